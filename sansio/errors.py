@@ -1,0 +1,198 @@
+"""Every exception that turnwire raises: one tree, rooted at :class:`TurnwireError`.
+
+The promise
+    A caller can act on an exception without reading its text. A failure of a turn carries the evidence of how far the
+    turn got, hence its verdict, from the moment it is made; nothing is attached to it afterwards. The text is for
+    people and always has three parts: what happened — what it means for the turn — what to do.
+
+The tree
+    ::
+
+        TurnwireError
+        ├── UserError                     the caller asked for something that cannot be; nothing was sent
+        │   ├── InvalidStreamIdError      a stream_id outside 1-256 of A-Z a-z 0-9 _ - .
+        │   ├── LaneLimitError            a 33rd named lane on one connection
+        │   ├── ConcurrentUseError        two consumers waiting on one turn
+        │   └── SessionClosedError        used after close
+        ├── EventDecodeError              a server message that cannot be read as an event
+        └── TurnError                     a turn failed: .evidence, .verdict, .cause, .phase, .response_id
+            ├── ConnectError              TCP, proxy or TLS did not come up
+            ├── HandshakeRejectedError    the upgrade was answered with something other than 101
+            ├── ConnectionLostError       the connection ended under the turn: EOF, reset, close frame, stall
+            ├── ProtocolError             the server broke the protocol or exceeded a limit
+            ├── TurnTimeoutError          a deadline passed (also a TimeoutError)
+            ├── TurnAbortedError          this side closed the session or left the turn
+            └── ResponsesWebSocketError   an error message from the server (also a RuntimeError)
+
+``TypeError`` is raised, as Python does, for arguments of the wrong type: a value that JSON lacks, a keyword twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+if TYPE_CHECKING:
+    from .replay import Cause, Evidence, Phase, Verdict
+
+__all__ = [
+    "ConcurrentUseError",
+    "ConnectError",
+    "ConnectionLostError",
+    "EventDecodeError",
+    "HandshakeRejectedError",
+    "InvalidStreamIdError",
+    "LaneLimitError",
+    "ProtocolError",
+    "ResponsesWebSocketError",
+    "SessionClosedError",
+    "TurnAbortedError",
+    "TurnError",
+    "TurnTimeoutError",
+    "TurnwireError",
+    "UserError",
+]
+
+
+class TurnwireError(Exception):
+    """The root of everything turnwire raises on its own account."""
+
+
+class UserError(TurnwireError):
+    """The caller asked for something that cannot be done. Nothing was sent; the message says what to write instead."""
+
+
+class InvalidStreamIdError(UserError, ValueError):
+    """A ``stream_id`` that is not 1-256 characters of ``A-Z a-z 0-9 _ - .`` (PROTOCOL.md, "Server events")."""
+
+
+class LaneLimitError(UserError):
+    """More distinct named lanes than one connection may have in its life: 32 (PROTOCOL.md, "Lanes")."""
+
+
+class ConcurrentUseError(UserError, RuntimeError):
+    """Two tasks waited for the events of one turn at the same time."""
+
+
+class SessionClosedError(UserError, RuntimeError):
+    """The session or the turn was used after it was closed."""
+
+
+class EventDecodeError(TurnwireError, ValueError):
+    """A message from the server that cannot be read as an event: no JSON, no object, no type, a field of a wrong type.
+
+    ``stream_id`` names the lane it was for when at least that much could be read; ``attributable`` says whether it
+    could: then only that lane's turn suffers from it.
+    """
+
+    def __init__(self, message: str, *, stream_id: str | None = None, attributable: bool = False) -> None:
+        super().__init__(message)
+        self.stream_id = stream_id
+        self.attributable = attributable
+
+
+class TurnError(TurnwireError):
+    """A turn failed. ``evidence`` says how far it got; ``verdict`` says whether it may be sent again (REPLAY.md)."""
+
+    def __init__(self, message: str, *, evidence: Evidence) -> None:
+        super().__init__(message)
+        self.evidence = evidence
+
+    @property
+    def verdict(self) -> Verdict:
+        """SAFE, UNSAFE or AMBIGUOUS: may the turn be sent again?"""
+        return cast("Verdict", self.evidence.verdict)  # None only in phase DONE, and a turn that is done cannot fail.
+
+    @property
+    def cause(self) -> Cause:
+        """What ended the turn."""
+        return self.evidence.cause
+
+    @property
+    def phase(self) -> Phase:
+        """How far the turn got."""
+        return self.evidence.phase
+
+    @property
+    def response_id(self) -> str | None:
+        """The response's id, if ``response.created`` told it before the failure."""
+        return self.evidence.response_id
+
+
+class ConnectError(TurnError):
+    """No connection could be opened: name lookup, TCP, proxy or TLS failed. The transport's own error is its cause."""
+
+
+class HandshakeRejectedError(TurnError):
+    """The server answered the upgrade with an HTTP response instead of 101 (PROTOCOL.md, "Connection").
+
+    ``status``, ``headers`` (lower-case names) and ``body`` (bytes, cut at the limit) are the server's.
+    """
+
+    def __init__(
+        self, message: str, *, evidence: Evidence, status: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        super().__init__(message, evidence=evidence)
+        self.status = status
+        self.headers = dict(headers)
+        self.body = body
+
+    @property
+    def request_id(self) -> str | None:
+        """The ``x-request-id`` of the answer, for the provider's support."""
+        return self.headers.get("x-request-id")
+
+
+class ConnectionLostError(TurnError):
+    """The connection ended under the turn: end of file, reset, a close frame, or silence beyond the stall limit."""
+
+    @property
+    def close_code(self) -> int | None:
+        """The WebSocket close code, when the server sent one."""
+        return self.evidence.close_code
+
+
+class ProtocolError(TurnError):
+    """The server broke HTTP, WebSocket or the event format, or went over a limit (message size, buffered events)."""
+
+
+class TurnTimeoutError(TurnError, TimeoutError):
+    """A deadline passed; ``phase`` says which: lane wait, connect (and handshake), send, or receive."""
+
+
+class TurnAbortedError(TurnError):
+    """This side ended the turn: the session was closed, or the consumer left it."""
+
+
+class ResponsesWebSocketError(TurnError, RuntimeError):
+    """An ``error`` or ``response.error`` message from the server (PARITY C14).
+
+    ``event_type``, ``payload`` (the message as a dict), ``code``, ``error_type``, ``error_message``, ``request_id`` and
+    ``status`` are the server's, None where it sent none or not a string. Both shapes seen in the wild are read: the
+    particulars nested under ``error``, and flat.
+    """
+
+    SHOWN: ClassVar[int] = 2000
+    """How many characters of the payload the message shows."""
+
+    def __init__(self, payload: Mapping[str, Any], *, evidence: Evidence, meaning: str = "") -> None:
+        self.payload: dict[str, Any] = dict(payload)
+        self.event_type: str = _str(payload.get("type")) or "error"
+        nested = payload.get("error")
+        body = cast("Mapping[str, Any]", nested) if isinstance(nested, Mapping) else payload
+        self.code: str | None = _str(body.get("code"))
+        self.error_type: str | None = _str(body.get("type")) if body is not payload else None
+        self.error_message: str | None = _str(body.get("message"))
+        self.request_id: str | None = _str(payload.get("request_id")) or _str(body.get("request_id"))
+        status = payload.get("status")
+        self.status: int | None = status if isinstance(status, int) and not isinstance(status, bool) else None
+        kind = "error" if self.event_type == "error" else self.event_type
+        shown = json.dumps(self.payload, ensure_ascii=False)
+        if len(shown) > self.SHOWN:
+            shown = f"{shown[: self.SHOWN]}… ({len(shown)} characters)"
+        super().__init__(f"Responses websocket {kind}: {shown}{meaning}", evidence=evidence)
+
+
+def _str(value: object) -> str | None:
+    return value if isinstance(value, str) else None

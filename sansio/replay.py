@@ -1,0 +1,449 @@
+"""Replay safety: from evidence of how far a turn got to a verdict, and from a failure to retry advice.
+
+The promise
+    After any failure the caller knows whether the turn ran and whether it may be sent again, and knows it from what
+    the connection saw, never from an exception's text or class name. Everything in this room is a pure function over
+    frozen structs, and total: there is no input on which it has no answer.
+
+The line
+    A server runs a request only once it has the whole message. So the one moment that decides is the one at which the
+    shell begins the transport write that holds the message's last byte. Before it the turn cannot have run. After it,
+    and until an event arrives, nobody can know. From the first event on it certainly ran.
+
+The phases of a turn, in order
+
+    ============ ==================================================================== =======================
+    phase        the turn is                                                          if it fails now
+    ============ ==================================================================== =======================
+    LANE_WAIT    waiting for its lane, an in-flight slot, or a connection             SAFE
+    CONNECT      waiting for TCP, proxy and TLS                                       SAFE
+    HANDSHAKE    waiting for the answer to the upgrade request                        SAFE
+    SEND         being handed to the transport, its final byte not yet                SAFE
+    AWAIT        handed whole; no event has come                                      AMBIGUOUS, or SAFE if refused
+    STREAM       receiving events                                                     UNSAFE
+    DONE         over: its terminal event was seen                                    (it did not fail)
+    ============ ==================================================================== =======================
+
+:data:`VERDICT_TABLE` and :data:`ADVICE_TABLE` below are those rules, row by row; the functions only look rows up.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from .errors import ResponsesWebSocketError, TurnError
+
+__all__ = [
+    "ADVICE_TABLE",
+    "REFUSAL_CODES",
+    "VERDICT_TABLE",
+    "Cause",
+    "Evidence",
+    "ModelRetryAdvice",
+    "ModelRetryAdviceRequest",
+    "ModelRetryNormalizedError",
+    "Phase",
+    "Refusal",
+    "Verdict",
+    "get_retry_advice",
+    "parse_retry_after",
+]
+
+_T = TypeVar("_T")
+
+
+class Phase(enum.IntEnum):
+    """How far a turn got (see the table at the top of this room). Ordered: a later phase compares greater."""
+
+    LANE_WAIT = 0
+    CONNECT = 1
+    HANDSHAKE = 2
+    SEND = 3
+    AWAIT = 4
+    STREAM = 5
+    DONE = 6
+
+
+class Cause(enum.Enum):
+    """What ended a turn before its terminal event."""
+
+    TIMEOUT = "timeout"
+    """A deadline of the turn's own :class:`~turnwire.sansio.connection.Timeouts` passed."""
+    PEER_CLOSED = "peer_closed"
+    """The server sent a WebSocket close frame; its code is in the evidence."""
+    EOF = "eof"
+    """The byte stream ended without a close frame."""
+    TRANSPORT = "transport"
+    """The transport failed: refused, unreachable, reset, a TLS error."""
+    PROTOCOL = "protocol"
+    """The server broke HTTP, WebSocket or the events' JSON, or exceeded a limit."""
+    REJECTED = "rejected"
+    """The upgrade was answered with something other than 101."""
+    ERROR_FRAME = "error_frame"
+    """An ``error`` or ``response.error`` message."""
+    STALLED = "stalled"
+    """Nothing at all arrived for longer than the stall limit, or a ping went unanswered."""
+    CLIENT_CLOSED = "client_closed"
+    """This side closed the session."""
+    CANCELLED = "cancelled"
+    """The consumer left the turn, or its task was cancelled."""
+
+
+class Verdict(enum.Enum):
+    """May the turn be sent again?"""
+
+    SAFE = "safe"
+    """It did not run: no server that behaves can have started it."""
+    UNSAFE = "unsafe"
+    """It ran, at least in part: sending it again does the work twice."""
+    AMBIGUOUS = "ambiguous"
+    """The server had all of it and said nothing: it may or may not have run."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server said when it turned something away: an ``error`` frame's or a rejected upgrade's particulars."""
+
+    status: int | None = None
+    code: str | None = None
+    type: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    headers: dict[str, str] = {}
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one turn got, as the state machine saw it. Immutable: a failure keeps the evidence of its moment."""
+
+    phase: Phase
+    cause: Cause
+    final_byte_handed: bool
+    """The shell had begun the transport write that holds the last byte of the message."""
+    response_started: bool
+    """At least one event of this turn arrived. A bare ``error`` frame before any does not count."""
+    stateful: bool
+    """The request carries ``previous_response_id`` or ``conversation``."""
+    response_id: str | None = None
+    close_code: int | None = None
+    """The WebSocket close code, when the cause is PEER_CLOSED."""
+    refusal: Refusal | None = None
+
+    @property
+    def is_refusal(self) -> bool:
+        """The server said no before running the turn: a rejected upgrade, or a refusing error frame in AWAIT."""
+        if self.cause is Cause.REJECTED:
+            return True
+        if self.cause is not Cause.ERROR_FRAME or self.phase is not Phase.AWAIT or self.refusal is None:
+            return False
+        status = self.refusal.status
+        if self.refusal.code in REFUSAL_CODES:
+            return True
+        return status is not None and 400 <= status <= 499 and status not in NOT_REFUSING_STATUSES
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict of REPLAY.md for this evidence; None only in phase DONE, where there is no failure."""
+        for row in VERDICT_TABLE:
+            if self.phase in row.phases and row.refused in (None, self.is_refusal):
+                return row.verdict
+        return None
+
+
+REFUSAL_CODES: Final = frozenset(
+    {
+        "previous_response_not_found",
+        "invalid_stream_id",
+        "websocket_stream_limit_reached",
+        "websocket_connection_limit_reached",
+    }
+)
+"""Error codes that mean: not run, whatever the status says."""
+
+NOT_REFUSING_STATUSES: Final = frozenset({408, 409})
+"""Statuses among 400-499 that do not say whether the request ran: timeout and conflict."""
+
+
+class VerdictRow(NamedTuple):
+    """One row: in these phases, and refused or not (None: either), the verdict is this."""
+
+    phases: frozenset[Phase]
+    refused: bool | None
+    verdict: Verdict
+
+
+VERDICT_TABLE: tuple[VerdictRow, ...] = (
+    VerdictRow(frozenset({Phase.LANE_WAIT, Phase.CONNECT, Phase.HANDSHAKE, Phase.SEND}), None, Verdict.SAFE),
+    VerdictRow(frozenset({Phase.AWAIT}), True, Verdict.SAFE),
+    VerdictRow(frozenset({Phase.AWAIT}), False, Verdict.AMBIGUOUS),
+    VerdictRow(frozenset({Phase.STREAM}), None, Verdict.UNSAFE),
+)
+"""The verdict by phase. The first row that matches holds; every phase but DONE is covered."""
+
+
+# --- Advice -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class ModelRetryNormalizedError:
+    """A failure in terms that do not depend on the transport, for retry policies."""
+
+    status_code: int | None = None
+    error_code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    """Seconds the server asked to wait."""
+    is_abort: bool = False
+    """This side ended it; repeating would undo the caller's own decision."""
+    is_network_error: bool = False
+    is_timeout: bool = False
+
+
+@dataclass
+class ModelRetryAdvice:
+    """What turnwire advises after a failure. The field order is the Agents SDK's."""
+
+    suggested: bool | None = None
+    """Whether to repeat the call; None: no opinion."""
+    retry_after: float | None = None
+    """Seconds to wait first, if the server asked for it."""
+    replay_safety: str | None = None
+    """``"safe"``, ``"unsafe"`` or None when it cannot be known."""
+    reason: str | None = None
+    normalized: ModelRetryNormalizedError | None = None
+    response_started: bool = False
+    """The response had begun when the failure came."""
+
+
+@dataclass
+class ModelRetryAdviceRequest:
+    """The question: this error, on this attempt, of this call."""
+
+    error: Exception
+    attempt: int = 1
+    """1 for the first try."""
+    stream: bool = False
+    previous_response_id: str | None = None
+    conversation_id: str | None = None
+
+
+class AdviceRow(NamedTuple):
+    """One row of the advice table. A None in a condition column means: either."""
+
+    situation: Situation
+    stateful: bool | None
+    suggested: bool | None
+    replay_safety: str | None
+
+
+class Situation(enum.Enum):
+    """The left-hand column of REPLAY.md's advice table; :func:`_situation` picks the first that holds."""
+
+    OUR_OWN_DOING = "cause CLIENT_CLOSED or CANCELLED"
+    UNSAFE = "verdict UNSAFE"
+    REFUSED_RETRY_LATER = "refusal with retry-after in its headers, or status 429"
+    REFUSED_CONNECTION_LIMIT = "refusal websocket_connection_limit_reached"
+    REFUSED = "any other refusal"
+    OVERLOADED = "error frame server_is_overloaded, or server_error without a code, before any event"
+    ERROR_FRAME = "any other error frame that leaves the turn AMBIGUOUS"
+    SAFE = "verdict SAFE, not a refusal"
+    AMBIGUOUS = "verdict AMBIGUOUS, not an error frame"
+
+
+ADVICE_TABLE: tuple[AdviceRow, ...] = (
+    AdviceRow(Situation.OUR_OWN_DOING, None, False, None),
+    AdviceRow(Situation.UNSAFE, None, False, "unsafe"),
+    AdviceRow(Situation.REFUSED_RETRY_LATER, None, True, "safe"),
+    AdviceRow(Situation.REFUSED_CONNECTION_LIMIT, None, True, "safe"),
+    AdviceRow(Situation.REFUSED, None, None, None),
+    AdviceRow(Situation.OVERLOADED, None, True, None),
+    AdviceRow(Situation.ERROR_FRAME, None, None, None),
+    AdviceRow(Situation.SAFE, None, True, "safe"),
+    AdviceRow(Situation.AMBIGUOUS, True, False, "unsafe"),
+    AdviceRow(Situation.AMBIGUOUS, False, True, None),
+)
+"""Advice for a turn that failed over WebSocket (REPLAY.md, "Advice"). A row without opinion means: no advice."""
+
+
+def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = None) -> ModelRetryAdvice | None:
+    """Advise on repeating a failed call; None when there is nothing to say.
+
+    ``request.error`` may be a turnwire failure (judged by its evidence) or a failure of the HTTP client (judged by its
+    status and headers). ``now`` is the wall clock in seconds since the epoch, used only for a ``retry-after`` that is
+    an HTTP date and comes without a ``date`` header to measure it from.
+
+    Source of the rules: REPLAY.md, "Advice"; PARITY C10.
+    """
+    error = request.error
+    stateful = bool(request.previous_response_id or request.conversation_id)
+    if not isinstance(error, TurnError):
+        return _http_advice(error, _facts_of_http_error(error), stateful=stateful, now=now)
+    evidence = error.evidence
+    if evidence.cause is Cause.REJECTED:
+        return _http_advice(error, _facts_of_turn_error(error), stateful=stateful, now=now)
+    situation = _situation(evidence)
+    stateful = stateful or evidence.stateful
+    row = next(r for r in ADVICE_TABLE if r.situation is situation and r.stateful in (None, stateful))
+    if row.suggested is None:
+        return None
+    facts = _facts_of_turn_error(error)
+    retry_after = parse_retry_after(facts.headers, now=now) if row.suggested else None
+    normalized = facts.normalized(str(error), retry_after)
+    normalized.is_abort = situation is Situation.OUR_OWN_DOING
+    return ModelRetryAdvice(
+        suggested=row.suggested,
+        retry_after=retry_after,
+        replay_safety=row.replay_safety,
+        reason=str(error),
+        normalized=normalized,
+        response_started=evidence.response_started,
+    )
+
+
+def _situation(evidence: Evidence) -> Situation:
+    """Which row of the advice table a WebSocket failure falls under."""
+    refusal = evidence.refusal or Refusal()
+    if evidence.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
+        return Situation.OUR_OWN_DOING
+    if evidence.verdict is Verdict.UNSAFE:
+        return Situation.UNSAFE
+    if evidence.is_refusal:
+        if refusal.status == 429 or parse_retry_after(refusal.headers, now=0.0) is not None:
+            return Situation.REFUSED_RETRY_LATER
+        if refusal.code == "websocket_connection_limit_reached":
+            return Situation.REFUSED_CONNECTION_LIMIT
+        return Situation.REFUSED
+    if evidence.verdict is Verdict.AMBIGUOUS and evidence.cause is Cause.ERROR_FRAME:
+        if refusal.code == "server_is_overloaded" or (refusal.type == "server_error" and refusal.code is None):
+            return Situation.OVERLOADED
+        return Situation.ERROR_FRAME
+    return Situation.SAFE if evidence.verdict is Verdict.SAFE else Situation.AMBIGUOUS
+
+
+class _Facts(NamedTuple):
+    """What the HTTP rules look at."""
+
+    status_code: int | None
+    error_code: str | None
+    request_id: str | None
+    headers: Mapping[str, str]
+    is_network_error: bool
+    is_timeout: bool
+
+    def normalized(self, message: str, retry_after: float | None) -> ModelRetryNormalizedError:
+        return ModelRetryNormalizedError(
+            status_code=self.status_code,
+            error_code=self.error_code,
+            message=message,
+            request_id=self.request_id,
+            retry_after=retry_after,
+            is_network_error=self.is_network_error,
+            is_timeout=self.is_timeout,
+        )
+
+
+NETWORK_CAUSES: Final = frozenset({Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.STALLED})
+
+
+def _facts_of_turn_error(error: TurnError) -> _Facts:
+    evidence = error.evidence
+    refusal = evidence.refusal or Refusal()
+    request_id = error.request_id if isinstance(error, ResponsesWebSocketError) else None
+    return _Facts(
+        status_code=refusal.status,
+        error_code=refusal.code,
+        request_id=refusal.request_id or request_id,
+        headers=_lower(refusal.headers.items()),
+        is_network_error=evidence.cause in NETWORK_CAUSES,
+        is_timeout=evidence.cause is Cause.TIMEOUT,
+    )
+
+
+def _facts_of_http_error(error: Exception) -> _Facts:
+    """Read an ``openai`` failure by its public attributes, through the chain of its causes, without importing it."""
+    status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+    headers: dict[str, str] = {}
+    network = timeout = False
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(link).__mro__}
+        network = network or bool(names & {"openai.APIConnectionError", "builtins.ConnectionError"})
+        timeout = timeout or bool(names & {"openai.APITimeoutError", "builtins.TimeoutError"})
+        response: object = getattr(link, "response", None)
+        for carrier in (link, response):
+            status = status if status is not None else _as(int, getattr(carrier, "status_code", None))
+            items = getattr(getattr(carrier, "headers", None), "items", None)
+            if callable(items):
+                headers = {**_lower(items()), **headers}  # pyright: ignore[reportArgumentType]
+        code = code if code is not None else _as(str, getattr(link, "code", None))
+        request_id = request_id if request_id is not None else _as(str, getattr(link, "request_id", None))
+        link = link.__cause__ or link.__context__
+    return _Facts(status, code, request_id or headers.get("x-request-id"), headers, network, timeout)
+
+
+def _http_advice(error: Exception, facts: _Facts, *, stateful: bool, now: float | None) -> ModelRetryAdvice | None:
+    """REPLAY.md's rules for HTTP failures and rejected upgrades, in its order."""
+    retry_after = parse_retry_after(facts.headers, now=now)
+    advice = ModelRetryAdvice(
+        retry_after=retry_after, reason=str(error), normalized=facts.normalized(str(error), retry_after)
+    )
+    should_retry = facts.headers.get("x-should-retry", "").strip().lower()
+    if should_retry == "true":
+        advice.suggested, advice.replay_safety = True, "safe"
+    elif should_retry == "false":
+        advice.suggested = False
+    elif facts.is_network_error or facts.is_timeout:
+        advice.suggested = True
+    elif facts.status_code is not None and (facts.status_code in (408, 409, 429) or facts.status_code >= 500):
+        advice.suggested, advice.replay_safety = True, "safe" if stateful else None
+    elif retry_after is None:
+        return None
+    return advice
+
+
+def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+    """Seconds to wait according to ``retry-after-ms``, else ``retry-after`` (RFC 9110 section 10.2.3).
+
+    Header names are matched in any case. A date is measured from the response's own ``date`` header, else from ``now``
+    (seconds since the epoch). Anything unreadable, negative or not finite is None: a server's typo must not stop a
+    client for a year, nor crash it.
+    """
+    named = _lower(headers.items())
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = named.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    then = _http_date(named.get("retry-after"))
+    sent = _http_date(named.get("date"))
+    start = sent if sent is not None else now
+    return None if then is None or start is None else max(0.0, then - start)
+
+
+def _http_date(value: str | None) -> float | None:
+    try:
+        return None if value is None else parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _lower(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in items}
+
+
+def _as(kind: type[_T], value: object) -> _T | None:
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
