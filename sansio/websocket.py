@@ -1,0 +1,489 @@
+"""WebSocket: bytes to complete text messages and back, in both roles; the upgrade and the proxy's CONNECT before it.
+
+The promise
+    Whatever bytes arrive, and however they are split, the same messages come out. Nothing here raises on input from
+    the peer: what is wrong with it comes out as a value, after everything that was right before it. Every buffer is
+    bounded: headers, the body of a rejection, messages, and what compressed messages expand to.
+
+Before the frames
+    :class:`ClientHandshake` and :class:`ProxyTunnel` each send one HTTP request (h11) and wait for its answer:
+    :class:`Accepted`, :class:`Rejected` or :class:`Broken`. wsproto has a handshake of its own; it draws its nonce
+    from the operating system, and this core takes its randomness from outside, so the upgrade is written on h11
+    directly and only the server's side (:func:`accept_upgrade`), which needs no randomness, is wsproto's.
+
+Frames, two lanes
+    ===================================================== ======================================================
+    a frame that is                                        takes
+    ===================================================== ======================================================
+    text, final, unmasked, no reserved bit, minimal       the fast lane: its payload is sliced out of the buffer
+    length, not inside a fragmented message, whole
+    anything else: fragments, compressed, control, binary, the slow lane: wsproto's ``FrameProtocol``, which knows
+    masked, malformed                                      RFC 6455 and RFC 7692 in full
+    ===================================================== ======================================================
+
+    The fast lane accepts nothing that wsproto would not, and yields what wsproto would; a test compares them.
+
+What comes out of :meth:`WebSocket.receive`, in order of arrival
+    ``bytes`` (one complete text message, valid UTF-8) · :class:`Ping` · :class:`Pong` · :class:`Close` (the peer
+    closes) · :class:`Violation` (the peer broke the protocol or a limit; ``code`` is what RFC 6455 section 7.4.1 has
+    us close with). After a Close or a Violation nothing more comes out.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from os import urandom
+from typing import Final, TypeAlias
+
+import h11
+import msgspec
+from wsproto.connection import ConnectionType
+from wsproto.events import AcceptConnection
+from wsproto.extensions import Extension, PerMessageDeflate
+from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol, Opcode, ParseFailed, RsvBits
+from wsproto.handshake import H11Handshake, client_extensions_handshake
+from wsproto.utilities import ProtocolError as WsprotoError
+from wsproto.utilities import generate_accept_token, split_comma_header
+
+__all__ = [
+    "DEFAULT_MAX_MESSAGE_SIZE",
+    "MAX_BODY",
+    "MAX_HEADERS",
+    "Accepted",
+    "Answer",
+    "Broken",
+    "ClientHandshake",
+    "Close",
+    "Item",
+    "Ping",
+    "Pong",
+    "ProxyTunnel",
+    "Rejected",
+    "Violation",
+    "WebSocket",
+    "accept_upgrade",
+    "mask",
+]
+
+DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
+"""Bytes of one message after decompression. A response with images is a few MiB; 64 MiB is a runaway server."""
+MAX_HEADERS: Final = 64 * 1024
+"""Bytes of an HTTP head in the handshake. Servers with many cookies pass; an endless header does not."""
+MAX_BODY: Final = 64 * 1024
+"""Bytes kept of a rejection's body. Enough for any JSON error; the rest is dropped."""
+
+_INFLATE_STEP: Final = 4096
+"""Compressed bytes given to zlib at a time. Deflate expands at most 1032 times, so this bounds one step to 4 MiB."""
+
+RandomBytes: TypeAlias = Callable[[int], bytes]
+
+
+# --- The upgrade, and CONNECT ------------------------------------------------------------------------------------
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The peer agreed: to the upgrade, or to tunnel."""
+
+    trailing: bytes
+    """What came after the answer's head: already the next protocol's bytes."""
+    extensions: list[Extension] = []
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The peer answered with an ordinary HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    """Names in lower case; repeated ones joined by a comma (RFC 9110 section 5.3)."""
+    body: bytes
+    """At most :data:`MAX_BODY` bytes of it."""
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """What came is not the answer of a WebSocket server (or of a proxy)."""
+
+    reason: str
+
+
+Answer: TypeAlias = Accepted | Rejected | Broken
+
+
+class _Exchange:
+    """One HTTP/1.1 request and the answer to it, up to the end of its body or the switch of protocols."""
+
+    def __init__(self, request: h11.Request) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADERS)
+        self._request = self._http.send(request) or b""
+        self._http.send(h11.EndOfMessage())
+        self._response: h11.Response | None = None
+        self._body = bytearray()
+
+    def request(self) -> bytes:
+        """The bytes of the request. The same on every call."""
+        return self._request
+
+    def receive(self, data: bytes) -> Answer | None:
+        """Take what arrived, ``b""`` for end of file; return the answer once it is complete.
+
+        At end of file, a rejection whose body was cut short is still a rejection; before any response it is None: then
+        the connection ended, which is not the answer's matter.
+        """
+        try:
+            self._http.receive_data(data)
+            return self._read()
+        except h11.RemoteProtocolError as exc:
+            if self._response is not None:
+                return self._rejected(self._response)
+            return None if not data else Broken(f"not an HTTP answer: {exc}")
+
+    def _read(self) -> Answer | None:
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
+                return None
+            if isinstance(event, h11.InformationalResponse):
+                if event.status_code == 101:
+                    return self._switched(event)
+                continue  # 100, 102, 103: more is to come (RFC 9110 section 15.2)
+            if isinstance(event, h11.Response):
+                if event.status_code < 300 and self._http.their_state is h11.SWITCHED_PROTOCOL:
+                    return self._switched(event)
+                self._response = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data[: MAX_BODY - len(self._body)]
+            # An answer that is long enough is as good as a complete one: nothing after it will be looked at.
+            if self._response is not None and (isinstance(event, h11.EndOfMessage) or len(self._body) >= MAX_BODY):
+                return self._rejected(self._response)
+
+    def _rejected(self, response: h11.Response) -> Rejected:
+        return Rejected(response.status_code, _header_dict(response.headers), bytes(self._body))
+
+    def _switched(self, response: h11.InformationalResponse | h11.Response) -> Answer:
+        return Accepted(self._http.trailing_data[0])
+
+
+class ProxyTunnel(_Exchange):
+    """CONNECT through an HTTP proxy (RFC 9110 section 9.3.6): after :class:`Accepted` the bytes are the target's."""
+
+    def __init__(self, authority: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        target = authority.encode("ascii")
+        super().__init__(h11.Request(method=b"CONNECT", target=target, headers=[(b"Host", target), *_encoded(headers)]))
+
+
+class ClientHandshake(_Exchange):
+    """The upgrade request and the check of its answer (RFC 6455 section 4.1)."""
+
+    def __init__(
+        self,
+        authority: str,
+        target: str,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        compression: bool = False,
+        random_bytes: RandomBytes = urandom,
+    ) -> None:
+        self._key = base64.b64encode(random_bytes(16))
+        self._offered: list[Extension] = [PerMessageDeflate()] if compression else []
+        head = [
+            (b"Host", authority.encode("ascii")),
+            (b"Upgrade", b"websocket"),
+            (b"Connection", b"Upgrade"),
+            (b"Sec-WebSocket-Key", self._key),
+            (b"Sec-WebSocket-Version", b"13"),
+        ]
+        head += [(b"Sec-WebSocket-Extensions", f"{e.name}; {e.offer()}".encode("ascii")) for e in self._offered]
+        super().__init__(h11.Request(method=b"GET", target=target.encode("ascii"), headers=[*head, *_encoded(headers)]))
+
+    def _switched(self, response: h11.InformationalResponse | h11.Response) -> Answer:
+        headers = _header_dict(response.headers)
+        if headers.get("upgrade", "").lower() != "websocket":
+            return Broken("the answer 101 lacks 'Upgrade: websocket'")
+        if "upgrade" not in (token.strip().lower() for token in headers.get("connection", "").split(",")):
+            return Broken("the answer 101 lacks 'Connection: Upgrade'")
+        if headers.get("sec-websocket-accept", "").encode("latin-1") != generate_accept_token(self._key):
+            return Broken("the answer 101 has a wrong Sec-WebSocket-Accept: it is not an answer to this request")
+        if "sec-websocket-protocol" in headers:
+            return Broken("the answer 101 selects a subprotocol that was not asked for")
+        try:
+            accepted = split_comma_header(headers.get("sec-websocket-extensions", "").encode("ascii"))
+            extensions = client_extensions_handshake(filter(None, accepted), self._offered)
+        except (WsprotoError, ValueError, IndexError) as exc:
+            return Broken(f"the answer 101 has Sec-WebSocket-Extensions that were not offered: {exc}")
+        return Accepted(self._http.trailing_data[0], extensions)
+
+
+def accept_upgrade(
+    target: bytes,
+    headers: Iterable[tuple[bytes, bytes]],
+    *,
+    compression: bool = False,
+    max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE,
+) -> tuple[bytes, WebSocket] | Rejected:
+    """The server's side of the upgrade (RFC 6455 section 4.2): the answer's bytes and the open WebSocket.
+
+    ``target`` and ``headers`` are those of a GET request that was read already. A request that is no proper upgrade
+    gives a :class:`Rejected` that says why, to be sent as an ordinary response.
+    """
+    extensions: list[Extension] = [PerMessageDeflate()] if compression else []
+    handshake = H11Handshake(ConnectionType.SERVER)
+    try:
+        handshake.initiate_upgrade_connection(list(headers), target)
+        answer = handshake.send(AcceptConnection(extensions=extensions))
+    except (WsprotoError, h11.ProtocolError, ValueError) as exc:
+        hint = getattr(exc, "event_hint", None)
+        status = getattr(hint, "status_code", 400)
+        return Rejected(status, _header_dict(getattr(hint, "headers", ())), str(exc).encode())
+    active = [extension for extension in extensions if extension.enabled()]
+    return answer, WebSocket(client=False, extensions=active, max_message_size=max_message_size)
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+
+
+def _header_dict(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
+        named[name] = f"{named[name]}, {value}" if name in named else value
+    return named
+
+
+# --- Frames ------------------------------------------------------------------------------------------------------
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """The peer asks for a pong with the same payload (RFC 6455 section 5.5.2)."""
+
+    payload: bytes
+
+
+class Pong(msgspec.Struct, frozen=True):
+    """The answer to a ping of ours, or an unasked sign of life."""
+
+    payload: bytes
+
+
+class Close(msgspec.Struct, frozen=True):
+    """The peer closes. ``code`` 1005 means that it named none."""
+
+    code: int
+    reason: str
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """The peer broke RFC 6455, or went over a limit."""
+
+    code: int
+    """What to close with: 1002 protocol error, 1003 binary, 1007 invalid data, 1009 too big."""
+    reason: str
+
+
+Item: TypeAlias = bytes | Ping | Pong | Close | Violation
+
+_TEXT_FINAL: Final = 0x80 | Opcode.TEXT
+_NO_RSV: Final = RsvBits(False, False, False)
+
+
+class WebSocket:
+    """The open phase of one WebSocket, in either role.
+
+    ``max_message_size`` is in bytes, after decompression; None means no limit. ``random_bytes(4)`` gives a masking key
+    (client only); RFC 6455 section 10.3 wants it unpredictable, hence the operating system's source by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: bool,
+        extensions: Sequence[Extension] = (),
+        max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE,
+        random_bytes: RandomBytes = urandom,
+    ) -> None:
+        self._client = client
+        self._limit = float("inf") if max_message_size is None else max_message_size
+        self._random_bytes = random_bytes
+        self._wsproto = FrameProtocol(client, list(extensions))
+        self._deflate = next((e for e in extensions if isinstance(e, PerMessageDeflate)), None)
+        self._finished = False
+        self._buffer = bytearray()
+        """An incomplete frame's beginning: of a header, or of a frame in the fast lane."""
+        self._need = 0
+        """How long the buffer must be before looking at it again can help."""
+        self._slow_left = 0
+        """Bytes of the slow lane's current frame that are still to come."""
+        self._fragments: bytearray | None = None
+        """A fragmented or compressed message so far; None between messages."""
+
+    # -- in
+
+    def receive(self, data: bytes) -> list[Item]:
+        """Take what arrived; return the complete items in it. Never raises on what the peer sent."""
+        items: list[Item] = []
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._need:
+                return items
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        position, end = 0, len(data)
+        append = items.append
+        fast = self._client  # A client's frames are masked: a server never finds one for the fast lane.
+        while position < end and not self._finished:
+            if self._slow_left:
+                position = self._slow(data, position, items)
+                continue
+            # One frame's header: 2 bytes, then 2 or 8 more of length, then 4 of mask (RFC 6455 section 5.2).
+            head = position + 2
+            if end < head:
+                return self._keep(data, position, 2, items)
+            length = data[position + 1]
+            if length >= 126:
+                masked, short = length & 0x80, length & 0x7F
+                head += (2 if short == 126 else 8 if short == 127 else 0) + (4 if masked else 0)
+                if end < head:
+                    return self._keep(data, position, head - position, items)
+                if short >= 126:
+                    first = position + 2
+                    length = int.from_bytes(data[first : first + (2 if short == 126 else 8)], "big")
+                    minimal = length > (125 if short == 126 else 65535)
+                else:
+                    length, minimal = short, True
+                plain = minimal and not masked
+            else:
+                plain = True
+            if plain and fast and data[position] == _TEXT_FINAL and self._fragments is None:
+                if length > self._limit:
+                    return self._violation(1009, self._too_big(), items)
+                stop = head + length
+                if end < stop:
+                    return self._keep(data, position, stop - position, items)
+                payload = data[head:stop]
+                if not payload.isascii() and not _is_utf8(payload):
+                    return self._violation(1007, "a text message is not valid UTF-8", items)
+                append(payload)
+                position = stop
+                continue
+            # 63 bits at most: with the highest one set wsproto reports the violation at the header.
+            self._slow_left = head - position + length
+            in_message = len(self._fragments) if self._fragments else 0
+            if data[position] & 0x0F < 8 and in_message + length > self._limit:
+                return self._violation(1009, self._too_big(), items)
+        return items
+
+    def _keep(self, data: bytes, position: int, need: int, items: list[Item]) -> list[Item]:
+        """Keep an incomplete frame until ``need`` bytes of it are there."""
+        self._buffer += data[position:]
+        self._need = need
+        return items
+
+    def _slow(self, data: bytes, position: int, items: list[Item]) -> int:
+        """Give wsproto what there is of its current frame; return where it ends."""
+        stop = min(len(data), position + self._slow_left)
+        self._slow_left -= stop - position
+        # Without compression nothing expands, and one step will do.
+        step = _INFLATE_STEP if self._deflate else stop - position
+        try:
+            for begin in range(position, stop, step):
+                self._wsproto.receive_bytes(data[begin : min(begin + step, stop)])
+                for frame in self._wsproto.received_frames():
+                    self._from_wsproto(frame, items)
+                    if self._finished:
+                        return stop
+        except ParseFailed as exc:
+            self._violation(int(exc.code), str(exc), items)
+        return stop
+
+    def _from_wsproto(self, frame: Frame, items: list[Item]) -> None:
+        payload = frame.payload
+        if isinstance(payload, tuple):
+            self._finished = True
+            items.append(Close(int(payload[0]), payload[1]))
+        elif frame.opcode is Opcode.PING:
+            items.append(Ping(_as_bytes(payload)))
+        elif frame.opcode is Opcode.PONG:
+            items.append(Pong(_as_bytes(payload)))
+        elif frame.opcode is Opcode.BINARY:
+            self._violation(1003, "a binary message, where only text is spoken", items)
+        else:
+            message = self._fragments if self._fragments is not None else bytearray()
+            message += _as_bytes(payload)
+            if len(message) > self._limit:
+                self._violation(1009, self._too_big(), items)
+            elif frame.message_finished:
+                self._fragments = None
+                items.append(bytes(message))
+            else:
+                self._fragments = message
+
+    def _violation(self, code: int, reason: str, items: list[Item]) -> list[Item]:
+        self._finished = True
+        self._buffer.clear()
+        self._fragments = None
+        items.append(Violation(code, reason))
+        return items
+
+    def _too_big(self) -> str:
+        return f"a message of more than {self._limit} bytes (max_message_size)"
+
+    # -- out
+
+    def text(self, payload: bytes) -> bytes:
+        """The frame of one text message; ``payload`` is UTF-8."""
+        first = _TEXT_FINAL
+        if self._deflate is not None:
+            _, payload = self._deflate.frame_outbound(self._wsproto, Opcode.TEXT, _NO_RSV, payload, True)
+            first |= 0x40  # RSV1: compressed (RFC 7692 section 7.2.1)
+        return self._frame(first, payload)
+
+    def ping(self, payload: bytes = b"") -> bytes:
+        """A ping frame; ``payload`` at most 125 bytes."""
+        return self._frame(0x80 | Opcode.PING, payload)
+
+    def pong(self, payload: bytes = b"") -> bytes:
+        """A pong frame; ``payload`` is the ping's."""
+        return self._frame(0x80 | Opcode.PONG, payload)
+
+    def close(self, code: int = 1000, reason: str = "") -> bytes:
+        """A close frame; a ``reason`` longer than 123 bytes of UTF-8 is cut. Code 1005 is sent as no code at all."""
+        if code == CloseReason.NO_STATUS_RCVD:
+            return self._frame(0x80 | Opcode.CLOSE, b"")
+        short = reason.encode()[:123].decode(errors="ignore").encode()
+        return self._frame(0x80 | Opcode.CLOSE, code.to_bytes(2, "big") + short)
+
+    def _frame(self, first: int, payload: bytes) -> bytes:
+        length = len(payload)
+        mask_bit = 0x80 if self._client else 0
+        if length <= 125:
+            head = bytes((first, mask_bit | length))
+        elif length <= 0xFFFF:
+            head = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
+        else:
+            head = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
+        if not self._client:
+            return head + payload
+        key = self._random_bytes(4)
+        return b"".join((head, key, mask(payload, key)))
+
+
+def mask(payload: bytes, key: bytes) -> bytes:
+    """XOR ``payload`` with the 4-byte ``key``, repeated (RFC 6455 section 5.3).
+
+    As one exclusive-or of two long integers: a single pass in C, the fastest that pure Python has to offer.
+    """
+    length = len(payload)
+    repeated = key * (length // 4 + 1)
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(repeated[:length], "little")).to_bytes(length, "little")
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _as_bytes(payload: bytes | str) -> bytes:
+    return payload.encode() if isinstance(payload, str) else bytes(payload)
