@@ -1,0 +1,217 @@
+"""What all structs of the room share: the JSON text they were read from, and how odd text is read.
+
+Reading has a fast path and a patient one. The fast path is one call of a decoder. When the decoder refuses, the patient
+path asks what the text was meant to be, in this order; it never looks at the wording of an error:
+
+1. Half of an escaped surrogate pair (``"\\ud83d"`` alone: what a server leaves that cuts a text between two UTF-16
+   units) is read as U+FFFD, as browsers do.
+2. A ``type`` that nobody here has heard of gives the family's stranger: UnknownEvent, UnknownItem, UnknownPart.
+3. ``null`` where the schema has no null counts as a missing field; of a field given twice, the last one counts.
+4. What is still refused is an EventDecodeError that names the field.
+
+An object's own text (``_raw``) and what was decoded from it later (``_lazy``) live in slots beside the struct's fields:
+JSON cannot reach them, and msgspec neither encodes nor prints them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import reduce
+from operator import or_
+from typing import Any, Generic, Self, TypeVar, cast
+
+import msgspec
+from msgspec.structs import astuple, force_setattr
+
+from ..errors import EventDecodeError
+
+T = TypeVar("T")
+S = TypeVar("S", bound="Tagged")
+
+SHOWN = 200
+"""How many bytes of a text, and characters of a decoder's complaint, an EventDecodeError shows."""
+
+
+class JsonText:
+    """An object that was read from a JSON text, keeps that text, and equals others of its class with the same text."""
+
+    __slots__ = ("_lazy", "_raw")
+
+    _lazy: Any
+    _raw: bytes
+
+    @property
+    def raw_bytes(self) -> bytes:
+        """The JSON text as UTF-8: byte for byte what the server sent; for an object made here, its encoding."""
+        try:
+            return self._raw
+        except AttributeError:
+            return keep(self, "_raw", msgspec.json.encode(self._members()))
+
+    @property
+    def raw(self) -> str:
+        """The JSON text, exactly as the server sent it."""
+        return self._read(lambda: str(self.raw_bytes, "utf-8"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in the JSON text, whether known here or not, as a new dict."""
+        return self._read(lambda: read(decode_dict, self.raw_bytes))
+
+    def _members(self) -> dict[str, Any]:
+        """The fields under their JSON names. None is left out: here it means that the server sent no such field."""
+        struct = cast("msgspec.Struct", self)
+        members = zip(struct.__struct_encode_fields__, astuple(struct), strict=True)
+        return {name: value for name, value in members if value is not None}
+
+    def _read(self, decode: Callable[[], T]) -> T:
+        """Decode something out of the text now; failing is still a failure of the message it came with."""
+        try:
+            return decode()
+        except (ValueError, RecursionError) as error:
+            what = getattr(self, "type", "") or type(self).__name__
+            lane = getattr(self, "stream_id", None)
+            raise unreadable(what, error, self.raw_bytes, stream_id=lane, attributable=True) from error
+
+    def _read_once(self, decode: Callable[[], T]) -> T:
+        """Decode something out of the text on first use, and keep it."""
+        try:
+            return self._lazy
+        except AttributeError:
+            return keep(self, "_lazy", self._read(decode))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, JsonText) and type(other) is type(self):
+            return self.raw_bytes == other.raw_bytes
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.raw_bytes)
+
+    def __copy__(self) -> Self:
+        return self
+
+
+class Tagged(JsonText):
+    """A :class:`JsonText` that says in ``type`` what it is."""
+
+    __slots__ = ()
+
+    type: str
+
+    def _members(self) -> dict[str, Any]:
+        return {"type": self.type, **super()._members()}
+
+
+class Object(msgspec.Struct, frozen=True, gc=False):
+    """A JSON object that is looked into when asked for; until then only known to be one."""
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """The members that the patient path and the lazy properties look for, undecoded."""
+
+    type: msgspec.Raw = msgspec.Raw(b"null")
+    id: msgspec.Raw = msgspec.Raw(b"null")
+    stream_id: msgspec.Raw = msgspec.Raw(b"null")
+    sequence_number: msgspec.Raw = msgspec.Raw(b"null")
+    response: msgspec.Raw = msgspec.Raw(b"{}")
+    item: msgspec.Raw = msgspec.Raw(b"{}")
+    part: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+decode_dict = msgspec.json.Decoder(dict[str, Any]).decode
+decode_envelope = msgspec.json.Decoder(Envelope).decode
+decode_integer = msgspec.json.Decoder(int | None).decode
+decode_string = msgspec.json.Decoder(str | None).decode
+
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
+    rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|\\."  # any other escape, so that the second backslash of an escaped one begins nothing
+)
+
+
+def mend(text: bytes) -> bytes:
+    """The text with U+FFFD for every escaped half of a surrogate pair."""
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape["half"] else escape[0], text)
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without those members of its objects, at any depth, that are null."""
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value).items()
+        return {name: without_nulls(member) for name, member in members if member is not None}
+    if isinstance(value, list):
+        return [without_nulls(element) for element in cast("list[Any]", value)]
+    return value
+
+
+def read(decode: Callable[[bytes], T], text: bytes) -> T:
+    """Decode; if the text is no JSON for msgspec, once more with halves of surrogate pairs mended."""
+    try:
+        return decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return decode(mend(text))
+
+
+def read_leniently(decode: Callable[[bytes], T], text: bytes) -> T:
+    """Read; if the text does not fit the schema, once more without nulls and repeated fields."""
+    try:
+        return read(decode, text)
+    except msgspec.ValidationError:
+        return decode(msgspec.json.encode(without_nulls(read(decode_dict, text))))
+
+
+def or_none(decode: Callable[[msgspec.Raw], T], member: msgspec.Raw) -> T | None:
+    """A member of an envelope, or None if it is of another type than expected."""
+    try:
+        return decode(member)
+    except ValueError:
+        return None
+
+
+def keep(made: JsonText, slot: str, value: T) -> T:
+    """Put a value into a slot of a frozen struct."""
+    force_setattr(cast("msgspec.Struct", made), slot, value)
+    return value
+
+
+def unreadable(
+    what: str, problem: Exception | str, text: bytes, *, stream_id: str | None = None, attributable: bool = False
+) -> EventDecodeError:
+    """The error for a text that cannot be read: what is wrong with it, whom it hurts, and how it begins."""
+    problem = "nested too deeply" if isinstance(problem, RecursionError) else str(problem)[:SHOWN]
+    whom = "its turn cannot be followed" if attributable else "no turn can be told from it"
+    shown = repr(str(text[:SHOWN], "utf-8", "replace"))
+    if len(text) > SHOWN:
+        shown += f"… ({len(text)} bytes)"
+    message = (
+        f"cannot read the server's {what[:SHOWN]}: {problem} — {whom} — report it to the server's operator: {shown}"
+    )
+    return EventDecodeError(message, stream_id=stream_id, attributable=attributable)
+
+
+class Family(Generic[S]):
+    """Structs told apart by ``type``: a tagged union that stays open for the types of tomorrow."""
+
+    def __init__(self, members: Iterable[type[S]], stranger: Callable[[str, Envelope], S]) -> None:
+        self._stranger = stranger
+        self.by_type: dict[str, type[S]] = {}
+        for member in members:
+            member.type = cast("str", cast("type[msgspec.Struct]", member).__struct_config__.tag)
+            self.by_type[member.type] = member
+        union = cast("type[S]", reduce(or_, cast("Iterable[Any]", self.by_type.values())))
+        self.decode: Callable[[bytes], S] = msgspec.json.Decoder(union).decode
+
+    def read(self, text: bytes) -> S:
+        """The member or stranger that ``text`` is. Raises what msgspec does: the caller knows whose text it is."""
+        try:
+            made = self.decode(text)
+        except msgspec.DecodeError:
+            envelope = read(decode_envelope, text)
+            kind = decode_string(envelope.type) or ""
+            made = read_leniently(self.decode, text) if kind in self.by_type else self._stranger(kind, envelope)
+        keep(made, "_raw", text)
+        return made

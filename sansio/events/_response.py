@@ -1,0 +1,274 @@
+"""The response, its output items, their content, and usage: what a turn's terminal event carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ._json import Envelope, Family, JsonText, Tagged, decode_string, keep, or_none, read, read_leniently
+
+
+class Annotation(msgspec.Struct, frozen=True, gc=False):
+    """A source that a text cites; ``type`` says which of the fields have a meaning.
+
+    Known types: ``url_citation``, ``file_citation``, ``container_file_citation``, ``file_path``.
+    """
+
+    type: str = ""
+    url: str | None = None
+    title: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+    index: int | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    container_id: str | None = None
+
+
+class TopLogprob(msgspec.Struct, frozen=True, gc=False):
+    """A token that could have stood in a place, with its logarithmic probability."""
+
+    token: str | None = None
+    logprob: float | None = None
+    bytes: list[int] | None = None
+
+
+class Logprob(msgspec.Struct, frozen=True, gc=False):
+    """A token of the output, its logarithmic probability, and the likeliest tokens in its place."""
+
+    token: str = ""
+    logprob: float | None = None
+    bytes: list[int] | None = None
+    top_logprobs: list[TopLogprob] | None = None
+
+
+# Content parts
+
+
+class ContentPart(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
+    """A part of a message's or a reasoning item's content. Base of all parts."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return decode_part, (self.raw_bytes,)
+
+
+class ResponseOutputText(ContentPart, frozen=True, tag="output_text"):
+    """Text written by the model, with the sources that it cites."""
+
+    text: str = ""
+    annotations: list[Annotation] = []
+    logprobs: list[Logprob] | None = None
+
+
+class ResponseOutputRefusal(ContentPart, frozen=True, tag="refusal"):
+    """The model's explanation of why it will not answer."""
+
+    refusal: str = ""
+
+
+class ResponseReasoningText(ContentPart, frozen=True, tag="reasoning_text"):
+    """Reasoning in the clear."""
+
+    text: str = ""
+
+
+class UnknownPart(ContentPart, frozen=True):
+    """A part of a type that turnwire does not know; ``raw`` and ``to_dict()`` have it all."""
+
+    type: str = ""
+
+
+def _unknown_part(kind: str, _envelope: Envelope) -> ContentPart:
+    return UnknownPart(type=kind)
+
+
+_PARTS: Family[ContentPart] = Family(
+    [ResponseOutputText, ResponseOutputRefusal, ResponseReasoningText],
+    _unknown_part,
+)
+decode_part = _PARTS.read
+
+
+# Output items
+
+
+class OutputItem(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
+    """An item of a response's output. Base of all items.
+
+    Where an item has a ``status``, known values are ``in_progress``, ``completed``, ``incomplete`` and, for some,
+    ``searching``, ``generating``, ``interpreting``, ``calling``, ``failed``.
+    """
+
+    id: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return decode_item, (self.raw_bytes,)
+
+
+class ResponseOutputMessage(OutputItem, frozen=True, tag="message"):
+    """A message from the model; ``phase`` is ``commentary``, ``final_answer`` or None."""
+
+    undecoded_content: list[msgspec.Raw] = msgspec.field(name="content", default_factory=list[msgspec.Raw])
+    role: str = "assistant"
+    status: str | None = None
+    phase: str | None = None
+
+    @property
+    def content(self) -> list[ContentPart]:
+        """The parts of the message, decoded on first use."""
+        return self._read_once(lambda: [decode_part(bytes(part)) for part in self.undecoded_content])
+
+
+class UnknownItem(OutputItem, frozen=True):
+    """An item of a type that turnwire does not know; ``raw`` and ``to_dict()`` have it all."""
+
+    type: str = ""
+
+
+def _unknown_item(kind: str, envelope: Envelope) -> OutputItem:
+    return UnknownItem(type=kind, id=or_none(decode_string, envelope.id))
+
+
+_ITEMS: Family[OutputItem] = Family([ResponseOutputMessage], _unknown_item)
+decode_item = _ITEMS.read
+
+
+# The response
+
+
+class InputTokensDetails(msgspec.Struct, frozen=True, gc=False):
+    """How many of the input tokens came from the prompt cache, and how many went into it."""
+
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_tokens_details: dict[str, Any] | None = None
+
+
+class OutputTokensDetails(msgspec.Struct, frozen=True, gc=False):
+    """How many of the output tokens were spent on reasoning."""
+
+    reasoning_tokens: int = 0
+
+
+class ResponseUsage(msgspec.Struct, frozen=True, gc=False):
+    """The tokens that a response used."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_tokens_details: InputTokensDetails = InputTokensDetails()
+    output_tokens_details: OutputTokensDetails = OutputTokensDetails()
+
+
+class ResponseError(msgspec.Struct, frozen=True, gc=False):
+    """Why a response failed."""
+
+    code: str | None = None
+    message: str | None = None
+    type: str | None = None
+    param: str | None = None
+    misalignment: dict[str, Any] | None = None
+
+
+class IncompleteDetails(msgspec.Struct, frozen=True, gc=False):
+    """Why a response is incomplete: ``max_output_tokens``, ``max_messages``, ``content_filter``, ``steered``."""
+
+    reason: str | None = None
+
+
+class Conversation(msgspec.Struct, frozen=True, gc=False):
+    """The conversation that a response belongs to."""
+
+    id: str = ""
+
+
+class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
+    """A response: what the model made of one turn.
+
+    ``status`` is ``queued``, ``in_progress``, ``completed``, ``failed``, ``incomplete``, ``cancelled``, or a value of
+    tomorrow. Fields typed ``Any`` are what JSON made of them; they and all others are in ``raw`` and ``to_dict()``.
+    """
+
+    id: str = ""
+    object: str = "response"
+    status: str | None = None
+    model: str = ""
+    created_at: float | None = None
+    completed_at: float | None = None
+    undecoded_output: list[msgspec.Raw] = msgspec.field(name="output", default_factory=list[msgspec.Raw])
+    usage: ResponseUsage | None = None
+    error: ResponseError | None = None
+    incomplete_details: IncompleteDetails | None = None
+    previous_response_id: str | None = None
+    conversation: Conversation | None = None
+    metadata: dict[str, Any] | None = None
+    background: bool | None = None
+    max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
+    parallel_tool_calls: bool | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    temperature: float | None = None
+    top_logprobs: int | None = None
+    top_p: float | None = None
+    truncation: str | None = None
+    user: str | None = None
+    undecoded_instructions: msgspec.Raw = msgspec.field(name="instructions", default=msgspec.Raw(b"null"))
+    undecoded_tools: msgspec.Raw = msgspec.field(name="tools", default=msgspec.Raw(b"[]"))
+    access_programs: Any = None
+    image: Any = None
+    input_transformations: Any = None
+    moderation: Any = None
+    prompt: Any = None
+    prompt_cache_diagnostics: Any = None
+    prompt_cache_options: Any = None
+    reasoning: Any = None
+    text: Any = None
+    tool_choice: Any = None
+    tool_usage: Any = None
+
+    @property
+    def output(self) -> list[OutputItem]:
+        """The items of the output in order, decoded on first use."""
+        return self._read_once(lambda: [decode_item(bytes(item)) for item in self.undecoded_output])
+
+    @property
+    def output_text(self) -> str:
+        """The text of all messages in the output, joined; "" if there is none."""
+        return "".join(
+            part.text
+            for item in self.output
+            if isinstance(item, ResponseOutputMessage)
+            for part in item.content
+            if isinstance(part, ResponseOutputText)
+        )
+
+    @property
+    def instructions(self) -> Any:
+        """The instructions that the response followed: a string, a list of input items, or None."""
+        return self._read(lambda: read(_decode_any, bytes(self.undecoded_instructions)))
+
+    @property
+    def tools(self) -> Any:
+        """The tools that the model could call, as a new list of dicts."""
+        return self._read(lambda: read(_decode_any, bytes(self.undecoded_tools)))
+
+    def __repr__(self) -> str:
+        return f"Response(id={self.id!r}, status={self.status!r}, model={self.model!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return decode_response, (self.raw_bytes,)
+
+
+_decode_any = msgspec.json.Decoder(Any).decode
+_decode_response = msgspec.json.Decoder(Response).decode
+
+
+def decode_response(text: bytes) -> Response:
+    """The response that ``text`` is. Raises what msgspec does: the caller knows whose text it is."""
+    response = read_leniently(_decode_response, text)
+    keep(response, "_raw", text)
+    return response
