@@ -16,9 +16,8 @@ JSON cannot reach them, and msgspec neither encodes nor prints them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
-from operator import or_
 from typing import Any, Generic, Self, TypeVar, cast
 
 import msgspec
@@ -71,7 +70,7 @@ class JsonText:
         except (ValueError, RecursionError) as error:
             what = getattr(self, "type", "") or type(self).__name__
             lane = getattr(self, "stream_id", None)
-            raise unreadable(what, error, self.raw_bytes, stream_id=lane, attributable=True) from error
+            raise unreadable(what, error, self.raw_bytes, stream_id=lane, attributable=True) from None
 
     def _read_once(self, decode: Callable[[], T]) -> T:
         """Decode something out of the text on first use, and keep it."""
@@ -181,7 +180,10 @@ def keep(made: JsonText, slot: str, value: T) -> T:
 def unreadable(
     what: str, problem: Exception | str, text: bytes, *, stream_id: str | None = None, attributable: bool = False
 ) -> EventDecodeError:
-    """The error for a text that cannot be read: what is wrong with it, whom it hurts, and how it begins."""
+    """The error for a text that cannot be read: what is wrong with it, whom it hurts, and how it begins.
+
+    It is raised ``from None``: the decoder's exceptions say no more than ``problem``, and may hold the whole text.
+    """
     problem = "nested too deeply" if isinstance(problem, RecursionError) else str(problem)[:SHOWN]
     whom = "its turn cannot be followed" if attributable else "no turn can be told from it"
     shown = repr(str(text[:SHOWN], "utf-8", "replace"))
@@ -193,16 +195,26 @@ def unreadable(
     return EventDecodeError(message, stream_id=stream_id, attributable=attributable)
 
 
+def descendants(cls: type[S]) -> Iterator[type[S]]:
+    """All classes below a class, in the order of their definition."""
+    for child in cls.__subclasses__():
+        yield child
+        yield from descendants(child)
+
+
 class Family(Generic[S]):
     """Structs told apart by ``type``: a tagged union that stays open for the types of tomorrow."""
 
-    def __init__(self, members: Iterable[type[S]], stranger: Callable[[str, Envelope], S]) -> None:
+    def __init__(self, base: type[S], stranger: Callable[[str, Envelope], S]) -> None:
+        """The family of all classes below ``base`` that have a tag; ``stranger`` makes what any other type becomes."""
         self._stranger = stranger
         self.by_type: dict[str, type[S]] = {}
-        for member in members:
-            member.type = cast("str", cast("type[msgspec.Struct]", member).__struct_config__.tag)
-            self.by_type[member.type] = member
-        union = cast("type[S]", reduce(or_, cast("Iterable[Any]", self.by_type.values())))
+        for member in descendants(base):
+            tag = cast("type[msgspec.Struct]", member).__struct_config__.tag
+            if isinstance(tag, str):
+                self.by_type[tag] = member
+                member.type = tag
+        union = cast("type[S]", reduce(lambda one, other: one | other, cast("Iterable[Any]", self.by_type.values())))
         self.decode: Callable[[bytes], S] = msgspec.json.Decoder(union).decode
 
     def read(self, text: bytes) -> S:

@@ -7,9 +7,11 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
+from ._items import Annotation, ContentPart, Logprob, OutputItem, ReasoningText, ShellOutput, decode_item, decode_part
 from ._json import (
     Envelope,
     Family,
+    Object,
     Tagged,
     decode_dict,
     decode_envelope,
@@ -22,7 +24,7 @@ from ._json import (
     read_leniently,
     unreadable,
 )
-from ._response import Logprob, Response, decode_response
+from ._response import Response, decode_response
 
 
 class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
@@ -39,10 +41,15 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
     stream_id: str | None = None
 
     def _member(self, name: str) -> bytes:
-        return bytes(getattr(read(decode_envelope, self.raw_bytes), name))
+        """The text of a member that is an object; one that is null counts as missing."""
+        text = bytes(getattr(read(decode_envelope, self.raw_bytes), name))
+        return b"{}" if text == b"null" else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         return decode_event, (self.raw_bytes,)
+
+
+# The response
 
 
 class ResponseHead(msgspec.Struct, frozen=True, gc=False):
@@ -97,6 +104,9 @@ class ResponseIncompleteEvent(LifecycleEvent, frozen=True, tag="response.incompl
     terminal: ClassVar[bool] = True
 
 
+# Output, piece by piece
+
+
 class ItemEvent(ServerEvent, frozen=True):
     """An event about one item of the output. Base of many."""
 
@@ -111,13 +121,422 @@ class ContentEvent(ItemEvent, frozen=True):
 
 
 class ResponseTextDeltaEvent(ContentEvent, frozen=True, tag="response.output_text.delta"):
-    """A piece of text."""
+    """The next piece of a text."""
 
     delta: str = ""
     logprobs: list[Logprob] = []
 
 
-class ErrorEvent(ServerEvent, frozen=True):
+class ResponseTextDoneEvent(ContentEvent, frozen=True, tag="response.output_text.done"):
+    """A text is complete."""
+
+    text: str = ""
+    logprobs: list[Logprob] = []
+
+
+class ResponseOutputTextAnnotationAddedEvent(ContentEvent, frozen=True, tag="response.output_text.annotation.added"):
+    """A text cites a source."""
+
+    annotation: Annotation | None = None
+    annotation_index: int = 0
+
+
+class ResponseRefusalDeltaEvent(ContentEvent, frozen=True, tag="response.refusal.delta"):
+    """The next piece of a refusal."""
+
+    delta: str = ""
+
+
+class ResponseRefusalDoneEvent(ContentEvent, frozen=True, tag="response.refusal.done"):
+    """A refusal is complete."""
+
+    refusal: str = ""
+
+
+class ResponseReasoningTextDeltaEvent(ContentEvent, frozen=True, tag="response.reasoning_text.delta"):
+    """The next piece of reasoning in the clear."""
+
+    delta: str = ""
+
+
+class ResponseReasoningTextDoneEvent(ContentEvent, frozen=True, tag="response.reasoning_text.done"):
+    """A part of the reasoning in the clear is complete."""
+
+    text: str = ""
+
+
+class PartEvent(ContentEvent, frozen=True):
+    """An event that carries a content part. Base of the two."""
+
+    undecoded_part: Object = msgspec.field(name="part", default=Object())
+
+    @property
+    def part(self) -> ContentPart:
+        """The part as of this event, decoded on first use."""
+        return self._read_once(lambda: decode_part(self._member("part")))
+
+
+class ResponseContentPartAddedEvent(PartEvent, frozen=True, tag="response.content_part.added"):
+    """A part of an item's content begins."""
+
+
+class ResponseContentPartDoneEvent(PartEvent, frozen=True, tag="response.content_part.done"):
+    """A part of an item's content is complete."""
+
+
+# Output items
+
+
+class OutputItemEvent(ServerEvent, frozen=True):
+    """An event that carries an output item. Base of the two."""
+
+    output_index: int = 0
+    undecoded_item: Object = msgspec.field(name="item", default=Object())
+
+    @property
+    def item(self) -> OutputItem:
+        """The item as of this event, decoded on first use."""
+        return self._read_once(lambda: decode_item(self._member("item")))
+
+
+class ResponseOutputItemAddedEvent(OutputItemEvent, frozen=True, tag="response.output_item.added"):
+    """An output item begins."""
+
+
+class ResponseOutputItemDoneEvent(OutputItemEvent, frozen=True, tag="response.output_item.done"):
+    """An output item is complete."""
+
+
+class ResponseCompactionCompactingEvent(ItemEvent, frozen=True, tag="response.compaction.compacting"):
+    """The server is compacting the conversation; the event holds none of the summary."""
+
+
+# Reasoning summaries
+
+
+class SummaryEvent(ItemEvent, frozen=True):
+    """An event about one part of a reasoning summary. Base of four."""
+
+    summary_index: int = 0
+
+
+class ResponseReasoningSummaryPartAddedEvent(SummaryEvent, frozen=True, tag="response.reasoning_summary_part.added"):
+    """A part of a reasoning summary begins."""
+
+    part: ReasoningText = ReasoningText()
+
+
+class ResponseReasoningSummaryPartDoneEvent(SummaryEvent, frozen=True, tag="response.reasoning_summary_part.done"):
+    """A part of a reasoning summary is complete or, as ``status`` says, ``incomplete``."""
+
+    part: ReasoningText = ReasoningText()
+    status: str | None = None
+
+
+class ResponseReasoningSummaryTextDeltaEvent(SummaryEvent, frozen=True, tag="response.reasoning_summary_text.delta"):
+    """The next piece of a reasoning summary."""
+
+    delta: str = ""
+
+
+class ResponseReasoningSummaryTextDoneEvent(SummaryEvent, frozen=True, tag="response.reasoning_summary_text.done"):
+    """The text of a part of a reasoning summary is complete."""
+
+    text: str = ""
+
+
+# Calls of the client's tools
+
+
+class ResponseFunctionCallArgumentsDeltaEvent(ItemEvent, frozen=True, tag="response.function_call_arguments.delta"):
+    """The next piece of a function call's arguments."""
+
+    delta: str = ""
+
+
+class ResponseFunctionCallArgumentsDoneEvent(ItemEvent, frozen=True, tag="response.function_call_arguments.done"):
+    """A function call's arguments are complete: JSON text written by the model. Some servers repeat the name."""
+
+    arguments: str = ""
+    name: str | None = None
+
+
+class ResponseCustomToolCallInputDeltaEvent(ItemEvent, frozen=True, tag="response.custom_tool_call_input.delta"):
+    """The next piece of a custom tool call's input."""
+
+    delta: str = ""
+
+
+class ResponseCustomToolCallInputDoneEvent(ItemEvent, frozen=True, tag="response.custom_tool_call_input.done"):
+    """A custom tool call's input is complete."""
+
+    input: str = ""
+
+
+class CommandEvent(ServerEvent, frozen=True):
+    """An event about one command of a shell call. Base of five."""
+
+    output_index: int = 0
+    command_index: int = 0
+
+
+class ResponseShellCallCommandAddedEvent(CommandEvent, frozen=True, tag="response.shell_call_command.added"):
+    """A command of a shell call begins."""
+
+    command: str = ""
+
+
+class ResponseShellCallCommandDeltaEvent(CommandEvent, frozen=True, tag="response.shell_call_command.delta"):
+    """The next piece of a command."""
+
+    delta: str = ""
+    obfuscation: str | None = None
+
+
+class ResponseShellCallCommandDoneEvent(CommandEvent, frozen=True, tag="response.shell_call_command.done"):
+    """A command of a shell call is complete."""
+
+    command: str = ""
+
+
+class ShellOutputDelta(msgspec.Struct, frozen=True, gc=False):
+    """The next piece of what a command prints."""
+
+    stdout: str | None = None
+    stderr: str | None = None
+
+
+class ResponseShellCallOutputContentDeltaEvent(
+    CommandEvent, frozen=True, tag="response.shell_call_output_content.delta"
+):
+    """A command printed something."""
+
+    item_id: str = ""
+    delta: ShellOutputDelta = ShellOutputDelta()
+
+
+class ResponseShellCallOutputContentDoneEvent(CommandEvent, frozen=True, tag="response.shell_call_output_content.done"):
+    """A command ended."""
+
+    item_id: str = ""
+    output: list[ShellOutput] = []
+
+
+# Calls of the server's tools
+
+
+class ResponseFileSearchCallInProgressEvent(ItemEvent, frozen=True, tag="response.file_search_call.in_progress"):
+    """A file search begins."""
+
+
+class ResponseFileSearchCallSearchingEvent(ItemEvent, frozen=True, tag="response.file_search_call.searching"):
+    """A file search is searching."""
+
+
+class ResponseFileSearchCallCompletedEvent(ItemEvent, frozen=True, tag="response.file_search_call.completed"):
+    """A file search is complete."""
+
+
+class ResponseWebSearchCallInProgressEvent(ItemEvent, frozen=True, tag="response.web_search_call.in_progress"):
+    """A web search begins."""
+
+
+class ResponseWebSearchCallSearchingEvent(ItemEvent, frozen=True, tag="response.web_search_call.searching"):
+    """A web search is searching."""
+
+
+class ResponseWebSearchCallCompletedEvent(ItemEvent, frozen=True, tag="response.web_search_call.completed"):
+    """A web search is complete."""
+
+
+class ResponseCodeInterpreterCallInProgressEvent(
+    ItemEvent, frozen=True, tag="response.code_interpreter_call.in_progress"
+):
+    """A call of the code interpreter begins."""
+
+
+class ResponseCodeInterpreterCallCodeDeltaEvent(
+    ItemEvent, frozen=True, tag="response.code_interpreter_call_code.delta"
+):
+    """The next piece of the code to run."""
+
+    delta: str = ""
+
+
+class ResponseCodeInterpreterCallCodeDoneEvent(ItemEvent, frozen=True, tag="response.code_interpreter_call_code.done"):
+    """The code to run is complete."""
+
+    code: str = ""
+
+
+class ResponseCodeInterpreterCallInterpretingEvent(
+    ItemEvent, frozen=True, tag="response.code_interpreter_call.interpreting"
+):
+    """The code is running."""
+
+
+class ResponseCodeInterpreterCallCompletedEvent(ItemEvent, frozen=True, tag="response.code_interpreter_call.completed"):
+    """A call of the code interpreter is complete."""
+
+
+class ResponseImageGenCallInProgressEvent(ItemEvent, frozen=True, tag="response.image_generation_call.in_progress"):
+    """The making of an image begins."""
+
+
+class ResponseImageGenCallGeneratingEvent(ItemEvent, frozen=True, tag="response.image_generation_call.generating"):
+    """An image is being made."""
+
+
+class ResponseImageGenCallPartialImageEvent(ItemEvent, frozen=True, tag="response.image_generation_call.partial_image"):
+    """An image as far as it is made, in base64."""
+
+    partial_image_b64: str = ""
+    partial_image_index: int = 0
+    background: str | None = None
+    output_format: str | None = None
+    quality: str | None = None
+    size: str | None = None
+
+
+class ResponseImageGenCallCompletedEvent(ItemEvent, frozen=True, tag="response.image_generation_call.completed"):
+    """An image is made; its item carries it."""
+
+
+class ResponseMcpCallInProgressEvent(ItemEvent, frozen=True, tag="response.mcp_call.in_progress"):
+    """A call of an MCP tool begins."""
+
+
+class ResponseMcpCallArgumentsDeltaEvent(ItemEvent, frozen=True, tag="response.mcp_call_arguments.delta"):
+    """The next piece of an MCP tool call's arguments."""
+
+    delta: str = ""
+
+
+class ResponseMcpCallArgumentsDoneEvent(ItemEvent, frozen=True, tag="response.mcp_call_arguments.done"):
+    """An MCP tool call's arguments are complete: JSON text."""
+
+    arguments: str = ""
+
+
+class ResponseMcpCallCompletedEvent(ItemEvent, frozen=True, tag="response.mcp_call.completed"):
+    """A call of an MCP tool succeeded."""
+
+
+class ResponseMcpCallFailedEvent(ItemEvent, frozen=True, tag="response.mcp_call.failed"):
+    """A call of an MCP tool failed; its item says why."""
+
+
+class ResponseMcpListToolsInProgressEvent(ItemEvent, frozen=True, tag="response.mcp_list_tools.in_progress"):
+    """The server asks an MCP server for its tools."""
+
+
+class ResponseMcpListToolsCompletedEvent(ItemEvent, frozen=True, tag="response.mcp_list_tools.completed"):
+    """An MCP server told its tools; their item lists them."""
+
+
+class ResponseMcpListToolsFailedEvent(ItemEvent, frozen=True, tag="response.mcp_list_tools.failed"):
+    """An MCP server's tools could not be listed; their item says why."""
+
+
+# Audio
+
+
+class ResponseAudioDeltaEvent(ServerEvent, frozen=True, tag="response.audio.delta"):
+    """The next piece of audio, in base64."""
+
+    delta: str = ""
+
+
+class ResponseAudioDoneEvent(ServerEvent, frozen=True, tag="response.audio.done"):
+    """The audio is complete."""
+
+
+class ResponseAudioTranscriptDeltaEvent(ServerEvent, frozen=True, tag="response.audio.transcript.delta"):
+    """The next piece of the audio's transcript."""
+
+    delta: str = ""
+
+
+class ResponseAudioTranscriptDoneEvent(ServerEvent, frozen=True, tag="response.audio.transcript.done"):
+    """The audio's transcript is complete."""
+
+
+# Steering and injecting (PROTOCOL.md, "Steering")
+
+
+class Steer(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
+    """A steering submission: its id if it got one, the response that it steers and, when it failed, its input."""
+
+    id: str | None = None
+    previous_response_id: str | None = None
+    input: Any = None
+
+
+class InputError(msgspec.Struct, frozen=True, gc=False):
+    """Why input could not be committed to a response; PROTOCOL.md lists the known codes."""
+
+    code: str | None = None
+    message: str | None = None
+    type: str | None = None
+
+
+class ResponseSteerAcceptedEvent(ServerEvent, frozen=True, tag="response.steer.accepted"):
+    """The server owns the steering input; it is applied once the successor is created."""
+
+    steer: Steer = Steer()
+
+
+class ResponseSteerPendingEvent(ServerEvent, frozen=True, tag="response.steer.pending"):
+    """The input waits until the client sends what ``required_input`` lists: stubs of input items, to be filled in.
+
+    Known reason: ``waiting_for_required_input``.
+    """
+
+    steer: Steer = Steer()
+    reason: str = ""
+    required_input: list[dict[str, Any]] = []
+
+
+class ResponseSteerFailedEvent(ServerEvent, frozen=True, tag="response.steer.failed"):
+    """The steering input was not committed and comes back in ``steer.input``."""
+
+    steer: Steer = Steer()
+    error: InputError = InputError()
+
+
+class ResponseInjectCreatedEvent(ServerEvent, frozen=True, tag="response.inject.created"):
+    """The injected input was committed to the running response."""
+
+    response_id: str = ""
+
+
+class ResponseInjectFailedEvent(ServerEvent, frozen=True, tag="response.inject.failed"):
+    """The injected input was not committed and comes back."""
+
+    response_id: str = ""
+    error: InputError = InputError()
+    input: list[Any] = []
+
+
+# Events without a schema
+
+
+class OpenEvent(ServerEvent, frozen=True):
+    """An event that is read without a schema. Base of the two."""
+
+    type: str = ""
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The whole message, decoded once. Not to be changed; ``to_dict()`` gives a dict of your own."""
+        return self._read_once(self.to_dict)
+
+
+class UnknownEvent(OpenEvent, frozen=True):
+    """An event of a type that turnwire does not know."""
+
+
+class ErrorEvent(OpenEvent, frozen=True):
     """An ``error`` or ``response.error`` message: a request was refused, or a turn or the connection failed.
 
     The particulars are read from the member ``error`` or, where a server sends none, from the message itself
@@ -125,11 +544,6 @@ class ErrorEvent(ServerEvent, frozen=True):
     """
 
     type: str = "error"
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """The whole message."""
-        return self._read_once(self.to_dict)
 
     @property
     def code(self) -> str | None:
@@ -179,17 +593,6 @@ class ErrorEvent(ServerEvent, frozen=True):
         return self.payload if nested is None else nested
 
 
-class UnknownEvent(ServerEvent, frozen=True):
-    """An event of a type that turnwire does not know."""
-
-    type: str = ""
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """The whole message, decoded on first use."""
-        return self._read_once(self.to_dict)
-
-
 def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -208,18 +611,7 @@ def _unknown_event(kind: str, envelope: Envelope) -> ServerEvent:
 
 
 _ERRORS = frozenset({"error", "response.error"})
-_EVENTS: Family[ServerEvent] = Family(
-    [
-        ResponseTextDeltaEvent,
-        ResponseCreatedEvent,
-        ResponseQueuedEvent,
-        ResponseInProgressEvent,
-        ResponseCompletedEvent,
-        ResponseFailedEvent,
-        ResponseIncompleteEvent,
-    ],
-    _unknown_event,
-)
+_EVENTS = Family(ServerEvent, _unknown_event)
 EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(_ERRORS, ErrorEvent)}
 
 _decode = _EVENTS.decode
@@ -243,14 +635,14 @@ def _decode_patiently(payload: bytes) -> ServerEvent:
     try:
         envelope = read(decode_envelope, payload)
     except (ValueError, RecursionError) as error:
-        raise unreadable("message", error, payload) from error
+        raise unreadable("message", error, payload) from None
     kind = or_none(decode_string, envelope.type)
     if kind is None:
         raise unreadable("message", "it has no `type` that is a string", payload)
     try:
         stream_id = decode_string(envelope.stream_id)
     except ValueError as error:
-        raise unreadable(kind, f"{error} - at `$.stream_id`", payload) from error
+        raise unreadable(kind, f"{error} - at `$.stream_id`", payload) from None
     try:
         if kind in _EVENTS.by_type:
             return read_leniently(_decode, payload)
@@ -258,7 +650,7 @@ def _decode_patiently(payload: bytes) -> ServerEvent:
         if kind in _ERRORS:
             keep(event, "_lazy", read(decode_dict, payload))
     except (ValueError, RecursionError) as error:
-        raise unreadable(kind, error, payload, stream_id=stream_id, attributable=True) from error
+        raise unreadable(kind, error, payload, stream_id=stream_id, attributable=True) from None
     return event
 
 
