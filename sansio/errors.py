@@ -12,6 +12,7 @@ The tree
         ├── UserError                     the caller asked for something that cannot be; nothing was sent
         │   ├── InvalidStreamIdError      a stream_id outside 1-256 of A-Z a-z 0-9 _ - .
         │   ├── LaneLimitError            a 33rd named lane on one connection
+        │   ├── TooManyTurnsError         more turns waiting than the session may hold
         │   ├── ConcurrentUseError        two consumers waiting on one turn
         │   └── SessionClosedError        used after close
         ├── EventDecodeError              a server message that cannot be read as an event
@@ -19,7 +20,8 @@ The tree
             ├── ConnectError              TCP, proxy or TLS did not come up
             ├── HandshakeRejectedError    the upgrade was answered with something other than 101
             ├── ConnectionLostError       the connection ended under the turn: EOF, reset, close frame, stall
-            ├── ProtocolError             the server broke the protocol or exceeded a limit
+            ├── ProtocolError             the server broke the protocol
+            │   └── LimitExceededError    … or went over a limit: message size, unread events
             ├── TurnTimeoutError          a deadline passed (also a TimeoutError)
             ├── TurnAbortedError          this side closed the session or left the turn
             └── ResponsesWebSocketError   an error message from the server (also a RuntimeError)
@@ -44,9 +46,11 @@ __all__ = [
     "HandshakeRejectedError",
     "InvalidStreamIdError",
     "LaneLimitError",
+    "LimitExceededError",
     "ProtocolError",
     "ResponsesWebSocketError",
     "SessionClosedError",
+    "TooManyTurnsError",
     "TurnAbortedError",
     "TurnError",
     "TurnTimeoutError",
@@ -69,6 +73,10 @@ class InvalidStreamIdError(UserError, ValueError):
 
 class LaneLimitError(UserError):
     """More distinct named lanes than one connection may have in its life: 32 (PROTOCOL.md, "Lanes")."""
+
+
+class TooManyTurnsError(UserError):
+    """More turns wait for a lane or a connection than the options allow (``max_waiting``)."""
 
 
 class ConcurrentUseError(UserError, RuntimeError):
@@ -154,7 +162,11 @@ class ConnectionLostError(TurnError):
 
 
 class ProtocolError(TurnError):
-    """The server broke HTTP, WebSocket or the event format, or went over a limit (message size, buffered events)."""
+    """The server broke HTTP, WebSocket or the event format."""
+
+
+class LimitExceededError(ProtocolError):
+    """A limit was exceeded: a message above ``max_message_size``, unread events above ``max_buffered``."""
 
 
 class TurnTimeoutError(TurnError, TimeoutError):

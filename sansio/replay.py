@@ -45,13 +45,16 @@ __all__ = [
     "VERDICT_TABLE",
     "Cause",
     "Evidence",
+    "Meaning",
     "ModelRetryAdvice",
     "ModelRetryAdviceRequest",
     "ModelRetryNormalizedError",
     "Phase",
+    "RecoveryPolicy",
     "Refusal",
     "Verdict",
     "get_retry_advice",
+    "meaning",
     "parse_retry_after",
 ]
 
@@ -115,6 +118,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     request_id: str | None = None
     headers: dict[str, str] = {}
+    of_connection: bool = False
+    """It named no turn and hit all that had not begun. Then its status says nothing about whether *this* one ran."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,10 +145,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             return True
         if self.cause is not Cause.ERROR_FRAME or self.phase is not Phase.AWAIT or self.refusal is None:
             return False
-        status = self.refusal.status
         if self.refusal.code in REFUSAL_CODES:
             return True
-        return status is not None and 400 <= status <= 499 and status not in NOT_REFUSING_STATUSES
+        status = self.refusal.status
+        if status is None or self.refusal.of_connection:
+            return False
+        return 400 <= status <= 499 and status not in NOT_REFUSING_STATUSES
 
     @property
     def verdict(self) -> Verdict | None:
@@ -183,6 +190,70 @@ VERDICT_TABLE: tuple[VerdictRow, ...] = (
     VerdictRow(frozenset({Phase.STREAM}), None, Verdict.UNSAFE),
 )
 """The verdict by phase. The first row that matches holds; every phase but DONE is covered."""
+
+
+class Meaning(NamedTuple):
+    """The second and third part of every failure's message."""
+
+    for_the_turn: str
+    what_to_do: str
+
+
+def meaning(evidence: Evidence) -> Meaning:
+    """What a failure means for its turn, and what to do: the words that go with the verdict."""
+    if evidence.verdict is Verdict.UNSAFE:
+        which = f" ({evidence.response_id})" if evidence.response_id else ""
+        return Meaning(
+            f"the response had begun{which}, so the turn ran, at least in part",
+            "do not send it again as if it had not; continue from what arrived, or ask again knowingly",
+        )
+    if evidence.verdict is Verdict.AMBIGUOUS:
+        return Meaning(
+            "the server had the whole request and no event had come back, so the turn may or may not have run",
+            "it continues a conversation kept by the server: look there before sending it again"
+            if evidence.stateful
+            else "send it again only if running it twice does no harm",
+        )
+    if not evidence.is_refusal:
+        return Meaning("the server never had the whole request, so the turn did not run", "it is safe to send it again")
+    if evidence.refusal is not None and evidence.refusal.code == "websocket_connection_limit_reached":
+        return Meaning("the server refused the turn without running it", "send it again on a new connection")
+    return Meaning("the server refused the turn without running it", "correct what it names before sending it again")
+
+
+# --- Automatic recovery ----------------------------------------------------------------------------------------
+
+REPEATABLE_CAUSES: Final = frozenset(
+    {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME}
+)
+"""Failures of the connection, not of the turn. A deadline that passed or a caller who left is never repeated."""
+
+
+class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When the core repeats a failed turn by itself, unseen by its consumer (REPLAY.md, "Automatic recovery").
+
+    A turn with verdict SAFE that the server did not refuse is repeated on a fresh connection, at most ``attempts``
+    times, after a random wait of up to ``min(max_delay, initial_delay * 2**n)`` seconds (full jitter), n = 0, 1, ….
+    """
+
+    attempts: int = 1
+    """Repetitions of one turn; 0 switches recovery off."""
+    initial_delay: float = 0.1
+    max_delay: float = 8.0
+    repeat_ambiguous_stateless: bool = False
+    """Also repeat a stateless turn whose verdict is AMBIGUOUS. It may then run twice: only for work that may."""
+
+    def may_repeat(self, evidence: Evidence, attempts_made: int) -> bool:
+        """Whether this failure, of a turn repeated ``attempts_made`` times so far, is to be repeated."""
+        if attempts_made >= self.attempts or evidence.cause not in REPEATABLE_CAUSES or evidence.is_refusal:
+            return False
+        if evidence.verdict is Verdict.AMBIGUOUS:
+            return self.repeat_ambiguous_stateless and not evidence.stateful and evidence.cause is not Cause.ERROR_FRAME
+        return evidence.verdict is Verdict.SAFE
+
+    def delay(self, attempts_made: int, random: float) -> float:
+        """Seconds to wait before the next repetition; ``random`` is uniform in [0, 1)."""
+        return random * min(self.max_delay, self.initial_delay * 2.0 ** min(attempts_made, 64))
 
 
 # --- Advice -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,64 @@
+"""One connection: many turns over one WebSocket, from opening the transport to the last verdict.
+
+The promise
+    However the connection ends, each turn on it ends exactly once: with its terminal event, or with one typed failure
+    whose evidence says how far the turn got. Nothing here reads a clock, opens a socket or draws a random number by
+    itself: the same calls with the same arguments give the same results.
+
+Theory of operation
+    Two machines share this room. The *connection* has a state, moved by signals (:data:`TRANSITIONS`). Each *turn* has
+    a phase (:class:`~turnwire.sansio.replay.Phase`), moved by what happens to its message and by its events. The two
+    meet in one place only: while a turn waits, its phase is read off the connection's state (:data:`WAITING_PHASE`).
+
+    ::
+
+        CONNECTING ──transport_connected()──► HANDSHAKING ──101──► OPEN ──close()──► CLOSING ──► CLOSED
+             ▲                                     │                                               ▲
+             └───────── redirect, same origin ─────┘        any state: end of file, failure, abort ┘
+
+    A turn's message is framed when its lane and a slot are free, and joins the *outbox*. :meth:`data_to_send` hands the
+    outbox out in chunks and sees where each message ends: handing out the chunk that holds a message's last byte is the
+    moment at which its turn passes from SEND to AWAIT. That moment is exact, because the caller begins to write a chunk
+    before it asks for the next.
+
+    =========================== ============================================== ======================================
+    a turn in phase             when its consumer leaves it                    when the connection is lost
+    =========================== ============================================== ======================================
+    LANE_WAIT, CONNECT,         is forgotten                                   fails, SAFE
+    HANDSHAKE
+    SEND, not a byte handed     is taken out of the outbox                     fails, SAFE
+    SEND, in the middle         abandoned: the rest is sent                    fails, SAFE
+    AWAIT                       abandoned                                      fails, AMBIGUOUS
+    STREAM                      abandoned                                      fails, UNSAFE
+    =========================== ============================================== ======================================
+
+    *Abandoned* means: its events are discarded, and its lane stays busy until its terminal event. If no other turn
+    needs the connection, it is aborted instead.
+
+    A turn that must fail in the middle of its message while others stream on (its send deadline passed) *mutes* the
+    connection: no byte is handed out any more, so that its verdict SAFE stays true; the others finish, and then the
+    connection is aborted.
+
+What a user of this class does
+    Call :meth:`transport_connected`, :meth:`receive_data` (``b""`` is end of file), :meth:`transport_failed` and
+    :meth:`handle_deadline` when those things happen; after each, write what :meth:`data_to_send` gives. In state
+    CLOSED, write what it still gives (a close frame), then close the transport.
+"""
+
+from __future__ import annotations
+
+from ._machine import ResponsesConnection
+from ._tables import TRANSITIONS, WAITING_PHASE, ConnectionOptions, Signal, State, Stats, turn_failure
+from ._turn import Turn
+
+__all__ = [
+    "TRANSITIONS",
+    "WAITING_PHASE",
+    "ConnectionOptions",
+    "ResponsesConnection",
+    "Signal",
+    "State",
+    "Stats",
+    "Turn",
+    "turn_failure",
+]

@@ -1,0 +1,599 @@
+"""The machine itself. The theory of operation is at the top of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from os import urandom
+from typing import Any, cast
+
+import msgspec
+
+from ..errors import (
+    ConnectError,
+    EventDecodeError,
+    HandshakeRejectedError,
+    ResponsesWebSocketError,
+    SessionClosedError,
+    TooManyTurnsError,
+    TurnError,
+)
+from ..events import ErrorEvent, LifecycleEvent, ServerEvent, decode_event
+from ..lanes import Lanes
+from ..replay import Cause, Evidence, Phase, Refusal
+from ..request import Endpoint, Timeouts
+from ..websocket import Accepted, ClientHandshake, Close, Ping, Rejected, Violation, WebSocket
+from ._tables import (
+    MAX_REDIRECTS,
+    NO_WEBSOCKET,
+    PROTOCOL_ERROR,
+    REDIRECTS,
+    TOO_BIG,
+    TRANSITIONS,
+    WAIT_NAMES,
+    WAITING_PHASE,
+    ConnectionOptions,
+    ErrorFactory,
+    Signal,
+    State,
+    Stats,
+    limit_exceeded,
+    turn_failure,
+)
+from ._turn import Outbox, Turn
+
+
+class ResponsesConnection:
+    """One WebSocket to one endpoint, and the turns on it. See the top of this room.
+
+    ``now`` is always monotonic seconds; ``random_bytes`` gives the handshake's nonce and the frames' masks.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        options: ConnectionOptions | None = None,
+        now: float,
+        random_bytes: Callable[[int], bytes] = urandom,
+        stats: Stats | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        """Where to connect to; a redirect within the origin changes it."""
+        self.options = options or ConnectionOptions()
+        self.state = State.CONNECTING
+        self.draining = False
+        """No new turn may start here: the server, or the mute rule, said so."""
+        self.stats = stats or Stats()
+        self.opened_at: float | None = None
+        self._random_bytes = random_bytes
+        self._redirects = 0
+        self._handshake: ClientHandshake | None = None
+        self._websocket: WebSocket | None = None
+        self._lanes: Lanes[Turn] = Lanes(
+            max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
+        )
+        self._outbox = Outbox()
+        self._muted = False
+        self._since = now
+        """When the opening, or the closing, began."""
+        self._heard = now
+        """When the last byte arrived."""
+        self._pinged: float | None = None
+        """When a ping went out that nothing has followed yet."""
+        self._failed: list[Turn] = []
+        self._failure: TurnError | None = None
+
+    # -- turns
+
+    def create(
+        self,
+        payload: Mapping[str, Any],
+        lane: str | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+        now: float,
+    ) -> Turn:
+        """Begin a turn: frame it if its lane and a slot are free, keep it waiting otherwise.
+
+        Raises UserError and TypeError as :meth:`Turn.from_body` does, LaneLimitError for a 33rd name, and
+        SessionClosedError if the connection takes no turns any more.
+        """
+        turn = Turn.from_body(payload, lane=lane, timeouts=timeouts or self.options.timeouts, now=now)
+        self.submit(turn, now)
+        return turn
+
+    def submit(self, turn: Turn, now: float) -> None:
+        """Take a turn that was made already. Raises as :meth:`create` does."""
+        if not self.accepts_turns:
+            state = "draining" if self.draining else self.state.value
+            raise SessionClosedError(
+                f"this connection is {state} and takes no turns — the turn was not sent — open a new connection"
+            )
+        if self._lanes.waiting_count >= self.options.max_waiting:
+            raise TooManyTurnsError(
+                f"{self.options.max_waiting} turns wait for a lane already (max_waiting) — the turn was not sent — "
+                "wait for some of them to end, or spread them over sessions"
+            )
+        self._lanes.enter(turn, turn.lane)
+        turn.connection = self
+        turn.since = now
+        self._start_turns(now)
+
+    @property
+    def waiting_phase(self) -> Phase:
+        """The phase of a turn that has not started here."""
+        return WAITING_PHASE[self.state]
+
+    @property
+    def accepts_turns(self) -> bool:
+        """Whether a new turn may be given to this connection."""
+        return not self.draining and self.state in (State.CONNECTING, State.HANDSHAKING, State.OPEN)
+
+    @property
+    def in_flight(self) -> int:
+        """Turns whose messages were framed and whose lanes are busy, abandoned ones included."""
+        return len(self._lanes.running)
+
+    @property
+    def idle(self) -> bool:
+        """No turn needs this connection: none waits, and all that run were abandoned."""
+        return not any(True for _ in self._live_turns())
+
+    @property
+    def lagging(self) -> bool:
+        """A consumer has fallen behind: whoever reads ahead of need should pause."""
+        return any(turn.buffered > self.options.high_water for turn in self._lanes.running.values())
+
+    @property
+    def failure(self) -> TurnError | None:
+        """Why the connection ended, as a turn that had waited for it would see it; None while it lives."""
+        return self._failure
+
+    def take_failed(self) -> list[Turn]:
+        """The turns that failed since the last call, in the order in which they began. For the session."""
+        failed, self._failed = self._failed, []
+        return failed
+
+    def cancel(self, turn: Turn, now: float) -> None:
+        """The consumer leaves the turn; see the table at the top of this room. After its end this does nothing."""
+        if not turn.ended:
+            self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event", now)
+        turn.events.clear()
+        turn.buffered = 0
+
+    # -- the transport's side
+
+    def transport_connected(self, now: float) -> None:
+        """TCP, proxy and TLS are up: the upgrade request is ready to be written."""
+        self._move(Signal.TRANSPORT_UP, now)
+        self._heard = now
+        self._handshake = ClientHandshake(
+            self.endpoint.authority,
+            self.endpoint.target,
+            self.endpoint.headers,
+            compression=self.options.compression,
+            random_bytes=self._random_bytes,
+        )
+        self._outbox.control(self._handshake.request())
+
+    def transport_failed(self, reason: str, now: float, error: BaseException | None = None) -> None:
+        """The transport could not be opened, or broke. ``error`` becomes the ``__cause__`` of what turns raise."""
+        if self.state is State.CONNECTING:
+            what = f"could not connect to {self._where()}: {reason}"
+            self._lost(Cause.TRANSPORT, what, now, make=lambda e, text: ConnectError(text, evidence=e), error=error)
+        else:
+            self._lost(Cause.TRANSPORT, f"the connection to {self._where()} broke: {reason}", now, error=error)
+
+    def data_to_send(self, max_bytes: int = 65536, now: float | None = None) -> bytes:
+        """At most ``max_bytes`` to write next; ``b""`` if there is nothing.
+
+        Taking bytes marks them handed. Begin to write them before asking for more: the exactness of
+        ``final_byte_handed`` rests on it. ``now`` starts the receive deadlines of the turns whose messages end here.
+        """
+        if self._muted:
+            return b""
+        data, ended = self._outbox.take(max_bytes)
+        self.stats.bytes_out += len(data)
+        for turn in ended:
+            turn.phase = Phase.AWAIT
+            if now is not None:
+                turn.since = now
+        return data
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` would give something."""
+        return bool(self._outbox) and not self._muted
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent."""
+        if self.state in (State.CONNECTING, State.CLOSED):
+            return
+        self._heard = now
+        self._pinged = None
+        self.stats.bytes_in += len(data)
+        if self._websocket is None:
+            self._receive_handshake(cast("ClientHandshake", self._handshake), data, now)
+        elif data:
+            self._receive_frames(self._websocket, data, now)
+        else:
+            self._lost(Cause.EOF, f"{self._where()} ended the connection without a close frame", now)
+
+    # -- deadlines
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`handle_deadline` wants to be called, in the same seconds as ``now``; None: not at all.
+
+        A deadline that has passed still allows a look at what arrived meanwhile: read first, then handle it.
+        """
+        deadlines = [turn.deadline() for turn in self._live_turns()]
+        deadlines += [moment for moment, _ in self._own_deadlines()]
+        return min((moment for moment in deadlines if moment is not None), default=None)
+
+    def handle_deadline(self, now: float) -> None:
+        """Act on every deadline that has passed."""
+        due = min(self._own_deadlines(), default=None, key=lambda entry: entry[0])
+        if due is not None and due[0] <= now:
+            due[1](now)
+        for turn in list(self._live_turns()):
+            moment = turn.deadline()
+            if moment is not None and moment <= now:
+                self._give_up(turn, Cause.TIMEOUT, f"the {WAIT_NAMES[turn.current_phase]} deadline passed", now)
+
+    @property
+    def connect_deadline(self) -> float | None:
+        """When opening the connection is given up, whatever the turns that wait for it say."""
+        return None if self.options.connect_timeout is None else self._since + self.options.connect_timeout
+
+    def _own_deadlines(self) -> Iterator[tuple[float, Callable[[float], None]]]:
+        options = self.options
+        if self.state in (State.CONNECTING, State.HANDSHAKING):
+            if self.connect_deadline is not None:
+                yield self.connect_deadline, self._connect_expired
+        elif self.state is State.CLOSING:
+            yield self._since + options.close_timeout, self.abort
+        elif self.state is State.OPEN:
+            if options.stall_timeout is not None and self._lanes.running:
+                yield self._heard + options.stall_timeout, self._stalled
+            if self._pinged is not None:
+                if options.ping_timeout is not None:
+                    yield self._pinged + options.ping_timeout, self._stalled
+            elif options.ping_interval is not None:
+                yield self._heard + options.ping_interval, self._send_ping
+
+    def _connect_expired(self, now: float) -> None:
+        what = f"no connection to {self._where()} within {self.options.connect_timeout:g} seconds"
+        self._lost(Cause.TIMEOUT, what, now)
+
+    def _stalled(self, now: float) -> None:
+        self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {now - self._heard:.1f} seconds", now)
+
+    def _send_ping(self, now: float) -> None:
+        self._pinged = now
+        if self._websocket is not None:
+            self._outbox.control(self._websocket.ping())
+
+    # -- ending
+
+    def close(self, now: float) -> None:
+        """End the connection: politely when no turn is in flight, at once otherwise. Turns fail as CLIENT_CLOSED."""
+        if self._websocket is not None and self.state is State.OPEN and not self._lanes.running:
+            for turn in self.evict_waiting():
+                self._fail(turn, Cause.CLIENT_CLOSED, "the session was closed")
+            self._move(Signal.CLOSE, now)
+            self._outbox.control(self._websocket.close(1000))
+        elif self.state is not State.CLOSING:
+            self._lost(Cause.CLIENT_CLOSED, "the session was closed", now)
+
+    def abort(self, now: float) -> None:
+        """End the connection at once, without a closing handshake."""
+        self._lost(Cause.CLIENT_CLOSED, "the connection was aborted", now)
+
+    # -- inside: the handshake
+
+    def _receive_handshake(self, handshake: ClientHandshake, data: bytes, now: float) -> None:
+        answer = handshake.receive(data)
+        if isinstance(answer, Accepted):
+            self._websocket = WebSocket(
+                client=True,
+                extensions=answer.extensions,
+                max_message_size=self.options.max_message_size,
+                random_bytes=self._random_bytes,
+            )
+            self._move(Signal.ACCEPTED, now)
+            self.opened_at = now
+            self.stats.connections += 1
+            for turn in self._lanes.waiting():
+                turn.since = now  # From here on they wait for their lanes.
+            self._start_turns(now)
+            if answer.trailing:
+                self._receive_frames(self._websocket, answer.trailing, now)
+        elif isinstance(answer, Rejected):
+            self._rejected(answer, now)
+        elif answer is not None:
+            self._lost(Cause.PROTOCOL, f"{self._where()} is no WebSocket server: {answer.reason}", now)
+        elif not data:
+            self._lost(Cause.EOF, f"{self._where()} ended the connection instead of answering the upgrade", now)
+
+    def _rejected(self, answer: Rejected, now: float) -> None:
+        location = answer.headers.get("location")
+        hint = ""
+        if answer.status in REDIRECTS and location is not None:
+            endpoint = self.endpoint.redirected(location)
+            if endpoint is not None and self._redirects < MAX_REDIRECTS:
+                self._redirects += 1
+                self.endpoint = endpoint
+                self._move(Signal.REDIRECTED, now)
+                return
+            hint = (
+                " (a redirect to another origin, which is not followed: the credentials would leave this one)"
+                if endpoint is None
+                else f" (more than {MAX_REDIRECTS} redirects)"
+            )
+        elif answer.status in NO_WEBSOCKET:
+            hint = " (there is no WebSocket mode at this URL)"
+        refusal = _refusal_of_body(answer)
+        said = f": {refusal.message}" if refusal.message else ""
+        what = f"{self._where()} rejected the WebSocket handshake with HTTP status {answer.status}{said}{hint}"
+
+        def make(evidence: Evidence, text: str) -> TurnError:
+            return HandshakeRejectedError(
+                text, evidence=evidence, status=answer.status, headers=answer.headers, body=answer.body
+            )
+
+        self._lost(Cause.REJECTED, what, now, make=make, refusal=refusal)
+
+    # -- inside: the open connection
+
+    def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
+        """Hand each message to its turn. Once a byte, once an event: this loop is the hot path."""
+        running = self._lanes.running
+        events = 0
+        for item in websocket.receive(data):
+            if type(item) is bytes:
+                events += 1
+                try:
+                    event = decode_event(item)
+                except EventDecodeError as exc:
+                    self._undecodable(exc, now)
+                    continue
+                turn = running.get(event.stream_id)
+                if turn is None or turn.phase is not Phase.STREAM or event.terminal:
+                    self._route(event, turn, now)
+                elif turn.abandoned:
+                    self.stats.orphans += 1
+                else:
+                    turn.events.append(event)
+                    turn.buffered += len(item)
+                    if turn.buffered > self.options.max_buffered:
+                        self._overflowed(turn, now)
+            elif isinstance(item, Ping):
+                self._outbox.control(websocket.pong(item.payload))
+            elif isinstance(item, Close):
+                self._peer_closed(item, now)
+            elif isinstance(item, Violation):
+                self._violated(item.code, item.reason, now)
+            if self.state is State.CLOSED:
+                break
+        self.stats.events += events
+
+    def _route(self, event: ServerEvent, turn: Turn | None, now: float) -> None:
+        """The rare cases: a turn's first event, its last, an error, an event that belongs to no turn."""
+        if isinstance(event, ErrorEvent):
+            self._error_event(event, turn, now)
+        elif turn is None or turn.phase < Phase.AWAIT:
+            # Nobody asked for it: a steered successor, or a server that speaks before it was asked.
+            self.stats.orphans += 1
+        else:
+            if turn.phase is Phase.AWAIT:
+                turn.phase = Phase.STREAM
+                turn.message = b""
+            if turn.response_id is None and isinstance(event, LifecycleEvent):
+                turn.response_id = event.response_id
+            if not turn.abandoned:
+                turn.deliver(event)
+            if event.terminal and isinstance(event, LifecycleEvent):
+                turn.finish(event)
+                self.stats.completed += not turn.abandoned
+                self._free_lane(turn, now)
+
+    def _error_event(self, event: ErrorEvent, turn: Turn | None, now: float) -> None:
+        """An error message ends the turn it belongs to (PROTOCOL.md, "Server events")."""
+        mine = turn is not None and turn.phase >= Phase.AWAIT
+        refusal = Refusal(
+            status=event.status,
+            code=event.code,
+            type=event.error_type,
+            message=event.message,
+            request_id=event.request_id,
+            headers=event.headers,
+            of_connection=not mine,
+        )
+
+        def make(evidence: Evidence, text: str) -> TurnError:
+            return ResponsesWebSocketError(event.payload, evidence=evidence, meaning=text)
+
+        if turn is not None and mine:
+            if event.type == "response.error":
+                turn.phase = Phase.STREAM
+            if not turn.abandoned:
+                self._fail(turn, Cause.ERROR_FRAME, "", make=make, refusal=refusal)
+            self._free_lane(turn, now)
+        elif event.stream_id is None:
+            # It belongs to the connection: turns that have begun may go on, the others fail with it.
+            self.draining = True
+            for other in list(self._live_turns()):
+                if other.phase < Phase.STREAM:
+                    self._fail(other, Cause.ERROR_FRAME, "", make=make, refusal=refusal)
+                    self._withdraw(other, now)
+        else:
+            self.stats.orphans += 1
+
+    def _undecodable(self, exc: EventDecodeError, now: float) -> None:
+        turn = self._lanes.running.get(exc.stream_id) if exc.attributable else None
+        if turn is None or turn.phase < Phase.AWAIT:
+            self._violated(PROTOCOL_ERROR, str(exc), now)
+            return
+        turn.phase = Phase.STREAM  # Whatever it was meant to say, it was about this turn: the turn runs.
+        if not turn.abandoned:
+            self._give_up(turn, Cause.PROTOCOL, f"{self._where()} sent an event that cannot be read: {exc}", now)
+
+    def _overflowed(self, turn: Turn, now: float) -> None:
+        what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
+        self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
+
+    def _peer_closed(self, item: Close, now: float) -> None:
+        said = f" ({item.reason})" if item.reason else ""
+        what = f"{self._where()} closed the connection with code {item.code}{said}"
+        farewell = None if self.state is State.CLOSING else item.code
+        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, farewell=farewell)
+
+    def _violated(self, code: int, reason: str, now: float) -> None:
+        """The server cannot be understood any more: tell it so, and give the connection up."""
+        make = limit_exceeded if code == TOO_BIG else None
+        self._lost(Cause.PROTOCOL, f"{self._where()} broke the protocol: {reason}", now, make=make, farewell=code)
+
+    # -- inside: turns
+
+    def _start_turns(self, now: float) -> None:
+        """Frame the messages of the turns that may go."""
+        while self._websocket is not None and self.state is State.OPEN and not self.draining:
+            turn = self._lanes.start()
+            if turn is None:
+                return
+            turn.phase = Phase.SEND
+            turn.since = now
+            self.stats.turns += 1
+            self._outbox.message(self._websocket.text(turn.message), turn)
+
+    def _live_turns(self) -> Iterator[Turn]:
+        """The turns that somebody wants: running and not abandoned, or waiting."""
+        for turn in self._lanes.running.values():
+            if not turn.abandoned:
+                yield turn
+        yield from self._lanes.waiting()
+
+    def evict_waiting(self) -> list[Turn]:
+        """Take back the turns that have not started, in order: another connection will run them. For the session."""
+        waiting = list(self._lanes.waiting())
+        for turn in waiting:
+            self._lanes.leave(turn, turn.lane)
+            turn.connection = None
+        return waiting
+
+    def _free_lane(self, turn: Turn, now: float) -> None:
+        """The turn is over: the next one in its lane may go."""
+        self._lanes.leave(turn, turn.lane)
+        self._start_turns(now)
+        if self._muted and self.idle:
+            self._lost(Cause.TRANSPORT, "the connection could not be written to any more", now)
+
+    def _withdraw(self, turn: Turn, now: float) -> None:
+        """Take a failed turn that must not go any further out of lanes and outbox."""
+        if turn.phase is Phase.SEND and self._outbox.begun(turn):
+            self._muted = self.draining = True
+        self._outbox.remove(turn)
+        self._free_lane(turn, now)
+
+    def _give_up(self, turn: Turn, cause: Cause, what: str, now: float, *, make: ErrorFactory | None = None) -> None:
+        """End one turn from this side while the connection lives."""
+        alone = all(other is turn for other in self._live_turns())
+        in_the_middle = turn.phase is Phase.SEND and self._outbox.begun(turn)
+        if in_the_middle and cause is Cause.CANCELLED and not alone:
+            # The rest will be handed, so that the others can go on using the connection: judge it as handed.
+            turn.phase = Phase.AWAIT
+            self._fail(turn, cause, what, make=make)
+            turn.phase = Phase.SEND
+        else:
+            self._fail(turn, cause, what, make=make)
+        if turn.phase >= Phase.AWAIT or (in_the_middle and cause is Cause.CANCELLED):
+            turn.abandoned = True
+            if alone:
+                self._lost(Cause.CANCELLED, "no turn needed the connection any more", now)
+        else:
+            self._withdraw(turn, now)
+
+    def _fail(
+        self,
+        turn: Turn,
+        cause: Cause,
+        what: str,
+        *,
+        make: ErrorFactory | None = None,
+        refusal: Refusal | None = None,
+        close_code: int | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        turn.failure = turn_failure(turn.evidence(cause, close_code=close_code, refusal=refusal), what, make, error)
+        self._failed.append(turn)
+        self.stats.failed += 1
+
+    def _lost(
+        self,
+        cause: Cause,
+        what: str,
+        now: float,
+        *,
+        make: ErrorFactory | None = None,
+        refusal: Refusal | None = None,
+        close_code: int | None = None,
+        error: BaseException | None = None,
+        farewell: int | None = None,
+    ) -> None:
+        """The connection is over: every turn on it gets the verdict of its own evidence.
+
+        ``farewell`` is the code of a close frame that is worth a last write, unless a message was cut in the middle.
+        """
+        if self.state is State.CLOSED:
+            return
+        nobody = Turn(b"", lane=None, stateful=False, timeouts=Timeouts(), now=now)
+        nobody.connection = self
+        self._failure = turn_failure(nobody.evidence(cause, close_code=close_code, refusal=refusal), what, make, error)
+        for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
+            if not turn.abandoned:
+                self._fail(turn, cause, what, make=make, refusal=refusal, close_code=close_code, error=error)
+            elif turn.phase is Phase.SEND:
+                # Judged as handed when it was abandoned; now its last byte never will be.
+                turn.failure = turn_failure(turn.evidence(Cause.CANCELLED), what, None, error)
+        self._lanes.clear()
+        mid_frame = self._outbox.mid_frame
+        self._outbox.clear()
+        self._muted = False
+        self._move(Signal.LOST, now)
+        if farewell is not None and self._websocket is not None and not mid_frame:
+            self._outbox.control(self._websocket.close(farewell))
+
+    def _move(self, signal: Signal, now: float) -> None:
+        self.state = TRANSITIONS[self.state][signal]
+        if signal is Signal.CLOSE:
+            self._since = now
+
+    def _where(self) -> str:
+        """The endpoint in words; never with its query or headers, which may hold secrets."""
+        return self.endpoint.authority
+
+
+def _refusal_of_body(answer: Rejected) -> Refusal:
+    """The particulars of a rejected upgrade: status, headers, and the JSON error of the body if it is one."""
+    try:
+        body: object = msgspec.json.decode(answer.body)
+    except msgspec.MsgspecError:
+        body = None
+    told = _member(body, "error")
+
+    def text(name: str) -> str | None:
+        value = _member(told, name)
+        return value if isinstance(value, str) else None
+
+    return Refusal(
+        status=answer.status,
+        code=text("code"),
+        type=text("type"),
+        message=text("message"),
+        request_id=answer.headers.get("x-request-id"),
+        headers=answer.headers,
+    )
+
+
+def _member(value: object, name: str) -> object:
+    return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None

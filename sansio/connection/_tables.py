@@ -1,0 +1,171 @@
+"""The tables of a connection: its states and moves, its limits, its counters, and which exception each cause raises."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from ..errors import (
+    ConnectionLostError,
+    LimitExceededError,
+    ProtocolError,
+    TurnAbortedError,
+    TurnError,
+    TurnTimeoutError,
+)
+from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
+from ..replay import Cause, Evidence, Phase, meaning
+from ..request import Timeouts
+from ..websocket import DEFAULT_MAX_MESSAGE_SIZE
+
+# --- The tables ------------------------------------------------------------------------------------------------
+
+
+class State(enum.Enum):
+    """Where a connection is in its life."""
+
+    CONNECTING = "connecting"
+    """The shell is opening the transport: TCP, proxy, TLS."""
+    HANDSHAKING = "handshaking"
+    """The upgrade request is out."""
+    OPEN = "open"
+    CLOSING = "closing"
+    """Our close frame is out; the peer's answer is awaited."""
+    CLOSED = "closed"
+
+
+class Signal(enum.Enum):
+    """What moves a connection."""
+
+    TRANSPORT_UP = "the transport is connected"
+    REDIRECTED = "the upgrade was redirected within its origin"
+    ACCEPTED = "the upgrade was accepted"
+    CLOSE = "we close politely"
+    LOST = "end of file, failure, rejection, violation, the peer's close, or our abort"
+
+
+TRANSITIONS: Final[dict[State, dict[Signal, State]]] = {
+    State.CONNECTING: {Signal.TRANSPORT_UP: State.HANDSHAKING, Signal.LOST: State.CLOSED},
+    State.HANDSHAKING: {
+        Signal.ACCEPTED: State.OPEN,
+        Signal.REDIRECTED: State.CONNECTING,
+        Signal.LOST: State.CLOSED,
+    },
+    State.OPEN: {Signal.CLOSE: State.CLOSING, Signal.LOST: State.CLOSED},
+    State.CLOSING: {Signal.LOST: State.CLOSED},
+    State.CLOSED: {},
+}
+"""All the moves there are. A signal that is not listed for a state cannot occur in it."""
+
+WAITING_PHASE: Final[dict[State, Phase]] = {
+    State.CONNECTING: Phase.CONNECT,
+    State.HANDSHAKING: Phase.HANDSHAKE,
+    State.OPEN: Phase.LANE_WAIT,
+    State.CLOSING: Phase.LANE_WAIT,
+    State.CLOSED: Phase.LANE_WAIT,
+}
+"""The phase of a turn that has not started, by the state of the connection that it waits for."""
+
+ERRORS: Final[dict[Cause, type[TurnError]]] = {
+    Cause.TIMEOUT: TurnTimeoutError,
+    Cause.PEER_CLOSED: ConnectionLostError,
+    Cause.EOF: ConnectionLostError,
+    Cause.TRANSPORT: ConnectionLostError,
+    Cause.PROTOCOL: ProtocolError,
+    Cause.STALLED: ConnectionLostError,
+    Cause.CLIENT_CLOSED: TurnAbortedError,
+    Cause.CANCELLED: TurnAbortedError,
+}
+"""The exception by cause. REJECTED and ERROR_FRAME bring their own, with what the server said."""
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS: Final = 5
+NO_WEBSOCKET: Final = frozenset({404, 405, 426})
+PROTOCOL_ERROR: Final = 1002
+TOO_BIG: Final = 1009
+
+WAIT_NAMES: Final[dict[Phase, str]] = {
+    Phase.LANE_WAIT: "lane wait",
+    Phase.CONNECT: "connect",
+    Phase.HANDSHAKE: "connect",
+    Phase.SEND: "send",
+    Phase.AWAIT: "receive",
+    Phase.STREAM: "receive",
+}
+"""The deadline that runs in each phase, by the name of its field in Timeouts."""
+
+
+# --- Values ------------------------------------------------------------------------------------------------------
+
+
+class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits and habits of a connection. Times are in seconds; None switches a limit off."""
+
+    connect_timeout: float | None = 30.0
+    """For TCP, proxy, TLS and the upgrade together."""
+    close_timeout: float = 2.0
+    """How long to wait for the peer's half of the closing handshake."""
+    ping_interval: float | None = 20.0
+    """Send a ping when nothing was received for this long."""
+    ping_timeout: float | None = 20.0
+    """Give the connection up (STALLED) when nothing at all was received for this long after a ping."""
+    stall_timeout: float | None = None
+    """Give the connection up (STALLED) when nothing was received for this long while turns were in flight."""
+    timeouts: Timeouts = Timeouts()
+    """The deadlines of turns that bring none of their own."""
+    compression: bool = False
+    """Offer permessage-deflate (RFC 7692)."""
+    max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
+    """Bytes of one incoming message, decompressed."""
+    max_buffered: int = 64 * 1024 * 1024
+    """Bytes of events that one turn may hold unread; a turn that goes over it fails."""
+    high_water: int = 4 * 1024 * 1024
+    """Bytes of events that one turn may hold unread before reading ahead pauses."""
+    max_waiting: int = 10_000
+    """Turns that may wait for a lane or a slot."""
+    max_in_flight: int = MAX_IN_FLIGHT
+    max_named_lanes: int = MAX_NAMED_LANES
+
+
+class Stats(msgspec.Struct):
+    """Counters over the life of a session; a dashboard may read them at any time."""
+
+    connections: int = 0
+    """Connections that were opened: the upgrade was accepted."""
+    turns: int = 0
+    """Turns whose message began to be handed over, repetitions included."""
+    completed: int = 0
+    """Turns that reached their terminal event."""
+    failed: int = 0
+    """Turns that ended in a failure, abandoned ones included, repeated ones not."""
+    repeated: int = 0
+    """Turns that the core repeated by itself."""
+    events: int = 0
+    orphans: int = 0
+    """Events that belonged to no turn, or to one that was abandoned."""
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+# --- Failures ----------------------------------------------------------------------------------------------------
+
+ErrorFactory = Callable[[Evidence, str], TurnError]
+"""Makes the exception for some evidence and the text that goes with it."""
+
+
+def turn_failure(
+    evidence: Evidence, what: str, make: ErrorFactory | None = None, error: BaseException | None = None
+) -> TurnError:
+    """The typed failure for this evidence: what happened — what it means for the turn — what to do."""
+    text = " — ".join((what, *meaning(evidence)))
+    failure = make(evidence, text) if make is not None else ERRORS[evidence.cause](text, evidence=evidence)
+    failure.__cause__ = error
+    return failure
+
+
+def limit_exceeded(evidence: Evidence, text: str) -> TurnError:
+    """An :data:`ErrorFactory` for the limits."""
+    return LimitExceededError(text, evidence=evidence)

@@ -1,0 +1,108 @@
+"""Lanes: which of the turns that share a connection may go now.
+
+The promise
+    Turns of one lane go one after another, in the order in which they were given. Turns of different lanes go side by
+    side, at most 16 of them at a time, and one busy lane never keeps the others from their slots. A turn that may not
+    go yet waits here, unsent, and therefore SAFE.
+
+A lane is named by its ``stream_id``; None names the default lane, whose rules are the same but whose name does not
+count towards the 32 that a connection may use in its life (PROTOCOL.md, "Lanes"; the numbers are the server's).
+
+States of a turn here
+    ::
+
+        enter() ──► waiting ──start()──► running ──leave()──► gone
+                       └──────leave()──────────────────────────▲
+
+    A lane is *ready* when turns wait in it and none runs. Ready lanes queue for slots in the order in which they became
+    ready, so that a slot goes round.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+from .errors import LaneLimitError
+
+__all__ = ["MAX_IN_FLIGHT", "MAX_NAMED_LANES", "Lanes"]
+
+MAX_IN_FLIGHT: Final = 16
+"""Responses in flight on one connection, over all lanes."""
+MAX_NAMED_LANES: Final = 32
+"""Distinct names on one connection, over its whole life."""
+
+TurnT = TypeVar("TurnT")
+
+
+class Lanes(Generic[TurnT]):
+    """The waiting and the running turns of one connection. Every method costs O(1), but for leaving while waiting."""
+
+    def __init__(self, *, max_in_flight: int = MAX_IN_FLIGHT, max_named: int = MAX_NAMED_LANES) -> None:
+        self._max_in_flight = max_in_flight
+        self._max_named = max_named
+        self._names: set[str] = set()
+        self._waiting: dict[str | None, deque[TurnT]] = {}
+        self._ready: deque[str | None] = deque()
+        self.running: dict[str | None, TurnT] = {}
+        """The turn that each busy lane is running."""
+
+    @property
+    def waiting_count(self) -> int:
+        """How many turns have not started."""
+        return sum(map(len, self._waiting.values()))
+
+    def waiting(self) -> Iterator[TurnT]:
+        """The turns that have not started, lane by lane."""
+        for queue in self._waiting.values():
+            yield from queue
+
+    def enter(self, turn: TurnT, lane: str | None) -> None:
+        """Queue a turn in its lane.
+
+        Raises LaneLimitError, and queues nothing, if the name would be one more than the connection may have.
+        """
+        if lane is not None and lane not in self._names:
+            if len(self._names) >= self._max_named:
+                raise LaneLimitError(
+                    f"stream_id {lane!r} would be named lane number {self._max_named + 1} of this connection, and the "
+                    f"server allows {self._max_named} in a connection's life — the turn was not sent — use one of the "
+                    "names that are in use already, or open another session"
+                )
+            self._names.add(lane)
+        queue = self._waiting.setdefault(lane, deque())
+        queue.append(turn)
+        if len(queue) == 1 and lane not in self.running:
+            self._ready.append(lane)
+
+    def start(self) -> TurnT | None:
+        """Let the next turn go, if one may: it is running from now on."""
+        if not self._ready or len(self.running) >= self._max_in_flight:
+            return None
+        lane = self._ready.popleft()
+        queue = self._waiting[lane]
+        turn = self.running[lane] = queue.popleft()
+        if not queue:
+            del self._waiting[lane]
+        return turn
+
+    def leave(self, turn: TurnT, lane: str | None) -> None:
+        """Take a turn out, waiting or running; its lane is free for the next one."""
+        if self.running.get(lane) is turn:
+            del self.running[lane]
+            if lane in self._waiting:
+                self._ready.append(lane)
+            return
+        queue = self._waiting[lane]
+        queue.remove(turn)
+        if not queue:
+            del self._waiting[lane]
+            if lane not in self.running:
+                self._ready.remove(lane)
+
+    def clear(self) -> None:
+        """Forget every turn. The names that were used stay used."""
+        self._waiting.clear()
+        self._ready.clear()
+        self.running.clear()

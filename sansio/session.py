@@ -1,0 +1,260 @@
+"""A session: one endpoint, one live connection at a time, and turns that outlive a connection that failed them.
+
+The promise
+    A turn is given once and ends once, whichever connections come and go meanwhile. A turn is repeated only if its
+    verdict is SAFE and the server did not refuse it, at most as often as the policy says, and its consumer sees nothing
+    of it but the time.
+
+Where a turn can be
+    ::
+
+                          open()                    sent, streamed, done
+        create() ─► backlog ────► a connection ─────────────────────────► ended
+                      ▲                │
+                      └── repeated ────┤  failed, SAFE, not refused, attempts left
+                      └── evicted ─────┘  not started, and the connection is draining
+
+    The backlog holds, in order, the turns that have no connection to wait for: none is open, or the open one is
+    *draining*: it has reached its ``max_age`` (rotation), the server announced its end, or it cannot be written to any
+    more. A draining connection finishes what runs on it and is then closed.
+
+What a user of this class does
+    When :meth:`ResponsesSession.wants_connection`: :meth:`open` one and connect its transport. Feed that connection as
+    its own room says; after every call to it, :meth:`update`. At :meth:`next_deadline`: :meth:`handle_deadline`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from os import urandom
+from typing import Any
+
+from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, turn_failure
+from .errors import ConnectError, LaneLimitError, SessionClosedError, TooManyTurnsError
+from .replay import Cause, RecoveryPolicy
+from .request import Endpoint, timeouts_from
+
+__all__ = [
+    "ResponsesSession",
+    "SessionOptions",
+    "provider_managed_retries_disabled",
+    "websocket_pre_event_retries_disabled",
+]
+
+
+class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
+    """The options of a session: those of its connections, and when to replace and repeat."""
+
+    max_age: float | None = 55 * 60.0
+    """Seconds after which a connection is replaced when no turn runs on it; servers end it at 60 minutes (PROTOCOL.md,
+    "Connection")."""
+    recovery: RecoveryPolicy = RecoveryPolicy()
+    """What is repeated automatically."""
+
+
+_provider_retries_off: ContextVar[bool] = ContextVar("turnwire_provider_retries_off", default=False)
+_pre_event_retries_off: ContextVar[bool] = ContextVar("turnwire_pre_event_retries_off", default=False)
+
+
+@contextmanager
+def provider_managed_retries_disabled(disabled: bool = True) -> Generator[None]:
+    """Within this context, nothing is repeated automatically: neither turns here nor requests of the HTTP client.
+
+    For callers that run retries of their own (REPLAY.md, "Automatic recovery"). ``disabled=False`` allows them again.
+    """
+    token = _provider_retries_off.set(disabled)
+    try:
+        yield
+    finally:
+        _provider_retries_off.reset(token)
+
+
+@contextmanager
+def websocket_pre_event_retries_disabled(disabled: bool = True) -> Generator[None]:
+    """Within this context, turns are not repeated automatically (REPLAY.md, "Automatic recovery")."""
+    token = _pre_event_retries_off.set(disabled)
+    try:
+        yield
+    finally:
+        _pre_event_retries_off.reset(token)
+
+
+def provider_retries_are_off() -> bool:
+    """Whether :func:`provider_managed_retries_disabled` is in force; the HTTP model then sets ``max_retries=0``."""
+    return _provider_retries_off.get()
+
+
+class ResponsesSession:
+    """See the top of this room. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance."""
+
+    def __init__(
+        self,
+        *,
+        options: SessionOptions | None = None,
+        random_bytes: Callable[[int], bytes] = urandom,
+    ) -> None:
+        self.options = options or SessionOptions()
+        self.stats = Stats()
+        self.connection: ResponsesConnection | None = None
+        """The connection that takes turns, or is draining; None if there is none."""
+        self.closed = False
+        self._random_bytes = random_bytes
+        self._backlog: deque[Turn] = deque()
+        self._not_before = 0.0
+        """When the next connection may be opened (backoff)."""
+
+    # -- turns
+
+    def create(self, body: Mapping[str, Any], *, lane: str | None = None, timeouts: object = None, now: float) -> Turn:
+        """Begin a turn with these fields of a ``response.create``.
+
+        ``timeouts`` is a number of seconds for each wait, or an object as :func:`timeouts_from` takes; None means the
+        session's own.
+
+        Raises UserError (invalid lane, a 33rd lane, too many turns, session closed) or TypeError (a value that JSON
+        lacks); then nothing was sent.
+        """
+        if self.closed:
+            raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
+        limits = self.options.timeouts if timeouts is None else timeouts_from(timeouts)
+        turn = Turn.from_body(body, lane=lane, timeouts=limits, now=now)
+        turn.repeatable = not (_provider_retries_off.get() or _pre_event_retries_off.get())
+        if self.connection is not None and self.connection.accepts_turns:
+            self.connection.submit(turn, now)
+        else:
+            self._check_backlog(turn)
+            self._backlog.append(turn)
+        return turn
+
+    def _check_backlog(self, turn: Turn) -> None:
+        """Refuse now what the next connection could not take."""
+        if len(self._backlog) >= self.options.max_waiting:
+            raise TooManyTurnsError(
+                f"{self.options.max_waiting} turns wait for a connection already (max_waiting) — the turn was not "
+                "sent — wait for some of them to end"
+            )
+        names = {waiting.lane for waiting in (*self._backlog, turn)} - {None}
+        if len(names) > self.options.max_named_lanes:
+            raise LaneLimitError(
+                f"stream_id {turn.lane!r} would be named lane number {len(names)} of the next connection, and the "
+                f"server allows {self.options.max_named_lanes} — the turn was not sent — use a name that is in use"
+            )
+
+    def cancel(self, turn: Turn, now: float) -> None:
+        """The consumer leaves the turn (ARCHITECTURE.md, "Public API"). After its end this does nothing."""
+        if turn.connection is not None:
+            turn.connection.cancel(turn, now)
+        elif not turn.ended:
+            self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
+        self.update(now)
+
+    def _fail_waiting(self, turn: Turn, cause: Cause, what: str) -> None:
+        self._backlog.remove(turn)
+        turn.failure = turn_failure(turn.evidence(cause), what)
+        self.stats.failed += 1
+
+    # -- connections
+
+    def wants_connection(self, now: float) -> bool:
+        """Whether :meth:`open` should be called: turns wait, and there is no connection."""
+        return bool(self._backlog) and self.connection is None and now >= self._not_before
+
+    def open(self, endpoint: Endpoint, now: float) -> ResponsesConnection:
+        """A new connection, to be connected by the caller; the turns that waited for one wait on it now.
+
+        Raises SessionClosedError after :meth:`close`.
+        """
+        if self.closed:
+            raise SessionClosedError("the session is closed — nothing was sent — open a new session")
+        connection = ResponsesConnection(
+            endpoint, options=self.options, now=now, random_bytes=self._random_bytes, stats=self.stats
+        )
+        self.connection = connection
+        while self._backlog:
+            connection.submit(self._backlog.popleft(), now)
+        return connection
+
+    def open_failed(self, reason: str, now: float, error: BaseException | None = None) -> None:
+        """There is not even an endpoint to connect to: the key provider failed, say. The waiting turns fail, SAFE."""
+        for turn in list(self._backlog):
+            self._backlog.remove(turn)
+            turn.failure = turn_failure(
+                turn.evidence(Cause.TRANSPORT), reason, lambda e, text: ConnectError(text, evidence=e), error
+            )
+            self.stats.failed += 1
+
+    def update(self, now: float) -> None:
+        """Draw the consequences of what happened to the connection. Call it after every call to the connection."""
+        connection = self.connection
+        if connection is None:
+            return
+        returned: list[Turn] = []
+        for turn in connection.take_failed():
+            evidence = turn.failure.evidence if turn.failure is not None else None
+            policy = self.options.recovery
+            if evidence is None or not turn.repeatable or self.closed:
+                continue
+            if policy.may_repeat(evidence, turn.repetitions):
+                self._not_before = max(self._not_before, now + policy.delay(turn.repetitions, self._chance()))
+                turn.repetitions += 1
+                turn.reset(now)
+                self.stats.repeated += 1
+                self.stats.failed -= 1
+                returned.append(turn)
+        rotation = self._rotation(connection)
+        if rotation is not None and rotation <= now:
+            connection.draining = True
+        if connection.draining:
+            returned += connection.evict_waiting()
+            if connection.idle and connection.state is State.OPEN:
+                connection.close(now)
+        self._backlog.extendleft(reversed(returned))
+        if connection.state is State.CLOSED:
+            self.connection = None
+
+    def _chance(self) -> float:
+        """Uniform in [0, 1)."""
+        return int.from_bytes(self._random_bytes(6), "big") / 2**48
+
+    def _rotation(self, connection: ResponsesConnection) -> float | None:
+        """When this connection begins to drain; None if it does already, or never will."""
+        if connection.draining or connection.state is not State.OPEN:
+            return None
+        if self.options.max_age is None or connection.opened_at is None:
+            return None
+        return connection.opened_at + self.options.max_age
+
+    # -- deadlines
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`handle_deadline` wants to be called; None: not at all."""
+        moments = [turn.deadline() for turn in self._backlog]
+        if self._backlog and self.connection is None:
+            moments.append(self._not_before)
+        if self.connection is not None:
+            moments += [self.connection.next_deadline(), self._rotation(self.connection)]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def handle_deadline(self, now: float) -> None:
+        """Act on every deadline that has passed; read first, as :meth:`ResponsesConnection.next_deadline` says."""
+        for turn in list(self._backlog):
+            moment = turn.deadline()
+            if moment is not None and moment <= now:
+                self._fail_waiting(turn, Cause.TIMEOUT, "the lane wait deadline passed")
+        if self.connection is not None:
+            self.connection.handle_deadline(now)
+        self.update(now)
+
+    # -- the end
+
+    def close(self, now: float) -> None:
+        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted."""
+        self.closed = True
+        for turn in list(self._backlog):
+            self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
+        if self.connection is not None:
+            self.connection.close(now)
+        self.update(now)
