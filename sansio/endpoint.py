@@ -1,0 +1,352 @@
+"""Where to connect and what to say in the handshake; a part of the room ``request``, which re-exports it.
+
+The promise
+    Pure functions over frozen values. No credential leaves an :class:`Endpoint` but by its ``headers`` and ``url``: no
+    message, and no ``repr``, holds a header's or a query's value, and a redirect keeps to the origin.
+
+From a client's settings to a connection
+
+    =================== ============================================================================ =========
+    :class:`Endpoint`   is made of                                                                   PARITY
+    =================== ============================================================================ =========
+    url                 ``base_url``, http→ws, https→wss, + ``/responses``; its query, then          A14
+                        the client's ``default_query``, then ``query``
+    headers             the client's credential, its ``default_headers``, turnwire's ``User-Agent``, A11, A13
+                        then ``headers``: later replaces earlier, whatever the case of the name
+    credential          asked of the client anew before each handshake: :func:`key_refresh`          A15
+    =================== ============================================================================ =========
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from urllib.parse import SplitResult, quote, quote_plus, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
+
+from .errors import UserError
+from .settings import is_not_given, is_omit, is_omitted
+
+__all__ = ["PUBLIC_BASE_URL", "USER_AGENT", "Endpoint", "endpoint", "endpoint_from_client", "key_refresh"]
+
+PUBLIC_BASE_URL: Final = "https://api.openai.com/v1"
+"""OpenAI's own service, where nothing else is said."""
+
+USER_AGENT: Final = "turnwire/0.1.0"
+"""The ``User-Agent`` of a handshake to which the caller gave none (PARITY A11)."""
+
+
+_SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+_UNFIT_IN_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5: no control but the tab
+_UNFIT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f]")  # urlsplit would strip some of them in silence
+_PERCENT_ALONE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+_OF_THE_HANDSHAKE: Final = frozenset(
+    {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers that the handshake itself decides, beside ``sec-websocket-*``."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Endpoint:
+    """Where to connect and what to say in the handshake. Two endpoints that are equal may share a connection.
+
+    ``url`` is ``ws`` or ``wss`` (``http`` and ``https`` become these), with path and query, percent-encoded; it is the
+    place itself, nothing is appended to it. ``headers`` are the handshake's headers beside those that
+    WebSocket itself needs, credentials included; names are unique whatever their case. Neither is shown by ``repr``
+    beyond what is public. Made by :func:`endpoint` and :func:`endpoint_from_client`.
+
+    Raises:
+        UserError: a URL or a header that cannot be sent.
+    """
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", _final_url(_checked_url(self.url)))
+        for name, value in self.headers:
+            _check_header(name, value)
+
+    def __repr__(self) -> str:
+        parts = urlsplit(self.url)
+        names = "&".join(re.sub("=.*|^[^=]+$", "=…", segment) for segment in parts.query.split("&"))
+        shown = f"{parts.scheme}://{self.authority}{parts.path}" + (f"?{names}" if names else "")
+        return f"Endpoint({shown!r}, headers={[name for name, _ in self.headers]!r})"
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is to be TLS."""
+        return self.url.startswith("wss:")
+
+    @property
+    def host(self) -> str:
+        """The host to connect to and to verify the certificate for; an IPv6 address comes without brackets."""
+        return unquote(urlsplit(self.url).hostname or "")
+
+    @property
+    def port(self) -> int:
+        """The port to connect to."""
+        parts = urlsplit(self.url)
+        return parts.port or _DEFAULT_PORTS[parts.scheme]
+
+    @property
+    def authority(self) -> str:
+        """The ``Host`` header: an IPv6 address in brackets and without its zone, the port unless it is the default."""
+        parts = urlsplit(self.url)
+        host = self.host.partition("%")[0]
+        port = "" if self.port == _DEFAULT_PORTS[parts.scheme] else f":{self.port}"
+        return (f"[{host}]" if ":" in host else host) + port
+
+    @property
+    def target(self) -> str:
+        """The request target: path and query, percent-encoded ASCII."""
+        parts = urlsplit(self.url)
+        return parts.path + (f"?{parts.query}" if parts.query else "")
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme (``ws`` or ``wss``), host and port: credentials never leave it (PROTOCOL.md, "Connection")."""
+        return ("wss" if self.secure else "ws", self.host, self.port)
+
+    @property
+    def identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """URL and headers, names lower-cased and sorted: equal identities may share a connection (PARITY C3)."""
+        return self.url, tuple(sorted((name.lower(), value) for name, value in self.headers))
+
+    def redirected(self, location: str) -> Endpoint | None:
+        """This endpoint moved to a ``Location``, relative or absolute; None if that is another origin or no URL."""
+        try:
+            moved = Endpoint(urljoin(self.url, location.partition("#")[0]), self.headers)
+        except (UserError, ValueError):
+            return None
+        return moved if moved.origin == self.origin else None
+
+
+def endpoint(
+    base_url: str = PUBLIC_BASE_URL,
+    *,
+    api_key: str | None = None,
+    headers: Mapping[str, Any] | None = None,
+    query: Mapping[str, Any] | None = None,
+) -> Endpoint:
+    """The endpoint under ``base_url`` (PARITY A11, A13, A14).
+
+    Args:
+        base_url: ``http``, ``https``, ``ws`` or ``wss``, with or without a path. ``/responses`` is appended unless the
+            path already ends with it; a query stays.
+        api_key: sent as ``Authorization: Bearer …``; None or empty sends none.
+        headers: replace what would be sent, whatever the case of the name; ``Omit`` removes, ``NotGiven`` leaves.
+        query: the same for the query; a list repeats its key.
+
+    Raises:
+        UserError: what cannot be sent: a URL of another kind, without host, or with a user name or fragment in it; a
+            header with a line break or beyond Latin-1; headers or query that are no mapping.
+    """
+    merged = _Headers()
+    if api_key:
+        merged.overlay({"Authorization": f"Bearer {api_key}"})
+    merged.overlay({"User-Agent": USER_AGENT})
+    merged.overlay(headers)
+    return Endpoint(_responses_url(base_url, query), merged.pairs())
+
+
+def endpoint_from_client(
+    client: Any,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    headers: Mapping[str, Any] | None = None,
+    query: Mapping[str, Any] | None = None,
+) -> Endpoint:
+    """The endpoint that an ``openai.AsyncOpenAI``, or an object like it, would use (PARITY A13-A15).
+
+    The client's ``websocket_base_url`` or else ``base_url``, its ``default_query``, its ``auth_headers`` and
+    ``default_headers`` are read (for the OpenAI organization and project, too); nothing of it is changed or awaited.
+
+    Args:
+        client: an asynchronous OpenAI or Azure OpenAI client.
+        base_url: used in place of the client's.
+        api_key: used in place of the client's credential, in the header that this client sends it in: what the
+            awaitable of :func:`key_refresh` gave, or a key of the caller's. The client's ``default_headers`` still win.
+        headers: as for :func:`endpoint`, over the client's.
+        query: as for :func:`endpoint`, over the client's.
+
+    Raises:
+        UserError: as :func:`endpoint`; and for a client whose way to authenticate does not exist on WebSockets.
+    """
+    merged = _Headers()
+    merged.overlay(_credential(client, api_key) if api_key else getattr(client, "auth_headers", None))
+    merged.overlay(getattr(client, "default_headers", None))
+    merged.overlay({"User-Agent": USER_AGENT})
+    merged.overlay(headers)
+    signs = getattr(client, "workload_identity", None) or getattr(client, "_provider_runtime", None)
+    if signs and not any(name.lower() == "authorization" for name, _ in merged.pairs()):
+        raise UserError(
+            "this client authenticates by workload identity or by a provider's signature, which a WebSocket handshake "
+            "cannot carry: give the client an api_key, or an Authorization header in headers="
+        )
+    url = base_url or getattr(client, "websocket_base_url", None) or client.base_url
+    return Endpoint(_responses_url(url, getattr(client, "default_query", None), query), merged.pairs())
+
+
+_KEY_SOURCES: Final = (
+    ("_azure_ad_token_provider", "_get_azure_ad_token"),
+    ("_api_key_provider", "_refresh_api_key"),
+)
+"""Where a client keeps a callable that gives its credential, and what to await so that it is asked."""
+
+
+def key_refresh(client: Any) -> Callable[[], Awaitable[str | None]] | None:
+    """What to call and await before each handshake, or None if the client's credential is fixed (PARITY A15).
+
+    The result goes into ``endpoint_from_client(client, api_key=…)``: thus each handshake has the key it asked for, even
+    while another one asks.
+    """
+    for provider, refresh in _KEY_SOURCES:
+        method = getattr(client, refresh, None)
+        if callable(method) and getattr(client, provider, method) is not None:
+            return cast("Callable[[], Awaitable[str | None]]", method)
+    return None
+
+
+def _credential(client: Any, key: str) -> dict[str, str]:
+    """``key`` in the header in which ``client`` sends its own: ``api-key`` for Azure OpenAI, unless it uses tokens."""
+    azure = hasattr(client, "_azure_ad_token_provider") or "api-key" in getattr(client, "auth_headers", {})
+    token = getattr(client, "_azure_ad_token_provider", None) or getattr(client, "_azure_ad_token", None)
+    return {"api-key": key} if azure and not token else {"Authorization": f"Bearer {key}"}
+
+
+class _Headers:
+    """Headers under construction: by lower-cased name, in the order in which the names came."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, tuple[str, str]] = {}
+
+    def overlay(self, headers: object) -> None:
+        for name, value in _pairs(headers, "headers"):
+            if is_not_given(value):
+                continue
+            self._by_name.pop(name.lower(), None)
+            if is_omit(value):
+                continue
+            if not isinstance(value, str | int | float):
+                raise UserError(
+                    f"the value of header {name!r} is {_a(value)}: write text, or Omit() to remove an inherited header"
+                )
+            self._by_name[name.lower()] = (name, str(value))
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        return tuple(self._by_name.values())
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise UserError(f"{name!r} is not a header name: write letters, digits and hyphens")
+    if name.lower() in _OF_THE_HANDSHAKE or name.lower().startswith("sec-websocket-"):
+        raise UserError(f"the header {name!r} is the WebSocket handshake's own: leave it out")
+    if found := _UNFIT_IN_VALUE.search(value):
+        raise UserError(
+            f"the value of header {name!r} holds U+{ord(found[0]):04X} at position {found.start()}: "
+            "remove control characters and line breaks (a key read from a file ends with one: use .strip())"
+        )
+    if value != value.strip(" \t"):
+        raise UserError(f"the value of header {name!r} begins or ends with white space: use .strip()")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError as exc:
+        raise UserError(
+            f"the value of header {name!r} holds a character beyond Latin-1 at position {exc.start}: "
+            "write ASCII, percent-encoded if it must hold more"
+        ) from None
+
+
+def _pairs(given: object, what: str) -> list[tuple[str, object]]:
+    if given is None or is_omitted(given):
+        return []
+    if not isinstance(given, Mapping):
+        raise UserError(f"{what} must be a mapping of names to values, not {_a(given)}")
+    return [(str(name), value) for name, value in cast("Mapping[object, object]", given).items()]
+
+
+def _checked_url(url: object) -> SplitResult:
+    """``url`` in parts, once it is sure that it names a place to connect to and holds no credential."""
+    text = str(url)
+    advice = "write it like https://api.openai.com/v1 or wss://host:8443/path"
+    if _UNFIT_IN_URL.search(text):
+        raise UserError(f"the base URL holds a space or a control character: {advice}")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as exc:  # its text may quote the whole authority, and with it a password
+        what = "port" if "ort" in str(exc) else "host"
+        raise UserError(f"the base URL's {what} is not valid: {advice}") from None
+    if parts.scheme not in _SCHEMES:
+        shown = f"begins with {parts.scheme}:" if parts.scheme and "//" in text else "has no scheme"
+        raise UserError(f"the base URL {shown}: {advice}")
+    if "@" in parts.netloc:
+        raise UserError("the base URL holds a user name or password: give it as api_key= or in headers=")
+    if not parts.hostname:
+        raise UserError(f"the base URL names no host: {advice}")
+    if port == 0:
+        raise UserError(f"the base URL's port is 0: {advice}")
+    if parts.fragment:
+        raise UserError("the base URL holds a fragment (#…), which a WebSocket has no use for: leave it out")
+    return parts
+
+
+def _final_url(parts: SplitResult) -> str:
+    """The URL as it goes out: ws or wss, ASCII host in lower case, no default port, path and query percent-encoded."""
+    scheme = _SCHEMES[parts.scheme]
+    host = parts.hostname or ""
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise UserError("the base URL's host is no valid domain name: write it in its xn-- form") from None
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, _DEFAULT_PORTS[scheme]) else f":{parts.port}"
+    path = quote(_PERCENT_ALONE.sub("%25", parts.path), safe="/%:@!$&'()*+,;=~") or "/"
+    query = quote(_PERCENT_ALONE.sub("%25", parts.query), safe="/%:@!$&'()*+,;=~?")
+    return urlunsplit((scheme, host + port, path, query, ""))
+
+
+def _responses_url(base_url: object, *queries: object) -> str:
+    """The URL of the Responses endpoint under ``base_url`` (PARITY A14)."""
+    parts = _checked_url(base_url)
+    path = parts.path.rstrip("/")
+    if not path.endswith("/responses"):
+        path += "/responses"
+    segments = [segment for segment in parts.query.split("&") if segment]
+    for given in queries:
+        for key, value in _pairs(given, "query"):
+            if is_not_given(value):
+                continue
+            segments = [segment for segment in segments if unquote_plus(segment.partition("=")[0]) != key]
+            if not is_omit(value):
+                values = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
+                segments += [f"{quote_plus(key)}={quote_plus(_query_text(key, item))}" for item in values]
+    return urlunsplit(parts._replace(path=path, query="&".join(segments)))
+
+
+def _query_text(key: str, value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str() | int() | float():
+            return str(value)
+        case _:
+            raise UserError(
+                f"the query's {key!r} is {_a(value)}: write text, a number, true or false, or a list of these"
+            )
+
+
+def _a(value: object) -> str:
+    """What kind of thing ``value`` is, for a message that must not show it."""
+    return "None" if value is None else f"of type {type(value).__name__}"
