@@ -84,6 +84,8 @@ class JsonText:
             return self.raw_bytes == other.raw_bytes
         return NotImplemented
 
+    __ne__ = object.__ne__  # "not ==". Struct has one of its own, which would not ask the method above.
+
     def __hash__(self) -> int:
         return hash(self.raw_bytes)
 

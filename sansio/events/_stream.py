@@ -52,7 +52,7 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 # The response
 
 
-class ResponseHead(msgspec.Struct, frozen=True, gc=False):
+class ResponseHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """As much of a response as is decoded with its event."""
 
     id: str | None = None
@@ -299,7 +299,7 @@ class ResponseShellCallCommandDoneEvent(CommandEvent, frozen=True, tag="response
     command: str = ""
 
 
-class ShellOutputDelta(msgspec.Struct, frozen=True, gc=False):
+class ShellOutputDelta(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The next piece of what a command prints."""
 
     stdout: str | None = None
@@ -464,7 +464,7 @@ class ResponseAudioTranscriptDoneEvent(ServerEvent, frozen=True, tag="response.a
 # Steering and injecting (PROTOCOL.md, "Steering")
 
 
-class Steer(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
+class Steer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
     """A steering submission: its id if it got one, the response that it steers and, when it failed, its input."""
 
     id: str | None = None
@@ -472,7 +472,7 @@ class Steer(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
     input: Any = None
 
 
-class InputError(msgspec.Struct, frozen=True, gc=False):
+class InputError(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Why input could not be committed to a response; PROTOCOL.md lists the known codes."""
 
     code: str | None = None
