@@ -1,1 +1,26 @@
-"""To be written."""
+"""turnwire's protocol core: the OpenAI Responses API over WebSocket, as pure state machines.
+
+Nothing in this package does I/O, reads a clock, or draws a random number that it was not given: the same calls with the
+same arguments give the same results. Time comes in as ``now``, in monotonic seconds; bytes come in by ``receive_data``
+and go out by ``data_to_send``; waiting is the caller's, up to ``next_deadline``.
+
+The rooms, each of which imports only those below it:
+
+    ============== ==================================================================================================
+    session        which connection to open, to send on, to drop; what to repeat
+    connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
+    lanes          which turn may go now
+    replay         evidence of how far a turn got, its verdict, and retry advice
+    request        settings and arguments to the payload of a ``response.create``
+    converter      tools, handoffs, tool choice and output schema to JSON
+    tools          the declarations of tools
+    settings       the declarations of model settings
+    proxy          which proxy to use
+    endpoint       where to connect to, and with which headers
+    encoding       Python values to JSON
+    server         the same protocol in the server's role
+    events         the server's events, typed
+    websocket      bytes to text messages and back
+    errors         everything that is raised
+    ============== ==================================================================================================
+"""

@@ -26,20 +26,25 @@ What a user of this class does
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from os import urandom
 from typing import Any
 
+import msgspec
+
 from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, turn_failure
-from .errors import ConnectError, LaneLimitError, SessionClosedError, TooManyTurnsError
+from .endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client, key_refresh
+from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, UserError
 from .replay import Cause, RecoveryPolicy
-from .request import Endpoint, timeouts_from
+from .request import Timeouts, timeouts_from
 
 __all__ = [
+    "EndpointSource",
     "ResponsesSession",
     "SessionOptions",
+    "options_from_client",
     "provider_managed_retries_disabled",
     "websocket_pre_event_retries_disabled",
 ]
@@ -85,6 +90,64 @@ def websocket_pre_event_retries_disabled(disabled: bool = True) -> Generator[Non
 def provider_retries_are_off() -> bool:
     """Whether :func:`provider_managed_retries_disabled` is in force; the HTTP model then sets ``max_retries=0``."""
     return _provider_retries_off.get()
+
+
+class EndpointSource:
+    """Where to connect to, from the arguments of ``connect()`` (ARCHITECTURE.md, "Public API").
+
+    ``environment`` holds the process's variables: ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` are read from it, unless
+    there is a client, which has read them already.
+
+    Raises UserError for what cannot be used, and when the public endpoint is meant and there is no key.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None,
+        api_key: str | None,
+        client: object | None,
+        headers: Mapping[str, Any] | None,
+        query: Mapping[str, Any] | None,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._client = client
+        self._headers = headers
+        self._query = query
+        self._api_key = api_key
+        self._base_url = base_url
+        if client is None:
+            self._base_url = base_url or environment.get("OPENAI_BASE_URL") or PUBLIC_BASE_URL
+            self._api_key = api_key or environment.get("OPENAI_API_KEY") or None
+            if self._api_key is None and self._base_url == PUBLIC_BASE_URL and not headers:
+                raise UserError(
+                    "there is no API key: pass api_key=, set OPENAI_API_KEY, or name a server that needs none by "
+                    "base_url="
+                )
+        self.initial = self.endpoint()
+        """The endpoint as of now."""
+
+    @property
+    def key_refresh(self) -> Callable[[], Awaitable[str | None]] | None:
+        """What to await before each handshake, and give to :meth:`endpoint`; None if the credential is fixed."""
+        return None if self._client is None or self._api_key is not None else key_refresh(self._client)
+
+    def endpoint(self, fresh_key: str | None = None) -> Endpoint:
+        """The endpoint, with the credential as of now."""
+        key = fresh_key or self._api_key
+        if self._client is None:
+            return endpoint(self._base_url or PUBLIC_BASE_URL, api_key=key, headers=self._headers, query=self._query)
+        return endpoint_from_client(
+            self._client, base_url=self._base_url, api_key=key, headers=self._headers, query=self._query
+        )
+
+
+def options_from_client(client: object | None, options: SessionOptions | None) -> SessionOptions:
+    """The session's options; the deadlines are the client's unless the options name some."""
+    options = options or SessionOptions()
+    if client is None or options.timeouts != Timeouts():
+        return options
+    return msgspec.structs.replace(options, timeouts=timeouts_from(getattr(client, "timeout", None)))
 
 
 class ResponsesSession:
@@ -176,15 +239,6 @@ class ResponsesSession:
         while self._backlog:
             connection.submit(self._backlog.popleft(), now)
         return connection
-
-    def open_failed(self, reason: str, now: float, error: BaseException | None = None) -> None:
-        """There is not even an endpoint to connect to: the key provider failed, say. The waiting turns fail, SAFE."""
-        for turn in list(self._backlog):
-            self._backlog.remove(turn)
-            turn.failure = turn_failure(
-                turn.evidence(Cause.TRANSPORT), reason, lambda e, text: ConnectError(text, evidence=e), error
-            )
-            self.stats.failed += 1
 
     def update(self, now: float) -> None:
         """Draw the consequences of what happened to the connection. Call it after every call to the connection."""

@@ -164,7 +164,9 @@ class ResponsesConnection:
     # -- the transport's side
 
     def transport_connected(self, now: float) -> None:
-        """TCP, proxy and TLS are up: the upgrade request is ready to be written."""
+        """TCP, proxy and TLS are up: the upgrade request is ready to be written. Too late, it changes nothing."""
+        if self.state is not State.CONNECTING:
+            return
         self._move(Signal.TRANSPORT_UP, now)
         self._heard = now
         self._handshake = ClientHandshake(

@@ -1,0 +1,346 @@
+"""The anyio shell's one machine: a session's sockets, tasks and waiting. What to do, the core says.
+
+Who reads
+    *Whoever waits, reads.* A consumer that finds no event for its turn reads the socket itself (it *leads*), hands the
+    bytes to the core, and goes on until its turn has news; consumers that come meanwhile *follow*: they sleep until the
+    leader's reading brings news of their turns, or until the leader is gone and one of them is woken to lead. So an
+    event reaches its consumer without a task switch, and many events of one read are taken in one go.
+
+    The *keeper* is a task of the session's scope that reads while no consumer has for a moment: it answers pings and
+    notices that an idle connection died. It pauses while a consumer lags behind. So whenever a consumer waits, exactly
+    one task reads, and keeps the core's deadlines; while there is no connection, the keeper keeps them.
+
+Who writes
+    One task at a time and never a consumer's: cancelling a consumer in the middle of a write would leave half a message
+    on a connection that others use. The task takes chunks from the core until there are none.
+
+Read this file beside ``trio_shell/_driver.py``: the same design in the other dialect.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from copy import copy
+from math import inf
+from types import TracebackType
+from typing import Any, Final
+
+import anyio
+
+from ..sansio.connection import ResponsesConnection, State, Stats, Turn
+from ..sansio.errors import ConcurrentUseError, TurnwireError
+from ..sansio.events import ServerEvent
+from ..sansio.proxy import choose_proxy
+from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
+from ._transport import Transport, TransportError, open_transport
+
+__all__ = ["Driver"]
+
+CHUNK: Final = 64 * 1024
+"""Bytes per write: what is cut off in the middle of a large message was never handed whole."""
+GRACE: Final = 0.5
+"""Seconds without a consumer's reading after which the keeper reads."""
+POLL: Final = 0.01
+"""Seconds that even an expired deadline grants to what is ready already (PARITY A16)."""
+DRAIN: Final = 1.0
+"""Seconds to look for the server's last words after writing to it failed."""
+
+
+class _Link:
+    """A connection and the transport that carries it."""
+
+    __slots__ = ("connection", "gone", "reading", "transport", "waiting", "writing")
+
+    def __init__(self, connection: ResponsesConnection, transport: Transport) -> None:
+        self.connection = connection
+        self.transport = transport
+        self.reading = False
+        self.waiting = anyio.CancelScope()
+        """The wait of whoever reads; its deadline follows the core's."""
+        self.writing = False
+        self.gone = anyio.Event()
+        """Set once the connection is closed."""
+
+
+class Driver:
+    """Runs one ``ResponsesSession``. Its scope, ``async with driver``, owns every task."""
+
+    def __init__(
+        self,
+        source: EndpointSource,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        proxy: str | None,
+        options: SessionOptions,
+    ) -> None:
+        self._core = ResponsesSession(options=options)
+        self._source = source
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._tasks = anyio.create_task_group()
+        self._link: _Link | None = None
+        self._opening = False
+        self._led_at = -inf
+        """When a consumer last read."""
+        self._consumers: set[Turn] = set()
+        """The turns whose consumers are waiting, leading or following."""
+        self._followers: dict[Turn, anyio.Event] = {}
+        self._nudge = anyio.Event()
+        """Wakes the keeper."""
+
+    @property
+    def stats(self) -> Stats:
+        """The counters of now; a copy."""
+        return copy(self._core.stats)
+
+    # -- the scope
+
+    async def __aenter__(self) -> Driver:
+        await self._tasks.__aenter__()
+        try:
+            await self._open_first()
+            self._tasks.start_soon(self._keep)
+        except BaseException as exc:
+            if not await self.__aexit__(type(exc), exc, exc.__traceback__):
+                raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
+                await self.aclose()
+        finally:
+            self._tasks.cancel_scope.cancel()
+            try:
+                swallowed = await self._tasks.__aexit__(kind, exc, traceback)
+            except BaseExceptionGroup as group:
+                # A task group wraps what left its body; the caller's own exception goes on as it came.
+                if group.exceptions != (exc,):
+                    raise
+                swallowed = False
+        return swallowed
+
+    async def aclose(self) -> None:
+        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle."""
+        self._core.close(anyio.current_time())
+        self._settle()
+        while (link := self._link) is not None:
+            if link.reading:
+                await link.gone.wait()
+            else:
+                await self._lead(link)
+
+    # -- turns
+
+    def begin(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
+        """Give a turn to the core, which sends it as soon as it may. Raises as ``ResponsesSession.create`` does."""
+        turn = self._core.create(body, lane=lane, timeouts=timeouts, now=anyio.current_time())
+        self._settle()
+        return turn
+
+    def leave(self, turn: Turn) -> None:
+        """The consumer leaves the turn."""
+        self._core.cancel(turn, anyio.current_time())
+        self._settle()
+
+    async def next_event(self, turn: Turn) -> ServerEvent | None:
+        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
+        if turn in self._consumers:
+            raise ConcurrentUseError(
+                "two tasks wait for the events of one turn — the turn goes on — let one task iterate over it"
+            )
+        self._consumers.add(turn)
+        try:
+            while True:
+                event = turn.next_event()
+                if event is not None or turn.ended:
+                    return event
+                turn.wait(anyio.current_time())
+                link = self._link
+                if link is not None and not link.reading:
+                    await self._lead(link, turn)
+                else:
+                    await self._follow(turn)
+        finally:
+            self._consumers.discard(turn)
+
+    async def _follow(self, turn: Turn) -> None:
+        """Sleep until somebody's reading brings news of this turn, or this consumer is appointed to read."""
+        news = self._followers[turn] = anyio.Event()
+        try:
+            await news.wait()
+        finally:
+            del self._followers[turn]
+
+    # -- reading, writing, opening
+
+    async def _lead(self, link: _Link, turn: Turn | None = None) -> None:
+        """Read until there is news for this turn; without one, read once."""
+        link.reading = True
+        try:
+            while True:
+                await self._read(link)
+                if turn is None or turn.events or turn.ended or link is not self._link:
+                    break
+        finally:
+            link.reading = False
+            if turn is not None:
+                self._led_at = anyio.current_time()
+            self._appoint()
+
+    async def _read(self, link: _Link) -> None:
+        """Read once, or until the core's next deadline, and hand what came to the core."""
+        connection = link.connection
+        with anyio.CancelScope(deadline=self._deadline()) as link.waiting:
+            try:
+                data = await link.transport.receive()
+            except TransportError as exc:
+                connection.transport_failed(str(exc), anyio.current_time(), exc)
+            else:
+                connection.receive_data(data, anyio.current_time())
+        if link.waiting.cancelled_caught:
+            self._core.handle_deadline(anyio.current_time())
+        self._settle()
+
+    async def _write(self, link: _Link) -> None:
+        """Write until the core has nothing left to write."""
+        connection = link.connection
+        try:
+            while data := connection.data_to_send(CHUNK, anyio.current_time()):
+                await link.transport.send(data)
+        except TransportError as exc:
+            # The server may have said why before it went: let what it said be read first.
+            self._led_at = -inf
+            self._nudge.set()
+            with anyio.move_on_after(DRAIN):
+                await link.gone.wait()
+            connection.transport_failed(str(exc), anyio.current_time(), exc)
+            self._settle()
+        finally:
+            link.writing = False
+
+    async def _open_first(self) -> None:
+        connection = await self._open()
+        if connection.failure is not None:
+            raise connection.failure
+
+    async def _open(self) -> ResponsesConnection:
+        """Open a connection for the turns that wait for one."""
+        self._opening = True
+        connection = self._core.open(self._source.initial, anyio.current_time())
+        try:
+            transport = await self._connect(connection)
+            if transport is not None:
+                self._link = _Link(connection, transport)
+        finally:
+            self._opening = False
+        self._settle()
+        self._nudge.set()
+        self._appoint()
+        return connection
+
+    async def _connect(self, connection: ResponsesConnection) -> Transport | None:
+        """Lead a connection from CONNECTING to OPEN, through redirects; None if that failed."""
+        transport: Transport | None = None
+        deadline = connection.connect_deadline
+        with anyio.CancelScope(deadline=inf if deadline is None else deadline) as scope:
+            try:
+                connection.endpoint = self._source.endpoint(await self._fresh_key())
+                while connection.state is State.CONNECTING:
+                    if transport is not None:
+                        await transport.aclose()
+                    proxy = choose_proxy(self._proxy, connection.endpoint, os.environ)
+                    transport = await open_transport(connection.endpoint, ssl_context=self._ssl_context, proxy=proxy)
+                    connection.transport_connected(anyio.current_time())
+                    await self._shake_hands(connection, transport)
+            except (TransportError, TurnwireError) as exc:
+                connection.transport_failed(str(exc), anyio.current_time(), exc)
+            finally:
+                if connection.state is not State.OPEN and transport is not None:
+                    await transport.aclose()
+        if scope.cancelled_caught:
+            connection.handle_deadline(anyio.current_time())
+        return transport if connection.state is State.OPEN else None
+
+    async def _fresh_key(self) -> str | None:
+        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
+        refresh = self._source.key_refresh
+        try:
+            return None if refresh is None else await refresh()
+        except Exception as exc:
+            raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
+
+    async def _shake_hands(self, connection: ResponsesConnection, transport: Transport) -> None:
+        while connection.state is State.HANDSHAKING:
+            while data := connection.data_to_send(CHUNK, anyio.current_time()):
+                await transport.send(data)
+            connection.receive_data(await transport.receive(), anyio.current_time())
+
+    async def _discard(self, link: _Link) -> None:
+        """Let go of a closed connection; a close frame that it still holds is worth one try."""
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._core.options.close_timeout):
+            try:
+                while not link.writing and (data := link.connection.data_to_send(CHUNK)):
+                    await link.transport.send(data)
+            except TransportError:
+                pass
+            finally:
+                await link.transport.aclose()
+
+    async def _keep(self) -> None:
+        """Read while nobody else does."""
+        while True:
+            link = self._link
+            idle_since = anyio.current_time() - self._led_at
+            if link is not None and not link.reading and not link.connection.lagging and idle_since >= GRACE:
+                await self._lead(link)
+                if self._followers:
+                    self._led_at = anyio.current_time()
+            else:
+                self._nudge = anyio.Event()
+                deadline = self._deadline() if link is None else anyio.current_time() + GRACE
+                with anyio.CancelScope(deadline=deadline) as scope:
+                    await self._nudge.wait()
+                if scope.cancelled_caught and self._link is None:
+                    self._core.handle_deadline(anyio.current_time())
+                self._settle()
+
+    def _deadline(self) -> float:
+        """How long to wait for something to happen. What has expired already still gets one look at what is ready."""
+        deadline = self._core.next_deadline()
+        return inf if deadline is None else max(deadline, anyio.current_time() + POLL)
+
+    def _settle(self) -> None:
+        """After every call to the core: start what it wants done, and wake whom it has news for."""
+        self._core.update(anyio.current_time())
+        link = self._link
+        if link is not None:
+            if link.connection.state is State.CLOSED:
+                self._link = None
+                link.gone.set()
+                self._tasks.start_soon(self._discard, link)
+            elif link.connection.has_data_to_send and not link.writing:
+                link.writing = True
+                self._tasks.start_soon(self._write, link)
+            if link.reading:
+                link.waiting.deadline = self._deadline()
+        if not self._opening and self._core.wants_connection(anyio.current_time()):
+            self._opening = True
+            self._tasks.start_soon(self._open)
+        for turn, news in self._followers.items():
+            if turn.events or turn.ended:
+                news.set()
+        if self._link is None:
+            self._nudge.set()
+
+    def _appoint(self) -> None:
+        """If nobody reads, wake a follower that will: one without news, for one with news has better things to do."""
+        if self._link is not None and not self._link.reading:
+            for news in self._followers.values():
+                if not news.is_set():
+                    news.set()
+                    break

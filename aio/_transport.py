@@ -1,0 +1,124 @@
+"""Transports for the anyio shell: a byte stream over TCP, TLS and an HTTP proxy's tunnel.
+
+One small class with four verbs, and one table that maps what the libraries below raise to :class:`TransportError`. Read
+it beside ``trio_shell/_transport.py``: the same design in the other dialect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Generator, Mapping
+from typing import cast
+
+import anyio
+from anyio.abc import ByteStream
+from anyio.streams.tls import TLSStream
+
+from ..sansio.endpoint import Endpoint
+from ..sansio.proxy import Proxy
+from ..sansio.websocket import Accepted, Rejected
+
+__all__ = ["Transport", "TransportError", "open_transport"]
+
+READ_SIZE = 256 * 1024
+"""Bytes asked of the socket at a time: what asyncio reads at most in one go."""
+
+
+class TransportError(Exception):
+    """The byte stream could not be opened, or broke. The library's own exception is its cause."""
+
+
+_BROKEN: Mapping[type[Exception], str] = {
+    anyio.BrokenResourceError: "the connection was reset",
+    anyio.ClosedResourceError: "the connection was closed on this side",
+    ssl.SSLError: "TLS failed",
+    OSError: "the network failed",
+}
+"""What each exception below means, the most specific first."""
+
+
+@contextlib.contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
+    except tuple(_BROKEN) as exc:
+        meaning = next(text for kind, text in _BROKEN.items() if isinstance(exc, kind))
+        raise TransportError(f"{meaning}{_details(exc)}") from exc
+
+
+def _details(exc: BaseException) -> str:
+    """What the operating system said, also when happy eyeballs tried several addresses."""
+    while isinstance(exc.__cause__, BaseException) and not isinstance(exc, ssl.SSLError):
+        exc = exc.__cause__
+    if isinstance(exc, BaseExceptionGroup):
+        return _details(cast("BaseExceptionGroup[BaseException]", exc).exceptions[0])
+    return f": {exc}" if str(exc) else ""
+
+
+class Transport:
+    """A byte stream. Every method raises TransportError when it breaks."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+
+    async def receive(self) -> bytes:
+        """What has arrived, waiting for at least one byte; ``b""`` at end of file."""
+        with _translated():
+            try:
+                return await self._stream.receive(READ_SIZE)
+            except anyio.EndOfStream:
+                return b""
+
+    async def send(self, data: bytes) -> None:
+        """Write all of it, waiting while the peer does not read."""
+        with _translated():
+            await self._stream.send(data)
+
+    async def aclose(self) -> None:
+        """Close at once, without a farewell at any layer. Never raises, and never waits for the peer."""
+        with contextlib.suppress(Exception):
+            await anyio.aclose_forcefully(self._stream)
+
+
+async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:
+    """Connect to the endpoint: TCP with happy eyeballs (RFC 8305), through the proxy if there is one, then TLS.
+
+    Raises TransportError.
+    """
+    with _translated():
+        host, port = (proxy.host, proxy.port) if proxy is not None else (endpoint.host, endpoint.port)
+        stream: ByteStream = await anyio.connect_tcp(host, port)
+        try:
+            if proxy is not None:
+                if proxy.secure:
+                    stream = await _start_tls(stream, proxy.host, None)
+                await _tunnel(stream, proxy, endpoint)
+            if endpoint.secure:
+                stream = await _start_tls(stream, endpoint.host, ssl_context)
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise
+        return Transport(stream)
+
+
+async def _start_tls(stream: ByteStream, host: str, context: ssl.SSLContext | None) -> ByteStream:
+    context = context or ssl.create_default_context()
+    return await TLSStream.wrap(stream, hostname=host, ssl_context=context, standard_compatible=False)
+
+
+async def _tunnel(stream: ByteStream, proxy: Proxy, endpoint: Endpoint) -> None:
+    exchange = proxy.tunnel(endpoint)
+    await stream.send(exchange.request())
+    answer = None
+    while answer is None:
+        try:
+            data = await stream.receive()
+        except anyio.EndOfStream:
+            data = b""
+        answer = exchange.receive(data)
+        if answer is None and not data:
+            raise TransportError(f"the proxy {proxy} ended the connection instead of answering CONNECT")
+    if not isinstance(answer, Accepted):
+        said = f"HTTP status {answer.status}" if isinstance(answer, Rejected) else answer.reason
+        raise TransportError(f"the proxy {proxy} refused to connect to {endpoint.authority}: {said}")
