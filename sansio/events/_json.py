@@ -55,7 +55,7 @@ class JsonText:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the JSON text, whether known here or not, as a new dict."""
-        return self._read(lambda: read(decode_dict, self.raw_bytes))
+        return self._read(lambda: decode_dict(read_envelope(self.raw_bytes)[1]))
 
     def _members(self) -> dict[str, Any]:
         """The fields under their JSON names. None is left out: here it means that the server sent no such field."""
@@ -125,16 +125,16 @@ decode_envelope = msgspec.json.Decoder(Envelope).decode
 decode_integer = msgspec.json.Decoder(int | None).decode
 decode_string = msgspec.json.Decoder(str | None).decode
 
-_ESCAPE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
-    rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-    rb"|\\."  # any other escape, so that the second backslash of an escaped one begins nothing
+_SURROGATE = re.compile(
+    rb"(?<!\\)(?P<before>(?:\\\\)*+)"  # backslashes that are themselves escaped, so that they begin nothing
+    rb"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2}))"
 )
 
 
 def mend(text: bytes) -> bytes:
     """The text with U+FFFD for every escaped half of a surrogate pair."""
-    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape["half"] else escape[0], text)
+    return _SURROGATE.sub(lambda found: found["before"] + rb"\ufffd" if found["half"] else found[0], text)
 
 
 def without_nulls(value: Any) -> Any:
@@ -147,22 +147,23 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def read(decode: Callable[[bytes], T], text: bytes) -> T:
-    """Decode; if the text is no JSON for msgspec, once more with halves of surrogate pairs mended."""
+def read_envelope(text: bytes) -> tuple[Envelope, bytes]:
+    """The envelope, and the text to decode the rest from: mended if need be, and JSON from beginning to end."""
     try:
-        return decode(text)
+        return decode_envelope(text), text
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        return decode(mend(text))
+        mended = mend(text)
+        return decode_envelope(mended), mended
 
 
 def read_leniently(decode: Callable[[bytes], T], text: bytes) -> T:
-    """Read; if the text does not fit the schema, once more without nulls and repeated fields."""
+    """Decode; if the text does not fit the schema, once more without nulls and repeated fields."""
     try:
-        return read(decode, text)
+        return decode(text)
     except msgspec.ValidationError:
-        return decode(msgspec.json.encode(without_nulls(read(decode_dict, text))))
+        return decode(msgspec.json.encode(without_nulls(decode_dict(text))))
 
 
 def or_none(decode: Callable[[msgspec.Raw], T], member: msgspec.Raw) -> T | None:
@@ -224,8 +225,8 @@ class Family(Generic[S]):
         try:
             made = self.decode(text)
         except msgspec.DecodeError:
-            envelope = read(decode_envelope, text)
+            envelope, mended = read_envelope(text)
             kind = decode_string(envelope.type) or ""
-            made = read_leniently(self.decode, text) if kind in self.by_type else self._stranger(kind, envelope)
+            made = read_leniently(self.decode, mended) if kind in self.by_type else self._stranger(kind, envelope)
         keep(made, "_raw", text)
         return made

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ._items import OutputItem, ResponseOutputMessage, ResponseOutputText, decode_item
-from ._json import JsonText, keep, read, read_leniently
+from ._json import JsonText, keep, read_leniently
 
 
 class InputTokensDetails(msgspec.Struct, frozen=True, gc=False):
@@ -122,12 +122,12 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
     @property
     def instructions(self) -> Any:
         """The instructions that the response followed: a string, a list of input items, or None."""
-        return self._read(lambda: read(_decode_any, bytes(self.undecoded_instructions)))
+        return self._read(lambda: _decode_any(self.undecoded_instructions))
 
     @property
     def tools(self) -> Any:
         """The tools that the model could call, as a new list of dicts."""
-        return self._read(lambda: read(_decode_any, bytes(self.undecoded_tools)))
+        return self._read(lambda: _decode_any(self.undecoded_tools))
 
     def __repr__(self) -> str:
         return f"Response(id={self.id!r}, status={self.status!r}, model={self.model!r})"

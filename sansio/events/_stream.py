@@ -14,13 +14,12 @@ from ._json import (
     Object,
     Tagged,
     decode_dict,
-    decode_envelope,
     decode_integer,
     decode_string,
     force_setattr,
     keep,
     or_none,
-    read,
+    read_envelope,
     read_leniently,
     unreadable,
 )
@@ -42,7 +41,7 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
     def _member(self, name: str) -> bytes:
         """The text of a member that is an object; one that is null counts as missing."""
-        text = bytes(getattr(read(decode_envelope, self.raw_bytes), name))
+        text = bytes(getattr(read_envelope(self.raw_bytes)[0], name))
         return b"{}" if text == b"null" else text
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -633,7 +632,7 @@ def decode_event(payload: bytes) -> ServerEvent:
 
 def _decode_patiently(payload: bytes) -> ServerEvent:
     try:
-        envelope = read(decode_envelope, payload)
+        envelope, text = read_envelope(payload)
     except (ValueError, RecursionError) as error:
         raise unreadable("message", error, payload) from None
     kind = or_none(decode_string, envelope.type)
@@ -645,10 +644,10 @@ def _decode_patiently(payload: bytes) -> ServerEvent:
         raise unreadable(kind, f"{error} - at `$.stream_id`", payload) from None
     try:
         if kind in _EVENTS.by_type:
-            return read_leniently(_decode, payload)
+            return read_leniently(_decode, text)
         event = _unknown_event(kind, envelope)
         if kind in _ERRORS:
-            keep(event, "_lazy", read(decode_dict, payload))
+            keep(event, "_lazy", decode_dict(text))
     except (ValueError, RecursionError) as error:
         raise unreadable(kind, error, payload, stream_id=stream_id, attributable=True) from None
     return event
