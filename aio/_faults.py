@@ -1,0 +1,337 @@
+"""Faults: what the loopback server does wrong, when, and to whom. Plain data, and the list that picks what is due.
+
+The promise
+    A fault strikes at exactly its point, to the byte and to the event, as often as it says, and never otherwise.
+    Nothing here does I/O: the server asks :class:`Faults` what is due, and does it.
+
+A fault is a point, an action, and whom it is for::
+
+    Fault(BeforeEvent(3), Cut(reset=True), marker="x")  # the turn with metadata {"marker": "x"}
+    Fault(Received(100), Cut(), connection=1)           # the first connection: 100 bytes into a request
+    Fault(BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after": "1"}), times=None)
+
+Which action can be taken at which point
+
+    =============== ======================= === ======== ===== ======= ===== ===== =======
+    point           the server has          Cut CutFrame Delay Silence Error Close Garbage
+    =============== ======================= === ======== ===== ======= ===== ===== =======
+    ``Received``    read n bytes, not       yes          yes   yes                 yes
+                    looked at them
+    ``Upgrading``   read the upgrade        yes          yes   yes     yes         yes
+                    request
+    ``BeforeRun``   read the whole request  yes          yes   yes     yes   yes   yes
+                    and found it good
+    ``BeforeEvent`` sent k - 1 events       yes yes      yes   yes     yes   yes   yes
+    ``AfterEvent``  sent k events           yes          yes   yes     yes   yes   yes
+    =============== ======================= === ======== ===== ======= ===== ===== =======
+
+A request is in the ledger from ``BeforeEvent(1)`` on: what strikes before has prevented it from running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from ..sansio.errors import UserError
+
+__all__ = [
+    "Action",
+    "AfterEvent",
+    "BeforeEvent",
+    "BeforeRun",
+    "Close",
+    "Cut",
+    "CutFrame",
+    "Delay",
+    "Error",
+    "Fault",
+    "Faults",
+    "Garbage",
+    "Meter",
+    "Point",
+    "Received",
+    "Silence",
+    "Upgrading",
+]
+
+
+# --- When ------------------------------------------------------------------------------------------------------------
+
+
+class Received(msgspec.Struct, frozen=True):
+    """When exactly ``n`` bytes have been read, and not one more; they are parsed after the action, if at all.
+
+    ``of="request"``: bytes of the request's message, counted over WebSocket from the first byte of its frame's header,
+    over HTTP from the request line on. ``of="connection"``: bytes since the connection was accepted, the handshake
+    included; 0 is the moment of accepting. With TLS, bytes are counted as they were before encryption.
+    """
+
+    n: int
+    of: Literal["request", "connection"] = "request"
+
+
+class Upgrading(msgspec.Struct, frozen=True):
+    """When the WebSocket's upgrade request has been read and not been answered."""
+
+
+class BeforeRun(msgspec.Struct, frozen=True):
+    """When a request has been read whole and been found good, its lane is free, and it has not been run."""
+
+
+class BeforeEvent(msgspec.Struct, frozen=True):
+    """When the turn runs and its events before the ``k``-th, from 1, have been sent. An answer in JSON is one event."""
+
+    k: int
+
+
+class AfterEvent(msgspec.Struct, frozen=True):
+    """When the turn's ``k``-th event, from 1, has been sent. After its last event: still before the next request."""
+
+    k: int
+
+
+Point: TypeAlias = Received | Upgrading | BeforeRun | BeforeEvent | AfterEvent
+
+
+# --- What ------------------------------------------------------------------------------------------------------------
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """End the connection without a word: with FIN, or with RST if ``reset``. What was sent before arrives."""
+
+    reset: bool = False
+
+
+class CutFrame(msgspec.Struct, frozen=True):
+    """Send the beginning of the event's frame, then :class:`Cut`. ``keep`` bytes of it; None is half."""
+
+    keep: int | None = None
+    reset: bool = False
+
+
+class Delay(msgspec.Struct, frozen=True):
+    """Wait for ``seconds``, then go on as if nothing had happened."""
+
+    seconds: float
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """Say nothing more of this turn, ever; the connection stays up and its other lanes go on.
+
+    ``connection=True``: nothing more on the whole connection, not even a pong; what it receives is ignored. At
+    ``Received`` and ``Upgrading``, which belong to no turn, it is always the connection.
+    """
+
+    connection: bool = False
+
+
+class Error(msgspec.Struct, frozen=True):
+    """End the turn with an ``error`` frame. Over HTTP, before anything was sent, with an error response of that status.
+
+    At ``Upgrading`` it is the HTTP response that rejects the upgrade. ``attributed=False`` leaves out the frame's
+    ``stream_id``. ``type`` defaults to what the API sends with that status.
+    """
+
+    status: int = 500
+    code: str | None = "server_error"
+    message: str = "The server had an error processing your request."
+    type: str | None = None
+    param: str | None = None
+    headers: Mapping[str, str] | None = None
+    attributed: bool = True
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Close the WebSocket with this code (RFC 6455 section 7.4). Over HTTP: a :class:`Cut`."""
+
+    code: int = 1011
+    reason: str = ""
+
+
+class Garbage(msgspec.Struct, frozen=True):
+    """Send ``data`` as it is, between frames, then go on. The default is no frame: it has all reserved bits set."""
+
+    data: bytes = b"\xff\xff garbage \xff\xff"
+
+
+Action: TypeAlias = Cut | CutFrame | Delay | Silence | Error | Close | Garbage
+
+_ANYWHERE: Final[tuple[type[Action], ...]] = (Cut, Delay, Silence, Garbage)
+_POSSIBLE: Final[Mapping[type[Point], tuple[type[Action], ...]]] = {
+    Received: _ANYWHERE,
+    Upgrading: (*_ANYWHERE, Error),
+    BeforeRun: (*_ANYWHERE, Error, Close),
+    BeforeEvent: (*_ANYWHERE, Error, Close, CutFrame),
+    AfterEvent: (*_ANYWHERE, Error, Close),
+}
+
+
+# --- To whom ---------------------------------------------------------------------------------------------------------
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """At a point, an action, for the requests that match. Raises UserError if there is no such combination."""
+
+    at: Point
+    do: Action
+    connection: int | None = None
+    """Only on the n-th connection that the server accepts, from 1."""
+    request: int | None = None
+    """Only for the n-th request of its connection, from 1: a WebSocket message, or an HTTP request."""
+    marker: str | None = None
+    """Only for requests whose ``metadata["marker"]`` is this. Nobody knows it before the request has been read."""
+    times: int | None = 1
+    """How often it strikes; after that it is taken off the list. None: always."""
+
+    def __post_init__(self) -> None:
+        point, action = type(self.at), type(self.do)
+        if action not in _POSSIBLE[point]:
+            raise UserError(
+                f"{action.__name__} is not possible at {point.__name__}: see the table of turnwire.aio.loopback"
+            )
+        if self.marker is not None and point in (Received, Upgrading):
+            raise UserError(f"at {point.__name__} no marker is known yet: match by connection or request")
+        if isinstance(self.at, Received) and self.at.n < (1 if self.at.of == "request" else 0):
+            raise UserError("Received counts bytes: n is at least 1 of a request, and at least 0 of a connection")
+        if isinstance(self.at, BeforeEvent | AfterEvent) and self.at.k < 1:
+            raise UserError("events are counted from 1")
+
+    def matches(self, connection: int, request: int | None, marker: str | None) -> bool:
+        """Whether it is meant for this request."""
+        return (
+            self.connection in (None, connection) and self.request in (None, request) and self.marker in (None, marker)
+        )
+
+
+class Faults(list[Fault]):
+    """The faults that have not struck yet: a list that may be changed at any time."""
+
+    def due(self, point: Point, connection: int, request: int | None = None, marker: str | None = None) -> list[Action]:
+        """What is to be done here, in the order of the list. What has struck often enough is gone from it."""
+        struck = [fault for fault in self if fault.at == point and fault.matches(connection, request, marker)]
+        for fault in struck:
+            # By identity: an equal fault further down is another one.
+            place = next(index for index, other in enumerate(self) if other is fault)
+            if fault.times is not None:
+                self[place : place + 1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+        return [fault.do for fault in struck]
+
+    def room(self, received: Received, connection: int, request: int | None = None) -> int | None:
+        """How many bytes may be read before the next fault of this kind strikes; None if there is none."""
+        return min(
+            (
+                fault.at.n - received.n
+                for fault in self
+                if isinstance(fault.at, Received)
+                and fault.at.of == received.of
+                and fault.at.n > received.n
+                and fault.matches(connection, request, None)
+            ),
+            default=None,
+        )
+
+
+# --- Where -----------------------------------------------------------------------------------------------------------
+
+
+class Meter:
+    """How far into which request the bytes of a client have come: what :class:`Received` counts by.
+
+    It walks the headers of frames (RFC 6455 section 5.2) and nothing else, for bytes are counted before they are
+    parsed. Control frames count for the connection, and for no request.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        """Bytes of the connection."""
+        self.request = 0
+        """The number of the request that has begun last."""
+        self.received = 0
+        """Bytes of it."""
+        self._idle = True
+        self._websocket = False
+        self._head = bytearray()
+        self._left = 0
+
+    def switch(self, trailing: bytes) -> None:
+        """What comes from here on is frames, and their messages are the requests; ``trailing`` has come already."""
+        self._websocket = True
+        self.request = 0
+        self.between()
+        self.total -= len(trailing)
+        self.feed(trailing)
+
+    def between(self) -> None:
+        """The request has come to its end: the next byte begins another one."""
+        self._idle = True
+        self.received = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what was read."""
+        self.total += len(data)
+        if not self._websocket:
+            self._count(len(data))
+            return
+        position = 0
+        while position < len(data):
+            if self._left:
+                step = min(self._left, len(data) - position)
+                self._left -= step
+            else:
+                step = 1
+                self._head.append(data[position])
+                if len(self._head) == self._head_length():
+                    self._left = self._payload_length()
+            position += step
+            if self._head[0] & 0x0F < 8:
+                self._count(step)
+            if not self._left and len(self._head) == self._head_length():
+                if self._head[0] & 0x88 == 0x80:  # final, and not a control frame
+                    self._idle = True
+                self._head.clear()
+
+    def room(self, faults: Faults, connection: int) -> int | None:
+        """How many bytes may be read before something is due; None for as many as there are.
+
+        While a fault counts the bytes of a request, a read never goes past a frame's header, or its end: what comes
+        after it may be another request.
+        """
+        whole = faults.room(Received(self.total, "connection"), connection)
+        if self._idle:
+            part = faults.room(Received(0), connection, self.request + 1)
+        else:
+            part = faults.room(Received(self.received), connection, self.request)
+        if self._websocket and part is not None:
+            step = 1 if self._idle and not self._head else self._left or self._head_length() - len(self._head)
+            part = min(part, step)
+        return min((room for room in (whole, part) if room is not None), default=None)
+
+    def due(self, faults: Faults, connection: int, data: bytes) -> list[Action]:
+        """Take what was read, and say what is due after its last byte."""
+        before = (self.request, self.received)
+        self.feed(data)
+        actions = faults.due(Received(self.total, "connection"), connection)
+        if (self.request, self.received) != before:
+            actions += faults.due(Received(self.received), connection, self.request)
+        return actions
+
+    def _count(self, step: int) -> None:
+        if self._idle:
+            self._idle = False
+            self.request += 1
+            self.received = 0
+        self.received += step
+
+    def _head_length(self) -> int:
+        if len(self._head) < 2:
+            return 2
+        length = self._head[1] & 0x7F
+        return 2 + (2 if length == 126 else 8 if length == 127 else 0) + (4 if self._head[1] & 0x80 else 0)
+
+    def _payload_length(self) -> int:
+        length = self._head[1] & 0x7F
+        return length if length < 126 else int.from_bytes(self._head[2 : 4 if length == 126 else 10], "big")

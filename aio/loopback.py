@@ -1,0 +1,239 @@
+"""A Responses API of your own, on this machine: WebSocket, SSE and JSON on one port, and faults on demand.
+
+::
+
+    async with serve() as server:
+        client = AsyncOpenAI(base_url=server.base_url, api_key="any")
+        async with client.responses.connect() as connection: ...
+        assert [entry.outcome for entry in server.ledger] == ["completed"]
+
+It is there for tests of what you build on the API: it answers deterministically (below), keeps a :attr:`ledger
+<LoopbackServer.ledger>` of every request that it ran, and does on request what servers and networks do at the worst
+moment (:class:`Fault`). It listens on the loopback interface, and is no service to run in production.
+
+What it serves, at ``base_url + "/responses"``: the WebSocket mode (GET with an upgrade; :mod:`turnwire.sansio.server`
+has the protocol), and ``POST`` with ``stream: true`` (server-sent events) or without (JSON). All three share one store,
+so that a conversation can go on from one to the other.
+
+What it answers to the last item of the input
+    ============================================ ==================================================================
+    a ``function_call_output``                   its output, as text
+    a message ``call NAME {json}``, one a line,  one ``function_call`` for each line
+    if a tool of each NAME was given
+    a message ``recall``                         every user message of the conversation before it, one a line
+    a message ``count N``                        ``1 2 3 …`` up to N: exactly N deltas
+    a message ``fail``                           none: ``response.failed`` with code ``server_error``
+    any other message                            the message itself, a word a delta
+    ============================================ ==================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.abc
+import msgspec
+
+from ..sansio.server import ResponseStore, ServerOptions, ServerTurn
+from ._faults import (
+    AfterEvent,
+    BeforeEvent,
+    BeforeRun,
+    Close,
+    Cut,
+    CutFrame,
+    Delay,
+    Error,
+    Fault,
+    Faults,
+    Garbage,
+    Received,
+    Silence,
+    Upgrading,
+)
+from ._model import response_id
+from ._peer import Peer, Transport
+from ._sockets import SocketStream, listen
+
+__all__ = [
+    "AfterEvent",
+    "BeforeEvent",
+    "BeforeRun",
+    "Close",
+    "Cut",
+    "CutFrame",
+    "Delay",
+    "Error",
+    "Fault",
+    "Garbage",
+    "LedgerEntry",
+    "LoopbackServer",
+    "Received",
+    "Silence",
+    "Upgrading",
+    "serve",
+]
+
+
+@dataclass(slots=True)
+class LedgerEntry:
+    """One request that the server ran: it had the whole message, found it good, and began to answer."""
+
+    number: int
+    """In the order of starting, from 1; the response's id is made of it."""
+    transport: Transport
+    connection: int
+    """The how-manieth connection that the server accepted brought it, from 1."""
+    request: int
+    """The how-manieth request of that connection it was, from 1."""
+    lane: str | None
+    response_id: str
+    previous_response_id: str | None
+    marker: str | None
+    """The request's ``metadata["marker"]``."""
+    metadata: Mapping[str, Any]
+    input: object
+    """The request's ``input``."""
+    fingerprint: str
+    """SHA-256 of the request's body without ``type`` and ``stream_id``: equal bodies have equal ones."""
+    events: int = 0
+    """How many of its events were sent."""
+    outcome: str = "running"
+    """``completed``, ``incomplete``, ``failed``, ``error``: how the turn ended. Or what ended it: ``cut``, ``closed``
+    and ``silenced`` by a fault, ``disconnected`` by the client, ``shutdown`` by the end of the server, ``expired`` by
+    the end of the connection's lifetime."""
+
+
+class LoopbackServer:
+    """A running server: see :func:`serve`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        latency: float,
+        api_key: str | None,
+        ssl_context: ssl.SSLContext | None,
+        faults: Iterable[Fault],
+        options: ServerOptions,
+        ledger_limit: int | None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.latency = latency
+        """Seconds before each event; may be changed at any time."""
+        self.faults = Faults(faults)
+        """The faults that have not struck yet: a list, to be changed at any time."""
+        self.ledger: list[LedgerEntry] = []
+        """Every request that was run, in the order of starting."""
+        self.connections = 0
+        """How many connections have been accepted."""
+        self.options = options
+        self.store = ResponseStore()
+        """The responses that can be continued from any connection."""
+        self.api_key = api_key
+        self.ssl_context = ssl_context
+        self._ledger_limit = ledger_limit
+        self._started = 0
+
+    @property
+    def base_url(self) -> str:
+        """For ``AsyncOpenAI(base_url=…)`` and ``connect(…)``: ``http://127.0.0.1:PORT/v1``."""
+        scheme = "http" if self.ssl_context is None else "https"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}/v1"
+
+    def __repr__(self) -> str:
+        return f"<LoopbackServer {self.base_url}>"
+
+    def enter(self, turn: ServerTurn, transport: Transport, connection: int, marker: str | None) -> LedgerEntry:
+        """Begin an entry of the ledger: the turn runs from now on."""
+        self._started += 1
+        request = turn.request
+        entry = LedgerEntry(
+            number=self._started,
+            transport=transport,
+            connection=connection,
+            request=turn.number,
+            lane=turn.lane,
+            response_id=response_id(self._started),
+            previous_response_id=request.get("previous_response_id"),
+            marker=marker,
+            metadata=request.get("metadata") or {},
+            input=request.get("input"),
+            fingerprint=hashlib.sha256(msgspec.json.encode(request, order="sorted")).hexdigest(),
+        )
+        self.ledger.append(entry)
+        if self._ledger_limit is not None:
+            del self.ledger[: -self._ledger_limit]
+        return entry
+
+
+@asynccontextmanager
+async def serve(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    latency: float = 0.0,
+    api_key: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    faults: Iterable[Fault] = (),
+    options: ServerOptions | None = None,
+    ledger_limit: int | None = None,
+) -> AsyncGenerator[LoopbackServer]:
+    """Run a loopback server for as long as the context lasts. On asyncio and on trio, through anyio.
+
+    Args:
+        host: the address to listen on.
+        port: the port; 0 takes one that is free, to be read from the server's ``port`` or ``base_url``.
+        latency: seconds before each event of a turn; 0 streams as fast as the client reads.
+        api_key: the key that requests must bring, as ``Authorization: Bearer`` or ``api-key``; None takes any.
+        ssl_context: a server's context, for TLS.
+        faults: what to do wrong (:class:`Fault`). ``server.faults`` is the list of what has not struck yet.
+        options: limits of a WebSocket connection; ``max_message_size`` also limits HTTP bodies.
+        ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
+
+    On leaving, running turns are cancelled, WebSockets closed with 1001, and nothing is left: no task, no socket.
+    """
+    listener = await listen(host, port)
+    failure: Exception | None = None
+    with listener:
+        server = LoopbackServer(
+            host,
+            listener.getsockname()[1],
+            latency=latency,
+            api_key=api_key,
+            ssl_context=ssl_context,
+            faults=faults,
+            options=options or ServerOptions(),
+            ledger_limit=ledger_limit,
+        )
+
+        async def accept(tasks: anyio.abc.TaskGroup) -> None:
+            while True:
+                await anyio.wait_readable(listener)
+                try:
+                    sock, _ = listener.accept()
+                except OSError:  # The client is gone already, or file descriptors are short: others are served.
+                    await anyio.sleep(0.01)
+                    continue
+                server.connections += 1
+                tasks.start_soon(Peer(server, SocketStream(sock), server.connections).run)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(accept, tasks)
+            try:
+                yield server
+            except Exception as exc:
+                # Raised again outside: a task group would wrap what the caller's own code raises.
+                failure = exc
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

@@ -1,0 +1,749 @@
+"""Server: the same protocol in the server's role, for the loopback server, for tests and for gateways.
+
+The promise
+    Whatever a client sends, and however it is split, the same answers come out; nothing here raises on it, loops, or
+    grows beyond its limits. No I/O, no clock, no randomness: ``now`` comes in, in monotonic seconds, and the ids of
+    responses are the application's. A request runs only once its last byte has arrived.
+
+Theory of operation
+    :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`), bytes come out
+    (:meth:`~ServerConnection.data_to_send`), and :meth:`~ServerConnection.next_request` gives each
+    :class:`ServerTurn` that is to run *now*: it is the oldest of its lane, a slot is free, and what it continues is
+    at hand. The application answers with :meth:`ServerTurn.emit` or :meth:`ServerTurn.fail`; a terminal event or a
+    failure ends the turn, and the next of its lane may come out.
+
+    A request that is refused is refused in its turn: on a lane that is running, the answer to the request behind it
+    would otherwise look like the end of the one before it.
+
+States of a connection
+
+    ========= ================================ ============= ===================== ==============
+    state     bytes                            end of file   deadline              close()
+    ========= ================================ ============= ===================== ==============
+    HANDSHAKE the upgrade: OPEN, or CLOSED     CLOSED        nothing               CLOSED
+              with ``rejected`` set
+    OPEN      requests, pings; the peer's      CLOSED        ``lifetime``:         CLOSING
+              close, or a violation: CLOSED                  error frame, CLOSING
+    CLOSING   nothing more runs; the peer's    CLOSED        ``close_timeout``:    nothing
+              close: CLOSED                                  CLOSED
+    CLOSED    ignored                          nothing       nothing               nothing
+    ========= ================================ ============= ===================== ==============
+
+    On leaving OPEN every turn that has not ended is cancelled. In CLOSED the shell sends what is left and then closes
+    the transport.
+
+What a client may send, and the answers (PROTOCOL.md, "Server events"; codes that it does not name are those of
+OpenAI's HTTP and Realtime APIs)
+
+    ======================================================== ===============================================
+    the client sends                                          the answer
+    ======================================================== ===============================================
+    ``response.create``                                       the turn's events
+    … with a field of the wrong type                          error 400 ``invalid_type``
+    … with ``background: true``                               error 400 ``unsupported_parameter``
+    … with both ``conversation`` and ``previous_response_id`` error 400 ``mutually_exclusive_parameters``
+    … with a ``previous_response_id`` that nothing holds      error 400 ``previous_response_not_found``
+    … with a ``stream_id`` that is none                       error 400 ``invalid_stream_id``, no ``stream_id``
+    … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
+    ``response.steer``                                        ``response.steer.failed`` (:data:`STEER_CODES`)
+    ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
+    a type that is none of these                              error 400 ``invalid_value``
+    an object without a type                                  error 400 ``missing_required_parameter``
+    JSON that is no object                                    error 400 ``invalid_type``
+    no JSON, or JSON nested deeper than 128                   error 400 ``invalid_json``
+    a binary message                                          close 1003
+    text that is not UTF-8                                    close 1007
+    more than ``max_waiting`` requests that wait              close 1008
+    a message longer than ``max_message_size``                close 1009
+    anything else that breaks RFC 6455                        close 1002
+    anything, ``lifetime`` seconds after the upgrade          error 400 ``websocket_connection_limit_reached``,
+                                                              close 1000
+    ======================================================== ===============================================
+
+What a connection remembers (PROTOCOL.md, "Continuation")
+
+    - the latest response of each lane, whatever its ``store``: this is the connection's memory, gone with it;
+    - a response is also put into the :class:`ResponseStore`, unless the request said ``store: false``;
+    - ``previous_response_id`` is looked up in the memory of every lane (another lane's: a fork), then in the store,
+      at the moment at which the request starts;
+    - a turn that fails takes its parent out of the memory if it continued its own lane, and leaves it if it was a fork;
+    - ``generate: false`` is a turn without output: its response id stands for its input.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final, TypeAlias, cast
+
+import h11
+import msgspec
+
+from .errors import LaneLimitError, UserError
+from .lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES, Lanes
+from .websocket import (
+    DEFAULT_MAX_MESSAGE_SIZE,
+    MAX_HEADERS,
+    Close,
+    Ping,
+    Rejected,
+    Violation,
+    WebSocket,
+    accept_upgrade,
+)
+
+__all__ = [
+    "INJECT_CODES",
+    "STEER_CODES",
+    "Problem",
+    "Remembered",
+    "ResponseStore",
+    "ServerConnection",
+    "ServerOptions",
+    "ServerState",
+    "ServerTurn",
+    "TurnState",
+    "check_request",
+    "input_items",
+]
+
+Item: TypeAlias = dict[str, Any]
+
+_MAX_DEPTH: Final = 128
+"""Levels of nesting in a message. Any tool schema passes; what would exhaust an encoder's stack does not."""
+_STREAM_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+
+
+# --- What is wrong ---------------------------------------------------------------------------------------------------
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a request is not answered: the body of an ``error`` frame, or of an HTTP error response."""
+
+    status: int
+    """The HTTP status that says the same."""
+    code: str | None
+    message: str
+    param: str | None = None
+    type: str | None = None
+    """None stands for what the API sends with that status: see :attr:`TYPES`."""
+    headers: Mapping[str, str] | None = None
+    """``retry-after`` and its like."""
+
+    TYPES: ClassVar[Mapping[int, str]] = {401: "authentication_error", 429: "rate_limit_error"}
+
+    def body(self) -> dict[str, Any]:
+        """The particulars, as they stand under ``error``. The headers go elsewhere in an HTTP response."""
+        usual = "server_error" if self.status >= 500 else "invalid_request_error"
+        kind = self.type or self.TYPES.get(self.status, usual)
+        return {"type": kind, "code": self.code, "message": self.message, "param": self.param}
+
+    def frame(self, stream_id: str | None = None) -> dict[str, Any]:
+        """The ``error`` frame; ``stream_id`` if it can be attributed to a named lane (PROTOCOL.md, "Server events")."""
+        lane = {} if stream_id is None else {"stream_id": stream_id}
+        headers = {} if self.headers is None else {"headers": dict(self.headers)}
+        return {"type": "error", "status": self.status, **lane, "error": {**self.body(), **headers}}
+
+
+_FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "conversation": ((str, dict), "a string or an object"),
+    "generate": ((bool,), "a boolean"),
+    "input": ((str, list), "a string or an array of items"),
+    "instructions": ((str, list), "a string or an array of items"),
+    "max_output_tokens": ((int,), "an integer"),
+    "metadata": ((dict,), "an object"),
+    "model": ((str,), "a string"),
+    "previous_response_id": ((str,), "a string"),
+    "store": ((bool,), "a boolean"),
+    "stream": ((bool,), "a boolean"),
+    "tools": ((list,), "an array"),
+}
+"""What a field must be to be read at all. Any of them may be null, which stands for absent."""
+
+
+def check_request(request: Mapping[str, Any]) -> Problem | None:
+    """What is wrong with the body of a ``response.create``, or of ``POST /v1/responses``, before it is run."""
+    for name, (types, wanted) in _FIELDS.items():
+        value = request.get(name)
+        # A bool is an int to isinstance, and not to JSON.
+        if value is not None and type(value) not in types:
+            return Problem(400, "invalid_type", f"Invalid type for '{name}': expected {wanted}.", name)
+    for name in ("input", "tools"):
+        value = request.get(name)
+        if isinstance(value, list) and not all(isinstance(item, dict) for item in cast("list[object]", value)):
+            return Problem(400, "invalid_type", f"Invalid type for '{name}': expected an array of objects.", name)
+    if request.get("background"):
+        message = "Unsupported parameter: 'background' is not supported over this transport."
+        return Problem(400, "unsupported_parameter", message, "background")
+    if request.get("previous_response_id") is not None and request.get("conversation") is not None:
+        message = "Mutually exclusive parameters: give 'previous_response_id' or 'conversation', not both."
+        return Problem(400, "mutually_exclusive_parameters", message, "previous_response_id")
+    return None
+
+
+# --- What is remembered ----------------------------------------------------------------------------------------------
+
+
+def input_items(value: object) -> list[Item]:
+    """A request's ``input`` as items: a string is one user message, nothing is none."""
+    if isinstance(value, str):
+        return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}]
+    return list(cast("list[Item]", value)) if isinstance(value, list) else []
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """A response that can be continued: what went in, what came out, and what it continued itself."""
+
+    response_id: str
+    input: list[Item]
+    output: list[Item]
+    previous: Remembered | None = None
+
+    def items(self) -> list[Item]:
+        """The whole conversation up to and with this response, oldest first."""
+        chain: list[Remembered] = []
+        link: Remembered | None = self
+        while link is not None:
+            chain.append(link)
+            link = link.previous
+        return [item for link in reversed(chain) for item in (*link.input, *link.output)]
+
+
+class ResponseStore:
+    """The responses that are stored, for every connection of one service: the newest ``limit`` of them."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._responses: dict[str, Remembered] = {}
+
+    def __len__(self) -> int:
+        return len(self._responses)
+
+    def find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
+        """What the request continues: None if nothing, a problem if that is not here.
+
+        A ``conversation`` begins with the first request that names it.
+        """
+        previous_id: str | None = request.get("previous_response_id")
+        if previous_id is None:
+            return self._responses.get(_conversation_key(request))
+        found = self._responses.get(previous_id)
+        if found is None:
+            message = f"Previous response with id '{previous_id[:100]}' not found."
+            return Problem(400, "previous_response_not_found", message, "previous_response_id")
+        return found
+
+    def remember(
+        self, request: Mapping[str, Any], response: Mapping[str, Any], previous: Remembered | None
+    ) -> Remembered:
+        """A response that ended well, as it will be continued; stored unless the request said ``store: false``."""
+        remembered = Remembered(
+            str(response.get("id")), input_items(request.get("input")), input_items(response.get("output")), previous
+        )
+        if request.get("store") is not False:
+            self._put(remembered.response_id, remembered)
+            if request.get("conversation") is not None:
+                self._put(_conversation_key(request), remembered)
+        return remembered
+
+    def _put(self, key: str, remembered: Remembered) -> None:
+        self._responses.pop(key, None)  # A dict keeps the place of a key that is there; the newest belongs at the end.
+        self._responses[key] = remembered
+        while len(self._responses) > self._limit:
+            del self._responses[next(iter(self._responses))]
+
+
+def _conversation_key(request: Mapping[str, Any]) -> str:
+    """Where the store keeps a conversation's latest response. The blank keeps it apart from ids of responses."""
+    value = request.get("conversation")
+    return f"conversation {cast('Item', value).get('id') if isinstance(value, dict) else value}"
+
+
+# --- A turn ----------------------------------------------------------------------------------------------------------
+
+
+class TurnState(enum.Enum):
+    """Where a turn is, on the server's side."""
+
+    WAITING = "waiting"
+    """For its lane, or for a slot."""
+    RUNNING = "running"
+    ENDED = "ended"
+    """Its terminal event, or its error, has been emitted."""
+    CANCELLED = "cancelled"
+    """Its connection ended first. What is emitted now goes nowhere."""
+
+
+_ENDS_WELL: Final[Mapping[str, bool]] = {
+    "response.completed": True,
+    "response.incomplete": True,
+    "response.failed": False,
+    "response.error": False,
+    "error": False,
+}
+"""The events that end a turn, and whether it can be continued afterwards."""
+
+
+class ServerTurn:
+    """One ``response.create``: what was asked, and where the answers go.
+
+    ``send`` takes each message that goes out, ``end`` the turn and, if it can be continued, its response. A server of
+    another transport (HTTP has no lanes) makes its turns itself, RUNNING from the start.
+    """
+
+    def __init__(
+        self,
+        request: dict[str, Any],
+        lane: str | None,
+        *,
+        send: Callable[[dict[str, Any]], None],
+        end: Callable[[ServerTurn, Mapping[str, Any] | None], None],
+        number: int = 1,
+        state: TurnState = TurnState.RUNNING,
+        previous: Remembered | None = None,
+    ) -> None:
+        self._send = send
+        self._end = end
+        self.lane = lane
+        """Its ``stream_id``; None is the default lane."""
+        self.request = request
+        """The body: everything but ``type`` and ``stream_id``, as the client sent it."""
+        self.number = number
+        """The how-manieth message of its connection asked for it, from 1."""
+        self.state = state
+        self.previous = previous
+        """What it continues, once it runs."""
+        self.response_id: str | None = None
+        """The id that ``response.created`` gave it."""
+        self.sequence_number = 0
+        """That of the next event; counted per turn, from 0."""
+
+    @property
+    def generate(self) -> bool:
+        """False for a warm-up: the response is to have no output."""
+        return self.request.get("generate") is not False
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Send an event of this turn, with its ``sequence_number`` and, on a named lane, its ``stream_id``.
+
+        A terminal event ends the turn. Raises UserError for an event after that; on a connection that has ended, does
+        nothing.
+        """
+        if self._may_emit():
+            kind: str = event["type"]
+            message = {**event, "sequence_number": self.sequence_number}
+            if self.lane is not None:
+                message["stream_id"] = self.lane
+            self._send(message)
+            self.sequence_number += 1
+            if kind == "response.created":
+                self.response_id = event["response"]["id"]
+            elif kind in _ENDS_WELL:
+                self.state = TurnState.ENDED
+                self._end(self, event["response"] if _ENDS_WELL[kind] else None)
+
+    def fail(self, problem: Problem, *, attributed: bool = True) -> None:
+        """End the turn with an ``error`` frame; ``attributed`` says whether with its ``stream_id``.
+
+        Raises UserError if the turn has ended already; on a connection that has ended, does nothing.
+        """
+        if self._may_emit():
+            self._send(problem.frame(self.lane if attributed else None))
+            self.state = TurnState.ENDED
+            self._end(self, None)
+
+    def _may_emit(self) -> bool:
+        if self.state in (TurnState.WAITING, TurnState.ENDED):
+            raise UserError(
+                f"an event for a turn that is {self.state.value} — nothing was sent — emit events between "
+                "next_request() and the terminal event"
+            )
+        return self.state is TurnState.RUNNING
+
+
+# --- The connection --------------------------------------------------------------------------------------------------
+
+
+class ServerState(enum.Enum):
+    """Where a connection is: see the table at the top of this room."""
+
+    HANDSHAKE = "handshake"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one connection."""
+
+    max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
+    """Bytes of one message, decompressed; None is no limit."""
+    compression: bool = False
+    """Whether to agree to permessage-deflate when the client offers it."""
+    lifetime: float | None = 3600.0
+    """Seconds from the upgrade to ``websocket_connection_limit_reached``; None is for ever."""
+    close_timeout: float = 10.0
+    """Seconds to wait for the peer's half of the closing handshake."""
+    max_in_flight: int = MAX_IN_FLIGHT
+    max_named_lanes: int = MAX_NAMED_LANES
+    max_waiting: int = 1024
+    """Requests that wait for their lane or for a slot; one more closes the connection."""
+
+
+STEER_CODES: Final[Mapping[str, str]] = {
+    "running": "steering_not_supported",
+    "latest": "response_already_completed",
+    "unknown": "response_not_found",
+}
+"""What ``response.steer`` fails with, by what its target is to this connection."""
+
+INJECT_CODES: Final[Mapping[str, str]] = {
+    "running": "response_not_found",
+    "latest": "response_already_completed",
+    "unknown": "response_not_found",
+}
+"""The same for ``response.inject``, which knows these two codes: no running response here waits for injected input."""
+
+_MEANINGS: Final[Mapping[str, str]] = {
+    "steering_not_supported": "The response does not support steering.",
+    "response_already_completed": "The response has already completed.",
+    "response_not_found": "No response with that id accepts input on this connection.",
+}
+
+_LIMIT_REACHED: Final = Problem(
+    400,
+    "websocket_connection_limit_reached",
+    "Responses websocket connection limit reached. Create a new websocket connection to continue.",
+)
+
+Check: TypeAlias = Callable[[h11.Request], Rejected | None]
+
+
+class ServerConnection:
+    """One WebSocket, from the server's side.
+
+    The upgrade comes either as raw bytes, into :meth:`receive_data`, and then ``check`` may turn a request away (wrong
+    path, wrong key); or, when HTTP is read elsewhere, as the parsed request, into :meth:`accept`.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: ServerOptions | None = None,
+        store: ResponseStore | None = None,
+        check: Check | None = None,
+    ) -> None:
+        self.options = options or ServerOptions()
+        self.store = ResponseStore() if store is None else store
+        self.state = ServerState.HANDSHAKE
+        self.rejected: Rejected | None = None
+        """Why the upgrade was turned away, if it was."""
+        self.ended_by: Close | Violation | None = None
+        """What ended the open phase, if the peer did so in words."""
+        self.messages = 0
+        """How many messages have arrived."""
+        self._check = check
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
+        self._websocket = WebSocket(client=False)
+        self._out: list[bytes] = []
+        self._lanes: Lanes[ServerTurn] = Lanes(
+            max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
+        )
+        self._memory: dict[str | None, Remembered] = {}
+        self._refused: dict[ServerTurn, Problem] = {}
+        self._waiting = 0
+        self._ready: deque[ServerTurn] = deque()
+        self._deadline: float | None = None
+
+    # -- the upgrade
+
+    def accept(self, target: bytes, headers: Iterable[tuple[bytes, bytes]], now: float) -> Rejected | None:
+        """Take the upgrade request that was read elsewhere. What is returned is to be sent as an ordinary response."""
+        accepted = accept_upgrade(
+            target,
+            headers,
+            compression=self.options.compression,
+            max_message_size=self.options.max_message_size,
+        )
+        if isinstance(accepted, Rejected):
+            self.rejected = accepted
+            self.state = ServerState.CLOSED
+            return accepted
+        answer, self._websocket = accepted
+        self._out.append(answer)
+        self.state = ServerState.OPEN
+        self._deadline = None if self.options.lifetime is None else now + self.options.lifetime
+        return None
+
+    def _handshake(self, data: bytes, now: float) -> None:
+        try:
+            self._http.receive_data(data)
+            request = self._http.next_event()
+        except h11.RemoteProtocolError as exc:
+            return self._reject(Rejected(exc.error_status_hint, {}, str(exc).encode()))
+        if not isinstance(request, h11.Request):
+            return None
+        rejected = self._check(request) if self._check is not None else None
+        if rejected is None and request.method != b"GET":
+            rejected = Rejected(405, {"allow": "GET"}, b"the upgrade is a GET request (RFC 6455 section 4.1)")
+        if rejected is None:
+            rejected = self.accept(request.target, request.headers, now)
+        if rejected is not None:
+            return self._reject(rejected)
+        return self.receive_data(self._http.trailing_data[0], now) if self._http.trailing_data[0] else None
+
+    def _reject(self, rejected: Rejected) -> None:
+        self.rejected = rejected
+        self.state = ServerState.CLOSED
+        headers = {**rejected.headers, "connection": "close", "content-length": str(len(rejected.body))}
+        response = h11.Response(status_code=rejected.status, headers=list(headers.items()))
+        for event in (response, h11.Data(data=rejected.body), h11.EndOfMessage()):
+            self._out.append(self._http.send(event) or b"")
+
+    # -- bytes
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take what arrived; ``b""`` is end of file."""
+        if not data:
+            self._end(ServerState.CLOSED)
+        elif self.state is ServerState.HANDSHAKE:
+            self._handshake(data, now)
+        elif self.state is not ServerState.CLOSED:
+            for item in self._websocket.receive(data):
+                if isinstance(item, Close | Violation):
+                    self.ended_by = item
+                    if self.state is ServerState.OPEN:
+                        self._out.append(self._websocket.close(item.code, _answer_reason(item)))
+                    self._end(ServerState.CLOSED)
+                elif self.state is ServerState.OPEN:
+                    if isinstance(item, bytes):
+                        self._message(item, now)
+                    elif isinstance(item, Ping):
+                        self._out.append(self._websocket.pong(item.payload))
+            self._admit()
+
+    def data_to_send(self) -> bytes:
+        """Everything that is to be sent by now."""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Ask for a sign of life; ``payload`` is at most 125 bytes. Only in OPEN."""
+        if self.state is ServerState.OPEN:
+            self._out.append(self._websocket.ping(payload))
+
+    def send_event(self, event: Mapping[str, Any]) -> None:
+        """Send a message that belongs to no turn, as it is. Only in OPEN."""
+        if self.state is ServerState.OPEN:
+            self._out.append(self._websocket.text(_encode(event)))
+
+    # -- the end
+
+    def close(self, now: float, code: int = 1000, reason: str = "") -> None:
+        """Begin the closing handshake. Turns that have not ended are cancelled."""
+        if self.state is ServerState.OPEN:
+            self._out.append(self._websocket.close(code, reason))
+            self._end(ServerState.CLOSING)
+            self._deadline = now + self.options.close_timeout
+        elif self.state is ServerState.HANDSHAKE:
+            self._end(ServerState.CLOSED)
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`handle_deadline` is to be called, in the seconds of ``now``."""
+        return self._deadline
+
+    def handle_deadline(self, now: float) -> None:
+        """Do what is due: the end of the lifetime, or of the wait for the peer's close."""
+        if self._deadline is None or now < self._deadline:
+            return
+        if self.state is ServerState.OPEN:
+            self.send_event(_LIMIT_REACHED.frame())
+            self.close(now, 1000, "connection limit reached")
+        else:
+            self._end(ServerState.CLOSED)
+
+    def _end(self, state: ServerState) -> None:
+        self.state = state
+        self._deadline = None
+        for turn in self._turns():
+            turn.state = TurnState.CANCELLED
+        self._ready.clear()
+        self._refused.clear()
+        self._waiting = 0
+        self._memory.clear()
+        self._lanes = Lanes()
+
+    # -- turns: out
+
+    def next_request(self) -> ServerTurn | None:
+        """The next turn that is to run now. Ask until it says None, after receiving and after a turn has ended."""
+        return self._ready.popleft() if self._ready else None
+
+    def in_flight(self) -> int:
+        """How many turns are running."""
+        return len(self._lanes.running)
+
+    def waiting(self) -> int:
+        """How many requests wait for their lane or for a slot."""
+        return self._waiting
+
+    def _turns(self) -> Iterator[ServerTurn]:
+        yield from self._lanes.running.values()
+        yield from self._lanes.waiting()
+
+    def _message(self, data: bytes, now: float) -> None:
+        self.messages += 1
+        try:
+            message = _decode(data)
+        except (msgspec.DecodeError, RecursionError) as exc:
+            return self._complain("invalid_json", f"The message is not JSON: {exc}.")
+        if _too_deep(data, message):
+            return self._complain("invalid_json", f"The message is nested deeper than {_MAX_DEPTH} levels.")
+        if not isinstance(message, dict):
+            return self._complain("invalid_type", "The message is not an object.")
+        event = cast("dict[str, Any]", message)
+        kind = event.pop("type", None)
+        if kind == "response.create":
+            return self._create(event, now)
+        lane = event.get("stream_id")
+        lane = lane if _is_stream_id(lane) else None
+        if not isinstance(kind, str):
+            return self._complain("missing_required_parameter", "Missing required parameter: 'type'.", "type", lane)
+        if kind == "response.steer" and isinstance(event.get("previous_response_id"), str):
+            return self._steer(event["previous_response_id"], event.get("input"))
+        if kind == "response.inject" and isinstance(event.get("response_id"), str):
+            return self._inject(event["response_id"], event.get("input"))
+        if kind in ("response.steer", "response.inject"):
+            param = "previous_response_id" if kind == "response.steer" else "response_id"
+            message = f"Missing required parameter: '{param}', the id of a response."
+            return self._complain("missing_required_parameter", message, param, lane)
+        return self._complain("invalid_value", f"Invalid value: '{kind[:100]}' is no client event.", "type", lane)
+
+    def _complain(self, code: str, message: str, param: str | None = None, lane: str | None = None) -> None:
+        self.send_event(Problem(400, code, message, param).frame(lane))
+
+    def _create(self, request: dict[str, Any], now: float) -> None:
+        lane = request.pop("stream_id", None)
+        if lane is not None and not _is_stream_id(lane):
+            wanted = "Invalid 'stream_id': expected 1-256 characters of A-Z, a-z, 0-9, '_', '-' and '.'."
+            return self._complain("invalid_stream_id", wanted, "stream_id")
+        turn = ServerTurn(
+            request,
+            lane,
+            send=self.send_event,
+            end=self._turn_ended,
+            number=self.messages,
+            state=TurnState.WAITING,
+        )
+        try:
+            self._lanes.enter(turn, lane)
+        except LaneLimitError:
+            limit = f"At most {self.options.max_named_lanes} distinct stream ids are allowed on one connection."
+            return self._complain("websocket_stream_limit_reached", limit, "stream_id", lane)
+        problem = check_request(request)
+        if problem is not None:
+            self._refused[turn] = problem
+        self._waiting += 1
+        self._admit()
+        if self._waiting > self.options.max_waiting:
+            self.close(now, 1008, f"more than {self.options.max_waiting} requests are waiting")
+        return None
+
+    def _admit(self) -> None:
+        """Start every turn that may start; refuse, in its turn, what cannot be run."""
+        while (turn := self._lanes.start()) is not None:
+            self._waiting -= 1
+            turn.state = TurnState.RUNNING
+            problem = self._refused.pop(turn, None)
+            if problem is None:
+                found = self._find(turn.request)
+                if not isinstance(found, Problem):
+                    turn.previous = found
+                    self._ready.append(turn)
+                    continue
+                problem = found
+            self.send_event(problem.frame(turn.lane))
+            turn.state = TurnState.ENDED
+            self._leave(turn, None)
+
+    def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
+        wanted = request.get("previous_response_id")
+        for remembered in self._memory.values():
+            if remembered.response_id == wanted:
+                return remembered
+        return self.store.find(request)
+
+    def _turn_ended(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
+        remembered = None if response is None else self.store.remember(turn.request, response, turn.previous)
+        self._leave(turn, remembered)
+        self._admit()
+
+    def _leave(self, turn: ServerTurn, remembered: Remembered | None) -> None:
+        self._lanes.leave(turn, turn.lane)
+        latest = self._memory.get(turn.lane)
+        if remembered is not None:
+            self._memory[turn.lane] = remembered
+        elif latest is not None and latest.response_id == turn.request.get("previous_response_id"):
+            del self._memory[turn.lane]
+
+    # -- turns: input for one that runs, which is not supported, and said so
+
+    def _steer(self, target: str, given: object) -> None:
+        relation, turn = self._relation(target)
+        code = STEER_CODES[relation] if given and type(given) in (str, list) else "invalid_input"
+        meaning = _MEANINGS.get(code, "The input is neither a string nor a non-empty array of user messages.")
+        self._failed(
+            "response.steer.failed",
+            turn,
+            error={"type": "invalid_request_error", "code": code, "message": meaning},
+            steer={"previous_response_id": target, "input": given},
+        )
+
+    def _inject(self, target: str, given: object) -> None:
+        relation, turn = self._relation(target)
+        code = INJECT_CODES[relation]
+        error = {"code": code, "message": _MEANINGS[code]}
+        self._failed("response.inject.failed", turn, error=error, response_id=target, input=given)
+
+    def _relation(self, target: str) -> tuple[str, ServerTurn | None]:
+        """What a response is to this connection: the turn that runs it, if one does."""
+        for turn in self._lanes.running.values():
+            if turn.response_id == target:
+                return "running", turn
+        known = any(remembered.response_id == target for remembered in self._memory.values())
+        return ("latest" if known else "unknown"), None
+
+    def _failed(self, kind: str, turn: ServerTurn | None, **particulars: object) -> None:
+        if turn is not None:
+            turn.emit({"type": kind, **particulars})
+        else:
+            self.send_event({"type": kind, "sequence_number": 0, **particulars})
+
+
+def _answer_reason(item: Close | Violation) -> str:
+    return item.reason if isinstance(item, Violation) else ""
+
+
+def _is_stream_id(value: object) -> bool:
+    return isinstance(value, str) and _STREAM_ID.fullmatch(value) is not None
+
+
+def _too_deep(data: bytes, message: object) -> bool:
+    """Whether JSON is nested deeper than is allowed. Only a message with that many brackets can be."""
+    if data.count(b"[") + data.count(b"{") <= _MAX_DEPTH:
+        return False
+    level: list[object] = [message]
+    for _ in range(_MAX_DEPTH):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += cast("dict[str, object]", value).values()
+            elif isinstance(value, list):
+                inner += cast("list[object]", value)
+        level = [value for value in inner if isinstance(value, dict | list)]
+    return bool(level)
