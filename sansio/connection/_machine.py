@@ -360,7 +360,7 @@ class ResponsesConnection:
                     self._undecodable(exc, now)
                     continue
                 turn = running.get(event.stream_id)
-                if turn is None or turn.phase is not Phase.STREAM or event.terminal:
+                if turn is None or turn.phase is not Phase.STREAM or event.ends_turn:
                     self._route(event, turn, now)
                 elif turn.abandoned:
                     self.stats.orphans += 1

@@ -35,6 +35,8 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
     terminal: ClassVar[bool] = False
     """Whether this type of event ends a response, and with it the turn."""
+    ends_turn: ClassVar[bool] = False
+    """Whether the turn that it belongs to is over: the event is terminal, or an error."""
 
     sequence_number: int | None = None
     stream_id: str | None = None
@@ -89,18 +91,21 @@ class ResponseCompletedEvent(LifecycleEvent, frozen=True, tag="response.complete
     """The response is complete."""
 
     terminal: ClassVar[bool] = True
+    ends_turn: ClassVar[bool] = True
 
 
 class ResponseFailedEvent(LifecycleEvent, frozen=True, tag="response.failed"):
     """The response failed; ``response.error`` says why."""
 
     terminal: ClassVar[bool] = True
+    ends_turn: ClassVar[bool] = True
 
 
 class ResponseIncompleteEvent(LifecycleEvent, frozen=True, tag="response.incomplete"):
     """The response ended early; ``response.incomplete_details`` says why, ``steered`` if a successor takes over."""
 
     terminal: ClassVar[bool] = True
+    ends_turn: ClassVar[bool] = True
 
 
 # Output, piece by piece
@@ -541,6 +546,8 @@ class ErrorEvent(OpenEvent, frozen=True):
     The particulars are read from the member ``error`` or, where a server sends none, from the message itself
     (PROTOCOL.md, "Server events"). A particular of a surprising type is None here and untouched in ``payload``.
     """
+
+    ends_turn: ClassVar[bool] = True
 
     type: str = "error"
 
