@@ -50,7 +50,7 @@ OpenAI's HTTP and Realtime APIs)
     a type that is none of these                              error 400 ``invalid_value``
     an object without a type                                  error 400 ``missing_required_parameter``
     JSON that is no object                                    error 400 ``invalid_type``
-    no JSON, or JSON nested deeper than 128                   error 400 ``invalid_json``
+    no JSON, or JSON nested deeper than 500                   error 400 ``invalid_json``
     a binary message                                          close 1003
     text that is not UTF-8                                    close 1007
     more than ``max_waiting`` requests that wait              close 1008
@@ -111,7 +111,7 @@ __all__ = [
 
 Item: TypeAlias = dict[str, Any]
 
-_MAX_DEPTH: Final = 128
+_MAX_DEPTH: Final = 500
 """Levels of nesting in a message. Any tool schema passes; what would exhaust an encoder's stack does not."""
 _STREAM_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _encode: Final = msgspec.json.Encoder().encode

@@ -1,0 +1,745 @@
+"""The server's role, without sockets: what each client event is answered with, in what order; what is remembered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from turnwire.sansio.errors import UserError
+from turnwire.sansio.server import (
+    INJECT_CODES,
+    STEER_CODES,
+    Problem,
+    Remembered,
+    ResponseStore,
+    ServerConnection,
+    ServerOptions,
+    ServerState,
+    ServerTurn,
+    TurnState,
+    check_request,
+    input_items,
+)
+from turnwire.sansio.websocket import Close, Ping, Pong, Rejected, Violation, WebSocket
+
+UPGRADE = [
+    (b"host", b"localhost"),
+    (b"upgrade", b"websocket"),
+    (b"connection", b"Upgrade"),
+    (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+    (b"sec-websocket-version", b"13"),
+]
+RAW_UPGRADE = (
+    b"GET /v1/responses HTTP/1.1\r\n" + b"".join(name + b": " + value + b"\r\n" for name, value in UPGRADE) + b"\r\n"
+)
+SWITCHED = b"HTTP/1.1 101"
+
+
+class Client:
+    """The other end of a ServerConnection: sends objects, reads objects and control frames."""
+
+    def __init__(self, *, store: ResponseStore | None = None, now: float = 0.0, **options: Any) -> None:
+        self.server = ServerConnection(options=ServerOptions(**options), store=store)
+        assert self.server.accept(b"/v1/responses", UPGRADE, now) is None
+        answer = self.server.data_to_send()
+        assert answer.startswith(SWITCHED)
+        self.websocket = WebSocket(client=True, random_bytes=lambda length: b"\x17" * length)
+        self.now = now
+
+    def bytes(self, data: bytes) -> None:
+        self.server.receive_data(data, self.now)
+
+    def text(self, text: str) -> None:
+        self.bytes(self.websocket.text(text.encode()))
+
+    def send(self, event: object) -> None:
+        self.text(json.dumps(event))
+
+    def create(self, **body: Any) -> None:
+        self.send({"type": "response.create", **body})
+
+    def run(self, **body: Any) -> ServerTurn:
+        """Send a request that runs at once."""
+        self.create(**body)
+        turn = self.server.next_request()
+        assert turn is not None, self.read()
+        return turn
+
+    def items(self) -> list[Any]:
+        return self.websocket.receive(self.server.data_to_send())
+
+    def read(self) -> list[dict[str, Any]]:
+        return [json.loads(item) for item in self.items() if isinstance(item, bytes)]
+
+    def error(self) -> dict[str, Any]:
+        """The one message there is, which is an error frame."""
+        (frame,) = self.read()
+        assert frame["type"] == "error"
+        return frame
+
+
+def complete(turn: ServerTurn, response_id: str, output: tuple[Any, ...] = (), kind: str = "completed") -> None:
+    turn.emit({"type": "response.created", "response": {"id": response_id}})
+    turn.emit({"type": f"response.{kind}", "response": {"id": response_id, "output": list(output)}})
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+# --- The upgrade -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_an_upgrade_in_raw_bytes_opens_the_connection_and_what_follows_it_is_frames(step: int) -> None:
+    peer = WebSocket(client=True)
+    data = RAW_UPGRADE + peer.text(b'{"type":"response.create","input":"hi"}')
+    server = ServerConnection()
+    for begin in range(0, len(data), step):
+        server.receive_data(data[begin : begin + step], 0.0)
+    assert server.state is ServerState.OPEN
+    assert server.data_to_send().startswith(SWITCHED)
+    turn = server.next_request()
+    assert turn is not None
+    assert turn.request == {"input": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (RAW_UPGRADE.replace(b"GET", b"PUT"), b"405"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"400"),
+        (RAW_UPGRADE.replace(b"version: 13", b"version: 12"), b"426"),
+        (b"\x16\x03\x01 this is TLS\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20_000, b"431"),
+    ],
+)
+def test_what_is_no_upgrade_is_rejected_with_an_http_response(raw: bytes, status: bytes) -> None:
+    server = ServerConnection()
+    server.receive_data(raw, 0.0)
+    assert server.state is ServerState.CLOSED
+    assert server.rejected is not None
+    assert server.data_to_send().startswith(b"HTTP/1.1 " + status)
+
+
+def test_a_check_can_turn_an_upgrade_away() -> None:
+    server = ServerConnection(check=lambda request: Rejected(401, {"www-authenticate": "Bearer"}, b"no key"))
+    server.receive_data(RAW_UPGRADE, 0.0)
+    answer = server.data_to_send()
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert b"www-authenticate: Bearer" in answer
+    assert answer.endswith(b"no key")
+
+
+def test_a_check_can_let_an_upgrade_pass() -> None:
+    server = ServerConnection(check=lambda request: None)
+    server.receive_data(RAW_UPGRADE, 0.0)
+    assert server.state is ServerState.OPEN
+
+
+def test_a_parsed_request_that_is_no_upgrade_is_handed_back() -> None:
+    server = ServerConnection()
+    rejected = server.accept(b"/", UPGRADE[:1], 0.0)
+    assert rejected is not None
+    assert rejected is server.rejected
+    assert server.state is ServerState.CLOSED
+
+
+# --- What goes wrong with a message ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "param", "lane"),
+    [
+        ("", "invalid_json", None, None),
+        ("{", "invalid_json", None, None),
+        ("[" * 100_000 + "]" * 100_000, "invalid_json", None, None),
+        ("[" * 600 + "]" * 600, "invalid_json", None, None),
+        ('{"a":' * 600 + "1" + "}" * 600, "invalid_json", None, None),
+        ("1e999", "invalid_json", None, None),
+        ("[" * 400 + "]" * 400, "invalid_type", None, None),
+        ("[" + ",".join(["{}"] * 600) + "]", "invalid_type", None, None),
+        ('"' + "[" * 600 + '"', "invalid_type", None, None),
+        ("[]", "invalid_type", None, None),
+        ("null", "invalid_type", None, None),
+        ("{}", "missing_required_parameter", "type", None),
+        ('{"type":1,"stream_id":"a"}', "missing_required_parameter", "type", "a"),
+        ('{"type":"response.cancel","stream_id":"a"}', "invalid_value", "type", "a"),
+        ('{"type":"response.cancel","stream_id":"not a lane"}', "invalid_value", "type", None),
+        ('{"type":"response.steer"}', "missing_required_parameter", "previous_response_id", None),
+        ('{"type":"response.inject","response_id":1}', "missing_required_parameter", "response_id", None),
+    ],
+)
+def test_a_message_that_is_no_client_event_is_answered_and_the_connection_goes_on(
+    client: Client, text: str, code: str, param: str | None, lane: str | None
+) -> None:
+    client.text(text)
+    frame = client.error()
+    assert (frame["status"], frame["error"]["code"], frame["error"]["param"]) == (400, code, param)
+    assert frame["error"]["type"] == "invalid_request_error"
+    assert frame.get("stream_id") == lane
+    client.run(input="still there")
+
+
+@pytest.mark.parametrize("stream_id", ["", "a b", "a" * 257, "ä", "a\n", 1, [], {}, True])
+def test_an_invalid_stream_id_is_refused_without_a_stream_id(client: Client, stream_id: object) -> None:
+    client.create(stream_id=stream_id)
+    frame = client.error()
+    assert (frame["error"]["code"], frame["error"]["param"]) == ("invalid_stream_id", "stream_id")
+    assert "stream_id" not in frame
+    assert client.server.in_flight() == 0
+
+
+@pytest.mark.parametrize("stream_id", ["a", "A-b_c.9", "x" * 256])
+def test_a_valid_stream_id_is_echoed_in_each_event(client: Client, stream_id: str) -> None:
+    complete(client.run(stream_id=stream_id), "resp_1")
+    assert [event["stream_id"] for event in client.read()] == [stream_id] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({"input": 1}, "invalid_type", "input"),
+        ({"input": ["text"]}, "invalid_type", "input"),
+        ({"tools": [1]}, "invalid_type", "tools"),
+        ({"tools": {}}, "invalid_type", "tools"),
+        ({"metadata": "x"}, "invalid_type", "metadata"),
+        ({"max_output_tokens": True}, "invalid_type", "max_output_tokens"),
+        ({"generate": 0}, "invalid_type", "generate"),
+        ({"store": "no"}, "invalid_type", "store"),
+        ({"previous_response_id": 7}, "invalid_type", "previous_response_id"),
+        ({"background": True}, "unsupported_parameter", "background"),
+        ({"previous_response_id": "a", "conversation": "b"}, "mutually_exclusive_parameters", "previous_response_id"),
+        ({"previous_response_id": "resp_0"}, "previous_response_not_found", "previous_response_id"),
+    ],
+)
+def test_a_request_that_cannot_run_is_refused_on_its_lane(
+    client: Client, body: dict[str, Any], code: str, param: str
+) -> None:
+    client.create(stream_id="main", **body)
+    frame = client.error()
+    assert (frame["status"], frame["error"]["code"], frame["error"]["param"]) == (400, code, param)
+    assert frame["stream_id"] == "main"
+    assert client.server.next_request() is None
+    client.run(stream_id="main", input=None, store=None, tools=None, background=False)
+
+
+def test_a_good_request_has_no_problem() -> None:
+    assert check_request({"input": [{"role": "user"}], "tools": [], "unknown": 1, "max_output_tokens": 5}) is None
+
+
+# --- Frames ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_ping_is_answered_with_its_payload_and_a_pong_is_not(client: Client) -> None:
+    client.bytes(client.websocket.ping(b"hello") + client.websocket.pong(b"x"))
+    assert client.items() == [Pong(b"hello")]
+
+
+def test_the_server_can_speak_of_its_own_accord_while_open(client: Client) -> None:
+    client.server.ping(b"there?")
+    client.server.send_event({"type": "response.new"})
+    assert client.items() == [Ping(b"there?"), b'{"type":"response.new"}']
+    client.server.close(0.0)
+    client.items()
+    client.server.ping()
+    client.server.send_event({"type": "response.new"})
+    assert client.items() == []
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005, 4999])
+def test_a_close_is_answered_with_its_code(client: Client, code: int) -> None:
+    client.bytes(client.websocket.close(code, "bye"))
+    (close,) = client.items()
+    assert isinstance(close, Close)
+    assert close.code == code
+    assert client.server.state is ServerState.CLOSED
+    assert isinstance(client.server.ended_by, Close)
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x82\x80\0\0\0\0", 1003),  # binary
+        (b"\x81\x81\0\0\0\0\xff", 1007),  # not UTF-8
+        (b"\x81\x01x", 1002),  # not masked
+        (b"\xf1\x80\0\0\0\0", 1002),  # reserved bits
+        (b"\x81\xff" + (2000).to_bytes(8, "big") + b"\0\0\0\0", 1009),
+    ],
+)
+def test_a_violation_closes_with_its_code_and_cancels_what_runs(frame: bytes, code: int) -> None:
+    client = Client(max_message_size=1000)
+    turn = client.run(input="x")
+    client.bytes(frame)
+    (close,) = client.items()
+    assert isinstance(close, Close)
+    assert close.code == code
+    assert turn.state is TurnState.CANCELLED
+    assert isinstance(client.server.ended_by, Violation)
+    client.bytes(client.websocket.text(b"{}"))
+    assert client.items() == []
+
+
+def test_end_of_file_closes_and_cancels(client: Client) -> None:
+    turn = client.run(input="a", stream_id="a")
+    client.create(input="b", stream_id="a")
+    client.bytes(b"")
+    assert client.server.state is ServerState.CLOSED
+    assert turn.state is TurnState.CANCELLED
+    turn.emit({"type": "response.created", "response": {"id": "x"}})
+    turn.fail(Problem(500, None, "late"))
+    assert client.items() == []
+    assert client.server.next_request() is None
+    assert client.server.waiting() == client.server.in_flight() == 0
+
+
+def test_a_compressed_message_is_read_when_compression_is_on() -> None:
+    server = ServerConnection(options=ServerOptions(compression=True))
+    offer = (b"sec-websocket-extensions", b"permessage-deflate")
+    assert server.accept(b"/", [*UPGRADE, offer], 0.0) is None
+    assert b"permessage-deflate" in server.data_to_send()
+
+
+# --- Closing and deadlines -------------------------------------------------------------------------------------------
+
+
+def test_closing_sends_the_code_waits_for_the_peer_and_runs_nothing_more(client: Client) -> None:
+    turn = client.run(input="a")
+    client.server.close(5.0, 1001, "going away")
+    assert client.items() == [Close(1001, "going away")]
+    assert client.server.state is ServerState.CLOSING
+    assert turn.state is TurnState.CANCELLED
+    client.create(input="too late")
+    client.bytes(client.websocket.ping())
+    client.server.close(6.0)
+    assert client.items() == []
+    assert client.server.next_request() is None
+    client.bytes(client.websocket.close(1001))
+    assert client.server.state is ServerState.CLOSED
+    assert client.items() == []
+    assert client.server.next_deadline() is None
+
+
+def test_a_peer_that_does_not_close_is_waited_for_until_the_timeout() -> None:
+    client = Client(close_timeout=2.0)
+    client.server.close(5.0)
+    assert client.server.next_deadline() == 7.0
+    client.server.handle_deadline(6.9)
+    assert client.server.state is ServerState.CLOSING
+    client.server.handle_deadline(7.0)
+    assert client.server.state is ServerState.CLOSED
+    client.server.handle_deadline(8.0)
+    client.server.close(8.0)
+
+
+def test_closing_before_the_upgrade_says_nothing() -> None:
+    server = ServerConnection()
+    assert server.next_deadline() is None
+    server.close(0.0)
+    assert server.state is ServerState.CLOSED
+    assert server.data_to_send() == b""
+
+
+def test_after_an_hour_the_limit_is_reported_and_the_connection_closes() -> None:
+    client = Client(now=100.0)
+    turn = client.run(input="a", stream_id="a")
+    assert client.server.next_deadline() == 3700.0
+    client.server.handle_deadline(3699.0)
+    assert client.items() == []
+    client.server.handle_deadline(3700.0)
+    frame, close = client.items()
+    error = json.loads(frame)
+    assert error["error"]["code"] == "websocket_connection_limit_reached"
+    assert error["status"] == 400
+    assert "stream_id" not in error
+    assert isinstance(close, Close)
+    assert close.code == 1000
+    assert turn.state is TurnState.CANCELLED
+
+
+def test_a_connection_can_live_for_ever() -> None:
+    assert Client(lifetime=None).server.next_deadline() is None
+
+
+# --- Lanes -----------------------------------------------------------------------------------------------------------
+
+
+def test_turns_of_one_lane_run_one_after_another(client: Client) -> None:
+    for text in "abc":
+        client.create(input=text, stream_id="x")
+    assert (client.server.in_flight(), client.server.waiting()) == (1, 2)
+    for text in "abc":
+        turn = client.server.next_request()
+        assert turn is not None
+        assert turn.request["input"] == text
+        assert client.server.next_request() is None
+        complete(turn, f"resp_{text}")
+    assert (client.server.in_flight(), client.server.waiting()) == (0, 0)
+
+
+def test_turns_of_different_lanes_run_side_by_side_and_count_their_own_events(client: Client) -> None:
+    lanes = [None, "a", "b"]
+    turns = [client.run(**({} if lane is None else {"stream_id": lane})) for lane in lanes]
+    for turn in [*turns, *turns]:
+        turn.emit({"type": "response.queued"})
+    events = client.read()
+    assert [event.get("stream_id") for event in events] == lanes * 2
+    assert [event["sequence_number"] for event in events] == [0, 0, 0, 1, 1, 1]
+    assert [turn.number for turn in turns] == [1, 2, 3]
+
+
+def test_sixteen_turns_run_and_the_seventeenth_waits_for_a_slot(client: Client) -> None:
+    turns = [client.run(stream_id=f"lane-{index}") for index in range(16)]
+    client.create(stream_id="lane-16")
+    assert client.server.next_request() is None
+    complete(turns[3], "resp_3")
+    turn = client.server.next_request()
+    assert turn is not None
+    assert turn.lane == "lane-16"
+
+
+def test_the_33rd_named_lane_is_refused_and_the_default_lane_does_not_count(client: Client) -> None:
+    for index in range(32):
+        complete(client.run(stream_id=f"lane-{index}"), f"resp_{index}")
+    complete(client.run(), "resp_default")
+    client.read()
+    client.create(stream_id="lane-32")
+    frame = client.error()
+    assert frame["error"]["code"] == "websocket_stream_limit_reached"
+    assert frame["stream_id"] == "lane-32"
+    client.run(stream_id="lane-0")
+
+
+def test_a_refusal_waits_for_the_turns_before_it_on_its_lane(client: Client) -> None:
+    turn = client.run(stream_id="a")
+    client.create(stream_id="a", input=7)
+    client.create(stream_id="a", previous_response_id="resp_none")
+    client.create(stream_id="a", input="good")
+    assert client.read() == []
+    complete(turn, "resp_1")
+    codes = [event["error"]["code"] for event in client.read() if event["type"] == "error"]
+    assert codes == ["invalid_type", "previous_response_not_found"]
+    last = client.server.next_request()
+    assert last is not None
+    assert last.request == {"input": "good"}
+
+
+def test_too_many_waiting_requests_close_the_connection() -> None:
+    client = Client(max_waiting=3)
+    client.run()
+    for _ in range(3):
+        client.create()
+    assert client.server.state is ServerState.OPEN
+    client.create()
+    (close,) = client.items()
+    assert isinstance(close, Close)
+    assert close.code == 1008
+
+
+# --- A turn ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_carries_the_body_as_it_was_sent(client: Client) -> None:
+    turn = client.run(stream_id="a", input="hi", generate=False, unknown={"x": 2**70}, stream=True)
+    assert turn.request == {"input": "hi", "generate": False, "unknown": {"x": 2**70}, "stream": True}
+    assert (turn.lane, turn.generate, turn.state, turn.previous) == ("a", False, TurnState.RUNNING, None)
+
+
+def test_an_event_after_the_end_or_before_the_start_is_the_applications_mistake(client: Client) -> None:
+    turn = client.run()
+    assert turn.generate
+    complete(turn, "resp_1")
+    assert turn.response_id == "resp_1"
+    with pytest.raises(UserError, match="turn that is ended"):
+        turn.emit({"type": "response.queued"})
+    with pytest.raises(UserError, match="turn that is ended"):
+        turn.fail(Problem(500, None, "x"))
+    waiting = ServerTurn({}, None, send=print, end=print, state=TurnState.WAITING)
+    with pytest.raises(UserError, match="turn that is waiting"):
+        waiting.emit({"type": "response.queued"})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, "invalid_request_error"), (401, "authentication_error"), (429, "rate_limit_error"), (503, "server_error")],
+)
+def test_a_failure_is_an_error_frame_with_status_and_headers(client: Client, status: int, kind: str) -> None:
+    turn = client.run(stream_id="a")
+    turn.fail(Problem(status, "some_code", "No.", "input", headers={"retry-after": "2"}))
+    assert client.error() == {
+        "type": "error",
+        "status": status,
+        "stream_id": "a",
+        "error": {
+            "type": kind,
+            "code": "some_code",
+            "message": "No.",
+            "param": "input",
+            "headers": {"retry-after": "2"},
+        },
+    }
+    assert turn.state is TurnState.ENDED
+    client.run(stream_id="a")
+
+
+def test_a_failure_can_hide_its_lane(client: Client) -> None:
+    client.run(stream_id="a").fail(Problem(500, None, "x", type="strange"), attributed=False)
+    frame = client.error()
+    assert "stream_id" not in frame
+    assert frame["error"] == {"type": "strange", "code": None, "message": "x", "param": None}
+
+
+# --- What is remembered ----------------------------------------------------------------------------------------------
+
+
+def texts(remembered: Remembered | None) -> list[str]:
+    return [] if remembered is None else [item["content"][0]["text"] for item in remembered.items()]
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+
+@pytest.mark.parametrize("kind", ["completed", "incomplete"])
+@pytest.mark.parametrize("store", [True, False])
+def test_a_conversation_goes_on_from_the_latest_response_of_its_lane(client: Client, store: bool, kind: str) -> None:
+    complete(client.run(input="a", store=store), "resp_1", (said("b"),), kind)
+    complete(client.run(input="c", store=store, previous_response_id="resp_1"), "resp_2", (said("d"),), kind)
+    assert texts(client.run(previous_response_id="resp_2").previous) == ["a", "b", "c", "d"]
+
+
+def test_without_store_only_the_latest_response_of_a_lane_is_known(client: Client) -> None:
+    complete(client.run(input="a", store=False), "resp_1")
+    complete(client.run(input="b", store=False, previous_response_id="resp_1"), "resp_2")
+    client.read()
+    client.create(previous_response_id="resp_1")
+    assert client.error()["error"]["code"] == "previous_response_not_found"
+    assert texts(client.run(previous_response_id="resp_2").previous) == ["a", "b"]
+
+
+def test_with_store_any_connection_of_the_service_can_go_on() -> None:
+    store = ResponseStore()
+    complete(Client(store=store).run(input="a"), "resp_1")
+    complete(Client(store=store).run(input="b", store=False), "resp_2")
+    other = Client(store=store)
+    assert texts(other.run(stream_id="x", previous_response_id="resp_1").previous) == ["a"]
+    other.create(previous_response_id="resp_2")
+    assert other.error()["error"]["code"] == "previous_response_not_found"
+
+
+def test_a_fork_continues_another_lane_and_leaves_it_alone(client: Client) -> None:
+    complete(client.run(input="a", stream_id="main", store=False), "resp_1")
+    fork = client.run(input="b", stream_id="fork", previous_response_id="resp_1", store=False)
+    assert texts(fork.previous) == ["a"]
+    complete(client.run(input="c", stream_id="main", previous_response_id="resp_1", store=False), "resp_2")
+    complete(fork, "resp_3")
+    assert texts(client.run(stream_id="main", previous_response_id="resp_2").previous) == ["a", "c"]
+    assert texts(client.run(stream_id="fork", previous_response_id="resp_3").previous) == ["a", "b"]
+
+
+def fail_with_an_error(turn: ServerTurn) -> None:
+    turn.fail(Problem(500, "server_error", "x"))
+
+
+def fail_with_an_event(turn: ServerTurn) -> None:
+    turn.emit({"type": "response.failed", "response": {"id": "resp_f", "output": []}})
+
+
+@pytest.mark.parametrize("fail", [fail_with_an_error, fail_with_an_event])
+@pytest.mark.parametrize(("lane", "kept"), [("main", False), ("fork", True)])
+def test_a_failure_evicts_what_its_own_lane_continued_and_keeps_what_it_forked(
+    client: Client, fail: Any, lane: str, kept: bool
+) -> None:
+    complete(client.run(input="a", stream_id="main", store=False), "resp_1")
+    fail(client.run(stream_id=lane, previous_response_id="resp_1", store=False))
+    client.read()
+    client.create(stream_id="main", previous_response_id="resp_1", store=False)
+    turn = client.server.next_request()
+    assert (turn is not None) == kept
+    if not kept:
+        assert client.error()["error"]["code"] == "previous_response_not_found"
+
+
+def test_a_refused_continuation_evicts_its_parent_too(client: Client) -> None:
+    complete(client.run(input="a", store=False), "resp_1")
+    client.create(previous_response_id="resp_1", input=7)
+    client.read()
+    client.create(previous_response_id="resp_1")
+    assert client.error()["error"]["code"] == "previous_response_not_found"
+
+
+def test_a_failure_that_continued_nothing_evicts_nothing(client: Client) -> None:
+    complete(client.run(input="a", store=False), "resp_1")
+    client.run(input="b", store=False).fail(Problem(500, None, "x"))
+    assert texts(client.run(previous_response_id="resp_1").previous) == ["a"]
+
+
+def test_what_was_evicted_can_still_be_stored(client: Client) -> None:
+    complete(client.run(input="a"), "resp_1")
+    client.run(previous_response_id="resp_1").fail(Problem(500, None, "x"))
+    assert texts(client.run(previous_response_id="resp_1").previous) == ["a"]
+
+
+def test_a_warm_up_stands_for_its_input(client: Client) -> None:
+    complete(client.run(input="a", generate=False, store=False), "resp_warm")
+    assert texts(client.run(input="b", previous_response_id="resp_warm").previous) == ["a"]
+
+
+@pytest.mark.parametrize("named", ["conv_1", {"id": "conv_1"}])
+def test_a_conversation_by_name_goes_on_where_it_was(named: object) -> None:
+    store = ResponseStore()
+    first, second = Client(store=store), Client(store=store)
+    turn = first.run(input="a", conversation="conv_1")
+    assert turn.previous is None
+    complete(turn, "resp_1")
+    turn = second.run(input="b", conversation=named)
+    assert texts(turn.previous) == ["a"]
+    complete(turn, "resp_2")
+    assert texts(first.run(conversation="conv_1").previous) == ["a", "b"]
+
+
+def test_the_store_keeps_the_newest() -> None:
+    store = ResponseStore(limit=2)
+    client = Client(store=store)
+    for number in (1, 2, 1, 3):
+        complete(client.run(input=str(number)), f"resp_{number}")
+    assert len(store) == 2
+    assert isinstance(store.find({"previous_response_id": "resp_2"}), Problem)
+    assert isinstance(store.find({"previous_response_id": "resp_1"}), Remembered)
+    assert store.find({}) is None
+
+
+def test_input_is_items() -> None:
+    assert input_items(None) == []
+    assert input_items([{"a": 1}]) == [{"a": 1}]
+    assert input_items("x")[0]["content"] == [{"type": "input_text", "text": "x"}]
+
+
+def test_a_very_long_conversation_is_no_deep_recursion() -> None:
+    remembered = None
+    for number in range(50_000):
+        remembered = Remembered(str(number), [{}], [], remembered)
+    assert remembered is not None
+    assert len(remembered.items()) == 50_000
+
+
+# --- Input for a turn that runs --------------------------------------------------------------------------------------
+
+
+def targets(client: Client) -> Iterator[tuple[str, str]]:
+    """A response of each relation to the connection, and its id."""
+    complete(client.run(input="a", stream_id="done"), "resp_done")
+    client.run(input="b", stream_id="busy").emit({"type": "response.created", "response": {"id": "resp_busy"}})
+    client.read()
+    yield from (("latest", "resp_done"), ("running", "resp_busy"), ("unknown", "resp_none"))
+
+
+def test_steering_is_not_supported_and_gives_the_input_back(client: Client) -> None:
+    for relation, target in targets(client):
+        client.send({"type": "response.steer", "previous_response_id": target, "input": "wait"})
+        (event,) = client.read()
+        assert event["type"] == "response.steer.failed"
+        assert event["error"]["code"] == STEER_CODES[relation]
+        assert event["error"]["type"] == "invalid_request_error"
+        assert event["steer"] == {"previous_response_id": target, "input": "wait"}
+        assert event["sequence_number"] == (1 if relation == "running" else 0)
+        assert event.get("stream_id") == ("busy" if relation == "running" else None)
+
+
+@pytest.mark.parametrize("given", [None, "", [], 1, {}])
+def test_steering_without_input_is_invalid(client: Client, given: object) -> None:
+    client.send({"type": "response.steer", "previous_response_id": "resp_1", "input": given})
+    (event,) = client.read()
+    assert event["error"]["code"] == "invalid_input"
+
+
+def test_injecting_is_not_supported_and_gives_the_input_back(client: Client) -> None:
+    for relation, target in targets(client):
+        client.send({"type": "response.inject", "response_id": target, "input": [{"type": "x"}]})
+        (event,) = client.read()
+        assert event["type"] == "response.inject.failed"
+        assert event["error"]["code"] == INJECT_CODES[relation]
+        assert (event["response_id"], event["input"]) == (target, [{"type": "x"}])
+
+
+# --- Anything --------------------------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+fields = st.sampled_from(
+    [
+        "stream_id",
+        "input",
+        "previous_response_id",
+        "conversation",
+        "generate",
+        "store",
+        "tools",
+        "metadata",
+        "background",
+    ]
+)
+client_events = st.builds(
+    lambda kind, body: {**body, "type": kind},
+    st.sampled_from(["response.create", "response.create", "response.steer", "response.inject", "x"]) | json_values,
+    st.dictionaries(fields, json_values | st.sampled_from(["a", "b", "resp_1", "resp_2"]), max_size=4),
+)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=5), st.booleans())
+def test_no_bytes_make_it_raise(chunks: list[bytes], upgraded: bool) -> None:
+    server = ServerConnection(options=ServerOptions(max_message_size=1000, compression=True))
+    if upgraded:
+        server.receive_data(RAW_UPGRADE, 0.0)
+    for chunk in chunks:
+        server.receive_data(chunk, 0.0)
+    server.data_to_send()
+
+
+@given(st.lists(client_events | json_values, max_size=12), st.data())
+def test_no_messages_make_it_raise_and_every_request_is_answered(events: list[Any], data: st.DataObject) -> None:
+    """Every message gets an answer, whatever is in it; every turn that starts can be ended; nothing is left over."""
+    client = Client(max_in_flight=2, max_named_lanes=2)
+    answers: list[dict[str, Any]] = []
+    running: list[ServerTurn] = []
+    for number, event in enumerate(events):
+        client.send(event)
+        while (turn := client.server.next_request()) is not None:
+            running.append(turn)
+        if running and data.draw(st.booleans()):
+            turn = running.pop(data.draw(st.integers(0, len(running) - 1)))
+            if data.draw(st.booleans()):
+                complete(turn, f"resp_{number}")
+            else:
+                turn.fail(Problem(500, None, "x"))
+        answers += client.read()
+    while True:
+        while (turn := client.server.next_request()) is not None:
+            running.append(turn)
+        if not running:
+            break
+        running.pop().fail(Problem(500, None, "x"))
+    answers += client.read()
+    ends = [a for a in answers if a["type"] in ("error", "response.completed") or a["type"].endswith(".failed")]
+    assert len(ends) == len(events)
+    assert client.server.waiting() == client.server.in_flight() == 0
+
+
+@given(st.lists(client_events, max_size=6), st.integers(1, 40))
+def test_however_the_bytes_are_split_the_answers_are_the_same(events: list[Any], step: int) -> None:
+    whole, split = Client(), Client()
+    data = b"".join(whole.websocket.text(json.dumps(event).encode()) for event in events)
+    if data:
+        whole.bytes(data)
+    for begin in range(0, len(data), step):
+        split.bytes(data[begin : begin + step])
+    assert whole.server.data_to_send() == split.server.data_to_send()
+    assert whole.server.in_flight() == split.server.in_flight()
