@@ -256,7 +256,7 @@ def test_terminal_events_are_three():
 
 def test_what_ends_a_turn_is_a_terminal_event_or_an_error():
     ends = {kind for kind, cls in EVENT_TYPES.items() if cls.ends_turn}
-    assert ends == {kind for kind, cls in EVENT_TYPES.items() if cls.terminal or issubclass(cls, ErrorEvent)}
+    assert ends == {kind for kind, cls in EVENT_TYPES.items() if cls.terminal or issubclass(cls, events.ErrorEvent)}
 
 
 def test_events_are_frozen_light_and_shown_briefly():
