@@ -344,7 +344,10 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            _check_seconds(f"timeout {name!r}", getattr(self, name))
+            seconds = getattr(self, name)
+            _check_seconds(f"timeout {name!r}", seconds)
+            if seconds == math.inf:
+                msgspec.structs.force_setattr(self, name, None)
 
 
 _HTTP_PHASES: Final = {"lane": "pool", "connect": "connect", "send": "write", "receive": "read"}

@@ -80,6 +80,10 @@ class FunctionTool:
         _check_mapping("FunctionTool(params_json_schema=…)", self.params_json_schema, "a JSON schema")
         if self.output_json_schema is not None:
             _check_mapping("FunctionTool(output_json_schema=…)", self.output_json_schema, "a JSON schema")
+            if self.output_json_schema.get("type", "object") not in ("object", ["object"]):
+                raise UserError(
+                    "FunctionTool(output_json_schema=…) must describe an object: write {'type': 'object', …}"
+                )
         _check_callers(self.name, self.allowed_callers)
 
 
