@@ -100,12 +100,8 @@ def test_A2_every_argument_of_the_seed_can_be_sent() -> None:
         *("extra_headers", "extra_query", "extra_body", "text", "store", "prompt_cache_retention"),
         *("prompt_cache_options", "reasoning", "metadata", "context_management"),
     }
-    assert (kwargs["max_output_tokens"], kwargs["store"], kwargs["temperature"], kwargs["stream"]) == (
-        9,
-        False,
-        0.0,
-        True,
-    )
+    assert (kwargs["max_output_tokens"], kwargs["store"], kwargs["temperature"]) == (9, False, 0.0)
+    assert kwargs["stream"] is True
     assert [tool["name"] for tool in kwargs["tools"]] == ["lookup", "other"]
 
 
@@ -228,9 +224,9 @@ def test_A8_verbosity_stands_in_text_beside_a_format() -> None:
 
 
 def test_A9_extra_args_may_not_repeat_what_is_set_and_every_repeated_name_is_told() -> None:
-    with pytest.raises(TypeError, match="leave out 'temperature'$"):
+    with pytest.raises(TypeError, match=r"leave out 'temperature'$"):
         settle(temperature=1, extra_args={"temperature": 2})
-    with pytest.raises(TypeError, match="leave out 'extra_query', 'input', 'model'$"):
+    with pytest.raises(TypeError, match=r"leave out 'extra_query', 'input', 'model'$"):
         settle(extra_args={"model": "m", "input": "x", "extra_query": {}, "fine": 1})
     assert settle(extra_args={"temperature": 2, "fine": None})["temperature"] == 2
     assert settle(top_logprobs=3, extra_args={"top_logprobs": 1})["top_logprobs"] == 3
@@ -309,7 +305,7 @@ def test_A12_the_same_request_gives_the_same_bytes() -> None:
     def frame() -> bytes:
         kwargs = build(
             [Item(content="a"), {"s": {"b", "a", "c"}}],
-            settings=ModelSettings(response_include={"x": 1, "y": 2}.keys() and ["y", "x"], metadata={"k": "v"}),
+            settings=ModelSettings(response_include=["y", "x"], metadata={"k": "v"}),
             tools=[LOOKUP, FileSearchTool(["v"], include_search_results=True)],
         )
         return encode_json(prepare(kwargs).frame)
@@ -351,11 +347,7 @@ def test_A12_the_frame_has_only_keys_that_openai_knows() -> None:
 # --- A12: JSON -------------------------------------------------------------------------------------------------------
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**60), 2**60)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(-1e9, 1e9) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -415,6 +407,9 @@ def test_A12_what_json_lacks_is_refused_with_the_path_to_it(value: Any, path: st
     with pytest.raises(TypeError) as refused:
         encode_json(body)
     assert str(refused.value).startswith(f"{path} {reason}")
+    if "surrogate" in reason:
+        assert plain(body) == body, "a copy is no encoding yet"
+        return
     with pytest.raises(TypeError) as refused:
         plain(body["input"], "input")
     assert str(refused.value).startswith(f"{path} {reason}")
@@ -422,7 +417,7 @@ def test_A12_what_json_lacks_is_refused_with_the_path_to_it(value: Any, path: st
 
 def test_A12_a_value_without_a_path_is_called_the_value() -> None:
     for wrong in (b"", "\ud83d", {None: 1}):
-        with pytest.raises(TypeError, match="^the value "):
+        with pytest.raises(TypeError, match=r"^the value "):
             encode_json(wrong)
 
 
@@ -446,6 +441,9 @@ def test_A14_the_public_service_is_where_nothing_else_is_said() -> None:
     assert endpoint(api_key="").headers == endpoint().headers == (("User-Agent", USER_AGENT),)
 
 
+ESCAPED = "/%C3%BC%20%25zz/responses?q=%C3%BC"
+
+
 @pytest.mark.parametrize(
     ("base", "secure", "host", "port", "authority", "target"),
     [
@@ -455,9 +453,9 @@ def test_A14_the_public_service_is_where_nothing_else_is_said() -> None:
         ("wss://h:80/v1/responses", True, "h", 80, "h:80", "/v1/responses"),
         ("http://[2001:DB8::1]:9/x?a=1&&b=%2B", False, "2001:db8::1", 9, "[2001:db8::1]:9", "/x/responses?a=1&b=%2B"),
         ("ws://[fe80::1%25eth0]/", False, "fe80::1%eth0", 80, "[fe80::1]", "/responses"),
-        ("https://bücher.example/ü%20%zz?q=ü", True, "xn--bcher-kva.example", 443, "xn--bcher-kva.example", "/%C3%BC%20%25zz/responses?q=%C3%BC"),
+        ("https://bü.example/ü%20%zz?q=ü", True, "xn--b-eha.example", 443, "xn--b-eha.example", ESCAPED),
     ],
-)  # fmt: skip
+)
 def test_A14_a_base_url_of_any_kind_becomes_a_place_to_connect_to(
     base: str, secure: bool, host: str, port: int, authority: str, target: str
 ) -> None:
@@ -577,7 +575,7 @@ def test_A13_later_headers_replace_earlier_ones_whatever_their_case() -> None:
         ({"": "1"}, "is not a header name"),
         ({"X\r\nY": "1"}, "is not a header name"),
         ({"X": "hidden\r\nEvil: 1"}, "holds U+000D at position 6"),
-        ({"X": "hid\0den"}, "holds U+0000"),
+        ({"X": "hidden\0"}, "holds U+0000"),
         ({"X": " hidden"}, "use .strip()"),
         ({"X": "hidden…"}, "beyond Latin-1 at position 6: write ASCII"),
         ({"X": None}, "is None: write text, or Omit()"),
@@ -591,7 +589,7 @@ def test_A13_a_header_that_cannot_be_sent_is_refused_without_showing_it(headers:
     with pytest.raises(UserError) as refused:
         endpoint("ws://h", headers=headers)
     assert advice in str(refused.value)
-    assert "hid" not in str(refused.value).replace("hidden", "hid") or "hidden" not in str(refused.value)
+    assert "hidden" not in str(refused.value)
 
 
 def test_A14_a_query_that_cannot_be_sent_is_refused() -> None:
@@ -711,7 +709,7 @@ def test_A16_less_than_no_time_is_refused(wrong: float) -> None:
 
 @pytest.mark.parametrize("wrong", [True, "3", [1], SimpleNamespace(read=1)])
 def test_A16_what_is_no_time_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="write (a number of )?seconds"):
+    with pytest.raises(TypeError, match=r"write (a number of )?seconds"):
         timeouts_from(wrong)
     with pytest.raises(TypeError, match="timeout 'lane' is"):
         Timeouts(lane=wrong)
@@ -757,7 +755,7 @@ def test_a_body_that_this_transport_does_not_take_is_refused(body: dict[str, Any
 @pytest.mark.parametrize("wrong", ["", "a b", "ä", "x" * 257, "a\n", 3, b"a"])
 def test_a_stream_id_that_the_server_would_refuse_is_refused_here(wrong: Any) -> None:
     for make in (lambda: response_create({}, stream_id=wrong), lambda: prepare({"extra_body": {"stream_id": wrong}})):
-        with pytest.raises(InvalidStreamIdError, match="write 1 to 256 characters of A-Z a-z 0-9 _ - . or None"):
+        with pytest.raises(InvalidStreamIdError, match="write 1 to 256 characters of A-Z"):
             make()
     assert prepare({}, stream_id="x" * 256).frame["stream_id"] == "x" * 256
 

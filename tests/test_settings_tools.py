@@ -124,16 +124,16 @@ MADE_WRONGLY = {
     "mcp config as text": (lambda: tools.HostedMCPTool("https://mcp"), 'write a mapping like {"type": "mcp"'),
     "mcp config without type": (
         lambda: tools.HostedMCPTool({"server_label": "x"}),
-        "has no type: write a mapping like",
+        "has no type: write",
     ),
     "mcp config with callers": (
         lambda: tools.HostedMCPTool({"type": "mcp", "allowed_callers": ["x"]}),
         "write \\['direct'",
     ),
-    "code interpreter without type": (lambda: tools.CodeInterpreterTool({}), "has no type: write a mapping like"),
+    "code interpreter without type": (lambda: tools.CodeInterpreterTool({}), "has no type: write"),
     "images without type": (
         lambda: tools.ImageGenerationTool({"quality": "high"}),
-        "has no type: write a mapping like",
+        "has no type: write",
     ),
     "environment as text": (lambda: tools.ShellTool("local"), 'write None, or a mapping like {"type": "local"}'),
     "handoff without name": (lambda: tools.Handoff("", "d", {}), "Handoff has no name"),
