@@ -14,6 +14,12 @@ Who writes
     One task at a time and never a consumer's: cancelling a consumer in the middle of a write would leave half a message
     on a connection that others use. The task takes chunks from the core until there are none.
 
+Whose tasks
+    The writer, the task that opens a connection, and the one that lets go of a closed one, run in a *host*: a task
+    group with an owner. With ``async with driver`` that is the scope itself, which has the keeper too. Without it every
+    wait is a host for as long as it lasts: it outlives what it began, and reads on meanwhile, so that a peer that
+    writes before it reads cannot hold it up. Between waits there are no tasks at all.
+
 Read this file beside ``trio_shell/_driver.py``: the same design in the other dialect.
 """
 
@@ -21,11 +27,11 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from math import inf
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -37,6 +43,8 @@ from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
 from ._transport import Transport, TransportError, open_transport
 
 __all__ = ["Driver"]
+
+_T = TypeVar("_T")
 
 CHUNK: Final = 64 * 1024
 """Bytes per write: what is cut off in the middle of a large message was never handed whole."""
@@ -64,8 +72,37 @@ class _Link:
         """Set once the connection is closed."""
 
 
+class _Host:
+    """A task group in which the driver's tasks run, and how many do."""
+
+    def __init__(self) -> None:
+        self.tasks = anyio.create_task_group()
+        self._running = 0
+        self.idle = anyio.Event()
+        """Set when the last task has ended; a new one for each time that there are any."""
+
+    @property
+    def busy(self) -> bool:
+        return self._running > 0
+
+    def start(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run the function as a task."""
+        if not self._running:
+            self.idle = anyio.Event()
+        self._running += 1
+        self.tasks.start_soon(self._run, function, args)
+
+    async def _run(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+        try:
+            await function(*args)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self.idle.set()
+
+
 class Driver:
-    """Runs one ``ResponsesSession``. Its scope, ``async with driver``, owns every task."""
+    """Runs one ``ResponsesSession``, within ``async with driver`` or from wait to wait (see "Whose tasks")."""
 
     def __init__(
         self,
@@ -79,8 +116,12 @@ class Driver:
         self._source = source
         self._ssl_context = ssl_context
         self._proxy = proxy
-        self._tasks = anyio.create_task_group()
+        self._scope: _Host | None = None
+        """The host of ``async with driver``."""
+        self._hosts: list[_Host] = []
         self._link: _Link | None = None
+        self._gone: list[_Link] = []
+        """Closed, and to be let go of."""
         self._opening = False
         self._led_at = -inf
         """When a consumer last read."""
@@ -98,25 +139,26 @@ class Driver:
     # -- the scope
 
     async def __aenter__(self) -> Driver:
-        await self._tasks.__aenter__()
-        try:
-            await self._open_first()
-            self._tasks.start_soon(self._keep)
-        except BaseException as exc:
-            if not await self.__aexit__(type(exc), exc, exc.__traceback__):
-                raise
+        host = self._scope = _Host()
+        await host.tasks.__aenter__()
+        self._hosts.insert(0, host)
+        host.tasks.start_soon(self._keep)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        host, self._scope = self._scope, None
+        if host is None:
+            return None
         try:
             with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
                 await self.aclose()
         finally:
-            self._tasks.cancel_scope.cancel()
+            self._hosts.remove(host)
+            host.tasks.cancel_scope.cancel()
             try:
-                swallowed = await self._tasks.__aexit__(kind, exc, traceback)
+                swallowed = await host.tasks.__aexit__(kind, exc, traceback)
             except BaseExceptionGroup as group:
                 # A task group wraps what left its body; the caller's own exception goes on as it came.
                 if group.exceptions != (exc,):
@@ -124,8 +166,46 @@ class Driver:
                 swallowed = False
         return swallowed
 
+    async def connect(self) -> None:
+        """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
+        connection = await self._open()
+        if connection.failure is not None:
+            raise connection.failure
+
+    async def _hosted(self, operation: Callable[..., Awaitable[_T]], *args: object) -> _T:
+        """Await the operation with a host for what it starts."""
+        if self._scope is not None:
+            return await operation(*args)
+        failure: TurnwireError | None = None
+        result: Any = None
+        async with (host := _Host()).tasks:
+            self._hosts.append(host)
+            self._settle()
+            try:
+                result = await operation(*args)
+                while host.busy:
+                    await self._read_on(host)
+            except TurnwireError as exc:
+                failure = exc  # Raised below, where no task group wraps it.
+            finally:
+                self._hosts.remove(host)
+        if failure is not None:
+            raise failure
+        return result
+
+    async def _read_on(self, host: _Host) -> None:
+        """Wait for the tasks of a host that is about to leave; meanwhile let the peer write."""
+        async with anyio.create_task_group() as tasks:
+            if self._link is not None and not self._link.reading:
+                tasks.start_soon(self._lead, self._link)
+            await host.idle.wait()
+            tasks.cancel_scope.cancel()
+
     async def aclose(self) -> None:
         """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle."""
+        await self._hosted(self._aclose)
+
+    async def _aclose(self) -> None:
         self._core.close(anyio.current_time())
         self._settle()
         while (link := self._link) is not None:
@@ -142,13 +222,21 @@ class Driver:
         self._settle()
         return turn
 
-    def leave(self, turn: Turn) -> None:
-        """The consumer leaves the turn."""
+    async def leave(self, turn: Turn) -> None:
+        """The consumer leaves the turn. Waits for nothing but the letting go of a connection that nobody needs."""
         self._core.cancel(turn, anyio.current_time())
+        self._settle()
+        if self._gone:
+            await self._hosted(self._let_go)
+
+    async def _let_go(self) -> None:
         self._settle()
 
     async def next_event(self, turn: Turn) -> ServerEvent | None:
         """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
+        return await self._hosted(self._next_event, turn)
+
+    async def _next_event(self, turn: Turn) -> ServerEvent | None:
         if turn in self._consumers:
             raise ConcurrentUseError(
                 "two tasks wait for the events of one turn — the turn goes on — let one task iterate over it"
@@ -211,7 +299,10 @@ class Driver:
         connection = link.connection
         try:
             while data := connection.data_to_send(CHUNK, anyio.current_time()):
-                await link.transport.send(data)
+                with anyio.CancelScope(
+                    shield=True
+                ):  # Half a chunk would be half a message. Closing the transport ends it.
+                    await link.transport.send(data)
         except TransportError as exc:
             # The server may have said why before it went: let what it said be read first.
             self._led_at = -inf
@@ -223,11 +314,6 @@ class Driver:
         finally:
             link.writing = False
 
-    async def _open_first(self) -> None:
-        connection = await self._open()
-        if connection.failure is not None:
-            raise connection.failure
-
     async def _open(self) -> ResponsesConnection:
         """Open a connection for the turns that wait for one."""
         self._opening = True
@@ -238,6 +324,8 @@ class Driver:
                 self._link = _Link(connection, transport)
         finally:
             self._opening = False
+            if self._link is None:  # Also when this task was cancelled: the turns that waited for it shall know.
+                connection.transport_failed("the task that was opening it was cancelled", anyio.current_time())
         self._settle()
         self._nudge.set()
         self._appoint()
@@ -318,24 +406,30 @@ class Driver:
         """After every call to the core: start what it wants done, and wake whom it has news for."""
         self._core.update(anyio.current_time())
         link = self._link
-        if link is not None:
-            if link.connection.state is State.CLOSED:
-                self._link = None
-                link.gone.set()
-                self._tasks.start_soon(self._discard, link)
-            elif link.connection.has_data_to_send and not link.writing:
-                link.writing = True
-                self._tasks.start_soon(self._write, link)
-            if link.reading:
-                link.waiting.deadline = self._deadline()
-        if not self._opening and self._core.wants_connection(anyio.current_time()):
-            self._opening = True
-            self._tasks.start_soon(self._open)
+        if link is not None and link.connection.state is State.CLOSED:
+            self._link = None
+            link.gone.set()
+            self._gone.append(link)
+        if self._hosts:
+            self._start_tasks(self._hosts[0])
+        if link is not None and link.reading:
+            link.waiting.deadline = self._deadline()
         for turn, news in self._followers.items():
             if turn.events or turn.ended:
                 news.set()
         if self._link is None:
             self._nudge.set()
+
+    def _start_tasks(self, host: _Host) -> None:
+        while self._gone:
+            host.start(self._discard, self._gone.pop())
+        link = self._link
+        if link is not None and link.connection.has_data_to_send and not link.writing:
+            link.writing = True
+            host.start(self._write, link)
+        if not self._opening and self._core.wants_connection(anyio.current_time()):
+            self._opening = True
+            host.start(self._open)
 
     def _appoint(self) -> None:
         """If nobody reads, wake a follower that will: one without news, for one with news has better things to do."""

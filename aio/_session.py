@@ -83,7 +83,7 @@ class Turn:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._driver.leave(self._started)
+        await self._driver.leave(self._started)
 
     def __aiter__(self) -> Turn:
         return self
@@ -154,4 +154,5 @@ async def connect(
 
     options = options_from_client(client, options)
     async with Driver(source, ssl_context=ssl_context, proxy=proxy, options=options) as driver:
+        await driver.connect()
         yield Session(driver)
