@@ -41,7 +41,7 @@ import msgspec
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection
 from wsproto.extensions import Extension, PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol, Opcode, ParseFailed, RsvBits
+from wsproto.frame_protocol import CloseReason, Frame, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 from wsproto.handshake import H11Handshake, client_extensions_handshake
 from wsproto.utilities import ProtocolError as WsprotoError
 from wsproto.utilities import generate_accept_token, split_comma_header
@@ -55,6 +55,7 @@ __all__ = [
     "Broken",
     "ClientHandshake",
     "Close",
+    "Deflate",
     "Item",
     "Ping",
     "Pong",
@@ -73,6 +74,7 @@ MAX_HEADERS: Final = 64 * 1024
 MAX_BODY: Final = 64 * 1024
 """Bytes kept of a rejection's body. Enough for any JSON error; the rest is dropped."""
 
+_NO_RSV: Final = RsvBits(False, False, False)
 _INFLATE_STEP: Final = 4096
 """Compressed bytes given to zlib at a time. Deflate expands at most 1032 times, so this bounds one step to 4 MiB."""
 
@@ -140,7 +142,7 @@ class _Exchange:
     def _read(self) -> Answer | None:
         while True:
             event = self._http.next_event()
-            if event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
+            if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
                 return None
             if isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101:
@@ -184,7 +186,7 @@ class ClientHandshake(_Exchange):
         random_bytes: RandomBytes = urandom,
     ) -> None:
         self._key = base64.b64encode(random_bytes(16))
-        self._offered: list[Extension] = [PerMessageDeflate()] if compression else []
+        self._offered: list[Extension] = [Deflate()] if compression else []
         head = [
             (b"Host", authority.encode("ascii")),
             (b"Upgrade", b"websocket"),
@@ -210,6 +212,8 @@ class ClientHandshake(_Exchange):
             extensions = client_extensions_handshake(filter(None, accepted), self._offered)
         except (WsprotoError, ValueError, IndexError) as exc:
             return Broken(f"the answer 101 has Sec-WebSocket-Extensions that were not offered: {exc}")
+        if len(extensions) > len(self._offered):
+            return Broken("the answer 101 accepts an extension twice")
         return Accepted(self._http.trailing_data[0], extensions)
 
 
@@ -225,7 +229,7 @@ def accept_upgrade(
     ``target`` and ``headers`` are those of a GET request that was read already. A request that is no proper upgrade
     gives a :class:`Rejected` that says why, to be sent as an ordinary response.
     """
-    extensions: list[Extension] = [PerMessageDeflate()] if compression else []
+    extensions: list[Extension] = [Deflate()] if compression else []
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.initiate_upgrade_connection(list(headers), target)
@@ -280,10 +284,48 @@ class Violation(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Deflate(PerMessageDeflate):
+    """wsproto's permessage-deflate (RFC 7692), mended where a peer can reach a fault of it.
+
+    A control frame between the fragments of a compressed message leaves the message compressed: wsproto forgets that it
+    was. A final DEFLATE block ends a message (section 7.2.3.4), and the next one begins a new stream: zlib answers
+    nothing but the end from then on, and hoards whatever comes after it.
+    """
+
+    _in_control_frame = False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """Say which reserved bits the frame may have: none if it is a control frame."""
+        self._in_control_frame = opcode.iscontrol()
+        if self._in_control_frame:
+            return _NO_RSV
+        return super().frame_inbound_header(proto, opcode, rsv, payload_length)
+
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
+        """Inflate a part of a frame's payload."""
+        if self._in_control_frame:
+            return data
+        inflated = super().frame_inbound_payload_data(proto, data)
+        # The byte that RFC 7692 puts behind a final block is the beginning of the tail that the sender took off.
+        if self._decompressor is not None and len(self._decompressor.unused_data) > 1:
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        return inflated
+
+    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
+        """End a frame: what is still to come of the message's text."""
+        if self._in_control_frame:
+            return None
+        rest = super().frame_inbound_complete(proto, fin)
+        if fin and self._decompressor is not None and self._decompressor.eof:
+            self._decompressor = None
+        return rest
+
+
 Item: TypeAlias = bytes | Ping | Pong | Close | Violation
 
 _TEXT_FINAL: Final = 0x80 | Opcode.TEXT
-_NO_RSV: Final = RsvBits(False, False, False)
 
 
 class WebSocket:
@@ -322,10 +364,10 @@ class WebSocket:
         """Take what arrived; return the complete items in it. Never raises on what the peer sent."""
         items: list[Item] = []
         if self._buffer:
-            self._buffer += data
-            if len(self._buffer) < self._need:
+            if len(self._buffer) + len(data) < self._need:
+                self._buffer += data
                 return items
-            data = bytes(self._buffer)
+            data = b"".join((self._buffer, data))
             self._buffer.clear()
         position, end = 0, len(data)
         append = items.append
@@ -339,7 +381,14 @@ class WebSocket:
             if end < head:
                 return self._keep(data, position, 2, items)
             length = data[position + 1]
-            if length >= 126:
+            plain = True  # not masked, and the length in the shortest form
+            if length == 126:  # as for nearly every event
+                head += 2
+                if end < head:
+                    return self._keep(data, position, head - position, items)
+                length = data[position + 2] << 8 | data[position + 3]
+                plain = length > 125
+            elif length > 126:
                 masked, short = length & 0x80, length & 0x7F
                 head += (2 if short == 126 else 8 if short == 127 else 0) + (4 if masked else 0)
                 if end < head:
@@ -351,8 +400,6 @@ class WebSocket:
                 else:
                     length, minimal = short, True
                 plain = minimal and not masked
-            else:
-                plain = True
             if plain and fast and data[position] == _TEXT_FINAL and self._fragments is None:
                 if length > self._limit:
                     return self._violation(1009, self._too_big(), items)
@@ -367,8 +414,9 @@ class WebSocket:
                 continue
             # 63 bits at most: with the highest one set wsproto reports the violation at the header.
             self._slow_left = head - position + length
+            # A compressed frame may be longer than what it says: there, only what comes out of it is counted.
             in_message = len(self._fragments) if self._fragments else 0
-            if data[position] & 0x0F < 8 and in_message + length > self._limit:
+            if self._deflate is None and data[position] & 0x0F < 8 and in_message + length > self._limit:
                 return self._violation(1009, self._too_big(), items)
         return items
 
