@@ -312,16 +312,16 @@ class Converter:
     @classmethod
     def get_response_format(cls, output_schema: OutputSchemaLike | None) -> Wire | Omit:
         """The wire's ``text`` for an output schema, or OMIT for plain text (PARITY B6)."""
-        if output_schema is None or output_schema.is_plain_text():
-            return OMIT
-        return {
-            "format": {
-                "type": "json_schema",
-                "name": "final_output",
-                "schema": output_schema.json_schema(),
-                "strict": output_schema.is_strict_json_schema(),
+        if output_schema is not None and not output_schema.is_plain_text():
+            return {
+                "format": {
+                    "type": "json_schema",
+                    "name": "final_output",
+                    "schema": output_schema.json_schema(),
+                    "strict": output_schema.is_strict_json_schema(),
+                }
             }
-        }
+        return OMIT
 
     @classmethod
     def convert_tools(

@@ -36,7 +36,7 @@ __all__ = ["encode_json", "plain"]
 _ENCODER: Final = msgspec.json.Encoder()
 _DEPTH: Final = 200  # what is nested deeper and is not plain JSON contains itself, or might as well
 
-_kind: Final[Callable[[object], type[object]]] = type
+_kind: Callable[[object], type[object]] = type  # what ``type`` means with one argument, which checkers forget
 _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
