@@ -3,7 +3,8 @@
 The promise
     A caller can act on an exception without reading its text. A failure of a turn carries the evidence of how far the
     turn got, hence its verdict, from the moment it is made; nothing is attached to it afterwards. The text is for
-    people and always has three parts: what happened — what it means for the turn — what to do.
+    people and always has three parts: what happened — what it means for the turn — what to do. Every one of them can be
+    pickled and copied.
 
 The tree
     ::
@@ -16,6 +17,8 @@ The tree
         │   ├── ConcurrentUseError        two consumers waiting on one turn
         │   └── SessionClosedError        used after close
         ├── EventDecodeError              a server message that cannot be read as an event
+        ├── MissingResponseError          a stream that ended without a response in its terminal event
+        ├── UnsuccessfulResponseError     a failed or incomplete response, where the caller wanted that raised
         └── TurnError                     a turn failed: .evidence, .verdict, .cause, .phase, .response_id
             ├── ConnectError              TCP, proxy or TLS did not come up
             ├── HandshakeRejectedError    the upgrade was answered with something other than 101
@@ -47,6 +50,7 @@ __all__ = [
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
+    "MissingResponseError",
     "ProtocolError",
     "ResponsesWebSocketError",
     "SessionClosedError",
@@ -55,6 +59,7 @@ __all__ = [
     "TurnError",
     "TurnTimeoutError",
     "TurnwireError",
+    "UnsuccessfulResponseError",
     "UserError",
 ]
 
@@ -100,12 +105,31 @@ class EventDecodeError(TurnwireError, ValueError):
         self.attributable = attributable
 
 
+class MissingResponseError(TurnwireError, RuntimeError):
+    """A model's stream of events ended without a response (PARITY C4)."""
+
+
+class UnsuccessfulResponseError(TurnwireError):
+    """A model's response is failed or incomplete, and the model was told to raise that (PARITY C4).
+
+    ``response`` is the response, an ``openai.types.responses.Response``.
+    """
+
+    def __init__(self, message: str, *, response: Any) -> None:
+        super().__init__(message)
+        self.response = response
+
+
 class TurnError(TurnwireError):
     """A turn failed. ``evidence`` says how far it got; ``verdict`` says whether it may be sent again (REPLAY.md)."""
 
     def __init__(self, message: str, *, evidence: Evidence) -> None:
         super().__init__(message)
         self.evidence = evidence
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make it again from its parts: what ``__init__`` takes is not what pickle would give it."""
+        return _remade, (type(self), self.args), self.__dict__
 
     @property
     def verdict(self) -> Verdict:
@@ -199,11 +223,19 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
         self.request_id: str | None = _str(payload.get("request_id")) or _str(body.get("request_id"))
         status = payload.get("status")
         self.status: int | None = status if isinstance(status, int) and not isinstance(status, bool) else None
-        kind = "error" if self.event_type == "error" else self.event_type
-        shown = json.dumps(self.payload, ensure_ascii=False)
+        try:
+            shown = json.dumps(self.payload, ensure_ascii=False, default=str)
+        except (TypeError, ValueError, RecursionError) as exc:
+            shown = f"(a payload that cannot be shown: {exc})"
         if len(shown) > self.SHOWN:
             shown = f"{shown[: self.SHOWN]}… ({len(shown)} characters)"
-        super().__init__(f"Responses websocket {kind}: {shown}{meaning}", evidence=evidence)
+        super().__init__(f"Responses websocket {self.event_type}: {shown}{meaning}", evidence=evidence)
+
+
+def _remade(kind: type[TurnError], args: tuple[object, ...]) -> TurnError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 def _str(value: object) -> str | None:

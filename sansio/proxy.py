@@ -11,13 +11,27 @@ The promise
     ``"env"``               as ``HTTPS_PROXY`` (for wss), ``HTTP_PROXY`` (for ws) or ``ALL_PROXY`` and ``NO_PROXY`` say
     ``"http://host:port"``  through this HTTP proxy, by CONNECT; ``https://`` speaks TLS to the proxy itself
     ======================= =========================================================================================
+
+    An entry of ``NO_PROXY`` matches as it does for curl and requests; entries are separated by commas or spaces:
+
+    ============================ ====================================================================================
+    entry                        the endpoints to connect to directly
+    ============================ ====================================================================================
+    ``*``                        all
+    ``example.com``              this host and every host below it; also written ``.example.com``, ``*.example.com``
+    ``example.com:8443``         the same, on this port only
+    ``10.0.0.1``, ``::1``        this address; an IPv6 one may stand in brackets, and must to be followed by a port
+    ``10.0.0.0/8``, ``fd00::/8`` every address of this network
+    ============================ ====================================================================================
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -28,6 +42,8 @@ from .websocket import ProxyTunnel
 __all__ = ["Proxy", "choose_proxy"]
 
 _PORTS: Final = {"http": 80, "https": 443}
+_SEPARATORS: Final = re.compile(r"[,\s]+")
+_PORTED: Final = re.compile(r".*:[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -42,20 +58,20 @@ class Proxy:
     """The value of ``Proxy-Authorization``."""
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return _authority(self.host, self.port)
 
     def tunnel(self, endpoint: Endpoint) -> ProxyTunnel:
         """The CONNECT exchange that leads through this proxy to the endpoint."""
-        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         headers = [("Proxy-Authorization", self.authorization)] if self.authorization is not None else []
-        return ProxyTunnel(f"{host}:{endpoint.port}", headers)
+        # Without an IPv6 zone: it names an interface of this machine, which means nothing to the proxy (RFC 6874).
+        return ProxyTunnel(_authority(endpoint.host.partition("%")[0], endpoint.port), headers)
 
 
 def choose_proxy(proxy: str | None, endpoint: Endpoint, environment: Mapping[str, str]) -> Proxy | None:
     """The proxy for this endpoint, or None to connect directly; see the table at the top of this room.
 
-    ``environment`` holds the process's variables, in either case; lower case wins. ``NO_PROXY`` is a comma-separated
-    list of hosts and domain suffixes, or ``*``.
+    ``environment`` holds the process's variables, in either case; lower case wins. In a CGI process, to be known by
+    ``REQUEST_METHOD``, ``HTTP_PROXY`` is not looked at: there it is whatever a visitor sent as ``Proxy:`` (httpoxy).
 
     Raises UserError for a URL that names no HTTP proxy.
     """
@@ -63,10 +79,9 @@ def choose_proxy(proxy: str | None, endpoint: Endpoint, environment: Mapping[str
         return None
     if proxy != "env":
         return _parsed(proxy, "proxy")
-    names = ("https_proxy" if endpoint.secure else "http_proxy", "all_proxy")
-    if _bypassed(endpoint.host, _variable(environment, "no_proxy") or ""):
+    if any(_bypassed(endpoint, entry) for entry in _SEPARATORS.split(_variable(environment, "no_proxy") or "")):
         return None
-    for name in names:
+    for name in ("https_proxy" if endpoint.secure else "http_proxy", "all_proxy"):
         url = _variable(environment, name)
         if url:
             return _parsed(url if "://" in url else f"http://{url}", f"the environment variable {name}")
@@ -74,15 +89,37 @@ def choose_proxy(proxy: str | None, endpoint: Endpoint, environment: Mapping[str
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str | None:
-    return environment.get(name) or environment.get(name.upper())
+    forgeable = name == "http_proxy" and "REQUEST_METHOD" in environment
+    return environment.get(name) or (None if forgeable else environment.get(name.upper()))
 
 
-def _bypassed(host: str, no_proxy: str) -> bool:
-    for entry in no_proxy.split(","):
-        suffix = entry.strip().lower().lstrip("*").lstrip(".")
-        if entry.strip() == "*" or (suffix and (host.lower() == suffix or host.lower().endswith(f".{suffix}"))):
-            return True
-    return False
+def _bypassed(endpoint: Endpoint, entry: str) -> bool:
+    """Whether one entry of ``NO_PROXY`` matches."""
+    host, address = endpoint.host.lower(), _address(endpoint.host)
+    if address is not None and "/" in entry:
+        try:
+            return address in ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    if _address(entry) is None:  # An IPv6 address has colons, but no port.
+        entry, _, port = entry.rpartition(":") if _PORTED.fullmatch(entry) else (entry, "", "")
+        if port and int(port) != endpoint.port:
+            return False
+    if address is not None and (named := _address(entry.strip("[]"))) is not None:
+        return address == named
+    suffix = entry.lower().removeprefix("*").removeprefix(".")
+    return entry == "*" or (suffix != "" and f".{host}".endswith(f".{suffix}"))
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _parsed(url: str, where: str) -> Proxy:

@@ -30,10 +30,11 @@ The phases of a turn, in order
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -142,7 +143,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def is_refusal(self) -> bool:
         """The server said no before running the turn: a rejected upgrade, or a refusing error frame in AWAIT."""
         if self.cause is Cause.REJECTED:
-            return True
+            return self.phase < Phase.AWAIT
         if self.cause is not Cause.ERROR_FRAME or self.phase is not Phase.AWAIT or self.refusal is None:
             return False
         if self.refusal.code in REFUSAL_CODES:
@@ -344,25 +345,26 @@ ADVICE_TABLE: tuple[AdviceRow, ...] = (
 def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = None) -> ModelRetryAdvice | None:
     """Advise on repeating a failed call; None when there is nothing to say.
 
-    ``request.error`` may be a turnwire failure (judged by its evidence) or a failure of the HTTP client (judged by its
-    status and headers). ``now`` is the wall clock in seconds since the epoch, used only for a ``retry-after`` that is
-    an HTTP date and comes without a ``date`` header to measure it from.
+    ``request.error`` may be a turnwire failure (judged by its evidence), a failure of the HTTP client (judged by its
+    status and headers), or an exception that was raised from one of these. ``now`` is the wall clock in seconds since
+    the epoch, used only for a ``retry-after`` that is an HTTP date and comes without a ``date`` header to measure it
+    from.
 
     Source of the rules: REPLAY.md, "Advice"; PARITY C10.
     """
     error = request.error
     stateful = bool(request.previous_response_id or request.conversation_id)
-    if not isinstance(error, TurnError):
-        return _http_advice(error, _facts_of_http_error(error), stateful=stateful, now=now)
-    evidence = error.evidence
-    if evidence.cause is Cause.REJECTED:
-        return _http_advice(error, _facts_of_turn_error(error), stateful=stateful, now=now)
-    situation = _situation(evidence)
+    facts, failure = _facts(error)
+    if failure is None:
+        return _http_advice(error, facts, stateful=stateful, now=now)
+    evidence = failure.evidence
     stateful = stateful or evidence.stateful
+    if evidence.cause is Cause.REJECTED:
+        return _http_advice(error, facts, stateful=stateful, now=now)
+    situation = _situation(evidence)
     row = next(r for r in ADVICE_TABLE if r.situation is situation and r.stateful in (None, stateful))
     if row.suggested is None:
         return None
-    facts = _facts_of_turn_error(error)
     retry_after = parse_retry_after(facts.headers, now=now) if row.suggested else None
     normalized = facts.normalized(str(error), retry_after)
     normalized.is_abort = situation is Situation.OUR_OWN_DOING
@@ -372,7 +374,7 @@ def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = No
         replay_safety=row.replay_safety,
         reason=str(error),
         normalized=normalized,
-        response_started=evidence.response_started,
+        response_started=evidence.response_started or situation is Situation.UNSAFE,
     )
 
 
@@ -406,6 +408,22 @@ class _Facts(NamedTuple):
     is_network_error: bool
     is_timeout: bool
 
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing in it that an advice could be made of."""
+        return self.status_code is None and not (self.headers or self.is_network_error or self.is_timeout)
+
+    def completed(self, cause: _Facts) -> _Facts:
+        """These facts, and where they say nothing, those of the error's cause."""
+        return _Facts(
+            status_code=cause.status_code if self.status_code is None else self.status_code,
+            error_code=cause.error_code if self.error_code is None else self.error_code,
+            request_id=cause.request_id if self.request_id is None else self.request_id,
+            headers={**cause.headers, **self.headers},
+            is_network_error=self.is_network_error or cause.is_network_error,
+            is_timeout=self.is_timeout or cause.is_timeout,
+        )
+
     def normalized(self, message: str, retry_after: float | None) -> ModelRetryNormalizedError:
         return ModelRetryNormalizedError(
             status_code=self.status_code,
@@ -419,6 +437,24 @@ class _Facts(NamedTuple):
 
 
 NETWORK_CAUSES: Final = frozenset({Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.STALLED})
+
+
+def _facts(error: Exception) -> tuple[_Facts, TurnError | None]:
+    """What the chain of an error's causes says, down to the first turnwire failure in it, and that failure.
+
+    A failure of the HTTP client that was raised while a turnwire failure was handled is the later one, and the answer:
+    so the turnwire failure counts only if nothing before it says anything.
+    """
+    facts = _Facts(None, None, None, {}, is_network_error=False, is_timeout=False)
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if isinstance(link, TurnError):
+            return (_facts_of_turn_error(link), link) if facts.silent else (facts, None)
+        facts = facts.completed(_facts_of_http_error(link))
+        link = link.__cause__ or link.__context__
+    return facts, None
 
 
 def _facts_of_turn_error(error: TurnError) -> _Facts:
@@ -435,30 +471,28 @@ def _facts_of_turn_error(error: TurnError) -> _Facts:
     )
 
 
-def _facts_of_http_error(error: Exception) -> _Facts:
-    """Read an ``openai`` failure by its public attributes, through the chain of its causes, without importing it."""
+def _facts_of_http_error(error: BaseException) -> _Facts:
+    """Read one exception, an ``openai`` failure or a cause of it, by its public attributes, without importing it.
+
+    Of network errors and timeouts only ``openai``'s own count: they mean that no response had begun. A bare
+    ``ConnectionError`` can as well be the end of one that was streaming.
+    """
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     status: int | None = None
-    code: str | None = None
-    request_id: str | None = None
     headers: dict[str, str] = {}
-    network = timeout = False
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(link).__mro__}
-        network = network or bool(names & {"openai.APIConnectionError", "builtins.ConnectionError"})
-        timeout = timeout or bool(names & {"openai.APITimeoutError", "builtins.TimeoutError"})
-        response: object = getattr(link, "response", None)
-        for carrier in (link, response):
-            status = status if status is not None else _as(int, getattr(carrier, "status_code", None))
-            items = getattr(getattr(carrier, "headers", None), "items", None)
-            if callable(items):
-                headers = {**_lower(items()), **headers}  # pyright: ignore[reportArgumentType]
-        code = code if code is not None else _as(str, getattr(link, "code", None))
-        request_id = request_id if request_id is not None else _as(str, getattr(link, "request_id", None))
-        link = link.__cause__ or link.__context__
-    return _Facts(status, code, request_id or headers.get("x-request-id"), headers, network, timeout)
+    for carrier in (error, getattr(error, "response", None)):
+        status = status if status is not None else _as(int, getattr(carrier, "status_code", None))
+        items = getattr(getattr(carrier, "headers", None), "items", None)
+        if callable(items):
+            headers = {**_lower(cast("Callable[[], Iterable[tuple[object, object]]]", items)()), **headers}
+    return _Facts(
+        status_code=status,
+        error_code=_as(str, getattr(error, "code", None)),
+        request_id=_as(str, getattr(error, "request_id", None)) or headers.get("x-request-id"),
+        headers=headers,
+        is_network_error="openai.APIConnectionError" in kinds,
+        is_timeout="openai.APITimeoutError" in kinds,
+    )
 
 
 def _http_advice(error: Exception, facts: _Facts, *, stateful: bool, now: float | None) -> ModelRetryAdvice | None:
@@ -485,8 +519,8 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -
     """Seconds to wait according to ``retry-after-ms``, else ``retry-after`` (RFC 9110 section 10.2.3).
 
     Header names are matched in any case. A date is measured from the response's own ``date`` header, else from ``now``
-    (seconds since the epoch). Anything unreadable, negative or not finite is None: a server's typo must not stop a
-    client for a year, nor crash it.
+    (seconds since the epoch), and is in UTC if it names no zone. Anything unreadable, negative or not finite is None;
+    how long is too long is the caller's to judge.
     """
     named = _lower(headers.items())
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
@@ -507,12 +541,16 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -
 
 def _http_date(value: str | None) -> float | None:
     try:
-        return None if value is None else parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
+        date = None if value is None else parsedate_to_datetime(value)
+        if date is None:
+            return None
+        # asctime's form, which RFC 9110 section 5.6.7 has us read, names no zone: it is UTC, not where we happen to be.
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, IndexError, TypeError):
         return None
 
 
-def _lower(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _lower(items: Iterable[tuple[object, object]]) -> dict[str, str]:
     return {str(name).lower(): str(value) for name, value in items}
 
 
