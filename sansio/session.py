@@ -180,10 +180,13 @@ class ResponsesSession:
         Raises UserError (invalid lane, a 33rd lane, too many turns, session closed) or TypeError (a value that JSON
         lacks); then nothing was sent.
         """
+        limits = self.options.timeouts if timeouts is None else timeouts_from(timeouts)
+        return self.submit(Turn.from_body(body, lane=lane, timeouts=limits, now=now), now)
+
+    def submit(self, turn: Turn, now: float) -> Turn:
+        """Begin a turn that was made already. Raises as :meth:`create` does."""
         if self.closed:
             raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
-        limits = self.options.timeouts if timeouts is None else timeouts_from(timeouts)
-        turn = Turn.from_body(body, lane=lane, timeouts=limits, now=now)
         turn.repeatable = not (_provider_retries_off.get() or _pre_event_retries_off.get())
         if self.connection is not None and self.connection.accepts_turns:
             self.connection.submit(turn, now)

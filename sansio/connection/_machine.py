@@ -80,6 +80,8 @@ class ResponsesConnection:
         """When the last byte arrived."""
         self._pinged: float | None = None
         """When a ping went out that nothing has followed yet."""
+        self._proving = False
+        """No turn starts before something arrives: see :meth:`probe`."""
         self._failed: list[Turn] = []
         self._failure: TurnError | None = None
 
@@ -213,11 +215,13 @@ class ResponsesConnection:
             return
         self._heard = now
         self._pinged = None
+        self._proving = False
         self.stats.bytes_in += len(data)
         if self._websocket is None:
             self._receive_handshake(cast("ClientHandshake", self._handshake), data, now)
         elif data:
             self._receive_frames(self._websocket, data, now)
+            self._start_turns(now)
         else:
             self._lost(Cause.EOF, f"{self._where()} ended the connection without a close frame", now)
 
@@ -262,6 +266,8 @@ class ResponsesConnection:
                     yield self._pinged + options.ping_timeout, self._stalled
             elif options.ping_interval is not None:
                 yield self._heard + options.ping_interval, self._send_ping
+            if self._proving and self._pinged is not None:
+                yield self._pinged + options.probe_timeout, self._stalled
 
     def _connect_expired(self, now: float) -> None:
         what = f"no connection to {self._where()} within {self.options.connect_timeout:g} seconds"
@@ -269,6 +275,16 @@ class ResponsesConnection:
 
     def _stalled(self, now: float) -> None:
         self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {now - self._heard:.1f} seconds", now)
+
+    def probe(self, now: float) -> None:
+        """Trust the connection with a turn only after a sign of life, if none was seen for ``probe_after``.
+
+        For whoever did not read all the time, and so may have missed its end. A turn that waits for the sign is SAFE.
+        """
+        after = self.options.probe_after
+        if self.state is State.OPEN and not self._lanes.running and after is not None and now - self._heard >= after:
+            self._proving = True
+            self._send_ping(now)
 
     def _send_ping(self, now: float) -> None:
         self._pinged = now
@@ -459,7 +475,7 @@ class ResponsesConnection:
 
     def _start_turns(self, now: float) -> None:
         """Frame the messages of the turns that may go."""
-        while self._websocket is not None and self.state is State.OPEN and not self.draining:
+        while self._websocket is not None and self.state is State.OPEN and not (self.draining or self._proving):
             turn = self._lanes.start()
             if turn is None:
                 return

@@ -114,6 +114,11 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Give the connection up (STALLED) when nothing at all was received for this long after a ping."""
     stall_timeout: float | None = None
     """Give the connection up (STALLED) when nothing was received for this long while turns were in flight."""
+    probe_after: float | None = 5.0
+    """Where nobody reads between turns (a model without a scope): ask for a sign of life before a turn is trusted to a
+    connection that was not heard from for this long."""
+    probe_timeout: float = 5.0
+    """How long to wait for that sign before giving the connection up (STALLED)."""
     timeouts: Timeouts = Timeouts()
     """The deadlines of turns that bring none of their own."""
     compression: bool = False
