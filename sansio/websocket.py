@@ -143,7 +143,9 @@ class _Exchange:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-                return None
+                # A server of another kind may greet, and then wait for us as long as we wait for it.
+                alien = self._response is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5])
+                return Broken("not an HTTP answer: it does not begin with HTTP/") if alien else None
             if isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101:
                     return self._switched(event)
