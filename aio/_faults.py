@@ -66,8 +66,9 @@ class Received(msgspec.Struct, frozen=True):
     """When exactly ``n`` bytes have been read, and not one more; they are parsed after the action, if at all.
 
     ``of="request"``: bytes of the request's message, counted over WebSocket from the first byte of its frame's header,
-    over HTTP from the request line on. ``of="connection"``: bytes since the connection was accepted, the handshake
-    included; 0 is the moment of accepting. With TLS, bytes are counted as they were before encryption.
+    over HTTP from the request line on; the upgrade's GET is no request, for it asks for no turn. ``of="connection"``:
+    bytes since the connection was accepted, the handshake included; 0 is the moment of accepting. With TLS, bytes are
+    counted as they were before encryption.
     """
 
     n: int
@@ -234,6 +235,16 @@ class Faults(list[Fault]):
             default=None,
         )
 
+    def counts_from(self, connection: int, request: int) -> bool:
+        """Whether a fault counts the bytes of this request of a connection, or of a later one."""
+        return any(
+            isinstance(fault.at, Received)
+            and fault.at.of == "request"
+            and fault.connection in (None, connection)
+            and (fault.request is None or fault.request >= request)
+            for fault in self
+        )
+
 
 # --- Where -----------------------------------------------------------------------------------------------------------
 
@@ -253,6 +264,7 @@ class Meter:
         self.received = 0
         """Bytes of it."""
         self._idle = True
+        self._counted = True
         self._websocket = False
         self._head = bytearray()
         self._left = 0
@@ -267,14 +279,18 @@ class Meter:
 
     def between(self) -> None:
         """The request has come to its end: the next byte begins another one."""
-        self._idle = True
+        self._idle = self._counted = True
         self.received = 0
 
     def feed(self, data: bytes) -> None:
         """Take what was read."""
         self.total += len(data)
         if not self._websocket:
-            self._count(len(data))
+            if self._idle:
+                self._counted = data[:1] != b"G"
+            if self._counted:
+                self._count(len(data))
+            self._idle = False
             return
         position = 0
         while position < len(data):
@@ -297,18 +313,16 @@ class Meter:
     def room(self, faults: Faults, connection: int) -> int | None:
         """How many bytes may be read before something is due; None for as many as there are.
 
-        While a fault counts the bytes of a request, a read never goes past a frame's header, or its end: what comes
-        after it may be another request.
+        While a fault counts the bytes of this request or of one to come, no read goes past the end of a frame, or of
+        its header: what comes after it may be the request that is meant.
         """
-        whole = faults.room(Received(self.total, "connection"), connection)
-        if self._idle:
-            part = faults.room(Received(0), connection, self.request + 1)
-        else:
-            part = faults.room(Received(self.received), connection, self.request)
-        if self._websocket and part is not None:
-            step = 1 if self._idle and not self._head else self._left or self._head_length() - len(self._head)
-            part = min(part, step)
-        return min((room for room in (whole, part) if room is not None), default=None)
+        request, received = (self.request + 1, 0) if self._idle else (self.request, self.received)
+        rooms = [faults.room(Received(self.total, "connection"), connection)]
+        if self._counted:
+            rooms.append(faults.room(Received(received), connection, request))
+        if (self._websocket or self._idle) and faults.counts_from(connection, request):
+            rooms.append(self._left or (self._head_length() - len(self._head) if self._head else 1))
+        return min((room for room in rooms if room is not None), default=None)
 
     def due(self, faults: Faults, connection: int, data: bytes) -> list[Action]:
         """Take what was read, and say what is due after its last byte."""

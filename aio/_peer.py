@@ -256,9 +256,10 @@ class Peer:
                 http.receive_data(data)
             await self._stop("disconnected")
 
+        running = Running(turn, "sse" if stream else "http")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
-            await self._run(Running(turn, "sse" if stream else "http"))
+            await self._run(running, self._begin(running))
             tasks.cancel_scope.cancel()
 
     def _remember(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
@@ -300,18 +301,30 @@ class Peer:
                 self._why = self._why or ("expired" if websocket.ended_by is None else "disconnected")
 
     def _start_turns(self) -> None:
+        """Give each turn that is to run a task. In the order of arrival: tasks, on trio, begin in any order."""
         if self._websocket is not None:
             while (turn := self._websocket.next_request()) is not None:
-                self._tasks.start_soon(self._run, Running(turn, "websocket"))
+                running = Running(turn, "websocket")
+                self._tasks.start_soon(self._run, running, self._begin(running))
 
     # -- turns
 
-    async def _run(self, running: Running) -> None:
+    def _begin(self, running: Running) -> list[Action]:
+        """Put a turn into the ledger; or say what is to be done before."""
+        actions = self._due(BeforeRun(), running)
+        if not actions:
+            self._enter(running)
+        return actions
+
+    def _enter(self, running: Running) -> LedgerEntry:
+        running.entry = self._server.enter(running.turn, running.transport, self._number, running.marker)
+        return running.entry
+
+    async def _run(self, running: Running, before: list[Action]) -> None:
         self._running.add(running)
         try:
-            if await self._strike(BeforeRun(), running):
-                running.entry = self._server.enter(running.turn, running.transport, self._number, running.marker)
-                await self._stream_events(running, running.entry)
+            if not before or await self._do(before, running):
+                await self._stream_events(running, running.entry or self._enter(running))
             await self._flush()
         finally:
             self._running.discard(running)
@@ -346,9 +359,14 @@ class Peer:
 
     # -- faults
 
+    def _due(self, point: Point, running: Running) -> list[Action]:
+        return self._server.faults.due(point, self._number, running.turn.number, running.marker)
+
     async def _strike(self, point: Point, running: Running, event: Mapping[str, Any] | None = None) -> bool:
         """Do what is due at a point of a turn; say whether the turn goes on."""
-        actions = self._server.faults.due(point, self._number, running.turn.number, running.marker)
+        return await self._do(self._due(point, running), running, event)
+
+    async def _do(self, actions: list[Action], running: Running, event: Mapping[str, Any] | None = None) -> bool:
         if actions:
             await self._flush()
         for action in actions:
