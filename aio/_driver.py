@@ -39,10 +39,11 @@ from ..sansio.connection import ResponsesConnection, State, Stats, Turn
 from ..sansio.errors import ConcurrentUseError, TurnwireError
 from ..sansio.events import ServerEvent
 from ..sansio.proxy import choose_proxy
+from ..sansio.request import Timeouts
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
 from ._transport import Transport, TransportError, open_transport
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "Host"]
 
 _T = TypeVar("_T")
 
@@ -59,7 +60,7 @@ DRAIN: Final = 1.0
 class _Link:
     """A connection and the transport that carries it."""
 
-    __slots__ = ("connection", "gone", "reading", "transport", "waiting", "writing")
+    __slots__ = ("connection", "gone", "reading", "sending", "transport", "waiting", "writing")
 
     def __init__(self, connection: ResponsesConnection, transport: Transport) -> None:
         self.connection = connection
@@ -68,21 +69,27 @@ class _Link:
         self.waiting = anyio.CancelScope()
         """The wait of whoever reads; its deadline follows the core's."""
         self.writing = False
+        self.sending = anyio.CancelScope()
+        """The write of whoever writes. Closing the transport ends it, cancelling its task does not."""
         self.gone = anyio.Event()
         """Set once the connection is closed."""
 
 
-class _Host:
-    """A task group in which the driver's tasks run, and how many do."""
+class Host:
+    """A task group in which drivers run their tasks: ``async with Host() as host``.
+
+    What leaves its body goes on as it came, not wrapped in a group.
+    """
 
     def __init__(self) -> None:
-        self.tasks = anyio.create_task_group()
+        self._tasks = anyio.create_task_group()
         self._running = 0
         self.idle = anyio.Event()
-        """Set when the last task has ended; a new one for each time that there are any."""
+        """Set when the last task has ended; a new one each time that there are any."""
 
     @property
     def busy(self) -> bool:
+        """Whether a task runs."""
         return self._running > 0
 
     def start(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
@@ -90,7 +97,7 @@ class _Host:
         if not self._running:
             self.idle = anyio.Event()
         self._running += 1
-        self.tasks.start_soon(self._run, function, args)
+        self._tasks.start_soon(self._run, function, args)
 
     async def _run(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         try:
@@ -99,6 +106,24 @@ class _Host:
             self._running -= 1
             if not self._running:
                 self.idle.set()
+
+    def cancel(self) -> None:
+        """Cancel the tasks."""
+        self._tasks.cancel_scope.cancel()
+
+    async def __aenter__(self) -> Host:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._tasks.__aexit__(kind, exc, traceback)
+        except BaseExceptionGroup as group:
+            if group.exceptions != (exc,):
+                raise
+            return False
 
 
 class Driver:
@@ -116,9 +141,9 @@ class Driver:
         self._source = source
         self._ssl_context = ssl_context
         self._proxy = proxy
-        self._scope: _Host | None = None
+        self._scope: Host | None = None
         """The host of ``async with driver``."""
-        self._hosts: list[_Host] = []
+        self._hosts: list[Host] = []
         self._link: _Link | None = None
         self._gone: list[_Link] = []
         """Closed, and to be let go of."""
@@ -128,6 +153,7 @@ class Driver:
         self._consumers: set[Turn] = set()
         """The turns whose consumers are waiting, leading or following."""
         self._followers: dict[Turn, anyio.Event] = {}
+        self._keeping = anyio.CancelScope()
         self._nudge = anyio.Event()
         """Wakes the keeper."""
 
@@ -139,32 +165,30 @@ class Driver:
     # -- the scope
 
     async def __aenter__(self) -> Driver:
-        host = self._scope = _Host()
-        await host.tasks.__aenter__()
-        self._hosts.insert(0, host)
-        host.tasks.start_soon(self._keep)
+        self.keep_in(await Host().__aenter__())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        host, self._scope = self._scope, None
+        host = self._scope
         if host is None:
             return None
         try:
             with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
                 await self.aclose()
         finally:
+            host.cancel()
+            swallowed = await host.__aexit__(kind, exc, traceback)
+            self._scope = None
             self._hosts.remove(host)
-            host.tasks.cancel_scope.cancel()
-            try:
-                swallowed = await host.tasks.__aexit__(kind, exc, traceback)
-            except BaseExceptionGroup as group:
-                # A task group wraps what left its body; the caller's own exception goes on as it came.
-                if group.exceptions != (exc,):
-                    raise
-                swallowed = False
         return swallowed
+
+    def keep_in(self, host: Host) -> None:
+        """Run this driver's tasks, and its keeper, in a host that outlives the driver's turns."""
+        self._scope = host
+        self._hosts.insert(0, host)
+        host.start(self._keep)
 
     async def connect(self) -> None:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
@@ -176,24 +200,20 @@ class Driver:
         """Await the operation with a host for what it starts."""
         if self._scope is not None:
             return await operation(*args)
-        failure: TurnwireError | None = None
-        result: Any = None
-        async with (host := _Host()).tasks:
+        async with Host() as host:
             self._hosts.append(host)
             self._settle()
             try:
                 result = await operation(*args)
                 while host.busy:
                     await self._read_on(host)
-            except TurnwireError as exc:
-                failure = exc  # Raised below, where no task group wraps it.
             finally:
                 self._hosts.remove(host)
-        if failure is not None:
-            raise failure
+                if self._link is not None:  # Only if this wait was cancelled is there still a writer to wait for.
+                    self._link.sending.deadline = anyio.current_time() + self._core.options.close_timeout
         return result
 
-    async def _read_on(self, host: _Host) -> None:
+    async def _read_on(self, host: Host) -> None:
         """Wait for the tasks of a host that is about to leave; meanwhile let the peer write."""
         async with anyio.create_task_group() as tasks:
             if self._link is not None and not self._link.reading:
@@ -213,6 +233,7 @@ class Driver:
                 await link.gone.wait()
             else:
                 await self._lead(link)
+        self._keeping.cancel()
 
     # -- turns
 
@@ -221,6 +242,31 @@ class Driver:
         turn = self._core.create(body, lane=lane, timeouts=timeouts, now=anyio.current_time())
         self._settle()
         return turn
+
+    def begin_frame(self, frame: Mapping[str, Any], timeouts: Timeouts) -> Turn:
+        """The same for a complete ``response.create`` message, as the models make it."""
+        now = anyio.current_time()
+        if self._scope is None and self._core.connection is not None:
+            self._core.connection.probe(now)
+        turn = self._core.submit(Turn.from_frame(frame, timeouts=timeouts, now=now), now)
+        self._settle()
+        return turn
+
+    @property
+    def idle(self) -> bool:
+        """No turn runs or waits."""
+        return self._core.idle
+
+    @property
+    def closed(self) -> bool:
+        """No turn may begin any more."""
+        return self._core.closed
+
+    def forsake(self) -> None:
+        """Let go of everything without awaiting anything: this driver's event loop is not the present one."""
+        if self._link is not None:
+            self._link.transport.forsake()
+            self._link = None
 
     async def leave(self, turn: Turn) -> None:
         """The consumer leaves the turn. Waits for nothing but the letting go of a connection that nobody needs."""
@@ -253,6 +299,11 @@ class Driver:
                     await self._lead(link, turn)
                 else:
                     await self._follow(turn)
+        except anyio.get_cancelled_exc_class():
+            if self._scope is None:  # A writer that nobody reads for shall not hold up the cancellation.
+                self._core.cancel(turn, anyio.current_time())
+                self._settle()
+            raise
         finally:
             self._consumers.discard(turn)
 
@@ -381,21 +432,25 @@ class Driver:
 
     async def _keep(self) -> None:
         """Read while nobody else does."""
-        while True:
-            link = self._link
-            idle_since = anyio.current_time() - self._led_at
-            if link is not None and not link.reading and not link.connection.lagging and idle_since >= GRACE:
-                await self._lead(link)
-                if self._followers:
-                    self._led_at = anyio.current_time()
-            else:
-                self._nudge = anyio.Event()
-                deadline = self._deadline() if link is None else anyio.current_time() + GRACE
-                with anyio.CancelScope(deadline=deadline) as scope:
-                    await self._nudge.wait()
-                if scope.cancelled_caught and self._link is None:
-                    self._core.handle_deadline(anyio.current_time())
-                self._settle()
+        with self._keeping:
+            while True:
+                await self._keep_once()
+
+    async def _keep_once(self) -> None:
+        link = self._link
+        idle_since = anyio.current_time() - self._led_at
+        if link is not None and not link.reading and not link.connection.lagging and idle_since >= GRACE:
+            await self._lead(link)
+            if self._followers:
+                self._led_at = anyio.current_time()
+            return
+        self._nudge = anyio.Event()
+        deadline = self._deadline() if link is None else anyio.current_time() + GRACE
+        with anyio.CancelScope(deadline=deadline) as scope:
+            await self._nudge.wait()
+        if scope.cancelled_caught and self._link is None:
+            self._core.handle_deadline(anyio.current_time())
+        self._settle()
 
     def _deadline(self) -> float:
         """How long to wait for something to happen. What has expired already still gets one look at what is ready."""
@@ -420,7 +475,7 @@ class Driver:
         if self._link is None:
             self._nudge.set()
 
-    def _start_tasks(self, host: _Host) -> None:
+    def _start_tasks(self, host: Host) -> None:
         while self._gone:
             host.start(self._discard, self._gone.pop())
         link = self._link

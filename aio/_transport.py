@@ -7,12 +7,13 @@ it beside ``trio_shell/_transport.py``: the same design in the other dialect.
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Generator, Mapping
 from typing import cast
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from ..sansio.endpoint import Endpoint
@@ -79,6 +80,11 @@ class Transport:
         """Close at once, without a farewell at any layer. Never raises, and never waits for the peer."""
         with contextlib.suppress(Exception):
             await anyio.aclose_forcefully(self._stream)
+
+    def forsake(self) -> None:
+        """Let the peer see the end, from outside the event loop that this transport belongs to."""
+        with contextlib.suppress(Exception):
+            self._stream.extra(SocketAttribute.raw_socket).shutdown(socket.SHUT_RDWR)
 
 
 async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:

@@ -128,6 +128,17 @@ class EndpointSource:
         """The endpoint as of now."""
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for sources whose connections may stand in for each other: URL and headers are (PARITY C3).
+
+        A credential that is asked for anew at each handshake does not count.
+        """
+        url, headers = self.initial.identity
+        if self.key_refresh is not None:
+            headers = tuple(pair for pair in headers if pair[0] not in ("authorization", "api-key"))
+        return url, headers
+
+    @property
     def key_refresh(self) -> Callable[[], Awaitable[str | None]] | None:
         """What to await before each handshake, and give to :meth:`endpoint`; None if the credential is fixed."""
         return None if self._client is None or self._api_key is not None else key_refresh(self._client)
@@ -221,6 +232,11 @@ class ResponsesSession:
         self._backlog.remove(turn)
         turn.failure = turn_failure(turn.evidence(cause), what)
         self.stats.failed += 1
+
+    @property
+    def idle(self) -> bool:
+        """No turn runs or waits, here or on the connection; abandoned ones do not count."""
+        return not self._backlog and (self.connection is None or self.connection.idle)
 
     # -- connections
 

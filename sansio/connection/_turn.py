@@ -77,10 +77,14 @@ class Turn:
         Raises InvalidStreamIdError or another UserError for what the server would refuse anyway, and TypeError, naming
         the path, for a value that JSON lacks.
         """
-        payload = response_create(body, stream_id=lane)
-        stateful = bool(payload.get("previous_response_id") or payload.get("conversation"))
-        lane = payload.get("stream_id")
-        return cls(encode_json(payload), lane=lane, stateful=stateful, timeouts=timeouts, now=now)
+        return cls.from_frame(response_create(body, stream_id=lane), timeouts=timeouts, now=now)
+
+    @classmethod
+    def from_frame(cls, frame: Mapping[str, Any], *, timeouts: Timeouts, now: float) -> Turn:
+        """A turn for a complete message, made by the request room. Raises TypeError as :meth:`from_body` does."""
+        stateful = bool(frame.get("previous_response_id") or frame.get("conversation"))
+        lane = frame.get("stream_id")
+        return cls(encode_json(frame), lane=lane, stateful=stateful, timeouts=timeouts, now=now)
 
     @property
     def ended(self) -> bool:
