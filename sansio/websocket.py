@@ -328,6 +328,8 @@ class Deflate(PerMessageDeflate):
 Item: TypeAlias = bytes | Ping | Pong | Close | Violation
 
 _TEXT_FINAL: Final = 0x80 | Opcode.TEXT
+_LONGEST_FRAME: Final = 2**63 - 1
+"""Bytes; RFC 6455 section 5.2. No message outgrows it either: where there is no limit, memory is one."""
 
 
 class WebSocket:
@@ -346,7 +348,7 @@ class WebSocket:
         random_bytes: RandomBytes = urandom,
     ) -> None:
         self._client = client
-        self._limit = float("inf") if max_message_size is None else max_message_size
+        self._limit = _LONGEST_FRAME if max_message_size is None else max_message_size
         self._random_bytes = random_bytes
         self._wsproto = FrameProtocol(client, list(extensions))
         self._deflate = next((e for e in extensions if isinstance(e, PerMessageDeflate)), None)
@@ -376,35 +378,25 @@ class WebSocket:
         fast = self._client  # A client's frames are masked: a server never finds one for the fast lane.
         while position < end and not self._finished:
             if self._slow_left:
-                position = self._slow(data, position, items)
+                position = self._slow(data, position, items, end)
                 continue
             # One frame's header: 2 bytes, then 2 or 8 more of length, then 4 of mask (RFC 6455 section 5.2).
             head = position + 2
             if end < head:
                 return self._keep(data, position, 2, items)
-            length = data[position + 1]
-            plain = True  # not masked, and the length in the shortest form
-            if length == 126:  # as for nearly every event
-                head += 2
-                if end < head:
-                    return self._keep(data, position, head - position, items)
-                length = data[position + 2] << 8 | data[position + 3]
-                plain = length > 125
-            elif length > 126:
-                masked, short = length & 0x80, length & 0x7F
-                head += (2 if short == 126 else 8 if short == 127 else 0) + (4 if masked else 0)
-                if end < head:
-                    return self._keep(data, position, head - position, items)
-                if short >= 126:
-                    first = position + 2
-                    length = int.from_bytes(data[first : first + (2 if short == 126 else 8)], "big")
-                    minimal = length > (125 if short == 126 else 65535)
+            first, length = data[position], data[position + 1]
+            key, plain = 0, True
+            if length >= 126:
+                key, short = (4 if length & 0x80 else 0), length & 0x7F
+                if short < 126 or first & 0x0F > Opcode.BINARY:
+                    length, plain = short, False  # Only a data frame may be long: of another, wsproto refuses these 2.
                 else:
-                    length, minimal = short, True
-                plain = minimal and not masked
-            if plain and fast and data[position] == _TEXT_FINAL and self._fragments is None:
-                if length > self._limit:
-                    return self._violation(1009, self._too_big(), items)
+                    head += 2 if short == 126 else 8
+                    if end < head:
+                        return self._keep(data, position, head - position, items)
+                    length = int.from_bytes(data[position + 2 : head], "big")
+                    plain = not key and length > (125 if short == 126 else 65535)
+            if plain and fast and first == _TEXT_FINAL and self._fragments is None and length <= self._limit:
                 stop = head + length
                 if end < stop:
                     return self._keep(data, position, stop - position, items)
@@ -414,11 +406,12 @@ class WebSocket:
                 append(payload)
                 position = stop
                 continue
-            # 63 bits at most: with the highest one set wsproto reports the violation at the header.
-            self._slow_left = head - position + length
+            # The header goes first: what is wrong with it is to be said before what is too much about it.
+            self._slow_left = head - position + key + length
+            position = self._slow(data, position, items, head + key)
             # A compressed frame may be longer than what it says: there, only what comes out of it is counted.
             in_message = len(self._fragments) if self._fragments else 0
-            if self._deflate is None and data[position] & 0x0F < 8 and in_message + length > self._limit:
+            if self._deflate is None and first & 0x0F <= Opcode.BINARY and in_message + length > self._limit:
                 return self._violation(1009, self._too_big(), items)
         return items
 
@@ -428,9 +421,9 @@ class WebSocket:
         self._need = need
         return items
 
-    def _slow(self, data: bytes, position: int, items: list[Item]) -> int:
-        """Give wsproto what there is of its current frame; return where it ends."""
-        stop = min(len(data), position + self._slow_left)
+    def _slow(self, data: bytes, position: int, items: list[Item], limit: int) -> int:
+        """Give wsproto what there is of its current frame before ``limit``; return where that ends."""
+        stop = min(len(data), position + self._slow_left, limit)
         self._slow_left -= stop - position
         # Without compression nothing expands, and one step will do.
         step = _INFLATE_STEP if self._deflate else stop - position
