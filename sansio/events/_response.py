@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ._items import OutputItem, ResponseOutputMessage, ResponseOutputText, decode_item
 from ._json import JsonText, keep, read_leniently
+
+if TYPE_CHECKING:
+    from openai.types import responses as sdk
 
 
 class InputTokensDetails(msgspec.Struct, frozen=True, gc=False):
@@ -128,6 +131,12 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
     def tools(self) -> Any:
         """The tools that the model could call, as a new list of dicts."""
         return self._read(lambda: _decode_any(self.undecoded_tools))
+
+    def to_openai(self) -> sdk.Response:
+        """The response as a new object of the ``openai`` SDK, as ``client.responses.create()`` would return it."""
+        from ..sdk import response_to_openai
+
+        return response_to_openai(self)
 
     def __repr__(self) -> str:
         return f"Response(id={self.id!r}, status={self.status!r}, model={self.model!r})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 
@@ -25,6 +25,9 @@ from ._json import (
 )
 from ._response import Response, decode_response
 
+if TYPE_CHECKING:
+    from openai.types.responses import ResponsesServerEvent
+
 
 class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
     """One message from the server. Base of all events.
@@ -40,6 +43,12 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
     sequence_number: int | None = None
     stream_id: str | None = None
+
+    def to_openai(self) -> ResponsesServerEvent:
+        """The event as a new object of the ``openai`` SDK, as ``client.responses.connect()`` would yield it."""
+        from ..sdk import to_server_event
+
+        return to_server_event(self)
 
     def _member(self, name: str) -> bytes:
         """The text of a member that is an object; one that is null counts as missing."""
