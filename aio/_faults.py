@@ -1,31 +1,11 @@
-"""Faults: what the loopback server does wrong, when, and to whom. Plain data, and the list that picks what is due.
+"""Faults: what the loopback server does wrong, when, and to whom. Plain data, and what picks out of it what is due.
 
 The promise
     A fault strikes at exactly its point, to the byte and to the event, as often as it says, and never otherwise.
-    Nothing here does I/O: the server asks :class:`Faults` what is due, and does it.
+    Nothing here does I/O: the server asks what is due, and does it.
 
-A fault is a point, an action, and whom it is for::
-
-    Fault(BeforeEvent(3), Cut(reset=True), marker="x")  # the turn with metadata {"marker": "x"}
-    Fault(Received(100), Cut(), connection=1)           # the first connection: 100 bytes into a request
-    Fault(BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after": "1"}), times=None)
-
-Which action can be taken at which point
-
-    =============== ======================= === ======== ===== ======= ===== ===== =======
-    point           the server has          Cut CutFrame Delay Silence Error Close Garbage
-    =============== ======================= === ======== ===== ======= ===== ===== =======
-    ``Received``    read n bytes, not       yes          yes   yes                 yes
-                    looked at them
-    ``Upgrading``   read the upgrade        yes          yes   yes     yes         yes
-                    request
-    ``BeforeRun``   read the whole request  yes          yes   yes     yes   yes   yes
-                    and found it good
-    ``BeforeEvent`` sent k - 1 events       yes yes      yes   yes     yes   yes   yes
-    ``AfterEvent``  sent k events           yes          yes   yes     yes   yes   yes
-    =============== ======================= === ======== ===== ======= ===== ===== =======
-
-A request is in the ledger from ``BeforeEvent(1)`` on: what strikes before has prevented it from running.
+The table of points and actions is :mod:`turnwire.aio.loopback`'s, which has the public names; here it is
+:data:`_POSSIBLE`.
 """
 
 from __future__ import annotations

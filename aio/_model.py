@@ -4,25 +4,8 @@ The promise
     The same request after the same conversation gets the same answer, event for event; only ids and times differ, and
     those come in. No I/O, no clock, no randomness.
 
-What it answers to the last item of the input
-
-    ============================================ ==================================================================
-    the last item                                the answer
-    ============================================ ==================================================================
-    a ``function_call_output``                   its output, as text
-    a message ``call NAME {json}``, one a line,  one ``function_call`` for each line
-    if a tool of each NAME was given
-    a message ``recall``                         every user message of the conversation before it, one a line
-    a message ``count N``                        ``1 2 3 …`` up to N: exactly N deltas
-    a message ``fail``                           none: ``response.failed`` with code ``server_error``
-    any other message                            the message itself, a word a delta
-    no input                                     an empty text
-    ============================================ ==================================================================
-
-    Texts are cut before each word, blanks kept, so that the deltas joined are the text exactly. A token, for
-    ``usage`` and for ``max_output_tokens``, is a word; an answer of more than ``max_output_tokens`` deltas stops
-    there, with ``response.incomplete``. A warm-up (``generate: false``) goes from ``response.created`` straight to
-    ``response.completed``, with no output.
+What it answers is a table in :mod:`turnwire.aio.loopback`. Texts are cut before each word, blanks kept, so that the
+deltas joined are the text exactly. The events around the deltas, and the fields of a response, are those of the API.
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ _BATCH: Final = 64
 """Events per write at latency 0: few system calls, and still every lane gets a word in."""
 _LINGER: Final = 1.0
 """Seconds for which a connection that has ended waits for the peer's end of file, so that what was sent arrives."""
+_LINGER_AT_SHUTDOWN: Final = 0.1
+"""The same when the server goes away: whoever has not read by then may not be reading at all."""
 _READ: Final = 65536
 
 
@@ -87,6 +89,8 @@ class Peer:
         self._running: set[Running] = set()
         self._why: str | None = None
         """What ended the connection, in the ledger's words."""
+        self._whole = True
+        """Whether what was sent ends with the end of a frame."""
         self._muted = False
         self._reset = False
 
@@ -99,7 +103,7 @@ class Peer:
                 await self._main()
                 self._tasks.cancel_scope.cancel()
         finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(_LINGER):
+            with anyio.move_on_after(_LINGER if self._why else _LINGER_AT_SHUTDOWN, shield=True):
                 await self._end()
             await self._raw.aclose()
 
@@ -128,7 +132,7 @@ class Peer:
             await self._raw.reset()
             return
         try:
-            if self._websocket is not None and self._why is None:
+            if self._websocket is not None and self._why is None and self._whole:
                 self._websocket.close(anyio.current_time(), 1001, "the server is shutting down")
                 await self._stream.send(self._websocket.data_to_send())
             await self._raw.send_eof()
@@ -173,7 +177,9 @@ class Peer:
     async def _send(self, data: bytes) -> None:
         if data and not self._muted:
             try:
+                self._whole = False
                 await self._stream.send(data)
+                self._whole = True
             except (anyio.BrokenResourceError, ssl.SSLError):
                 await self._stop("disconnected")
 

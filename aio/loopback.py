@@ -2,20 +2,25 @@
 
 ::
 
-    async with serve() as server:
-        client = AsyncOpenAI(base_url=server.base_url, api_key="any")
-        async with client.responses.connect() as connection: ...
-        assert [entry.outcome for entry in server.ledger] == ["completed"]
+    async def test_my_agent_survives_a_cut():
+        fault = Fault(AfterEvent(3), Cut(reset=True), connection=1)
+        async with serve(faults=[fault]) as server:
+            client = AsyncOpenAI(base_url=server.base_url, api_key="any")
+            ...
+            assert [entry.outcome for entry in server.ledger] == ["cut", "completed"]
 
-It is there for tests of what you build on the API: it answers deterministically (below), keeps a :attr:`ledger
-<LoopbackServer.ledger>` of every request that it ran, and does on request what servers and networks do at the worst
-moment (:class:`Fault`). It listens on the loopback interface, and is no service to run in production.
+It is for tests of what you build on the API: it answers deterministically, keeps a :attr:`ledger
+<LoopbackServer.ledger>` of every request that it ran, and does on demand what servers and networks do at the worst
+moment. It is no service to run in production.
 
-What it serves, at ``base_url + "/responses"``: the WebSocket mode (GET with an upgrade; :mod:`turnwire.sansio.server`
-has the protocol), and ``POST`` with ``stream: true`` (server-sent events) or without (JSON). All three share one store,
-so that a conversation can go on from one to the other.
+At ``base_url + "/responses"`` it serves the WebSocket mode (GET with an upgrade; :mod:`turnwire.sansio.server` has the
+protocol) and ``POST``, with ``stream: true`` as server-sent events, otherwise as JSON. All three share one store: a
+conversation can go on from one to the other.
 
 What it answers to the last item of the input
+
+    ============================================ ==================================================================
+    the last item                                the answer
     ============================================ ==================================================================
     a ``function_call_output``                   its output, as text
     a message ``call NAME {json}``, one a line,  one ``function_call`` for each line
@@ -24,7 +29,33 @@ What it answers to the last item of the input
     a message ``count N``                        ``1 2 3 …`` up to N: exactly N deltas
     a message ``fail``                           none: ``response.failed`` with code ``server_error``
     any other message                            the message itself, a word a delta
+    no input                                     an empty text
     ============================================ ==================================================================
+
+    A token, for ``usage`` and for ``max_output_tokens``, is a word; an answer of more than ``max_output_tokens`` words
+    stops there, with ``response.incomplete``. A warm-up (``generate: false``) has no output.
+
+What it does wrong: a :class:`Fault` is a point, an action, and whom it is for
+
+    ::
+
+        Fault(BeforeEvent(3), Cut(reset=True), marker="x")  # the turn with metadata {"marker": "x"}
+        Fault(Received(100), Cut(), connection=1)           # the first connection: 100 bytes into a request
+        Fault(BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after": "1"}), times=None)
+
+    =============== ================================ === ======== ===== ======= ===== ===== =======
+    point           the server has                   Cut CutFrame Delay Silence Error Close Garbage
+    =============== ================================ === ======== ===== ======= ===== ===== =======
+    ``Received``    read n bytes, not looked at them yes          yes   yes                 yes
+    ``Upgrading``   read the upgrade request         yes          yes   yes     yes         yes
+    ``BeforeRun``   read the whole request, and      yes          yes   yes     yes   yes   yes
+                    found it good
+    ``BeforeEvent`` sent k - 1 events                yes yes      yes   yes     yes   yes   yes
+    ``AfterEvent``  sent k events                    yes          yes   yes     yes   yes   yes
+    =============== ================================ === ======== ===== ======= ===== ===== =======
+
+    A request is in the ledger from ``BeforeEvent(1)`` on: what strikes before has kept it from running. Several faults
+    of one point are done in their order.
 """
 
 from __future__ import annotations

@@ -125,6 +125,15 @@ class Client:
                 events.append(json.loads(item))
 
 
+async def until_eof_or_reset(stream: anyio.abc.ByteReceiveStream) -> bytes:
+    got = b""
+    try:
+        while True:
+            got += await stream.receive()
+    except (anyio.EndOfStream, anyio.BrokenResourceError):
+        return got
+
+
 async def until_eof(stream: anyio.abc.ByteReceiveStream) -> bytes:
     got = b""
     try:
@@ -366,12 +375,9 @@ async def test_hostile_bytes_do_not_reach_other_clients(wish: str) -> None:
                 hostile = Client(stream)
                 if wish == "ws":
                     await hostile.handshake()
-                try:
-                    await stream.send(generator.randbytes(generator.randint(1, 400)))
-                    await stream.send_eof()
-                    await until_eof(stream)
-                except anyio.BrokenResourceError:
-                    pass
+                await stream.send(generator.randbytes(generator.randint(1, 400)))
+                await stream.send_eof()
+                await until_eof_or_reset(stream)
         async with connect(server) as client:
             assert text(await client.run(input="hello")) == "hello"
 
@@ -571,6 +577,23 @@ async def test_leaving_closes_websockets_with_1001_and_cancels_turns() -> None:
         with pytest.raises(OSError, match="failed"):
             await anyio.connect_tcp(server.host, server.port)
     assert ends == ["1001"]
+
+
+async def test_leaving_does_not_wait_for_clients_that_do_not_read() -> None:
+    async with serve() as server:
+        idle = await anyio.connect_tcp(server.host, server.port)
+        stuck = Client(await anyio.connect_tcp(server.host, server.port))
+        await stuck.handshake()
+        await stuck.create(input="count 999999")
+        await stuck.event()
+        begun = anyio.current_time()
+    assert anyio.current_time() - begun < 0.9
+    assert server.ledger[0].outcome == "shutdown"
+    # What had been sent ends in the middle of a frame, and nothing was sent after that.
+    rest = stuck.websocket.receive(await until_eof_or_reset(stuck.stream))
+    assert all(isinstance(item, bytes) for item in rest)
+    await idle.aclose()
+    await stuck.stream.aclose()
 
 
 async def test_an_exception_of_the_callers_comes_out_as_it_went_in() -> None:

@@ -17,6 +17,7 @@ from openai.resources.responses.responses import AsyncResponsesConnection
 from openai.types.responses import Response, ResponseCompletedEvent, ResponseTextDeltaEvent
 from openai.types.responses.responses_server_event import ResponseWsError
 from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, LoopbackServer, Received, serve
+from turnwire.sansio.server import ServerOptions
 
 pytestmark = pytest.mark.anyio
 
@@ -168,6 +169,18 @@ async def test_a_cut_is_a_lost_connection_and_the_next_one_works(server: Loopbac
         response, _ = await finish(connection)
         assert response.output_text == "run"
     assert [(entry.input, entry.connection) for entry in server.ledger] == [("run", 2)]
+
+
+@pytest.mark.usefixtures("asyncio_only")
+async def test_compression_when_both_sides_want_it() -> None:
+    async with serve(options=ServerOptions(compression=True)) as server:
+        client = AsyncOpenAI(base_url=server.base_url, api_key="any")
+        options: Any = {"compression": "deflate", "max_size": 2**20}
+        async with client, client.responses.connect(websocket_connection_options=options) as connection:
+            for _ in range(3):
+                await connection.response.create(model="m", input="la " * 500)
+                response, _ = await finish(connection)
+                assert response.output_text == "la " * 500
 
 
 async def test_the_synchronous_client_in_a_thread(server: LoopbackServer) -> None:

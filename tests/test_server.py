@@ -269,7 +269,7 @@ def test_a_close_is_answered_with_its_code(client: Client, code: int) -> None:
         (b"\x81\x81\0\0\0\0\xff", 1007),  # not UTF-8
         (b"\x81\x01x", 1002),  # not masked
         (b"\xf1\x80\0\0\0\0", 1002),  # reserved bits
-        (b"\x81\xff" + (2000).to_bytes(8, "big") + b"\0\0\0\0", 1009),
+        (b"\x81\xfe" + (2000).to_bytes(2, "big") + b"\0\0\0\0", 1009),
     ],
 )
 def test_a_violation_closes_with_its_code_and_cancels_what_runs(frame: bytes, code: int) -> None:
