@@ -21,6 +21,7 @@ from ..sansio.events import ServerEvent
 from ..sansio.model import ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing, options_for_model
 from ..sansio.replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
 from ..sansio.request import timeouts_from
+from ..sansio.sdk import to_stream_event
 from ..sansio.session import EndpointSource, SessionOptions, provider_retries_are_off
 from ..sansio.settings import ModelSettings
 from ..sansio.tools import Handoff, OutputSchemaLike, Tool
@@ -289,13 +290,13 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         async with aclosing(self._events(call)) as events:
             async for event in events:
                 if event.terminal:
-                    call.observe(event.to_openai())
+                    call.observe(to_stream_event(event))
         return call.result()
 
     async def _stream(self, call: ModelCall) -> AsyncGenerator[Any]:
         async with aclosing(self._events(call)) as events:
             async for event in events:
-                sdk_event = event.to_openai()
+                sdk_event = to_stream_event(event)
                 if event.terminal:
                     call.observe(sdk_event)
                 yield sdk_event
