@@ -1,7 +1,7 @@
 """turnwire for asyncio, and for trio through anyio: ``async with connect() as session``.
 
 A shell: it opens sockets, does TLS, reads, writes and waits. What to do with what it read, the core decides
-(``turnwire.sansio``); see ``_session.py`` for who reads and who writes when.
+(``turnwire.sansio``); see ``_driver.py`` for who reads and who writes when.
 """
 
 from __future__ import annotations

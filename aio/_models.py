@@ -86,22 +86,11 @@ class OpenAIResponsesModel:
         Raises UserError or TypeError for what cannot be sent, and the transport's failure: the client's over HTTP, a
         :class:`~turnwire.sansio.errors.TurnError` over WebSocket. :meth:`get_retry_advice` understands both.
         """
-        call = ModelCall(
-            self._config,
-            ModelArguments(
-                system_instructions=system_instructions,
-                input=input,
-                model_settings=model_settings,
-                tools=tools,
-                output_schema=output_schema,
-                handoffs=handoffs,
-                tracing=tracing,
-                previous_response_id=previous_response_id,
-                conversation_id=conversation_id,
-                prompt=prompt,
-            ),
-            stream=False,
-        )
+        arguments = ModelArguments(
+            system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
+            previous_response_id, conversation_id, prompt,
+        )  # fmt: skip
+        call = ModelCall(self._config, arguments, stream=False)
         with call.span():
             return await self._get(call)
 
@@ -123,22 +112,11 @@ class OpenAIResponsesModel:
         A consumer that stops before the terminal event should close the iterator (``contextlib.aclosing``), so that the
         connection is let go of at once.
         """
-        call = ModelCall(
-            self._config,
-            ModelArguments(
-                system_instructions=system_instructions,
-                input=input,
-                model_settings=model_settings,
-                tools=tools,
-                output_schema=output_schema,
-                handoffs=handoffs,
-                tracing=tracing,
-                previous_response_id=previous_response_id,
-                conversation_id=conversation_id,
-                prompt=prompt,
-            ),
-            stream=True,
-        )
+        arguments = ModelArguments(
+            system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
+            previous_response_id, conversation_id, prompt,
+        )  # fmt: skip
+        call = ModelCall(self._config, arguments, stream=True)
         with call.span():
             async with aclosing(self._stream(call)) as events:
                 async for event in events:

@@ -131,9 +131,9 @@ class ModelConfig:
     """Send ``parallel_tool_calls=False`` even when there is nothing to call (PARITY A4)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ModelArguments:
-    """What a caller of ``get_response`` or ``stream_response`` gives, under the seed's names (PARITY C1)."""
+    """What a caller of ``get_response`` or ``stream_response`` gives, in the seed's order (PARITY C1)."""
 
     system_instructions: str | None
     input: str | Sequence[Any]

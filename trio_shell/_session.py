@@ -1,0 +1,158 @@
+"""The trio shell's public face: :func:`connect`, :class:`Session`, :class:`Turn`.
+
+Read it beside ``aio/_session.py``: the same names in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..sansio.connection import Stats
+from ..sansio.connection import Turn as CoreTurn
+from ..sansio.errors import ConcurrentUseError, SessionClosedError
+from ..sansio.events import Response, ServerEvent
+from ..sansio.session import EndpointSource, SessionOptions, options_from_client
+from ._driver import Driver
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+__all__ = ["Session", "Turn", "connect"]
+
+
+class Session:
+    """One endpoint, and turns on it. Made by :func:`connect`; see there."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def create(self, *, stream_id: str | None = None, timeout: object = None, **body: Any) -> Turn:
+        """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
+
+        ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
+        one lane run one after another, different lanes run side by side. ``timeout`` is in seconds, for each wait, or
+        ``Timeouts(lane, connect, send, receive)``; None means the session's own.
+
+        Entering raises UserError or TypeError if the turn cannot be sent as it is.
+        """
+        return Turn(self._driver, body, stream_id, timeout)
+
+    async def respond(self, *, stream_id: str | None = None, timeout: object = None, **body: Any) -> Response:
+        """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
+
+        Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
+        """
+        async with self.create(stream_id=stream_id, timeout=timeout, **body) as turn:
+            async for _ in turn:
+                pass
+        return turn.result()
+
+    @property
+    def stats(self) -> Stats:
+        """The counters of now; a copy."""
+        return self._driver.stats
+
+    async def aclose(self) -> None:
+        """End the session early: turns in flight fail as aborted, an idle connection is closed politely."""
+        await self._driver.aclose()
+
+
+class Turn:
+    """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
+
+    Leaving the ``async with`` before the terminal event gives the turn up: if other turns use the connection, this
+    one's events are discarded; if none does, the connection is aborted at once.
+    """
+
+    def __init__(self, driver: Driver, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
+        self._driver = driver
+        self._arguments = (body, stream_id, timeout)
+        self._core: CoreTurn | None = None
+
+    def __repr__(self) -> str:
+        return f"<Turn {'not sent' if self._core is None else self._core!r}>"
+
+    async def __aenter__(self) -> Turn:
+        if self._core is not None:
+            raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
+        self._core = self._driver.begin(*self._arguments)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._driver.leave(self._started)
+
+    def __aiter__(self) -> Turn:
+        return self
+
+    async def __anext__(self) -> ServerEvent:
+        turn = self._started
+        event = turn.next_event()
+        if event is None and (turn.ended or (event := await self._driver.next_event(turn)) is None):
+            raise StopAsyncIteration
+        return event
+
+    @property
+    def _started(self) -> CoreTurn:
+        if self._core is None:
+            raise SessionClosedError("the turn was not sent yet — write 'async with session.create(…) as turn'")
+        return self._core
+
+    @property
+    def response(self) -> Response | None:
+        """The response, after the terminal event; None before it."""
+        return None if self._core is None else self._core.response
+
+    @property
+    def response_id(self) -> str | None:
+        """The response's id, from ``response.created`` on."""
+        return None if self._core is None else self._core.response_id
+
+    @property
+    def stream_id(self) -> str | None:
+        """The name of the lane; None for the default lane."""
+        return self._arguments[1] if self._core is None else self._core.lane
+
+    def result(self) -> Response:
+        """The response. Raises SessionClosedError before the terminal event."""
+        if self.response is None:
+            raise SessionClosedError("the turn has no response yet — it goes on — iterate to its terminal event first")
+        return self.response
+
+
+@asynccontextmanager
+async def connect(
+    base_url: str | None = None,
+    *,
+    api_key: str | None = None,
+    client: AsyncOpenAI | None = None,
+    headers: Mapping[str, Any] | None = None,
+    query: Mapping[str, Any] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: str | None = "env",
+    options: SessionOptions | None = None,
+) -> AsyncGenerator[Session]:
+    """Open a session: ``async with connect() as session``.
+
+    Connects on entry. When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a
+    fresh one.
+
+    ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
+    else ``OPENAI_BASE_URL``, else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an
+    ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
+    defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits.
+
+    Raises ConnectError or HandshakeRejectedError if no connection can be opened, and UserError for arguments that
+    cannot be used.
+    """
+    source = EndpointSource(
+        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=os.environ
+    )
+
+    options = options_from_client(client, options)
+    async with Driver(source, ssl_context=ssl_context, proxy=proxy, options=options) as driver:
+        await driver.connect()
+        yield Session(driver)
