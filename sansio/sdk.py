@@ -24,8 +24,8 @@ Why ``construct_type`` is slow
 
 How plans work
     1. *Validate.* The SDK's own core schema is given back to pydantic, with a tagged union for every union whose
-       members ``type`` tells apart. Pydantic still does all the validating and building; it no longer guesses. The answer is
-       the same: a member cannot fit that requires another ``type``.
+       members ``type`` tells apart. Pydantic still does all the validating and building; it no longer guesses. The
+       answer is the same: a member cannot fit that requires another ``type``.
     2. *Construct.* What is not valid (a field is missing, an enumeration has grown) is built without validation, as
        ``construct_type`` does: one plan a model, a table from JSON name to field and the plan for its value.
     3. *Ask the oracle.* Where a plan cannot be sure, ``construct_type`` itself is called. For a part of the message: a
