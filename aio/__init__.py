@@ -7,24 +7,94 @@ A shell: it opens sockets, does TLS, reads, writes and waits. What to do with wh
 from __future__ import annotations
 
 from ..sansio.connection import Stats
-from ..sansio.replay import RecoveryPolicy, Verdict
-from ..sansio.request import Timeouts
-from ..sansio.session import (
-    SessionOptions,
-    provider_managed_retries_disabled,
-    websocket_pre_event_retries_disabled,
+from ..sansio.errors import (
+    ConcurrentUseError,
+    ConnectError,
+    ConnectionLostError,
+    EventDecodeError,
+    HandshakeRejectedError,
+    InvalidStreamIdError,
+    LaneLimitError,
+    LimitExceededError,
+    MissingResponseError,
+    ProtocolError,
+    ResponsesWebSocketError,
+    SessionClosedError,
+    TooManyTurnsError,
+    TurnAbortedError,
+    TurnError,
+    TurnTimeoutError,
+    TurnwireError,
+    UnsuccessfulResponseError,
+    UserError,
 )
+from ..sansio.events import Response, ServerEvent
+from ..sansio.model import ModelResponse, ModelTracing, Usage
+from ..sansio.replay import (
+    Cause,
+    Evidence,
+    ModelRetryAdvice,
+    ModelRetryAdviceRequest,
+    ModelRetryNormalizedError,
+    Phase,
+    RecoveryPolicy,
+    Verdict,
+    get_retry_advice,
+)
+from ..sansio.request import Timeouts
+from ..sansio.session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from ..sansio.settings import MCPToolChoice, ModelSettings
+from ..sansio.tracing import OpenTelemetryTracer, Span, Tracer
+from ._models import OpenAIResponsesModel, OpenAIResponsesWSModel
 from ._session import Session, Turn, connect
 
 __all__ = [
+    "Cause",
+    "ConcurrentUseError",
+    "ConnectError",
+    "ConnectionLostError",
+    "EventDecodeError",
+    "Evidence",
+    "HandshakeRejectedError",
+    "InvalidStreamIdError",
+    "LaneLimitError",
+    "LimitExceededError",
+    "MCPToolChoice",
+    "MissingResponseError",
+    "ModelResponse",
+    "ModelRetryAdvice",
+    "ModelRetryAdviceRequest",
+    "ModelRetryNormalizedError",
+    "ModelSettings",
+    "ModelTracing",
+    "OpenAIResponsesModel",
+    "OpenAIResponsesWSModel",
+    "OpenTelemetryTracer",
+    "Phase",
+    "ProtocolError",
     "RecoveryPolicy",
+    "Response",
+    "ResponsesWebSocketError",
+    "ServerEvent",
     "Session",
+    "SessionClosedError",
     "SessionOptions",
+    "Span",
     "Stats",
     "Timeouts",
+    "TooManyTurnsError",
+    "Tracer",
     "Turn",
+    "TurnAbortedError",
+    "TurnError",
+    "TurnTimeoutError",
+    "TurnwireError",
+    "UnsuccessfulResponseError",
+    "Usage",
+    "UserError",
     "Verdict",
     "connect",
+    "get_retry_advice",
     "provider_managed_retries_disabled",
     "websocket_pre_event_retries_disabled",
 ]
