@@ -409,9 +409,10 @@ class WebSocket:
             # The header goes first: what is wrong with it is to be said before what is too much about it.
             self._slow_left = head - position + key + length
             position = self._slow(data, position, items, head + key)
-            # A compressed frame may be longer than what it says: there, only what comes out of it is counted.
             in_message = len(self._fragments) if self._fragments else 0
-            if self._deflate is None and first & 0x0F <= Opcode.BINARY and in_message + length > self._limit:
+            # A compressed frame may be longer than what it says: there, only what comes out of it is counted.
+            too_big = self._deflate is None and in_message + length > self._limit
+            if too_big and first & 0x0F <= Opcode.BINARY and not self._finished:
                 return self._violation(1009, self._too_big(), items)
         return items
 
