@@ -386,7 +386,11 @@ class WebSocket:
                 return self._keep(data, position, 2, items)
             first, length = data[position], data[position + 1]
             key, plain = 0, True
-            if length >= 126:
+            if length == 126 and first == _TEXT_FINAL and end - head >= 2:  # as for nearly every event
+                head += 2
+                length = data[position + 2] << 8 | data[position + 3]
+                plain = length > 125
+            elif length >= 126:
                 key, short = (4 if length & 0x80 else 0), length & 0x7F
                 if short < 126 or first & 0x0F > Opcode.BINARY:
                     length, plain = short, False  # Only a data frame may be long: of another, wsproto refuses these 2.
