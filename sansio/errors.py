@@ -96,13 +96,22 @@ class EventDecodeError(TurnwireError, ValueError):
     """A message from the server that cannot be read as an event: no JSON, no object, no type, a field of a wrong type.
 
     ``stream_id`` names the lane it was for when at least that much could be read; ``attributable`` says whether it
-    could: then only that lane's turn suffers from it.
+    could: then only that lane's turn suffers from it, and ``event_type`` is the message's ``type``, which tells whether
+    it was to be the turn's last.
     """
 
-    def __init__(self, message: str, *, stream_id: str | None = None, attributable: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream_id: str | None = None,
+        attributable: bool = False,
+        event_type: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.stream_id = stream_id
         self.attributable = attributable
+        self.event_type = event_type
 
 
 class MissingResponseError(TurnwireError, RuntimeError):

@@ -34,9 +34,9 @@ from typing import Any
 
 import msgspec
 
-from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, turn_failure
+from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, limit_exceeded, turn_failure
 from .endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client, key_refresh
-from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, UserError
+from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .replay import Cause, RecoveryPolicy
 from .request import Timeouts, timeouts_from
 
@@ -230,7 +230,10 @@ class ResponsesSession:
 
     def _fail_waiting(self, turn: Turn, cause: Cause, what: str) -> None:
         self._backlog.remove(turn)
-        turn.failure = turn_failure(turn.evidence(cause), what)
+        self._fail(turn, turn_failure(turn.evidence(cause), what))
+
+    def _fail(self, turn: Turn, failure: TurnError) -> None:
+        turn.failure = failure
         self.stats.failed += 1
 
     @property
@@ -247,16 +250,23 @@ class ResponsesSession:
     def open(self, endpoint: Endpoint, now: float) -> ResponsesConnection:
         """A new connection, to be connected by the caller; the turns that waited for one wait on it now.
 
-        Raises SessionClosedError after :meth:`close`.
+        Raises SessionClosedError after :meth:`close`, and UserError while there is one.
         """
         if self.closed:
             raise SessionClosedError("the session is closed — nothing was sent — open a new session")
+        if self.connection is not None:
+            raise UserError("the session has a connection — nothing was opened — wait until wants_connection() says so")
         connection = ResponsesConnection(
             endpoint, options=self.options, now=now, random_bytes=self._random_bytes, stats=self.stats
         )
         self.connection = connection
         while self._backlog:
-            connection.submit(self._backlog.popleft(), now)
+            turn = self._backlog.popleft()
+            try:
+                connection.submit(turn, now)
+            except UserError as exc:  # Those that came back from the last one were not counted by create().
+                what = "with the turns that the last connection left, more waited than a new one takes"
+                self._fail(turn, turn_failure(turn.evidence(Cause.PROTOCOL), what, limit_exceeded, exc))
         return connection
 
     def update(self, now: float) -> None:
@@ -281,7 +291,7 @@ class ResponsesSession:
         if rotation is not None and rotation <= now:
             connection.draining = True
         if connection.draining:
-            returned += connection.evict_waiting()
+            returned += connection.evict_waiting(now)
             if connection.idle and connection.state is State.OPEN:
                 connection.close(now)
         self._backlog.extendleft(reversed(returned))

@@ -16,7 +16,7 @@ Theory of operation
              ▲                                     │                                               ▲
              └───────── redirect, same origin ─────┘        any state: end of file, failure, abort ┘
 
-    A turn's message is framed when its lane and a slot are free, and joins the *outbox*. :meth:`data_to_send` hands the
+    A turn's message joins the *outbox* when its lane and a slot are free. :meth:`data_to_send` hands the
     outbox out in chunks and sees where each message ends: handing out the chunk that holds a message's last byte is the
     moment at which its turn passes from SEND to AWAIT. That moment is exact, because the caller begins to write a chunk
     before it asks for the next.
@@ -36,8 +36,11 @@ Theory of operation
     needs the connection, it is aborted instead.
 
     A turn that must fail in the middle of its message while others stream on (its send deadline passed) *mutes* the
-    connection: no byte is handed out any more, so that its verdict SAFE stays true; the others finish, and then the
-    connection is aborted.
+    connection: no byte is handed out any more, so that its verdict SAFE stays true; those that stream finish, and then
+    the connection is aborted. The others must go elsewhere.
+
+    A *draining* connection starts no turn any more. Whoever owns it takes those that wait, and those that a muted one
+    cannot send, back by :meth:`~ResponsesConnection.evict_waiting`.
 
 What a user of this class does
     Call :meth:`transport_connected`, :meth:`receive_data` (``b""`` is end of file), :meth:`transport_failed` and
@@ -48,7 +51,7 @@ What a user of this class does
 from __future__ import annotations
 
 from ._machine import ResponsesConnection
-from ._tables import TRANSITIONS, WAITING_PHASE, ConnectionOptions, Signal, State, Stats, turn_failure
+from ._tables import TRANSITIONS, WAITING_PHASE, ConnectionOptions, Signal, State, Stats, limit_exceeded, turn_failure
 from ._turn import Turn
 
 __all__ = [
@@ -60,5 +63,6 @@ __all__ = [
     "State",
     "Stats",
     "Turn",
+    "limit_exceeded",
     "turn_failure",
 ]

@@ -17,12 +17,13 @@ from ..errors import (
     TooManyTurnsError,
     TurnError,
 )
-from ..events import ErrorEvent, LifecycleEvent, ServerEvent, decode_event
+from ..events import EVENT_TYPES, ErrorEvent, LifecycleEvent, ServerEvent, decode_event
 from ..lanes import Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..request import Endpoint, Timeouts
 from ..websocket import Accepted, ClientHandshake, Close, Ping, Rejected, Violation, WebSocket
 from ._tables import (
+    CONNECTION_LIMIT,
     MAX_REDIRECTS,
     NO_WEBSOCKET,
     PROTOCOL_ERROR,
@@ -62,7 +63,8 @@ class ResponsesConnection:
         self.options = options or ConnectionOptions()
         self.state = State.CONNECTING
         self.draining = False
-        """No new turn may start here: the server, or the mute rule, said so."""
+        """No turn may start here any more; :meth:`evict_waiting` gives back those that wait. The server announced its
+        end, or it cannot be written to any more, or the session is to replace it."""
         self.stats = stats or Stats()
         self.opened_at: float | None = None
         self._random_bytes = random_bytes
@@ -144,7 +146,9 @@ class ResponsesConnection:
     @property
     def lagging(self) -> bool:
         """A consumer has fallen behind: whoever reads ahead of need should pause."""
-        return any(turn.buffered > self.options.high_water for turn in self._lanes.running.values())
+        return any(
+            turn.buffered > self.options.high_water and not turn.abandoned for turn in self._lanes.running.values()
+        )
 
     @property
     def failure(self) -> TurnError | None:
@@ -196,7 +200,7 @@ class ResponsesConnection:
         """
         if self._muted:
             return b""
-        data, ended = self._outbox.take(max_bytes)
+        data, ended = self._outbox.take(max_bytes, self._websocket)
         self.stats.bytes_out += len(data)
         for turn in ended:
             turn.phase = Phase.AWAIT
@@ -238,9 +242,9 @@ class ResponsesConnection:
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed."""
-        due = min(self._own_deadlines(), default=None, key=lambda entry: entry[0])
-        if due is not None and due[0] <= now:
-            due[1](now)
+        # Each of them closes the connection, but for the ping, which sets another: this ends.
+        while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
+            min(due, key=lambda entry: entry[0])[1](now)
         for turn in list(self._live_turns()):
             moment = turn.deadline()
             if moment is not None and moment <= now:
@@ -264,7 +268,7 @@ class ResponsesConnection:
             if self._pinged is not None:
                 if options.ping_timeout is not None:
                     yield self._pinged + options.ping_timeout, self._stalled
-            elif options.ping_interval is not None:
+            elif options.ping_interval is not None and not self._muted:
                 yield self._heard + options.ping_interval, self._send_ping
             if self._proving and self._pinged is not None:
                 yield self._pinged + options.probe_timeout, self._stalled
@@ -282,21 +286,23 @@ class ResponsesConnection:
         For whoever did not read all the time, and so may have missed its end. A turn that waits for the sign is SAFE.
         """
         after = self.options.probe_after
-        if self.state is State.OPEN and not self._lanes.running and after is not None and now - self._heard >= after:
+        if self._proving or self._lanes.running or self.state is not State.OPEN:
+            return
+        if after is not None and now - self._heard >= after:
             self._proving = True
             self._send_ping(now)
 
     def _send_ping(self, now: float) -> None:
         self._pinged = now
-        if self._websocket is not None:
-            self._outbox.control(self._websocket.ping())
+        self._outbox.control(cast("WebSocket", self._websocket).ping())
 
     # -- ending
 
     def close(self, now: float) -> None:
         """End the connection: politely when no turn is in flight, at once otherwise. Turns fail as CLIENT_CLOSED."""
-        if self._websocket is not None and self.state is State.OPEN and not self._lanes.running:
-            for turn in self.evict_waiting():
+        polite = self.state is State.OPEN and not self._lanes.running and not self._muted
+        if polite and self._websocket is not None:
+            for turn in self.evict_waiting(now):
                 self._fail(turn, Cause.CLIENT_CLOSED, "the session was closed")
             self._move(Signal.CLOSE, now)
             self._outbox.control(self._websocket.close(1000))
@@ -341,6 +347,7 @@ class ResponsesConnection:
             if endpoint is not None and self._redirects < MAX_REDIRECTS:
                 self._redirects += 1
                 self.endpoint = endpoint
+                self._outbox = Outbox()  # An answer may come before the whole of the request has gone.
                 self._move(Signal.REDIRECTED, now)
                 return
             hint = (
@@ -386,7 +393,7 @@ class ResponsesConnection:
                     if turn.buffered > self.options.max_buffered:
                         self._overflowed(turn, now)
             elif isinstance(item, Ping):
-                self._outbox.control(websocket.pong(item.payload))
+                self._outbox.pong(websocket.pong(item.payload))
             elif isinstance(item, Close):
                 self._peer_closed(item, now)
             elif isinstance(item, Violation):
@@ -408,11 +415,14 @@ class ResponsesConnection:
                 turn.message = b""
             if turn.response_id is None and isinstance(event, LifecycleEvent):
                 turn.response_id = event.response_id
-            if not turn.abandoned:
+            if turn.abandoned:
+                self.stats.orphans += 1
+            else:
                 turn.deliver(event)
             if event.terminal and isinstance(event, LifecycleEvent):
-                turn.finish(event)
-                self.stats.completed += not turn.abandoned
+                if not turn.abandoned:
+                    turn.finish(event)
+                    self.stats.completed += 1
                 self._free_lane(turn, now)
 
     def _error_event(self, event: ErrorEvent, turn: Turn | None, now: float) -> None:
@@ -427,6 +437,9 @@ class ResponsesConnection:
             headers=event.headers,
             of_connection=not mine,
         )
+
+        if event.code == CONNECTION_LIMIT:
+            self.draining = True
 
         def make(evidence: Evidence, text: str) -> TurnError:
             return ResponsesWebSocketError(event.payload, evidence=evidence, meaning=text)
@@ -449,12 +462,19 @@ class ResponsesConnection:
 
     def _undecodable(self, exc: EventDecodeError, now: float) -> None:
         turn = self._lanes.running.get(exc.stream_id) if exc.attributable else None
+        problem = str(exc).partition(" — ")[0]
         if turn is None or turn.phase < Phase.AWAIT:
-            self._violated(PROTOCOL_ERROR, str(exc), now)
+            self._violated(PROTOCOL_ERROR, problem, now, exc)
             return
         turn.phase = Phase.STREAM  # Whatever it was meant to say, it was about this turn: the turn runs.
-        if not turn.abandoned:
-            self._give_up(turn, Cause.PROTOCOL, f"{self._where()} sent an event that cannot be read: {exc}", now)
+        kind = EVENT_TYPES.get(exc.event_type or "")
+        what = f"{self._where()} sent an event that cannot be read: {problem}"
+        if kind is not None and kind.ends_turn:  # It was the turn's last: nothing else will free the lane.
+            if not turn.abandoned:
+                self._fail(turn, Cause.PROTOCOL, what, error=exc)
+            self._free_lane(turn, now)
+        elif not turn.abandoned:
+            self._give_up(turn, Cause.PROTOCOL, what, now, error=exc)
 
     def _overflowed(self, turn: Turn, now: float) -> None:
         what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
@@ -463,26 +483,26 @@ class ResponsesConnection:
     def _peer_closed(self, item: Close, now: float) -> None:
         said = f" ({item.reason})" if item.reason else ""
         what = f"{self._where()} closed the connection with code {item.code}{said}"
-        farewell = None if self.state is State.CLOSING else item.code
-        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, farewell=farewell)
+        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, farewell=item.code)
 
-    def _violated(self, code: int, reason: str, now: float) -> None:
+    def _violated(self, code: int, reason: str, now: float, error: Exception | None = None) -> None:
         """The server cannot be understood any more: tell it so, and give the connection up."""
         make = limit_exceeded if code == TOO_BIG else None
-        self._lost(Cause.PROTOCOL, f"{self._where()} broke the protocol: {reason}", now, make=make, farewell=code)
+        what = f"{self._where()} broke the protocol: {reason}"
+        self._lost(Cause.PROTOCOL, what, now, make=make, error=error, farewell=code)
 
     # -- inside: turns
 
     def _start_turns(self, now: float) -> None:
-        """Frame the messages of the turns that may go."""
-        while self._websocket is not None and self.state is State.OPEN and not (self.draining or self._proving):
+        """Queue the messages of the turns that may go."""
+        while self.state is State.OPEN and not (self.draining or self._proving):
             turn = self._lanes.start()
             if turn is None:
                 return
             turn.phase = Phase.SEND
             turn.since = now
             self.stats.turns += 1
-            self._outbox.message(self._websocket.text(turn.message), turn)
+            self._outbox.message(turn)
 
     def _live_turns(self) -> Iterator[Turn]:
         """The turns that somebody wants: running and not abandoned, or waiting."""
@@ -491,39 +511,59 @@ class ResponsesConnection:
                 yield turn
         yield from self._lanes.waiting()
 
-    def evict_waiting(self) -> list[Turn]:
-        """Take back the turns that have not started, in order: another connection will run them. For the session."""
-        waiting = list(self._lanes.waiting())
-        for turn in waiting:
+    def evict_waiting(self, now: float) -> list[Turn]:
+        """Take back the turns that have not started, in order: another connection will run them. For the session.
+
+        Of a muted connection, also those whose messages are queued: they would wait for ever.
+        """
+        running = self._lanes.running.values()
+        stuck = [turn for turn in running if self._muted and turn.phase is Phase.SEND]
+        evicted = [*stuck, *self._lanes.waiting()]
+        for turn in evicted:
             self._lanes.leave(turn, turn.lane)
-            turn.connection = None
-        return waiting
+            self._outbox.remove(turn)
+            turn.unsent()
+        self._end_if_useless(now)
+        return evicted
 
     def _free_lane(self, turn: Turn, now: float) -> None:
         """The turn is over: the next one in its lane may go."""
         self._lanes.leave(turn, turn.lane)
         self._start_turns(now)
+        self._end_if_useless(now)
+
+    def _end_if_useless(self, now: float) -> None:
+        """A muted connection is of use only to the turns that stream on it."""
         if self._muted and self.idle:
             self._lost(Cause.TRANSPORT, "the connection could not be written to any more", now)
 
     def _withdraw(self, turn: Turn, now: float) -> None:
         """Take a failed turn that must not go any further out of lanes and outbox."""
-        if turn.phase is Phase.SEND and self._outbox.begun(turn):
+        if self._outbox.begun(turn):
             self._muted = self.draining = True
         self._outbox.remove(turn)
         self._free_lane(turn, now)
 
-    def _give_up(self, turn: Turn, cause: Cause, what: str, now: float, *, make: ErrorFactory | None = None) -> None:
+    def _give_up(
+        self,
+        turn: Turn,
+        cause: Cause,
+        what: str,
+        now: float,
+        *,
+        make: ErrorFactory | None = None,
+        error: BaseException | None = None,
+    ) -> None:
         """End one turn from this side while the connection lives."""
         alone = all(other is turn for other in self._live_turns())
-        in_the_middle = turn.phase is Phase.SEND and self._outbox.begun(turn)
+        in_the_middle = self._outbox.begun(turn)
         if in_the_middle and cause is Cause.CANCELLED and not alone:
             # The rest will be handed, so that the others can go on using the connection: judge it as handed.
             turn.phase = Phase.AWAIT
-            self._fail(turn, cause, what, make=make)
+            self._fail(turn, cause, what, make=make, error=error)
             turn.phase = Phase.SEND
         else:
-            self._fail(turn, cause, what, make=make)
+            self._fail(turn, cause, what, make=make, error=error)
         if turn.phase >= Phase.AWAIT or (in_the_middle and cause is Cause.CANCELLED):
             turn.abandoned = True
             if alone:
@@ -560,7 +600,8 @@ class ResponsesConnection:
     ) -> None:
         """The connection is over: every turn on it gets the verdict of its own evidence.
 
-        ``farewell`` is the code of a close frame that is worth a last write, unless a message was cut in the middle.
+        ``farewell`` is the code of a close frame that is worth a last write, unless a message was cut in the middle, or
+        a close frame has gone already.
         """
         if self.state is State.CLOSED:
             return
@@ -574,11 +615,11 @@ class ResponsesConnection:
                 # Judged as handed when it was abandoned; now its last byte never will be.
                 turn.failure = turn_failure(turn.evidence(Cause.CANCELLED), what, None, error)
         self._lanes.clear()
-        mid_frame = self._outbox.mid_frame
-        self._outbox.clear()
+        polite = self.state is State.OPEN and not self._outbox.mid_frame
+        self._outbox = Outbox()
         self._muted = False
         self._move(Signal.LOST, now)
-        if farewell is not None and self._websocket is not None and not mid_frame:
+        if polite and farewell is not None and self._websocket is not None:
             self._outbox.control(self._websocket.close(farewell))
 
     def _move(self, signal: Signal, now: float) -> None:
@@ -595,7 +636,7 @@ def _refusal_of_body(answer: Rejected) -> Refusal:
     """The particulars of a rejected upgrade: status, headers, and the JSON error of the body if it is one."""
     try:
         body: object = msgspec.json.decode(answer.body)
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8.
         body = None
     told = _member(body, "error")
 

@@ -81,6 +81,7 @@ ERRORS: Final[dict[Cause, type[TurnError]]] = {
 }
 """The exception by cause. REJECTED and ERROR_FRAME bring their own, with what the server said."""
 
+CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS: Final = 5
 NO_WEBSOCKET: Final = frozenset({404, 405, 426})
@@ -141,7 +142,7 @@ class Stats(msgspec.Struct):
     connections: int = 0
     """Connections that were opened: the upgrade was accepted."""
     turns: int = 0
-    """Turns whose message began to be handed over, repetitions included."""
+    """Turns whose message was queued to be sent, repetitions included."""
     completed: int = 0
     """Turns that reached their terminal event."""
     failed: int = 0

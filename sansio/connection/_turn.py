@@ -7,7 +7,7 @@ The promise
 
     ::
 
-        LANE_WAIT ──framed──► SEND ──last byte handed──► AWAIT ──first event──► STREAM ──terminal event──► DONE
+        LANE_WAIT ──queued──► SEND ──last byte handed──► AWAIT ──first event──► STREAM ──terminal event──► DONE
 
     While a turn waits, what it waits for is its connection's matter: CONNECT, HANDSHAKE or LANE_WAIT.
 
@@ -17,7 +17,7 @@ Which deadline runs (:meth:`Turn.deadline`)
     ==================== ================================ =====================================================
     LANE_WAIT            ``timeouts.lane``                when it began to wait, or the connection opened
     CONNECT, HANDSHAKE   ``timeouts.connect``             when it began to wait for the connection
-    SEND                 ``timeouts.send``                when its message was framed
+    SEND                 ``timeouts.send``                when its message was queued to be sent
     AWAIT, STREAM        ``timeouts.receive``             when its consumer began to wait, or the message was handed
     ==================== ================================ =====================================================
 """
@@ -34,6 +34,7 @@ from ..replay import Cause, Evidence, Phase, Refusal
 from ..request import Timeouts, encode_json, response_create
 
 if TYPE_CHECKING:
+    from ..websocket import WebSocket
     from ._machine import ResponsesConnection
 
 __all__ = ["Outbox", "Turn"]
@@ -157,10 +158,14 @@ class Turn:
 
     def reset(self, now: float) -> None:
         """Forget the failed attempt: the turn is as before its first (recovery; only for a turn that may be sent)."""
-        self.connection = None
-        self.phase = Phase.LANE_WAIT
+        self.unsent()
         self.since = now
         self.failure = None
+
+    def unsent(self) -> None:
+        """It leaves its connection, which has not had it whole: another one will."""
+        self.connection = None
+        self.phase = Phase.LANE_WAIT
 
     def deliver(self, event: ServerEvent) -> None:
         """Append an event for the consumer."""
@@ -174,58 +179,74 @@ class Turn:
 
 
 class Outbox:
-    """Frames on their way out, in order, each knowing the turn whose message it holds."""
+    """What waits to be handed over: control frames and pongs first, then messages, in order; never within a frame.
+
+    A message becomes a frame only when its turn has come. So a turn that is taken out before leaves no trace: with
+    permessage-deflate, a frame depends on every frame before it.
+    """
 
     def __init__(self) -> None:
-        self._frames: deque[tuple[memoryview, Turn | None]] = deque()
-        self._offset = 0
-        """Bytes of the first frame that were handed."""
+        self._frame = memoryview(b"")
+        """What is left of the frame that is being handed."""
+        self._turn: Turn | None = None
+        """The turn whose message that frame holds, until its last byte was handed."""
+        self._control: deque[bytes] = deque()
+        self._pong = b""
+        self._messages: dict[Turn, None] = {}
+        self.mid_frame = False
+        """Whether a frame was handed in part: nothing but its rest may follow."""
 
     def __bool__(self) -> bool:
-        return bool(self._frames)
+        return bool(self._frame or self._pong or self._control or self._messages)
 
-    def message(self, frame: bytes, turn: Turn) -> None:
+    def message(self, turn: Turn) -> None:
         """Queue a turn's message behind everything else."""
-        self._frames.append((memoryview(frame), turn))
+        self._messages[turn] = None
 
     def control(self, frame: bytes) -> None:
         """Queue a control frame before every message that has not begun: a ping does not wait for megabytes."""
-        at = 1 if self.mid_frame else 0
-        while at < len(self._frames) and self._frames[at][1] is None:
-            at += 1
-        self._frames.insert(at, (memoryview(frame), None))
+        self._control.append(frame)
 
-    @property
-    def mid_frame(self) -> bool:
-        """Whether a frame was handed in part: nothing but its rest may follow."""
-        return self._offset > 0
+    def pong(self, frame: bytes) -> None:
+        """Queue the answer to a ping, in place of one that has not gone: RFC 6455 section 5.5.3 asks for the latest.
+
+        A peer that pings and does not read must not fill our memory with pongs.
+        """
+        self._pong = frame
 
     def begun(self, turn: Turn) -> bool:
-        """Whether part of this turn's message was handed."""
-        return self.mid_frame and self._frames[0][1] is turn
+        """Whether part of this turn's message was handed, and part of it was not."""
+        return self._turn is turn
 
     def remove(self, turn: Turn) -> None:
         """Forget a message that has not begun."""
-        self._frames = deque(entry for entry in self._frames if entry[1] is not turn)
+        self._messages.pop(turn, None)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._frames.clear()
-        self._offset = 0
-
-    def take(self, most: int) -> tuple[bytes, list[Turn]]:
+    def take(self, most: int, websocket: WebSocket | None) -> tuple[bytes, list[Turn]]:
         """Hand out at most ``most`` bytes, and the turns whose messages end within them."""
         parts: list[memoryview] = []
         ended: list[Turn] = []
-        while self._frames and most > 0:
-            frame, turn = self._frames[0]
-            part = frame[self._offset : self._offset + most]
+        while most > 0 and (self._frame or self._next(websocket)):
+            part = self._frame[:most]
             parts.append(part)
             most -= len(part)
-            self._offset += len(part)
-            if self._offset == len(frame):
-                self._frames.popleft()
-                self._offset = 0
-                if turn is not None:
-                    ended.append(turn)
+            self._frame = self._frame[len(part) :]
+            self.mid_frame = bool(self._frame)
+            if self._turn is not None and not self.mid_frame:
+                ended.append(self._turn)
+                self._turn = None
         return b"".join(parts), ended
+
+    def _next(self, websocket: WebSocket | None) -> bool:
+        """Put the next frame in place; False if there is none."""
+        frame = self._pong
+        if frame:
+            self._pong = b""
+        elif self._control:
+            frame = self._control.popleft()
+        elif self._messages and websocket is not None:
+            self._turn = next(iter(self._messages))
+            del self._messages[self._turn]
+            frame = websocket.text(self._turn.message)
+        self._frame = memoryview(frame)
+        return bool(frame)

@@ -181,7 +181,13 @@ def keep(made: JsonText, slot: str, value: T) -> T:
 
 
 def unreadable(
-    what: str, problem: Exception | str, text: bytes, *, stream_id: str | None = None, attributable: bool = False
+    what: str,
+    problem: Exception | str,
+    text: bytes,
+    *,
+    stream_id: str | None = None,
+    attributable: bool = False,
+    event_type: str | None = None,
 ) -> EventDecodeError:
     """The error for a text that cannot be read: what is wrong with it, whom it hurts, and how it begins.
 
@@ -195,7 +201,7 @@ def unreadable(
     message = (
         f"cannot read the server's {what[:SHOWN]}: {problem} — {whom} — report it to the server's operator: {shown}"
     )
-    return EventDecodeError(message, stream_id=stream_id, attributable=attributable)
+    return EventDecodeError(message, stream_id=stream_id, attributable=attributable, event_type=event_type)
 
 
 def descendants(cls: type[S]) -> Iterator[type[S]]:

@@ -665,7 +665,7 @@ def _decode_patiently(payload: bytes) -> ServerEvent:
         if kind in _ERRORS:
             keep(event, "_lazy", decode_dict(text))
     except (ValueError, RecursionError) as error:
-        raise unreadable(kind, error, payload, stream_id=stream_id, attributable=True) from None
+        raise unreadable(kind, error, payload, stream_id=stream_id, attributable=True, event_type=kind) from None
     return event
 
 
