@@ -373,6 +373,7 @@ class ResponsesConnection:
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Hand each message to its turn. Once a byte, once an event: this loop is the hot path."""
         running = self._lanes.running
+        streaming, limit = Phase.STREAM, self.options.max_buffered
         events = 0
         for item in websocket.receive(data):
             if type(item) is bytes:
@@ -383,15 +384,16 @@ class ResponsesConnection:
                     self._undecodable(exc, now)
                     continue
                 turn = running.get(event.stream_id)
-                if turn is None or turn.phase is not Phase.STREAM or event.ends_turn:
+                if turn is None or turn.phase is not streaming or event.ends_turn:
                     self._route(event, turn, now)
                 elif turn.abandoned:
                     self.stats.orphans += 1
                 else:
                     turn.events.append(event)
                     turn.buffered += len(item)
-                    if turn.buffered > self.options.max_buffered:
-                        self._overflowed(turn, now)
+                    if turn.buffered <= limit:
+                        continue  # Nothing here can have closed the connection.
+                    self._overflowed(turn, now)
             elif isinstance(item, Ping):
                 self._outbox.pong(websocket.pong(item.payload))
             elif isinstance(item, Close):
