@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import turnwire.aio
+import turnwire.trio_shell
 
 
 class Dialect(NamedTuple):
@@ -21,6 +22,7 @@ class Dialect(NamedTuple):
 DIALECTS = (
     Dialect("asyncio", "asyncio", turnwire.aio),
     Dialect("anyio-trio", "trio", turnwire.aio),
+    Dialect("trio", "trio", turnwire.trio_shell),
 )
 
 
