@@ -67,6 +67,10 @@ __all__ = [
 class TurnwireError(Exception):
     """The root of everything turnwire raises on its own account."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make it again from its parts: what ``__init__`` takes is not what pickle would give it."""
+        return _remade, (type(self), self.args), self.__dict__
+
 
 class UserError(TurnwireError):
     """The caller asked for something that cannot be done. Nothing was sent; the message says what to write instead."""
@@ -135,10 +139,6 @@ class TurnError(TurnwireError):
     def __init__(self, message: str, *, evidence: Evidence) -> None:
         super().__init__(message)
         self.evidence = evidence
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Make it again from its parts: what ``__init__`` takes is not what pickle would give it."""
-        return _remade, (type(self), self.args), self.__dict__
 
     @property
     def verdict(self) -> Verdict:
@@ -241,7 +241,7 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
         super().__init__(f"Responses websocket {self.event_type}: {shown}{meaning}", evidence=evidence)
 
 
-def _remade(kind: type[TurnError], args: tuple[object, ...]) -> TurnError:
+def _remade(kind: type[TurnwireError], args: tuple[object, ...]) -> TurnwireError:
     error = kind.__new__(kind)
     error.args = args
     return error

@@ -1,0 +1,183 @@
+"""Proxies: which one is chosen, as curl and requests would; and that nobody reads its credentials."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from typing import Any
+
+import pytest
+from turnwire.sansio.endpoint import Endpoint
+from turnwire.sansio.errors import UserError
+from turnwire.sansio.proxy import Proxy, choose_proxy
+
+SECURE = Endpoint("wss://api.example.com/v1/responses")
+PLAIN = Endpoint("ws://localhost:8080/v1/responses")
+
+
+@pytest.mark.parametrize(
+    ("environment", "secure", "plain"),
+    [
+        ({}, None, None),
+        ({"HTTPS_PROXY": "http://p:1"}, "p:1", None),
+        ({"HTTP_PROXY": "http://p:1"}, None, "p:1"),
+        ({"https_proxy": "http://p:1", "http_proxy": "http://q:2"}, "p:1", "q:2"),
+        ({"ALL_PROXY": "http://p:1"}, "p:1", "p:1"),
+        ({"all_proxy": "http://p:1", "HTTPS_PROXY": "http://q:2"}, "q:2", "p:1"),
+        ({"https_proxy": "http://low:1", "HTTPS_PROXY": "http://up:2"}, "low:1", None),
+        ({"https_proxy": "", "HTTPS_PROXY": "http://up:2"}, "up:2", None),
+        ({"HTTPS_PROXY": ""}, None, None),
+        ({"HTTPS_PROXY": "p:3128"}, "p:3128", None),
+        ({"HTTPS_PROXY": "p"}, "p:80", None),
+        ({"HTTPS_PROXY": "http://p"}, "p:80", None),
+        ({"HTTPS_PROXY": "https://p"}, "p:443", None),
+        ({"HTTPS_PROXY": "HTTP://P:1/ignored"}, "p:1", None),
+        ({"HTTPS_PROXY": "http://[::1]:3128"}, "[::1]:3128", None),
+        ({"HTTP_PROXY": "http://p:1", "REQUEST_METHOD": "GET"}, None, None),
+        ({"http_proxy": "http://p:1", "REQUEST_METHOD": "GET"}, None, "p:1"),
+        ({"HTTPS_PROXY": "http://p:1", "REQUEST_METHOD": "GET"}, "p:1", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, None, None),
+        ({"ALL_PROXY": "http://p:1", "no_proxy": "localhost"}, "p:1", None),
+    ],
+)
+def test_the_environment_chooses(environment: dict[str, str], secure: str | None, plain: str | None):
+    chosen = [choose_proxy("env", endpoint, environment) for endpoint in (SECURE, PLAIN)]
+    assert [proxy and str(proxy) for proxy in chosen] == [secure, plain]
+
+
+HOSTS = {
+    "name": "wss://api.example.com/",
+    "port": "wss://api.example.com:8443/",
+    "v4": "wss://10.1.2.3/",
+    "v6": "wss://[fd00::1]:8443/",
+    "zone": "wss://[fe80::1%25eth0]/",
+}
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "direct"),
+    [
+        ("", ""),
+        (" , ", ""),
+        (".", ""),
+        ("*", "name port v4 v6 zone"),
+        ("other.test,*", "name port v4 v6 zone"),
+        ("example.com", "name port"),
+        (".example.com", "name port"),
+        ("*.example.com", "name port"),
+        ("EXAMPLE.com", "name port"),
+        ("com", "name port"),
+        ("api.example.com", "name port"),
+        ("ample.com", ""),
+        ("x.api.example.com", ""),
+        ("example.com.", ""),
+        ("example.com:8443", "port"),
+        ("api.example.com:443", "name"),
+        ("api.example.com:80", ""),
+        ("*:8443", "port v6"),
+        ("other.test, example.com", "name port"),
+        ("other.test example.com", "name port"),
+        ("10.1.2.3", "v4"),
+        ("10.1.2.3:443", "v4"),
+        ("10.1.2.3:80", ""),
+        ("10.1.2.30", ""),
+        ("0.1.2.3", ""),
+        ("10.0.0.0/8", "v4"),
+        ("10.1.2.3/16", "v4"),
+        ("10.1.0.0/24", ""),
+        ("10.0.0.0/99", ""),
+        ("fd00::/8", "v6"),
+        ("::/0", "v6 zone"),
+        ("fd00::1", "v6"),
+        ("FD00:0:0::1", "v6"),
+        ("[fd00::1]", "v6"),
+        ("[fd00::1]:8443", "v6"),
+        ("[fd00::1]:443", ""),
+        ("[fe80::1]", "zone"),
+        ("fd00::2", ""),
+        ("example.com:x", ""),
+        ("/", ""),
+        ("[", ""),
+    ],
+)
+def test_no_proxy_names_what_is_connected_to_directly(no_proxy: str, direct: str):
+    environment = {"ALL_PROXY": "http://p:1", "NO_PROXY": no_proxy}
+    chosen = {name: choose_proxy("env", Endpoint(url), environment) for name, url in HOSTS.items()}
+    assert {name for name, proxy in chosen.items() if proxy is None} == set(direct.split())
+
+
+def test_a_proxy_that_was_named_is_used_whatever_the_environment_says():
+    environment = {"HTTPS_PROXY": "http://other:1", "NO_PROXY": "*"}
+    assert choose_proxy("https://p", SECURE, environment) == Proxy("p", 443, True)
+    assert choose_proxy("http://p:8080", PLAIN, environment) == Proxy("p", 8080, False)
+    assert choose_proxy(None, SECURE, {"HTTPS_PROXY": "http://p:1"}) is None
+
+
+SECRET = "geheim"
+
+
+@pytest.mark.parametrize(
+    ("url", "credentials"),
+    [
+        (f"http://user:{SECRET}@p:1", f"user:{SECRET}"),
+        (f"http://us%40er:{SECRET}%3A%2F@p:1", f"us@er:{SECRET}:/"),
+        (f"http://{SECRET}@p:1", f"{SECRET}:"),
+        (f"http://ü:{SECRET}é@p:1", f"ü:{SECRET}é"),
+        (f"http://user:{SECRET}@at@p:1", f"user:{SECRET}@at"),
+    ],
+)
+def test_credentials_go_to_the_proxy_and_nowhere_else(url: str, credentials: str):
+    for proxy in (choose_proxy(url, SECURE, {}), choose_proxy("env", SECURE, {"HTTPS_PROXY": url})):
+        assert proxy is not None
+        encoded = base64.b64encode(credentials.encode()).decode()
+        assert proxy.authorization == f"Basic {encoded}"
+        request = proxy.tunnel(SECURE).request()
+        assert f"Proxy-Authorization: Basic {encoded}\r\n".encode() in request
+        for text in (str(proxy), repr(proxy), f"{proxy}"):
+            assert SECRET not in text
+            assert encoded not in text
+        assert str(proxy) == "p:1"
+        assert pickle.loads(pickle.dumps(proxy)) == proxy
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"socks5://user:{SECRET}@p:1",
+        f"http://user:{SECRET}@",
+        f"http://user:{SECRET}@:1",
+        f"http://user:{SECRET}@p:port",
+        f"http://user:{SECRET}@p:99999",
+        f"http://user:{SECRET}@[::1",
+        f"ftp://user:{SECRET}@p",
+    ],
+)
+@pytest.mark.parametrize("way", ["named", "environment"])
+def test_what_names_no_http_proxy_is_refused_without_telling_its_credentials(url: str, way: str):
+    arguments: Any = (url, SECURE, {}) if way == "named" else ("env", SECURE, {"HTTPS_PROXY": url})
+    with pytest.raises(UserError, match="http://host:port") as caught:
+        choose_proxy(*arguments)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert ("the environment variable https_proxy" in str(caught.value)) is (way == "environment")
+
+
+@pytest.mark.parametrize("url", ["p:1", "p", ""])
+def test_a_named_proxy_needs_its_scheme(url: str):
+    with pytest.raises(UserError, match=r"^proxy must be http://host:port"):
+        choose_proxy(url, SECURE, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("wss://api.example.com/", "api.example.com:443"),
+        ("ws://api.example.com/", "api.example.com:80"),
+        ("wss://[::1]:8443/", "[::1]:8443"),
+        ("wss://[fe80::1%25eth0]/", "[fe80::1]:443"),
+    ],
+)
+def test_a_tunnel_always_names_host_and_port(url: str, authority: str):
+    request = Proxy("p", 1, False).tunnel(Endpoint(url)).request()
+    assert request == f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode()
