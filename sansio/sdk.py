@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     import openai.types.responses as sdk
     import pydantic
 
-__all__ = ["from_openai", "response_to_openai", "to_server_event", "to_stream_event"]
+__all__ = ["from_openai", "no_tokens", "response_to_openai", "to_server_event", "to_stream_event"]
 
 Plan = Callable[[Any], Any]
 """Makes the SDK's value of a JSON value, as ``construct_type`` does for one annotation."""
@@ -87,6 +87,16 @@ def response_to_openai(response: Response, *, request_id: str | None = None) -> 
     if request_id is not None:
         made._request_id = request_id
     return made
+
+
+def no_tokens() -> tuple[Any, Any]:
+    """The details of a usage that the server did not send: of the input tokens and of the output tokens, all 0."""
+    from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
+
+    zeros = {"cached_tokens": 0, "cache_write_tokens": 0, "reasoning_tokens": 0}
+    kinds: tuple[type[pydantic.BaseModel], ...] = (InputTokensDetails, OutputTokensDetails)
+    first, second = (kind(**{name: zeros[name] for name in kind.model_fields if name in zeros}) for kind in kinds)
+    return first, second
 
 
 @overload
@@ -233,7 +243,7 @@ def _union_plan(union: Any, metadata: Iterable[Any]) -> Plan:
     validate = cache(lambda: _validator(TypeAdapter[Any](union).core_schema))
 
     def build(value: Any) -> Any:
-        kind: Any = type(value)
+        kind = value.__class__
         if kind in passing:
             return value
         if kind is dict and tagged is not None:

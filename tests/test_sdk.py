@@ -488,6 +488,11 @@ class Tagged(openai.BaseModel):
     x: int
 
 
+class TaggedToo(openai.BaseModel):
+    type: Literal["a", "d"]
+    x: str
+
+
 class Other(openai.BaseModel):
     type: Literal["b"]
     y: float | None = 1.5
@@ -537,7 +542,10 @@ By = PropertyInfo
 
 STRANGE: list[Any] = [
     Annotated[Tagged | Loose, By(discriminator="type")],
-    Annotated[Tagged | Tagged | Loose | Other, By(discriminator="type")],
+    Annotated[Tagged | TaggedToo | Other, By(discriminator="type")],
+    Tagged | TaggedToo | Other,
+    Other | TaggedToo | Tagged | None,
+    Other,
     Annotated[Tagged | Other, By(discriminator="x")],
     Annotated[Tagged | Other, By(alias="no discriminator")],
     Annotated[Tagged | Other | Aliased, By(discriminator="type")],
@@ -655,6 +663,14 @@ def test_an_sdk_response_becomes_ours():
     ours = sdk.from_openai(openai_types.Response.construct(**RESPONSE))
     assert type(ours) is Response
     assert ours.to_dict() == RESPONSE
+
+
+def test_the_details_of_usage_that_no_server_sent_are_zeros():
+    usage = openai_types.ResponseUsage
+    details = sdk.no_tokens()
+    for made, name in zip(details, ("input_tokens_details", "output_tokens_details"), strict=True):
+        assert type(made) is usage.model_fields[name].annotation
+        assert set(made.to_dict(exclude_none=True).values()) == {0}
 
 
 def test_an_sdk_event_without_a_type_cannot_become_ours():
