@@ -154,6 +154,8 @@ class Driver:
         """The turns whose consumers are waiting, leading or following."""
         self._followers: dict[Turn, anyio.Event] = {}
         self._keeping = anyio.CancelScope()
+        self._vacancy = anyio.Event()
+        """Set when nobody reads, and no consumer waits who would."""
         self._nudge = anyio.Event()
         """Wakes the keeper."""
 
@@ -216,10 +218,18 @@ class Driver:
     async def _read_on(self, host: Host) -> None:
         """Wait for the tasks of a host that is about to leave; meanwhile let the peer write."""
         async with anyio.create_task_group() as tasks:
-            if self._link is not None and not self._link.reading:
-                tasks.start_soon(self._lead, self._link)
+            tasks.start_soon(self._read_meanwhile)
             await host.idle.wait()
             tasks.cancel_scope.cancel()
+
+    async def _read_meanwhile(self) -> None:
+        while (link := self._link) is not None:
+            if not link.reading:
+                await self._lead(link)
+                continue
+            if self._vacancy.is_set():
+                self._vacancy = anyio.Event()
+            await self._vacancy.wait()
 
     async def aclose(self) -> None:
         """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle."""
@@ -492,4 +502,5 @@ class Driver:
             for news in self._followers.values():
                 if not news.is_set():
                     news.set()
-                    break
+                    return
+            self._vacancy.set()

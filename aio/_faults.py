@@ -114,7 +114,8 @@ class Error(msgspec.Struct, frozen=True):
     """End the turn with an ``error`` frame. Over HTTP, before anything was sent, with an error response of that status.
 
     At ``Upgrading`` it is the HTTP response that rejects the upgrade. ``attributed=False`` leaves out the frame's
-    ``stream_id``. ``type`` defaults to what the API sends with that status.
+    ``stream_id``. ``type`` defaults to what the API sends with that status. A real server refuses with 400-499 what it
+    has not run, which is at ``BeforeRun``; clients rely on that (REPLAY.md, "Refusals").
     """
 
     status: int = 500

@@ -39,6 +39,7 @@ import msgspec
 
 from .errors import MissingResponseError, UnsuccessfulResponseError, UserError
 from .request import Prepared, create_kwargs, encode_json, prepare
+from .sdk import no_tokens
 from .session import SessionOptions
 from .settings import ModelSettings
 from .tools import Handoff, OutputSchemaLike, Tool
@@ -292,7 +293,7 @@ _WEBSOCKET_OPTIONS: Final = {
 def _usage(response: Any) -> Usage:
     usage = response.usage
     if usage is None:
-        return Usage()
+        return Usage(0, 0, 0, 0, *no_tokens())
     return Usage(
         requests=1,
         input_tokens=usage.input_tokens,

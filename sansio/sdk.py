@@ -94,7 +94,7 @@ def no_tokens() -> tuple[Any, Any]:
     from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
     zeros = {"cached_tokens": 0, "cache_write_tokens": 0, "reasoning_tokens": 0}
-    kinds: tuple[type[pydantic.BaseModel], ...] = (InputTokensDetails, OutputTokensDetails)
+    kinds: tuple[Any, Any] = (InputTokensDetails, OutputTokensDetails)
     first, second = (kind(**{name: zeros[name] for name in kind.model_fields if name in zeros}) for kind in kinds)
     return first, second
 
