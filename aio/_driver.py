@@ -315,6 +315,7 @@ class Driver:
                 self._settle()
             raise
         finally:
+            turn.waiting_since = None  # A consumer that left without an event, cancelled, waits no more.
             self._consumers.discard(turn)
 
     async def _follow(self, turn: Turn) -> None:
@@ -351,8 +352,11 @@ class Driver:
                 connection.transport_failed(str(exc), anyio.current_time(), exc)
             else:
                 connection.receive_data(data, anyio.current_time())
-        if link.waiting.cancelled_caught:
-            self._core.handle_deadline(anyio.current_time())
+        now = anyio.current_time()
+        due = self._core.next_deadline()
+        # While something keeps coming, pings or other lanes' events, the wait itself does not expire.
+        if link.waiting.cancelled_caught or (due is not None and due + POLL <= now):
+            self._core.handle_deadline(now)
         self._settle()
 
     async def _write(self, link: _Link) -> None:

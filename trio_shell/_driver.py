@@ -322,6 +322,7 @@ class Driver:
                 self._settle()
             raise
         finally:
+            turn.waiting_since = None  # A consumer that left without an event, cancelled, waits no more.
             self._consumers.discard(turn)
 
     async def _follow(self, turn: Turn) -> None:
@@ -358,8 +359,11 @@ class Driver:
                 connection.transport_failed(str(exc), trio.current_time(), exc)
             else:
                 connection.receive_data(data, trio.current_time())
-        if link.waiting.cancelled_caught:
-            self._core.handle_deadline(trio.current_time())
+        now = trio.current_time()
+        due = self._core.next_deadline()
+        # While something keeps coming, pings or other lanes' events, the wait itself does not expire.
+        if link.waiting.cancelled_caught or (due is not None and due + POLL <= now):
+            self._core.handle_deadline(now)
         self._settle()
 
     async def _write(self, link: _Link) -> None:

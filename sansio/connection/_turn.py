@@ -125,7 +125,7 @@ class Turn:
 
     def deadline(self) -> float | None:
         """When this turn's present wait times out, if it does."""
-        if self.failure is not None:
+        if self.ended:
             return None
         match self.current_phase:
             case Phase.LANE_WAIT:
@@ -134,12 +134,11 @@ class Turn:
                 limit, start = self.timeouts.connect, self.since
             case Phase.SEND:
                 limit, start = self.timeouts.send, self.since
-            case Phase.AWAIT | Phase.STREAM:
-                if self.waiting_since is None:  # Nobody waits: however long the consumer takes, it is not late.
+            case _:
+                # Nobody waits, or what is waited for is there: however long the consumer takes, it is not late.
+                if self.waiting_since is None or self.events:
                     return None
                 limit, start = self.timeouts.receive, max(self.since, self.waiting_since)
-            case Phase.DONE:
-                return None
         return None if limit is None else start + limit
 
     def evidence(self, cause: Cause, *, close_code: int | None = None, refusal: Refusal | None = None) -> Evidence:

@@ -179,7 +179,6 @@ async def test_the_body_goes_out_as_given_without_stream(shell):
             input=[{"role": "user", "content": "ü"}],
             stream_id="a.b-c_9",
             stream=True,
-            store=False,
             user=None,
         )
     assert requests == [
