@@ -331,6 +331,13 @@ def failed(phase: Phase, cause: Cause, *, stateful: bool = False, refusal: Refus
     )
 
 
+def test_unsafe_means_that_the_response_had_begun_whoever_made_the_evidence():
+    evidence = Evidence(
+        phase=Phase.STREAM, cause=Cause.PROTOCOL, final_byte_handed=True, response_started=False, stateful=False
+    )
+    assert advised(ask(TurnError("failed", evidence=evidence))) == (False, "unsafe", None, True, False)
+
+
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause is not Cause.REJECTED])
 def test_advice_tells_network_errors_and_timeouts(cause: Cause):
     advice = ask(TurnError("failed", evidence=failed(Phase.SEND, cause)))

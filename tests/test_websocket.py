@@ -648,6 +648,17 @@ def test_every_first_byte_with_every_kind_of_length_is_read_as_wsproto_reads_it(
             )
 
 
+@pytest.mark.parametrize("first", [0x81, 0x82, 0x01, 0x80])
+@pytest.mark.parametrize("width", [2, 8])
+@pytest.mark.parametrize("length", [0, 125, 126, 65534, 65535, 65536])
+def test_a_length_must_be_written_as_short_as_it_can_be(length: int, width: int, first: int):
+    if length >> 8 * width:
+        return
+    data = frame(first, b" " * length, width=width)
+    assert read_by_us(data) == read_by_wsproto(data, client=True)
+    assert read_by_us(data, range(12)) == read_by_wsproto(data, client=True)
+
+
 DEFLATED = st.lists(
     st.tuples(st.text(max_size=60).map(str.encode) | st.just(b"ab" * 5000), st.booleans(), st.integers(0, 9)),
     max_size=6,
