@@ -268,7 +268,7 @@ class ResponsesConnection:
             if self._pinged is not None:
                 if options.ping_timeout is not None:
                     yield self._pinged + options.ping_timeout, self._stalled
-            elif options.ping_interval is not None and not self._muted:
+            elif options.ping_interval is not None:
                 yield self._heard + options.ping_interval, self._send_ping
             if self._proving and self._pinged is not None:
                 yield self._pinged + options.probe_timeout, self._stalled
@@ -294,7 +294,8 @@ class ResponsesConnection:
 
     def _send_ping(self, now: float) -> None:
         self._pinged = now
-        self._outbox.control(cast("WebSocket", self._websocket).ping())
+        if not self._muted:  # A muted one cannot ask: there, silence must do.
+            self._outbox.control(cast("WebSocket", self._websocket).ping())
 
     # -- ending
 

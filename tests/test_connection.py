@@ -1,0 +1,1215 @@
+"""One connection: its states, its turns' phases, whose error it is, every deadline, every way to end, every limit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from machines import ENDPOINT, Wire, answer, check_text, failed, steady, switching, types
+from peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, completed, created, delta, event, frame
+from turnwire.sansio.connection import TRANSITIONS, WAITING_PHASE, ResponsesConnection, Signal, State, Stats
+from turnwire.sansio.errors import (
+    ConnectError,
+    ConnectionLostError,
+    EventDecodeError,
+    HandshakeRejectedError,
+    InvalidStreamIdError,
+    LaneLimitError,
+    LimitExceededError,
+    ProtocolError,
+    ResponsesWebSocketError,
+    SessionClosedError,
+    TooManyTurnsError,
+    TurnAbortedError,
+    TurnTimeoutError,
+)
+from turnwire.sansio.replay import Cause, Phase, Verdict
+from turnwire.sansio.request import Timeouts
+from turnwire.sansio.websocket import Close, Ping, Pong
+
+SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
+
+
+def error(
+    status: int | None = 400, code: str | None = "bad", lane: str | None = None, kind: str = "error", **more: object
+) -> bytes:
+    body = {"type": "invalid_request_error", "code": code, "message": "No.", **more}
+    at = {} if lane is None else {"stream_id": lane}
+    return event(kind, error=body, **({} if status is None else {"status": status}), **at)
+
+
+# --- The states -----------------------------------------------------------------------------------------------------
+
+
+def in_state(state: State) -> Wire:
+    wire = Wire()
+    if state is not State.CONNECTING:
+        wire.connect()
+    if state in (State.OPEN, State.CLOSING):
+        wire.receive(switching())
+    if state is State.CLOSING:
+        wire.connection.close(wire.now)
+    elif state is State.CLOSED:
+        wire.eof()
+    return wire
+
+
+SIGNALS = {
+    Signal.TRANSPORT_UP: lambda wire: wire.connect(),
+    Signal.REDIRECTED: lambda wire: wire.receive(answer(307, location="/elsewhere")),
+    Signal.ACCEPTED: lambda wire: wire.receive(switching()),
+    Signal.CLOSE: lambda wire: wire.connection.close(wire.now),
+    Signal.LOST: lambda wire: wire.connection.abort(wire.now),
+}
+MOVES = [(state, signal, to) for state, moves in TRANSITIONS.items() for signal, to in moves.items()]
+
+
+@pytest.mark.parametrize(("state", "signal", "to"), MOVES)
+def test_every_move_of_the_table(state: State, signal: Signal, to: State) -> None:
+    wire = in_state(state)
+    assert wire.state is state
+    SIGNALS[signal](wire)
+    assert wire.state is to
+
+
+def test_no_signal_moves_a_closed_connection() -> None:
+    for signal in SIGNALS.values():
+        wire = in_state(State.CLOSED)
+        failure = wire.connection.failure
+        signal(wire)
+        wire.connection.transport_failed("again", wire.now)
+        wire.eof()
+        assert wire.state is State.CLOSED
+        assert wire.connection.failure is failure
+        assert wire.hand() == b""
+        assert wire.connection.next_deadline() is None
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_a_turn_waits_for_is_its_connections_state(state: State) -> None:
+    assert in_state(state).connection.waiting_phase is WAITING_PHASE[state]
+
+
+def test_every_state_and_every_cause_has_its_place_in_the_tables() -> None:
+    assert set(TRANSITIONS) == set(WAITING_PHASE) == set(State)
+
+
+def test_bytes_before_the_transport_is_up_change_nothing() -> None:
+    wire = in_state(State.CONNECTING)
+    wire.receive(switching())
+    assert wire.state is State.CONNECTING
+    assert wire.connection.stats.bytes_in == 0
+
+
+def test_the_transport_comes_up_once() -> None:
+    wire = in_state(State.OPEN)
+    wire.connection.transport_connected(wire.now)
+    assert wire.state is State.OPEN
+    assert wire.hand() == b""
+
+
+# --- The handshake --------------------------------------------------------------------------------------------------
+
+
+def test_the_upgrade_request_carries_the_endpoints_target_and_headers() -> None:
+    request = Wire().connect()
+    assert request.startswith(b"GET /v1/responses?secret=hush HTTP/1.1\r\nHost: server.test\r\n")
+    assert b"Authorization: Bearer hush\r\n" in request
+
+
+def test_a_turn_that_waits_for_the_connection_goes_when_it_opens() -> None:
+    wire = Wire()
+    turn = wire.create()
+    assert turn.current_phase is Phase.CONNECT
+    assert not wire.connection.has_data_to_send
+    wire.connect()
+    assert turn.current_phase is Phase.HANDSHAKE
+    wire.receive(switching())
+    assert turn.phase is Phase.SEND
+    assert wire.sent() == [{"type": "response.create", "input": "x"}]
+    assert wire.connection.opened_at == wire.now
+    assert wire.connection.stats.connections == 1
+
+
+def test_frames_that_come_with_the_answer_are_read() -> None:
+    wire = Wire()
+    wire.accept(frame(PING, b"hello"))
+    assert wire.sent() == [Pong(b"hello")]
+
+
+def test_a_redirect_within_the_origin_is_followed_from_the_beginning() -> None:
+    wire = Wire()
+    turn = wire.create()
+    wire.connection.transport_connected(wire.now)
+    wire.hand(10)  # The answer comes before the request has gone.
+    wire.receive(answer(308, location="/moved"))
+    assert wire.state is State.CONNECTING
+    assert turn.current_phase is Phase.CONNECT
+    assert wire.connect().startswith(b"GET /moved HTTP/1.1\r\n")
+    wire.receive(switching())
+    assert turn.phase is Phase.SEND
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_origin_is_a_rejection(status: int) -> None:
+    wire = Wire()
+    turn = wire.create()
+    wire.connect()
+    wire.receive(answer(status, location="wss://elsewhere.test/v1/responses"))
+    refused = failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE, HandshakeRejectedError)
+    assert "another origin" in str(refused)
+    assert wire.state is State.CLOSED
+
+
+def test_redirects_without_end_are_a_rejection() -> None:
+    wire = Wire()
+    turn = wire.create()
+    for number in range(6):
+        wire.connect()
+        wire.receive(answer(307, location=f"/{number}"))
+    assert "more than 5 redirects" in str(failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE))
+
+
+def test_a_redirect_to_nowhere_is_a_rejection() -> None:
+    wire = Wire()
+    turn = wire.create()
+    wire.connect()
+    wire.receive(answer(307))
+    assert "HTTP status 307 — " in str(failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE))
+
+
+def test_a_rejection_keeps_what_the_server_said() -> None:
+    wire = Wire()
+    turn = wire.create()
+    wire.connect()
+    body = json.dumps({"error": {"message": "Wrong key.", "code": "invalid_api_key", "type": "auth"}})
+    wire.receive(answer(401, body, x_request_id="req_1", retry_after="3"))
+    refused = failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE, HandshakeRejectedError)
+    assert isinstance(refused, HandshakeRejectedError)
+    assert (refused.status, refused.body, refused.request_id) == (401, body.encode(), "req_1")
+    refusal = refused.evidence.refusal
+    assert refusal is not None
+    assert (refusal.code, refusal.type, refusal.headers["retry-after"]) == ("invalid_api_key", "auth", "3")
+    assert "HTTP status 401: Wrong key." in str(refused)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"no", b"[]", b'{"error": 5}', b'{"error": {"message": 5}}', b'"\xff"', b"[" * 60_000, b"9" * 60_000],
+    ids=["none", "no JSON", "no object", "no error", "no text", "no UTF-8", "nested", "a number"],
+)
+def test_a_rejection_may_have_any_body(body: bytes) -> None:
+    wire = Wire()
+    turn = wire.create()
+    wire.connect()
+    wire.receive(answer(503, body))
+    refused = failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE, HandshakeRejectedError)
+    assert isinstance(refused, HandshakeRejectedError)
+    assert refused.body == body
+    assert wire.connection.failure is not None
+    assert wire.connection.failure.cause is Cause.REJECTED
+
+
+@pytest.mark.parametrize("status", [404, 405, 426])
+def test_some_statuses_mean_that_there_is_no_websocket_mode(status: int) -> None:
+    wire = Wire()
+    turn = wire.create()
+    wire.connect()
+    wire.receive(answer(status))
+    assert "there is no WebSocket mode at this URL" in str(failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE))
+
+
+def test_what_is_no_answer_of_a_websocket_server_is_a_protocol_error() -> None:
+    for data in (b"SSH-2.0-OpenSSH\r\n\r\n", switching(b"another key")):
+        wire = Wire()
+        turn = wire.create()
+        wire.connect()
+        wire.receive(data)
+        assert "is no WebSocket server" in str(failed(turn, Cause.PROTOCOL, Phase.HANDSHAKE, SAFE, ProtocolError))
+        assert wire.hand() == b""
+
+
+def test_the_end_instead_of_an_answer() -> None:
+    wire = Wire()
+    turn = wire.create()
+    wire.connect()
+    wire.receive(b"HTTP/1.1 1")
+    wire.eof()
+    assert "instead of answering" in str(failed(turn, Cause.EOF, Phase.HANDSHAKE, SAFE, ConnectionLostError))
+
+
+def test_a_transport_that_cannot_be_opened() -> None:
+    wire = Wire()
+    turn = wire.create()
+    reason = OSError("refused")
+    wire.connection.transport_failed("refused", wire.now, reason)
+    lost = failed(turn, Cause.TRANSPORT, Phase.CONNECT, SAFE, ConnectError)
+    assert "could not connect to server.test: refused" in str(lost)
+    assert lost.__cause__ is reason
+    assert type(wire.connection.failure) is ConnectError
+
+
+# --- A turn ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_from_its_message_to_its_terminal_event() -> None:
+    wire = Wire.opened()
+    turn = wire.create(previous_response_id="resp_0")
+    assert repr(turn) == "<Turn lane=None phase=SEND response_id=None>"
+    assert turn.stateful
+    assert wire.sent() == [{"type": "response.create", "input": "x", "previous_response_id": "resp_0"}]
+    assert turn.phase is Phase.AWAIT
+    assert turn.next_event() is None
+    wire.receive(created())
+    assert turn.phase is Phase.STREAM
+    assert turn.response_id == "resp_1"
+    assert turn.response is None
+    wire.receive(delta("he"), delta("llo"), completed(text="hello"))
+    assert types(turn) == [
+        "response.created",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.completed",
+    ]
+    assert turn.phase is Phase.DONE
+    assert turn.ended
+    assert turn.response is not None
+    assert turn.response.output_text == "hello"
+    assert turn.buffered == 0
+    assert turn.next_event() is None
+    assert wire.connection.idle
+    assert wire.connection.in_flight == 0
+    stats = wire.connection.stats
+    assert (stats.turns, stats.completed, stats.failed, stats.events, stats.orphans) == (1, 1, 0, 4, 0)
+    assert stats.bytes_in > 400
+    assert stats.bytes_out > 50
+
+
+@pytest.mark.parametrize("kind", ["response.failed", "response.incomplete"])
+def test_a_response_that_fails_is_a_turn_that_ended(kind: str) -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(event(kind, response={"id": "resp_9", "status": kind.removeprefix("response.")}))
+    assert types(turn) == [kind]
+    assert turn.phase is Phase.DONE
+    assert turn.response_id == "resp_9"
+
+
+def test_the_response_id_may_come_late() -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(delta())
+    assert turn.phase is Phase.STREAM
+    assert turn.response_id is None
+    wire.eof()
+    lost = failed(turn, Cause.EOF, Phase.STREAM, UNSAFE)
+    assert "the response had begun, so" in str(lost)
+
+
+def test_lanes_share_a_connection_and_events_find_their_turn() -> None:
+    wire = Wire.opened()
+    turns = {lane: wire.create(lane) for lane in (None, "a", "b")}
+    assert [request.get("stream_id") for request in wire.sent()] == [None, "a", "b"]
+    for make in (created, delta, completed):
+        for lane in ("b", None, "a"):
+            wire.receive(make(lane=lane))
+    for lane, turn in turns.items():
+        events = list(iter(turn.next_event, None))
+        assert [found.stream_id for found in events] == [lane] * 3
+    assert wire.connection.stats.completed == 3
+
+
+def test_a_busy_lane_keeps_its_next_turn_back() -> None:
+    wire = Wire.opened()
+    first, second = wire.create("a"), wire.create("a")
+    assert len(wire.sent()) == 1
+    assert second.phase is Phase.LANE_WAIT
+    wire.receive(created("a"), completed("a"))
+    assert first.ended
+    assert len(wire.sent()) == 1
+    assert second.phase is Phase.AWAIT
+
+
+def test_no_more_turns_are_in_flight_than_the_server_takes() -> None:
+    wire = Wire.opened(max_in_flight=2)
+    turns = [wire.create(lane) for lane in "abc"]
+    assert len(wire.sent()) == 2
+    wire.receive(completed("b"))
+    assert [request["stream_id"] for request in wire.sent()] == ["c"]
+    assert turns[1].ended
+
+
+def test_events_that_nobody_asked_for_are_counted_and_dropped() -> None:
+    wire = Wire.opened()
+    turn = wire.create("a")
+    wire.receive(created("a"), delta("x", "a"), created("nobody"), error(lane="a"), error(lane="nobody"))
+    assert turn.phase is Phase.SEND
+    assert types(turn) == []
+    assert wire.connection.stats.orphans == 5
+
+
+# --- The last byte --------------------------------------------------------------------------------------------------
+
+
+def test_the_last_byte_is_the_line_however_small_the_chunks() -> None:
+    wire = Wire.opened()
+    turn = wire.create(input="y" * 300)
+    handed = b""
+    while turn.phase is Phase.SEND:
+        assert len(wire.server.receive(handed[-1:])) == 0
+        handed += wire.hand(1)
+    (request,) = wire.server.receive(handed[-1:])
+    assert isinstance(request, bytes)
+    assert len(request) > 300
+    assert wire.hand(1) == b""
+
+
+def test_a_chunk_may_end_several_messages_and_begin_another() -> None:
+    wire = Wire.opened()
+    turns = [wire.create(lane) for lane in "abc"]
+    one = len(turns[0].message) + 6
+    wire.hand(2 * one + 1)
+    assert [turn.phase for turn in turns] == [Phase.AWAIT, Phase.AWAIT, Phase.SEND]
+    wire.hand(one - 2)
+    assert turns[2].phase is Phase.SEND
+    wire.hand(1)
+    assert turns[2].phase is Phase.AWAIT
+
+
+def test_control_frames_go_before_the_next_message_and_never_within_one() -> None:
+    wire = Wire.opened(ping_interval=5.0)
+    first = wire.begun("a")
+    second = wire.create("b")
+    wire.receive(frame(PING, b"1"))
+    wire.pass_deadline()
+    stream = wire.hand(1)
+    while wire.connection.has_data_to_send:
+        before = (first.phase, second.phase)
+        stream += wire.hand(7)
+        assert before != (Phase.SEND, Phase.AWAIT)
+    wire.server.receive(b"\x81")  # The byte that begun() took.
+    items = wire.server.receive(stream)
+    assert [json.loads(item)["stream_id"] if isinstance(item, bytes) else item for item in items] == [
+        "a",
+        Pong(b"1"),
+        Ping(b""),
+        "b",
+    ]
+
+
+def test_taking_nothing_marks_nothing() -> None:
+    wire = Wire.opened()
+    turn = wire.create()
+    assert wire.hand(0) == b""
+    assert wire.connection.has_data_to_send
+    wire.connection.cancel(turn, wire.now)
+    assert not wire.connection.has_data_to_send
+
+
+def test_a_message_that_is_taken_back_leaves_a_compressed_stream_whole() -> None:
+    wire = Wire.opened(compression=True)
+    first, second = wire.create("a", input="alpha " * 50), wire.create("b", input="alpha " * 50)
+    third = wire.create("c", input="alpha " * 50)
+    wire.connection.cancel(first, wire.now)
+    assert [request["stream_id"] for request in wire.sent()] == ["b", "c"]
+    assert second.phase is third.phase is Phase.AWAIT
+
+
+def test_without_a_clock_the_bytes_are_handed_all_the_same() -> None:
+    wire = Wire.opened()
+    turn = wire.create()
+    since = turn.since
+    wire.now += 5
+    wire.connection.data_to_send()
+    assert turn.phase is Phase.AWAIT
+    assert turn.since == since
+
+
+# --- Whose error it is (PROTOCOL.md, "Server events") ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lane", [None, "a"])
+def test_an_error_ends_the_turn_of_its_lane_and_frees_the_lane(lane: str | None) -> None:
+    wire = Wire.opened()
+    turn, other, after = wire.run(lane), wire.run("other"), wire.create(lane)
+    wire.receive(error(429, "rate_limit_exceeded", lane, headers={"Retry-After": "2"}))
+    refused = failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE, ResponsesWebSocketError)
+    assert isinstance(refused, ResponsesWebSocketError)
+    assert (refused.status, refused.code, refused.error_message) == (429, "rate_limit_exceeded", "No.")
+    assert refused.evidence.refusal is not None
+    assert refused.evidence.refusal.headers == {"retry-after": "2"}
+    assert not refused.evidence.refusal.of_connection
+    assert not other.ended
+    assert after.phase is Phase.SEND
+    assert wire.connection.accepts_turns
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "verdict"),
+    [
+        (400, "previous_response_not_found", SAFE),
+        (None, "previous_response_not_found", SAFE),
+        (400, None, SAFE),
+        (408, None, AMBIGUOUS),
+        (409, None, AMBIGUOUS),
+        (500, "server_error", AMBIGUOUS),
+        (503, "server_is_overloaded", AMBIGUOUS),
+        (None, None, AMBIGUOUS),
+    ],
+)
+def test_an_error_before_any_event_is_a_refusal_or_not(status: int | None, code: str | None, verdict: Verdict) -> None:
+    wire = Wire.opened()
+    turn = wire.run("a")
+    wire.receive(error(status, code, "a"))
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, verdict, ResponsesWebSocketError)
+
+
+def test_an_error_in_the_middle_of_a_response_is_never_a_refusal() -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(created(), error(400))
+    assert [found.type for found in turn.events] == ["response.created"]
+    failed(turn, Cause.ERROR_FRAME, Phase.STREAM, UNSAFE)
+
+
+def test_a_response_error_is_an_event_of_its_turn() -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(error(400, kind="response.error"))
+    failed(turn, Cause.ERROR_FRAME, Phase.STREAM, UNSAFE, ResponsesWebSocketError)
+
+
+def test_an_error_without_a_lane_belongs_to_the_default_lanes_turn() -> None:
+    wire = Wire.opened()
+    turn, other = wire.run(), wire.run("other")
+    wire.receive(error(400))
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    assert not other.ended
+    assert not wire.connection.draining
+
+
+def test_an_error_of_the_connection_fails_what_has_not_begun_and_lets_the_rest_go_on() -> None:
+    wire = Wire.opened()
+    streaming, awaiting = wire.run("streaming"), wire.run("awaiting")
+    wire.receive(created("streaming"))
+    waiting, sending = wire.create("awaiting"), wire.create("sending")
+    wire.receive(error(400, "some_code"))
+    failed(awaiting, Cause.ERROR_FRAME, Phase.AWAIT, AMBIGUOUS)
+    failed(waiting, Cause.ERROR_FRAME, Phase.LANE_WAIT, SAFE)
+    failed(sending, Cause.ERROR_FRAME, Phase.SEND, SAFE)
+    assert wire.hand() == b""
+    assert not streaming.ended
+    wire.receive(completed("streaming"))
+    assert types(streaming)[-1] == "response.completed"
+    assert wire.connection.draining
+    with pytest.raises(SessionClosedError, match="this connection is draining") as caught:
+        wire.create()
+    check_text(caught.value)
+
+
+def test_an_error_of_the_connection_in_the_middle_of_a_message_stops_the_message() -> None:
+    wire = Wire.opened()
+    streaming = wire.run("streaming")
+    wire.receive(created("streaming"))
+    sending = wire.begun("sending")
+    wire.receive(error(500))
+    failed(sending, Cause.ERROR_FRAME, Phase.SEND, SAFE)
+    assert wire.hand() == b""
+    wire.receive(completed("streaming"))
+    assert streaming.phase is Phase.DONE
+    assert wire.state is State.CLOSED
+
+
+@pytest.mark.parametrize("lane", [None, "a"])
+def test_the_announced_end_of_the_connection_lets_no_turn_start(lane: str | None) -> None:
+    wire = Wire.opened()
+    turn, after = wire.run(lane), wire.create(lane)
+    wire.receive(error(400, "websocket_connection_limit_reached", lane))
+    limit = failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    assert "on a new connection" in str(limit)
+    assert not wire.connection.accepts_turns
+    assert wire.hand() == b""
+    assert wire.connection.evict_waiting(wire.now) == [after]
+    assert after.connection is None
+
+
+def test_an_error_for_an_abandoned_turn_frees_its_lane() -> None:
+    wire = Wire.opened()
+    turn, after = wire.run("a"), wire.create("a")
+    wire.connection.cancel(turn, wire.now)
+    wire.receive(error(400, lane="a"))
+    assert after.phase is Phase.SEND
+    failed(turn, Cause.CANCELLED, Phase.AWAIT, AMBIGUOUS, TurnAbortedError)
+
+
+# --- Bad input from the server --------------------------------------------------------------------------------------
+
+UNREADABLE = {
+    "no JSON": frame(TEXT, b"{"),
+    "no object": frame(TEXT, b"[]"),
+    "no type": frame(TEXT, b"{}"),
+    "a lane that is no text": event("response.created", stream_id=5),
+}
+VIOLATIONS = {
+    **{name: (data, 1002) for name, data in UNREADABLE.items()},
+    "binary": (frame(BINARY, b"{}"), 1003),
+    "no UTF-8": (frame(TEXT, b"\xff"), 1007),
+    "reserved bits": (frame(TEXT, b"{}", rsv=4), 1002),
+    "masked": (frame(TEXT, b"{}", mask=True), 1002),
+    "too big": (frame(TEXT, b" " * 2000), 1009),
+    "too big in parts": (frame(TEXT, b" " * 600, fin=False) + frame(CONTINUATION, b" " * 600), 1009),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_what_cannot_be_understood_ends_the_connection(name: str) -> None:
+    data, code = VIOLATIONS[name]
+    wire = Wire.opened(max_message_size=1000)
+    streaming, awaiting = wire.run("a"), wire.run("b")
+    waiting = wire.create("b")
+    wire.receive(created("a"), data, completed("a"))
+    kind = LimitExceededError if code == 1009 else ProtocolError
+    assert [found.type for found in streaming.events] == ["response.created"]
+    failed(streaming, Cause.PROTOCOL, Phase.STREAM, UNSAFE, kind)
+    failed(awaiting, Cause.PROTOCOL, Phase.AWAIT, AMBIGUOUS, kind)
+    failed(waiting, Cause.PROTOCOL, Phase.LANE_WAIT, SAFE, kind)
+    assert wire.state is State.CLOSED
+    (farewell,) = wire.sent()
+    assert farewell.code == code
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_an_unreadable_message_was_is_the_cause_of_the_failure(name: str) -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(UNREADABLE[name])
+    assert isinstance(failed(turn, Cause.PROTOCOL, Phase.AWAIT, AMBIGUOUS).__cause__, EventDecodeError)
+
+
+def test_an_unreadable_event_is_its_own_lanes_matter() -> None:
+    wire = Wire.opened()
+    turn, other, after = wire.run("a"), wire.run("b"), wire.create("a")
+    wire.receive(event("response.output_text.delta", delta=5, stream_id="a"))
+    failed(turn, Cause.PROTOCOL, Phase.STREAM, UNSAFE, ProtocolError)
+    wire.receive(event("response.output_text.delta", delta=5, stream_id="a"), delta("x", "a"), delta("x", "b"))
+    assert types(other) == ["response.output_text.delta"]
+    assert after.phase is Phase.LANE_WAIT
+    wire.receive(completed("a"))
+    assert after.phase is Phase.SEND
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+def test_an_unreadable_last_event_frees_its_lane(abandoned: bool) -> None:
+    wire = Wire.opened()
+    turn, after = wire.run("a"), wire.create("a")
+    if abandoned:
+        wire.connection.cancel(turn, wire.now)
+    wire.receive(event("response.completed", response=5, stream_id="a"))
+    if not abandoned:
+        failed(turn, Cause.PROTOCOL, Phase.STREAM, UNSAFE, ProtocolError)
+    assert after.phase is Phase.SEND
+
+
+def test_an_unreadable_event_of_the_only_turn_ends_the_connection() -> None:
+    wire = Wire.opened()
+    turn = wire.run("a")
+    wire.receive(event("response.output_text.delta", delta=5, stream_id="a"))
+    failed(turn, Cause.PROTOCOL, Phase.STREAM, UNSAFE, ProtocolError)
+    assert wire.state is State.CLOSED
+
+
+def test_an_unreadable_event_of_nobody_ends_the_connection() -> None:
+    wire = Wire.opened()
+    turn = wire.create("a")
+    wire.receive(event("response.output_text.delta", delta=5, stream_id="a"))
+    failed(turn, Cause.PROTOCOL, Phase.SEND, SAFE, ProtocolError)
+
+
+def test_nothing_is_said_in_the_middle_of_a_message() -> None:
+    wire = Wire.opened()
+    turn = wire.begun()
+    wire.receive(frame(BINARY))
+    failed(turn, Cause.PROTOCOL, Phase.SEND, SAFE)
+    assert wire.hand() == b""
+
+
+def test_control_frames_between_messages_and_fragments() -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    text = completed()[4:]
+    wire.receive(
+        frame(PING, b"1"),
+        created(),
+        frame(PONG, b""),
+        frame(TEXT, text[:50], fin=False),
+        frame(PING, b"2"),
+        frame(CONTINUATION, text[50:]),
+    )
+    assert types(turn) == ["response.created", "response.completed"]
+    assert wire.sent() == [Pong(b"2")]  # The latest ping is answered, once: RFC 6455 section 5.5.3.
+
+
+def test_pings_that_are_never_answered_take_no_room() -> None:
+    wire = Wire.opened()
+    for number in range(1000):
+        wire.receive(frame(PING, str(number)))
+    assert wire.sent() == [Pong(b"999")]
+
+
+# --- The end --------------------------------------------------------------------------------------------------------
+
+
+def test_the_peers_close_is_answered_and_every_turn_gets_its_own_verdict() -> None:
+    wire = Wire.opened()
+    streaming, awaiting = wire.run("a"), wire.run("b")
+    wire.receive(created("a"))
+    waiting = wire.create("b")
+    sending = wire.create("c")
+    wire.receive(frame(CLOSE, (1001).to_bytes(2, "big") + b"bye"))
+    for turn, phase, verdict in (
+        (streaming, Phase.STREAM, UNSAFE),
+        (awaiting, Phase.AWAIT, AMBIGUOUS),
+        (sending, Phase.SEND, SAFE),
+        (waiting, Phase.LANE_WAIT, SAFE),
+    ):
+        lost = failed(turn, Cause.PEER_CLOSED, phase, verdict, ConnectionLostError)
+        assert isinstance(lost, ConnectionLostError)
+        assert lost.close_code == 1001
+        assert "closed the connection with code 1001 (bye)" in str(lost)
+    assert streaming.response_id in str(streaming.failure)
+    assert wire.connection.take_failed() == [streaming, awaiting, sending, waiting]
+    assert wire.connection.take_failed() == []
+    assert wire.connection.stats.failed == 4
+    assert wire.sent() == [Close(1001, "")]
+
+
+def test_a_close_without_a_code_is_answered_by_one_without() -> None:
+    wire = Wire.opened()
+    wire.receive(frame(CLOSE))
+    assert wire.sent() == [Close(1005, "")]
+    assert wire.connection.failure is not None
+    assert wire.connection.failure.verdict is SAFE
+
+
+def test_the_end_of_the_stream_and_a_broken_transport() -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.eof()
+    assert "without a close frame" in str(failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS, ConnectionLostError))
+    wire = Wire.opened()
+    turn = wire.run(conversation="conv_1")
+    wire.connection.transport_failed("reset", wire.now)
+    lost = failed(turn, Cause.TRANSPORT, Phase.AWAIT, AMBIGUOUS, ConnectionLostError)
+    assert "broke: reset" in str(lost)
+    assert "kept by the server" in str(lost)
+
+
+def test_an_idle_connection_is_closed_politely() -> None:
+    wire = Wire.opened()
+    wire.connection.close(wire.now)
+    assert wire.state is State.CLOSING
+    assert wire.sent() == [Close(1000, "")]
+    with pytest.raises(SessionClosedError, match="this connection is closing"):
+        wire.create()
+    wire.connection.close(wire.now)
+    assert wire.state is State.CLOSING
+    wire.receive(frame(CLOSE, (1000).to_bytes(2, "big")))
+    assert wire.state is State.CLOSED
+    assert wire.hand() == b""
+
+
+def test_a_connection_that_is_closing_says_goodbye_once() -> None:
+    wire = Wire.opened()
+    wire.connection.close(wire.now)
+    wire.hand()
+    wire.receive(frame(BINARY))
+    assert wire.state is State.CLOSED
+    assert wire.hand() == b""
+
+
+def test_an_error_while_closing_is_nobodys() -> None:
+    wire = Wire.opened()
+    wire.connection.close(wire.now)
+    wire.receive(created(), error(500), frame(PING, b"1"))
+    assert wire.state is State.CLOSING
+
+
+def test_turns_that_wait_do_not_keep_a_connection_from_being_closed_politely() -> None:
+    wire = Wire.opened()
+    wire.connection.probe(wire.now + 100)
+    turn = wire.create()
+    wire.connection.close(wire.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    assert wire.state is State.CLOSING
+
+
+@pytest.mark.parametrize(("state", "phase"), [(State.CONNECTING, Phase.CONNECT), (State.HANDSHAKING, Phase.HANDSHAKE)])
+def test_a_connection_that_is_not_open_is_closed_at_once(state: State, phase: Phase) -> None:
+    wire = in_state(state)
+    turn = wire.create()
+    wire.connection.close(wire.now)
+    failed(turn, Cause.CLIENT_CLOSED, phase, SAFE, TurnAbortedError)
+    assert wire.state is State.CLOSED
+
+
+def test_a_busy_connection_is_closed_at_once() -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.connection.close(wire.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.AWAIT, AMBIGUOUS, TurnAbortedError)
+    assert wire.state is State.CLOSED
+    assert wire.hand() == b""
+    with pytest.raises(SessionClosedError, match="this connection is closed"):
+        wire.create()
+
+
+# --- The consumer leaves --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.CONNECTING, State.HANDSHAKING, State.OPEN])
+def test_a_turn_that_waits_is_forgotten(state: State) -> None:
+    wire = in_state(state)
+    wire.connection._proving = state is State.OPEN
+    turn, other = wire.create("a"), wire.create("a")
+    phase = turn.current_phase
+    wire.connection.cancel(turn, wire.now)
+    failed(turn, Cause.CANCELLED, phase, SAFE, TurnAbortedError)
+    assert wire.state is state
+    assert not other.ended
+    wire.connection.cancel(turn, wire.now)
+    assert wire.connection.stats.failed == 1
+
+
+def test_a_message_that_has_not_begun_is_taken_back_and_the_connection_stays() -> None:
+    wire = Wire.opened()
+    turn, after = wire.create("a"), wire.create("a")
+    wire.connection.cancel(turn, wire.now)
+    failed(turn, Cause.CANCELLED, Phase.SEND, SAFE)
+    assert after.phase is Phase.SEND
+    wire.connection.cancel(after, wire.now)
+    assert wire.state is State.OPEN
+    assert wire.hand() == b""
+
+
+def test_a_message_in_the_middle_is_finished_for_the_sake_of_the_others() -> None:
+    wire = Wire.opened()
+    other, turn = wire.run("other"), wire.begun("a")
+    wire.connection.cancel(turn, wire.now)
+    failed(turn, Cause.CANCELLED, Phase.AWAIT, AMBIGUOUS)
+    assert turn.failure is not None
+    assert turn.failure.evidence.final_byte_handed
+    wire.hand()
+    assert turn.phase is Phase.AWAIT
+    wire.receive(created("a"), delta("x", "a"), completed("a"), completed("other"))
+    failed(turn, Cause.CANCELLED, Phase.AWAIT, AMBIGUOUS)
+    assert turn.response is None
+    assert other.phase is Phase.DONE
+    assert wire.connection.stats.orphans == 3
+    assert wire.connection.stats.completed == 1
+
+
+def test_a_message_in_the_middle_that_is_never_finished_was_safe_after_all() -> None:
+    wire = Wire.opened()
+    wire.run("other")
+    turn = wire.begun("a")
+    wire.connection.cancel(turn, wire.now)
+    wire.eof()
+    failed(turn, Cause.CANCELLED, Phase.SEND, SAFE, TurnAbortedError)
+    assert len(wire.connection.take_failed()) == 2
+
+
+@pytest.mark.parametrize("events", [(), (created("a"),)], ids=["await", "stream"])
+def test_a_turn_that_runs_is_abandoned_and_its_lane_stays_busy(events: tuple[bytes, ...]) -> None:
+    wire = Wire.opened()
+    other, turn = wire.run("other"), wire.run("a")
+    if events:
+        wire.receive(*events)
+    wire.connection.cancel(turn, wire.now)
+    phase, verdict = (Phase.STREAM, UNSAFE) if events else (Phase.AWAIT, AMBIGUOUS)
+    failed(turn, Cause.CANCELLED, phase, verdict)
+    after = wire.create("a")
+    wire.receive(delta("x", "a"))
+    assert after.phase is Phase.LANE_WAIT
+    assert wire.connection.in_flight == 2
+    wire.receive(completed("a"))
+    assert after.phase is Phase.SEND
+    assert not other.ended
+    assert wire.connection.stats.orphans == 2
+
+
+@pytest.mark.parametrize("progress", ["in the middle", "await", "stream"])
+def test_a_turn_that_is_alone_takes_the_connection_with_it(progress: str) -> None:
+    wire = Wire.opened()
+    turn = wire.begun() if progress == "in the middle" else wire.run()
+    if progress == "stream":
+        wire.receive(created())
+    wire.connection.cancel(turn, wire.now)
+    phase = {"in the middle": Phase.SEND, "await": Phase.AWAIT, "stream": Phase.STREAM}[progress]
+    verdict = {"in the middle": SAFE, "await": AMBIGUOUS, "stream": UNSAFE}[progress]
+    failed(turn, Cause.CANCELLED, phase, verdict)
+    assert wire.state is State.CLOSED
+    assert wire.hand() == b""
+    assert wire.connection.stats.failed == 1
+
+
+def test_leaving_a_turn_that_has_ended_throws_its_events_away() -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(created(), completed())
+    wire.connection.cancel(turn, wire.now)
+    assert types(turn) == []
+    assert turn.failure is None
+    assert turn.buffered == 0
+    assert wire.state is State.OPEN
+
+
+# --- Deadlines ------------------------------------------------------------------------------------------------------
+
+QUIET = {"ping_interval": None, "connect_timeout": None}
+EACH = Timeouts(lane=1.0, connect=2.0, send=3.0, receive=4.0)
+
+
+def test_without_limits_there_is_no_deadline() -> None:
+    wire = Wire(**QUIET)
+    turn = wire.create()
+    assert wire.connection.next_deadline() is None
+    wire.accept()
+    turn.wait(wire.now)
+    for _ in range(2):
+        wire.hand()
+        assert wire.connection.next_deadline() is None
+    wire.connection.handle_deadline(wire.now + 1e9)
+    assert not turn.ended
+
+
+def test_the_lane_deadline_runs_from_when_it_began_to_wait() -> None:
+    wire = Wire.opened(**QUIET)
+    wire.run("a")
+    wire.now += 0.5
+    turn = wire.create("a", EACH)
+    assert wire.pass_deadline() == 1.0
+    assert "the lane wait deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.LANE_WAIT, SAFE, TurnTimeoutError))
+    assert isinstance(turn.failure, TimeoutError)
+
+
+def test_the_connect_deadline_runs_through_the_handshake() -> None:
+    for handshaking in (False, True):
+        wire = Wire(**QUIET)
+        turn = wire.create(timeouts=EACH)
+        wire.now += 0.5
+        if handshaking:
+            wire.connect()
+        assert wire.pass_deadline() == 1.5
+        phase = Phase.HANDSHAKE if handshaking else Phase.CONNECT
+        failed(turn, Cause.TIMEOUT, phase, SAFE, TurnTimeoutError)
+        assert wire.state is not State.CLOSED
+
+
+def test_the_lane_deadline_begins_anew_when_the_connection_opens() -> None:
+    wire = Wire(**QUIET)
+    wire.create("a")
+    turn = wire.create("a", EACH)
+    wire.now += 1.9
+    wire.accept()
+    assert wire.pass_deadline() == 1.0
+    failed(turn, Cause.TIMEOUT, Phase.LANE_WAIT, SAFE)
+
+
+def test_the_send_deadline_of_a_message_that_has_not_begun_takes_it_back() -> None:
+    wire = Wire.opened(**QUIET)
+    turn, after = wire.create("a", EACH), wire.create("a")
+    assert wire.pass_deadline() == 3.0
+    failed(turn, Cause.TIMEOUT, Phase.SEND, SAFE, TurnTimeoutError)
+    assert after.phase is Phase.SEND
+    assert len(wire.sent()) == 1
+
+
+def test_the_send_deadline_in_the_middle_of_the_only_message_ends_the_connection() -> None:
+    wire = Wire.opened(**QUIET)
+    turn = wire.begun(timeouts=EACH)
+    assert wire.pass_deadline() == 3.0
+    failed(turn, Cause.TIMEOUT, Phase.SEND, SAFE, TurnTimeoutError)
+    assert wire.state is State.CLOSED
+    assert wire.hand() == b""
+
+
+def test_the_send_deadline_in_the_middle_mutes_a_connection_that_others_use() -> None:
+    wire = Wire.opened(ping_interval=20.0, ping_timeout=20.0)
+    streaming = wire.run("streaming")
+    wire.receive(created("streaming"))
+    turn = wire.begun("a", timeouts=EACH)
+    queued, waiting = wire.create("b"), wire.create("a")
+    wire.pass_deadline()
+    failed(turn, Cause.TIMEOUT, Phase.SEND, SAFE)
+    wire.receive(frame(PING, b"?"), delta("x", "streaming"))
+    wire.pass_deadline()  # It is time for a ping, and a muted connection cannot.
+    assert not wire.connection.has_data_to_send
+    assert wire.hand() == b""
+    assert not wire.connection.accepts_turns
+    assert wire.connection.evict_waiting(wire.now) == [queued, waiting]
+    assert queued.phase is waiting.phase is Phase.LANE_WAIT
+    assert queued.current_phase is Phase.LANE_WAIT
+    assert wire.state is State.OPEN
+    wire.receive(completed("streaming"))
+    assert streaming.phase is Phase.DONE
+    assert wire.state is State.CLOSED
+    assert wire.hand() == b""
+
+
+def test_a_muted_connection_of_which_only_waiting_turns_are_left_ends_when_they_go() -> None:
+    wire = Wire.opened(**QUIET)
+    turn, waiting = wire.begun("a", timeouts=EACH), wire.create("a")
+    wire.pass_deadline()
+    assert turn.ended
+    assert not waiting.ended
+    assert wire.connection.evict_waiting(wire.now) == [waiting]
+    assert wire.state is State.CLOSED
+
+
+def test_a_muted_connection_is_not_closed_politely() -> None:
+    wire = Wire.opened(**QUIET)
+    wire.begun("a", timeouts=EACH)
+    waiting = wire.create("a")
+    wire.pass_deadline()
+    wire.connection.close(wire.now)
+    failed(waiting, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE)
+    assert wire.state is State.CLOSED
+
+
+def test_the_receive_deadline_runs_while_the_consumer_waits_and_no_longer() -> None:
+    wire = Wire.opened(**QUIET)
+    turn = wire.create(timeouts=EACH)
+    turn.wait(wire.now)
+    wire.now += 1
+    wire.hand()
+    assert wire.connection.next_deadline() == wire.now + 4.0  # From when the message was handed …
+    wire.now += 1
+    wire.receive(created(), delta())
+    turn.next_event()
+    assert wire.connection.next_deadline() is None  # … nobody waits …
+    turn.next_event()
+    wire.now += 100
+    turn.wait(wire.now)
+    turn.wait(wire.now + 1)
+    assert wire.pass_deadline() == 4.0  # … from when the consumer began to wait.
+    assert "the receive deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.STREAM, UNSAFE, TurnTimeoutError))
+    assert wire.state is State.CLOSED
+
+
+def test_a_receive_deadline_leaves_the_connection_to_the_others() -> None:
+    wire = Wire.opened(**QUIET)
+    other, turn = wire.run("other"), wire.run("a", timeouts=EACH)
+    turn.wait(wire.now)
+    wire.pass_deadline()
+    failed(turn, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS)
+    assert turn.abandoned
+    assert wire.connection.next_deadline() is None
+    assert not other.ended
+    assert wire.state is State.OPEN
+
+
+def test_a_turn_that_is_done_has_no_deadline() -> None:
+    wire = Wire.opened(**QUIET)
+    turn = wire.run(timeouts=EACH)
+    wire.receive(completed())
+    turn.wait(wire.now)
+    assert turn.deadline() is None
+
+
+def test_the_connection_has_a_deadline_of_its_own_to_open() -> None:
+    for handshaking in (False, True):
+        wire = Wire(connect_timeout=7.5)
+        turn = wire.create()
+        if handshaking:
+            wire.connect()
+        assert wire.pass_deadline() == 7.5
+        phase = Phase.HANDSHAKE if handshaking else Phase.CONNECT
+        timeout = failed(turn, Cause.TIMEOUT, phase, SAFE, TurnTimeoutError)
+        assert "no connection to server.test within 7.5 seconds" in str(timeout)
+        assert wire.connection.connect_deadline is not None
+
+
+def test_redirects_do_not_extend_the_time_to_connect() -> None:
+    wire = Wire(connect_timeout=10.0)
+    wire.now += 6
+    wire.connect()
+    wire.receive(answer(307, location="/"))
+    assert wire.pass_deadline() == 4.0
+    assert wire.state is State.CLOSED
+
+
+def test_the_peers_half_of_the_closing_handshake_is_not_waited_for_for_ever() -> None:
+    wire = Wire.opened(close_timeout=1.5)
+    wire.now += 50
+    wire.connection.close(wire.now)
+    assert wire.pass_deadline() == 1.5
+    assert wire.state is State.CLOSED
+
+
+def test_a_quiet_connection_is_pinged_and_an_answer_keeps_it_alive() -> None:
+    wire = Wire.opened(ping_interval=20.0, ping_timeout=10.0)
+    assert wire.pass_deadline() == 20.0
+    assert wire.sent() == [Ping(b"")]
+    wire.now += 9
+    wire.receive(frame(PONG))
+    assert wire.pass_deadline() == 20.0
+    assert wire.pass_deadline() == 10.0
+    assert wire.state is State.CLOSED
+    assert wire.connection.failure is not None
+    assert wire.connection.failure.cause is Cause.STALLED
+    assert "nothing arrived from server.test for 30.0 seconds" in str(wire.connection.failure)
+
+
+def test_a_ping_may_go_without_a_deadline_for_its_answer() -> None:
+    wire = Wire.opened(ping_interval=20.0, ping_timeout=None)
+    assert wire.pass_deadline() == 20.0
+    assert wire.connection.next_deadline() is None
+
+
+def test_a_connection_stalls_only_while_turns_are_in_flight() -> None:
+    wire = Wire.opened(**{**QUIET, "stall_timeout": 6.0})
+    assert wire.connection.next_deadline() is None
+    turn = wire.run()
+    wire.now += 1
+    wire.receive(frame(PONG))
+    assert wire.pass_deadline() == 6.0
+    stalled = failed(turn, Cause.STALLED, Phase.AWAIT, AMBIGUOUS, ConnectionLostError)
+    assert "nothing arrived" in str(stalled)
+
+
+def test_every_deadline_that_has_passed_is_acted_on_at_once() -> None:
+    wire = Wire.opened(ping_interval=1.0, ping_timeout=0.0, stall_timeout=50.0)
+    turn, other = wire.run("a", timeouts=EACH), wire.run("b", timeouts=EACH)
+    for one in (turn, other):
+        one.wait(wire.now)
+    wire.connection.handle_deadline(wire.now + 60)
+    assert turn.ended
+    assert other.ended
+    assert wire.state is State.CLOSED
+    assert wire.connection.next_deadline() is None
+
+
+def test_a_deadline_that_has_not_passed_changes_nothing() -> None:
+    wire = Wire(connect_timeout=5.0)
+    turn = wire.create(timeouts=EACH)
+    wire.connection.handle_deadline(wire.now + 1.9)
+    assert not turn.ended
+    assert wire.connection.next_deadline() == wire.now + 2.0
+
+
+# --- The probe ------------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_nobody_read_is_asked_for_a_sign_of_life_before_it_gets_a_turn() -> None:
+    wire = Wire.opened(probe_after=5.0, probe_timeout=3.0)
+    wire.connection.probe(wire.now + 4.9)
+    assert wire.hand() == b""
+    wire.now += 5.0
+    wire.connection.probe(wire.now)
+    wire.now += 1.0
+    wire.connection.probe(wire.now)
+    turn = wire.create()
+    assert turn.current_phase is Phase.LANE_WAIT
+    assert wire.sent() == [Ping(b"")]
+    assert wire.connection.next_deadline() == wire.now + 2.0
+    wire.receive(frame(PONG))
+    assert turn.phase is Phase.SEND
+
+
+def test_a_connection_without_a_sign_of_life_is_given_up_and_its_turn_is_safe() -> None:
+    wire = Wire.opened(probe_after=5.0, probe_timeout=3.0)
+    wire.now += 5.0
+    wire.connection.probe(wire.now)
+    turn = wire.create()
+    assert wire.pass_deadline() == 3.0
+    failed(turn, Cause.STALLED, Phase.LANE_WAIT, SAFE, ConnectionLostError)
+
+
+def test_there_is_nothing_to_probe_while_a_turn_runs_or_when_it_is_switched_off() -> None:
+    for wire in (Wire(probe_after=5.0), Wire.opened(probe_after=None), Wire.opened(probe_after=5.0)):
+        if wire.state is State.OPEN and wire.connection.options.probe_after:
+            wire.run()
+        wire.connection.probe(wire.now + 100)
+        assert wire.hand() == b""
+
+
+# --- Limits ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_whose_events_pile_up_fails_and_the_others_go_on() -> None:
+    wire = Wire.opened(max_buffered=1000)
+    turn, other = wire.run("a"), wire.run("b")
+    wire.receive(created("a"), *[delta("y" * 100, "a")] * 10)
+    over = [found.type for found in turn.events]
+    limit = failed(turn, Cause.PROTOCOL, Phase.STREAM, UNSAFE, LimitExceededError)
+    assert "more than 1000 bytes of its events were left unread (max_buffered)" in str(limit)
+    assert len(over) < 10
+    wire.receive(*[delta("y" * 100, "a")] * 100)
+    assert not turn.events
+    assert not other.ended
+
+
+def test_a_consumer_that_falls_behind_makes_the_connection_lag_until_it_has_caught_up() -> None:
+    wire = Wire.opened(high_water=500, max_buffered=900)
+    turn, _ = wire.run("a"), wire.run("b")
+    wire.receive(created("a"))
+    assert not wire.connection.lagging
+    wire.receive(*[delta("y" * 100, "a")] * 2)
+    assert wire.connection.lagging
+    assert len(types(turn)) == 3
+    assert not wire.connection.lagging
+    wire.receive(*[delta("y" * 100, "a")] * 9)
+    assert turn.failure is not None
+    assert not wire.connection.lagging  # It takes no more: there is nothing to pause for.
+
+
+def test_only_so_many_turns_may_wait() -> None:
+    wire = Wire.opened(max_waiting=2)
+    for _ in range(3):
+        wire.create("a")
+    with pytest.raises(TooManyTurnsError, match="2 turns wait") as caught:
+        wire.create("a")
+    check_text(caught.value)
+    assert len(wire.sent()) == 1
+
+
+def test_a_33rd_lane_is_refused() -> None:
+    wire = Wire.opened()
+    for number in range(32):
+        wire.create(f"lane{number}")
+    with pytest.raises(LaneLimitError) as caught:
+        wire.create("lane32")
+    check_text(caught.value)
+    assert wire.create().phase is Phase.LANE_WAIT
+
+
+def test_what_cannot_be_sent_is_refused_at_once() -> None:
+    wire = Wire.opened()
+    with pytest.raises(InvalidStreamIdError):
+        wire.create("no spaces")
+    with pytest.raises(TypeError, match="input"):
+        wire.create(input=object())
+    assert wire.connection.idle
+    assert wire.hand() == b""
+
+
+def test_a_long_message_is_sent_whole_and_forgotten_when_it_has_arrived() -> None:
+    wire = Wire.opened()
+    turn = wire.create(input="z" * 200_000)
+    assert len(wire.hand()) == 65536
+    assert turn.phase is Phase.SEND
+    assert len(wire.hand(10**9)) > 100_000
+    assert turn.message
+    wire.receive(created())
+    assert turn.message == b""
+
+
+# --- Made with little -----------------------------------------------------------------------------------------------
+
+
+def test_a_connection_has_defaults_and_shares_counters_when_it_is_given_some() -> None:
+    stats = Stats()
+    connection = ResponsesConnection(ENDPOINT, now=0.0, stats=stats)
+    assert connection.options.max_in_flight == 16
+    assert connection.stats is stats
+    assert ResponsesConnection(ENDPOINT, now=0.0, random_bytes=steady).stats == stats

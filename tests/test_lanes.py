@@ -1,0 +1,112 @@
+"""Lanes: turns of one lane one after another, lanes side by side, slots in turn; and the limits."""
+
+from __future__ import annotations
+
+import pytest
+from turnwire.sansio.errors import LaneLimitError
+from turnwire.sansio.lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES, Lanes
+
+
+def started(lanes: Lanes[str]) -> list[str]:
+    """Let go whatever may."""
+    return list(iter(lanes.start, None))
+
+
+def entered(*turns: tuple[str, str | None], **limits: int) -> Lanes[str]:
+    lanes: Lanes[str] = Lanes(**limits)
+    for turn, lane in turns:
+        lanes.enter(turn, lane)
+    return lanes
+
+
+def test_nothing_may_go_where_nothing_waits() -> None:
+    assert Lanes[str]().start() is None
+
+
+def test_turns_of_one_lane_go_one_after_another_in_their_order() -> None:
+    lanes = entered(("a1", "a"), ("a2", "a"), ("a3", "a"))
+    for turn in ("a1", "a2", "a3"):
+        assert started(lanes) == [turn]
+        assert lanes.running == {"a": turn}
+        lanes.leave(turn, "a")
+    assert started(lanes) == []
+    assert lanes.waiting_count == 0
+
+
+def test_lanes_go_side_by_side_and_the_default_lane_is_one_of_them() -> None:
+    lanes = entered(("d1", None), ("d2", None), ("a1", "a"), ("b1", "b"))
+    assert started(lanes) == ["d1", "a1", "b1"]
+    assert lanes.running == {None: "d1", "a": "a1", "b": "b1"}
+    assert list(lanes.waiting()) == ["d2"]
+
+
+def test_as_many_are_in_flight_as_the_limit_says() -> None:
+    lanes = entered(*((f"t{number}", f"lane{number}") for number in range(20)))
+    running = started(lanes)
+    assert len(running) == MAX_IN_FLIGHT == 16
+    assert lanes.waiting_count == 4
+    lanes.leave(running[3], "lane3")
+    assert started(lanes) == ["t16"]
+
+
+def test_a_slot_goes_round_so_that_a_busy_lane_does_not_keep_the_others_waiting() -> None:
+    lanes = entered(("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("c1", "c"), max_in_flight=1)
+    order: list[str] = []
+    while (turn := lanes.start()) is not None:
+        order.append(turn)
+        lanes.leave(turn, turn[0])
+    assert order == ["a1", "b1", "c1", "a2", "a3"]
+
+
+def test_a_turn_may_leave_while_it_waits() -> None:
+    lanes = entered(("a1", "a"), ("a2", "a"), ("a3", "a"))
+    assert started(lanes) == ["a1"]
+    lanes.leave("a2", "a")
+    lanes.leave("a1", "a")
+    assert started(lanes) == ["a3"]
+
+
+def test_the_last_one_to_leave_a_ready_lane_takes_its_place_in_the_queue_with_it() -> None:
+    lanes = entered(("a1", "a"), ("b1", "b"))
+    lanes.leave("a1", "a")
+    assert started(lanes) == ["b1"]
+
+
+def test_the_last_one_to_leave_a_busy_lane_leaves_it_busy() -> None:
+    lanes = entered(("a1", "a"), ("a2", "a"))
+    assert started(lanes) == ["a1"]
+    lanes.leave("a2", "a")
+    assert lanes.running == {"a": "a1"}
+    lanes.leave("a1", "a")
+    assert started(lanes) == []
+
+
+def test_a_33rd_name_is_refused_and_nothing_is_queued() -> None:
+    lanes = entered(*((f"t{number}", f"lane{number}") for number in range(MAX_NAMED_LANES)))
+    with pytest.raises(
+        LaneLimitError, match=r"lane number 33 .* — the turn was not sent — use one of the names"
+    ) as caught:
+        lanes.enter("one more", "another")
+    assert "'another'" in str(caught.value)
+    assert lanes.waiting_count == MAX_NAMED_LANES == 32
+
+
+def test_the_default_lane_has_no_name_and_counts_for_none() -> None:
+    lanes = entered(("a1", "a"), ("d1", None), max_named=1)
+    assert started(lanes) == ["a1", "d1"]
+
+
+def test_a_name_counts_for_the_life_of_the_connection() -> None:
+    lanes = entered(("a1", "a"), max_named=1)
+    lanes.leave("a1", "a")
+    lanes.clear()
+    lanes.enter("a2", "a")
+    with pytest.raises(LaneLimitError):
+        lanes.enter("b1", "b")
+
+
+def test_all_turns_can_be_forgotten_at_once() -> None:
+    lanes = entered(("a1", "a"), ("a2", "a"), ("b1", "b"))
+    assert lanes.start() == "a1"
+    lanes.clear()
+    assert (started(lanes), lanes.running, lanes.waiting_count) == ([], {}, 0)
