@@ -120,7 +120,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     headers: dict[str, str] = {}
     of_connection: bool = False
-    """It named no turn and hit all that had not begun. Then its status says nothing about whether *this* one ran."""
+    """It named no turn and hit all that had not begun. What it says of one request, it does not say of *this* one."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,10 +146,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             return self.phase < Phase.AWAIT
         if self.cause is not Cause.ERROR_FRAME or self.phase is not Phase.AWAIT or self.refusal is None:
             return False
+        if self.refusal.of_connection:
+            return self.refusal.code in CONNECTION_REFUSAL_CODES
         if self.refusal.code in REFUSAL_CODES:
             return True
         status = self.refusal.status
-        if status is None or self.refusal.of_connection:
+        if status is None:
             return False
         return 400 <= status <= 499 and status not in NOT_REFUSING_STATUSES
 
@@ -171,6 +173,9 @@ REFUSAL_CODES: Final = frozenset(
     }
 )
 """Error codes that mean: not run, whatever the status says."""
+
+CONNECTION_REFUSAL_CODES: Final = frozenset({"websocket_connection_limit_reached"})
+"""Those of them that speak of every turn on the connection that has not begun."""
 
 NOT_REFUSING_STATUSES: Final = frozenset({408, 409})
 """Statuses among 400-499 that do not say whether the request ran: timeout and conflict."""

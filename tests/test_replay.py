@@ -141,10 +141,11 @@ def of_the_page_refuses(evidence: Evidence) -> bool:
     refusal = evidence.refusal
     if refusal is None:
         return False
+    if refusal.of_connection:  # It named no turn: only a code that is about the connection is about this one.
+        return refusal.code == "websocket_connection_limit_reached"
     if refusal.code in REFUSING_CODES:
         return True
-    of_the_turn = not refusal.of_connection
-    return of_the_turn and refusal.status in range(400, 500) and refusal.status not in (408, 409)
+    return refusal.status in range(400, 500) and refusal.status not in (408, 409)
 
 
 CAUSES: dict[str, Callable[[Evidence], bool]] = {
