@@ -507,6 +507,10 @@ class Aliased(openai.BaseModel):
     type: Literal["c"] = Field(alias="kind")
 
 
+class Defaulted(openai.BaseModel):
+    type: Literal["z"] = "z"
+
+
 class Numbered(openai.BaseModel):
     type: Literal[1]
 
@@ -546,6 +550,10 @@ STRANGE: list[Any] = [
     Tagged | TaggedToo | Other,
     Other | TaggedToo | Tagged | None,
     Other,
+    Annotated[Tagged | Defaulted, By(discriminator="type")],
+    Tagged | Other | Defaulted,
+    Tagged | Other | Aliased,
+    Tagged | dict[str, int] | Other,
     Annotated[Tagged | Other, By(discriminator="x")],
     Annotated[Tagged | Other, By(alias="no discriminator")],
     Annotated[Tagged | Other | Aliased, By(discriminator="type")],
@@ -554,7 +562,6 @@ STRANGE: list[Any] = [
     Tagged | Other,
     str | list[Tagged] | Other | Tagged,
     Loose | Other,
-    dict[str, int] | Tagged | Other,
     Literal["a"] | Literal[1] | int,
     Literal["a"] | str | None,
     bool | float,
@@ -586,6 +593,7 @@ STRANGE_VALUES: list[Any] = [
     *WILD,
     {"type": "a"}, {"type": "a", "x": 1}, {"type": "a", "x": "1"}, {"type": "a", "x": "no"}, {"type": "b", "y": None},
     {"type": "b", "y": 2}, {"type": "b", "y": "no"}, {"kind": "c"}, {"type": "c"}, {"kind": "no"}, {"type": 1},
+    {"type": "z"}, {"type": "b", "kind": "c"},
     {"x": 1}, {"x": "no"}, {"ex": 1}, {"ex": "no", "x": 2}, {"x": [1]}, {"x": ["no"]}, {"x": None}, {"x": 1, "y": {}},
     {"y": {"x": "no"}}, [{"type": "a", "x": "no"}, None], [{"type": "a", "x": 1}], [[1, [2]], []], [[], "x"],
     "2026-01-02T03:04:05Z", "a", "1", 1, False, 5.5, [1, 2.5, "x"], {"k": 1}, {"k": "x"},
