@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import anyio
-import anyio.lowlevel
 import h11
 from anyio.streams.tls import TLSStream
 
@@ -165,14 +164,16 @@ class Peer:
         return self._answer.take() if self._answer is not None else b""
 
     async def _flush(self) -> None:
-        """Send what there is to send. Always lets other tasks run."""
+        """Send what there is to send. Lets other tasks run before, and not between the last byte and the return."""
         async with self._sending:
-            counts = [(running.entry, running.emitted) for running in self._running]
-            await self._send(self._take())
-            for entry, emitted in counts:
-                if entry is not None:
-                    entry.events = emitted
-        await anyio.lowlevel.checkpoint()
+            await self._send_all()
+
+    async def _send_all(self) -> None:
+        counts = [(running.entry, running.emitted) for running in self._running]
+        await self._send(self._take())
+        for entry, emitted in counts:
+            if entry is not None:
+                entry.events = emitted
 
     async def _send(self, data: bytes) -> None:
         if data and not self._muted:
@@ -329,7 +330,10 @@ class Peer:
     async def _run(self, running: Running, before: list[Action]) -> None:
         self._running.add(running)
         try:
-            if not before or await self._do(before, running):
+            if before:
+                await self._flush()
+                await self._do(before, running)
+            if running.turn.state is TurnState.RUNNING:
                 await self._stream_events(running, running.entry or self._enter(running))
             await self._flush()
         finally:
@@ -352,16 +356,26 @@ class Peer:
                 await anyio.sleep_forever()
             if faults and not await self._strike(BeforeEvent(k), running, event):
                 return
-            turn.emit(event)
-            if turn.state is TurnState.CANCELLED:
+            after = self._due(AfterEvent(k), running) if faults else None
+            if not after:
+                self._emit(running, event, k)
+                if latency or not k % _BATCH:
+                    await self._flush()
+            else:
+                # Nobody else sends this event, so that what the client sends on seeing it is not read before the fault.
+                async with self._sending:
+                    self._emit(running, event, k)
+                    await self._send_all()
+                await self._do(after, running)
+            if turn.state is not TurnState.RUNNING:
                 return
+
+    def _emit(self, running: Running, event: Mapping[str, Any], k: int) -> None:
+        running.turn.emit(event)
+        if running.turn.state is not TurnState.CANCELLED:
             running.emitted = k
-            if turn.state is TurnState.ENDED:
-                entry.outcome = event["type"].removeprefix("response.")
-            if faults and not await self._strike(AfterEvent(k), running):
-                return
-            if latency or not k % _BATCH:
-                await self._flush()
+        if running.entry is not None and running.turn.state is TurnState.ENDED:
+            running.entry.outcome = event["type"].removeprefix("response.")
 
     # -- faults
 
@@ -370,14 +384,15 @@ class Peer:
 
     async def _strike(self, point: Point, running: Running, event: Mapping[str, Any] | None = None) -> bool:
         """Do what is due at a point of a turn; say whether the turn goes on."""
-        return await self._do(self._due(point, running), running, event)
-
-    async def _do(self, actions: list[Action], running: Running, event: Mapping[str, Any] | None = None) -> bool:
+        actions = self._due(point, running)
         if actions:
             await self._flush()
+            await self._do(actions, running, event)
+        return running.turn.state is TurnState.RUNNING
+
+    async def _do(self, actions: list[Action], running: Running, event: Mapping[str, Any] | None = None) -> None:
         for action in actions:
             await self._act(action, running, event)
-        return running.turn.state is TurnState.RUNNING
 
     async def _act(
         self, action: Action, running: Running | None = None, event: Mapping[str, Any] | None = None

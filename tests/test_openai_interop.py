@@ -38,8 +38,7 @@ def asyncio_only(anyio_backend: str) -> None:
 @pytest.fixture
 async def server(anyio_backend: str) -> AsyncGenerator[LoopbackServer]:
     async with serve(api_key="sk-loopback") as server:
-        with anyio.fail_after(20):
-            yield server
+        yield server
 
 
 @pytest.fixture
