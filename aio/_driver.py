@@ -6,9 +6,10 @@ Who reads
     leader's reading brings news of their turns, or until the leader is gone and one of them is woken to lead. So an
     event reaches its consumer without a task switch, and many events of one read are taken in one go.
 
-    The *keeper* is a task of the session's scope that reads while no consumer has for a moment: it answers pings and
-    notices that an idle connection died. It pauses while a consumer lags behind. So whenever a consumer waits, exactly
-    one task reads, and keeps the core's deadlines; while there is no connection, the keeper keeps them.
+    The *keeper* is a task of the session's scope that reads when no turn is in flight, and while no consumer has read
+    for a moment: it answers pings, and notices at once that an idle connection died, so that no turn is lost on it. It
+    pauses while a consumer lags behind. So whenever a consumer waits, exactly one task reads, and keeps the core's
+    deadlines; while there is no connection, the keeper keeps them.
 
 Who writes
     One task at a time and never a consumer's: cancelling a consumer in the middle of a write would leave half a message
@@ -452,8 +453,7 @@ class Driver:
 
     async def _keep_once(self) -> None:
         link = self._link
-        idle_since = anyio.current_time() - self._led_at
-        if link is not None and not link.reading and not link.connection.lagging and idle_since >= GRACE:
+        if link is not None and not link.reading and not link.connection.lagging and self._unattended(link):
             await self._lead(link)
             if self._followers:
                 self._led_at = anyio.current_time()
@@ -465,6 +465,10 @@ class Driver:
         if scope.cancelled_caught and self._link is None:
             self._core.handle_deadline(anyio.current_time())
         self._settle()
+
+    def _unattended(self, link: _Link) -> bool:
+        """No consumer is about to read."""
+        return not link.connection.in_flight or anyio.current_time() - self._led_at >= GRACE
 
     def _deadline(self) -> float:
         """How long to wait for something to happen. What has expired already still gets one look at what is ready."""
@@ -508,3 +512,5 @@ class Driver:
                     news.set()
                     return
             self._vacancy.set()
+            if not self._link.connection.in_flight:
+                self._nudge.set()
