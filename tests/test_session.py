@@ -1,0 +1,563 @@
+"""A session: turns that outlive connections, what is repeated and what never, rotation, draining, the end."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from machines import ENDPOINT, Wire, answer, check_text, failed, steady, types
+from peers import CLOSE, completed, created, delta, event, frame
+from turnwire.sansio.connection import State, Turn
+from turnwire.sansio.errors import (
+    ConnectError,
+    LaneLimitError,
+    LimitExceededError,
+    SessionClosedError,
+    TooManyTurnsError,
+    TurnAbortedError,
+    TurnTimeoutError,
+    UserError,
+)
+from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
+from turnwire.sansio.request import Timeouts
+from turnwire.sansio.session import (
+    EndpointSource,
+    ResponsesSession,
+    SessionOptions,
+    options_from_client,
+    provider_managed_retries_disabled,
+    provider_retries_are_off,
+    websocket_pre_event_retries_disabled,
+)
+
+SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
+
+
+class Desk:
+    """A session, and what a shell does with it."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("ping_interval", None)
+        options.setdefault("connect_timeout", None)
+        self.chance = 0.0
+        self.session = ResponsesSession(options=SessionOptions(**options), random_bytes=self._random)
+        self.now = 100.0
+
+    def _random(self, length: int) -> bytes:
+        return int(self.chance * 2 ** (8 * length)).to_bytes(length, "big") if length == 6 else steady(length)
+
+    def create(self, lane: str | None = None, timeouts: object = None, **body: Any) -> Turn:
+        return self.session.create({"input": "x", **body}, lane=lane, timeouts=timeouts, now=self.now)
+
+    def open(self) -> Wire:
+        """Open a connection, up to the accepted upgrade."""
+        wire = self.begin_to_open()
+        wire.accept()
+        self.update()
+        return wire
+
+    def begin_to_open(self) -> Wire:
+        wire = Wire(self.session.open(ENDPOINT, self.now))
+        wire.now = self.now
+        return wire
+
+    def update(self) -> None:
+        self.session.update(self.now)
+
+    def lose(self, wire: Wire) -> None:
+        wire.eof()
+        self.update()
+
+    def pass_deadline(self) -> float:
+        moment = self.session.next_deadline()
+        assert moment is not None
+        waited, self.now = moment - self.now, max(self.now, moment)
+        self.session.handle_deadline(self.now)
+        return waited
+
+
+# --- Connections ----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_wants_a_connection_when_a_turn_waits() -> None:
+    desk = Desk()
+    assert not desk.session.wants_connection(desk.now)
+    assert desk.session.idle
+    turn = desk.create()
+    assert desk.session.wants_connection(desk.now)
+    assert desk.session.next_deadline() is not None
+    assert not desk.session.idle
+    wire = desk.open()
+    assert not desk.session.wants_connection(desk.now)
+    assert len(wire.sent()) == 1
+    wire.receive(created(), completed())
+    desk.update()
+    assert types(turn) == ["response.created", "response.completed"]
+    assert desk.session.idle
+    assert desk.session.stats.completed == 1
+
+
+def test_a_session_may_open_a_connection_before_it_has_a_turn() -> None:
+    desk = Desk()
+    wire = desk.begin_to_open()
+    turn = desk.create()
+    assert turn.current_phase is Phase.CONNECT
+    wire.accept()
+    assert turn.phase is Phase.SEND
+
+
+def test_there_is_one_connection_at_a_time() -> None:
+    desk = Desk()
+    desk.open()
+    with pytest.raises(UserError, match="has a connection") as caught:
+        desk.session.open(ENDPOINT, desk.now)
+    check_text(caught.value)
+
+
+def test_the_next_turn_after_a_loss_opens_a_fresh_connection() -> None:
+    desk = Desk()
+    first = desk.open()
+    desk.lose(first)
+    assert desk.session.connection is None
+    desk.create()
+    second = desk.open()
+    assert second.connection is not first.connection
+    assert desk.session.stats.connections == 2
+
+
+def test_a_session_has_defaults() -> None:
+    session = ResponsesSession()
+    assert session.options.max_age == 3300.0
+    session.update(0.0)
+    assert session.next_deadline() is None
+    session.handle_deadline(1e9)
+
+
+# --- Recovery -------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_that_was_not_handed_whole_is_repeated_unseen() -> None:
+    desk = Desk()
+    first, second = desk.create("a"), desk.create("a")
+    other = desk.create("b")
+    wire = desk.open()
+    wire.hand(5)
+    desk.lose(wire)
+    assert not first.ended
+    assert first.next_event() is None
+    assert first.connection is None
+    wire = desk.open()
+    assert [request.get("stream_id") for request in wire.sent()] == ["a", "b"]
+    wire.receive(created("a"), completed("a"))
+    assert types(first) == ["response.created", "response.completed"]
+    assert len(wire.sent()) == 1
+    assert second.phase is other.phase is Phase.AWAIT
+    stats = desk.session.stats
+    assert (stats.repeated, stats.failed, stats.connections) == (3, 0, 2)
+
+
+def test_a_turn_is_repeated_as_often_as_the_policy_says() -> None:
+    desk = Desk(recovery=RecoveryPolicy(attempts=2, initial_delay=0.0))
+    turn = desk.create()
+    for _ in range(2):
+        desk.begin_to_open().connection.transport_failed("refused", desk.now)
+        desk.update()
+        assert not turn.ended
+    desk.begin_to_open().connection.transport_failed("refused", desk.now)
+    desk.update()
+    failed(turn, Cause.TRANSPORT, Phase.CONNECT, SAFE, ConnectError)
+    assert (desk.session.stats.repeated, desk.session.stats.failed) == (2, 1)
+    assert not desk.session.wants_connection(desk.now + 100)
+
+
+def lost_in(phase: Phase, **body: Any) -> tuple[Desk, Turn, Wire]:
+    desk = Desk(recovery=RecoveryPolicy(**body.pop("policy", {})))
+    turn = desk.create(**body)
+    wire = desk.open()
+    if phase >= Phase.AWAIT:
+        wire.hand()
+    if phase >= Phase.STREAM:
+        wire.receive(created())
+    return desk, turn, wire
+
+
+@pytest.mark.parametrize(("phase", "verdict"), [(Phase.AWAIT, AMBIGUOUS), (Phase.STREAM, UNSAFE)])
+def test_a_turn_that_was_handed_whole_is_not_repeated(phase: Phase, verdict: Verdict) -> None:
+    desk, turn, wire = lost_in(phase)
+    desk.lose(wire)
+    failed(turn, Cause.EOF, phase, verdict)
+    assert not desk.session.wants_connection(desk.now + 100)
+
+
+def test_an_ambiguous_turn_is_repeated_if_the_caller_opted_in_and_it_is_stateless() -> None:
+    policy = {"repeat_ambiguous_stateless": True}
+    desk, turn, wire = lost_in(Phase.AWAIT, policy=policy)
+    desk.lose(wire)
+    assert not turn.ended
+    assert desk.open().sent() == [{"type": "response.create", "input": "x"}]
+    desk, turn, wire = lost_in(Phase.AWAIT, policy=policy, previous_response_id="resp_1")
+    desk.lose(wire)
+    failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS)
+
+
+def test_a_refused_turn_is_not_repeated() -> None:
+    desk, turn, wire = lost_in(Phase.AWAIT)
+    wire.receive(event("error", status=400, error={"code": "previous_response_not_found"}))
+    desk.update()
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.begin_to_open()
+    wire.connect()
+    wire.receive(answer(401))
+    desk.update()
+    failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE)
+    assert desk.session.stats.repeated == 0
+
+
+def test_a_turn_whose_deadline_passed_or_whose_consumer_left_is_not_repeated() -> None:
+    desk = Desk()
+    late, left = desk.create("a", Timeouts(send=1.0)), desk.create("b")
+    desk.open()
+    assert desk.pass_deadline() == 1.0
+    failed(late, Cause.TIMEOUT, Phase.SEND, SAFE, TurnTimeoutError)
+    desk.session.cancel(left, desk.now)
+    failed(left, Cause.CANCELLED, Phase.SEND, SAFE, TurnAbortedError)
+    assert desk.session.stats.repeated == 0
+
+
+@pytest.mark.parametrize("switch", [provider_managed_retries_disabled, websocket_pre_event_retries_disabled])
+def test_callers_with_retries_of_their_own_switch_repetition_off(switch: Any) -> None:
+    desk = Desk()
+    with switch():
+        turn = desk.create()
+        with switch(False):
+            repeated = desk.create()
+    after = desk.create()
+    desk.lose(desk.open())
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    assert not repeated.ended
+    assert not after.ended
+
+
+def test_the_http_client_is_told_by_one_of_the_switches() -> None:
+    assert not provider_retries_are_off()
+    with websocket_pre_event_retries_disabled():
+        assert not provider_retries_are_off()
+    with provider_managed_retries_disabled():
+        assert provider_retries_are_off()
+    assert not provider_retries_are_off()
+
+
+def test_a_repetition_waits_as_long_as_chance_and_the_policy_say() -> None:
+    desk = Desk(recovery=RecoveryPolicy(attempts=3, initial_delay=1.0, max_delay=3.0))
+    desk.chance = 0.5
+    turn = desk.create()
+    for delay in (0.5, 1.0, 1.5):
+        desk.lose(desk.open())
+        assert not desk.session.wants_connection(desk.now)
+        assert desk.pass_deadline() == pytest.approx(delay)
+        assert desk.session.wants_connection(desk.now)
+    assert not turn.ended
+
+
+def test_a_turn_that_is_repeated_keeps_its_place_before_the_turns_that_came_after_it() -> None:
+    desk = Desk()
+    first = desk.create("a")
+    wire = desk.open()
+    desk.lose(wire)
+    second = desk.create("a")
+    wire = desk.open()
+    assert len(wire.sent()) == 1
+    assert (first.phase, second.phase) == (Phase.AWAIT, Phase.LANE_WAIT)
+
+
+def test_more_lanes_than_a_connection_takes_can_come_back_and_those_beyond_fail() -> None:
+    desk = Desk(max_named_lanes=2)
+    kept = [desk.create(lane) for lane in "ab"]
+    wire = desk.open()
+    wire.connection.draining = True
+    late = desk.create("c")
+    desk.lose(wire)
+    desk.open()
+    assert [turn.phase for turn in kept] == [Phase.SEND, Phase.SEND]
+    limit = failed(late, Cause.PROTOCOL, Phase.LANE_WAIT, SAFE, LimitExceededError)
+    assert isinstance(limit.__cause__, LaneLimitError)
+    assert desk.session.stats.failed == 1
+
+
+# --- Rotation, draining ---------------------------------------------------------------------------------------------
+
+
+def test_an_idle_connection_is_replaced_when_it_is_old() -> None:
+    desk = Desk(max_age=60.0)
+    desk.create()
+    wire = desk.open()
+    wire.hand()
+    wire.receive(completed())
+    desk.update()
+    assert desk.pass_deadline() == 60.0
+    assert wire.state is State.CLOSING
+    turn = desk.create()
+    assert turn.connection is None
+    assert not desk.session.wants_connection(desk.now)
+    wire.receive(frame(CLOSE))
+    desk.update()
+    assert desk.session.wants_connection(desk.now)
+
+
+def test_an_old_connection_finishes_what_runs_and_its_waiting_turns_go_to_the_next() -> None:
+    desk = Desk(max_age=60.0)
+    running = desk.create("a")
+    waiting = desk.create("a")
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("a"))
+    desk.pass_deadline()
+    late = desk.create("b")
+    assert waiting.connection is None
+    wire.receive(delta("x", "a"), completed("a"))
+    desk.update()
+    assert running.phase is Phase.DONE
+    assert wire.state is State.CLOSING
+    desk.lose(wire)
+    assert [request["stream_id"] for request in desk.open().sent()] == ["a", "b"]
+    assert waiting.phase is late.phase is Phase.AWAIT
+    assert desk.session.stats.repeated == 0
+
+
+def test_a_connection_need_not_grow_old() -> None:
+    desk = Desk(max_age=None)
+    desk.open()
+    assert desk.session.next_deadline() is None
+
+
+def test_a_connection_that_cannot_be_written_to_gives_its_turns_to_the_next() -> None:
+    desk = Desk()
+    streaming = desk.create("streaming")
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("streaming"))
+    stuck = desk.create("a", Timeouts(send=1.0))
+    queued = desk.create("b")
+    wire.hand(1)
+    desk.pass_deadline()
+    failed(stuck, Cause.TIMEOUT, Phase.SEND, SAFE)
+    assert queued.connection is None
+    assert wire.hand() == b""
+    wire.now = desk.now
+    wire.receive(completed("streaming"))
+    desk.update()
+    assert streaming.phase is Phase.DONE
+    assert wire.state is State.CLOSED
+    assert [request["stream_id"] for request in desk.open().sent()] == ["b"]
+
+
+def test_when_the_server_announces_its_end_turns_that_wait_go_to_the_next_connection() -> None:
+    desk = Desk()
+    refused, waiting = desk.create(), desk.create()
+    wire = desk.open()
+    wire.hand()
+    wire.receive(event("error", status=400, error={"code": "websocket_connection_limit_reached"}))
+    desk.update()
+    failed(refused, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    assert waiting.connection is None
+    assert wire.state is State.CLOSING
+
+
+# --- Leaving, deadlines, limits, the end ----------------------------------------------------------------------------
+
+
+def test_a_turn_can_be_left_wherever_it_is() -> None:
+    desk = Desk()
+    backlog = desk.create()
+    desk.session.cancel(backlog, desk.now)
+    failed(backlog, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    desk.session.cancel(backlog, desk.now)
+    assert desk.session.stats.failed == 1
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    desk.session.cancel(turn, desk.now)
+    failed(turn, Cause.CANCELLED, Phase.AWAIT, AMBIGUOUS)
+    assert wire.state is State.CLOSED
+    assert desk.session.connection is None
+
+
+def test_turns_without_a_connection_have_a_deadline_too() -> None:
+    desk = Desk()
+    turn, patient = desk.create(timeouts=2.5), desk.create(timeouts=Timeouts())
+    desk.session.handle_deadline(desk.now + 2.4)
+    assert not turn.ended
+    desk.now += 2.5
+    desk.session.handle_deadline(desk.now)
+    assert "the lane wait deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.LANE_WAIT, SAFE, TurnTimeoutError))
+    assert not patient.ended
+
+
+def test_the_sessions_deadline_is_its_connections_or_its_own() -> None:
+    desk = Desk(max_age=None, stall_timeout=9.0)
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    assert desk.session.next_deadline() == desk.now + 9.0
+    desk.pass_deadline()
+    failed(turn, Cause.STALLED, Phase.AWAIT, AMBIGUOUS)
+
+
+def test_only_so_many_turns_may_wait_for_a_connection() -> None:
+    desk = Desk(max_waiting=2)
+    for _ in range(2):
+        desk.create()
+    with pytest.raises(TooManyTurnsError, match="2 turns wait for a connection") as caught:
+        desk.create()
+    check_text(caught.value)
+    assert len(desk.open().sent()) == 1
+
+
+def test_more_lanes_than_a_connection_takes_are_refused_before_there_is_one() -> None:
+    desk = Desk(max_named_lanes=2)
+    for lane in (None, "a", "b", "a"):
+        desk.create(lane)
+    with pytest.raises(LaneLimitError, match="'c' would be named lane number 3 of the next connection") as caught:
+        desk.create("c")
+    check_text(caught.value)
+
+
+def test_after_its_end_a_session_takes_nothing() -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.session.close(desk.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    for use in (desk.create, desk.open):
+        with pytest.raises(SessionClosedError) as caught:
+            use()
+        check_text(caught.value)
+    desk.session.close(desk.now)
+    assert desk.session.stats.failed == 1
+
+
+def test_the_end_of_a_busy_session_is_not_repaired() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand(3)
+    desk.session.close(desk.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.SEND, SAFE)
+    assert wire.state is State.CLOSED
+    assert desk.session.connection is None
+    assert wire.hand() == b""
+
+
+def test_the_end_of_an_idle_session_is_polite() -> None:
+    desk = Desk()
+    wire = desk.open()
+    desk.session.close(desk.now)
+    assert wire.state is State.CLOSING
+    assert wire.connection.next_deadline() == desk.now + 2.0
+    wire.receive(frame(CLOSE))
+    desk.update()
+    assert desk.session.connection is None
+
+
+def test_a_loss_after_the_end_is_not_repaired() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    wire.eof()
+    desk.session.close(desk.now)
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+
+
+def test_a_turn_made_elsewhere_is_taken_as_one_made_here() -> None:
+    desk = Desk()
+    turn = Turn.from_frame(
+        {"type": "response.create", "stream_id": "a", "conversation": "c"}, timeouts=Timeouts(), now=desk.now
+    )
+    assert desk.session.submit(turn, desk.now) is turn
+    assert (turn.lane, turn.stateful) == ("a", True)
+    assert len(desk.open().sent()) == 1
+
+
+# --- What a session is made from ------------------------------------------------------------------------------------
+
+
+def source(environment: dict[str, str] | None = None, **given: Any) -> EndpointSource:
+    arguments: dict[str, Any] = {"base_url": None, "api_key": None, "client": None, "headers": None, "query": None}
+    return EndpointSource(**{**arguments, **given}, environment=environment or {})
+
+
+def sent(endpoint: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in endpoint.headers}
+
+
+def test_the_environment_says_where_to_connect_unless_the_caller_does() -> None:
+    environment = {"OPENAI_BASE_URL": "http://there.test/v1", "OPENAI_API_KEY": "key"}
+    assert source(environment).initial.url == "ws://there.test/v1/responses"
+    assert sent(source(environment).initial)["authorization"] == "Bearer key"
+    other = source(environment, base_url="http://here.test", api_key="mine", query={"a": "b"}).initial
+    assert other.url == "ws://here.test/responses?a=b"
+    assert sent(other)["authorization"] == "Bearer mine"
+    assert source({"OPENAI_API_KEY": "key"}).initial.url == "wss://api.openai.com/v1/responses"
+
+
+def test_the_public_endpoint_needs_a_key_and_others_need_none() -> None:
+    for environment in ({}, {"OPENAI_API_KEY": ""}):
+        with pytest.raises(UserError, match="there is no API key: pass api_key="):
+            source(environment)
+    assert "authorization" not in sent(source(base_url="http://local.test").initial)
+    assert sent(source(headers={"Authorization": "Custom"}).initial)["authorization"] == "Custom"
+
+
+class Client:
+    """As much of a client as the core looks at."""
+
+    base_url = "https://client.test/v1/"
+    websocket_base_url = None
+    default_query = None
+    default_headers: ClassVar[dict[str, str]] = {}
+    api_key = "fixed"
+    timeout = 3.0
+
+    def __init__(self, provider: Any = None) -> None:
+        self._api_key_provider = provider
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+    async def _refresh_api_key(self) -> str:
+        return "fresh"
+
+
+def test_a_client_says_where_to_connect_and_the_environment_does_not() -> None:
+    made = source({"OPENAI_BASE_URL": "http://there.test"}, client=Client())
+    assert made.initial.url == "wss://client.test/v1/responses"
+    assert sent(made.initial)["authorization"] == "Bearer fixed"
+    assert made.key_refresh is None
+
+
+def test_a_key_that_is_asked_for_is_asked_for_anew_and_does_not_tell_sources_apart() -> None:
+    provider = object()
+    made = source(client=Client(provider))
+    assert made.key_refresh is not None
+    assert sent(made.endpoint("fresh"))["authorization"] == "Bearer fresh"
+    assert "bearer" not in str(made.identity).lower()
+    assert source(client=Client(provider), api_key="mine").key_refresh is None
+
+
+def test_sources_are_told_apart_by_url_and_headers() -> None:
+    one, other = source(base_url="http://a.test", api_key="1"), source(base_url="http://a.test", api_key="2")
+    assert one.identity != other.identity
+    assert one.identity == source(base_url="http://a.test", api_key="1").identity
+    assert source(base_url="http://a.test").key_refresh is None
+
+
+def test_the_deadlines_are_the_clients_unless_the_options_name_some() -> None:
+    assert options_from_client(None, None) == SessionOptions()
+    assert options_from_client(Client(), None).timeouts == Timeouts(3.0, 3.0, 3.0, 3.0)
+    named = SessionOptions(timeouts=Timeouts(lane=1.0), max_age=5.0)
+    assert options_from_client(Client(), named) is named
+    assert options_from_client(Client(), SessionOptions(max_age=5.0)).max_age == 5.0
+    assert options_from_client(SimpleNamespace(), None).timeouts == Timeouts()
