@@ -51,7 +51,7 @@ def turnwire(text: bytes) -> Any:
 
 
 def best(rounds: int, *ways: Callable[[], Any]) -> list[float]:
-    """CPU seconds of one call of each, the best of many, timed in turn; the first call, which compiles, is not counted."""
+    """CPU seconds of one call of each, the best of many, timed in turn; the first, which compiles, does not count."""
     found = [float("inf")] * len(ways)
     for way in ways:
         way()

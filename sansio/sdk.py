@@ -106,11 +106,12 @@ def from_openai(made: sdk.ResponsesServerEvent | sdk.ResponseStreamEvent) -> Ser
 def from_openai(made: pydantic.BaseModel) -> Response | ServerEvent:
     """Our event or response for one of the SDK's, by way of its JSON; fields that were never set are left out.
 
-    EventDecodeError for an object that could not have come from a server.
+    EventDecodeError for an object that no server could have sent, TypeError for one with values that JSON lacks.
     """
     from openai.types.responses import Response as SdkResponse
 
-    text = made.model_dump_json(by_alias=True, exclude_unset=True, warnings=False).encode()
+    members = made.model_dump(by_alias=True, exclude_unset=True, warnings=False)
+    text = json.dumps(members).encode()  # and not pydantic's: it refuses half a surrogate pair, which a server may send
     if isinstance(made, SdkResponse):
         return cast("LifecycleEvent", decode_event(b'{"type":"response.completed","response":%b}' % text)).response
     return decode_event(text)

@@ -681,6 +681,12 @@ def test_the_details_of_usage_that_no_server_sent_are_zeros():
         assert set(made.to_dict(exclude_none=True).values()) == {0}
 
 
+def test_half_a_surrogate_pair_survives_both_ways():
+    event = decode_event(b'{"type":"response.output_text.delta","delta":"\\ud83d"}')
+    assert event.to_openai().delta == "\ud83d"
+    assert sdk.from_openai(event.to_openai()).raw_bytes == b'{"delta": "\\ud83d", "type": "response.output_text.delta"}'
+
+
 def test_an_sdk_event_without_a_type_cannot_become_ours():
     with pytest.raises(EventDecodeError):
         sdk.from_openai(openai_types.ResponseTextDeltaEvent.construct(delta="x"))
