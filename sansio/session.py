@@ -222,6 +222,7 @@ class ResponsesSession:
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (ARCHITECTURE.md, "Public API"). After its end this does nothing."""
+        self.update(now)  # A turn that has just failed may be one that goes on.
         if turn.connection is not None:
             turn.connection.cancel(turn, now)
         elif not turn.ended:

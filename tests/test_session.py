@@ -385,6 +385,15 @@ def test_a_turn_can_be_left_wherever_it_is() -> None:
     assert desk.session.connection is None
 
 
+def test_a_turn_that_is_left_just_after_it_failed_is_not_repeated() -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.open().eof()
+    desk.session.cancel(turn, desk.now)
+    failed(turn, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    assert not desk.session.wants_connection(desk.now + 100)
+
+
 def test_turns_without_a_connection_have_a_deadline_too() -> None:
     desk = Desk()
     turn, patient = desk.create(timeouts=2.5), desk.create(timeouts=Timeouts())

@@ -35,6 +35,8 @@ What is reduced, to keep it finite
       an upgrade request all at once; the ledger tests over TCP cut at every byte.)
     - A turn's deadline is its own choice, so any turn's may be the next to pass: time stands still for the others.
       The connection's own (connect, ping, stall, close, rotation) pass in their order.
+    - A server that says "connection limit reached" is taken at REPLAY.md's word: it refuses, so it runs nothing for
+      which it has sent no event.
     - Backoff and masks are zero: the injected randomness is.
     - On each path there is a bounded number of *disturbances*: everything but the plain course of things (create, open,
       connect, hand, accept, start, complete). The bounds are in :data:`WORLDS`.
