@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 
-from . import loopback
+from . import _ask, _demo, loopback
 
 __all__ = ["main"]
+
+
+INTERRUPTED: Final = 128 + signal.SIGINT
+"""The exit status after Ctrl-C, as shells have it: 130."""
 
 
 class _Command(NamedTuple):
@@ -37,7 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         described.set_defaults(run=command.run)
     arguments = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
-    return run(arguments)
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has left, as `head` does. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 # --- serve -----------------------------------------------------------------------------------------------------------
@@ -81,8 +94,6 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     try:
         anyio.run(run)
-    except KeyboardInterrupt:
-        pass
     except OSError as exc:
         print(f"turnwire serve: cannot listen on {arguments.host}:{arguments.port}: {exc}", file=sys.stderr)
         return 1
@@ -92,5 +103,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 # --- The table -------------------------------------------------------------------------------------------------------
 
 _COMMANDS: dict[str, _Command] = {
+    "demo": _Command(
+        "show it: three lanes over one WebSocket, and what happens when it breaks", _demo.add_arguments, _demo.run
+    ),
+    "ask": _Command("ask a real endpoint and stream the answer", _ask.add_arguments, _ask.run),
     "serve": _Command("run the loopback server: a Responses API on this machine", _serve_arguments, _serve),
 }
