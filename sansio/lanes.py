@@ -20,13 +20,14 @@ States of a turn here
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
 
 from .errors import LaneLimitError
 
-__all__ = ["MAX_IN_FLIGHT", "MAX_NAMED_LANES", "Lanes"]
+__all__ = ["MAX_IN_FLIGHT", "MAX_NAMED_LANES", "Lanes", "is_stream_id"]
 
 MAX_IN_FLIGHT: Final = 16
 """Responses in flight on one connection, over all lanes."""
@@ -34,6 +35,13 @@ MAX_NAMED_LANES: Final = 32
 """Distinct names on one connection, over its whole life."""
 
 TurnT = TypeVar("TurnT")
+
+_STREAM_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+
+
+def is_stream_id(value: object) -> bool:
+    """Whether this can name a lane (PROTOCOL.md, "Server events", ``invalid_stream_id``)."""
+    return isinstance(value, str) and _STREAM_ID.fullmatch(value) is not None
 
 
 class Lanes(Generic[TurnT]):

@@ -24,7 +24,6 @@ Three steps, each usable by itself
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
@@ -34,6 +33,7 @@ from .converter import Converter
 from .encoding import encode_json, plain
 from .endpoint import PUBLIC_BASE_URL, USER_AGENT, Endpoint, endpoint, endpoint_from_client, key_refresh
 from .errors import InvalidStreamIdError, UserError
+from .lanes import is_stream_id
 from .settings import OMIT, ModelSettings, is_omitted
 from .tools import Handoff, OutputSchemaLike, Tool
 
@@ -264,8 +264,6 @@ def _mapping(name: str, value: object) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any]", value)
 
 
-_STREAM_ID: Final = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
-
 _NOT_IN_A_BODY: Final = {
     "extra_body": "write its fields beside the others",
     "extra_headers": "give them to connect(headers=…): a WebSocket has headers only in its handshake",
@@ -311,7 +309,7 @@ def _in_lane(frame: dict[str, Any], stream_id: str | None) -> dict[str, Any]:
     lane = named if stream_id is None else stream_id
     if lane is None:
         return frame
-    if not isinstance(lane, str) or not _STREAM_ID.fullmatch(lane):
+    if not is_stream_id(lane):
         shown = repr(lane[:80]) if isinstance(lane, str) else f"of type {type(lane).__name__}"
         raise InvalidStreamIdError(
             f"stream_id is {shown}: write 1 to 256 characters of A-Z a-z 0-9 _ - . or None for the default lane"

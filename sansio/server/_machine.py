@@ -1,89 +1,18 @@
-"""Server: the same protocol in the server's role, for the loopback server, for tests and for gateways.
-
-The promise
-    Whatever a client sends, and however it is split, the same answers come out; nothing here raises on it, loops, or
-    grows beyond its limits. No I/O, no clock, no randomness: ``now`` comes in, in monotonic seconds, and the ids of
-    responses are the application's. A request runs only once its last byte has arrived.
-
-Theory of operation
-    :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`), bytes come out
-    (:meth:`~ServerConnection.data_to_send`), and :meth:`~ServerConnection.next_request` gives each
-    :class:`ServerTurn` that is to run *now*: it is the oldest of its lane, a slot is free, and what it continues is
-    at hand. The application answers with :meth:`ServerTurn.emit` or :meth:`ServerTurn.fail`; a terminal event or a
-    failure ends the turn, and the next of its lane may come out.
-
-    A request that is refused is refused in its turn: on a lane that is running, the answer to the request behind it
-    would otherwise look like the end of the one before it.
-
-States of a connection
-
-    ========= ================================ ============= ===================== ==============
-    state     bytes                            end of file   deadline              close()
-    ========= ================================ ============= ===================== ==============
-    HANDSHAKE the upgrade: OPEN, or CLOSED     CLOSED        nothing               CLOSED
-              with ``rejected`` set
-    OPEN      requests, pings; the peer's      CLOSED        ``lifetime``:         CLOSING
-              close, or a violation: CLOSED                  error frame, CLOSING
-    CLOSING   nothing more runs; the peer's    CLOSED        ``close_timeout``:    nothing
-              close: CLOSED                                  CLOSED
-    CLOSED    ignored                          nothing       nothing               nothing
-    ========= ================================ ============= ===================== ==============
-
-    On leaving OPEN every turn that has not ended is cancelled. In CLOSED the shell sends what is left and then closes
-    the transport.
-
-What a client may send, and the answers (PROTOCOL.md, "Server events"; codes that it does not name are those of
-OpenAI's HTTP and Realtime APIs)
-
-    ======================================================== ===============================================
-    the client sends                                          the answer
-    ======================================================== ===============================================
-    ``response.create``                                       the turn's events
-    … with a field of the wrong type                          error 400 ``invalid_type``
-    … with ``background: true``                               error 400 ``unsupported_parameter``
-    … with both ``conversation`` and ``previous_response_id`` error 400 ``mutually_exclusive_parameters``
-    … with a ``previous_response_id`` that nothing holds      error 400 ``previous_response_not_found``
-    … with a ``stream_id`` that is none                       error 400 ``invalid_stream_id``, no ``stream_id``
-    … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
-    ``response.steer``                                        ``response.steer.failed`` (:data:`STEER_CODES`)
-    ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
-    a type that is none of these                              error 400 ``invalid_value``
-    an object without a type                                  error 400 ``missing_required_parameter``
-    JSON that is no object                                    error 400 ``invalid_type``
-    no JSON, or JSON nested deeper than 500                   error 400 ``invalid_json``
-    a binary message                                          close 1003
-    text that is not UTF-8                                    close 1007
-    more than ``max_waiting`` requests that wait              close 1008
-    a message longer than ``max_message_size``                close 1009
-    anything else that breaks RFC 6455                        close 1002
-    anything, ``lifetime`` seconds after the upgrade          error 400 ``websocket_connection_limit_reached``,
-                                                              close 1000
-    ======================================================== ===============================================
-
-What a connection remembers (PROTOCOL.md, "Continuation")
-
-    - the latest response of each lane, whatever its ``store``: this is the connection's memory, gone with it;
-    - a response is also put into the :class:`ResponseStore`, unless the request said ``store: false``;
-    - ``previous_response_id`` is looked up in the memory of every lane (another lane's: a fork), then in the store,
-      at the moment at which the request starts;
-    - a turn that fails takes its parent out of the memory if it continued its own lane, and leaves it if it was a fork;
-    - ``generate: false`` is a turn without output: its response id stands for its input.
-"""
+"""The machines of the server's role: a turn, and a connection. The tables are at the top of the package."""
 
 from __future__ import annotations
 
 import enum
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import h11
 import msgspec
 
-from .errors import LaneLimitError, UserError
-from .lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES, Lanes
-from .websocket import (
+from ..errors import LaneLimitError, UserError
+from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES, Lanes, is_stream_id
+from ..websocket import (
     DEFAULT_MAX_MESSAGE_SIZE,
     MAX_HEADERS,
     Close,
@@ -93,174 +22,12 @@ from .websocket import (
     WebSocket,
     accept_upgrade,
 )
-
-__all__ = [
-    "INJECT_CODES",
-    "STEER_CODES",
-    "Problem",
-    "Remembered",
-    "ResponseStore",
-    "ServerConnection",
-    "ServerOptions",
-    "ServerState",
-    "ServerTurn",
-    "TurnState",
-    "check_request",
-    "input_items",
-]
-
-Item: TypeAlias = dict[str, Any]
+from ._memory import Problem, Remembered, ResponseStore, check_request
 
 _MAX_DEPTH: Final = 500
 """Levels of nesting in a message. Any tool schema passes; what would exhaust an encoder's stack does not."""
-_STREAM_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
-
-
-# --- What is wrong ---------------------------------------------------------------------------------------------------
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """Why a request is not answered: the body of an ``error`` frame, or of an HTTP error response."""
-
-    status: int
-    """The HTTP status that says the same."""
-    code: str | None
-    message: str
-    param: str | None = None
-    type: str | None = None
-    """None stands for what the API sends with that status: see :attr:`TYPES`."""
-    headers: Mapping[str, str] | None = None
-    """``retry-after`` and its like."""
-
-    TYPES: ClassVar[Mapping[int, str]] = {401: "authentication_error", 429: "rate_limit_error"}
-
-    def body(self) -> dict[str, Any]:
-        """The particulars, as they stand under ``error``. The headers go elsewhere in an HTTP response."""
-        usual = "server_error" if self.status >= 500 else "invalid_request_error"
-        kind = self.type or self.TYPES.get(self.status, usual)
-        return {"type": kind, "code": self.code, "message": self.message, "param": self.param}
-
-    def frame(self, stream_id: str | None = None) -> dict[str, Any]:
-        """The ``error`` frame; ``stream_id`` if it can be attributed to a named lane (PROTOCOL.md, "Server events")."""
-        lane = {} if stream_id is None else {"stream_id": stream_id}
-        headers = {} if self.headers is None else {"headers": dict(self.headers)}
-        return {"type": "error", "status": self.status, **lane, "error": {**self.body(), **headers}}
-
-
-_FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
-    "conversation": ((str, dict), "a string or an object"),
-    "generate": ((bool,), "a boolean"),
-    "input": ((str, list), "a string or an array of items"),
-    "instructions": ((str, list), "a string or an array of items"),
-    "max_output_tokens": ((int,), "an integer"),
-    "metadata": ((dict,), "an object"),
-    "model": ((str,), "a string"),
-    "previous_response_id": ((str,), "a string"),
-    "store": ((bool,), "a boolean"),
-    "stream": ((bool,), "a boolean"),
-    "tools": ((list,), "an array"),
-}
-"""What a field must be to be read at all. Any of them may be null, which stands for absent."""
-
-
-def check_request(request: Mapping[str, Any]) -> Problem | None:
-    """What is wrong with the body of a ``response.create``, or of ``POST /v1/responses``, before it is run."""
-    for name, (types, wanted) in _FIELDS.items():
-        value = request.get(name)
-        # A bool is an int to isinstance, and not to JSON.
-        if value is not None and type(value) not in types:
-            return Problem(400, "invalid_type", f"Invalid type for '{name}': expected {wanted}.", name)
-    for name in ("input", "tools"):
-        value = request.get(name)
-        if isinstance(value, list) and not all(isinstance(item, dict) for item in cast("list[object]", value)):
-            return Problem(400, "invalid_type", f"Invalid type for '{name}': expected an array of objects.", name)
-    if request.get("background"):
-        message = "Unsupported parameter: 'background' is not supported over this transport."
-        return Problem(400, "unsupported_parameter", message, "background")
-    if request.get("previous_response_id") is not None and request.get("conversation") is not None:
-        message = "Mutually exclusive parameters: give 'previous_response_id' or 'conversation', not both."
-        return Problem(400, "mutually_exclusive_parameters", message, "previous_response_id")
-    return None
-
-
-# --- What is remembered ----------------------------------------------------------------------------------------------
-
-
-def input_items(value: object) -> list[Item]:
-    """A request's ``input`` as items: a string is one user message, nothing is none."""
-    if isinstance(value, str):
-        return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}]
-    return list(cast("list[Item]", value)) if isinstance(value, list) else []
-
-
-class Remembered(msgspec.Struct, frozen=True):
-    """A response that can be continued: what went in, what came out, and what it continued itself."""
-
-    response_id: str
-    input: list[Item]
-    output: list[Item]
-    previous: Remembered | None = None
-
-    def items(self) -> list[Item]:
-        """The whole conversation up to and with this response, oldest first."""
-        chain: list[Remembered] = []
-        link: Remembered | None = self
-        while link is not None:
-            chain.append(link)
-            link = link.previous
-        return [item for link in reversed(chain) for item in (*link.input, *link.output)]
-
-
-class ResponseStore:
-    """The responses that are stored, for every connection of one service: the newest ``limit`` of them."""
-
-    def __init__(self, limit: int = 10_000) -> None:
-        self._limit = limit
-        self._responses: dict[str, Remembered] = {}
-
-    def __len__(self) -> int:
-        return len(self._responses)
-
-    def find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
-        """What the request continues: None if nothing, a problem if that is not here.
-
-        A ``conversation`` begins with the first request that names it.
-        """
-        previous_id: str | None = request.get("previous_response_id")
-        if previous_id is None:
-            return self._responses.get(_conversation_key(request))
-        found = self._responses.get(previous_id)
-        if found is None:
-            message = f"Previous response with id '{previous_id[:100]}' not found."
-            return Problem(400, "previous_response_not_found", message, "previous_response_id")
-        return found
-
-    def remember(
-        self, request: Mapping[str, Any], response: Mapping[str, Any], previous: Remembered | None
-    ) -> Remembered:
-        """A response that ended well, as it will be continued; stored unless the request said ``store: false``."""
-        remembered = Remembered(
-            str(response.get("id")), input_items(request.get("input")), input_items(response.get("output")), previous
-        )
-        if request.get("store") is not False:
-            self._put(remembered.response_id, remembered)
-            if request.get("conversation") is not None:
-                self._put(_conversation_key(request), remembered)
-        return remembered
-
-    def _put(self, key: str, remembered: Remembered) -> None:
-        self._responses.pop(key, None)  # A dict keeps the place of a key that is there; the newest belongs at the end.
-        self._responses[key] = remembered
-        while len(self._responses) > self._limit:
-            del self._responses[next(iter(self._responses))]
-
-
-def _conversation_key(request: Mapping[str, Any]) -> str:
-    """Where the store keeps a conversation's latest response. The blank keeps it apart from ids of responses."""
-    value = request.get("conversation")
-    return f"conversation {cast('Item', value).get('id') if isinstance(value, dict) else value}"
 
 
 # --- A turn ----------------------------------------------------------------------------------------------------------
@@ -611,7 +378,7 @@ class ServerConnection:
         if kind == "response.create":
             return self._create(event, now)
         lane = event.get("stream_id")
-        lane = lane if _is_stream_id(lane) else None
+        lane = lane if is_stream_id(lane) else None
         if not isinstance(kind, str):
             return self._complain("missing_required_parameter", "Missing required parameter: 'type'.", "type", lane)
         if kind == "response.steer" and isinstance(event.get("previous_response_id"), str):
@@ -629,7 +396,7 @@ class ServerConnection:
 
     def _create(self, request: dict[str, Any], now: float) -> None:
         lane = request.pop("stream_id", None)
-        if lane is not None and not _is_stream_id(lane):
+        if lane is not None and not is_stream_id(lane):
             wanted = "Invalid 'stream_id': expected 1-256 characters of A-Z, a-z, 0-9, '_', '-' and '.'."
             return self._complain("invalid_stream_id", wanted, "stream_id")
         turn = ServerTurn(
@@ -727,10 +494,6 @@ class ServerConnection:
 
 def _answer_reason(item: Close | Violation) -> str:
     return item.reason if isinstance(item, Violation) else ""
-
-
-def _is_stream_id(value: object) -> bool:
-    return isinstance(value, str) and _STREAM_ID.fullmatch(value) is not None
 
 
 def _too_deep(data: bytes, message: object) -> bool:

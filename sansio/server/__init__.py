@@ -1,0 +1,99 @@
+"""Server: the same protocol in the server's role, for the loopback server, for tests and for gateways.
+
+The promise
+    Whatever a client sends, and however it is split, the same answers come out; nothing here raises on it, loops, or
+    grows beyond its limits. No I/O, no clock, no randomness: ``now`` comes in, in monotonic seconds, and the ids of
+    responses are the application's. A request runs only once its last byte has arrived.
+
+Theory of operation
+    :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`), bytes come out
+    (:meth:`~ServerConnection.data_to_send`), and :meth:`~ServerConnection.next_request` gives each
+    :class:`ServerTurn` that is to run *now*: it is the oldest of its lane, a slot is free, and what it continues is
+    at hand. The application answers with :meth:`ServerTurn.emit` or :meth:`ServerTurn.fail`; a terminal event or a
+    failure ends the turn, and the next of its lane may come out.
+
+    A request that is refused is refused in its turn: on a lane that is running, the answer to the request behind it
+    would otherwise look like the end of the one before it.
+
+States of a connection
+
+    ========= ================================ ============= ===================== ==============
+    state     bytes                            end of file   deadline              close()
+    ========= ================================ ============= ===================== ==============
+    HANDSHAKE the upgrade: OPEN, or CLOSED     CLOSED        nothing               CLOSED
+              with ``rejected`` set
+    OPEN      requests, pings; the peer's      CLOSED        ``lifetime``:         CLOSING
+              close, or a violation: CLOSED                  error frame, CLOSING
+    CLOSING   nothing more runs; the peer's    CLOSED        ``close_timeout``:    nothing
+              close: CLOSED                                  CLOSED
+    CLOSED    ignored                          nothing       nothing               nothing
+    ========= ================================ ============= ===================== ==============
+
+    On leaving OPEN every turn that has not ended is cancelled. In CLOSED the shell sends what is left and then closes
+    the transport.
+
+What a client may send, and the answers (PROTOCOL.md, "Server events"; codes that it does not name are those of
+OpenAI's HTTP and Realtime APIs)
+
+    ======================================================== ===============================================
+    the client sends                                          the answer
+    ======================================================== ===============================================
+    ``response.create``                                       the turn's events
+    … with a field of the wrong type                          error 400 ``invalid_type``
+    … with ``background: true``                               error 400 ``unsupported_parameter``
+    … with both ``conversation`` and ``previous_response_id`` error 400 ``mutually_exclusive_parameters``
+    … with a ``previous_response_id`` that nothing holds      error 400 ``previous_response_not_found``
+    … with a ``stream_id`` that is none                       error 400 ``invalid_stream_id``, no ``stream_id``
+    … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
+    ``response.steer``                                        ``response.steer.failed`` (:data:`STEER_CODES`)
+    ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
+    a type that is none of these                              error 400 ``invalid_value``
+    an object without a type                                  error 400 ``missing_required_parameter``
+    JSON that is no object                                    error 400 ``invalid_type``
+    no JSON, or JSON nested deeper than 500                   error 400 ``invalid_json``
+    a binary message                                          close 1003
+    text that is not UTF-8                                    close 1007
+    more than ``max_waiting`` requests that wait              close 1008
+    a message longer than ``max_message_size``                close 1009
+    anything else that breaks RFC 6455                        close 1002
+    anything, ``lifetime`` seconds after the upgrade          error 400 ``websocket_connection_limit_reached``,
+                                                              close 1000
+    ======================================================== ===============================================
+
+What a connection remembers (PROTOCOL.md, "Continuation")
+
+    - the latest response of each lane, whatever its ``store``: this is the connection's memory, gone with it;
+    - a response is also put into the :class:`ResponseStore`, unless the request said ``store: false``;
+    - ``previous_response_id`` is looked up in the memory of every lane (another lane's: a fork), then in the store,
+      at the moment at which the request starts;
+    - a turn that fails takes its parent out of the memory if it continued its own lane, and leaves it if it was a fork;
+    - ``generate: false`` is a turn without output: its response id stands for its input.
+"""
+
+from __future__ import annotations
+
+from ._machine import (
+    INJECT_CODES,
+    STEER_CODES,
+    ServerConnection,
+    ServerOptions,
+    ServerState,
+    ServerTurn,
+    TurnState,
+)
+from ._memory import Problem, Remembered, ResponseStore, check_request, input_items
+
+__all__ = [
+    "INJECT_CODES",
+    "STEER_CODES",
+    "Problem",
+    "Remembered",
+    "ResponseStore",
+    "ServerConnection",
+    "ServerOptions",
+    "ServerState",
+    "ServerTurn",
+    "TurnState",
+    "check_request",
+    "input_items",
+]

@@ -1,0 +1,154 @@
+"""What the server checks a request for, and what it remembers of the ones that it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, TypeAlias, cast
+
+import msgspec
+
+Item: TypeAlias = dict[str, Any]
+
+# --- What is wrong ---------------------------------------------------------------------------------------------------
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a request is not answered: the body of an ``error`` frame, or of an HTTP error response."""
+
+    status: int
+    """The HTTP status that says the same."""
+    code: str | None
+    message: str
+    param: str | None = None
+    type: str | None = None
+    """None stands for what the API sends with that status: see :attr:`TYPES`."""
+    headers: Mapping[str, str] | None = None
+    """``retry-after`` and its like."""
+
+    TYPES: ClassVar[Mapping[int, str]] = {401: "authentication_error", 429: "rate_limit_error"}
+
+    def body(self) -> dict[str, Any]:
+        """The particulars, as they stand under ``error``. The headers go elsewhere in an HTTP response."""
+        usual = "server_error" if self.status >= 500 else "invalid_request_error"
+        kind = self.type or self.TYPES.get(self.status, usual)
+        return {"type": kind, "code": self.code, "message": self.message, "param": self.param}
+
+    def frame(self, stream_id: str | None = None) -> dict[str, Any]:
+        """The ``error`` frame; ``stream_id`` if it can be attributed to a named lane (PROTOCOL.md, "Server events")."""
+        lane = {} if stream_id is None else {"stream_id": stream_id}
+        headers = {} if self.headers is None else {"headers": dict(self.headers)}
+        return {"type": "error", "status": self.status, **lane, "error": {**self.body(), **headers}}
+
+
+_FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "conversation": ((str, dict), "a string or an object"),
+    "generate": ((bool,), "a boolean"),
+    "input": ((str, list), "a string or an array of items"),
+    "instructions": ((str, list), "a string or an array of items"),
+    "max_output_tokens": ((int,), "an integer"),
+    "metadata": ((dict,), "an object"),
+    "model": ((str,), "a string"),
+    "previous_response_id": ((str,), "a string"),
+    "store": ((bool,), "a boolean"),
+    "stream": ((bool,), "a boolean"),
+    "tools": ((list,), "an array"),
+}
+"""What a field must be to be read at all. Any of them may be null, which stands for absent."""
+
+
+def check_request(request: Mapping[str, Any]) -> Problem | None:
+    """What is wrong with the body of a ``response.create``, or of ``POST /v1/responses``, before it is run."""
+    for name, (types, wanted) in _FIELDS.items():
+        value = request.get(name)
+        # A bool is an int to isinstance, and not to JSON.
+        if value is not None and type(value) not in types:
+            return Problem(400, "invalid_type", f"Invalid type for '{name}': expected {wanted}.", name)
+    for name in ("input", "tools"):
+        value = request.get(name)
+        if isinstance(value, list) and not all(isinstance(item, dict) for item in cast("list[object]", value)):
+            return Problem(400, "invalid_type", f"Invalid type for '{name}': expected an array of objects.", name)
+    if request.get("background"):
+        message = "Unsupported parameter: 'background' is not supported over this transport."
+        return Problem(400, "unsupported_parameter", message, "background")
+    if request.get("previous_response_id") is not None and request.get("conversation") is not None:
+        message = "Mutually exclusive parameters: give 'previous_response_id' or 'conversation', not both."
+        return Problem(400, "mutually_exclusive_parameters", message, "previous_response_id")
+    return None
+
+
+# --- What is remembered ----------------------------------------------------------------------------------------------
+
+
+def input_items(value: object) -> list[Item]:
+    """A request's ``input`` as items: a string is one user message, nothing is none."""
+    if isinstance(value, str):
+        return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}]
+    return list(cast("list[Item]", value)) if isinstance(value, list) else []
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """A response that can be continued: what went in, what came out, and what it continued itself."""
+
+    response_id: str
+    input: list[Item]
+    output: list[Item]
+    previous: Remembered | None = None
+
+    def items(self) -> list[Item]:
+        """The whole conversation up to and with this response, oldest first."""
+        chain: list[Remembered] = []
+        link: Remembered | None = self
+        while link is not None:
+            chain.append(link)
+            link = link.previous
+        return [item for link in reversed(chain) for item in (*link.input, *link.output)]
+
+
+class ResponseStore:
+    """The responses that are stored, for every connection of one service: the newest ``limit`` of them."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._responses: dict[str, Remembered] = {}
+
+    def __len__(self) -> int:
+        return len(self._responses)
+
+    def find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
+        """What the request continues: None if nothing, a problem if that is not here.
+
+        A ``conversation`` begins with the first request that names it.
+        """
+        previous_id: str | None = request.get("previous_response_id")
+        if previous_id is None:
+            return self._responses.get(_conversation_key(request))
+        found = self._responses.get(previous_id)
+        if found is None:
+            message = f"Previous response with id '{previous_id[:100]}' not found."
+            return Problem(400, "previous_response_not_found", message, "previous_response_id")
+        return found
+
+    def remember(
+        self, request: Mapping[str, Any], response: Mapping[str, Any], previous: Remembered | None
+    ) -> Remembered:
+        """A response that ended well, as it will be continued; stored unless the request said ``store: false``."""
+        remembered = Remembered(
+            str(response.get("id")), input_items(request.get("input")), input_items(response.get("output")), previous
+        )
+        if request.get("store") is not False:
+            self._put(remembered.response_id, remembered)
+            if request.get("conversation") is not None:
+                self._put(_conversation_key(request), remembered)
+        return remembered
+
+    def _put(self, key: str, remembered: Remembered) -> None:
+        self._responses.pop(key, None)  # A dict keeps the place of a key that is there; the newest belongs at the end.
+        self._responses[key] = remembered
+        while len(self._responses) > self._limit:
+            del self._responses[next(iter(self._responses))]
+
+
+def _conversation_key(request: Mapping[str, Any]) -> str:
+    """Where the store keeps a conversation's latest response. The blank keeps it apart from ids of responses."""
+    value = request.get("conversation")
+    return f"conversation {cast('Item', value).get('id') if isinstance(value, dict) else value}"
