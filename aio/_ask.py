@@ -71,8 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask; return the exit status."""
     key: str | None = os.environ.get(arguments.api_key_env)
     try:
-        if not key and arguments.api_key_env != KEY:
-            raise UserError(f"there is no API key: the variable {arguments.api_key_env} is not set")
+        if not key and (arguments.api_key_env != KEY or not (arguments.base_url or os.environ.get("OPENAI_BASE_URL"))):
+            raise UserError(
+                f"there is no API key — nothing was sent — set the variable {arguments.api_key_env}, or name one that "
+                "holds the key by --api-key-env, or a server that needs none by --base-url"
+            )
         return anyio.run(_run, arguments, key)
     except (TurnwireError, TypeError) as exc:
         return _trouble(str(exc), key)

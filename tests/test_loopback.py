@@ -1057,7 +1057,7 @@ async def test_turnwire_serve_runs_until_ctrl_c_and_exits_cleanly(arguments: lis
             process.send_signal(signal.SIGINT)
             assert (await client.until_broken())[1] == "1001"
         _, errors = await anyio.to_thread.run_sync(process.communicate)
-        assert (process.returncode, errors) == (0, "")
+        assert (process.returncode, errors) == (130, "")
 
 
 async def test_turnwire_serve_says_in_one_line_why_it_cannot(capsys: pytest.CaptureFixture[str]) -> None:
