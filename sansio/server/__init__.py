@@ -81,10 +81,11 @@ from ._machine import (
     ServerTurn,
     TurnState,
 )
-from ._memory import Problem, Remembered, ResponseStore, check_request, input_items
+from ._memory import Item, Problem, Remembered, ResponseStore, check_request, input_items
 
 __all__ = [
     "INJECT_CODES",
+    "Item",
     "STEER_CODES",
     "Problem",
     "Remembered",
