@@ -348,6 +348,9 @@ def test_closing_before_the_upgrade_says_nothing() -> None:
 def test_after_an_hour_the_limit_is_reported_and_the_connection_closes() -> None:
     client = Client(now=100.0)
     turn = client.run(input="a", stream_id="a")
+    turn.emit({"type": "response.created", "response": {"id": "resp_1"}})
+    client.create(input="not handed out yet", stream_id="b")
+    assert len(client.read()) == 1
     assert client.server.next_deadline() == 3700.0
     client.server.handle_deadline(3699.0)
     assert client.items() == []
@@ -359,6 +362,16 @@ def test_after_an_hour_the_limit_is_reported_and_the_connection_closes() -> None
     assert "stream_id" not in error
     assert isinstance(close, Close)
     assert close.code == 1000
+    assert turn.state is TurnState.CANCELLED
+
+
+def test_after_an_hour_nothing_tells_a_running_turn_that_it_did_not_run() -> None:
+    """To a turn without an event the code is a refusal, so a client would run this one twice (I3)."""
+    client = Client()
+    turn = client.run(input="a", stream_id="a")
+    client.server.handle_deadline(3600.0)
+    (close,) = client.items()
+    assert close == Close(1000, "connection limit reached")
     assert turn.state is TurnState.CANCELLED
 
 

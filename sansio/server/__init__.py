@@ -57,7 +57,8 @@ OpenAI's HTTP and Realtime APIs)
     a message longer than ``max_message_size``                close 1009
     anything else that breaks RFC 6455                        close 1002
     anything, ``lifetime`` seconds after the upgrade          error 400 ``websocket_connection_limit_reached``,
-                                                              close 1000
+                                                              unless a turn runs that has sent nothing yet: the
+                                                              error would tell it that it did not run; close 1000
     ======================================================== ===============================================
 
 What a connection remembers (PROTOCOL.md, "Continuation")

@@ -329,7 +329,9 @@ class ServerConnection:
         if self._deadline is None or now < self._deadline:
             return
         if self.state is ServerState.OPEN:
-            self.send_event(_LIMIT_REACHED.frame())
+            # The code says "not run" to every client's turn that has seen no event (REPLAY.md, "Refusals").
+            if not any(turn.sequence_number == 0 and turn not in self._ready for turn in self._lanes.running.values()):
+                self.send_event(_LIMIT_REACHED.frame())
             self.close(now, 1000, "connection limit reached")
         else:
             self._end(ServerState.CLOSED)
