@@ -365,6 +365,8 @@ class Driver:
         connection = link.connection
         try:
             while data := connection.data_to_send(CHUNK, anyio.current_time()):
+                if link.reading:  # With its last byte a message passes on to its next deadline.
+                    link.waiting.deadline = self._deadline()
                 with anyio.CancelScope(
                     shield=True
                 ):  # Half a chunk would be half a message. Closing the transport ends it.
