@@ -61,7 +61,7 @@ DRAIN: Final = 1.0
 class _Link:
     """A connection and the transport that carries it."""
 
-    __slots__ = ("connection", "gone", "reading", "sending", "transport", "waiting", "writing")
+    __slots__ = ("connection", "gone", "reading", "sending", "transport", "waiting", "writer")
 
     def __init__(self, connection: ResponsesConnection, transport: Transport) -> None:
         self.connection = connection
@@ -69,9 +69,10 @@ class _Link:
         self.reading = False
         self.waiting = anyio.CancelScope()
         """The wait of whoever reads; its deadline follows the core's."""
-        self.writing = False
+        self.writer: Host | None = None
+        """Where somebody writes; None if nobody does."""
         self.sending = anyio.CancelScope()
-        """The write of whoever writes. Closing the transport ends it, cancelling its task does not."""
+        """The write of one chunk. Closing the transport ends it, cancelling its task does not."""
         self.gone = anyio.Event()
         """Set once the connection is closed."""
 
@@ -79,14 +80,18 @@ class _Link:
 class Host:
     """A task group in which drivers run their tasks: ``async with Host() as host``.
 
-    What leaves its body goes on as it came, not wrapped in a group.
+    What leaves its body goes on as it came, not wrapped in a group. ``heir`` is called when a task was cancelled, for
+    what it leaves undone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heir: Callable[[], None] | None = None) -> None:
+        self._heir = heir
         self._tasks = anyio.create_task_group()
         self._running = 0
         self.idle = anyio.Event()
         """Set when the last task has ended; a new one each time that there are any."""
+        self.cancelled = False
+        """A task was cancelled here, and so would be any that came: look for another host."""
 
     @property
     def busy(self) -> bool:
@@ -103,14 +108,20 @@ class Host:
     async def _run(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         try:
             await function(*args)
+        except BaseException:  # Cancelled, perhaps in a group.
+            self.cancelled = True
+            if self._heir is not None:
+                self._heir()
+            raise
         finally:
             self._running -= 1
             if not self._running:
                 self.idle.set()
 
-    def cancel(self) -> None:
-        """Cancel the tasks."""
+    async def end(self) -> None:
+        """Cancel the tasks and leave. What the body raised is not for a host to take for its own cancellation."""
         self._tasks.cancel_scope.cancel()
+        await self.__aexit__(None, None, None)
 
     async def __aenter__(self) -> Host:
         await self._tasks.__aenter__()
@@ -171,21 +182,17 @@ class Driver:
         self.keep_in(await Host().__aenter__())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    async def __aexit__(self, *exc: object) -> None:
         host = self._scope
         if host is None:
-            return None
+            return
         try:
             with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
                 await self.aclose()
         finally:
-            host.cancel()
-            swallowed = await host.__aexit__(kind, exc, traceback)
+            await host.end()
             self._scope = None
             self._hosts.remove(host)
-        return swallowed
 
     def keep_in(self, host: Host) -> None:
         """Run this driver's tasks, and its keeper, in a host that outlives the driver's turns."""
@@ -199,11 +206,16 @@ class Driver:
         if connection.failure is not None:
             raise connection.failure
 
+    @property
+    def _kept(self) -> bool:
+        """Whether there is a scope that runs this driver's tasks. One that is cancelled does not any more."""
+        return self._scope is not None and not self._scope.cancelled
+
     async def _hosted(self, operation: Callable[..., Awaitable[_T]], *args: object) -> _T:
         """Await the operation with a host for what it starts."""
-        if self._scope is not None:
+        if self._kept:
             return await operation(*args)
-        async with Host() as host:
+        async with Host(self._settle) as host:
             self._hosts.append(host)
             self._settle()
             try:
@@ -212,8 +224,9 @@ class Driver:
                     await self._read_on(host)
             finally:
                 self._hosts.remove(host)
-                if self._link is not None:  # Only if this wait was cancelled is there still a writer to wait for.
-                    self._link.sending.deadline = anyio.current_time() + self._core.options.close_timeout
+                link = self._link
+                if link is not None and link.writer is host:  # This wait was cancelled, and it waits for the chunk.
+                    link.sending.deadline = anyio.current_time() + self._core.options.close_timeout
         return result
 
     async def _read_on(self, host: Host) -> None:
@@ -239,12 +252,17 @@ class Driver:
     async def _aclose(self) -> None:
         self._core.close(anyio.current_time())
         self._settle()
-        while (link := self._link) is not None:
-            if link.reading:
-                await link.gone.wait()
-            else:
-                await self._lead(link)
-        self._keeping.cancel()
+        try:
+            while (link := self._link) is not None:
+                if link.reading:
+                    await link.gone.wait()
+                else:
+                    await self._lead(link)
+        finally:
+            if self._link is not None:  # Cancelled: so much for politeness.
+                self._link.connection.abort(anyio.current_time())
+                self._settle()
+            self._keeping.cancel()
 
     # -- turns
 
@@ -311,7 +329,7 @@ class Driver:
                 else:
                     await self._follow(turn)
         except anyio.get_cancelled_exc_class():
-            if self._scope is None:  # A writer that nobody reads for shall not hold up the cancellation.
+            if not self._kept:  # A writer that nobody reads for shall not hold up the cancellation.
                 self._core.cancel(turn, anyio.current_time())
                 self._settle()
             raise
@@ -322,10 +340,17 @@ class Driver:
     async def _follow(self, turn: Turn) -> None:
         """Sleep until somebody's reading brings news of this turn, or this consumer is appointed to read."""
         news = self._followers[turn] = anyio.Event()
+        mine = self._link is None and not self._kept
+        if mine:  # Nobody else opens a connection, and keeps the deadlines until there is one.
+            self._settle()
         try:
-            await news.wait()
+            with anyio.CancelScope(deadline=self._deadline() if mine else inf) as scope:
+                await news.wait()
         finally:
             del self._followers[turn]
+        if scope.cancelled_caught:
+            self._core.handle_deadline(anyio.current_time())
+            self._settle()
 
     # -- reading, writing, opening
 
@@ -367,20 +392,27 @@ class Driver:
             while data := connection.data_to_send(CHUNK, anyio.current_time()):
                 if link.reading:  # With its last byte a message passes on to its next deadline.
                     link.waiting.deadline = self._deadline()
-                with anyio.CancelScope(
-                    shield=True
-                ):  # Half a chunk would be half a message. Closing the transport ends it.
+                with anyio.CancelScope(shield=True) as link.sending:  # Half a chunk would be half a message.
                     await link.transport.send(data)
+                if link.sending.cancelled_caught:
+                    what = "a task that was writing was cancelled, and the peer did not read"
+                    connection.transport_failed(what, anyio.current_time())
+                    self._settle()
+                    break
+                if connection.has_data_to_send:
+                    await anyio.lowlevel.checkpoint_if_cancelled()
         except TransportError as exc:
             # The server may have said why before it went: let what it said be read first.
             self._led_at = -inf
             self._nudge.set()
-            with anyio.move_on_after(DRAIN):
-                await link.gone.wait()
-            connection.transport_failed(str(exc), anyio.current_time(), exc)
-            self._settle()
+            try:
+                with anyio.move_on_after(DRAIN):
+                    await link.gone.wait()
+            finally:
+                connection.transport_failed(str(exc), anyio.current_time(), exc)
+                self._settle()
         finally:
-            link.writing = False
+            link.writer = None
 
     async def _open(self) -> ResponsesConnection:
         """Open a connection for the turns that wait for one."""
@@ -390,10 +422,12 @@ class Driver:
             transport = await self._connect(connection)
             if transport is not None:
                 self._link = _Link(connection, transport)
+        except BaseException:  # Cancelled, perhaps in a group.
+            self._core.forgo(anyio.current_time())
+            raise
         finally:
             self._opening = False
-            if self._link is None:  # Also when this task was cancelled: the turns that waited for it shall know.
-                connection.transport_failed("the task that was opening it was cancelled", anyio.current_time())
+            self._rouse()
         self._settle()
         self._nudge.set()
         self._appoint()
@@ -440,7 +474,7 @@ class Driver:
         """Let go of a closed connection; a close frame that it still holds is worth one try."""
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._core.options.close_timeout):
             try:
-                while not link.writing and (data := link.connection.data_to_send(CHUNK)):
+                while link.writer is None and (data := link.connection.data_to_send(CHUNK)):
                     await link.transport.send(data)
             except TransportError:
                 pass
@@ -485,8 +519,9 @@ class Driver:
             self._link = None
             link.gone.set()
             self._gone.append(link)
+            self._rouse()
         if self._hosts:
-            self._start_tasks(self._hosts[0])
+            self._start_tasks(next((host for host in self._hosts if not host.cancelled), None))
         if link is not None and link.reading:
             link.waiting.deadline = self._deadline()
         for turn, news in self._followers.items():
@@ -495,16 +530,25 @@ class Driver:
         if self._link is None:
             self._nudge.set()
 
-    def _start_tasks(self, host: Host) -> None:
+    def _start_tasks(self, host: Host | None) -> None:
+        """Start what is to be done; where all hosts are cancelled, only what that does not keep from its work."""
         while self._gone:
-            host.start(self._discard, self._gone.pop())
+            (host or self._hosts[0]).start(self._discard, self._gone.pop())
+        if host is None:
+            return
         link = self._link
-        if link is not None and link.connection.has_data_to_send and not link.writing:
-            link.writing = True
+        if link is not None and link.connection.has_data_to_send and link.writer is None:
+            link.writer = host
             host.start(self._write, link)
         if not self._opening and self._core.wants_connection(anyio.current_time()):
             self._opening = True
             host.start(self._open)
+
+    def _rouse(self) -> None:
+        """Without a keeper, let those that wait look again: at the deadlines, and for what is to be done."""
+        if not self._kept:
+            for news in self._followers.values():
+                news.set()
 
     def _appoint(self) -> None:
         """If nobody reads, wake a follower that will: one without news, for one with news has better things to do."""

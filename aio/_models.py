@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -254,10 +253,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         await self._shared.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await self._shared.__aexit__(kind, exc, traceback)
+    async def __aexit__(self, *exc: object) -> None:
+        await self._shared.__aexit__(*exc)
 
     async def close(self) -> None:
         """Close the connection. Calls that run fail as aborted, and are not repeated (PARITY C6)."""
@@ -341,16 +338,12 @@ class _SharedConnection:
     async def __aenter__(self) -> None:
         self._host = await Host().__aenter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    async def __aexit__(self, *exc: object) -> None:
         host, self._host = self._host, None
         if host is None:
-            return None
+            return
         try:
             with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
                 await self.aclose()
         finally:
-            host.cancel()
-            swallowed = await host.__aexit__(kind, exc, traceback)
-        return swallowed
+            await host.end()

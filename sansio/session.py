@@ -270,6 +270,16 @@ class ResponsesSession:
                 self._fail(turn, turn_failure(turn.evidence(Cause.PROTOCOL), what, limit_exceeded, exc))
         return connection
 
+    def forgo(self, now: float) -> None:
+        """Whoever was opening the connection was cancelled: it is given up, and its turns wait for another one."""
+        connection = self.connection
+        if connection is None:
+            return
+        connection.draining = True
+        self.update(now)
+        connection.abort(now)
+        self.update(now)
+
     def update(self, now: float) -> None:
         """Draw the consequences of what happened to the connection. Call it after every call to the connection."""
         connection = self.connection

@@ -394,6 +394,20 @@ def test_a_turn_that_is_left_just_after_it_failed_is_not_repeated() -> None:
     assert not desk.session.wants_connection(desk.now + 100)
 
 
+def test_turns_wait_for_another_connection_when_the_opening_of_one_was_cancelled() -> None:
+    desk = Desk()
+    with websocket_pre_event_retries_disabled():
+        first, second = desk.create("a"), desk.create("b")
+    desk.begin_to_open()
+    desk.session.forgo(desk.now)
+    assert (first.ended, second.ended) == (False, False)
+    assert desk.session.wants_connection(desk.now), "nobody failed, so nobody has to wait"
+    desk.session.forgo(desk.now)  # There is none any more.
+    desk.open()
+    assert (first.current_phase, second.current_phase) == (Phase.SEND, Phase.SEND)
+    assert desk.session.stats.repeated == 0
+
+
 def test_turns_without_a_connection_have_a_deadline_too() -> None:
     desk = Desk()
     turn, patient = desk.create(timeouts=2.5), desk.create(timeouts=Timeouts())
