@@ -4,23 +4,26 @@ Nothing in this package does I/O, reads a clock, or draws a random number that i
 same arguments give the same results. Time comes in as ``now``, in monotonic seconds; bytes come in by ``receive_data``
 and go out by ``data_to_send``; waiting is the caller's, up to ``next_deadline``.
 
-The rooms, each of which imports only those below it:
+The rooms; each imports only rooms below it:
 
     ============== ==================================================================================================
+    model          one call of a model: its request, log lines, span and result
+    tracing        spans, to whatever tracer the application has
     session        which connection to open, to send on, to drop; what to repeat
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
-    lanes          which turn may go now
-    replay         evidence of how far a turn got, its verdict, and retry advice
-    request        settings and arguments to the payload of a ``response.create``
+    server         the same protocol in the server's role
+    request        settings and arguments to the payload of a ``response.create``; timeouts
     converter      tools, handoffs, tool choice and output schema to JSON
     tools          the declarations of tools
-    settings       the declarations of model settings
     proxy          which proxy to use
     endpoint       where to connect to, and with which headers
+    settings       the declarations of model settings
     encoding       Python values to JSON
-    server         the same protocol in the server's role
+    lanes          which turn may go now
+    replay         evidence of how far a turn got, its verdict, and retry advice
+    sdk            events and responses to the objects of ``openai``, which no other room imports
     events         the server's events, typed
-    websocket      bytes to text messages and back
+    websocket      bytes to text messages and back; the handshake
     errors         everything that is raised
     ============== ==================================================================================================
 """
