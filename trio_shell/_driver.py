@@ -350,6 +350,8 @@ class Driver:
         mine = self._link is None and not self._kept
         if mine:  # Nobody else opens a connection, and keeps the deadlines until there is one.
             self._settle()
+        if self._link is not None:  # This turn's receive deadline has begun to run.
+            self._hasten(self._link)
         try:
             with trio.CancelScope(deadline=self._deadline() if mine else inf) as scope:
                 await news.wait()
@@ -397,8 +399,7 @@ class Driver:
         connection = link.connection
         try:
             while data := connection.data_to_send(CHUNK, trio.current_time()):
-                if link.reading:  # With its last byte a message passes on to its next deadline.
-                    link.waiting.deadline = self._deadline()
+                self._hasten(link)  # With its last byte a message passes on to its next deadline.
                 with trio.CancelScope(shield=True) as link.sending:  # Half a chunk would be half a message.
                     await link.transport.send(data)
                 if link.sending.cancelled_caught:
@@ -421,8 +422,15 @@ class Driver:
         finally:
             link.writer = None
 
+    async def _reopen(self) -> None:
+        """Open a connection for the turns that wait for one; before this task ran, they may have been left."""
+        if self._core.wants_connection(trio.current_time()):
+            await self._open()
+        else:
+            self._opening = False
+
     async def _open(self) -> ResponsesConnection:
-        """Open a connection for the turns that wait for one."""
+        """Open a connection, whoever waits for it."""
         self._opening = True
         connection = self._core.open(self._source.initial, trio.current_time())
         try:
@@ -518,6 +526,11 @@ class Driver:
         deadline = self._core.next_deadline()
         return inf if deadline is None else max(deadline, trio.current_time() + POLL)
 
+    def _hasten(self, link: _Link) -> None:
+        """Let whoever reads keep the deadlines as they are now."""
+        if link.reading:
+            link.waiting.deadline = self._deadline()
+
     def _settle(self) -> None:
         """After every call to the core: start what it wants done, and wake whom it has news for."""
         self._core.update(trio.current_time())
@@ -529,8 +542,8 @@ class Driver:
             self._rouse()
         if self._hosts:
             self._start_tasks(next((host for host in self._hosts if not host.cancelled), None))
-        if link is not None and link.reading:
-            link.waiting.deadline = self._deadline()
+        if link is not None:
+            self._hasten(link)
         for turn, news in self._followers.items():
             if turn.events or turn.ended:
                 news.set()
@@ -549,7 +562,7 @@ class Driver:
             host.start(self._write, link)
         if not self._opening and self._core.wants_connection(trio.current_time()):
             self._opening = True
-            host.start(self._open)
+            host.start(self._reopen)
 
     def _rouse(self) -> None:
         """Without a keeper, let those that wait look again: at the deadlines, and for what is to be done."""
