@@ -275,8 +275,8 @@ class Driver:
     def begin_frame(self, frame: Mapping[str, Any], timeouts: Timeouts) -> Turn:
         """The same for a complete ``response.create`` message, as the models make it."""
         now = anyio.current_time()
-        if self._scope is None and self._core.connection is not None:
-            self._core.connection.probe(now)
+        if self._link is not None and not self._kept:
+            self._link.connection.probe(now, unread=self._link.transport.unread())
         turn = self._core.submit(Turn.from_frame(frame, timeouts=timeouts, now=now), now)
         self._settle()
         return turn
@@ -292,10 +292,9 @@ class Driver:
         return self._core.closed
 
     def forsake(self) -> None:
-        """Let go of everything without awaiting anything: this driver's event loop is not the present one."""
+        """Shut the connection down from outside of its event loop; whoever uses it there will see."""
         if self._link is not None:
             self._link.transport.forsake()
-            self._link = None
 
     async def leave(self, turn: Turn) -> None:
         """The consumer leaves the turn. Waits for nothing but the letting go of a connection that nobody needs."""

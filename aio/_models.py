@@ -250,11 +250,11 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         return other
 
     async def __aenter__(self) -> OpenAIResponsesWSModel:
-        await self._shared.__aenter__()
+        await self._shared.home().__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._shared.__aexit__(*exc)
+        await self._shared.home().__aexit__(*exc)
 
     async def close(self) -> None:
         """Close the connection. Calls that run fail as aborted, and are not repeated (PARITY C6)."""
@@ -279,7 +279,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     async def _events(self, call: ModelCall) -> AsyncGenerator[ServerEvent]:
         prepared = call.prepared(self._stream_id)
         timeouts = timeouts_from(prepared.timeout, default=getattr(self._client, "timeout", None))
-        driver = await self._shared.driver(prepared.headers, prepared.query)
+        home = self._shared.home()
+        driver = await home.driver(prepared.headers, prepared.query)
         turn = driver.begin_frame(prepared.frame, timeouts)
         try:
             while True:
@@ -288,39 +289,82 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
                     return
                 yield event
         finally:
-            await driver.leave(turn)
-            await self._shared.release(driver)
+            try:
+                await driver.leave(turn)
+            finally:
+                await home.release(driver)
 
 
 class _SharedConnection:
-    """The driver that a model and its copies use, replaced when URL, headers or event loop are no longer the same."""
+    """What a model and its copies share: in each event loop that they are used in, a home (PARITY C9)."""
 
     def __init__(self, client: AsyncOpenAI, options: SessionOptions) -> None:
         self._client = client
         self._options = options
-        self._token: object = None
+        self._homes: dict[object, _Home] = {}
+
+    def home(self) -> _Home:
+        """The home in this event loop."""
+        token = current_token()
+        home = self._homes.get(token)
+        if home is None:
+            for other, left in list(self._homes.items()):
+                if left.over:
+                    self._homes.pop(other, None)
+            home = self._homes[token] = _Home(self._client, self._options)
+        return home
+
+    async def aclose(self) -> None:
+        """Close the connection; a later call opens another. Those in other event loops are shut down from here."""
+        here = current_token()
+        for token, home in list(self._homes.items()):
+            if token != here:
+                home.forsake()
+        if here in self._homes:
+            await self._homes[here].aclose()
+
+
+class _Home:
+    """The driver of one event loop, replaced when URL or headers are no longer the same (PARITY C3)."""
+
+    def __init__(self, client: AsyncOpenAI, options: SessionOptions) -> None:
+        self._client = client
+        self._options = options
         self._identity: object = None
         self._driver: Driver | None = None
         self._host: Host | None = None
+        self._lease: AsyncGenerator[None] | None = None
+        self.over = False
+        """The event loop has ended."""
 
     async def driver(self, headers: Mapping[str, Any], query: Mapping[str, Any] | None) -> Driver:
-        """The driver for a call with these headers and this query (PARITY C3, C9)."""
+        """The driver for a call with these headers and this query."""
         source = EndpointSource(
             base_url=None, api_key=None, client=self._client, headers=headers, query=query, environment={}
         )
-        token, old = current_token(), self._driver
-        if old is not None and token == self._token and source.identity == self._identity:
+        old = self._driver
+        if old is not None and source.identity == self._identity:
             return old
         self._identity = source.identity
         self._driver = new = Driver(source, ssl_context=None, proxy="env", options=self._options)
         if self._host is not None:
             new.keep_in(self._host)
-        if old is not None and token != self._token:
-            old.forsake()
-        elif old is not None:
+        if self._lease is None:
+            self._lease = self._until_the_end()
+            await anext(self._lease)
+        if old is not None:
             await self.release(old)
-        self._token = token
         return new
+
+    async def _until_the_end(self) -> AsyncGenerator[None]:
+        """Suspended for as long as the event loop lasts. It ends its generators when it ends, and this one ends us."""
+        try:
+            yield
+        finally:
+            self.over = self._lease is not None
+            if self._driver is not None:
+                with anyio.move_on_after(0):
+                    await self._driver.aclose()
 
     async def release(self, driver: Driver) -> None:
         """A call has ended: a driver that was replaced meanwhile is closed after its last one."""
@@ -328,12 +372,20 @@ class _SharedConnection:
             await driver.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; a later call opens another."""
+        """Close the connection."""
         driver, self._driver = self._driver, None
-        if driver is not None and self._token == current_token():
-            await driver.aclose()
-        elif driver is not None:
-            driver.forsake()
+        lease, self._lease = self._lease, None
+        try:
+            if driver is not None:
+                await driver.aclose()
+        finally:
+            if lease is not None:
+                await lease.aclose()
+
+    def forsake(self) -> None:
+        """Shut the connection down from outside of its event loop. Calls there lose it; the next one opens another."""
+        if self._driver is not None:
+            self._driver.forsake()
 
     async def __aenter__(self) -> None:
         self._host = await Host().__aenter__()

@@ -1,14 +1,16 @@
 """Transports for the anyio shell: a byte stream over TCP, TLS and an HTTP proxy's tunnel.
 
-One small class with four verbs, and one table that maps what the libraries below raise to :class:`TransportError`. Read
+One small class, and one table that maps what the libraries below raise to :class:`TransportError`. Read
 it beside ``trio_shell/_transport.py``: the same design in the other dialect.
 """
 
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import ssl
+import sys
 from collections.abc import Generator, Mapping
 from typing import cast
 
@@ -81,8 +83,15 @@ class Transport:
         with contextlib.suppress(Exception):
             await anyio.aclose_forcefully(self._stream)
 
+    def unread(self) -> bool:
+        """Whether something has arrived that nobody read, be it the end."""
+        sock = self._stream.extra(SocketAttribute.raw_socket)
+        with selectors.SelectSelector() if sys.platform == "win32" else selectors.PollSelector() as selector:
+            selector.register(sock.fileno(), selectors.EVENT_READ)
+            return bool(selector.select(0))
+
     def forsake(self) -> None:
-        """Let the peer see the end, from outside the event loop that this transport belongs to."""
+        """Shut the socket down from outside the event loop that it belongs to: both ends will see the end."""
         with contextlib.suppress(Exception):
             self._stream.extra(SocketAttribute.raw_socket).shutdown(socket.SHUT_RDWR)
 

@@ -1,13 +1,16 @@
 """Transports for the trio shell: a byte stream over TCP, TLS and an HTTP proxy's tunnel.
 
-One small class with three verbs, and one table that maps what the libraries below raise to :class:`TransportError`.
+One small class, and one table that maps what the libraries below raise to :class:`TransportError`.
 Read it beside ``aio/_transport.py``: the same design in the other dialect.
 """
 
 from __future__ import annotations
 
 import contextlib
+import selectors
+import socket
 import ssl
+import sys
 from collections.abc import Generator, Mapping
 from typing import cast
 
@@ -77,10 +80,16 @@ class Transport:
         with contextlib.suppress(Exception):
             await trio.aclose_forcefully(self._stream)
 
+    def unread(self) -> bool:
+        """Whether something has arrived that nobody read, be it the end."""
+        with selectors.SelectSelector() if sys.platform == "win32" else selectors.PollSelector() as selector:
+            selector.register(self._tcp.socket.fileno(), selectors.EVENT_READ)
+            return bool(selector.select(0))
+
     def forsake(self) -> None:
-        """Close the socket from outside the run of trio that this transport belongs to."""
+        """Shut the socket down from outside the run of trio that it belongs to: both ends will see the end."""
         with contextlib.suppress(Exception):
-            self._tcp.socket.close()
+            self._tcp.socket.shutdown(socket.SHUT_RDWR)
 
 
 async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:

@@ -280,15 +280,16 @@ class ResponsesConnection:
     def _stalled(self, now: float) -> None:
         self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {now - self._heard:.1f} seconds", now)
 
-    def probe(self, now: float) -> None:
+    def probe(self, now: float, *, unread: bool = False) -> None:
         """Trust the connection with a turn only after a sign of life, if none was seen for ``probe_after``.
 
-        For whoever did not read all the time, and so may have missed its end. A turn that waits for the sign is SAFE.
+        For whoever did not read all the time, and so may have missed its end. ``unread``: something has arrived, which
+        may be that end. A turn that waits for the sign is SAFE.
         """
         after = self.options.probe_after
         if self._proving or self._lanes.running or self.state is not State.OPEN:
             return
-        if after is not None and now - self._heard >= after:
+        if unread or (after is not None and now - self._heard >= after):
             self._proving = True
             self._send_ping(now)
 
