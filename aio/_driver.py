@@ -238,12 +238,16 @@ class Driver:
 
     async def _read_meanwhile(self) -> None:
         while (link := self._link) is not None:
-            if not link.reading:
+            if link.reading:
+                await self._vacated()
+            else:
                 await self._lead(link)
-                continue
-            if self._vacancy.is_set():
-                self._vacancy = anyio.Event()
-            await self._vacancy.wait()
+
+    async def _vacated(self) -> None:
+        """Wait until whoever reads has left off: with the connection's end, or cancelled in the middle of it."""
+        if self._vacancy.is_set():
+            self._vacancy = anyio.Event()
+        await self._vacancy.wait()
 
     async def aclose(self) -> None:
         """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle."""
@@ -255,7 +259,7 @@ class Driver:
         try:
             while (link := self._link) is not None:
                 if link.reading:
-                    await link.gone.wait()
+                    await self._vacated()
                 else:
                     await self._lead(link)
         finally:
@@ -331,6 +335,7 @@ class Driver:
             if not self._kept:  # A writer that nobody reads for shall not hold up the cancellation.
                 self._core.cancel(turn, anyio.current_time())
                 self._settle()
+            self._appoint()  # It may have been appointed just before.
             raise
         finally:
             turn.waiting_since = None  # A consumer that left without an event, cancelled, waits no more.
@@ -564,11 +569,13 @@ class Driver:
 
     def _appoint(self) -> None:
         """If nobody reads, wake a follower that will: one without news, for one with news has better things to do."""
-        if self._link is not None and not self._link.reading:
-            for news in self._followers.values():
-                if not news.is_set():
-                    news.set()
-                    return
-            self._vacancy.set()
-            if not self._link.connection.in_flight:
-                self._nudge.set()
+        link = self._link
+        if link is not None and link.reading:
+            return
+        for news in self._followers.values() if link is not None else ():
+            if not news.is_set():
+                news.set()
+                return
+        self._vacancy.set()
+        if link is not None and not link.connection.in_flight:
+            self._nudge.set()

@@ -602,7 +602,7 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
                     pass
 
             tasks.start_soon(read_pongs)
-            for round_ in range(100):
+            for round_ in range(40):
                 await peer.send(noise)
                 if round_ == 10:
                     warm.set()
@@ -621,4 +621,4 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
             tracemalloc.stop()
         assert peak < 8_000_000
         assert held < 4_000_000
-        assert session.stats.orphans == 10_100
+        assert session.stats.orphans == 4_040
