@@ -12,6 +12,7 @@ The steps of a call
     ``with call.span():``                   around all that follows: traces it; records, logs and re-raises a failure
     ``call.kwargs`` / ``call.prepared``     gives them to the HTTP client, or to a session as a frame
     ``call.observe(event)``                 for each event of a stream: remembers the terminal response
+    ``call.check()``                        after a stream that was read to its end: raises if it was asked for
     ``call.result(response)``               makes the :class:`ModelResponse`, with usage, and completes the span
     ======================================= ===========================================================================
 
@@ -243,6 +244,14 @@ class ModelCall:
             else:
                 self._config.logger.log(DEBUG, "LLM responded")
 
+    def check(self) -> None:
+        """Raise UnsuccessfulResponseError if the response failed or is incomplete, and that is to be an error."""
+        status = None if self.response is None else self.response.status
+        if self._config.raise_on_unsuccessful and status in _UNSUCCESSFUL:
+            raise UnsuccessfulResponseError(
+                f"the response is {status} — the turn ran — see error.response for why", response=self.response
+            )
+
     def result(self, response: Any = None) -> ModelResponse:
         """The result: of the response given (HTTP), or of the terminal one observed (WebSocket).
 
@@ -256,11 +265,7 @@ class ModelCall:
             raise MissingResponseError(
                 f"the stream of events {ended} and no response in it — the turn ran — look at the events, or ask again"
             )
-        status = self.response.status
-        if self._config.raise_on_unsuccessful and status in _UNSUCCESSFUL:
-            raise UnsuccessfulResponseError(
-                f"the response is {status} — the turn ran — see error.response for why", response=self.response
-            )
+        self.check()
         return ModelResponse(
             output=self.response.output,
             usage=_usage(self.response),

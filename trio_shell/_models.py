@@ -41,7 +41,8 @@ class OpenAIResponsesModel:
 
     ``model_is_explicit=False`` says that ``model`` is a default, which a prompt may overrule (PARITY A5). ``tracer``
     gets a span per call. ``raise_on_unsuccessful`` raises UnsuccessfulResponseError for a failed or incomplete response
-    (PARITY C4); ``idle_parallel_tool_calls=False`` leaves out a setting that has nothing to act on (PARITY A4).
+    (PARITY C4), after its events if they are streamed; ``idle_parallel_tool_calls=False`` leaves out a setting that has
+    nothing to act on (PARITY A4).
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class OpenAIResponsesModel:
             async with aclosing(self._stream(call)) as events:
                 async for event in events:
                     yield event
+            call.check()
 
     def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
         """Whether to repeat a call that failed (PARITY C10); None if there is nothing to say."""
