@@ -196,9 +196,10 @@ class Peer:
 class RawServer:
     """A listening server: see :func:`raw_server`."""
 
-    def __init__(self, host: str, port: int, secure: bool) -> None:
+    def __init__(self, host: str, listener: socket.socket, secure: bool) -> None:
         self.host = host
-        self.port = port
+        self.listener = listener
+        self.port = listener.getsockname()[1]
         self.secure = secure
         self.peers: list[Peer] = []
 
@@ -228,7 +229,7 @@ async def raw_server(
     listener = await listen(host, 0)
     if receive_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    server = RawServer(host, listener.getsockname()[1], ssl_context is not None)
+    server = RawServer(host, listener, ssl_context is not None)
     failures: list[BaseException] = []
 
     async def serve(sock: socket.socket, script: Script) -> None:
@@ -249,8 +250,11 @@ async def raw_server(
 
     async def accept(tasks: Any) -> None:
         while True:
-            await anyio.wait_readable(listener)
-            sock, _ = listener.accept()
+            try:
+                await anyio.wait_readable(listener)
+                sock, _ = listener.accept()
+            except (anyio.ClosedResourceError, OSError, ValueError):  # The test closed it.
+                return
             number = len(starts)
             starts.append(number)
             tasks.start_soon(serve, sock, scripts[min(number, len(scripts) - 1)])
