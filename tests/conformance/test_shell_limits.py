@@ -338,6 +338,12 @@ async def test_what_waits_has_a_limit(shell):
 # --- Volume ----------------------------------------------------------------------------------------------------------
 
 
+def live() -> int:
+    """How many objects there are; but not those that trio keeps of past deadlines, up to a thousand."""
+    gc.collect()
+    return sum(type(found) is not tuple and type(found).__name__ != "CancelScope" for found in gc.get_objects())
+
+
 async def test_100_000_events_in_one_turn_leave_nothing(shell):
     async with serve() as server, shell.connect(server.base_url) as session:
         count = 0
@@ -346,11 +352,10 @@ async def test_100_000_events_in_one_turn_leave_nothing(shell):
             async for _ in turn:
                 count += 1
                 if count in (20_000, 90_000):
-                    gc.collect()
-                    levels.append(len(gc.get_objects()))
+                    levels.append(live())
         assert count == 100_008
         assert turn.response.usage.output_tokens == 100_000
-        assert levels[1] - levels[0] < 20_000, "live objects grow with the events consumed"
+        assert levels[1] - levels[0] < 2_000, "live objects grow with the events consumed"
         assert session.stats.events == count
 
 
@@ -391,11 +396,10 @@ async def test_1000_turns_on_one_connection_leave_nothing(shell):
         for number in range(1000):
             await session.respond(model="m", input="x", store=False)
             if number in (200, 999):
-                gc.collect()
-                levels.append(len(gc.get_objects()))
+                levels.append(live())
         assert server.connections == session.stats.connections == 1
         assert session.stats.completed == 1000
-        assert levels[1] - levels[0] < 800, "live objects grow with the turns made"
+        assert levels[1] - levels[0] < 400, "live objects grow with the turns made"
 
 
 async def test_16_busy_lanes(shell):
