@@ -1,0 +1,409 @@
+"""What callers may not do, and what they may give: values, lanes, clients, credentials."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import subprocess
+import sys
+import traceback
+
+import anyio
+import pytest
+from openai import AsyncAzureOpenAI, AsyncOpenAI, Timeout
+from peers import Peer, created, event, raw_server
+from turnwire.aio.loopback import BeforeEvent, Close, Cut, Error, Fault, Upgrading, serve
+from turnwire.sansio.errors import (
+    ConcurrentUseError,
+    ConnectError,
+    HandshakeRejectedError,
+    InvalidStreamIdError,
+    LaneLimitError,
+    SessionClosedError,
+    TurnError,
+    TurnwireError,
+    UserError,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+# --- What may not be -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"input": object()}, "input"),
+        ({"input": [{"role": "user", "content": [1j]}]}, "content"),
+        ({"metadata": {"a": float("nan")}}, "metadata"),
+        ({"tools": [lambda: None]}, "tools"),
+        ({"input": b"bytes"}, "input"),
+    ],
+    ids=["an object", "a complex number", "NaN", "a function", "bytes"],
+)
+async def test_values_that_json_lacks(shell, body, path):
+    async with serve() as server, shell.connect(server.base_url) as session:
+        with pytest.raises((TypeError, UserError), match=path):
+            await session.respond(model="m", **body)
+        assert (await session.respond(model="m", input="x")).output_text == "x"
+        assert session.stats.turns == len(server.ledger) == 1
+
+
+async def test_a_value_that_contains_itself(shell):
+    loop: list = []
+    loop.append(loop)
+    async with serve() as server, shell.connect(server.base_url) as session:
+        with pytest.raises((TypeError, UserError)):
+            await session.respond(model="m", input=loop)
+        assert (await session.respond(model="m", input="x")).output_text == "x"
+
+
+async def test_values_that_json_has_in_other_clothes(shell):
+    @dataclasses.dataclass
+    class Message:
+        role: str
+        content: str
+
+    async with serve() as server, shell.connect(server.base_url) as session:
+        assert (await session.respond(model="m", input=[Message("user", "dressed")])).output_text == "dressed"
+
+
+@pytest.mark.parametrize("stream_id", ["", "a b", "ü", "x" * 257, "a/b", 5, b"x", True])
+async def test_an_invalid_stream_id(shell, stream_id):
+    async with serve() as server, shell.connect(server.base_url) as session:
+        with pytest.raises(InvalidStreamIdError, match="stream_id"):
+            await session.respond(model="m", input="x", stream_id=stream_id)
+        assert (await session.respond(model="m", input="x", stream_id="x" * 256)).output_text == "x"
+        assert session.stats.turns == len(server.ledger) == 1
+
+
+async def test_a_33rd_lane(shell):
+    async with serve() as server, shell.connect(server.base_url) as session:
+        for number in range(32):
+            await session.respond(model="m", input="x", stream_id=f"lane-{number}")
+        with pytest.raises(LaneLimitError, match=r"lane-32.* — .* — "):
+            await session.respond(model="m", input="x", stream_id="lane-32")
+        await session.respond(model="m", input="x")  # The default lane does not count,
+        await session.respond(model="m", input="x", stream_id="lane-7")  # and names may be used again.
+        assert session.stats.turns == len(server.ledger) == 34
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"background": True},
+        {"extra_headers": {}},
+        {"extra_body": {}},
+        {"type": "response.cancel"},
+        {"timeout": -1},
+        {"timeout": float("nan")},
+        {"timeout": "soon"},
+    ],
+    ids=str,
+)
+async def test_what_is_no_field_of_a_turn(shell, body):
+    async with serve() as server, shell.connect(server.base_url) as session:
+        with pytest.raises((UserError, TypeError)):
+            await session.respond(model="m", input="x", **body)
+        assert server.ledger == []
+
+
+async def test_two_consumers_of_one_turn(shell):
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.send(created())
+        await refused.wait()
+        await peer.answer()
+        await peer.polite_end()
+
+    refused = anyio.Event()
+    async with raw_server(script) as server, shell.connect(server.base_url) as session:
+        async with session.create(input="x") as turn, anyio.create_task_group() as tasks:
+            await anext(turn)
+
+            async def consume() -> None:
+                assert [found.type async for found in turn][-1] == "response.completed"
+
+            tasks.start_soon(consume)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(ConcurrentUseError, match=r" — .* — "):
+                await anext(turn)
+            refused.set()
+        assert turn.response.output_text == "hello"
+
+
+async def test_a_turn_is_entered_once_and_before_it_is_used(shell):
+    async with serve() as server, shell.connect(server.base_url) as session:
+        turn = session.create(model="m", input="x")
+        with pytest.raises(SessionClosedError):
+            await anext(turn)
+        with pytest.raises(SessionClosedError):
+            turn.result()
+        assert turn.response is turn.response_id is None
+        async with turn:
+            with pytest.raises(ConcurrentUseError):
+                await turn.__aenter__()
+            with pytest.raises(SessionClosedError, match=r" — .* — "):
+                turn.result()
+        assert len(server.ledger) <= 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"base_url": "ftp://127.0.0.1/v1"},
+        {"base_url": "http://"},
+        {"base_url": "http://user:secret-a@127.0.0.1/v1"},
+        {"base_url": "http://127.0.0.1/v1", "headers": {"X": "a\r\nY: b"}},
+        {"base_url": "http://127.0.0.1/v1", "headers": {"Sec-WebSocket-Key": "x"}},
+        {"base_url": "http://127.0.0.1/v1", "query": {"a": object()}},
+        {"base_url": "http://127.0.0.1/v1", "proxy": "socks5://127.0.0.1"},
+        {},
+    ],
+    ids=["scheme", "no host", "user", "line break", "the handshake's own", "query", "proxy", "no key"],
+)
+async def test_arguments_of_connect_that_cannot_be_used(shell, arguments):
+    with pytest.raises((UserError, TurnError)) as caught:
+        async with shell.connect(**arguments):
+            pass
+    assert isinstance(caught.value, TurnwireError)
+    assert "secret-a" not in str(caught.value)
+
+
+# --- Where to, and as whom -------------------------------------------------------------------------------------------
+
+
+async def greet(peer: Peer) -> None:
+    await peer.upgrade()
+    await peer.polite_end()
+
+
+async def test_url_key_headers_and_query(shell):
+    async with raw_server(greet) as server:
+        async with shell.connect(
+            f"ws://{server.authority}/base/?old=1",
+            api_key="key",
+            headers={"X-Mine": "yes", "user-agent": "mine/1"},
+            query={"new": "a b", "list": [1, 2]},
+        ):
+            pass
+    (peer,) = server.peers
+    assert peer.target == "/base/responses?old=1&new=a+b&list=1&list=2"
+    assert peer.headers["authorization"] == "Bearer key"
+    assert peer.headers["x-mine"] == "yes"
+    assert peer.headers["user-agent"] == "mine/1"
+    assert peer.headers["host"] == server.authority
+
+
+async def test_the_environment_says_where_to_and_as_whom(shell, monkeypatch):
+    async with raw_server(greet) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
+        async with shell.connect():
+            pass
+    assert server.peers[0].headers["authorization"] == "Bearer from-environment"
+
+
+async def test_a_client_gives_url_credentials_headers_query_and_timeouts(shell):
+    async def hold(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.end()
+
+    async with raw_server(hold) as server:
+        client = AsyncOpenAI(
+            base_url=server.base_url,
+            api_key="client-key",
+            organization="org",
+            default_headers={"X-Default": "d"},
+            default_query={"q": "1"},
+            timeout=Timeout(30.0, read=0.05),
+        )
+        async with client, shell.connect(client=client, headers={"X-Mine": "m"}, query={"r": "2"}) as session:
+            with pytest.raises(TimeoutError):
+                await session.respond(input="x")
+    (peer,) = server.peers
+    assert peer.target == "/v1/responses?q=1&r=2"
+    assert peer.headers["authorization"] == "Bearer client-key"
+    assert peer.headers["openai-organization"] == "org"
+    assert (peer.headers["x-default"], peer.headers["x-mine"]) == ("d", "m")
+
+
+async def test_a_clients_websocket_base_url_comes_first(shell):
+    async with raw_server(greet) as server:
+        client = AsyncOpenAI(
+            base_url="http://127.0.0.1:9/v1", websocket_base_url=f"ws://{server.authority}/ws", api_key="k"
+        )
+        async with client, shell.connect(client=client):
+            pass
+    assert server.peers[0].target == "/ws/responses"
+
+
+async def test_an_azure_client(shell):
+    async with raw_server(greet) as server:
+        client = AsyncAzureOpenAI(
+            azure_endpoint=f"http://{server.authority}", api_key="azure-key", api_version="2026-01-01"
+        )
+        async with client, shell.connect(client=client):
+            pass
+    (peer,) = server.peers
+    assert peer.headers["api-key"] == "azure-key"
+    assert "api-version=2026-01-01" in peer.target
+
+
+async def test_a_dynamic_key_is_asked_for_before_each_handshake(shell):
+    keys = iter(f"key-{number}" for number in range(1, 10))
+
+    async def fresh() -> str:
+        return next(keys)
+
+    async with serve() as server:
+        async with raw_server(*[once] * 3) as raw:
+            client = AsyncOpenAI(base_url=raw.base_url, api_key=fresh)
+            async with client, shell.connect(client=client) as session:
+                for _ in range(3):
+                    await session.respond(input="x")
+                    while session._driver._link is not None:
+                        await anyio.sleep(0.001)
+            assert [peer.headers["authorization"] for peer in raw.peers] == [f"Bearer key-{n}" for n in (1, 2, 3)]
+        assert server.ledger == []
+
+
+async def once(peer: Peer) -> None:
+    await peer.upgrade()
+    await peer.message()
+    await peer.answer()
+    await peer.raw.send_eof()
+    await peer.end()
+
+
+async def test_a_key_provider_that_raises_is_a_connect_error(shell):
+    async def broken() -> str:
+        raise LookupError("secret-vault-path")
+
+    async with raw_server(greet) as server:
+        client = AsyncOpenAI(base_url=server.base_url, api_key=broken)
+        async with client:
+            with pytest.raises(ConnectError, match="LookupError") as caught:
+                async with shell.connect(client=client):
+                    pass
+    assert "secret-vault-path" not in str(caught.value)
+    assert server.peers == []
+
+
+WHOLE_TURN = """
+import sys
+{imports}
+
+async def main():
+    async with serve() as server, shell.connect(server.base_url) as session:
+        assert (await session.respond(model="m", input="hello")).output_text == "hello"
+
+anyio.run(main, backend={backend!r})
+assert "openai" not in sys.modules, "openai was imported"
+"""
+
+
+def test_without_a_client_openai_is_never_imported(dialect):
+    imports = f"import anyio\nimport {dialect.shell.__name__} as shell\nfrom turnwire.aio.loopback import serve"
+    code = WHOLE_TURN.format(imports=imports, backend=dialect.backend)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# --- What stays secret -----------------------------------------------------------------------------------------------
+
+SECRETS = ("sk-topsecret", "hdr-topsecret", "qry-topsecret", "pwd-topsecret")
+
+
+def everything_said(error: BaseException) -> str:
+    said = []
+    chain: BaseException | None = error
+    while chain is not None:
+        said += [str(chain), repr(chain), repr(getattr(chain, "evidence", "")), repr(vars(chain))]
+        chain = chain.__cause__ or chain.__context__
+    return "\n".join([*said, *traceback.format_exception(error)])
+
+
+FAULTS = {
+    "rejected": Fault(Upgrading(), Error(401, "invalid_api_key"), times=None),
+    "cut at the upgrade": Fault(Upgrading(), Cut(), times=None),
+    "cut": Fault(BeforeEvent(2), Cut(reset=True), times=None),
+    "closed": Fault(BeforeEvent(1), Close(1011), times=None),
+    "an error frame": Fault(BeforeEvent(1), Error(500), times=None),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_secrets_stay_out_of_every_word(shell, fault, caplog):
+    caplog.set_level(logging.DEBUG)
+    words: list[str] = []
+    async with serve(faults=[FAULTS[fault]]) as server:
+        opened = shell.connect(
+            server.base_url,
+            api_key=SECRETS[0],
+            headers={"X-Secret": SECRETS[1]},
+            query={"code": SECRETS[2]},
+        )
+        with pytest.raises(TurnError) as caught:  # noqa: PT012
+            async with opened as session:
+                turn = session.create(model="m", input="x")
+                words += [repr(session), repr(turn), repr(session.stats), str(session._driver), repr(session._driver)]
+                words += [repr(session._driver._link), repr(session._driver._core)]
+                async with turn:
+                    words += [repr(turn), repr(turn._core)]
+                    async for found in turn:
+                        words.append(repr(found))
+        words.append(everything_said(caught.value))
+        await_rejection = isinstance(caught.value, HandshakeRejectedError)
+        assert await_rejection == (fault == "rejected")
+    words += [record.getMessage() for record in caplog.records]
+    for secret in SECRETS:
+        assert secret not in "\n".join(words)
+
+
+async def test_a_proxys_password_stays_out_of_every_word(shell):
+    async with raw_server() as gone:
+        pass
+    with pytest.raises(ConnectError) as caught:
+        async with shell.connect(
+            "http://example.invalid/v1", api_key=SECRETS[0], proxy=f"http://me:{SECRETS[3]}@{gone.authority}"
+        ):
+            pass
+    for secret in SECRETS:
+        assert secret not in everything_said(caught.value)
+
+
+async def test_a_redirects_query_stays_out(shell):
+    async def moved(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 307 There\r\nLocation: http://other.test/?token=", SECRETS[2].encode(), b"\r\n\r\n")
+
+    async with raw_server(moved) as server:
+        with pytest.raises(HandshakeRejectedError) as caught:
+            async with shell.connect(server.base_url, api_key=SECRETS[0]):
+                pass
+    assert SECRETS[2] not in str(caught.value)
+    assert SECRETS[0] not in everything_said(caught.value)
+
+
+async def test_an_echoing_servers_event_is_the_callers_own_business(shell):
+    """What the server says is shown; what we said to it is not."""
+
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.send(event("error", status=400, error={"message": "No such model."}))
+        await peer.polite_end()
+
+    async with raw_server(script) as server, shell.connect(server.base_url, api_key=SECRETS[0]) as session:
+        with pytest.raises(TurnError, match="No such model") as caught:
+            await session.respond(input=" ".join(("my", "private", "question")))  # A traceback shows this line.
+    assert "my private question" not in everything_said(caught.value)
+    assert SECRETS[0] not in everything_said(caught.value)
