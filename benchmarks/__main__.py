@@ -51,13 +51,14 @@ def main() -> None:
     names = arguments.only.split(",") if arguments.only else list(CLIENTS)
     if unknown := set(names) - set(CLIENTS):
         parser.error(f"no such client: {', '.join(sorted(unknown))}")
-    results = _run(names, arguments.turns, arguments.deltas, arguments.rounds)
-    print(_shown(results, markdown=arguments.markdown))
+    results = measure_all(names, arguments.turns, arguments.deltas, arguments.rounds)
+    print(shown(results, markdown=arguments.markdown))
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
 
 
-def _run(names: list[str], turns: int, deltas: int, rounds: int) -> Results:
+def measure_all(names: list[str], turns: int, deltas: int, rounds: int) -> Results:
+    """Run each of the clients ``rounds`` times, in turn."""
     measured: dict[str, list[Measurement]] = {name: [] for name in names}
     with server.running() as base_url:
         for number in range(1, rounds + 1):
@@ -79,8 +80,9 @@ def _run(names: list[str], turns: int, deltas: int, rounds: int) -> Results:
     return Results(turns, deltas, rounds, machine, versions, best, measured)
 
 
-def _shown(results: Results, *, markdown: bool) -> str:
-    ours = results.best.get("turnwire")
+def shown(results: Results, *, markdown: bool, reference: str = "turnwire") -> str:
+    """The table, with what each client costs compared to one of them, and what was measured where."""
+    ours = results.best.get(reference)
 
     def row(name: str, one: Measurement) -> list[str]:
         event = short = ""

@@ -10,13 +10,13 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import current_trio_token
 
-from ..sansio.events import ServerEvent
+from ..sansio.connection import Turn
 from ..sansio.model import ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing, options_for_model
 from ..sansio.replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
 from ..sansio.request import timeouts_from
@@ -94,7 +94,7 @@ class OpenAIResponsesModel:
         with call.span():
             return await self._get(call)
 
-    async def stream_response(
+    def stream_response(
         self,
         system_instructions: str | None,
         input: str | Sequence[Any],
@@ -106,7 +106,7 @@ class OpenAIResponsesModel:
         previous_response_id: str | None = None,
         conversation_id: str | None = None,
         prompt: Any = None,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any]:
         """Run one call and yield its events, ``openai.types.responses`` objects. Raises as :meth:`get_response` does.
 
         A consumer that stops before the terminal event should close the iterator (``contextlib.aclosing``), so that the
@@ -116,12 +116,7 @@ class OpenAIResponsesModel:
             system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
             previous_response_id, conversation_id, prompt,
         )  # fmt: skip
-        call = ModelCall(self._config, arguments, stream=True)
-        with call.span():
-            async with aclosing(self._stream(call)) as events:
-                async for event in events:
-                    yield event
-            call.check()
+        return self._stream(ModelCall(self._config, arguments, stream=True))
 
     def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
         """Whether to repeat a call that failed (PARITY C10); None if there is nothing to say."""
@@ -141,17 +136,19 @@ class OpenAIResponsesModel:
         return call.result(await self._patient_client.responses.create(**call.kwargs))
 
     async def _stream(self, call: ModelCall) -> AsyncGenerator[Any]:
-        stream = await _HttpStream.open(self._patient_client, call.kwargs)
-        try:
-            async for event in stream.events:
-                stream.attach_request_id(event)
-                call.observe(event)
-                yield event
-        except trio.Cancelled:
-            await self._background.run(stream.take_aclose())  # Without waiting for it (PARITY C2).
-            raise
-        finally:
-            await stream.aclose(quietly=call.terminal_type is not None)
+        with call.span():
+            stream = await _HttpStream.open(self._patient_client, call.kwargs)
+            try:
+                async for event in stream.events:
+                    stream.attach_request_id(event)
+                    call.observe(event)
+                    yield event
+            except trio.Cancelled:
+                await self._background.run(stream.take_aclose())  # Without waiting for it (PARITY C2).
+                raise
+            finally:
+                await stream.aclose(quietly=call.terminal_type is not None)
+            call.check()
 
 
 class _HttpStream:
@@ -264,32 +261,35 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         await super().close()
 
     async def _get(self, call: ModelCall) -> ModelResponse:
-        async with aclosing(self._events(call)) as events:
-            async for event in events:
+        async with self._turn(call) as (turn, driver):
+            while (event := turn.next_event() or await driver.next_event(turn)) is not None:
                 if event.terminal:
                     call.observe(to_stream_event(event))
+                    break
         return call.result()
 
     async def _stream(self, call: ModelCall) -> AsyncGenerator[Any]:
-        async with aclosing(self._events(call)) as events:
-            async for event in events:
-                sdk_event = to_stream_event(event)
-                if event.terminal:
-                    call.observe(sdk_event)
-                yield sdk_event
+        with call.span():
+            async with self._turn(call) as (turn, driver):
+                while (event := turn.next_event() or await driver.next_event(turn)) is not None:
+                    sdk_event = to_stream_event(event)
+                    if event.terminal:
+                        call.observe(sdk_event)
+                        yield sdk_event
+                        break
+                    yield sdk_event
+            call.check()
 
-    async def _events(self, call: ModelCall) -> AsyncGenerator[ServerEvent]:
+    @asynccontextmanager
+    async def _turn(self, call: ModelCall) -> AsyncGenerator[tuple[Turn, Driver]]:
+        """The turn that the call is; it is left at the end, whatever the end is."""
         prepared = call.prepared(self._stream_id)
         timeouts = timeouts_from(prepared.timeout, default=getattr(self._client, "timeout", None))
         home = self._shared.home()
         driver = await home.driver(prepared.headers, prepared.query)
         turn = driver.begin_frame(prepared.frame, timeouts)
         try:
-            while True:
-                event = turn.next_event()
-                if event is None and (turn.ended or (event := await driver.next_event(turn)) is None):
-                    return
-                yield event
+            yield turn, driver
         finally:
             try:
                 await driver.leave(turn)

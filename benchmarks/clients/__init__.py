@@ -34,6 +34,7 @@ CLIENTS: Final = {
     "floor": Client("floor: socket read, header scan, typed `msgspec` decode", "floor"),
     "turnwire": Client("**turnwire** (asyncio)", "turnwire_aio"),
     "turnwire-anyio-trio": Client("turnwire (trio, through anyio)", "turnwire_aio", "trio"),
+    "turnwire-model": Client("**turnwire** `OpenAIResponsesWSModel` (objects of `openai`)", "turnwire_model"),
     "aiohttp": Client("`aiohttp` (C parser) + `msgspec`", "aiohttp_msgspec"),
     "websockets": Client("`websockets` + `json`", "websockets_json"),
     "openai": Client("`openai` `responses.connect()`", "openai_connect"),

@@ -1,0 +1,41 @@
+"""turnwire's model over WebSocket, which yields the SDK's objects; on whichever event loop runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from openai import AsyncOpenAI
+from turnwire.aio import ModelSettings, ModelTracing, OpenAIResponsesWSModel
+
+from ..wire import DELTA, prompt
+from . import RunTurn
+
+
+@asynccontextmanager
+async def connect(base_url: str) -> AsyncIterator[RunTurn]:
+    """A model, without tracing and without a scope, as the Agents SDK's has none."""
+    async with AsyncOpenAI(api_key="none", websocket_base_url=base_url) as client:
+        model = OpenAIResponsesWSModel("gpt-5.4", client)
+
+        async def run(deltas: int) -> int:
+            characters = 0
+            stream = model.stream_response(
+                system_instructions=None,
+                input=prompt(deltas),
+                model_settings=ModelSettings(),
+                tools=[],
+                output_schema=None,
+                handoffs=[],
+                tracing=ModelTracing.DISABLED,
+            )
+            async with aclosing(stream) as events:
+                async for event in events:
+                    if event.type == DELTA:
+                        characters += len(event.delta)
+            return characters
+
+        try:
+            yield run
+        finally:
+            await model.close()
