@@ -35,6 +35,7 @@ class TransportError(Exception):
 _BROKEN: Mapping[type[Exception], str] = {
     anyio.BrokenResourceError: "the connection was reset",
     anyio.ClosedResourceError: "the connection was closed on this side",
+    anyio.EndOfStream: "the peer ended the connection",
     ssl.SSLError: "TLS failed",
     OSError: "the network failed",
 }
@@ -46,17 +47,19 @@ def _translated() -> Generator[None]:
     try:
         yield
     except tuple(_BROKEN) as exc:
-        meaning = next(text for kind, text in _BROKEN.items() if isinstance(exc, kind))
-        raise TransportError(f"{meaning}{_details(exc)}") from exc
+        origin = _origin(exc)
+        told = origin if isinstance(origin, ssl.SSLError) else exc
+        meaning = next(text for kind, text in _BROKEN.items() if isinstance(told, kind))
+        raise TransportError(f"{meaning}: {origin}" if str(origin) else meaning) from exc
 
 
-def _details(exc: BaseException) -> str:
-    """What the operating system said, also when happy eyeballs tried several addresses."""
+def _origin(exc: BaseException) -> BaseException:
+    """What the system or TLS said at first, also when happy eyeballs tried several addresses."""
     while isinstance(exc.__cause__, BaseException) and not isinstance(exc, ssl.SSLError):
         exc = exc.__cause__
     if isinstance(exc, BaseExceptionGroup):
-        return _details(cast("BaseExceptionGroup[BaseException]", exc).exceptions[0])
-    return f": {exc}" if str(exc) else ""
+        return _origin(cast("BaseExceptionGroup[BaseException]", exc).exceptions[0])
+    return exc
 
 
 class Transport:
