@@ -733,7 +733,7 @@ async def test_cut_at_random_with_lanes_that_share_a_connection(shell, dialect, 
                 for number in range(6):
                     tasks.start_soon(work, lab, str(number), number % 2 == 0)
             await report.add_random(lab, left)
-    assert report.cuts > 10
+    assert report.cuts > 3
     report.conclude(summary, f"{dialect.name}, at random, seed {seed}", began)
 
 
