@@ -52,6 +52,7 @@ from .events import LifecycleEvent, Response, ServerEvent, decode_event
 if TYPE_CHECKING:
     import openai.types.responses as sdk
     import pydantic
+    from pydantic_core import SchemaValidator
 
 __all__ = ["from_openai", "no_tokens", "response_to_openai", "to_server_event", "to_stream_event"]
 
@@ -146,8 +147,15 @@ def _reader(annotation: Any) -> Callable[..., Any]:
     from pydantic_core import from_json  # and not msgspec's: it makes floats of integers beyond 64 bits
 
     plan = _plan(annotation)
+    tagged = _by_tag(annotation) or {}
 
     def read(text: bytes, what: str, lane: str | None = None) -> Any:
+        model = tagged.get(what)
+        if model is not None:
+            try:
+                return model.validate_json(text)
+            except ValueError:  # A ValidationError is one: not valid, or no JSON to pydantic.
+                pass
         try:
             return plan(from_json(text))
         except Exception:
@@ -241,7 +249,7 @@ def _union_plan(union: Any, metadata: Iterable[Any]) -> Plan:
     if all(member in (str, types.NoneType) or _is_literal_string(member) for member in members):
         passing.add(str)  # valid or not, it stays what it is
     otherwise = _plan(members[0])
-    validate = cache(lambda: _validator(TypeAdapter[Any](union).core_schema))
+    validate = cache(lambda: _validator(TypeAdapter[Any](union).core_schema).validate_python)
 
     def build(value: Any) -> Any:
         kind = value.__class__
@@ -320,6 +328,15 @@ class _Model:
     @cached_property
     def validate(self) -> Plan:
         """Builds the model from a valid object; ValidationError for any other."""
+        return self._validator.validate_python
+
+    @cached_property
+    def validate_json(self) -> Plan:
+        """The same from a text, in one go."""
+        return self._validator.validate_json
+
+    @cached_property
+    def _validator(self) -> SchemaValidator:
         return _validator(self._model.__pydantic_core_schema__)
 
     @cached_property
@@ -384,14 +401,14 @@ def _is_peculiar(model: Any) -> bool:
 # Validators
 
 
-def _validator(schema: Mapping[str, Any]) -> Plan:
+def _validator(schema: Mapping[str, Any]) -> SchemaValidator:
     """Pydantic's validator for one of the SDK's core schemas, told to go by ``type``."""
     from pydantic_core import SchemaValidator
 
     definitions = {each["ref"]: each for each in schema.get("definitions", ())}
     told_apart = _tell_apart(dict(schema), definitions)
     # Prebuilt validators are those of the models' own schemas, which do not go by ``type``.
-    return SchemaValidator(told_apart, _use_prebuilt=False).validate_python
+    return SchemaValidator(told_apart, _use_prebuilt=False)
 
 
 def _tell_apart(node: Any, definitions: Mapping[str, Any]) -> Any:
