@@ -229,7 +229,9 @@ class ModelCall:
         """Take note of a stream's event: of ours or of the SDK's, they have the same ``type`` and ``response``."""
         if event.type in _TERMINAL:
             self.terminal_type = event.type
-            self._complete(event.response)
+            response = getattr(event, "response", None)
+            if response is not None:
+                self._complete(response)
 
     def _complete(self, response: Any) -> None:
         """Remember the response; put on the span what belongs there, before the consumer may leave."""
