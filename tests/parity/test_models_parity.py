@@ -1,5 +1,7 @@
 """The same program text with the Agents SDK's models and with turnwire's: the same conversation, field by field.
 
+``python tests/parity/test_models_parity.py`` prints what was compared.
+
 The server is the loopback server, fresh for each, with a clock that stands still: what it answers depends on what it is
 asked alone. So equal transcripts mean equal requests, too.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import importlib.util
 import json
 from contextlib import asynccontextmanager
@@ -20,13 +23,16 @@ if importlib.util.find_spec("agents") is None:
     pytest.skip("the package openai-agents is not installed: pip install 'turnwire[parity]'", allow_module_level=True)
 
 import agents
+import anyio
 import turnwire.aio
+import turnwire.trio_shell
 from agents.models import openai_responses as theirs
 from openai import AsyncOpenAI
 from turnwire.aio import _peer
 from turnwire.aio.loopback import serve
 
 MODELS = ("OpenAIResponsesModel", "OpenAIResponsesWSModel")
+SHELLS = ((turnwire.aio, "asyncio"), (turnwire.aio, "trio"), (turnwire.trio_shell, "trio"))
 TURNS = 20
 
 
@@ -147,12 +153,15 @@ async def transcript(module: Any, kind: str, **how: Any) -> tuple[list[Any], lis
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_conversation_of_twenty_turns_is_the_same(kind: str, streamed: bool, stateful: bool) -> None:
     expected, their_ledger = asyncio.run(transcript(theirs, kind, streamed=streamed, stateful=stateful))
-    found, our_ledger = asyncio.run(transcript(turnwire.aio, kind, streamed=streamed, stateful=stateful))
-    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-        assert one == other, f"turn {number}"
-    assert our_ledger == their_ledger
-    assert len(our_ledger) == TURNS
-    assert any("function_call" in repr(one) for one in found)
+    assert any("function_call" in repr(one) for one in expected)
+    for shell, backend in SHELLS:
+        found, our_ledger = anyio.run(
+            functools.partial(transcript, shell, kind, streamed=streamed, stateful=stateful), backend=backend
+        )
+        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert one == other, f"{shell.__name__} on {backend}, item {number}"
+        assert our_ledger == their_ledger
+        assert len(our_ledger) == TURNS
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["get", "stream"])
@@ -237,3 +246,23 @@ def test_an_agent_with_tools_runs_the_same_in_the_runner(kind: str, streamed: bo
     assert found == expected
     finals = [one[0] for one in found[0] if isinstance(one, tuple)]
     assert finals == ["42", "3", "bye"]
+
+
+def main() -> None:
+    """Print how the transcripts compare."""
+    agents.set_tracing_disabled(True)
+    _peer.time = SimpleNamespace(time=lambda: 1_790_000_000)  # type: ignore[assignment]
+    for kind in MODELS:
+        for streamed in (False, True):
+            how = {"streamed": streamed, "stateful": True}
+            expected, their_ledger = asyncio.run(transcript(theirs, kind, **how))
+            size = len(json.dumps(expected))
+            for shell, backend in SHELLS:
+                found, our_ledger = anyio.run(functools.partial(transcript, shell, kind, **how), backend=backend)
+                same = "equal" if (found, our_ledger) == (expected, their_ledger) else "DIFFERENT"
+                what = f"{kind}, {'streamed' if streamed else 'at once'}, {shell.__name__} on {backend}"
+                print(f"{what:62} {len(our_ledger)} turns, {size:,} characters: {same}")
+
+
+if __name__ == "__main__":
+    main()
