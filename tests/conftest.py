@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import ModuleType
 from typing import NamedTuple
 
@@ -35,3 +36,17 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 def shell(dialect: Dialect) -> ModuleType:
     """The module with ``connect``, ``SessionOptions``, ``Timeouts``, …"""
     return dialect.shell
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
+    """Every behaviour of the shells is tested in every dialect: how many tests each has."""
+    counts = Counter(dialect.name for item in items if (dialect := dialect_of(item)) is not None)
+    told = ", ".join(f"{dialect.name} {counts[dialect.name]}" for dialect in DIALECTS)
+    return [f"dialects: {told}"] if counts else []
+
+
+def dialect_of(item: pytest.Item) -> Dialect | None:
+    """The dialect that a test runs in, if it runs in one."""
+    return (
+        item.callspec.params.get("dialect") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    )

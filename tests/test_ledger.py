@@ -883,6 +883,7 @@ async def test_the_reduced_run_finds_nothing(shell, holdable):
     "dialect", [SimpleNamespace(name="asyncio", backend="asyncio", shell=turnwire.aio)], ids=["asyncio"]
 )
 async def test_a_wrong_verdict_is_found(shell, holdable, monkeypatch, mutate):
+    """On asyncio only: what is broken here is the core, and what is tested is the judge, which is the same for all."""
     async with laboratory(shell) as lab:
         holdable(PIECE)
         lab.patience = 1.0  # A turn that is repeated wrongly may well wait for ever.
