@@ -80,8 +80,8 @@ class _Link:
 class Host:
     """A task group in which drivers run their tasks: ``async with Host() as host``.
 
-    What leaves its body goes on as it came, not wrapped in a group. ``heir`` is called when a task was cancelled, for
-    what it leaves undone.
+    What leaves its body goes on as it came: not wrapped in a group, and not taken for the cancellation of the host's
+    own tasks, which on asyncio can look alike. ``heir`` is called when a task was cancelled, for what it leaves undone.
     """
 
     def __init__(self, heir: Callable[[], None] | None = None) -> None:
@@ -119,7 +119,7 @@ class Host:
                 self.idle.set()
 
     async def end(self) -> None:
-        """Cancel the tasks and leave. What the body raised is not for a host to take for its own cancellation."""
+        """Cancel the tasks and leave."""
         self._tasks.cancel_scope.cancel()
         await self.__aexit__(None, None, None)
 
@@ -129,13 +129,12 @@ class Host:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         try:
-            return await self._tasks.__aexit__(kind, exc, traceback)
+            await self._tasks.__aexit__(kind, exc, traceback)
         except BaseExceptionGroup as group:
             if group.exceptions != (exc,):
                 raise
-            return False
 
 
 class Driver:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import threading
@@ -12,6 +13,7 @@ import anyio
 import anyio.from_thread
 import pytest
 from openai import AsyncOpenAI
+from turnwire.aio._driver import Host
 from turnwire.aio.loopback import AfterEvent, Fault, Silence, serve
 
 STUCK = 10.0
@@ -168,3 +170,18 @@ def test_closing_from_another_run_shuts_the_connection_down_and_the_next_call_op
         thread.join(STUCK)
     assert answers == ["one", "two"]
     assert [entry.connection for entry in server.ledger] == [1, 2]
+
+
+def test_a_task_that_is_cancelled_while_a_scope_of_anyios_ends_stays_cancelled() -> None:
+    """Then the one cancellation comes in the other's clothes, and a task group takes it for its own."""
+
+    async def wait() -> None:
+        async with Host() as host:
+            host.start(anyio.sleep_forever)
+            raise asyncio.CancelledError("Cancelled via cancel scope 1234")
+
+    async def main() -> None:
+        (result,) = await asyncio.gather(wait(), return_exceptions=True)
+        assert isinstance(result, asyncio.CancelledError)
+
+    asyncio.run(main())
