@@ -198,6 +198,7 @@ class ResponsesSession:
         """Begin a turn that was made already. Raises as :meth:`create` does."""
         if self.closed:
             raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
+        self.update(now)  # The connection may have come of age since anybody looked.
         turn.repeatable = not (_provider_retries_off.get() or _pre_event_retries_off.get())
         if self.connection is not None and self.connection.accepts_turns:
             self.connection.submit(turn, now)

@@ -116,6 +116,12 @@ class Pipe:
             return False
         return self._pieces[0][0] <= trio.current_time() if self._pieces else self.ended is not None
 
+    def close(self) -> None:
+        """The near end is gone: whoever waits for bytes waits no more."""
+        self._pieces.clear()
+        self.ended, self.dark = False, False
+        self.changed()
+
     async def has_room(self) -> None:
         while self.room <= 0 and not self.refuses and self.ended is None:
             await self.moved.wait()
@@ -251,9 +257,7 @@ class Line:
             self.note("closed")
             self.up.end(cleanly=True, drop=self._world.rng.random() < 0.3)
             self.up.changed()
-            self.down.end(cleanly=False, drop=True)
-            self.down.dark = False
-            self.down.changed()
+            self.down.close()
 
 
 class SimTransport:
@@ -625,7 +629,8 @@ class Judge:
         limits, options = story.limits, self._world.options
         bound = limits.receive
         if len(story.events) == 0:
-            attempts = 1 + turn.repetitions
+            # A turn whose message waited on a connection that went mute begins again on the next one.
+            attempts = 1 + max(turn.repetitions, sum(line.born >= began for line in self._world.lines))
             connect = min(limits.connect, options.connect_timeout)
             bound = attempts * (limits.lane + connect + limits.send + limits.receive + options.recovery.max_delay)
         if not self._world.scoped:  # Such a wait outlives the writing that it began, be it another turn's.
@@ -700,13 +705,14 @@ class Judge:
         options = self._world.options
         interval, patience = options.ping_interval or HORIZON, options.ping_timeout or HORIZON
         end = min(closed, line.over or closed, line.farewell or closed)
+        muted = min((one.ended for one in self._world.stories if one.end == "TIMEOUT SEND SAFE"), default=HORIZON)
         moments = [*(moment for moment in line.heard if opened <= moment <= end), end]
         for before, after in pairwise(moments):
             if after - before > interval + GRACE + SLACK:
                 first, last = before + interval - 1e-6, before + interval + GRACE + SLACK
                 pinged = any(first <= moment <= last for moment in line.wrote)
                 blocked = any(began < last and ended > first for began, ended in line.blocked)
-                if not pinged and not blocked:
+                if not pinged and not blocked and muted > last:  # What is cut off in a message cannot ping.
                     self.complain(f"line {line.number} heard nothing from {before:.3f} to {after:.3f}: no ping")
             allowed = interval + patience
             if any(story.first <= before < entry.ended and story.ended > after for entry, story in mine):

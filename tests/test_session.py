@@ -327,6 +327,17 @@ def test_an_old_connection_finishes_what_runs_and_its_waiting_turns_go_to_the_ne
     assert desk.session.stats.repeated == 0
 
 
+def test_a_turn_does_not_begin_on_a_connection_that_came_of_age_while_nobody_looked() -> None:
+    desk = Desk(max_age=60.0)
+    desk.create("a")
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("a"))
+    desk.now += 61.0
+    assert desk.create("b").connection is None
+    assert wire.hand() == b""
+
+
 def test_a_connection_need_not_grow_old() -> None:
     desk = Desk(max_age=None)
     desk.open()
