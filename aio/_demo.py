@@ -14,9 +14,9 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Final, NamedTuple, cast
 
 import anyio
 import msgspec
@@ -421,6 +421,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="wait before each event of the show, up to 60 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--shell",
+        choices=("asyncio", "trio"),
+        default="asyncio",
+        help="the client's shell: turnwire.aio on asyncio, or turnwire.trio_shell on trio (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object in the end, and nothing else")
     parser.add_argument("--no-color", action="store_true", help="no colours; the variable NO_COLOR does the same")
     parser.epilog = (
@@ -432,7 +438,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
-    return anyio.run(_run, arguments)
+    return anyio.run(_run, arguments, backend=arguments.shell)
+
+
+def _connect_of(shell: str) -> Callable[..., AbstractAsyncContextManager[Session]]:
+    """The shell's ``connect``. Both shells' sessions have the same methods; only their homes differ."""
+    if shell == "trio":
+        from .. import trio_shell
+
+        return cast("Callable[..., AbstractAsyncContextManager[Session]]", trio_shell.connect)
+    return connect
 
 
 async def _run(arguments: argparse.Namespace) -> int:
@@ -444,7 +459,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     async with (
         serve(latency=arguments.latency, faults=_FAULTS) as server,
         # Neither the environment's proxy nor its key have any business on the way to this machine itself.
-        connect(server.base_url, api_key="loopback", proxy=None) as session,
+        _connect_of(arguments.shell)(server.base_url, api_key="loopback", proxy=None) as session,
     ):
         tell.heading(f"Three lanes over one WebSocket to {server.base_url}")
         tell.line()

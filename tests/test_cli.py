@@ -87,6 +87,13 @@ def test_the_demo_piped_prints_plain_lines_every_verdict_and_matching_ledgers() 
         assert words in re.sub(r"\s+", " ", ran.stdout)
 
 
+def test_the_demo_runs_natively_on_trio() -> None:
+    ran = turnwire("demo", "--latency", "0", "--shell", "trio")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert re.findall(r"^    (SAFE|UNSAFE|AMBIGUOUS|completed)$", ran.stdout, re.MULTILINE) == VERDICTS
+    assert "They agree." in ran.stdout
+
+
 def test_the_demo_for_machines_holds_the_turns_the_ledger_and_what_it_cost(report: dict[str, Any]) -> None:
     assert report["ok"] is True
     assert report["differences"] == []
@@ -533,7 +540,7 @@ def test_the_console_script_is_this() -> None:
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("demo", "--latency --json --no-color NO_COLOR"),
+        ("demo", "--latency --shell --json --no-color NO_COLOR"),
         (
             "ask",
             """--model --base-url --api-key-env --instructions --previous-response-id --reasoning --tool --stream-id
