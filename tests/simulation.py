@@ -719,7 +719,8 @@ class Judge:
                 allowed = min(allowed, options.stall_timeout or HORIZON)
             if after - before > allowed + GRACE + SLACK:
                 self.complain(f"line {line.number} was silent from {before:.3f} to {after:.3f}, and not given up")
-        if line.over is not None and closed - line.over > GRACE + SLACK:
+        # A consumer that took something before the end is given as long again.
+        if line.over is not None and closed - max(line.over, line.heard[-1]) > GRACE + SLACK:
             self.complain(f"line {line.number} had ended at {line.over:.3f}, noticed at {closed:.3f}")
         if line.farewell is not None and closed - line.farewell > options.close_timeout + SLACK:
             self.complain(f"line {line.number} said farewell at {line.farewell:.3f}, and was let go of at {closed:.3f}")
