@@ -161,7 +161,8 @@ class LoopbackServer:
         self.latency = latency
         """Seconds before each event; may be changed at any time."""
         self.faults = Faults(faults)
-        """The faults that have not struck yet: a list, to be changed at any time."""
+        """The faults that have not struck yet: a list, to be changed at any time. A connection that waits for bytes
+        already does not stop within them for a :class:`Received` that is added now; it does from its next wait on."""
         self.ledger: list[LedgerEntry] = []
         """Every request that was run, in the order of starting."""
         self.connections = 0

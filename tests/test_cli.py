@@ -329,6 +329,21 @@ def test_a_reader_that_leaves_early_is_no_disaster() -> None:
         assert process.stderr.read() == b""
 
 
+@needs_posix
+@pytest.mark.parametrize(
+    ("inside", "status"), [("[BrokenPipeError()]", 1), ("[BrokenPipeError(), ValueError()]", None)]
+)
+def test_nor_is_it_in_a_task_of_its_own(inside: str, status: int | None) -> None:
+    program = f"""
+from turnwire.aio import cli, _ask
+def run(arguments): raise BaseExceptionGroup("tasks", {inside})
+cli._COMMANDS["ask"] = cli._Command("", _ask.add_arguments, run)
+raise SystemExit(cli.main(["ask", "hi"]))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT)
+    assert (ran.returncode, ran.stderr) == (1, "") if status else "ValueError" in ran.stderr
+
+
 # --- ask -------------------------------------------------------------------------------------------------------------
 
 
