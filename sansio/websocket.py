@@ -515,14 +515,28 @@ class WebSocket:
         return b"".join((head, key, mask(payload, key)))
 
 
+MASKED_AT_ONCE: Final = 4096
+"""Bytes that are masked as one integer: those of a megabyte do not fit into the processor's cache, and take twice as
+long as all its pieces (measured)."""
+
+
 def mask(payload: bytes, key: bytes) -> bytes:
     """XOR ``payload`` with the 4-byte ``key``, repeated (RFC 6455 section 5.3).
 
-    As one exclusive-or of two long integers: a single pass in C, the fastest that pure Python has to offer.
+    As an exclusive-or of long integers, piece by piece: a single pass in C, the fastest that pure Python has to offer.
     """
-    length = len(payload)
-    repeated = key * (length // 4 + 1)
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(repeated[:length], "little")).to_bytes(length, "little")
+    whole = len(payload) - len(payload) % MASKED_AT_ONCE
+    rest, pieces = payload[whole:], []
+    if whole:
+        pad = int.from_bytes(key * (MASKED_AT_ONCE // 4), "little")
+        view = memoryview(payload)
+        pieces = [
+            (int.from_bytes(view[start : start + MASKED_AT_ONCE], "little") ^ pad).to_bytes(MASKED_AT_ONCE, "little")
+            for start in range(0, whole, MASKED_AT_ONCE)
+        ]
+    pad = int.from_bytes((key * (len(rest) // 4 + 1))[: len(rest)], "little")
+    pieces.append((int.from_bytes(rest, "little") ^ pad).to_bytes(len(rest), "little"))
+    return b"".join(pieces)
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio.websocket import (
+    MASKED_AT_ONCE,
     MAX_BODY,
     MAX_HEADERS,
     Accepted,
@@ -800,6 +801,14 @@ def test_mask_is_the_exclusive_or_of_rfc_6455(payload: bytes, key: bytes):
     masked = mask(payload, key)
     assert masked == bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
     assert mask(masked, key) == payload
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+@pytest.mark.parametrize("more", [-1, 0, 1, 5])
+def test_a_long_payload_is_masked_piece_by_piece_without_a_seam(pieces: int, more: int):
+    payload = bytes(index % 251 for index in range(pieces * MASKED_AT_ONCE + more))
+    key = b"\x01\x20\x43\xf7"
+    assert mask(payload, key) == bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
 
 
 # --- Frames: what must not come through ------------------------------------------------------------------------------
