@@ -17,6 +17,7 @@ The tree
         │   ├── ConcurrentUseError        two consumers waiting on one turn
         │   └── SessionClosedError        used after close
         ├── EventDecodeError              a server message that cannot be read as an event
+        ├── TransportError                the byte stream below did not open, or broke: the cause of a TurnError
         ├── MissingResponseError          a stream that ended without a response in its terminal event
         ├── UnsuccessfulResponseError     a failed or incomplete response, where the caller wanted that raised
         └── TurnError                     a turn failed: .evidence, .verdict, .cause, .phase, .response_id
@@ -55,6 +56,7 @@ __all__ = [
     "ResponsesWebSocketError",
     "SessionClosedError",
     "TooManyTurnsError",
+    "TransportError",
     "TurnAbortedError",
     "TurnError",
     "TurnTimeoutError",
@@ -116,6 +118,13 @@ class EventDecodeError(TurnwireError, ValueError):
         self.stream_id = stream_id
         self.attributable = attributable
         self.event_type = event_type
+
+
+class TransportError(TurnwireError):
+    """The byte stream below could not be opened, or broke: the ``__cause__`` of what turns then raise.
+
+    Its own ``__cause__`` is what the library below raised, if that was it.
+    """
 
 
 class MissingResponseError(TurnwireError, RuntimeError):

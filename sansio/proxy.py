@@ -36,10 +36,10 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from .endpoint import Endpoint
-from .errors import UserError
-from .websocket import ProxyTunnel
+from .errors import TransportError, UserError
+from .websocket import Accepted, ProxyTunnel, Rejected
 
-__all__ = ["Proxy", "choose_proxy"]
+__all__ = ["Proxy", "Tunnel", "choose_proxy"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _SEPARATORS: Final = re.compile(r"[,\s]+")
@@ -60,11 +60,37 @@ class Proxy:
     def __str__(self) -> str:
         return _authority(self.host, self.port)
 
-    def tunnel(self, endpoint: Endpoint) -> ProxyTunnel:
-        """The CONNECT exchange that leads through this proxy to the endpoint."""
-        headers = [("Proxy-Authorization", self.authorization)] if self.authorization is not None else []
+    def tunnel(self, endpoint: Endpoint) -> Tunnel:
+        """The exchange that leads through this proxy to the endpoint."""
+        return Tunnel(self, endpoint)
+
+
+class Tunnel:
+    """CONNECT through a proxy to an endpoint: write :meth:`request`, then feed :meth:`receive` until ``through``."""
+
+    def __init__(self, proxy: Proxy, endpoint: Endpoint) -> None:
+        headers = [("Proxy-Authorization", proxy.authorization)] if proxy.authorization is not None else []
         # Without an IPv6 zone: it names an interface of this machine, which means nothing to the proxy (RFC 6874).
-        return ProxyTunnel(_authority(endpoint.host.partition("%")[0], endpoint.port), headers)
+        self._exchange = ProxyTunnel(_authority(endpoint.host.partition("%")[0], endpoint.port), headers)
+        self._proxy = proxy
+        self._endpoint = endpoint
+        self.through = False
+        """From here on the bytes are the endpoint's."""
+
+    def request(self) -> bytes:
+        """What to write."""
+        return self._exchange.request()
+
+    def receive(self, data: bytes) -> None:
+        """Take what the proxy sent, ``b""`` for end of file. Raises TransportError if it leads nowhere."""
+        answer = self._exchange.receive(data)
+        if isinstance(answer, Accepted):
+            self.through = True
+        elif answer is not None:
+            said = f"HTTP status {answer.status}" if isinstance(answer, Rejected) else answer.reason
+            raise TransportError(f"the proxy {self._proxy} refused to connect to {self._endpoint.authority}: {said}")
+        elif not data:
+            raise TransportError(f"the proxy {self._proxy} ended the connection instead of answering CONNECT")
 
 
 def choose_proxy(proxy: str | None, endpoint: Endpoint, environment: Mapping[str, str]) -> Proxy | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from turnwire.sansio.endpoint import Endpoint
-from turnwire.sansio.errors import UserError
+from turnwire.sansio.errors import TransportError, UserError
 from turnwire.sansio.proxy import Proxy, choose_proxy
 
 SECURE = Endpoint("wss://api.example.com/v1/responses")
@@ -181,3 +181,32 @@ def test_a_named_proxy_needs_its_scheme(url: str):
 def test_a_tunnel_always_names_host_and_port(url: str, authority: str):
     request = Proxy("p", 1, False).tunnel(Endpoint(url)).request()
     assert request == f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("pieces", [1, 5, 1000])
+def test_a_tunnel_leads_through_once_the_proxy_has_said_yes(pieces: int):
+    tunnel = Proxy("p", 1, False).tunnel(SECURE)
+    said = b"HTTP/1.1 200 Connection established\r\nVia: p\r\n\r\n"
+    size = max(1, len(said) // pieces)
+    for start in range(0, len(said), size):
+        assert not tunnel.through
+        tunnel.receive(said[start : start + size])
+    assert tunnel.through
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n", "refused to connect to .*: HTTP status 407"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "refused to connect to .*: not an HTTP answer"),
+        (b"HTTP/1.1 200", "ended the connection instead of answering CONNECT"),
+        (b"", "ended the connection instead of answering CONNECT"),
+    ],
+)
+def test_a_tunnel_that_leads_nowhere_says_so_without_the_proxys_credentials(said: bytes, problem: str):
+    proxy = Proxy("p", 1, False, f"Basic {SECRET}")
+    tunnel = proxy.tunnel(SECURE)
+    with pytest.raises(TransportError, match=f"^the proxy p:1 {problem}") as caught:
+        [tunnel.receive(data) for data in (said, b"")]
+    assert not tunnel.through
+    assert SECRET not in str(caught.value)

@@ -11,24 +11,23 @@ import selectors
 import socket
 import ssl
 import sys
-from collections.abc import Generator, Mapping
-from typing import cast
+from collections.abc import Mapping
+from typing import Final, cast
 
 import trio
 from trio.abc import Stream
 
 from ..sansio.endpoint import Endpoint
+from ..sansio.errors import TransportError
 from ..sansio.proxy import Proxy
-from ..sansio.websocket import Accepted, Rejected
 
-__all__ = ["Transport", "TransportError", "open_transport"]
+__all__ = ["Transport", "open_transport"]
 
 READ_SIZE = 256 * 1024
 """Bytes asked of the socket at a time: what asyncio reads at most in one go."""
 
-
-class TransportError(Exception):
-    """The byte stream could not be opened, or broke. The library's own exception is its cause."""
+_Selector: Final = selectors.SelectSelector if sys.platform == "win32" else selectors.PollSelector
+"""One that holds no descriptor of its own."""
 
 
 _BROKEN: Mapping[type[Exception], str] = {
@@ -40,15 +39,14 @@ _BROKEN: Mapping[type[Exception], str] = {
 """What each exception below means, the most specific first."""
 
 
-@contextlib.contextmanager
-def _translated() -> Generator[None]:
-    try:
-        yield
-    except tuple(_BROKEN) as exc:
-        origin = _origin(exc)
-        told = origin if isinstance(origin, ssl.SSLError) else exc
-        meaning = next(text for kind, text in _BROKEN.items() if isinstance(told, kind))
-        raise TransportError(f"{meaning}: {origin}" if str(origin) else meaning) from exc
+_ERRORS: Final = tuple(_BROKEN)
+
+
+def _translated(exc: Exception) -> TransportError:
+    origin = _origin(exc)
+    told = origin if isinstance(origin, ssl.SSLError) else exc
+    meaning = next(text for kind, text in _BROKEN.items() if isinstance(told, kind))
+    return TransportError(f"{meaning}: {origin}" if str(origin) else meaning)
 
 
 def _origin(exc: BaseException) -> BaseException:
@@ -63,19 +61,35 @@ def _origin(exc: BaseException) -> BaseException:
 class Transport:
     """A byte stream. Every method but ``aclose`` raises TransportError when it breaks."""
 
-    def __init__(self, stream: Stream, tcp: trio.SocketStream) -> None:
-        self._stream = stream
-        self._tcp = tcp
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream: Stream = stream
+        self._socket = stream.socket
+        self._selector = _Selector()
+        self._selector.register(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
     async def receive(self) -> bytes:
         """What has arrived, waiting for at least one byte; ``b""`` at end of file."""
-        with _translated():
+        try:
             return bytes(await self._stream.receive_some(READ_SIZE))
+        except _ERRORS as exc:
+            raise _translated(exc) from exc
 
     async def send(self, data: bytes) -> None:
         """Write all of it, waiting while the peer does not read."""
-        with _translated():
+        try:
             await self._stream.send_all(data)
+        except _ERRORS as exc:
+            raise _translated(exc) from exc
+
+    async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
+        """Speak TLS from here on, to a peer that proves to be this host."""
+        try:
+            # A peer that ends TLS without close_notify has ended the byte stream, as everybody does.
+            stream = trio.SSLStream(self._stream, context, server_hostname=host, https_compatible=True)
+            self._stream = stream
+            await stream.do_handshake()
+        except _ERRORS as exc:
+            raise _translated(exc) from exc
 
     async def aclose(self) -> None:
         """Close at once, without a farewell at any layer. Never raises, and never waits for the peer."""
@@ -84,14 +98,19 @@ class Transport:
 
     def unread(self) -> bool:
         """Whether something has arrived that nobody read, be it the end."""
-        with selectors.SelectSelector() if sys.platform == "win32" else selectors.PollSelector() as selector:
-            selector.register(self._tcp.socket.fileno(), selectors.EVENT_READ)
-            return bool(selector.select(0))
+        return self._poll(selectors.EVENT_READ)
+
+    def writable(self) -> bool:
+        """Whether there is room for a few kilobytes."""
+        return self._poll(selectors.EVENT_WRITE)
+
+    def _poll(self, event: int) -> bool:
+        return any(events & event for _, events in self._selector.select(0))
 
     def forsake(self) -> None:
         """Shut the socket down from outside the run of trio that it belongs to: both ends will see the end."""
         with contextlib.suppress(Exception):
-            self._tcp.socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:
@@ -99,40 +118,26 @@ async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | No
 
     Raises TransportError.
     """
-    with _translated():
-        host, port = (proxy.host, proxy.port) if proxy is not None else (endpoint.host, endpoint.port)
-        stream: Stream
-        stream = tcp = await trio.open_tcp_stream(host, port)
-        try:
-            if proxy is not None:
-                if proxy.secure:
-                    stream = await _start_tls(stream, proxy.host, None)
-                await _tunnel(stream, proxy, endpoint)
-            if endpoint.secure:
-                stream = await _start_tls(stream, endpoint.host, ssl_context)
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return Transport(stream, tcp)
+    host, port = (proxy.host, proxy.port) if proxy is not None else (endpoint.host, endpoint.port)
+    try:
+        transport = Transport(await trio.open_tcp_stream(host, port))
+    except _ERRORS as exc:
+        raise _translated(exc) from exc
+    try:
+        if proxy is not None:
+            await _tunnel(transport, proxy, endpoint)
+        if endpoint.secure:
+            await transport.start_tls(endpoint.host, ssl_context or ssl.create_default_context())
+    except BaseException:
+        await transport.aclose()
+        raise
+    return transport
 
 
-async def _start_tls(stream: Stream, host: str, context: ssl.SSLContext | None) -> Stream:
-    context = context or ssl.create_default_context()
-    # https_compatible: a peer that ends TLS without close_notify has ended the byte stream, as everybody does.
-    tls = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
-    await tls.do_handshake()
-    return tls
-
-
-async def _tunnel(stream: Stream, proxy: Proxy, endpoint: Endpoint) -> None:
-    exchange = proxy.tunnel(endpoint)
-    await stream.send_all(exchange.request())
-    answer = None
-    while answer is None:
-        data = bytes(await stream.receive_some(READ_SIZE))
-        answer = exchange.receive(data)
-        if answer is None and not data:
-            raise TransportError(f"the proxy {proxy} ended the connection instead of answering CONNECT")
-    if not isinstance(answer, Accepted):
-        said = f"HTTP status {answer.status}" if isinstance(answer, Rejected) else answer.reason
-        raise TransportError(f"the proxy {proxy} refused to connect to {endpoint.authority}: {said}")
+async def _tunnel(transport: Transport, proxy: Proxy, endpoint: Endpoint) -> None:
+    if proxy.secure:
+        await transport.start_tls(proxy.host, ssl.create_default_context())
+    tunnel = proxy.tunnel(endpoint)
+    await transport.send(tunnel.request())
+    while not tunnel.through:
+        tunnel.receive(await transport.receive())
