@@ -9,6 +9,7 @@ The rooms; each imports only rooms below it:
     ============== ==================================================================================================
     model          one call of a model: its request, log lines, span and result
     tracing        spans, to whatever tracer the application has
+    pump           which of those who wait reads, and what a session's tasks have to do
     session        which connection to open, to send on, to drop; what to repeat
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role

@@ -4,6 +4,9 @@ The promise
     A call of a model is one :class:`ModelCall`. It knows the request, the log lines, the span and the result; the shell
     around it awaits. Nothing here sends, waits, or reads the environment: the logger and the tracer come from outside.
 
+    A model is a :class:`ResponsesModel`: how it is made and what its calls are made of. A shell's models derive from
+    it, and add what is awaited.
+
 The steps of a call
     ======================================= ===========================================================================
     step                                    what the shell does with it
@@ -30,21 +33,26 @@ What is written down, and where
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import msgspec
 
 from .errors import MissingResponseError, UnsuccessfulResponseError, UserError
+from .replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
 from .request import Prepared, create_kwargs, encode_json, prepare
 from .sdk import no_tokens
-from .session import SessionOptions
+from .session import SessionOptions, provider_retries_are_off
 from .settings import ModelSettings
 from .tools import Handoff, OutputSchemaLike, Tool
 from .tracing import NO_TRACING, Span, Tracer
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 __all__ = [
     "HEADERS_OVERRIDE",
@@ -53,6 +61,8 @@ __all__ = [
     "ModelConfig",
     "ModelResponse",
     "ModelTracing",
+    "ResponsesModel",
+    "Surroundings",
     "Usage",
     "options_for_model",
 ]
@@ -225,8 +235,13 @@ class ModelCall:
         """Whether the request goes on from state that the server keeps."""
         return bool(self._arguments.previous_response_id or self._arguments.conversation_id)
 
-    def observe(self, event: Any) -> None:
-        """Take note of a stream's event: of ours or of the SDK's, they have the same ``type`` and ``response``."""
+    def observe(self, event: Any, request_id: str | None = None) -> None:
+        """Take note of a stream's event: of ours or of the SDK's, they have the same ``type`` and ``response``.
+
+        The request's id goes where it is without streaming, on the response (PARITY C2).
+        """
+        if request_id is not None and getattr(event, "response", None) is not None:
+            event.response._request_id = request_id
         if event.type in _TERMINAL:
             self.terminal_type = event.type
             response = getattr(event, "response", None)
@@ -274,6 +289,82 @@ class ModelCall:
             response_id=self.response.id,
             request_id=getattr(self.response, "_request_id", None),
         )
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a model takes from its process, which a shell may look at."""
+
+    logger: Logger
+    environment: Mapping[str, str]
+    """The process's variables."""
+    clock: Callable[[], float]
+    """Seconds since the epoch, for a ``retry-after`` that is a date."""
+
+
+class ResponsesModel(ABC):
+    """What the models of every shell have in common. The arguments are those of the shells' models."""
+
+    _surroundings: ClassVar[Surroundings]
+
+    def __init__(
+        self,
+        model: str,
+        openai_client: AsyncOpenAI,
+        *,
+        model_is_explicit: bool = True,
+        tracer: Tracer = NO_TRACING,
+        raise_on_unsuccessful: bool = False,
+        idle_parallel_tool_calls: bool = True,
+    ) -> None:
+        self.model = model
+        self._client = openai_client
+        hidden = self._surroundings.environment.get("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", "").lower()
+        self._config = ModelConfig(
+            model=model,
+            model_is_explicit=model_is_explicit,
+            logger=self._surroundings.logger,
+            log_model_data=hidden not in ("1", "true"),
+            tracer=tracer,
+            raise_on_unsuccessful=raise_on_unsuccessful,
+            idle_parallel_tool_calls=idle_parallel_tool_calls,
+        )
+
+    def stream_response(
+        self,
+        system_instructions: str | None,
+        input: str | Sequence[Any],
+        model_settings: ModelSettings,
+        tools: Sequence[Tool],
+        output_schema: OutputSchemaLike | None,
+        handoffs: Sequence[Handoff],
+        tracing: ModelTracing,
+        previous_response_id: str | None = None,
+        conversation_id: str | None = None,
+        prompt: Any = None,
+    ) -> AsyncGenerator[Any]:
+        """Run one call and yield its events, ``openai.types.responses`` objects. Raises as ``get_response`` does.
+
+        A consumer that stops before the terminal event should close the iterator (``contextlib.aclosing``), so that the
+        connection is let go of at once.
+        """
+        arguments = ModelArguments(
+            system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
+            previous_response_id, conversation_id, prompt,
+        )  # fmt: skip
+        return self._stream(ModelCall(self._config, arguments, stream=True))
+
+    @property
+    def _patient_client(self) -> AsyncOpenAI:
+        """The client, without retries of its own where they are switched off."""
+        return self._client.with_options(max_retries=0) if provider_retries_are_off() else self._client
+
+    @abstractmethod
+    def _stream(self, call: ModelCall) -> AsyncGenerator[Any]: ...
+
+    def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
+        """Whether to repeat a call that failed (PARITY C10); None if there is nothing to say."""
+        return get_retry_advice(request, now=self._surroundings.clock())
 
 
 def options_for_model(options: Mapping[str, Any] | SessionOptions | None) -> SessionOptions:

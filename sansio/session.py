@@ -36,7 +36,8 @@ import msgspec
 
 from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, limit_exceeded, turn_failure
 from .endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client, key_refresh
-from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
+from .errors import ConcurrentUseError, LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
+from .events import Response
 from .replay import Cause, RecoveryPolicy
 from .request import Timeouts, timeouts_from
 
@@ -44,6 +45,7 @@ __all__ = [
     "EndpointSource",
     "ResponsesSession",
     "SessionOptions",
+    "TurnHandle",
     "options_from_client",
     "provider_managed_retries_disabled",
     "websocket_pre_event_retries_disabled",
@@ -353,3 +355,49 @@ class ResponsesSession:
         if self.connection is not None:
             self.connection.close(now)
         self.update(now)
+
+
+class TurnHandle:
+    """What a caller holds of a turn, before it is sent and after. The ``Turn`` of every shell is one."""
+
+    def __init__(self, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
+        self._arguments = (body, stream_id, timeout)
+        self._core: Turn | None = None
+        self._entered = False
+
+    def __repr__(self) -> str:
+        return f"<Turn {'not sent' if self._core is None else self._core!r}>"
+
+    def _enter(self) -> tuple[Mapping[str, Any], str | None, object]:
+        """What to send. Raises ConcurrentUseError the second time."""
+        if self._entered:
+            raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
+        self._entered = True
+        return self._arguments
+
+    @property
+    def _begun(self) -> Turn:
+        if self._core is None:
+            raise SessionClosedError("the turn was not sent yet — write 'async with session.create(…) as turn'")
+        return self._core
+
+    @property
+    def response(self) -> Response | None:
+        """The response, after the terminal event; None before it."""
+        return None if self._core is None else self._core.response
+
+    @property
+    def response_id(self) -> str | None:
+        """The response's id, from ``response.created`` on."""
+        return None if self._core is None else self._core.response_id
+
+    @property
+    def stream_id(self) -> str | None:
+        """The name of the lane; None for the default lane."""
+        return self._arguments[1] if self._core is None else self._core.lane
+
+    def result(self) -> Response:
+        """The response. Raises SessionClosedError before the terminal event."""
+        if self.response is None:
+            raise SessionClosedError("the turn has no response yet — it goes on — iterate to its terminal event first")
+        return self.response

@@ -35,6 +35,7 @@ from unittest import mock
 
 import trio
 import trio.testing
+from turnwire.sansio import pump
 from turnwire.sansio.errors import SessionClosedError, TurnError
 from turnwire.sansio.replay import RecoveryPolicy, Verdict
 from turnwire.sansio.request import Timeouts
@@ -43,7 +44,7 @@ from turnwire.sansio.session import EndpointSource, ResponsesSession, SessionOpt
 from turnwire.sansio.websocket import Deflate, Rejected, WebSocket
 from turnwire.trio_shell import _driver, connect
 
-GRACE = 2 * _driver.GRACE + _driver.POLL
+GRACE = 2 * pump.GRACE + pump.POLL
 """Seconds for which nobody may be reading: the keeper looks every so often, and waits for that long."""
 SLACK = 0.1
 """Seconds that anything may be late, for no reason."""
@@ -302,6 +303,9 @@ class SimTransport:
 
     def unread(self) -> bool:
         return self._line.down.ready
+
+    def writable(self) -> bool:
+        return self._line.up.room >= 2 * pump.SMALL or self._line.up.refuses
 
     def forsake(self) -> None:
         self._line.hang_up()
@@ -592,7 +596,7 @@ class FrameTurn:
         self._limits = story.limits
 
     async def __aenter__(self) -> FrameTurn:
-        self._core = self._driver.begin_frame(self._frame, self._limits)
+        self._core = await self._driver.begin_frame(self._frame, self._limits)
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -40,8 +40,7 @@ print("\\n" + json.dumps(plugin.tests))
 
 IN_ONE_ONLY = {
     "test_request_round_trip.py": "it tests requests, which the core makes, and each shell sends as they are",
-    "test_simulation.py": "trio has a clock that jumps, and a scheduler that can be seeded; asyncio has neither",
-    "simulation.py": "the same",
+    "simulation.py": "trio has a clock that jumps, and a scheduler that can be seeded; asyncio has neither",
     "test_shells_are_twins.py": "it reads their text",
     "conftest.py": "it makes the dialects",
 }

@@ -269,7 +269,7 @@ def holdable(shell, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def make_holdable(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """The shell's transports obey their client's :class:`Hold`; call it to set the size of the shell's chunks."""
     module = importlib.import_module(f"{shell.__name__}._transport")
-    send, aclose = module.Transport.send, module.Transport.aclose
+    send, aclose, writable = module.Transport.send, module.Transport.aclose, module.Transport.writable
     closed: dict[Any, anyio.Event] = {}
 
     async def held_send(transport: Any, data: bytes) -> None:
@@ -287,6 +287,10 @@ def make_holdable(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
             await event.wait()
             raise module.TransportError("the connection was closed on this side")
 
+    def held_writable(transport: Any) -> bool:
+        client = CLIENT.get(None)
+        return (client is None or client.hold is None) and writable(transport)
+
     async def telling_aclose(transport: Any) -> None:
         await aclose(transport)
         if transport in closed:
@@ -294,6 +298,7 @@ def make_holdable(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
 
     monkeypatch.setattr(module.Transport, "send", held_send)
     monkeypatch.setattr(module.Transport, "aclose", telling_aclose)
+    monkeypatch.setattr(module.Transport, "writable", held_writable)
     driver = importlib.import_module(f"{shell.__name__}._driver")
     return lambda size: monkeypatch.setattr(driver, "CHUNK", size)
 

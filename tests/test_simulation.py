@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from simulation import Life, explain, live
 from turnwire.sansio.connection import ResponsesConnection, Turn
+from turnwire.sansio.pump import Pump, Step
 from turnwire.sansio.replay import Evidence, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession
-from turnwire.trio_shell._driver import Driver
 
 ONE = os.environ.get("TURNWIRE_SEED")
 SEEDS = range(int(ONE), int(ONE) + 1) if ONE is not None else range(int(os.environ.get("TURNWIRE_SEEDS", "1000")))
@@ -89,7 +89,7 @@ MUTANTS = {
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
     "no ping": (ResponsesConnection, "_send_ping", lambda self, now: setattr(self, "_pinged", now)),
     "not given up": (ResponsesConnection, "_stalled", lambda self, now: setattr(self, "_pinged", now)),
-    "noticed at": (Driver, "_unattended", lambda self, link: False),
+    "noticed at": (Pump, "keep", lambda self, keeper, now: Step.DOZE),
     "to be": (ResponsesSession, "_rotation", lambda self, connection: None),
 }
 """What the judge says, and what to break so that it does."""

@@ -1,25 +1,20 @@
 """The trio shell's one machine: a session's sockets, tasks and waiting. What to do, the core says.
 
 Who reads
-    *Whoever waits, reads.* A consumer that finds no event for its turn reads the socket itself (it *leads*), hands the
-    bytes to the core, and goes on until its turn has news; consumers that come meanwhile *follow*: they sleep until the
-    leader's reading brings news of their turns, or until the leader is gone and one of them is woken to lead. So an
-    event reaches its consumer without a task switch, and many events of one read are taken in one go.
-
-    The *keeper* is a task of the session's scope that reads when no turn is in flight, and while no consumer has read
-    for a moment: it answers pings, and notices at once that an idle connection died, so that no turn is lost on it. It
-    pauses while a consumer lags behind. So whenever a consumer waits, exactly one task reads, and keeps the core's
-    deadlines; while there is no connection, the keeper keeps them.
+    *Whoever waits, reads.* The core's pump (``sansio/pump.py``) says who of those who wait is on duty: that one reads
+    from the socket, hands the bytes to the core, and keeps the core's deadlines; the others sleep until it rings them.
+    The *keeper* is a task of the session's scope that is on duty when no consumer is.
 
 Who writes
-    One task at a time and never a consumer's: cancelling a consumer in the middle of a write would leave half a message
-    on a connection that others use. The task takes chunks from the core until there are none.
+    A task of its own, one at a time: cancelling a consumer in the middle of a write would leave half a message on a
+    connection that others use. It takes chunks from the core until there are none. Only what is so short that it cannot
+    be held up in the middle is written at once by whoever begins the turn.
 
 Whose tasks
     The writer, the task that opens a connection, and the one that lets go of a closed one, run in a *host*: a nursery
     with an owner. With ``async with driver`` that is the scope itself, which has the keeper too. Without it every wait
-    is a host for as long as it lasts: it outlives what it began, and reads on meanwhile, so that a peer that writes
-    before it reads cannot hold it up. Between waits there are no tasks at all.
+    is a host for as long as it lasts: it outlives what it began, and goes on waiting meanwhile, so that a peer that
+    writes before it reads cannot hold it up. Between waits there are no tasks at all.
 
 Read this file beside ``aio/_driver.py``: the same design in the other dialect.
 """
@@ -28,117 +23,151 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
+from functools import partial
 from math import inf
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import trio
+from trio import Nursery, current_time
 
 from ..sansio.connection import ResponsesConnection, State, Stats, Turn
-from ..sansio.errors import ConcurrentUseError, TurnwireError
+from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
 from ..sansio.proxy import choose_proxy
+from ..sansio.pump import GRACE, SMALL, Job, Link, Pump, Step, Waiter
 from ..sansio.request import Timeouts
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
-from ._transport import Transport, TransportError, open_transport
+from ._transport import Transport, open_transport
 
 __all__ = ["Driver", "Host"]
 
-_T = TypeVar("_T")
-
 CHUNK: Final = 64 * 1024
 """Bytes per write: what is cut off in the middle of a large message was never handed whole."""
-GRACE: Final = 0.5
-"""Seconds without a consumer's reading after which the keeper reads."""
-POLL: Final = 0.01
-"""Seconds that even an expired deadline grants to what is ready already (PARITY A16)."""
 DRAIN: Final = 1.0
 """Seconds to look for the server's last words after writing to it failed."""
 
 
-class _Link:
+class _Link(Link):
     """A connection and the transport that carries it."""
 
-    __slots__ = ("connection", "gone", "reading", "sending", "transport", "waiting", "writer")
+    __slots__ = ("closed", "opening", "sending", "transport")
 
-    def __init__(self, connection: ResponsesConnection, transport: Transport) -> None:
-        self.connection = connection
-        self.transport = transport
-        self.reading = False
-        self.waiting = trio.CancelScope()
-        """The wait of whoever reads; its deadline follows the core's."""
-        self.writer: Host | None = None
-        """Where somebody writes; None if nobody does."""
+    def __init__(self, connection: ResponsesConnection) -> None:
+        super().__init__(connection)
+        self.transport: Transport | None = None
+        """None until the connection is open."""
+        self.opening = trio.CancelScope()
+        """The opening, whose end the connection's end is."""
         self.sending = trio.CancelScope()
         """The write of one chunk. Closing the transport ends it, cancelling its task does not."""
-        self.gone = trio.Event()
-        """Set once the connection is closed."""
+        self.closed = trio.Event()
+
+
+class _Waiter(Waiter):
+    """Somebody who waits, and where it sleeps."""
+
+    __slots__ = ("_bell",)
+
+    def __init__(self, ready: Callable[[], bool], turn: Turn | None = None) -> None:
+        super().__init__(ready, turn)
+        self._bell: trio.Event | None = None
+
+    def ring(self) -> None:
+        """Wake it."""
+        if self._bell is not None:
+            self._bell.set()
+
+    async def sleep(self) -> None:
+        """Sleep until rung."""
+        self._bell = trio.Event()
+        await self._bell.wait()
 
 
 class Host:
     """A nursery in which drivers run their tasks: ``async with Host() as host``.
 
     What leaves its body goes on as it came: not wrapped in a group, and not taken for the cancellation of the host's
-    own tasks, which on asyncio can look alike. ``heir`` is called when a task was cancelled, for what it leaves undone.
+    own tasks, which on asyncio can look alike. ``after`` is called when a task has ended, or was cancelled and leaves
+    something undone. A ``lasting`` host keeps a task that has nothing to do for the next thing to do.
     """
 
-    def __init__(self, heir: Callable[[], None] | None = None) -> None:
-        self._heir = heir
-        self._scope = trio.open_nursery()
-        self._nursery: trio.Nursery | None = None
+    def __init__(self, after: Callable[[], None] | None = None, *, lasting: bool = False) -> None:
+        self._after = after
+        self._lasting = lasting
+        self._manager = trio.open_nursery()
+        self._tasks: Nursery
+        self._work: deque[tuple[Callable[..., Awaitable[object]], tuple[object, ...]]] = deque()
         self._running = 0
-        self.idle = trio.Event()
-        """Set when the last task has ended; a new one each time that there are any."""
-        self.cancelled = False
-        """A task was cancelled here, and so would be any that came: look for another host."""
+        self._resting: trio.Event | None = None
+        """Wakes the task that has nothing to do."""
+        self.closing = False
+        """Its tasks are cancelled, or it is about to leave: no place for another task."""
 
-    @property
     def busy(self) -> bool:
-        """Whether a task runs."""
+        """Whether a task has something to do."""
         return self._running > 0
 
     def start(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Run the function as a task."""
-        if not self._running:
-            self.idle = trio.Event()
+        """Run the function in a task."""
         self._running += 1
-        self._entered.start_soon(self._run, function, args)
+        self._work.append((function, args))
+        if self._resting is None:
+            self._tasks.start_soon(self._run)
+        else:
+            self._resting.set()
+            self._resting = None
 
-    async def _run(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+    async def _run(self) -> None:
         try:
-            await function(*args)
+            while self._work:
+                function, args = self._work.popleft()
+                try:
+                    await function(*args)
+                finally:
+                    self._running -= 1
+                if self._after is not None:
+                    self._after()
+                if self._lasting and self._resting is None:
+                    await self._rest()
         except BaseException:  # Cancelled, perhaps in a group.
-            self.cancelled = True
-            if self._heir is not None:
-                self._heir()
+            self.closing = True
+            if self._after is not None:
+                self._after()
             raise
-        finally:
-            self._running -= 1
-            if not self._running:
-                self.idle.set()
+
+    async def _rest(self) -> None:
+        """Wait for something to do. Cancelled, leave what has just come to another task."""
+        resting = self._resting = trio.Event()
+        try:
+            await resting.wait()
+        except BaseException:
+            if self._work:
+                self._tasks.start_soon(self._run)
+            if self._resting is resting:
+                self._resting = None
+            raise
 
     async def end(self) -> None:
-        """Cancel the tasks and leave."""
-        self._entered.cancel_scope.cancel()
+        """Leave, after the end of what runs."""
+        self._lasting = False
+        if self._resting is not None:
+            self._resting.set()
+            self._resting = None
         await self.__aexit__(None, None, None)
 
-    @property
-    def _entered(self) -> trio.Nursery:
-        if self._nursery is None:
-            raise RuntimeError("the host was not entered: use 'async with Host() as host'")
-        return self._nursery
-
     async def __aenter__(self) -> Host:
-        self._nursery = await self._scope.__aenter__()
+        self._tasks = await self._manager.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            await self._scope.__aexit__(kind, exc, traceback)
+            await self._manager.__aexit__(kind, exc, traceback)
         except BaseExceptionGroup as group:
             if group.exceptions != (exc,):
                 raise
@@ -156,36 +185,37 @@ class Driver:
         options: SessionOptions,
     ) -> None:
         self._core = ResponsesSession(options=options)
-        self._source = source
+        self._pump: Pump[_Link] = Pump(self._core)
+        self.source = source
+        """Where it connects to."""
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._scope: Host | None = None
         """The host of ``async with driver``."""
         self._hosts: list[Host] = []
-        self._link: _Link | None = None
-        self._gone: list[_Link] = []
-        """Closed, and to be let go of."""
-        self._opening = False
-        self._led_at = -inf
-        """When a consumer last read."""
-        self._consumers: set[Turn] = set()
-        """The turns whose consumers are waiting, leading or following."""
-        self._followers: dict[Turn, trio.Event] = {}
+        self._serving: trio.CancelScope | None = None
+        """The wait of whoever is on duty; its deadline follows the core's."""
         self._keeping = trio.CancelScope()
-        self._vacancy = trio.Event()
-        """Set when nobody reads, and no consumer waits who would."""
-        self._nudge = trio.Event()
-        """Wakes the keeper."""
 
     @property
     def stats(self) -> Stats:
         """The counters of now; a copy."""
         return copy(self._core.stats)
 
+    @property
+    def idle(self) -> bool:
+        """No turn runs or waits."""
+        return self._core.idle
+
+    @property
+    def closed(self) -> bool:
+        """No turn may begin any more."""
+        return self._core.closed
+
     # -- the scope
 
     async def __aenter__(self) -> Driver:
-        self.keep_in(await Host().__aenter__())
+        self.keep_in(await Host(lasting=True).__aenter__())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -212,271 +242,273 @@ class Driver:
         if connection.failure is not None:
             raise connection.failure
 
+    async def aclose(self) -> None:
+        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle."""
+        self._core.close(current_time())
+        self._settle()
+        try:
+            await self._hosted(_Waiter(lambda: self._pump.link is None), self._abort)
+        finally:
+            self._abort()
+            self._keeping.cancel()
+
+    def _abort(self) -> None:
+        """So much for politeness."""
+        if self._pump.link is not None:
+            self._pump.link.connection.abort(current_time())
+            self._settle()
+
+    def forsake(self) -> None:
+        """Shut the connection down from outside of its run of trio; whoever uses it there will see."""
+        link = self._pump.link
+        if link is not None and link.transport is not None:
+            link.transport.forsake()
+
+    # -- turns
+
+    async def begin(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
+        """Give a turn to the core, which sends it as soon as it may. Raises as ``ResponsesSession.create`` does."""
+        now = self._probe()
+        return await self._send(self._core.create(body, lane=lane, timeouts=timeouts, now=now))
+
+    async def begin_frame(self, frame: Mapping[str, Any], timeouts: Timeouts) -> Turn:
+        """The same for a complete ``response.create`` message, as the models make it."""
+        now = self._probe()
+        return await self._send(self._core.submit(Turn.from_frame(frame, timeouts=timeouts, now=now), now))
+
+    async def _send(self, turn: Turn) -> Turn:
+        """Write the turn's message at once, or leave it to the writer."""
+        link = self._pump.at_once()
+        if link is not None and link.transport is not None and link.transport.writable():
+            link.writer = turn
+            try:
+                await self._hand(link, link.transport, SMALL)
+            except BaseException:
+                link.writer = None
+                self._give_up(turn)
+                raise
+            link.writer = None
+        self._settle()
+        return turn
+
+    def _probe(self) -> float:
+        """If nobody reads, let the core doubt whether the connection lives. What time it is."""
+        now, link = current_time(), self._pump.link
+        if self._pump.unattended and link is not None and link.transport is not None:
+            link.connection.probe(now, link.transport.unread)
+        return now
+
+    async def next_event(self, turn: Turn) -> ServerEvent | None:
+        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
+        await self._hosted(_Waiter(turn.has_news, turn), partial(self._give_up, turn))
+        return turn.next_event()
+
+    async def leave(self, turn: Turn) -> None:
+        """The consumer leaves the turn. Waits for nothing but the letting go of a connection that nobody needs."""
+        if turn.events or not turn.ended:
+            self._give_up(turn)
+        if self._pump.gone:
+            await self._hosted(_Waiter(lambda: True))
+
+    def _give_up(self, turn: Turn) -> None:
+        self._core.cancel(turn, current_time())
+        self._settle()
+
+    # -- waiting
+
     @property
     def _kept(self) -> bool:
         """Whether there is a scope that runs this driver's tasks. One that is cancelled does not any more."""
-        return self._scope is not None and not self._scope.cancelled
+        return self._scope is not None and not self._scope.closing
 
-    async def _hosted(self, operation: Callable[..., Awaitable[_T]], *args: object) -> _T:
-        """Await the operation with a host for what it starts."""
+    async def _hosted(self, waiter: _Waiter, give_up: Callable[[], None] = lambda: None) -> None:
+        """Wait, with a host for what is to be begun. If it is this wait's own, a cancelled one has to ``give_up``."""
         if self._kept:
-            return await operation(*args)
+            await self._wait(waiter)
+            return
         async with Host(self._settle) as host:
             self._hosts.append(host)
             self._settle()
             try:
-                result = await operation(*args)
-                while host.busy:
-                    await self._read_on(host)
+                await self._wait(waiter)
+                host.closing = True
+                link = self._pump.link
+                if link is not None and link.writer is host and link.transport is None:
+                    link.opening.cancel()  # If it is for another turn, that one's host will open one.
+                await self._wait(_Waiter(lambda: not host.busy()))
+            except trio.Cancelled:
+                give_up()
+                raise
             finally:
                 self._hosts.remove(host)
-                link = self._link
-                if link is not None and link.writer is host:  # This wait was cancelled, and it waits for the chunk.
-                    link.sending.deadline = trio.current_time() + self._core.options.close_timeout
-        return result
+                link = self._pump.link
+                if link is not None and link.writer is host:  # Nobody reads for it: it shall not hold us up.
+                    link.sending.deadline = current_time() + self._core.options.close_timeout
 
-    async def _read_on(self, host: Host) -> None:
-        """Wait for the tasks of a host that is about to leave; meanwhile let the peer write."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read_meanwhile)
-            await host.idle.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _read_meanwhile(self) -> None:
-        while (link := self._link) is not None:
-            if link.reading:
-                await self._vacated()
-            else:
-                await self._lead(link)
-
-    async def _vacated(self) -> None:
-        """Wait until whoever reads has left off: with the connection's end, or cancelled in the middle of it."""
-        if self._vacancy.is_set():
-            self._vacancy = trio.Event()
-        await self._vacancy.wait()
-
-    async def aclose(self) -> None:
-        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle."""
-        await self._hosted(self._aclose)
-
-    async def _aclose(self) -> None:
-        self._core.close(trio.current_time())
-        self._settle()
+    async def _wait(self, waiter: _Waiter) -> None:
+        pump, now = self._pump, current_time()
+        pump.enter(waiter, now)
+        self._refresh(now)  # Its receive deadline runs.
         try:
-            while (link := self._link) is not None:
-                if link.reading:
-                    await self._vacated()
+            while (step := pump.step(waiter)) is not Step.GO:
+                await (self._serve(waiter) if step is Step.SERVE else waiter.sleep())
+        finally:
+            pump.exit(waiter, current_time())
+
+    async def _keep(self) -> None:
+        """Be on duty while no consumer is."""
+        keeper = _Waiter(lambda: False)
+        try:
+            with self._keeping:
+                while True:
+                    match self._pump.keep(keeper, current_time()):
+                        case Step.SERVE:
+                            await self._serve(keeper)
+                        case Step.SLEEP:
+                            await keeper.sleep()
+                        case _:
+                            with trio.move_on_after(GRACE):
+                                await keeper.sleep()
+        finally:
+            self._pump.dismiss(keeper)
+
+    async def _serve(self, waiter: _Waiter) -> None:
+        """Be on duty: read once and hand what came to the core, or sleep, until the core's next deadline."""
+        link = self._pump.link
+        data, error = None, None
+        scope = self._serving = trio.CancelScope(deadline=self._pump.deadline(current_time()))
+        try:
+            with scope:
+                if link is None or link.transport is None:
+                    await waiter.sleep()
                 else:
-                    await self._lead(link)
-        finally:
-            if self._link is not None:  # Cancelled: so much for politeness.
-                self._link.connection.abort(trio.current_time())
-                self._settle()
-            self._keeping.cancel()
-
-    # -- turns
-
-    def begin(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
-        """Give a turn to the core, which sends it as soon as it may. Raises as ``ResponsesSession.create`` does."""
-        turn = self._core.create(body, lane=lane, timeouts=timeouts, now=trio.current_time())
-        self._settle()
-        return turn
-
-    def begin_frame(self, frame: Mapping[str, Any], timeouts: Timeouts) -> Turn:
-        """The same for a complete ``response.create`` message, as the models make it."""
-        now = trio.current_time()
-        if self._link is not None and not self._kept:
-            self._link.connection.probe(now, unread=self._link.transport.unread())
-        turn = self._core.submit(Turn.from_frame(frame, timeouts=timeouts, now=now), now)
-        self._settle()
-        return turn
-
-    @property
-    def idle(self) -> bool:
-        """No turn runs or waits."""
-        return self._core.idle
-
-    @property
-    def closed(self) -> bool:
-        """No turn may begin any more."""
-        return self._core.closed
-
-    def forsake(self) -> None:
-        """Shut the connection down from outside of its run of trio; whoever uses it there will see."""
-        if self._link is not None:
-            self._link.transport.forsake()
-
-    async def leave(self, turn: Turn) -> None:
-        """The consumer leaves the turn. Waits for nothing but the letting go of a connection that nobody needs."""
-        self._core.cancel(turn, trio.current_time())
-        self._settle()
-        if self._gone:
-            await self._hosted(self._let_go)
-
-    async def _let_go(self) -> None:
-        self._settle()
-
-    async def next_event(self, turn: Turn) -> ServerEvent | None:
-        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
-        return await self._hosted(self._next_event, turn)
-
-    async def _next_event(self, turn: Turn) -> ServerEvent | None:
-        if turn in self._consumers:
-            raise ConcurrentUseError(
-                "two tasks wait for the events of one turn — the turn goes on — let one task iterate over it"
-            )
-        self._consumers.add(turn)
-        try:
-            while True:
-                event = turn.next_event()
-                if event is not None or turn.ended:
-                    return event
-                turn.wait(trio.current_time())
-                link = self._link
-                if link is not None and not link.reading:
-                    await self._lead(link, turn)
-                else:
-                    await self._follow(turn)
-        except trio.Cancelled:
-            if not self._kept:  # A writer that nobody reads for shall not hold up the cancellation.
-                self._core.cancel(turn, trio.current_time())
-                self._settle()
-            self._appoint()  # It may have been appointed just before.
-            raise
-        finally:
-            turn.waiting_since = None  # A consumer that left without an event, cancelled, waits no more.
-            self._consumers.discard(turn)
-
-    async def _follow(self, turn: Turn) -> None:
-        """Sleep until somebody's reading brings news of this turn, or this consumer is appointed to read."""
-        news = self._followers[turn] = trio.Event()
-        mine = self._link is None and not self._kept
-        if mine:  # Nobody else opens a connection, and keeps the deadlines until there is one.
-            self._settle()
-        if self._link is not None:  # This turn's receive deadline has begun to run.
-            self._hasten(self._link)
-        try:
-            with trio.CancelScope(deadline=self._deadline() if mine else inf) as scope:
-                await news.wait()
-        finally:
-            del self._followers[turn]
-        if scope.cancelled_caught:
-            self._core.handle_deadline(trio.current_time())
-            self._settle()
-
-    # -- reading, writing, opening
-
-    async def _lead(self, link: _Link, turn: Turn | None = None) -> None:
-        """Read until there is news for this turn; without one, read once."""
-        link.reading = True
-        try:
-            while True:
-                await self._read(link)
-                if turn is None or turn.events or turn.ended or link is not self._link:
-                    break
-        finally:
-            link.reading = False
-            if turn is not None:
-                self._led_at = trio.current_time()
-            self._appoint()
-
-    async def _read(self, link: _Link) -> None:
-        """Read once, or until the core's next deadline, and hand what came to the core."""
-        connection = link.connection
-        with trio.CancelScope(deadline=self._deadline()) as link.waiting:
-            try:
-                data = await link.transport.receive()
-            except TransportError as exc:
-                connection.transport_failed(str(exc), trio.current_time(), exc)
-            else:
-                connection.receive_data(data, trio.current_time())
-        now = trio.current_time()
-        due = self._core.next_deadline()
-        # While something keeps coming, pings or other lanes' events, the wait itself does not expire.
-        if link.waiting.cancelled_caught or (due is not None and due + POLL <= now):
-            self._core.handle_deadline(now)
-        self._settle()
-
-    async def _write(self, link: _Link) -> None:
-        """Write until the core has nothing left to write."""
-        connection = link.connection
-        try:
-            while data := connection.data_to_send(CHUNK, trio.current_time()):
-                self._hasten(link)  # With its last byte a message passes on to its next deadline.
-                with trio.CancelScope(shield=True) as link.sending:  # Half a chunk would be half a message.
-                    await link.transport.send(data)
-                if link.sending.cancelled_caught:
-                    what = "a task that was writing was cancelled, and the peer did not read"
-                    connection.transport_failed(what, trio.current_time())
-                    self._settle()
-                    break
-                if connection.has_data_to_send:
-                    await trio.lowlevel.checkpoint_if_cancelled()
+                    data = await link.transport.receive()
         except TransportError as exc:
-            # The server may have said why before it went: let what it said be read first.
-            self._led_at = -inf
-            self._nudge.set()
-            try:
-                with trio.move_on_after(DRAIN):
-                    await link.gone.wait()
-            finally:
-                connection.transport_failed(str(exc), trio.current_time(), exc)
-                self._settle()
+            error = exc
+        finally:
+            self._serving = None
+        now = current_time()
+        if link is not None and data is not None:
+            link.connection.receive_data(data, now)
+        elif link is not None and error is not None:
+            link.connection.transport_failed(str(error), now, error)
+        self._pump.served(now, expired=scope.cancelled_caught)
+        self._settle(now)
+
+    def _refresh(self, now: float | None = None) -> None:
+        """Let whoever is on duty keep the deadlines as they are now."""
+        if self._serving is not None:
+            self._serving.deadline = self._pump.deadline(current_time() if now is None else now)
+
+    # -- the tasks
+
+    def _settle(self, now: float | None = None) -> None:
+        """After every call to the core: begin what is to be done."""
+        if now is None:
+            now = current_time()
+        self._pump.settle(now)
+        if self._hosts:
+            host = next((host for host in self._hosts if not host.closing), None)
+            for job, link in self._pump.farewells() if host is None else self._pump.jobs(now):
+                self._start(job, link, host or self._hosts[0])
+        self._refresh(now)
+
+    def _start(self, job: Job, link: _Link | None, host: Host) -> None:
+        if link is None:
+            host.start(self._reopen, host)
+        elif link.transport is None:
+            link.opening.cancel()
+        elif job is Job.LET_GO:
+            link.closed.set()
+            host.start(self._let_go, link, link.transport)
+        else:
+            link.writer = host
+            host.start(self._write if job is Job.WRITE else self._drain, link, link.transport)
+
+    async def _write(self, link: _Link, transport: Transport) -> None:
+        """Write until the core has nothing left to write."""
+        try:
+            while link.error is None and link.connection.has_data_to_send:
+                await self._hand(link, transport, CHUNK)
+                await trio.lowlevel.checkpoint_if_cancelled()
         finally:
             link.writer = None
-
-    async def _reopen(self) -> None:
-        """Open a connection for the turns that wait for one; before this task ran, they may have been left."""
-        if self._core.wants_connection(trio.current_time()):
-            await self._open()
-        else:
-            self._opening = False
-
-    async def _open(self) -> ResponsesConnection:
-        """Open a connection, whoever waits for it."""
-        self._opening = True
-        connection = self._core.open(self._source.initial, trio.current_time())
-        try:
-            transport = await self._connect(connection)
-            if transport is not None:
-                self._link = _Link(connection, transport)
-        except BaseException:  # Cancelled, perhaps in a group.
-            self._core.forgo(trio.current_time())
-            raise
-        finally:
-            self._opening = False
-            self._rouse()
         self._settle()
-        self._nudge.set()
-        self._appoint()
-        return connection
 
-    async def _connect(self, connection: ResponsesConnection) -> Transport | None:
+    async def _hand(self, link: _Link, transport: Transport, most: int) -> None:
+        """Write one chunk: all of it, whoever is cancelled, for half a chunk would be half a message."""
+        now = current_time()
+        data = link.connection.data_to_send(most, now)
+        self._refresh(now)  # With its last byte a message passes on to its next deadline.
+        try:
+            with trio.CancelScope(shield=True) as link.sending:
+                await transport.send(data)
+        except TransportError as exc:
+            link.error = exc
+        if link.sending.cancelled_caught:
+            what = "a task that was writing was cancelled, and the peer did not read"
+            link.connection.transport_failed(what, current_time())
+
+    async def _drain(self, link: _Link, _: Transport) -> None:
+        """Writing failed. The server may have said why before it went: let that be read first."""
+        try:
+            with trio.move_on_after(DRAIN):
+                await link.closed.wait()
+        finally:
+            link.connection.transport_failed(str(link.error), current_time(), link.error)
+            self._settle()
+
+    async def _reopen(self, host: Host) -> None:
+        """Open a connection for the turns that wait for one; before this task ran, they may have been left."""
+        if not host.closing and self._core.wants_connection(current_time()):
+            await self._open(host)
+        else:
+            self._pump.opened()
+
+    async def _open(self, host: Host | None = None) -> ResponsesConnection:
+        """Open a connection, whoever waits for it."""
+        link = _Link(self._core.open(self.source.initial, current_time()))
+        link.writer = host
+        self._pump.opening(link)
+        try:
+            link.transport = await self._connect(link)
+        finally:
+            link.writer = None
+            if link.transport is None and link.connection.state is not State.CLOSED:
+                self._core.forgo(current_time())  # It was cancelled.
+            self._pump.opened()
+            self._pump.settle(current_time())
+        self._settle()
+        return link.connection
+
+    async def _connect(self, link: _Link) -> Transport | None:
         """Lead a connection from CONNECTING to OPEN, through redirects; None if that failed."""
+        connection = link.connection
         transport: Transport | None = None
         deadline = connection.connect_deadline
-        with trio.CancelScope(deadline=inf if deadline is None else deadline) as scope:
+        link.opening.deadline = inf if deadline is None else deadline
+        with link.opening:
             try:
-                connection.endpoint = self._source.endpoint(await self._fresh_key())
+                connection.endpoint = self.source.endpoint(await self._fresh_key())
                 while connection.state is State.CONNECTING:
                     if transport is not None:
                         await transport.aclose()
                     proxy = choose_proxy(self._proxy, connection.endpoint, os.environ)
                     transport = await open_transport(connection.endpoint, ssl_context=self._ssl_context, proxy=proxy)
-                    connection.transport_connected(trio.current_time())
+                    connection.transport_connected(current_time())
                     await self._shake_hands(connection, transport)
-            except (TransportError, TurnwireError) as exc:
-                connection.transport_failed(str(exc), trio.current_time(), exc)
+            except TurnwireError as exc:
+                connection.transport_failed(str(exc), current_time(), exc)
             finally:
                 if connection.state is not State.OPEN and transport is not None:
                     await transport.aclose()
-        if scope.cancelled_caught:
-            connection.handle_deadline(trio.current_time())
+        if link.opening.cancelled_caught:
+            connection.handle_deadline(current_time())
         return transport if connection.state is State.OPEN else None
 
     async def _fresh_key(self) -> str | None:
         """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
-        refresh = self._source.key_refresh
+        refresh = self.source.key_refresh
         try:
             return None if refresh is None else await refresh()
         except Exception as exc:
@@ -484,104 +516,17 @@ class Driver:
 
     async def _shake_hands(self, connection: ResponsesConnection, transport: Transport) -> None:
         while connection.state is State.HANDSHAKING:
-            while data := connection.data_to_send(CHUNK, trio.current_time()):
+            while data := connection.data_to_send(CHUNK, current_time()):
                 await transport.send(data)
-            connection.receive_data(await transport.receive(), trio.current_time())
+            connection.receive_data(await transport.receive(), current_time())
 
-    async def _discard(self, link: _Link) -> None:
-        """Let go of a closed connection; a close frame that it still holds is worth one try."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._core.options.close_timeout):
+    async def _let_go(self, link: _Link, transport: Transport) -> None:
+        """Close the transport of a closed connection; a close frame that it still holds is worth one try."""
+        with trio.CancelScope(shield=True, deadline=current_time() + self._core.options.close_timeout):
             try:
                 while link.writer is None and (data := link.connection.data_to_send(CHUNK)):
-                    await link.transport.send(data)
+                    await transport.send(data)
             except TransportError:
                 pass
             finally:
-                await link.transport.aclose()
-
-    async def _keep(self) -> None:
-        """Read while nobody else does."""
-        with self._keeping:
-            while True:
-                await self._keep_once()
-
-    async def _keep_once(self) -> None:
-        link = self._link
-        if link is not None and not link.reading and not link.connection.lagging and self._unattended(link):
-            await self._lead(link)
-            if self._followers:
-                self._led_at = trio.current_time()
-            return
-        self._nudge = trio.Event()
-        deadline = self._deadline() if link is None else trio.current_time() + GRACE
-        with trio.CancelScope(deadline=deadline) as scope:
-            await self._nudge.wait()
-        if scope.cancelled_caught and self._link is None:
-            self._core.handle_deadline(trio.current_time())
-        self._settle()
-
-    def _unattended(self, link: _Link) -> bool:
-        """No consumer is about to read."""
-        return not link.connection.in_flight or trio.current_time() - self._led_at >= GRACE
-
-    def _deadline(self) -> float:
-        """How long to wait for something to happen. What has expired already still gets one look at what is ready."""
-        deadline = self._core.next_deadline()
-        return inf if deadline is None else max(deadline, trio.current_time() + POLL)
-
-    def _hasten(self, link: _Link) -> None:
-        """Let whoever reads keep the deadlines as they are now."""
-        if link.reading:
-            link.waiting.deadline = self._deadline()
-
-    def _settle(self) -> None:
-        """After every call to the core: start what it wants done, and wake whom it has news for."""
-        self._core.update(trio.current_time())
-        link = self._link
-        if link is not None and link.connection.state is State.CLOSED:
-            self._link = None
-            link.gone.set()
-            self._gone.append(link)
-            self._rouse()
-        if self._hosts:
-            self._start_tasks(next((host for host in self._hosts if not host.cancelled), None))
-        if link is not None:
-            self._hasten(link)
-        for turn, news in self._followers.items():
-            if turn.events or turn.ended:
-                news.set()
-        if self._link is None:
-            self._nudge.set()
-
-    def _start_tasks(self, host: Host | None) -> None:
-        """Start what is to be done; where all hosts are cancelled, only what that does not keep from its work."""
-        while self._gone:
-            (host or self._hosts[0]).start(self._discard, self._gone.pop())
-        if host is None:
-            return
-        link = self._link
-        if link is not None and link.connection.has_data_to_send and link.writer is None:
-            link.writer = host
-            host.start(self._write, link)
-        if not self._opening and self._core.wants_connection(trio.current_time()):
-            self._opening = True
-            host.start(self._reopen)
-
-    def _rouse(self) -> None:
-        """Without a keeper, let those that wait look again: at the deadlines, and for what is to be done."""
-        if not self._kept:
-            for news in self._followers.values():
-                news.set()
-
-    def _appoint(self) -> None:
-        """If nobody reads, wake a follower that will: one without news, for one with news has better things to do."""
-        link = self._link
-        if link is not None and link.reading:
-            return
-        for news in self._followers.values() if link is not None else ():
-            if not news.is_set():
-                news.set()
-                return
-        self._vacancy.set()
-        if link is not None and not link.connection.in_flight:
-            self._nudge.set()
+                await transport.aclose()

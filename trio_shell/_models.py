@@ -10,18 +10,27 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 from trio.lowlevel import current_trio_token
 
 from ..sansio.connection import Turn
-from ..sansio.model import ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing, options_for_model
-from ..sansio.replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
+from ..sansio.model import (
+    ModelArguments,
+    ModelCall,
+    ModelResponse,
+    ModelTracing,
+    ResponsesModel,
+    Surroundings,
+    options_for_model,
+)
 from ..sansio.request import timeouts_from
 from ..sansio.sdk import to_stream_event
-from ..sansio.session import EndpointSource, SessionOptions, provider_retries_are_off
+from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.settings import ModelSettings
 from ..sansio.tools import Handoff, OutputSchemaLike, Tool
 from ..sansio.tracing import NO_TRACING, Tracer
@@ -36,7 +45,7 @@ __all__ = ["OpenAIResponsesModel", "OpenAIResponsesWSModel"]
 _LOGGER: Final = logging.getLogger("turnwire")
 
 
-class OpenAIResponsesModel:
+class OpenAIResponsesModel(ResponsesModel):
     """A model behind the Responses API over HTTP, through the given client.
 
     ``model_is_explicit=False`` says that ``model`` is a default, which a prompt may overrule (PARITY A5). ``tracer``
@@ -45,28 +54,7 @@ class OpenAIResponsesModel:
     nothing to act on (PARITY A4).
     """
 
-    def __init__(
-        self,
-        model: str,
-        openai_client: AsyncOpenAI,
-        *,
-        model_is_explicit: bool = True,
-        tracer: Tracer = NO_TRACING,
-        raise_on_unsuccessful: bool = False,
-        idle_parallel_tool_calls: bool = True,
-    ) -> None:
-        self.model = model
-        self._client = openai_client
-        self._config = ModelConfig(
-            model=model,
-            model_is_explicit=model_is_explicit,
-            logger=_LOGGER,
-            log_model_data=os.environ.get("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", "").lower() not in ("1", "true"),
-            tracer=tracer,
-            raise_on_unsuccessful=raise_on_unsuccessful,
-            idle_parallel_tool_calls=idle_parallel_tool_calls,
-        )
-        self._background = Background()
+    _surroundings = Surroundings(_LOGGER, os.environ, time.time)
 
     async def get_response(
         self,
@@ -94,43 +82,15 @@ class OpenAIResponsesModel:
         with call.span():
             return await self._get(call)
 
-    def stream_response(
-        self,
-        system_instructions: str | None,
-        input: str | Sequence[Any],
-        model_settings: ModelSettings,
-        tools: Sequence[Tool],
-        output_schema: OutputSchemaLike | None,
-        handoffs: Sequence[Handoff],
-        tracing: ModelTracing,
-        previous_response_id: str | None = None,
-        conversation_id: str | None = None,
-        prompt: Any = None,
-    ) -> AsyncGenerator[Any]:
-        """Run one call and yield its events, ``openai.types.responses`` objects. Raises as :meth:`get_response` does.
-
-        A consumer that stops before the terminal event should close the iterator (``contextlib.aclosing``), so that the
-        connection is let go of at once.
-        """
-        arguments = ModelArguments(
-            system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
-            previous_response_id, conversation_id, prompt,
-        )  # fmt: skip
-        return self._stream(ModelCall(self._config, arguments, stream=True))
-
-    def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
-        """Whether to repeat a call that failed (PARITY C10); None if there is nothing to say."""
-        return get_retry_advice(request, now=time.time())
-
     async def close(self) -> None:
         """Let go of what the model holds. The client is the caller's."""
         await self._background.aclose()
 
     # -- over HTTP
 
-    @property
-    def _patient_client(self) -> AsyncOpenAI:
-        return self._client.with_options(max_retries=0) if provider_retries_are_off() else self._client
+    @cached_property
+    def _background(self) -> Background:
+        return Background()
 
     async def _get(self, call: ModelCall) -> ModelResponse:
         return call.result(await self._patient_client.responses.create(**call.kwargs))
@@ -140,11 +100,10 @@ class OpenAIResponsesModel:
             stream = await _HttpStream.open(self._patient_client, call.kwargs)
             try:
                 async for event in stream.events:
-                    stream.attach_request_id(event)
-                    call.observe(event)
+                    call.observe(event, stream.request_id)
                     yield event
             except trio.Cancelled:
-                await self._background.run(stream.take_aclose())  # Without waiting for it (PARITY C2).
+                await self._background.run(stream.detached())  # Without waiting for it (PARITY C2).
                 raise
             finally:
                 await stream.aclose(quietly=call.terminal_type is not None)
@@ -152,54 +111,37 @@ class OpenAIResponsesModel:
 
 
 class _HttpStream:
-    """A stream of server-sent events and the HTTP response that carries it; closed exactly once (PARITY C2)."""
+    """A stream of server-sent events, and the HTTP response that carries it; closed exactly once (PARITY C2)."""
 
-    def __init__(self, events: Any, response_manager: Any, request_id: str | None) -> None:
-        self.events: AsyncIterator[Any] = events
-        self._response_manager = response_manager
-        self._request_id = request_id
-        self._closed = False
+    def __init__(self, events: AsyncIterator[Any], request_id: str | None, closing: AsyncExitStack) -> None:
+        self.events = events
+        self.request_id = request_id
+        self._closing = closing
 
     @classmethod
     async def open(cls, client: AsyncOpenAI, kwargs: Mapping[str, Any]) -> _HttpStream:
         """Send the request. A custom client may lack ``with_streaming_response``; then there is no request id."""
-        create: Any = getattr(getattr(client.responses, "with_streaming_response", None), "create", None)
-        if not callable(create):
-            plain: Any = client.responses.create
-            return cls(await plain(**kwargs), None, None)
-        manager: Any = create(**kwargs)
-        response = await manager.__aenter__()
-        try:
-            return cls(await response.parse(), manager, getattr(response, "request_id", None))
-        except BaseException as exc:
-            await manager.__aexit__(type(exc), exc, exc.__traceback__)
-            raise
+        responses: Any = client.responses
+        create: Any = getattr(getattr(responses, "with_streaming_response", None), "create", None)
+        async with AsyncExitStack() as closing:
+            if callable(create):
+                response: Any = await closing.enter_async_context(cast("Any", create(**kwargs)))
+                events, request_id = await response.parse(), getattr(response, "request_id", None)
+            else:
+                events, request_id = await responses.create(**kwargs), None
+            close: Any = getattr(events, "aclose", None) or getattr(events, "close", None)
+            if close is not None:
+                closing.push_async_callback(close)
+            return cls(events, request_id, closing.pop_all())
 
-    def attach_request_id(self, event: Any) -> None:
-        """The request's id belongs to the response (``response._request_id``), as it does without streaming."""
-        response = getattr(event, "response", None)
-        if response is not None and self._request_id is not None:
-            response._request_id = self._request_id
-
-    def take_aclose(self) -> Callable[[], Coroutine[Any, Any, None]]:
-        """The closing, for somebody else to do; for this one, the stream is closed."""
-        closing = _HttpStream(self.events, self._response_manager, None)
-        self._closed = True
-        return closing.aclose
+    def detached(self) -> Callable[[], Coroutine[Any, Any, None]]:
+        """The closing, for somebody else to do; this stream counts as closed."""
+        return self._closing.pop_all().aclose
 
     async def aclose(self, *, quietly: bool = False) -> None:
         """Close both; again, it does nothing. ``quietly``: what goes wrong is logged, for the answer is complete."""
-        if self._closed:
-            return
-        self._closed = True
         try:
-            try:
-                close: Any = getattr(self.events, "aclose", None) or getattr(self.events, "close", None)
-                if close is not None:
-                    await close()
-            finally:
-                if self._response_manager is not None:
-                    await self._response_manager.__aexit__(None, None, None)
+            await self._closing.aclose()
         except Exception as exc:
             if not quietly:
                 raise
@@ -244,8 +186,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     def on_lane(self, stream_id: str | None) -> OpenAIResponsesWSModel:
         """The same model, on another lane of the same connection."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, _stream_id=stream_id)
+        other = copy(self)
+        other._stream_id = stream_id
         return other
 
     async def __aenter__(self) -> OpenAIResponsesWSModel:
@@ -287,7 +229,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         timeouts = timeouts_from(prepared.timeout, default=getattr(self._client, "timeout", None))
         home = self._shared.home()
         driver = await home.driver(prepared.headers, prepared.query)
-        turn = driver.begin_frame(prepared.frame, timeouts)
+        turn = await driver.begin_frame(prepared.frame, timeouts)
         try:
             yield turn, driver
         finally:
@@ -327,13 +269,13 @@ class _SharedConnection:
 
 
 class _Home:
-    """The driver of one run of trio, replaced when URL or headers are no longer the same (PARITY C3)."""
+    """The drivers of one run of trio: one, and those that it replaced because URL or headers changed (PARITY C3)."""
 
     def __init__(self, client: AsyncOpenAI, options: SessionOptions) -> None:
         self._client = client
         self._options = options
-        self._identity: object = None
-        self._driver: Driver | None = None
+        self._drivers: list[Driver] = []
+        """The present one is the last; the others have calls that go on."""
         self._host: Host | None = None
         self._lease: AsyncGenerator[None] | None = None
         self.over = False
@@ -344,19 +286,24 @@ class _Home:
         source = EndpointSource(
             base_url=None, api_key=None, client=self._client, headers=headers, query=query, environment={}
         )
-        old = self._driver
-        if old is not None and source.identity == self._identity:
-            return old
-        self._identity = source.identity
-        self._driver = new = Driver(source, ssl_context=None, proxy="env", options=self._options)
+        if self._drivers and self._drivers[-1].source.identity == source.identity:
+            return self._drivers[-1]
+        new = Driver(source, ssl_context=None, proxy="env", options=self._options)
+        self._drivers.append(new)
         if self._host is not None:
             new.keep_in(self._host)
         if self._lease is None:
             self._lease = self._until_the_end()
             await anext(self._lease)
-        if old is not None:
+        for old in self._drivers[:-1]:
             await self.release(old)
         return new
+
+    async def release(self, driver: Driver) -> None:
+        """A call has ended: a driver that was replaced meanwhile is closed after its last one."""
+        if driver in self._drivers[:-1] and driver.idle:
+            self._drivers.remove(driver)
+            await driver.aclose()
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
         """Suspended for as long as the run of trio lasts. It ends its generators when it ends, and this one ends us."""
@@ -364,33 +311,31 @@ class _Home:
             yield
         finally:
             self.over = self._lease is not None
-            if self._driver is not None:
-                with trio.move_on_after(0):
-                    await self._driver.aclose()
-
-    async def release(self, driver: Driver) -> None:
-        """A call has ended: a driver that was replaced meanwhile is closed after its last one."""
-        if driver is not self._driver and driver.idle and not driver.closed:
-            await driver.aclose()
+            with trio.move_on_after(0):
+                await self._close_drivers()
 
     async def aclose(self) -> None:
-        """Close the connection."""
-        driver, self._driver = self._driver, None
+        """Close the connections."""
         lease, self._lease = self._lease, None
         try:
-            if driver is not None:
-                await driver.aclose()
+            await self._close_drivers()
         finally:
             if lease is not None:
                 await lease.aclose()
 
+    async def _close_drivers(self) -> None:
+        """All of them, also when one is cancelled."""
+        async with AsyncExitStack() as each:
+            while self._drivers:
+                each.push_async_callback(self._drivers.pop().aclose)
+
     def forsake(self) -> None:
-        """Shut the connection down from outside of its run of trio. Calls there lose it; the next one opens another."""
-        if self._driver is not None:
-            self._driver.forsake()
+        """Shut the connections down from outside: calls in this run of trio lose them, later ones open others."""
+        for driver in list(self._drivers):
+            driver.forsake()
 
     async def __aenter__(self) -> None:
-        self._host = await Host().__aenter__()
+        self._host = await Host(lasting=True).__aenter__()
 
     async def __aexit__(self, *exc: object) -> None:
         host, self._host = self._host, None

@@ -12,10 +12,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..sansio.connection import Stats
-from ..sansio.connection import Turn as CoreTurn
-from ..sansio.errors import ConcurrentUseError, SessionClosedError
 from ..sansio.events import Response, ServerEvent
-from ..sansio.session import EndpointSource, SessionOptions, options_from_client
+from ..sansio.session import EndpointSource, SessionOptions, TurnHandle, options_from_client
 from ._driver import Driver
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ class Session:
         await self._driver.aclose()
 
 
-class Turn:
+class Turn(TurnHandle):
     """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
 
     Leaving the ``async with`` before the terminal event gives the turn up: if other turns use the connection, this
@@ -69,58 +67,25 @@ class Turn:
     """
 
     def __init__(self, driver: Driver, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
+        super().__init__(body, stream_id, timeout)
         self._driver = driver
-        self._arguments = (body, stream_id, timeout)
-        self._core: CoreTurn | None = None
-
-    def __repr__(self) -> str:
-        return f"<Turn {'not sent' if self._core is None else self._core!r}>"
 
     async def __aenter__(self) -> Turn:
-        if self._core is not None:
-            raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
-        self._core = self._driver.begin(*self._arguments)
+        self._core = await self._driver.begin(*self._enter())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._driver.leave(self._started)
+        await self._driver.leave(self._begun)
 
     def __aiter__(self) -> Turn:
         return self
 
     async def __anext__(self) -> ServerEvent:
-        turn = self._started
+        turn = self._begun
         event = turn.next_event()
         if event is None and (turn.ended or (event := await self._driver.next_event(turn)) is None):
             raise StopAsyncIteration
         return event
-
-    @property
-    def _started(self) -> CoreTurn:
-        if self._core is None:
-            raise SessionClosedError("the turn was not sent yet — write 'async with session.create(…) as turn'")
-        return self._core
-
-    @property
-    def response(self) -> Response | None:
-        """The response, after the terminal event; None before it."""
-        return None if self._core is None else self._core.response
-
-    @property
-    def response_id(self) -> str | None:
-        """The response's id, from ``response.created`` on."""
-        return None if self._core is None else self._core.response_id
-
-    @property
-    def stream_id(self) -> str | None:
-        """The name of the lane; None for the default lane."""
-        return self._arguments[1] if self._core is None else self._core.lane
-
-    def result(self) -> Response:
-        """The response. Raises SessionClosedError before the terminal event."""
-        if self.response is None:
-            raise SessionClosedError("the turn has no response yet — it goes on — iterate to its terminal event first")
-        return self.response
 
 
 @asynccontextmanager

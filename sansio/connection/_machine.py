@@ -129,6 +129,11 @@ class ResponsesConnection:
         return WAITING_PHASE[self.state]
 
     @property
+    def is_open(self) -> bool:
+        """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
+        return self.state is State.OPEN or self.state is State.CLOSING
+
+    @property
     def accepts_turns(self) -> bool:
         """Whether a new turn may be given to this connection."""
         return not self.draining and self.state in (State.CONNECTING, State.HANDSHAKING, State.OPEN)
@@ -213,6 +218,11 @@ class ResponsesConnection:
         """Whether :meth:`data_to_send` would give something."""
         return bool(self._outbox) and not self._muted
 
+    @property
+    def bytes_to_send(self) -> int:
+        """How much :meth:`data_to_send` would give, but for the frames' heads and for compression."""
+        return 0 if self._muted else self._outbox.size
+
     def receive_data(self, data: bytes, now: float) -> None:
         """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent."""
         if self.state in (State.CONNECTING, State.CLOSED):
@@ -280,16 +290,16 @@ class ResponsesConnection:
     def _stalled(self, now: float) -> None:
         self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {now - self._heard:.1f} seconds", now)
 
-    def probe(self, now: float, *, unread: bool = False) -> None:
+    def probe(self, now: float, unread: Callable[[], bool] | None = None) -> None:
         """Trust the connection with a turn only after a sign of life, if none was seen for ``probe_after``.
 
-        For whoever did not read all the time, and so may have missed its end. ``unread``: something has arrived, which
-        may be that end. A turn that waits for the sign is SAFE.
+        For whoever did not read all the time, and so may have missed its end. ``unread`` tells whether something has
+        arrived, which may be that end. A turn that waits for the sign is SAFE.
         """
         after = self.options.probe_after
         if self._proving or self._lanes.running or self.state is not State.OPEN:
             return
-        if unread or (after is not None and now - self._heard >= after):
+        if (after is not None and now - self._heard >= after) or (unread is not None and unread()):
             self._proving = True
             self._send_ping(now)
 

@@ -56,7 +56,7 @@ class Turn:
         self.since = now
         """When the present wait began."""
         self.waiting_since: float | None = None
-        """Since when a consumer has been waiting for an event; None while none is."""
+        """Since when a consumer has been waiting for an event, and the receive deadline runs; None while none is."""
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of the events above."""
@@ -91,6 +91,10 @@ class Turn:
     def ended(self) -> bool:
         """No further event will come: the terminal one did, or the turn failed."""
         return self.phase is Phase.DONE or self.failure is not None
+
+    def has_news(self) -> bool:
+        """Whether :meth:`next_event` has something to say: an event, the end, or the failure."""
+        return bool(self.events) or self.ended
 
     @property
     def current_phase(self) -> Phase:
@@ -197,6 +201,12 @@ class Outbox:
 
     def __bool__(self) -> bool:
         return bool(self._frame or self._pong or self._control or self._messages)
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait here, the heads of the frames to come aside."""
+        control = sum(map(len, self._control)) + len(self._pong)
+        return len(self._frame) + control + sum(len(turn.message) for turn in self._messages)
 
     def message(self, turn: Turn) -> None:
         """Queue a turn's message behind everything else."""

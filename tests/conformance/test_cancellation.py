@@ -123,12 +123,13 @@ async def as_a_task(steps, call, *args):
     token = STEPS.set(steps)
     task = asyncio.create_task(call(*args))
     STEPS.reset(token)
-    steps.cancel = task.cancel
+    accepted = []
+    steps.cancel = lambda: accepted.append(task.cancel())  # Not by one that is done: a helper took the step.
     try:
         result = await task
     except asyncio.CancelledError:
         return None
-    assert steps.taken < steps.last, "a cancellation was swallowed"
+    assert not any(accepted), "a cancellation was swallowed"
     return result
 
 
