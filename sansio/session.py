@@ -16,7 +16,8 @@ Where a turn can be
 
     The backlog holds, in order, the turns that have no connection to wait for: none is open, or the open one is
     *draining*: it has reached its ``max_age`` (rotation), the server announced its end, or it cannot be written to any
-    more. A draining connection finishes what runs on it and is then closed.
+    more. A draining connection finishes what runs on it and is then closed, without waiting for the server's half of
+    the closing handshake: the next one is opened at once.
 
 What a user of this class does
     When :meth:`ResponsesSession.wants_connection`: :meth:`open` one and connect its transport. Feed that connection as
@@ -307,7 +308,7 @@ class ResponsesSession:
         if connection.draining:
             returned += connection.evict_waiting(now)
             if connection.idle and connection.state is State.OPEN:
-                connection.close(now)
+                connection.retire(now)
         self._backlog.extendleft(reversed(returned))
         if connection.state is State.CLOSED:
             self.connection = None

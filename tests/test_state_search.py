@@ -729,7 +729,7 @@ def test_a_muted_connection_that_keeps_its_turns_is_found(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ResponsesConnection, "evict_waiting", evict_the_waiting_only)
     with pytest.raises(ViolatedError, match="I6"):
-        small_search()
+        search(World((None, "a"), 2))
 
 
 def test_a_lane_that_is_not_freed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

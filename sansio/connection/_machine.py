@@ -157,7 +157,8 @@ class ResponsesConnection:
 
     @property
     def failure(self) -> TurnError | None:
-        """Why the connection ended, as a turn that had waited for it would see it; None while it lives."""
+        """Why the connection ended, as a turn that had waited for it would see it; None while it lives, and if it was
+        retired."""
         return self._failure
 
     def take_failed(self) -> list[Turn]:
@@ -320,6 +321,14 @@ class ResponsesConnection:
             self._outbox.control(self._websocket.close(1000))
         elif self.state is not State.CLOSING:
             self._lost(Cause.CLIENT_CLOSED, "the session was closed", now)
+
+    def retire(self, now: float) -> None:
+        """End the connection, which no turn needs, so that another can be opened at once.
+
+        The server is told (1000), but its half of the closing handshake is not waited for.
+        """
+        self._lost(Cause.CLIENT_CLOSED, "the connection was replaced", now, farewell=1000)
+        self._failure = None
 
     def abort(self, now: float) -> None:
         """End the connection at once, without a closing handshake."""

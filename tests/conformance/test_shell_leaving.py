@@ -687,6 +687,23 @@ async def test_a_connection_is_replaced_when_it_is_old_and_idle(shell):
             assert session.stats.connections >= 3
 
 
+async def test_a_connection_is_replaced_without_waiting_for_the_servers_half_of_the_farewell(shell):
+    async def never_says_goodbye(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.answer()
+        await over.wait()
+
+    over = anyio.Event()
+    options = shell.SessionOptions(max_age=0.0, close_timeout=60.0)
+    async with raw_server(*[never_says_goodbye] * 4) as server:
+        async with shell.connect(server.base_url, options=options) as session:
+            for _ in range(3):
+                await session.respond(input="x")
+        assert session.stats.connections == 4, "the first was too old before its first turn"
+        over.set()
+
+
 async def test_a_silenced_lane_does_not_stop_the_others(shell):
     faults = [Fault(BeforeEvent(2), Silence(), marker="mute")]
     async with serve(faults=faults) as server, shell.connect(server.base_url) as session:
