@@ -164,26 +164,20 @@ class Peer:
             elif not isinstance(found, Pong):
                 raise GoneError
 
-    async def end(self) -> list[Any]:
-        """Read until the client ends the connection; what it sent until then. A close frame is not answered."""
+    async def end(self, *, silent: bool = False) -> list[Any]:
+        """Read until the client ends the connection; what it sent until then. Its close frame is answered."""
         already = self._taken
         try:
             while True:
-                await self.item()
+                found = await self.item()
+                if isinstance(found, Close) and not silent:
+                    await self.send(frame(CLOSE, found.code.to_bytes(2, "big")))
         except GoneError:
             return self.received[already:]
 
     async def polite_end(self) -> int | None:
-        """Read until the client ends the connection, and answer its close frame; its code, if there was one."""
-        code = None
-        try:
-            while True:
-                found = await self.item()
-                if isinstance(found, Close):
-                    code = found.code
-                    await self.send(frame(CLOSE, found.code.to_bytes(2, "big")))
-        except GoneError:
-            return code
+        """Read until the client ends the connection; the code of its close frame, if there was one."""
+        return next((found.code for found in await self.end() if isinstance(found, Close)), None)
 
     async def answer(self, text: str = "hello", lane: str | None = None, response_id: str = "resp_1") -> None:
         """A whole, small turn."""
