@@ -1,106 +1,148 @@
-"""Compare turnwire with its peers: ``python -m benchmarks``, from the repository's root, with the extra ``bench``.
+"""Measure turnwire beside its peers, and against the targets of PERFORMANCE.md: ``python -m benchmarks``.
 
-Each client streams turns of many deltas from one server process, in a process of its own. What is compared is the CPU
-time of the client's process: per event, and for a turn of two events. On a shared machine absolute values drift, so the
-clients are run in turn, several rounds, and the best of each counts; compare the ratios.
+Run it from the repository's root, with the extra ``bench``; a peer that is not installed is left out. Without names
+all benchmarks run. On a shared machine absolute values drift: compare the ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import os
 import platform
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from . import server
-from ._output import seconds, table, times
-from .clients import CLIENTS, Measurement
+from ._measure import QUICK, Finding, Outcome, Plan
+from ._output import progress, table
+from ._plot import plot
+from .building import building
+from .clients import CLIENTS
+from .core import decoding, growth, lanes
+from .imports import imports
+from .memory import memory
+from .models import models
+from .peers import peers
+from .sdk import sdk
 
-_PACKAGES = ("turnwire", "openai", "openai-agents", "websockets", "aiohttp", "msgspec", "anyio", "trio")
+_PACKAGES: Final = ("turnwire", "openai", "openai-agents", "websockets", "aiohttp", "msgspec", "anyio", "trio")
+
+
+class Benchmark(NamedTuple):
+    """What measures which targets."""
+
+    targets: str
+    run: Callable[[Plan], Outcome]
+
+
+BENCHMARKS: Final = {
+    "clients": Benchmark("T2, T3, T5", peers),
+    "core": Benchmark("T1", decoding),
+    "models": Benchmark("T4", models),
+    "sdk": Benchmark("", sdk),
+    "imports": Benchmark("T6", imports),
+    "lanes": Benchmark("T7", lanes),
+    "growth": Benchmark("T8", growth),
+    "building": Benchmark("T9", building),
+    "memory": Benchmark("T10", memory),
+}
 
 
 class Results(msgspec.Struct, frozen=True):
-    """What ``--json`` writes. Durations are CPU seconds."""
+    """What ``--json`` writes. Durations are in CPU seconds, memory in bytes."""
 
-    turns: int
-    deltas: int
-    rounds: int
     machine: str
     versions: dict[str, str]
-    best: dict[str, Measurement]
-    all: dict[str, list[Measurement]]
+    plan: Plan
+    findings: list[Finding]
+    measured: dict[str, Any]
+    """By benchmark."""
 
 
 def main() -> None:
-    """Measure what the command line asks for and print the table."""
+    """Measure what the command line asks for, and print a table each and one of the targets."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--turns", type=int, default=20, help="turns of many deltas per run (default: 20)")
-    parser.add_argument("--deltas", type=int, default=1000, help="deltas per turn (default: 1000)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each client; the best counts (default: 3)")
-    parser.add_argument("--only", metavar="NAMES", help=f"comma-separated, of: {', '.join(CLIENTS)}")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="so little of everything that it says nothing of speed")
+    parser.add_argument("--turns", type=int, help=f"turns of many deltas in a client's run (default: {Plan().turns})")
+    parser.add_argument("--deltas", type=int, help=f"deltas per turn (default: {Plan().deltas})")
+    parser.add_argument("--rounds", type=int, help=f"runs of each client; the best counts (default: {Plan().rounds})")
+    parser.add_argument("--only", metavar="CLIENTS", help=f"comma-separated, of: {', '.join(CLIENTS)}")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the measurements to this file")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the clients' table: .svg, .png")
     arguments = parser.parse_args()
-    names = arguments.only.split(",") if arguments.only else list(CLIENTS)
-    if unknown := set(names) - set(CLIENTS):
-        parser.error(f"no such client: {', '.join(sorted(unknown))}")
-    results = measure_all(names, arguments.turns, arguments.deltas, arguments.rounds)
-    print(shown(results, markdown=arguments.markdown))
+    names = arguments.names or list(BENCHMARKS)
+    clients = arguments.only.split(",") if arguments.only else list(CLIENTS)
+    for what, given, known in (("benchmark", names, BENCHMARKS), ("client", clients, CLIENTS)):
+        if unknown := set(given) - set(known):
+            parser.error(f"no such {what}: {', '.join(sorted(unknown))}")
+    if arguments.plot is not None:
+        if "clients" not in names:
+            parser.error("--plot draws what the benchmark clients measures")
+        if importlib.util.find_spec("matplotlib") is None:
+            parser.error("--plot needs matplotlib, of the extra bench")
+
+    present = tuple(name for name in clients if not CLIENTS[name].missing)
+    for name in clients:
+        if missing := CLIENTS[name].missing:
+            print(f"{name} is left out; not installed: {', '.join(missing)}")
+    given = {name: getattr(arguments, name) for name in ("turns", "deltas", "rounds")}
+    plan = msgspec.structs.replace(
+        QUICK if arguments.quick else Plan(),
+        clients=present,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    results = measured(names, plan, markdown=arguments.markdown)
+    if arguments.quick:
+        print("\nNothing below says anything of speed: too little was measured.")
+    print(f"\n{table(targets_table(results.findings), markdown=arguments.markdown)}\n\n{results.machine}; ", end="")
+    print(", ".join(f"{package} {version}" for package, version in results.versions.items()) + ".")
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    if arguments.plot is not None:
+        plot(results.measured["clients"]["best"], arguments.plot)
 
 
-def measure_all(names: list[str], turns: int, deltas: int, rounds: int) -> Results:
-    """Run each of the clients ``rounds`` times, in turn."""
-    measured: dict[str, list[Measurement]] = {name: [] for name in names}
-    with server.running() as base_url:
-        for number in range(1, rounds + 1):
-            for name in names:
-                print(f"\rround {number} of {rounds}: {name:20}", end="", file=sys.stderr, flush=True)
-                command = [sys.executable, "-m", "benchmarks.clients", name, base_url]
-                command += ["--turns", str(turns), "--deltas", str(deltas)]
-                ran = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-                measured[name].append(msgspec.json.decode(ran.stdout, type=Measurement))
-    print(f"\r{'':50}\r", end="", file=sys.stderr, flush=True)
-    best = {
-        name: Measurement(
-            per_event=min(one.per_event for one in runs), per_short_turn=min(one.per_short_turn for one in runs)
-        )
-        for name, runs in measured.items()
-    }
+def measured(names: list[str], plan: Plan, *, markdown: bool) -> Results:
+    """Run the benchmarks one after another, and print the table of each."""
+    outcomes: dict[str, Outcome] = {}
+    for name in names:
+        targets, run = BENCHMARKS[name]
+        outcome = outcomes[name] = run(plan)
+        progress()
+        heading = f"{name} ({targets})" if targets else name
+        print(f"\n{'### ' if markdown else ''}{heading}\n\n{table(outcome.table, markdown=markdown)}", flush=True)
+        if outcome.note:
+            print(f"\n{outcome.note}")
     machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
-    versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
-    return Results(turns, deltas, rounds, machine, versions, best, measured)
+    findings = [finding for outcome in outcomes.values() for finding in outcome.findings]
+    findings.sort(key=lambda finding: int(finding.target.removeprefix("T")))
+    return Results(machine, versions(), plan, findings, {name: one.measured for name, one in outcomes.items()})
 
 
-def shown(results: Results, *, markdown: bool, reference: str = "turnwire") -> str:
-    """The table, with what each client costs compared to one of them, and what was measured where."""
-    ours = results.best.get(reference)
+def versions() -> dict[str, str]:
+    """The versions of what is installed of the packages that matter."""
+    found: dict[str, str] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
-    def row(name: str, one: Measurement) -> list[str]:
-        event = short = ""
-        if ours is not None:
-            event, short = times(one.per_event / ours.per_event), times(one.per_short_turn / ours.per_short_turn)
-        return [CLIENTS[name].label, seconds(one.per_event), event, seconds(one.per_short_turn), short]
 
-    rows = [row(*entry) for entry in sorted(results.best.items(), key=lambda entry: entry[1].per_event)]
-    header = ["client", "CPU per event", "to turnwire", "a turn of two events", "to turnwire"]
-    return "\n\n".join(
-        (
-            table(header, rows, markdown=markdown),
-            f"{results.turns} turns of {results.deltas} deltas over loopback TCP, each client in its own process, best "
-            f"of {results.rounds} interleaved rounds.\n{results.machine}; "
-            + ", ".join(f"{package} {version}" for package, version in results.versions.items())
-            + ".",
-        )
-    )
+def targets_table(findings: list[Finding]) -> list[list[str]]:
+    """The targets of PERFORMANCE.md, and what was found of them."""
+    words = {True: "met", False: "missed", None: "not measured"}
+    lines = [[f"{one.target:3} {one.what}", one.limit, one.measured, words[one.met]] for one in findings]
+    return [["what", "target", "measured", "outcome"], *lines]
 
 
 if __name__ == "__main__":

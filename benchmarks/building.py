@@ -1,67 +1,96 @@
-"""Building a request: from a model call's arguments to the bytes of its frame, beside its peers.
+"""T9: building a request, from what the caller gives to the bytes for the socket, beside the peers.
 
-    python -m benchmarks.building [--repeat N] [--json FILE]
+Each row is one input in three shapes: one long text, items of about 1 KB, and items of about 100 bytes. The columns:
 
-Each row is one input in two shapes: one long text, and many items of about 1 KB. The columns:
-
-    turnwire        create_kwargs + prepare + encode_json: what a model call costs
-    body            response_create + encode_json: what ``connect().create()`` costs
-    msgspec         one msgspec encode of the finished frame: the floor (T9, without the masking pass)
-    json            json.dumps of the finished frame, encoded
-    openai-agents   its ``_build_response_create_kwargs`` + ``_prepare_websocket_request`` + json.dumps, encoded
-
-Times are the best of the repeats, in microseconds. Peers that are not installed are left out.
+    session         ``connect().create()``: the body to a turn, all of its frame taken from the connection, and a short
+                    answer, which ends the turn
+    model           a model call's arguments to a turn, and the same
+    floor           one msgspec encode of the finished message, and one masking pass over it
+    json            json.dumps of the finished message, encoded; not framed
+    openai-agents   its ``_build_response_create_kwargs`` + ``_prepare_websocket_request`` + json.dumps, encoded; not
+                    framed
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
-import timeit
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from turnwire.sansio.request import create_kwargs, encode_json, prepare, response_create
+from turnwire.sansio.connection import Turn
+from turnwire.sansio.request import Timeouts, create_kwargs, encode_json, prepare
 from turnwire.sansio.settings import ModelSettings
 from turnwire.sansio.tools import FunctionTool
+from turnwire.sansio.websocket import mask
 
-SIZES = {"1 KB": 1_000, "100 KB": 100_000, "1 MB": 1_000_000}
-SCHEMA = {
+from . import wire
+from ._measure import Outcome, Plan, best, ratio
+from ._output import progress, seconds
+from .core import opened
+
+SIZES: Final = (1_000, 100_000, 1_000_000)
+"""Bytes of input; the targets are about the last."""
+SCHEMA: Final = {
     "type": "object",
     "properties": {"q": {"type": "string"}, "n": {"type": "integer"}},
     "required": ["q", "n"],
     "additionalProperties": False,
 }
-FUNCTIONS = [FunctionTool(f"function_{n}", "Does what its name says.", SCHEMA) for n in range(3)]
+FUNCTIONS: Final = [FunctionTool(f"function_{n}", "Does what its name says.", SCHEMA) for n in range(3)]
+SETTINGS: Final = ModelSettings(temperature=0.5, store=False)
+ANSWER: Final = wire.frame(msgspec.json.encode({"type": wire.COMPLETED, "response": {"id": "resp_1", "output": []}}))
+"""Ends a turn, so that the next may begin."""
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def one_text(size: int) -> list[Any]:
     return [message("x" * size)]
 
 
-def many_items(size: int) -> list[Any]:
+def large_items(size: int) -> list[Any]:
     return [message("The quick brown fox. " * 45) for _ in range(max(1, size // 1_000))]
+
+
+def small_items(size: int) -> list[Any]:
+    return [message("la " * 9) for _ in range(max(1, size // 100))]
 
 
 def message(text: str) -> dict[str, Any]:
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
 
 
-def by_turnwire(items: list[Any]) -> Callable[[], bytes]:
-    settings = ModelSettings(temperature=0.5, store=False)
-
-    def build() -> bytes:
-        kwargs = create_kwargs(model="gpt-5.4", turn_input=items, model_settings=settings, tools=FUNCTIONS, stream=True)
-        return encode_json(prepare(kwargs).frame)
-
-    return build
+SHAPES: Final = (one_text, large_items, small_items)
 
 
-def by_body(frame: dict[str, Any]) -> Callable[[], bytes]:
-    return lambda: encode_json(response_create(frame))
+def frame_of(items: list[Any]) -> dict[str, Any]:
+    """The message of a model call, before it is JSON."""
+    kwargs = create_kwargs(model="gpt-5.4", turn_input=items, model_settings=SETTINGS, tools=FUNCTIONS, stream=True)
+    return prepare(kwargs).frame
+
+
+def sent(turn_of: Callable[[], Turn]) -> Callable[[], None]:
+    """Make a turn, and take its bytes as a shell does."""
+    connection = opened()
+
+    def send() -> None:
+        turn = turn_of()
+        connection.submit(turn, 0.0)
+        while connection.data_to_send(now=0.0):
+            pass
+        connection.receive_data(ANSWER, 0.0)
+        assert turn.ended
+
+    return send
+
+
+def by_session(frame: dict[str, Any]) -> Callable[[], None]:
+    return sent(lambda: Turn.from_body(frame, lane=None, timeouts=Timeouts(), now=0.0))
+
+
+def by_model(items: list[Any]) -> Callable[[], None]:
+    return sent(lambda: Turn.from_frame(frame_of(items), timeouts=Timeouts(), now=0.0))
 
 
 def by_agents(items: list[Any]) -> Callable[[], bytes]:
@@ -88,56 +117,31 @@ def by_agents(items: list[Any]) -> Callable[[], bytes]:
     return build
 
 
-def best(build: Callable[[], object], repeat: int) -> float:
-    """The best time of one run, in microseconds."""
-    timer = timeit.Timer(build)
-    number = max(1, timer.autorange()[0] // 4)
-    return min(timer.repeat(repeat, number)) / number * 1e6
-
-
-def measure(repeat: int) -> list[dict[str, Any]]:
+def building(plan: Plan) -> Outcome:
+    """Every size in every shape."""
     rows: list[dict[str, Any]] = []
-    encoder = msgspec.json.Encoder()
-    for size_name, size in SIZES.items():
-        for shape in (one_text, many_items):
+    for size in plan.scaled(*SIZES):
+        for shape in SHAPES:
+            what = f"{size:,} bytes, {shape.__name__.replace('_', ' ')}"
+            progress(what)
             items = shape(size)
-            ours = by_turnwire(items)
-            frame: dict[str, Any] = json.loads(ours())
-            builds: dict[str, Callable[[], bytes]] = {
-                "turnwire": ours,
-                "body": by_body(frame),
-                "msgspec": lambda frame=frame: encoder.encode(frame),
+            frame: dict[str, Any] = json.loads(encode_json(frame_of(items)))
+            builds: dict[str, Callable[[], Any]] = {
+                "session": by_session(frame),
+                "model": by_model(items),
+                "floor": lambda frame=frame: mask(_encode(frame), b"abcd"),
                 "json": lambda frame=frame: json.dumps(frame).encode(),
             }
-            if importlib.util.find_spec("agents") is not None:
+            if "agents" in plan.clients:
                 builds["openai-agents"] = by_agents(items)
                 assert json.loads(builds["openai-agents"]()) == frame, "the peers must build the same frame"
-            times = {name: best(build, repeat) for name, build in builds.items()}
-            rows.append({"input": size_name, "shape": shape.__name__.replace("_", " "), **times})
-    return rows
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    columns = list(rows[0])
-    print("".join(f"{column:>15}" for column in columns) + "   turnwire : json : openai-agents")
-    for row in rows:
-        cells = (
-            f"{row[column]:>15.1f}" if isinstance(row[column], float) else f"{row[column]:>15}" for column in columns
-        )
-        ratios = " : ".join(f"{row[peer] / row['turnwire']:.1f}" for peer in ("json", "openai-agents") if peer in row)
-        print("".join(cells) + f"   1 : {ratios}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure how long building a request takes.")
-    parser.add_argument("--repeat", type=int, default=5, help="repeats of which the best counts")
-    parser.add_argument("--json", type=Path, help="write the rows here, too")
-    arguments = parser.parse_args()
-    rows = measure(arguments.repeat)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+            took = dict(zip(builds, best(*builds.values(), repeats=plan.repeats), strict=True))
+            rows.append({"input": what, **took})
+    header = list(rows[0])
+    table = [header, *([row["input"], *(seconds(row[column]) for column in header[1:])] for row in rows)]
+    findings = [
+        ratio("T9", f"{row['input']}: {column} to floor", row[column], row["floor"], 1.5)
+        for row in rows[-len(SHAPES) :]
+        for column in ("session", "model")
+    ]
+    return Outcome(table, findings, rows)

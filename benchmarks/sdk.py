@@ -1,27 +1,22 @@
-"""What SDK-typed events cost: ``python -m benchmarks.sdk``, from the repository's root.
+"""What SDK-typed events cost.
 
 Each message is made an object of ``openai`` three ways: by the SDK itself as ``client.responses.connect()`` does
 (``json.loads`` and ``construct_type``), by turnwire from the message's text (decoding included), and by turnwire from
-an event at hand. The ways are timed in turn, several rounds, and the best of each counts; compare the ratios. Before
-anything is timed, the objects are held to be equal.
+an event at hand. Before anything is timed, the objects are held to be equal.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from openai._models import construct_type
-from openai.types.responses import ResponsesServerEvent
 from turnwire.sansio.events import ServerEvent, decode_event
 from turnwire.sansio.sdk import to_server_event
 
 from . import wire
-from ._output import seconds, table, times
+from ._measure import Outcome, Plan, best
+from ._output import seconds, times
 
 
 def corpus() -> dict[str, bytes]:
@@ -42,55 +37,30 @@ def corpus() -> dict[str, bytes]:
     }
 
 
-def the_sdk(text: bytes) -> Any:
-    return construct_type(value=json.loads(text), type_=ResponsesServerEvent)
-
-
 def turnwire(text: bytes) -> Any:
     return to_server_event(decode_event(text))
 
 
-def best(rounds: int, *ways: Callable[[], Any]) -> list[float]:
-    """CPU seconds of one call of each, the best of many, timed in turn; the first, which compiles, does not count."""
-    found = [float("inf")] * len(ways)
-    for way in ways:
-        way()
-    for _ in range(rounds):
-        for number, way in enumerate(ways):
-            calls, spent = 0, 0.0
-            started = time.process_time()
-            while spent < 0.02:
-                for _ in range(10):
-                    way()
-                calls += 10
-                spent = time.process_time() - started
-            found[number] = min(found[number], spent / calls)
-    return found
+def sdk(plan: Plan) -> Outcome:
+    """Each message, each way."""
+    from openai._models import construct_type
+    from openai.types.responses import ResponsesServerEvent
 
+    def openai(text: bytes) -> Any:
+        return construct_type(value=json.loads(text), type_=ResponsesServerEvent)
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.sdk", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=10, help="times of each way; the best counts (default: 10)")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    arguments = parser.parse_args()
-    rows: list[list[str]] = []
+    table = [["a message, made an `openai` object", "`openai`", "turnwire", "of which `to_openai`", "ratio"]]
+    measured: dict[str, dict[str, float]] = {}
     for what, text in corpus().items():
         event: ServerEvent = decode_event(text)
-        if repr(turnwire(text)) != repr(the_sdk(text)):
+        if repr(turnwire(text)) != repr(openai(text)):
             raise SystemExit(f"not equal: {what}")
         theirs, ours, alone = best(
-            arguments.rounds,
-            lambda text=text: the_sdk(text),
+            lambda text=text: openai(text),
             lambda text=text: turnwire(text),
             lambda event=event: to_server_event(event),
+            repeats=plan.repeats,
         )
-        rows.append([what, seconds(theirs), seconds(ours), seconds(alone), times(theirs / ours)])
-    header = ["a message, made an `openai` object", "`openai`", "turnwire", "of which `to_openai`", "ratio"]
-    print(table(header, rows, markdown=arguments.markdown))
-
-
-if __name__ == "__main__":
-    main()
+        measured[what] = {"openai": theirs, "turnwire": ours, "to_openai": alone}
+        table.append([what, seconds(theirs), seconds(ours), seconds(alone), times(theirs / ours)])
+    return Outcome(table, [], measured)

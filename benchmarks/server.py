@@ -1,4 +1,4 @@
-"""The benchmarks' server: answers every request for a turn with prebuilt bytes, as fast as they are read.
+"""The benchmarks' server: answers every request for a turn with prebuilt bytes, in one go or event by event.
 
 It knows no more of HTTP, WebSocket and the Responses API than the clients need. A thread per connection and blocking
 writes keep its own cost out of the way. ``python -m benchmarks.server`` prints its port and serves until its standard
@@ -23,8 +23,9 @@ from . import wire
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _CLOSE, _PING = 1, 8, 9
 _THINKING = 0.001
-"""Seconds before an answer. Without them it is there before an eager reader first looks, and only the other clients pay
-for being woken up; no real server is that fast. Waiting costs a client no CPU time."""
+"""Seconds before an answer, and between events that are to come one by one. Without them it is there before an eager
+reader first looks, and only the other clients pay for being woken up; no real server is that fast. Waiting costs a
+client no CPU time."""
 
 
 @contextlib.contextmanager
@@ -51,11 +52,11 @@ def _serve(connection: socket.socket) -> None:
             while (found := wire.unframed(data)) is None:
                 data += _received(connection)
             opcode, payload = found
-            deltas = wire.asked_for(payload) if opcode == _TEXT else None
-            if deltas is not None:
-                answer = wire.frames(deltas)
-                time.sleep(_THINKING)
-                connection.sendall(answer)
+            asked = wire.asked_for(payload) if opcode == _TEXT else None
+            if asked is not None:
+                for answer in wire.writes(*asked):
+                    time.sleep(_THINKING)
+                    connection.sendall(answer)
             elif opcode == _PING:
                 connection.sendall(wire.frame(payload, opcode=10))
             elif opcode == _CLOSE:

@@ -15,18 +15,18 @@ PIECE: Final = " and then"
 
 _ITEM_ID: Final = "msg_68af5c2e7d4081a0b6f3c92c55d1f0e10a7b3d6e9f8c2b41"
 _RESPONSE_ID: Final = "resp_68af5c2d13f481a09c0d5e0f7be2a6a40a7b3d6e9f8c2b41"
-_ASKED: Final = re.compile(rb"(\d+) deltas, please")
+_ASKED: Final = re.compile(rb"(\d+) deltas( one by one)?, please")
 
 
-def prompt(deltas: int) -> str:
-    """The input that makes the server stream a turn of that many deltas."""
-    return f"{deltas} deltas, please"
+def prompt(deltas: int, *, one_by_one: bool = False) -> str:
+    """The input that makes the server stream a turn of that many deltas, in one go or one by one."""
+    return f"{deltas} deltas{' one by one' if one_by_one else ''}, please"
 
 
-def asked_for(message: bytes) -> int | None:
-    """How many deltas a client's message asks for; None if it is no request for a turn."""
+def asked_for(message: bytes) -> tuple[int, bool] | None:
+    """How many deltas a client's message asks for, and whether one by one; None if it is no request for a turn."""
     found = _ASKED.search(message)
-    return int(found[1]) if found else None
+    return (int(found[1]), found[2] is not None) if found else None
 
 
 def response(status: str) -> dict[str, Any]:
@@ -120,9 +120,10 @@ def frame(payload: bytes, opcode: int = 1) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def frames(deltas: int) -> bytes:
-    """One turn on the default lane, ready to be written."""
-    return b"".join(map(frame, messages(deltas)))
+def writes(deltas: int, one_by_one: bool) -> tuple[bytes, ...]:
+    """One turn on the default lane, each part of it to be written in one go."""
+    frames = tuple(map(frame, messages(deltas)))
+    return frames if one_by_one else (b"".join(frames),)
 
 
 def unframed(data: bytearray) -> tuple[int, bytes] | None:

@@ -1,24 +1,30 @@
 """The clients that are compared, one module each, and how one is measured.
 
-A client module has ``connect(base_url)``, an async context manager that gives a function: it runs one turn of so many
-deltas and returns how many characters of text came, so that every client does the consumer's part of the work, and a
-client that loses an event is found out. ``python -m benchmarks.clients NAME BASE_URL`` measures one in its own process.
+A client module has ``connect(base_url)``, an async context manager that gives a function: it runs the turn that a
+prompt of ``wire.prompt`` asks for and returns how many characters of text came, so that every client does the
+consumer's part of the work, and a client that loses an event is found out. ``python -m benchmarks.clients NAME
+BASE_URL`` measures one in its own process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
+import importlib.util
+import subprocess
+import sys
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Final
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Final
 
 import msgspec
 
-from ..wire import PIECE
+from ..wire import PIECE, prompt
 
-RunTurn = Callable[[int], Awaitable[int]]
+RunTurn = Callable[[str], Awaitable[int]]
 Connect = Callable[[str], AbstractAsyncContextManager[RunTurn]]
 
 
@@ -27,18 +33,41 @@ class Client(msgspec.Struct, frozen=True):
 
     label: str
     module: str
-    backend: str = "asyncio"
+    needs: tuple[str, ...] = ()
+    """What it imports besides turnwire."""
+    loop: str = "asyncio"
+
+    @property
+    def missing(self) -> list[str]:
+        """What it needs and is not installed."""
+        return [module for module in self.needs if importlib.util.find_spec(module) is None]
+
+    @property
+    def connect(self) -> Connect:
+        """Its module's ``connect``; importing it imports the library that it measures."""
+        return importlib.import_module(f"{__name__}.{self.module}").connect
+
+    def run(self, function: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
+        """Run an async function on the event loop that the client is for."""
+        if self.loop == "trio":
+            import trio
+
+            return trio.run(function, *arguments)
+        return asyncio.run(function(*arguments))
 
 
 CLIENTS: Final = {
     "floor": Client("floor: socket read, header scan, typed `msgspec` decode", "floor"),
     "turnwire": Client("**turnwire** (asyncio)", "turnwire_aio"),
-    "turnwire-anyio-trio": Client("turnwire (trio, through anyio)", "turnwire_aio", "trio"),
-    "turnwire-model": Client("**turnwire** `OpenAIResponsesWSModel` (objects of `openai`)", "turnwire_model"),
-    "aiohttp": Client("`aiohttp` (C parser) + `msgspec`", "aiohttp_msgspec"),
-    "websockets": Client("`websockets` + `json`", "websockets_json"),
-    "openai": Client("`openai` `responses.connect()`", "openai_connect"),
-    "agents": Client("`openai-agents` `OpenAIResponsesWSModel`", "openai_agents"),
+    "turnwire-trio": Client("**turnwire** (trio)", "turnwire_trio", ("trio",), "trio"),
+    "turnwire-anyio-trio": Client("turnwire (trio, through anyio)", "turnwire_aio", ("trio",), "trio"),
+    "turnwire-model": Client(
+        "**turnwire** `OpenAIResponsesWSModel` (objects of `openai`)", "turnwire_model", ("openai",)
+    ),
+    "aiohttp": Client("`aiohttp` (C parser) + `msgspec`", "aiohttp_msgspec", ("aiohttp",)),
+    "websockets": Client("`websockets` + `json`", "websockets_json", ("websockets",)),
+    "openai": Client("`openai` `responses.connect()`", "openai_connect", ("openai", "websockets")),
+    "agents": Client("`openai-agents` `OpenAIResponsesWSModel`", "openai_agents", ("agents", "websockets")),
 }
 """The clients by name, the fastest first."""
 
@@ -47,30 +76,56 @@ class Measurement(msgspec.Struct, frozen=True):
     """CPU seconds of one run, of the client's process alone."""
 
     per_event: float
+    """When events come as fast as they are read: a read brings many."""
+    per_lone_event: float
+    """When they come one by one, as from a model: a read brings one."""
     per_short_turn: float
     """A turn of two events: created, completed."""
 
 
-def connect_of(client: Client) -> Connect:
-    """The client's ``connect``; importing it imports the library that it measures."""
-    return importlib.import_module(f"{__name__}.{client.module}").connect
+def run_apart(name: str, base_url: str, **options: int) -> bytes:
+    """Run a client in a process of its own; what it printed."""
+    command = [sys.executable, "-m", __name__, name, base_url]
+    command += [f"--{option}={value}" for option, value in options.items()]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
 
 
 async def measure(connect: Connect, base_url: str, turns: int, deltas: int) -> Measurement:
     """Stream turns and take the CPU time, after one turn of each kind to warm up."""
     async with connect(base_url) as run:
         per_turn = await _timed(run, turns, deltas)
+        per_slow_turn = await _timed(run, max(1, turns // 10), deltas, one_by_one=True)
         per_short_turn = await _timed(run, 10 * turns, 0)
-    return Measurement(per_event=per_turn / (deltas + 2), per_short_turn=per_short_turn)
+    return Measurement(per_turn / (deltas + 2), per_slow_turn / (deltas + 2), per_short_turn)
 
 
-async def _timed(run: RunTurn, turns: int, deltas: int) -> float:
+async def _timed(run: RunTurn, turns: int, deltas: int, *, one_by_one: bool = False) -> float:
     """CPU seconds per turn."""
-    await run(deltas)
+    asked = prompt(deltas, one_by_one=one_by_one)
+    await run(asked)
     gc.collect()
     began = time.process_time()
-    characters = [await run(deltas) for _ in range(turns)]
+    characters = [await run(asked) for _ in range(turns)]
     took = time.process_time() - began
     if set(characters) != {deltas * len(PIECE)}:
         raise RuntimeError(f"a turn of {deltas} deltas brought {set(characters)} characters")
     return took / turns
+
+
+async def weigh(connect: Connect, base_url: str, count: int) -> float:
+    """Bytes that an idle connection holds after a turn, of what Python allocates."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(number: int) -> None:
+            for _ in range(number):
+                run = await stack.enter_async_context(connect(base_url))
+                await run(prompt(100))
+
+        await opened(1)  # What all connections share is not to be counted.
+        gc.collect()
+        tracemalloc.start()
+        await opened(count)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return held / count

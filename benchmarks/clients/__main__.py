@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-import anyio
 import msgspec
 
-from . import CLIENTS, connect_of, measure
+from . import CLIENTS, measure, weigh
 
 
 def main() -> None:
@@ -17,12 +16,14 @@ def main() -> None:
     parser.add_argument("base_url")
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--deltas", type=int, default=1000)
+    parser.add_argument("--idle", metavar="COUNT", type=int, help="weigh so many idle connections instead")
     arguments = parser.parse_args()
     client = CLIENTS[arguments.name]
-    measurement = anyio.run(
-        measure, connect_of(client), arguments.base_url, arguments.turns, arguments.deltas, backend=client.backend
-    )
-    print(msgspec.json.encode(measurement).decode())
+    if arguments.idle:
+        measured = client.run(weigh, client.connect, arguments.base_url, arguments.idle)
+    else:
+        measured = client.run(measure, client.connect, arguments.base_url, arguments.turns, arguments.deltas)
+    print(msgspec.json.encode(measured).decode())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import aiohttp
 import msgspec
 
-from ..wire import prompt
 from . import RunTurn
 from ._schema import Completed, Delta, decode
 
@@ -23,8 +22,8 @@ async def connect(base_url: str) -> AsyncIterator[RunTurn]:
         session.ws_connect(f"{base_url}/responses", max_msg_size=0, decode_text=False) as websocket,
     ):
 
-        async def run(deltas: int) -> int:
-            request = {"type": "response.create", "model": "gpt-5.4", "input": prompt(deltas)}
+        async def run(prompt: str) -> int:
+            request = {"type": "response.create", "model": "gpt-5.4", "input": prompt}
             await websocket.send_frame(_encode(request), aiohttp.WSMsgType.TEXT)
             characters = 0
             while True:

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ..wire import prompt
 from . import RunTurn
 from ._schema import Completed, Delta, decode
 
@@ -37,8 +36,8 @@ async def connect(base_url: str) -> AsyncIterator[RunTurn]:
             pass
         sock.setblocking(False)
 
-        async def run(deltas: int) -> int:
-            await loop.sock_sendall(sock, _request(deltas))
+        async def run(prompt: str) -> int:
+            await loop.sock_sendall(sock, _request(prompt))
             characters, data = 0, b""
             while True:
                 data += await loop.sock_recv(sock, 262144)
@@ -60,8 +59,8 @@ async def connect(base_url: str) -> AsyncIterator[RunTurn]:
         yield run
 
 
-def _request(deltas: int) -> bytes:
-    payload = _encode({"type": "response.create", "model": "gpt-5.4", "input": prompt(deltas)})
+def _request(prompt: str) -> bytes:
+    payload = _encode({"type": "response.create", "model": "gpt-5.4", "input": prompt})
     length, key = len(payload), urandom(4)
     repeated = (key * (length // 4 + 1))[:length]
     masked = int.from_bytes(payload, "little") ^ int.from_bytes(repeated, "little")

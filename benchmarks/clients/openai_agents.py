@@ -9,7 +9,7 @@ from agents import ModelSettings, ModelTracing
 from agents.models.openai_responses import OpenAIResponsesWSModel
 from openai import AsyncOpenAI
 
-from ..wire import DELTA, prompt
+from ..wire import DELTA
 from . import RunTurn
 
 
@@ -19,11 +19,11 @@ async def connect(base_url: str) -> AsyncIterator[RunTurn]:
     async with AsyncOpenAI(api_key="none", websocket_base_url=base_url) as client:
         model = OpenAIResponsesWSModel("gpt-5.4", client)
 
-        async def run(deltas: int) -> int:
+        async def run(prompt: str) -> int:
             characters = 0
             async for event in model.stream_response(
                 system_instructions=None,
-                input=prompt(deltas),
+                input=prompt,
                 model_settings=ModelSettings(),
                 tools=[],
                 output_schema=None,

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from openai import AsyncOpenAI
 
-from ..wire import COMPLETED, DELTA, prompt
+from ..wire import COMPLETED, DELTA
 from . import RunTurn
 
 
@@ -17,8 +17,8 @@ async def connect(base_url: str) -> AsyncIterator[RunTurn]:
     client = AsyncOpenAI(api_key="none", websocket_base_url=base_url)
     async with client, client.responses.connect() as connection:
 
-        async def run(deltas: int) -> int:
-            await connection.response.create(model="gpt-5.4", input=prompt(deltas))
+        async def run(prompt: str) -> int:
+            await connection.response.create(model="gpt-5.4", input=prompt)
             characters = 0
             while True:
                 event = await connection.recv()

@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from openai import AsyncOpenAI
 from turnwire.aio import ModelSettings, ModelTracing, OpenAIResponsesWSModel
 
-from ..wire import DELTA, prompt
+from ..wire import DELTA
 from . import RunTurn
 
 
@@ -18,11 +18,11 @@ async def connect(base_url: str) -> AsyncIterator[RunTurn]:
     async with AsyncOpenAI(api_key="none", websocket_base_url=base_url) as client:
         model = OpenAIResponsesWSModel("gpt-5.4", client)
 
-        async def run(deltas: int) -> int:
+        async def run(prompt: str) -> int:
             characters = 0
             stream = model.stream_response(
                 system_instructions=None,
-                input=prompt(deltas),
+                input=prompt,
                 model_settings=ModelSettings(),
                 tools=[],
                 output_schema=None,

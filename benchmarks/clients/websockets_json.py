@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import websockets
 
-from ..wire import COMPLETED, DELTA, prompt
+from ..wire import COMPLETED, DELTA
 from . import RunTurn
 
 
@@ -17,8 +17,8 @@ async def connect(base_url: str) -> AsyncIterator[RunTurn]:
     """A WebSocket."""
     async with websockets.connect(f"{base_url}/responses", max_size=None) as websocket:
 
-        async def run(deltas: int) -> int:
-            request = {"type": "response.create", "model": "gpt-5.4", "input": prompt(deltas)}
+        async def run(prompt: str) -> int:
+            request = {"type": "response.create", "model": "gpt-5.4", "input": prompt}
             await websocket.send(json.dumps(request))
             characters = 0
             while True:
