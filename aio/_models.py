@@ -19,6 +19,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from ..sansio.connection import Turn
+from ..sansio.errors import ConcurrentUseError
 from ..sansio.model import (
     ModelArguments,
     ModelCall,
@@ -229,14 +230,14 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         timeouts = timeouts_from(prepared.timeout, default=getattr(self._client, "timeout", None))
         home = self._shared.home()
         driver = await home.driver(prepared.headers, prepared.query)
-        turn = await driver.begin_frame(prepared.frame, timeouts)
+        turn = await driver.begin_frame(prepared.frame, timeouts)  # From here on the driver is not idle.
         try:
             yield turn, driver
         finally:
             try:
                 await driver.leave(turn)
             finally:
-                await home.release(driver)
+                await home.release()
 
 
 class _SharedConnection:
@@ -295,15 +296,14 @@ class _Home:
         if self._lease is None:
             self._lease = self._until_the_end()
             await anext(self._lease)
-        for old in self._drivers[:-1]:
-            await self.release(old)
         return new
 
-    async def release(self, driver: Driver) -> None:
-        """A call has ended: a driver that was replaced meanwhile is closed after its last one."""
-        if driver in self._drivers[:-1] and driver.idle:
-            self._drivers.remove(driver)
-            await driver.aclose()
+    async def release(self) -> None:
+        """A call has ended: drivers that were replaced are closed after their last, without waiting for the server."""
+        for driver in self._drivers[:-1]:
+            if driver.idle and driver in self._drivers:
+                self._drivers.remove(driver)
+                await driver.aclose(patiently=False)
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
         """Suspended for as long as the event loop lasts. It ends its generators when it ends, and this one ends us."""
@@ -312,22 +312,15 @@ class _Home:
         finally:
             self.over = self._lease is not None
             with anyio.move_on_after(0):
-                await self._close_drivers()
+                await _close_all(self._drivers)
 
     async def aclose(self) -> None:
         """Close the connections."""
+        drivers, self._drivers = self._drivers, []
         lease, self._lease = self._lease, None
-        try:
-            await self._close_drivers()
-        finally:
-            if lease is not None:
-                await lease.aclose()
-
-    async def _close_drivers(self) -> None:
-        """All of them, also when one is cancelled."""
-        async with AsyncExitStack() as each:
-            while self._drivers:
-                each.push_async_callback(self._drivers.pop().aclose)
+        if lease is not None:
+            await lease.aclose()  # At once, before another call takes another.
+        await _close_all(drivers)
 
     def forsake(self) -> None:
         """Shut the connections down from outside: calls in this event loop lose them, later ones open others."""
@@ -335,7 +328,15 @@ class _Home:
             driver.forsake()
 
     async def __aenter__(self) -> None:
-        self._host = await Host(lasting=True).__aenter__()
+        if self._host is not None:
+            raise ConcurrentUseError(
+                "the model's connection is in an 'async with' already — nothing was opened — enter it once, and use "
+                "the model and its on_lane() within"
+            )
+        self._host = host = Host(lasting=True)
+        await host.__aenter__()
+        for driver in self._drivers:
+            driver.keep_in(host)
 
     async def __aexit__(self, *exc: object) -> None:
         host, self._host = self._host, None
@@ -346,3 +347,10 @@ class _Home:
                 await self.aclose()
         finally:
             await host.end()
+
+
+async def _close_all(drivers: list[Driver]) -> None:
+    """Also when one of them is cancelled."""
+    async with AsyncExitStack() as each:
+        for driver in drivers:
+            each.push_async_callback(driver.aclose)

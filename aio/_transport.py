@@ -7,6 +7,7 @@ it beside ``trio_shell/_transport.py``: the same design in the other dialect.
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import ssl
@@ -37,6 +38,7 @@ _BROKEN: Mapping[type[Exception], str] = {
     anyio.EndOfStream: "the peer ended the connection",
     ssl.SSLError: "TLS failed",
     OSError: "the network failed",
+    UnicodeError: "this is no host name",
 }
 """What each exception below means, the most specific first."""
 
@@ -101,20 +103,24 @@ class Transport:
             await anyio.aclose_forcefully(self._stream)
 
     def unread(self) -> bool:
-        """Whether something has arrived that nobody read, be it the end."""
-        return self._poll(selectors.EVENT_READ)
+        """Whether something has arrived that nobody read, be it the end; also if TLS has it already."""
+        below: ssl.MemoryBIO | None = getattr(self._stream, "_read_bio", None)  # Nothing public tells.
+        return bool(below and below.pending) or self._poll(selectors.EVENT_READ)
 
     def writable(self) -> bool:
-        """Whether there is room for a few kilobytes."""
-        return self._poll(selectors.EVENT_WRITE)
+        """Whether there is room for a few kilobytes, and for nothing else than the write to go wrong.
+
+        Not over TLS: anyio gives a TLS stream up if the task that writes to it is cancelled by ``Task.cancel()``.
+        """
+        return not isinstance(self._stream, TLSStream) and self._poll(selectors.EVENT_WRITE)
 
     def _poll(self, event: int) -> bool:
         return any(events & event for _, events in self._selector.select(0))
 
     def forsake(self) -> None:
         """Shut the socket down from outside the event loop that it belongs to: both ends will see the end."""
-        with contextlib.suppress(Exception):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._socket.fileno())) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:

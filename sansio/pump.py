@@ -24,7 +24,10 @@ Who waits
     ========== ================ ==================== ===========================================================
 
     So a consumer that comes back for its next event finds the duty vacant and reads by itself: no event costs a switch
-    of tasks. When no consumer comes back, the keeper takes over.
+    tasks. When no consumer comes back, the keeper takes over.
+
+    A deadline that has passed before anybody could look, because nobody was on duty or because zero seconds were
+    allowed, is granted one look at what is ready, for POLL (PARITY A16); one, however many take the duty meanwhile.
 
 What is to be done
     :meth:`Pump.settle` after every call to the core, then :meth:`Pump.jobs`: each :class:`Job` is a task to be begun.
@@ -143,6 +146,8 @@ class Pump(Generic[LinkT]):
         """The core's next deadline, as it was when somebody asked, and ..."""
         self._until = inf
         """... how long whoever is on duty may therefore stay."""
+        self._looked = False
+        """It had passed already, and was granted its one look."""
 
     # -- who waits
 
@@ -165,30 +170,27 @@ class Pump(Generic[LinkT]):
             self._on_duty = waiter
         return Step.SERVE if self._on_duty is waiter else Step.SLEEP
 
-    def exit(self, waiter: Waiter, now: float) -> None:
+    def exit(self, waiter: Waiter) -> None:
         """It waits no more, because its news came or because it was cancelled."""
         self._waiters.remove(waiter)
         if waiter.turn is not None:
             waiter.turn.waiting_since = None
-        self._attended = now
         if self._on_duty is waiter or self._on_duty is None:  # It may have been rung for the duty just before.
             self._retire()
 
     def keep(self, keeper: Waiter, now: float) -> Step:
         """What the keeper does next."""
         self._asleep = None
-        if self._on_duty is keeper:
-            self._on_duty = None
         link = self.link
         if link is not None and (now < self._attended + GRACE or link.connection.lagging):
             step = Step.DOZE
-        elif self._on_duty is not None or next(self._missing(), None) is not None:
+        elif self._on_duty not in (None, keeper) or next(self._missing(), None) is not None:
             self._asleep = keeper
             step = Step.SLEEP
         else:
             self._on_duty = keeper
-            step = Step.SERVE
-        if self._on_duty is None:
+            return Step.SERVE
+        if self._on_duty in (None, keeper):
             self._retire()
         return step
 
@@ -217,13 +219,14 @@ class Pump(Generic[LinkT]):
     # -- deadlines
 
     def deadline(self, now: float) -> float:
-        """Until when whoever is on duty may read or sleep; later than now, for what is ready already."""
+        """Until when whoever is on duty may read or sleep."""
         if self._on_duty is not None and self._on_duty.ready():
             return now  # Its news did not come by its reading.
         due = self._session.next_deadline()
         if due != self._due:
-            self._due = due
-            self._until = max(due, now + POLL) if due is not None else inf
+            self._due, self._until, self._looked = due, inf if due is None else due, False
+        if self._until <= now and not self._looked:
+            self._until, self._looked = now + POLL, True
         return self._until
 
     def served(self, now: float, *, expired: bool) -> None:
@@ -248,7 +251,7 @@ class Pump(Generic[LinkT]):
                 waiter.ring()
 
     def jobs(self, now: float) -> Iterator[tuple[Job, LinkT | None]]:
-        """What is to be begun now."""
+        """What is to be begun now. It counts as begun: take them all."""
         yield from self.farewells()
         link = self.link
         if link is not None and link.writer is None and link.connection.is_open:
@@ -278,7 +281,10 @@ class Pump(Generic[LinkT]):
         self.link = link
 
     def opened(self) -> None:
-        """It is open; or that failed, or it was wanted no more. Whoever is on duty may have something to read."""
+        """The opening is over: it is open, or that failed, or it was not wanted any more and never began.
+
+        Whoever is on duty may have something to read.
+        """
         self._opening = False
         if self._on_duty is not None:
             self._on_duty.ring()

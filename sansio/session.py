@@ -329,12 +329,14 @@ class ResponsesSession:
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_deadline` wants to be called; None: not at all."""
-        moments = [turn.deadline() for turn in self._backlog]
-        if self._backlog and self.connection is None:
-            moments.append(self._not_before)
+        moments: list[float | None] = []
+        if self._backlog:
+            moments = [turn.deadline() for turn in self._backlog]
+            if self.connection is None:
+                moments.append(self._not_before)
         if self.connection is not None:
-            moments += [self.connection.next_deadline(), self._rotation(self.connection)]
-        return min((moment for moment in moments if moment is not None), default=None)
+            moments += (self.connection.next_deadline(), self._rotation(self.connection))
+        return min([moment for moment in moments if moment is not None], default=None)
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed; read first, as :meth:`ResponsesConnection.next_deadline` says."""
@@ -348,13 +350,18 @@ class ResponsesSession:
 
     # -- the end
 
-    def close(self, now: float) -> None:
-        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted."""
+    def close(self, now: float, *, patiently: bool = True) -> None:
+        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted.
+
+        ``patiently``: the server's half of the closing handshake is waited for.
+        """
         self.closed = True
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
-        if self.connection is not None:
+        if self.connection is not None and (patiently or not self.connection.idle):
             self.connection.close(now)
+        elif self.connection is not None:
+            self.connection.retire(now)
         self.update(now)
 
 

@@ -840,9 +840,12 @@ def handed_when_the_write_is_over(patch: pytest.MonkeyPatch) -> None:
     data_to_send = ResponsesConnection.data_to_send
     late: dict[Any, list[Any]] = {}
 
-    def later(self: ResponsesConnection, *args: Any, **kwargs: Any) -> bytes:
+    def is_there_more(self: ResponsesConnection) -> bool:
         for turn in late.pop(self, []):
             turn.phase = Phase.AWAIT
+        return bool(self._outbox)
+
+    def later(self: ResponsesConnection, *args: Any, **kwargs: Any) -> bytes:
         sending = [turn for turn in self._lanes.running.values() if turn.phase is Phase.SEND]
         data = data_to_send(self, *args, **kwargs)
         late[self] = [turn for turn in sending if turn.phase is Phase.AWAIT]
@@ -850,6 +853,7 @@ def handed_when_the_write_is_over(patch: pytest.MonkeyPatch) -> None:
             turn.phase = Phase.SEND
         return data
 
+    patch.setattr(ResponsesConnection, "has_data_to_send", property(is_there_more))
     patch.setattr(ResponsesConnection, "data_to_send", later)
 
 

@@ -61,6 +61,10 @@ class Post:
     def create(self, lane: str | None = None, **timeouts: float) -> Turn:
         return self.session.create({"input": "x"}, lane=lane, timeouts=Timeouts(**timeouts), now=self.now)
 
+    def bring_news(self, sleeper: Sleeper) -> None:
+        sleeper.news = True
+        self.pump.settle(self.now)
+
     def jobs(self) -> list[tuple[Job, Link | None]]:
         self.pump.settle(self.now)
         return list(self.pump.jobs(self.now))
@@ -94,7 +98,7 @@ def test_who_leaves_the_duty_rings_the_next_who_needs_it() -> None:
     for one in (first, done, next_one, last):
         post.pump.step(one)
     first.news = done.news = True
-    post.pump.exit(first, post.now)
+    post.pump.exit(first)
     assert [one.rings for one in (done, next_one, last)] == [0, 1, 0]
     assert post.pump.step(next_one) is SERVE
 
@@ -104,8 +108,8 @@ def test_who_was_rung_for_the_duty_and_is_cancelled_rings_the_next() -> None:
     first, second, third = (post.enter() for _ in range(3))
     for one in (first, second, third):
         post.pump.step(one)
-    post.pump.exit(first, post.now)
-    post.pump.exit(second, post.now)
+    post.pump.exit(first)
+    post.pump.exit(second)
     assert (second.rings, third.rings) == (1, 1)
 
 
@@ -114,7 +118,7 @@ def test_who_follows_and_is_cancelled_disturbs_nobody() -> None:
     first, second, third = (post.enter() for _ in range(3))
     for one in (first, second, third):
         post.pump.step(one)
-    post.pump.exit(second, post.now)
+    post.pump.exit(second)
     assert (first.rings, third.rings) == (0, 0)
 
 
@@ -134,7 +138,7 @@ def test_only_one_waits_for_the_events_of_a_turn() -> None:
     first = post.enter(turn)
     with pytest.raises(ConcurrentUseError, match="let one task iterate"):
         post.enter(turn)
-    post.pump.exit(first, post.now)
+    post.pump.exit(first)
     post.enter(turn)
 
 
@@ -165,7 +169,7 @@ def test_the_keeper_goes_off_duty_for_whoever_is_to_come() -> None:
     assert post.pump.keep(keeper, post.now) is SLEEP
     assert waiter.rings == 1
     assert post.pump.step(waiter) is SERVE
-    post.pump.exit(waiter, post.now)
+    post.pump.exit(waiter)
     assert keeper.rings == 1
 
 
@@ -176,7 +180,8 @@ def test_the_keeper_dozes_for_a_while_after_a_consumer_took_something() -> None:
     waiter = post.enter()
     post.pump.step(waiter)
     assert post.pump.keep(keeper, post.now) is SLEEP
-    post.pump.exit(waiter, post.now)
+    post.bring_news(waiter)
+    post.pump.exit(waiter)
     assert keeper.rings == 1
     assert post.pump.keep(keeper, post.now) is DOZE
     assert post.pump.keep(keeper, post.now + GRACE) is SERVE
@@ -190,7 +195,8 @@ def test_the_keeper_dozes_while_consumers_come_and_go() -> None:
     for _ in range(5):
         waiter = post.enter()
         assert post.pump.step(waiter) is SERVE
-        post.pump.exit(waiter, post.now)
+        post.bring_news(waiter)
+        post.pump.exit(waiter)
         assert post.pump.keep(keeper, post.now) is DOZE
     assert keeper.rings == 0
 
@@ -292,6 +298,38 @@ def test_an_expired_deadline_is_acted_on() -> None:
     turn = post.create(send=1.0)
     post.pump.served(post.now + 1.0, expired=True)
     assert turn.failure is not None
+
+
+def test_what_expired_while_nobody_was_on_duty_gets_one_look() -> None:
+    """A connection without a keeper is not given up for the time in which nobody read from it."""
+    post = Post(ping_interval=20.0)
+    post.opened()
+    first = post.enter()
+    post.pump.step(first)
+    assert post.pump.deadline(post.now) == post.now + 20.0
+    post.pump.exit(first)
+    post.now += 60.0
+    second = post.enter()
+    post.pump.step(second)
+    assert post.pump.deadline(post.now) == post.now + POLL
+
+
+def test_it_is_one_look_however_many_take_the_duty_meanwhile() -> None:
+    """Or a consumer whose events come fast would keep the deadlines of the others from passing."""
+    post = Post()
+    post.opened()
+    late = post.create("late", send=0.0)
+    for _ in range(10):
+        waiter = post.enter()
+        assert post.pump.step(waiter) is SERVE
+        assert post.pump.deadline(post.now) == 100.0 + POLL
+        post.pump.served(post.now, expired=False)
+        post.bring_news(waiter)
+        post.pump.exit(waiter)
+        post.now += POLL / 11
+    assert not late.ended
+    post.pump.served(100.0 + POLL, expired=False)
+    assert late.failure is not None
 
 
 def test_whoever_is_on_duty_and_has_its_news_otherwise_is_not_kept_reading() -> None:
@@ -460,7 +498,7 @@ class Duty(RuleBasedStateMachine):
 
     def _leave(self, actor: Actor) -> None:
         self.actors.remove(actor)
-        self.post.pump.exit(actor, self.post.now)
+        self.post.pump.exit(actor)
 
     @rule()
     def keeps(self) -> None:
@@ -532,7 +570,7 @@ def test_the_turns_of_a_session_are_served_to_their_ends() -> None:
     assert [one.rings for one in waiters] == [1, 1]
     assert [post.pump.step(one) for one in waiters] == [GO, GO]
     for one in waiters:
-        post.pump.exit(one, post.now)
+        post.pump.exit(one)
     assert post.pump.unattended
     assert all(turn.ended and turn.waiting_since is None for turn in turns)
 
@@ -540,7 +578,7 @@ def test_the_turns_of_a_session_are_served_to_their_ends() -> None:
 # --- the test above can fail -----------------------------------------------------------------------------------------
 
 
-def _forgetful_exit(self: Pump[Link], waiter: Waiter, now: float) -> None:
+def _forgetful_exit(self: Pump[Link], waiter: Waiter) -> None:
     self._waiters.remove(waiter)
     if self._on_duty is waiter:
         self._retire()

@@ -92,7 +92,8 @@ class Host:
 
     What leaves its body goes on as it came: not wrapped in a group, and not taken for the cancellation of the host's
     own tasks, which on asyncio can look alike. ``after`` is called when a task has ended, or was cancelled and leaves
-    something undone. A ``lasting`` host keeps a task that has nothing to do for the next thing to do.
+    something undone. A ``lasting`` host keeps a task that has nothing to do for the next thing to do: each ``start``
+    wakes the one that rests, or begins another, so nothing is left behind.
     """
 
     def __init__(self, after: Callable[[], None] | None = None, *, lasting: bool = False) -> None:
@@ -169,7 +170,8 @@ class Host:
         try:
             await self._manager.__aexit__(kind, exc, traceback)
         except BaseExceptionGroup as group:
-            if group.exceptions != (exc,):
+            cancelled = trio.Cancelled
+            if group.exceptions != (exc,) and not (isinstance(exc, cancelled) and group.split(cancelled)[1] is None):
                 raise
 
 
@@ -242,9 +244,12 @@ class Driver:
         if connection.failure is not None:
             raise connection.failure
 
-    async def aclose(self) -> None:
-        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle."""
-        self._core.close(current_time())
+    async def aclose(self, *, patiently: bool = True) -> None:
+        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle.
+
+        ``patiently`` waits for the server's half of the closing handshake, for close_timeout.
+        """
+        self._core.close(current_time(), patiently=patiently)
         self._settle()
         try:
             await self._hosted(_Waiter(lambda: self._pump.link is None), self._abort)
@@ -327,6 +332,7 @@ class Driver:
             await self._wait(waiter)
             return
         async with Host(self._settle) as host:
+            host.closing = waiter.ready()  # Then there are only farewells to be said.
             self._hosts.append(host)
             self._settle()
             try:
@@ -353,7 +359,7 @@ class Driver:
             while (step := pump.step(waiter)) is not Step.GO:
                 await (self._serve(waiter) if step is Step.SERVE else waiter.sleep())
         finally:
-            pump.exit(waiter, current_time())
+            pump.exit(waiter)
 
     async def _keep(self) -> None:
         """Be on duty while no consumer is."""
@@ -421,16 +427,19 @@ class Driver:
         elif job is Job.LET_GO:
             link.closed.set()
             host.start(self._let_go, link, link.transport)
+        elif job is Job.WRITE:
+            link.writer = host
+            host.start(self._write, link, link.transport, host)
         else:
             link.writer = host
-            host.start(self._write if job is Job.WRITE else self._drain, link, link.transport)
+            host.start(self._drain, link)
 
-    async def _write(self, link: _Link, transport: Transport) -> None:
-        """Write until the core has nothing left to write."""
+    async def _write(self, link: _Link, transport: Transport, host: Host) -> None:
+        """Write until the core has nothing left to write, or until the host is to leave: then another host goes on."""
         try:
-            while link.error is None and link.connection.has_data_to_send:
-                await self._hand(link, transport, CHUNK)
+            while link.error is None and link.connection.has_data_to_send and not host.closing:
                 await trio.lowlevel.checkpoint_if_cancelled()
+                await self._hand(link, transport, CHUNK)
         finally:
             link.writer = None
         self._settle()
@@ -449,7 +458,7 @@ class Driver:
             what = "a task that was writing was cancelled, and the peer did not read"
             link.connection.transport_failed(what, current_time())
 
-    async def _drain(self, link: _Link, _: Transport) -> None:
+    async def _drain(self, link: _Link) -> None:
         """Writing failed. The server may have said why before it went: let that be read first."""
         try:
             with trio.move_on_after(DRAIN):

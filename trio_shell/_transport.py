@@ -7,6 +7,7 @@ Read it beside ``aio/_transport.py``: the same design in the other dialect.
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import ssl
@@ -35,6 +36,7 @@ _BROKEN: Mapping[type[Exception], str] = {
     trio.ClosedResourceError: "the connection was closed on this side",
     ssl.SSLError: "TLS failed",
     OSError: "the network failed",
+    UnicodeError: "this is no host name",
 }
 """What each exception below means, the most specific first."""
 
@@ -97,8 +99,9 @@ class Transport:
             await trio.aclose_forcefully(self._stream)
 
     def unread(self) -> bool:
-        """Whether something has arrived that nobody read, be it the end."""
-        return self._poll(selectors.EVENT_READ)
+        """Whether something has arrived that nobody read, be it the end; also if TLS has it already."""
+        below: ssl.MemoryBIO | None = getattr(self._stream, "_incoming", None)  # Nothing public tells.
+        return bool(below and below.pending) or self._poll(selectors.EVENT_READ)
 
     def writable(self) -> bool:
         """Whether there is room for a few kilobytes."""
@@ -109,8 +112,8 @@ class Transport:
 
     def forsake(self) -> None:
         """Shut the socket down from outside the run of trio that it belongs to: both ends will see the end."""
-        with contextlib.suppress(Exception):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._socket.fileno())) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:

@@ -146,7 +146,7 @@ class ResponsesConnection:
     @property
     def idle(self) -> bool:
         """No turn needs this connection: none waits, and all that run were abandoned."""
-        return not any(True for _ in self._live_turns())
+        return not self._live_turns()
 
     @property
     def lagging(self) -> bool:
@@ -247,16 +247,16 @@ class ResponsesConnection:
 
         A deadline that has passed still allows a look at what arrived meanwhile: read first, then handle it.
         """
-        deadlines = [turn.deadline() for turn in self._live_turns()]
-        deadlines += [moment for moment, _ in self._own_deadlines()]
-        return min((moment for moment in deadlines if moment is not None), default=None)
+        moments = [moment for turn in self._live_turns() if (moment := turn.deadline()) is not None]
+        moments += [moment for moment, _ in self._own_deadlines()]
+        return min(moments, default=None)
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed."""
         # Each of them closes the connection, but for the ping, which sets another: this ends.
         while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
             min(due, key=lambda entry: entry[0])[1](now)
-        for turn in list(self._live_turns()):
+        for turn in self._live_turns():
             moment = turn.deadline()
             if moment is not None and moment <= now:
                 self._give_up(turn, Cause.TIMEOUT, f"the {WAIT_NAMES[turn.current_phase]} deadline passed", now)
@@ -476,7 +476,7 @@ class ResponsesConnection:
         elif event.stream_id is None:
             # It belongs to the connection: turns that have begun may go on, the others fail with it.
             self.draining = True
-            for other in list(self._live_turns()):
+            for other in self._live_turns():
                 if other.phase < Phase.STREAM:
                     self._fail(other, Cause.ERROR_FRAME, "", make=make, refusal=refusal)
                     self._withdraw(other, now)
@@ -527,12 +527,10 @@ class ResponsesConnection:
             self.stats.turns += 1
             self._outbox.message(turn)
 
-    def _live_turns(self) -> Iterator[Turn]:
+    def _live_turns(self) -> list[Turn]:
         """The turns that somebody wants: running and not abandoned, or waiting."""
-        for turn in self._lanes.running.values():
-            if not turn.abandoned:
-                yield turn
-        yield from self._lanes.waiting()
+        running = [turn for turn in self._lanes.running.values() if not turn.abandoned]
+        return [*running, *self._lanes.waiting()]
 
     def evict_waiting(self, now: float) -> list[Turn]:
         """Take back the turns that have not started, in order: another connection will run them. For the session.

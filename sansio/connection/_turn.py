@@ -131,18 +131,20 @@ class Turn:
         """When this turn's present wait times out, if it does."""
         if self.ended:
             return None
+        start = self.since
         match self.current_phase:
-            case Phase.LANE_WAIT:
-                limit, start = self.timeouts.lane, self.since
-            case Phase.CONNECT | Phase.HANDSHAKE:
-                limit, start = self.timeouts.connect, self.since
-            case Phase.SEND:
-                limit, start = self.timeouts.send, self.since
-            case _:
+            case Phase.AWAIT | Phase.STREAM:
+                limit = self.timeouts.receive
                 # Nobody waits, or what is waited for is there: however long the consumer takes, it is not late.
-                if self.waiting_since is None or self.events:
+                if limit is None or self.waiting_since is None or self.events:
                     return None
-                limit, start = self.timeouts.receive, max(self.since, self.waiting_since)
+                start = max(start, self.waiting_since)
+            case Phase.SEND:
+                limit = self.timeouts.send
+            case Phase.CONNECT | Phase.HANDSHAKE:
+                limit = self.timeouts.connect
+            case _:
+                limit = self.timeouts.lane
         return None if limit is None else start + limit
 
     def evidence(self, cause: Cause, *, close_code: int | None = None, refusal: Refusal | None = None) -> Evidence:
