@@ -48,6 +48,7 @@ What is to be done
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from math import inf
@@ -107,7 +108,7 @@ class Link:
         """Why it cannot be written to any more."""
 
 
-class Waiter:
+class Waiter(ABC):
     """Somebody who waits until it is ``ready()``. A shell adds how it sleeps."""
 
     __slots__ = ("ready", "turn")
@@ -117,9 +118,9 @@ class Waiter:
         self.turn = turn
         """Whose events it waits for, if it is a consumer."""
 
+    @abstractmethod
     def ring(self) -> None:
         """Wake it. Whoever does not sleep may be rung, too; it does not hear it."""
-        raise NotImplementedError
 
 
 LinkT = TypeVar("LinkT", bound=Link)
@@ -229,10 +230,9 @@ class Pump(Generic[LinkT]):
             self._until, self._looked = now + POLL, True
         return self._until
 
-    def served(self, now: float, *, expired: bool) -> None:
-        """Whoever is on duty has read or slept; or its deadline ``expired``."""
-        # While something keeps coming, pings or other lanes' events, the wait itself does not expire.
-        if expired or self._until <= now:
+    def served(self, now: float) -> None:
+        """Whoever is on duty has read or slept, or could not for as long as :meth:`deadline` said."""
+        if self._until <= now:
             self._due, self._until = None, inf
             self._session.handle_deadline(now)
 

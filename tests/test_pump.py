@@ -142,11 +142,6 @@ def test_only_one_waits_for_the_events_of_a_turn() -> None:
     post.enter(turn)
 
 
-def test_a_waiter_of_no_shell_cannot_be_woken() -> None:
-    with pytest.raises(NotImplementedError):
-        Waiter(lambda: True).ring()
-
-
 # --- the keeper ------------------------------------------------------------------------------------------------------
 
 
@@ -272,9 +267,9 @@ def test_a_deadline_passes_also_while_something_keeps_coming() -> None:
     turn = post.create(send=1.0)
     for seconds in (0.0, 0.5, 0.9):
         assert post.pump.deadline(post.now + seconds) == post.now + 1.0
-        post.pump.served(post.now + seconds, expired=False)
+        post.pump.served(post.now + seconds)
         assert not turn.ended
-    post.pump.served(post.now + 1.0, expired=False)
+    post.pump.served(post.now + 1.0)
     assert turn.failure is not None
 
 
@@ -285,18 +280,10 @@ def test_who_comes_late_to_a_deadline_still_has_its_one_look() -> None:
     turn = post.create(send=0.0)
     late = post.now + 5.0
     post.pump.deadline(late)
-    post.pump.served(late, expired=False)
+    post.pump.served(late)
     assert not turn.ended
     assert post.pump.deadline(late + POLL / 2) == late + POLL
-    post.pump.served(late + POLL, expired=False)
-    assert turn.failure is not None
-
-
-def test_an_expired_deadline_is_acted_on() -> None:
-    post = Post()
-    post.opened()
-    turn = post.create(send=1.0)
-    post.pump.served(post.now + 1.0, expired=True)
+    post.pump.served(late + POLL)
     assert turn.failure is not None
 
 
@@ -323,12 +310,12 @@ def test_it_is_one_look_however_many_take_the_duty_meanwhile() -> None:
         waiter = post.enter()
         assert post.pump.step(waiter) is SERVE
         assert post.pump.deadline(post.now) == 100.0 + POLL
-        post.pump.served(post.now, expired=False)
+        post.pump.served(post.now)
         post.bring_news(waiter)
         post.pump.exit(waiter)
         post.now += POLL / 11
     assert not late.ended
-    post.pump.served(100.0 + POLL, expired=False)
+    post.pump.served(100.0 + POLL)
     assert late.failure is not None
 
 
@@ -565,7 +552,7 @@ def test_the_turns_of_a_session_are_served_to_their_ends() -> None:
     waiters = [post.enter(turn) for turn in turns]
     assert [post.pump.step(one) for one in waiters] == [SERVE, SLEEP]
     wire.receive(created("a"), completed("a"), created("b"), completed("b"))
-    post.pump.served(post.now, expired=False)
+    post.pump.served(post.now)
     post.pump.settle(post.now)
     assert [one.rings for one in waiters] == [1, 1]
     assert [post.pump.step(one) for one in waiters] == [GO, GO]

@@ -398,7 +398,7 @@ class Driver:
             link.connection.receive_data(data, now)
         elif link is not None and error is not None:
             link.connection.transport_failed(str(error), now, error)
-        self._pump.served(now, expired=scope.cancelled_caught)
+        self._pump.served(now)
         self._settle(now)
 
     def _refresh(self, now: float | None = None) -> None:
