@@ -769,7 +769,7 @@ def test_a_busy_connection_is_closed_at_once() -> None:
 @pytest.mark.parametrize("state", [State.CONNECTING, State.HANDSHAKING, State.OPEN])
 def test_a_turn_that_waits_is_forgotten(state: State) -> None:
     wire = in_state(state)
-    wire.connection._proving = state is State.OPEN
+    wire.connection._pulse.proving = state is State.OPEN
     turn, other = wire.create("a"), wire.create("a")
     phase = turn.current_phase
     wire.connection.cancel(turn, wire.now)

@@ -87,8 +87,8 @@ MUTANTS = {
         lambda self, evidence, made: made < self.attempts,
     ),
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
-    "no ping": (ResponsesConnection, "_send_ping", lambda self, now: setattr(self, "_pinged", now)),
-    "not given up": (ResponsesConnection, "_stalled", lambda self, now: setattr(self, "_pinged", now)),
+    "no ping": (ResponsesConnection, "_send_ping", lambda self, now: setattr(self._pulse, "asked", now)),
+    "not given up": (ResponsesConnection, "_stalled", lambda self, now: setattr(self._pulse, "asked", now)),
     "noticed at": (Pump, "keep", lambda self, keeper, now: Step.DOZE),
     "to be": (ResponsesSession, "_rotation", lambda self, connection: None),
 }

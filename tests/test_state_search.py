@@ -246,6 +246,7 @@ class World:
         outbox._turn = None if outbox._turn is None else new[outbox._turn]
         outbox._control = deque(outbox._control)
         outbox._messages = dict.fromkeys(new[turn] for turn in outbox._messages)
+        connection._pulse = copy.copy(old._pulse)
         connection._failed = []
         if old._websocket is not None:
             websocket = connection._websocket = copy.copy(old._websocket)
@@ -276,7 +277,7 @@ class World:
                 connection.state,
                 connection.draining,
                 connection._muted,
-                connection._pinged is None,
+                connection._pulse.asked is None,
                 len(connection._outbox._frame),
                 number.get(connection._outbox._turn) if connection._outbox._turn is not None else None,
                 connection._outbox.mid_frame,

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from os import urandom
 from typing import Any, cast
 
-import msgspec
-
 from ..errors import (
     ConnectError,
     EventDecodeError,
@@ -22,6 +20,7 @@ from ..lanes import Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..request import Endpoint, Timeouts
 from ..websocket import Accepted, ClientHandshake, Close, Ping, Rejected, Violation, WebSocket
+from ._pulse import Pulse
 from ._tables import (
     CONNECTION_LIMIT,
     MAX_REDIRECTS,
@@ -38,6 +37,8 @@ from ._tables import (
     State,
     Stats,
     limit_exceeded,
+    refusal_in_answer,
+    refusal_in_event,
     turn_failure,
 )
 from ._turn import Outbox, Turn
@@ -78,12 +79,7 @@ class ResponsesConnection:
         self._muted = False
         self._since = now
         """When the opening, or the closing, began."""
-        self._heard = now
-        """When the last byte arrived."""
-        self._pinged: float | None = None
-        """When a ping went out that nothing has followed yet."""
-        self._proving = False
-        """No turn starts before something arrives: see :meth:`probe`."""
+        self._pulse = Pulse(self.options, now)
         self._failed: list[Turn] = []
         self._failure: TurnError | None = None
 
@@ -180,7 +176,7 @@ class ResponsesConnection:
         if self.state is not State.CONNECTING:
             return
         self._move(Signal.TRANSPORT_UP, now)
-        self._heard = now
+        self._pulse.beat(now)
         self._handshake = ClientHandshake(
             self.endpoint.authority,
             self.endpoint.target,
@@ -228,9 +224,7 @@ class ResponsesConnection:
         """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent."""
         if self.state in (State.CONNECTING, State.CLOSED):
             return
-        self._heard = now
-        self._pinged = None
-        self._proving = False
+        self._pulse.beat(now)
         self.stats.bytes_in += len(data)
         if self._websocket is None:
             self._receive_handshake(cast("ClientHandshake", self._handshake), data, now)
@@ -267,45 +261,34 @@ class ResponsesConnection:
         return None if self.options.connect_timeout is None else self._since + self.options.connect_timeout
 
     def _own_deadlines(self) -> Iterator[tuple[float, Callable[[float], None]]]:
-        options = self.options
         if self.state in (State.CONNECTING, State.HANDSHAKING):
             if self.connect_deadline is not None:
                 yield self.connect_deadline, self._connect_expired
         elif self.state is State.CLOSING:
-            yield self._since + options.close_timeout, self.abort
+            yield self._since + self.options.close_timeout, self.abort
         elif self.state is State.OPEN:
-            if options.stall_timeout is not None and self._lanes.running:
-                yield self._heard + options.stall_timeout, self._stalled
-            if self._pinged is not None:
-                if options.ping_timeout is not None:
-                    yield self._pinged + options.ping_timeout, self._stalled
-            elif options.ping_interval is not None:
-                yield self._heard + options.ping_interval, self._send_ping
-            if self._proving and self._pinged is not None:
-                yield self._pinged + options.probe_timeout, self._stalled
+            for moment, asks in self._pulse.deadlines(busy=bool(self._lanes.running)):
+                yield moment, self._send_ping if asks else self._stalled
 
     def _connect_expired(self, now: float) -> None:
         what = f"no connection to {self._where()} within {self.options.connect_timeout:g} seconds"
         self._lost(Cause.TIMEOUT, what, now)
 
     def _stalled(self, now: float) -> None:
-        self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {now - self._heard:.1f} seconds", now)
+        quiet = now - self._pulse.heard
+        self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {quiet:.1f} seconds", now)
 
     def probe(self, now: float, unread: Callable[[], bool] | None = None) -> None:
         """Trust the connection with a turn only after a sign of life, if none was seen for ``probe_after``.
 
         For whoever did not read all the time, and so may have missed its end. ``unread`` tells whether something has
-        arrived, which may be that end. A turn that waits for the sign is SAFE.
+        arrived, which may be that end.
         """
-        after = self.options.probe_after
-        if self._proving or self._lanes.running or self.state is not State.OPEN:
-            return
-        if (after is not None and now - self._heard >= after) or (unread is not None and unread()):
-            self._proving = True
+        if self.state is State.OPEN and not self._lanes.running and self._pulse.doubt(now, unread):
             self._send_ping(now)
 
     def _send_ping(self, now: float) -> None:
-        self._pinged = now
+        self._pulse.asked = now
         if not self._muted:  # A muted one cannot ask: there, silence must do.
             self._outbox.control(cast("WebSocket", self._websocket).ping())
 
@@ -378,7 +361,7 @@ class ResponsesConnection:
             )
         elif answer.status in NO_WEBSOCKET:
             hint = " (there is no WebSocket mode at this URL)"
-        refusal = _refusal_of_body(answer)
+        refusal = refusal_in_answer(answer)
         said = f": {refusal.message}" if refusal.message else ""
         what = f"{self._where()} rejected the WebSocket handshake with HTTP status {answer.status}{said}{hint}"
 
@@ -451,16 +434,7 @@ class ResponsesConnection:
     def _error_event(self, event: ErrorEvent, turn: Turn | None, now: float) -> None:
         """An error message ends the turn it belongs to (PROTOCOL.md, "Server events")."""
         mine = turn is not None and turn.phase >= Phase.AWAIT
-        refusal = Refusal(
-            status=event.status,
-            code=event.code,
-            type=event.error_type,
-            message=event.message,
-            request_id=event.request_id,
-            headers=event.headers,
-            of_connection=not mine,
-        )
-
+        refusal = refusal_in_event(event, of_connection=not mine)
         if event.code == CONNECTION_LIMIT:
             self.draining = True
 
@@ -518,7 +492,7 @@ class ResponsesConnection:
 
     def _start_turns(self, now: float) -> None:
         """Queue the messages of the turns that may go."""
-        while self.state is State.OPEN and not (self.draining or self._proving):
+        while self.state is State.OPEN and not (self.draining or self._pulse.proving):
             turn = self._lanes.start()
             if turn is None:
                 return
@@ -651,29 +625,3 @@ class ResponsesConnection:
     def _where(self) -> str:
         """The endpoint in words; never with its query or headers, which may hold secrets."""
         return self.endpoint.authority
-
-
-def _refusal_of_body(answer: Rejected) -> Refusal:
-    """The particulars of a rejected upgrade: status, headers, and the JSON error of the body if it is one."""
-    try:
-        body: object = msgspec.json.decode(answer.body)
-    except (ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8.
-        body = None
-    told = _member(body, "error")
-
-    def text(name: str) -> str | None:
-        value = _member(told, name)
-        return value if isinstance(value, str) else None
-
-    return Refusal(
-        status=answer.status,
-        code=text("code"),
-        type=text("type"),
-        message=text("message"),
-        request_id=answer.headers.get("x-request-id"),
-        headers=answer.headers,
-    )
-
-
-def _member(value: object, name: str) -> object:
-    return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None

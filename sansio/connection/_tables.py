@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -16,10 +16,11 @@ from ..errors import (
     TurnError,
     TurnTimeoutError,
 )
+from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
-from ..replay import Cause, Evidence, Phase, meaning
+from ..replay import Cause, Evidence, Phase, Refusal, meaning
 from ..request import Timeouts
-from ..websocket import DEFAULT_MAX_MESSAGE_SIZE
+from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, Rejected
 
 # --- The tables ------------------------------------------------------------------------------------------------
 
@@ -175,3 +176,42 @@ def turn_failure(
 def limit_exceeded(evidence: Evidence, text: str) -> TurnError:
     """An :data:`ErrorFactory` for the limits."""
     return LimitExceededError(text, evidence=evidence)
+
+
+def refusal_in_answer(answer: Rejected) -> Refusal:
+    """The particulars of a rejected upgrade: status, headers, and the JSON error of the body if it is one."""
+    try:
+        body: object = msgspec.json.decode(answer.body)
+    except (ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8.
+        body = None
+    told = _member(body, "error")
+
+    def text(name: str) -> str | None:
+        value = _member(told, name)
+        return value if isinstance(value, str) else None
+
+    return Refusal(
+        status=answer.status,
+        code=text("code"),
+        type=text("type"),
+        message=text("message"),
+        request_id=answer.headers.get("x-request-id"),
+        headers=answer.headers,
+    )
+
+
+def _member(value: object, name: str) -> object:
+    return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None
+
+
+def refusal_in_event(event: ErrorEvent, *, of_connection: bool) -> Refusal:
+    """The particulars of an ``error`` message."""
+    return Refusal(
+        status=event.status,
+        code=event.code,
+        type=event.error_type,
+        message=event.message,
+        request_id=event.request_id,
+        headers=event.headers,
+        of_connection=of_connection,
+    )

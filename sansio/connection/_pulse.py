@@ -1,0 +1,63 @@
+"""The pulse of a connection: when the peer was last heard of, whether it was asked for a sign of life, when to give up.
+
+=================================== ===================== =======================
+deadline                            counts from           while
+=================================== ===================== =======================
+ask (``ping_interval``)             the last byte         it was not asked
+give up (``ping_timeout``)          the question          nothing has come since
+give up (``probe_timeout``)         the question          proving, and nothing has
+give up (``stall_timeout``)         the last byte         turns are in flight
+=================================== ===================== =======================
+
+*Proving*: nobody may have been reading, so no turn is trusted to the connection before something arrives. A turn that
+waits for it is SAFE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ._tables import ConnectionOptions
+
+
+class Pulse:
+    """Of one connection. ``now`` is monotonic seconds."""
+
+    def __init__(self, options: ConnectionOptions, now: float) -> None:
+        self._options = options
+        self.heard = now
+        """When the last byte arrived."""
+        self.asked: float | None = None
+        """When a ping went out that nothing has followed yet."""
+        self.proving = False
+
+    def beat(self, now: float) -> None:
+        """Something arrived."""
+        self.heard = now
+        self.asked = None
+        self.proving = False
+
+    def doubt(self, now: float, unread: Callable[[], bool] | None) -> bool:
+        """Whether to ask before a turn is trusted to the connection; then it is proving.
+
+        ``unread`` tells whether something has arrived that nobody read, which may be the end.
+        """
+        after = self._options.probe_after
+        if not self.proving:
+            quiet = after is not None and now - self.heard >= after
+            self.proving = quiet or (unread is not None and unread())
+            return self.proving
+        return False
+
+    def deadlines(self, *, busy: bool) -> Iterator[tuple[float, bool]]:
+        """The moments to ask (True) and to give up (False). ``busy``: turns are in flight."""
+        options = self._options
+        if busy and options.stall_timeout is not None:
+            yield self.heard + options.stall_timeout, False
+        if self.asked is not None:
+            if options.ping_timeout is not None:
+                yield self.asked + options.ping_timeout, False
+            if self.proving:
+                yield self.asked + options.probe_timeout, False
+        elif options.ping_interval is not None:
+            yield self.heard + options.ping_interval, True
