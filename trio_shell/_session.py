@@ -81,7 +81,7 @@ class Turn(TurnHandle):
         return self
 
     async def __anext__(self) -> ServerEvent:
-        turn = self._begun
+        turn = self._core or self._begun
         event = turn.next_event()
         if event is None and (turn.ended or (event := await self._driver.next_event(turn)) is None):
             raise StopAsyncIteration
