@@ -193,4 +193,7 @@ def test_the_table_is_that_of_the_code(name: str) -> None:
 def test_the_benchmarks_have_their_place() -> None:
     found = re.search(r"<!-- benchmarks -->\n(.+?)<!-- /benchmarks -->", readme(), re.S)
     assert found
-    assert "python -m benchmarks --markdown" in readme()
+    assert "python -m benchmarks clients --markdown" in readme()
+    shown = re.findall(r"^\| (.+?) \|", found[1], re.M)[2:]
+    labels = re.findall(r' Client\(\s*"(.+?)"', (ROOT / "benchmarks" / "clients" / "__init__.py").read_text())
+    assert sorted(shown) == sorted(labels), "the table is not that of the present clients"
