@@ -29,7 +29,7 @@ from copy import copy
 from functools import partial
 from math import inf
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 from trio import Nursery, current_time
@@ -152,13 +152,17 @@ class Host:
                 self._resting = None
             raise
 
-    async def end(self) -> None:
-        """Leave, after the end of what runs."""
+    async def end(self, exc: BaseException | None = None) -> None:
+        """Leave, after the end of what runs. That it was cancelled does not replace ``exc``, which leaves the body."""
         self._lasting = False
         if self._resting is not None:
             self._resting.set()
             self._resting = None
-        await self.__aexit__(None, None, None)
+        try:
+            await self.__aexit__(None, None, None)
+        except BaseException as error:
+            if exc is None or not _is_cancellation(error):
+                raise
 
     async def __aenter__(self) -> Host:
         self._tasks = await self._manager.__aenter__()
@@ -170,9 +174,16 @@ class Host:
         try:
             await self._manager.__aexit__(kind, exc, traceback)
         except BaseExceptionGroup as group:
-            cancelled = trio.Cancelled
-            if group.exceptions != (exc,) and not (isinstance(exc, cancelled) and group.split(cancelled)[1] is None):
+            if group.exceptions != (exc,) and not (_is_cancellation(exc) and _is_cancellation(group)):
                 raise
+
+
+def _is_cancellation(error: BaseException | None) -> bool:
+    """Whether it is that and nothing else, perhaps several times."""
+    kind = trio.Cancelled
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).split(kind)[1] is None
+    return isinstance(error, kind)
 
 
 class Driver:
@@ -220,7 +231,9 @@ class Driver:
         self.keep_in(await Host(lasting=True).__aenter__())
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         host = self._scope
         if host is None:
             return
@@ -228,7 +241,7 @@ class Driver:
             with trio.CancelScope(shield=True):  # Bounded by close_timeout.
                 await self.aclose()
         finally:
-            await host.end()
+            await host.end(exc)
             self._scope = None
             self._hosts.remove(host)
 

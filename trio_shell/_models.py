@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from functools import cached_property
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
@@ -195,8 +196,10 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         await self._shared.home().__aenter__()
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self._shared.home().__aexit__(*exc)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._shared.home().__aexit__(kind, exc, traceback)
 
     async def close(self) -> None:
         """Close the connection. Calls that run fail as aborted, and are not repeated (PARITY C6)."""
@@ -338,7 +341,9 @@ class _Home:
         for driver in self._drivers:
             driver.keep_in(host)
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         host, self._host = self._host, None
         if host is None:
             return
@@ -346,7 +351,7 @@ class _Home:
             with trio.CancelScope(shield=True):  # Bounded by close_timeout.
                 await self.aclose()
         finally:
-            await host.end()
+            await host.end(exc)
 
 
 async def _close_all(drivers: list[Driver]) -> None:

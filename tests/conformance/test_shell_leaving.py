@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 import pytest
+from openai import AsyncOpenAI
 from peers import CLOSE, PING, Peer, completed, created, delta, event, frame, raw_server
 from turnwire.aio.loopback import BeforeEvent, Fault, Silence, serve
 from turnwire.sansio.errors import (
@@ -465,6 +466,18 @@ async def test_cancelling_the_opening_leaves_nothing(shell, dialect, stage):
         await cancelled(dialect, run)
         with anyio.fail_after(5):
             await server.peers[0].has_ended.wait()
+
+
+@pytest.mark.parametrize("how", ["session", "model"])
+async def test_what_leaves_the_body_is_not_lost_in_a_scope_that_is_cancelled(shell, how):
+    async with serve() as server, AsyncOpenAI(base_url=server.base_url, api_key="none") as client:
+        opened = shell.connect(server.base_url) if how == "session" else shell.OpenAIResponsesWSModel("m", client)
+        with pytest.raises((ValueError, ExceptionGroup)) as caught:  # noqa: PT012
+            with anyio.CancelScope() as scope:
+                async with opened:
+                    scope.cancel()
+                    raise ValueError("mine")
+    assert "mine" in repr(caught.value)
 
 
 async def test_cancelling_the_closing_still_closes(shell, dialect):
