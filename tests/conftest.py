@@ -38,11 +38,42 @@ def shell(dialect: Dialect) -> ModuleType:
     return dialect.shell
 
 
-def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
-    """Every behaviour of the shells is tested in every dialect: how many tests each has."""
-    counts = Counter(dialect.name for item in items if (dialect := dialect_of(item)) is not None)
-    told = ", ".join(f"{dialect.name} {counts[dialect.name]}" for dialect in DIALECTS)
-    return [f"dialects: {told}"] if counts else []
+class Summary:
+    """What a test has to say when all are over."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+
+    def append(self, line: str) -> None:
+        """One more line. It reaches the terminal from whichever process runs the test."""
+        self._item.user_properties.append(("summary", line))
+
+
+@pytest.fixture
+def summary(request: pytest.FixtureRequest) -> Summary:
+    return Summary(request.node)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if (dialect := dialect_of(item)) is not None:
+        item.user_properties.append(("dialect", dialect.name))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests said; and, as each behaviour of the shells is tested in each dialect, how many tests each has."""
+    outcomes = terminalreporter.stats
+    reports = [one for kind in ("passed", "failed") for one in outcomes.get(kind, []) if one.when == "call"]
+    told = [line for report in sorted(reports, key=lambda one: one.nodeid) for line in _said(report, "summary")]
+    counts = Counter(name for report in reports for name in _said(report, "dialect"))
+    if counts:
+        told.append("tests of the shells: " + ", ".join(f"{one.name} {counts[one.name]}" for one in DIALECTS))
+    if told:
+        terminalreporter.section("said by the tests")
+        terminalreporter.write_line("\n".join(told))
+
+
+def _said(report: pytest.TestReport, what: str) -> list[str]:
+    return [str(value) for name, value in report.user_properties if name == what]
 
 
 def dialect_of(item: pytest.Item) -> Dialect | None:

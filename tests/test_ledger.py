@@ -74,28 +74,6 @@ FULL = os.environ.get("TURNWIRE_LEDGER") == "full"
 """Everything that can be tried, in every dialect: takes some minutes."""
 
 
-# --- The terminal's summary ------------------------------------------------------------------------------------------
-
-
-class Summary:
-    """A plugin that says at the end what was done."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("ledger")
-        for line in self.lines:
-            terminalreporter.write_line(line)
-
-
-@pytest.fixture(scope="session")
-def summary(request: pytest.FixtureRequest) -> list[str]:
-    plugin = Summary()
-    request.config.pluginmanager.register(plugin, "ledger-summary")
-    return plugin.lines
-
-
 # --- What is tried ---------------------------------------------------------------------------------------------------
 
 
@@ -530,7 +508,7 @@ class Report:
         self.ran += other.ran
         self.wrong += other.wrong
 
-    def conclude(self, summary: list[str], what: str, began: float) -> None:
+    def conclude(self, summary: Any, what: str, began: float) -> None:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(self.verdicts.items()))
         summary.append(
             f"{what}: {self.cuts} cuts, {self.verdicts.total()} turns ({counts}), {self.ran} in the ledger, "
