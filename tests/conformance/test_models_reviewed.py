@@ -80,6 +80,7 @@ async def test_a_second_task_cannot_enter_a_model_that_the_first_has_entered(she
                 entered.set()
                 await refused.wait()
                 assert await ask(shell, mine, "goes on") == "goes on"
+                await answered.wait()  # Leaving the scope closes the connection, for every lane.
 
         async def second() -> None:
             await entered.wait()
@@ -87,8 +88,9 @@ async def test_a_second_task_cannot_enter_a_model_that_the_first_has_entered(she
                 await model.on_lane("second").__aenter__()
             refused.set()
             assert await ask(shell, model, "in the other's scope", "second") == "in the other's scope"
+            answered.set()
 
-        entered, refused = anyio.Event(), anyio.Event()
+        entered, refused, answered = anyio.Event(), anyio.Event(), anyio.Event()
         async with promptly("two tasks that enter one model"):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(first)
