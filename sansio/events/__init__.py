@@ -8,8 +8,9 @@ The promise
 Names and types
     One class per ``type``, named as in ``openai.types.responses``; :data:`EVENT_TYPES` is the table. All derive from
     :class:`ServerEvent`, so ``isinstance`` and ``match`` narrow; ``event.type`` is a class attribute, and so is
-    ``event.terminal``, true for the three events that end a response. Enumerations are plain ``str``, with the known
-    values in the docstrings, because they grow. Events are frozen, equal if their text is, and can be pickled.
+    ``event.terminal``, true for the events that end a response (``_roles.py`` has the table). Enumerations are plain
+    ``str``, with the known values in the docstrings, because they grow. Events are frozen, equal if their text is, and
+    can be pickled.
 
 When things are decoded
     =================================================== ============================================================
@@ -106,6 +107,7 @@ from ._response import (
     ResponseError,
     ResponseUsage,
 )
+from ._roles import Role, role_of
 from ._stream import (
     EVENT_TYPES,
     CommandEvent,
@@ -186,8 +188,11 @@ from ._stream import (
     Steer,
     SummaryEvent,
     UnknownEvent,
+    UnknownLifecycleEvent,
+    UnknownTerminalEvent,
     decode_event,
     encode_event,
+    final_status,
 )
 
 __all__ = [
@@ -314,6 +319,7 @@ __all__ = [
     "ResponseWebSearchCallCompletedEvent",
     "ResponseWebSearchCallInProgressEvent",
     "ResponseWebSearchCallSearchingEvent",
+    "Role",
     "SafetyCheck",
     "ServerEvent",
     "ShellAction",
@@ -325,9 +331,13 @@ __all__ = [
     "TopLogprob",
     "UnknownEvent",
     "UnknownItem",
+    "UnknownLifecycleEvent",
     "UnknownPart",
+    "UnknownTerminalEvent",
     "WebSearchAction",
     "WebSearchSource",
     "decode_event",
     "encode_event",
+    "final_status",
+    "role_of",
 ]

@@ -115,7 +115,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     id: msgspec.Raw = msgspec.Raw(b"null")
     stream_id: msgspec.Raw = msgspec.Raw(b"null")
     sequence_number: msgspec.Raw = msgspec.Raw(b"null")
-    response: msgspec.Raw = msgspec.Raw(b"{}")
+    response: msgspec.Raw = msgspec.Raw(b"null")
     item: msgspec.Raw = msgspec.Raw(b"{}")
     part: msgspec.Raw = msgspec.Raw(b"{}")
 

@@ -24,6 +24,7 @@ from ._json import (
     unreadable,
 )
 from ._response import Response, decode_response
+from ._roles import ENDINGS, ERROR_TYPES, RESPONSE_PREFIX, Role, ending, role_of
 
 if TYPE_CHECKING:
     from openai.types.responses import ResponsesServerEvent
@@ -44,6 +45,25 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
     sequence_number: int | None = None
     stream_id: str | None = None
 
+    @property
+    def role(self) -> Role:
+        """What the event does to its turn (PROTOCOL.md, "What starts, what ends, what is neither")."""
+        return role_of(self.type)
+
+    @property
+    def outcome(self) -> str | None:
+        """As what the response has ended: completed, failed, incomplete or cancelled; None if it has not."""
+        return ENDINGS.get(self.type)
+
+    def ids(self) -> tuple[str | None, str | None]:
+        """The ids of the response and of the item that the event speaks of; None where it names none.
+
+        Read from the whole text: an event of any type may carry a ``response_id``.
+        """
+        members = decode_ids(read_envelope(self.raw_bytes)[1])
+        response = _id_in(members.response) or or_none(decode_string, members.response_id)
+        return response, or_none(decode_string, members.item_id) or _id_in(members.item)
+
     def to_openai(self) -> ResponsesServerEvent:
         """The event as a new object of the ``openai`` SDK, as ``client.responses.connect()`` would yield it."""
         from ..sdk import to_server_event
@@ -59,6 +79,32 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
         return decode_event, (self.raw_bytes,)
 
 
+class Ids(msgspec.Struct, frozen=True, gc=False):
+    """The members that tell whose event it is, undecoded."""
+
+    response: msgspec.Raw = msgspec.Raw(b"null")
+    response_id: msgspec.Raw = msgspec.Raw(b"null")
+    item: msgspec.Raw = msgspec.Raw(b"null")
+    item_id: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Identified(msgspec.Struct, frozen=True, gc=False):
+    """An object that may have an id."""
+
+    id: msgspec.Raw = msgspec.Raw(b"null")
+
+
+decode_ids = msgspec.json.Decoder(Ids).decode
+decode_identified = msgspec.json.Decoder(Identified).decode
+decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _id_in(member: msgspec.Raw) -> str | None:
+    """The id of an object; None if it has none, or is none."""
+    found = or_none(decode_identified, member)
+    return None if found is None else or_none(decode_string, found.id)
+
+
 # The response
 
 
@@ -69,7 +115,7 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class LifecycleEvent(ServerEvent, frozen=True):
-    """An event that carries the response. Base of the six."""
+    """An event that carries the response. Base of the six, and of those of other types that carry one too."""
 
     head: ResponseHead = msgspec.field(name="response", default=ResponseHead())
 
@@ -115,6 +161,24 @@ class ResponseIncompleteEvent(LifecycleEvent, frozen=True, tag="response.incompl
 
     terminal: ClassVar[bool] = True
     ends_turn: ClassVar[bool] = True
+
+
+class UnknownLifecycleEvent(LifecycleEvent, frozen=True):
+    """An event of a type that turnwire does not know, ``response.…``, which carries a response."""
+
+    type: str = ""
+
+
+class UnknownTerminalEvent(UnknownLifecycleEvent, frozen=True):
+    """One that ends its response: ``response.done``, ``response.cancelled``, or any other with a final status."""
+
+    terminal: ClassVar[bool] = True
+    ends_turn: ClassVar[bool] = True
+
+    @property
+    def outcome(self) -> str | None:
+        """As what the response has ended."""
+        return final_status(self.type, self.response.status, has_response=True)
 
 
 # Output, piece by piece
@@ -544,9 +608,14 @@ class OpenEvent(ServerEvent, frozen=True):
         """The whole message, decoded once. Not to be changed; ``to_dict()`` gives a dict of your own."""
         return self._read_once(self.to_dict)
 
+    @property
+    def role(self) -> Role:
+        """What the event does to its turn, by its type and by the names of its members."""
+        return role_of(self.type, or_none(decode_names, msgspec.Raw(self.raw_bytes)) or ())
+
 
 class UnknownEvent(OpenEvent, frozen=True):
-    """An event of a type that turnwire does not know."""
+    """An event of a type that turnwire does not know, which carries no response."""
 
 
 class ErrorEvent(OpenEvent, frozen=True):
@@ -616,18 +685,41 @@ def _dict(value: object) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
+class _Head(msgspec.Struct, frozen=True, gc=False):
+    """As much of a response as tells whether an event of an unknown type is its last."""
+
+    id: msgspec.Raw = msgspec.Raw(b"null")
+    status: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
 def _unknown_event(kind: str, envelope: Envelope) -> ServerEvent:
-    cls = ErrorEvent if kind in _ERRORS else UnknownEvent
-    return cls(
-        type=kind,
-        stream_id=decode_string(envelope.stream_id),
-        sequence_number=or_none(decode_integer, envelope.sequence_number),
-    )
+    lane = decode_string(envelope.stream_id)
+    number = or_none(decode_integer, envelope.sequence_number)
+    if kind in ERROR_TYPES:
+        return ErrorEvent(type=kind, stream_id=lane, sequence_number=number)
+    head = or_none(_decode_head, envelope.response) if kind.startswith(RESPONSE_PREFIX) else None
+    status = None if head is None else or_none(decode_string, head.status)
+    ends = final_status(kind, status, has_response=head is not None) is not None
+    if head is None and not ends:
+        return UnknownEvent(type=kind, stream_id=lane, sequence_number=number)
+    response_id = None if head is None else or_none(decode_string, head.id)
+    cls = UnknownTerminalEvent if ends else UnknownLifecycleEvent
+    return cls(type=kind, stream_id=lane, sequence_number=number, head=ResponseHead(response_id))
 
 
-_ERRORS = frozenset({"error", "response.error"})
+def final_status(kind: str, status: str | None, *, has_response: bool) -> str | None:
+    """As what an event of this type, whose response has this status, ends its turn; None if it does not.
+
+    completed, failed, incomplete or cancelled (PROTOCOL.md, "What starts, what ends, what is neither").
+    """
+    return ending(kind, status, known=kind in _EVENTS.by_type, has_response=has_response)
+
+
 _EVENTS = Family(ServerEvent, _unknown_event)
-EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(_ERRORS, ErrorEvent)}
+EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(ERROR_TYPES, ErrorEvent)}
 
 _decode = _EVENTS.decode
 
@@ -662,7 +754,7 @@ def _decode_patiently(payload: bytes) -> ServerEvent:
         if kind in _EVENTS.by_type:
             return read_leniently(_decode, text)
         event = _unknown_event(kind, envelope)
-        if kind in _ERRORS:
+        if kind in ERROR_TYPES:
             keep(event, "_lazy", decode_dict(text))
     except (ValueError, RecursionError) as error:
         raise unreadable(kind, error, payload, stream_id=stream_id, attributable=True, event_type=kind) from None
