@@ -21,8 +21,8 @@ States of a turn here
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from typing import Final, Generic, TypeVar
 
 from .errors import LaneLimitError
@@ -34,7 +34,7 @@ MAX_IN_FLIGHT: Final = 16
 MAX_NAMED_LANES: Final = 32
 """Distinct names on one connection, over its whole life."""
 
-TurnT = TypeVar("TurnT")
+TurnT = TypeVar("TurnT", bound=Hashable)
 
 _STREAM_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
@@ -45,21 +45,24 @@ def is_stream_id(value: object) -> bool:
 
 
 class Lanes(Generic[TurnT]):
-    """The waiting and the running turns of one connection. Every method costs O(1), but for leaving while waiting."""
+    """The waiting and the running turns of one connection. Every method costs O(1)."""
 
-    def __init__(self, *, max_in_flight: int = MAX_IN_FLIGHT, max_named: int = MAX_NAMED_LANES) -> None:
-        self._max_in_flight = max_in_flight
-        self._max_named = max_named
+    def __init__(self, *, max_in_flight: int = MAX_IN_FLIGHT, max_named: int | None = MAX_NAMED_LANES) -> None:
+        self.max_in_flight = max_in_flight
+        """Turns that may run at a time. May be changed: what is learned of a server changes it."""
+        self.max_named = max_named
+        """Distinct names that may be used; None: any number, where names are not sent."""
+        self.waiting_count = 0
+        """How many turns have not started."""
         self._names: set[str] = set()
-        self._waiting: dict[str | None, deque[TurnT]] = {}
-        self._ready: deque[str | None] = deque()
+        self._waiting: dict[str | None, OrderedDict[TurnT, None]] = {}
+        self._ready: OrderedDict[str | None, None] = OrderedDict()
         self.running: dict[str | None, TurnT] = {}
         """The turn that each busy lane is running."""
 
-    @property
-    def waiting_count(self) -> int:
-        """How many turns have not started."""
-        return sum(map(len, self._waiting.values()))
+    def __contains__(self, lane: str | None) -> bool:
+        """Whether a turn of this lane was ever queued here; the default lane always counts."""
+        return lane is None or lane in self._names
 
     def waiting(self) -> Iterator[TurnT]:
         """The turns that have not started, lane by lane."""
@@ -72,27 +75,27 @@ class Lanes(Generic[TurnT]):
         Raises LaneLimitError, and queues nothing, if the name would be one more than the connection may have.
         """
         if lane is not None and lane not in self._names:
-            if len(self._names) >= self._max_named:
+            if self.max_named is not None and len(self._names) >= self.max_named:
                 raise LaneLimitError(
-                    f"stream_id {lane!r} would be named lane number {self._max_named + 1} of this connection, and the "
-                    f"server allows {self._max_named} in a connection's life — the turn was not sent — use one of the "
+                    f"stream_id {lane!r} would be named lane number {self.max_named + 1} of this connection, and the "
+                    f"server allows {self.max_named} in a connection's life — the turn was not sent — use one of the "
                     "names that are in use already, or open another session"
                 )
             self._names.add(lane)
-        queue = self._waiting.setdefault(lane, deque())
-        queue.append(turn)
+        queue = self._waiting.setdefault(lane, OrderedDict())
+        queue[turn] = None
+        self.waiting_count += 1
         if len(queue) == 1 and lane not in self.running:
-            self._ready.append(lane)
+            self._ready[lane] = None
 
     def start(self) -> TurnT | None:
         """Let the next turn go, if one may: it is running from now on."""
-        if not self._ready or len(self.running) >= self._max_in_flight:
+        if not self._ready or len(self.running) >= self.max_in_flight:
             return None
-        lane = self._ready.popleft()
-        queue = self._waiting[lane]
-        turn = self.running[lane] = queue.popleft()
-        if not queue:
-            del self._waiting[lane]
+        lane, _ = self._ready.popitem(last=False)
+        turn, _ = self._waiting[lane].popitem(last=False)
+        self.running[lane] = turn
+        self._left(lane)
         return turn
 
     def leave(self, turn: TurnT, lane: str | None) -> None:
@@ -100,17 +103,21 @@ class Lanes(Generic[TurnT]):
         if self.running.get(lane) is turn:
             del self.running[lane]
             if lane in self._waiting:
-                self._ready.append(lane)
+                self._ready[lane] = None
             return
-        queue = self._waiting[lane]
-        queue.remove(turn)
-        if not queue:
+        del self._waiting[lane][turn]
+        self._left(lane)
+
+    def _left(self, lane: str | None) -> None:
+        """A turn waits in this lane no more."""
+        self.waiting_count -= 1
+        if not self._waiting[lane]:
             del self._waiting[lane]
-            if lane not in self.running:
-                self._ready.remove(lane)
+            self._ready.pop(lane, None)
 
     def clear(self) -> None:
         """Forget every turn. The names that were used stay used."""
         self._waiting.clear()
         self._ready.clear()
         self.running.clear()
+        self.waiting_count = 0
