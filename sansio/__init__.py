@@ -26,5 +26,6 @@ The rooms; each imports only rooms below it:
     events         the server's events, typed
     websocket      bytes to text messages and back; the handshake
     errors         everything that is raised
+    error_body     what an error says, in every shape that servers send
     ============== ==================================================================================================
 """

@@ -39,6 +39,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from .error_body import read_error
+
 if TYPE_CHECKING:
     from .replay import Cause, Evidence, Phase, Verdict
 
@@ -223,38 +225,42 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
     """An ``error`` or ``response.error`` message from the server (PARITY C14).
 
     ``event_type``, ``payload`` (the message as a dict), ``code``, ``error_type``, ``error_message``, ``request_id`` and
-    ``status`` are the server's, None where it sent none or not a string. Both shapes seen in the wild are read: the
-    particulars nested under ``error``, and flat.
+    ``status`` are the server's, as :func:`~turnwire.sansio.error_body.read_error` reads them; None where it sent none.
+    The message holds the payload, and the server's words also where the payload is too long to be shown whole.
     """
 
     SHOWN: ClassVar[int] = 2000
     """How many characters of the payload the message shows."""
+    WORDS: ClassVar[int] = 1000
+    """How many characters of the server's words it shows in any case."""
 
     def __init__(self, payload: Mapping[str, Any], *, evidence: Evidence, meaning: str = "") -> None:
         self.payload: dict[str, Any] = dict(payload)
-        self.event_type: str = _str(payload.get("type")) or "error"
-        nested = payload.get("error")
-        body = cast("Mapping[str, Any]", nested) if isinstance(nested, Mapping) else payload
-        self.code: str | None = _str(body.get("code"))
-        self.error_type: str | None = _str(body.get("type")) if body is not payload else None
-        self.error_message: str | None = _str(body.get("message"))
-        self.request_id: str | None = _str(payload.get("request_id")) or _str(body.get("request_id"))
-        status = payload.get("status")
-        self.status: int | None = status if isinstance(status, int) and not isinstance(status, bool) else None
+        kind = payload.get("type")
+        self.event_type: str = kind[: self.SHOWN] if isinstance(kind, str) else "error"
+        body = read_error(payload)
+        self.code: str | None = body.code
+        self.error_type: str | None = body.type
+        self.error_message: str | None = body.message
+        self.request_id: str | None = body.request_id
+        self.status: int | None = body.status
+        text = f"Responses websocket {self.event_type}: {self._shown((body.message or '')[: self.WORDS])}{meaning}"
+        super().__init__(text, evidence=evidence)
+
+    def _shown(self, words: str) -> str:
+        """The payload as JSON, cut at the bound, and the words if they are not in what is left of it."""
         try:
             shown = json.dumps(self.payload, ensure_ascii=False, default=str)
         except (TypeError, ValueError, RecursionError) as exc:
             shown = f"(a payload that cannot be shown: {exc})"
         if len(shown) > self.SHOWN:
             shown = f"{shown[: self.SHOWN]}… ({len(shown)} characters)"
-        super().__init__(f"Responses websocket {self.event_type}: {shown}{meaning}", evidence=evidence)
+        shown = shown.encode(errors="replace").decode()  # half a surrogate pair cannot be printed
+        written = json.dumps(words, ensure_ascii=False)[1:-1]
+        return shown if written in shown else f"{shown}: {words}"
 
 
 def _remade(kind: type[TurnwireError], args: tuple[object, ...]) -> TurnwireError:
     error = kind.__new__(kind)
     error.args = args
     return error
-
-
-def _str(value: object) -> str | None:
-    return value if isinstance(value, str) else None

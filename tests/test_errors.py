@@ -142,9 +142,9 @@ FIELDS = ("event_type", "code", "error_type", "error_message", "request_id", "st
         ),
         (
             {"error": {"type": 5, "code": 400, "message": ["No."], "request_id": 7}, "request_id": "", "status": "400"},
-            ("error", None, None, None, None, None),
+            ("error", "400", None, "No.", None, 400),
         ),
-        ({"type": None, "error": "No.", "status": True}, ("error", None, None, None, None, None)),
+        ({"type": None, "error": "No.", "status": True}, ("error", None, None, "No.", None, None)),
         ({"type": 5, "error": None, "message": "flat", "status": 4.5}, ("error", None, None, "flat", None, None)),
         ({}, ("error", None, None, None, None, None)),
     ],
@@ -173,6 +173,15 @@ def test_a_long_payload_is_shortened_in_the_message_only():
     assert len(str(error)) < ResponsesWebSocketError.SHOWN + 100
     assert str(error).endswith("x… (100015 characters) — meaning")
     assert error.payload == payload
+
+
+@pytest.mark.parametrize("words", ["Not today.", 'a "quoted"\n word', "half \ud83d of a pair", "y" * 50_000])
+def test_the_servers_words_are_in_the_message_wherever_they_stand(words: str):
+    payload = {"input": "x" * 100_000, "error": {"error": {"message": words}}}
+    text = str(ResponsesWebSocketError(payload, evidence=evidence(), meaning=" — meaning"))
+    assert text.endswith(f": {words[: ResponsesWebSocketError.WORDS].replace(chr(0xD83D), chr(0xFFFD))} — meaning")
+    assert len(text) < ResponsesWebSocketError.SHOWN + ResponsesWebSocketError.WORDS + 100
+    text.encode()
 
 
 def nested(depth: int) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
+from ..error_body import ErrorBody, read_error
 from ..errors import (
     ConnectionLostError,
     LimitExceededError,
@@ -179,39 +180,26 @@ def limit_exceeded(evidence: Evidence, text: str) -> TurnError:
 
 
 def refusal_in_answer(answer: Rejected) -> Refusal:
-    """The particulars of a rejected upgrade: status, headers, and the JSON error of the body if it is one."""
+    """The particulars of a rejected upgrade: its status and headers, and the error in its body if there is one."""
     try:
-        body: object = msgspec.json.decode(answer.body)
+        payload: object = msgspec.json.decode(answer.body)
     except (ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8.
-        body = None
-    told = _member(body, "error")
-
-    def text(name: str) -> str | None:
-        value = _member(told, name)
-        return value if isinstance(value, str) else None
-
-    return Refusal(
-        status=answer.status,
-        code=text("code"),
-        type=text("type"),
-        message=text("message"),
-        request_id=answer.headers.get("x-request-id"),
-        headers=answer.headers,
-    )
-
-
-def _member(value: object, name: str) -> object:
-    return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None
+        payload = None
+    return _refusal(read_error(payload, status=answer.status, headers=answer.headers))
 
 
 def refusal_in_event(event: ErrorEvent, *, of_connection: bool) -> Refusal:
     """The particulars of an ``error`` message."""
+    return _refusal(event.body, of_connection=of_connection)
+
+
+def _refusal(body: ErrorBody, *, of_connection: bool = False) -> Refusal:
     return Refusal(
-        status=event.status,
-        code=event.code,
-        type=event.error_type,
-        message=event.message,
-        request_id=event.request_id,
-        headers=event.headers,
+        status=body.status,
+        code=body.code,
+        type=body.type,
+        message=body.message,
+        request_id=body.request_id,
+        headers=body.headers,
         of_connection=of_connection,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 
+from ..error_body import ErrorBody, is_error, members_of_error, read_error
 from ._items import Annotation, ContentPart, Logprob, OutputItem, ReasoningText, ShellOutput, decode_item, decode_part
 from ._json import (
     Envelope,
@@ -621,8 +622,8 @@ class UnknownEvent(OpenEvent, frozen=True):
 class ErrorEvent(OpenEvent, frozen=True):
     """An ``error`` or ``response.error`` message: a request was refused, or a turn or the connection failed.
 
-    The particulars are read from the member ``error`` or, where a server sends none, from the message itself
-    (PROTOCOL.md, "Server events"). A particular of a surprising type is None here and untouched in ``payload``.
+    So is an object without a ``type`` that has ``error`` or ``detail``. The particulars are those of
+    :func:`~turnwire.sansio.error_body.read_error`, which says where they may stand; all of it is in ``payload``.
     """
 
     ends_turn: ClassVar[bool] = True
@@ -630,59 +631,50 @@ class ErrorEvent(OpenEvent, frozen=True):
     type: str = "error"
 
     @property
+    def body(self) -> ErrorBody:
+        """All the particulars at once, read anew on every use."""
+        return read_error(self.payload)
+
+    @property
     def code(self) -> str | None:
         """What went wrong, for programs: PROTOCOL.md's table, or a code of tomorrow."""
-        return _string(self._body.get("code"))
+        return self.body.code
 
     @property
     def message(self) -> str | None:
         """What went wrong, for people."""
-        return _string(self._body.get("message"))
+        return self.body.message
 
     @property
     def param(self) -> str | None:
         """The field of the request that is at fault."""
-        return _string(self._body.get("param"))
+        return self.body.param
 
     @property
     def error_type(self) -> str | None:
         """The kind of error, such as ``invalid_request_error``; None in a flat message, whose type is ``error``."""
-        return None if self._body is self.payload else _string(self._body.get("type"))
+        return self.body.type
 
     @property
     def status(self) -> int | None:
-        """The HTTP status that the error would have had."""
-        status = self.payload.get("status")
-        return status if isinstance(status, int) and not isinstance(status, bool) else None
+        """The HTTP status that the error would have had, given or known by its code or type."""
+        return self.body.status
 
     @property
     def request_id(self) -> str | None:
         """The request's id, for the provider's support."""
-        return _string(self.payload.get("request_id")) or _string(self._body.get("request_id"))
+        return self.body.request_id
 
     @property
     def headers(self) -> dict[str, str]:
         """The HTTP headers that the error would have had, such as ``retry-after``; names in lower case."""
-        headers = _dict(self._body.get("headers")) or {}
-        return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+        return self.body.headers
 
     @property
     def misalignment(self) -> dict[str, Any] | None:
         """The provider's explanation of a block for misalignment."""
-        return _dict(self._body.get("misalignment"))
-
-    @property
-    def _body(self) -> dict[str, Any]:
-        nested = _dict(self.payload.get("error"))
-        return self.payload if nested is None else nested
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _dict(value: object) -> dict[str, Any] | None:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+        found = members_of_error(self.payload, "misalignment")
+        return next((cast("dict[str, Any]", value) for value in found if isinstance(value, dict)), None)
 
 
 class _Head(msgspec.Struct, frozen=True, gc=False):
@@ -696,7 +688,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 
 
 def _unknown_event(kind: str, envelope: Envelope) -> ServerEvent:
-    lane = decode_string(envelope.stream_id)
+    lane = or_none(decode_string, envelope.stream_id)
     number = or_none(decode_integer, envelope.sequence_number)
     if kind in ERROR_TYPES:
         return ErrorEvent(type=kind, stream_id=lane, sequence_number=number)
@@ -744,8 +736,11 @@ def _decode_patiently(payload: bytes) -> ServerEvent:
     except (ValueError, RecursionError) as error:
         raise unreadable("message", error, payload) from None
     kind = or_none(decode_string, envelope.type)
-    if kind is None:
-        raise unreadable("message", "it has no `type` that is a string", payload)
+    try:
+        if kind is None:
+            kind = "error" if is_error(decode_dict(text)) else ""
+    except (ValueError, RecursionError) as error:
+        raise unreadable("message", error, payload) from None
     try:
         stream_id = decode_string(envelope.stream_id)
     except ValueError as error:
