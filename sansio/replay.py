@@ -30,7 +30,7 @@ The phases of a turn, in order
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -51,6 +51,8 @@ __all__ = [
     "ModelRetryAdviceRequest",
     "ModelRetryNormalizedError",
     "Phase",
+    "Plan",
+    "Reason",
     "RecoveryPolicy",
     "Refusal",
     "Verdict",
@@ -138,6 +140,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     close_code: int | None = None
     """The WebSocket close code, when the cause is PEER_CLOSED."""
     refusal: Refusal | None = None
+    unknown_event: bool = False
+    """While the turn was in AWAIT, an event of an unknown kind came for it. A later ``error`` frame then refuses
+    nothing: the verdict is AMBIGUOUS (PROTOCOL.md, "What starts, what ends, what is neither")."""
+    too_big: bool | None = None
+    """Only with close code 1009, for a turn whose message was handed or being handed. True: its message was the one
+    that is too big, so it is refused. False: it is one candidate among several, or was handed whole (REPLAY.md, "Whose
+    1009 it is"). A turn that had not begun to send is no candidate: None."""
 
     @property
     def is_refusal(self) -> bool:
@@ -230,36 +239,110 @@ def meaning(evidence: Evidence) -> Meaning:
 # --- Automatic recovery ----------------------------------------------------------------------------------------
 
 REPEATABLE_CAUSES: Final = frozenset(
-    {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME}
+    {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME, Cause.REJECTED}
 )
 """Failures of the connection, not of the turn. A deadline that passed or a caller who left is never repeated."""
+
+EXHAUSTED: Final = frozenset({"insufficient_quota", "usage_limit_reached"})
+"""Error codes (or types) of a budget that is used up: never waited for (PROTOCOL.md, "Defaults")."""
+
+
+class Reason(enum.Enum):
+    """Why a turn is repeated."""
+
+    NOT_RUN = "the turn did not run, and the server did not refuse it"
+    CONNECTION_LIMIT = "the connection had reached its age limit"
+    RATE_LIMIT = "the server asked to wait, for a time that is short enough"
+    AMBIGUOUS = "the turn may have run, and the caller allows that it runs twice"
+
+
+class Plan(NamedTuple):
+    """One repetition: why, and how many seconds to wait before it."""
+
+    reason: Reason
+    delay: float
 
 
 class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """When the core repeats a failed turn by itself, unseen by its consumer (REPLAY.md, "Automatic recovery").
 
-    A turn with verdict SAFE that the server did not refuse is repeated on a fresh connection, at most ``attempts``
-    times, after a random wait of up to ``min(max_delay, initial_delay * 2**n)`` seconds (full jitter), n = 0, 1, ….
+    A turn with verdict SAFE that the server did not refuse is repeated on a fresh connection. Before repetition n (0,
+    1, …) the core waits between d/2 and d seconds, d = ``min(max_delay, initial_delay * 2**n)``, and never less than
+    the server's ``retry-after``. A turn that was refused because of the connection's age, or with a 429 and a
+    ``retry-after`` that can be waited for, is repeated once for each of these reasons.
     """
 
-    attempts: int = 1
-    """Repetitions of one turn; 0 switches recovery off."""
-    initial_delay: float = 0.1
+    attempts: int = 5
+    """Repetitions of one turn, for whatever reasons; 0 switches recovery off."""
+    initial_delay: float = 0.5
+    """Seconds."""
     max_delay: float = 8.0
+    """Seconds."""
+    max_retry_after: float = 60.0
+    """Seconds. A server that asks to wait longer than this fails the turn at once."""
     repeat_ambiguous_stateless: bool = False
     """Also repeat a stateless turn whose verdict is AMBIGUOUS. It may then run twice: only for work that may."""
+    repeat_ambiguous_stateful: bool = False
+    """The same for a turn that continues a response or a conversation kept by the server."""
+
+    def plan(self, evidence: Evidence, made: Sequence[Reason], random: float) -> Plan | None:
+        """Whether and when to repeat a turn that failed with this evidence; None: not at all.
+
+        ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1).
+        """
+        if len(made) >= self.attempts:
+            return None
+        reason = self._reason(evidence)
+        if reason is None or (reason in ONCE and reason in made):
+            return None
+        asked = parse_retry_after(evidence.refusal.headers) if evidence.refusal is not None else None
+        if asked is not None and asked > self.max_retry_after:
+            return None
+        if reason is Reason.CONNECTION_LIMIT:
+            return Plan(reason, asked or 0.0)
+        if reason is Reason.RATE_LIMIT:
+            return None if asked is None else Plan(reason, asked)
+        return Plan(reason, max(asked or 0.0, self._backoff(sum(other not in ONCE for other in made), random)))
+
+    def _reason(self, evidence: Evidence) -> Reason | None:
+        """Why this failure may be repeated, if it may."""
+        refusal = evidence.refusal or Refusal()
+        if evidence.cause not in REPEATABLE_CAUSES or EXHAUSTED & {refusal.code, refusal.type}:
+            return None
+        if evidence.close_code == TOO_BIG and evidence.phase >= Phase.SEND:
+            return None
+        if evidence.is_refusal:
+            if evidence.cause is Cause.REJECTED:
+                return None
+            if refusal.code == "websocket_connection_limit_reached":
+                return Reason.CONNECTION_LIMIT
+            return Reason.RATE_LIMIT if refusal.status == 429 else None
+        if evidence.verdict is Verdict.SAFE:
+            return Reason.NOT_RUN
+        if evidence.verdict is Verdict.AMBIGUOUS and evidence.cause is not Cause.ERROR_FRAME:
+            allowed = self.repeat_ambiguous_stateful if evidence.stateful else self.repeat_ambiguous_stateless
+            return Reason.AMBIGUOUS if allowed else None
+        return None
+
+    def _backoff(self, made: int, random: float) -> float:
+        """Seconds to wait before the next repetition, between half and the whole of what has doubled so far."""
+        longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
+        return longest * (0.5 + random / 2)
 
     def may_repeat(self, evidence: Evidence, attempts_made: int) -> bool:
-        """Whether this failure, of a turn repeated ``attempts_made`` times so far, is to be repeated."""
-        if attempts_made >= self.attempts or evidence.cause not in REPEATABLE_CAUSES or evidence.is_refusal:
-            return False
-        if evidence.verdict is Verdict.AMBIGUOUS:
-            return self.repeat_ambiguous_stateless and not evidence.stateful and evidence.cause is not Cause.ERROR_FRAME
-        return evidence.verdict is Verdict.SAFE
+        """Whether :meth:`plan` has one (until the session uses that)."""
+        return self.plan(evidence, [Reason.NOT_RUN] * attempts_made, 0.0) is not None
 
     def delay(self, attempts_made: int, random: float) -> float:
-        """Seconds to wait before the next repetition; ``random`` is uniform in [0, 1)."""
-        return random * min(self.max_delay, self.initial_delay * 2.0 ** min(attempts_made, 64))
+        """The backoff of :meth:`plan` (until the session uses that)."""
+        return self._backoff(attempts_made, random)
+
+
+ONCE: Final = frozenset({Reason.CONNECTION_LIMIT, Reason.RATE_LIMIT})
+"""Reasons for which a turn is repeated only once."""
+
+TOO_BIG: Final = 1009
+"""The WebSocket close code for a message that is too big (RFC 6455 section 7.4.1)."""
 
 
 # --- Advice -----------------------------------------------------------------------------------------------------
