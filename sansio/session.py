@@ -19,9 +19,14 @@ Where a turn can be
     more. A draining connection finishes what runs on it and is then closed, without waiting for the server's half of
     the closing handshake: the next one is opened at once.
 
+When a failure is seen
+    The session decides about a failure within the call to the connection in which it occurs: a turn that is repeated
+    never has one, not even for a moment. (REPLAY.md, "A failure becomes visible when recovery has been decided".)
+
 What a user of this class does
-    When :meth:`ResponsesSession.wants_connection`: :meth:`open` one and connect its transport. Feed that connection as
-    its own room says; after every call to it, :meth:`update`. At :meth:`next_deadline`: :meth:`handle_deadline`.
+    When :meth:`ResponsesSession.wants_connection`: :meth:`open` one and connect its transport. Tell what happens to it
+    to the session, by the methods that take a connection (those that :meth:`open` has returned, no others); each draws
+    all consequences before it returns. At :meth:`next_deadline`: :meth:`handle_deadline`.
 """
 
 from __future__ import annotations
@@ -180,6 +185,8 @@ class ResponsesSession:
         self.closed = False
         self._random_bytes = random_bytes
         self._backlog: deque[Turn] = deque()
+        self._returned: list[Turn] = []
+        """Turns that are to be repeated, in order, until :meth:`update` puts them before the others."""
         self._not_before = 0.0
         """When the next connection may be opened (backoff)."""
 
@@ -244,7 +251,8 @@ class ResponsesSession:
     @property
     def idle(self) -> bool:
         """No turn runs or waits, here or on the connection; abandoned ones do not count."""
-        return not self._backlog and (self.connection is None or self.connection.idle)
+        waiting = bool(self._backlog or self._returned)
+        return not waiting and (self.connection is None or self.connection.idle)
 
     # -- connections
 
@@ -262,7 +270,12 @@ class ResponsesSession:
         if self.connection is not None:
             raise UserError("the session has a connection — nothing was opened — wait until wants_connection() says so")
         connection = ResponsesConnection(
-            endpoint, options=self.options, now=now, random_bytes=self._random_bytes, stats=self.stats
+            endpoint,
+            options=self.options,
+            now=now,
+            random_bytes=self._random_bytes,
+            stats=self.stats,
+            recover=self._recover,
         )
         self.connection = connection
         while self._backlog:
@@ -284,34 +297,66 @@ class ResponsesSession:
         connection.abort(now)
         self.update(now)
 
+    # -- what happens to a connection
+
+    def transport_connected(self, connection: ResponsesConnection, now: float) -> None:
+        """As :meth:`ResponsesConnection.transport_connected`, with all consequences."""
+        connection.transport_connected(now)
+        self.update(now)
+
+    def transport_failed(
+        self, connection: ResponsesConnection, reason: str, now: float, error: BaseException | None = None
+    ) -> None:
+        """As :meth:`ResponsesConnection.transport_failed`, with all consequences."""
+        connection.transport_failed(reason, now, error)
+        self.update(now)
+
+    def receive_data(self, connection: ResponsesConnection, data: bytes, now: float) -> None:
+        """As :meth:`ResponsesConnection.receive_data`, with all consequences."""
+        connection.receive_data(data, now)
+        self.update(now)
+
+    def data_to_send(self, connection: ResponsesConnection, max_bytes: int, now: float) -> bytes:
+        """As :meth:`ResponsesConnection.data_to_send`, with all consequences."""
+        data = connection.data_to_send(max_bytes, now)
+        self.update(now)
+        return data
+
+    def abort(self, connection: ResponsesConnection, now: float) -> None:
+        """As :meth:`ResponsesConnection.abort`, with all consequences."""
+        connection.abort(now)
+        self.update(now)
+
+    def _recover(self, turn: Turn, failure: TurnError) -> bool:
+        """Whether the turn is repeated; then it is one that has not begun."""
+        policy = self.options.recovery
+        if self.closed or not turn.repeatable or not policy.may_repeat(failure.evidence, turn.repetitions):
+            return False
+        turn.unsent()
+        self.stats.repeated += 1
+        self._returned.append(turn)
+        return True
+
     def update(self, now: float) -> None:
-        """Draw the consequences of what happened to the connection. Call it after every call to the connection."""
+        """Draw the consequences of what happened to the connection. Every method that takes a connection does it."""
+        returned, self._returned = self._returned, []
+        for turn in returned:
+            delay = self.options.recovery.delay(turn.repetitions, self._chance())
+            self._not_before = max(self._not_before, now + delay)
+            turn.repetitions += 1
+            turn.since = now
         connection = self.connection
-        if connection is None:
-            return
-        returned: list[Turn] = []
-        for turn in connection.take_failed():
-            evidence = turn.failure.evidence if turn.failure is not None else None
-            policy = self.options.recovery
-            if evidence is None or not turn.repeatable or self.closed:
-                continue
-            if policy.may_repeat(evidence, turn.repetitions):
-                self._not_before = max(self._not_before, now + policy.delay(turn.repetitions, self._chance()))
-                turn.repetitions += 1
-                turn.reset(now)
-                self.stats.repeated += 1
-                self.stats.failed -= 1
-                returned.append(turn)
-        rotation = self._rotation(connection)
-        if rotation is not None and rotation <= now:
-            connection.draining = True
-        if connection.draining:
-            returned += connection.evict_waiting(now)
-            if connection.idle and connection.state is State.OPEN:
-                connection.retire(now)
+        if connection is not None:
+            rotation = self._rotation(connection)
+            if rotation is not None and rotation <= now:
+                connection.draining = True
+            if connection.draining:
+                returned += connection.evict_waiting(now)
+                if connection.idle and connection.state is State.OPEN:
+                    connection.retire(now)
+            if connection.state is State.CLOSED:
+                self.connection = None
         self._backlog.extendleft(reversed(returned))
-        if connection.state is State.CLOSED:
-            self.connection = None
 
     def _chance(self) -> float:
         """Uniform in [0, 1)."""
@@ -355,6 +400,7 @@ class ResponsesSession:
 
         ``patiently``: the server's half of the closing handshake is waited for.
         """
+        self.update(now)
         self.closed = True
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")

@@ -379,7 +379,6 @@ CALLS = st.sampled_from(
         "wait",
         "next",
         "probe",
-        "take_failed",
         "update",
         "open",
         "ping",
@@ -445,8 +444,6 @@ def call(name: str, number: int, wire: Wire, turn: Turn | None, turns: list[Turn
         connection.evict_waiting(now)
     elif name in ("close", "abort", "probe"):
         getattr(connection, name)(now)
-    elif name == "take_failed":
-        connection.take_failed()
     elif turn is not None:
         if name == "cancel" and turn.connection is not None:
             connection.cancel(turn, now)
@@ -476,7 +473,7 @@ def test_I7_total_on_arbitrary_calls_of_a_session(calls: list[tuple[str, int]]) 
                 session.cancel(turn, now)
             elif name == "close" and number == 3:
                 session.close(now)
-            elif session.connection is not None and name not in ("cancel", "evict", "take_failed"):
+            elif session.connection is not None and name not in ("cancel", "evict"):
                 wire = Wire(session.connection)
                 wire.now = now
                 call(name, number, wire, turn, [])

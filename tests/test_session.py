@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -493,13 +494,99 @@ def test_the_end_of_an_idle_session_is_polite() -> None:
     assert desk.session.connection is None
 
 
-def test_a_loss_after_the_end_is_not_repaired() -> None:
+def test_a_turn_that_is_to_be_repeated_when_the_session_is_closed_fails_as_closed() -> None:
     desk = Desk()
     turn = desk.create()
     wire = desk.open()
     wire.eof()
+    assert not turn.ended
     desk.session.close(desk.now)
-    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    assert desk.session.idle
+
+
+# --- A failure is seen only when recovery is decided ----------------------------------------------------------------
+
+
+def never_failed(turn: Turn) -> Callable[[], None]:
+    """Let every write of ``turn.failure`` be remembered; the check says that there was none."""
+    seen: list[object] = []
+
+    class Watched(Turn):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "failure" and value is not None:
+                seen.append(value)
+            super().__setattr__(name, value)
+
+    turn.__class__ = Watched
+
+    def check() -> None:
+        assert seen == []
+
+    return check
+
+
+GIVEN_UP = "whoever opened it was cancelled"
+ENDS: dict[str, Callable[[ResponsesSession, Wire], None]] = {
+    "end of file": lambda session, wire: session.receive_data(wire.connection, b"", wire.now),
+    "a broken transport": lambda session, wire: session.transport_failed(wire.connection, "reset", wire.now),
+    "garbage": lambda session, wire: session.receive_data(wire.connection, b"\xff" * 9, wire.now),
+    "an announced end": lambda session, wire: session.receive_data(
+        wire.connection, frame(CLOSE, (1012).to_bytes(2, "big")), wire.now
+    ),
+    GIVEN_UP: lambda session, wire: session.forgo(wire.now),
+}
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        *((end, state) for end in ENDS for state in ("handshaking", "open", "in the middle") if end != GIVEN_UP),
+        *((GIVEN_UP, state) for state in ("connecting", "handshaking")),
+        ("a broken transport", "connecting"),
+    ],
+)
+def test_a_turn_that_is_repeated_never_has_a_failure(end: str, state: str) -> None:
+    """Neither the connection's first turn nor those that wait behind it, whatever ends the connection when."""
+    desk = Desk()
+    turns = [desk.create(lane) for lane in ("a", "a", "b")]
+    wire = desk.begin_to_open()
+    if state == "handshaking":
+        wire.connect()
+    elif state != "connecting":
+        wire.accept()
+        wire.hand(5 if "middle" in state else 0)
+    checks = [never_failed(turn) for turn in turns]
+    ENDS[end](desk.session, wire)
+    for turn, check in zip(turns, checks, strict=True):
+        assert not turn.ended
+        assert turn.connection is None
+        check()
+    assert desk.session.connection is None
+    assert not desk.session.idle
+    desk.now = desk.session.next_deadline() or desk.now
+    assert [line["stream_id"] for line in desk.open().sent()] == ["a", "b"]
+
+
+def test_who_leaves_a_turn_that_is_being_repeated_leaves_it_for_good() -> None:
+    desk = Desk()
+    first, second = desk.create("a"), desk.create("b")
+    wire = desk.open()
+    wire.eof()  # Nobody has told the session yet.
+    desk.session.cancel(first, desk.now)
+    failed(first, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    assert not second.ended
+    desk.now += 10.0
+    assert [line["stream_id"] for line in desk.open().sent()] == ["b"]
+
+
+def test_a_turn_that_is_refused_fails_in_the_same_call() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    desk.session.receive_data(wire.connection, event("error", status=400, error={"code": "x", "message": "no"}), 100.0)
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
 
 
 def test_a_turn_made_elsewhere_is_taken_as_one_made_here() -> None:

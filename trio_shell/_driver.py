@@ -273,7 +273,7 @@ class Driver:
     def _abort(self) -> None:
         """So much for politeness."""
         if self._pump.link is not None:
-            self._pump.link.connection.abort(current_time())
+            self._core.abort(self._pump.link.connection, current_time())
             self._settle()
 
     def forsake(self) -> None:
@@ -408,9 +408,9 @@ class Driver:
             self._serving = None
         now = current_time()
         if link is not None and data is not None:
-            link.connection.receive_data(data, now)
+            self._core.receive_data(link.connection, data, now)
         elif link is not None and error is not None:
-            link.connection.transport_failed(str(error), now, error)
+            self._core.transport_failed(link.connection, str(error), now, error)
         self._pump.served(now)
         self._settle(now)
 
@@ -460,7 +460,7 @@ class Driver:
     async def _hand(self, link: _Link, transport: Transport, most: int) -> None:
         """Write one chunk: all of it, whoever is cancelled, for half a chunk would be half a message."""
         now = current_time()
-        data = link.connection.data_to_send(most, now)
+        data = self._core.data_to_send(link.connection, most, now)
         self._refresh(now)  # With its last byte a message passes on to its next deadline.
         try:
             with trio.CancelScope(shield=True) as link.sending:
@@ -469,7 +469,7 @@ class Driver:
             link.error = exc
         if link.sending.cancelled_caught:
             what = "a task that was writing was cancelled, and the peer did not read"
-            link.connection.transport_failed(what, current_time())
+            self._core.transport_failed(link.connection, what, current_time())
 
     async def _drain(self, link: _Link) -> None:
         """Writing failed. The server may have said why before it went: let that be read first."""
@@ -477,7 +477,7 @@ class Driver:
             with trio.move_on_after(DRAIN):
                 await link.closed.wait()
         finally:
-            link.connection.transport_failed(str(link.error), current_time(), link.error)
+            self._core.transport_failed(link.connection, str(link.error), current_time(), link.error)
             self._settle()
 
     async def _reopen(self, host: Host) -> None:
@@ -517,15 +517,15 @@ class Driver:
                         await transport.aclose()
                     proxy = choose_proxy(self._proxy, connection.endpoint, os.environ)
                     transport = await open_transport(connection.endpoint, ssl_context=self._ssl_context, proxy=proxy)
-                    connection.transport_connected(current_time())
+                    self._core.transport_connected(connection, current_time())
                     await self._shake_hands(connection, transport)
             except TurnwireError as exc:
-                connection.transport_failed(str(exc), current_time(), exc)
+                self._core.transport_failed(connection, str(exc), current_time(), exc)
             finally:
                 if connection.state is not State.OPEN and transport is not None:
                     await transport.aclose()
         if link.opening.cancelled_caught:
-            connection.handle_deadline(current_time())
+            self._core.handle_deadline(current_time())
         return transport if connection.state is State.OPEN else None
 
     async def _fresh_key(self) -> str | None:
@@ -538,15 +538,15 @@ class Driver:
 
     async def _shake_hands(self, connection: ResponsesConnection, transport: Transport) -> None:
         while connection.state is State.HANDSHAKING:
-            while data := connection.data_to_send(CHUNK, current_time()):
+            while data := self._core.data_to_send(connection, CHUNK, current_time()):
                 await transport.send(data)
-            connection.receive_data(await transport.receive(), current_time())
+            self._core.receive_data(connection, await transport.receive(), current_time())
 
     async def _let_go(self, link: _Link, transport: Transport) -> None:
         """Close the transport of a closed connection; a close frame that it still holds is worth one try."""
         with trio.CancelScope(shield=True, deadline=current_time() + self._core.options.close_timeout):
             try:
-                while link.writer is None and (data := link.connection.data_to_send(CHUNK)):
+                while link.writer is None and (data := self._core.data_to_send(link.connection, CHUNK, current_time())):
                     await transport.send(data)
             except TransportError:
                 pass

@@ -48,6 +48,10 @@ class ResponsesConnection:
     """One WebSocket to one endpoint, and the turns on it. See the top of this room.
 
     ``now`` is always monotonic seconds; ``random_bytes`` gives the handshake's nonce and the frames' masks.
+
+    ``recover`` is asked about every failure of a turn, before anybody can see it. Returning True, it takes the turn
+    away, as :meth:`Turn.unsent` leaves it; returning False, it lets the failure become visible. It must not call this
+    connection (REPLAY.md, "A failure becomes visible when recovery has been decided").
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class ResponsesConnection:
         now: float,
         random_bytes: Callable[[int], bytes] = urandom,
         stats: Stats | None = None,
+        recover: Callable[[Turn, TurnError], bool] | None = None,
     ) -> None:
         self.endpoint = endpoint
         """Where to connect to; a redirect within the origin changes it."""
@@ -80,7 +85,7 @@ class ResponsesConnection:
         self._since = now
         """When the opening, or the closing, began."""
         self._pulse = Pulse(self.options, now)
-        self._failed: list[Turn] = []
+        self._recover = recover
         self._failure: TurnError | None = None
 
     # -- turns
@@ -156,11 +161,6 @@ class ResponsesConnection:
         """Why the connection ended, as a turn that had waited for it would see it; None while it lives, and if it was
         retired."""
         return self._failure
-
-    def take_failed(self) -> list[Turn]:
-        """The turns that failed since the last call, in the order in which they began. For the session."""
-        failed, self._failed = self._failed, []
-        return failed
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn; see the table at the top of this room. After its end this does nothing."""
@@ -549,16 +549,16 @@ class ResponsesConnection:
         make: ErrorFactory | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """End one turn from this side while the connection lives."""
+        """End one turn from this side while the connection lives: no such failure is recovered from."""
         alone = all(other is turn for other in self._live_turns())
         in_the_middle = self._outbox.begun(turn)
         if in_the_middle and cause is Cause.CANCELLED and not alone:
             # The rest will be handed, so that the others can go on using the connection: judge it as handed.
             turn.phase = Phase.AWAIT
-            self._fail(turn, cause, what, make=make, error=error)
+            self._end(turn, turn_failure(turn.evidence(cause), what, make, error))
             turn.phase = Phase.SEND
         else:
-            self._fail(turn, cause, what, make=make, error=error)
+            self._end(turn, turn_failure(turn.evidence(cause), what, make, error))
         if turn.phase >= Phase.AWAIT or (in_the_middle and cause is Cause.CANCELLED):
             turn.abandoned = True
             if alone:
@@ -577,8 +577,13 @@ class ResponsesConnection:
         close_code: int | None = None,
         error: BaseException | None = None,
     ) -> None:
-        turn.failure = turn_failure(turn.evidence(cause, close_code=close_code, refusal=refusal), what, make, error)
-        self._failed.append(turn)
+        failure = turn_failure(turn.evidence(cause, close_code=close_code, refusal=refusal), what, make, error)
+        if self._recover is None or not self._recover(turn, failure):
+            self._end(turn, failure)
+
+    def _end(self, turn: Turn, failure: TurnError) -> None:
+        """The failure becomes visible, and is final."""
+        turn.failure = failure
         self.stats.failed += 1
 
     def _lost(

@@ -161,14 +161,8 @@ class Turn:
             refusal=refusal,
         )
 
-    def reset(self, now: float) -> None:
-        """Forget the failed attempt: the turn is as before its first (recovery; only for a turn that may be sent)."""
-        self.unsent()
-        self.since = now
-        self.failure = None
-
     def unsent(self) -> None:
-        """It leaves its connection, which has not had it whole: another one will."""
+        """It leaves its connection, as it was before its first attempt: another one will run it."""
         self.connection = None
         self.phase = Phase.LANE_WAIT
 
