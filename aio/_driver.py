@@ -401,6 +401,8 @@ class Driver:
             with scope:
                 if link is None or link.transport is None:
                     await waiter.sleep()
+                elif link.connection.has_unprocessed:
+                    await anyio.lowlevel.checkpoint()
                 else:
                     data = await link.transport.receive()
         except TransportError as exc:
@@ -412,6 +414,8 @@ class Driver:
             self._core.receive_data(link.connection, data, now)
         elif link is not None and error is not None:
             self._core.transport_failed(link.connection, str(error), now, error)
+        elif link is not None:
+            self._core.process(link.connection, now)
         self._pump.served(now)
         self._settle(now)
 

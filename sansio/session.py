@@ -316,6 +316,11 @@ class ResponsesSession:
         connection.receive_data(data, now)
         self.update(now)
 
+    def process(self, connection: ResponsesConnection, now: float) -> None:
+        """As :meth:`ResponsesConnection.process`, with all consequences."""
+        connection.process(now)
+        self.update(now)
+
     def data_to_send(self, connection: ResponsesConnection, max_bytes: int, now: float) -> bytes:
         """As :meth:`ResponsesConnection.data_to_send`, with all consequences."""
         data = connection.data_to_send(max_bytes, now)

@@ -17,16 +17,29 @@ Frames, two lanes
     ===================================================== ======================================================
     text, final, unmasked, no reserved bit, minimal       the fast lane: its payload is sliced out of the buffer
     length, not inside a fragmented message, whole
-    anything else: fragments, compressed, control, binary, the slow lane: wsproto's ``FrameProtocol``, which knows
-    masked, malformed                                      RFC 6455 and RFC 7692 in full
+    control, well-formed (at most 125 bytes, final)       the fast lane, too, wherever it stands
+    anything else: fragments, compressed, binary,          the slow lane: wsproto's ``FrameProtocol``, which knows
+    masked text, malformed                                 RFC 6455 and RFC 7692 in full
     ===================================================== ======================================================
 
-    The fast lane accepts nothing that wsproto would not, and yields what wsproto would; a test compares them.
+    The fast lane yields what wsproto would, with one exception: close code 1014 (Bad Gateway), which IANA registered
+    after RFC 6455, is a close code here. A test compares them.
 
 What comes out of :meth:`WebSocket.receive`, in order of arrival
     ``bytes`` (one complete text message, valid UTF-8) · :class:`Ping` · :class:`Pong` · :class:`Close` (the peer
     closes) · :class:`Violation` (the peer broke the protocol or a limit; ``code`` is what RFC 6455 section 7.4.1 has
     us close with). After a Close or a Violation nothing more comes out.
+
+Bounded work
+    One call of :meth:`WebSocket.receive` does at most :data:`WORK_AT_ONCE` units of work, so that one peer cannot hold
+    an event loop for long with frames of a byte, or with compressed ones. It keeps what it did not come to, and
+    :attr:`WebSocket.pending` says so. Then call ``receive()`` again, without data, after letting others run, and read
+    no more from the transport meanwhile::
+
+        items = websocket.receive(data)
+        while websocket.pending:
+            await let_others_run()
+            items = websocket.receive()
 """
 
 from __future__ import annotations
@@ -34,7 +47,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from os import urandom
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import h11
 import msgspec
@@ -50,6 +63,7 @@ __all__ = [
     "DEFAULT_MAX_MESSAGE_SIZE",
     "MAX_BODY",
     "MAX_HEADERS",
+    "WORK_AT_ONCE",
     "Accepted",
     "Answer",
     "Broken",
@@ -73,6 +87,10 @@ MAX_HEADERS: Final = 64 * 1024
 """Bytes of an HTTP head in the handshake. Servers with many cookies pass; an endless header does not."""
 MAX_BODY: Final = 64 * 1024
 """Bytes kept of a rejection's body. Enough for any JSON error; the rest is dropped."""
+
+WORK_AT_ONCE: Final = 1024
+"""Units of work in one call of :meth:`WebSocket.receive`: a frame is one, and so are each 4 KiB that compressed frames
+expand to (so 4 MiB in all). About 10 ms for the most expensive frames, fragments of one byte."""
 
 _NO_RSV: Final = RsvBits(False, False, False)
 _INFLATE_STEP: Final = 4096
@@ -287,28 +305,15 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Deflate(PerMessageDeflate):
-    """wsproto's permessage-deflate (RFC 7692), mended where a peer can reach a fault of it.
+    """wsproto's permessage-deflate (RFC 7692), corrected where a peer can reach a fault of it (wsproto 1.2, 1.3).
 
-    A control frame between the fragments of a compressed message leaves the message compressed: wsproto forgets that it
-    was. A final DEFLATE block ends a message (section 7.2.3.4), and the next one begins a new stream: zlib answers
-    nothing but the end from then on, and hoards whatever comes after it.
+    A final DEFLATE block ends a message (section 7.2.3.4), and the next one begins a new stream: zlib answers nothing
+    but the end from then on, and keeps whatever comes after it. (A control frame between compressed fragments, which
+    wsproto forgets them at, does not come here: see "Frames, two lanes".)
     """
-
-    _in_control_frame = False
-
-    def frame_inbound_header(
-        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
-    ) -> CloseReason | RsvBits:
-        """Say which reserved bits the frame may have: none if it is a control frame."""
-        self._in_control_frame = opcode.iscontrol()
-        if self._in_control_frame:
-            return _NO_RSV
-        return super().frame_inbound_header(proto, opcode, rsv, payload_length)
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
         """Inflate a part of a frame's payload."""
-        if self._in_control_frame:
-            return data
         inflated = super().frame_inbound_payload_data(proto, data)
         # The byte that RFC 7692 puts behind a final block is the beginning of the tail that the sender took off.
         if self._decompressor is not None and len(self._decompressor.unused_data) > 1:
@@ -317,8 +322,6 @@ class Deflate(PerMessageDeflate):
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
         """End a frame: what is still to come of the message's text."""
-        if self._in_control_frame:
-            return None
         rest = super().frame_inbound_complete(proto, fin)
         if fin and self._decompressor is not None and self._decompressor.eof:
             self._decompressor = None
@@ -328,6 +331,11 @@ class Deflate(PerMessageDeflate):
 Item: TypeAlias = bytes | Ping | Pong | Close | Violation
 
 _TEXT_FINAL: Final = 0x80 | Opcode.TEXT
+_PING: Final = 0x80 | Opcode.PING
+_PONG: Final = 0x80 | Opcode.PONG
+_CONTROL: Final = frozenset({_PING, _PONG, 0x80 | Opcode.CLOSE})
+_CLOSE_CODES: Final = (range(1000, 1004), range(1007, 1015), range(3000, 5000))
+"""What may stand in a close frame: RFC 6455 section 7.4, and IANA's registry (1012 to 1014)."""
 _LONGEST_FRAME: Final = 2**63 - 1
 """Bytes; RFC 6455 section 5.2. No message outgrows it either: where there is no limit, memory is one."""
 
@@ -357,6 +365,11 @@ class WebSocket:
         """An incomplete frame's beginning: of a header, or of a frame in the fast lane."""
         self._need = 0
         """How long the buffer must be before looking at it again can help."""
+        self._unread = b""
+        """What the last call did not come to, from :attr:`_unread_from` on."""
+        self._unread_from = 0
+        self._work = 0
+        """Units of work that are left to this call."""
         self._slow_left = 0
         """Bytes of the slow lane's current frame that are still to come."""
         self._fragments: bytearray | None = None
@@ -364,69 +377,84 @@ class WebSocket:
 
     # -- in
 
-    def receive(self, data: bytes) -> list[Item]:
-        """Take what arrived; return the complete items in it. Never raises on what the peer sent."""
+    @property
+    def pending(self) -> bool:
+        """Whether :meth:`receive` has stopped before the end of what arrived: call it again, without data."""
+        return self._unread_from < len(self._unread)
+
+    def receive(self, data: bytes = b"") -> list[Item]:
+        """Take what arrived, and go on; return the complete items of a bounded part of it (see "Bounded work").
+
+        Never raises on what the peer sent.
+        """
         items: list[Item] = []
-        if self._buffer:
+        if self.pending:
+            data = b"".join((memoryview(self._unread)[self._unread_from :], data)) if data else self._unread
+        elif self._buffer:
             if len(self._buffer) + len(data) < self._need:
                 self._buffer += data
                 return items
             data = b"".join((self._buffer, data))
             self._buffer.clear()
-        position, end = 0, len(data)
-        append = items.append
-        fast = self._client  # A client's frames are masked: a server never finds one for the fast lane.
-        while position < end and not self._finished:
-            if self._slow_left:
-                position = self._slow(data, position, items, end)
-                continue
-            if fast and self._fragments is None:
-                position = self._short_texts(data, position, end, append)
-                if position == end:
-                    break
-            # One frame's header: 2 bytes, then 2 or 8 more of length, then 4 of mask (RFC 6455 section 5.2).
-            head = position + 2
-            if end < head:
-                return self._keep(data, position, 2, items)
-            first, length = data[position], data[position + 1]
-            key, plain = 0, True
-            if length >= 126:
-                key, short = (4 if length & 0x80 else 0), length & 0x7F
-                if short < 126 or first & 0x0F > Opcode.BINARY:
-                    length, plain = short, False  # Only a data frame may be long: of another, wsproto refuses these 2.
-                else:
-                    head += 2 if short == 126 else 8
-                    if end < head:
-                        return self._keep(data, position, head - position, items)
-                    length = int.from_bytes(data[position + 2 : head], "big")
-                    plain = not key and length > (125 if short == 126 else 65535)
-            if plain and fast and first == _TEXT_FINAL and self._fragments is None and length <= self._limit:
-                stop = head + length
-                if end < stop:
-                    return self._keep(data, position, stop - position, items)
-                payload = data[head:stop]
-                if not payload.isascii() and not _is_utf8(payload):
-                    return self._violation(1007, "a text message is not valid UTF-8", items)
-                append(payload)
-                position = stop
-                continue
-            # The header goes first: what is wrong with it is to be said before what is too much about it.
-            self._slow_left = head - position + key + length
-            position = self._slow(data, position, items, head + key)
-            in_message = len(self._fragments) if self._fragments else 0
-            # A compressed frame may be longer than what it says: there, only what comes out of it is counted.
-            too_big = self._deflate is None and in_message + length > self._limit
-            if too_big and first & 0x0F <= Opcode.BINARY and not self._finished:
-                return self._violation(1009, self._too_big(), items)
+        position = self._unread_from if data is self._unread else 0
+        end = len(data)
+        self._work = WORK_AT_ONCE
+        while position < end and not self._finished and self._work > 0:
+            position = self._next(data, position, end, items)
+        self._unread, self._unread_from = (b"", 0) if self._finished or position == end else (data, position)
         return items
 
-    def _short_texts(self, data: bytes, position: int, end: int, append: Callable[[bytes], None]) -> int:
+    def _next(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
+        """Read on from ``position``: some frames, or a part of one; return where that ends."""
+        if self._slow_left:
+            return self._slow(data, position, items, end)
+        if self._client and self._fragments is None:  # A client's frames are masked: a server has none of these.
+            position = self._short_texts(data, position, end, items)
+            if position == end or self._work <= 0:
+                return position
+        self._work -= 1
+        # One frame's header: 2 bytes, then 2 or 8 more of length, then 4 of mask (RFC 6455 section 5.2).
+        head = position + 2
+        if end < head:
+            return self._keep(data, position, 2)
+        first, length = data[position], data[position + 1]
+        key, plain = (4 if length & 0x80 else 0), True
+        length &= 0x7F
+        if first in _CONTROL and length <= 125 and bool(key) is not self._client:
+            return self._control(data, position, head, key, length, items)
+        if length >= 126:
+            if first & 0x0F > Opcode.BINARY:
+                plain = False  # Only a data frame may be long: of another, wsproto refuses these 2.
+            else:
+                extended = 2 if length == 126 else 8
+                head += extended
+                if end < head:
+                    return self._keep(data, position, head - position)
+                length = int.from_bytes(data[position + 2 : head], "big")
+                plain = length > (125 if extended == 2 else 65535)
+        plain = plain and not key and self._client and first == _TEXT_FINAL and self._fragments is None
+        if plain and length <= self._limit:
+            return self._long_text(data, position, head, length, items)
+        # The header goes first: what is wrong with it is to be said before what is too much about it.
+        self._slow_left = head - position + key + length
+        position = self._slow(data, position, items, head + key)
+        in_message = len(self._fragments) if self._fragments else 0
+        # A compressed frame may be longer than what it says: there, only what comes out of it is counted.
+        too_big = self._deflate is None and in_message + length > self._limit
+        if too_big and first & 0x0F <= Opcode.BINARY and not self._finished:
+            self._violation(1009, self._too_big(), items)
+        return position
+
+    def _short_texts(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
         """Take the fast lane while nothing but complete, short texts come, as events do; return where that ends.
 
-        Whatever else there is, :meth:`receive` looks at anew.
+        Whatever else there is, :meth:`_next` looks at anew.
         """
-        limit = self._limit
-        while end - position >= 4 and data[position] == _TEXT_FINAL:
+        limit, before = self._limit, len(items)
+        append = items.append
+        for _ in range(self._work):
+            if end - position < 4 or data[position] != _TEXT_FINAL:
+                break
             head, length = position + 2, data[position + 1]
             if length == 126:
                 head, length = position + 4, data[head] << 8 | data[head + 1]
@@ -440,45 +468,73 @@ class WebSocket:
                 break
             append(payload)
             position = stop
+        self._work -= len(items) - before
         return position
 
-    def _keep(self, data: bytes, position: int, need: int, items: list[Item]) -> list[Item]:
+    def _long_text(self, data: bytes, position: int, head: int, length: int, items: list[Item]) -> int:
+        """Take one text of any length in the fast lane, once it is whole."""
+        stop = head + length
+        if len(data) < stop:
+            return self._keep(data, position, stop - position)
+        payload = data[head:stop]
+        if payload.isascii() or _is_utf8(payload):
+            items.append(payload)
+        else:
+            self._violation(1007, "a text message is not valid UTF-8", items)
+        return stop
+
+    def _control(self, data: bytes, position: int, head: int, key: int, length: int, items: list[Item]) -> int:
+        """Take a well-formed control frame, which may stand between the fragments of a message, once it is whole."""
+        body = head + key
+        stop = body + length
+        if len(data) < stop:
+            return self._keep(data, position, stop - position)
+        payload = mask(data[body:stop], data[head:body]) if key else data[body:stop]
+        kind = data[position]
+        if kind == _PING:
+            items.append(Ping(payload))
+        elif kind == _PONG:
+            items.append(Pong(payload))
+        else:
+            self._finished = True
+            items.append(_closing(payload))
+        return stop
+
+    def _keep(self, data: bytes, position: int, need: int) -> int:
         """Keep an incomplete frame until ``need`` bytes of it are there."""
         self._buffer += data[position:]
         self._need = need
-        return items
+        return len(data)
 
     def _slow(self, data: bytes, position: int, items: list[Item], limit: int) -> int:
         """Give wsproto what there is of its current frame before ``limit``; return where that ends."""
         stop = min(len(data), position + self._slow_left, limit)
-        self._slow_left -= stop - position
         # Without compression nothing expands, and one step will do.
         step = _INFLATE_STEP if self._deflate else stop - position
+        begin = position
         try:
-            for begin in range(position, stop, step):
-                self._wsproto.receive_bytes(data[begin : min(begin + step, stop)])
+            while begin < stop and self._work >= 0 and not self._finished:
+                upto = min(begin + step, stop)
+                self._wsproto.receive_bytes(data[begin:upto])
+                begin = upto
                 for frame in self._wsproto.received_frames():
                     self._from_wsproto(frame, items)
                     if self._finished:
-                        return stop
+                        break
         except ParseFailed as exc:
             self._violation(int(exc.code), str(exc), items)
-        return stop
+        self._slow_left -= begin - position
+        return begin
 
     def _from_wsproto(self, frame: Frame, items: list[Item]) -> None:
-        payload = frame.payload
-        if isinstance(payload, tuple):
-            self._finished = True
-            items.append(Close(int(payload[0]), payload[1]))
-        elif frame.opcode is Opcode.PING:
-            items.append(Ping(_as_bytes(payload)))
-        elif frame.opcode is Opcode.PONG:
-            items.append(Pong(_as_bytes(payload)))
-        elif frame.opcode is Opcode.BINARY:
+        if frame.opcode is Opcode.BINARY:
             self._violation(1003, "a binary message, where only text is spoken", items)
         else:
             message = self._fragments if self._fragments is not None else bytearray()
-            message += _as_bytes(payload)
+            before = len(message)
+            message += _as_bytes(cast("bytes | str", frame.payload))
+            if self._deflate is not None:
+                self._work -= (len(message) - before) // _INFLATE_STEP
             if len(message) > self._limit:
                 self._violation(1009, self._too_big(), items)
             elif frame.message_finished:
@@ -487,12 +543,11 @@ class WebSocket:
             else:
                 self._fragments = message
 
-    def _violation(self, code: int, reason: str, items: list[Item]) -> list[Item]:
+    def _violation(self, code: int, reason: str, items: list[Item]) -> None:
         self._finished = True
         self._buffer.clear()
         self._fragments = None
         items.append(Violation(code, reason))
-        return items
 
     def _too_big(self) -> str:
         return f"a message of more than {self._limit} bytes (max_message_size)"
@@ -559,6 +614,19 @@ def mask(payload: bytes, key: bytes) -> bytes:
     pad = int.from_bytes((key * (len(rest) // 4 + 1))[: len(rest)], "little")
     pieces.append((int.from_bytes(rest, "little") ^ pad).to_bytes(len(rest), "little"))
     return b"".join(pieces)
+
+
+def _closing(payload: bytes) -> Close | Violation:
+    """What the payload of a close frame says (RFC 6455 section 5.5.1)."""
+    if not payload:
+        return Close(CloseReason.NO_STATUS_RCVD, "")
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or not any(code in codes for codes in _CLOSE_CODES):
+        return Violation(1002, "a close frame whose code may not stand in one")
+    try:
+        return Close(code, payload[2:].decode())
+    except UnicodeDecodeError:
+        return Violation(1007, "a close frame whose reason is not valid UTF-8")
 
 
 def _is_utf8(payload: bytes) -> bool:

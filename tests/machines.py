@@ -85,6 +85,8 @@ class Wire:
 
     def receive(self, *data: bytes) -> None:
         self.connection.receive_data(b"".join(data), self.now)
+        while self.connection.has_unprocessed:
+            self.connection.process(self.now)
 
     def eof(self) -> None:
         self.connection.receive_data(b"", self.now)

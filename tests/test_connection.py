@@ -1211,3 +1211,78 @@ def test_a_connection_has_defaults_and_shares_counters_when_it_is_given_some() -
     assert connection.options.max_in_flight == 16
     assert connection.stats is stats
     assert ResponsesConnection(ENDPOINT, now=0.0, random_bytes=steady).stats == stats
+
+
+# --- Bounded work ----------------------------------------------------------------------------------------------------
+
+
+def flooded(wire: Wire) -> bytes:
+    """More than one call takes, and the turn's end behind it."""
+    return frame(PING, b"?") * 3000 + created() + delta("x") * 10 + completed()
+
+
+def test_a_call_that_stops_says_so_and_process_goes_on():
+    wire = Wire.opened()
+    turn = wire.create()
+    wire.sent()
+    wire.connection.receive_data(flooded(wire), wire.now)
+    assert wire.connection.has_unprocessed
+    assert types(turn) == []
+    steps = 0
+    while wire.connection.has_unprocessed:
+        wire.connection.process(wire.now)
+        steps += 1
+    assert steps == 2
+    assert types(turn)[-1] == "response.completed"
+    wire.connection.process(wire.now)  # Nothing is left.
+    assert wire.state is State.OPEN
+
+
+@pytest.mark.parametrize("end", ["end of file", "failure"])
+def test_what_arrived_before_the_end_counts_though_it_was_not_looked_at_yet(end: str):
+    wire = Wire.opened()
+    turn = wire.create()
+    wire.sent()
+    wire.connection.receive_data(flooded(wire), wire.now)
+    if end == "failure":
+        wire.connection.transport_failed("it broke", wire.now)
+    else:
+        wire.connection.receive_data(b"", wire.now)
+    assert types(turn)[-1] == "response.completed"
+    assert turn.failure is None
+    assert wire.state is State.CLOSED
+    assert not wire.connection.has_unprocessed
+
+
+def test_nothing_is_left_of_a_connection_that_was_aborted():
+    wire = Wire.opened()
+    wire.create()
+    wire.sent()
+    wire.connection.receive_data(flooded(wire), wire.now)
+    wire.connection.abort(wire.now)
+    assert not wire.connection.has_unprocessed
+    wire.connection.process(wire.now)
+    assert wire.connection.stats.events == 0
+
+
+def test_frames_that_come_with_the_handshakes_answer_are_bounded_too():
+    wire = Wire()
+    wire.connect()
+    wire.connection.receive_data(switching() + frame(PING, b"?") * 3000, wire.now)
+    assert wire.connection.has_unprocessed
+    turn = wire.create()
+    wire.sent()
+    wire.receive(created(), completed())
+    assert types(turn) == ["response.created", "response.completed"]
+
+
+def test_a_connection_with_something_left_has_to_prove_itself_before_a_turn_is_trusted_to_it():
+    wire = Wire.opened()
+    wire.connection.receive_data(frame(PING, b"?") * 3000 + frame(CLOSE, (1014).to_bytes(2, "big")), wire.now)
+    wire.connection.probe(wire.now)
+    turn = wire.create()
+    while wire.connection.has_unprocessed:
+        wire.connection.process(wire.now)
+    assert turn.failure is not None
+    assert turn.failure.verdict is Verdict.SAFE
+    assert turn.failure.evidence.close_code == 1014

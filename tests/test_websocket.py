@@ -17,6 +17,7 @@ from turnwire.sansio.websocket import (
     MASKED_AT_ONCE,
     MAX_BODY,
     MAX_HEADERS,
+    WORK_AT_ONCE,
     Accepted,
     Broken,
     ClientHandshake,
@@ -48,6 +49,14 @@ NONCE = bytes(range(16))
 KEY = base64.b64encode(NONCE)
 ACCEPT = generate_accept_token(KEY).decode()
 TRAILING = b"\x81\x02{}"
+
+
+def received(websocket: WebSocket, data: bytes) -> list[Item]:
+    """All that a WebSocket makes of the bytes, however often it stops to let others run."""
+    items = websocket.receive(data)
+    while websocket.pending:
+        items += websocket.receive()
+    return items
 
 
 def handshake(*, compression: bool = False, headers: Sequence[tuple[str, str]] = ()) -> ClientHandshake:
@@ -526,7 +535,7 @@ def read_by_us(
     """What our WebSocket makes of the bytes when they come in pieces; reasons are ours, so they are left out."""
     websocket = WebSocket(client=client, extensions=extensions, max_message_size=None)
     borders = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
-    items = [item for begin, end in itertools.pairwise(borders) for item in websocket.receive(data[begin:end])]
+    items = [item for begin, end in itertools.pairwise(borders) for item in received(websocket, data[begin:end])]
     return [Violation(item.code, "") if isinstance(item, Violation) else item for item in items]
 
 
@@ -919,7 +928,7 @@ def peak_of(websocket: WebSocket, chunks: Iterable[bytes]) -> tuple[list[Item], 
     try:
         begin = time.process_time()
         for chunk in chunks:
-            items += websocket.receive(chunk)
+            items += received(websocket, chunk)
             if codes(items):
                 break
         return items, tracemalloc.get_traced_memory()[1], time.process_time() - begin
@@ -1002,7 +1011,7 @@ def test_a_message_may_end_in_a_final_block_and_the_next_begins_anew(step: int):
     hello = bytes.fromhex("f348cdc9c90700 00")
     data = frame(0xC1, hello) * 2 + frame(0xC1, deflated(b"{}")) + frame(0xC1, deflated(b"[]", final=True)) + b"\x89\0"
     websocket = deflating()
-    items = [item for begin in range(0, len(data), step) for item in websocket.receive(data[begin : begin + step])]
+    items = [item for begin in range(0, len(data), step) for item in received(websocket, data[begin : begin + step])]
     assert items == [b"Hello", b"Hello", b"{}", b"[]", Ping(b"")]
 
 
@@ -1060,7 +1069,7 @@ def test_a_server_bounds_what_clients_compress(bombed: bytes):
     assert codes(items) == [1009]
     assert peak < 30_000_000
     plain = frame(0x81, b"x" * 100_001, key=b"abcd")
-    assert codes(deflating(limit=100_000, client=False).receive(plain)) == [1009]
+    assert codes(received(deflating(limit=100_000, client=False), plain)) == [1009]
 
 
 def test_websockets_finds_the_same_limit():
@@ -1070,5 +1079,96 @@ def test_websockets_finds_the_same_limit():
         theirs.extensions = [TheirDeflate(False, False, 15, 15)]
         theirs.receive_data(data)
         assert isinstance(theirs.parser_exc, PayloadTooBig)
-        assert codes(deflating(limit=1000).receive(data)) == [1009]
-        assert codes(deflating(limit=1001).receive(data)) == []
+        assert codes(received(deflating(limit=1000), data)) == [1009]
+        assert codes(received(deflating(limit=1001), data)) == []
+
+
+# --- Bounded work ----------------------------------------------------------------------------------------------------
+
+FLOODS = {
+    "pings": frame(0x89) * 5000,
+    "pongs of some bytes": frame(0x8A, b"pong") * 5000,
+    "empty texts": frame(0x81) * 5000,
+    "fragments of a byte": frame(0x01) + frame(0x00, b"x") * 5000 + frame(0x80),
+    "empty fragments": frame(0x01, b"a") + frame(0x00) * 5000 + frame(0x80, b"b"),
+    "pings between fragments": frame(0x01, b"a") + (frame(0x00, b"x") + frame(0x89, b"?")) * 3000 + frame(0x80),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_one_call_does_a_bounded_amount_of_work_and_says_that_more_is_left(flood: str):
+    websocket, data = WebSocket(client=True), FLOODS[flood] + frame(0x81, b"last") + frame(0x88)
+    parts = [websocket.receive(data)]
+    while websocket.pending:
+        parts.append(websocket.receive())
+    assert len(parts) >= len(FLOODS[flood]) // 6 // WORK_AT_ONCE
+    assert all(len(part) <= WORK_AT_ONCE for part in parts)
+    items = [item for part in parts for item in part]
+    assert items[-2:] == [b"last", Close(1005, "")]
+    assert items == read_by_wsproto(data, client=True)
+    assert websocket.receive() == []
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("size", [1, 999, 7000])
+def test_what_arrives_while_more_is_left_comes_behind_it(flood: str, size: int):
+    websocket, data = WebSocket(client=True), FLOODS[flood] + frame(0x81, b"last")
+    items = [item for begin in range(0, len(data), size) for item in websocket.receive(data[begin : begin + size])]
+    while websocket.pending:
+        items += websocket.receive()
+    assert items == read_by_wsproto(data, client=True)
+
+
+def test_nothing_is_left_after_a_violation_or_a_close():
+    for end in (frame(0x88, b"\x03\xe8"), frame(0x82), frame(0xF1), frame(0x81, b"\xff")):
+        websocket = WebSocket(client=True)
+        assert len(websocket.receive(frame(0x81, b"{}") * 5 + end + frame(0x89) * 5000)) == 6
+        assert not websocket.pending
+
+
+def test_a_server_stops_too():
+    client, server = WebSocket(client=True), WebSocket(client=False)
+    data = b"".join(client.text(str(number).encode()) for number in range(3000))
+    first = server.receive(data)
+    assert len(first) <= WORK_AT_ONCE
+    assert server.pending
+    assert first + received(server, b"") == [str(number).encode() for number in range(3000)]
+
+
+@pytest.mark.parametrize("shape", ["many messages", "one message"])
+def test_what_compressed_frames_expand_to_counts_as_work(shape: str):
+    text = b"a" * 16_000_000
+    sizes = [1_000_000] * 16 if shape == "many messages" else [16_000_000]
+    data = b"".join(frame(0xC1, deflated(text[:size])) for size in sizes)
+    websocket = deflating(limit=16_000_000, server_no_context_takeover=True)
+    parts = [websocket.receive(data)]
+    while websocket.pending:
+        parts.append(websocket.receive())
+    assert 3 <= len(parts) <= 8
+    assert [item for part in parts for item in part] == [text[:size] for size in sizes]
+    assert max(sum(map(len, part)) for part in parts) <= max(max(sizes), 9_000_000)  # At most 8 MiB, but one message.
+
+
+# --- Close codes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [1000, 1003, 1007, 1010, 1012, 1013, 1014, 3000, 3999, 4000, 4999])
+@pytest.mark.parametrize("client", [True, False])
+def test_every_registered_close_code_is_one(code: int, client: bool):
+    data = WebSocket(client=not client).close(code, "soon")
+    for step in (1, len(data)):
+        websocket = WebSocket(client=client)
+        items = [item for begin in range(0, len(data), step) for item in websocket.receive(data[begin : begin + step])]
+        assert items == [Close(code, "soon")]
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
+def test_every_other_close_code_is_a_violation(code: int):
+    assert codes(WebSocket(client=True).receive(frame(0x88, code.to_bytes(2, "big")))) == [1002]
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"), [(b"\x03", 1002), (b"\x03\xe8\xff", 1007), (b"\x03\xf6\xed\xa0\x80", 1007)]
+)
+def test_a_close_frame_must_hold_a_code_and_text(payload: bytes, code: int):
+    assert codes(WebSocket(client=True).receive(frame(0x88, payload))) == [code]

@@ -44,8 +44,9 @@ Theory of operation
 
 What a user of this class does
     Call :meth:`transport_connected`, :meth:`receive_data` (``b""`` is end of file), :meth:`transport_failed` and
-    :meth:`handle_deadline` when those things happen; after each, write what :meth:`data_to_send` gives. In state
-    CLOSED, write what it still gives (a close frame), then close the transport.
+    :meth:`handle_deadline` when those things happen; after each, write what :meth:`data_to_send` gives. While it
+    :attr:`~ResponsesConnection.has_unprocessed` bytes, call :meth:`process` instead of reading, and let others run in
+    between. In state CLOSED, write what it still gives (a close frame), then close the transport.
 """
 
 from __future__ import annotations

@@ -188,6 +188,7 @@ class ResponsesConnection:
 
     def transport_failed(self, reason: str, now: float, error: BaseException | None = None) -> None:
         """The transport could not be opened, or broke. ``error`` becomes the ``__cause__`` of what turns raise."""
+        self._process_all(now)
         if self.state is State.CONNECTING:
             what = f"could not connect to {self._where()}: {reason}"
             self._lost(Cause.TRANSPORT, what, now, make=lambda e, text: ConnectError(text, evidence=e), error=error)
@@ -221,7 +222,11 @@ class ResponsesConnection:
         return 0 if self._muted else self._outbox.size
 
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent."""
+        """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent.
+
+        The work of one call is bounded (``sansio/websocket.py``, "Bounded work"): afterwards, look at
+        :attr:`has_unprocessed`.
+        """
         if self.state in (State.CONNECTING, State.CLOSED):
             return
         self._pulse.beat(now)
@@ -232,7 +237,27 @@ class ResponsesConnection:
             self._receive_frames(self._websocket, data, now)
             self._start_turns(now)
         else:
+            self._process_all(now)
             self._lost(Cause.EOF, f"{self._where()} ended the connection without a close frame", now)
+
+    @property
+    def has_unprocessed(self) -> bool:
+        """Whether the last call stopped before the end of what arrived.
+
+        Then let others run and call :meth:`process`, and read nothing from the transport meanwhile.
+        """
+        return self._websocket is not None and self._websocket.pending and self.state is not State.CLOSED
+
+    def process(self, now: float) -> None:
+        """Go on with what arrived: as much work as one :meth:`receive_data` does. Nothing is left: does nothing."""
+        if self.has_unprocessed:
+            self._receive_frames(cast("WebSocket", self._websocket), b"", now)
+            self._start_turns(now)
+
+    def _process_all(self, now: float) -> None:
+        """What arrived before the end counts, whole."""
+        while self.has_unprocessed:
+            self.process(now)
 
     # -- deadlines
 
@@ -284,7 +309,11 @@ class ResponsesConnection:
         For whoever did not read all the time, and so may have missed its end. ``unread`` tells whether something has
         arrived, which may be that end.
         """
-        if self.state is State.OPEN and not self._lanes.running and self._pulse.doubt(now, unread):
+
+        def waiting() -> bool:
+            return self.has_unprocessed or (unread is not None and unread())
+
+        if self.state is State.OPEN and not self._lanes.running and self._pulse.doubt(now, waiting):
             self._send_ping(now)
 
     def _send_ping(self, now: float) -> None:

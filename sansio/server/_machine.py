@@ -16,6 +16,7 @@ from ..websocket import (
     DEFAULT_MAX_MESSAGE_SIZE,
     MAX_HEADERS,
     Close,
+    Item,
     Ping,
     Rejected,
     Violation,
@@ -280,18 +281,23 @@ class ServerConnection:
         elif self.state is ServerState.HANDSHAKE:
             self._handshake(data, now)
         elif self.state is not ServerState.CLOSED:
-            for item in self._websocket.receive(data):
-                if isinstance(item, Close | Violation):
-                    self.ended_by = item
-                    if self.state is ServerState.OPEN:
-                        self._out.append(self._websocket.close(item.code, _answer_reason(item)))
-                    self._end(ServerState.CLOSED)
-                elif self.state is ServerState.OPEN:
-                    if isinstance(item, bytes):
-                        self._message(item, now)
-                    elif isinstance(item, Ping):
-                        self._out.append(self._websocket.pong(item.payload))
+            self._receive_items(self._websocket.receive(data), now)
+            while self._websocket.pending:
+                self._receive_items(self._websocket.receive(), now)
             self._admit()
+
+    def _receive_items(self, items: Iterable[Item], now: float) -> None:
+        for item in items:
+            if isinstance(item, Close | Violation):
+                self.ended_by = item
+                if self.state is ServerState.OPEN:
+                    self._out.append(self._websocket.close(item.code, _answer_reason(item)))
+                self._end(ServerState.CLOSED)
+            elif self.state is ServerState.OPEN:
+                if isinstance(item, bytes):
+                    self._message(item, now)
+                elif isinstance(item, Ping):
+                    self._out.append(self._websocket.pong(item.payload))
 
     def data_to_send(self) -> bytes:
         """Everything that is to be sent by now."""
