@@ -14,8 +14,8 @@ The states of what is known about them, and what moves them:
                                                                   response
                                                                   NO: the first event of a named turn's response
                                                                   came without that name
-    YES          turns run side by side                           –
-    NO           turns run one after another, ``stream_id`` is    –
+    YES          turns run side by side                           (it stays)
+    NO           turns run one after another, ``stream_id`` is    (it stays)
                  not sent, and every event belongs to the one in
                  flight
     ============ ================================================ ==================================================

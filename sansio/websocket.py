@@ -108,6 +108,8 @@ class Accepted(msgspec.Struct, frozen=True):
     trailing: bytes
     """What came after the answer's head: already the next protocol's bytes."""
     extensions: list[Extension] = []
+    headers: dict[str, str] = {}
+    """Names in lower case."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -234,7 +236,7 @@ class ClientHandshake(_Exchange):
             return Broken(f"the answer 101 has Sec-WebSocket-Extensions that were not offered: {exc}")
         if len(extensions) > len(self._offered):
             return Broken("the answer 101 accepts an extension twice")
-        return Accepted(self._http.trailing_data[0], extensions)
+        return Accepted(self._http.trailing_data[0], extensions, headers)
 
 
 def accept_upgrade(

@@ -75,9 +75,10 @@ class Wire:
         self.connection.transport_connected(self.now)
         return self.connection.data_to_send(65536, self.now)
 
-    def accept(self, *trailing: bytes) -> None:
+    def accept(self, *trailing: bytes, dialect: str = "openai") -> None:
         assert self.connect().startswith(b"GET ")
-        more = "Sec-WebSocket-Extensions: permessage-deflate\r\n" if self.connection.options.compression else ""
+        more = f"x-turnwire-dialect: {dialect}\r\n"
+        more += "Sec-WebSocket-Extensions: permessage-deflate\r\n" if self.connection.options.compression else ""
         self.receive(switching(more=more), *trailing)
 
     def create(self, lane: str | None = None, timeouts: Timeouts | None = None, **body: Any) -> Turn:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from os import urandom
-from typing import Any, cast
+from typing import Any, Final, cast
 
+from ..dialect import LaneSupport, announced_dialect, dialect_of_host
 from ..errors import (
     ConnectError,
     EventDecodeError,
@@ -15,11 +16,19 @@ from ..errors import (
     TooManyTurnsError,
     TurnError,
 )
-from ..events import EVENT_TYPES, ErrorEvent, LifecycleEvent, ServerEvent, decode_event
+from ..events import (
+    ErrorEvent,
+    LifecycleEvent,
+    OutputItemEvent,
+    Role,
+    ServerEvent,
+    decode_event,
+)
 from ..lanes import Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..request import Endpoint, Timeouts
 from ..websocket import Accepted, ClientHandshake, Close, Ping, Rejected, Violation, WebSocket
+from ._owners import Owners, Whose
 from ._pulse import Pulse
 from ._tables import (
     CONNECTION_LIMIT,
@@ -27,6 +36,7 @@ from ._tables import (
     NO_WEBSOCKET,
     PROTOCOL_ERROR,
     REDIRECTS,
+    SMALL_MESSAGE,
     TOO_BIG,
     TRANSITIONS,
     WAIT_NAMES,
@@ -41,7 +51,10 @@ from ._tables import (
     refusal_in_event,
     turn_failure,
 )
-from ._turn import Outbox, Turn
+from ._turn import EVENT_COST, Held, Outbox, Turn
+
+RESPONSE_ID: Final = b'"response_id"'
+"""In the beginning of an event that streams, it makes the event one to look at: it may speak of another response."""
 
 
 class ResponsesConnection:
@@ -63,6 +76,7 @@ class ResponsesConnection:
         random_bytes: Callable[[int], bytes] = urandom,
         stats: Stats | None = None,
         recover: Callable[[Turn, TurnError], bool] | None = None,
+        held: Held | None = None,
     ) -> None:
         self.endpoint = endpoint
         """Where to connect to; a redirect within the origin changes it."""
@@ -80,8 +94,16 @@ class ResponsesConnection:
         self._lanes: Lanes[Turn] = Lanes(
             max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
         )
+        dialect = self.options.dialect or dialect_of_host(endpoint.host)
+        self._message_limit = dialect.message_limit
+        self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
         self._muted = False
+        self._spoken = False
+        """The server has sent a message."""
+        self._ending = False
+        """The server announced the connection's end: what was not begun goes elsewhere."""
+        self._held = held or Held()
         self._since = now
         """When the opening, or the closing, began."""
         self._pulse = Pulse(self.options, now)
@@ -121,6 +143,7 @@ class ResponsesConnection:
             )
         self._lanes.enter(turn, turn.lane)
         turn.connection = self
+        turn.held = self._held
         turn.since = now
         self._start_turns(now)
 
@@ -147,7 +170,7 @@ class ResponsesConnection:
     @property
     def idle(self) -> bool:
         """No turn needs this connection: none waits, and all that run were abandoned."""
-        return not self._live_turns()
+        return not self._lanes.waiting_count and all(turn.abandoned for turn in self._lanes.running.values())
 
     @property
     def lagging(self) -> bool:
@@ -166,8 +189,7 @@ class ResponsesConnection:
         """The consumer leaves the turn; see the table at the top of this room. After its end this does nothing."""
         if not turn.ended:
             self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event", now)
-        turn.events.clear()
-        turn.buffered = 0
+        turn.discard()
 
     # -- the transport's side
 
@@ -357,6 +379,10 @@ class ResponsesConnection:
                 max_message_size=self.options.max_message_size,
                 random_bytes=self._random_bytes,
             )
+            dialect = announced_dialect(answer.headers)
+            if dialect is not None and self.options.dialect is None:
+                self._message_limit = dialect.message_limit
+                self._owners.adopt(dialect)
             self._move(Signal.ACCEPTED, now)
             self.opened_at = now
             self.stats.connections += 1
@@ -404,26 +430,31 @@ class ResponsesConnection:
     # -- inside: the open connection
 
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
-        """Hand each message to its turn. Once a byte, once an event: this loop is the hot path."""
+        """Hand each message to its turn. Hot path: runs once per received event."""
         running = self._lanes.running
         streaming, limit = Phase.STREAM, self.options.max_buffered
-        events = 0
+        only = self._owners.only
+        events = held = 0
         for item in websocket.receive(data):
             if type(item) is bytes:
-                events += 1
                 try:
                     event = decode_event(item)
-                except EventDecodeError as exc:
-                    self._undecodable(exc, now)
+                except EventDecodeError:
+                    self._skip(item)
                     continue
-                turn = running.get(event.stream_id)
-                if turn is None or turn.phase is not streaming or event.ends_turn:
-                    self._route(event, turn, now)
+                events += 1
+                turn = running.get(event.stream_id, only)
+                if turn is None or turn.phase is not streaming or event.routed or item.find(RESPONSE_ID, 0, 512) > 0:
+                    self._route(event, now)
+                    only = self._owners.only
                 elif turn.abandoned:
                     self.stats.orphans += 1
                 else:
+                    cost = len(item) + EVENT_COST
                     turn.events.append(event)
-                    turn.buffered += len(item)
+                    turn.last = event
+                    turn.buffered += cost
+                    held += cost
                     if turn.buffered <= limit:
                         continue  # Nothing here can have closed the connection.
                     self._overflowed(turn, now)
@@ -436,80 +467,156 @@ class ResponsesConnection:
             if self.state is State.CLOSED:
                 break
         self.stats.events += events
+        self._held.size += held
+        if self._held.size > self.options.max_buffered_total:
+            self._overflowed_in_all(now)
 
-    def _route(self, event: ServerEvent, turn: Turn | None, now: float) -> None:
-        """The rare cases: a turn's first event, its last, an error, an event that belongs to no turn."""
+    def _skip(self, text: bytes) -> None:
+        """A text that is no JSON object ends nothing (PROTOCOL.md, "What a field may look like").
+
+        One that begins like an object may have been an event, though: a refusal that follows it proves nothing.
+        """
+        self.stats.skipped += 1
+        if text.lstrip().startswith(b"{"):
+            self._doubt_refusals()
+
+    def _doubt_refusals(self) -> None:
+        """Something came that may have been the beginning of any response that is awaited."""
+        for turn in self._lanes.running.values():
+            if turn.phase is Phase.AWAIT:
+                turn.unknown_event = True
+
+    def _route(self, event: ServerEvent, now: float) -> None:
+        """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends")."""
+        first, self._spoken = not self._spoken, True
         if isinstance(event, ErrorEvent):
-            self._error_event(event, turn, now)
-        elif turn is None or turn.phase < Phase.AWAIT:
-            # Nobody asked for it: a steered successor, or a server that speaks before it was asked.
+            self._error_event(event, now, first=first)
+            return
+        turn = self._owners.owner(event)
+        if turn is None:
+            self._orphan(event, now)
+            return
+        role = event.role
+        if turn.phase is Phase.AWAIT:
+            if role is Role.RESPONSE:
+                self._begin(turn, event)
+            elif role is Role.OUTCOME:  # It answers a steer of the response before.
+                self.stats.orphans += 1
+                return
+            elif role is Role.UNKNOWN:
+                turn.unknown_event = True
+        if isinstance(event, LifecycleEvent) and role is Role.RESPONSE:
+            turn.note_response(event)
+        elif isinstance(event, OutputItemEvent):
+            turn.note_item(event)
+        if turn.abandoned:
             self.stats.orphans += 1
         else:
-            if turn.phase is Phase.AWAIT:
-                turn.phase = Phase.STREAM
-                turn.message = b""
-            if turn.response_id is None and isinstance(event, LifecycleEvent):
-                turn.response_id = event.response_id
-            if turn.abandoned:
-                self.stats.orphans += 1
-            else:
-                turn.deliver(event)
-            if event.terminal and isinstance(event, LifecycleEvent):
+            self._held.size += turn.deliver(event)
+        if event.ends_turn and isinstance(event, LifecycleEvent):
+            if not turn.abandoned:
+                turn.finish(event)
+                self.stats.completed += 1
+            self._owners.ended(turn)
+            self._free_lane(turn, now)
+        elif turn.buffered > self.options.max_buffered:
+            self._overflowed(turn, now)
+
+    def _begin(self, turn: Turn, event: ServerEvent) -> None:
+        """The turn's response has begun."""
+        self._owners.begins(turn, event)
+        turn.phase = Phase.STREAM
+        turn.message = b""
+
+    def _orphan(self, event: ServerEvent, now: float) -> None:
+        """The event belongs to no turn: nobody awaits, or what it speaks of has ended, or it cannot be told."""
+        self.stats.orphans += 1
+        if self._owners.contradicts(event):
+            reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
+            self._violated(PROTOCOL_ERROR, reason, now)
+        elif event.role in (Role.RESPONSE, Role.UNKNOWN) and not self._owners.is_late(event):
+            self._doubt_refusals()
+
+    def _error_event(self, event: ErrorEvent, now: float, *, first: bool) -> None:
+        """An error ends what it belongs to (PROTOCOL.md, "Whose error it is")."""
+        limit = event.code == CONNECTION_LIMIT
+        if limit:
+            self.draining = self._ending = True
+        whose = Whose.CONNECTION if limit and event.stream_id is None else self._owners.owner_of_error(event)
+        if isinstance(whose, Turn):
+            self._refuse(whose, event, now)
+        elif whose is Whose.NOBODY:
+            self.stats.orphans += 1
+        else:
+            self._refuse_connection(event, now, of_all=first and _is_unauthorized(event))
+
+    def _refuse(self, turn: Turn, event: ErrorEvent, now: float) -> None:
+        """The error is this turn's."""
+        if event.type == "response.error":
+            turn.phase = Phase.STREAM
+        if turn.phase is Phase.STREAM:
+            self._owners.ended(turn)
+        if not turn.abandoned:
+            self._fail_by(turn, event, of_connection=False)
+        self._free_lane(turn, now)
+
+    def _refuse_connection(self, event: ErrorEvent, now: float, *, of_all: bool) -> None:
+        """The error is the connection's: turns that have begun may go on, the others fail with it.
+
+        ``of_all``: what it says, it says of every one of them. So it does, at the end of the connection's life, if only
+        one awaits its response; those that were not begun go on elsewhere then.
+        """
+        self.draining = True
+        awaiting = [turn for turn in self._owners.in_flight() if turn.phase is Phase.AWAIT]
+        of_all = of_all or (self._ending and len(awaiting) == 1)
+        for turn in awaiting if self._ending else self._live_turns():
+            if turn.phase < Phase.STREAM:
                 if not turn.abandoned:
-                    turn.finish(event)
-                    self.stats.completed += 1
-                self._free_lane(turn, now)
+                    self._fail_by(turn, event, of_connection=not of_all)
+                self._withdraw(turn, now)
 
-    def _error_event(self, event: ErrorEvent, turn: Turn | None, now: float) -> None:
-        """An error message ends the turn it belongs to (PROTOCOL.md, "Server events")."""
-        mine = turn is not None and turn.phase >= Phase.AWAIT
-        refusal = refusal_in_event(event, of_connection=not mine)
-        if event.code == CONNECTION_LIMIT:
-            self.draining = True
-
+    def _fail_by(self, turn: Turn, event: ErrorEvent, *, of_connection: bool) -> None:
         def make(evidence: Evidence, text: str) -> TurnError:
             return ResponsesWebSocketError(event.payload, evidence=evidence, meaning=text)
 
-        if turn is not None and mine:
-            if event.type == "response.error":
-                turn.phase = Phase.STREAM
-            if not turn.abandoned:
-                self._fail(turn, Cause.ERROR_FRAME, "", make=make, refusal=refusal)
-            self._free_lane(turn, now)
-        elif event.stream_id is None:
-            # It belongs to the connection: turns that have begun may go on, the others fail with it.
-            self.draining = True
-            for other in self._live_turns():
-                if other.phase < Phase.STREAM:
-                    self._fail(other, Cause.ERROR_FRAME, "", make=make, refusal=refusal)
-                    self._withdraw(other, now)
-        else:
-            self.stats.orphans += 1
-
-    def _undecodable(self, exc: EventDecodeError, now: float) -> None:
-        turn = self._lanes.running.get(exc.stream_id) if exc.attributable else None
-        problem = str(exc).partition(" — ")[0]
-        if turn is None or turn.phase < Phase.AWAIT:
-            self._violated(PROTOCOL_ERROR, problem, now, exc)
-            return
-        turn.phase = Phase.STREAM  # Whatever it was meant to say, it was about this turn: the turn runs.
-        kind = EVENT_TYPES.get(exc.event_type or "")
-        what = f"{self._where()} sent an event that cannot be read: {problem}"
-        if kind is not None and kind.ends_turn:  # It was the turn's last: nothing else will free the lane.
-            if not turn.abandoned:
-                self._fail(turn, Cause.PROTOCOL, what, error=exc)
-            self._free_lane(turn, now)
-        elif not turn.abandoned:
-            self._give_up(turn, Cause.PROTOCOL, what, now, error=exc)
+        refusal = refusal_in_event(event, of_connection=of_connection)
+        self._fail(turn, Cause.ERROR_FRAME, "", make=make, refusal=refusal)
 
     def _overflowed(self, turn: Turn, now: float) -> None:
         what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
         self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
+    def _overflowed_in_all(self, now: float) -> None:
+        """All turns of the session together hold too much: the one with the most to read here fails."""
+        live = [turn for turn in self._lanes.running.values() if not turn.abandoned]
+        if live and self.state is State.OPEN:
+            most = self.options.max_buffered_total
+            what = f"the session's turns left more than {most} bytes of their events unread (max_buffered_total)"
+            largest = max(live, key=lambda turn: turn.buffered)
+            self._give_up(largest, Cause.PROTOCOL, what, now, make=limit_exceeded)
+
     def _peer_closed(self, item: Close, now: float) -> None:
         said = f" ({item.reason})" if item.reason else ""
         what = f"{self._where()} closed the connection with code {item.code}{said}"
-        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, farewell=item.code)
+        blame = self._blame_for_size() if item.code == TOO_BIG else None
+        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, farewell=item.code, blame=blame)
+
+    def _blame_for_size(self) -> dict[Turn, tuple[bool | None, str]]:
+        """Of each turn whose message may have been too big: whether it was, and in words (REPLAY.md, "Whose 1009")."""
+        running = self._lanes.running.values()
+        candidates = [turn for turn in running if turn.phase is Phase.AWAIT or self._outbox.begun(turn)]
+        blame: dict[Turn, tuple[bool | None, str]] = {}
+        for turn in candidates:
+            size, being_handed = len(turn.message), turn.phase is Phase.SEND
+            if len(candidates) > 1:
+                blame[turn] = False, f" (one of {len(candidates)} messages was too big; this one has {size} bytes)"
+            elif being_handed and size < SMALL_MESSAGE:
+                blame[turn] = None, ""
+            else:
+                certain = being_handed or size > self._message_limit
+                limit = f"; the server's limit is {self._message_limit}" if size > self._message_limit else ""
+                blame[turn] = certain, f" (a message was too big: this one has {size} bytes{limit})"
+        return blame
 
     def _violated(self, code: int, reason: str, now: float, error: Exception | None = None) -> None:
         """The server cannot be understood any more: tell it so, and give the connection up."""
@@ -527,6 +634,7 @@ class ResponsesConnection:
                 return
             turn.phase = Phase.SEND
             turn.since = now
+            turn.named = self._owners.support is not LaneSupport.NO
             self.stats.turns += 1
             self._outbox.message(turn)
 
@@ -538,10 +646,15 @@ class ResponsesConnection:
     def evict_waiting(self, now: float) -> list[Turn]:
         """Take back the turns that have not started, in order: another connection will run them. For the session.
 
-        Of a muted connection, also those whose messages are queued: they would wait for ever.
+        Also those whose messages are queued, and not begun, if nothing can be sent or the server has announced the
+        connection's end.
         """
         running = self._lanes.running.values()
-        stuck = [turn for turn in running if self._muted and turn.phase is Phase.SEND]
+        stuck = [
+            turn
+            for turn in running
+            if turn.phase is Phase.SEND and (self._muted or (self._ending and not self._outbox.begun(turn)))
+        ]
         evicted = [*stuck, *self._lanes.waiting()]
         for turn in evicted:
             self._lanes.leave(turn, turn.lane)
@@ -579,7 +692,9 @@ class ResponsesConnection:
         error: BaseException | None = None,
     ) -> None:
         """End one turn from this side while the connection lives: no such failure is recovered from."""
-        alone = all(other is turn for other in self._live_turns())
+        running = self._lanes.running.values()
+        waits = self._lanes.running.get(turn.lane) is not turn
+        alone = self._lanes.waiting_count == waits and all(other.abandoned or other is turn for other in running)
         in_the_middle = self._outbox.begun(turn)
         if in_the_middle and cause is Cause.CANCELLED and not alone:
             # The rest will be handed, so that the others can go on using the connection: judge it as handed.
@@ -626,11 +741,12 @@ class ResponsesConnection:
         close_code: int | None = None,
         error: BaseException | None = None,
         farewell: int | None = None,
+        blame: Mapping[Turn, tuple[bool | None, str]] | None = None,
     ) -> None:
         """The connection is over: every turn on it gets the verdict of its own evidence.
 
         ``farewell`` is the code of a close frame that is worth a last write, unless a message was cut in the middle, or
-        a close frame has gone already.
+        a close frame has gone already. ``blame`` is what :meth:`_blame_for_size` says.
         """
         if self.state is State.CLOSED:
             return
@@ -639,7 +755,9 @@ class ResponsesConnection:
         self._failure = turn_failure(nobody.evidence(cause, close_code=close_code, refusal=refusal), what, make, error)
         for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
             if not turn.abandoned:
-                self._fail(turn, cause, what, make=make, refusal=refusal, close_code=close_code, error=error)
+                turn.too_big, note = (blame or {}).get(turn, (None, ""))
+                text = what + note
+                self._fail(turn, cause, text, make=make, refusal=refusal, close_code=close_code, error=error)
             elif turn.phase is Phase.SEND:
                 # Judged as handed when it was abandoned; now its last byte never will be.
                 turn.failure = turn_failure(turn.evidence(Cause.CANCELLED), what, None, error)
@@ -659,3 +777,8 @@ class ResponsesConnection:
     def _where(self) -> str:
         """The endpoint in words; never with its query or headers, which may hold secrets."""
         return self.endpoint.authority
+
+
+def _is_unauthorized(event: ErrorEvent) -> bool:
+    """Whether it refuses the credentials, which all turns of a connection share."""
+    return event.status in (401, 403) or event.code == "invalid_api_key"

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from ..dialect import DEFAULT_MESSAGE_LIMIT, Dialect
 from ..error_body import ErrorBody, read_error
 from ..errors import (
     ConnectionLostError,
@@ -89,6 +90,8 @@ MAX_REDIRECTS: Final = 5
 NO_WEBSOCKET: Final = frozenset({404, 405, 426})
 PROTOCOL_ERROR: Final = 1002
 TOO_BIG: Final = 1009
+SMALL_MESSAGE: Final = 16 * 1024
+"""Bytes of a message that no server finds too big: close code 1009 was not about one that was being handed."""
 
 WAIT_NAMES: Final[dict[Phase, str]] = {
     Phase.LANE_WAIT: "lane wait",
@@ -128,14 +131,20 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Offer permessage-deflate (RFC 7692)."""
     max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
     """Bytes of one incoming message, decompressed."""
+    max_request_size: int | None = DEFAULT_MESSAGE_LIMIT
+    """Bytes of one message to the server: a turn with a larger one fails before anything is sent. None: no limit."""
     max_buffered: int = 64 * 1024 * 1024
-    """Bytes of events that one turn may hold unread; a turn that goes over it fails."""
+    """Bytes of memory that the unread events of one turn may take; a turn that goes over it fails."""
+    max_buffered_total: int = 256 * 1024 * 1024
+    """The same for all turns of a session; the one that runs with the most unread fails."""
     high_water: int = 4 * 1024 * 1024
-    """Bytes of events that one turn may hold unread before reading ahead pauses."""
+    """Bytes of memory that the unread events of one turn may take before reading ahead pauses."""
     max_waiting: int = 10_000
     """Turns that may wait for a lane or a slot."""
     max_in_flight: int = MAX_IN_FLIGHT
     max_named_lanes: int = MAX_NAMED_LANES
+    dialect: Dialect | None = None
+    """What the server has; None: by its host, by what it announces, and by what it is seen to have."""
 
 
 class Stats(msgspec.Struct):
@@ -154,6 +163,8 @@ class Stats(msgspec.Struct):
     events: int = 0
     orphans: int = 0
     """Events that belonged to no turn, or to one that was abandoned."""
+    skipped: int = 0
+    """Messages that were no JSON objects."""
     bytes_in: int = 0
     bytes_out: int = 0
 

@@ -26,10 +26,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import TurnError
-from ..events import LifecycleEvent, Response, ServerEvent
+from ..events import (
+    ItemEvent,
+    LifecycleEvent,
+    OutputItemEvent,
+    Response,
+    ResponseCreatedEvent,
+    ServerEvent,
+)
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..request import Timeouts, encode_json, response_create
 
@@ -37,7 +44,21 @@ if TYPE_CHECKING:
     from ..websocket import WebSocket
     from ._machine import ResponsesConnection
 
-__all__ = ["Outbox", "Turn"]
+__all__ = ["EVENT_COST", "Held", "Outbox", "Turn"]
+
+EVENT_COST: Final = 400
+"""Bytes of memory that a decoded event takes beside its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
+MAX_ITEMS: Final = 64
+"""How many items of a turn's output are remembered."""
+
+
+class Held:
+    """Bytes of memory that the unread events of a session's turns take."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
 
 
 class Turn:
@@ -59,7 +80,21 @@ class Turn:
         """Since when a consumer has been waiting for an event, and the receive deadline runs; None while none is."""
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
-        """Bytes of the events above."""
+        """Bytes of memory that the events above take."""
+        self.held = Held()
+        """What the events of the whole session take."""
+        self.named = True
+        """Whether its ``stream_id`` is sent: not to a server that has no lanes."""
+        self.created = False
+        """Its ``response.created`` came."""
+        self.items: deque[str] = deque(maxlen=MAX_ITEMS)
+        """The ids of the output's last items."""
+        self.last: ServerEvent | None = None
+        """The last event but those that carry the response."""
+        self.unknown_event = False
+        """While it awaited its response, something came that may have been anything."""
+        self.too_big: bool | None = None
+        """Whether the server found its message too big, as in :class:`~turnwire.sansio.replay.Evidence`."""
         self.failure: TurnError | None = None
         self.abandoned = False
         self.repetitions = 0
@@ -85,6 +120,8 @@ class Turn:
         """A turn for a complete message, made by the request room. Raises TypeError as :meth:`from_body` does."""
         stateful = bool(frame.get("previous_response_id") or frame.get("conversation"))
         lane = frame.get("stream_id")
+        if lane is not None:  # First, so that it can be taken off the encoded message.
+            frame = {"stream_id": lane, **frame}
         return cls(encode_json(frame), lane=lane, stateful=stateful, timeouts=timeouts, now=now)
 
     @property
@@ -116,7 +153,9 @@ class Turn:
         if self.events:
             self.waiting_since = None
             event = self.events.popleft()
-            self.buffered -= len(event.raw_bytes)
+            cost = len(event.raw_bytes) + EVENT_COST
+            self.buffered -= cost
+            self.held.size -= cost
             return event
         if self.failure is not None:
             raise self.failure
@@ -159,17 +198,51 @@ class Turn:
             response_id=self.response_id,
             close_code=close_code,
             refusal=refusal,
+            unknown_event=self.unknown_event,
+            too_big=self.too_big,
         )
 
     def unsent(self) -> None:
         """It leaves its connection, as it was before its first attempt: another one will run it."""
         self.connection = None
         self.phase = Phase.LANE_WAIT
+        self.unknown_event = False
+        self.too_big = None
 
-    def deliver(self, event: ServerEvent) -> None:
-        """Append an event for the consumer."""
+    def deliver(self, event: ServerEvent) -> int:
+        """Append an event for the consumer; return the bytes of memory that it takes."""
+        cost = len(event.raw_bytes) + EVENT_COST
         self.events.append(event)
-        self.buffered += len(event.raw_bytes)
+        self.buffered += cost
+        if isinstance(event, ItemEvent):
+            self.last = event
+        return cost
+
+    def discard(self) -> None:
+        """Forget the events that nobody will read."""
+        self.held.size -= self.buffered
+        self.events.clear()
+        self.buffered = 0
+
+    def note_response(self, event: LifecycleEvent) -> None:
+        """Whose response the turn's events are; ``response.created`` begins another one, whatever its id."""
+        if isinstance(event, ResponseCreatedEvent):
+            self.created = True
+            self.response_id = event.response_id or self.response_id
+        elif self.response_id is None:
+            self.response_id = event.response_id
+
+    def note_item(self, event: OutputItemEvent) -> None:
+        """The response has this item."""
+        _, item_id = event.ids()
+        if item_id is not None:
+            self.items.append(item_id)
+
+    def wire_message(self) -> bytes:
+        """The message as it is sent: with the lane's name, if that is sent."""
+        if self.lane is None or self.named:
+            return self.message
+        return b"{" + self.message[len(_name_member(self.lane)) :]
 
     def finish(self, event: LifecycleEvent) -> None:
         """The terminal event came."""
@@ -252,6 +325,11 @@ class Outbox:
         elif self._messages and websocket is not None:
             self._turn = next(iter(self._messages))
             del self._messages[self._turn]
-            frame = websocket.text(self._turn.message)
+            frame = websocket.text(self._turn.wire_message())
         self._frame = memoryview(frame)
         return bool(frame)
+
+
+def _name_member(lane: str) -> bytes:
+    """The beginning of a message that names its lane: a name needs no escaping."""
+    return f'{{"stream_id":"{lane}",'.encode()

@@ -42,6 +42,8 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
     """Whether this type of event ends a response, and with it the turn."""
     ends_turn: ClassVar[bool] = False
     """Whether the turn that it belongs to is over: the event is terminal, or an error."""
+    routed: ClassVar[bool] = False
+    """Whether the event may do more than go to its lane's turn: begin or end a response, name one of its items."""
 
     sequence_number: int | None = None
     stream_id: str | None = None
@@ -118,12 +120,18 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class LifecycleEvent(ServerEvent, frozen=True):
     """An event that carries the response. Base of the six, and of those of other types that carry one too."""
 
+    routed: ClassVar[bool] = True
+
     head: ResponseHead = msgspec.field(name="response", default=ResponseHead())
 
     @property
     def response_id(self) -> str | None:
         """The response's id, at no cost."""
         return self.head.id
+
+    def ids(self) -> tuple[str | None, str | None]:
+        """As of every event, without reading the text again if the response has an id."""
+        return ServerEvent.ids(self) if self.head.id is None else (self.head.id, None)
 
     @property
     def response(self) -> Response:
@@ -267,6 +275,8 @@ class ResponseContentPartDoneEvent(PartEvent, frozen=True, tag="response.content
 
 class OutputItemEvent(ServerEvent, frozen=True):
     """An event that carries an output item. Base of the two."""
+
+    routed: ClassVar[bool] = True
 
     output_index: int = 0
     undecoded_item: Object = msgspec.field(name="item", default=Object())
@@ -601,6 +611,8 @@ class ResponseInjectFailedEvent(ServerEvent, frozen=True, tag="response.inject.f
 
 class OpenEvent(ServerEvent, frozen=True):
     """An event that is read without a schema. Base of the two."""
+
+    routed: ClassVar[bool] = True
 
     type: str = ""
 

@@ -1,0 +1,177 @@
+"""Whose event it is: which turn in flight a message from the server belongs to, or none.
+
+The rules are PROTOCOL.md's ("What starts, what ends, what is neither", "Whose error it is", "Dialects"). An event is
+looked at in this order; the first line that fits decides:
+
+    =============================================================== ================================================
+    the event                                                       belongs to
+    =============================================================== ================================================
+    names a lane in which a turn is in flight                       that turn, unless the last two lines say no
+    names no lane, or one that was never used, and only one turn    that turn (for no name: while the server was not
+    is in flight                                                    seen to send names), with the same exception
+    names no lane, and has the response's id, or the id of an       that turn
+    item, of one that is in flight
+    speaks of the response of a turn that has ended                 nobody, but ``response.created`` begins a response
+                                                                    whatever its id
+    speaks of an item of one, while the turn awaits its response    nobody
+    =============================================================== ================================================
+
+*In flight* is a turn whose message was handed over whole and that has not ended; those that their consumers left count.
+Each lane's last few ended turns are remembered, by the ids of their responses and items.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Final, NamedTuple
+
+from ..dialect import Dialect, LaneSupport
+from ..events import ErrorEvent, ResponseCreatedEvent, ServerEvent
+from ..lanes import Lanes
+from ..replay import Phase
+from ._turn import Turn
+
+__all__ = ["Owners", "Whose"]
+
+REMEMBERED: Final = 4
+"""Ended turns that are remembered of each lane."""
+
+
+class Whose(enum.Enum):
+    """What an error belongs to, if not to a turn."""
+
+    NOBODY = "nobody"
+    """Its turn has ended, or its lane is idle."""
+    CONNECTION = "connection"
+    """It names nothing, and there is not one turn that it must be about."""
+
+
+class Ended(NamedTuple):
+    """What is remembered of a turn that has ended."""
+
+    response_id: str | None
+    items: frozenset[str]
+
+
+class Owners:
+    """Of one connection. It also learns whether the server has lanes (``sansio/dialect.py`` has the table)."""
+
+    def __init__(self, lanes: Lanes[Turn], dialect: Dialect, max_in_flight: int, max_named: int) -> None:
+        self._lanes = lanes
+        self._limits = (max_in_flight, max_named)
+        self._seen = False
+        """A turn's own name came back on an event of its response."""
+        self._ended: dict[str | None, deque[Ended]] = {}
+        self.support = LaneSupport.UNKNOWN
+        self.adopt(dialect)
+
+    def adopt(self, dialect: Dialect) -> None:
+        """This is the server's dialect."""
+        self._support(dialect.lanes)
+
+    def _support(self, support: LaneSupport) -> None:
+        self.support = support
+        most, names = self._limits
+        self._lanes.max_in_flight = most if support is LaneSupport.YES else 1
+        self._lanes.max_named = None if support is LaneSupport.NO else names
+
+    @property
+    def only(self) -> Turn | None:
+        """Where the server was not seen to have lanes: the turn that runs, if one does."""
+        if self.support is LaneSupport.YES:
+            return None
+        return next(iter(self._lanes.running.values()), None)
+
+    def in_flight(self) -> list[Turn]:
+        """The turns in flight, in the order in which they began."""
+        return [turn for turn in self._lanes.running.values() if turn.phase >= Phase.AWAIT]
+
+    # -- whose it is
+
+    def owner(self, event: ServerEvent) -> Turn | None:
+        """The turn that an event belongs to; None: nobody. For an error, ask :meth:`owner_of_error`."""
+        turn = self._by_name(event.stream_id)
+        response_id, item_id = event.ids()
+        if event.stream_id is None and self._seen:
+            turn = self._by_id(response_id, item_id) or turn
+        if turn is None or response_id == turn.response_id is not None:
+            return turn
+        awaits = turn.phase is Phase.AWAIT
+        if response_id is None:
+            return None if awaits and self._is_late_item(item_id) else turn
+        if awaits and isinstance(event, ResponseCreatedEvent):
+            return turn
+        foreign = turn.response_id is not None and event.ends_turn
+        return None if foreign or self._is_late_response(response_id) else turn
+
+    def owner_of_error(self, event: ErrorEvent) -> Turn | Whose:
+        """The turn that an error ends, or what else it belongs to (PROTOCOL.md, "Whose error it is")."""
+        response_id, _ = event.ids()
+        if response_id is not None:
+            turn = self._by_id(response_id, None)
+            if turn is not None or self._is_late_response(response_id):
+                return turn or Whose.NOBODY
+        if event.stream_id is not None:
+            return self._by_name(event.stream_id) or Whose.NOBODY
+        turns = self.in_flight()
+        default = next((turn for turn in turns if turn.lane is None), None)
+        return default or (turns[0] if len(turns) == 1 else Whose.CONNECTION)
+
+    def is_late(self, event: ServerEvent) -> bool:
+        """Whether the event speaks of a turn that has ended."""
+        response_id, item_id = event.ids()
+        return self._is_late_response(response_id) or self._is_late_item(item_id)
+
+    def contradicts(self, event: ServerEvent) -> bool:
+        """Whether a response begins without a name, though only named turns are in flight, and several.
+
+        A server that is said to have lanes has none then, and nobody can tell whose the events are.
+        """
+        return isinstance(event, ResponseCreatedEvent) and not self._seen and len(self.in_flight()) > 1
+
+    def _by_name(self, stream_id: str | None) -> Turn | None:
+        turn = self._lanes.running.get(stream_id)
+        if turn is not None:
+            return turn if turn.phase >= Phase.AWAIT else None
+        turns = self.in_flight()
+        if len(turns) == 1 and (not self._seen or stream_id not in self._lanes):
+            return turns[0]
+        return None
+
+    def _by_id(self, response_id: str | None, item_id: str | None) -> Turn | None:
+        for turn in self.in_flight():
+            if response_id is not None and turn.response_id == response_id:
+                return turn
+            if response_id is None and item_id is not None and item_id in turn.items:
+                return turn
+        return None
+
+    def _is_late_response(self, response_id: str | None) -> bool:
+        return response_id is not None and any(
+            response_id == ended.response_id for lane in self._ended.values() for ended in lane
+        )
+
+    def _is_late_item(self, item_id: str | None) -> bool:
+        return item_id is not None and any(item_id in ended.items for lane in self._ended.values() for ended in lane)
+
+    # -- what is learned
+
+    def begins(self, turn: Turn, event: ServerEvent) -> None:
+        """The first event of a turn's response came: does the server send names?"""
+        if turn.lane is None:
+            return
+        if event.stream_id == turn.lane:
+            self._seen = True
+            if self.support is LaneSupport.UNKNOWN:
+                self._support(LaneSupport.YES)
+        elif not self._seen:
+            self._support(LaneSupport.NO)
+
+    def ended(self, turn: Turn) -> None:
+        """The turn's response has ended: what still speaks of it is late."""
+        # A server that never says response.created may give every item the same id: there, items tell nothing.
+        items = {*turn.items, getattr(turn.last, "item_id", "")} if turn.created else ()
+        lane = turn.lane if self.support is LaneSupport.YES else None
+        remembered = self._ended.setdefault(lane, deque(maxlen=REMEMBERED))
+        remembered.append(Ended(turn.response_id, frozenset(items)))
