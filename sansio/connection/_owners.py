@@ -93,24 +93,25 @@ class Owners:
         """The turn that an event belongs to; None: nobody. For an error, ask :meth:`owner_of_error`."""
         turn = self._by_name(event.stream_id)
         response_id, item_id = event.ids()
-        if event.stream_id is None and self._seen:
+        begins = isinstance(event, ResponseCreatedEvent)
+        if event.stream_id is None and self._seen and not (turn and _claims(turn, response_id, item_id, begins=begins)):
             turn = self._by_id(response_id, item_id) or turn
         if turn is None or response_id == turn.response_id is not None:
             return turn
         awaits = turn.phase is Phase.AWAIT
         if response_id is None:
-            return None if awaits and self._is_late_item(item_id) else turn
-        if awaits and isinstance(event, ResponseCreatedEvent):
+            return None if awaits and self._is_late(event.stream_id, item_id=item_id) else turn
+        if awaits and begins:
             return turn
         foreign = turn.response_id is not None and event.ends_turn
-        return None if foreign or self._is_late_response(response_id) else turn
+        return None if foreign or self._is_late(event.stream_id, response_id) else turn
 
     def owner_of_error(self, event: ErrorEvent) -> Turn | Whose:
         """The turn that an error ends, or what else it belongs to (PROTOCOL.md, "Whose error it is")."""
         response_id, _ = event.ids()
         if response_id is not None:
             turn = self._by_id(response_id, None)
-            if turn is not None or self._is_late_response(response_id):
+            if turn is not None or self._is_late(event.stream_id, response_id):
                 return turn or Whose.NOBODY
         if event.stream_id is not None:
             return self._by_name(event.stream_id) or Whose.NOBODY
@@ -121,7 +122,7 @@ class Owners:
     def is_late(self, event: ServerEvent) -> bool:
         """Whether the event speaks of a turn that has ended."""
         response_id, item_id = event.ids()
-        return self._is_late_response(response_id) or self._is_late_item(item_id)
+        return self._is_late(event.stream_id, response_id, item_id)
 
     def contradicts(self, event: ServerEvent) -> bool:
         """Whether a response begins without a name, though only named turns are in flight, and several.
@@ -147,13 +148,14 @@ class Owners:
                 return turn
         return None
 
-    def _is_late_response(self, response_id: str | None) -> bool:
-        return response_id is not None and any(
-            response_id == ended.response_id for lane in self._ended.values() for ended in lane
+    def _is_late(self, stream_id: str | None, response_id: str | None = None, item_id: str | None = None) -> bool:
+        """Whether one of the ids is of a turn that has ended: in its lane, if the event names one."""
+        lanes = self._ended.values() if stream_id is None or not self._seen else [self._ended.get(stream_id, ())]
+        return any(
+            (response_id is not None and response_id == ended.response_id) or item_id in ended.items
+            for lane in lanes
+            for ended in lane
         )
-
-    def _is_late_item(self, item_id: str | None) -> bool:
-        return item_id is not None and any(item_id in ended.items for lane in self._ended.values() for ended in lane)
 
     # -- what is learned
 
@@ -175,3 +177,10 @@ class Owners:
         lane = turn.lane if self.support is LaneSupport.YES else None
         remembered = self._ended.setdefault(lane, deque(maxlen=REMEMBERED))
         remembered.append(Ended(turn.response_id, frozenset(items)))
+
+
+def _claims(turn: Turn, response_id: str | None, item_id: str | None, *, begins: bool) -> bool:
+    """Whether an event with these ids is plainly this turn's."""
+    if response_id is not None:
+        return response_id == turn.response_id or (begins and turn.phase is Phase.AWAIT)
+    return item_id in turn.items
