@@ -157,6 +157,14 @@ class TurnError(TurnwireError):
         return cast("Verdict", self.evidence.verdict)  # None only in phase DONE, and a turn that is done cannot fail.
 
     @property
+    def unsafe_to_replay(self) -> bool:
+        """Whether it should not be sent again: it ran, or it may have and continues a conversation kept by the server.
+
+        The Agents SDK's advice for errors of any provider reads this name.
+        """
+        return self.evidence.unsafe_to_replay
+
+    @property
     def cause(self) -> Cause:
         """What ended the turn."""
         return self.evidence.cause

@@ -2,13 +2,13 @@
 
 The promise
     After any failure the caller knows whether the turn ran and whether it may be sent again, and knows it from what
-    the connection saw, never from an exception's text or class name. Everything in this room is a pure function over
-    frozen structs, and total: there is no input on which it has no answer.
+    the connection saw, never from an exception's class name or from what happens to be in its text. Everything in this
+    module is a pure function over frozen structs, and total: there is no input on which it has no answer.
 
 The line
     A server runs a request only once it has the whole message. So the one moment that decides is the one at which the
     shell begins the transport write that holds the message's last byte. Before it the turn cannot have run. After it,
-    and until an event arrives, nobody can know. From the first event on it certainly ran.
+    and until an event of the response arrives, nobody can know. From that event on it certainly ran.
 
 The phases of a turn, in order
 
@@ -19,29 +19,53 @@ The phases of a turn, in order
     CONNECT      waiting for TCP, proxy and TLS                                       SAFE
     HANDSHAKE    waiting for the answer to the upgrade request                        SAFE
     SEND         being handed to the transport, its final byte not yet                SAFE
-    AWAIT        handed whole; no event has come                                      AMBIGUOUS, or SAFE if refused
+    AWAIT        handed whole; no event of the response has come                      AMBIGUOUS, or SAFE if refused
     STREAM       receiving events                                                     UNSAFE
     DONE         over: its terminal event was seen                                    (it did not fail)
     ============ ==================================================================== =======================
 
-:data:`VERDICT_TABLE` and :data:`ADVICE_TABLE` below are those rules, row by row; the functions only look rows up.
+What is a refusal
+    The server said that it did not run the turn (:attr:`Evidence.is_refusal`; REPLAY.md, "Verdict"):
+
+    - an ``error`` frame of the turn with a status 400-499, given or following from its code, other than
+      :data:`NOT_REFUSING_STATUSES`, or with a code of :data:`REFUSAL_CODES`; but none that has a status below 400,
+      has one of :data:`MAY_HAVE_RUN` in its code, type or message, names no turn, or came after an unknown event;
+    - a rejected handshake, unless its status is one of :data:`GATEWAY_STATUSES`: those are repeated;
+    - close code 1009, if it is known that the turn's own message was the one that is too big.
+
+The tables
+    :data:`VERDICT_TABLE`, :data:`HTTP_TABLE`, :data:`ADVICE_TABLE`, :data:`RECOVERY_TABLE` and those of the texts are
+    the rules, row by row; the functions only look rows up.
+
+For a call over HTTP
+    :func:`http_evidence` says what its failure means, from what a caller of an HTTP client can see: whether an answer
+    came, with which status, whether it was an error of the API, whether an event of the response had come. The
+    exception is the client's own, so :func:`attach_evidence` writes the evidence onto it; :func:`get_retry_advice` and
+    :func:`evidence_of` find it there::
+
+        evidence = http_evidence(status=200, event_seen=True, cause=Cause.EOF, stateful=False, response_id="resp_1")
+        if evidence is not None:  # None: nothing is known; the advice is then made of the exception alone.
+            attach_evidence(exc, evidence)
+        raise
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from .errors import ResponsesWebSocketError, TurnError
+from .errors import TurnError, UserError
 
 __all__ = [
     "ADVICE_TABLE",
+    "HTTP_TABLE",
+    "RECOVERY_TABLE",
     "REFUSAL_CODES",
     "VERDICT_TABLE",
     "Cause",
@@ -56,7 +80,10 @@ __all__ = [
     "RecoveryPolicy",
     "Refusal",
     "Verdict",
+    "attach_evidence",
+    "evidence_of",
     "get_retry_advice",
+    "http_evidence",
     "meaning",
     "parse_retry_after",
 ]
@@ -65,7 +92,7 @@ _T = TypeVar("_T")
 
 
 class Phase(enum.IntEnum):
-    """How far a turn got (see the table at the top of this room). Ordered: a later phase compares greater."""
+    """How far a turn got (see the table at the top of this module). Ordered: a later phase compares greater."""
 
     LANE_WAIT = 0
     CONNECT = 1
@@ -90,9 +117,10 @@ class Cause(enum.Enum):
     PROTOCOL = "protocol"
     """The server broke HTTP, WebSocket or the events' JSON, or exceeded a limit."""
     REJECTED = "rejected"
-    """The upgrade was answered with something other than 101."""
+    """The upgrade was answered with something other than 101. Of a call over HTTP: it was answered with an error status
+    and without an error of the API, such as a gateway's page."""
     ERROR_FRAME = "error_frame"
-    """An ``error`` or ``response.error`` message."""
+    """An ``error`` or ``response.error`` message. Of a call over HTTP: a JSON error of the API."""
     STALLED = "stalled"
     """Nothing at all arrived for longer than the stall limit, or a ping went unanswered."""
     CLIENT_CLOSED = "client_closed"
@@ -113,9 +141,10 @@ class Verdict(enum.Enum):
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server said when it turned something away: an ``error`` frame's or a rejected upgrade's particulars."""
+    """What the server said when it turned something away: the particulars of an ``error`` frame or an HTTP answer."""
 
     status: int | None = None
+    """The status that was given, else the one that follows from the code (PROTOCOL.md, "Status unknown")."""
     code: str | None = None
     type: str | None = None
     message: str | None = None
@@ -123,6 +152,25 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     of_connection: bool = False
     """It named no turn and hit all that had not begun. What it says of one request, it does not say of *this* one."""
+
+    @property
+    def may_have_run(self) -> bool:
+        """It speaks of a failure inside the server, whatever its status is: then it does not say "not run"."""
+        said = " ".join(filter(None, (self.code, self.type, self.message))).lower()
+        return any(words in said for words in MAY_HAVE_RUN)
+
+    @property
+    def exhausted(self) -> bool:
+        """A budget is used up: its code or type is one of :data:`EXHAUSTED`."""
+        return not EXHAUSTED.isdisjoint((self.code, self.type))
+
+    def says_not_run(self, but: frozenset[int]) -> bool:
+        """Whether it refuses the turn that it is about; ``but``: statuses that do not say so."""
+        if self.may_have_run or (self.status is not None and self.status < 400):
+            return False
+        if self.code in REFUSAL_CODES:
+            return True
+        return self.status is not None and self.status <= 499 and self.status not in but
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +181,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     final_byte_handed: bool
     """The shell had begun the transport write that holds the last byte of the message."""
     response_started: bool
-    """At least one event of this turn arrived. A bare ``error`` frame before any does not count."""
+    """An event of the response arrived (PROTOCOL.md, "What starts, what ends, what is neither"). Neutral events, and an
+    ``error`` frame before any other, do not count."""
     stateful: bool
     """The request carries ``previous_response_id`` or ``conversation``."""
     response_id: str | None = None
@@ -150,19 +199,24 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_refusal(self) -> bool:
-        """The server said no before running the turn: a rejected upgrade, or a refusing error frame in AWAIT."""
-        if self.cause is Cause.REJECTED:
-            return self.phase < Phase.AWAIT
-        if self.cause is not Cause.ERROR_FRAME or self.phase is not Phase.AWAIT or self.refusal is None:
+        """The server said that it did not run the turn (see the top of this module)."""
+        if self.phase > Phase.AWAIT or self.unknown_event:
             return False
-        if self.refusal.of_connection:
-            return self.refusal.code in CONNECTION_REFUSAL_CODES
-        if self.refusal.code in REFUSAL_CODES:
-            return True
-        status = self.refusal.status
-        if status is None:
-            return False
-        return 400 <= status <= 499 and status not in NOT_REFUSING_STATUSES
+        refusal = self.refusal or Refusal()
+        match self.cause:
+            case Cause.ERROR_FRAME:
+                return not refusal.of_connection and refusal.says_not_run(NOT_REFUSING_STATUSES)
+            case Cause.REJECTED if self.phase is Phase.AWAIT:  # A call over HTTP.
+                return refusal.says_not_run(NOT_REFUSING_STATUSES | {429})
+            case Cause.REJECTED:
+                return refusal.status not in GATEWAY_STATUSES
+            case _:
+                return self.closed_as_too_big and self.too_big is True
+
+    @property
+    def closed_as_too_big(self) -> bool:
+        """The server closed with 1009 when this turn's message was handed or being handed: it may be the one meant."""
+        return self.cause is Cause.PEER_CLOSED and self.close_code == TOO_BIG and self.phase >= Phase.SEND
 
     @property
     def verdict(self) -> Verdict | None:
@@ -171,6 +225,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             if self.phase in row.phases and row.refused in (None, self.is_refusal):
                 return row.verdict
         return None
+
+    @property
+    def unsafe_to_replay(self) -> bool:
+        """Whether it should not be sent again because it ran, or because it may have and continues a conversation."""
+        return self.verdict is Verdict.UNSAFE or (self.verdict is Verdict.AMBIGUOUS and self.stateful)
 
 
 REFUSAL_CODES: Final = frozenset(
@@ -181,13 +240,26 @@ REFUSAL_CODES: Final = frozenset(
         "websocket_connection_limit_reached",
     }
 )
-"""Error codes that mean: not run, whatever the status says."""
+"""Error codes that mean: not run, whatever the status from 400 on says."""
 
-CONNECTION_REFUSAL_CODES: Final = frozenset({"websocket_connection_limit_reached"})
-"""Those of them that speak of every turn on the connection that has not begun."""
+CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
+"""The code of the error that ends a connection after 60 minutes."""
 
 NOT_REFUSING_STATUSES: Final = frozenset({408, 409})
 """Statuses among 400-499 that do not say whether the request ran: timeout and conflict."""
+
+GATEWAY_STATUSES: Final = frozenset({408, 425, 429, *range(500, 600)})
+"""Statuses of a rejected handshake that say "not now": a gateway that restarts is no reason to fail."""
+
+MAY_HAVE_RUN: Final = ("server_error", "servererror", "overloaded")
+"""Words that, anywhere in an error and in upper or lower case, forbid the verdict SAFE (PROTOCOL.md, "Status unknown").
+The second is how some servers spell the first: ``InternalServerError``."""
+
+EXHAUSTED: Final = frozenset({"insufficient_quota", "usage_limit_reached"})
+"""Error codes or types of a budget that is used up: never waited for (PROTOCOL.md, "Defaults")."""
+
+TOO_BIG: Final = 1009
+"""The WebSocket close code for a message that is too big (RFC 6455 section 7.4.1)."""
 
 
 class VerdictRow(NamedTuple):
@@ -207,6 +279,109 @@ VERDICT_TABLE: tuple[VerdictRow, ...] = (
 """The verdict by phase. The first row that matches holds; every phase but DONE is covered."""
 
 
+# --- Calls over HTTP ---------------------------------------------------------------------------------------------
+
+
+class HttpRow(NamedTuple):
+    """One row: what was seen of a call over HTTP, and what it is as evidence. A None in a condition means: either."""
+
+    seen: str
+    event: bool | None
+    """An event of the response had come."""
+    statuses: frozenset[int] | None
+    """The status of the answer is one of these; 0: there was no answer."""
+    error: bool | None
+    """The answer, or an ``error`` event in it, was a JSON error."""
+    handed: bool | None
+    """The last byte of the request was handed to the transport."""
+    phase: Phase
+    cause: Cause | None
+    """None: what the caller says."""
+
+
+_NO_ANSWER: Final = frozenset({0})
+_OK: Final = frozenset(range(200, 300))
+_ANSWERED: Final = frozenset(range(1, 1000))
+
+HTTP_TABLE: tuple[HttpRow, ...] = (
+    HttpRow("an event of the response", True, None, None, None, Phase.STREAM, None),
+    HttpRow("a JSON error of the API", False, _ANSWERED, True, None, Phase.AWAIT, Cause.ERROR_FRAME),
+    HttpRow("an answer that ended without a terminal event", False, _OK, False, None, Phase.STREAM, None),
+    HttpRow("an error status, without a JSON error", False, _ANSWERED, False, None, Phase.AWAIT, Cause.REJECTED),
+    HttpRow("no answer, and the request was not handed whole", False, _NO_ANSWER, None, False, Phase.SEND, None),
+    HttpRow("no answer to the whole request", False, _NO_ANSWER, None, True, Phase.AWAIT, None),
+)
+"""What a call over HTTP is as evidence (REPLAY.md, "HTTP turn"). The first row that matches holds; the verdict is then
+that of :data:`VERDICT_TABLE`. Without an answer, and where nobody knows what was handed, there is no row."""
+
+
+def http_evidence(
+    *,
+    cause: Cause,
+    stateful: bool,
+    handed: bool | None = None,
+    status: int | None = None,
+    error: Refusal | None = None,
+    api_error: bool = False,
+    event_seen: bool = False,
+    response_id: str | None = None,
+) -> Evidence | None:
+    """The evidence of a call over HTTP that failed, from what a caller of an HTTP client can see; None: none.
+
+    ``cause`` is why it ended, where it is not the server's answer that says so: EOF for an answer that ended without a
+    terminal event, TRANSPORT, TIMEOUT, PROTOCOL for one that cannot be read, ERROR_FRAME for an ``error`` event.
+
+    ``handed``: was the last byte of the request handed to the transport? None where the client does not tell. Then, and
+    if there was no answer either, nothing is known, and the result is None.
+
+    ``status`` is that of the answer, None if there was none. ``error`` holds what the answer, or an ``error`` event in
+    it, says, its headers included; ``api_error`` says that this was a JSON error, and not, for example, a gateway's
+    page. The answer's status counts as the error's: one that came with 200 is never SAFE (PROTOCOL.md, "Status
+    unknown").
+
+    ``event_seen``: an event of the response had come. Neutral events and ``error`` are none.
+
+    Source of the rules: REPLAY.md, "HTTP turn".
+    """
+    for row in HTTP_TABLE:
+        if (
+            row.event in (None, event_seen)
+            and (row.statuses is None or (status or 0) in row.statuses)
+            and row.error in (None, api_error)
+            and row.handed in (None, handed)
+        ):
+            refusal = error if status is None else msgspec.structs.replace(error or Refusal(), status=status)
+            return Evidence(
+                phase=row.phase,
+                cause=row.cause or cause,
+                final_byte_handed=row.phase >= Phase.AWAIT,
+                response_started=event_seen,
+                stateful=stateful,
+                response_id=response_id,
+                refusal=refusal,
+            )
+    return None
+
+
+def attach_evidence(error: BaseException, evidence: Evidence) -> None:
+    """Write the evidence onto an exception of another library, for :func:`evidence_of` and :func:`get_retry_advice`.
+
+    Sets ``turnwire_evidence``, and ``unsafe_to_replay``, which the Agents SDK reads.
+    """
+    error.__dict__.update(turnwire_evidence=evidence, unsafe_to_replay=evidence.unsafe_to_replay)
+
+
+def evidence_of(error: BaseException) -> Evidence | None:
+    """The evidence that an exception brings: that of a turnwire failure, or one that was attached; None: none."""
+    if isinstance(error, TurnError):
+        return error.evidence
+    attached = getattr(error, "turnwire_evidence", None)
+    return attached if isinstance(attached, Evidence) else None
+
+
+# --- Texts ---------------------------------------------------------------------------------------------------------
+
+
 class Meaning(NamedTuple):
     """The second and third part of every failure's message."""
 
@@ -214,26 +389,181 @@ class Meaning(NamedTuple):
     what_to_do: str
 
 
-def meaning(evidence: Evidence) -> Meaning:
-    """What a failure means for its turn, and what to do: the words that go with the verdict."""
-    if evidence.verdict is Verdict.UNSAFE:
-        which = f" ({evidence.response_id})" if evidence.response_id else ""
-        return Meaning(
-            f"the response had begun{which}, so the turn ran, at least in part",
-            "do not send it again as if it had not; continue from what arrived, or ask again knowingly",
-        )
-    if evidence.verdict is Verdict.AMBIGUOUS:
-        return Meaning(
-            "the server had the whole request and no event had come back, so the turn may or may not have run",
-            "it continues a conversation kept by the server: look there before sending it again"
-            if evidence.stateful
-            else "send it again only if running it twice does no harm",
-        )
-    if not evidence.is_refusal:
-        return Meaning("the server never had the whole request, so the turn did not run", "it is safe to send it again")
-    if evidence.refusal is not None and evidence.refusal.code == "websocket_connection_limit_reached":
-        return Meaning("the server refused the turn without running it", "send it again on a new connection")
-    return Meaning("the server refused the turn without running it", "correct what it names before sending it again")
+_SMALLER: Final = (
+    "make it smaller: send fewer or smaller items, images and files by URL or id, previous_response_id instead of the "
+    "history"
+)
+_KEY: Final = "check the API key: that it is set, that it is for this endpoint, that it was not revoked"
+_NO_WEBSOCKET: Final = "check the URL (base_url); if it is right, this server has no WebSocket mode: use HTTP"
+_NOT_NOW: Final = (
+    "it is safe to send it again after a while; the server, or a gateway before it, restarts, is overloaded or has "
+    "failed"
+)
+_CORRECT: Final = "correct what it names before sending it again"
+
+TO_DO_BY_NAME: Final[Mapping[str, str]] = {
+    CONNECTION_LIMIT: "send it again on a new connection",
+    "websocket_stream_limit_reached": "use fewer names: one connection takes 32 different values of stream_id",
+    "invalid_stream_id": "write 1 to 256 characters of A-Z a-z 0-9 _ - . as stream_id",
+    "previous_response_not_found": "send the whole input without previous_response_id: the server does not hold it",
+    "insufficient_quota": "check the plan and the billing of the account: waiting alone does not help",
+    "usage_limit_reached": "wait until the usage limit is reset, or use an account that has a higher one",
+    "context_length_exceeded": "shorten the input: it is longer than what the model can take",
+    "model_not_found": "check the model's name, and that the API key may use it",
+    "invalid_api_key": _KEY,
+}
+"""What to do about an error, by its code, else its type."""
+
+TO_DO_BY_STATUS: Final[Mapping[int, str]] = {
+    401: _KEY,
+    402: "check the billing of the account",
+    403: "check what the API key may use: the model, the project, the region",
+    404: "check the model's name and the URL (base_url): the server does not know one of them",
+    407: "check the proxy's user name and password",
+    413: _SMALLER,
+    429: "wait before sending it again, and send less at a time; check the rate limits and the quota of the account",
+    431: "send fewer or smaller headers",
+}
+"""What to do about an error whose code says nothing special, by its status."""
+
+TO_DO_BY_HANDSHAKE: Final[Mapping[int, str]] = {
+    **dict.fromkeys(range(100, 400), _NO_WEBSOCKET),
+    **dict.fromkeys((404, 405, 426, 501), _NO_WEBSOCKET),
+    408: "it is safe to send it again",
+    425: "it is safe to send it again",
+    **dict.fromkeys(sorted(GATEWAY_STATUSES - {408, 425, 429, 501}), _NOT_NOW),
+}
+"""The same for the status of a rejected handshake; where it says nothing, :data:`TO_DO_BY_STATUS` does."""
+
+
+def meaning(evidence: Evidence, *, max_retry_after: float = 60.0) -> Meaning:
+    """What a failure means for its turn, and what to do: the words that go with the verdict.
+
+    ``max_retry_after``: seconds, the longest wait that a server may ask for without failing the turn
+    (:class:`RecoveryPolicy`).
+    """
+    asked = parse_retry_after(evidence.refusal.headers) if evidence.refusal is not None else None
+    wait = ""
+    if asked and evidence.verdict is not Verdict.UNSAFE:
+        longer = f", longer than max_retry_after ({max_retry_after:.10g} s)" if asked > max_retry_after else ""
+        wait = f"; the server asks to wait {asked:.10g} s{longer}"
+    return Meaning(_for_the_turn(evidence), _what_to_do(evidence) + wait)
+
+
+def _for_the_turn(evidence: Evidence) -> str:
+    match evidence.verdict:
+        case Verdict.AMBIGUOUS:
+            return f"the server had the whole request and {_no_answer(evidence)}, so the turn may or may not have run"
+        case Verdict.SAFE if not evidence.is_refusal:
+            other = (
+                "; a message on its connection was too big, this one or another" if evidence.closed_as_too_big else ""
+            )
+            return f"the server never had the whole request, so the turn did not run{other}"
+        case Verdict.SAFE if evidence.closed_as_too_big:
+            return "the server refused the turn without running it: its message is too big"
+        case Verdict.SAFE:
+            what = "connection" if evidence.cause is Cause.REJECTED and evidence.phase < Phase.AWAIT else "turn"
+            return "the server refused the turn without running it" if what == "turn" else _REFUSED_CONNECTION
+        case _:
+            which = f" ({evidence.response_id[:64]})" if evidence.response_id else ""
+            began = "the response had begun" if evidence.response_started else "the server had begun to answer"
+            return f"{began}{which}, so the turn ran, at least in part"
+
+
+_REFUSED_CONNECTION: Final = "the server refused the connection, so the turn did not run"
+
+
+def _no_answer(evidence: Evidence) -> str:
+    """What there was instead of the response's first event."""
+    if evidence.closed_as_too_big:
+        return "closed the connection because a message was too big, this one or another"
+    if evidence.unknown_event:
+        return "an event of an unknown kind had come back"
+    if evidence.cause is Cause.ERROR_FRAME:
+        named = evidence.refusal is None or not evidence.refusal.of_connection
+        return "its error does not say that it did not run" if named else "its error names no turn"
+    return "no event of the response had come back"
+
+
+def _what_to_do(evidence: Evidence) -> str:
+    match evidence.verdict:
+        case Verdict.AMBIGUOUS:
+            hint = _SMALLER if evidence.closed_as_too_big else _hint(evidence)
+            again = (
+                "it continues a conversation kept by the server: look there before sending it again"
+                if evidence.stateful
+                else "send it again only if running it twice does no harm"
+            )
+            return f"{hint}; {again}" if hint else again
+        case Verdict.SAFE if evidence.closed_as_too_big:
+            return _SMALLER if evidence.is_refusal else f"{_SMALLER}; it is safe to send it again"
+        case Verdict.SAFE:
+            return _hint(evidence) or (_CORRECT if evidence.is_refusal else "it is safe to send it again")
+        case _:
+            return "do not send it again as if it had not; continue from what arrived, or ask again knowingly"
+
+
+def _hint(evidence: Evidence) -> str | None:
+    """What the server's error asks for, if it did send one."""
+    refusal = evidence.refusal
+    if refusal is None or evidence.cause not in (Cause.REJECTED, Cause.ERROR_FRAME):
+        return None
+    handshake = evidence.cause is Cause.REJECTED and evidence.phase < Phase.AWAIT
+    by_status = {**TO_DO_BY_STATUS, **TO_DO_BY_HANDSHAKE} if handshake else TO_DO_BY_STATUS
+    for name in (refusal.code, refusal.type):
+        if name in TO_DO_BY_NAME:
+            return TO_DO_BY_NAME[name]
+    return by_status.get(refusal.status or 0)
+
+
+# --- Situations ----------------------------------------------------------------------------------------------------
+
+
+class Situation(enum.Enum):
+    """What advice and recovery go by: the left-hand column of REPLAY.md's advice table."""
+
+    OUR_OWN_DOING = "cause CLIENT_CLOSED or CANCELLED"
+    UNSAFE = "verdict UNSAFE"
+    REFUSED_CONNECTION_LIMIT = "refusal websocket_connection_limit_reached"
+    REFUSED_RATE_LIMIT = "refusal with status 429"
+    REFUSED_RETRY_LATER = "refusal with retry-after in its headers"
+    REFUSED = "any other refusal"
+    OVERLOADED = "error frame server_is_overloaded, or server_error without a code, before any event"
+    ERROR_FRAME = "any other error frame that leaves the turn AMBIGUOUS"
+    TOO_BIG = "verdict AMBIGUOUS, close code 1009"
+    TOO_BIG_NOT_SENT = "verdict SAFE, close code 1009 while its message was being handed, not a refusal"
+    SAFE = "verdict SAFE, not a refusal"
+    AMBIGUOUS = "verdict AMBIGUOUS, not an error frame"
+
+
+def _situation(evidence: Evidence) -> Situation:
+    """The first situation that holds for a failure."""
+    if evidence.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
+        return Situation.OUR_OWN_DOING
+    match evidence.verdict:
+        case Verdict.SAFE if evidence.is_refusal:
+            return _situation_of_refusal(evidence.refusal or Refusal())
+        case Verdict.SAFE:
+            return Situation.TOO_BIG_NOT_SENT if evidence.closed_as_too_big else Situation.SAFE
+        case Verdict.AMBIGUOUS if evidence.cause is Cause.ERROR_FRAME:
+            refusal = evidence.refusal or Refusal()
+            overloaded = refusal.code == "server_is_overloaded" or (
+                refusal.type == "server_error" and refusal.code is None
+            )
+            return Situation.OVERLOADED if overloaded and not evidence.unknown_event else Situation.ERROR_FRAME
+        case Verdict.AMBIGUOUS:
+            return Situation.TOO_BIG if evidence.closed_as_too_big else Situation.AMBIGUOUS
+        case _:
+            return Situation.UNSAFE
+
+
+def _situation_of_refusal(refusal: Refusal) -> Situation:
+    if refusal.code == CONNECTION_LIMIT:
+        return Situation.REFUSED_CONNECTION_LIMIT
+    if refusal.status == 429:
+        return Situation.REFUSED_RATE_LIMIT
+    later = parse_retry_after(refusal.headers, now=0.0) is not None
+    return Situation.REFUSED_RETRY_LATER if later else Situation.REFUSED
 
 
 # --- Automatic recovery ----------------------------------------------------------------------------------------
@@ -242,9 +572,6 @@ REPEATABLE_CAUSES: Final = frozenset(
     {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME, Cause.REJECTED}
 )
 """Failures of the connection, not of the turn. A deadline that passed or a caller who left is never repeated."""
-
-EXHAUSTED: Final = frozenset({"insufficient_quota", "usage_limit_reached"})
-"""Error codes (or types) of a budget that is used up: never waited for (PROTOCOL.md, "Defaults")."""
 
 
 class Reason(enum.Enum):
@@ -285,44 +612,38 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     repeat_ambiguous_stateful: bool = False
     """The same for a turn that continues a response or a conversation kept by the server."""
 
+    def __post_init__(self) -> None:
+        if not _is_number(self.attempts, int):
+            raise UserError(f"attempts={self.attempts!r} cannot be used — nothing was sent — write a number from 0 on")
+        for name in ("initial_delay", "max_delay", "max_retry_after"):
+            value = getattr(self, name)
+            if not _is_number(value, int, float):
+                raise UserError(f"{name}={value!r} cannot be used — nothing was sent — write seconds, from 0 on")
+
     def plan(self, evidence: Evidence, made: Sequence[Reason], random: float) -> Plan | None:
         """Whether and when to repeat a turn that failed with this evidence; None: not at all.
 
         ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1).
         """
-        if len(made) >= self.attempts:
-            return None
         reason = self._reason(evidence)
-        if reason is None or (reason in ONCE and reason in made):
+        if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
             return None
         asked = parse_retry_after(evidence.refusal.headers) if evidence.refusal is not None else None
-        if asked is not None and asked > self.max_retry_after:
+        if asked is None and reason is Reason.RATE_LIMIT:
             return None
-        if reason is Reason.CONNECTION_LIMIT:
-            return Plan(reason, asked or 0.0)
-        if reason is Reason.RATE_LIMIT:
-            return None if asked is None else Plan(reason, asked)
-        return Plan(reason, max(asked or 0.0, self._backoff(sum(other not in ONCE for other in made), random)))
+        wait = asked or 0.0
+        if reason not in ONCE:
+            wait = max(wait, self._backoff(sum(other not in ONCE for other in made), random))
+        return Plan(reason, wait) if (asked or 0.0) <= self.max_retry_after else None
 
     def _reason(self, evidence: Evidence) -> Reason | None:
         """Why this failure may be repeated, if it may."""
-        refusal = evidence.refusal or Refusal()
-        if evidence.cause not in REPEATABLE_CAUSES or EXHAUSTED & {refusal.code, refusal.type}:
+        exhausted = evidence.refusal is not None and evidence.refusal.exhausted
+        if evidence.cause not in REPEATABLE_CAUSES or exhausted:
             return None
-        if evidence.close_code == TOO_BIG and evidence.phase >= Phase.SEND:
-            return None
-        if evidence.is_refusal:
-            if evidence.cause is Cause.REJECTED:
-                return None
-            if refusal.code == "websocket_connection_limit_reached":
-                return Reason.CONNECTION_LIMIT
-            return Reason.RATE_LIMIT if refusal.status == 429 else None
-        if evidence.verdict is Verdict.SAFE:
-            return Reason.NOT_RUN
-        if evidence.verdict is Verdict.AMBIGUOUS and evidence.cause is not Cause.ERROR_FRAME:
-            allowed = self.repeat_ambiguous_stateful if evidence.stateful else self.repeat_ambiguous_stateless
-            return Reason.AMBIGUOUS if allowed else None
-        return None
+        reason = RECOVERY_TABLE.get(_situation(evidence))
+        allowed = self.repeat_ambiguous_stateful if evidence.stateful else self.repeat_ambiguous_stateless
+        return None if reason is Reason.AMBIGUOUS and not allowed else reason
 
     def _backoff(self, made: int, random: float) -> float:
         """Seconds to wait before the next repetition, between half and the whole of what has doubled so far."""
@@ -338,19 +659,37 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return self._backoff(attempts_made, random)
 
 
+def _is_number(value: object, *kinds: type) -> bool:
+    """Whether an option is a number that is not negative, not NaN and not endless."""
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= cast("float", value) < float("inf")
+
+
+RECOVERY_TABLE: Final[Mapping[Situation, Reason]] = {
+    Situation.SAFE: Reason.NOT_RUN,
+    Situation.REFUSED_CONNECTION_LIMIT: Reason.CONNECTION_LIMIT,
+    Situation.REFUSED_RATE_LIMIT: Reason.RATE_LIMIT,
+    Situation.AMBIGUOUS: Reason.AMBIGUOUS,
+}
+"""What is repeated, and why; nothing else is (REPLAY.md, "Automatic recovery"). RATE_LIMIT needs a ``retry-after``, and
+AMBIGUOUS the caller's permission."""
+
 ONCE: Final = frozenset({Reason.CONNECTION_LIMIT, Reason.RATE_LIMIT})
 """Reasons for which a turn is repeated only once."""
-
-TOO_BIG: Final = 1009
-"""The WebSocket close code for a message that is too big (RFC 6455 section 7.4.1)."""
 
 
 # --- Advice -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(kw_only=True)
+_UNSET: Final[Any] = object()
+
+
+@dataclass(init=False)
 class ModelRetryNormalizedError:
-    """A failure in terms that do not depend on the transport, for retry policies."""
+    """A failure in terms that do not depend on the transport, for retry policies.
+
+    ``_explicit_fields`` holds the names of the fields that were given, be it as None or False. The Agents SDK's runner
+    takes those for facts, and the others from the exception (PARITY C10).
+    """
 
     status_code: int | None = None
     error_code: str | None = None
@@ -362,6 +701,23 @@ class ModelRetryNormalizedError:
     """This side ended it; repeating would undo the caller's own decision."""
     is_network_error: bool = False
     is_timeout: bool = False
+
+    def __init__(
+        self,
+        status_code: int | None = _UNSET,
+        error_code: str | None = _UNSET,
+        message: str | None = _UNSET,
+        request_id: str | None = _UNSET,
+        retry_after: float | None = _UNSET,
+        is_abort: bool = _UNSET,
+        is_network_error: bool = _UNSET,
+        is_timeout: bool = _UNSET,
+    ) -> None:
+        values = (status_code, error_code, message, request_id, retry_after, is_abort, is_network_error, is_timeout)
+        given = {field.name: value for field, value in zip(fields(self), values, strict=True) if value is not _UNSET}
+        for field in fields(self):
+            setattr(self, field.name, given.get(field.name, field.default))
+        self._explicit_fields = frozenset(given)
 
 
 @dataclass
@@ -393,7 +749,7 @@ class ModelRetryAdviceRequest:
 
 
 class AdviceRow(NamedTuple):
-    """One row of the advice table. A None in a condition column means: either."""
+    """One row of the advice table. A None in the column ``stateful`` means: either."""
 
     situation: Situation
     stateful: bool | None
@@ -401,204 +757,225 @@ class AdviceRow(NamedTuple):
     replay_safety: str | None
 
 
-class Situation(enum.Enum):
-    """The left-hand column of REPLAY.md's advice table; :func:`_situation` picks the first that holds."""
-
-    OUR_OWN_DOING = "cause CLIENT_CLOSED or CANCELLED"
-    UNSAFE = "verdict UNSAFE"
-    REFUSED_RETRY_LATER = "refusal with retry-after in its headers, or status 429"
-    REFUSED_CONNECTION_LIMIT = "refusal websocket_connection_limit_reached"
-    REFUSED = "any other refusal"
-    OVERLOADED = "error frame server_is_overloaded, or server_error without a code, before any event"
-    ERROR_FRAME = "any other error frame that leaves the turn AMBIGUOUS"
-    SAFE = "verdict SAFE, not a refusal"
-    AMBIGUOUS = "verdict AMBIGUOUS, not an error frame"
-
-
 ADVICE_TABLE: tuple[AdviceRow, ...] = (
     AdviceRow(Situation.OUR_OWN_DOING, None, False, None),
     AdviceRow(Situation.UNSAFE, None, False, "unsafe"),
-    AdviceRow(Situation.REFUSED_RETRY_LATER, None, True, "safe"),
     AdviceRow(Situation.REFUSED_CONNECTION_LIMIT, None, True, "safe"),
+    AdviceRow(Situation.REFUSED_RATE_LIMIT, None, True, "safe"),
+    AdviceRow(Situation.REFUSED_RETRY_LATER, None, True, "safe"),
     AdviceRow(Situation.REFUSED, None, None, None),
     AdviceRow(Situation.OVERLOADED, None, True, None),
     AdviceRow(Situation.ERROR_FRAME, None, None, None),
+    AdviceRow(Situation.TOO_BIG, True, False, "unsafe"),
+    AdviceRow(Situation.TOO_BIG, False, False, None),
+    AdviceRow(Situation.TOO_BIG_NOT_SENT, None, False, "safe"),
     AdviceRow(Situation.SAFE, None, True, "safe"),
     AdviceRow(Situation.AMBIGUOUS, True, False, "unsafe"),
     AdviceRow(Situation.AMBIGUOUS, False, True, None),
 )
-"""Advice for a turn that failed over WebSocket (REPLAY.md, "Advice"). A row without opinion means: no advice."""
+"""Advice for a failure with evidence (REPLAY.md, "Advice"). A row without opinion means: no advice on an ``error``
+frame; what the Agents SDK says on an answer of HTTP."""
 
 
 def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = None) -> ModelRetryAdvice | None:
     """Advise on repeating a failed call; None when there is nothing to say.
 
-    ``request.error`` may be a turnwire failure (judged by its evidence), a failure of the HTTP client (judged by its
-    status and headers), or an exception that was raised from one of these. ``now`` is the wall clock in seconds since
-    the epoch, used only for a ``retry-after`` that is an HTTP date and comes without a ``date`` header to measure it
-    from.
+    ``request.error`` may be a turnwire failure or an exception that evidence was attached to (judged by that evidence),
+    a failure of the HTTP client (judged by its status and headers), or an exception that was raised from one of these.
+    ``now`` is the wall clock in seconds since the epoch, used only for a ``retry-after`` that is an HTTP date and comes
+    without a ``date`` header to measure it from.
 
     Source of the rules: REPLAY.md, "Advice"; PARITY C10.
     """
     error = request.error
     stateful = bool(request.previous_response_id or request.conversation_id)
-    facts, failure = _facts(error)
-    if failure is None:
-        return _http_advice(error, facts, stateful=stateful, now=now)
-    evidence = failure.evidence
+    facts, link = _facts(error, now)
+    evidence = None if link is None else evidence_of(link)
+    if evidence is None:
+        return _unproven_advice(error, facts, stateful=stateful)
     stateful = stateful or evidence.stateful
-    if evidence.cause is Cause.REJECTED:
-        return _http_advice(error, facts, stateful=stateful, now=now)
     situation = _situation(evidence)
     row = next(r for r in ADVICE_TABLE if r.situation is situation and r.stateful in (None, stateful))
     if row.suggested is None:
-        return None
-    retry_after = parse_retry_after(facts.headers, now=now) if row.suggested else None
-    normalized = facts.normalized(str(error), retry_after)
-    normalized.is_abort = situation is Situation.OUR_OWN_DOING
+        over_http = evidence.cause is Cause.REJECTED or not isinstance(link, TurnError)
+        advice = _http_advice(error, facts, stateful=stateful) if over_http else None
+        if advice is not None and evidence.verdict is not Verdict.SAFE:
+            advice.replay_safety = None
+        return advice
     return ModelRetryAdvice(
         suggested=row.suggested,
-        retry_after=retry_after,
+        retry_after=facts.retry_after if row.suggested else None,
         replay_safety=row.replay_safety,
         reason=str(error),
-        normalized=normalized,
+        normalized=facts.normalized(
+            str(error),
+            retry_after=facts.retry_after if row.suggested else None,
+            is_abort=situation is Situation.OUR_OWN_DOING,
+        ),
         response_started=evidence.response_started or situation is Situation.UNSAFE,
     )
 
 
-def _situation(evidence: Evidence) -> Situation:
-    """Which row of the advice table a WebSocket failure falls under."""
-    refusal = evidence.refusal or Refusal()
-    if evidence.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
-        return Situation.OUR_OWN_DOING
-    if evidence.verdict is Verdict.UNSAFE:
-        return Situation.UNSAFE
-    if evidence.is_refusal:
-        if refusal.status == 429 or parse_retry_after(refusal.headers, now=0.0) is not None:
-            return Situation.REFUSED_RETRY_LATER
-        if refusal.code == "websocket_connection_limit_reached":
-            return Situation.REFUSED_CONNECTION_LIMIT
-        return Situation.REFUSED
-    if evidence.verdict is Verdict.AMBIGUOUS and evidence.cause is Cause.ERROR_FRAME:
-        if refusal.code == "server_is_overloaded" or (refusal.type == "server_error" and refusal.code is None):
-            return Situation.OVERLOADED
-        return Situation.ERROR_FRAME
-    return Situation.SAFE if evidence.verdict is Verdict.SAFE else Situation.AMBIGUOUS
-
-
 class _Facts(NamedTuple):
-    """What the HTTP rules look at."""
+    """What is known of a failure beside its evidence."""
 
-    status_code: int | None
-    error_code: str | None
-    request_id: str | None
-    headers: Mapping[str, str]
-    is_network_error: bool
-    is_timeout: bool
+    status_code: int | None = None
+    error_code: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    should_retry: str | None = None
+    """The header ``x-should-retry``, in lower case."""
+    is_network_error: bool = False
+    is_timeout: bool = False
+    unsafe: bool = False
+    """An exception says ``unsafe_to_replay`` of itself."""
 
     @property
     def silent(self) -> bool:
         """Whether there is nothing in it that an advice could be made of."""
-        return self.status_code is None and not (self.headers or self.is_network_error or self.is_timeout)
+        return self._replace(error_code=None, request_id=None) == _Facts()
 
     def completed(self, cause: _Facts) -> _Facts:
         """These facts, and where they say nothing, those of the error's cause."""
-        return _Facts(
-            status_code=cause.status_code if self.status_code is None else self.status_code,
-            error_code=cause.error_code if self.error_code is None else self.error_code,
-            request_id=cause.request_id if self.request_id is None else self.request_id,
-            headers={**cause.headers, **self.headers},
-            is_network_error=self.is_network_error or cause.is_network_error,
-            is_timeout=self.is_timeout or cause.is_timeout,
-        )
+        said = {name: value for name, value in self._asdict().items() if value is not None and value is not False}
+        return cause._replace(**said)
 
-    def normalized(self, message: str, retry_after: float | None) -> ModelRetryNormalizedError:
+    def normalized(
+        self, message: str, *, retry_after: float | None, is_abort: bool = False
+    ) -> ModelRetryNormalizedError:
         return ModelRetryNormalizedError(
             status_code=self.status_code,
             error_code=self.error_code,
             message=message,
             request_id=self.request_id,
             retry_after=retry_after,
+            is_abort=is_abort,
             is_network_error=self.is_network_error,
             is_timeout=self.is_timeout,
         )
 
 
 NETWORK_CAUSES: Final = frozenset({Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.STALLED})
+"""What counts as a network error, unless it was a close with 1009: a policy that repeats those must not repeat that."""
 
 
-def _facts(error: Exception) -> tuple[_Facts, TurnError | None]:
-    """What the chain of an error's causes says, down to the first turnwire failure in it, and that failure.
+def _facts(error: Exception, now: float | None) -> tuple[_Facts, BaseException | None]:
+    """What the chain of an error's causes says, down to the first exception with evidence in it, and that exception.
 
     A failure of the HTTP client that was raised while a turnwire failure was handled is the later one, and the answer:
     so the turnwire failure counts only if nothing before it says anything.
     """
-    facts = _Facts(None, None, None, {}, is_network_error=False, is_timeout=False)
+    facts = _Facts()
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
-        if isinstance(link, TurnError):
-            return (_facts_of_turn_error(link), link) if facts.silent else (facts, None)
-        facts = facts.completed(_facts_of_http_error(link))
+        evidence = evidence_of(link)
+        of_link = _facts_of_http_error(link, now)
+        if evidence is not None:
+            return (_facts_of_evidence(evidence, now).completed(of_link), link) if facts.silent else (facts, None)
+        facts = facts.completed(of_link)
         link = link.__cause__ or link.__context__
     return facts, None
 
 
-def _facts_of_turn_error(error: TurnError) -> _Facts:
-    evidence = error.evidence
+def _facts_of_evidence(evidence: Evidence, now: float | None) -> _Facts:
     refusal = evidence.refusal or Refusal()
-    request_id = error.request_id if isinstance(error, ResponsesWebSocketError) else None
     return _Facts(
         status_code=refusal.status,
         error_code=refusal.code,
-        request_id=refusal.request_id or request_id,
-        headers=_lower(refusal.headers.items()),
-        is_network_error=evidence.cause in NETWORK_CAUSES,
+        request_id=refusal.request_id,
+        retry_after=parse_retry_after(refusal.headers, now=now),
+        should_retry=_should_retry(_lower(refusal.headers.items())),
+        is_network_error=evidence.cause in NETWORK_CAUSES and not evidence.closed_as_too_big,
         is_timeout=evidence.cause is Cause.TIMEOUT,
     )
 
 
-def _facts_of_http_error(error: BaseException) -> _Facts:
+def _facts_of_http_error(error: BaseException, now: float | None) -> _Facts:
     """Read one exception, an ``openai`` failure or a cause of it, by its public attributes, without importing it.
 
     Of network errors and timeouts only ``openai``'s own count: they mean that no response had begun. A bare
     ``ConnectionError`` can as well be the end of one that was streaming.
     """
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
-    status: int | None = None
+    response = _attribute(error, "response")
     headers: dict[str, str] = {}
-    for carrier in (error, getattr(error, "response", None)):
-        status = status if status is not None else _as(int, getattr(carrier, "status_code", None))
-        items = getattr(getattr(carrier, "headers", None), "items", None)
+    for holder, name in ((error, "response_headers"), (error, "headers"), (response, "headers")):
+        items = _attribute(_attribute(holder, name), "items")
         if callable(items):
-            headers = {**_lower(cast("Callable[[], Iterable[tuple[object, object]]]", items)()), **headers}
+            headers |= _lower(cast("Callable[[], Iterable[tuple[object, object]]]", items)())
     return _Facts(
-        status_code=status,
-        error_code=_as(str, getattr(error, "code", None)),
-        request_id=_as(str, getattr(error, "request_id", None)) or headers.get("x-request-id"),
-        headers=headers,
+        status_code=_first(int, (error, "status_code"), (error, "status"), (response, "status_code")),
+        error_code=_error_code(error),
+        request_id=_first(str, (error, "request_id")) or headers.get("x-request-id"),
+        retry_after=parse_retry_after(headers, now=now),
+        should_retry=_should_retry(headers),
         is_network_error="openai.APIConnectionError" in kinds,
         is_timeout="openai.APITimeoutError" in kinds,
+        unsafe=_attribute(error, "unsafe_to_replay") is True,
     )
 
 
-def _http_advice(error: Exception, facts: _Facts, *, stateful: bool, now: float | None) -> ModelRetryAdvice | None:
+def _attribute(holder: object, name: str) -> object:
+    """An attribute of another library's object; None if it is not there or cannot be had."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
+
+
+def _first(kind: type[_T], *places: tuple[object, str]) -> _T | None:
+    """The first of some attributes that is of this type."""
+    for holder, name in places:
+        value = _attribute(holder, name)
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def _error_code(error: BaseException) -> str | None:
+    """The error's code: its own, else that of the body it carries, nested under ``error`` or on top."""
+    body = _attribute(error, "body")
+    for value in (_attribute(error, "code"), _member(_member(body, "error"), "code"), _member(body, "code")):
+        if isinstance(value, str):
+            return value
+    return None
+
+
+def _member(value: object, name: str) -> object:
+    return cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else None
+
+
+def _should_retry(headers: Mapping[str, str]) -> str | None:
+    value = headers.get("x-should-retry")
+    return None if value is None else value.strip().lower()
+
+
+def _unproven_advice(error: Exception, facts: _Facts, *, stateful: bool) -> ModelRetryAdvice | None:
+    """Advice on an exception without evidence, as the Agents SDK gives it."""
+    if facts.unsafe:
+        normalized = facts.normalized(str(error), retry_after=facts.retry_after)
+        return ModelRetryAdvice(suggested=False, replay_safety="unsafe", reason=str(error), normalized=normalized)
+    return _http_advice(error, facts, stateful=stateful)
+
+
+def _http_advice(error: Exception, facts: _Facts, *, stateful: bool) -> ModelRetryAdvice | None:
     """REPLAY.md's rules for HTTP failures and rejected upgrades, in its order."""
-    retry_after = parse_retry_after(facts.headers, now=now)
     advice = ModelRetryAdvice(
-        retry_after=retry_after, reason=str(error), normalized=facts.normalized(str(error), retry_after)
+        retry_after=facts.retry_after,
+        reason=str(error),
+        normalized=facts.normalized(str(error), retry_after=facts.retry_after),
     )
-    should_retry = facts.headers.get("x-should-retry", "").strip().lower()
-    if should_retry == "true":
+    if facts.should_retry == "true":
         advice.suggested, advice.replay_safety = True, "safe"
-    elif should_retry == "false":
+    elif facts.should_retry == "false":
         advice.suggested = False
     elif facts.is_network_error or facts.is_timeout:
         advice.suggested = True
     elif facts.status_code is not None and (facts.status_code in (408, 409, 429) or facts.status_code >= 500):
         advice.suggested, advice.replay_safety = True, "safe" if stateful else None
-    elif retry_after is None:
+    elif facts.retry_after is None:
         return None
     return advice
 
@@ -640,7 +1017,3 @@ def _http_date(value: str | None) -> float | None:
 
 def _lower(items: Iterable[tuple[object, object]]) -> dict[str, str]:
     return {str(name).lower(): str(value) for name, value in items}
-
-
-def _as(kind: type[_T], value: object) -> _T | None:
-    return value if isinstance(value, kind) and not isinstance(value, bool) else None
