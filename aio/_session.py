@@ -71,7 +71,8 @@ class Turn(TurnHandle):
         self._driver = driver
 
     async def __aenter__(self) -> Turn:
-        self._core = await self._driver.begin(*self._enter())
+        self._core = self._driver.begin(*self._enter())  # From here on it knows what became of it.
+        await self._driver.send(self._core)
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -44,7 +44,7 @@ from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Tu
 from .endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client, key_refresh
 from .errors import ConcurrentUseError, LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .events import Response
-from .replay import Cause, RecoveryPolicy
+from .replay import Cause, Evidence, RecoveryPolicy, Verdict
 from .request import Timeouts, timeouts_from
 
 __all__ = [
@@ -455,8 +455,25 @@ class TurnHandle:
         """The name of the lane; None for the default lane."""
         return self._arguments[1] if self._core is None else self._core.lane
 
+    @property
+    def evidence(self) -> Evidence | None:
+        """How far the turn got when it failed or was left; None if neither happened."""
+        failure = None if self._core is None else self._core.failure
+        return None if failure is None else failure.evidence
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether a turn that failed or was left may be sent again; None if neither happened (REPLAY.md, "Verdict").
+
+        Also after a cancellation, where no exception of the turn itself was raised.
+        """
+        return None if self.evidence is None else self.evidence.verdict
+
     def result(self) -> Response:
-        """The response. Raises SessionClosedError before the terminal event."""
-        if self.response is None:
-            raise SessionClosedError("the turn has no response yet — it goes on — iterate to its terminal event first")
-        return self.response
+        """The response. Raises the failure of a turn that failed or was left, and SessionClosedError before the end."""
+        if self.response is not None:
+            return self.response
+        if self._core is not None and self._core.failure is not None:
+            raise self._core.failure
+        state = "was not sent yet" if self._core is None else "goes on"
+        raise SessionClosedError(f"the turn has no response yet — it {state} — iterate to its terminal event first")

@@ -284,18 +284,19 @@ class Driver:
 
     # -- turns
 
-    async def begin(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
-        """Give a turn to the core, which sends it as soon as it may. Raises as ``ResponsesSession.create`` does."""
-        now = self._probe()
-        return await self._send(self._core.create(body, lane=lane, timeouts=timeouts, now=now))
+    def begin(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
+        """Give a turn to the core; :meth:`send` is to follow. Raises as ``ResponsesSession.create`` does."""
+        return self._core.create(body, lane=lane, timeouts=timeouts, now=self._probe())
 
     async def begin_frame(self, frame: Mapping[str, Any], timeouts: Timeouts) -> Turn:
-        """The same for a complete ``response.create`` message, as the models make it."""
+        """Begin and send a turn that is a complete ``response.create`` message, as the models make it."""
         now = self._probe()
-        return await self._send(self._core.submit(Turn.from_frame(frame, timeouts=timeouts, now=now), now))
+        turn = self._core.submit(Turn.from_frame(frame, timeouts=timeouts, now=now), now)
+        await self.send(turn)
+        return turn
 
-    async def _send(self, turn: Turn) -> Turn:
-        """Write the turn's message at once, or leave it to the writer."""
+    async def send(self, turn: Turn) -> None:
+        """Write the message of a turn that has just begun, or leave it to the writer. Cancelled, give the turn up."""
         link = self._pump.at_once()
         if link is not None and link.transport is not None and link.transport.writable():
             link.writer = turn
@@ -307,7 +308,6 @@ class Driver:
                 raise
             link.writer = None
         self._settle()
-        return turn
 
     def _probe(self) -> float:
         """If nobody reads, let the core doubt whether the connection lives. What time it is."""

@@ -19,7 +19,7 @@ import pytest
 import trio
 from openai import AsyncOpenAI
 from peers import completed, created, delta, raw_server
-from turnwire.aio.loopback import serve
+from turnwire.aio.loopback import Cut, Fault, Upgrading, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -248,6 +248,65 @@ async def client_of(server):
 def once_each(ledger) -> bool:
     fingerprints = [entry.fingerprint for entry in ledger if "again" not in repr(entry.input)]
     return len(fingerprints) == len(set(fingerprints))
+
+
+async def test_what_a_cancelled_turn_says_of_itself_is_what_the_server_knows(dialect):
+    """Nobody iterates again: its verdict, its result and its repr say it."""
+    shell = dialect.shell
+    async with serve() as server, shell.connect(server.base_url) as session:
+
+        async def attempt(interrupted):
+            server.ledger.clear()
+            turn = session.create(model="m", input="one two")
+
+            async def call():
+                async with turn:
+                    async for _ in turn:
+                        pass
+
+            await interrupted(call)
+            await session.respond(model="m", input="and again")
+            ran = any("one two" in repr(entry.input) for entry in server.ledger)
+            if turn.verdict is None:
+                assert turn.response is not None or (not ran and "not sent" in repr(turn))
+                return
+            assert turn.evidence.cause is shell.Cause.CANCELLED
+            assert not (ran and turn.verdict is shell.Verdict.SAFE)
+            with pytest.raises(shell.TurnAbortedError) as caught:
+                turn.result()
+            assert caught.value.verdict is turn.verdict
+
+        await at_every_step(dialect, attempt)
+
+
+async def test_who_sends_again_what_is_safe_has_it_done_once(dialect):
+    """The handshake of the new connection is cut while two turns wait for it, and one of the two is cancelled."""
+    shell = dialect.shell
+
+    async def order(session, name):
+        while True:
+            try:
+                return await session.respond(model="m", input=name, stream_id=name)
+            except shell.TurnError as error:
+                if error.verdict is not shell.Verdict.SAFE:
+                    raise
+
+    async def attempt(interrupted):
+        faults = [Fault(Upgrading(), Cut(), connection=2)]
+        async with serve(faults=faults) as server, shell.connect(server.base_url, options=options) as session:
+            async with anyio.create_task_group() as tasks:
+                link = session._driver._pump.link
+                link.transport.forsake()
+                while session._driver._pump.link is link:
+                    await anyio.sleep(0)
+                tasks.start_soon(order, session, "patient")
+                await interrupted(order, session, "impatient")
+            said = sorted(repr(entry.input) for entry in server.ledger)
+            assert len([line for line in said if "'patient'" in line]) == 1
+            assert len(said) <= 2
+
+    options = shell.SessionOptions(recovery=shell.RecoveryPolicy(initial_delay=0.01))
+    await at_every_step(dialect, attempt)
 
 
 @pytest.mark.parametrize(("subject", "how"), ALL, ids=_name)

@@ -111,6 +111,13 @@ async def test_a_turn_cancelled_natively_at_its_beginning_leaves_another_on_its_
         assert session.stats.connections == 1
 
 
+async def begun(driver, body, lane):
+    """A turn that was begun, and its message left to whoever writes."""
+    turn = driver.begin(body, lane, None)
+    await driver.send(turn)
+    return turn
+
+
 def driver_of(shell, server, **options):
     """A driver without a scope, as the models use it."""
     source = EndpointSource(
@@ -138,12 +145,12 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
     arrived, over, left, scope = anyio.Event(), anyio.Event(), anyio.Event(), anyio.CancelScope()
     async with raw_server(script, receive_buffer=4096) as server:
         driver = driver_of(shell, server, close_timeout=10.0)
-        first = await driver.begin({"input": "first"}, None, None)
+        first = await begun(driver, {"input": "first"}, None)
         while await driver.next_event(first) is not None:
             pass
         await driver.leave(first)
         driver._pump.link.transport._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        small = await driver.begin({"input": "small"}, "leaves", None)
+        small = await begun(driver, {"input": "small"}, "leaves")
 
         async def consume() -> None:
             with scope:
@@ -155,7 +162,7 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
             await arrived.wait()
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
-            large = await driver.begin({"input": "x" * 1_000_000}, "begins", None)  # In the same step of the loop.
+            large = await begun(driver, {"input": "x" * 1_000_000}, "begins")  # In the same step of the loop.
             with anyio.move_on_after(1):
                 await left.wait()
             in_time = left.is_set()
