@@ -19,7 +19,7 @@ import pytest
 import trio
 from openai import AsyncOpenAI
 from peers import completed, created, delta, raw_server
-from turnwire.aio.loopback import Cut, Fault, Upgrading, serve
+from turnwire.aio.loopback import AfterEvent, Cut, Fault, Upgrading, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -291,22 +291,24 @@ async def test_who_sends_again_what_is_safe_has_it_done_once(dialect):
                 if error.verdict is not shell.Verdict.SAFE:
                     raise
 
-    async def attempt(interrupted):
-        faults = [Fault(Upgrading(), Cut(), connection=2)]
+    async def attempt(steps):
+        faults = [Fault(AfterEvent(1), Cut(), connection=1), Fault(Upgrading(), Cut(), connection=2)]
         async with serve(faults=faults) as server, shell.connect(server.base_url, options=options) as session:
-            async with anyio.create_task_group() as tasks:
-                link = session._driver._pump.link
-                link.transport.forsake()
-                while session._driver._pump.link is link:
-                    await anyio.sleep(0)
+            with pytest.raises(shell.TurnError):
+                await session.respond(model="m", input="its connection is cut")
+            async with anyio.create_task_group() as tasks, anyio.create_task_group() as impatient:
+                impatient.start_soon(order, session, "other")
                 tasks.start_soon(order, session, "patient")
-                await interrupted(order, session, "impatient")
-            said = sorted(repr(entry.input) for entry in server.ledger)
-            assert len([line for line in said if "'patient'" in line]) == 1
-            assert len(said) <= 2
+                while server.faults:
+                    await anyio.sleep(0)
+                for _ in range(steps):
+                    await anyio.sleep(0)
+                impatient.cancel_scope.cancel()
+            assert len([entry for entry in server.ledger if "patient" in repr(entry.input)]) == 1
 
     options = shell.SessionOptions(recovery=shell.RecoveryPolicy(initial_delay=0.01))
-    await at_every_step(dialect, attempt)
+    for steps in range(12):
+        await attempt(steps)
 
 
 @pytest.mark.parametrize(("subject", "how"), ALL, ids=_name)
