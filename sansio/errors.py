@@ -26,6 +26,7 @@ The tree
             ├── ConnectionLostError       the connection ended under the turn: EOF, reset, close frame, stall
             ├── ProtocolError             the server broke the protocol
             │   └── LimitExceededError    … or went over a limit: message size, unread events
+            ├── RequestTooLargeError      the request is larger than max_request_size; nothing was sent
             ├── TurnTimeoutError          a deadline passed (also a TimeoutError)
             ├── TurnAbortedError          this side closed the session or left the turn
             └── ResponsesWebSocketError   an error message from the server (also a RuntimeError)
@@ -55,6 +56,7 @@ __all__ = [
     "LimitExceededError",
     "MissingResponseError",
     "ProtocolError",
+    "RequestTooLargeError",
     "ResponsesWebSocketError",
     "SessionClosedError",
     "TooManyTurnsError",
@@ -219,6 +221,10 @@ class ProtocolError(TurnError):
 
 class LimitExceededError(ProtocolError):
     """A limit was exceeded: a message above ``max_message_size``, unread events above ``max_buffered``."""
+
+
+class RequestTooLargeError(TurnError):
+    """The request is larger than ``max_request_size`` (PROTOCOL.md, "Connection"): nothing of it was sent."""
 
 
 class TurnTimeoutError(TurnError, TimeoutError):

@@ -121,6 +121,8 @@ class Cause(enum.Enum):
     and without an error of the API, such as a gateway's page."""
     ERROR_FRAME = "error_frame"
     """An ``error`` or ``response.error`` message. Of a call over HTTP: a JSON error of the API."""
+    TOO_LARGE = "too_large"
+    """The request is larger than ``max_request_size``: nothing of it was sent."""
     STALLED = "stalled"
     """Nothing at all arrived for longer than the stall limit, or a ping went unanswered."""
     CLIENT_CLOSED = "client_closed"
@@ -206,6 +208,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         match self.cause:
             case Cause.ERROR_FRAME:
                 return not refusal.of_connection and refusal.says_not_run(NOT_REFUSING_STATUSES)
+            case Cause.TOO_LARGE:
+                return True
             case Cause.REJECTED if self.phase is Phase.AWAIT:  # A call over HTTP.
                 return refusal.says_not_run(NOT_REFUSING_STATUSES | {429})
             case Cause.REJECTED:
@@ -454,6 +458,8 @@ def _for_the_turn(evidence: Evidence) -> str:
     match evidence.verdict:
         case Verdict.AMBIGUOUS:
             return f"the server had the whole request and {_no_answer(evidence)}, so the turn may or may not have run"
+        case Verdict.SAFE if evidence.cause is Cause.TOO_LARGE:
+            return "nothing was sent, so the turn did not run"
         case Verdict.SAFE if not evidence.is_refusal:
             other = (
                 "; a message on its connection was too big, this one or another" if evidence.closed_as_too_big else ""
@@ -495,6 +501,8 @@ def _what_to_do(evidence: Evidence) -> str:
                 else "send it again only if running it twice does no harm"
             )
             return f"{hint}; {again}" if hint else again
+        case Verdict.SAFE if evidence.cause is Cause.TOO_LARGE:
+            return f"{_SMALLER}; or raise max_request_size, if this server takes more"
         case Verdict.SAFE if evidence.closed_as_too_big:
             return _SMALLER if evidence.is_refusal else f"{_SMALLER}; it is safe to send it again"
         case Verdict.SAFE:

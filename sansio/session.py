@@ -212,6 +212,8 @@ class ResponsesSession:
         turn.repeatable = not (_provider_retries_off.get() or _pre_event_retries_off.get())
         if self.connection is not None and self.connection.accepts_turns:
             self.connection.submit(turn, now)
+        elif too_large := turn.too_large(self.options.max_request_size):
+            self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
         else:
             self._check_backlog(turn)
             self._backlog.append(turn)

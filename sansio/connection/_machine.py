@@ -51,10 +51,13 @@ from ._tables import (
     refusal_in_event,
     turn_failure,
 )
-from ._turn import EVENT_COST, Held, Outbox, Turn
+from ._turn import EVENT_COST, Outbox, Turn
 
 RESPONSE_ID: Final = b'"response_id"'
 """In the beginning of an event that streams, it makes the event one to look at: it may speak of another response."""
+
+WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
+"""What may stand before a JSON text: white space, and the byte order mark that it should not have."""
 
 
 class ResponsesConnection:
@@ -76,7 +79,6 @@ class ResponsesConnection:
         random_bytes: Callable[[int], bytes] = urandom,
         stats: Stats | None = None,
         recover: Callable[[Turn, TurnError], bool] | None = None,
-        held: Held | None = None,
     ) -> None:
         self.endpoint = endpoint
         """Where to connect to; a redirect within the origin changes it."""
@@ -103,7 +105,8 @@ class ResponsesConnection:
         """The server has sent a message."""
         self._ending = False
         """The server announced the connection's end: what was not begun goes elsewhere."""
-        self._held = held or Held()
+        self._unchecked = 0
+        """Bytes that turns were given to hold since they were last counted together."""
         self._since = now
         """When the opening, or the closing, began."""
         self._pulse = Pulse(self.options, now)
@@ -141,9 +144,12 @@ class ResponsesConnection:
                 f"{self.options.max_waiting} turns wait for a lane already (max_waiting) — the turn was not sent — "
                 "wait for some of them to end, or spread them over sessions"
             )
+        too_large = turn.too_large(self.options.max_request_size)
+        if too_large is not None:
+            self._end(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
+            return
         self._lanes.enter(turn, turn.lane)
         turn.connection = self
-        turn.held = self._held
         turn.since = now
         self._start_turns(now)
 
@@ -467,9 +473,9 @@ class ResponsesConnection:
             if self.state is State.CLOSED:
                 break
         self.stats.events += events
-        self._held.size += held
-        if self._held.size > self.options.max_buffered_total:
-            self._overflowed_in_all(now)
+        self._unchecked += held
+        if self._unchecked > self.options.max_buffered_total >> 6:
+            self._check_all(now)
 
     def _skip(self, text: bytes) -> None:
         """A text that is no JSON object ends nothing (PROTOCOL.md, "What a field may look like").
@@ -477,7 +483,7 @@ class ResponsesConnection:
         One that begins like an object may have been an event, though: a refusal that follows it proves nothing.
         """
         self.stats.skipped += 1
-        if text.lstrip().startswith(b"{"):
+        if text.lstrip(WHITESPACE).startswith(b"{"):
             self._doubt_refusals()
 
     def _doubt_refusals(self) -> None:
@@ -512,7 +518,7 @@ class ResponsesConnection:
         if turn.abandoned:
             self.stats.orphans += 1
         else:
-            self._held.size += turn.deliver(event)
+            self._unchecked += turn.deliver(event)
         if event.ends_turn and isinstance(event, LifecycleEvent):
             if not turn.abandoned:
                 turn.finish(event)
@@ -586,12 +592,13 @@ class ResponsesConnection:
         what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
         self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
-    def _overflowed_in_all(self, now: float) -> None:
-        """All turns of the session together hold too much: the one with the most to read here fails."""
+    def _check_all(self, now: float) -> None:
+        """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
+        self._unchecked = 0
+        most = self.options.max_buffered_total
         live = [turn for turn in self._lanes.running.values() if not turn.abandoned]
-        if live and self.state is State.OPEN:
-            most = self.options.max_buffered_total
-            what = f"the session's turns left more than {most} bytes of their events unread (max_buffered_total)"
+        if sum(turn.buffered for turn in live) > most:
+            what = f"more than {most} bytes of events were left unread (max_buffered_total), most of them of this turn"
             largest = max(live, key=lambda turn: turn.buffered)
             self._give_up(largest, Cause.PROTOCOL, what, now, make=limit_exceeded)
 

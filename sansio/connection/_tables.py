@@ -14,6 +14,7 @@ from ..errors import (
     ConnectionLostError,
     LimitExceededError,
     ProtocolError,
+    RequestTooLargeError,
     TurnAbortedError,
     TurnError,
     TurnTimeoutError,
@@ -79,6 +80,7 @@ ERRORS: Final[dict[Cause, type[TurnError]]] = {
     Cause.TRANSPORT: ConnectionLostError,
     Cause.PROTOCOL: ProtocolError,
     Cause.STALLED: ConnectionLostError,
+    Cause.TOO_LARGE: RequestTooLargeError,
     Cause.CLIENT_CLOSED: TurnAbortedError,
     Cause.CANCELLED: TurnAbortedError,
 }
@@ -136,7 +138,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_buffered: int = 64 * 1024 * 1024
     """Bytes of memory that the unread events of one turn may take; a turn that goes over it fails."""
     max_buffered_total: int = 256 * 1024 * 1024
-    """The same for all turns of a session; the one that runs with the most unread fails."""
+    """The same for all turns that run, together; the one that holds most of them fails."""
     high_water: int = 4 * 1024 * 1024
     """Bytes of memory that the unread events of one turn may take before reading ahead pauses."""
     max_waiting: int = 10_000

@@ -44,21 +44,12 @@ if TYPE_CHECKING:
     from ..websocket import WebSocket
     from ._machine import ResponsesConnection
 
-__all__ = ["EVENT_COST", "Held", "Outbox", "Turn"]
+__all__ = ["EVENT_COST", "Outbox", "Turn"]
 
 EVENT_COST: Final = 400
 """Bytes of memory that a decoded event takes beside its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
 MAX_ITEMS: Final = 64
 """How many items of a turn's output are remembered."""
-
-
-class Held:
-    """Bytes of memory that the unread events of a session's turns take."""
-
-    __slots__ = ("size",)
-
-    def __init__(self) -> None:
-        self.size = 0
 
 
 class Turn:
@@ -81,8 +72,6 @@ class Turn:
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of memory that the events above take."""
-        self.held = Held()
-        """What the events of the whole session take."""
         self.named = True
         """Whether its ``stream_id`` is sent: not to a server that has no lanes."""
         self.created = False
@@ -153,9 +142,7 @@ class Turn:
         if self.events:
             self.waiting_since = None
             event = self.events.popleft()
-            cost = len(event.raw_bytes) + EVENT_COST
-            self.buffered -= cost
-            self.held.size -= cost
+            self.buffered -= len(event.raw_bytes) + EVENT_COST
             return event
         if self.failure is not None:
             raise self.failure
@@ -202,6 +189,12 @@ class Turn:
             too_big=self.too_big,
         )
 
+    def too_large(self, limit: int | None) -> str | None:
+        """In words, that its message is larger than this many bytes; None if it is not."""
+        if limit is None or len(self.message) <= limit:
+            return None
+        return f"the request has {len(self.message)} bytes, more than {limit} (max_request_size)"
+
     def unsent(self) -> None:
         """It leaves its connection, as it was before its first attempt: another one will run it."""
         self.connection = None
@@ -220,7 +213,6 @@ class Turn:
 
     def discard(self) -> None:
         """Forget the events that nobody will read."""
-        self.held.size -= self.buffered
         self.events.clear()
         self.buffered = 0
 
