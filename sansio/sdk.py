@@ -5,7 +5,8 @@ The promise
     ``model_fields_set``, JSON and repr, for every message, however odd. :func:`to_server_event` gives what
     ``client.responses.connect()`` yields, :func:`to_stream_event` what ``client.responses.create(stream=True)`` and
     ``openai-agents`` yield, :func:`response_to_openai` what ``client.responses.create()`` returns. Every call gives a
-    new object, which is the caller's to change. EventDecodeError where ``construct_type`` raises, whatever it raises.
+    new object, which is the caller's to change. Nothing that was delivered makes them raise: where ``construct_type``
+    raises, whatever it raises, the object is what it makes of the same message without what it cannot take.
 
     =============================================== ================================================================
     ``to_server_event``: ``ResponsesServerEvent``    ``ResponseTextWsDelta`` …: the lane is the field ``stream_id``;
@@ -43,11 +44,12 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin, overload
 
-from .errors import EventDecodeError
 from .events import LifecycleEvent, Response, ServerEvent, decode_event
+from .events._lenient import decode_members
 
 if TYPE_CHECKING:
     import openai.types.responses as sdk
@@ -65,17 +67,23 @@ NO_OBJECTS = frozenset({"str", "int", "float", "bool", "none", "literal", "list"
 NOT_SCHEMAS = frozenset({"metadata", "default", "config", "expected"})
 """Members of a core schema that hold values, and look like schemas if the values do."""
 
+BEYOND_FLOAT = 309
+"""An integer of so many digits is more than a float can hold."""
+
+MOST_NESTED = 200
+"""How deeply a message may be nested from which members are taken out."""
+
 SCALARS = (str, int, float, bool, types.NoneType)
 
 
 def to_server_event(event: ServerEvent) -> sdk.ResponsesServerEvent:
     """The event as ``client.responses.connect()`` would have yielded it."""
-    return _read_server_event()(event.raw_bytes, event.type, event.stream_id)
+    return _read_server_event()(event.raw_bytes, event.type)
 
 
 def to_stream_event(event: ServerEvent) -> sdk.ResponseStreamEvent:
     """The event as ``client.responses.create(stream=True)`` would have yielded it (PARITY C1)."""
-    return _read_stream_event()(event.raw_bytes, event.type, event.stream_id)
+    return _read_stream_event()(event.raw_bytes, event.type)
 
 
 def response_to_openai(response: Response, *, request_id: str | None = None) -> sdk.Response:
@@ -107,7 +115,7 @@ def from_openai(made: sdk.ResponsesServerEvent | sdk.ResponseStreamEvent) -> Ser
 def from_openai(made: pydantic.BaseModel) -> Response | ServerEvent:
     """Our event or response for one of the SDK's, by way of its JSON; fields that were never set are left out.
 
-    EventDecodeError for an object that no server could have sent, TypeError for one with values that JSON lacks.
+    TypeError for an object with values that JSON lacks.
     """
     from openai.types.responses import Response as SdkResponse
 
@@ -142,15 +150,15 @@ def _read_response() -> Callable[..., Any]:
     return _reader(SdkResponse)
 
 
-def _reader(annotation: Any) -> Callable[..., Any]:
-    """What makes the SDK's object of a JSON text; its other arguments say whose text it is, for the error."""
+def _reader(annotation: Any) -> Callable[[bytes, str], Any]:
+    """What makes the SDK's object of a JSON text; its other argument is the ``type`` that the text is known to have."""
     from pydantic_core import from_json  # and not msgspec's: it makes floats of integers beyond 64 bits
 
     plan = _plan(annotation)
     tagged = _by_tag(annotation) or {}
 
-    def read(text: bytes, what: str, lane: str | None = None) -> Any:
-        model = tagged.get(what)
+    def read(text: bytes, kind: str) -> Any:
+        model = tagged.get(kind)
         if model is not None:
             try:
                 return model.validate_json(text)
@@ -159,19 +167,45 @@ def _reader(annotation: Any) -> Callable[..., Any]:
         try:
             return plan(from_json(text))
         except Exception:
-            return _ask(annotation, text, what, lane)
+            return _ask(annotation, text, kind)
 
     return read
 
 
-def _ask(annotation: Any, text: bytes, what: str, lane: str | None) -> Any:
-    """The oracle's own answer to a whole message."""
-    try:
-        return _oracle(annotation)(json.loads(text))
-    except Exception as error:
-        problem = f"cannot make an openai object of the server's {what[:200]}: {type(error).__name__}: {error}"[:600]
-        advice = "its turn can go on without openai's types — use the event itself"
-        raise EventDecodeError(f"{problem} — {advice}", stream_id=lane, attributable=True) from None
+def _ask(annotation: Any, text: bytes, kind: str) -> Any:
+    """The oracle's own answer to a whole message; if it raises, to as much of the message as it can take."""
+    oracle = _oracle(annotation)
+    for load in (json.loads, _takeable, _flat):
+        with suppress(Exception):
+            return oracle(load(text))
+    return oracle({"type": kind})
+
+
+def _takeable(text: bytes) -> Any:
+    """The message without members named as parameters of ``construct``, numbers beyond a float, bytes not UTF-8."""
+    value = json.loads(text.decode(errors="replace"), parse_int=_integer)
+    return _without(PARAMETERS, value)
+
+
+def _flat(text: bytes) -> Any:
+    """The members of the message that are neither arrays nor objects, however deeply the others are nested."""
+    members = [(name, bytes(member)) for name, member in decode_members(text).items() if name not in PARAMETERS]
+    return {name: json.loads(member, parse_int=_integer) for name, member in members if member[:1] not in b"{["}
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < BEYOND_FLOAT else float(digits)
+
+
+def _without(names: frozenset[str], value: Any, depth: int = 0) -> Any:
+    if depth > MOST_NESTED:
+        raise ValueError("nested too deeply")
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value).items()
+        return {name: _without(names, member, depth + 1) for name, member in members if name not in names}
+    if isinstance(value, list):
+        return [_without(names, each, depth + 1) for each in cast("list[Any]", value)]
+    return value
 
 
 def _oracle(annotation: Any, metadata: Iterable[Any] = ()) -> Plan:

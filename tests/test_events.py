@@ -310,14 +310,8 @@ def test_lifecycle_events_tell_the_id_and_decode_the_response_once(name: str):
 @pytest.mark.parametrize(
     ("payload", "read"),
     [
-        (completed({"id": "r", "usage": 5}, stream_id="a"), "response"),
-        (wire(type="response.output_item.done", item={"type": "message", "id": 5}, stream_id="a"), "item"),
-        (wire(type="response.output_item.done", item={"type": 5}, stream_id="a"), "item"),
-        (wire(type="response.content_part.added", part={"type": "output_text", "text": 5}, stream_id="a"), "part"),
-        (b'{"type":"new","stream_id":"a","x":1e999}', "payload"),
         (b'{"type":"new","stream_id":"a","x":"\xff"}', "payload"),
         (b'{"type":"new","stream_id":"a","x":"\xff"}', "raw"),
-        (b'{"type":"response.created","stream_id":"a","response":{"model":"\xff"}}', "response"),
     ],
 )
 def test_what_is_decoded_later_may_still_fail_attributably(payload: bytes, read: str):
@@ -329,15 +323,12 @@ def test_what_is_decoded_later_may_still_fail_attributably(payload: bytes, read:
         assert failure.value.stream_id == "a"
 
 
-def test_bad_items_fail_when_the_output_is_read():
-    response = response_of(id="r", output=[{"type": "message", "content": [5]}, 5])
-    assert response.id == "r"
-    with pytest.raises(EventDecodeError, match="Response: Expected `object`, got `int`"):
-        _ = response.output
-    message = item_of(type="message", content=[{"type": "output_text", "text": []}])
+def test_what_is_no_object_in_the_output_or_in_a_message_is_left_out():
+    response = response_of(id="r", output=[{"type": "message", "content": [5, {"type": "refusal"}]}, 5, None, []])
+    (message,) = response.output
     assert isinstance(message, events.ResponseOutputMessage)
-    with pytest.raises(EventDecodeError, match=re.escape("message: Expected `str`, got `array` - at `$.text`")):
-        _ = message.content
+    assert [part.type for part in message.content] == ["refusal"]
+    assert response.to_dict()["output"][1:] == [5, None, []]
 
 
 def test_a_kept_item_does_not_keep_the_response():
@@ -423,7 +414,7 @@ def test_unknown_type_is_delivered():
     assert event.to_dict() is not event.payload
 
 
-@pytest.mark.parametrize("odd", ["1", 1.5, True, [], None, {}])
+@pytest.mark.parametrize("odd", ["one", 1.5, True, [], None, {}])
 def test_unknown_and_error_events_survive_an_odd_sequence_number(odd: Any):
     for kind in ("new", "error", "response.error"):
         assert decode_event(wire(type=kind, sequence_number=odd)).sequence_number is None
@@ -570,9 +561,6 @@ DEEP = 100_000
         (b"[]", "Expected `object`, got `array`"),
         (b'"text"', "Expected `object`, got `str`"),
         (b"null", "Expected `object`, got `null`"),
-        (delta(stream_id=5), "$.stream_id"),
-        (wire(type="error", stream_id=[]), "$.stream_id"),
-        (wire(type="new", stream_id={}), "$.stream_id"),
         (b'{"type":"response.output_text.delta"', "truncated"),
         (b'{"type":"response.output_text.delta"}x', "trailing"),
         (b'{"type":"response.output_text.delta"}{"type":"response.output_text.delta"}', "trailing"),
@@ -602,50 +590,18 @@ def test_unreadable_text_belongs_to_no_lane(payload: bytes, problem: str):
     assert failure.value.__cause__ is None
 
 
-@pytest.mark.parametrize(
-    ("payload", "problem"),
-    [
-        (delta(delta=5, stream_id="a"), "Expected `str`, got `int` - at `$.delta`"),
-        (delta(stream_id="a", logprobs=[{"token": []}]), "Expected `str`, got `array` - at `$.logprobs[0].token`"),
-        (delta(stream_id="a", sequence_number="1"), "$.sequence_number"),
-        (delta(stream_id="a", output_index=1.5), "$.output_index"),
-        (b'{"type":"response.output_text.delta","stream_id":"a","output_index":1e999}', "range"),
-        (b'{"type":"response.output_text.delta","stream_id":"a","delta":"\xff"}', "utf-8"),
-        (completed([], stream_id="a"), "Expected `object`, got `array` - at `$.response`"),
-        (completed({"id": 5}, stream_id="a"), "$.response.id"),
-        (wire(type="response.output_item.added", item="x", stream_id="a"), "$.item"),
-        (wire(type="response.content_part.added", part=1, stream_id="a"), "$.part"),
-        (wire(type="response.output_text.annotation.added", annotation=[], stream_id="a"), "$.annotation"),
-        (b'{"type":"error","stream_id":"a","x":1e999}', "out of range"),
-    ],
-)
-def test_a_known_event_with_a_wrong_field_belongs_to_its_lane(payload: bytes, problem: str):
-    with pytest.raises(EventDecodeError) as failure:
-        decode_event(payload)
-    assert problem in str(failure.value)
-    assert failure.value.attributable
-    assert failure.value.stream_id == "a"
-    with pytest.raises(EventDecodeError) as failure:
-        decode_event(payload.replace(b'"stream_id"', b'"stream"'))
-    assert failure.value.attributable
-    assert failure.value.stream_id is None, "the default lane"
-
-
 def test_error_text_names_the_problem_and_stays_short():
-    payload = delta(delta=["x" * 10_000])
+    payload = b'["' + b"x" * 10_000 + b'"]'
     with pytest.raises(EventDecodeError) as failure:
         decode_event(payload)
     assert str(failure.value) == (
-        "cannot read the server's response.output_text.delta: Expected `str`, got `array` - at `$.delta` — its turn "
-        "cannot be followed — report it to the server's operator: "
-        f"{payload[:200].decode()!r}… ({len(payload)} bytes)"
+        "cannot read the server's message: Expected `object`, got `array` — no turn can be told from it — report it to "
+        f"the server's operator: {payload[:200].decode()!r}… ({len(payload)} bytes)"
     )
-    with pytest.raises(EventDecodeError) as failure:
-        decode_event(wire(type="x" * 10_000, stream_id=5))
     assert len(str(failure.value)) < 700
 
 
-def test_mending_may_run_out_of_stack():
+def test_reading_an_odd_text_may_run_out_of_stack():
     text = b'{"type":"response.output_text.delta","delta":null,"a":' + b"[" * 700 + b"]" * 700 + b"}"
     assert outcome(text) in {"", "nested too deeply"}
 
@@ -728,10 +684,12 @@ def check(payload: bytes) -> None:
     try:
         event = decode_event(payload)
     except EventDecodeError:
+        with contextlib.suppress(ValueError):
+            assert not isinstance(msgspec.json.decode(payload), dict), "every JSON object is an event"
         return
     touch(event)
     assert encode_event(event) == payload
-    assert event.type in EVENT_TYPES or isinstance(event, events.UnknownEvent)
+    assert event.type in EVENT_TYPES or isinstance(event, events.UnknownEvent | events.UnknownLifecycleEvent)
 
 
 @repeatably

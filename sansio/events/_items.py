@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from ._json import Envelope, Family, Tagged, decode_string, or_none
+from ._json import Envelope, Tagged, TaggedUnion, decode_string, objects_in, or_none
+from ._lenient import JsonString
 
 # Content parts
 
@@ -82,7 +83,7 @@ def _unknown_part(kind: str, _: Envelope) -> ContentPart:
     return UnknownPart(type=kind)
 
 
-_PARTS = Family(ContentPart, _unknown_part)
+_PARTS = TaggedUnion(ContentPart, _unknown_part)
 
 
 def decode_part(text: bytes) -> ContentPart:
@@ -117,7 +118,7 @@ class ResponseOutputMessage(OutputItem, frozen=True, tag="message"):
     @property
     def content(self) -> list[ContentPart]:
         """The parts of the message, decoded on first use."""
-        return self._read_once(lambda: [decode_part(bytes(part)) for part in self.undecoded_content])
+        return self._read_once(lambda: [decode_part(text) for text in objects_in(self.undecoded_content)])
 
     def __repr__(self) -> str:
         return f"ResponseOutputMessage(id={self.id!r}, status={self.status!r})"
@@ -151,7 +152,7 @@ class ResponseFunctionToolCall(OutputItem, frozen=True, tag="function_call"):
 
     call_id: str = ""
     name: str = ""
-    arguments: str = ""
+    arguments: JsonString = ""
     namespace: str | None = None
     status: str | None = None
     caller: Caller | None = None
@@ -448,7 +449,7 @@ class McpCall(OutputItem, frozen=True, tag="mcp_call"):
     """The server calls a tool of an MCP server; ``arguments`` is JSON text, ``error`` what came instead of output."""
 
     name: str = ""
-    arguments: str = ""
+    arguments: JsonString = ""
     server_label: str = ""
     output: str | None = None
     error: Any = None
@@ -477,7 +478,7 @@ class McpApprovalRequest(OutputItem, frozen=True, tag="mcp_approval_request"):
     """The model asks for leave to call a tool of an MCP server."""
 
     name: str = ""
-    arguments: str = ""
+    arguments: JsonString = ""
     server_label: str = ""
 
 
@@ -499,7 +500,7 @@ def _unknown_item(kind: str, envelope: Envelope) -> OutputItem:
     return UnknownItem(type=kind, id=or_none(decode_string, envelope.id))
 
 
-_ITEMS = Family(OutputItem, _unknown_item)
+_ITEMS = TaggedUnion(OutputItem, _unknown_item)
 
 
 def decode_item(text: bytes) -> OutputItem:

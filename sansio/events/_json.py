@@ -1,13 +1,13 @@
-"""What all structs of the room share: the JSON text they were read from, and how odd text is read.
+"""What all structs of the module share: the JSON text they were read from, and how odd text is read.
 
-Reading has a fast path and a patient one. The fast path is one call of a decoder. When the decoder refuses, the patient
-path asks what the text was meant to be, in this order; it never looks at the wording of an error:
+Reading has a fast path and a slow one. The fast path is one call of a decoder. When the decoder refuses, the slow path
+asks what the text was meant to be, in this order; it never looks at the wording of an error:
 
 1. Half of an escaped surrogate pair (``"\\ud83d"`` alone: what a server leaves that cuts a text between two UTF-16
    units) is read as U+FFFD, as browsers do.
-2. A ``type`` that nobody here has heard of gives the family's stranger: UnknownEvent, UnknownItem, UnknownPart.
-3. ``null`` where the schema has no null counts as a missing field; of a field given twice, the last one counts.
-4. What is still refused is an EventDecodeError that names the field.
+2. A ``type`` that is not known here gives the unknown variant: UnknownEvent, UnknownItem, UnknownPart.
+3. A struct is read member by member, and an odd one counts as missing (:mod:`._lenient`).
+4. What is no JSON object is an EventDecodeError.
 
 An object's own text (``_raw``) and what was decoded from it later (``_lazy``) live in slots beside the struct's fields:
 JSON cannot reach them, and msgspec neither encodes nor prints them.
@@ -24,6 +24,7 @@ import msgspec
 from msgspec.structs import astuple, force_setattr
 
 from ..errors import EventDecodeError
+from ._lenient import decode_dict, read_struct
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Tagged")
@@ -109,7 +110,7 @@ class Object(msgspec.Struct, frozen=True, gc=False):
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """The members that the patient path and the lazy properties look for, undecoded."""
+    """The members that the slow path and the lazy properties look for, undecoded."""
 
     type: msgspec.Raw = msgspec.Raw(b"null")
     id: msgspec.Raw = msgspec.Raw(b"null")
@@ -120,9 +121,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     part: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-decode_dict = msgspec.json.Decoder(dict[str, Any]).decode
 decode_envelope = msgspec.json.Decoder(Envelope).decode
-decode_integer = msgspec.json.Decoder(int | None).decode
 decode_string = msgspec.json.Decoder(str | None).decode
 
 _SURROGATE = re.compile(
@@ -132,45 +131,32 @@ _SURROGATE = re.compile(
 )
 
 
-def mend(text: bytes) -> bytes:
+def replace_surrogates(text: bytes) -> bytes:
     """The text with U+FFFD for every escaped half of a surrogate pair."""
     return _SURROGATE.sub(lambda found: found["before"] + rb"\ufffd" if found["half"] else found[0], text)
 
 
-def without_nulls(value: Any) -> Any:
-    """The value without those members of its objects, at any depth, that are null."""
-    if isinstance(value, dict):
-        members = cast("dict[str, Any]", value).items()
-        return {name: without_nulls(member) for name, member in members if member is not None}
-    if isinstance(value, list):
-        return [without_nulls(element) for element in cast("list[Any]", value)]
-    return value
-
-
 def read_envelope(text: bytes) -> tuple[Envelope, bytes]:
-    """The envelope, and the text to decode the rest from: mended if need be, and JSON from beginning to end."""
+    """The envelope, and the text to decode the rest from: with U+FFFD if need be, and JSON from beginning to end."""
     try:
         return decode_envelope(text), text
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        mended = mend(text)
-        return decode_envelope(mended), mended
+        replaced = replace_surrogates(text)
+        return decode_envelope(replaced), replaced
 
 
-def read_leniently(decode: Callable[[bytes], T], text: bytes) -> T:
-    """Decode; if the text does not fit the schema, once more without nulls and repeated fields."""
-    try:
-        return decode(text)
-    except msgspec.ValidationError:
-        return decode(msgspec.json.encode(without_nulls(decode_dict(text))))
+def objects_in(values: Iterable[msgspec.Raw]) -> Iterator[bytes]:
+    """The texts of those values that are objects."""
+    return (text for text in map(bytes, values) if text.startswith(b"{"))
 
 
 def or_none(decode: Callable[[msgspec.Raw], T], member: msgspec.Raw) -> T | None:
     """A member of an envelope, or None if it is of another type than expected."""
     try:
         return decode(member)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -211,12 +197,12 @@ def descendants(cls: type[S]) -> Iterator[type[S]]:
         yield from descendants(child)
 
 
-class Family(Generic[S]):
-    """Structs told apart by ``type``: a tagged union that stays open for the types of tomorrow."""
+class TaggedUnion(Generic[S]):
+    """Structs told apart by ``type``, open for types that are not known yet."""
 
-    def __init__(self, base: type[S], stranger: Callable[[str, Envelope], S]) -> None:
-        """The family of all classes below ``base`` that have a tag; ``stranger`` makes what any other type becomes."""
-        self._stranger = stranger
+    def __init__(self, base: type[S], unknown: Callable[[str, Envelope], S]) -> None:
+        """The union of all classes below ``base`` that have a tag; ``unknown`` makes what any other type becomes."""
+        self._unknown = unknown
         self.by_type: dict[str, type[S]] = {}
         for member in descendants(base):
             tag = cast("type[msgspec.Struct]", member).__struct_config__.tag
@@ -227,12 +213,16 @@ class Family(Generic[S]):
         self.decode: Callable[[bytes], S] = msgspec.json.Decoder(union).decode
 
     def read(self, text: bytes) -> S:
-        """The member or stranger that ``text`` is. Raises what msgspec does: the caller knows whose text it is."""
+        """The variant that ``text`` is. Raises what msgspec does if it is no object: the caller knows whose it is."""
         try:
             made = self.decode(text)
         except msgspec.DecodeError:
-            envelope, mended = read_envelope(text)
-            kind = decode_string(envelope.type) or ""
-            made = read_leniently(self.decode, mended) if kind in self.by_type else self._stranger(kind, envelope)
+            envelope, replaced = read_envelope(text)
+            made = self.read_odd(or_none(decode_string, envelope.type) or "", envelope, replaced)
         keep(made, "_raw", text)
         return made
+
+    def read_odd(self, kind: str, envelope: Envelope, text: bytes) -> S:
+        """The variant of this type, of a text that the decoder refused."""
+        known = self.by_type.get(kind)
+        return self._unknown(kind, envelope) if known is None else cast("S", read_struct(cast("Any", known), text))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ._items import OutputItem, ResponseOutputMessage, ResponseOutputText, decode_item
-from ._json import JsonText, keep, read_leniently
+from ._json import JsonText, keep, objects_in, read_envelope
+from ._lenient import decode_any, read_struct
 
 if TYPE_CHECKING:
     from openai.types import responses as sdk
@@ -109,7 +110,7 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
     @property
     def output(self) -> list[OutputItem]:
         """The items of the output in order, decoded on first use."""
-        return self._read_once(lambda: [decode_item(bytes(item)) for item in self.undecoded_output])
+        return self._read_once(lambda: [decode_item(text) for text in objects_in(self.undecoded_output)])
 
     @property
     def output_text(self) -> str:
@@ -125,12 +126,12 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
     @property
     def instructions(self) -> Any:
         """The instructions that the response followed: a string, a list of input items, or None."""
-        return self._read(lambda: _decode_any(self.undecoded_instructions))
+        return self._read(lambda: decode_any(self.undecoded_instructions))
 
     @property
     def tools(self) -> Any:
         """The tools that the model could call, as a new list of dicts."""
-        return self._read(lambda: _decode_any(self.undecoded_tools))
+        return self._read(lambda: decode_any(self.undecoded_tools))
 
     def to_openai(self) -> sdk.Response:
         """The response as a new object of the ``openai`` SDK, as ``client.responses.create()`` would return it."""
@@ -145,12 +146,14 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
         return decode_response, (self.raw_bytes,)
 
 
-_decode_any = msgspec.json.Decoder(Any).decode
 _decode_response = msgspec.json.Decoder(Response).decode
 
 
 def decode_response(text: bytes) -> Response:
-    """The response that ``text`` is. Raises what msgspec does: the caller knows whose text it is."""
-    response = read_leniently(_decode_response, text)
+    """The response that ``text`` is. Raises what msgspec does if it is no object: the caller knows whose text it is."""
+    try:
+        response = _decode_response(text)
+    except msgspec.DecodeError:
+        response = read_struct(Response, read_envelope(text)[1])
     keep(response, "_raw", text)
     return response

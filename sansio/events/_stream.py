@@ -11,19 +11,17 @@ from ..error_body import ErrorBody, is_error, members_of_error, read_error
 from ._items import Annotation, ContentPart, Logprob, OutputItem, ReasoningText, ShellOutput, decode_item, decode_part
 from ._json import (
     Envelope,
-    Family,
     Object,
     Tagged,
-    decode_dict,
-    decode_integer,
+    TaggedUnion,
     decode_string,
     force_setattr,
     keep,
     or_none,
     read_envelope,
-    read_leniently,
     unreadable,
 )
+from ._lenient import JsonString, decode_dict, read_integer
 from ._response import Response, decode_response
 from ._roles import ENDINGS, ERROR_TYPES, RESPONSE_PREFIX, Role, ending, role_of
 
@@ -74,9 +72,9 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
         return to_server_event(self)
 
     def _member(self, name: str) -> bytes:
-        """The text of a member that is an object; one that is null counts as missing."""
+        """The text of a member that is an object; any other value counts as missing."""
         text = bytes(getattr(read_envelope(self.raw_bytes)[0], name))
-        return b"{}" if text == b"null" else text
+        return text if text.startswith(b"{") else b"{}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return decode_event, (self.raw_bytes,)
@@ -345,7 +343,7 @@ class ResponseFunctionCallArgumentsDeltaEvent(ItemEvent, frozen=True, tag="respo
 class ResponseFunctionCallArgumentsDoneEvent(ItemEvent, frozen=True, tag="response.function_call_arguments.done"):
     """A function call's arguments are complete: JSON text written by the model. Some servers repeat the name."""
 
-    arguments: str = ""
+    arguments: JsonString = ""
     name: str | None = None
 
 
@@ -503,7 +501,7 @@ class ResponseMcpCallArgumentsDeltaEvent(ItemEvent, frozen=True, tag="response.m
 class ResponseMcpCallArgumentsDoneEvent(ItemEvent, frozen=True, tag="response.mcp_call_arguments.done"):
     """An MCP tool call's arguments are complete: JSON text."""
 
-    arguments: str = ""
+    arguments: JsonString = ""
 
 
 class ResponseMcpCallCompletedEvent(ItemEvent, frozen=True, tag="response.mcp_call.completed"):
@@ -701,7 +699,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 
 def _unknown_event(kind: str, envelope: Envelope) -> ServerEvent:
     lane = or_none(decode_string, envelope.stream_id)
-    number = or_none(decode_integer, envelope.sequence_number)
+    number = or_none(read_integer, envelope.sequence_number)
     if kind in ERROR_TYPES:
         return ErrorEvent(type=kind, stream_id=lane, sequence_number=number)
     head = or_none(_decode_head, envelope.response) if kind.startswith(RESPONSE_PREFIX) else None
@@ -722,7 +720,7 @@ def final_status(kind: str, status: str | None, *, has_response: bool) -> str | 
     return ending(kind, status, known=kind in _EVENTS.by_type, has_response=has_response)
 
 
-_EVENTS = Family(ServerEvent, _unknown_event)
+_EVENTS = TaggedUnion(ServerEvent, _unknown_event)
 EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(ERROR_TYPES, ErrorEvent)}
 
 _decode = _EVENTS.decode
@@ -731,40 +729,28 @@ _decode = _EVENTS.decode
 def decode_event(payload: bytes) -> ServerEvent:
     """The event that a WebSocket message is.
 
-    ``payload`` is the message's complete text in UTF-8. Raises EventDecodeError, and nothing else, for what cannot be
-    read: with ``attributable`` and the lane if type and stream_id can be read and only another field is wrong.
+    ``payload`` is the message's complete text in UTF-8. Raises EventDecodeError, and nothing else, for what is no JSON
+    object, or one that is nested too deeply to be read; no turn can be told from it.
     """
     try:
         event = _decode(payload)
     except (ValueError, RecursionError):
-        event = _decode_patiently(payload)
+        event = _decode_odd(payload)
     force_setattr(event, "_raw", payload)
     return event
 
 
-def _decode_patiently(payload: bytes) -> ServerEvent:
+def _decode_odd(payload: bytes) -> ServerEvent:
     try:
         envelope, text = read_envelope(payload)
-    except (ValueError, RecursionError) as error:
-        raise unreadable("message", error, payload) from None
-    kind = or_none(decode_string, envelope.type)
-    try:
+        kind = or_none(decode_string, envelope.type)
         if kind is None:
             kind = "error" if is_error(decode_dict(text)) else ""
-    except (ValueError, RecursionError) as error:
-        raise unreadable("message", error, payload) from None
-    try:
-        stream_id = decode_string(envelope.stream_id)
-    except ValueError as error:
-        raise unreadable(kind, f"{error} - at `$.stream_id`", payload) from None
-    try:
-        if kind in _EVENTS.by_type:
-            return read_leniently(_decode, text)
-        event = _unknown_event(kind, envelope)
-        if kind in ERROR_TYPES:
+        event = _EVENTS.read_odd(kind, envelope, text)
+        if isinstance(event, ErrorEvent):
             keep(event, "_lazy", decode_dict(text))
     except (ValueError, RecursionError) as error:
-        raise unreadable(kind, error, payload, stream_id=stream_id, attributable=True, event_type=kind) from None
+        raise unreadable("message", error, payload) from None
     return event
 
 
