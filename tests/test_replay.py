@@ -12,36 +12,46 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
 import httpx2
+import msgspec
 import openai
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio import replay
 from turnwire.sansio.errors import (
+    ConnectionLostError,
     HandshakeRejectedError,
     ResponsesWebSocketError,
+    TurnAbortedError,
     TurnError,
     TurnTimeoutError,
+    UserError,
 )
 from turnwire.sansio.replay import (
     AdviceRow,
     Cause,
     Evidence,
+    HttpRow,
     ModelRetryAdvice,
     ModelRetryAdviceRequest,
     ModelRetryNormalizedError,
     Phase,
+    Plan,
+    Reason,
     RecoveryPolicy,
     Refusal,
     Situation,
     Verdict,
     VerdictRow,
+    attach_evidence,
+    evidence_of,
     get_retry_advice,
+    http_evidence,
     meaning,
     parse_retry_after,
 )
@@ -55,20 +65,26 @@ SAFE, UNSAFE, AMBIGUOUS = Verdict.SAFE, Verdict.UNSAFE, Verdict.AMBIGUOUS
 ANY = "any"
 REFUSING = "ERROR_FRAME that is a refusal"
 OTHERWISE = "ERROR_FRAME otherwise (5xx, `server_error`, `server_is_overloaded`)"
+TOO_BIG = "PEER_CLOSED with 1009, of this turn"
 ELSE = "anything else"
 
 VERDICTS = [
     # phase                                     cause      verdict
     ("LANE_WAIT, CONNECT, HANDSHAKE, SEND", ANY, SAFE),
     ("AWAIT", REFUSING, SAFE),
+    ("AWAIT", TOO_BIG, SAFE),
     ("AWAIT", OTHERWISE, AMBIGUOUS),
     ("AWAIT", ELSE, AMBIGUOUS),
     ("STREAM", ANY, UNSAFE),
     ("DONE", ANY, None),
 ]
 
-# "Refusals: a rejected handshake; `previous_response_not_found`, `invalid_stream_id`, `websocket_stream_limit_reached`,
-# `websocket_connection_limit_reached`, and any `error` frame of the turn with status 400-499 other than 408 and 409."
+# "Refusals: a handshake rejected with a status other than 408, 425, 429 and 5xx; `previous_response_not_found`,
+# `invalid_stream_id`, `websocket_stream_limit_reached`, `websocket_connection_limit_reached`; close code 1009 as below;
+# and any `error` frame that is the turn's (PROTOCOL.md, "Whose error it is") with status 400-499, given or following
+# from its code, other than 408 and 409." PROTOCOL.md: "`server_error` or `overloaded` anywhere forbids SAFE. An error
+# body with HTTP 200 is never SAFE." And: "Any other unknown event moves nothing, but a later error frame is then
+# AMBIGUOUS, not a refusal."
 
 REFUSING_CODES = (
     "previous_response_not_found",
@@ -92,21 +108,32 @@ ADVICE = [
     ("any other refusal", ANY, None, None),
     # Not on the page: an error frame that is neither a refusal nor one of those named. Nothing is known, so no advice.
     ("any other error frame", ANY, None, None),
+    # "Whose 1009 it is": "AMBIGUOUS, not suggested"; "Several: by their phases, not suggested". Its stateful turns are
+    # like others that are AMBIGUOUS.
+    ("AMBIGUOUS, 1009", "yes", False, "unsafe"),
+    ("AMBIGUOUS, 1009", "no", False, None),
+    ("SAFE (not a refusal), 1009 while it was being handed", ANY, False, "safe"),
 ]
 
 
 # --- The product -----------------------------------------------------------------------------------------------------
 
-STATUSES = (None, 200, 399, 400, 404, 408, 409, 410, 429, 499, 500, 503, 600)
+STATUSES = (None, 200, 399, 400, 404, 408, 409, 410, 425, 429, 499, 500, 503, 599, 600)
 CODES = (None, *REFUSING_CODES, "server_is_overloaded", "server_error", "invalid_prompt")
-TYPES = (None, "server_error", "invalid_request_error")
+TYPES = (None, "server_error", "invalid_request_error", "Overloaded_Error")
+MESSAGES = ("it is Overloaded now", "an INTERNAL_SERVER_ERROR came", "InternalServerError", "no more than 5 items")
 HEADERS = ({"Retry-After": "3"}, {"retry-after-ms": "3000"}, {"x-request-id": "r"})
 
 REFUSALS: list[Refusal | None] = [
     None,
+    *(Refusal(status=status, code=code, type=kind) for status, code, kind in itertools.product(STATUSES, CODES, TYPES)),
     *(
-        Refusal(status=status, code=code, type=kind, of_connection=of_connection)
-        for status, code, kind, of_connection in itertools.product(STATUSES, CODES, TYPES, (False, True))
+        Refusal(status=status, code=code, type=kind, of_connection=True)
+        for status, code, kind in itertools.product((None, 200, 400, 409, 429, 503), CODES, TYPES)
+    ),
+    *(
+        Refusal(status=status, code=code, message=message)
+        for status, code, message in itertools.product((None, 400, 429), CODES, MESSAGES)
     ),
     *(
         Refusal(status=status, code=code, headers=headers, of_connection=of_connection)
@@ -119,17 +146,25 @@ REFUSALS: list[Refusal | None] = [
 
 def world() -> Iterator[Evidence]:
     """Every evidence there can be, and more: what cannot be has an answer, too."""
-    for phase, cause, stateful, refusal in itertools.product(Phase, Cause, (False, True), REFUSALS):
-        if refusal is not None and cause not in (Cause.ERROR_FRAME, Cause.REJECTED, Cause.EOF):
-            continue
-        yield Evidence(
+    frames = (Cause.ERROR_FRAME, Cause.REJECTED)
+    for phase, cause, stateful, unknown in itertools.product(Phase, Cause, (False, True), (False, True)):
+        evidence = Evidence(
             phase=phase,
             cause=cause,
             final_byte_handed=phase >= Phase.AWAIT,
             response_started=phase >= Phase.STREAM,
             stateful=stateful,
-            refusal=refusal,
+            unknown_event=unknown,
         )
+        with_codes = itertools.product((None, 1000, 1009), (None, False, True)) if cause is Cause.PEER_CLOSED else ()
+        yield from (replace(evidence, close_code=code, too_big=too_big) for code, too_big in with_codes)
+        some = REFUSALS[:1] + REFUSALS[1::20]
+        refusals = REFUSALS if cause in frames and not unknown else some if cause in (*frames, Cause.EOF) else [None]
+        yield from (replace(evidence, refusal=refusal) for refusal in refusals)
+
+
+def replace(evidence: Evidence, **changes: Any) -> Evidence:
+    return msgspec.structs.replace(evidence, **changes)
 
 
 WORLD = list(world())
@@ -137,22 +172,35 @@ random.Random(1).shuffle(WORLD)  # So that a difference is found soon, wherever 
 
 
 def of_the_page_refuses(evidence: Evidence) -> bool:
-    """The paragraph "Refusals", for an error frame."""
-    refusal = evidence.refusal
-    if refusal is None:
+    """The paragraphs "Refusals" and "Whose 1009 it is", and the table "HTTP turn"."""
+    refusal, phase = evidence.refusal or Refusal(), evidence.phase
+    if phase.name in ("STREAM", "DONE") or evidence.unknown_event:
         return False
-    if refusal.of_connection:  # It named no turn: only a code that is about the connection is about this one.
-        return refusal.code == "websocket_connection_limit_reached"
-    if refusal.code in REFUSING_CODES:
-        return True
-    return refusal.status in range(400, 500) and refusal.status not in (408, 409)
+    if evidence.cause is Cause.PEER_CLOSED:
+        return phase.name in ("SEND", "AWAIT") and evidence.close_code == 1009 and evidence.too_big is True
+    said = f"{refusal.code} {refusal.type} {refusal.message}".casefold()
+    ran_perhaps = "server_error" in said or "overloaded" in said or "servererror" in said
+    if evidence.cause is Cause.REJECTED and phase is not Phase.AWAIT:
+        return refusal.status not in (408, 425, 429) and refusal.status not in range(500, 600)
+    if ran_perhaps or refusal.status in range(400):
+        return False
+    if evidence.cause is Cause.REJECTED:  # An answer over HTTP that is no JSON error: a 429 needs that, too.
+        return refusal.code in REFUSING_CODES or refusal.status in {*range(400, 500)} - {408, 409, 429}
+    if evidence.cause is not Cause.ERROR_FRAME or refusal.of_connection:
+        return False  # What named no turn is not the turn's.
+    return refusal.code in REFUSING_CODES or refusal.status in {*range(400, 500)} - {408, 409}
 
 
 CAUSES: dict[str, Callable[[Evidence], bool]] = {
     ANY: lambda evidence: True,
-    REFUSING: lambda evidence: evidence.cause is Cause.ERROR_FRAME and of_the_page_refuses(evidence),
-    OTHERWISE: lambda evidence: evidence.cause is Cause.ERROR_FRAME and not of_the_page_refuses(evidence),
-    ELSE: lambda evidence: evidence.cause is not Cause.ERROR_FRAME,
+    REFUSING: lambda evidence: evidence.cause in (Cause.ERROR_FRAME, Cause.REJECTED) and of_the_page_refuses(evidence),
+    OTHERWISE: lambda evidence: (
+        evidence.cause in (Cause.ERROR_FRAME, Cause.REJECTED) and not of_the_page_refuses(evidence)
+    ),
+    TOO_BIG: lambda evidence: evidence.cause is Cause.PEER_CLOSED and of_the_page_refuses(evidence),
+    ELSE: lambda evidence: (
+        evidence.cause not in (Cause.ERROR_FRAME, Cause.REJECTED) and not of_the_page_refuses(evidence)
+    ),
 }
 
 
@@ -185,16 +233,21 @@ def row_of_the_page(evidence: Evidence) -> str:
         return "cause CLIENT_CLOSED / CANCELLED"  # Whatever else it is: this side wanted it.
     if verdict is UNSAFE:
         return "UNSAFE"
+    if of_the_page_refuses(evidence):
+        if refusal.code == "websocket_connection_limit_reached":
+            return "refusal `websocket_connection_limit_reached`"
+        if has_headers(refusal) or refusal.status == 429:
+            return "refusal with `retry-after`/`retry-after-ms` in its headers, or status 429"
+        return "any other refusal"
     if evidence.cause is Cause.ERROR_FRAME and evidence.phase is Phase.AWAIT:
-        if of_the_page_refuses(evidence):
-            if has_headers(refusal) or refusal.status == 429:
-                return "refusal with `retry-after`/`retry-after-ms` in its headers, or status 429"
-            if refusal.code == "websocket_connection_limit_reached":
-                return "refusal `websocket_connection_limit_reached`"
-            return "any other refusal"
-        if refusal.code == "server_is_overloaded" or (refusal.type == "server_error" and refusal.code is None):
+        overloaded = refusal.code == "server_is_overloaded" or (refusal.type == "server_error" and refusal.code is None)
+        if overloaded and not evidence.unknown_event:
             return "error frame `server_is_overloaded`, or `server_error` without a code, before any event"
         return "any other error frame"
+    if evidence.close_code == 1009 and verdict is AMBIGUOUS:
+        return "AMBIGUOUS, 1009"
+    if evidence.close_code == 1009 and evidence.phase is Phase.SEND:
+        return "SAFE (not a refusal), 1009 while it was being handed"
     return "SAFE (not a refusal)" if verdict is SAFE else "AMBIGUOUS (not an error frame)"
 
 
@@ -240,7 +293,7 @@ def ask(error: Exception, *, stateful: bool = False, now: float | None = None) -
 
 
 def can_fail(evidence: Evidence) -> bool:
-    """A turn that is DONE does not fail; a rejected handshake is advised on as HTTP (below)."""
+    """A turn that is DONE does not fail; where the page has no advice on a rejection, that on HTTP holds (below)."""
     return evidence.phase is not Phase.DONE and evidence.cause is not Cause.REJECTED
 
 
@@ -339,9 +392,9 @@ def test_unsafe_means_that_the_response_had_begun_whoever_made_the_evidence():
     assert advised(ask(TurnError("failed", evidence=evidence))) == (False, "unsafe", None, True, False)
 
 
-@pytest.mark.parametrize("cause", [cause for cause in Cause if cause is not Cause.REJECTED])
+@pytest.mark.parametrize("cause", list(Cause))
 def test_advice_tells_network_errors_and_timeouts(cause: Cause):
-    advice = ask(TurnError("failed", evidence=failed(Phase.SEND, cause)))
+    advice = ask(TurnError("failed", evidence=failed(Phase.SEND, cause, refusal=Refusal(status=503))))
     assert advice is not None
     assert advice.normalized is not None
     assert advice.normalized.is_timeout is (cause is Cause.TIMEOUT)
@@ -349,103 +402,389 @@ def test_advice_tells_network_errors_and_timeouts(cause: Cause):
     assert advice.normalized.is_network_error is (cause in network)
 
 
-# --- Meanings --------------------------------------------------------------------------------------------------------
+# --- Texts -----------------------------------------------------------------------------------------------------------
 
 RAN = "the response had begun, so the turn ran, at least in part"
-PERHAPS = "the server had the whole request and no event had come back, so the turn may or may not have run"
+PERHAPS = "so the turn may or may not have run"
 NOT_SENT = "the server never had the whole request, so the turn did not run"
 REFUSED = "the server refused the turn without running it"
 
-MEANINGS = {
-    RAN: "do not send it again as if it had not; continue from what arrived, or ask again knowingly",
-    PERHAPS: "send it again only if running it twice does no harm",
-    f"{PERHAPS} (stateful)": "it continues a conversation kept by the server: look there before sending it again",
-    NOT_SENT: "it is safe to send it again",
-    REFUSED: "correct what it names before sending it again",
-    f"{REFUSED} (limit)": "send it again on a new connection",
-}
 
-
-def meaning_of_the_page(evidence: Evidence) -> str:
-    verdict = verdict_of_the_page(evidence)
-    if verdict is UNSAFE:
-        return RAN
-    if verdict is AMBIGUOUS:
-        return f"{PERHAPS} (stateful)" if evidence.stateful else PERHAPS
-    if evidence.cause is Cause.REJECTED or (evidence.cause is Cause.ERROR_FRAME and evidence.phase is Phase.AWAIT):
-        code = evidence.refusal and evidence.refusal.code
-        return f"{REFUSED} (limit)" if code == "websocket_connection_limit_reached" else REFUSED
-    return NOT_SENT
-
-
-def test_every_failure_says_what_it_means_and_what_to_do():
-    told = set()
+def test_what_a_failure_means_is_its_verdict_in_words():
     for evidence in WORLD:
         if evidence.phase is Phase.DONE:
             continue
-        key = meaning_of_the_page(evidence)
-        assert meaning(evidence) == (key.partition(" (")[0], MEANINGS[key]), evidence
-        told.add(key)
-    assert told == MEANINGS.keys()
+        means = meaning(evidence).for_the_turn
+        verdict = verdict_of_the_page(evidence)
+        if verdict is UNSAFE:
+            assert means == RAN
+        elif verdict is AMBIGUOUS:
+            assert means.startswith("the server had the whole request and ")
+            assert means.endswith(PERHAPS)
+        elif not of_the_page_refuses(evidence):
+            assert means.startswith(NOT_SENT)
+        elif evidence.cause is Cause.REJECTED and evidence.phase is not Phase.AWAIT:
+            assert means == "the server refused the connection, so the turn did not run"
+        else:
+            assert means.startswith(REFUSED)
+
+
+def test_no_text_says_that_the_request_was_not_there_when_it_was():
+    for evidence in WORLD:
+        said = " ".join(meaning(evidence))
+        assert ("never had the whole request" in said) <= (not evidence.final_byte_handed), evidence
+        assert ("safe to send it again" in said) <= (evidence.verdict is SAFE), evidence
+        assert len(said) < 500
+
+
+def test_only_what_can_be_corrected_is_to_be_corrected():
+    for evidence in WORLD:
+        if "correct what it names" in " ".join(meaning(evidence)):
+            assert of_the_page_refuses(evidence)
+            assert evidence.refusal is None or evidence.refusal.status not in (401, 403, 404, 413, 429)
+
+
+WORDS_BY_STATUS = {
+    400: "correct what it names",
+    401: "check the API key",
+    402: "billing",
+    403: "what the API key may use",
+    404: "model's name and the URL",
+    407: "proxy's user name",
+    413: "make it smaller",
+    418: "correct what it names",
+    422: "correct what it names",
+    429: "wait before sending it again",
+    431: "smaller headers",
+}
+
+
+@pytest.mark.parametrize(("status", "words"), list(WORDS_BY_STATUS.items()))
+def test_every_refusing_status_says_what_to_do(status: int, words: str):
+    to_do = meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=Refusal(status=status))).what_to_do
+    assert words in to_do
+    assert to_do.count("correct what it names") == (words == "correct what it names")
+
+
+WORDS_BY_HANDSHAKE = {
+    200: "no WebSocket mode",
+    302: "no WebSocket mode",
+    400: "correct what it names",
+    401: "check the API key",
+    403: "what the API key may use",
+    404: "no WebSocket mode",
+    405: "no WebSocket mode",
+    407: "proxy's user name",
+    408: "it is safe to send it again",
+    425: "it is safe to send it again",
+    426: "no WebSocket mode",
+    429: "wait before sending it again",
+    500: "it is safe to send it again after a while",
+    501: "no WebSocket mode",
+    502: "it is safe to send it again after a while",
+    503: "it is safe to send it again after a while",
+    504: "it is safe to send it again after a while",
+    529: "it is safe to send it again after a while",
+}
+
+
+@pytest.mark.parametrize(("status", "words"), list(WORDS_BY_HANDSHAKE.items()))
+def test_every_status_of_a_rejected_handshake_says_what_to_do(status: int, words: str):
+    assert words in meaning(failed(Phase.HANDSHAKE, Cause.REJECTED, refusal=Refusal(status=status))).what_to_do
+
+
+WORDS_BY_NAME = {
+    "websocket_connection_limit_reached": "on a new connection",
+    "websocket_stream_limit_reached": "32 different values of stream_id",
+    "invalid_stream_id": "1 to 256 characters",
+    "previous_response_not_found": "without previous_response_id",
+    "insufficient_quota": "the plan and the billing",
+    "usage_limit_reached": "until the usage limit is reset",
+    "context_length_exceeded": "shorten the input",
+    "model_not_found": "the model's name",
+    "invalid_api_key": "check the API key",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), list(WORDS_BY_NAME.items()))
+@pytest.mark.parametrize("member", ["code", "type"])
+def test_a_name_that_says_more_than_the_status_goes_before_it(name: str, words: str, member: str):
+    refusal = Refusal(status=429, **{"code": "other", member: name})
+    assert words in meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal)).what_to_do
+    assert words in meaning(failed(Phase.HANDSHAKE, Cause.REJECTED, refusal=refusal)).what_to_do
+
+
+def test_an_ambiguous_error_says_what_is_wrong_and_that_it_may_have_run():
+    refusal = Refusal(status=401, of_connection=True)
+    said = meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal))
+    assert "its error names no turn" in said.for_the_turn
+    assert "check the API key" in said.what_to_do
+    assert "only if running it twice does no harm" in said.what_to_do
+    said = meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=Refusal(status=500), stateful=True))
+    assert "does not say that it did not run" in said.for_the_turn
+    assert said.what_to_do == "it continues a conversation kept by the server: look there before sending it again"
+    said = meaning(replace(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=Refusal(status=404)), unknown_event=True))
+    assert "an event of an unknown kind had come back" in said.for_the_turn
+    assert "does not say" in meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME)).for_the_turn
+
+
+def test_a_hint_is_the_servers_error_not_the_loss_of_the_connection():
+    lost = failed(Phase.SEND, Cause.EOF, refusal=Refusal(status=401))
+    assert meaning(lost).what_to_do == "it is safe to send it again"
+
+
+def closed(phase: Phase, *, too_big: bool | None, code: int = 1009, stateful: bool = False) -> Evidence:
+    return replace(failed(phase, Cause.PEER_CLOSED, stateful=stateful), close_code=code, too_big=too_big)
+
+
+def test_texts_about_a_message_that_is_too_big():
+    for phase in (Phase.SEND, Phase.AWAIT):
+        said = meaning(closed(phase, too_big=True))
+        assert said.for_the_turn == "the server refused the turn without running it: its message is too big"
+        assert said.what_to_do.startswith("make it smaller")
+        assert "again" not in said.what_to_do
+    said = meaning(closed(Phase.SEND, too_big=False))
+    assert said.for_the_turn == f"{NOT_SENT}; a message on its connection was too big, this one or another"
+    assert said.what_to_do.startswith("make it smaller")
+    said = meaning(closed(Phase.AWAIT, too_big=False))
+    assert "a message was too big, this one or another" in said.for_the_turn
+    assert said.what_to_do.startswith("make it smaller")
+    assert said.what_to_do.endswith("send it again only if running it twice does no harm")
+    assert meaning(closed(Phase.LANE_WAIT, too_big=None)) == (NOT_SENT, "it is safe to send it again")
+    assert meaning(closed(Phase.STREAM, too_big=False)).for_the_turn == RAN
+    assert "too big" not in " ".join(meaning(closed(Phase.AWAIT, too_big=None, code=1008)))
 
 
 def test_a_response_that_has_begun_is_named():
-    evidence = Evidence(
-        phase=Phase.STREAM,
-        cause=Cause.EOF,
-        final_byte_handed=True,
-        response_started=True,
-        stateful=False,
-        response_id="resp_7",
-    )
+    evidence = replace(failed(Phase.STREAM, Cause.EOF), response_id="resp_7")
     assert "(resp_7)" in meaning(evidence).for_the_turn
+    assert len(meaning(replace(evidence, response_id="r" * 10_000)).for_the_turn) < 200
+
+
+def test_the_wait_that_the_server_asks_for_is_told():
+    def to_do(headers: dict[str, str], **options: float) -> str:
+        refusal = Refusal(status=429, headers=headers)
+        return meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal), **options).what_to_do
+
+    assert to_do({"retry-after": "7"}).endswith("; the server asks to wait 7 s")
+    assert to_do({"Retry-After-MS": "1500"}).endswith("; the server asks to wait 1.5 s")
+    assert to_do({"retry-after": "60"}).endswith("; the server asks to wait 60 s")
+    assert to_do({"retry-after": "61"}).endswith("asks to wait 61 s, longer than max_retry_after (60 s)")
+    assert to_do({"retry-after": "86400"}).endswith("asks to wait 86400 s, longer than max_retry_after (60 s)")
+    assert to_do({"retry-after": "7"}, max_retry_after=2.5).endswith("longer than max_retry_after (2.5 s)")
+    for headers in ({}, {"retry-after": "0"}, {"retry-after": "soon"}, {"retry-after": NOON}):
+        assert "asks to wait" not in to_do(headers)
+    dated = {"retry-after": NOON, "date": "Wed, 21 Oct 2015 11:59:30 GMT"}
+    assert to_do(dated).endswith("the server asks to wait 30 s")
+    streaming = failed(Phase.STREAM, Cause.ERROR_FRAME, refusal=Refusal(status=429, headers={"retry-after": "7"}))
+    assert "wait" not in meaning(streaming).what_to_do
 
 
 # --- Automatic recovery ----------------------------------------------------------------------------------------------
 
-OF_THE_CONNECTION = {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME}
-"""Not of the turn: no deadline of its own, no refusal, no wish of this side."""
+OF_THE_CONNECTION = {
+    Cause.EOF,
+    Cause.PEER_CLOSED,
+    Cause.TRANSPORT,
+    Cause.PROTOCOL,
+    Cause.STALLED,
+    Cause.ERROR_FRAME,
+    Cause.REJECTED,
+}
+"""Not of the turn: no deadline of its own, no wish of this side."""
 
 
-def repeated_of_the_page(policy: RecoveryPolicy, evidence: Evidence, made: int) -> bool:
-    """ "By default the core repeats a turn by itself once when the verdict is SAFE and not a refusal, on a fresh
-    connection, and never otherwise." Policy: "attempts, …, whether AMBIGUOUS stateless turns may be repeated (off)"."""
-    if made >= policy.attempts or evidence.cause not in OF_THE_CONNECTION:
-        return False
-    row = row_of_the_page(evidence)
-    if row == "SAFE (not a refusal)":
-        return True
-    return row == "AMBIGUOUS (not an error frame)" and not evidence.stateful and policy.repeat_ambiguous_stateless
+def reason_of_the_page(policy: RecoveryPolicy, evidence: Evidence) -> Reason | None:
+    """ "By default the core repeats a turn by itself when the verdict is SAFE and not a refusal, on a fresh connection,
+    and otherwise only, once each: after a connection limit; […]; a 429 whose `retry-after` can be waited for." Policy:
+    "whether AMBIGUOUS turns may be repeated (off; stateless and stateful apart)". PROTOCOL.md, "Defaults":
+    "`insufficient_quota` and `usage_limit_reached` are never waited for"; "Connection": 1009 "is never repeated"."""
+    if evidence.cause not in OF_THE_CONNECTION or evidence.phase is Phase.DONE:
+        return None
+    refusal = evidence.refusal or Refusal()
+    if {refusal.code, refusal.type} & {"insufficient_quota", "usage_limit_reached"}:
+        return None
+    match row_of_the_page(evidence):
+        case "SAFE (not a refusal)":
+            return Reason.NOT_RUN
+        case "AMBIGUOUS (not an error frame)":
+            may = policy.repeat_ambiguous_stateful if evidence.stateful else policy.repeat_ambiguous_stateless
+            return Reason.AMBIGUOUS if may else None
+        case "refusal `websocket_connection_limit_reached`":
+            return Reason.CONNECTION_LIMIT
+        case _:
+            refused = of_the_page_refuses(evidence) and refusal.status == 429
+            return Reason.RATE_LIMIT if refused and has_headers(refusal) else None
 
 
-@pytest.mark.parametrize("ambiguous", [False, True])
-@pytest.mark.parametrize("attempts", [0, 1, 3])
-def test_what_is_repeated_is_what_the_page_says(attempts: int, ambiguous: bool):
-    policy = RecoveryPolicy(attempts=attempts, repeat_ambiguous_stateless=ambiguous)
-    seen = Counter[bool]()
-    for evidence in WORLD:
-        if evidence.phase is Phase.DONE:
-            assert not policy.may_repeat(evidence, 0)
-            continue
-        for made in {0, max(attempts - 1, 0), attempts}:
-            expected = repeated_of_the_page(policy, evidence, made)
-            assert policy.may_repeat(evidence, made) is expected, (evidence, made)
-            seen[expected] += 1
-    assert bool(seen[True]) is (attempts > 0)
+def difference_of_plans(policy: RecoveryPolicy, evidences: Iterable[Evidence] | None = None) -> str | None:
+    for evidence in WORLD if evidences is None else evidences:
+        expected = reason_of_the_page(policy, evidence)
+        plan = policy.plan(evidence, [], 0.5)
+        if (plan and plan.reason) is not expected:
+            return f"{evidence}: {plan}, the page says {expected}"
+        once = expected in (Reason.CONNECTION_LIMIT, Reason.RATE_LIMIT)
+        if expected is not None and bool(policy.plan(evidence, [expected], 0.5)) is once:
+            return f"{evidence}: repeated for the same reason {expected}: {not once}"
+    return None
 
 
-def test_by_default_a_turn_is_repeated_once_and_never_when_it_may_have_run():
+QUOTAS = [
+    failed_evidence
+    for name, member, status, phase, cause in itertools.product(
+        ("insufficient_quota", "usage_limit_reached"),
+        ("code", "type"),
+        (400, 402, 429, 503),
+        (Phase.LANE_WAIT, Phase.HANDSHAKE, Phase.SEND, Phase.AWAIT),
+        (Cause.ERROR_FRAME, Cause.REJECTED),
+    )
+    for failed_evidence in [
+        Evidence(
+            phase=phase,
+            cause=cause,
+            final_byte_handed=phase >= Phase.AWAIT,
+            response_started=False,
+            stateful=False,
+            refusal=Refusal(status=status, headers={"retry-after": "1"}, **{member: name}),
+        )
+    ]
+]
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize("stateless", [False, True])
+def test_what_is_repeated_is_what_the_page_says(stateless: bool, stateful: bool):
+    policy = RecoveryPolicy(repeat_ambiguous_stateless=stateless, repeat_ambiguous_stateful=stateful)
+    assert difference_of_plans(policy) is None
+    assert difference_of_plans(policy, QUOTAS) is None
+    reasons = {reason_of_the_page(policy, evidence) for evidence in WORLD}
+    assert reasons == {*Reason, None} - (set() if stateless or stateful else {Reason.AMBIGUOUS})
+
+
+def test_a_budget_that_is_used_up_is_never_waited_for():
+    assert all(RecoveryPolicy().plan(evidence, [], 0.5) is None for evidence in QUOTAS)
+
+
+def test_by_default_what_may_have_run_is_never_repeated():
     policy = RecoveryPolicy()
-    assert policy.may_repeat(failed(Phase.SEND, Cause.EOF), 0)
-    assert not policy.may_repeat(failed(Phase.SEND, Cause.EOF), 1)
-    assert not any(policy.may_repeat(evidence, 0) for evidence in WORLD if evidence.verdict is not SAFE)
+    assert not any(policy.plan(evidence, [], 0.5) for evidence in WORLD if evidence.verdict is not SAFE)
 
 
-def test_the_wait_grows_to_its_limit_and_is_fully_jittered():
-    policy = RecoveryPolicy(initial_delay=0.5, max_delay=3.0)
-    assert [policy.delay(made, 1.0) for made in range(6)] == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0]
-    assert policy.delay(3, 0.0) == 0.0
-    assert policy.delay(1, 0.25) == 0.25
+@pytest.mark.parametrize("attempts", [0, 1, 3, 5])
+def test_attempts_bound_the_repetitions_for_all_reasons_together(attempts: int):
+    policy = RecoveryPolicy(attempts=attempts)
+    lost = failed(Phase.SEND, Cause.EOF)
+    limit = failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=Refusal(status=400, code=REFUSING_CODES[3]))
+    for evidence in (lost, limit):
+        assert [bool(policy.plan(evidence, [Reason.NOT_RUN] * made, 0.0)) for made in range(7)] == [
+            made < attempts for made in range(7)
+        ]
+    assert RecoveryPolicy().attempts == 5
+
+
+def test_the_wait_doubles_to_its_limit_between_its_half_and_its_whole():
+    lost = failed(Phase.LANE_WAIT, Cause.TRANSPORT)
+
+    def waits(policy: RecoveryPolicy, chance: float) -> list[float]:
+        plans = [policy.plan(lost, [Reason.NOT_RUN] * made, chance) for made in range(policy.attempts)]
+        return [plan.delay for plan in plans if plan is not None]
+
+    assert waits(RecoveryPolicy(), 0.0) == [0.25, 0.5, 1.0, 2.0, 4.0]
+    assert waits(RecoveryPolicy(), 0.5) == [0.375, 0.75, 1.5, 3.0, 6.0]
+    assert waits(RecoveryPolicy(attempts=7, max_delay=3), 1.0) == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0, 3.0]
+    assert waits(RecoveryPolicy(initial_delay=0), 0.7) == [0.0] * 5
+
+
+def test_repetitions_without_backoff_do_not_lengthen_it():
+    lost = failed(Phase.LANE_WAIT, Cause.TRANSPORT)
+    made = [Reason.CONNECTION_LIMIT, Reason.NOT_RUN, Reason.RATE_LIMIT]
+    assert RecoveryPolicy().plan(lost, made, 0.0) == Plan(Reason.NOT_RUN, 0.5)
+
+
+def rejected(status: int, **headers: str) -> Evidence:
+    refusal = Refusal(status=status, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return failed(Phase.HANDSHAKE, Cause.REJECTED, refusal=refusal)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 520, 529, 599])
+def test_a_gateway_that_says_not_now_is_asked_again(status: int):
+    policy = RecoveryPolicy()
+    assert policy.plan(rejected(status), [], 0.0) == Plan(Reason.NOT_RUN, 0.25)
+    assert policy.plan(rejected(status, retry_after="0"), [], 0.0) == Plan(Reason.NOT_RUN, 0.25)
+    assert policy.plan(rejected(status, retry_after="9"), [], 0.0) == Plan(Reason.NOT_RUN, 9.0)
+    assert policy.plan(rejected(status, retry_after="60"), [Reason.NOT_RUN], 0.0) == Plan(Reason.NOT_RUN, 60.0)
+    assert policy.plan(rejected(status, retry_after="60.1"), [], 0.0) is None
+    assert policy.plan(rejected(status, retry_after="1"), [Reason.NOT_RUN] * 3, 0.0) == Plan(Reason.NOT_RUN, 2.0)
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 405, 407, 409, 426, 451])
+def test_a_handshake_that_was_refused_is_not_repeated(status: int):
+    assert RecoveryPolicy().plan(rejected(status, retry_after="1"), [], 0.0) is None
+
+
+def test_a_rate_limit_is_waited_for_once_if_the_wait_is_short():
+    def plan(policy: RecoveryPolicy, made: list[Reason], **headers: str) -> Plan | None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        refusal = Refusal(status=429, code="rate_limit_exceeded", headers=named)
+        return policy.plan(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal), made, 0.9)
+
+    policy = RecoveryPolicy()
+    assert plan(policy, [], retry_after="2") == Plan(Reason.RATE_LIMIT, 2.0)
+    assert plan(policy, [Reason.NOT_RUN], retry_after_ms="20") == Plan(Reason.RATE_LIMIT, 0.02)
+    assert plan(policy, [], retry_after="0") == Plan(Reason.RATE_LIMIT, 0.0)
+    assert plan(policy, [], retry_after=NOON, date="Wed, 21 Oct 2015 11:59:20 GMT") == Plan(Reason.RATE_LIMIT, 40.0)
+    assert plan(policy, [Reason.RATE_LIMIT], retry_after="2") is None
+    for unknown in ({}, {"retry_after": "soon"}, {"retry_after": NOON}, {"retry_after": "-1"}):
+        assert plan(policy, [], **unknown) is None
+    assert plan(policy, [], retry_after="60") == Plan(Reason.RATE_LIMIT, 60.0)
+    assert plan(policy, [], retry_after="60.001") is None
+    assert plan(RecoveryPolicy(max_retry_after=100), [], retry_after="99") == Plan(Reason.RATE_LIMIT, 99.0)
+    assert plan(RecoveryPolicy(max_retry_after=0), [], retry_after="1") is None
+
+
+def test_an_old_connection_is_replaced_at_once_and_once():
+    refusal = Refusal(status=400, code="websocket_connection_limit_reached")
+    policy, limit = RecoveryPolicy(), failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal)
+    assert policy.plan(limit, [], 0.9) == Plan(Reason.CONNECTION_LIMIT, 0.0)
+    assert policy.plan(limit, [Reason.NOT_RUN, Reason.RATE_LIMIT], 0.9) == Plan(Reason.CONNECTION_LIMIT, 0.0)
+    assert policy.plan(limit, [Reason.CONNECTION_LIMIT], 0.9) is None
+    several = failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=msgspec.structs.replace(refusal, of_connection=True))
+    assert several.verdict is AMBIGUOUS
+    assert policy.plan(several, [], 0.9) is None
+    waiting = replace(several, phase=Phase.LANE_WAIT, final_byte_handed=False)
+    assert policy.plan(waiting, [], 0.0) == Plan(Reason.NOT_RUN, 0.25)
+
+
+def test_a_key_that_a_connection_refuses_is_not_tried_again():
+    """PROTOCOL.md: "As the connection's first frame, 401/403 or `invalid_api_key` refuses all that wait; that is not
+    repeated." The machine hands it to each as its own."""
+    for phase, status in itertools.product((Phase.LANE_WAIT, Phase.SEND, Phase.AWAIT), (401, 403)):
+        evidence = failed(phase, Cause.ERROR_FRAME, refusal=Refusal(status=status))
+        assert evidence.verdict is SAFE
+        assert evidence.is_refusal
+        assert RecoveryPolicy().plan(evidence, [], 0.0) is None
+        assert ask(TurnError("no", evidence=evidence)) is None
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize("too_big", [None, False, True])
+@pytest.mark.parametrize("phase", [Phase.SEND, Phase.AWAIT])
+def test_1009_is_never_repeated_and_never_suggested(phase: Phase, too_big: bool | None, stateful: bool):
+    evidence = closed(phase, too_big=too_big, stateful=stateful)
+    policy = RecoveryPolicy(repeat_ambiguous_stateless=True, repeat_ambiguous_stateful=True)
+    assert policy.plan(evidence, [], 0.0) is None
+    advice = ask(ConnectionLostError("too big", evidence=evidence))
+    assert advice is None or (advice.suggested is False and advice.normalized is not None)
+    if advice is not None and advice.normalized is not None:
+        assert not advice.normalized.is_network_error  # A policy that repeats those would repeat it.
+        assert "is_network_error" in advice.normalized._explicit_fields
+    assert evidence.verdict is (AMBIGUOUS if phase is Phase.AWAIT and not too_big else SAFE)
+
+
+def test_turns_that_waited_when_another_was_too_big_go_on():
+    waiting = closed(Phase.LANE_WAIT, too_big=None)
+    assert RecoveryPolicy().plan(waiting, [], 0.0) == Plan(Reason.NOT_RUN, 0.25)
+    assert advised(ask(TurnError("lost", evidence=waiting))) == (True, "safe", None, False, False)
 
 
 @QUICK
@@ -456,9 +795,314 @@ def test_the_wait_grows_to_its_limit_and_is_fully_jittered():
     st.floats(0, 1e300),
 )
 def test_no_wait_is_negative_endless_or_above_its_limit(made: int, chance: float, initial: float, limit: float):
-    delay = RecoveryPolicy(initial_delay=initial, max_delay=limit).delay(made, chance)
+    policy = RecoveryPolicy(initial_delay=initial, max_delay=limit)
+    delay = policy._backoff(made, chance)
     assert 0 <= delay <= limit
     assert math.isfinite(delay)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"attempts": value} for value in (-1, 1.5, math.nan, math.inf, "3", None, True)),
+        *(
+            {name: value}
+            for name in ("initial_delay", "max_delay", "max_retry_after")
+            for value in (-0.001, math.nan, math.inf, -math.inf, "1", None, False, 1j)
+        ),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_used_are_refused_when_the_policy_is_made(options: dict[str, Any]):
+    (name,) = options
+    with pytest.raises(UserError, match=name):
+        RecoveryPolicy(**options)
+
+
+def test_options_may_be_whole_numbers_and_zero():
+    RecoveryPolicy(attempts=0, initial_delay=0, max_delay=0, max_retry_after=0)
+    RecoveryPolicy(attempts=10**6, initial_delay=3, max_delay=60, max_retry_after=3600)
+
+
+# --- Calls over HTTP -------------------------------------------------------------------------------------------------
+
+HTTP_TURNS = [
+    # REPLAY.md, "HTTP turn"                                                      verdict
+    ("request not handed whole", SAFE),
+    ("answered 400-499 but 408, 409 (429 if the answer came from the API: JSON error body)", SAFE),
+    ("408, 409, 5xx; or no answer after the final byte", AMBIGUOUS),
+    ("after an event of the response; or an end without a terminal event", UNSAFE),
+    # PROTOCOL.md: "An error body with HTTP 200 is never SAFE." Nor is a redirection, which is none of the page's rows.
+    ("an error body with another status, or a status that is neither", AMBIGUOUS),
+    ("nothing known", None),
+]
+
+
+class Seen(NamedTuple):
+    """What a caller of an HTTP client saw of a call that failed."""
+
+    handed: bool | None
+    status: int | None
+    api_error: bool
+    event: bool
+    overloaded: bool
+
+
+def row_of_http(seen: Seen) -> str:
+    if seen.event:
+        return HTTP_TURNS[3][0]
+    if seen.status is None:
+        return {True: HTTP_TURNS[2][0], False: HTTP_TURNS[0][0], None: HTTP_TURNS[5][0]}[seen.handed]
+    if 200 <= seen.status <= 299 and not seen.api_error:
+        return HTTP_TURNS[3][0]
+    if seen.status in (408, 409) or seen.status >= 500:
+        return HTTP_TURNS[2][0]
+    if seen.overloaded or seen.status < 400 or (seen.status == 429 and not seen.api_error):
+        return HTTP_TURNS[4][0]
+    return HTTP_TURNS[1][0]
+
+
+HTTP_WORLD = [
+    Seen(*seen)
+    for seen in itertools.product(
+        (None, False, True),
+        (None, 200, 201, 299, 302, 399, 400, 401, 404, 408, 409, 413, 429, 451, 499, 500, 502, 503, 599),
+        (False, True),
+        (False, True),
+        (False, True),
+    )
+]
+
+
+def http_evidence_of(seen: Seen, *, stateful: bool = False) -> Evidence | None:
+    words = "the upstream is overloaded" if seen.overloaded else "no such tool"
+    return http_evidence(
+        cause=Cause.EOF,
+        stateful=stateful,
+        handed=seen.handed,
+        status=seen.status,
+        error=Refusal(status=429, code="tool_missing", message=words, headers={"retry-after": "3"}),
+        api_error=seen.api_error,
+        event_seen=seen.event,
+        response_id="resp_1" if seen.event else None,
+    )
+
+
+def difference_over_http() -> str | None:
+    for seen in HTTP_WORLD:
+        evidence = http_evidence_of(seen)
+        verdict, expected = evidence and evidence.verdict, dict(HTTP_TURNS)[row_of_http(seen)]
+        if verdict is not expected:
+            return f"{seen}: {verdict}, the page says {expected}"
+        if evidence is not None and evidence.is_refusal is not (row_of_http(seen) == HTTP_TURNS[1][0]):
+            return f"{seen}: a refusal: {evidence.is_refusal}"
+    return None
+
+
+def test_every_verdict_over_http_is_the_pages():
+    assert {row_of_http(seen) for seen in HTTP_WORLD} == {row for row, _ in HTTP_TURNS}
+    assert difference_over_http() is None
+
+
+def test_evidence_over_http_says_what_was_seen():
+    evidence = http_evidence(cause=Cause.EOF, stateful=True, status=200, event_seen=True, response_id="resp_1")
+    assert evidence is not None
+    assert (evidence.phase, evidence.cause, evidence.response_id) == (Phase.STREAM, Cause.EOF, "resp_1")
+    assert (evidence.response_started, evidence.final_byte_handed, evidence.stateful) == (True, True, True)
+    assert evidence.refusal == Refusal(status=200)
+    ended = http_evidence(cause=Cause.EOF, stateful=False, status=200)
+    assert ended is not None
+    assert (ended.verdict, ended.response_started) == (UNSAFE, False)
+    assert meaning(ended).for_the_turn == "the server had begun to answer, so the turn ran, at least in part"
+    cut = http_evidence(cause=Cause.TRANSPORT, stateful=False, handed=False)
+    assert cut is not None
+    assert (cut.phase, cut.cause, cut.final_byte_handed, cut.refusal) == (Phase.SEND, Cause.TRANSPORT, False, None)
+
+
+@pytest.mark.parametrize("code", [*REFUSING_CODES, "rate_limit_exceeded", "invalid_prompt"])
+def test_an_error_with_status_200_is_never_safe_whatever_its_code(code: str):
+    error = Refusal(status=400, code=code, message="Provider returned error")
+    for status in (200, 206, 299):
+        evidence = http_evidence(cause=Cause.ERROR_FRAME, stateful=False, status=status, error=error, api_error=True)
+        assert evidence is not None
+        assert evidence.verdict is AMBIGUOUS
+    frame = failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=Refusal(status=200, code=code))
+    assert frame.verdict is AMBIGUOUS
+
+
+def with_evidence(error: Exception, seen: Seen, *, stateful: bool = False) -> Exception:
+    evidence = http_evidence_of(seen, stateful=stateful)
+    if evidence is not None:
+        attach_evidence(error, evidence)
+    assert evidence_of(error) is evidence
+    return error
+
+
+class BrokenStreamError(Exception):
+    """What a client raises when its stream breaks."""
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_advice_on_a_call_over_http_is_that_of_its_evidence(stateful: bool):
+    answers = {
+        HTTP_TURNS[0][0]: (True, "safe", 3.0, False),
+        HTTP_TURNS[3][0]: (False, "unsafe", None, True),
+    }
+    for seen in HTTP_WORLD:
+        advice = ask(with_evidence(BrokenStreamError("broke"), seen, stateful=stateful))
+        row = row_of_http(seen)
+        if row in answers:
+            assert advice is not None
+            assert (advice.suggested, advice.replay_safety, advice.retry_after, advice.response_started) == answers[row]
+        safe = advice is not None and advice.replay_safety == "safe"
+        assert safe <= (dict(HTTP_TURNS)[row] is SAFE), seen
+
+
+def test_what_the_table_leaves_open_over_http_is_answered_as_the_agents_sdk_does():
+    overloaded = Seen(True, 503, api_error=True, event=False, overloaded=True)
+    assert told(ask(with_evidence(http_error(503), overloaded))) == (True, None, 3.0)
+    assert told(ask(with_evidence(http_error(503), overloaded), stateful=True)) == (True, None, 3.0)
+    refused = Seen(True, 400, api_error=True, event=False, overloaded=False)
+    assert told(ask(with_evidence(http_error(400), refused))) == (True, "safe", 3.0)
+    page = Seen(None, 502, api_error=False, event=False, overloaded=False)
+    assert told(ask(with_evidence(http_error(502), page))) == (True, None, 3.0)
+    assert told(ask(with_evidence(http_error(502), page, stateful=True))) == (False, "unsafe", None)
+
+
+def test_attached_evidence_is_found_through_the_chain_and_read_by_others():
+    started = Seen(None, 200, api_error=False, event=True, overloaded=False)
+    inner = with_evidence(BrokenStreamError("broke"), started)
+    assert inner.__dict__["unsafe_to_replay"] is True
+    advice = ask(raised(RuntimeError("outer"), inner, explicitly=True))
+    assert advice is not None
+    assert (advice.suggested, advice.replay_safety, advice.response_started) == (False, "unsafe", True)
+    not_handed = with_evidence(
+        BrokenStreamError("x"), Seen(False, None, api_error=False, event=False, overloaded=False)
+    )
+    assert not_handed.__dict__["unsafe_to_replay"] is False
+    assert evidence_of(OddError(turnwire_evidence="none")) is None
+
+
+# --- What other people's retry policies read -------------------------------------------------------------------------
+
+
+def test_a_failure_that_must_not_be_replayed_says_so():
+    for evidence in WORLD:
+        if evidence.phase is Phase.DONE:
+            continue
+        verdict = verdict_of_the_page(evidence)
+        expected = verdict is UNSAFE or (verdict is AMBIGUOUS and evidence.stateful)
+        assert TurnError("x", evidence=evidence).unsafe_to_replay is expected
+
+
+def test_an_error_of_others_that_says_unsafe_to_replay_is_believed():
+    for error in (OddError(unsafe_to_replay=True), OddError(unsafe_to_replay=True, status_code=503)):
+        advice = ask(error)
+        assert advice is not None
+        assert (advice.suggested, advice.replay_safety) == (False, "unsafe")
+        assert ask(raised(RuntimeError("outer"), error, explicitly=False)) is not None
+    assert ask(OddError(unsafe_to_replay="maybe")) is None
+
+
+ALL_FIELDS = {
+    "status_code",
+    "error_code",
+    "message",
+    "request_id",
+    "retry_after",
+    "is_abort",
+    "is_network_error",
+    "is_timeout",
+}
+
+
+def test_the_fields_that_were_given_are_known():
+    assert ModelRetryNormalizedError()._explicit_fields == frozenset()
+    given_none = ModelRetryNormalizedError(None, is_abort=False)
+    assert given_none._explicit_fields == {"status_code", "is_abort"}
+    assert given_none == ModelRetryNormalizedError()
+    assert vars(ModelRetryNormalizedError())["is_timeout"] is False
+    everything = ModelRetryNormalizedError(429, "c", "m", "r", 1.5, True, True, True)
+    assert everything._explicit_fields == ALL_FIELDS
+    assert (everything.status_code, everything.retry_after, everything.is_timeout) == (429, 1.5, True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TurnAbortedError(
+            "closed",
+            evidence=Evidence(
+                phase=Phase.STREAM,
+                cause=Cause.CLIENT_CLOSED,
+                final_byte_handed=True,
+                response_started=True,
+                stateful=False,
+            ),
+        ),
+        TurnTimeoutError(
+            "late",
+            evidence=Evidence(
+                phase=Phase.AWAIT,
+                cause=Cause.TIMEOUT,
+                final_byte_handed=True,
+                response_started=False,
+                stateful=True,
+            ),
+        ),
+    ],
+    ids=["aborted", "late"],
+)
+def test_every_advice_states_all_its_facts(error: TurnError):
+    advice = ask(error)
+    assert advice is not None
+    assert advice.normalized is not None
+    assert advice.normalized._explicit_fields == ALL_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code"),
+    [
+        ({"code": "own", "body": {"error": {"code": "nested"}, "code": "top"}}, "own"),
+        ({"code": 5, "body": {"error": {"code": "nested"}, "code": "top"}}, "nested"),
+        ({"body": {"error": {"code": 5}, "code": "top"}}, "top"),
+        ({"body": {"error": "text", "code": "top"}}, "top"),
+        ({"body": {"error": {"code": None}}}, None),
+        ({"body": ["code"]}, None),
+        ({"body": "code"}, None),
+    ],
+)
+def test_the_code_is_found_in_the_body_an_error_carries(attributes: dict[str, object], code: str | None):
+    advice = ask(OddError(status_code=503, **attributes))
+    assert advice is not None
+    assert advice.normalized is not None
+    assert advice.normalized.error_code == code
+
+
+def test_each_exception_in_a_chain_has_its_own_wait():
+    """The outer one's, be it in seconds; if that cannot be read, the inner one's, by its own date."""
+    inner = http_error(503, {"retry-after-ms": "9000"})
+    assert told(ask(raised(http_error(503, {"retry-after": "2"}), inner, explicitly=True))) == (True, None, 2.0)
+    inner = http_error(503, {"retry-after": NOON, "date": "Wed, 21 Oct 2015 11:59:55 GMT"})
+    outer = http_error(503, {"retry-after": "soon", "date": "Wed, 21 Oct 2015 11:00:00 GMT"})
+    assert told(ask(raised(outer, inner, explicitly=False))) == (True, None, 5.0)
+
+
+class HostileError(Exception):
+    """Attributes that cannot be had, and a header that cannot be read."""
+
+    @property
+    def response(self) -> object:
+        raise RuntimeError("the response was closed")
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.status_code = 503
+        self.headers = {"retry-after": None, "date": object()}
+
+
+def test_an_error_whose_attributes_cannot_be_had_gets_advice():
+    assert told(ask(HostileError("odd"))) == (True, None, None)
 
 
 # --- Advice on HTTP failures -----------------------------------------------------------------------------------------
@@ -530,15 +1174,20 @@ def test_advice_on_http_failures_is_the_pages(headers: dict[str, str], stateful:
 @pytest.mark.parametrize("stateful", [False, True])
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("headers", HTTP_HEADERS, ids=str)
-def test_advice_on_rejected_handshakes_is_that_on_http(headers: dict[str, str], stateful: bool, asked: bool):
-    for status in (200, 301, 400, 401, 404, 408, 409, 426, 429, 500, 503):
+def test_advice_on_rejected_handshakes_is_that_on_http_where_the_table_says_nothing(
+    headers: dict[str, str], stateful: bool, asked: bool
+):
+    for status in (101, 200, 301, 400, 401, 404, 408, 409, 425, 426, 429, 499, 500, 503, 599):
         refusal = Refusal(status=status, headers=headers, request_id="req_1")
         evidence = failed(Phase.HANDSHAKE, Cause.REJECTED, stateful=stateful, refusal=refusal)
-        assert evidence.is_refusal
+        assert evidence.is_refusal is (status not in (408, 425, 429, 500, 503, 599))
         assert evidence.verdict is SAFE
         error = HandshakeRejectedError("no", evidence=evidence, status=status, headers=headers, body=b"")
         advice = ask(error, stateful=asked)
-        assert told(advice) == http_advice_of_the_page(status, headers, False, stateful or asked), status
+        if not evidence.is_refusal or "retry-after" in headers:
+            assert told(advice) == (True, "safe", 2.0 if "retry-after" in headers else None), status
+        else:
+            assert told(advice) == http_advice_of_the_page(status, headers, False, stateful or asked), status
         if advice is not None:
             assert advice.normalized == ModelRetryNormalizedError(
                 status_code=status, message="no", request_id="req_1", retry_after=advice.retry_after
@@ -666,8 +1315,11 @@ def test_attributes_of_other_types_are_passed_over(attributes: dict[str, object]
 
 
 def test_headers_are_read_from_the_error_and_from_its_response():
+    """Where both have one, the response's holds, as in the Agents SDK: it is what the server sent."""
     response = OddError(status_code=503, headers={"Retry-After": 7, "x-should-retry": "true"})
-    assert told(ask(OddError(headers={"retry-after": "2"}, response=response))) == (True, "safe", 2.0)
+    assert told(ask(OddError(headers={"retry-after": "2"}, response=response))) == (True, "safe", 7.0)
+    assert told(ask(OddError(response_headers={"Retry-After": "4"}))) == (None, None, 4.0)
+    assert told(ask(OddError(status=503))) == (True, None, None)
 
 
 # --- retry-after -----------------------------------------------------------------------------------------------------
@@ -851,7 +1503,7 @@ def test_the_walk_finds_a_refusing_code_that_is_missing(code: str, monkeypatch: 
 
 def test_the_walk_finds_a_code_or_a_status_that_does_not_belong(monkeypatch: pytest.MonkeyPatch):
     for name, value in (
-        ("REFUSAL_CODES", replay.REFUSAL_CODES | {"server_is_overloaded"}),
+        ("REFUSAL_CODES", replay.REFUSAL_CODES | {"invalid_prompt"}),
         ("NOT_REFUSING_STATUSES", frozenset({408})),
         ("NOT_REFUSING_STATUSES", frozenset({409})),
         ("NOT_REFUSING_STATUSES", frozenset({408, 409, 429})),
@@ -866,3 +1518,84 @@ def test_every_situation_has_its_rows():
     for situation, stateful in itertools.product(Situation, (True, False)):
         rows = [row for row in replay.ADVICE_TABLE if row.situation is situation and row.stateful in (None, stateful)]
         assert len(rows) == 1, situation
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
+def test_the_walk_finds_a_gateways_status_that_is_missing(status: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replay, "GATEWAY_STATUSES", replay.GATEWAY_STATUSES - {status})
+    assert difference_of_plans(RecoveryPolicy())
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 409, 410, 499])
+def test_the_walk_finds_a_gateways_status_that_does_not_belong(status: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replay, "GATEWAY_STATUSES", replay.GATEWAY_STATUSES | {status})
+    assert difference_of_plans(RecoveryPolicy())
+
+
+@pytest.mark.parametrize("words", replay.MAY_HAVE_RUN)
+def test_the_walk_finds_words_that_are_missing(words: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replay, "MAY_HAVE_RUN", tuple(word for word in replay.MAY_HAVE_RUN if word != words))
+    assert difference_of_verdicts()
+
+
+@pytest.mark.parametrize("name", sorted(replay.EXHAUSTED))
+def test_the_walk_finds_a_budget_that_is_waited_for(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replay, "EXHAUSTED", replay.EXHAUSTED - {name})
+    assert difference_of_plans(RecoveryPolicy(), QUOTAS)
+
+
+PERMISSIVE = RecoveryPolicy(repeat_ambiguous_stateless=True, repeat_ambiguous_stateful=True)
+
+
+@pytest.mark.parametrize("situation", list(Situation))
+def test_the_walk_finds_every_change_to_the_recovery_table(situation: Situation, monkeypatch: pytest.MonkeyPatch):
+    for reason in (*Reason, None):
+        table = dict(replay.RECOVERY_TABLE)
+        if table.pop(situation, None) is reason:
+            continue
+        without_wait = (Situation.REFUSED, Situation.TOO_BIG, Situation.TOO_BIG_NOT_SENT)
+        if reason is Reason.RATE_LIMIT and situation in without_wait:
+            continue  # Without a retry-after there is nothing to wait for, and so no difference.
+        if reason is not None:
+            table[situation] = reason
+        with monkeypatch.context() as patch:
+            patch.setattr(replay, "RECOVERY_TABLE", table)
+            ours = situation is Situation.OUR_OWN_DOING  # Its causes are not repeated, whatever the table says.
+            evidences = WORLD[::20] if ours else WORLD
+            assert bool(difference_of_plans(PERMISSIVE, evidences)) is not ours, (situation, reason)
+
+
+@pytest.mark.parametrize("reason", sorted(replay.ONCE, key=str))
+def test_the_walk_finds_what_is_repeated_for_ever(reason: Reason, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replay, "ONCE", replay.ONCE - {reason})
+    assert difference_of_plans(RecoveryPolicy())
+
+
+def changed_http_tables() -> Iterator[tuple[str, tuple[HttpRow, ...]]]:
+    """Every row missing, with another phase, and with each of its conditions taken away."""
+    table = replay.HTTP_TABLE
+    for index, row in enumerate(table):
+        others: list[tuple[str, HttpRow | None]] = [("missing", None)]
+        for phase in (Phase.SEND, Phase.AWAIT, Phase.STREAM):
+            if phase is not row.phase:
+                others.append((phase.name, row._replace(phase=phase)))
+        for name in ("event", "statuses", "error", "handed"):
+            if getattr(row, name) is not None:
+                others.append((f"any {name}", row._replace(**{name: None})))
+        for what, changed in others:
+            yield f"row {index} {what}", (*table[:index], *([changed] if changed else []), *table[index + 1 :])
+
+
+CHANGED_HTTP = dict(changed_http_tables())
+NO_DIFFERENCE = {
+    # The rows above have taken what the condition leaves out.
+    *(f"row {index} any event" for index in range(1, 6)),
+    *(f"row {index} any statuses" for index in (4, 5)),
+    *(f"row {index} any error" for index in (2, 3)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED_HTTP)
+def test_the_walk_finds_every_change_to_the_table_of_http(change: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replay, "HTTP_TABLE", CHANGED_HTTP[change])
+    assert bool(difference_over_http()) is (change not in NO_DIFFERENCE), change
