@@ -963,8 +963,7 @@ def _should_retry(headers: Mapping[str, str]) -> str | None:
 def _unproven_advice(error: Exception, facts: _Facts, *, stateful: bool) -> ModelRetryAdvice | None:
     """Advice on an exception without evidence, as the Agents SDK gives it."""
     if facts.unsafe:
-        normalized = facts.normalized(str(error), retry_after=facts.retry_after)
-        return ModelRetryAdvice(suggested=False, replay_safety="unsafe", reason=str(error), normalized=normalized)
+        return ModelRetryAdvice(suggested=False, replay_safety="unsafe", reason=str(error))
     return _http_advice(error, facts, stateful=stateful)
 
 

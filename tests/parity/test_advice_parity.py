@@ -20,18 +20,23 @@ if importlib.util.find_spec("agents") is None:
     pytest.skip("the package openai-agents is not installed: pip install 'turnwire[parity]'", allow_module_level=True)
 
 import httpx2
+import msgspec
 import openai
 from agents.models import _retry_runtime
 from agents.models import openai_responses as theirs
 from agents.models._openai_retry import get_openai_retry_advice
 from agents.retry import ModelRetryAdvice as TheirAdvice
 from agents.retry import ModelRetryAdviceRequest as TheirRequest
+from agents.retry import ModelRetryNormalizedError as TheirNormalized
+from agents.retry import RetryDecision, retry_policies
+from agents.run_internal.model_retry import _evaluate_retry
 from turnwire.sansio.errors import ResponsesWebSocketError, TurnAbortedError, TurnError, TurnTimeoutError
 from turnwire.sansio.replay import (
     Cause,
     Evidence,
     ModelRetryAdvice,
     ModelRetryAdviceRequest,
+    ModelRetryNormalizedError,
     Phase,
     Refusal,
     get_retry_advice,
@@ -46,6 +51,8 @@ MORE_PRECISE = {
     "the server's clock": "a retry-after that is a date is measured from the answer's own date, which comes from "
     "the same clock; the Agents SDK measures it from this machine's",
     "asctime": "a date without a zone is UTC (RFC 9110 section 5.6.7); the Agents SDK takes it for local time",
+    "unsafe inside": "an exception that says unsafe_to_replay of itself counts when it is the cause of another, too; "
+    "the Agents SDK looks at the outermost only",
     "endless wait": "a retry-after that is infinite is unreadable; the Agents SDK waits for ever",
 }
 """What turnwire answers otherwise, and why."""
@@ -142,6 +149,7 @@ def http_errors() -> Iterator[Exception]:
         noticed = RuntimeError("noticed")
         noticed.__context__ = inner
         yield noticed
+    yield from chains()
     both = status_error(400, {"retry-after": "1"})
     both.__cause__ = status_error(503, {"retry-after": "2"})
     yield both
@@ -149,6 +157,63 @@ def http_errors() -> Iterator[Exception]:
     tail.__cause__ = both
     both.__context__ = tail
     yield tail
+
+
+class OddError(Exception):
+    """An exception of neither library, with attributes that both read."""
+
+    def __init__(self, **attributes: object) -> None:
+        super().__init__("odd")
+        self.__dict__.update(attributes)
+
+
+CODES: tuple[dict[str, object], ...] = (
+    {"code": "own", "body": {"error": {"code": "nested"}}},
+    {"code": 400, "body": {"error": {"code": "nested"}, "code": "top"}},
+    {"body": {"error": {"code": 400}, "code": "top"}},
+    {"body": {"error": "words", "code": "top"}},
+    {"body": {"error": {"code": None}}},
+    {"body": [{"code": "top"}]},
+    {"body": "top"},
+)
+
+
+def links() -> list[Callable[[], Exception]]:
+    """Makers of exceptions that say this or that."""
+    headers: tuple[dict[str, str], ...] = (
+        {},
+        {"retry-after": "2"},
+        {"retry-after": "soon"},
+        {"retry-after-ms": "1500"},
+        {"retry-after-ms": "-1", "retry-after": "7"},
+        {"x-should-retry": "false", "retry-after": "4"},
+        {"retry-after": formatdate(NOW + 5, usegmt=True)},
+    )
+    return [
+        *(lambda named=named: status_error(503, named) for named in headers),
+        *(lambda named=named: OddError(headers=named, status_code=409) for named in headers),
+        *(lambda named=named: OddError(response_headers=named, status=529) for named in headers),
+        *(lambda code=code: OddError(status_code=500, request_id="req_2", **code) for code in CODES),
+        lambda: OddError(status="503", headers=["retry-after"], request_id=5),
+        lambda: OddError(unsafe_to_replay=True, status_code=503),
+        lambda: OddError(unsafe_to_replay=False, status_code=429),
+        lambda: openai.APIConnectionError(request=REQUEST),
+        lambda: openai.APITimeoutError(request=REQUEST),
+        lambda: RuntimeError("nothing known"),
+    ]
+
+
+def chains() -> Iterator[Exception]:
+    """Each of them alone, raised from each, and raised while each was handled."""
+    for outer in links():
+        yield outer()
+        for inner in links():
+            if getattr(inner(), "unsafe_to_replay", False):
+                continue  # More precise: see below.
+            explicitly, meanwhile = outer(), outer()
+            explicitly.__cause__, meanwhile.__context__ = inner(), inner()
+            yield explicitly
+            yield meanwhile
 
 
 NORMALIZED = ("status_code", "error_code", "message", "request_id", "retry_after", "is_network_error", "is_timeout")
@@ -159,6 +224,7 @@ NORMALIZED = ("status_code", "error_code", "message", "request_id", "retry_after
 def test_http_failures_get_the_same_advice(model: Any, previous: str | None, conversation: str | None):
     count = 0
     for error in http_errors():
+        count += 1
         their_advice = ask_them(model, error, previous, conversation)
         our_advice = ask_us(error, previous, conversation)
         shown = (error, dict(getattr(getattr(error, "response", None), "headers", {})))
@@ -166,10 +232,21 @@ def test_http_failures_get_the_same_advice(model: Any, previous: str | None, con
         assert (our_advice is None) == (their_advice is None), shown
         if our_advice is not None and their_advice is not None:
             assert our_advice.reason == their_advice.reason
+            assert (our_advice.normalized is None) == (their_advice.normalized is None), shown
+            if our_advice.normalized is None or their_advice.normalized is None:
+                continue
             for name in NORMALIZED:
                 assert getattr(our_advice.normalized, name) == getattr(their_advice.normalized, name), (name, shown)
-        count += 1
-    assert count > 2000
+            assert our_advice.normalized._explicit_fields == their_advice.normalized._explicit_fields
+    assert count > 4000
+
+
+def test_a_cause_that_must_not_be_replayed_is_believed():
+    assert "unsafe inside" in MORE_PRECISE
+    outer = RuntimeError("outer")
+    outer.__cause__ = OddError(unsafe_to_replay=True)
+    assert not answer(ask_them(HTTP_MODEL, outer, None, None)).definite
+    assert answer(ask_us(outer, None, None)) == Answer(False, "unsafe", None, False)
 
 
 def test_an_endless_wait_is_unreadable():
@@ -204,7 +281,12 @@ def test_a_date_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch):
 def test_the_advice_has_the_same_fields():
     assert ModelRetryAdvice.__annotations__.keys() == TheirAdvice.__annotations__.keys()
     assert answer(get_openai_retry_advice(TheirRequest(Exception("x"), 1, False))) == answer(None)
-    positional: Any = (Exception("x"), 1, False, "resp_1", "conv_1")
+    positional: Any = (429, "code", "message", "req_1", 1.5, True, True, True)
+    for count in range(len(positional) + 1):
+        ours, others = ModelRetryNormalizedError(*positional[:count]), TheirNormalized(*positional[:count])
+        assert vars(ours) == vars(others)
+    assert vars(ModelRetryNormalizedError(is_timeout=False)) == vars(TheirNormalized(is_timeout=False))
+    positional = (Exception("x"), 1, False, "resp_1", "conv_1")
     assert vars(ModelRetryAdviceRequest(*positional)) == vars(TheirRequest(*positional))
 
 
@@ -343,3 +425,97 @@ def test_a_close_by_this_side_is_an_abort_to_both():
         assert advice is not None
         assert advice.normalized is not None
         assert advice.normalized.is_abort
+
+
+# --- What the Agents SDK's runner does with turnwire's failures ------------------------------------------------------
+
+
+def every_failure() -> Iterator[TurnError]:
+    """Each way in which a turn can fail, as far as the advice tells them apart."""
+    refusals = (
+        None,
+        Refusal(status=400),
+        Refusal(status=401),
+        Refusal(status=429, headers={"retry-after": "3"}),
+        Refusal(status=503, code="server_is_overloaded"),
+        Refusal(status=500),
+        Refusal(status=400, code="websocket_connection_limit_reached"),
+    )
+    for phase, cause, stateful in itertools.product(list(Phase)[:-1], Cause, (False, True)):
+        for refusal in refusals if cause in (Cause.ERROR_FRAME, Cause.REJECTED) else (None,):
+            known = evidence(phase, cause, stateful=stateful, refusal=refusal)
+            yield (TurnTimeoutError if cause is Cause.TIMEOUT else TurnError)("connection closed", evidence=known)
+        if cause is Cause.PEER_CLOSED and phase >= Phase.SEND:
+            known = evidence(phase, cause, stateful=stateful)
+            for too_big in (None, False, True):
+                closed_1009 = msgspec.structs.replace(known, close_code=1009, too_big=too_big)
+                yield TurnError("closed with 1009", evidence=closed_1009)
+
+
+async def runner_repeats(error: TurnError, policy: Any) -> RetryDecision:
+    """What the runner of the Agents SDK decides about a failed call of a turnwire model."""
+    previous = "resp_1" if error.evidence.stateful else None
+    return await _evaluate_retry(
+        error=error,
+        attempt=1,
+        max_retries=3,
+        retry_policy=policy,
+        retry_backoff=None,
+        stream=False,
+        replay_unsafe_request=False,
+        emitted_retry_unsafe_event=False,
+        provider_advice=ask_us(error, previous, None),  # type: ignore[arg-type]
+        previous_response_id=previous,
+    )
+
+
+POLICIES: dict[str, Any] = {
+    "always": lambda context: True,
+    "suggested": retry_policies.provider_suggested(),
+    "network": retry_policies.network_error(),
+    "status": retry_policies.http_status([408, 409, 429, 500, 502, 503]),
+    "retry-after": retry_policies.retry_after(),
+    "any": retry_policies.any(
+        retry_policies.provider_suggested(), retry_policies.network_error(), retry_policies.http_status([429, 503])
+    ),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", POLICIES)
+async def test_no_policy_of_theirs_repeats_what_ran_or_what_this_side_ended(name: str):
+    repeated = 0
+    for error in every_failure():
+        decision = await runner_repeats(error, POLICIES[name])
+        ours = error.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED)
+        if ours or error.unsafe_to_replay:
+            assert not decision.retry, (name, error.evidence)
+        if error.evidence.close_code == 1009 and name != "always":
+            assert not decision.retry, (name, error.evidence)
+        repeated += decision.retry
+    assert repeated, name
+
+
+@pytest.mark.anyio
+async def test_what_is_safe_is_repeated_by_who_follows_the_suggestion():
+    for error in every_failure():
+        suggestion = ask_us(error, None, None)
+        decision = await runner_repeats(error, POLICIES["suggested"])
+        blocked = error.evidence.stateful and (suggestion is None or suggestion.replay_safety != "safe")
+        assert decision.retry is bool(suggestion and suggestion.suggested and not blocked), error.evidence
+        if suggestion is not None and suggestion.suggested and suggestion.retry_after is not None and decision.retry:
+            assert decision.delay == suggestion.retry_after
+
+
+def test_their_advice_on_failures_of_others_does_not_suggest_to_repeat_what_ran():
+    """A model of somebody else's that wraps turnwire asks the Agents SDK's function."""
+    unsafe = 0
+    for error in every_failure():
+        theirs_on_ours = get_openai_retry_advice(TheirRequest(error, 1, False))
+        if error.unsafe_to_replay:
+            unsafe += 1
+            assert theirs_on_ours is not None
+            assert (theirs_on_ours.suggested, theirs_on_ours.replay_safety) == (False, "unsafe")
+        else:
+            assert theirs_on_ours is None or theirs_on_ours.replay_safety is None
+    assert unsafe > 30
