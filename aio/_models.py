@@ -33,7 +33,7 @@ from ..sansio.model import (
 from ..sansio.request import timeouts_from
 from ..sansio.sdk import to_stream_event
 from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.settings import ModelSettings
+from ..sansio.settings import OMIT, ModelSettings
 from ..sansio.tools import Handoff, OutputSchemaLike, Tool
 from ..sansio.tracing import NO_TRACING, Tracer
 from ._background import Background
@@ -230,7 +230,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     async def _turn(self, call: ModelCall) -> AsyncGenerator[tuple[Turn, Driver]]:
         """The turn that the call is; it is left at the end, whatever the end is."""
         prepared = call.prepared(self._stream_id)
-        timeouts = timeouts_from(prepared.timeout, default=getattr(self._client, "timeout", None))
+        timeouts = timeouts_from(prepared.timeout, default=getattr(self._client, "timeout", OMIT))
         home = self._shared.home()
         driver = await home.driver(prepared.headers, prepared.query)
         turn = await driver.begin_frame(prepared.frame, timeouts)  # From here on the driver is not idle.

@@ -26,6 +26,9 @@ Who waits
     So a consumer that comes back for its next event finds the duty vacant and reads by itself: no event costs a switch
     tasks. When no consumer comes back, the keeper takes over.
 
+    None of this looks at all who wait: a turn says itself that it has news (:attr:`Turn.listener`), and only those who
+    wait for something else, few and not for long, are asked whether it is there.
+
     A deadline that has passed before anybody could look, because nobody was on duty or because zero seconds were
     allowed, is granted one look at what is ready, for POLL (PARITY A16); one, however many take the duty meanwhile.
 
@@ -136,8 +139,16 @@ class Pump(Generic[LinkT]):
         self.gone: deque[LinkT] = deque()
         """Those that are closed, and to be let go of."""
         self._opening = False
-        self._waiters: list[Waiter] = []
-        """In the order in which they came; the keeper is none of them."""
+        self._waiters: dict[Waiter, None] = {}
+        """All but the keeper."""
+        self._missing: dict[Waiter, None] = {}
+        """Those of them whose news is not known to be there, in the order in which they began to miss it."""
+        self._consumers: dict[Turn, Waiter] = {}
+        """Those of them who wait for the events of a turn; the others ..."""
+        self._others: dict[Waiter, None] = {}
+        """... wait for something else."""
+        self._news: list[Turn] = []
+        """Turns that have told their news since the last :meth:`settle`."""
         self._on_duty: Waiter | None = None
         self._asleep: Waiter | None = None
         """The keeper, while it sleeps until rung."""
@@ -155,27 +166,37 @@ class Pump(Generic[LinkT]):
     def enter(self, waiter: Waiter, now: float) -> None:
         """It begins to wait. Raises ConcurrentUseError if another waits for the same turn's events."""
         turn = waiter.turn
-        if turn is not None:
-            if any(other.turn is turn for other in self._waiters):
-                raise ConcurrentUseError(
-                    "two tasks wait for the events of one turn — the turn goes on — let one task iterate over it"
-                )
-            turn.wait(now)
-        self._waiters.append(waiter)
+        if turn is None:
+            self._others[waiter] = None
+        elif turn in self._consumers:
+            raise ConcurrentUseError(
+                "two tasks wait for the events of one turn — the turn goes on — let one task iterate over it"
+            )
+        else:
+            self._consumers[turn] = waiter
+            turn.listener = self._news.append
+        self._waiters[waiter] = self._missing[waiter] = None
 
     def step(self, waiter: Waiter) -> Step:
         """What this one does next."""
         if waiter.ready():
             return Step.GO
+        if waiter.turn is not None:
+            waiter.turn.listener = self._news.append
+        self._missing.setdefault(waiter)
         if self._on_duty is None:
             self._on_duty = waiter
         return Step.SERVE if self._on_duty is waiter else Step.SLEEP
 
     def exit(self, waiter: Waiter) -> None:
         """It waits no more, because its news came or because it was cancelled."""
-        self._waiters.remove(waiter)
-        if waiter.turn is not None:
-            waiter.turn.waiting_since = None
+        del self._waiters[waiter]
+        self._missing.pop(waiter, None)
+        if waiter.turn is None:
+            del self._others[waiter]
+        else:
+            del self._consumers[waiter.turn]
+            waiter.turn.listener = None
         if self._on_duty is waiter or self._on_duty is None:  # It may have been rung for the duty just before.
             self._retire()
 
@@ -185,7 +206,7 @@ class Pump(Generic[LinkT]):
         link = self.link
         if link is not None and (now < self._attended + GRACE or link.connection.lagging):
             step = Step.DOZE
-        elif self._on_duty not in (None, keeper) or next(self._missing(), None) is not None:
+        elif self._on_duty not in (None, keeper) or self._missing:
             self._asleep = keeper
             step = Step.SLEEP
         else:
@@ -201,14 +222,12 @@ class Pump(Generic[LinkT]):
         if self._on_duty is keeper:
             self._retire()
 
-    def _missing(self) -> Iterator[Waiter]:
-        """Those whose news is not there."""
-        return (waiter for waiter in self._waiters if not waiter.ready())
-
     def _retire(self) -> None:
         """The duty is vacant: ring somebody who will take it."""
         self._on_duty = None
-        successor = next(self._missing(), self._asleep)
+        while self._missing and next(iter(self._missing)).ready():
+            self._missing.pop(next(iter(self._missing)))  # It is awake, or settle() will ring it.
+        successor = next(iter(self._missing), self._asleep)
         if successor is not None:
             successor.ring()
 
@@ -232,6 +251,9 @@ class Pump(Generic[LinkT]):
 
     def served(self, now: float) -> None:
         """Whoever is on duty has read or slept, or could not for as long as :meth:`deadline` said."""
+        link = self.link
+        if link is not None and link.connection.has_unprocessed:
+            return  # What has arrived counts before any deadline.
         if self._until <= now:
             self._due, self._until = None, inf
             self._session.handle_deadline(now)
@@ -245,10 +267,12 @@ class Pump(Generic[LinkT]):
         if link is not None and link.connection.state is State.CLOSED:
             self.link = None
             self.gone.append(link)
-        for waiter in self._waiters:
-            if waiter.ready():
-                self._attended = now
-                waiter.ring()
+        news = [self._consumers[turn] for turn in self._news if turn in self._consumers]
+        self._news.clear()
+        for waiter in (*news, *(other for other in self._others if other.ready())):
+            self._missing.pop(waiter, None)
+            self._attended = now
+            waiter.ring()
 
     def jobs(self, now: float) -> Iterator[tuple[Job, LinkT | None]]:
         """What is to be begun now. It counts as begun: take them all."""

@@ -39,6 +39,7 @@ from .tools import Handoff, OutputSchemaLike, Tool
 
 __all__ = [
     "FAKE_RESPONSES_ID",
+    "NO_TIMEOUTS",
     "PUBLIC_BASE_URL",
     "USER_AGENT",
     "Endpoint",
@@ -322,9 +323,10 @@ def _in_lane(frame: dict[str, Any], stream_id: str | None) -> dict[str, Any]:
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """How long a turn may wait, in seconds, at each of its four waits; None waits for ever (PARITY A16).
+    """How long a turn may wait, in seconds, at each of its four waits, and in all; None: without a limit (PARITY A16).
 
-    0 means "only if possible at once": what is ready when it is looked at never fails.
+    0 means "only if possible at once": what is ready when it is looked at never fails. The defaults, for what nobody
+    has given, are PROTOCOL.md's ("Defaults").
 
     Raises:
         UserError: a negative number of seconds, or NaN.
@@ -333,12 +335,15 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     lane: float | None = None
     """For the lane, an in-flight slot, and a connection to be chosen."""
-    connect: float | None = None
+    connect: float | None = 30.0
     """For TCP, proxy, TLS and the answer to the handshake."""
-    send: float | None = None
+    send: float | None = 120.0
     """For the transport to take the turn's message."""
-    receive: float | None = None
-    """For the next event, each time."""
+    receive: float | None = 600.0
+    """For the next event of the turn, each time: counted from its last event, or from when its message was handed.
+    Keepalive events count; pongs, and the events of other turns, do not."""
+    total: float | None = None
+    """For the whole turn, repetitions included, from when it was made."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -352,30 +357,34 @@ _HTTP_PHASES: Final = {"lane": "pool", "connect": "connect", "send": "write", "r
 """The waits of a turn and what an HTTP client's timeout object calls them."""
 
 
-def timeouts_from(value: object, *, default: object = None) -> Timeouts:
-    """The four timeouts meant by ``value`` (PARITY A16).
+def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
+    """The timeouts meant by ``value`` (PARITY A16). "Not given" and "no limit" are different values.
 
     Args:
         value: seconds for each wait; None for no limit; :class:`Timeouts`; an object with ``pool``, ``connect``,
-            ``write`` and ``read`` (``httpx.Timeout``); or ``NotGiven``, which takes ``default``.
-        default: the same, for when ``value`` was not given: the client's ``timeout``.
+            ``write`` and ``read`` (``httpx.Timeout``); or ``Omit`` or ``NotGiven``, which takes ``default``.
+        default: the same, for when ``value`` was not given: the client's ``timeout``. Not given either, the defaults
+            of :class:`Timeouts` hold.
 
     Raises:
         UserError: a negative number of seconds, or NaN.
         TypeError: anything else.
     """
-    if is_omitted(value):
-        value = None if is_omitted(default) else default
-    if value is None or isinstance(value, Timeouts):
-        return value or Timeouts()
-    if isinstance(value, int | float):
-        _check_seconds("timeout", value)
-        return Timeouts(value, value, value, value)
-    if all(hasattr(value, phase) for phase in _HTTP_PHASES.values()):
-        return Timeouts(**{name: getattr(value, phase) for name, phase in _HTTP_PHASES.items()})
+    given = default if is_omitted(value) else value
+    if is_omitted(given):
+        return Timeouts()
+    if given is None:
+        return NO_TIMEOUTS
+    if isinstance(given, Timeouts):
+        return given
+    if isinstance(given, int | float):
+        _check_seconds("timeout", given)
+        return Timeouts(given, given, given, given)
+    if all(hasattr(given, phase) for phase in _HTTP_PHASES.values()):
+        return Timeouts(**{name: getattr(given, phase) for name, phase in _HTTP_PHASES.items()})
     raise TypeError(
-        f"timeout is of type {type(value).__name__}: write seconds, None, Timeouts(lane=…, connect=…, send=…, "
-        "receive=…), or an object with pool, connect, write and read"
+        f"timeout is of type {type(given).__name__}: write seconds, None, Timeouts(lane=…, connect=…, send=…, "
+        "receive=…, total=…), or an object with pool, connect, write and read"
     )
 
 
@@ -386,3 +395,7 @@ def _check_seconds(name: str, value: object) -> None:
         raise TypeError(f"{name} is of type {type(value).__name__}: write a number of seconds, or None for no limit")
     if math.isnan(value) or value < 0:
         raise UserError(f"{name} is {value}: write 0 or more seconds, or None for no limit")
+
+
+NO_TIMEOUTS: Final = Timeouts(None, None, None, None, None)
+"""Every wait without a limit."""

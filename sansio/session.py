@@ -11,13 +11,17 @@ Where a turn can be
                           open()                    sent, streamed, done
         create() ─► backlog ────► a connection ─────────────────────────► ended
                       ▲                │
-                      └── repeated ────┤  failed, SAFE, not refused, attempts left
+                      ├── repeated ────┤  failed, and the policy has a plan (RecoveryPolicy.plan)
                       └── evicted ─────┘  not started, and the connection is draining
 
     The backlog holds, in order, the turns that have no connection to wait for: none is open, or the open one is
     *draining*: it has reached its ``max_age`` (rotation), the server announced its end, or it cannot be written to any
     more. A draining connection finishes what runs on it and is then closed, without waiting for the server's half of
     the closing handshake: the next one is opened at once.
+
+    What a repeated turn waits for first depends on what failed. The connection: the next one is not opened before that
+    (backoff). The turn alone, because the server asked to wait (429): the turn stays in the backlog until then, within
+    its own deadlines, and holds up no other.
 
 When a failure is seen
     The session decides about a failure within the call to the connection in which it occurs: a turn that is repeated
@@ -31,21 +35,23 @@ What a user of this class does
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from os import urandom
 from typing import Any
 
 import msgspec
 
+from .backlog import Backlog
 from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, limit_exceeded, turn_failure
 from .endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client, key_refresh
 from .errors import ConcurrentUseError, LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .events import Response
-from .replay import Cause, Evidence, RecoveryPolicy, Verdict
-from .request import Timeouts, timeouts_from
+from .replay import Cause, Evidence, Plan, Reason, RecoveryPolicy, Verdict
+from .request import timeouts_from
+from .settings import OMIT, is_omitted
 
 __all__ = [
     "EndpointSource",
@@ -93,6 +99,10 @@ def websocket_pre_event_retries_disabled(disabled: bool = True) -> Generator[Non
         yield
     finally:
         _pre_event_retries_off.reset(token)
+
+
+def _retries_are_off() -> bool:
+    return _provider_retries_off.get() or _pre_event_retries_off.get()
 
 
 def provider_retries_are_off() -> bool:
@@ -162,11 +172,12 @@ class EndpointSource:
 
 
 def options_from_client(client: object | None, options: SessionOptions | None) -> SessionOptions:
-    """The session's options; the deadlines are the client's unless the options name some."""
+    """The session's options; the deadlines are the client's, its own defaults too, unless the options name some."""
     options = options or SessionOptions()
-    if client is None or options.timeouts != Timeouts():
+    timeout = getattr(client, "timeout", OMIT)
+    if options.timeouts is not msgspec.UNSET or is_omitted(timeout):
         return options
-    return msgspec.structs.replace(options, timeouts=timeouts_from(getattr(client, "timeout", None)))
+    return msgspec.structs.replace(options, timeouts=timeouts_from(timeout))
 
 
 class ResponsesSession:
@@ -184,24 +195,26 @@ class ResponsesSession:
         """The connection that takes turns, or is draining; None if there is none."""
         self.closed = False
         self._random_bytes = random_bytes
-        self._backlog: deque[Turn] = deque()
-        self._returned: list[Turn] = []
-        """Turns that are to be repeated, in order, until :meth:`update` puts them before the others."""
-        self._not_before = 0.0
+        self._backlog = Backlog()
+        self._returned: list[tuple[Turn, Plan]] = []
+        """Turns that are to be repeated, in order, until :meth:`update` gives them their places in the backlog."""
+        self._now = -inf
+        """When this was last told what time it is."""
+        self._not_before = -inf
         """When the next connection may be opened (backoff)."""
 
     # -- turns
 
-    def create(self, body: Mapping[str, Any], *, lane: str | None = None, timeouts: object = None, now: float) -> Turn:
+    def create(self, body: Mapping[str, Any], *, lane: str | None = None, timeouts: object = OMIT, now: float) -> Turn:
         """Begin a turn with these fields of a ``response.create``.
 
-        ``timeouts`` is a number of seconds for each wait, or an object as :func:`timeouts_from` takes; None means the
-        session's own.
+        ``timeouts`` is what :func:`timeouts_from` takes: seconds for each wait, ``Timeouts(…)``, or None for no limit;
+        not given, the session's own hold.
 
         Raises UserError (invalid lane, a 33rd lane, too many turns, session closed) or TypeError (a value that JSON
         lacks); then nothing was sent.
         """
-        limits = self.options.timeouts if timeouts is None else timeouts_from(timeouts)
+        limits = timeouts_from(timeouts, default=self.options.turn_timeouts)
         return self.submit(Turn.from_body(body, lane=lane, timeouts=limits, now=now), now)
 
     def submit(self, turn: Turn, now: float) -> Turn:
@@ -209,14 +222,15 @@ class ResponsesSession:
         if self.closed:
             raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
         self.update(now)  # The connection may have come of age since anybody looked.
-        turn.repeatable = not (_provider_retries_off.get() or _pre_event_retries_off.get())
+        turn.repeatable = not _retries_are_off()
         if self.connection is not None and self.connection.accepts_turns:
             self.connection.submit(turn, now)
+            self.update(now)
         elif too_large := turn.too_large(self.options.max_request_size):
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
         else:
             self._check_backlog(turn)
-            self._backlog.append(turn)
+            self._backlog.add(turn)
         return turn
 
     def _check_backlog(self, turn: Turn) -> None:
@@ -226,10 +240,10 @@ class ResponsesSession:
                 f"{self.options.max_waiting} turns wait for a connection already (max_waiting) — the turn was not "
                 "sent — wait for some of them to end"
             )
-        names = {waiting.lane for waiting in (*self._backlog, turn)} - {None}
-        if len(names) > self.options.max_named_lanes:
+        names = self._backlog.names_with(turn.lane)
+        if names > self.options.max_named_lanes:
             raise LaneLimitError(
-                f"stream_id {turn.lane!r} would be named lane number {len(names)} of the next connection, and the "
+                f"stream_id {turn.lane!r} would be named lane number {names} of the next connection, and the "
                 f"server allows {self.options.max_named_lanes} — the turn was not sent — use a name that is in use"
             )
 
@@ -247,7 +261,7 @@ class ResponsesSession:
         self._fail(turn, turn_failure(turn.evidence(cause), what))
 
     def _fail(self, turn: Turn, failure: TurnError) -> None:
-        turn.failure = failure
+        turn.fail(failure)
         self.stats.failed += 1
 
     @property
@@ -260,10 +274,12 @@ class ResponsesSession:
 
     def wants_connection(self, now: float) -> bool:
         """Whether :meth:`open` should be called: turns wait, and there is no connection."""
-        return bool(self._backlog) and self.connection is None and now >= self._not_before
+        return self._backlog.has_ready and self.connection is None and now >= self._not_before
 
-    def open(self, endpoint: Endpoint, now: float) -> ResponsesConnection:
+    def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> ResponsesConnection:
         """A new connection, to be connected by the caller; the turns that waited for one wait on it now.
+
+        ``connect_by`` is when opening it is given up, if that is earlier than ``connect_timeout`` says.
 
         Raises SessionClosedError after :meth:`close`, and UserError while there is one.
         """
@@ -278,16 +294,19 @@ class ResponsesSession:
             random_bytes=self._random_bytes,
             stats=self.stats,
             recover=self._recover,
+            connect_by=connect_by,
         )
         self.connection = connection
-        while self._backlog:
-            turn = self._backlog.popleft()
-            try:
-                connection.submit(turn, now)
-            except UserError as exc:  # Those that came back from the last one were not counted by create().
-                what = "with the turns that the last connection left, more waited than a new one takes"
-                self._fail(turn, turn_failure(turn.evidence(Cause.PROTOCOL), what, limit_exceeded, exc))
+        for turn in self._backlog.take():
+            self._submit(connection, turn, now)
         return connection
+
+    def _submit(self, connection: ResponsesConnection, turn: Turn, now: float) -> None:
+        try:
+            connection.submit(turn, now)
+        except UserError as exc:  # Those that came back from the last one were not counted by create().
+            what = "with the turns that the last connection left, more waited than a new one takes"
+            self._fail(turn, turn_failure(turn.evidence(Cause.PROTOCOL), what, limit_exceeded, exc))
 
     def forgo(self, now: float) -> None:
         """Whoever was opening the connection was cancelled: it is given up, and its turns wait for another one."""
@@ -303,6 +322,7 @@ class ResponsesSession:
 
     def transport_connected(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.transport_connected`, with all consequences."""
+        self._now = now
         connection.transport_connected(now)
         self.update(now)
 
@@ -310,60 +330,87 @@ class ResponsesSession:
         self, connection: ResponsesConnection, reason: str, now: float, error: BaseException | None = None
     ) -> None:
         """As :meth:`ResponsesConnection.transport_failed`, with all consequences."""
+        self._now = now
         connection.transport_failed(reason, now, error)
         self.update(now)
 
     def receive_data(self, connection: ResponsesConnection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`, with all consequences."""
+        self._now = now
         connection.receive_data(data, now)
         self.update(now)
 
     def process(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.process`, with all consequences."""
+        self._now = now
         connection.process(now)
         self.update(now)
 
     def data_to_send(self, connection: ResponsesConnection, max_bytes: int, now: float) -> bytes:
         """As :meth:`ResponsesConnection.data_to_send`, with all consequences."""
+        self._now = now
         data = connection.data_to_send(max_bytes, now)
         self.update(now)
         return data
 
     def abort(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.abort`, with all consequences."""
+        self._now = now
         connection.abort(now)
         self.update(now)
 
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
         """Whether the turn is repeated; then it is one that has not begun."""
-        policy = self.options.recovery
-        if self.closed or not turn.repeatable or not policy.may_repeat(failure.evidence, turn.repetitions):
+        if self.closed or not turn.repeatable:
+            return False
+        plan = self.options.recovery.plan(failure.evidence, turn.repetitions, self._chance())
+        if plan is None or plan.delay > self._patience(turn):
             return False
         turn.unsent()
+        turn.repetitions.append(plan.reason)
         self.stats.repeated += 1
-        self._returned.append(turn)
+        self._returned.append((turn, plan))
         return True
+
+    def _patience(self, turn: Turn) -> float:
+        """For how many seconds the turn may wait for its repetition."""
+        lane, end = turn.timeouts.lane, turn.total_deadline()
+        return min(inf if lane is None else lane, inf if end is None else end - self._now)
 
     def update(self, now: float) -> None:
         """Draw the consequences of what happened to the connection. Every method that takes a connection does it."""
-        returned, self._returned = self._returned, []
-        for turn in returned:
-            delay = self.options.recovery.delay(turn.repetitions, self._chance())
-            self._not_before = max(self._not_before, now + delay)
-            turn.repetitions += 1
-            turn.since = now
+        self._now = now
+        first = self._place_returned(now)
         connection = self.connection
         if connection is not None:
             rotation = self._rotation(connection)
             if rotation is not None and rotation <= now:
                 connection.draining = True
             if connection.draining:
-                returned += connection.evict_waiting(now)
+                first += connection.evict_waiting(now)
                 if connection.idle and connection.state is State.OPEN:
                     connection.retire(now)
             if connection.state is State.CLOSED:
                 self.connection = None
-        self._backlog.extendleft(reversed(returned))
+        self._backlog.add_first(first)
+        for turn in self._backlog.due(now):
+            if self.connection is not None and self.connection.accepts_turns:
+                self._submit(self.connection, turn, now)
+            else:
+                self._backlog.add(turn)
+
+    def _place_returned(self, now: float) -> list[Turn]:
+        """The turns that are to be repeated as soon as there is a connection; others are put where they wait."""
+        returned, self._returned = self._returned, []
+        first: list[Turn] = []
+        for turn, plan in returned:
+            turn.since = now
+            if plan.reason is Reason.RATE_LIMIT:
+                self._backlog.delay(turn, now + plan.delay)
+            else:
+                self._not_before = max(self._not_before, now + plan.delay)
+                first.append(turn)
+        return first
 
     def _chance(self) -> float:
         """Uniform in [0, 1)."""
@@ -381,21 +428,20 @@ class ResponsesSession:
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_deadline` wants to be called; None: not at all."""
-        moments: list[float | None] = []
-        if self._backlog:
-            moments = [turn.deadline() for turn in self._backlog]
-            if self.connection is None:
-                moments.append(self._not_before)
+        moments = [self._backlog.next_deadline(), self._backlog.next_resumption()]
+        if self._backlog.has_ready and self.connection is None:
+            moments.append(self._not_before)
         if self.connection is not None:
             moments += (self.connection.next_deadline(), self._rotation(self.connection))
         return min([moment for moment in moments if moment is not None], default=None)
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed; read first, as :meth:`ResponsesConnection.next_deadline` says."""
-        for turn in list(self._backlog):
-            moment = turn.deadline()
-            if moment is not None and moment <= now:
-                self._fail_waiting(turn, Cause.TIMEOUT, "the lane wait deadline passed")
+        self._now = now
+        for turn in self._backlog.expired(now):
+            total = turn.total_deadline()
+            name = "total" if total is not None and total <= now else "lane wait"
+            self._fail_waiting(turn, Cause.TIMEOUT, f"the {name} deadline passed")
         if self.connection is not None:
             self.connection.handle_deadline(now)
         self.update(now)
@@ -416,6 +462,37 @@ class ResponsesSession:
         elif self.connection is not None:
             self.connection.retire(now)
         self.update(now)
+
+    # -- the first opening
+
+    def first_opening(self, now: float) -> FirstOpening:
+        """For ``connect()``, which opens a connection before there is a turn."""
+        return FirstOpening(self.options, self._chance, now)
+
+
+class FirstOpening:
+    """``connect()``'s own opening, in one attempt or several (REPLAY.md, "Automatic recovery")."""
+
+    def __init__(self, options: SessionOptions, chance: Callable[[], float], now: float) -> None:
+        limits = (options.connect_timeout, options.turn_timeouts.connect)
+        self.deadline = min((now + limit for limit in limits if limit is not None), default=None)
+        """When all of it has to be over."""
+        self._policy = options.recovery
+        self._chance = chance
+        self._made: list[Reason] = []
+
+    def delay(self, failure: TurnError, now: float) -> float | None:
+        """Seconds to wait before the next attempt; None: there is none, and the caller has to know this failure.
+
+        Only a rejection that will pass is repeated: who cannot be reached at first may be a wrong address.
+        """
+        if failure.evidence.cause is not Cause.REJECTED or _retries_are_off():
+            return None
+        plan = self._policy.plan(failure.evidence, self._made, self._chance())
+        if plan is None or (self.deadline is not None and now + plan.delay >= self.deadline):
+            return None
+        self._made.append(plan.reason)
+        return plan.delay
 
 
 class TurnHandle:

@@ -24,7 +24,7 @@ from turnwire.sansio.errors import (
     TurnTimeoutError,
 )
 from turnwire.sansio.replay import Cause, Phase, Verdict
-from turnwire.sansio.request import Timeouts
+from turnwire.sansio.request import NO_TIMEOUTS, Timeouts
 from turnwire.sansio.websocket import Close, Ping, Pong
 
 SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
@@ -884,10 +884,9 @@ EACH = Timeouts(lane=1.0, connect=2.0, send=3.0, receive=4.0)
 
 def test_without_limits_there_is_no_deadline() -> None:
     wire = Wire(**QUIET)
-    turn = wire.create()
+    turn = wire.create(timeouts=NO_TIMEOUTS)
     assert wire.connection.next_deadline() is None
     wire.accept()
-    turn.wait(wire.now)
     for _ in range(2):
         wire.hand()
         assert wire.connection.next_deadline() is None
@@ -989,34 +988,144 @@ def test_a_muted_connection_is_not_closed_politely() -> None:
     assert wire.state is State.CLOSED
 
 
-def test_the_receive_deadline_runs_while_the_consumer_waits_and_no_longer() -> None:
+def test_the_receive_deadline_runs_from_the_last_event_of_the_turn() -> None:
+    """PROTOCOL.md, "Defaults": keepalive events count; pongs, and the events of other turns, do not."""
     wire = Wire.opened(**QUIET)
-    turn = wire.create(timeouts=EACH)
-    turn.wait(wire.now)
+    turn = wire.create("a", EACH)
     wire.now += 1
     wire.hand()
-    assert wire.connection.next_deadline() == wire.now + 4.0  # From when the message was handed …
-    wire.now += 1
+    handed = wire.now
+    wire.run("b", timeouts=NO_TIMEOUTS)
+    assert wire.connection.next_deadline() == handed + 4.0
+    wire.now += 3
+    wire.receive(frame(PONG), created("b"))
+    assert wire.connection.next_deadline() == handed + 4.0
+    wire.receive(created("a"))
+    assert turn.next_event() is not None
+    assert wire.connection.next_deadline() == wire.now + 4.0
+    for _ in range(5):
+        wire.now += 3.9
+        wire.receive(event("keepalive", stream_id="a"))
+        assert turn.next_event() is not None
+    assert wire.pass_deadline() == 4.0
+    assert "the receive deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.STREAM, UNSAFE, TurnTimeoutError))
+
+
+def test_events_that_a_consumer_has_not_taken_are_not_late() -> None:
+    """Whoever reads may have paused because of them."""
+    wire = Wire.opened(**QUIET)
+    turn = wire.run(timeouts=EACH)
     wire.receive(created(), delta())
     turn.next_event()
-    assert wire.connection.next_deadline() is None  # … nobody waits …
+    assert wire.connection.next_deadline() is None
+    wire.connection.handle_deadline(wire.now + 100)
+    assert not turn.ended
     turn.next_event()
-    wire.now += 100
-    turn.wait(wire.now)
-    turn.wait(wire.now + 1)
-    assert wire.pass_deadline() == 4.0  # … from when the consumer began to wait.
-    assert "the receive deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.STREAM, UNSAFE, TurnTimeoutError))
-    assert wire.state is State.CLOSED
+    assert wire.connection.next_deadline() == wire.now + 4.0
+
+
+def test_a_turn_has_a_deadline_for_all_of_it() -> None:
+    """Whatever it waits for, and though its events come and are not taken."""
+    total = Timeouts(lane=None, connect=None, send=None, receive=None, total=10.0)
+    for phase in (Phase.CONNECT, Phase.LANE_WAIT, Phase.SEND, Phase.AWAIT, Phase.STREAM):
+        wire = Wire(**QUIET)
+        blocking = wire.create(timeouts=NO_TIMEOUTS) if phase is Phase.LANE_WAIT else None
+        turn = wire.create(timeouts=total)
+        if phase is not Phase.CONNECT:
+            wire.accept()
+        if phase >= Phase.AWAIT:
+            wire.hand()
+        wire.now += 6.0
+        if phase is Phase.STREAM:
+            wire.receive(created(), delta())
+        assert turn.current_phase is phase
+        assert wire.pass_deadline() == 4.0
+        assert blocking is None or not blocking.ended
+        assert "the total deadline passed" in str(turn.failure)
+
+
+def test_the_default_deadlines_end_every_wait() -> None:
+    """Nothing waits for ever (PROTOCOL.md, "Defaults")."""
+    wire = Wire(**QUIET)
+    turn = wire.create()
+    assert wire.connection.next_deadline() == wire.now + 30.0
+    wire.accept()
+    assert wire.connection.next_deadline() == wire.now + 120.0
+    wire.hand()
+    assert wire.connection.next_deadline() == wire.now + 600.0
+    wire.receive(created())
+    turn.next_event()
+    assert wire.pass_deadline() == 600.0
+    failed(turn, Cause.TIMEOUT, Phase.STREAM, UNSAFE, TurnTimeoutError)
+
+
+def test_turns_behind_one_that_timed_out_go_to_another_connection() -> None:
+    """Its lane stays busy for as long as the server likes: that may be for ever."""
+    wire = Wire.opened(**QUIET)
+    wire.run("other", timeouts=NO_TIMEOUTS)
+    late, behind = wire.run("a", timeouts=EACH), wire.create("a")
+    wire.pass_deadline()
+    assert late.ended
+    assert wire.connection.draining
+    assert wire.connection.evict_waiting(wire.now) == [behind]
+
+
+def test_a_lane_without_an_end_in_sight_harms_no_other_lane() -> None:
+    wire = Wire.opened(**QUIET)
+    wire.run("other", timeouts=NO_TIMEOUTS)
+    wire.run("a", timeouts=EACH)
+    wire.pass_deadline()
+    fine = wire.run("b", timeouts=NO_TIMEOUTS)
+    assert not wire.connection.draining
+    wire.create("b")
+    wire.receive(created("b"), completed("b"))
+    assert fine.phase is Phase.DONE
+    assert not wire.connection.draining
+    wire.create("a")
+    assert wire.connection.draining
+
+
+def test_a_turn_that_was_left_holds_its_lane_for_its_receive_deadline_at_most() -> None:
+    wire = Wire.opened(**QUIET)
+    wire.run("other", timeouts=NO_TIMEOUTS)
+    left, behind = wire.run("a", timeouts=EACH), wire.create("a", NO_TIMEOUTS)
+    wire.receive(created("a"))
+    wire.connection.cancel(left, wire.now)
+    wire.now += 3.0
+    wire.receive(delta("x", "a"))  # It still runs.
+    assert wire.pass_deadline() == 4.0
+    assert wire.connection.draining
+    assert not behind.ended
+    assert wire.connection.next_deadline() is None
+
+
+def test_when_all_slots_are_held_by_turns_without_an_end_in_sight_others_go_elsewhere() -> None:
+    wire = Wire.opened(**QUIET, max_in_flight=2)
+    for lane in ("a", "b"):
+        wire.run(lane, timeouts=EACH)
+    behind = wire.create("c", NO_TIMEOUTS)
+    assert not wire.connection.draining
+    wire.pass_deadline()
+    assert wire.connection.evict_waiting(wire.now) == [behind]
+
+
+def test_the_lane_of_a_turn_that_ends_after_all_is_free_again() -> None:
+    wire = Wire.opened(**QUIET)
+    wire.run("other", timeouts=NO_TIMEOUTS)
+    wire.run("a", timeouts=EACH)
+    wire.pass_deadline()
+    wire.receive(created("a"), completed("a"))
+    assert wire.run("a", timeouts=NO_TIMEOUTS).phase is Phase.AWAIT
+    assert not wire.connection.draining
 
 
 def test_a_receive_deadline_leaves_the_connection_to_the_others() -> None:
     wire = Wire.opened(**QUIET)
     other, turn = wire.run("other"), wire.run("a", timeouts=EACH)
-    turn.wait(wire.now)
     wire.pass_deadline()
     failed(turn, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS)
     assert turn.abandoned
-    assert wire.connection.next_deadline() is None
+    assert wire.connection.next_deadline() == other.deadline()
     assert not other.ended
     assert wire.state is State.OPEN
 
@@ -1025,8 +1134,8 @@ def test_a_turn_that_is_done_has_no_deadline() -> None:
     wire = Wire.opened(**QUIET)
     turn = wire.run(timeouts=EACH)
     wire.receive(completed())
-    turn.wait(wire.now)
     assert turn.deadline() is None
+    assert wire.connection.next_deadline() is None
 
 
 def test_the_connection_has_a_deadline_of_its_own_to_open() -> None:
@@ -1090,11 +1199,49 @@ def test_a_connection_stalls_only_while_turns_are_in_flight() -> None:
     assert "nothing arrived" in str(stalled)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stall_longer_than_the_ping_interval_counts_the_events_of_each_turn(stream: bool) -> None:
+    """A proxy answers pings for a server that is dead: pongs, and another turn's events, are no sign of this one."""
+    wire = Wire.opened(connect_timeout=None, ping_interval=1.0, ping_timeout=5.0, stall_timeout=6.0)
+    other, turn = wire.run("other"), wire.run("a")
+    if stream:
+        wire.receive(created("a"))
+        turn.next_event()
+    for second in range(6):
+        assert not turn.ended, second
+        wire.receive(frame(PONG), created("other") if not second else delta("x", "other"))
+        other.events.clear()
+        wire.now += 1
+        wire.connection.handle_deadline(wire.now)
+    phase, verdict = (Phase.STREAM, UNSAFE) if stream else (Phase.AWAIT, AMBIGUOUS)
+    stalled = failed(turn, Cause.STALLED, phase, verdict, ConnectionLostError)
+    assert "no event of the turn arrived from server.test for 6.0 seconds" in str(stalled)
+    assert not other.ended
+    assert wire.state is State.OPEN
+
+
+def test_the_last_turn_that_stalls_ends_its_connection() -> None:
+    wire = Wire.opened(connect_timeout=None, ping_interval=5.0, stall_timeout=6.0)
+    assert wire.connection.next_deadline() == wire.now + 5.0, "an idle connection has no such deadline"
+    turn = wire.run()
+    wire.now += 5.0
+    wire.receive(frame(PONG))
+    assert wire.pass_deadline() == 1.0
+    failed(turn, Cause.STALLED, Phase.AWAIT, AMBIGUOUS, ConnectionLostError)
+    assert wire.state is State.CLOSED
+
+
+def test_events_that_wait_for_their_consumer_are_no_stall() -> None:
+    wire = Wire.opened(connect_timeout=None, ping_interval=5.0, ping_timeout=None, stall_timeout=6.0)
+    turn = wire.run()
+    wire.receive(created())
+    wire.connection.handle_deadline(wire.now + 7.0)
+    assert not turn.ended
+
+
 def test_every_deadline_that_has_passed_is_acted_on_at_once() -> None:
     wire = Wire.opened(ping_interval=1.0, ping_timeout=0.0, stall_timeout=50.0)
     turn, other = wire.run("a", timeouts=EACH), wire.run("b", timeouts=EACH)
-    for one in (turn, other):
-        one.wait(wire.now)
     wire.connection.handle_deadline(wire.now + 60)
     assert turn.ended
     assert other.ended

@@ -376,7 +376,6 @@ CALLS = st.sampled_from(
         "close",
         "abort",
         "evict",
-        "wait",
         "next",
         "probe",
         "update",
@@ -447,8 +446,6 @@ def call(name: str, number: int, wire: Wire, turn: Turn | None, turns: list[Turn
     elif turn is not None:
         if name == "cancel" and turn.connection is not None:
             connection.cancel(turn, now)
-        elif name == "wait":
-            turn.wait(now)
         elif name == "next":
             turn.next_event()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import cast
 
 import pytest
 from hypothesis import Phase, settings
@@ -559,16 +560,20 @@ def test_the_turns_of_a_session_are_served_to_their_ends() -> None:
     for one in waiters:
         post.pump.exit(one)
     assert post.pump.unattended
-    assert all(turn.ended and turn.waiting_since is None for turn in turns)
+    assert all(turn.ended and turn.listener is None for turn in turns)
 
 
 # --- the test above can fail -----------------------------------------------------------------------------------------
 
 
+Pump_exit = Pump.exit
+
+
 def _forgetful_exit(self: Pump[Link], waiter: Waiter) -> None:
-    self._waiters.remove(waiter)
-    if self._on_duty is waiter:
-        self._retire()
+    on_duty, self._on_duty = self._on_duty, waiter if self._on_duty is waiter else cast("Waiter", object())
+    Pump_exit(self, waiter)
+    if self._on_duty is not None:
+        self._on_duty = on_duty
 
 
 def _silent_retire(self: Pump[Link]) -> None:
@@ -577,7 +582,7 @@ def _silent_retire(self: Pump[Link]) -> None:
 
 def _keeper_blind(self: Pump[Link]) -> None:
     self._on_duty = None
-    successor = next(self._missing(), None)
+    successor = next(iter(self._missing), None)
     if successor is not None:
         successor.ring()
 

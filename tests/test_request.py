@@ -25,6 +25,7 @@ from turnwire.sansio import request
 from turnwire.sansio.errors import InvalidStreamIdError, UserError
 from turnwire.sansio.request import (
     FAKE_RESPONSES_ID,
+    NO_TIMEOUTS,
     PUBLIC_BASE_URL,
     USER_AGENT,
     Endpoint,
@@ -690,19 +691,21 @@ def test_A15_a_client_that_signs_requests_cannot_open_a_websocket_without_a_head
 def test_A16_a_number_is_for_each_wait_and_an_object_for_its_own() -> None:
     assert timeouts_from(2.5) == Timeouts(2.5, 2.5, 2.5, 2.5)
     assert timeouts_from(0) == Timeouts(0, 0, 0, 0)
-    assert timeouts_from(None) == Timeouts() == Timeouts(None, None, None, None)
+    assert timeouts_from(None) == NO_TIMEOUTS == Timeouts(None, None, None, None, None)
     own = Timeouts(lane=1, receive=2)
     assert timeouts_from(own) is own
     http = SimpleNamespace(pool=1, connect=2.0, write=None, read=4)
     assert timeouts_from(http) == Timeouts(lane=1, connect=2.0, send=None, receive=4)
-    assert timeouts_from(math.inf) == Timeouts()
+    assert timeouts_from(math.inf) == NO_TIMEOUTS
 
 
 def test_A16_a_request_without_a_timeout_has_the_clients() -> None:
     client = openai.AsyncOpenAI(api_key="k")
     assert timeouts_from(OMIT, default=client.timeout) == Timeouts(lane=600, connect=5.0, send=600, receive=600)
     assert timeouts_from(openai.not_given, default=openai.not_given) == Timeouts()
-    assert timeouts_from(None, default=client.timeout) == Timeouts()
+    assert timeouts_from(None, default=client.timeout) == NO_TIMEOUTS
+    assert timeouts_from(OMIT, default=None) == NO_TIMEOUTS
+    assert timeouts_from(OMIT) == Timeouts() == Timeouts(None, 30.0, 120.0, 600.0, None)
 
 
 @pytest.mark.parametrize("wrong", [-1, -0.5, math.nan])

@@ -20,8 +20,8 @@ from turnwire.sansio.errors import (
     TurnTimeoutError,
     UserError,
 )
-from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
-from turnwire.sansio.request import Timeouts
+from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.request import NO_TIMEOUTS, Timeouts
 from turnwire.sansio.session import (
     EndpointSource,
     ResponsesSession,
@@ -31,6 +31,7 @@ from turnwire.sansio.session import (
     provider_retries_are_off,
     websocket_pre_event_retries_disabled,
 )
+from turnwire.sansio.settings import OMIT
 
 SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
 
@@ -48,7 +49,7 @@ class Desk:
     def _random(self, length: int) -> bytes:
         return int(self.chance * 2 ** (8 * length)).to_bytes(length, "big") if length == 6 else steady(length)
 
-    def create(self, lane: str | None = None, timeouts: object = None, **body: Any) -> Turn:
+    def create(self, lane: str | None = None, timeouts: object = OMIT, **body: Any) -> Turn:
         return self.session.create({"input": "x", **body}, lane=lane, timeouts=timeouts, now=self.now)
 
     def open(self) -> Wire:
@@ -255,7 +256,7 @@ def test_a_repetition_waits_as_long_as_chance_and_the_policy_say() -> None:
     desk = Desk(recovery=RecoveryPolicy(attempts=3, initial_delay=1.0, max_delay=3.0))
     desk.chance = 0.5
     turn = desk.create()
-    for delay in (0.5, 1.0, 1.5):
+    for delay in (0.75, 1.5, 2.25):
         desk.lose(desk.open())
         assert not desk.session.wants_connection(desk.now)
         assert desk.pass_deadline() == pytest.approx(delay)
@@ -371,9 +372,16 @@ def test_when_the_server_announces_its_end_turns_that_wait_go_to_the_next_connec
     wire.hand()
     wire.receive(event("error", status=400, error={"code": "websocket_connection_limit_reached"}))
     desk.update()
-    failed(refused, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
-    assert waiting.connection is None
     assert wire.state is State.CLOSED
+    for turn in (refused, waiting):
+        assert not turn.ended
+        assert turn.connection is None
+    assert refused.repetitions == [Reason.CONNECTION_LIMIT]
+    assert desk.session.wants_connection(desk.now)
+    wire = desk.open()
+    assert len(wire.sent()) == 1
+    wire.receive(event("error", status=400, error={"code": "websocket_connection_limit_reached"}))
+    failed(refused, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
 
 
 # --- Leaving, deadlines, limits, the end ----------------------------------------------------------------------------
@@ -679,4 +687,9 @@ def test_the_deadlines_are_the_clients_unless_the_options_name_some() -> None:
     named = SessionOptions(timeouts=Timeouts(lane=1.0), max_age=5.0)
     assert options_from_client(Client(), named) is named
     assert options_from_client(Client(), SessionOptions(max_age=5.0)).max_age == 5.0
-    assert options_from_client(SimpleNamespace(), None).timeouts == Timeouts()
+    assert options_from_client(SimpleNamespace(), None).turn_timeouts == Timeouts()
+    assert options_from_client(SimpleNamespace(timeout=None), None).turn_timeouts == NO_TIMEOUTS
+    given = SessionOptions(timeouts=Timeouts())
+    assert options_from_client(Client(), given) is given
+    unlimited = SessionOptions(timeouts=None)
+    assert options_from_client(Client(), unlimited).turn_timeouts == NO_TIMEOUTS

@@ -253,9 +253,12 @@ class Driver:
 
     async def connect(self) -> None:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
-        connection = await self._open()
-        if connection.failure is not None:
-            raise connection.failure
+        opening = self._core.first_opening(current_time())
+        while (failure := (await self._open(connect_by=opening.deadline)).failure) is not None:
+            delay = opening.delay(failure, current_time())
+            if delay is None:
+                raise failure
+            await trio.sleep(delay)
 
     async def aclose(self, *, patiently: bool = True) -> None:
         """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle.
@@ -491,9 +494,9 @@ class Driver:
         else:
             self._pump.opened()
 
-    async def _open(self, host: Host | None = None) -> ResponsesConnection:
+    async def _open(self, host: Host | None = None, connect_by: float | None = None) -> ResponsesConnection:
         """Open a connection, whoever waits for it."""
-        link = _Link(self._core.open(self.source.initial, current_time()))
+        link = _Link(self._core.open(self.source.initial, current_time(), connect_by=connect_by))
         link.writer = host
         self._pump.opening(link)
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..sansio.connection import Stats
 from ..sansio.events import Response, ServerEvent
 from ..sansio.session import EndpointSource, SessionOptions, TurnHandle, options_from_client
+from ..sansio.settings import OMIT
 from ._driver import Driver
 
 if TYPE_CHECKING:
@@ -28,18 +29,18 @@ class Session:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
-    def create(self, *, stream_id: str | None = None, timeout: object = None, **body: Any) -> Turn:
+    def create(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Turn:
         """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
 
         ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
         one lane run one after another, different lanes run side by side. ``timeout`` is in seconds, for each wait, or
-        ``Timeouts(lane, connect, send, receive)``; None means the session's own.
+        ``Timeouts(lane, connect, send, receive, total)``; None means no limit. Not given, the session's own holds.
 
         Entering raises UserError or TypeError if the turn cannot be sent as it is.
         """
         return Turn(self._driver, body, stream_id, timeout)
 
-    async def respond(self, *, stream_id: str | None = None, timeout: object = None, **body: Any) -> Response:
+    async def respond(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Response:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
         Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
@@ -103,8 +104,8 @@ async def connect(
 ) -> AsyncGenerator[Session]:
     """Open a session: ``async with connect() as session``.
 
-    Connects on entry. When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a
-    fresh one.
+    Connects on entry; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
+    When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a fresh one.
 
     ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
     else ``OPENAI_BASE_URL``, else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an

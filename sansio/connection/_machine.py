@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
 from os import urandom
 from typing import Any, Final, cast
 
+from ..deadlines import Deadlines
 from ..dialect import LaneSupport, announced_dialect, dialect_of_host
 from ..errors import (
     ConnectError,
@@ -67,7 +69,8 @@ class ResponsesConnection:
 
     ``recover`` is asked about every failure of a turn, before anybody can see it. Returning True, it takes the turn
     away, as :meth:`Turn.unsent` leaves it; returning False, it lets the failure become visible. It must not call this
-    connection (REPLAY.md, "A failure becomes visible when recovery has been decided").
+    connection (REPLAY.md, "A failure becomes visible when recovery has been decided"). ``connect_by`` is when opening
+    it is given up, if that is earlier than ``connect_timeout`` says.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class ResponsesConnection:
         random_bytes: Callable[[int], bytes] = urandom,
         stats: Stats | None = None,
         recover: Callable[[Turn, TurnError], bool] | None = None,
+        connect_by: float | None = None,
     ) -> None:
         self.endpoint = endpoint
         """Where to connect to; a redirect within the origin changes it."""
@@ -109,7 +113,12 @@ class ResponsesConnection:
         """Bytes that turns were given to hold since they were last counted together."""
         self._since = now
         """When the opening, or the closing, began."""
+        self._connect_by = connect_by
         self._pulse = Pulse(self.options, now)
+        self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of)
+        """Of the turns that are in the lanes."""
+        self._stuck: set[Turn] = set()
+        """Turns that run without an end in sight: abandoned, and their deadlines have passed."""
         self._recover = recover
         self._failure: TurnError | None = None
 
@@ -128,7 +137,7 @@ class ResponsesConnection:
         Raises UserError and TypeError as :meth:`Turn.from_body` does, LaneLimitError for a 33rd name, and
         SessionClosedError if the connection takes no turns any more.
         """
-        turn = Turn.from_body(payload, lane=lane, timeouts=timeouts or self.options.timeouts, now=now)
+        turn = Turn.from_body(payload, lane=lane, timeouts=timeouts or self.options.turn_timeouts, now=now)
         self.submit(turn, now)
         return turn
 
@@ -151,7 +160,9 @@ class ResponsesConnection:
         self._lanes.enter(turn, turn.lane)
         turn.connection = self
         turn.since = now
+        self._deadlines.watch(turn)
         self._start_turns(now)
+        self._drain_if_blocked((turn,))
 
     @property
     def waiting_phase(self) -> Phase:
@@ -176,7 +187,12 @@ class ResponsesConnection:
     @property
     def idle(self) -> bool:
         """No turn needs this connection: none waits, and all that run were abandoned."""
-        return not self._lanes.waiting_count and all(turn.abandoned for turn in self._lanes.running.values())
+        return not self._live_count
+
+    @property
+    def _live_count(self) -> int:
+        """How many turns somebody wants: running and not abandoned, or waiting."""
+        return self._lanes.waiting_count + sum(not turn.abandoned for turn in self._lanes.running.values())
 
     @property
     def lagging(self) -> bool:
@@ -196,6 +212,8 @@ class ResponsesConnection:
         if not turn.ended:
             self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event", now)
         turn.discard()
+        if turn.abandoned:
+            self._deadlines.watch(turn)
 
     # -- the transport's side
 
@@ -237,6 +255,7 @@ class ResponsesConnection:
             turn.phase = Phase.AWAIT
             if now is not None:
                 turn.since = now
+            self._deadlines.watch(turn)
         return data
 
     @property
@@ -294,8 +313,9 @@ class ResponsesConnection:
 
         A deadline that has passed still allows a look at what arrived meanwhile: read first, then handle it.
         """
-        moments = [moment for turn in self._live_turns() if (moment := turn.deadline()) is not None]
-        moments += [moment for moment, _ in self._own_deadlines()]
+        moments = [moment for moment, _ in self._own_deadlines()]
+        if (earliest := self._deadlines.next()) is not None:
+            moments.append(earliest)
         return min(moments, default=None)
 
     def handle_deadline(self, now: float) -> None:
@@ -303,15 +323,66 @@ class ResponsesConnection:
         # Each of them closes the connection, but for the ping, which sets another: this ends.
         while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
             min(due, key=lambda entry: entry[0])[1](now)
-        for turn in self._live_turns():
-            moment = turn.deadline()
-            if moment is not None and moment <= now:
-                self._give_up(turn, Cause.TIMEOUT, f"the {WAIT_NAMES[turn.current_phase]} deadline passed", now)
+        for turn in self._deadlines.due(now):
+            moment = self._deadline_of(turn)
+            if moment is not None and moment <= now:  # Those before it may have changed that.
+                self._expired(turn, now)
+
+    def watch(self, turn: Turn) -> None:
+        """One of its turns may have an earlier deadline than before. For :class:`Turn`."""
+        if not turn.ended:
+            self._deadlines.watch(turn)
+
+    def _deadline_of(self, turn: Turn) -> float | None:
+        """When a turn in the lanes has to be given up; an abandoned one, when its lane has."""
+        if turn.connection is not self or turn in self._stuck:
+            return None
+        moment = turn.wait_deadline() if turn.abandoned else turn.deadline()
+        stall = self._stall_of(turn)
+        return moment if stall is None else stall if moment is None else min(moment, stall)
+
+    def _stall_of(self, turn: Turn) -> float | None:
+        """When the silence about one turn is too long, where a pong is no sign that the turn lives."""
+        limit = self._pulse.stall_of_turns
+        if limit is None or turn.phase < Phase.AWAIT or turn.events:
+            return None
+        return turn.since + limit
+
+    def _expired(self, turn: Turn, now: float) -> None:
+        """A deadline of this turn has passed. If the server may still run it, its lane is not to be counted on."""
+        moment, total = turn.deadline(), turn.total_deadline()
+        if turn.abandoned:
+            pass
+        elif moment is None or moment > now:
+            self._stalled_turn(turn, now)
+        else:
+            name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
+            self._give_up(turn, Cause.TIMEOUT, f"the {name} deadline passed", now)
+        if turn.abandoned and self.state is State.OPEN:
+            self._stuck.add(turn)
+            self._drain_if_blocked(self._lanes.waiting())
+
+    def _stalled_turn(self, turn: Turn, now: float) -> None:
+        what = f"no event of the turn arrived from {self._where()} for {now - turn.since:.1f} seconds"
+        if self._live_count == 1:
+            self._lost(Cause.STALLED, what, now)
+        else:
+            self._give_up(turn, Cause.STALLED, what, now)
+
+    def _drain_if_blocked(self, suspects: Iterable[Turn]) -> None:
+        """If one of these turns, or any, waits for one without an end in sight, it needs another connection."""
+        if self._stuck and self._lanes.waiting_count:
+            lanes = {turn.lane for turn in self._stuck}
+            all_are = len(self._stuck) == len(self._lanes.running)
+            self.draining = self.draining or all_are or any(turn.lane in lanes for turn in suspects)
 
     @property
     def connect_deadline(self) -> float | None:
         """When opening the connection is given up, whatever the turns that wait for it say."""
-        return None if self.options.connect_timeout is None else self._since + self.options.connect_timeout
+        limit = self.options.connect_timeout
+        own = inf if limit is None else self._since + limit
+        earliest = own if self._connect_by is None else min(own, self._connect_by)
+        return None if earliest == inf else earliest
 
     def _own_deadlines(self) -> Iterator[tuple[float, Callable[[float], None]]]:
         if self.state in (State.CONNECTING, State.HANDSHAKING):
@@ -324,7 +395,7 @@ class ResponsesConnection:
                 yield moment, self._send_ping if asks else self._stalled
 
     def _connect_expired(self, now: float) -> None:
-        what = f"no connection to {self._where()} within {self.options.connect_timeout:g} seconds"
+        what = f"no connection to {self._where()} within {now - self._since:.3g} seconds"
         self._lost(Cause.TIMEOUT, what, now)
 
     def _stalled(self, now: float) -> None:
@@ -394,6 +465,7 @@ class ResponsesConnection:
             self.stats.connections += 1
             for turn in self._lanes.waiting():
                 turn.since = now  # From here on they wait for their lanes.
+                self._deadlines.watch(turn)
             self._start_turns(now)
             if answer.trailing:
                 self._receive_frames(self._websocket, answer.trailing, now)
@@ -454,6 +526,7 @@ class ResponsesConnection:
                     self._route(event, now)
                     only = self._owners.only
                 elif turn.abandoned:
+                    turn.since = now
                     self.stats.orphans += 1
                 else:
                     cost = len(item) + EVENT_COST
@@ -461,6 +534,9 @@ class ResponsesConnection:
                     turn.last = event
                     turn.buffered += cost
                     held += cost
+                    turn.since = now
+                    if turn.listener is not None:
+                        turn.tell()
                     if turn.buffered <= limit:
                         continue  # Nothing here can have closed the connection.
                     self._overflowed(turn, now)
@@ -516,9 +592,10 @@ class ResponsesConnection:
         elif isinstance(event, OutputItemEvent):
             turn.note_item(event)
         if turn.abandoned:
+            turn.since = now
             self.stats.orphans += 1
         else:
-            self._unchecked += turn.deliver(event)
+            self._unchecked += turn.deliver(event, now)
         if event.ends_turn and isinstance(event, LifecycleEvent):
             if not turn.abandoned:
                 turn.finish(event)
@@ -643,6 +720,7 @@ class ResponsesConnection:
             turn.since = now
             turn.named = self._owners.support is not LaneSupport.NO
             self.stats.turns += 1
+            self._deadlines.watch(turn)
             self._outbox.message(turn)
 
     def _live_turns(self) -> list[Turn]:
@@ -665,6 +743,7 @@ class ResponsesConnection:
         evicted = [*stuck, *self._lanes.waiting()]
         for turn in evicted:
             self._lanes.leave(turn, turn.lane)
+            self._deadlines.drop(turn)
             self._outbox.remove(turn)
             turn.unsent()
         self._end_if_useless(now)
@@ -673,7 +752,10 @@ class ResponsesConnection:
     def _free_lane(self, turn: Turn, now: float) -> None:
         """The turn is over: the next one in its lane may go."""
         self._lanes.leave(turn, turn.lane)
+        self._deadlines.drop(turn)
+        self._stuck.discard(turn)
         self._start_turns(now)
+        self._drain_if_blocked(())
         self._end_if_useless(now)
 
     def _end_if_useless(self, now: float) -> None:
@@ -699,9 +781,7 @@ class ResponsesConnection:
         error: BaseException | None = None,
     ) -> None:
         """End one turn from this side while the connection lives: no such failure is recovered from."""
-        running = self._lanes.running.values()
-        waits = self._lanes.running.get(turn.lane) is not turn
-        alone = self._lanes.waiting_count == waits and all(other.abandoned or other is turn for other in running)
+        alone = self._live_count == 1
         in_the_middle = self._outbox.begun(turn)
         if in_the_middle and cause is Cause.CANCELLED and not alone:
             # The rest will be handed, so that the others can go on using the connection: judge it as handed.
@@ -734,7 +814,7 @@ class ResponsesConnection:
 
     def _end(self, turn: Turn, failure: TurnError) -> None:
         """The failure becomes visible, and is final."""
-        turn.failure = failure
+        turn.fail(failure)
         self.stats.failed += 1
 
     def _lost(
@@ -767,8 +847,10 @@ class ResponsesConnection:
                 self._fail(turn, cause, text, make=make, refusal=refusal, close_code=close_code, error=error)
             elif turn.phase is Phase.SEND:
                 # Judged as handed when it was abandoned; now its last byte never will be.
-                turn.failure = turn_failure(turn.evidence(Cause.CANCELLED), what, None, error)
+                turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), what, None, error))
         self._lanes.clear()
+        self._deadlines.clear()
+        self._stuck.clear()
         polite = self.state is State.OPEN and not self._outbox.mid_frame
         self._outbox = Outbox()
         self._muted = False

@@ -9,6 +9,9 @@ give up (``probe_timeout``)         the question          proving, and nothing h
 give up (``stall_timeout``)         the last byte         turns are in flight
 =================================== ===================== =======================
 
+A ``stall_timeout`` that is longer than ``ping_interval`` would never pass that way: pongs answer for a proxy whose
+server is dead. It counts from the last event of each turn instead, and it is the turn that fails.
+
 *Proving*: nobody may have been reading, so no turn is trusted to the connection before something arrives. A turn that
 waits for it is SAFE.
 """
@@ -30,6 +33,11 @@ class Pulse:
         self.asked: float | None = None
         """When a ping went out that nothing has followed yet."""
         self.proving = False
+        stall, interval = options.stall_timeout, options.ping_interval
+        by_turn = stall is not None and interval is not None and stall > interval
+        self.stall_of_turns = stall if by_turn else None
+        """Seconds without an event of a turn after which that turn is given up; None: they are not counted."""
+        self._stall = None if by_turn else stall
 
     def beat(self, now: float) -> None:
         """Something arrived."""
@@ -52,8 +60,8 @@ class Pulse:
     def deadlines(self, *, busy: bool) -> Iterator[tuple[float, bool]]:
         """The moments to ask (True) and to give up (False). ``busy``: turns are in flight."""
         options = self._options
-        if busy and options.stall_timeout is not None:
-            yield self.heard + options.stall_timeout, False
+        if busy and self._stall is not None:
+            yield self.heard + self._stall, False
         if self.asked is not None:
             if options.ping_timeout is not None:
                 yield self.asked + options.ping_timeout, False

@@ -22,7 +22,7 @@ from ..errors import (
 from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 from ..replay import Cause, Evidence, Phase, Refusal, meaning
-from ..request import Timeouts
+from ..request import Timeouts, timeouts_from
 from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, Rejected
 
 # --- The tables ------------------------------------------------------------------------------------------------
@@ -121,14 +121,16 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     ping_timeout: float | None = 20.0
     """Give the connection up (STALLED) when nothing at all was received for this long after a ping."""
     stall_timeout: float | None = None
-    """Give the connection up (STALLED) when nothing was received for this long while turns were in flight."""
+    """Give the connection up (STALLED) when nothing was received for this long while turns were in flight. If it is
+    longer than ``ping_interval``: give a turn up (STALLED) when no event of it was received for this long."""
     probe_after: float | None = 5.0
     """Where nobody reads between turns (a model without a scope): ask for a sign of life before a turn is trusted to a
     connection that was not heard from for this long."""
     probe_timeout: float = 5.0
     """How long to wait for that sign before giving the connection up (STALLED)."""
-    timeouts: Timeouts = Timeouts()
-    """The deadlines of turns that bring none of their own."""
+    timeouts: Timeouts | msgspec.UnsetType | None = msgspec.UNSET
+    """The deadlines of turns that bring none of their own; None: no limit. Not given: those of the client, and without
+    one the defaults of ``Timeouts``."""
     compression: bool = False
     """Offer permessage-deflate (RFC 7692)."""
     max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
@@ -147,6 +149,11 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_named_lanes: int = MAX_NAMED_LANES
     dialect: Dialect | None = None
     """What the server has; None: by its host, by what it announces, and by what it is seen to have."""
+
+    @property
+    def turn_timeouts(self) -> Timeouts:
+        """The deadlines of turns that bring none of their own, whatever was given or not."""
+        return Timeouts() if isinstance(self.timeouts, msgspec.UnsetType) else timeouts_from(self.timeouts)
 
 
 class Stats(msgspec.Struct):

@@ -18,14 +18,16 @@ Which deadline runs (:meth:`Turn.deadline`)
     LANE_WAIT            ``timeouts.lane``                when it began to wait, or the connection opened
     CONNECT, HANDSHAKE   ``timeouts.connect``             when it began to wait for the connection
     SEND                 ``timeouts.send``                when its message was queued to be sent
-    AWAIT, STREAM        ``timeouts.receive``             when its consumer began to wait, or the message was handed
+    AWAIT, STREAM        ``timeouts.receive``             its last event, or when the message was handed; not while it
+                                                          has events that its consumer has not taken
+    any                  ``timeouts.total``               when the turn was made
     ==================== ================================ =====================================================
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import TurnError
@@ -37,7 +39,7 @@ from ..events import (
     ResponseCreatedEvent,
     ServerEvent,
 )
-from ..replay import Cause, Evidence, Phase, Refusal
+from ..replay import Cause, Evidence, Phase, Reason, Refusal
 from ..request import Timeouts, encode_json, response_create
 
 if TYPE_CHECKING:
@@ -66,9 +68,11 @@ class Turn:
         self.phase = Phase.LANE_WAIT
         """How far its message and its events got; see :attr:`current_phase` for a turn that waits."""
         self.since = now
-        """When the present wait began."""
-        self.waiting_since: float | None = None
-        """Since when a consumer has been waiting for an event, and the receive deadline runs; None while none is."""
+        """When the present wait began; with its message handed, that is its last event (PROTOCOL.md, "Defaults")."""
+        self.began = now
+        """When it was made."""
+        self.listener: Callable[[Turn], None] | None = None
+        """Called once with the turn, when it has news for its consumer, and then forgotten."""
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of memory that the events above take."""
@@ -86,7 +90,8 @@ class Turn:
         """Whether the server found its message too big, as in :class:`~turnwire.sansio.replay.Evidence`."""
         self.failure: TurnError | None = None
         self.abandoned = False
-        self.repetitions = 0
+        self.repetitions: list[Reason] = []
+        """Why it was repeated, each time."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of the session room clear this)."""
         self.response_id: str | None = None
@@ -140,38 +145,38 @@ class Turn:
         Raises the turn's failure, a :class:`~turnwire.sansio.errors.TurnError`, after the last event before it.
         """
         if self.events:
-            self.waiting_since = None
             event = self.events.popleft()
             self.buffered -= len(event.raw_bytes) + EVENT_COST
+            if not self.events and self.connection is not None:
+                self.connection.watch(self)  # Its receive deadline runs again.
             return event
         if self.failure is not None:
             raise self.failure
         return None
 
-    def wait(self, now: float) -> None:
-        """A consumer begins to wait for the next event: its receive deadline runs from now."""
-        if self.waiting_since is None:
-            self.waiting_since = now
-
     def deadline(self) -> float | None:
-        """When this turn's present wait times out, if it does."""
+        """When this turn times out, if it does: with its present wait, or with its whole time."""
         if self.ended:
             return None
-        start = self.since
+        wait, total = self.wait_deadline(), self.total_deadline()
+        return min(wait, total) if wait is not None and total is not None else total if wait is None else wait
+
+    def wait_deadline(self) -> float | None:
+        """When its present wait is too long, also if nobody waits for its events any more."""
         match self.current_phase:
             case Phase.AWAIT | Phase.STREAM:
-                limit = self.timeouts.receive
-                # Nobody waits, or what is waited for is there: however long the consumer takes, it is not late.
-                if limit is None or self.waiting_since is None or self.events:
-                    return None
-                start = max(start, self.waiting_since)
+                limit = None if self.events else self.timeouts.receive
             case Phase.SEND:
                 limit = self.timeouts.send
             case Phase.CONNECT | Phase.HANDSHAKE:
                 limit = self.timeouts.connect
             case _:
                 limit = self.timeouts.lane
-        return None if limit is None else start + limit
+        return None if limit is None else self.since + limit
+
+    def total_deadline(self) -> float | None:
+        """When its whole time is over, counted from when it was made; None: never."""
+        return None if self.timeouts.total is None else self.began + self.timeouts.total
 
     def evidence(self, cause: Cause, *, close_code: int | None = None, refusal: Refusal | None = None) -> Evidence:
         """How far the turn got, as of now."""
@@ -202,13 +207,15 @@ class Turn:
         self.unknown_event = False
         self.too_big = None
 
-    def deliver(self, event: ServerEvent) -> int:
+    def deliver(self, event: ServerEvent, now: float) -> int:
         """Append an event for the consumer; return the bytes of memory that it takes."""
         cost = len(event.raw_bytes) + EVENT_COST
         self.events.append(event)
         self.buffered += cost
         if isinstance(event, ItemEvent):
             self.last = event
+        self.since = now
+        self.tell()
         return cost
 
     def discard(self) -> None:
@@ -240,6 +247,18 @@ class Turn:
         """The terminal event came."""
         self._terminal = event
         self.phase = Phase.DONE
+        self.tell()
+
+    def fail(self, failure: TurnError) -> None:
+        """It ended in this failure, which nothing but a better knowledge of its verdict will replace."""
+        self.failure = failure
+        self.tell()
+
+    def tell(self) -> None:
+        """It has news for its consumer."""
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener(self)
 
 
 class Outbox:

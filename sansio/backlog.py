@@ -1,0 +1,111 @@
+"""The backlog of a session: turns that have no connection to wait for, and those that wait for a moment.
+
+::
+
+    add() ───────────────────► ready ──take()──► a connection
+    delay() ──► delayed ──due()──►
+
+The ready ones go in order; a delayed one, which the server asked to come back later, holds up nobody. Every method
+costs the same however many turns there are, but for a logarithm.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+
+from .connection import Turn
+from .deadlines import Deadlines
+
+__all__ = ["Backlog"]
+
+
+class Backlog:
+    """See the top of the module. ``now`` is monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._ready: OrderedDict[Turn, None] = OrderedDict()
+        self._resumes: dict[Turn, float] = {}
+        """The delayed ones, and until when they wait."""
+        self._lanes: Counter[str] = Counter()
+        self._resumptions: Deadlines[Turn] = Deadlines(self._resumes.get)
+        self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline)
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._resumes)
+
+    def __contains__(self, turn: Turn) -> bool:
+        return turn in self._ready or turn in self._resumes
+
+    def __iter__(self) -> Iterator[Turn]:
+        """All of them; the ready ones first, in order."""
+        yield from self._ready
+        yield from self._resumes
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a turn waits for nothing but a connection."""
+        return bool(self._ready)
+
+    def names_with(self, lane: str | None) -> int:
+        """How many lanes there would be with a turn of this one."""
+        return len(self._lanes) + (lane is not None and lane not in self._lanes)
+
+    def add(self, turn: Turn) -> None:
+        """Put a turn behind the others."""
+        self._ready[turn] = None
+        self._added(turn)
+
+    def add_first(self, turns: Iterable[Turn]) -> None:
+        """Put turns before the others, in this order."""
+        for turn in reversed(list(turns)):
+            self.add(turn)
+            self._ready.move_to_end(turn, last=False)
+
+    def delay(self, turn: Turn, until: float) -> None:
+        """Keep a turn until then; it is ready afterwards, behind the others."""
+        self._resumes[turn] = until
+        self._resumptions.watch(turn)
+        self._added(turn)
+
+    def _added(self, turn: Turn) -> None:
+        self._deadlines.watch(turn)
+        if turn.lane is not None:
+            self._lanes[turn.lane] += 1
+
+    def remove(self, turn: Turn) -> None:
+        """Take out a turn, wherever it is."""
+        self._ready.pop(turn, None)
+        self._resumes.pop(turn, None)
+        self._resumptions.drop(turn)
+        self._deadlines.drop(turn)
+        if turn.lane is not None:
+            self._lanes[turn.lane] -= 1
+            if not self._lanes[turn.lane]:
+                del self._lanes[turn.lane]
+
+    def take(self) -> Iterator[Turn]:
+        """Take out the ready ones, in order, one at a time."""
+        while self._ready:
+            turn = next(iter(self._ready))
+            self.remove(turn)
+            yield turn
+
+    def due(self, now: float) -> list[Turn]:
+        """Take out the delayed ones whose moment has come."""
+        found = self._resumptions.due(now)
+        for turn in found:
+            self.remove(turn)
+        return found
+
+    def next_resumption(self) -> float | None:
+        """When the next delayed one has waited long enough."""
+        return self._resumptions.next()
+
+    def next_deadline(self) -> float | None:
+        """When the first of all times out."""
+        return self._deadlines.next()
+
+    def expired(self, now: float) -> list[Turn]:
+        """Those that have timed out; they stay here."""
+        return self._deadlines.due(now)
