@@ -209,7 +209,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             case Cause.ERROR_FRAME:
                 return not refusal.of_connection and refusal.says_not_run(NOT_REFUSING_STATUSES)
             case Cause.TOO_LARGE:
-                return True
+                return self.phase < Phase.AWAIT
             case Cause.REJECTED if self.phase is Phase.AWAIT:  # A call over HTTP.
                 return refusal.says_not_run(NOT_REFUSING_STATUSES | {429})
             case Cause.REJECTED:

@@ -7,7 +7,6 @@ import copy
 import gc
 import json
 import pickle
-import re
 import typing
 from collections.abc import Iterator
 from typing import Any

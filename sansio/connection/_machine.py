@@ -602,7 +602,7 @@ class ResponsesConnection:
                 self.stats.completed += 1
             self._owners.ended(turn)
             self._free_lane(turn, now)
-        elif turn.buffered > self.options.max_buffered:
+        elif turn.buffered > self.options.max_buffered and not turn.abandoned:
             self._overflowed(turn, now)
 
     def _begin(self, turn: Turn, event: ServerEvent) -> None:

@@ -61,7 +61,10 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
         Read from the whole text: an event of any type may carry a ``response_id``.
         """
-        members = decode_ids(read_envelope(self.raw_bytes)[1])
+        try:
+            members = decode_ids(read_envelope(self.raw_bytes)[1])
+        except (ValueError, RecursionError):  # Nested too deeply for where this is called from.
+            return None, None
         response = _id_in(members.response) or or_none(decode_string, members.response_id)
         return response, or_none(decode_string, members.item_id) or _id_in(members.item)
 
