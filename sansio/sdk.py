@@ -78,12 +78,12 @@ SCALARS = (str, int, float, bool, types.NoneType)
 
 def to_server_event(event: ServerEvent) -> sdk.ResponsesServerEvent:
     """The event as ``client.responses.connect()`` would have yielded it."""
-    return _read_server_event()(event.raw_bytes, event.type)
+    return _read_server_event()(event.full_bytes, event.type)
 
 
 def to_stream_event(event: ServerEvent) -> sdk.ResponseStreamEvent:
     """The event as ``client.responses.create(stream=True)`` would have yielded it (PARITY C1)."""
-    return _read_stream_event()(event.raw_bytes, event.type)
+    return _read_stream_event()(event.full_bytes, event.type)
 
 
 def response_to_openai(response: Response, *, request_id: str | None = None) -> sdk.Response:

@@ -35,6 +35,7 @@ from ..events import (
     ItemEvent,
     LifecycleEvent,
     OutputItemEvent,
+    OutputItems,
     Response,
     ResponseCreatedEvent,
     ServerEvent,
@@ -82,6 +83,8 @@ class Turn:
         """Its ``response.created`` came."""
         self.items: deque[str] = deque(maxlen=MAX_ITEMS)
         """The ids of the output's last items."""
+        self.output = OutputItems()
+        """The items of the output that are done."""
         self.last: ServerEvent | None = None
         """The last event but those that carry the response."""
         self.unknown_event = False
@@ -206,6 +209,7 @@ class Turn:
         self.phase = Phase.LANE_WAIT
         self.unknown_event = False
         self.too_big = None
+        self.output.clear()
 
     def deliver(self, event: ServerEvent, now: float) -> int:
         """Append an event for the consumer; return the bytes of memory that it takes."""
@@ -221,12 +225,14 @@ class Turn:
     def discard(self) -> None:
         """Forget the events that nobody will read."""
         self.events.clear()
+        self.output.clear()
         self.buffered = 0
 
     def note_response(self, event: LifecycleEvent) -> None:
         """Whose response the turn's events are; ``response.created`` begins another one, whatever its id."""
         if isinstance(event, ResponseCreatedEvent):
             self.created = True
+            self.output.clear()
             self.response_id = event.response_id or self.response_id
         elif self.response_id is None:
             self.response_id = event.response_id
@@ -236,6 +242,8 @@ class Turn:
         _, item_id = event.ids()
         if item_id is not None:
             self.items.append(item_id)
+        if not self.abandoned:
+            self.output.add(event)
 
     def wire_message(self) -> bytes:
         """The message as it is sent: with the lane's name, if that is sent."""
@@ -245,6 +253,7 @@ class Turn:
 
     def finish(self, event: LifecycleEvent) -> None:
         """The terminal event came."""
+        self.output.complete(event)
         self._terminal = event
         self.phase = Phase.DONE
         self.tell()

@@ -1,16 +1,16 @@
 """Events: the JSON text of a WebSocket message to a typed struct, and back.
 
 The promise
-    :func:`decode_event` gives an event or raises EventDecodeError, whatever the bytes. What a server of tomorrow, or
-    another provider, adds or leaves out is delivered, not refused; ``raw`` is exactly what it sent. An event costs what
-    it tells by itself: what can be large is decoded when asked for, and then kept.
+    :func:`decode_event` gives an event for every JSON object, and raises EventDecodeError for any other text. What a
+    server of tomorrow, or another provider, adds or leaves out is delivered, not refused; what is odd costs its field
+    and nothing else; ``raw`` is exactly what it sent. An event costs what it tells by itself: what can be large is
+    decoded when asked for, and then kept.
 
 Names and types
     One class per ``type``, named as in ``openai.types.responses``; :data:`EVENT_TYPES` is the table. All derive from
     :class:`ServerEvent`, so ``isinstance`` and ``match`` narrow; ``event.type`` is a class attribute, and so is
-    ``event.terminal``, true for the events that end a response (``_roles.py`` has the table). Enumerations are plain
-    ``str``, with the known values in the docstrings, because they grow. Events are frozen, equal if their text is, and
-    can be pickled.
+    ``event.terminal``, true for the events that end a response. Enumerations are plain ``str``, with the known
+    values in the docstrings, because they grow. Events are frozen, equal if their text is, and can be pickled.
 
 When things are decoded
     =================================================== ============================================================
@@ -18,33 +18,39 @@ When things are decoded
                                                          ``response_id``; whether what comes later is an object
     on first use, then kept                              ``event.response``, ``.item``, ``.part``; ``response.output``,
                                                          ``message.content``; the payload of an unknown event
-    on every use                                         ``raw``, ``to_dict()``; ``response.tools``, ``.instructions``
+    on every use                                         ``raw``, ``to_dict()``; ``response.tools``, ``.instructions``;
+                                                         the particulars of an error
     =================================================== ============================================================
 
     An event holds one ``bytes``, the message; what is decoded out of it later holds a copy of its own part, so that a
     kept item does not keep its response's text alive.
 
-Surprises
+Surprises (PROTOCOL.md, "What a field may look like")
     =================================================== ============================================================
-    an unknown ``type``                                  UnknownEvent, UnknownItem, UnknownPart
+    an unknown ``type``                                  UnknownEvent or, with a ``response``, UnknownLifecycleEvent or
+                                                         UnknownTerminalEvent; UnknownItem, UnknownPart
+    no ``type``, or one that is no text                  ErrorEvent if it has ``error`` or ``detail``; else
+                                                         UnknownEvent of type ""
     an unknown field, an unknown value                   delivered; the field is in ``raw`` and ``to_dict()``
-    a missing field, of any kind but ``type``            delivered, with "", 0, [] or None in its place
+    a missing field                                      delivered, with "", 0, [] or None in its place
     ``null`` where a value belongs                       as if missing
+    a field of a wrong type                              as if missing, except where a plain reading exists: digits for
+                                                         a number, 1.0 for an index, an object for ``arguments``
+    an element of a wrong type in a list of objects      as if it were not in the list
     a field given twice                                  the last one counts
     half a surrogate pair, escaped                       U+FFFD in the field, untouched in ``raw``
-    odd fields in an error message                       ErrorEvent, with None for them
-    a field of a wrong type                              EventDecodeError, attributable to its lane, names the path
-    a wrong ``stream_id`` or ``type``, no ``type``       EventDecodeError, not attributable
-    no object, no JSON (a byte order mark, NaN, text     EventDecodeError, not attributable
+    an error message of any shape                        ErrorEvent, read by ``error_body``
+    ``output`` empty at the end of a turn                the items that came before (:class:`OutputItems`)
+    no object, no JSON (a byte order mark, NaN, text     EventDecodeError
     after the end, nested too deeply for the stack)
-    the same inside what is decoded later                EventDecodeError on use, attributable
     =================================================== ============================================================
 
-    A number that Python's float cannot hold (1e999) is of a wrong type where it is read, and no matter where not.
+    A number that Python's float cannot hold (1e999) is of a wrong type where a field is typed, and infinite elsewhere.
 """
 
 from __future__ import annotations
 
+from ._gathered import OutputItems, gather_output
 from ._items import (
     AdditionalTools,
     Annotation,
@@ -225,6 +231,7 @@ __all__ = [
     "OpenEvent",
     "OutputItem",
     "OutputItemEvent",
+    "OutputItems",
     "OutputTokensDetails",
     "PartEvent",
     "PatchOperation",
@@ -338,6 +345,7 @@ __all__ = [
     "WebSearchSource",
     "decode_event",
     "encode_event",
+    "gather_output",
     "final_status",
     "role_of",
 ]

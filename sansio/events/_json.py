@@ -147,6 +147,15 @@ def read_envelope(text: bytes) -> tuple[Envelope, bytes]:
         return decode_envelope(replaced), replaced
 
 
+def exactly(text: bytes, replaced: bytes, parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Parts of a text, in order, as they were before :func:`replace_surrogates`, which moves no byte."""
+    end = 0
+    for part in parts:
+        start = replaced.find(part, end)
+        end = start + len(part)
+        yield text[start:end]
+
+
 def objects_in(values: Iterable[msgspec.Raw]) -> Iterator[bytes]:
     """The texts of those values that are objects."""
     return (text for text in map(bytes, values) if text.startswith(b"{"))

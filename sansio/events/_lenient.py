@@ -32,7 +32,15 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
-__all__ = ["JsonString", "decode_any", "decode_dict", "decode_members", "read_integer", "read_struct"]
+__all__ = [
+    "JsonString",
+    "decode_any",
+    "decode_dict",
+    "decode_elements",
+    "decode_members",
+    "read_integer",
+    "read_struct",
+]
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Key = TypeVar("_Key")
@@ -49,7 +57,8 @@ _MOST_DIGITS = 4000  # Python refuses to make an int of more than 4300
 
 decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 """The members of an object, undecoded."""
-_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+"""The elements of an array, undecoded."""
 _any = msgspec.json.Decoder(Any).decode
 _number = msgspec.json.Decoder(str | float).decode
 
@@ -156,8 +165,8 @@ def _json_text(text: msgspec.Raw | bytes) -> str:
 def _list(annotation: Any) -> _Read:
     read = _reader(annotation)
     if annotation in (str, int):
-        return lambda text: [read(each) for each in _elements(text)]
-    return lambda text: [value for _, value in _fitting((None, read, each) for each in _elements(text))]
+        return lambda text: [read(each) for each in decode_elements(text)]
+    return lambda text: [value for _, value in _fitting((None, read, each) for each in decode_elements(text))]
 
 
 def _dict(read: _Read) -> _Read:

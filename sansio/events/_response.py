@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ._items import OutputItem, ResponseOutputMessage, ResponseOutputText, decode_item
-from ._json import JsonText, keep, objects_in, read_envelope
+from ._json import JsonText, exactly, force_setattr, keep, objects_in, read_envelope
 from ._lenient import decode_any, read_struct
 
 if TYPE_CHECKING:
@@ -154,6 +154,9 @@ def decode_response(text: bytes) -> Response:
     try:
         response = _decode_response(text)
     except msgspec.DecodeError:
-        response = read_struct(Response, read_envelope(text)[1])
+        replaced = read_envelope(text)[1]
+        response = read_struct(Response, replaced)
+        items = exactly(text, replaced, map(bytes, response.undecoded_output))
+        force_setattr(response, "undecoded_output", list(map(msgspec.Raw, items)))
     keep(response, "_raw", text)
     return response

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import msgspec
 
 from ..error_body import ErrorBody, is_error, members_of_error, read_error
+from ._gathered import fill_output
 from ._items import Annotation, ContentPart, Logprob, OutputItem, ReasoningText, ShellOutput, decode_item, decode_part
 from ._json import (
     Envelope,
@@ -15,6 +16,7 @@ from ._json import (
     Tagged,
     TaggedUnion,
     decode_string,
+    exactly,
     force_setattr,
     keep,
     or_none,
@@ -74,9 +76,15 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
         return to_server_event(self)
 
+    @property
+    def full_bytes(self) -> bytes:
+        """The event's text, with what was filled in from the events before it."""
+        return self.raw_bytes
+
     def _member(self, name: str) -> bytes:
         """The text of a member that is an object; any other value counts as missing."""
-        text = bytes(getattr(read_envelope(self.raw_bytes)[0], name))
+        envelope, replaced = read_envelope(self.raw_bytes)
+        (text,) = exactly(self.raw_bytes, replaced, [bytes(getattr(envelope, name))])
         return text if text.startswith(b"{") else b"{}"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -136,8 +144,26 @@ class LifecycleEvent(ServerEvent, frozen=True):
 
     @property
     def response(self) -> Response:
-        """The response as of this event, decoded on first use."""
-        return self._read_once(lambda: decode_response(self._member("response")))
+        """The response as of this event, decoded on first use.
+
+        At the end of a turn, an ``output`` that is missing or empty is made of the items that came before.
+        """
+        found = getattr(self, "_lazy", ())
+        if isinstance(found, Response):
+            return found
+        return keep(self, "_lazy", self._read(lambda: decode_response(self._filled(found))))
+
+    @property
+    def full_bytes(self) -> bytes:
+        """The event's text with the response as :attr:`response` has it."""
+        if not hasattr(self, "_lazy") or self.response.raw_bytes == self._member("response"):
+            return self.raw_bytes
+        members = decode_names(read_envelope(self.raw_bytes)[1])
+        return msgspec.json.encode({**members, "response": msgspec.Raw(self.response.raw_bytes)})
+
+    def _filled(self, done: tuple[bytes, ...]) -> bytes:
+        text = self._member("response")
+        return fill_output(text, done) if done else text
 
 
 class ResponseCreatedEvent(LifecycleEvent, frozen=True, tag="response.created"):

@@ -1,0 +1,117 @@
+"""What a response gave, where its last snapshot does not say so (PROTOCOL.md, "What the turn gave").
+
+Some servers end with ``output`` missing, null or ``[]``, though they sent the items one by one. The output is then the
+items of ``response.output_item.done``, by ``output_index``; without one, behind the item before. An item that is done
+twice (same index, same id) counts once, as it was the last time. Items that were added and never done do not count:
+they are as they began, without content or arguments.
+
+:class:`OutputItems` does it for events of ours: a :class:`~turnwire.sansio.connection.Turn` has one, and its terminal
+event and all that is made of it then have the items. :func:`gather_output` does it for the SDK's objects, or dicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import msgspec
+
+from ._json import decode_string, exactly, keep, objects_in, or_none, read_envelope
+from ._lenient import decode_elements, decode_members, read_integer
+
+if TYPE_CHECKING:
+    from ._stream import LifecycleEvent, OutputItemEvent
+
+__all__ = ["MAX_GATHERED", "OutputItems", "fill_output", "gather_output"]
+
+T = TypeVar("T")
+
+MAX_GATHERED: Final = 64 * 1024 * 1024
+"""Bytes of memory that the items of one response may take while they wait for its end."""
+COST: Final = 100
+"""Bytes of memory that each takes beside its text, rounded up."""
+DONE: Final = "response.output_item.done"
+
+
+class OutputItems:
+    """The items of one response as they are done. Each costs O(1) time, and keeps the text of its event.
+
+    Beyond ``most`` bytes nothing is kept any more: the response is then as the server's last snapshot has it.
+    """
+
+    def __init__(self, most: int = MAX_GATHERED) -> None:
+        self._most = most
+        self._size = 0
+        self._done: list[bytes] = []
+
+    def add(self, event: OutputItemEvent) -> None:
+        """An item was added, or done."""
+        if event.type == DONE:
+            self._size += len(event.raw_bytes) + COST
+            self._done.append(event.raw_bytes)
+            if self._size > self._most:
+                self._done.clear()
+
+    def clear(self) -> None:
+        """Another response begins, or nobody wants this one."""
+        self._size = 0
+        self._done = []
+
+    def complete(self, event: LifecycleEvent) -> None:
+        """The response ends with this event, whose ``response`` has the items from here on if its own output is empty.
+
+        So have ``output_text``, ``raw``, ``to_dict()`` and ``to_openai()`` of the response, and ``to_openai()`` of the
+        event. The event's own ``raw`` stays what the server sent.
+        """
+        if self._done:
+            keep(event, "_lazy", tuple(self._done))
+        self.clear()
+
+
+def fill_output(response: bytes, done: Iterable[bytes]) -> bytes:
+    """The text of a response, with an output made of the texts of such events if its own is empty."""
+    members = decode_members(read_envelope(response)[1])
+    output = or_none(decode_elements, members.get("output", msgspec.Raw(b"null")))
+    if output is not None and any(objects_in(output)):
+        return response
+    items = _in_order(part for text in done for part in _item_in(text))
+    return msgspec.json.encode({**members, "output": msgspec.Raw(b"[%b]" % b",".join(items))})
+
+
+def gather_output(done: Iterable[tuple[int | None, Any]], output: Any) -> list[Any]:
+    """The output of a response that came as the SDK's objects, or as dicts; a list in any case.
+
+    It is ``output`` if there is an item in it; else the items of ``done``, which are the ``output_index`` and the
+    ``item`` of each ``response.output_item.done`` in the order in which they came, and are given back as they are.
+    """
+    snapshot = cast("list[Any]", output) if isinstance(output, list) else []
+    if any(isinstance(item, Mapping) or hasattr(item, "type") for item in snapshot):
+        return snapshot
+    return _in_order((index, _identity(item), item) for index, item in done) or snapshot
+
+
+def _identity(item: Any) -> str:
+    """The same for an item that comes again."""
+    members = cast("Mapping[str, Any]", item if isinstance(item, Mapping) else {"id": getattr(item, "id", None)})
+    found = members.get("id")
+    return found if isinstance(found, str) else repr(cast("object", item))
+
+
+def _item_in(event: bytes) -> Iterator[tuple[int | None, object, bytes]]:
+    """The index, the identity and the exact text of an event's item; nothing if there is no object."""
+    envelope, text = read_envelope(event)
+    (item,) = exactly(event, text, [bytes(envelope.item)])
+    if item.startswith(b"{"):
+        index = or_none(read_integer, decode_members(text).get("output_index", msgspec.Raw(b"null")))
+        identity = or_none(decode_string, read_envelope(item)[0].id)
+        yield index, item if identity is None else identity, item
+
+
+def _in_order(items: Iterable[tuple[int | None, object, T]]) -> list[T]:
+    """Items by index, each once; without an index, in the place of the one before."""
+    place = 0
+    kept: dict[tuple[int, object], T] = {}
+    for index, identity, item in items:
+        place = place if index is None else index
+        kept[place, identity] = item
+    return [item for _, item in sorted(kept.items(), key=lambda each: each[0][0])]
