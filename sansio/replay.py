@@ -60,6 +60,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from .error_body import ErrorBody
 from .errors import TurnError, UserError
 
 __all__ = [
@@ -154,6 +155,19 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     of_connection: bool = False
     """It named no turn and hit all that had not begun. What it says of one request, it does not say of *this* one."""
+
+    @classmethod
+    def from_body(cls, body: ErrorBody, *, of_connection: bool = False) -> Refusal:
+        """What :func:`~turnwire.sansio.error_body.read_error` found."""
+        return cls(
+            status=body.status,
+            code=body.code,
+            type=body.type,
+            message=body.message,
+            request_id=body.request_id,
+            headers=body.headers,
+            of_connection=of_connection,
+        )
 
     @property
     def may_have_run(self) -> bool:
@@ -487,7 +501,7 @@ def _no_answer(evidence: Evidence) -> str:
         return "an event of an unknown kind had come back"
     if evidence.cause is Cause.ERROR_FRAME:
         named = evidence.refusal is None or not evidence.refusal.of_connection
-        return "its error does not say that it did not run" if named else "its error names no turn"
+        return "its error is no refusal" if named else "its error names no turn"
     return "no event of the response had come back"
 
 

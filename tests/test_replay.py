@@ -23,6 +23,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio import replay
+from turnwire.sansio.error_body import read_error
 from turnwire.sansio.errors import (
     ConnectionLostError,
     HandshakeRejectedError,
@@ -525,11 +526,11 @@ def test_an_ambiguous_error_says_what_is_wrong_and_that_it_may_have_run():
     assert "check the API key" in said.what_to_do
     assert "only if running it twice does no harm" in said.what_to_do
     said = meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=Refusal(status=500), stateful=True))
-    assert "does not say that it did not run" in said.for_the_turn
+    assert "its error is no refusal" in said.for_the_turn
     assert said.what_to_do == "it continues a conversation kept by the server: look there before sending it again"
     said = meaning(replace(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=Refusal(status=404)), unknown_event=True))
     assert "an event of an unknown kind had come back" in said.for_the_turn
-    assert "does not say" in meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME)).for_the_turn
+    assert "its error is no refusal" in meaning(failed(Phase.AWAIT, Cause.ERROR_FRAME)).for_the_turn
 
 
 def test_a_hint_is_the_servers_error_not_the_loss_of_the_connection():
@@ -985,6 +986,136 @@ def test_attached_evidence_is_found_through_the_chain_and_read_by_others():
     )
     assert not_handed.__dict__["unsafe_to_replay"] is False
     assert evidence_of(OddError(turnwire_evidence="none")) is None
+
+
+# --- From the wire to the verdict ------------------------------------------------------------------------------------
+
+
+class Judged(NamedTuple):
+    """What becomes of a turn whose first message from the server is an error."""
+
+    verdict: Verdict
+    advice: tuple[bool | None, str | None, float | None] | None
+    """``suggested``, ``replay_safety``, ``retry_after``."""
+    plan: Plan | None = None
+
+
+UNKNOWN = Judged(AMBIGUOUS, None)
+REFUSED_FOR_GOOD = Judged(SAFE, None)
+
+
+def rate_limited(wait: float) -> Judged:
+    return Judged(SAFE, (True, "safe", wait), Plan(Reason.RATE_LIMIT, wait))
+
+
+ERRORS_ON_THE_WIRE: list[tuple[dict[str, Any], Judged, str]] = [
+    # Rate limits and quotas, the wait wherever it stands.
+    (
+        {"status": "429", "error": {"code": "rate_limit_exceeded", "headers": {"Retry-After": 20}}},
+        rate_limited(20.0),
+        "the server asks to wait 20 s",
+    ),
+    ({"error": {"type": "rate_limit_error"}, "headers": {"RETRY-AFTER-MS": 250.0}}, rate_limited(0.25), "0.25 s"),
+    (
+        {"status_code": 429, "error": {"message": "Rate limit reached. Please try again in 1.5s."}},
+        rate_limited(1.5),
+        "wait before sending it again",
+    ),
+    (
+        {"status": 429, "error": {"code": "rate_limit_exceeded", "resets_in_seconds": 90}},
+        Judged(SAFE, (True, "safe", 90.0)),
+        "asks to wait 90 s, longer than max_retry_after (60 s)",
+    ),
+    ({"status": 429, "error": {"message": "slow down"}}, Judged(SAFE, (True, "safe", None)), "send less at a time"),
+    ({"code": "insufficient_quota", "message": "m"}, Judged(SAFE, (True, "safe", None)), "the plan and the billing"),
+    (
+        {"status": 429, "error": {"type": "insufficient_quota"}, "headers": [["retry-after", "5"]]},
+        Judged(SAFE, (True, "safe", 5.0)),
+        "waiting alone does not help",
+    ),
+    (
+        {"error": {"code": "usage_limit_reached", "resets_in_seconds": 7200}},
+        Judged(SAFE, (True, "safe", 7200.0)),
+        "until the usage limit is reset",
+    ),
+    (
+        {"status": 400, "error": {"code": "x", "headers": {"retry-after": "3"}}},
+        Judged(SAFE, (True, "safe", 3.0)),
+        "3 s",
+    ),
+    # Refusals.
+    ({"detail": "Not authenticated", "status": 401}, REFUSED_FOR_GOOD, "check the API key"),
+    ({"error": {"code": "invalid_api_key"}}, REFUSED_FOR_GOOD, "check the API key"),
+    ({"error": {"type": "permission_error", "message": "no"}}, REFUSED_FOR_GOOD, "what the API key may use"),
+    ({"error": {"code": "model_not_found", "message": "no gpt-7"}}, REFUSED_FOR_GOOD, "the model's name"),
+    ({"status": 404.0, "error": {"code": None, "message": "Not Found"}}, REFUSED_FOR_GOOD, "the URL (base_url)"),
+    ({"status": 413, "error": "Payload Too Large"}, REFUSED_FOR_GOOD, "make it smaller"),
+    (
+        {"status": 422, "detail": [{"loc": ["body", "input"], "msg": "field required"}]},
+        REFUSED_FOR_GOOD,
+        "correct what",
+    ),
+    ({"error": {"code": "context_length_exceeded"}}, REFUSED_FOR_GOOD, "shorten the input"),
+    ({"code": "previous_response_not_found", "message": "m"}, REFUSED_FOR_GOOD, "without previous_response_id"),
+    ({"error": {"code": "418", "message": "teapot"}}, REFUSED_FOR_GOOD, "correct what it names"),
+    (
+        {"code": "websocket_connection_limit_reached"},
+        Judged(SAFE, (True, "safe", None), Plan(Reason.CONNECTION_LIMIT, 0.0)),
+        "on a new connection",
+    ),
+    # What may have run.
+    ({"error": {"message": "boom"}}, UNKNOWN, "only if running it twice"),
+    ({"error": {"code": 503, "message": "upstream connect error"}}, UNKNOWN, "only if running it twice"),
+    ({"status": "529", "error": {"type": "overloaded_error"}}, UNKNOWN, "only if running it twice"),
+    ({"status": 408, "error": {"message": "timeout"}}, UNKNOWN, "only if running it twice"),
+    ({"status": 409, "error": {"code": "conflict"}}, UNKNOWN, "only if running it twice"),
+    ({"status": 200, "error": {"code": "previous_response_not_found"}}, UNKNOWN, "only if running it twice"),
+    ({"status": 400, "error": {"type": "InternalServerError", "message": "m"}}, UNKNOWN, "only if running it twice"),
+    ({"status": 429, "error": {"message": "That model is currently overloaded"}}, UNKNOWN, "wait before sending"),
+    ({"status": 400, "error": "server_error"}, UNKNOWN, "only if running it twice"),
+    ({"status": 403, "error": {"code": "upstream_server_error"}}, UNKNOWN, "what the API key may use: the model"),
+    ({"error": {"type": "server_error", "message": "m"}}, Judged(AMBIGUOUS, (True, None, None)), "only if running it"),
+    ({"status": 400, "error": {"code": "server_is_overloaded"}}, Judged(AMBIGUOUS, (True, None, None)), "only if"),
+]
+
+
+@pytest.mark.parametrize(("payload", "judged", "words"), ERRORS_ON_THE_WIRE, ids=lambda value: str(value)[:60])
+def test_errors_on_the_wire(payload: dict[str, Any], judged: Judged, words: str):
+    for kind in ({"type": "error"}, {}):
+        said = Refusal.from_body(read_error({**kind, **payload}))
+        evidence = failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=said)
+        advice = ask(ResponsesWebSocketError({**kind, **payload}, evidence=evidence))
+        assert evidence.verdict is judged.verdict
+        assert told(advice) == judged.advice
+        assert RecoveryPolicy().plan(evidence, [], 0.0) == judged.plan
+        assert words in meaning(evidence).what_to_do
+        # After an event of an unknown kind, or if it names no turn, it is never a refusal.
+        for other in (replace(evidence, unknown_event=True), replace(evidence, refusal=no_turn(said))):
+            assert other.verdict is AMBIGUOUS
+            assert RecoveryPolicy().plan(other, [], 0.0) is None
+        started = replace(evidence, phase=Phase.STREAM, response_started=True)
+        assert told_of(started) == (False, "unsafe", None)
+        assert RecoveryPolicy(repeat_ambiguous_stateless=True).plan(started, [], 0.0) is None
+
+
+def no_turn(refusal: Refusal) -> Refusal:
+    return msgspec.structs.replace(refusal, of_connection=True)
+
+
+def told_of(evidence: Evidence) -> tuple[bool | None, str | None, float | None] | None:
+    advice = ask(TurnError("failed", evidence=evidence))
+    return None if advice is None else (advice.suggested, advice.replay_safety, advice.retry_after)
+
+
+def test_a_refusal_is_what_the_body_says():
+    body = read_error(
+        {"status": 429, "error": {"code": "c", "type": "t", "message": "m", "request_id": "r", "headers": {"A": 1}}}
+    )
+    refusal = Refusal.from_body(body, of_connection=True)
+    assert refusal == Refusal(
+        status=429, code="c", type="t", message="m", request_id="r", headers={"a": "1"}, of_connection=True
+    )
+    assert not Refusal.from_body(body).of_connection
 
 
 # --- What other people's retry policies read -------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ..dialect import DEFAULT_MESSAGE_LIMIT, Dialect
-from ..error_body import ErrorBody, read_error
+from ..error_body import read_error
 from ..errors import (
     ConnectionLostError,
     LimitExceededError,
@@ -205,21 +205,9 @@ def refusal_in_answer(answer: Rejected) -> Refusal:
         payload: object = msgspec.json.decode(answer.body)
     except (ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8.
         payload = None
-    return _refusal(read_error(payload, status=answer.status, headers=answer.headers))
+    return Refusal.from_body(read_error(payload, status=answer.status, headers=answer.headers))
 
 
 def refusal_in_event(event: ErrorEvent, *, of_connection: bool) -> Refusal:
     """The particulars of an ``error`` message."""
-    return _refusal(event.body, of_connection=of_connection)
-
-
-def _refusal(body: ErrorBody, *, of_connection: bool = False) -> Refusal:
-    return Refusal(
-        status=body.status,
-        code=body.code,
-        type=body.type,
-        message=body.message,
-        request_id=body.request_id,
-        headers=body.headers,
-        of_connection=of_connection,
-    )
+    return Refusal.from_body(event.body, of_connection=of_connection)
