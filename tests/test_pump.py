@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import cast
 
@@ -15,7 +16,7 @@ from turnwire.sansio.connection import Turn
 from turnwire.sansio.errors import ConcurrentUseError, TransportError
 from turnwire.sansio.pump import GRACE, POLL, SMALL, Job, Link, Pump, Step, Waiter
 from turnwire.sansio.request import Timeouts
-from turnwire.sansio.session import ResponsesSession, SessionOptions
+from turnwire.sansio.session import ResponsesSession, SessionOptions, provider_managed_retries_disabled
 
 GO, SERVE, SLEEP, DOZE = Step
 
@@ -561,6 +562,61 @@ def test_the_turns_of_a_session_are_served_to_their_ends() -> None:
         post.pump.exit(one)
     assert post.pump.unattended
     assert all(turn.ended and turn.listener is None for turn in turns)
+
+
+# --- what it costs ---------------------------------------------------------------------------------------------------
+
+LOOKS = ("has_news", "deadline", "wait_deadline")
+
+
+def looks(count: int, lanes: int, ending: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often a turn is looked at while so many wait at once, and each is served to its end."""
+    looked = 0
+    with monkeypatch.context() as patch:
+
+        def counted(original: Callable[[Turn], object]) -> Callable[[Turn], object]:
+            def look(turn: Turn) -> object:
+                nonlocal looked
+                looked += 1
+                return original(turn)
+
+            return look
+
+        for name in LOOKS:
+            patch.setattr(Turn, name, counted(getattr(Turn, name)))
+        post = Post()
+        wire = post.opened()
+        names = [None] if lanes == 1 else [f"lane-{number}" for number in range(lanes)]
+        turns = [post.create(names[number % lanes], receive=600.0) for number in range(count)]
+        waiters = {turn: post.enter(turn) for turn in turns}
+        for waiter in waiters.values():
+            post.pump.step(waiter)
+        while waiters:
+            wire.sent()
+            if ending == "all at once":
+                post.session.transport_failed(wire.connection, "reset", post.now)
+            else:
+                running = [turn.lane for turn in wire.connection._lanes.running.values()]
+                wire.receive(*(part for lane in running for part in (created(lane), delta("x", lane), completed(lane))))
+            post.now += 0.01
+            post.pump.served(post.now)
+            post.pump.settle(post.now)
+            post.pump.deadline(post.now)
+            for turn in [turn for turn, waiter in waiters.items() if waiter.rings]:
+                assert post.pump.step(waiters[turn]) is GO
+                post.pump.exit(waiters.pop(turn))
+    return looked
+
+
+@pytest.mark.parametrize("ending", ["one by one", "all at once"])
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_each_turn_is_looked_at_a_few_times_however_many_wait(
+    lanes: int, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with provider_managed_retries_disabled():
+        few, many = (looks(count, lanes, ending, monkeypatch) / count for count in (100, 1600))
+    assert many <= 1.1 * few
+    assert many <= 20
 
 
 # --- the test above can fail -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from machines import ENDPOINT, Wire, answer, check_text, failed, steady, types
 from peers import CLOSE, completed, created, delta, event, frame
 from turnwire.sansio.connection import State, Turn
+from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.errors import (
     ConnectError,
     LaneLimitError,
@@ -17,6 +18,7 @@ from turnwire.sansio.errors import (
     SessionClosedError,
     TooManyTurnsError,
     TurnAbortedError,
+    TurnError,
     TurnTimeoutError,
     UserError,
 )
@@ -511,6 +513,261 @@ def test_a_turn_that_is_to_be_repeated_when_the_session_is_closed_fails_as_close
     desk.session.close(desk.now)
     failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
     assert desk.session.idle
+
+
+# --- Repetitions by plan --------------------------------------------------------------------------------------------
+
+
+def refused(status: int = 429, lane: str | None = None, code: str = "rate_limit_exceeded", **headers: str) -> bytes:
+    more = {} if lane is None else {"stream_id": lane}
+    return event("error", status=status, error={"code": code, "message": "no", "headers": headers}, **more)
+
+
+def limited(desk: Desk, wire: Wire, retry_after: str = "7", lane: str | None = None) -> None:
+    wire.hand()
+    desk.session.receive_data(wire.connection, refused(lane=lane, **{"retry-after": retry_after}), desk.now)
+
+
+def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
+    desk = Desk(dialect=OPENAI)
+    turn, behind = desk.create("a"), desk.create("a")
+    wire = desk.open()
+    limited(desk, wire, lane="a")
+    assert not turn.ended
+    assert turn.repetitions == [Reason.RATE_LIMIT]
+    assert not desk.session.idle
+    assert not desk.session.wants_connection(desk.now)
+    assert [line["stream_id"] for line in wire.sent()] == ["a"]
+    assert behind.phase is Phase.AWAIT
+    wire.receive(created("a"), completed("a"))
+    desk.update()
+    assert desk.pass_deadline() == 7.0
+    assert wire.connection is desk.session.connection
+    assert len(wire.sent()) == 1
+    wire.receive(created("a"), completed("a"))
+    assert types(turn) == ["response.created", "response.completed"]
+    assert (desk.session.stats.repeated, desk.session.stats.failed) == (1, 0)
+
+
+def test_a_turn_that_is_asked_to_wait_a_second_time_fails() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    limited(desk, wire)
+    desk.pass_deadline()
+    limited(desk, wire)
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "timeouts"),
+    [("61", Timeouts()), ("7", Timeouts(total=6.0)), ("7", Timeouts(lane=6.0)), ("7", Timeouts(total=6.0, lane=60))],
+)
+def test_what_is_asked_for_longer_than_can_be_waited_for_fails_at_once(retry_after: str, timeouts: Timeouts) -> None:
+    desk = Desk()
+    turn = desk.create(timeouts=timeouts)
+    limited(desk, desk.open(), retry_after)
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    assert desk.session.idle
+
+
+def test_a_turn_that_waits_to_be_repeated_after_its_connection_is_gone_opens_another() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    limited(desk, wire)
+    desk.lose(wire)
+    assert not desk.session.wants_connection(desk.now + 6.9)
+    assert desk.pass_deadline() == 7.0
+    assert desk.session.wants_connection(desk.now)
+    assert len(desk.open().sent()) == 1
+    assert not turn.ended
+
+
+def test_a_turn_that_waits_to_be_repeated_can_be_left_and_times_out_and_is_closed() -> None:
+    for end in ("left", "total", "closed"):
+        desk = Desk()
+        turn = desk.create("a", timeouts=Timeouts(total=9.0))
+        limited(desk, desk.open(), lane="a")
+        if end == "left":
+            desk.session.cancel(turn, desk.now)
+            failed(turn, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+        elif end == "closed":
+            desk.session.close(desk.now)
+            failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+        else:
+            desk.session.handle_deadline(desk.now + 9.0)  # Whoever looks so late finds both moments passed.
+            assert "the total deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.LANE_WAIT, SAFE))
+        assert desk.session.idle
+
+
+def test_a_turn_that_was_delayed_fails_if_its_connection_can_take_no_more() -> None:
+    desk = Desk(max_waiting=1, dialect=OPENAI)
+    turn = desk.create("a")
+    wire = desk.open()
+    limited(desk, wire, lane="a")
+    for _ in range(2):
+        desk.create("a")
+    desk.session.handle_deadline(desk.now + 7.0)
+    failed(turn, Cause.PROTOCOL, Phase.LANE_WAIT, SAFE, LimitExceededError)
+
+
+def test_a_lost_connection_delays_the_next_opening_for_all() -> None:
+    desk = Desk()
+    desk.create()
+    desk.lose(desk.open())
+    desk.create("new")
+    assert not desk.session.wants_connection(desk.now)
+    assert desk.pass_deadline() == 0.25
+    assert len(desk.open().sent()) == 2
+
+
+def test_a_server_that_restarts_for_half_a_second_costs_no_failure() -> None:
+    """Whatever chance says, and whether it refuses to be connected to, or a gateway answers for it."""
+    for status in (None, 408, 425, 429, 500, 502, 503, 504):
+        for chance in (0.0, 0.5, 0.999):
+            desk = Desk()
+            desk.chance = chance
+            turns = [desk.create(lane) for lane in ("a", "b")]
+            desk.lose(desk.open())
+            began, attempts = desk.now, 0
+            while desk.session.wants_connection(desk.now) or desk.pass_deadline() >= 0:
+                attempts += 1
+                if desk.now - began >= 0.5:
+                    break
+                wire = desk.begin_to_open()
+                if status is None:
+                    desk.session.transport_failed(wire.connection, "refused", desk.now)
+                else:
+                    wire.connect()
+                    desk.session.receive_data(wire.connection, answer(status), desk.now)
+            assert not any(turn.ended for turn in turns)
+            assert attempts <= 3
+            assert len(desk.open().sent()) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 426])
+def test_an_upgrade_that_is_refused_for_good_is_not_repeated(status: int) -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.begin_to_open()
+    wire.connect()
+    desk.session.receive_data(wire.connection, answer(status), desk.now)
+    failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE)
+
+
+# --- The first opening ----------------------------------------------------------------------------------------------
+
+
+def first_failure(desk: Desk, status: int | None = None, **headers: str) -> TurnError:
+    wire = desk.begin_to_open()
+    if status is None:
+        desk.session.transport_failed(wire.connection, "refused", desk.now)
+    else:
+        wire.connect()
+        desk.session.receive_data(wire.connection, answer(status, **headers), desk.now)
+    assert wire.connection.failure is not None
+    return wire.connection.failure
+
+
+@pytest.mark.parametrize("status", [None, 400, 401, 403, 404, 409, 410, 426])
+def test_what_a_caller_has_to_know_is_not_repeated_at_the_first_opening(status: int | None) -> None:
+    desk = Desk()
+    opening = desk.session.first_opening(desk.now)
+    assert opening.delay(first_failure(desk, status), desk.now) is None
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 529])
+def test_what_will_pass_is_repeated_at_the_first_opening(status: int) -> None:
+    desk = Desk()
+    opening = desk.session.first_opening(desk.now)
+    delays = [opening.delay(first_failure(desk, status), desk.now) for _ in range(6)]
+    assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, None]
+
+
+def test_the_first_opening_waits_as_long_as_the_server_asks_within_the_connect_deadline() -> None:
+    desk = Desk(connect_timeout=10.0)
+    opening = desk.session.first_opening(desk.now)
+    assert opening.deadline == desk.now + 10.0
+    assert opening.delay(first_failure(desk, 503, retry_after="9"), desk.now) == 9.0
+    assert opening.delay(first_failure(desk, 503, retry_after="9"), desk.now + 1.0) is None
+
+
+def test_the_first_opening_is_over_by_the_earlier_of_both_limits() -> None:
+    """A client's timeouts count."""
+    desk = Desk(connect_timeout=30.0, timeouts=Timeouts(connect=5.0))
+    opening = desk.session.first_opening(desk.now)
+    connection = desk.session.open(ENDPOINT, desk.now, connect_by=opening.deadline)
+    assert connection.connect_deadline == desk.now + 5.0
+    desk.session.handle_deadline(desk.now + 5.0)
+    assert "within 5 seconds" in str(connection.failure)
+    unlimited = Desk(timeouts=None).session
+    assert unlimited.first_opening(0.0).deadline is None
+    assert unlimited.open(ENDPOINT, 0.0).connect_deadline is None
+
+
+def test_the_first_opening_is_not_repeated_for_who_repeats_by_himself() -> None:
+    desk = Desk()
+    opening = desk.session.first_opening(desk.now)
+    failure = first_failure(desk, 503)
+    with websocket_pre_event_retries_disabled():
+        assert opening.delay(failure, desk.now) is None
+    assert opening.delay(failure, desk.now) is not None
+
+
+# --- Defaults -------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_has_the_sessions_deadlines_unless_it_brings_its_own() -> None:
+    session = Desk(timeouts=Timeouts(lane=1.0)).session
+    assert session.create({}, now=0.0).timeouts == Timeouts(lane=1.0)
+    assert session.create({}, timeouts=None, now=0.0).timeouts == NO_TIMEOUTS
+    assert session.create({}, timeouts=2.0, now=0.0).timeouts == Timeouts(2.0, 2.0, 2.0, 2.0)
+    assert Desk().session.create({}, now=0.0).timeouts == Timeouts(None, 30.0, 120.0, 600.0, None)
+    assert Desk(timeouts=None).session.create({}, now=0.0).timeouts == NO_TIMEOUTS
+
+
+def test_the_total_deadline_runs_in_the_backlog_and_through_repetitions() -> None:
+    desk = Desk()
+    turn, other = desk.create(timeouts=Timeouts(total=3.0)), desk.create("b")
+    desk.now += 1.0
+    desk.lose(desk.open())
+    assert not turn.ended
+    desk.now += 1.0
+    desk.open()
+    assert desk.pass_deadline() == 1.0
+    assert "the total deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.SEND, SAFE))
+    assert not other.ended
+
+
+def test_a_turn_behind_one_without_an_end_in_sight_is_run_by_another_connection() -> None:
+    desk = Desk()
+    silent, behind = desk.create(timeouts=Timeouts(receive=2.0)), desk.create()
+    wire = desk.open()
+    wire.hand()
+    desk.pass_deadline()
+    failed(silent, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS)
+    assert wire.state is State.CLOSED
+    assert not behind.ended
+    assert len(desk.open().sent()) == 1
+    late = desk.create()
+    assert late.phase is Phase.LANE_WAIT
+
+
+def test_a_turn_that_comes_behind_one_without_an_end_in_sight_is_not_kept_there() -> None:
+    desk = Desk(dialect=OPENAI)
+    other, silent = desk.create("b", timeouts=None), desk.create("a", timeouts=Timeouts(receive=2.0))
+    wire = desk.open()
+    wire.hand()
+    desk.pass_deadline()
+    assert silent.ended
+    late = desk.create("a")
+    assert late.connection is None
+    wire.receive(created("b"), completed("b"))
+    desk.update()
+    assert other.phase is Phase.DONE
+    assert wire.state is State.CLOSED
+    assert desk.session.wants_connection(desk.now)
 
 
 # --- A failure is seen only when recovery is decided ----------------------------------------------------------------
