@@ -20,10 +20,11 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from ..sansio.endpoint import Endpoint
-from ..sansio.errors import TransportError
+from ..sansio.errors import TransportError, UserError, WrongTypeError
 from ..sansio.proxy import Proxy
+from ..sansio.secret import without_frames
 
-__all__ = ["Transport", "open_transport"]
+__all__ = ["TRANSPORT_ERRORS", "Transport", "checked_context", "open_transport"]
 
 READ_SIZE = 256 * 1024
 """Bytes asked of the socket at a time: what asyncio reads at most in one go."""
@@ -39,11 +40,15 @@ _BROKEN: Mapping[type[Exception], str] = {
     ssl.SSLError: "TLS failed",
     OSError: "the network failed",
     UnicodeError: "this is no host name",
+    ValueError: "the network cannot take this",  # An empty name for TLS, a NUL for a resolver, a negative descriptor.
+    OverflowError: "the network cannot take this",  # A port beyond 65535.
+    ExceptionGroup: "every attempt failed",
 }
 """What each exception below means, the most specific first."""
 
 
-_ERRORS: Final = tuple(_BROKEN)
+TRANSPORT_ERRORS: Final = tuple(_BROKEN)
+"""Every exception that a transport can raise, of this library and of those below it."""
 
 
 def _translated(exc: Exception) -> TransportError:
@@ -77,14 +82,16 @@ class Transport:
             return await self._stream.receive(READ_SIZE)
         except anyio.EndOfStream:
             return b""
-        except _ERRORS as exc:
+        except TRANSPORT_ERRORS as exc:
             raise _translated(exc) from exc
 
     async def send(self, data: bytes) -> None:
         """Write all of it, waiting while the peer does not read."""
         try:
             await self._stream.send(data)
-        except _ERRORS as exc:
+        except TRANSPORT_ERRORS as exc:
+            del data  # A handshake has a key in it.
+            without_frames(exc)
             raise _translated(exc) from exc
 
     async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
@@ -94,7 +101,7 @@ class Transport:
             self._stream = await TLSStream.wrap(
                 self._stream, hostname=host, ssl_context=context, standard_compatible=False
             )
-        except _ERRORS as exc:
+        except TRANSPORT_ERRORS as exc:
             raise _translated(exc) from exc
 
     async def aclose(self) -> None:
@@ -123,19 +130,21 @@ class Transport:
             sock.shutdown(socket.SHUT_RDWR)
 
 
+def checked_context(context: object) -> None:
+    """Raise UserError for what is no ``ssl.SSLContext`` of a client."""
+    if context is not None and not isinstance(context, ssl.SSLContext):
+        raise WrongTypeError(f"ssl_context is of type {type(context).__name__}: write an ssl.SSLContext, or None")
+    if context is not None and context.protocol is ssl.PROTOCOL_TLS_SERVER:
+        raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
+
+
 async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:
     """Connect to the endpoint: TCP with happy eyeballs (RFC 8305), through the proxy if there is one, then TLS.
 
-    Raises TransportError.
+    Raises TransportError, which names the proxy if it was the proxy that failed.
     """
-    host, port = (proxy.host, proxy.port) if proxy is not None else (endpoint.host, endpoint.port)
+    transport = await _connected(endpoint.host, endpoint.port) if proxy is None else await _through(proxy, endpoint)
     try:
-        transport = Transport(await anyio.connect_tcp(host, port))
-    except _ERRORS as exc:
-        raise _translated(exc) from exc
-    try:
-        if proxy is not None:
-            await _tunnel(transport, proxy, endpoint)
         if endpoint.secure:
             await transport.start_tls(endpoint.host, ssl_context or ssl.create_default_context())
     except BaseException:
@@ -144,10 +153,28 @@ async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | No
     return transport
 
 
-async def _tunnel(transport: Transport, proxy: Proxy, endpoint: Endpoint) -> None:
-    if proxy.secure:
-        await transport.start_tls(proxy.host, ssl.create_default_context())
-    tunnel = proxy.tunnel(endpoint)
-    await transport.send(tunnel.request())
-    while not tunnel.through:
-        tunnel.receive(await transport.receive())
+async def _connected(host: str, port: int) -> Transport:
+    try:
+        return Transport(await anyio.connect_tcp(host, port))
+    except TRANSPORT_ERRORS as exc:
+        raise _translated(exc) from exc
+
+
+async def _through(proxy: Proxy, endpoint: Endpoint) -> Transport:
+    """A transport to the endpoint, by CONNECT through the proxy."""
+    transport = None
+    try:
+        transport = await _connected(proxy.host, proxy.port)
+        if proxy.secure:
+            await transport.start_tls(proxy.host, ssl.create_default_context())
+        tunnel = proxy.tunnel(endpoint)
+        await transport.send(tunnel.request())
+        while not tunnel.through:
+            tunnel.receive(await transport.receive())
+    except BaseException as exc:
+        if transport is not None:
+            await transport.aclose()
+        if isinstance(exc, TransportError) and exc.__cause__ is not None:  # Without, it is the tunnel that says so.
+            raise TransportError(f"the proxy {proxy} cannot be used: {exc}") from exc.__cause__
+        raise
+    return transport

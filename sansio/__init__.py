@@ -25,6 +25,8 @@ The rooms; each imports only rooms below it:
     sdk            events and responses to the objects of ``openai``, which no other room imports
     events         the server's events, typed
     websocket      bytes to text messages and back; the handshake
+    secret         text that no repr and no traceback shows
+    checks         the rules of options, and what is said to who breaks them
     errors         everything that is raised
     error_body     what an error says, in every shape that servers send
     ============== ==================================================================================================

@@ -2,7 +2,9 @@
 
 The promise
     Pure functions over frozen values. No credential leaves an :class:`Endpoint` but by its ``headers`` and ``url``: no
-    message, and no ``repr``, holds a header's or a query's value, and a redirect keeps to the origin.
+    message, no ``repr`` and no frame of a traceback holds a header's or a query's value (``sansio/secret.py``), and a
+    redirect keeps to the origin. What cannot be connected to is refused here, after everything is decoded: neither
+    sockets nor TLS nor HTTP find anything in an endpoint that they cannot take.
 
 From a client's settings to a connection
 
@@ -20,15 +22,28 @@ From a client's settings to a connection
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from ipaddress import IPv6Address
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import SplitResult, quote, quote_plus, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
 
-from .errors import UserError
+from .checks import shown
+from .errors import UserError, WrongTypeError
+from .secret import Secret, discreet
 from .settings import is_not_given, is_omit, is_omitted
 
-__all__ = ["PUBLIC_BASE_URL", "USER_AGENT", "Endpoint", "endpoint", "endpoint_from_client", "key_refresh"]
+__all__ = [
+    "PUBLIC_BASE_URL",
+    "USER_AGENT",
+    "Endpoint",
+    "checked_key",
+    "endpoint",
+    "endpoint_from_client",
+    "key_refresh",
+    "needs_key",
+    "parse_url",
+]
 
 PUBLIC_BASE_URL: Final = "https://api.openai.com/v1"
 """OpenAI's own service, where nothing else is said."""
@@ -37,12 +52,18 @@ USER_AGENT: Final = "turnwire/0.1.0"
 """The ``User-Agent`` of a handshake to which the caller gave none (PARITY A11)."""
 
 
+_PUBLIC_HOST: Final = "api.openai.com"
+
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _UNFIT_IN_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5: no control but the tab
-_UNFIT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f]")  # urlsplit would strip some of them in silence
+_UNFIT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")  # urlsplit would strip some of them in silence
+_NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+"""A host's name as resolvers and TLS take it: RFC 1123 section 2.1, and the underscores that containers have."""
+_LONGEST_NAME: Final = 253
+_ZONE: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")  # RFC 6874
 _PERCENT_ALONE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _OF_THE_HANDSHAKE: Final = frozenset(
@@ -51,26 +72,28 @@ _OF_THE_HANDSHAKE: Final = frozenset(
 """Headers that the handshake itself decides, beside ``sec-websocket-*``."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, init=False)
 class Endpoint:
     """Where to connect and what to say in the handshake. Two endpoints that are equal may share a connection.
 
     ``url`` is ``ws`` or ``wss`` (``http`` and ``https`` become these), with path and query, percent-encoded; it is the
     place itself, nothing is appended to it. ``headers`` are the handshake's headers beside those that
-    WebSocket itself needs, credentials included; names are unique whatever their case. Neither is shown by ``repr``
-    beyond what is public. Made by :func:`endpoint` and :func:`endpoint_from_client`.
+    WebSocket itself needs, credentials included; names are unique whatever their case, values are secrets. Neither is
+    shown by ``repr`` beyond what is public. Made by :func:`endpoint` and :func:`endpoint_from_client`.
 
     Raises:
         UserError: a URL or a header that cannot be sent.
     """
 
     url: str
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, Secret], ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "url", _final_url(_checked_url(self.url)))
+    @discreet
+    def __init__(self, url: str, headers: Iterable[tuple[str, str | Secret]] = ()) -> None:
+        object.__setattr__(self, "url", _final_url(_place(url)))
+        object.__setattr__(self, "headers", tuple((name, Secret(value)) for name, value in headers))
         for name, value in self.headers:
-            _check_header(name, value)
+            _check_header(name, value.reveal())
 
     def __repr__(self) -> str:
         parts = urlsplit(self.url)
@@ -114,9 +137,10 @@ class Endpoint:
         return ("wss" if self.secure else "ws", self.host, self.port)
 
     @property
-    def identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+    def identity(self) -> tuple[Secret, tuple[tuple[str, Secret], ...]]:
         """URL and headers, names lower-cased and sorted: equal identities may share a connection (PARITY C3)."""
-        return self.url, tuple(sorted((name.lower(), value) for name, value in self.headers))
+        headers = sorted(((name.lower(), value) for name, value in self.headers), key=lambda pair: pair[0])
+        return Secret(self.url), tuple(headers)
 
     def redirected(self, location: str) -> Endpoint | None:
         """This endpoint moved to a ``Location``, relative or absolute; None if that is another origin or no URL."""
@@ -127,10 +151,11 @@ class Endpoint:
         return moved if moved.origin == self.origin else None
 
 
+@discreet
 def endpoint(
-    base_url: str = PUBLIC_BASE_URL,
+    base_url: object = PUBLIC_BASE_URL,
     *,
-    api_key: str | None = None,
+    api_key: str | Secret | None = None,
     headers: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
 ) -> Endpoint:
@@ -144,22 +169,25 @@ def endpoint(
         query: the same for the query; a list repeats its key.
 
     Raises:
-        UserError: what cannot be sent: a URL of another kind, without host, or with a user name or fragment in it; a
-            header with a line break or beyond Latin-1; headers or query that are no mapping.
+        UserError: what cannot be sent: a URL of another kind, without host, with a host that no resolver takes, or
+            with a user name or fragment in it; a header with a line break or beyond Latin-1.
+        WrongTypeError: a URL, a key or a value of another type; headers or query that are no mapping.
     """
     merged = _Headers()
-    if api_key:
-        merged.overlay({"Authorization": f"Bearer {api_key}"})
+    key = checked_key(api_key)
+    if key:
+        merged.overlay({"Authorization": f"Bearer {key.reveal()}"})
     merged.overlay({"User-Agent": USER_AGENT})
     merged.overlay(headers)
     return Endpoint(_responses_url(base_url, query), merged.pairs())
 
 
+@discreet
 def endpoint_from_client(
     client: Any,
     *,
-    base_url: str | None = None,
-    api_key: str | None = None,
+    base_url: object = None,
+    api_key: str | Secret | None = None,
     headers: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
 ) -> Endpoint:
@@ -177,21 +205,42 @@ def endpoint_from_client(
         query: as for :func:`endpoint`, over the client's.
 
     Raises:
-        UserError: as :func:`endpoint`; and for a client whose way to authenticate does not exist on WebSockets.
+        UserError: as :func:`endpoint`; and for a client whose way to authenticate does not exist on WebSockets, whose
+            attributes cannot be read, or that has no URL.
+        WrongTypeError: as :func:`endpoint`; and for a client that is not asynchronous.
     """
+    _check_client(client)
     merged = _Headers()
-    merged.overlay(_credential(client, api_key) if api_key else getattr(client, "auth_headers", None))
-    merged.overlay(getattr(client, "default_headers", None))
+    key = checked_key(api_key)
+    merged.overlay(_credential(client, key) if key else _of(client, "auth_headers"))
+    merged.overlay(_of(client, "default_headers"))
     merged.overlay({"User-Agent": USER_AGENT})
     merged.overlay(headers)
-    signs = getattr(client, "workload_identity", None) or getattr(client, "_provider_runtime", None)
+    signs = _of(client, "workload_identity") or _of(client, "_provider_runtime")
     if signs and not any(name.lower() == "authorization" for name, _ in merged.pairs()):
         raise UserError(
             "this client authenticates by workload identity or by a provider's signature, which a WebSocket handshake "
             "cannot carry: give the client an api_key, or an Authorization header in headers="
         )
-    url = base_url or getattr(client, "websocket_base_url", None) or client.base_url
-    return Endpoint(_responses_url(url, getattr(client, "default_query", None), query), merged.pairs())
+    url = base_url or _of(client, "websocket_base_url") or _of(client, "base_url")
+    if url is None:
+        raise WrongTypeError(f"client is {_a(client)}, without a base_url: give an openai.AsyncOpenAI, or one like it")
+    return Endpoint(_responses_url(url, _of(client, "default_query"), query), merged.pairs())
+
+
+def _check_client(client: object) -> None:
+    if isinstance(client, type):
+        raise WrongTypeError(f"client is the class {client.__name__}: give an object of it, {client.__name__}(…)")
+    if any(base.__name__ == "SyncAPIClient" for base in type(client).__mro__):
+        raise WrongTypeError(f"client is {_a(client)}, which is synchronous: give an openai.AsyncOpenAI")
+
+
+def _of(client: object, name: str) -> Any:
+    """An attribute of the client; None if it has none. Another library's property may raise anything."""
+    try:
+        return getattr(client, name, None)
+    except Exception as exc:
+        raise UserError(f"the client's {name} cannot be read: it raised {type(exc).__name__}") from None
 
 
 _KEY_SOURCES: Final = (
@@ -214,18 +263,34 @@ def key_refresh(client: Any) -> Callable[[], Awaitable[str | None]] | None:
     return None
 
 
-def _credential(client: Any, key: str) -> dict[str, str]:
+def checked_key(key: object) -> Secret | None:
+    """An API key in its wrapping; None if there is none. Raises WrongTypeError if it is no text."""
+    held = cast("object", Secret(key).reveal())
+    if not isinstance(held, str | None):
+        hint = " (for a key that changes, give client=AsyncOpenAI(api_key=…))" if callable(held) else ""
+        raise WrongTypeError(f"api_key is {_a(held)}: write text{hint}")
+    return Secret(held) if held else None
+
+
+def needs_key(place: Endpoint) -> bool:
+    """Whether this is OpenAI's own service, however it is spelled, and nothing in the headers would open it."""
+    host = place.host.rstrip(".")
+    public = host == _PUBLIC_HOST or host.endswith(f".{_PUBLIC_HOST}")
+    return public and not any(name.lower() == "authorization" for name, _ in place.headers)
+
+
+def _credential(client: Any, key: Secret) -> dict[str, str]:
     """``key`` in the header in which ``client`` sends its own: ``api-key`` for Azure OpenAI, unless it uses tokens."""
-    azure = hasattr(client, "_azure_ad_token_provider") or "api-key" in getattr(client, "auth_headers", {})
-    token = getattr(client, "_azure_ad_token_provider", None) or getattr(client, "_azure_ad_token", None)
-    return {"api-key": key} if azure and not token else {"Authorization": f"Bearer {key}"}
+    azure = hasattr(client, "_azure_ad_token_provider") or "api-key" in (_of(client, "auth_headers") or ())
+    token = _of(client, "_azure_ad_token_provider") or _of(client, "_azure_ad_token")
+    return {"api-key": key.reveal()} if azure and not token else {"Authorization": f"Bearer {key.reveal()}"}
 
 
 class _Headers:
     """Headers under construction: by lower-cased name, in the order in which the names came."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, tuple[str, str]] = {}
+        self._by_name: dict[str, tuple[str, Secret]] = {}
 
     def overlay(self, headers: object) -> None:
         for name, value in _pairs(headers, "headers"):
@@ -234,33 +299,34 @@ class _Headers:
             self._by_name.pop(name.lower(), None)
             if is_omit(value):
                 continue
-            if not isinstance(value, str | int | float):
-                raise UserError(
+            if isinstance(value, bool) or not isinstance(value, str | int | float | Secret):
+                raise WrongTypeError(
                     f"the value of header {name!r} is {_a(value)}: write text, or Omit() to remove an inherited header"
                 )
-            self._by_name[name.lower()] = (name, str(value))
+            self._by_name[name.lower()] = (name, value if isinstance(value, Secret) else Secret(str(value)))
 
-    def pairs(self) -> tuple[tuple[str, str], ...]:
+    def pairs(self) -> tuple[tuple[str, Secret], ...]:
         return tuple(self._by_name.values())
 
 
 def _check_header(name: str, value: str) -> None:
     if not _TOKEN.fullmatch(name):
-        raise UserError(f"{name!r} is not a header name: write letters, digits and hyphens")
+        start = _TOKEN.match(name)  # The rest may be a value that was written into the name.
+        raise UserError(f"{shown(start[0] if start else '')}… is not a header name: write letters, digits and hyphens")
     if name.lower() in _OF_THE_HANDSHAKE or name.lower().startswith("sec-websocket-"):
         raise UserError(f"the header {name!r} is the WebSocket handshake's own: leave it out")
     if found := _UNFIT_IN_VALUE.search(value):
         raise UserError(
-            f"the value of header {name!r} holds U+{ord(found[0]):04X} at position {found.start()}: "
+            f"the value of header {shown(name)} holds U+{ord(found[0]):04X} at position {found.start()}: "
             "remove control characters and line breaks (a key read from a file ends with one: use .strip())"
         )
     if value != value.strip(" \t"):
-        raise UserError(f"the value of header {name!r} begins or ends with white space: use .strip()")
+        raise UserError(f"the value of header {shown(name)} begins or ends with white space: use .strip()")
     try:
         value.encode("latin-1")
     except UnicodeEncodeError as exc:
         raise UserError(
-            f"the value of header {name!r} holds a character beyond Latin-1 at position {exc.start}: "
+            f"the value of header {shown(name)} holds a character beyond Latin-1 at position {exc.start}: "
             "write ASCII, percent-encoded if it must hold more"
         ) from None
 
@@ -269,55 +335,104 @@ def _pairs(given: object, what: str) -> list[tuple[str, object]]:
     if given is None or is_omitted(given):
         return []
     if not isinstance(given, Mapping):
-        raise UserError(f"{what} must be a mapping of names to values, not {_a(given)}")
-    return [(str(name), value) for name, value in cast("Mapping[object, object]", given).items()]
+        raise WrongTypeError(f"{what} must be a mapping of names to values, not {_a(given)}")
+    pairs: list[tuple[str, object]] = []
+    for name, value in cast("Mapping[object, object]", given).items():
+        if not isinstance(name, str):
+            raise WrongTypeError(f"a name in {what} is {_a(name)}: write text")
+        pairs.append((name, value))
+    return pairs
 
 
-def _checked_url(url: object) -> SplitResult:
-    """``url`` in parts, once it is sure that it names a place to connect to and holds no credential."""
+class Parts(NamedTuple):
+    """A URL that names a place to connect to."""
+
+    split: SplitResult
+    host: str
+    """An address, IPv6 without brackets, or a name in ASCII; decoded, in lower case, as resolvers and TLS take it."""
+    port: int | None
+
+
+def parse_url(url: object, what: str, schemes: Collection[str], advice: str) -> Parts:
+    """A URL in parts, checked after it is decoded. ``what`` is what to call it, ``advice`` what to write instead.
+
+    Raises:
+        UserError: no URL, another scheme, or a host or port that nobody can connect to.
+        WrongTypeError: no text, and no URL object of another library.
+    """
+    if not isinstance(url, str) and not type(url).__name__.lower().endswith("url"):  # httpx's, yarl's, pydantic's.
+        raise WrongTypeError(f"{what} is {_a(url)}: {advice}")
     text = str(url)
-    advice = "write it like https://api.openai.com/v1 or wss://host:8443/path"
-    if _UNFIT_IN_URL.search(text):
-        raise UserError(f"the base URL holds a space or a control character: {advice}")
+    if found := _UNFIT_IN_URL.search(text):
+        kind = "half a surrogate pair" if found[0] > "\x7f" else "a space or a control character"
+        raise UserError(f"{what} holds {kind}: {advice}")
     try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as exc:  # its text may quote the whole authority, and with it a password
-        what = "port" if "ort" in str(exc) else "host"
-        raise UserError(f"the base URL's {what} is not valid: {advice}") from None
-    if parts.scheme not in _SCHEMES:
-        shown = f"begins with {parts.scheme}:" if parts.scheme and "//" in text else "has no scheme"
-        raise UserError(f"the base URL {shown}: {advice}")
-    if "@" in parts.netloc:
-        raise UserError("the base URL holds a user name or password: give it as api_key= or in headers=")
-    if not parts.hostname:
-        raise UserError(f"the base URL names no host: {advice}")
+        split = urlsplit(text)
+    except ValueError:  # Its text may quote the whole authority, and with it a password.
+        raise UserError(f"{what}'s host is not valid: {advice}") from None
+    if split.scheme not in schemes:
+        begins = f"begins with {shown(split.scheme)[1:-1]}:" if split.scheme and "//" in text else "has no scheme"
+        raise UserError(f"{what} {begins}: {advice}")
+    try:
+        port = split.port
+    except ValueError:
+        raise UserError(f"{what}'s port is not valid: {advice}") from None
+    if not split.hostname:
+        raise UserError(f"{what} names no host: {advice}")
     if port == 0:
-        raise UserError(f"the base URL's port is 0: {advice}")
-    if parts.fragment:
+        raise UserError(f"{what}'s port is 0: {advice}")
+    return Parts(split, _host(split.hostname, "[" in split.netloc, what, advice), port)
+
+
+def _host(hostname: str, bracketed: bool, what: str, advice: str) -> str:
+    host = unquote(hostname)
+    if bracketed:
+        address, _, zone = host.partition("%")
+        try:
+            return str(IPv6Address(address)) + (f"%{_zone(zone)}" if "%" in host else "")
+        except ValueError:
+            raise UserError(f"{what}'s host is not valid: {advice}") from None
+    try:
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise UserError(f"{what}'s host is no valid domain name: write it in its xn-- form") from None
+    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name.lower()):
+        raise UserError(f"{what}'s host is not valid: {advice}")
+    return name.lower()
+
+
+def _zone(zone: str) -> str:
+    if not _ZONE.fullmatch(zone):
+        raise ValueError
+    return zone
+
+
+_ADVICE: Final = "write it like https://api.openai.com/v1 or wss://host:8443/path"
+
+
+def _place(url: object) -> Parts:
+    """``url`` in parts, once it is sure that it names a place to connect to and holds no credential."""
+    parts = parse_url(url, "the base URL", _SCHEMES, _ADVICE)
+    if "@" in parts.split.netloc:
+        raise UserError("the base URL holds a user name or password: give it as api_key= or in headers=")
+    if parts.split.fragment:
         raise UserError("the base URL holds a fragment (#…), which a WebSocket has no use for: leave it out")
     return parts
 
 
-def _final_url(parts: SplitResult) -> str:
+def _final_url(parts: Parts) -> str:
     """The URL as it goes out: ws or wss, ASCII host in lower case, no default port, path and query percent-encoded."""
-    scheme = _SCHEMES[parts.scheme]
-    host = parts.hostname or ""
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise UserError("the base URL's host is no valid domain name: write it in its xn-- form") from None
-    host = f"[{host}]" if ":" in host else host
+    scheme = _SCHEMES[parts.split.scheme]
+    host = f"[{parts.host.replace('%', '%25')}]" if ":" in parts.host else parts.host
     port = "" if parts.port in (None, _DEFAULT_PORTS[scheme]) else f":{parts.port}"
-    path = quote(_PERCENT_ALONE.sub("%25", parts.path), safe="/%:@!$&'()*+,;=~") or "/"
-    query = quote(_PERCENT_ALONE.sub("%25", parts.query), safe="/%:@!$&'()*+,;=~?")
+    path = quote(_PERCENT_ALONE.sub("%25", parts.split.path), safe="/%:@!$&'()*+,;=~") or "/"
+    query = quote(_PERCENT_ALONE.sub("%25", parts.split.query), safe="/%:@!$&'()*+,;=~?")
     return urlunsplit((scheme, host + port, path, query, ""))
 
 
 def _responses_url(base_url: object, *queries: object) -> str:
     """The URL of the Responses endpoint under ``base_url`` (PARITY A14)."""
-    parts = _checked_url(base_url)
+    parts = _place(base_url).split
     path = parts.path.rstrip("/")
     if not path.endswith("/responses"):
         path += "/responses"
@@ -329,7 +444,7 @@ def _responses_url(base_url: object, *queries: object) -> str:
             segments = [segment for segment in segments if unquote_plus(segment.partition("=")[0]) != key]
             if not is_omit(value):
                 values = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
-                segments += [f"{quote_plus(key)}={quote_plus(_query_text(key, item))}" for item in values]
+                segments += [f"{_quoted(key, 'a name')}={_query_text(key, item)}" for item in values]
     return urlunsplit(parts._replace(path=path, query="&".join(segments)))
 
 
@@ -340,11 +455,18 @@ def _query_text(key: str, value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str() | int() | float():
-            return str(value)
+            return _quoted(str(value), f"the value of {shown(key)}")
         case _:
-            raise UserError(
-                f"the query's {key!r} is {_a(value)}: write text, a number, true or false, or a list of these"
+            raise WrongTypeError(
+                f"the query's {shown(key)} is {_a(value)}: write text, a number, true or false, or a list of these"
             )
+
+
+def _quoted(text: str, what: str) -> str:
+    try:
+        return quote_plus(text)
+    except UnicodeEncodeError:
+        raise UserError(f"{what} in the query holds half a surrogate pair: write whole characters") from None
 
 
 def _a(value: object) -> str:

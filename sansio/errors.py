@@ -11,6 +11,7 @@ The tree
 
         TurnwireError
         ├── UserError                     the caller asked for something that cannot be; nothing was sent
+        │   ├── WrongTypeError            an argument or an option of a wrong type (also a TypeError)
         │   ├── InvalidStreamIdError      a stream_id outside 1-256 of A-Z a-z 0-9 _ - .
         │   ├── LaneLimitError            a 33rd named lane on one connection
         │   ├── TooManyTurnsError         more turns waiting than the session may hold
@@ -67,6 +68,7 @@ __all__ = [
     "TurnwireError",
     "UnsuccessfulResponseError",
     "UserError",
+    "WrongTypeError",
 ]
 
 
@@ -80,6 +82,10 @@ class TurnwireError(Exception):
 
 class UserError(TurnwireError):
     """The caller asked for something that cannot be done. Nothing was sent; the message says what to write instead."""
+
+
+class WrongTypeError(UserError, TypeError):
+    """An argument or an option is of a type that means nothing there; the message says which types do."""
 
 
 class InvalidStreamIdError(UserError, ValueError):

@@ -2,7 +2,7 @@
 
 The promise
     The choice is a function of the endpoint and of a mapping of settings that the shell read; credentials in a proxy's
-    URL go to that proxy in ``Proxy-Authorization`` and appear nowhere else.
+    URL go to that proxy in ``Proxy-Authorization`` and appear nowhere else (``sansio/secret.py``).
 
     ======================= =========================================================================================
     ``proxy=``              means
@@ -32,14 +32,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final
-from urllib.parse import unquote, urlsplit
+from typing import Final, Literal
+from urllib.parse import unquote
 
-from .endpoint import Endpoint
-from .errors import TransportError, UserError
+from .endpoint import Endpoint, parse_url
+from .errors import TransportError, WrongTypeError
+from .secret import Secret, discreet
 from .websocket import Accepted, ProxyTunnel, Rejected
 
-__all__ = ["Proxy", "Tunnel", "choose_proxy"]
+__all__ = ["Proxy", "Tunnel", "checked_proxy", "choose_proxy"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _SEPARATORS: Final = re.compile(r"[,\s]+")
@@ -54,8 +55,12 @@ class Proxy:
     port: int
     secure: bool
     """Speak TLS to the proxy."""
-    authorization: str | None = field(default=None, repr=False)
-    """The value of ``Proxy-Authorization``."""
+    authorization: str | Secret | None = field(default=None, repr=False)
+    """The value of ``Proxy-Authorization``; a secret, whatever it was made of."""
+
+    def __post_init__(self) -> None:
+        if self.authorization is not None:
+            object.__setattr__(self, "authorization", Secret(self.authorization))
 
     def __str__(self) -> str:
         return _authority(self.host, self.port)
@@ -93,18 +98,18 @@ class Tunnel:
             raise TransportError(f"the proxy {self._proxy} ended the connection instead of answering CONNECT")
 
 
-def choose_proxy(proxy: str | None, endpoint: Endpoint, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy for this endpoint, or None to connect directly; see the table at the top of this room.
+@discreet
+def choose_proxy(proxy: Proxy | str | None, endpoint: Endpoint, environment: Mapping[str, str]) -> Proxy | None:
+    """The proxy for this endpoint, or None to connect directly; see the table at the top of this module.
 
     ``environment`` holds the process's variables, in either case; lower case wins. In a CGI process, to be known by
     ``REQUEST_METHOD``, ``HTTP_PROXY`` is not looked at: there it is whatever a visitor sent as ``Proxy:`` (httpoxy).
 
-    Raises UserError for a URL that names no HTTP proxy.
+    Raises as :func:`checked_proxy` does, also for what the environment says.
     """
-    if proxy is None:
-        return None
-    if proxy != "env":
-        return _parsed(proxy, "proxy")
+    named = checked_proxy(proxy)
+    if named != "env":
+        return named
     if any(_bypassed(endpoint, entry) for entry in _SEPARATORS.split(_variable(environment, "no_proxy") or "")):
         return None
     for name in ("https_proxy" if endpoint.secure else "http_proxy", "all_proxy"):
@@ -148,16 +153,25 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def checked_proxy(proxy: object) -> Proxy | Literal["env"] | None:
+    """What ``proxy=`` means, once it is sure that it can be used; see the table at the top of this module.
+
+    Raises UserError for a URL that names no HTTP proxy, and WrongTypeError for anything but text and None.
+    """
+    if proxy is None or isinstance(proxy, Proxy):
+        return proxy
+    if not isinstance(proxy, str):
+        raise WrongTypeError(f"proxy is of type {type(proxy).__name__}: write {_WAYS}, 'env' or None")
+    return "env" if proxy == "env" else _parsed(proxy, "proxy")
+
+
+_WAYS: Final = "http://host:port or https://host:port"
+
+
 def _parsed(url: str, where: str) -> Proxy:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise UserError(f"{where} is no URL: write http://host:port") from None
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise UserError(f"{where} must be http://host:port or https://host:port; other proxies are not supported")
-    authorization = None
-    if parts.username is not None:
-        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + base64.b64encode(credentials.encode()).decode("ascii")
-    return Proxy(parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "https", authorization)
+    parts = parse_url(url, where, _PORTS, f"write {_WAYS} (other kinds of proxies are not supported)")
+    split, authorization = parts.split, None
+    if split.username is not None:
+        credentials = f"{unquote(split.username)}:{unquote(split.password or '')}".encode()
+        authorization = Secret("Basic " + base64.b64encode(credentials).decode("ascii"))
+    return Proxy(parts.host, parts.port or _PORTS[split.scheme], split.scheme == "https", authorization)

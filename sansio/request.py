@@ -29,6 +29,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
+from .checks import SECONDS, Number
 from .converter import Converter
 from .encoding import encode_json, plain
 from .endpoint import PUBLIC_BASE_URL, USER_AGENT, Endpoint, endpoint, endpoint_from_client, key_refresh
@@ -322,6 +323,9 @@ def _in_lane(frame: dict[str, Any], stream_id: str | None) -> dict[str, Any]:
 # --- timeouts --------------------------------------------------------------------------------------------------------
 
 
+_WAIT: Final = Number(SECONDS, optional=True)
+
+
 class Timeouts(msgspec.Struct, frozen=True):
     """How long a turn may wait, in seconds, at each of its four waits, and in all; None: without a limit (PARITY A16).
 
@@ -348,7 +352,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             seconds = getattr(self, name)
-            _check_seconds(f"timeout {name!r}", seconds)
+            _WAIT.check(f"timeout {name!r}", seconds)
             if seconds == math.inf:
                 msgspec.structs.force_setattr(self, name, None)
 
@@ -378,7 +382,7 @@ def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
     if isinstance(given, Timeouts):
         return given
     if isinstance(given, int | float):
-        _check_seconds("timeout", given)
+        _WAIT.check("timeout", given)
         return Timeouts(given, given, given, given)
     if all(hasattr(given, phase) for phase in _HTTP_PHASES.values()):
         return Timeouts(**{name: getattr(given, phase) for name, phase in _HTTP_PHASES.items()})
@@ -386,15 +390,6 @@ def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
         f"timeout is of type {type(given).__name__}: write seconds, None, Timeouts(lane=…, connect=…, send=…, "
         "receive=…, total=…), or an object with pool, connect, write and read"
     )
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is of type {type(value).__name__}: write a number of seconds, or None for no limit")
-    if math.isnan(value) or value < 0:
-        raise UserError(f"{name} is {value}: write 0 or more seconds, or None for no limit")
 
 
 NO_TIMEOUTS: Final = Timeouts(None, None, None, None, None)

@@ -45,12 +45,22 @@ from typing import Any
 import msgspec
 
 from .backlog import Backlog
+from .checks import Instance
 from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, limit_exceeded, turn_failure
-from .endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client, key_refresh
+from .endpoint import (
+    PUBLIC_BASE_URL,
+    Endpoint,
+    checked_key,
+    endpoint,
+    endpoint_from_client,
+    key_refresh,
+    needs_key,
+)
 from .errors import ConcurrentUseError, LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .events import Response
 from .replay import Cause, Evidence, Plan, Reason, RecoveryPolicy, Verdict
 from .request import timeouts_from
+from .secret import Secret, discreet
 from .settings import OMIT, is_omitted
 
 __all__ = [
@@ -119,6 +129,7 @@ class EndpointSource:
     Raises UserError for what cannot be used, and when the public endpoint is meant and there is no key.
     """
 
+    @discreet
     def __init__(
         self,
         *,
@@ -132,18 +143,17 @@ class EndpointSource:
         self._client = client
         self._headers = headers
         self._query = query
-        self._api_key = api_key
-        self._base_url = base_url
+        self._api_key = checked_key(api_key)
+        self._base_url: object = base_url
         if client is None:
             self._base_url = base_url or environment.get("OPENAI_BASE_URL") or PUBLIC_BASE_URL
-            self._api_key = api_key or environment.get("OPENAI_API_KEY") or None
-            if self._api_key is None and self._base_url == PUBLIC_BASE_URL and not headers:
-                raise UserError(
-                    "there is no API key: pass api_key=, set OPENAI_API_KEY, or name a server that needs none by "
-                    "base_url="
-                )
+            self._api_key = self._api_key or checked_key(environment.get("OPENAI_API_KEY"))
         self.initial = self.endpoint()
         """The endpoint as of now."""
+        if client is None and needs_key(self.initial):
+            raise UserError(
+                "there is no API key: pass api_key=, set OPENAI_API_KEY, or name a server that needs none by base_url="
+            )
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -161,9 +171,9 @@ class EndpointSource:
         """What to await before each handshake, and give to :meth:`endpoint`; None if the credential is fixed."""
         return None if self._client is None or self._api_key is not None else key_refresh(self._client)
 
-    def endpoint(self, fresh_key: str | None = None) -> Endpoint:
-        """The endpoint, with the credential as of now."""
-        key = fresh_key or self._api_key
+    def endpoint(self, fresh_key: str | Secret | None = None) -> Endpoint:
+        """The endpoint, with the credential as of now. Raises UserError for a key that cannot be sent."""
+        key = checked_key(fresh_key) or self._api_key
         if self._client is None:
             return endpoint(self._base_url or PUBLIC_BASE_URL, api_key=key, headers=self._headers, query=self._query)
         return endpoint_from_client(
@@ -172,7 +182,11 @@ class EndpointSource:
 
 
 def options_from_client(client: object | None, options: SessionOptions | None) -> SessionOptions:
-    """The session's options; the deadlines are the client's, its own defaults too, unless the options name some."""
+    """The session's options; the deadlines are the client's, its own defaults too, unless the options name some.
+
+    Raises WrongTypeError for options that are none.
+    """
+    Instance(SessionOptions, optional=True).check("options", options)
     options = options or SessionOptions()
     timeout = getattr(client, "timeout", OMIT)
     if options.timeouts is not msgspec.UNSET or is_omitted(timeout):

@@ -59,6 +59,8 @@ from wsproto.handshake import H11Handshake, client_extensions_handshake
 from wsproto.utilities import ProtocolError as WsprotoError
 from wsproto.utilities import generate_accept_token, split_comma_header
 
+from .secret import Secret
+
 __all__ = [
     "DEFAULT_MAX_MESSAGE_SIZE",
     "MAX_BODY",
@@ -190,7 +192,7 @@ class _Exchange:
 class ProxyTunnel(_Exchange):
     """CONNECT through an HTTP proxy (RFC 9110 section 9.3.6): after :class:`Accepted` the bytes are the target's."""
 
-    def __init__(self, authority: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, authority: str, headers: Sequence[tuple[str, str | Secret]] = ()) -> None:
         target = authority.encode("ascii")
         super().__init__(h11.Request(method=b"CONNECT", target=target, headers=[(b"Host", target), *_encoded(headers)]))
 
@@ -202,7 +204,7 @@ class ClientHandshake(_Exchange):
         self,
         authority: str,
         target: str,
-        headers: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str | Secret]] = (),
         *,
         compression: bool = False,
         random_bytes: RandomBytes = urandom,
@@ -264,8 +266,8 @@ def accept_upgrade(
     return answer, WebSocket(client=False, extensions=active, max_message_size=max_message_size)
 
 
-def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+def _encoded(headers: Iterable[tuple[str, str | Secret]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), Secret(value).reveal().encode("latin-1")) for name, value in headers]
 
 
 def _header_dict(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

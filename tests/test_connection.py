@@ -1240,7 +1240,7 @@ def test_events_that_wait_for_their_consumer_are_no_stall() -> None:
 
 
 def test_every_deadline_that_has_passed_is_acted_on_at_once() -> None:
-    wire = Wire.opened(ping_interval=1.0, ping_timeout=0.0, stall_timeout=50.0)
+    wire = Wire.opened(ping_interval=1.0, ping_timeout=0.5, stall_timeout=50.0)
     turn, other = wire.run("a", timeouts=EACH), wire.run("b", timeouts=EACH)
     wire.connection.handle_deadline(wire.now + 60)
     assert turn.ended

@@ -163,9 +163,9 @@ def test_what_names_no_http_proxy_is_refused_without_telling_its_credentials(url
     assert ("the environment variable https_proxy" in str(caught.value)) is (way == "environment")
 
 
-@pytest.mark.parametrize("url", ["p:1", "p", ""])
+@pytest.mark.parametrize("url", ["p:1", "p", "", "//p:1", "127.0.0.1:3128"])
 def test_a_named_proxy_needs_its_scheme(url: str):
-    with pytest.raises(UserError, match=r"^proxy must be http://host:port"):
+    with pytest.raises(UserError, match=r"^proxy has no scheme: write http://host:port or https://host:port"):
         choose_proxy(url, SECURE, {})
 
 

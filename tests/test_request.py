@@ -710,7 +710,7 @@ def test_A16_a_request_without_a_timeout_has_the_clients() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, -0.5, math.nan])
 def test_A16_less_than_no_time_is_refused(wrong: float) -> None:
-    with pytest.raises(UserError, match=f"timeout is {wrong}: write 0 or more seconds, or None for no limit"):
+    with pytest.raises(UserError, match=f"timeout is {wrong}: write a number of seconds, 0 or more, or None"):
         timeouts_from(wrong)
     with pytest.raises(UserError, match="timeout 'send' is"):
         Timeouts(send=wrong)

@@ -40,7 +40,7 @@ OF_THEIR_OWN = {
     "_transport.py": {
         "<module>": "the exceptions of the libraries are different ones",
         "Transport": "anyio's stream raises at end of file; trio's TLS is made without a handshake",
-        "open_transport": "opening a TCP connection has another name in trio",
+        "_connected": "opening a TCP connection has another name in trio",
     },
     "_background.py": {
         "Background": "only on asyncio can a task outlive the scope that began it",

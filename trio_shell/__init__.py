@@ -28,6 +28,7 @@ from ..sansio.errors import (
     TurnwireError,
     UnsuccessfulResponseError,
     UserError,
+    WrongTypeError,
 )
 from ..sansio.events import Response, ServerEvent
 from ..sansio.model import ModelResponse, ModelTracing, Usage
@@ -94,6 +95,7 @@ __all__ = [
     "UnsuccessfulResponseError",
     "Usage",
     "UserError",
+    "WrongTypeError",
     "Verdict",
     "connect",
     "get_retry_advice",

@@ -37,9 +37,10 @@ from trio import Nursery, current_time
 from ..sansio.connection import ResponsesConnection, State, Stats, Turn
 from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
-from ..sansio.proxy import choose_proxy
+from ..sansio.proxy import Proxy, choose_proxy
 from ..sansio.pump import GRACE, SMALL, Job, Link, Pump, Step, Waiter
 from ..sansio.request import Timeouts
+from ..sansio.secret import Secret
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
 from ._transport import Transport, open_transport
 
@@ -194,7 +195,7 @@ class Driver:
         source: EndpointSource,
         *,
         ssl_context: ssl.SSLContext | None,
-        proxy: str | None,
+        proxy: Proxy | str | None,
         options: SessionOptions,
     ) -> None:
         self._core = ResponsesSession(options=options)
@@ -535,18 +536,18 @@ class Driver:
             self._core.handle_deadline(current_time())
         return transport if connection.state is State.OPEN else None
 
-    async def _fresh_key(self) -> str | None:
+    async def _fresh_key(self) -> Secret | None:
         """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
         refresh = self.source.key_refresh
         try:
-            return None if refresh is None else await refresh()
+            return None if refresh is None else Secret(await refresh())
         except Exception as exc:
             raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
 
     async def _shake_hands(self, connection: ResponsesConnection, transport: Transport) -> None:
         while connection.state is State.HANDSHAKING:
-            while data := self._core.data_to_send(connection, CHUNK, current_time()):
-                await transport.send(data)
+            while connection.has_data_to_send:  # What is sent is in no variable: it holds the key.
+                await transport.send(self._core.data_to_send(connection, CHUNK, current_time()))
             self._core.receive_data(connection, await transport.receive(), current_time())
 
     async def _let_go(self, link: _Link, transport: Transport) -> None:

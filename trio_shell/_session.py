@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..sansio.connection import Stats
 from ..sansio.events import Response, ServerEvent
+from ..sansio.proxy import Proxy, checked_proxy, choose_proxy
+from ..sansio.secret import discreet
 from ..sansio.session import EndpointSource, SessionOptions, TurnHandle, options_from_client
 from ..sansio.settings import OMIT
 from ._driver import Driver
+from ._transport import checked_context
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -90,8 +93,8 @@ class Turn(TurnHandle):
         return event
 
 
-@asynccontextmanager
-async def connect(
+@discreet
+def connect(
     base_url: str | None = None,
     *,
     api_key: str | None = None,
@@ -101,7 +104,7 @@ async def connect(
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = "env",
     options: SessionOptions | None = None,
-) -> AsyncGenerator[Session]:
+) -> AbstractAsyncContextManager[Session]:
     """Open a session: ``async with connect() as session``.
 
     Connects on entry; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
@@ -112,14 +115,24 @@ async def connect(
     ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
     defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits.
 
-    Raises ConnectError or HandshakeRejectedError if no connection can be opened, and UserError for arguments that
-    cannot be used.
+    Raises UserError, at once, for arguments that cannot be used; on entry, ConnectError or HandshakeRejectedError if no
+    connection can be opened.
     """
     source = EndpointSource(
         base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=os.environ
     )
+    choose_proxy(proxy, source.initial, os.environ)
+    checked_context(ssl_context)
+    return _session(source, ssl_context, checked_proxy(proxy), options_from_client(client, options))
 
-    options = options_from_client(client, options)
+
+@asynccontextmanager
+async def _session(
+    source: EndpointSource,
+    ssl_context: ssl.SSLContext | None,
+    proxy: Proxy | Literal["env"] | None,
+    options: SessionOptions,
+) -> AsyncGenerator[Session]:
     async with Driver(source, ssl_context=ssl_context, proxy=proxy, options=options) as driver:
         await driver.connect()
         yield Session(driver)

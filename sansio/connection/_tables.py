@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
+from ..checks import COUNT, SECONDS, Instance, Number, Rule, check_fields
 from ..dialect import DEFAULT_MESSAGE_LIMIT, Dialect
 from ..error_body import read_error
 from ..errors import (
@@ -21,7 +22,7 @@ from ..errors import (
 )
 from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
-from ..replay import Cause, Evidence, Phase, Refusal, meaning
+from ..replay import Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
 from ..request import Timeouts, timeouts_from
 from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, Rejected
 
@@ -110,7 +111,12 @@ WAIT_NAMES: Final[dict[Phase, str]] = {
 
 
 class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits and habits of a connection. Times are in seconds; None switches a limit off."""
+    """The limits and habits of a connection. Times are in seconds; None, or infinity, switches a limit off.
+
+    Raises:
+        UserError: a number out of its range (:data:`OPTION_RULES`), NaN included.
+        WrongTypeError: a value of another type.
+    """
 
     connect_timeout: float | None = 30.0
     """For TCP, proxy, TLS and the upgrade together."""
@@ -154,6 +160,37 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     def turn_timeouts(self) -> Timeouts:
         """The deadlines of turns that bring none of their own, whatever was given or not."""
         return Timeouts() if isinstance(self.timeouts, msgspec.UnsetType) else timeouts_from(self.timeouts)
+
+    def __post_init__(self) -> None:
+        check_fields(self, OPTION_RULES)
+
+
+_ABOVE_ZERO: Final = Number(SECONDS, above=True, optional=True)
+_FROM_ZERO: Final = Number(SECONDS)
+
+OPTION_RULES: Final[Mapping[str, Rule]] = {
+    "connect_timeout": _ABOVE_ZERO,
+    "close_timeout": _FROM_ZERO,  # 0: do not wait for the peer's half.
+    "ping_interval": _ABOVE_ZERO,
+    "ping_timeout": _ABOVE_ZERO,
+    "stall_timeout": _ABOVE_ZERO,
+    "probe_after": Number(SECONDS, optional=True),  # 0: ask each time.
+    "probe_timeout": Number(SECONDS, above=True),
+    "timeouts": Instance(Timeouts, optional=True),  # None: no limits; UNSET: the defaults, or the client's.
+    "compression": Instance(bool),
+    "max_message_size": Number("a whole number of bytes", least=1, whole=True, optional=True),
+    "max_request_size": Number("a whole number of bytes", least=1, whole=True, optional=True),
+    "max_buffered": Number("a whole number of bytes", least=1, whole=True),
+    "max_buffered_total": Number("a whole number of bytes", least=1, whole=True),
+    "high_water": Number("a whole number of bytes", whole=True),  # 0: read nothing ahead.
+    "max_waiting": Number(COUNT, least=1, whole=True),
+    "max_in_flight": Number(COUNT, least=1, whole=True),
+    "max_named_lanes": Number(COUNT, whole=True),  # 0: the default lane only.
+    "dialect": Instance(Dialect, optional=True),
+    "max_age": _ABOVE_ZERO,
+    "recovery": Instance(RecoveryPolicy),
+}
+"""What each option of a connection or a session may be; a test holds it against their fields."""
 
 
 class Stats(msgspec.Struct):

@@ -1,0 +1,104 @@
+"""Checks of what a caller gives: one rule for each kind of option, and one message for what does not keep to it.
+
+The promise
+    A table of an options class says which rule each of its fields has; :func:`check_fields` holds the fields against
+    it. The message names the option, what it was given, and what to write instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from .errors import UserError, WrongTypeError
+
+__all__ = ["COUNT", "SECONDS", "Instance", "Number", "Rule", "check_fields", "shown"]
+
+
+def shown(value: object) -> str:
+    """A value as the message of an error shows it: its ``repr``, cut at 80 characters."""
+    try:
+        text = repr(value)
+    except Exception:  # Whatever it may be: the message is not to be lost by it.
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """The rule of an option that is a number: finite, and at least ``least``, or above it where ``above`` says so."""
+
+    what: str
+    """What it counts, for the message: ``a number of seconds``."""
+    least: int = 0
+    above: bool = False
+    whole: bool = False
+    """An int, not a float."""
+    optional: bool = False
+    """None means no limit, and so does infinity."""
+
+    def __str__(self) -> str:
+        bound = f"above {self.least}" if self.above else f"{self.least} or more"
+        return f"{self.what}, {bound}{', or None for no limit' if self.optional else ''}"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UserError for a number out of its range, WrongTypeError for what is no such number."""
+        if value is None and self.optional:
+            return
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
+        if self.optional and value == math.inf:
+            return
+        if not self._in_range(value):
+            raise UserError(f"{name} is {shown(value)}: write {self}")
+
+    def _in_range(self, value: float) -> bool:
+        try:
+            finite = self.whole or math.isfinite(value)
+        except OverflowError:  # An int beyond every float cannot be added to a time.
+            return False
+        return finite and (value > self.least if self.above else value >= self.least)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The rule of an option that is an object of a class."""
+
+    kind: type
+    optional: bool = False
+
+    def __str__(self) -> str:
+        some = "True or False" if self.kind is bool else f"{self.kind.__name__}(…)"
+        return f"{some}{', or None' if self.optional else ''}"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise WrongTypeError for anything else."""
+        if not isinstance(value, self.kind) and not (self.optional and value is None):
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
+
+
+Rule: TypeAlias = Number | Instance
+
+SECONDS: Final = "a number of seconds"
+COUNT: Final = "a whole number"
+
+
+def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
+    """Hold the fields of ``options`` against their rules; where None is no limit, infinity becomes None.
+
+    Raises:
+        UserError: a number out of its range, NaN included.
+        WrongTypeError: a value of another type: text, a bool for a number.
+    """
+    for name in options.__struct_fields__:
+        rule = None if getattr(options, name) is msgspec.UNSET else rules.get(name)
+        if rule is None:
+            continue
+        value: Any = getattr(options, name)
+        rule.check(f"{type(options).__name__}.{name}", value)
+        if rule.optional and value == math.inf:
+            msgspec.structs.force_setattr(options, name, None)
