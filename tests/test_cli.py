@@ -409,7 +409,11 @@ FAILURES: dict[str, tuple[list[Fault], list[str], list[str]]] = {
     "a rejected handshake": (
         [Fault(Upgrading(), Error(401, "invalid_api_key", f"Incorrect API key provided: {SECRET}."))],
         [],
-        ["HTTP status 401", "Incorrect API key provided: ***", "— the server refused the turn without running it —"],
+        [
+            "HTTP status 401",
+            "Incorrect API key provided: ***",
+            "— the server refused the connection, so the turn did not run —",
+        ],
     ),
     "an error frame": (
         [Fault(BeforeRun(), Error(429, "rate_limit_exceeded", "Slow\n\x1b[31mdown."))],

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from turnwire.sansio.websocket import (
     MAX_HEADERS,
     WORK_AT_ONCE,
     Accepted,
+    Answer,
     Broken,
     ClientHandshake,
     Close,
@@ -49,6 +51,10 @@ NONCE = bytes(range(16))
 KEY = base64.b64encode(NONCE)
 ACCEPT = generate_accept_token(KEY).decode()
 TRAILING = b"\x81\x02{}"
+
+
+def without_headers(answer: Answer | None) -> Answer | None:
+    return msgspec.structs.replace(answer, headers={}) if isinstance(answer, Accepted) else answer
 
 
 def received(websocket: WebSocket, data: bytes) -> list[Item]:
@@ -111,7 +117,7 @@ def test_compression_is_offered_only_when_asked_for():
 
 
 def test_an_accepted_upgrade_keeps_what_came_after_its_head():
-    assert handshake().receive(GOOD + TRAILING) == Accepted(TRAILING, [])
+    assert without_headers(handshake().receive(GOOD + TRAILING)) == Accepted(TRAILING, [])
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 7])
@@ -120,15 +126,15 @@ def test_the_answer_may_come_in_pieces(pieces: int):
     for begin in range(0, len(GOOD) - pieces, pieces):
         assert exchange.receive(GOOD[begin : begin + pieces]) is None
     rest = GOOD[begin + pieces :]
-    assert exchange.receive(rest + TRAILING) == Accepted(TRAILING)
+    assert without_headers(exchange.receive(rest + TRAILING)) == Accepted(TRAILING)
 
 
 def test_informational_answers_before_101_are_passed_over():
     early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
-    assert handshake().receive(early + GOOD) == Accepted(b"")
+    assert without_headers(handshake().receive(early + GOOD)) == Accepted(b"")
     exchange = handshake()
     assert exchange.receive(early) is None
-    assert exchange.receive(GOOD) == Accepted(b"")
+    assert without_headers(exchange.receive(GOOD)) == Accepted(b"")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +148,7 @@ def test_informational_answers_before_101_are_passed_over():
     ],
 )
 def test_answers_may_be_spelled_in_other_ways(headers: dict[str, str]):
-    assert handshake().receive(answer(**headers)) == Accepted(b"")
+    assert without_headers(handshake().receive(answer(**headers))) == Accepted(b"")
 
 
 BROKEN = {
@@ -195,7 +201,7 @@ def test_compression_may_be_accepted_with_parameters_or_not_at_all():
     assert deflate.enabled()
     assert deflate.server_no_context_takeover
     assert deflate.client_max_window_bits == 10
-    assert handshake(compression=True).receive(GOOD) == Accepted(b"", [])
+    assert without_headers(handshake(compression=True).receive(GOOD)) == Accepted(b"", [])
 
 
 def test_a_rejection_is_kept_with_status_headers_and_body():
@@ -265,7 +271,7 @@ def test_an_endless_header_is_broken_and_not_kept():
 
 
 def test_a_big_header_below_the_limit_is_read():
-    assert handshake().receive(answer(cookie="x" * (MAX_HEADERS - 1000))) == Accepted(b"")
+    assert without_headers(handshake().receive(answer(cookie="x" * (MAX_HEADERS - 1000)))) == Accepted(b"")
 
 
 GARBAGE = {
