@@ -1,9 +1,12 @@
-"""Values to JSON, and the path to what JSON lacks; a part of the room ``request``, which re-exports it.
+"""Values to JSON, and the path to what JSON lacks; ``request`` re-exports it.
 
 The promise
     The same value gives the same bytes, and the caller's objects are never changed. What is JSON already takes one
     pass of msgspec and one look at the kinds of what it wrote; only what is not is walked and converted, and only
     there is the path known that a ``TypeError`` names: ``input[3].content[0].image``.
+
+    What a response gave can be sent back, at any depth of the caller's own structures, as the API expects it: with
+    every member that the server sent and none that it did not.
 
 What is not JSON by itself (PARITY A3, A12): the first row that fits
 
@@ -11,10 +14,17 @@ What is not JSON by itself (PARITY A3, A12): the first row that fits
     a value that is                              is written as
     ============================================ =====================================================
     an enum                                      its value
+    text with half a surrogate pair              the half escaped, ``\\ud83d``, as servers send it
     a mapping                                    an object; its keys must be text, numbers or enums
     a list or tuple                              an array
-    an object with ``model_dump`` (pydantic)     what ``model_dump(mode="json", exclude_none=True)`` gives
-    a msgspec struct, a dataclass                an object of its fields
+    an item, response or event of turnwire       its ``raw``: the server's own text
+    an object of the ``openai`` SDK              an object of the members that were set, by their names in JSON;
+                                                 without those that the SDK adds and does not send (``parsed``,
+                                                 ``parsed_arguments``: its ``__api_exclude__``)
+    another object with ``model_dump``           what ``model_dump(mode="json", exclude_none=True)`` gives
+    a msgspec struct                             an object of its tag and fields, by their names in JSON, without
+                                                 those that are None by default
+    a dataclass                                  an object of its fields
     a set                                        an array in the order of its items' JSON
     another iterable, but not bytes              an array
     anything else, NaN, infinity                 ``TypeError``
@@ -25,30 +35,39 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
 
+from .events import JsonText
+
 __all__ = ["encode_json", "plain"]
 
 _ENCODER: Final = msgspec.json.Encoder()
+_LARGEST: Final = sys.float_info.max
+_DIGITS: Final = 4000  # Python refuses to make an int of more than 4300
 _DEPTH: Final = 200  # what is nested deeper and is not plain JSON contains itself, or might as well
 
 _kind: Callable[[object], type[object]] = type  # what ``type`` means with one argument, which checkers forget
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 def encode_json(value: object) -> bytes:
     """``value`` as compact UTF-8 JSON (PARITY A12).
 
-    JSON's own kinds go straight through. Objects with ``model_dump`` (pydantic), msgspec structs, dataclasses and enums
-    are written as what they hold, mappings as objects, other iterables as arrays; nothing of the caller's is changed.
+    JSON's own kinds go straight through; the table at the top says how others are written. Nothing of the caller's is
+    changed.
 
     Raises:
-        TypeError: a value that JSON lacks (bytes, dates, NaN, an object of another type, text with a lone surrogate,
-            a structure that contains itself), with the path to it: ``input[3].content[0].image``.
+        TypeError: a value that JSON lacks (bytes, dates, NaN, an object of another type, a structure that contains
+            itself), with the path to it: ``input[3].content[0].image``.
     """
     try:
         data = _ENCODER.encode(value)
@@ -56,7 +75,11 @@ def encode_json(value: object) -> bytes:
             return data
     except _FAILURES:
         pass
-    return _ENCODER.encode(_plain(value, "", 0))
+    try:
+        return _ENCODER.encode(_plain(value, "", 0, _as_sent))
+    except UnicodeEncodeError:
+        text = json.dumps(_plain(value, "", 0, _as_dict), ensure_ascii=False, separators=(",", ":"))
+        return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()
 
 
 def plain(value: Any, name: str = "") -> Any:
@@ -67,7 +90,24 @@ def plain(value: Any, name: str = "") -> Any:
             return copy
     except _FAILURES:
         pass
-    return _plain(value, name, 0)
+    return _plain(value, name, 0, _as_dict)
+
+
+def _as_sent(made: JsonText) -> msgspec.Raw:
+    return msgspec.Raw(made.raw_bytes)
+
+
+def _as_dict(made: JsonText) -> dict[str, Any]:
+    """The object with its halves of surrogate pairs; a number beyond a float's range is the largest one."""
+    return json.loads(made.raw_bytes, parse_float=_clamped, parse_int=_whole)
+
+
+def _clamped(number: str) -> float:
+    return max(-_LARGEST, min(_LARGEST, float(number)))
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < _DIGITS else _clamped(digits)
 
 
 def _is_json(items: Iterable[Any]) -> bool:
@@ -94,48 +134,43 @@ def _is_json(items: Iterable[Any]) -> bool:
     return True
 
 
-def _plain(value: Any, path: str, depth: int) -> Any:
-    """The slow way, for what is not plain JSON: convert it, or name the path to what cannot be converted."""
+def _plain(value: Any, path: str, depth: int, ours: Callable[[JsonText], Any]) -> Any:
+    """The slow way, for what is not plain JSON: convert it, or name the path to what cannot be converted.
+
+    ``ours`` converts turnwire's own objects.
+    """
     if depth > _DEPTH:
         raise TypeError(f"{path[:80]}… contains itself, or is nested more than {_DEPTH} deep")
     match value:
         case None | bool():
             return value
         case enum.Enum():
-            return _plain(value.value, path, depth + 1)
+            return _plain(value.value, path, depth + 1, ours)
         case str():
-            return _text(value, path)
+            return str.__str__(value)
         case int():
             return int(value)
         case float() if math.isfinite(value):
             return float(value)
         case Mapping():
             return {
-                _key(key, path): _plain(item, f"{path}.{key}" if path else str(key), depth + 1)
+                _key(key, path): _plain(item, f"{path}.{key}" if path else str(key), depth + 1, ours)
                 for key, item in cast("Mapping[object, object]", value).items()
             }
         case list() | tuple():
             items = cast("Iterable[object]", value)
-            return [_plain(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
+            return [_plain(item, f"{path}[{index}]", depth + 1, ours) for index, item in enumerate(items)]
+        case JsonText():
+            return ours(value)
         case _:
-            return _plain(_unwrapped(value, path), path, depth + 1)
-
-
-def _text(value: str, path: str) -> str:
-    try:
-        return value.encode().decode()
-    except UnicodeEncodeError as exc:
-        raise TypeError(
-            f"{path or 'the value'} holds half of a surrogate pair at position {exc.start}, which UTF-8 cannot encode: "
-            'use text.encode(errors="replace").decode()'
-        ) from None
+            return _plain(_unwrapped(value, path), path, depth + 1, ours)
 
 
 def _key(key: object, path: str) -> str:
     if isinstance(key, enum.Enum):
         key = key.value
     if isinstance(key, str):
-        return _text(key, path)
+        return str.__str__(key)
     if isinstance(key, int | float) and not isinstance(key, bool):
         return str(key)
     raise TypeError(f"{path or 'the value'} has a key of type {type(key).__name__}: JSON's keys are text")
@@ -146,16 +181,62 @@ def _unwrapped(value: object, path: str) -> Any:
     shown = str(value) if isinstance(value, float) else f"of type {type(value).__name__}"
     if not isinstance(value, type):
         if callable(dump := getattr(value, "model_dump", None)):
-            return dump(mode="json", exclude_none=True)
+            return dict(_set_members(value)) if _is_of_sdk(type(value)) else _dumped(dump)
         if isinstance(value, msgspec.Struct):
-            return {name: getattr(value, name) for name in value.__struct_fields__}
+            return dict(_fields(value))
         if dataclasses.is_dataclass(value):
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if isinstance(value, set | frozenset):  # no order of its own: that of the items' JSON, so that frames repeat
-            items = [_plain(item, path, 0) for item in cast("Iterable[object]", value)]
+            items = [_plain(item, path, 0, _as_dict) for item in cast("Iterable[object]", value)]
             return sorted(items, key=encode_json)
         if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
             return list(cast("Iterable[object]", value))
     raise TypeError(
         f"{path or 'the value'} is {shown}, which JSON lacks: convert it to text, a number, a list or a dict"
     )
+
+
+def _dumped(dump: Callable[..., Any]) -> Any:
+    try:
+        return dump(mode="json", exclude_none=True)
+    except ValueError:  # Pydantic's JSON has no half of a surrogate pair.
+        return dump(exclude_none=True)
+
+
+def _fields(struct: msgspec.Struct) -> Iterator[tuple[str, Any]]:
+    config = struct.__struct_config__
+    if config.tag is not None and config.tag_field is not None:
+        yield config.tag_field, config.tag
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        if value is not None or field.default is not None:
+            yield field.encode_name, value
+
+
+# Objects of the SDK
+
+
+@lru_cache(1000)
+def _is_of_sdk(kind: type[Any]) -> bool:
+    """Whether its class, or one that it derives from, is of the package ``openai``: it then knows what was set."""
+    return any(base.__module__.partition(".")[0] == "openai" for base in kind.__mro__) and hasattr(kind, "model_fields")
+
+
+def _set_members(made: Any) -> Iterator[tuple[str, Any]]:
+    """The members that were set, not those that have a default, by their names in JSON; what the SDK sends of it.
+
+    Read here and not by ``model_dump``: of typed parts within, that would write what they exclude.
+    """
+    kept_back = _excluded(made)
+    for name, field in cast("Any", type(made)).model_fields.items():
+        if name in made.model_fields_set and name not in kept_back and not field.exclude:
+            yield field.serialization_alias or field.alias or name, getattr(made, name)
+    yield from (made.model_extra or {}).items()
+
+
+def _excluded(made: Any) -> set[str]:
+    """The names of ``__api_exclude__``: a set, or a mapping, which has True for a whole member."""
+    names: Any = getattr(made, "__api_exclude__", None) or ()
+    if isinstance(names, Mapping):
+        return {name for name, which in cast("Mapping[str, Any]", names).items() if which is True}
+    return set(names)

@@ -401,8 +401,6 @@ def test_A12_what_holds_json_is_written_as_what_it_holds(value: Any, encoded: by
         (Item, "input[3].content[0].image", "is of type ModelMetaclass"),
         (math.nan, "input[3].content[0].image", "is nan, which JSON lacks"),
         (-math.inf, "input[3].content[0].image", "is -inf"),
-        ("\ud83d", "input[3].content[0].image", "holds half of a surrogate pair at position 0"),
-        ({"\ud83d": 1}, "input[3].content[0].image", "holds half of a surrogate pair"),
         ({"a": {None: 1}}, "input[3].content[0].image.a", "has a key of type NoneType: JSON's keys are text"),
         ({True: 1}, "input[3].content[0].image", "has a key of type bool"),
         ([1, {2, b""}], "input[3].content[0].image[1]", "is of type bytes"),
@@ -414,16 +412,13 @@ def test_A12_what_json_lacks_is_refused_with_the_path_to_it(value: Any, path: st
     with pytest.raises(TypeError) as refused:
         encode_json(body)
     assert str(refused.value).startswith(f"{path} {reason}")
-    if "surrogate" in reason:
-        assert plain(body) == body, "a copy is no encoding yet"
-        return
     with pytest.raises(TypeError) as refused:
         plain(body["input"], "input")
     assert str(refused.value).startswith(f"{path} {reason}")
 
 
 def test_A12_a_value_without_a_path_is_called_the_value() -> None:
-    for wrong in (b"", "\ud83d", {None: 1}):
+    for wrong in (b"", math.nan, {None: 1}):
         with pytest.raises(TypeError, match=r"^the value "):
             encode_json(wrong)
 

@@ -104,6 +104,7 @@ from ._items import (
     WebSearchAction,
     WebSearchSource,
 )
+from ._json import JsonText
 from ._response import (
     Conversation,
     IncompleteDetails,
@@ -218,6 +219,7 @@ __all__ = [
     "InputError",
     "InputTokensDetails",
     "ItemEvent",
+    "JsonText",
     "LifecycleEvent",
     "LocalShellAction",
     "LocalShellCall",

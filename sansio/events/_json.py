@@ -59,10 +59,8 @@ class JsonText:
         return self._read(lambda: decode_dict(read_envelope(self.raw_bytes)[1]))
 
     def _members(self) -> dict[str, Any]:
-        """The fields under their JSON names. None is left out: here it means that the server sent no such field."""
-        struct = cast("msgspec.Struct", self)
-        members = zip(struct.__struct_encode_fields__, astuple(struct), strict=True)
-        return {name: value for name, value in members if value is not None}
+        """The fields under their JSON names, for an object that was made here."""
+        return members_of(cast("msgspec.Struct", self))
 
     def _read(self, decode: Callable[[], T]) -> T:
         """Decode something out of the text now; failing is still a failure of the message it came with."""
@@ -92,6 +90,18 @@ class JsonText:
 
     def __copy__(self) -> Self:
         return self
+
+
+def members_of(struct: msgspec.Struct) -> dict[str, Any]:
+    """The fields under their JSON names, at any depth. None is left out: it means that there is no such field."""
+    members = zip(struct.__struct_encode_fields__, astuple(struct), strict=True)
+    return {name: _plain(value) for name, value in members if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return members_of(value)
+    return [_plain(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 class Tagged(JsonText):
