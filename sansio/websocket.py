@@ -247,17 +247,18 @@ def accept_upgrade(
     *,
     compression: bool = False,
     max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE,
+    extra_headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> tuple[bytes, WebSocket] | Rejected:
     """The server's side of the upgrade (RFC 6455 section 4.2): the answer's bytes and the open WebSocket.
 
-    ``target`` and ``headers`` are those of a GET request that was read already. A request that is no proper upgrade
-    gives a :class:`Rejected` that says why, to be sent as an ordinary response.
+    ``target`` and ``headers`` are those of a GET request that was read already; ``extra_headers`` go into the answer. A
+    request that is no proper upgrade gives a :class:`Rejected` that says why, to be sent as an ordinary response.
     """
     extensions: list[Extension] = [Deflate()] if compression else []
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.initiate_upgrade_connection(list(headers), target)
-        answer = handshake.send(AcceptConnection(extensions=extensions))
+        answer = handshake.send(AcceptConnection(extensions=extensions, extra_headers=list(extra_headers)))
     except (WsprotoError, h11.ProtocolError, ValueError) as exc:
         hint = getattr(exc, "event_hint", None)
         status = getattr(hint, "status_code", 400)

@@ -169,8 +169,8 @@ def test_a_parsed_request_that_is_no_upgrade_is_handed_back() -> None:
         ("null", "invalid_type", None, None),
         ("{}", "missing_required_parameter", "type", None),
         ('{"type":1,"stream_id":"a"}', "missing_required_parameter", "type", "a"),
-        ('{"type":"response.cancel","stream_id":"a"}', "invalid_value", "type", "a"),
-        ('{"type":"response.cancel","stream_id":"not a lane"}', "invalid_value", "type", None),
+        ('{"type":"response.cancel","stream_id":"a"}', "unsupported_event_type", "type", "a"),
+        ('{"type":"response.cancel","stream_id":"not a lane"}', "unsupported_event_type", "type", None),
         ('{"type":"response.steer"}', "missing_required_parameter", "previous_response_id", None),
         ('{"type":"response.inject","response_id":1}', "missing_required_parameter", "response_id", None),
     ],
@@ -452,6 +452,71 @@ def test_too_many_waiting_requests_close_the_connection() -> None:
     (close,) = client.items()
     assert isinstance(close, Close)
     assert close.code == 1008
+
+
+# --- Dialects --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "announced"), [("openai", True), (None, False), ("no-lanes", False)])
+def test_the_upgrades_answer_announces_the_dialect_that_has_a_name_there(kind: str | None, announced: bool) -> None:
+    server = ServerConnection(options=ServerOptions(dialect=kind))
+    server.receive_data(RAW_UPGRADE, 0.0)
+    assert (b"x-turnwire-dialect: openai\r\n" in server.data_to_send()) == announced
+
+
+def test_a_server_that_announces_nothing_can_have_lanes() -> None:
+    client = Client(dialect=None)
+    turns = [client.run(stream_id=lane) for lane in "ab"]
+    for turn in turns:
+        turn.emit({"type": "response.queued"})
+    assert [event["stream_id"] for event in client.read()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("stream_ids", [["a", "b", "a"], ["", 7, "x" * 300], [None, {"a": 1}, "a b"]])
+def test_a_server_without_lanes_ignores_stream_id_and_runs_one_request_after_another(stream_ids: list[object]) -> None:
+    client = Client(dialect="no-lanes")
+    for number, stream_id in enumerate(stream_ids):
+        client.create(stream_id=stream_id, input=str(number))
+    for number in range(len(stream_ids)):
+        turn = client.server.next_request()
+        assert turn is not None
+        assert client.server.next_request() is None
+        assert (turn.request, turn.lane) == ({"input": str(number)}, None)
+        complete(turn, f"resp_{number}")
+    assert all("stream_id" not in event for event in client.read())
+
+
+def test_a_server_without_lanes_names_none_in_its_errors_either_and_cannot_be_steered() -> None:
+    client = Client(dialect="no-lanes", max_named_lanes=1)
+    for stream_id in ("a", "b"):
+        client.create(stream_id=stream_id, input=7)
+        client.send({"type": "response.cancel", "stream_id": stream_id})
+    client.send({"type": "response.steer", "previous_response_id": "resp_1", "input": "x", "stream_id": "a"})
+    frames = client.read()
+    assert [frame["error"]["code"] for frame in frames] == [
+        *["invalid_type", "unsupported_event_type"] * 2,
+        "unsupported_event_type",
+    ]
+    assert all("stream_id" not in frame for frame in frames)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({name: value} for name in ("max_in_flight", "max_message_size") for value in (0, -1, 1.5, True, "1")),
+        *({name: value} for name in ("max_named_lanes", "max_waiting", "max_waiting_bytes") for value in (-1, None)),
+        *({"lifetime": value} for value in (0, -1.0, float("nan"), float("inf"), 10**400, "60", True)),
+        *({"close_timeout": value} for value in (-0.1, float("nan"), None)),
+        *({"compression": value} for value in (1, "yes", None)),
+        *({"dialect": value} for value in ("azure", "", 1, [])),
+        {"dialect": "x" * 1000},
+    ],
+)
+def test_options_that_cannot_be_are_refused_with_what_to_write_instead(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(UserError, match=rf"ServerOptions\.{name} is .* — write ") as caught:
+        ServerOptions(**options)
+    assert len(str(caught.value)) < 300
 
 
 # --- A turn ----------------------------------------------------------------------------------------------------------

@@ -44,16 +44,20 @@ OpenAI's HTTP and Realtime APIs)
     … with both ``conversation`` and ``previous_response_id`` error 400 ``mutually_exclusive_parameters``
     … with a ``previous_response_id`` that nothing holds      error 400 ``previous_response_not_found``
     … with a ``stream_id`` that is none                       error 400 ``invalid_stream_id``, no ``stream_id``
+    … with a ``stream_id`` of any kind, in dialect           the turn's events, without it, after those of the
+    ``no-lanes``                                              requests before
     … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
     ``response.steer``                                        ``response.steer.failed`` (:data:`STEER_CODES`)
     ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
-    a type that is none of these                              error 400 ``invalid_value``
+    a type that is none of these                              error 400 ``unsupported_event_type``
     an object without a type                                  error 400 ``missing_required_parameter``
     JSON that is no object                                    error 400 ``invalid_type``
-    no JSON, or JSON nested deeper than 500                   error 400 ``invalid_json``
+    no JSON, or JSON nested deeper than 500, or with a        error 400 ``invalid_json``
+    number that is out of range
     a binary message                                          close 1003
     text that is not UTF-8                                    close 1007
-    more than ``max_waiting`` requests that wait              close 1008
+    more than ``max_waiting`` requests that wait, or          close 1008
+    several of more than ``max_waiting_bytes``
     a message longer than ``max_message_size``                close 1009
     anything else that breaks RFC 6455                        close 1002
     anything, ``lifetime`` seconds after the upgrade          error 400 ``websocket_connection_limit_reached``,
@@ -73,29 +77,40 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 
 from __future__ import annotations
 
+from ._json import read_json, write_json
 from ._machine import (
+    BODILESS,
     INJECT_CODES,
     STEER_CODES,
     ServerConnection,
-    ServerOptions,
     ServerState,
     ServerTurn,
     TurnState,
 )
 from ._memory import Item, Problem, Remembered, ResponseStore, check_request, input_items
+from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions, check_choice, check_count, check_seconds, shown
 
 __all__ = [
+    "BODILESS",
     "INJECT_CODES",
     "Item",
+    "SERVER_DIALECTS",
     "STEER_CODES",
     "Problem",
     "Remembered",
     "ResponseStore",
     "ServerConnection",
+    "ServerDialect",
     "ServerOptions",
     "ServerState",
     "ServerTurn",
     "TurnState",
+    "check_choice",
+    "check_count",
     "check_request",
+    "check_seconds",
     "input_items",
+    "read_json",
+    "shown",
+    "write_json",
 ]

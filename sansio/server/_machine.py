@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import binascii
 import enum
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 import h11
-import msgspec
 
 from ..errors import LaneLimitError, UserError
-from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES, Lanes, is_stream_id
+from ..lanes import Lanes, is_stream_id
 from ..websocket import (
-    DEFAULT_MAX_MESSAGE_SIZE,
     MAX_HEADERS,
     Close,
     Item,
@@ -23,13 +22,9 @@ from ..websocket import (
     WebSocket,
     accept_upgrade,
 )
+from ._json import read_json, write_json
 from ._memory import Problem, Remembered, ResponseStore, check_request
-
-_MAX_DEPTH: Final = 500
-"""Levels of nesting in a message. Any tool schema passes; what would exhaust an encoder's stack does not."""
-_encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder().decode
-
+from ._options import SERVER_DIALECTS, ServerOptions
 
 # --- A turn ----------------------------------------------------------------------------------------------------------
 
@@ -145,23 +140,6 @@ class ServerState(enum.Enum):
     CLOSED = "closed"
 
 
-class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of one connection."""
-
-    max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
-    """Bytes of one message, decompressed; None is no limit."""
-    compression: bool = False
-    """Whether to agree to permessage-deflate when the client offers it."""
-    lifetime: float | None = 3600.0
-    """Seconds from the upgrade to ``websocket_connection_limit_reached``; None is for ever."""
-    close_timeout: float = 10.0
-    """Seconds to wait for the peer's half of the closing handshake."""
-    max_in_flight: int = MAX_IN_FLIGHT
-    max_named_lanes: int = MAX_NAMED_LANES
-    max_waiting: int = 1024
-    """Requests that wait for their lane or for a slot; one more closes the connection."""
-
-
 STEER_CODES: Final[Mapping[str, str]] = {
     "running": "steering_not_supported",
     "latest": "response_already_completed",
@@ -175,6 +153,9 @@ INJECT_CODES: Final[Mapping[str, str]] = {
     "unknown": "response_not_found",
 }
 """The same for ``response.inject``, which knows these two codes: no running response here waits for injected input."""
+
+_TARGETS: Final[Mapping[str, str]] = {"response.steer": "previous_response_id", "response.inject": "response_id"}
+"""What names the response that an event gives input to."""
 
 _MEANINGS: Final[Mapping[str, str]] = {
     "steering_not_supported": "The response does not support steering.",
@@ -205,7 +186,8 @@ class ServerConnection:
         store: ResponseStore | None = None,
         check: Check | None = None,
     ) -> None:
-        self.options = options or ServerOptions()
+        self.options = ServerOptions() if options is None else options
+        self._dialect = SERVER_DIALECTS[self.options.dialect]
         self.store = ResponseStore() if store is None else store
         self.state = ServerState.HANDSHAKE
         self.rejected: Rejected | None = None
@@ -222,20 +204,24 @@ class ServerConnection:
             max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
         )
         self._memory: dict[str | None, Remembered] = {}
-        self._refused: dict[ServerTurn, Problem] = {}
-        self._waiting = 0
+        self._waiting: dict[ServerTurn, tuple[int, Problem | None]] = {}
+        self._waiting_bytes = 0
         self._ready: deque[ServerTurn] = deque()
         self._deadline: float | None = None
 
     # -- the upgrade
 
-    def accept(self, target: bytes, headers: Iterable[tuple[bytes, bytes]], now: float) -> Rejected | None:
+    def accept(
+        self, target: bytes, headers: Iterable[tuple[bytes, bytes]], now: float, *, http_version: bytes = b"1.1"
+    ) -> Rejected | None:
         """Take the upgrade request that was read elsewhere. What is returned is to be sent as an ordinary response."""
-        accepted = accept_upgrade(
+        fields = list(headers)
+        accepted = _refuse_upgrade(fields, http_version) or accept_upgrade(
             target,
-            headers,
+            fields,
             compression=self.options.compression,
             max_message_size=self.options.max_message_size,
+            extra_headers=[(name.encode(), value.encode()) for name, value in self._dialect.headers.items()],
         )
         if isinstance(accepted, Rejected):
             self.rejected = accepted
@@ -255,36 +241,57 @@ class ServerConnection:
             return self._reject(Rejected(exc.error_status_hint, {}, str(exc).encode()))
         if not isinstance(request, h11.Request):
             return None
-        rejected = self._check(request) if self._check is not None else None
-        if rejected is None and request.method != b"GET":
+        if request.method != b"GET":
             rejected = Rejected(405, {"allow": "GET"}, b"the upgrade is a GET request (RFC 6455 section 4.1)")
+            return self._reject(rejected, has_body=request.method != b"HEAD")
+        rejected = self._check(request) if self._check is not None else None
         if rejected is None:
-            rejected = self.accept(request.target, request.headers, now)
+            rejected = self.accept(request.target, request.headers, now, http_version=request.http_version)
         if rejected is not None:
             return self._reject(rejected)
         return self.receive_data(self._http.trailing_data[0], now) if self._http.trailing_data[0] else None
 
-    def _reject(self, rejected: Rejected) -> None:
+    def _reject(self, rejected: Rejected, *, has_body: bool = True) -> None:
         self.rejected = rejected
         self.state = ServerState.CLOSED
-        headers = {**rejected.headers, "connection": "close", "content-length": str(len(rejected.body))}
-        response = h11.Response(status_code=rejected.status, headers=list(headers.items()))
-        for event in (response, h11.Data(data=rejected.body), h11.EndOfMessage()):
-            self._out.append(self._http.send(event) or b"")
+        body = rejected.body
+        try:
+            response = _response(rejected.status, rejected.headers, body)
+        except (h11.LocalProtocolError, ValueError):  # What ``check`` gave is no answer that HTTP can carry.
+            body = b""
+            response = _response(500, {}, body)
+        self._out.append(self._http.send(response) or b"")
+        if has_body and response.status_code not in BODILESS:
+            self._out.append(self._http.send(h11.Data(data=body)) or b"")
+        self._out.append(self._http.send(h11.EndOfMessage()) or b"")
 
     # -- bytes
 
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take what arrived; ``b""`` is end of file."""
+        """Take what arrived; ``b""`` is end of file.
+
+        The work of one call is bounded (:mod:`turnwire.sansio.websocket`, "Bounded work"): afterwards, look at
+        :attr:`has_unprocessed`.
+        """
         if not data:
             self._end(ServerState.CLOSED)
         elif self.state is ServerState.HANDSHAKE:
             self._handshake(data, now)
         elif self.state is not ServerState.CLOSED:
             self._receive_items(self._websocket.receive(data), now)
-            while self._websocket.pending:
-                self._receive_items(self._websocket.receive(), now)
-            self._admit()
+
+    @property
+    def has_unprocessed(self) -> bool:
+        """Whether the last call stopped before the end of what arrived.
+
+        Then send what there is, let others run, call :meth:`process`, and read nothing from the transport meanwhile.
+        """
+        return self._websocket.pending and self.state in (ServerState.OPEN, ServerState.CLOSING)
+
+    def process(self, now: float) -> None:
+        """Go on with what arrived: as much work as one :meth:`receive_data` does. Nothing is left: does nothing."""
+        if self.has_unprocessed:
+            self._receive_items(self._websocket.receive(), now)
 
     def _receive_items(self, items: Iterable[Item], now: float) -> None:
         for item in items:
@@ -313,7 +320,12 @@ class ServerConnection:
     def send_event(self, event: Mapping[str, Any]) -> None:
         """Send a message that belongs to no turn, as it is. Only in OPEN."""
         if self.state is ServerState.OPEN:
-            self._out.append(self._websocket.text(_encode(event)))
+            self._out.append(self._websocket.text(write_json(event)))
+
+    def send_text(self, text: str) -> None:
+        """Send a text message, be it JSON or not. Only in OPEN."""
+        if self.state is ServerState.OPEN:
+            self._out.append(self._websocket.text(text.encode()))
 
     # -- the end
 
@@ -348,8 +360,8 @@ class ServerConnection:
         for turn in self._turns():
             turn.state = TurnState.CANCELLED
         self._ready.clear()
-        self._refused.clear()
-        self._waiting = 0
+        self._waiting.clear()
+        self._waiting_bytes = 0
         self._memory.clear()
         self._lanes = Lanes()
 
@@ -365,7 +377,7 @@ class ServerConnection:
 
     def waiting(self) -> int:
         """How many requests wait for their lane or for a slot."""
-        return self._waiting
+        return len(self._waiting)
 
     def _turns(self) -> Iterator[ServerTurn]:
         yield from self._lanes.running.values()
@@ -374,37 +386,37 @@ class ServerConnection:
     def _message(self, data: bytes, now: float) -> None:
         self.messages += 1
         try:
-            message = _decode(data)
-        except (msgspec.DecodeError, RecursionError) as exc:
-            return self._complain("invalid_json", f"The message is not JSON: {exc}.")
-        if _too_deep(data, message):
-            return self._complain("invalid_json", f"The message is nested deeper than {_MAX_DEPTH} levels.")
+            message = read_json(data)
+        except ValueError as exc:
+            return self._complain("invalid_json", f"The message is not JSON that can be read: {str(exc)[:200]}.")
         if not isinstance(message, dict):
             return self._complain("invalid_type", "The message is not an object.")
         event = cast("dict[str, Any]", message)
         kind = event.pop("type", None)
         if kind == "response.create":
-            return self._create(event, now)
+            return self._create(event, len(data), now)
         lane = event.get("stream_id")
-        lane = lane if is_stream_id(lane) else None
+        lane = lane if self._dialect.lanes and is_stream_id(lane) else None
         if not isinstance(kind, str):
             return self._complain("missing_required_parameter", "Missing required parameter: 'type'.", "type", lane)
-        if kind == "response.steer" and isinstance(event.get("previous_response_id"), str):
-            return self._steer(event["previous_response_id"], event.get("input"))
-        if kind == "response.inject" and isinstance(event.get("response_id"), str):
-            return self._inject(event["response_id"], event.get("input"))
-        if kind in ("response.steer", "response.inject"):
-            param = "previous_response_id" if kind == "response.steer" else "response_id"
+        param = _TARGETS.get(kind) if self._dialect.steering else None
+        if param is None:
+            message = f"Unsupported event type: '{kind[:100]}'."
+            return self._complain("unsupported_event_type", message, "type", lane)
+        target = event.get(param)
+        if not isinstance(target, str):
             message = f"Missing required parameter: '{param}', the id of a response."
             return self._complain("missing_required_parameter", message, param, lane)
-        return self._complain("invalid_value", f"Invalid value: '{kind[:100]}' is no client event.", "type", lane)
+        return (self._steer if kind == "response.steer" else self._inject)(target, event.get("input"))
 
     def _complain(self, code: str, message: str, param: str | None = None, lane: str | None = None) -> None:
         self.send_event(Problem(400, code, message, param).frame(lane))
 
-    def _create(self, request: dict[str, Any], now: float) -> None:
+    def _create(self, request: dict[str, Any], size: int, now: float) -> None:
         lane = request.pop("stream_id", None)
-        if lane is not None and not is_stream_id(lane):
+        if not self._dialect.lanes:
+            lane = None
+        elif lane is not None and not is_stream_id(lane):
             wanted = "Invalid 'stream_id': expected 1-256 characters of A-Z, a-z, 0-9, '_', '-' and '.'."
             return self._complain("invalid_stream_id", wanted, "stream_id")
         turn = ServerTurn(
@@ -420,21 +432,24 @@ class ServerConnection:
         except LaneLimitError:
             limit = f"At most {self.options.max_named_lanes} distinct stream ids are allowed on one connection."
             return self._complain("websocket_stream_limit_reached", limit, "stream_id", lane)
-        problem = check_request(request)
-        if problem is not None:
-            self._refused[turn] = problem
-        self._waiting += 1
+        self._waiting[turn] = (size, check_request(request))
+        self._waiting_bytes += size
         self._admit()
-        if self._waiting > self.options.max_waiting:
+        return self._close_if_too_many_wait(now)
+
+    def _close_if_too_many_wait(self, now: float) -> None:
+        count, limit = len(self._waiting), self.options.max_waiting_bytes
+        if count > self.options.max_waiting:
             self.close(now, 1008, f"more than {self.options.max_waiting} requests are waiting")
-        return None
+        elif count > 1 and self._waiting_bytes > limit:
+            self.close(now, 1008, f"the requests that are waiting have more than {limit} bytes")
 
     def _admit(self) -> None:
         """Start every turn that may start; refuse, in its turn, what cannot be run."""
         while (turn := self._lanes.start()) is not None:
-            self._waiting -= 1
+            size, problem = self._waiting.pop(turn)
+            self._waiting_bytes -= size
             turn.state = TurnState.RUNNING
-            problem = self._refused.pop(turn, None)
             if problem is None:
                 found = self._find(turn.request)
                 if not isinstance(found, Problem):
@@ -504,17 +519,34 @@ def _answer_reason(item: Close | Violation) -> str:
     return item.reason if isinstance(item, Violation) else ""
 
 
-def _too_deep(data: bytes, message: object) -> bool:
-    """Whether JSON is nested deeper than is allowed. Only a message with that many brackets can be."""
-    if data.count(b"[") + data.count(b"{") <= _MAX_DEPTH:
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+BODILESS: Final = frozenset({204, 304})
+"""Statuses of answers that have no body (RFC 9110 section 6.4.1); nor has any to HEAD."""
+_FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
+"""Fields that say how the answer is sent. They are ours to set."""
+
+
+def _response(status: int, headers: Mapping[str, str], body: bytes) -> h11.Response:
+    """The head of an answer after which the connection is closed."""
+    fields = [(name, value) for name, value in headers.items() if name.lower() not in _FRAMING]
+    return h11.Response(
+        status_code=status, headers=[*fields, ("connection", "close"), ("content-length", str(len(body)))]
+    )
+
+
+def _refuse_upgrade(headers: list[tuple[bytes, bytes]], http_version: bytes) -> Rejected | None:
+    """What wsproto lets pass (version 1.2): HTTP/1.0, and a ``Sec-WebSocket-Key`` that is none (RFC 6455 4.2.1)."""
+    if http_version < b"1.1":
+        return Rejected(426, {"upgrade": "websocket"}, b"a WebSocket needs HTTP/1.1 (RFC 6455 section 4.1)")
+    keys = [value for name, value in headers if name.lower() == b"sec-websocket-key"]
+    if len(keys) > 1 or not all(map(_is_key, keys)):
+        return Rejected(400, {}, b"Sec-WebSocket-Key is not the base64 of 16 bytes (RFC 6455 section 4.2.1)")
+    return None
+
+
+def _is_key(value: bytes) -> bool:
+    try:
+        return len(binascii.a2b_base64(value, strict_mode=True)) == 16
+    except binascii.Error:
         return False
-    level: list[object] = [message]
-    for _ in range(_MAX_DEPTH):
-        inner: list[object] = []
-        for value in level:
-            if isinstance(value, dict):
-                inner += cast("dict[str, object]", value).values()
-            elif isinstance(value, list):
-                inner += cast("list[object]", value)
-        level = [value for value in inner if isinstance(value, dict | list)]
-    return bool(level)
