@@ -10,13 +10,15 @@ The table of points and actions is :mod:`turnwire.aio.loopback`'s, which has the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, cast
 
+import h11
 import msgspec
 from msgspec.structs import replace
 
 from ..sansio.errors import UserError
+from ..sansio.server import check_choice, check_count, check_seconds, shown, write_json
 
 __all__ = [
     "Action",
@@ -32,8 +34,10 @@ __all__ = [
     "Faults",
     "Garbage",
     "Meter",
+    "Opened",
     "Point",
     "Received",
+    "Send",
     "Silence",
     "Upgrading",
 ]
@@ -54,9 +58,18 @@ class Received(msgspec.Struct, frozen=True):
     n: int
     of: Literal["request", "connection"] = "request"
 
+    def __post_init__(self) -> None:
+        """Refuse what no byte is counted by."""
+        check_choice("Received.of", self.of, ("request", "connection"))
+        check_count("Received.n", self.n, 0)
+
 
 class Upgrading(msgspec.Struct, frozen=True):
     """When the WebSocket's upgrade request has been read and not been answered."""
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """When the upgrade has been accepted, and nothing that the client sent after it has been looked at."""
 
 
 class BeforeRun(msgspec.Struct, frozen=True):
@@ -68,14 +81,22 @@ class BeforeEvent(msgspec.Struct, frozen=True):
 
     k: int
 
+    def __post_init__(self) -> None:
+        """Refuse what is no event's number."""
+        check_count("BeforeEvent.k", self.k, 1)
+
 
 class AfterEvent(msgspec.Struct, frozen=True):
     """When the turn's ``k``-th event, from 1, has been sent. After its last event: still before the next request."""
 
     k: int
 
+    def __post_init__(self) -> None:
+        """Refuse what is no event's number."""
+        check_count("AfterEvent.k", self.k, 1)
 
-Point: TypeAlias = Received | Upgrading | BeforeRun | BeforeEvent | AfterEvent
+
+Point: TypeAlias = Received | Upgrading | Opened | BeforeRun | BeforeEvent | AfterEvent
 
 
 # --- What ------------------------------------------------------------------------------------------------------------
@@ -86,12 +107,24 @@ class Cut(msgspec.Struct, frozen=True):
 
     reset: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        check_choice("Cut.reset", self.reset, (True, False))
+
 
 class CutFrame(msgspec.Struct, frozen=True):
-    """Send the beginning of the event's frame, then :class:`Cut`. ``keep`` bytes of it; None is half."""
+    """Send the beginning of the event's frame, then :class:`Cut`. ``keep`` bytes of it; None is half.
+
+    Where a fault before it at the same point has ended the turn, there is no such frame, and it is a :class:`Cut`.
+    """
 
     keep: int | None = None
     reset: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        check_count("CutFrame.keep", self.keep, 0, none=True)
+        check_choice("CutFrame.reset", self.reset, (True, False))
 
 
 class Delay(msgspec.Struct, frozen=True):
@@ -99,15 +132,23 @@ class Delay(msgspec.Struct, frozen=True):
 
     seconds: float
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be waited for. For ever is :class:`Silence`."""
+        check_seconds("Delay.seconds", self.seconds)
+
 
 class Silence(msgspec.Struct, frozen=True):
     """Say nothing more of this turn, ever; the connection stays up and its other lanes go on.
 
     ``connection=True``: nothing more on the whole connection, not even a pong; what it receives is ignored. At
-    ``Received`` and ``Upgrading``, which belong to no turn, it is always the connection.
+    ``Received``, ``Upgrading`` and ``Opened``, which belong to no turn, it is always the connection.
     """
 
     connection: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        check_choice("Silence.connection", self.connection, (True, False))
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -126,6 +167,24 @@ class Error(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] | None = None
     attributed: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse what neither a frame nor an HTTP response can say."""
+        _check_text("Error.message", self.message)
+        for name in ("code", "type", "param"):
+            if getattr(self, name) is not None:
+                _check_text(f"Error.{name}", getattr(self, name))
+        check_choice("Error.attributed", self.attributed, (True, False))
+        check_count("Error.status", self.status, 200)
+        headers: Mapping[str, str] = {} if self.headers is None else self.headers
+        _check_kind("Error.headers", headers, Mapping, "a mapping of strings, or None")
+        try:
+            h11.Response(status_code=self.status, headers=list(headers.items()))
+        except (h11.LocalProtocolError, TypeError, ValueError) as exc:
+            raise UserError(
+                f"Error(status={shown(self.status)}, headers={shown(headers)}) cannot be sent as an HTTP response: "
+                f"{shown(str(exc))} — write a status of 200 to 599, and headers of ASCII text without line breaks"
+            ) from None
+
 
 class Close(msgspec.Struct, frozen=True):
     """Close the WebSocket with this code (RFC 6455 section 7.4). Over HTTP: a :class:`Cut`."""
@@ -133,22 +192,78 @@ class Close(msgspec.Struct, frozen=True):
     code: int = 1011
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what no close frame can carry. 1005 is sent as no code at all."""
+        check_count("Close.code", self.code, 0)
+        if self.code > 0xFFFF:
+            raise UserError(f"Close.code is {shown(self.code)} — write one of two bytes: 1000 to 4999 are close codes")
+        _check_text("Close.reason", self.reason)
+
 
 class Garbage(msgspec.Struct, frozen=True):
     """Send ``data`` as it is, between frames, then go on. The default is no frame: it has all reserved bits set."""
 
     data: bytes = b"\xff\xff garbage \xff\xff"
 
+    def __post_init__(self) -> None:
+        """Refuse what is not bytes."""
+        _check_kind("Garbage.data", self.data, bytes, "bytes: b'…'")
 
-Action: TypeAlias = Cut | CutFrame | Delay | Silence | Error | Close | Garbage
+
+class Send(msgspec.Struct, frozen=True):
+    """Send one more message, then go on: what servers put between the events of a response, and what they repeat.
+
+    A mapping is sent as JSON, exactly as it is: no ``sequence_number`` and no ``stream_id`` is added. A string is sent
+    as the text that it is, be it JSON or not (``"[DONE]"``, ``""``). It moves nothing here: whatever it says, the turn
+    goes on, and events are counted without it. As a server-sent event, a mapping has its ``type`` as its name, and a
+    string has none; an answer in JSON has no place for it, and goes on without it.
+
+    ::
+
+        Fault(Opened(), Send({"type": "codex.rate_limits"}))  # in one segment with the answer to the upgrade
+        Fault(AfterEvent(9), Send({"type": "response.done", "response": {"id": "resp_000000000001"}}))
+    """
+
+    event: Mapping[str, Any] | str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no message."""
+        _check_kind("Send.event", self.event, (Mapping, str), "a mapping, or a string")
+        if isinstance(self.event, str):
+            _check_text("Send.event", self.event)
+            return
+        try:
+            write_json(self.event)
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise UserError(f"Send.event is not JSON: {shown(str(exc))} — write what JSON has, or a string") from None
+
+
+def _check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    if not isinstance(value, kinds):
+        raise UserError(f"{name} is {shown(value)} — write {wanted}")
+
+
+def _check_text(name: str, value: object) -> None:
+    """Raise UserError unless ``value`` is a string that UTF-8 can encode."""
+    try:
+        if isinstance(value, str):
+            value.encode()
+            return
+    except UnicodeEncodeError:
+        pass
+    raise UserError(f"{name} is {shown(value)} — write a string, without half of a surrogate pair in it")
+
+
+Action: TypeAlias = Cut | CutFrame | Delay | Silence | Error | Close | Garbage | Send
 
 _ANYWHERE: Final[tuple[type[Action], ...]] = (Cut, Delay, Silence, Garbage)
 _POSSIBLE: Final[Mapping[type[Point], tuple[type[Action], ...]]] = {
     Received: _ANYWHERE,
     Upgrading: (*_ANYWHERE, Error),
-    BeforeRun: (*_ANYWHERE, Error, Close),
-    BeforeEvent: (*_ANYWHERE, Error, Close, CutFrame),
-    AfterEvent: (*_ANYWHERE, Error, Close),
+    Opened: (*_ANYWHERE, Close, Send),
+    BeforeRun: (*_ANYWHERE, Error, Close, Send),
+    BeforeEvent: (*_ANYWHERE, Error, Close, Send, CutFrame),
+    AfterEvent: (*_ANYWHERE, Error, Close, Send),
 }
 
 
@@ -171,16 +286,34 @@ class Fault(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         point, action = type(self.at), type(self.do)
+        self._check_kinds(self.at, self.do)
         if action not in _POSSIBLE[point]:
             raise UserError(
-                f"{action.__name__} is not possible at {point.__name__}: see the table of turnwire.aio.loopback"
+                f"{action.__name__} is not possible at {point.__name__} — write another point or another action: see "
+                "the table of turnwire.aio.loopback"
             )
-        if self.marker is not None and point in (Received, Upgrading):
-            raise UserError(f"at {point.__name__} no marker is known yet: match by connection or request")
-        if isinstance(self.at, Received) and self.at.n < (1 if self.at.of == "request" else 0):
-            raise UserError("Received counts bytes: n is at least 1 of a request, and at least 0 of a connection")
-        if isinstance(self.at, BeforeEvent | AfterEvent) and self.at.k < 1:
-            raise UserError("events are counted from 1")
+        if self.at == Received(0):
+            raise UserError("Received(0) would be before the first byte of a request — write 1 or more")
+        if self.marker is not None:
+            _check_text("Fault.marker", self.marker)
+            if point in (Received, Upgrading, Opened):
+                raise UserError(f"at {point.__name__} no marker is known yet — match by connection or request")
+        if self.request is not None and point in (Upgrading, Opened):
+            raise UserError(f"at {point.__name__} no request has been read yet — match by connection")
+        for name in ("connection", "request", "times"):
+            check_count(f"Fault.{name}", getattr(self, name), 1, none=True)
+
+    @staticmethod
+    def _check_kinds(at: object, do: object) -> None:
+        """Raise UserError unless the arguments are a point and an action, in this order."""
+        if isinstance(at, _ACTIONS) and isinstance(do, _POINTS):
+            raise UserError(f"Fault({shown(at)}, {shown(do)}) has its arguments swapped — write the point first")
+        for name, value, kinds in (("at", at, _POINTS), ("do", do, _ACTIONS)):
+            if value in kinds:
+                made = cast("type[object]", value).__name__
+                raise UserError(f"Fault.{name} is the class {made} — write an instance of it: {made}(…)")
+            if not isinstance(value, kinds):
+                raise UserError(f"Fault.{name} is {shown(value)} — write one of {', '.join(k.__name__ for k in kinds)}")
 
     def matches(self, connection: int, request: int | None, marker: str | None) -> bool:
         """Whether it is meant for this request."""
@@ -189,8 +322,30 @@ class Fault(msgspec.Struct, frozen=True):
         )
 
 
+_POINTS: Final = tuple(_POSSIBLE)
+_ACTIONS: Final = (Cut, CutFrame, Delay, Silence, Error, Close, Garbage, Send)
+
+
 class Faults(list[Fault]):
-    """The faults that have not struck yet: a list that may be changed at any time."""
+    """The faults that have not struck yet: a list that may be changed at any time.
+
+    Raises UserError for what is no fault, when it is put in.
+    """
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(_faults(faults))
+
+    def append(self, fault: Fault) -> None:
+        """Add a fault."""
+        super().extend(_faults((fault,)))
+
+    def extend(self, faults: Iterable[Fault]) -> None:
+        """Add several."""
+        super().extend(_faults(faults))
+
+    def insert(self, index: SupportsIndex, fault: Fault) -> None:
+        """Add a fault before another."""
+        super().insert(index, *_faults((fault,)))
 
     def due(self, point: Point, connection: int, request: int | None = None, marker: str | None = None) -> list[Action]:
         """What is to be done here, in the order of the list. What has struck often enough is gone from it."""
@@ -225,6 +380,19 @@ class Faults(list[Fault]):
             and (fault.request is None or fault.request >= request)
             for fault in self
         )
+
+
+def _faults(given: object) -> list[Fault]:
+    """The faults that were given, if that is what they are."""
+    if isinstance(given, Fault):
+        raise UserError(f"one {shown(given)}, where several may be — write a list: [Fault(…)]")
+    if not isinstance(given, Iterable):
+        raise UserError(f"faults are {shown(given)} — write a list: [Fault(…)]")
+    found = list(cast("Iterable[object]", given))
+    for index, fault in enumerate(found):
+        if not isinstance(fault, Fault):
+            raise UserError(f"faults[{index}] is {shown(fault)} — write Fault(point, action)")
+    return cast("list[Fault]", found)
 
 
 # --- Where -----------------------------------------------------------------------------------------------------------

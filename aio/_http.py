@@ -7,19 +7,21 @@ The rules are those of the API's reference: errors are ``{"error": {message, typ
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import h11
-import msgspec
 
-from ..sansio.server import Problem, check_request
+from ..sansio.server import BODILESS, Problem, check_request, read_json, write_json
 
 __all__ = ["PATH", "HttpAnswer", "parse_request", "refuse"]
 
 PATH: Final = "/v1/responses"
 _WEBSOCKET_ONLY: Final = ("generate", "stream_id")
-_encode: Final = msgspec.json.Encoder().encode
+_OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
+"""Fields of an answer that say how it is sent, or that it has anyway."""
+_NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -52,9 +54,10 @@ def _header(request: h11.Request, name: bytes) -> bytes:
 def parse_request(body: bytes) -> dict[str, Any] | Problem:
     """The body of a ``POST /v1/responses``, if it is good."""
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as exc:
-        return Problem(400, "invalid_json", f"We could not parse the JSON body of your request: {exc}.")
+        value = read_json(body)
+    except ValueError as exc:
+        message = f"We could not parse the JSON body of your request: {str(exc)[:200]}."
+        return Problem(400, "invalid_json", message)
     if not isinstance(value, dict):
         return Problem(400, "invalid_type", "The body of the request is not an object.")
     request = cast("dict[str, Any]", value)
@@ -65,13 +68,19 @@ def parse_request(body: bytes) -> dict[str, Any] | Problem:
 
 
 class HttpAnswer:
-    """The answer to one HTTP request: bytes, from a turn's events or from a problem."""
+    """The answer to one HTTP request: bytes, from a turn's events or from a problem.
 
-    def __init__(self, http: h11.Connection, request_id: str, *, stream: bool = False) -> None:
+    ``stream`` answers with server-sent events; ``head`` with the head of an answer and without its body; it is a
+    probe's last request, after which the connection ends.
+    """
+
+    def __init__(self, http: h11.Connection, request_id: str, *, stream: bool = False, head: bool = False) -> None:
         self._http = http
         self._request_id = request_id
         self._stream = stream
+        self._head = head
         self._begun = False
+        self._ended = False
         self._out: list[bytes] = []
 
     def send(self, event: dict[str, Any]) -> None:
@@ -84,9 +93,23 @@ class HttpAnswer:
             if kind == "error":
                 # In mid-stream there is no status to set; the API sends the particulars flat (ResponseErrorEvent).
                 event = {"sequence_number": 0, **event["error"], "type": "error"}
-            self._event(kind, event)
+            self._event(kind, write_json(event))
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
             self._whole(200, event["response"])
+
+    def send_extra(self, event: Mapping[str, Any] | str) -> None:
+        """Take an event that belongs to no turn, or a line of text; an answer that is no stream has no place for it."""
+        if self._stream and not self._ended:
+            if isinstance(event, str):
+                self._event(None, event.encode())
+            else:
+                kind: object = event.get("type")
+                self._event(kind if isinstance(kind, str) else None, write_json(event))
+
+    def finish(self) -> None:
+        """End a stream of events, if it has begun and has not been ended."""
+        if self._begun and not self._ended:
+            self._end()
 
     def problem(self, problem: Problem) -> None:
         """Answer with an error response."""
@@ -98,22 +121,31 @@ class HttpAnswer:
         self._out.clear()
         return data
 
-    def _event(self, kind: str, event: dict[str, Any]) -> None:
+    def _event(self, kind: str | None, data: bytes) -> None:
+        """Send one event (HTML standard, section 9.2.6): a line of data for each line of ``data``."""
         if not self._begun:
             self._begin(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"})
-        self._put(h11.Data(data=b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(event))))
-        if kind in ("response.completed", "response.incomplete", "response.failed", "error"):
-            self._put(h11.EndOfMessage())
+        lines = [b"data: " + line for line in _NEWLINE.split(data)]
+        if kind is not None:
+            lines.insert(0, b"event: " + _NEWLINE.sub(b" ", kind.encode(errors="replace")))
+        self._put(h11.Data(data=b"\n".join(lines) + b"\n\n"))
 
     def _whole(self, status: int, body: object, headers: Mapping[str, str] = _NO_HEADERS) -> None:
-        data = _encode(body)
-        self._begin(status, {**headers, "content-type": "application/json", "content-length": str(len(data))})
-        self._put(h11.Data(data=data))
-        self._put(h11.EndOfMessage())
+        data = write_json(body)
+        others = {name: value for name, value in headers.items() if name.lower() not in _OURS}
+        self._begin(status, {**others, "content-type": "application/json", "content-length": str(len(data))})
+        if not self._head and status not in BODILESS:
+            self._put(h11.Data(data=data))
+        self._end()
 
     def _begin(self, status: int, headers: Mapping[str, str]) -> None:
         self._begun = True
-        self._put(h11.Response(status_code=status, headers=[*headers.items(), ("x-request-id", self._request_id)]))
+        ours = [("x-request-id", self._request_id), *([("connection", "close")] if self._head else [])]
+        self._put(h11.Response(status_code=status, headers=[*headers.items(), *ours]))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._put(h11.EndOfMessage())
 
     def _put(self, event: h11.Event) -> None:
         self._out.append(self._http.send(event) or b"")

@@ -1,19 +1,32 @@
 """One client of the loopback server: its bytes in and out, its turns, and the faults that strike it.
 
 What is said is decided elsewhere: by h11 and :mod:`._http` at first, by :mod:`turnwire.sansio.server` after an upgrade,
-by :mod:`._model` in the turns. Here is who waits for what: one task reads; each turn is a task; whoever has something
-to send sends all that there is, one at a time; and the connection's own task group ends them all.
+by :mod:`._model` in the turns. Here is who waits for what: one task reads; one waits for the next deadline; each turn
+is a task; whoever has something to send sends all that there is, one at a time; and the connection's own task group
+ends them all.
+
+One peer cannot harm another
+    Whatever a peer does, only its own connection ends. What its transport raises is in one table
+    (:data:`._transport.TRANSPORT_ERRORS`) and means that the peer is gone. Anything else that one of its tasks raises
+    is a fault of this server: it is logged to ``turnwire.loopback``, and the ledger says ``crashed``. Nothing of it
+    reaches the task group that the peers share (:meth:`Peer.run`).
+
+A peer that does not read
+    Its turns stop at what the kernel and one batch of events hold, and nothing more is read from it. It is waited for
+    until the connection's lifetime is over, or, once it is closing, until the close's timeout.
 """
 
 from __future__ import annotations
 
-import ssl
+import contextlib
+import logging
+import math
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVarTuple, cast
 
 import anyio
+import anyio.lowlevel
 import h11
 from anyio.streams.tls import TLSStream
 
@@ -31,14 +44,17 @@ from ._faults import (
     Error,
     Garbage,
     Meter,
+    Opened,
     Point,
     Received,
+    Send,
     Silence,
     Upgrading,
 )
 from ._http import HttpAnswer, parse_request, refuse
 from ._model import respond
 from ._sockets import SocketStream
+from ._transport import TRANSPORT_ERRORS
 
 if TYPE_CHECKING:
     from .loopback import LedgerEntry, LoopbackServer
@@ -47,6 +63,9 @@ __all__ = ["Peer", "Transport"]
 
 Transport: TypeAlias = Literal["websocket", "sse", "http"]
 
+_LOGGER: Final = logging.getLogger("turnwire.loopback")
+_Ts = TypeVarTuple("_Ts")
+
 _BATCH: Final = 64
 """Events per write at latency 0: few system calls, and still every lane gets a word in."""
 _LINGER: Final = 1.0
@@ -54,6 +73,11 @@ _LINGER: Final = 1.0
 _LINGER_AT_SHUTDOWN: Final = 0.1
 """The same when the server goes away: whoever has not read by then may not be reading at all."""
 _READ: Final = 65536
+_CLOSES: Final[Mapping[str | None, tuple[int, str]]] = {
+    None: (1001, "the server is shutting down"),
+    "crashed": (1011, "the server failed"),
+}
+"""What a WebSocket is closed with that nobody has closed, by what ended the connection; nothing for other ends."""
 
 
 class Running:
@@ -81,10 +105,13 @@ class Peer:
         self._meter = Meter()
         self._tasks = anyio.create_task_group()
         self._sending = anyio.Lock()
-        self._reading = anyio.CancelScope()
+        self._timer = anyio.CancelScope()
+        """Where the wait for the next deadline is; its own deadline is moved when that changes."""
         self._websocket: ServerConnection | None = None
         self._answer: HttpAnswer | None = None
         self._answers = 0
+        self._head = False
+        """Whether the HTTP request is HEAD, so that its answer has no body."""
         self._running: set[Running] = set()
         self._why: str | None = None
         """What ended the connection, in the ledger's words."""
@@ -96,28 +123,47 @@ class Peer:
     # -- life
 
     async def run(self) -> None:
-        """Serve it, and close it."""
+        """Serve it, and close it. Raises nothing, whatever the peer does."""
         try:
             async with self._tasks:
-                await self._main()
+                await self._own(self._main)
                 self._tasks.cancel_scope.cancel()
         finally:
             with anyio.move_on_after(_LINGER if self._why else _LINGER_AT_SHUTDOWN, shield=True):
-                await self._end()
-            await self._raw.aclose()
+                await self._own(self._end)
+            with contextlib.suppress(*TRANSPORT_ERRORS):
+                await self._raw.aclose()
+
+    async def _own(self, part: Callable[[*_Ts], Awaitable[None]], *args: *_Ts) -> None:
+        """Do a part of this peer's work. What it raises ends this connection, and nothing else."""
+        try:
+            await part(*args)
+        except Exception as exc:
+            self._why = self._why or "crashed"
+            self._log(logging.ERROR, "ended by a fault of the server's own", exc)
+            self._tasks.cancel_scope.cancel()
+
+    def _gone(self, exc: Exception) -> None:
+        self._why = self._why or "disconnected"
+        self._log(logging.DEBUG, "the client is gone", exc)
+
+    def _log(self, level: int, what: str, exc: Exception) -> None:
+        with contextlib.suppress(Exception):  # A logger's filters and handlers are the caller's code.
+            shown = exc if level >= logging.ERROR else None
+            _LOGGER.log(level, "connection %d: %s: %r", self._number, what, exc, exc_info=shown)
 
     async def _main(self) -> None:
         context = self._server.ssl_context
-        try:
-            for action in self._server.faults.due(Received(0, "connection"), self._number):
-                await self._act(action)
-            if context is not None:
+        for action in self._server.faults.due(Received(0, "connection"), self._number):
+            await self._act(action)
+        if context is not None:
+            try:
                 self._stream = await TLSStream.wrap(
                     self._raw, server_side=True, ssl_context=context, standard_compatible=False
                 )
-            await self._serve()
-        except (anyio.BrokenResourceError, anyio.EndOfStream, ssl.SSLError):
-            self._why = self._why or "disconnected"
+            except TRANSPORT_ERRORS as exc:
+                return self._gone(exc)
+        return await self._serve()
 
     async def _stop(self, why: str) -> None:
         """End the connection, from whichever of its tasks."""
@@ -126,20 +172,19 @@ class Peer:
         await anyio.sleep_forever()
 
     async def _end(self) -> None:
-        """Say goodbye if nobody has, and close as was asked for."""
+        """Close as was asked for, and with a close frame first if nobody has sent one."""
         if self._reset:
             await self._raw.reset()
             return
-        try:
-            if self._websocket is not None and self._why is None and self._whole:
-                self._websocket.close(anyio.current_time(), 1001, "the server is shutting down")
+        close = _CLOSES.get(self._why)
+        with contextlib.suppress(*TRANSPORT_ERRORS):
+            if self._websocket is not None and close is not None and self._whole:
+                self._websocket.close(anyio.current_time(), *close)
                 await self._stream.send(self._websocket.data_to_send())
             await self._raw.send_eof()
-            # Closing a socket with something unread sends RST, and what the peer has not read yet would be lost to it.
+            # Closing a socket with something unread sends RST: what the peer has not read yet would be lost to it.
             while True:
                 await self._raw.receive()
-        except (anyio.BrokenResourceError, anyio.EndOfStream):
-            pass
 
     # -- bytes
 
@@ -150,8 +195,8 @@ class Peer:
             room = self._meter.room(faults, self._number) if faults else None
             try:
                 data = await self._stream.receive(_READ if room is None else min(room, _READ))
-            except (anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError):
-                self._why = self._why or "disconnected"
+            except TRANSPORT_ERRORS as exc:
+                self._gone(exc)
                 return b""
             for action in self._meter.due(faults, self._number, data):
                 await self._act(action)
@@ -181,7 +226,8 @@ class Peer:
                 self._whole = False
                 await self._stream.send(data)
                 self._whole = True
-            except (anyio.BrokenResourceError, ssl.SSLError):
+            except TRANSPORT_ERRORS as exc:
+                self._gone(exc)
                 await self._stop("disconnected")
 
     # -- HTTP
@@ -216,6 +262,7 @@ class Peer:
 
     async def _read_request(self, http: h11.Connection) -> tuple[h11.Request | None, bytes]:
         """The next request and its body; None at end of file."""
+        self._head = False
         limit = self._server.options.max_message_size
         request: h11.Request | None = None
         body = bytearray()
@@ -227,6 +274,7 @@ class Peer:
                 http.receive_data(await self._receive())
             elif isinstance(event, h11.Request):
                 request = event
+                self._head = event.method == b"HEAD"
             elif isinstance(event, h11.Data):
                 body += event.data
                 if limit is not None and len(body) > limit:
@@ -238,7 +286,7 @@ class Peer:
 
     def _new_answer(self, http: h11.Connection, *, stream: bool = False) -> HttpAnswer:
         self._answers += 1
-        self._answer = HttpAnswer(http, f"req_{self._number:06d}{self._answers:06d}", stream=stream)
+        self._answer = HttpAnswer(http, f"req_{self._number:06d}{self._answers:06d}", stream=stream, head=self._head)
         return self._answer
 
     async def _refuse(self, http: h11.Connection, problem: Problem) -> None:
@@ -258,16 +306,21 @@ class Peer:
             request, None, send=answer.send, end=self._remember, number=self._meter.request, previous=previous
         )
 
-        async def watch() -> None:
-            while data := await self._receive():
-                http.receive_data(data)
-            await self._stop("disconnected")
-
         running = Running(turn, "sse" if stream else "http")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch)
-            await self._run(running, self._begin(running))
+            tasks.start_soon(self._own, self._watch, http)
+            await self._own(self._run, running, self._begin(running))
             tasks.cancel_scope.cancel()
+        answer.finish()
+        await self._flush()
+
+    async def _watch(self, http: h11.Connection) -> None:
+        """Read while a request is answered: to notice that the client leaves, and only as much as one head may have."""
+        while len(http.trailing_data[0]) < MAX_HEADERS:
+            data = await self._receive()
+            if not data:
+                await self._stop("disconnected")
+            http.receive_data(data)
 
     def _remember(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         if response is not None:
@@ -282,37 +335,59 @@ class Peer:
                 return _problem(action)
             await self._act(action)
         websocket = ServerConnection(options=self._server.options, store=self._server.store)
-        rejected = websocket.accept(request.target, request.headers, anyio.current_time())
+        now = anyio.current_time()
+        rejected = websocket.accept(request.target, request.headers, now, http_version=request.http_version)
         if rejected is not None:
             return Problem(rejected.status, None, rejected.body.decode(errors="replace"), headers=rejected.headers)
         self._websocket = websocket
         self._meter.switch(trailing)
+        for action in self._server.faults.due(Opened(), self._number):
+            if not isinstance(action, Send):
+                await self._flush()
+            await self._act(action)
         if trailing:
             websocket.receive_data(trailing, anyio.current_time())
         return websocket
 
     async def _speak(self, websocket: ServerConnection) -> None:
         """Frames, until the end."""
+        self._tasks.start_soon(self._own, self._keep_deadlines, websocket)
         while True:
             self._start_turns()
             await self._flush()
             if websocket.state is ServerState.CLOSED:
                 return
-            deadline = websocket.next_deadline()
-            wait = None if deadline is None else max(0.0, deadline - anyio.current_time())
-            with anyio.move_on_after(wait) as self._reading:
+            if websocket.has_unprocessed:
+                await anyio.lowlevel.checkpoint()
+                websocket.process(anyio.current_time())
+            else:
                 websocket.receive_data(await self._receive(), anyio.current_time())
-            if self._reading.cancelled_caught:
-                websocket.handle_deadline(anyio.current_time())
-            if websocket.state is not ServerState.OPEN:
-                self._why = self._why or ("expired" if websocket.ended_by is None else "disconnected")
+            self._note_end(websocket)
+
+    async def _keep_deadlines(self, websocket: ServerConnection) -> None:
+        """Do what is due when it is due, also while the peer does not read and a task is stuck in sending."""
+        while True:
+            with anyio.CancelScope(deadline=_deadline(websocket)) as self._timer:
+                await anyio.sleep_forever()
+            websocket.handle_deadline(anyio.current_time())
+            self._note_end(websocket)
+            if websocket.state is ServerState.CLOSED:
+                await self._stop("expired")
+            with anyio.CancelScope(deadline=_deadline(websocket)):
+                await self._flush()
+
+    def _note_end(self, websocket: ServerConnection) -> None:
+        """Keep what ended the connection, and when it is to be given up: the peer may not read."""
+        if websocket.state is not ServerState.OPEN:
+            self._why = self._why or ("expired" if websocket.ended_by is None else "disconnected")
+            self._timer.deadline = _deadline(websocket)
 
     def _start_turns(self) -> None:
         """Give each turn that is to run a task. In the order of arrival: tasks, on trio, begin in any order."""
         if self._websocket is not None:
             while (turn := self._websocket.next_request()) is not None:
                 running = Running(turn, "websocket")
-                self._tasks.start_soon(self._run, running, self._begin(running))
+                self._tasks.start_soon(self._own, self._run, running, self._begin(running))
 
     # -- turns
 
@@ -348,7 +423,7 @@ class Peer:
             turn.request, turn.previous, number=entry.number, created_at=int(time.time()), generate=turn.generate
         )
         if running.transport == "http":
-            events = deque(events, maxlen=1)
+            events = [await _last(events)]
         for k, event in enumerate(events, 1):
             if latency := self._server.latency:
                 await anyio.sleep(latency)
@@ -397,42 +472,21 @@ class Peer:
     async def _act(
         self, action: Action, running: Running | None = None, event: Mapping[str, Any] | None = None
     ) -> None:
-        entry = running.entry if running is not None else None
         match action:
             case Cut(reset):
                 await self._cut(reset)
-            case CutFrame(keep, reset):
-                async with self._sending:
-                    before = self._take()
-                    if running is not None and event is not None:
-                        running.turn.emit(event)
-                    frame = self._take()
-                    await self._send(before + frame[: len(frame) // 2 if keep is None else keep])
-                await self._cut(reset)
+            case CutFrame():
+                await self._cut_frame(action, running, event)
             case Delay(seconds):
                 await anyio.sleep(seconds)
             case Silence(connection):
-                if running is None or connection:
-                    self._why = self._why or "silenced"
-                    self._muted = True
-                if entry is not None and entry.outcome == "running":
-                    entry.outcome = "silenced"
-                if running is not None:
-                    await anyio.sleep_forever()
+                await self._silence(running, connection=connection)
             case Error():
-                if running is not None and running.turn.state is TurnState.RUNNING:
-                    running.turn.fail(_problem(action), attributed=action.attributed)
-                    if entry is not None:
-                        entry.outcome = "error"
-                    await self._flush()
+                await self._error(action, running)
             case Close(code, reason):
-                if self._websocket is None:
-                    await self._cut(reset=False)
-                else:
-                    self._why = self._why or "closed"
-                    self._websocket.close(anyio.current_time(), code, reason)
-                    await self._flush()
-                    self._reading.cancel()  # The deadline is another one now.
+                await self._close(code, reason)
+            case Send(extra):
+                await self._send_extra(extra)
             case Garbage(data):
                 async with self._sending:
                     await self._send(data)
@@ -440,6 +494,68 @@ class Peer:
     async def _cut(self, reset: bool) -> None:
         self._reset = reset
         await self._stop("cut")
+
+    async def _cut_frame(self, action: CutFrame, running: Running | None, event: Mapping[str, Any] | None) -> None:
+        async with self._sending:
+            before = self._take()
+            if running is not None and event is not None and running.turn.state is TurnState.RUNNING:
+                running.turn.emit(event)
+            frame = self._take()
+            await self._send(before + frame[: len(frame) // 2 if action.keep is None else action.keep])
+        await self._cut(action.reset)
+
+    async def _silence(self, running: Running | None, *, connection: bool) -> None:
+        if running is None or connection:
+            self._why = self._why or "silenced"
+            self._muted = True
+        if running is not None:
+            if running.entry is not None and running.entry.outcome == "running":
+                running.entry.outcome = "silenced"
+            await anyio.sleep_forever()
+
+    async def _error(self, error: Error, running: Running | None) -> None:
+        if running is not None and running.turn.state is TurnState.RUNNING:
+            running.turn.fail(_problem(error), attributed=error.attributed)
+            if running.entry is not None:
+                running.entry.outcome = "error"
+            await self._flush()
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._websocket is None:
+            await self._cut(reset=False)
+        else:
+            self._why = self._why or "closed"
+            self._websocket.close(anyio.current_time(), code, reason)
+            self._note_end(self._websocket)
+            await self._flush()
+
+    async def _send_extra(self, extra: Mapping[str, Any] | str) -> None:
+        if self._websocket is None:
+            if self._answer is not None:
+                self._answer.send_extra(extra)
+        elif isinstance(extra, str):
+            self._websocket.send_text(extra)
+        else:
+            self._websocket.send_event(extra)
+        await self._flush()
+
+
+async def _last(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The last of the events; other tasks run in between."""
+    last: dict[str, Any] = {}
+    for k, event in enumerate(events, 1):
+        last = event
+        if not k % _BATCH:
+            await anyio.lowlevel.checkpoint()
+    return last
+
+
+def _deadline(websocket: ServerConnection) -> float:
+    """Until when to wait before the machine is asked again, or the connection given up."""
+    if websocket.state is ServerState.CLOSED:
+        return anyio.current_time() + _LINGER
+    deadline = websocket.next_deadline()
+    return math.inf if deadline is None else deadline
 
 
 def _problem(error: Error) -> Problem:

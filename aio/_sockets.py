@@ -7,6 +7,7 @@ on trio alike, for anyio waits on bare file descriptors on both.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from typing import Final
@@ -22,17 +23,24 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 class SocketStream(anyio.abc.ByteStream):
-    """A connected TCP socket as a stream of bytes. One task may receive and one may send at a time."""
+    """A connected TCP socket as a stream of bytes. One task may receive and one may send at a time.
+
+    Whatever the system says raises BrokenResourceError; after :meth:`aclose` or :meth:`reset`, every method but these
+    two raises ClosedResourceError, in tasks that wait already, too.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # The client may be gone already; reading will tell.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = sock
+        self._closed = False
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """At least one byte and at most ``max_bytes``; no more than that leaves the kernel. Raises EndOfStream."""
         await anyio.lowlevel.checkpoint()
         while True:
+            self._check_open()
             try:
                 data = self._socket.recv(max_bytes)
             except (BlockingIOError, InterruptedError):
@@ -49,6 +57,7 @@ class SocketStream(anyio.abc.ByteStream):
         await anyio.lowlevel.checkpoint()
         view = memoryview(item)
         while view:
+            self._check_open()
             try:
                 view = view[self._socket.send(view) :]
             except (BlockingIOError, InterruptedError):
@@ -59,6 +68,7 @@ class SocketStream(anyio.abc.ByteStream):
     async def send_eof(self) -> None:
         """Send FIN: nothing more will come from here."""
         await anyio.lowlevel.checkpoint()
+        self._check_open()
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as exc:  # The peer was faster.
@@ -66,12 +76,21 @@ class SocketStream(anyio.abc.ByteStream):
 
     async def aclose(self) -> None:
         """Close, with whatever TCP makes of it: FIN, or RST if there is something unread."""
-        self._socket.close()
+        if not self._closed:
+            self._closed = True
+            anyio.notify_closing(self._socket)
+            self._socket.close()
 
     async def reset(self) -> None:
         """Close with RST."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        self._socket.close()
+        if not self._closed:
+            with contextlib.suppress(OSError):  # Where the peer was faster, some systems refuse.
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        await self.aclose()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise anyio.ClosedResourceError
 
 
 async def listen(host: str, port: int) -> socket.socket:

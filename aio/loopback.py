@@ -43,19 +43,21 @@ What it does wrong: a :class:`Fault` is a point, an action, and whom it is for
         Fault(Received(100), Cut(), connection=1)           # the first connection: 100 bytes into a request
         Fault(BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after": "1"}), times=None)
 
-    =============== ================================ === ======== ===== ======= ===== ===== =======
-    point           the server has                   Cut CutFrame Delay Silence Error Close Garbage
-    =============== ================================ === ======== ===== ======= ===== ===== =======
+    =============== ================================ === ======== ===== ======= ===== ===== ======= ====
+    point           the server has                   Cut CutFrame Delay Silence Error Close Garbage Send
+    =============== ================================ === ======== ===== ======= ===== ===== ======= ====
     ``Received``    read n bytes, not looked at them yes          yes   yes                 yes
     ``Upgrading``   read the upgrade request         yes          yes   yes     yes         yes
-    ``BeforeRun``   read the whole request, and      yes          yes   yes     yes   yes   yes
+    ``Opened``      accepted the upgrade             yes          yes   yes           yes   yes     yes
+    ``BeforeRun``   read the whole request, and      yes          yes   yes     yes   yes   yes     yes
                     found it good
-    ``BeforeEvent`` sent k - 1 events                yes yes      yes   yes     yes   yes   yes
-    ``AfterEvent``  sent k events                    yes          yes   yes     yes   yes   yes
-    =============== ================================ === ======== ===== ======= ===== ===== =======
+    ``BeforeEvent`` sent k - 1 events                yes yes      yes   yes     yes   yes   yes     yes
+    ``AfterEvent``  sent k events                    yes          yes   yes     yes   yes   yes     yes
+    =============== ================================ === ======== ===== ======= ===== ===== ======= ====
 
     A request is in the ledger from ``BeforeEvent(1)`` on: what strikes before has kept it from running. Several faults
-    of one point are done in their order.
+    of one point are done in their order; one that finds the turn ended by another before it, or the connection, does
+    what is left of it. What cannot be a fault raises UserError when it is made.
 """
 
 from __future__ import annotations
@@ -69,9 +71,18 @@ from typing import Any
 
 import anyio
 import anyio.abc
-import msgspec
+from msgspec.structs import replace
 
-from ..sansio.server import ResponseStore, ServerOptions, ServerTurn
+from ..sansio.errors import UserError
+from ..sansio.server import (
+    ResponseStore,
+    ServerOptions,
+    ServerTurn,
+    check_count,
+    check_seconds,
+    shown,
+    write_json,
+)
 from ._faults import (
     AfterEvent,
     BeforeEvent,
@@ -84,7 +95,9 @@ from ._faults import (
     Fault,
     Faults,
     Garbage,
+    Opened,
     Received,
+    Send,
     Silence,
     Upgrading,
 )
@@ -105,7 +118,9 @@ __all__ = [
     "Garbage",
     "LedgerEntry",
     "LoopbackServer",
+    "Opened",
     "Received",
+    "Send",
     "Silence",
     "Upgrading",
     "serve",
@@ -138,7 +153,7 @@ class LedgerEntry:
     outcome: str = "running"
     """``completed``, ``incomplete``, ``failed``, ``error``: how the turn ended. Or what ended it: ``cut``, ``closed``
     and ``silenced`` by a fault, ``disconnected`` by the client, ``shutdown`` by the end of the server, ``expired`` by
-    the end of the connection's lifetime."""
+    the end of the connection's lifetime, ``crashed`` by a fault of the server's own, which it logs."""
 
 
 class LoopbackServer:
@@ -159,7 +174,6 @@ class LoopbackServer:
         self.host = host
         self.port = port
         self.latency = latency
-        """Seconds before each event; may be changed at any time."""
         self.faults = Faults(faults)
         """The faults that have not struck yet: a list, to be changed at any time. A connection that waits for bytes
         already does not stop within them for a :class:`Received` that is added now; it does from its next wait on."""
@@ -174,6 +188,16 @@ class LoopbackServer:
         self.ssl_context = ssl_context
         self._ledger_limit = ledger_limit
         self._started = 0
+
+    @property
+    def latency(self) -> float:
+        """Seconds before each event; may be changed at any time."""
+        return self._latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        check_seconds("latency", seconds)
+        self._latency = seconds
 
     @property
     def base_url(self) -> str:
@@ -200,11 +224,11 @@ class LoopbackServer:
             marker=marker,
             metadata=request.get("metadata") or {},
             input=request.get("input"),
-            fingerprint=hashlib.sha256(msgspec.json.encode(request, order="sorted")).hexdigest(),
+            fingerprint=hashlib.sha256(write_json(request, ordered=True)).hexdigest(),
         )
         self.ledger.append(entry)
         if self._ledger_limit is not None:
-            del self.ledger[: -self._ledger_limit]
+            del self.ledger[: max(0, len(self.ledger) - self._ledger_limit)]
         return entry
 
 
@@ -218,6 +242,7 @@ async def serve(
     ssl_context: ssl.SSLContext | None = None,
     faults: Iterable[Fault] = (),
     options: ServerOptions | None = None,
+    dialect: str | None = "openai",
     ledger_limit: int | None = None,
 ) -> AsyncGenerator[LoopbackServer]:
     """Run a loopback server for as long as the context lasts. On asyncio and on trio, through anyio.
@@ -230,10 +255,19 @@ async def serve(
         ssl_context: a server's context, for TLS.
         faults: what to do wrong (:class:`Fault`). ``server.faults`` is the list of what has not struck yet.
         options: limits of a WebSocket connection; ``max_message_size`` also limits HTTP bodies.
+        dialect: what kind of server it plays over WebSocket: ``"openai"`` announces itself as one with lanes and
+            steering, None has them too and announces nothing, ``"no-lanes"`` takes ``stream_id`` and ignores it
+            (:data:`turnwire.sansio.server.SERVER_DIALECTS`). Left at its default, ``options.dialect`` decides.
         ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
+
+    Raises UserError for an argument that cannot be, and OSError if it cannot listen there.
 
     On leaving, running turns are cancelled, WebSockets closed with 1001, and nothing is left: no task, no socket.
     """
+    options = ServerOptions() if options is None else options
+    _check(host, port, api_key=api_key, ssl_context=ssl_context, options=options, ledger_limit=ledger_limit)
+    if dialect != "openai":
+        options = replace(options, dialect=dialect)
     listener = await listen(host, port)
     failure: Exception | None = None
     with listener:
@@ -244,7 +278,7 @@ async def serve(
             api_key=api_key,
             ssl_context=ssl_context,
             faults=faults,
-            options=options or ServerOptions(),
+            options=options,
             ledger_limit=ledger_limit,
         )
 
@@ -253,11 +287,12 @@ async def serve(
                 await anyio.wait_readable(listener)
                 try:
                     sock, _ = listener.accept()
+                    stream = SocketStream(sock)
                 except OSError:  # The client is gone already, or file descriptors are short: others are served.
                     await anyio.sleep(0.01)
                     continue
                 server.connections += 1
-                tasks.start_soon(Peer(server, SocketStream(sock), server.connections).run)
+                tasks.start_soon(Peer(server, stream, server.connections).run)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(accept, tasks)
@@ -269,3 +304,27 @@ async def serve(
             tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+def _check(
+    host: object,
+    port: object,
+    *,
+    api_key: object,
+    ssl_context: object,
+    options: object,
+    ledger_limit: object,
+) -> None:
+    """Raise UserError for an argument of :func:`serve` that cannot be. A key is not shown."""
+    check_count("port", port, 0)
+    check_count("ledger_limit", ledger_limit, 0, none=True)
+    wanted = {
+        "host": (host, str, 'an address, as "127.0.0.1"'),
+        "ssl_context": (ssl_context, ssl.SSLContext | None, "an ssl.SSLContext of a server, or None"),
+        "options": (options, ServerOptions, "turnwire.sansio.server.ServerOptions(…), or None"),
+    }
+    for name, (value, kind, what) in wanted.items():
+        if not isinstance(value, kind):
+            raise UserError(f"{name} is {shown(value)} — write {what}")
+    if api_key is not None and not (isinstance(api_key, str) and api_key.isascii() and api_key):
+        raise UserError(f"api_key, a {type(api_key).__name__}, is no key — write ASCII text, or None for any key")

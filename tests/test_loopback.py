@@ -315,6 +315,18 @@ async def test_turns_of_one_lane_queue() -> None:
         assert [entry.request for entry in server.ledger] == list(range(1, 21))
 
 
+@pytest.mark.parametrize("how", ["dialect", "options"])
+async def test_a_server_without_lanes_answers_in_order_and_echoes_no_stream_id(how: str) -> None:
+    wish = {"dialect": "no-lanes"} if how == "dialect" else {"options": ServerOptions(dialect="no-lanes")}
+    async with serve(**wish) as server, connect(server) as client:
+        for lane in "abc":
+            await client.create(input=f"say {lane}", stream_id=lane)
+        turns = [await client.until_end() for _ in "abc"]
+        assert [text(events) for events in turns] == ["say a", "say b", "say c"]
+        assert all("stream_id" not in event for events in turns for event in events)
+        assert [entry.lane for entry in server.ledger] == [None] * 3
+
+
 async def test_a_refused_request_is_not_in_the_ledger() -> None:
     async with serve() as server, connect(server) as client:
         (error,) = await client.run(input="x", previous_response_id="resp_none")
