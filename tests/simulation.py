@@ -7,8 +7,9 @@
     life.trace, life.digest       # everything that happened, and its hash: equal for equal seeds
 
 What is real
-    The trio shell from ``connect()`` down to its transport, the core under it, and the server's role of the core. The
-    transports are :class:`SimTransport`, over a :class:`Network`; the server's model is :class:`Service`.
+    A shell from ``connect()`` down to its transport (trio's, or anyio's on trio), the core under it, and the server's
+    role of the core. The transports are :class:`SimTransport`, over a :class:`Line`; the server's model is
+    :class:`Service`.
 
 What is chance
     Everything, and all of it comes from the seed: the options, the network's latencies and cuts, the server's answers,
@@ -17,6 +18,13 @@ What is chance
 What is checked
     :class:`Judge` says it, for turns and for connections. A check compares what the clients saw with the ledger of the
     service and with the bytes that the network saw; nothing is asked of the shell or of the core about themselves.
+
+Who looks
+    Every await of a shell gives way to other tasks, at least once: those of its transports too, and in some worlds for
+    a while (:meth:`World.suspend`). After *every* step of *any* task an :class:`Observer` looks at what a consumer could
+    look at just then: the failures of the turns, the state and the counters of the session. So no state is too short to
+    be seen. In some worlds consumers are eager as well: one whose turn has something to say is woken in that moment,
+    whatever the shell is doing, and acts on it. REPLAY.md, "Automatic recovery": what a consumer was told stands.
 """
 
 from __future__ import annotations
@@ -35,15 +43,18 @@ from unittest import mock
 
 import trio
 import trio.testing
+import turnwire.aio._driver
+import turnwire.trio_shell._driver
 from turnwire.sansio import pump
-from turnwire.sansio.errors import SessionClosedError, TurnError
+from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
 from turnwire.sansio.replay import RecoveryPolicy, Verdict
 from turnwire.sansio.request import Timeouts
 from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, ServerTurn, TurnState
 from turnwire.sansio.session import EndpointSource, ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import Deflate, Rejected, WebSocket
-from turnwire.trio_shell import _driver, connect
 
+SHELLS = {"trio": turnwire.trio_shell, "anyio": turnwire.aio}
+CHUNK = turnwire.trio_shell._driver.CHUNK
 GRACE = 2 * pump.GRACE + pump.POLL
 """Seconds for which nobody may be reading: the keeper looks every so often, and waits for that long."""
 SLACK = 0.1
@@ -212,7 +223,7 @@ class Line:
             self._frames = WebSocket(client=False, extensions=[extension] if self._world.options.compression else [])
         elif data[0] == 0x88 and not self._amid:
             self.farewell = self.farewell or trio.current_time()
-        self._amid = len(data) == _driver.CHUNK
+        self._amid = len(data) == CHUNK
         if self.handed is not None:
             for item in self._frames.receive(data) if data else ():
                 if isinstance(item, bytes):
@@ -270,13 +281,14 @@ class SimTransport:
 
     async def receive(self) -> bytes:
         line = self._line
+        await self._world.suspend()
         data = await line.down.take(256 * 1024)
         if line.closed is not None:
-            raise _driver.TransportError("it was closed on this side")
+            raise TransportError("it was closed on this side")
         if data:
             line.saw(data)
         if data is None:
-            raise _driver.TransportError("it was reset")
+            raise TransportError("it was reset")
         return data
 
     async def send(self, data: bytes) -> None:
@@ -284,10 +296,10 @@ class SimTransport:
         began = trio.current_time()
         line.began_to_write(data)
         try:
-            await trio.lowlevel.checkpoint()
+            await self._world.suspend()
             while data:
                 if line.closed is not None or line.up.refuses:
-                    raise _driver.TransportError("it was reset")
+                    raise TransportError("it was reset")
                 if line.up.room <= 0:
                     await line.up.has_room()
                     continue
@@ -299,7 +311,7 @@ class SimTransport:
 
     async def aclose(self) -> None:
         self._line.hang_up()
-        await trio.lowlevel.checkpoint()
+        await self._world.suspend()
 
     def unread(self) -> bool:
         return self._line.down.ready
@@ -487,6 +499,12 @@ class Story:
     """When the first event came."""
     whole: bool = False
     """It came to its terminal event."""
+    turn: Any = None
+    """The shell's turn, or what stands for it: whoever looks, looks at its core."""
+    told: TurnError | None = None
+    """The last failure that could be seen of it, at any step of any task."""
+    told_safe: bool = False
+    """Whether at any step it could be seen that the turn had failed, SAFE."""
 
     @property
     def end(self) -> str:
@@ -560,7 +578,8 @@ class Clients:
         if rng.random() < 0.3:
             body["conversation"] = "c"
         most = rng.choice((0, 1, 2)) if manner == "leaves" else 10**6
-        async with self._begin(story, body) as turn:
+        story.turn = self._begin(story, body)
+        async with story.turn as turn:
             while len(story.events) < most:
                 began = trio.current_time()
                 try:
@@ -589,7 +608,9 @@ class Clients:
 class FrameTurn:
     """A turn as the models make it: without a scope, from wait to wait."""
 
-    def __init__(self, driver: _driver.Driver, story: Story, body: dict[str, Any]) -> None:
+    _core: Any = None
+
+    def __init__(self, driver: Any, story: Story, body: dict[str, Any]) -> None:
         lane = {} if story.lane is None else {"stream_id": story.lane}
         self._frame = {"type": "response.create", **lane, **body}
         self._driver = driver
@@ -659,6 +680,8 @@ class Judge:
                 self.complain(f"I6: {marker} never ended")
             if story.failure is not None and story.failure.verdict is Verdict.SAFE and times:
                 self.complain(f"I3: {marker} is SAFE, and ran: {story.failure!r}")
+            if story.told_safe and times:
+                self.complain(f"I3: {marker} was seen to have failed, SAFE, and ran")
             if story.failure is not None and story.failure.verdict is Verdict.UNSAFE and not times:
                 self.complain(f"{marker} is UNSAFE, and did not run: {story.failure!r}")
             if story.failure is not None and read_along:
@@ -761,6 +784,10 @@ class World:
         self.scoped = rng.random() < 0.75
         self.stalls = rng.choice((0.0, 0.0, 0.01, 0.1))
         self._splits = rng.choice((0.0, 0.1, 0.9))
+        self.shell = SHELLS[rng.choice(("trio", "trio", "anyio"))]
+        self.eager = rng.random() < 0.5
+        """Consumers look as soon as their turns have something to say."""
+        self._suspends = rng.choice((0.0, 0.3))
         ping_interval = rng.choice((None, 20.0, 300.0, 900.0))
         self.length = 4 * HOUR if ping_interval != 20.0 else 300.0
         """How long a client may be away: a ping every twenty seconds for hours is much to compute."""
@@ -778,9 +805,18 @@ class World:
             ),
         )
         self.nursery: trio.Nursery
+        self.driver: Any = None
+        """The shell's, once there is one."""
 
     def note(self, what: str) -> None:
         self.trace.append(f"{trio.current_time():14.6f} {what}")
+
+    async def suspend(self) -> None:
+        """Give way: always once, perhaps for longer. Cancelled, it ends."""
+        await trio.lowlevel.checkpoint()
+        if self._suspends and self.rng.random() < self._suspends:
+            for _ in range(self.rng.choice((1, 3, 8))):
+                await trio.lowlevel.checkpoint()
 
     def piece(self, length: int) -> int:
         """How much of some bytes goes in one piece."""
@@ -791,7 +827,7 @@ class World:
         await trio.sleep(self.rng.choice((0.001, 0.1, 1.0)) * self.rng.random())
         if how == "is refused":
             self.note(how)
-            raise _driver.TransportError("refused")
+            raise TransportError("refused")
         if how == "hangs":
             self.note(how)
             await trio.sleep_forever()
@@ -806,6 +842,7 @@ class World:
         before = trio.lowlevel.current_statistics().tasks_living
         with trio.move_on_after(HORIZON) as horizon:
             trio.lowlevel.add_instrument(Odometer(horizon))
+            trio.lowlevel.add_instrument(Observer(self))
             async with trio.open_nursery() as self.nursery:
                 await self._clients()
                 await trio.sleep(100.0)  # What is on its way may arrive.
@@ -830,7 +867,8 @@ class World:
             self.judge.in_time("leaving on being cancelled", scope.deadline, 2 * self.options.close_timeout + SLACK)
 
     async def _in_a_scope(self) -> None:
-        async with connect("http://sim.test/v1", proxy=None, options=self.options) as session:
+        async with self.shell.connect("http://sim.test/v1", proxy=None, options=self.options) as session:
+            self.driver = session._driver
             await Clients(self, session).live()
             left = trio.current_time()
         self.judge.in_time("leaving connect()", left, 2 * self.options.close_timeout + SLACK)
@@ -839,7 +877,7 @@ class World:
         source = EndpointSource(
             base_url="http://sim.test/v1", api_key=None, client=None, headers=None, query=None, environment={}
         )
-        driver = _driver.Driver(source, ssl_context=None, proxy=None, options=self.options)
+        self.driver = driver = self.shell._driver.Driver(source, ssl_context=None, proxy=None, options=self.options)
         clients = Clients(self, driver)
         try:
             await clients.live()
@@ -859,6 +897,44 @@ class Odometer(trio.abc.Instrument):
         self._left -= 1
         if self._left < 0:
             self._scope.cancel()
+
+
+class Observer(trio.abc.Instrument):
+    """Looks, after every step of any task, at what consumers could see, and notes what may not be seen."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._failed = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        driver = self._world.driver
+        if driver is None:
+            return
+        goes_on = False
+        for story in self._world.stories:
+            turn = story.turn._core if story.turn is not None and story.ended == HORIZON else None
+            if turn is not None:
+                self._look(story, turn)
+                goes_on = goes_on or not turn.ended
+        if goes_on and driver.idle:
+            self._world.judge.complain("I6: a turn goes on, and the session calls itself idle")
+        if driver._core.stats.failed < self._failed:
+            self._world.judge.complain("I5: a failure that was counted is counted no more")
+        self._failed = driver._core.stats.failed
+        if self._world.eager:
+            for waiter in driver._pump._waiters:
+                if waiter.turn is not None and waiter.turn.has_news():
+                    waiter.ring()
+
+    def _look(self, story: Story, turn: Any) -> None:
+        """What it was once told about its turn, a consumer may rely on."""
+        failure, before = turn.failure, story.told
+        if failure is before:
+            return
+        if before is not None and not (turn.abandoned and failure is not None):  # An abandoned one may yet settle.
+            self._world.judge.complain(f"I5: {story.marker} was seen to have failed, and goes on: {before!r}")
+        story.told = failure
+        story.told_safe = story.told_safe or (failure is not None and failure.verdict is Verdict.SAFE)
 
 
 @dataclass
@@ -895,8 +971,8 @@ def live(seed: int) -> Life:
     session = partial(ResponsesSession, random_bytes=random.Random(seed).randbytes)
     with (
         determined(seed),
-        mock.patch.object(_driver, "open_transport", world.open_transport),
-        mock.patch.object(_driver, "ResponsesSession", session),
+        mock.patch.object(world.shell._driver, "open_transport", world.open_transport),
+        mock.patch.object(world.shell._driver, "ResponsesSession", session),
     ):
         try:
             trio.run(world.run, clock=clock)
