@@ -61,7 +61,7 @@ SLACK = 0.1
 """Seconds that anything may be late, for no reason."""
 HORIZON = 14 * 86400.0
 """Seconds after which a life counts as hanging: nothing in it takes days."""
-STEPS = 400_000
+STEPS = 20_000
 """Steps of tasks after which it counts as spinning."""
 HOUR = 3600.0
 
@@ -236,8 +236,9 @@ class Line:
         if fate == "none":
             return
         if rng.random() < 0.5:
-            pipe, most = rng.choice(((self.up, 2000), (self.down, 4000)))
-            pipe.limit = rng.randrange(100, most)
+            ways = ((self.up, 2000), (self.down, 4000), (self.up, 150), (self.down, 150))  # 150: amid the upgrade.
+            pipe, most = rng.choice(ways)
+            pipe.limit = rng.randrange(most)
             while pipe.total < pipe.limit and self.closed is None:
                 await pipe.moved.wait()
             await trio.sleep(rng.choice((0.0, 0.01, 1.0)))
@@ -346,8 +347,8 @@ class Service:
     async def serve(self, line: Line) -> None:
         world, rng = self._world, self._world.rng
         check: Callable[[Any], Rejected | None] | None = None
-        if rng.random() < 0.04:
-            status = rng.choice((401, 429, 503))
+        if rng.random() < 0.06:
+            status = rng.choice((401, 408, 425, 429, 500, 503))
             check = lambda request: Rejected(status, {}, b"{}")  # noqa: E731
         lifetime = rng.choice((HOUR, HOUR, 40 * 60.0, 120.0))
         options = ServerOptions(lifetime=lifetime, close_timeout=5.0, compression=world.options.compression)
@@ -688,6 +689,8 @@ class Judge:
                 self._precise(story, story.failure, handed)
             if story.events and not times:
                 self.complain(f"I2: {marker} has events, and did not run")
+            if any(entry.line.born > story.ended for entry in ledger if entry.marker == marker):
+                self.complain(f"I5: {marker} ran on a connection that was opened after its consumer had left")
             self._events(story)
 
     def _precise(self, story: Story, failure: TurnError, handed: set[str]) -> None:

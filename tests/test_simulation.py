@@ -11,12 +11,18 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
+import turnwire.aio._driver
+import turnwire.trio_shell._driver
 from simulation import Life, explain, live
 from turnwire.sansio.connection import ResponsesConnection, Turn
+from turnwire.sansio.errors import TurnError
 from turnwire.sansio.pump import Pump, Step
 from turnwire.sansio.replay import Evidence, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession
@@ -88,7 +94,7 @@ MUTANTS = {
     ),
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
     "no ping": (ResponsesConnection, "_send_ping", lambda self, now: setattr(self._pulse, "asked", now)),
-    "not given up": (ResponsesConnection, "_stalled", lambda self, now: setattr(self._pulse, "asked", now)),
+    "not given up": (ResponsesConnection, "_stalled", lambda self, now: self._pulse.beat(now)),
     "noticed at": (Pump, "keep", lambda self, keeper, now: Step.DOZE),
     "to be": (ResponsesSession, "_rotation", lambda self, connection: None),
 }
@@ -101,3 +107,105 @@ def test_the_judge_notices(complaint, monkeypatch):
     monkeypatch.setattr(*MUTANTS[complaint])
     words = complaint.partition(":")[0]
     assert any(words in said for seed in range(300) for said in live(seed).complaints)
+
+
+# --- What is seen before it is decided -------------------------------------------------------------------------------
+
+
+def decides_at_the_next_update(patch: pytest.MonkeyPatch) -> None:
+    """The session takes an input, and decides when it is next updated: a shell that awaits in between shows the
+    failure of a turn that is then repeated. (As it was, when a consumer was told SAFE of a turn that ran.)"""
+    recover, update = ResponsesSession._recover, ResponsesSession.update
+
+    def decide_later(self: ResponsesSession, turn: Turn, failure: TurnError) -> bool:
+        self.__dict__.setdefault("undecided", []).append((turn, failure))
+        return False
+
+    def update_and_decide(self: ResponsesSession, now: float) -> None:
+        for turn, failure in self.__dict__.pop("undecided", ()):
+            if recover(self, turn, failure):
+                turn.failure = None
+        update(self, now)
+
+    def pass_on(name: str) -> Callable[..., Any]:
+        return lambda self, connection, *args: getattr(connection, name)(*args)
+
+    patch.setattr(ResponsesSession, "_recover", decide_later)
+    patch.setattr(ResponsesSession, "update", update_and_decide)
+    for name in ("transport_connected", "transport_failed", "receive_data", "data_to_send", "abort"):
+        patch.setattr(ResponsesSession, name, pass_on(name))
+
+
+def gives_way_where_writing_failed(patch: pytest.MonkeyPatch) -> None:
+    """The path on which writing fails awaits between the failures and the decision."""
+
+    async def drain(self: Any, link: Any) -> None:
+        late: list[tuple[Turn, TurnError]] = []
+        link.connection._recover = lambda turn, failure: late.append((turn, failure))
+        link.connection.transport_failed(str(link.error), trio.current_time(), link.error)
+        await trio.lowlevel.checkpoint()
+        for turn, failure in late:
+            if self._core._recover(turn, failure):
+                turn.failure = None
+        self._settle()
+
+    for shell in (turnwire.aio, turnwire.trio_shell):
+        patch.setattr(shell._driver.Driver, "_drain", drain)
+
+
+def shows_the_failure_until_the_next_attempt(patch: pytest.MonkeyPatch) -> None:
+    """The failure is published first, and then decided about; it goes when the turn is sent again."""
+    recover, start = ResponsesSession._recover, ResponsesConnection.submit
+
+    def publish_and_decide(self: ResponsesSession, turn: Turn, failure: TurnError) -> bool:
+        turn.failure = failure
+        return recover(self, turn, failure)
+
+    def forget_and_submit(self: ResponsesConnection, turn: Turn, now: float) -> None:
+        turn.failure = None
+        start(self, turn, now)
+
+    patch.setattr(ResponsesSession, "_recover", publish_and_decide)
+    patch.setattr(ResponsesConnection, "submit", forget_and_submit)
+
+
+def cancels_by_what_it_saw_before(patch: pytest.MonkeyPatch) -> None:
+    """Cancelling looks whether the turn has a connection before the decision: one that is to be repeated has none, and
+    is repeated with nobody listening."""
+
+    def cancel(self: ResponsesSession, turn: Turn, now: float) -> None:
+        if turn.connection is not None:
+            turn.connection.cancel(turn, now)
+        self.update(now)
+
+    patch.setattr(ResponsesSession, "cancel", cancel)
+
+
+def decides_twice(patch: pytest.MonkeyPatch) -> None:
+    """One failure, two decisions: the turn waits twice for the next connection."""
+    recover = ResponsesSession._recover
+    patch.setattr(ResponsesSession, "_recover", lambda self, *args: recover(self, *args) and recover(self, *args))
+
+
+def forgets_who_waits_for_a_connection(patch: pytest.MonkeyPatch) -> None:
+    """The session calls itself idle while turns wait for the next attempt."""
+    idle = property(lambda self: self.connection is None or self.connection.idle)
+    patch.setattr(ResponsesSession, "idle", idle)
+
+
+UNDECIDED = {
+    decides_at_the_next_update: "seen to have failed, SAFE, and ran",
+    gives_way_where_writing_failed: "seen to have failed, and goes on",
+    shows_the_failure_until_the_next_attempt: "seen to have failed, SAFE, and ran",
+    cancels_by_what_it_saw_before: "opened after its consumer had left",
+    decides_twice: "SAFE, and ran",
+    forgets_who_waits_for_a_connection: "calls itself idle",
+}
+"""Planted faults of the kind of issue 10's number 20, and what the judge says of each."""
+
+
+@pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
+@pytest.mark.parametrize("plant", UNDECIDED, ids=lambda plant: plant.__name__)
+def test_a_failure_that_is_seen_before_it_is_decided_is_found(plant, monkeypatch):
+    plant(monkeypatch)
+    assert any(UNDECIDED[plant] in said for seed in range(400) for said in live(seed).complaints)
