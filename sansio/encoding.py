@@ -199,7 +199,7 @@ def _unwrapped(value: object, path: str) -> Any:
 def _dumped(dump: Callable[..., Any]) -> Any:
     try:
         return dump(mode="json", exclude_none=True)
-    except ValueError:  # Pydantic's JSON has no half of a surrogate pair.
+    except ValueError:  # It holds what JSON lacks: it is found in there, with the path to it.
         return dump(exclude_none=True)
 
 

@@ -26,7 +26,8 @@ Where a particular stands
                   of one of these                                                          the HTTP answer
     retry-after   the headers ``retry-after-ms``, ``retry-after``; else a member of         inside to outside
                   :data:`RETRY_MEMBERS`; else ``resets_at`` (seconds since the epoch); for
-                  status 429 else "try again in 1.5s" in the message, which OpenAI writes
+                  status 429 else "try again in 1m30s" or "retry after 6 seconds" in the
+                  message, as OpenAI and Azure write
     ============= ======================================================================== ==========================
 
 The status, where none is given
@@ -93,7 +94,7 @@ RETRY_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
 }
 """Members that say how long to wait, by the header whose unit they have. Their values are numbers or text such as
-``"30"``, ``"30s"``, ``"250ms"``, or of ``retry-after`` an HTTP date."""
+``"30"``, ``"1m30s"``, ``"250 ms"``, or of ``retry-after`` an HTTP date."""
 
 EVENT_TYPES: Final = frozenset({"error", "response.error"})
 """Values of ``type`` that name the event, not the kind of error."""
@@ -109,8 +110,13 @@ MANY: Final = 100
 
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 _DIGITS: Final = re.compile(r"[0-9]{3}")
-_DELAY: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?(ms|s|)")
-_ADVICE: Final = re.compile(r"try again in ([0-9]{1,12}(?:\.[0-9]{1,12})?) ?(ms|s)(?![a-z0-9])", re.IGNORECASE)
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_AMOUNT: Final = r"[0-9]{1,12}(?:\.[0-9]{1,12})?"
+_UNIT: Final = r"(?:ms|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?)(?![a-z])"
+_PLAIN: Final = re.compile(_AMOUNT)
+_PARTS: Final = re.compile(f"({_AMOUNT}) ?({_UNIT})")
+_DELAY: Final = re.compile(f"(?:{_AMOUNT} ?{_UNIT} ?){{1,4}}")
+_ADVICE: Final = re.compile(f"(?:try again|retry) (?:in|after) ({_DELAY.pattern})")
 _NESTED: Final = ("error", "detail", "errors")
 _WORDS_ONLY: Final = ("detail", list)  # what FastAPI says is wrong, one object for each field
 _WORDS: Final = ("message", "msg", "error_description", "detail", "title")
@@ -140,7 +146,8 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_error(payload: Mapping[str, object]) -> bool:
     """Whether an object without a ``type`` is an error: it has ``error`` or ``detail``, and is not a response."""
-    if isinstance(payload.get("type"), str) or payload.get("object") == "response" or "output" in payload:
+    kind = payload.get("type")
+    if (isinstance(kind, str) and kind) or payload.get("object") == "response" or "output" in payload:
         return False
     if payload.get("error") is not None or payload.get("detail") is not None:
         return True
@@ -345,8 +352,8 @@ def _retry_after(sent: Mapping[str, str], inside: list[_Object], advice: str | N
     date = _first(_date(level.get("resets_at")) for level in inside)
     if date is not None:
         return {"retry-after": date}
-    said = _ADVICE.search(advice or "")
-    return {} if said is None else _in_unit(said[1], said[2].lower(), "retry-after")
+    said = _ADVICE.search((advice or "").lower())
+    return {} if said is None else _in_units(said[1])
 
 
 def _with_details(inside: list[_Object]) -> Iterator[_Object]:
@@ -359,20 +366,27 @@ def _with_details(inside: list[_Object]) -> Iterator[_Object]:
 
 
 def _delay(value: object, header: str) -> dict[str, str] | None:
+    """A delay in the unit of the header, or with its own unit; or an HTTP date."""
     number = _number(value)
     if number is not None:
         return {header: _digits(number)} if number >= 0 else None
     if not isinstance(value, str) or len(value) > NAME:
         return None
-    parts = _DELAY.fullmatch(value.strip())
-    if parts is not None:
-        return _in_unit(parts[1], parts[2], header)
-    return {header: value} if header == "retry-after" and value.strip().endswith("GMT") else None
+    text = value.strip().lower()
+    if _PLAIN.fullmatch(text):
+        return {header: text}
+    if _DELAY.fullmatch(text):
+        return _in_units(text)
+    return {header: value.strip()} if header == "retry-after" and text.endswith(" gmt") else None
 
 
-def _in_unit(amount: str, unit: str, header: str) -> dict[str, str]:
-    """An amount under the header of its unit, which is that of ``header`` if it names none."""
-    return {{"ms": "retry-after-ms", "s": "retry-after"}.get(unit, header): amount}
+def _in_units(text: str) -> dict[str, str]:
+    """A delay such as ``1m30s`` or ``250 ms``, under the header whose unit it fits."""
+    parts = _PARTS.findall(text)
+    if [unit for _, unit in parts] == ["ms"]:
+        return {"retry-after-ms": parts[0][0]}
+    units = ((amount, unit if unit == "ms" else unit[0]) for amount, unit in parts)
+    return {"retry-after": _digits(sum(float(amount) * _UNITS[unit] for amount, unit in units))}
 
 
 def _date(value: object) -> str | None:

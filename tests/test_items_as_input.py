@@ -226,6 +226,14 @@ def test_another_librarys_model_has_its_defaults_and_no_nulls():
     assert sent([Item(content="x")]) == [{"role": "user", "content": "x"}]
 
 
+def test_what_json_lacks_is_found_within_another_librarys_model():
+    class Box(pydantic.BaseModel):
+        held: Any
+
+    with pytest.raises(TypeError, match=r"^input\[0\]\.held\[1\] is of type object"):
+        encode_json({"input": [Box(held=[1, object()])]})
+
+
 def test_what_the_sdk_leaves_out_is_no_value():
     with pytest.raises(TypeError, match=r"^input\[0\] is of type NotGiven"):
         encode_json({"input": [NOT_GIVEN]})

@@ -18,7 +18,7 @@ from turnwire.sansio import events
 from turnwire.sansio.events import EVENT_TYPES, ServerEvent, decode_event
 from turnwire.sansio.events._items import _ITEMS, _PARTS
 from turnwire.sansio.events._json import Object
-from turnwire.sansio.events._lenient import JsonString
+from turnwire.sansio.events._lenient import CodeString, JsonString
 
 ODD: list[Any] = [
     None,
@@ -56,6 +56,8 @@ def core(annotation: Any) -> Any:
 def valid(annotation: Any) -> Any:
     annotation = core(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation == CodeString:
+        return "c"
     if annotation == JsonString:
         return '{"b": 2}'
     if origin is list:
@@ -287,7 +289,18 @@ def test_usage_with_holes_and_digits():
     assert response.usage == events.ResponseUsage(input_tokens=12, output_tokens=7)
 
 
-@pytest.mark.parametrize("kind", [None, 5, ["response.completed"], {}])
+@pytest.mark.parametrize(
+    ("code", "read"), [(400, "400"), (-32600, "-32600"), (1.0, "1"), ("c", "c"), (True, None), ([], None)]
+)
+def test_a_code_that_is_a_number_is_its_digits(code: Any, read: str | None):
+    body = {"error": {"code": code, "message": "m"}}
+    failed: Any = decode_event(json.dumps({"type": "response.failed", "response": body}).encode())
+    assert (failed.response.error.code, failed.response.error.message) == (read, "m")
+    steer: Any = decode_event(json.dumps({"type": "response.steer.failed", **body}).encode())
+    assert (steer.error.code, steer.error.message) == (read, "m")
+
+
+@pytest.mark.parametrize("kind", [None, 5, ["response.completed"], {}, ""])
 def test_a_type_that_is_no_text_is_as_if_missing(kind: Any):
     event = decode_event(json.dumps({"type": kind, "stream_id": "a", "x": 1}).encode())
     assert isinstance(event, events.UnknownEvent)

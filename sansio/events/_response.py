@@ -8,7 +8,7 @@ import msgspec
 
 from ._items import OutputItem, ResponseOutputMessage, ResponseOutputText, decode_item
 from ._json import JsonText, exactly, force_setattr, keep, objects_in, read_envelope
-from ._lenient import decode_any, read_struct
+from ._lenient import CodeString, decode_any, read_struct
 
 if TYPE_CHECKING:
     from openai.types import responses as sdk
@@ -41,7 +41,7 @@ class ResponseUsage(msgspec.Struct, frozen=True, gc=False):
 class ResponseError(msgspec.Struct, frozen=True, gc=False):
     """Why a response failed."""
 
-    code: str | None = None
+    code: CodeString | None = None
     message: str | None = None
     type: str | None = None
     param: str | None = None

@@ -23,7 +23,7 @@ from ._json import (
     read_envelope,
     unreadable,
 )
-from ._lenient import JsonString, decode_dict, read_integer
+from ._lenient import CodeString, JsonString, decode_dict, read_integer
 from ._response import Response, decode_response
 from ._roles import ENDINGS, ERROR_TYPES, RESPONSE_PREFIX, Role, ending, role_of
 
@@ -590,7 +590,7 @@ class Steer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omit
 class InputError(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Why input could not be committed to a response; PROTOCOL.md lists the known codes."""
 
-    code: str | None = None
+    code: CodeString | None = None
     message: str | None = None
     type: str | None = None
 
@@ -773,7 +773,7 @@ def _decode_odd(payload: bytes) -> ServerEvent:
     try:
         envelope, text = read_envelope(payload)
         kind = or_none(decode_string, envelope.type)
-        if kind is None:
+        if not kind:
             kind = "error" if is_error(decode_dict(text)) else ""
         event = _EVENTS.read_odd(kind, envelope, text)
         if isinstance(event, ErrorEvent):
