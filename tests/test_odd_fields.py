@@ -14,6 +14,8 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import Wire
+from peers import TEXT, frame
 from turnwire.sansio import events
 from turnwire.sansio.events import EVENT_TYPES, ServerEvent, decode_event
 from turnwire.sansio.events._items import _ITEMS, _PARTS
@@ -324,3 +326,47 @@ def test_numbers_beyond_every_range():
     error = decode_event(b'{"type":"error","message":"m","x":1e999}')
     assert isinstance(error, ServerEvent)
     assert error.to_dict()["x"] == float("inf")
+
+
+# A turn of nothing but odd events
+
+ODD_TURN: list[dict[str, Any]] = [
+    {"type": "response.created", "response": {"id": 7, "status": [], "output": "x"}, "sequence_number": "0"},
+    {"type": "response.in_progress", "response": 5, "sequence_number": {}},
+    {"type": "response.output_item.added", "item": [], "output_index": "zero"},
+    {"type": "response.output_text.delta", "delta": {"a": 1}, "logprobs": "none", "item_id": 5, "sequence_number": 3.0},
+    {"type": "response.content_part.done", "part": "text"},
+    {"type": "response.reasoning_summary_text.delta", "summary_index": None, "delta": 5},
+    {"type": 5, "response_metadata": []},
+    {
+        "type": "response.output_item.done",
+        "output_index": "1",
+        "item": {"type": "function_call", "arguments": {"a": 1}},
+    },
+    {
+        "type": "response.output_item.done",
+        "output_index": 0.0,
+        "item": {"type": "message", "content": [None, {"type": "output_text", "text": "hi"}]},
+    },
+    {"type": "response.completed", "response": {"id": [], "output": {}, "usage": {"input_tokens": "3"}, "error": "no"}},
+]
+
+
+def test_a_turn_of_odd_events_completes_and_gives_what_came():
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(*(frame(TEXT, json.dumps(each).encode()) for each in ODD_TURN))
+    got = [turn.next_event() for _ in ODD_TURN]
+    assert [each.to_dict() for each in got if each is not None] == ODD_TURN
+    assert turn.ended
+    assert turn.failure is None
+    for each in got:
+        assert each is not None
+        touch(each)
+        each.to_openai()
+    response = turn.response
+    assert response is not None
+    assert response.output_text == "hi"
+    assert response.usage == events.ResponseUsage(input_tokens=3)
+    assert [item.type for item in response.output] == ["message", "function_call"]
+    assert [item.type for item in response.to_openai().output] == ["message", "function_call"]
