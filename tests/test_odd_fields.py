@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from machines import Wire
 from peers import TEXT, frame
 from turnwire.sansio import events
-from turnwire.sansio.events import EVENT_TYPES, ServerEvent, decode_event
+from turnwire.sansio.errors import EventDecodeError
+from turnwire.sansio.events import EVENT_TYPES, LifecycleEvent, ServerEvent, decode_event
 from turnwire.sansio.events._items import _ITEMS, _PARTS
 from turnwire.sansio.events._json import Object
 from turnwire.sansio.events._lenient import CodeString, JsonString
@@ -370,3 +371,27 @@ def test_a_turn_of_odd_events_completes_and_gives_what_came():
     assert response.usage == events.ResponseUsage(input_tokens=3)
     assert [item.type for item in response.output] == ["message", "function_call"]
     assert [item.type for item in response.to_openai().output] == ["message", "function_call"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_json_lacks_is_null(number: str) -> None:
+    text = (
+        '{"type":"response.completed","response":{"id":"r","temperature":%s,"a":[%s, 1],"user":"say \\"NaN\\" or %s"}}'
+    )
+    event = decode_event((text % (number, number, number)).encode())
+    assert isinstance(event, LifecycleEvent)
+    assert event.terminal
+    assert event.response.temperature is None
+    assert event.response.user == f'say "NaN" or {number}'
+    assert event.to_dict()["response"]["a"] == [None, 1]
+    assert event.to_openai().type == "response.completed"
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"type":NaN}', b'{"type":"x","a":NaNa}', b"{NaN:1}", b'{"a":"NaN', b"NaN", b"[Infinity]"]
+)
+def test_other_texts_with_such_numbers_are_read_or_refused(text: bytes) -> None:
+    try:
+        assert decode_event(text).type == ""
+    except EventDecodeError:
+        assert text != b'{"type":NaN}'

@@ -146,6 +146,16 @@ def replace_surrogates(text: bytes) -> bytes:
     return _SURROGATE.sub(lambda found: found["before"] + rb"\ufffd" if found["half"] else found[0], text)
 
 
+_NO_NUMBER = re.compile(rb'(?P<text>"(?:[^"\\]|\\.)*+")|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+
+
+def standard_json(text: bytes) -> bytes:
+    """The text with null for every NaN and Infinity that stands where a value stands."""
+    if b"NaN" not in text and b"Infinity" not in text:
+        return text
+    return _NO_NUMBER.sub(lambda found: found["text"] or b"null", text)
+
+
 def read_envelope(text: bytes) -> tuple[Envelope, bytes]:
     """The envelope, and the text to decode the rest from: with U+FFFD if need be, and JSON from beginning to end."""
     try:

@@ -21,6 +21,7 @@ from ._json import (
     keep,
     or_none,
     read_envelope,
+    standard_json,
     unreadable,
 )
 from ._lenient import CodeString, JsonString, decode_dict, read_integer
@@ -759,11 +760,13 @@ def decode_event(payload: bytes) -> ServerEvent:
     """The event that a WebSocket message is.
 
     ``payload`` is the message's complete text in UTF-8. Raises EventDecodeError, and nothing else, for what is no JSON
-    object, or one that is nested too deeply to be read; no turn can be told from it.
+    object, or one that is nested too deeply to be read; no turn can be told from it. NaN and Infinity, which some
+    servers write and JSON lacks, count as null; so they are in ``raw``.
     """
     try:
         event = _decode(payload)
     except (ValueError, RecursionError):
+        payload = standard_json(payload)
         event = _decode_odd(payload)
     force_setattr(event, "_raw", payload)
     return event
