@@ -31,7 +31,8 @@ What is a refusal
       :data:`NOT_REFUSING_STATUSES`, or with a code of :data:`REFUSAL_CODES`; but none that has a status below 400,
       has one of :data:`MAY_HAVE_RUN` in its code, type or message, names no turn, or came after an unknown event;
     - a rejected handshake, unless its status is one of :data:`GATEWAY_STATUSES`: those are repeated;
-    - close code 1009, if it is known that the turn's own message was the one that is too big.
+    - close code 1009, if it is known that the turn's own message was the one that is too big; and this side's own
+      limit, ``max_request_size``.
 
 The tables
     :data:`VERDICT_TABLE`, :data:`HTTP_TABLE`, :data:`ADVICE_TABLE`, :data:`RECOVERY_TABLE` and those of the texts are
@@ -671,14 +672,6 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds to wait before the next repetition, between half and the whole of what has doubled so far."""
         longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
         return longest * (0.5 + random / 2)
-
-    def may_repeat(self, evidence: Evidence, attempts_made: int) -> bool:
-        """Whether :meth:`plan` has one (until the session uses that)."""
-        return self.plan(evidence, [Reason.NOT_RUN] * attempts_made, 0.0) is not None
-
-    def delay(self, attempts_made: int, random: float) -> float:
-        """The backoff of :meth:`plan` (until the session uses that)."""
-        return self._backoff(attempts_made, random)
 
 
 def _is_number(value: object, *kinds: type) -> bool:

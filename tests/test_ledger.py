@@ -48,7 +48,7 @@ from turnwire.aio.loopback import Cut as ServerCut
 from turnwire.sansio import replay
 from turnwire.sansio.connection import ResponsesConnection
 from turnwire.sansio.errors import TurnError
-from turnwire.sansio.replay import Cause, Phase, Verdict, VerdictRow
+from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
 
 pytestmark = pytest.mark.anyio
 
@@ -836,14 +836,14 @@ def handed_when_the_write_is_over(patch: pytest.MonkeyPatch) -> None:
 
 
 def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
-    may_repeat = replay.RecoveryPolicy.may_repeat
+    plan = replay.RecoveryPolicy.plan
 
-    def careless(self: Any, evidence: Any, attempts_made: int) -> bool:
+    def careless(self: Any, evidence: Any, made: Any, random: float) -> Plan | None:
         if evidence.verdict is AMBIGUOUS:
-            return attempts_made < self.attempts
-        return may_repeat(self, evidence, attempts_made)
+            return Plan(Reason.AMBIGUOUS, 0.0) if len(made) < self.attempts else None
+        return plan(self, evidence, made, random)
 
-    patch.setattr(replay.RecoveryPolicy, "may_repeat", careless)
+    patch.setattr(replay.RecoveryPolicy, "plan", careless)
 
 
 async def reduced(lab: Laboratory) -> list[str]:

@@ -556,6 +556,7 @@ def test_texts_about_a_message_that_is_too_big():
     assert said.what_to_do.startswith("make it smaller")
     assert said.what_to_do.endswith("send it again only if running it twice does no harm")
     assert meaning(closed(Phase.LANE_WAIT, too_big=None)) == (NOT_SENT, "it is safe to send it again")
+    assert "max_request_size" in meaning(failed(Phase.LANE_WAIT, Cause.TOO_LARGE)).what_to_do
     assert meaning(closed(Phase.STREAM, too_big=False)).for_the_turn == RAN
     assert "too big" not in " ".join(meaning(closed(Phase.AWAIT, too_big=None, code=1008)))
 

@@ -63,7 +63,7 @@ from turnwire.sansio.connection._turn import Outbox
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.lanes import Lanes
-from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Cause, Phase, Plan, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.request import Timeouts
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import ClientHandshake
@@ -743,6 +743,7 @@ def test_a_lane_that_is_not_freed_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_turn_that_is_repeated_after_its_last_byte_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RecoveryPolicy, "may_repeat", lambda self, evidence, made: made == 0)
+    once = Plan(Reason.NOT_RUN, 0.0)
+    monkeypatch.setattr(RecoveryPolicy, "plan", lambda self, evidence, made, random: None if made else once)
     with pytest.raises(ViolatedError, match=r"I[56]"):
         small_search()
