@@ -24,7 +24,7 @@ from simulation import Life, explain, live
 from turnwire.sansio.connection import ResponsesConnection, Turn
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.pump import Pump, Step
-from turnwire.sansio.replay import Evidence, Plan, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Evidence, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession
 
 ONE = os.environ.get("TURNWIRE_SEED")
@@ -89,8 +89,8 @@ MUTANTS = {
     "I3: what was handed is SAFE": (Evidence, "verdict", property(lambda self: Verdict.SAFE)),
     "I5: what may have run is repeated": (
         RecoveryPolicy,
-        "plan",
-        lambda self, evidence, made, random: Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None,
+        "may_repeat",
+        lambda self, evidence, made: made < self.attempts,
     ),
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
     "no ping": (ResponsesConnection, "_send_ping", lambda self, now: setattr(self._pulse, "asked", now)),
