@@ -12,7 +12,7 @@ import selectors
 import socket
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 import anyio
@@ -112,7 +112,22 @@ class Transport:
     def unread(self) -> bool:
         """Whether something has arrived that nobody read, be it the end; also if TLS has it already."""
         below: ssl.MemoryBIO | None = getattr(self._stream, "_read_bio", None)  # Nothing public tells.
-        return bool(below and below.pending) or self._poll(selectors.EVENT_READ)
+        return bool(self._queue or (below and below.pending)) or self._poll(selectors.EVENT_READ)
+
+    @property
+    def _queue(self) -> Sequence[bytes] | None:
+        """What asyncio has read from the socket and anyio has not taken yet; None on trio."""
+        raw: object = getattr(self._stream, "transport_stream", self._stream)
+        return getattr(getattr(raw, "_protocol", None), "read_queue", None)
+
+    async def catch_up(self) -> None:
+        """Let a task that is reading hand on what it has taken from the socket already (:meth:`unread` cannot see it).
+
+        On asyncio it does that in the same step.
+        """
+        if self._queue is None:
+            for _ in range(2):
+                await anyio.lowlevel.checkpoint()
 
     def writable(self) -> bool:
         """Whether there is room for a few kilobytes, and for nothing else than the write to go wrong.

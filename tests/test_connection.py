@@ -1260,6 +1260,21 @@ def test_a_deadline_that_has_not_passed_changes_nothing() -> None:
 # --- The probe ------------------------------------------------------------------------------------------------------
 
 
+def test_a_connection_that_is_read_from_is_asked_only_if_something_was_not_read_yet() -> None:
+    """What has arrived before a turn begins says nothing of that turn."""
+    wire = Wire.opened(probe_after=5.0, probe_timeout=3.0)
+    wire.now += 100.0
+    wire.connection.probe(wire.now, lambda: False, attended=True)
+    assert wire.hand() == b""
+    wire.connection.probe(wire.now, lambda: True, attended=True)
+    turn = wire.create()
+    assert turn.current_phase is Phase.LANE_WAIT
+    wire.receive(event("codex.rate_limits"), created())
+    assert not turn.events
+    assert turn.phase is Phase.SEND
+    assert wire.connection.stats.orphans == 2
+
+
 def test_a_connection_that_nobody_read_is_asked_for_a_sign_of_life_before_it_gets_a_turn() -> None:
     wire = Wire.opened(probe_after=5.0, probe_timeout=3.0)
     wire.connection.probe(wire.now + 4.9)

@@ -51,6 +51,7 @@ OF_THEIR_OWN = {
 
 SIGNATURES_DIFFER = {
     ("_transport.py", "Transport.__init__"),
+    ("_transport.py", "Transport._queue"),
     ("_background.py", "Background.__init__"),
     ("_background.py", "_bounded"),
 }

@@ -305,7 +305,9 @@ class Driver:
         if link is not None and link.transport is not None and link.transport.writable():
             link.writer = turn
             try:
-                await self._hand(link, link.transport, SMALL)
+                await self._catch_up(link.transport)
+                if link.error is None and link.connection.is_open and link.connection.has_data_to_send:
+                    await self._hand(link, link.transport, SMALL)
             except BaseException:
                 link.writer = None
                 self._give_up(turn)
@@ -313,11 +315,16 @@ class Driver:
             link.writer = None
         self._settle()
 
+    async def _catch_up(self, transport: Transport) -> None:
+        """Before a message is written: what has arrived by then is not for it."""
+        if not self._pump.unattended:
+            await transport.catch_up()
+
     def _probe(self) -> float:
-        """If nobody reads, let the core doubt whether the connection lives. What time it is."""
+        """Let the core look whether something is to be read before a turn begins. What time it is."""
         now, link = current_time(), self._pump.link
-        if self._pump.unattended and link is not None and link.transport is not None:
-            link.connection.probe(now, link.transport.unread)
+        if link is not None and link.transport is not None:
+            link.connection.probe(now, link.transport.unread, attended=not self._pump.unattended)
         return now
 
     async def next_event(self, turn: Turn) -> ServerEvent | None:
@@ -458,6 +465,7 @@ class Driver:
     async def _write(self, link: _Link, transport: Transport, host: Host) -> None:
         """Write until the core has nothing left to write, or until the host is to leave: then another host goes on."""
         try:
+            await self._catch_up(transport)
             while link.error is None and link.connection.has_data_to_send and not host.closing:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 await self._hand(link, transport, CHUNK)

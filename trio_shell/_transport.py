@@ -110,6 +110,14 @@ class Transport:
         below: ssl.MemoryBIO | None = getattr(self._stream, "_incoming", None)  # Nothing public tells.
         return bool(below and below.pending) or self._poll(selectors.EVENT_READ)
 
+    async def catch_up(self) -> None:
+        """Let a task that is reading hand on what it has taken from the socket already (:meth:`unread` cannot see it).
+
+        trio's sockets read at once if they can, and let others run before they return.
+        """
+        for _ in range(2):
+            await trio.lowlevel.checkpoint()
+
     def writable(self) -> bool:
         """Whether there is room for a few kilobytes."""
         return self._poll(selectors.EVENT_WRITE)

@@ -402,17 +402,18 @@ class ResponsesConnection:
         quiet = now - self._pulse.heard
         self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {quiet:.1f} seconds", now)
 
-    def probe(self, now: float, unread: Callable[[], bool] | None = None) -> None:
-        """Trust the connection with a turn only after a sign of life, if none was seen for ``probe_after``.
+    def probe(self, now: float, unread: Callable[[], bool] | None = None, *, attended: bool = False) -> None:
+        """Before a turn begins: what has arrived is read first, and the connection is trusted only if it lives.
 
-        For whoever did not read all the time, and so may have missed its end. ``unread`` tells whether something has
-        arrived, which may be that end.
+        ``unread`` tells whether something has arrived that nobody has read: it may be the connection's end, and what it
+        says, it says of no turn (PROTOCOL.md, "What starts, what ends"). Unless it was ``attended``, that is, somebody
+        reads whatever comes, a turn is also kept until a sign of life if there was none for ``probe_after``.
         """
 
         def waiting() -> bool:
             return self.has_unprocessed or (unread is not None and unread())
 
-        if self.state is State.OPEN and not self._lanes.running and self._pulse.doubt(now, waiting):
+        if self.state is State.OPEN and not self._lanes.running and self._pulse.doubt(now, waiting, attended=attended):
             self._send_ping(now)
 
     def _send_ping(self, now: float) -> None:

@@ -45,15 +45,15 @@ class Pulse:
         self.asked = None
         self.proving = False
 
-    def doubt(self, now: float, unread: Callable[[], bool] | None) -> bool:
+    def doubt(self, now: float, unread: Callable[[], bool], *, attended: bool) -> bool:
         """Whether to ask before a turn is trusted to the connection; then it is proving.
 
-        ``unread`` tells whether something has arrived that nobody read, which may be the end.
+        ``unread`` tells whether something has arrived that nobody read; ``attended``, whether silence means silence.
         """
         after = self._options.probe_after
         if not self.proving:
-            quiet = after is not None and now - self.heard >= after
-            self.proving = quiet or (unread is not None and unread())
+            quiet = after is not None and not attended and now - self.heard >= after
+            self.proving = quiet or unread()
             return self.proving
         return False
 

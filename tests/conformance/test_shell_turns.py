@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from peers import Peer, completed, created, delta, raw_server
+from openai import AsyncOpenAI
+from peers import Peer, completed, created, delta, event, raw_server
 from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault, serve
 
 pytestmark = pytest.mark.anyio
@@ -363,3 +364,63 @@ async def test_a_turn_alone_is_not_aborted_by_reading_it_to_the_end_and_leaving(
         for _ in range(3):
             await session.respond(model="m", input="x")
         assert session.stats.connections == server.connections == 1
+
+
+UNASKED = {
+    "a keepalive": event("keepalive"),
+    "limits": event("codex.rate_limits", plan_type="plus"),
+    "an unknown event": event("session.greeting", delta="hello"),
+    "the beginning of a response": created(response_id="resp_of_nobody"),
+}
+
+
+@pytest.mark.parametrize("unasked", UNASKED)
+@pytest.mark.parametrize("when", ["after the upgrade", "between turns"])
+async def test_what_came_before_a_turn_is_none_of_its_events(shell, unasked, when):
+    """Whoever runs first: the task that begins the turn, or the one that reads what has arrived."""
+
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        if when == "between turns":
+            await peer.message()
+            await peer.answer("hello", response_id="resp_2")
+            await asked.wait()
+        await peer.send(UNASKED[unasked])
+        sent.set()
+        await peer.message()
+        await peer.answer("hello", response_id="resp_3")
+        await peer.end()
+
+    for _ in range(3):
+        sent, asked = anyio.Event(), anyio.Event()
+        async with raw_server(script) as server, shell.connect(server.base_url) as session:
+            if when == "between turns":
+                await session.respond(model="m", input="x")
+                asked.set()
+            await sent.wait()
+            async with session.create(model="m", input="x") as turn:
+                types = [event.type async for event in turn]
+            assert types == ["response.created", "response.output_text.delta", "response.completed"]
+            assert turn.response_id == "resp_3"
+            assert session.stats.orphans == 1
+            assert session.stats.connections == 1
+
+
+@pytest.mark.parametrize("unasked", UNASKED)
+async def test_a_model_that_nobody_reads_for_takes_what_came_between_its_calls_for_nothing(shell, unasked):
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        for response_id in ("resp_2", "resp_3"):
+            await peer.message()
+            await peer.answer(response_id, response_id=response_id)
+            await peer.send(UNASKED[unasked])
+        await peer.end()
+
+    async with raw_server(script) as server, AsyncOpenAI(base_url=server.base_url, api_key="none") as client:
+        model = shell.OpenAIResponsesWSModel("m", client)
+        settings, tracing = shell.ModelSettings(), shell.ModelTracing.DISABLED
+        for response_id in ("resp_2", "resp_3"):
+            response = await model.get_response(None, "x", settings, [], None, [], tracing)
+            assert response.response_id == response_id
+        await model.close()
+        assert len(server.peers) == 1
