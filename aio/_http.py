@@ -28,8 +28,9 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
     """What is wrong with a request before its body is looked at: its path, its key, its method."""
     path = request.target.split(b"?", 1)[0].decode("latin-1")
+    method = request.method.decode("latin-1")[:20]
     if path != PATH:
-        return Problem(404, None, f"Invalid URL ({request.method.decode('latin-1')} {path[:200]})")
+        return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
     if api_key is not None:
         given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
         if not hmac.compare_digest(given, api_key.encode()):
@@ -41,9 +42,7 @@ def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
             return None
         upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
         return Problem(426, None, "This path speaks WebSocket to GET, and answers POST.", headers=upgrade)
-    return Problem(
-        405, None, f"Not allowed to {request.method.decode('latin-1')} here.", headers={"allow": "GET, POST"}
-    )
+    return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET, POST"})
 
 
 def _header(request: h11.Request, name: bytes) -> bytes:

@@ -23,6 +23,8 @@ from turnwire.sansio.server import (
     TurnState,
     check_request,
     input_items,
+    read_json,
+    write_json,
 )
 from turnwire.sansio.websocket import Close, Ping, Pong, Rejected, Violation, WebSocket
 
@@ -70,7 +72,10 @@ class Client:
         return turn
 
     def items(self) -> list[Any]:
-        return self.websocket.receive(self.server.data_to_send())
+        items = self.websocket.receive(self.server.data_to_send())
+        while self.websocket.pending:
+            items += self.websocket.receive()
+        return items
 
     def read(self) -> list[dict[str, Any]]:
         return [json.loads(item) for item in self.items() if isinstance(item, bytes)]
@@ -136,6 +141,61 @@ def test_a_check_can_turn_an_upgrade_away() -> None:
     assert answer.endswith(b"no key")
 
 
+@pytest.mark.parametrize("method", [b"HEAD", b"CONNECT", b"OPTIONS", b"TRACE", b"DELETE", b"BREW"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_another_method_gets_405_and_only_head_no_body(method: bytes, version: bytes) -> None:
+    server = ServerConnection(check=lambda request: Rejected(401, {}, b"never asked"))
+    server.receive_data(method + b" /v1/responses HTTP/" + version + b"\r\nHost: h\r\n\r\n", 0.0)
+    head, _, body = server.data_to_send().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 405")
+    assert b"content-length: 51" in head
+    assert len(body) == (0 if method == b"HEAD" else 51)
+    assert server.state is ServerState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "reason"),
+    [
+        (RAW_UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"), 426, b"needs HTTP/1.1"),
+        (RAW_UPGRADE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ"), 400, b"base64 of 16 bytes"),
+        (RAW_UPGRADE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZQ=="), 400, b"base64 of 16 bytes"),
+        (RAW_UPGRADE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"\xe9"), 400, b"base64 of 16 bytes"),
+        (RAW_UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"), 400, b"base64"),
+        (RAW_UPGRADE.replace(b"sec-websocket-key", b"x"), 400, b"Sec-WebSocket-Key"),
+        (RAW_UPGRADE.replace(b"host: localhost", b"host: \xff\xfe"), 400, b""),
+        (RAW_UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: \xff\r\n\r\n"), 400, b""),
+    ],
+)
+def test_an_upgrade_that_is_not_one_is_told_why(raw: bytes, status: int, reason: bytes) -> None:
+    server = ServerConnection()
+    server.receive_data(raw, 0.0)
+    assert server.rejected is not None
+    assert server.rejected.status == status
+    assert reason in server.rejected.body
+    assert server.data_to_send().startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(
+    ("rejected", "begins", "body"),
+    [
+        (Rejected(204, {}, b"has none"), b"HTTP/1.1 204", b""),
+        (Rejected(304, {"etag": "x"}, b"has none"), b"HTTP/1.1 304", b""),
+        (Rejected(200, {"Content-Length": "5", "Transfer-Encoding": "chunked"}, b"<html>"), b"HTTP/1.1 200", b"<html>"),
+        (Rejected(99, {}, b"no status"), b"HTTP/1.1 500", b""),
+        (Rejected(101, {}, b"not an answer"), b"HTTP/1.1 500", b""),
+        (Rejected(401, {"www-authenticate": "Bearer error=\r\nx"}, b"what the client sent"), b"HTTP/1.1 500", b""),
+        (Rejected(401, {"x": "\u20ac"}, b"not ASCII"), b"HTTP/1.1 500", b""),
+    ],
+)
+def test_an_answer_of_the_checks_is_sent_or_else_a_500(rejected: Rejected, begins: bytes, body: bytes) -> None:
+    server = ServerConnection(check=lambda request: rejected)
+    server.receive_data(RAW_UPGRADE, 0.0)
+    answer = server.data_to_send()
+    assert answer.startswith(begins)
+    assert answer.partition(b"\r\n\r\n")[2] == body
+    assert server.rejected is rejected
+
+
 def test_a_check_can_let_an_upgrade_pass() -> None:
     server = ServerConnection(check=lambda request: None)
     server.receive_data(RAW_UPGRADE, 0.0)
@@ -173,6 +233,14 @@ def test_a_parsed_request_that_is_no_upgrade_is_handed_back() -> None:
         ('{"type":"response.cancel","stream_id":"not a lane"}', "unsupported_event_type", "type", None),
         ('{"type":"response.steer"}', "missing_required_parameter", "previous_response_id", None),
         ('{"type":"response.inject","response_id":1}', "missing_required_parameter", "response_id", None),
+        ('{"type":"' + "x" * 5000 + '"}', "unsupported_event_type", "type", None),
+        ('{"type":"\\ud800"}', "unsupported_event_type", "type", None),
+        ('["\\udfff"]', "invalid_type", None, None),
+        ('{"a":"\\ud800","b":NaN}', "invalid_json", None, None),
+        ('{"a":"\\ud800","b":1e999}', "invalid_json", None, None),
+        ('{"a":"\\ud800"', "invalid_json", None, None),
+        ("9" * 5000, "invalid_json", None, None),
+        ("\ufeff{}", "invalid_json", None, None),
     ],
 )
 def test_a_message_that_is_no_client_event_is_answered_and_the_connection_goes_on(
@@ -182,6 +250,7 @@ def test_a_message_that_is_no_client_event_is_answered_and_the_connection_goes_o
     frame = client.error()
     assert (frame["status"], frame["error"]["code"], frame["error"]["param"]) == (400, code, param)
     assert frame["error"]["type"] == "invalid_request_error"
+    assert len(frame["error"]["message"]) < 300
     assert frame.get("stream_id") == lane
     client.run(input="still there")
 
@@ -285,6 +354,37 @@ def test_a_violation_closes_with_its_code_and_cancels_what_runs(frame: bytes, co
     assert client.items() == []
 
 
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_the_work_of_one_call_is_bounded_and_goes_on_when_asked(client: Client, size: int) -> None:
+    """Many small frames in one read do not hold the event loop for long."""
+    data = client.websocket.ping(b"x") * 5000
+    calls = 0
+    for begin in range(0, len(data), size):
+        client.bytes(data[begin : begin + size])
+    while client.server.has_unprocessed:
+        client.server.process(0.0)
+        calls += 1
+    assert (calls > 2) == (size > 1)
+    client.server.process(0.0)
+    assert client.items() == [Pong(b"x")] * 5000
+
+
+def test_what_is_unprocessed_at_the_end_is_forgotten(client: Client) -> None:
+    client.bytes(client.websocket.ping(b"x") * 5000)
+    assert client.server.has_unprocessed
+    client.bytes(b"")
+    assert not client.server.has_unprocessed
+    client.server.process(0.0)
+    assert client.server.state is ServerState.CLOSED
+
+
+def test_the_server_can_say_what_is_no_json(client: Client) -> None:
+    client.server.send_text("[DONE]")
+    client.server.close(0.0)
+    client.server.send_text("[DONE]")
+    assert client.items()[:-1] == [b"[DONE]"]
+
+
 def test_end_of_file_closes_and_cancels(client: Client) -> None:
     turn = client.run(input="a", stream_id="a")
     client.create(input="b", stream_id="a")
@@ -303,6 +403,59 @@ def test_a_compressed_message_is_read_when_compression_is_on() -> None:
     offer = (b"sec-websocket-extensions", b"permessage-deflate")
     assert server.accept(b"/", [*UPGRADE, offer], 0.0) is None
     assert b"permessage-deflate" in server.data_to_send()
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+json_texts = st.text(alphabet=st.characters() | st.sampled_from("\ud83d\udca5\udfff"), max_size=8)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | json_texts,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(json_texts, inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_json_goes_out_and_comes_back_with_half_pairs_too(value: object) -> None:
+    for ordered in (False, True):
+        data = write_json(value, ordered=ordered)
+        data.decode()
+        assert read_json(data) == json.loads(data)
+        assert json.dumps(json.loads(data), sort_keys=True) == json.dumps(value, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(
+            b"",
+            b"{",
+            b'"\xff"',
+            b'"\xed\xa0\x80"',
+            b"Infinity",
+            b"1e400",
+            b"9" * 5000,
+            b'"\\ud800',
+            b'["\\ud800",-Infinity]',
+        ),
+        *(b'["\\udc00",1e400]', b'["\\udc00",%b]' % (b"9" * 5000), b'["\\udc00","\xff"]'),
+        *(b"[" * depth + b"]" * depth for depth in (501, 3000)),
+        *(b'["\\ud800",' + b"[" * depth + b"]" * depth + b"]" for depth in (500, 3000)),
+    ],
+)
+def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        read_json(data)
+
+
+def test_half_a_pair_in_a_request_comes_back_in_the_answer(client: Client) -> None:
+    client.text('{"type":"response.create","input":"a\\ud83d"}')
+    turn = client.server.next_request()
+    assert turn is not None
+    assert turn.request == {"input": "a\ud83d"}
+    complete(turn, "resp_1", (said(turn.request["input"]),))
+    assert client.read()[-1]["response"]["output"] == [said("a\ud83d")]
 
 
 # --- Closing and deadlines -------------------------------------------------------------------------------------------
@@ -517,6 +670,27 @@ def test_options_that_cannot_be_are_refused_with_what_to_write_instead(options: 
     with pytest.raises(UserError, match=rf"ServerOptions\.{name} is .* — write ") as caught:
         ServerOptions(**options)
     assert len(str(caught.value)) < 300
+
+
+def test_waiting_requests_are_bounded_by_their_bytes_too() -> None:
+    client = Client(max_waiting_bytes=1000)
+    client.run()
+    client.create(input="x" * 2000)
+    assert client.server.state is ServerState.OPEN, "one may wait, whatever its size"
+    client.create(input="y")
+    assert client.items() == [Close(1008, "the requests that are waiting have more than 1000 bytes")]
+
+
+def test_bytes_of_requests_that_wait_no_more_do_not_count() -> None:
+    client = Client(max_waiting_bytes=500)
+    for number in range(20):
+        turn = client.run(input="x" * 400)
+        client.create(input="y" * 400)
+        complete(turn, f"resp_{number}")
+        turn = client.server.next_request()
+        assert turn is not None
+        complete(turn, f"resp_y{number}")
+    assert client.server.state is ServerState.OPEN
 
 
 # --- A turn ----------------------------------------------------------------------------------------------------------
@@ -821,3 +995,194 @@ def test_however_the_bytes_are_split_the_answers_are_the_same(events: list[Any],
         split.bytes(data[begin : begin + step])
     assert whole.server.data_to_send() == split.server.data_to_send()
     assert whole.server.in_flight() == split.server.in_flight()
+
+
+# --- Hostile clients -------------------------------------------------------------------------------------------------
+
+EVENTS = (
+    {"type": "response.create", "model": "m", "input": "hello", "stream_id": "a", "store": False, "generate": False},
+    {
+        "type": "response.create",
+        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+        "previous_response_id": "resp_1",
+        "metadata": {"marker": "m"},
+        "tools": [{"type": "function", "name": "f", "parameters": {}}],
+        "max_output_tokens": 5,
+    },
+    {"type": "response.create", "conversation": {"id": "conv_1"}, "instructions": "be brief", "stream": True},
+    {"type": "response.steer", "previous_response_id": "resp_1", "input": "shorter"},
+    {"type": "response.inject", "response_id": "resp_1", "input": [{"type": "x"}]},
+)
+ODD_JSON = (
+    *("null", "true", "-0", "1e308", "1e400", "-1e400", "9" * 4000, "9" * 5000, "0." + "1" * 500, "NaN", "{}", "[]"),
+    *(
+        '""',
+        '"\\ud800"',
+        '"\\udfff\\ud800"',
+        '"\\u0000"',
+        '"a\\u2028b"',
+        '"' + "x" * 300 + '"',
+        '{"a":[{"b":"\\udc00"}]}',
+    ),
+    *("[" * depth + "]" * depth for depth in (400, 499, 501, 2000)),
+    *('{"id":' * depth + "1" + "}" * depth for depth in (499, 600)),
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, data: bytes, most: int = 3) -> bytes:
+    """``data`` with a few bytes put in, taken out, changed, or repeated."""
+    for _ in range(draw(st.integers(0, most))):
+        begin = draw(st.integers(0, len(data)))
+        end = begin + draw(st.integers(0, 12))
+        piece = draw(st.sampled_from([data[begin:end] * 2, b""]) | st.binary(max_size=8))
+        data = data[:begin] + piece + data[end:]
+    return data
+
+
+@st.composite
+def odd_events(draw: st.DrawFn) -> bytes:
+    """A client event in JSON in which some values are odd ones, written as they are or with bytes changed."""
+    event = draw(st.sampled_from(EVENTS))
+    names = [*event, "stream_id", "unknown"]
+    odd = draw(st.dictionaries(st.sampled_from(names), st.sampled_from(ODD_JSON), max_size=3))
+    fields = {name: json.dumps(value) for name, value in event.items()} | odd
+    text = "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
+    return text.encode() if draw(st.booleans()) else draw(mutated(text.encode()))
+
+
+@st.composite
+def odd_upgrades(draw: st.DrawFn) -> bytes:
+    """The head of a request that may or may not be an upgrade."""
+    method = draw(st.sampled_from([b"GET"] * 5 + [b"HEAD", b"CONNECT", b"OPTIONS", b"PUT", b"TRACE", b"get"]))
+    version = draw(st.sampled_from([b"1.1"] * 4 + [b"1.0", b"0.9", b"2.0", b"9.9"]))
+    target = draw(st.sampled_from([b"/v1/responses", b"*", b"http://x/v1", b"/\xff", b"x:443", b"/" + b"y" * 5000]))
+    fields = dict(UPGRADE)
+    extra = draw(
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    *fields,
+                    *(b"sec-websocket-extensions", b"sec-websocket-protocol", b"content-length", b"transfer-encoding"),
+                    *(b"expect", b"sec-websocket-accept", b"cookie"),
+                ]
+            ),
+            st.sampled_from(
+                [
+                    *(
+                        b"",
+                        b"\xff",
+                        b"5",
+                        b"-1",
+                        b"chunked",
+                        b"100-continue",
+                        b"h2c",
+                        b"websocket, h2c",
+                        b"close",
+                        b",,;;",
+                    ),
+                    *(
+                        b"permessage-deflate; client_max_window_bits=8",
+                        b"permessage-deflate; server_max_window_bits=99",
+                    ),
+                    *(b"permessage-deflate; client_max_window_bits; x=" + b"y" * 99, b"a" * 24, b"13, 12", b"xn--\xff"),
+                    *(b"dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ"),
+                ]
+            ),
+            max_size=2,
+        )
+    )
+    fields |= extra
+    head = method + b" " + target + b" HTTP/" + version + b"\r\n"
+    head += b"".join(name + b": " + value + b"\r\n" for name, value in fields.items()) + b"\r\n"
+    return head if draw(st.booleans()) else draw(mutated(head))
+
+
+@st.composite
+def odd_frames(draw: st.DrawFn) -> bytes:
+    """What may follow an upgrade: good frames, frames of odd events, and frames with bytes changed."""
+    peer = WebSocket(client=True, random_bytes=lambda length: b"\x17" * length)
+    payload = draw(odd_events() | st.binary(max_size=80))
+    frame = draw(
+        st.sampled_from(
+            [peer.text(payload)] * 4
+            + [peer.ping(payload[:125]), peer.pong(payload[:125]), peer.close(1000, "bye"), peer.close(1005)]
+            + [
+                bytes((0x01,)) + peer.text(payload)[1:],
+                bytes((0x00,)) + peer.text(payload)[1:],
+                b"\xc1" + peer.text(payload)[1:],
+            ]
+        )
+    )
+    return frame if draw(st.booleans()) else draw(mutated(frame, 2))
+
+
+def application(server: ServerConnection, running: list[ServerTurn], number: int) -> None:
+    """Run what is to run, as an application does: some turns end well, some fail, some go on; all events are valid."""
+    while (turn := server.next_request()) is not None:
+        running.append(turn)
+        turn.emit({"type": "response.created", "response": {"id": f"resp_{len(running)}", **turn.request}})
+    if running and number % 2:
+        turn = running.pop()
+        if number % 4 == 1:
+            turn.fail(Problem(500, "server_error", "x"))
+        else:
+            turn.emit({"type": "response.completed", "response": {"id": f"resp_{number}", "output": [turn.request]}})
+
+
+@given(
+    odd_upgrades() | st.just(RAW_UPGRADE) | st.binary(max_size=60),
+    st.lists(odd_frames(), max_size=8),
+    st.sampled_from([1, 3, 50, 100_000]),
+    st.sampled_from(["openai", None, "no-lanes"]),
+    st.booleans(),
+)
+def test_whatever_a_client_sends_the_server_does_one_of_its_documented_things(
+    head: bytes, frames: list[bytes], step: int, dialect: str | None, compression: bool
+) -> None:
+    options = ServerOptions(
+        dialect=dialect,
+        compression=compression,
+        max_message_size=6000,
+        max_waiting=3,
+        max_in_flight=2,
+        max_named_lanes=2,
+    )
+    server = ServerConnection(options=options, check=lambda request: None)
+    data = head + b"".join(frames)
+    running: list[ServerTurn] = []
+    sent = b""
+    for number, begin in enumerate(range(0, len(data), step)):
+        server.receive_data(data[begin : begin + step], float(number))
+        while server.has_unprocessed:
+            server.process(float(number))
+        application(server, running, number)
+        sent += server.data_to_send()
+    server.receive_data(b"", 1e4)
+    assert (server.state, server.data_to_send()) == (ServerState.CLOSED, b"")
+    assert server.in_flight() == server.waiting() == 0
+    answers_are_documented(server, sent)
+
+
+def answers_are_documented(server: ServerConnection, sent: bytes) -> None:
+    """At most one HTTP answer; after an upgrade, whole frames of JSON events, and at most one close frame."""
+    status, _, rest = sent.partition(b" ")[2].partition(b" ")
+    if not sent.startswith(SWITCHED):
+        assert (server.rejected is None) == (not sent)
+        assert not sent or status in (b"400", b"405", b"426", b"431", b"501", b"505")
+        return
+    frames = rest.partition(b"\r\n\r\n")[2]
+    if b"permessage-deflate" in rest.partition(b"\r\n\r\n")[0]:
+        return
+    client = WebSocket(client=True)
+    items = client.receive(frames)
+    while client.pending:
+        items += client.receive()
+    for item in items:
+        if isinstance(item, bytes):
+            assert json.loads(item)["type"].startswith(("response.", "error"))
+        elif isinstance(item, Close):
+            assert item is items[-1]
+            assert 1000 <= item.code < 5000
+        else:
+            assert isinstance(item, Pong)
