@@ -17,8 +17,9 @@ import h11
 import msgspec
 from msgspec.structs import replace
 
-from ..sansio.errors import UserError
-from ..sansio.server import check_choice, check_count, check_seconds, shown, write_json
+from ..sansio.checks import COUNT, SECONDS, Choice, Instance, Number, Rule, check_fields, shown
+from ..sansio.errors import UserError, WrongTypeError
+from ..sansio.server import write_json
 
 __all__ = [
     "Action",
@@ -43,10 +44,18 @@ __all__ = [
 ]
 
 
+class _Checked(msgspec.Struct, frozen=True):
+    """Its fields are held against :data:`_RULES` when it is made. Raises UserError."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        check_fields(self, _RULES.get(type(self).__name__, {}))
+
+
 # --- When ------------------------------------------------------------------------------------------------------------
 
 
-class Received(msgspec.Struct, frozen=True):
+class Received(_Checked, frozen=True):
     """When exactly ``n`` bytes have been read, and not one more; they are parsed after the action, if at all.
 
     ``of="request"``: bytes of the request's message, counted over WebSocket from the first byte of its frame's header,
@@ -58,42 +67,29 @@ class Received(msgspec.Struct, frozen=True):
     n: int
     of: Literal["request", "connection"] = "request"
 
-    def __post_init__(self) -> None:
-        """Refuse what no byte is counted by."""
-        check_choice("Received.of", self.of, ("request", "connection"))
-        check_count("Received.n", self.n, 0)
 
-
-class Upgrading(msgspec.Struct, frozen=True):
+class Upgrading(_Checked, frozen=True):
     """When the WebSocket's upgrade request has been read and not been answered."""
 
 
-class Opened(msgspec.Struct, frozen=True):
+class Opened(_Checked, frozen=True):
     """When the upgrade has been accepted, and nothing that the client sent after it has been looked at."""
 
 
-class BeforeRun(msgspec.Struct, frozen=True):
+class BeforeRun(_Checked, frozen=True):
     """When a request has been read whole and been found good, its lane is free, and it has not been run."""
 
 
-class BeforeEvent(msgspec.Struct, frozen=True):
+class BeforeEvent(_Checked, frozen=True):
     """When the turn runs and its events before the ``k``-th, from 1, have been sent. An answer in JSON is one event."""
 
     k: int
 
-    def __post_init__(self) -> None:
-        """Refuse what is no event's number."""
-        check_count("BeforeEvent.k", self.k, 1)
 
-
-class AfterEvent(msgspec.Struct, frozen=True):
+class AfterEvent(_Checked, frozen=True):
     """When the turn's ``k``-th event, from 1, has been sent. After its last event: still before the next request."""
 
     k: int
-
-    def __post_init__(self) -> None:
-        """Refuse what is no event's number."""
-        check_count("AfterEvent.k", self.k, 1)
 
 
 Point: TypeAlias = Received | Upgrading | Opened | BeforeRun | BeforeEvent | AfterEvent
@@ -102,17 +98,13 @@ Point: TypeAlias = Received | Upgrading | Opened | BeforeRun | BeforeEvent | Aft
 # --- What ------------------------------------------------------------------------------------------------------------
 
 
-class Cut(msgspec.Struct, frozen=True):
+class Cut(_Checked, frozen=True):
     """End the connection without a word: with FIN, or with RST if ``reset``. What was sent before arrives."""
 
     reset: bool = False
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be done."""
-        check_choice("Cut.reset", self.reset, (True, False))
 
-
-class CutFrame(msgspec.Struct, frozen=True):
+class CutFrame(_Checked, frozen=True):
     """Send the beginning of the event's frame, then :class:`Cut`. ``keep`` bytes of it; None is half.
 
     Where a fault before it at the same point has ended the turn, there is no such frame, and it is a :class:`Cut`.
@@ -121,23 +113,14 @@ class CutFrame(msgspec.Struct, frozen=True):
     keep: int | None = None
     reset: bool = False
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be done."""
-        check_count("CutFrame.keep", self.keep, 0, none=True)
-        check_choice("CutFrame.reset", self.reset, (True, False))
 
-
-class Delay(msgspec.Struct, frozen=True):
+class Delay(_Checked, frozen=True):
     """Wait for ``seconds``, then go on as if nothing had happened."""
 
     seconds: float
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be waited for. For ever is :class:`Silence`."""
-        check_seconds("Delay.seconds", self.seconds)
 
-
-class Silence(msgspec.Struct, frozen=True):
+class Silence(_Checked, frozen=True):
     """Say nothing more of this turn, ever; the connection stays up and its other lanes go on.
 
     ``connection=True``: nothing more on the whole connection, not even a pong; what it receives is ignored. At
@@ -146,12 +129,8 @@ class Silence(msgspec.Struct, frozen=True):
 
     connection: bool = False
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be done."""
-        check_choice("Silence.connection", self.connection, (True, False))
 
-
-class Error(msgspec.Struct, frozen=True):
+class Error(_Checked, frozen=True):
     """End the turn with an ``error`` frame. Over HTTP, before anything was sent, with an error response of that status.
 
     At ``Upgrading`` it is the HTTP response that rejects the upgrade. ``attributed=False`` leaves out the frame's
@@ -169,12 +148,11 @@ class Error(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what neither a frame nor an HTTP response can say."""
+        super().__post_init__()
         _check_text("Error.message", self.message)
         for name in ("code", "type", "param"):
             if getattr(self, name) is not None:
                 _check_text(f"Error.{name}", getattr(self, name))
-        check_choice("Error.attributed", self.attributed, (True, False))
-        check_count("Error.status", self.status, 200)
         headers: Mapping[str, str] = {} if self.headers is None else self.headers
         _check_kind("Error.headers", headers, Mapping, "a mapping of strings, or None")
         try:
@@ -182,11 +160,11 @@ class Error(msgspec.Struct, frozen=True):
         except (h11.LocalProtocolError, TypeError, ValueError) as exc:
             raise UserError(
                 f"Error(status={shown(self.status)}, headers={shown(headers)}) cannot be sent as an HTTP response: "
-                f"{shown(str(exc))} — write a status of 200 to 599, and headers of ASCII text without line breaks"
+                f"{shown(str(exc))}: write a status of 200 to 599, and headers of ASCII text without line breaks"
             ) from None
 
 
-class Close(msgspec.Struct, frozen=True):
+class Close(_Checked, frozen=True):
     """Close the WebSocket with this code (RFC 6455 section 7.4). Over HTTP: a :class:`Cut`."""
 
     code: int = 1011
@@ -194,23 +172,19 @@ class Close(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what no close frame can carry. 1005 is sent as no code at all."""
-        check_count("Close.code", self.code, 0)
+        super().__post_init__()
         if self.code > 0xFFFF:
-            raise UserError(f"Close.code is {shown(self.code)} — write one of two bytes: 1000 to 4999 are close codes")
+            raise UserError(f"Close.code is {shown(self.code)}: write one of two bytes; close codes are 1000 to 4999")
         _check_text("Close.reason", self.reason)
 
 
-class Garbage(msgspec.Struct, frozen=True):
+class Garbage(_Checked, frozen=True):
     """Send ``data`` as it is, between frames, then go on. The default is no frame: it has all reserved bits set."""
 
     data: bytes = b"\xff\xff garbage \xff\xff"
 
-    def __post_init__(self) -> None:
-        """Refuse what is not bytes."""
-        _check_kind("Garbage.data", self.data, bytes, "bytes: b'…'")
 
-
-class Send(msgspec.Struct, frozen=True):
+class Send(_Checked, frozen=True):
     """Send one more message, then go on: what servers put between the events of a response, and what they repeat.
 
     A mapping is sent as JSON, exactly as it is: no ``sequence_number`` and no ``stream_id`` is added. A string is sent
@@ -235,12 +209,12 @@ class Send(msgspec.Struct, frozen=True):
         try:
             write_json(self.event)
         except (TypeError, ValueError, RecursionError) as exc:
-            raise UserError(f"Send.event is not JSON: {shown(str(exc))} — write what JSON has, or a string") from None
+            raise UserError(f"Send.event is not JSON: {shown(str(exc))}: write what JSON has, or a string") from None
 
 
 def _check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
     if not isinstance(value, kinds):
-        raise UserError(f"{name} is {shown(value)} — write {wanted}")
+        raise WrongTypeError(f"{name} is {shown(value)}: write {wanted}")
 
 
 def _check_text(name: str, value: object) -> None:
@@ -251,7 +225,7 @@ def _check_text(name: str, value: object) -> None:
             return
     except UnicodeEncodeError:
         pass
-    raise UserError(f"{name} is {shown(value)} — write a string, without half of a surrogate pair in it")
+    raise UserError(f"{name} is {shown(value)}: write a string, without half of a surrogate pair in it")
 
 
 Action: TypeAlias = Cut | CutFrame | Delay | Silence | Error | Close | Garbage | Send
@@ -270,7 +244,7 @@ _POSSIBLE: Final[Mapping[type[Point], tuple[type[Action], ...]]] = {
 # --- To whom ---------------------------------------------------------------------------------------------------------
 
 
-class Fault(msgspec.Struct, frozen=True):
+class Fault(_Checked, frozen=True):
     """At a point, an action, for the requests that match. Raises UserError if there is no such combination."""
 
     at: Point
@@ -285,35 +259,34 @@ class Fault(msgspec.Struct, frozen=True):
     """How often it strikes; after that it is taken off the list. None: always."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         point, action = type(self.at), type(self.do)
         self._check_kinds(self.at, self.do)
         if action not in _POSSIBLE[point]:
             raise UserError(
-                f"{action.__name__} is not possible at {point.__name__} — write another point or another action: see "
+                f"{action.__name__} is not possible at {point.__name__}: write another point or another action: see "
                 "the table of turnwire.aio.loopback"
             )
         if self.at == Received(0):
-            raise UserError("Received(0) would be before the first byte of a request — write 1 or more")
+            raise UserError("Received(0) would be before the first byte of a request: write 1 or more")
         if self.marker is not None:
             _check_text("Fault.marker", self.marker)
             if point in (Received, Upgrading, Opened):
-                raise UserError(f"at {point.__name__} no marker is known yet — match by connection or request")
+                raise UserError(f"at {point.__name__} no marker is known yet: match by connection or request")
         if self.request is not None and point in (Upgrading, Opened):
-            raise UserError(f"at {point.__name__} no request has been read yet — match by connection")
-        for name in ("connection", "request", "times"):
-            check_count(f"Fault.{name}", getattr(self, name), 1, none=True)
+            raise UserError(f"at {point.__name__} no request has been read yet: match by connection")
 
     @staticmethod
     def _check_kinds(at: object, do: object) -> None:
         """Raise UserError unless the arguments are a point and an action, in this order."""
         if isinstance(at, _ACTIONS) and isinstance(do, _POINTS):
-            raise UserError(f"Fault({shown(at)}, {shown(do)}) has its arguments swapped — write the point first")
+            raise UserError(f"Fault({shown(at)}, {shown(do)}) has its arguments swapped: write the point first")
         for name, value, kinds in (("at", at, _POINTS), ("do", do, _ACTIONS)):
             if value in kinds:
                 made = cast("type[object]", value).__name__
-                raise UserError(f"Fault.{name} is the class {made} — write an instance of it: {made}(…)")
+                raise UserError(f"Fault.{name} is the class {made}: write an instance of it: {made}(…)")
             if not isinstance(value, kinds):
-                raise UserError(f"Fault.{name} is {shown(value)} — write one of {', '.join(k.__name__ for k in kinds)}")
+                raise UserError(f"Fault.{name} is {shown(value)}: write one of {', '.join(k.__name__ for k in kinds)}")
 
     def matches(self, connection: int, request: int | None, marker: str | None) -> bool:
         """Whether it is meant for this request."""
@@ -321,6 +294,24 @@ class Fault(msgspec.Struct, frozen=True):
             self.connection in (None, connection) and self.request in (None, request) and self.marker in (None, marker)
         )
 
+
+_FLAG: Final = Instance(bool)
+_POSITIVE: Final = Number(COUNT, least=1, whole=True)
+_POSITIVE_OR_NONE: Final = Number(COUNT, least=1, whole=True, optional=True)
+_RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
+    "Received": {"n": Number("a whole number of bytes", whole=True), "of": Choice(("request", "connection"))},
+    "BeforeEvent": {"k": _POSITIVE},
+    "AfterEvent": {"k": _POSITIVE},
+    "Cut": {"reset": _FLAG},
+    "CutFrame": {"keep": Number("a whole number of bytes", whole=True, optional=True), "reset": _FLAG},
+    "Delay": {"seconds": Number(SECONDS)},
+    "Silence": {"connection": _FLAG},
+    "Error": {"status": Number("an HTTP status", least=200, whole=True), "attributed": _FLAG},
+    "Close": {"code": Number("a close code", whole=True)},
+    "Garbage": {"data": Instance(bytes)},
+    "Fault": dict.fromkeys(("connection", "request", "times"), _POSITIVE_OR_NONE),
+}
+"""What the fields may be, where the type does not say it all."""
 
 _POINTS: Final = tuple(_POSSIBLE)
 _ACTIONS: Final = (Cut, CutFrame, Delay, Silence, Error, Close, Garbage, Send)
@@ -385,13 +376,13 @@ class Faults(list[Fault]):
 def _faults(given: object) -> list[Fault]:
     """The faults that were given, if that is what they are."""
     if isinstance(given, Fault):
-        raise UserError(f"one {shown(given)}, where several may be — write a list: [Fault(…)]")
+        raise UserError(f"one {shown(given)}, where several may be: write a list: [Fault(…)]")
     if not isinstance(given, Iterable):
-        raise UserError(f"faults are {shown(given)} — write a list: [Fault(…)]")
+        raise UserError(f"faults are {shown(given)}: write a list: [Fault(…)]")
     found = list(cast("Iterable[object]", given))
     for index, fault in enumerate(found):
         if not isinstance(fault, Fault):
-            raise UserError(f"faults[{index}] is {shown(fault)} — write Fault(point, action)")
+            raise UserError(f"faults[{index}] is {shown(fault)}: write Fault(point, action)")
     return cast("list[Fault]", found)
 
 

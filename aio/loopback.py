@@ -67,22 +67,15 @@ import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.abc
 from msgspec.structs import replace
 
+from ..sansio.checks import COUNT, SECONDS, Instance, Number, Rule
 from ..sansio.errors import UserError
-from ..sansio.server import (
-    ResponseStore,
-    ServerOptions,
-    ServerTurn,
-    check_count,
-    check_seconds,
-    shown,
-    write_json,
-)
+from ..sansio.server import ResponseStore, ServerOptions, ServerTurn, write_json
 from ._faults import (
     AfterEvent,
     BeforeEvent,
@@ -196,7 +189,7 @@ class LoopbackServer:
 
     @latency.setter
     def latency(self, seconds: float) -> None:
-        check_seconds("latency", seconds)
+        _RULES["latency"].check("latency", seconds)
         self._latency = seconds
 
     @property
@@ -265,7 +258,10 @@ async def serve(
     On leaving, running turns are cancelled, WebSockets closed with 1001, and nothing is left: no task, no socket.
     """
     options = ServerOptions() if options is None else options
-    _check(host, port, api_key=api_key, ssl_context=ssl_context, options=options, ledger_limit=ledger_limit)
+    given = {"host": host, "port": port, "ssl_context": ssl_context, "options": options, "ledger_limit": ledger_limit}
+    for name, value in given.items():
+        _RULES[name].check(name, value)
+    _check_key(api_key)
     if dialect != "openai":
         options = replace(options, dialect=dialect)
     listener = await listen(host, port)
@@ -306,25 +302,18 @@ async def serve(
         raise failure
 
 
-def _check(
-    host: object,
-    port: object,
-    *,
-    api_key: object,
-    ssl_context: object,
-    options: object,
-    ledger_limit: object,
-) -> None:
-    """Raise UserError for an argument of :func:`serve` that cannot be. A key is not shown."""
-    check_count("port", port, 0)
-    check_count("ledger_limit", ledger_limit, 0, none=True)
-    wanted = {
-        "host": (host, str, 'an address, as "127.0.0.1"'),
-        "ssl_context": (ssl_context, ssl.SSLContext | None, "an ssl.SSLContext of a server, or None"),
-        "options": (options, ServerOptions, "turnwire.sansio.server.ServerOptions(…), or None"),
-    }
-    for name, (value, kind, what) in wanted.items():
-        if not isinstance(value, kind):
-            raise UserError(f"{name} is {shown(value)} — write {what}")
-    if api_key is not None and not (isinstance(api_key, str) and api_key.isascii() and api_key):
-        raise UserError(f"api_key, a {type(api_key).__name__}, is no key — write ASCII text, or None for any key")
+_RULES: Final[Mapping[str, Rule]] = {
+    "host": Instance(str),
+    "port": Number("a port", whole=True),
+    "latency": Number(SECONDS),
+    "ssl_context": Instance(ssl.SSLContext, optional=True),
+    "options": Instance(ServerOptions),
+    "ledger_limit": Number(COUNT, whole=True, optional=True),
+}
+"""What the arguments of :func:`serve` may be."""
+
+
+def _check_key(key: object) -> None:
+    """Raise UserError for what is no key. It is not shown."""
+    if key is not None and not (isinstance(key, str) and key.isascii() and key):
+        raise UserError(f"api_key, a {type(key).__name__}, is no key: write ASCII text, or None to take any")

@@ -16,7 +16,7 @@ import msgspec
 
 from .errors import UserError, WrongTypeError
 
-__all__ = ["COUNT", "SECONDS", "Instance", "Number", "Rule", "check_fields", "shown"]
+__all__ = ["COUNT", "SECONDS", "Choice", "Instance", "Number", "Rule", "check_fields", "shown"]
 
 
 def shown(value: object) -> str:
@@ -81,7 +81,22 @@ class Instance:
             raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
 
 
-Rule: TypeAlias = Number | Instance
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The rule of an option that is one of a few values, and of its type: True is not 1."""
+
+    choices: tuple[object, ...]
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(repr, self.choices))
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UserError for anything else."""
+        if not any(type(value) is type(choice) and value == choice for choice in self.choices):
+            raise UserError(f"{name} is {shown(value)}: write {self}")
+
+
+Rule: TypeAlias = Number | Instance | Choice
 
 SECONDS: Final = "a number of seconds"
 COUNT: Final = "a whole number"
@@ -100,5 +115,5 @@ def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
             continue
         value: Any = getattr(options, name)
         rule.check(f"{type(options).__name__}.{name}", value)
-        if rule.optional and value == math.inf:
+        if isinstance(rule, Number) and rule.optional and value == math.inf:
             msgspec.structs.force_setattr(options, name, None)

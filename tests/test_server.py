@@ -658,7 +658,7 @@ def test_a_server_without_lanes_names_none_in_its_errors_either_and_cannot_be_st
     [
         *({name: value} for name in ("max_in_flight", "max_message_size") for value in (0, -1, 1.5, True, "1")),
         *({name: value} for name in ("max_named_lanes", "max_waiting", "max_waiting_bytes") for value in (-1, None)),
-        *({"lifetime": value} for value in (0, -1.0, float("nan"), float("inf"), 10**400, "60", True)),
+        *({"lifetime": value} for value in (0, -1.0, float("nan"), 10**400, "60", True)),
         *({"close_timeout": value} for value in (-0.1, float("nan"), None)),
         *({"compression": value} for value in (1, "yes", None)),
         *({"dialect": value} for value in ("azure", "", 1, [])),
@@ -667,7 +667,7 @@ def test_a_server_without_lanes_names_none_in_its_errors_either_and_cannot_be_st
 )
 def test_options_that_cannot_be_are_refused_with_what_to_write_instead(options: dict[str, Any]) -> None:
     (name,) = options
-    with pytest.raises(UserError, match=rf"ServerOptions\.{name} is .* — write ") as caught:
+    with pytest.raises(UserError, match=rf"ServerOptions\.{name} is .*: write ") as caught:
         ServerOptions(**options)
     assert len(str(caught.value)) < 300
 

@@ -88,7 +88,7 @@ from ._machine import (
     TurnState,
 )
 from ._memory import Item, Problem, Remembered, ResponseStore, check_request, input_items
-from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions, check_choice, check_count, check_seconds, shown
+from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
 
 __all__ = [
     "BODILESS",
@@ -105,12 +105,8 @@ __all__ = [
     "ServerState",
     "ServerTurn",
     "TurnState",
-    "check_choice",
-    "check_count",
     "check_request",
-    "check_seconds",
     "input_items",
     "read_json",
-    "shown",
     "write_json",
 ]

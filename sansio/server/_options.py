@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from ..checks import COUNT, SECONDS, Choice, Instance, Number, Rule, check_fields
 from ..dialect import ANNOUNCEMENT, DEFAULT_MESSAGE_LIMIT, OPENAI
-from ..errors import UserError
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 
 
@@ -68,55 +67,18 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse what no connection could keep to."""
-        for name, lowest in _COUNTS.items():
-            check_count(f"ServerOptions.{name}", getattr(self, name), lowest, none=name == "max_message_size")
-        check_seconds("ServerOptions.lifetime", self.lifetime, above=True, none=True)
-        check_seconds("ServerOptions.close_timeout", self.close_timeout)
-        check_choice("ServerOptions.compression", self.compression, (True, False))
-        check_choice("ServerOptions.dialect", self.dialect, SERVER_DIALECTS)
+        check_fields(self, _RULES)
 
 
-_COUNTS: Final[Mapping[str, int]] = {
-    "max_message_size": 1,
-    "max_in_flight": 1,
-    "max_named_lanes": 0,
-    "max_waiting": 0,
-    "max_waiting_bytes": 0,
+_BYTES: Final = "a whole number of bytes"
+_RULES: Final[Mapping[str, Rule]] = {
+    "max_message_size": Number(_BYTES, least=1, whole=True, optional=True),
+    "compression": Instance(bool),
+    "lifetime": Number(SECONDS, above=True, optional=True),
+    "close_timeout": Number(SECONDS),
+    "max_in_flight": Number(COUNT, least=1, whole=True),
+    "max_named_lanes": Number(COUNT, whole=True),
+    "max_waiting": Number(COUNT, whole=True),
+    "max_waiting_bytes": Number(_BYTES, whole=True),
+    "dialect": Choice(tuple(SERVER_DIALECTS)),
 }
-"""The options that count something, and the least that each may be."""
-
-
-# --- Checks of what a caller gives -----------------------------------------------------------------------------------
-
-
-def shown(value: object) -> str:
-    """A value as a message of an error shows it: its ``repr``, cut."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
-
-
-def check_count(name: str, value: object, lowest: int, *, none: bool = False) -> None:
-    """Raise UserError unless ``value`` is an int of at least ``lowest`` (or None, if ``none``)."""
-    if value is None and none:
-        return
-    if type(value) is not int or value < lowest:
-        raise UserError(f"{name} is {shown(value)} — write an int of at least {lowest}{' or None' if none else ''}")
-
-
-def check_seconds(name: str, value: object, *, above: bool = False, none: bool = False) -> None:
-    """Raise UserError unless ``value`` is a finite number of seconds: at least 0, or more than 0 if ``above``."""
-    if value is None and none:
-        return
-    try:
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    except OverflowError:
-        number = math.nan
-    if not math.isfinite(number) or number < 0 or (above and number == 0):
-        bound = "more than 0" if above else "at least 0"
-        raise UserError(f"{name} is {shown(value)} — write a finite number, {bound}{', or None' if none else ''}")
-
-
-def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
-    """Raise UserError unless ``value`` is one of ``choices``, and of its type."""
-    if not any(type(value) is type(choice) and value == choice for choice in choices):
-        raise UserError(f"{name} is {shown(value)} — write one of {', '.join(map(repr, choices))}")
