@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 from .errors import UserError, WrongTypeError
 
-__all__ = ["COUNT", "SECONDS", "Choice", "Instance", "Number", "Rule", "check_fields", "shown"]
+__all__ = ["BYTES", "COUNT", "SECONDS", "Choice", "Instance", "Number", "Rule", "check_fields", "shown"]
 
 
 def shown(value: object) -> str:
@@ -99,6 +99,7 @@ class Choice:
 Rule: TypeAlias = Number | Instance | Choice
 
 SECONDS: Final = "a number of seconds"
+BYTES: Final = "a whole number of bytes"
 COUNT: Final = "a whole number"
 
 
@@ -110,10 +111,9 @@ def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
         WrongTypeError: a value of another type: text, a bool for a number.
     """
     for name in options.__struct_fields__:
-        rule = None if getattr(options, name) is msgspec.UNSET else rules.get(name)
-        if rule is None:
+        rule, value = rules.get(name), cast("Any", getattr(options, name))
+        if rule is None or value is msgspec.UNSET:  # Not given: the option says what that means.
             continue
-        value: Any = getattr(options, name)
         rule.check(f"{type(options).__name__}.{name}", value)
         if isinstance(rule, Number) and rule.optional and value == math.inf:
             msgspec.structs.force_setattr(options, name, None)

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ..checks import COUNT, SECONDS, Instance, Number, Rule, check_fields
+from ..checks import BYTES, COUNT, SECONDS, Instance, Number, Rule, check_fields
 from ..dialect import DEFAULT_MESSAGE_LIMIT, Dialect
 from ..error_body import read_error
 from ..errors import (
@@ -178,11 +178,11 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "probe_timeout": Number(SECONDS, above=True),
     "timeouts": Instance(Timeouts, optional=True),  # None: no limits; UNSET: the defaults, or the client's.
     "compression": Instance(bool),
-    "max_message_size": Number("a whole number of bytes", least=1, whole=True, optional=True),
-    "max_request_size": Number("a whole number of bytes", least=1, whole=True, optional=True),
-    "max_buffered": Number("a whole number of bytes", least=1, whole=True),
-    "max_buffered_total": Number("a whole number of bytes", least=1, whole=True),
-    "high_water": Number("a whole number of bytes", whole=True),  # 0: read nothing ahead.
+    "max_message_size": Number(BYTES, least=1, whole=True, optional=True),
+    "max_request_size": Number(BYTES, least=1, whole=True, optional=True),
+    "max_buffered": Number(BYTES, least=1, whole=True),
+    "max_buffered_total": Number(BYTES, least=1, whole=True),
+    "high_water": Number(BYTES, whole=True),  # 0: read nothing ahead.
     "max_waiting": Number(COUNT, least=1, whole=True),
     "max_in_flight": Number(COUNT, least=1, whole=True),
     "max_named_lanes": Number(COUNT, whole=True),  # 0: the default lane only.
