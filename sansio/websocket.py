@@ -64,6 +64,8 @@ from .secret import Secret
 __all__ = [
     "DEFAULT_MAX_MESSAGE_SIZE",
     "MAX_BODY",
+    "MAX_CHUNKS",
+    "MAX_EARLY",
     "MAX_HEADERS",
     "WORK_AT_ONCE",
     "Accepted",
@@ -89,6 +91,10 @@ MAX_HEADERS: Final = 64 * 1024
 """Bytes of an HTTP head in the handshake. Servers with many cookies pass; an endless header does not."""
 MAX_BODY: Final = 64 * 1024
 """Bytes kept of a rejection's body. Enough for any JSON error; the rest is dropped."""
+MAX_CHUNKS: Final = 1024
+"""Chunks that are read of a rejection's body: one of a byte each costs as much to read as one of many."""
+MAX_EARLY: Final = 32
+"""Informational answers (100, 103) that may come before the answer itself."""
 
 WORK_AT_ONCE: Final = 1024
 """Units of work in one call of :meth:`WebSocket.receive`: a frame is one, and so are each 4 KiB that compressed frames
@@ -142,6 +148,8 @@ class _Exchange:
         self._http.send(h11.EndOfMessage())
         self._response: h11.Response | None = None
         self._body = bytearray()
+        self._early = 0
+        self._chunks = 0
 
     def request(self) -> bytes:
         """The bytes of the request. The same on every call."""
@@ -168,18 +176,24 @@ class _Exchange:
                 # A server of another kind may greet, and then wait for us as long as we wait for it.
                 alien = self._response is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5])
                 return Broken("not an HTTP answer: it does not begin with HTTP/") if alien else None
+            if isinstance(event, h11.InformationalResponse | h11.Response) and _size(event.headers) > MAX_HEADERS:
+                return Broken(f"its headers have more than {MAX_HEADERS} bytes")  # h11 sees it only in pieces.
             if isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101:
                     return self._switched(event)
-                continue  # 100, 102, 103: more is to come (RFC 9110 section 15.2)
-            if isinstance(event, h11.Response):
+                self._early += 1  # 100, 102, 103: more is to come (RFC 9110 section 15.2)
+                if self._early > MAX_EARLY:
+                    return Broken(f"more than {MAX_EARLY} informational answers, and no other")
+            elif isinstance(event, h11.Response):
                 if event.status_code < 300 and self._http.their_state is h11.SWITCHED_PROTOCOL:
                     return self._switched(event)
                 self._response = event
             elif isinstance(event, h11.Data):
                 self._body += event.data[: MAX_BODY - len(self._body)]
+                self._chunks += event.chunk_end
             # An answer that is long enough is as good as a complete one: nothing after it will be looked at.
-            if self._response is not None and (isinstance(event, h11.EndOfMessage) or len(self._body) >= MAX_BODY):
+            enough = len(self._body) >= MAX_BODY or self._chunks >= MAX_CHUNKS
+            if self._response is not None and (isinstance(event, h11.EndOfMessage) or enough):
                 return self._rejected(self._response)
 
     def _rejected(self, response: h11.Response) -> Rejected:
@@ -272,11 +286,15 @@ def _encoded(headers: Iterable[tuple[str, str | Secret]]) -> list[tuple[bytes, b
 
 
 def _header_dict(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    named: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
-        named[name] = f"{named[name]}, {value}" if name in named else value
-    return named
+    named: dict[str, list[str]] = {}
+    for name, value in headers:
+        named.setdefault(name.decode("ascii").lower(), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in named.items()}
+
+
+def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Bytes of these headers on the wire."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 # --- Frames ------------------------------------------------------------------------------------------------------

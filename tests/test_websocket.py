@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from turnwire.sansio.websocket import (
     MASKED_AT_ONCE,
     MAX_BODY,
+    MAX_CHUNKS,
+    MAX_EARLY,
     MAX_HEADERS,
     WORK_AT_ONCE,
     Accepted,
@@ -1178,3 +1180,53 @@ def test_every_other_close_code_is_a_violation(code: int):
 )
 def test_a_close_frame_must_hold_a_code_and_text(payload: bytes, code: int):
     assert codes(WebSocket(client=True).receive(frame(0x88, payload))) == [code]
+
+
+# --- Answers without an end ------------------------------------------------------------------------------------------
+
+
+def answered(exchange: ClientHandshake | ProxyTunnel, data: bytes, step: int) -> object:
+    """The answer in these bytes, given ``step`` at a time; None if there is none yet."""
+    for begin in range(0, len(data), step):
+        found = exchange.receive(data[begin : begin + step])
+        if found is not None:
+            return found
+    return None
+
+
+STEPS = pytest.mark.parametrize("step", [1, 1000, 10_000_000])
+
+
+@STEPS
+@pytest.mark.parametrize("make", [handshake, lambda: ProxyTunnel("h:443")])
+def test_informational_answers_without_an_end_are_broken(step: int, make: Any):
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    assert answered(make(), early * MAX_EARLY, step) is None
+    broken = answered(make(), early * 1000, step)
+    assert broken == Broken(f"more than {MAX_EARLY} informational answers, and no other")
+
+
+@STEPS
+@pytest.mark.parametrize("status", ["101 Switching Protocols", "503 No", "103 Early Hints"])
+@pytest.mark.parametrize("header", [b"A: " + b"x" * 100 + b"\r\n", b"B:\r\n", b"C: " + b"x" * 70_000 + b"\r\n"])
+def test_headers_have_one_limit_however_they_are_split(step: int, status: str, header: bytes):
+    head = f"HTTP/1.1 {status}\r\n".encode()
+    many = 2 * MAX_HEADERS // len(header) + 1
+    if step == 1:
+        step = 97
+    assert isinstance(answered(handshake(), head + header * many + b"\r\n", step), Broken)
+
+
+@STEPS
+def test_a_body_in_chunks_of_a_byte_is_cut(step: int):
+    data = answer("500 Oops", transfer_encoding="chunked") + b"1\r\nx\r\n" * 40_000
+    rejected = answered(handshake(), data, step)
+    assert isinstance(rejected, Rejected)
+    assert rejected.body == b"x" * MAX_CHUNKS
+
+
+def test_a_header_that_is_repeated_is_joined_in_one_go():
+    head = b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n" + b"a:b\r\n" * 8000 + b"\r\n"
+    rejected = handshake().receive(head)
+    assert isinstance(rejected, Rejected)
+    assert rejected.headers["a"] == ", ".join(["b"] * 8000)
