@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import SplitResult, quote, quote_plus, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
@@ -85,7 +85,7 @@ class Endpoint:
         UserError: a URL or a header that cannot be sent.
     """
 
-    url: str
+    url: str = field(repr=False)  # For those who look at the fields instead of the repr: its query may be secret.
     headers: tuple[tuple[str, Secret], ...]
 
     @discreet

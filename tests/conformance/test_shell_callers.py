@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import logging
 import os
+import ssl
 import subprocess
 import sys
 import traceback
+from collections import deque
+from collections.abc import Mapping
 
 import anyio
 import pytest
-from openai import AsyncAzureOpenAI, AsyncOpenAI, Timeout
+from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI, Timeout
 from peers import Peer, created, event, raw_server
 from turnwire.aio.loopback import BeforeEvent, Close, Cut, Error, Fault, Upgrading, serve
+from turnwire.sansio.endpoint import endpoint
 from turnwire.sansio.errors import (
     ConcurrentUseError,
     ConnectError,
@@ -21,12 +26,14 @@ from turnwire.sansio.errors import (
     InvalidStreamIdError,
     LaneLimitError,
     SessionClosedError,
+    TransportError,
     TurnError,
-    TurnwireError,
     UserError,
 )
+from turnwire.sansio.replay import RecoveryPolicy
 
 pytestmark = pytest.mark.anyio
+NEVER = RecoveryPolicy(attempts=0)
 
 
 # --- What may not be -------------------------------------------------------------------------------------------------
@@ -151,26 +158,63 @@ async def test_a_turn_is_entered_once_and_before_it_is_used(shell):
         assert len(server.ledger) <= 1
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"base_url": "ftp://127.0.0.1/v1"},
-        {"base_url": "http://"},
-        {"base_url": "http://user:secret-a@127.0.0.1/v1"},
-        {"base_url": "http://127.0.0.1/v1", "headers": {"X": "a\r\nY: b"}},
-        {"base_url": "http://127.0.0.1/v1", "headers": {"Sec-WebSocket-Key": "x"}},
-        {"base_url": "http://127.0.0.1/v1", "query": {"a": object()}},
-        {"base_url": "http://127.0.0.1/v1", "proxy": "socks5://127.0.0.1"},
-        {},
-    ],
-    ids=["scheme", "no host", "user", "line break", "the handshake's own", "query", "proxy", "no key"],
-)
-async def test_arguments_of_connect_that_cannot_be_used(shell, arguments):
-    with pytest.raises((UserError, TurnError)) as caught:
-        async with shell.connect(**arguments):
-            pass
-    assert isinstance(caught.value, TurnwireError)
-    assert "secret-a" not in str(caught.value)
+UNUSABLE = {
+    "scheme": ({"base_url": "ftp://127.0.0.1/v1"}, "begins with ftp:"),
+    "no host": ({"base_url": "http://"}, "names no host"),
+    "user": ({"base_url": "http://user:secret-a@127.0.0.1/v1"}, "holds a user name or password"),
+    "a NUL behind an escape": ({"base_url": "http://secret%00a/v1"}, "host is not valid"),
+    "half a pair": ({"base_url": "http://h/\udcaf"}, "half a surrogate pair"),
+    "no URL": ({"base_url": 5}, "is of type int"),
+    "no text": ({"api_key": b"secret-a"}, "api_key is of type bytes"),
+    "a key with a line break": ({"api_key": "secret-a\n"}, r"holds U\+000A"),
+    "line break": ({"headers": {"X": "a\r\nY: secret-a"}}, r"holds U\+000D"),
+    "the handshake's own": ({"headers": {"Sec-WebSocket-Key": "secret-a"}}, "leave it out"),
+    "query": ({"query": {"a": object()}}, "the query's 'a' is of type object"),
+    "no query": ({"query": "a=secret-a"}, "query must be a mapping"),
+    "proxy": ({"proxy": "socks5://u:secret-a@127.0.0.1"}, "proxy begins with socks5:: write http://host:port"),
+    "proxy without scheme": ({"proxy": "127.0.0.1:3128"}, "proxy has no scheme: write http://host:port"),
+    "no proxy": ({"proxy": 5}, "proxy is of type int: write http://host:port"),
+    "no context": ({"ssl_context": True}, "ssl_context is of type bool: write an ssl.SSLContext, or None"),
+    "a server's context": ({"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}, "ssl_context is a server's"),
+    "no client": ({"client": 5, "base_url": None}, "without a base_url: give an openai.AsyncOpenAI"),
+    "a synchronous client": ({"client": OpenAI(api_key="secret-a")}, "which is synchronous"),
+    "empty options": ({"options": {}}, r"options is \{\}, of type dict: write SessionOptions"),
+    "no key": ({"base_url": "https://API.openai.com/v1/"}, "there is no API key"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_arguments_of_connect_that_cannot_be_used(dialect, case, monkeypatch):
+    """At once: before anybody enters what connect() returns."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    arguments, text = UNUSABLE[case]
+    with pytest.raises(UserError, match=text) as caught:
+        dialect.shell.connect(**{"base_url": "http://127.0.0.1/v1", **arguments})
+    assert "secret-a" not in everything_said(caught.value)
+    assert "secret-a" not in everything_in_frames(caught.value)
+
+
+@pytest.mark.parametrize("url", ["socks5h://127.0.0.1:1080", "http://:1", "//x"])
+def test_a_proxy_of_the_environment_that_cannot_be_used(dialect, url, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", url)
+    with pytest.raises(UserError, match="the environment variable all_proxy"):
+        dialect.shell.connect("http://api.test/v1")
+
+
+async def test_a_proxy_that_cannot_be_reached_is_named_as_the_proxy(shell):
+    async with raw_server() as gone:
+        pass
+    for scheme in ("http", "https"):
+        with pytest.raises(ConnectError, match=f"the proxy {gone.authority} cannot be used: the network failed"):
+            async with shell.connect("http://api.test/v1", proxy=f"{scheme}://me:pw@{gone.authority}"):
+                pass
+
+
+async def test_a_proxy_that_speaks_no_tls_is_named_as_the_proxy(shell):
+    async with raw_server(plain) as proxy:
+        with pytest.raises(ConnectError, match=f"the proxy {proxy.authority} cannot be used: TLS failed"):
+            async with shell.connect("http://api.test/v1", proxy=f"https://{proxy.authority}"):
+                pass
 
 
 # --- Where to, and as whom -------------------------------------------------------------------------------------------
@@ -329,6 +373,125 @@ def everything_said(error: BaseException) -> str:
         said += [str(chain), repr(chain), repr(getattr(chain, "evidence", "")), repr(vars(chain))]
         chain = chain.__cause__ or chain.__context__
     return "\n".join([*said, *traceback.format_exception(error)])
+
+
+def everything_in_frames(error: BaseException) -> str:
+    """What a tool shows that shows the variables of a traceback's frames; but for those of this file, the caller's."""
+    said, seen = [], set()
+    left: list[BaseException | None] = [error]
+    while left:
+        exc = left.pop()
+        if exc is None or id(exc) in seen:
+            continue
+        seen.add(id(exc))
+        left += [exc.__cause__, exc.__context__, *getattr(exc, "exceptions", ())]
+        for found, _ in traceback.walk_tb(exc.__traceback__):
+            if found.f_code.co_filename != __file__:
+                said += [
+                    f"{found.f_code.co_qualname}: {name} = {shown(value)}" for name, value in found.f_locals.items()
+                ]
+    return "\n".join(said)
+
+
+def shown(value: object) -> str:
+    """As Sentry and rich do it: what a container holds is shown for itself, whatever the container's own repr says."""
+    if isinstance(value, Mapping):
+        return f"{value!r} {[(shown(name), shown(held)) for name, held in value.items()]}"
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return f"{value!r} {[shown(held) for held in value]}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return f"{value!r} {[shown(getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr]}"
+    return repr(value)
+
+
+async def provide() -> str:
+    raise LookupError("no key today")
+
+
+async def provide_badly() -> str:
+    return f"{SECRETS[0]}\n"
+
+
+async def turned_away(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\n{}")
+
+
+async def cut(peer: Peer) -> None:
+    await peer.request()
+    await peer.reset()
+
+
+async def alien(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(b"SSH-2.0\r\n\r\n")
+
+
+async def plain(peer: Peer) -> None:
+    await peer.read()
+    await peer.send(b"HTTP/1.1 400 No\r\n\r\n")
+
+
+async def silent(peer: Peer) -> None:
+    await peer.request()
+    await peer.end()
+
+
+STAGES = {
+    "refused": (None, {}),
+    "a dead proxy": (None, {"proxy": True}),
+    "turned away": (turned_away, {}),
+    "turned away by a proxy": (turned_away, {"proxy": True}),
+    "cut": (cut, {}),
+    "cut by a proxy": (cut, {"proxy": True}),
+    "alien": (alien, {}),
+    "no TLS": (plain, {"secure": True}),
+    "silent": (silent, {}),
+    "a provider that raises": (silent, {"provider": provide}),
+    "a provider of nonsense": (silent, {"provider": provide_badly}),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_secrets_stay_out_of_every_frame(shell, stage):
+    script, case = STAGES[stage]
+    password = base64.b64encode(f"me:{SECRETS[3]}".encode()).decode()
+    async with raw_server(script or silent) as server:
+        url = server.base_url.replace("http", "https") if "secure" in case else server.base_url
+        proxy = f"http://me:{SECRETS[3]}@{server.authority}" if "proxy" in case else None
+        arguments: dict = {"base_url": url, "api_key": SECRETS[0]}
+        if "provider" in case:
+            arguments = {"client": AsyncOpenAI(base_url=url, api_key=case["provider"])}
+        if script is None:
+            server.listener.close()
+        with pytest.raises(TurnError) as caught:
+            async with shell.connect(
+                **arguments,
+                headers={"X-Secret": SECRETS[1]},
+                query={"code": SECRETS[2]},
+                proxy=proxy,
+                options=shell.SessionOptions(connect_timeout=0.3, recovery=NEVER),
+            ):
+                pass
+    words = everything_in_frames(caught.value) + everything_said(caught.value)
+    assert "Driver.connect: " in words, "there are frames of ours"
+    for secret in (*SECRETS, password):
+        assert secret not in words, [line for line in words.splitlines() if secret in line]
+
+
+async def test_what_was_being_sent_is_in_no_frame(shell, dialect):
+    module = sys.modules[f"{shell.__name__}._transport"]
+
+    async def script(peer: Peer) -> None:
+        await peer.end()
+
+    async with raw_server(script) as server:
+        place = endpoint(server.base_url)
+        transport = await module.open_transport(place, ssl_context=None, proxy=None)
+        await transport.aclose()
+        with pytest.raises(TransportError) as caught:
+            await transport.send(SECRETS[0].encode())
+    assert SECRETS[0] not in everything_in_frames(caught.value)
 
 
 FAULTS = {
