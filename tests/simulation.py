@@ -46,6 +46,7 @@ import trio.testing
 import turnwire.aio._driver
 import turnwire.trio_shell._driver
 from turnwire.sansio import pump
+from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
 from turnwire.sansio.replay import RecoveryPolicy, Verdict
 from turnwire.sansio.request import Timeouts
@@ -549,7 +550,7 @@ class Clients:
             await trio.sleep(rng.choice((0.0, 0.0, 0.3, 5.0, 100.0, world.length)) * rng.random())
             limits = self._options.timeouts
             if rng.random() < 0.3:
-                limits = Timeouts(*(rng.choice((0.0, 0.2, 3.0, 40.0)) for _ in range(4)))
+                limits = Timeouts(*(rng.choice((0.0, 0.2, 3.0, 40.0)) for _ in range(4)), rng.choice((None, 5.0, 90.0)))
             lane = rng.choice((None, "a", "b", f"own-{number}"))
             story = Story(f"t{number}.{index}", lane, limits, trio.current_time())
             world.stories.append(story)
@@ -656,7 +657,7 @@ class Judge:
         bound = limits.receive
         if len(story.events) == 0:
             # A turn whose message waited on a connection that went mute begins again on the next one.
-            attempts = 1 + max(turn.repetitions, sum(line.born >= began for line in self._world.lines))
+            attempts = 1 + max(len(turn.repetitions), sum(line.born >= began for line in self._world.lines))
             connect = min(limits.connect, options.connect_timeout)
             bound = attempts * (limits.lane + connect + limits.send + limits.receive + options.recovery.max_delay)
         if not self._world.scoped:  # Such a wait outlives the writing that it began, be it another turn's.
@@ -664,6 +665,8 @@ class Judge:
                 max(0.0, ended - max(began, start)) for line in self._world.lines for start, ended in line.blocked
             )
         took = trio.current_time() - began
+        if limits.total is not None and self._world.scoped:
+            bound = min(bound, max(0.0, story.began + limits.total - began))
         if took > bound + GRACE + SLACK:
             self.complain(f"I6: {story.marker} waited {took:.3f} seconds, and its deadlines allow {bound:g}")
 
@@ -802,7 +805,8 @@ class World:
             stall_timeout=rng.choice((None, None, 10.0)),
             compression=rng.random() < 0.15,
             max_age=rng.choice((None, 55 * 60.0, 55 * 60.0, 90.0)),
-            recovery=RecoveryPolicy(attempts=rng.choice((0, 1, 1, 3))),
+            recovery=RecoveryPolicy(attempts=rng.choice((0, 1, 3, 5))),
+            dialect=rng.choice((None, OPENAI, OPENAI)),
             timeouts=Timeouts(
                 rng.choice((5.0, 600.0)), rng.choice((2.0, 60.0)), rng.choice((2.0, 60.0)), rng.choice((3.0, 120.0))
             ),

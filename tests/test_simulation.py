@@ -6,6 +6,7 @@ with all that happened in it if anything was wrong.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -19,12 +20,13 @@ from typing import Any
 import pytest
 import trio
 import turnwire.aio._driver
+import turnwire.sansio
 import turnwire.trio_shell._driver
 from simulation import Life, explain, live
 from turnwire.sansio.connection import ResponsesConnection, Turn
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.pump import Pump, Step
-from turnwire.sansio.replay import Evidence, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Evidence, Plan, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession
 
 ONE = os.environ.get("TURNWIRE_SEED")
@@ -85,17 +87,17 @@ def test_the_lives_are_long_and_varied():
 
 
 MUTANTS = {
-    "I2: an event is lost": (Turn, "deliver", lambda self, event: None),
+    "I2: an event is lost": (Turn, "deliver", lambda self, event, now: 0),
     "I3: what was handed is SAFE": (Evidence, "verdict", property(lambda self: Verdict.SAFE)),
     "I5: what may have run is repeated": (
         RecoveryPolicy,
-        "may_repeat",
-        lambda self, evidence, made: made < self.attempts,
+        "plan",
+        lambda self, evidence, made, random: Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None,
     ),
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
     "no ping": (ResponsesConnection, "_send_ping", lambda self, now: setattr(self._pulse, "asked", now)),
     "not given up": (ResponsesConnection, "_stalled", lambda self, now: self._pulse.beat(now)),
-    "noticed at": (Pump, "keep", lambda self, keeper, now: Step.DOZE),
+    "noticed at": (Pump, "keep", lambda self, keeper, now: Step.SLEEP),
     "to be": (ResponsesSession, "_rotation", lambda self, connection: None),
 }
 """What the judge says, and what to break so that it does."""
@@ -209,3 +211,40 @@ UNDECIDED = {
 def test_a_failure_that_is_seen_before_it_is_decided_is_found(plant, monkeypatch):
     plant(monkeypatch)
     assert any(UNDECIDED[plant] in said for seed in range(400) for said in live(seed).complaints)
+
+
+# --- By construction -------------------------------------------------------------------------------------------------
+
+
+DOORS = {"transport_connected", "transport_failed", "receive_data", "process", "data_to_send", "handle_deadline"}
+FILES = [
+    Path(shell.__file__).with_name(name)
+    for shell in (turnwire.aio, turnwire.trio_shell)
+    for name in ("_driver.py", "_session.py", "_models.py", "_background.py")
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_shell_tells_the_session_what_happens_and_no_connection(path):
+    """The session decides before it returns; a connection alone would publish failures that are not decided."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr in (DOORS | {"abort", "retire", "evict_waiting"}):
+            assert ast.unparse(node.value) == "self._core", f"line {node.lineno}: {ast.unparse(node)}"
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            assert node.attr != "failure", f"line {node.lineno}: {ast.unparse(node)}"
+
+
+def test_every_failure_is_decided_by_whoever_made_it_visible():
+    """In the core a turn's failure is set in one place, and nothing but a session's or a connection's end calls that."""
+    core = Path(turnwire.sansio.__file__).parent
+    setters, callers = set(), set()
+    for path in (path for path in core.rglob("*.py") if path.parent.name != "server"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Attribute) and node.attr == "failure" and isinstance(node.ctx, ast.Store):
+                        setters.add(f"{path.stem}.{function.name}")
+                    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("turn.fail"):
+                        callers.add(f"{path.stem}.{function.name}")
+    assert setters == {"_turn.__init__", "_turn.fail"}
+    assert callers == {"_machine._end", "_machine._lost", "session._fail"}  # _lost: an abandoned turn settles.
