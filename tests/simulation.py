@@ -21,10 +21,10 @@ What is checked
 
 Who looks
     Every await of a shell gives way to other tasks, at least once: those of its transports too, and in some worlds for
-    a while (:meth:`World.suspend`). After *every* step of *any* task an :class:`Observer` looks at what a consumer could
-    look at just then: the failures of the turns, the state and the counters of the session. So no state is too short to
-    be seen. In some worlds consumers are eager as well: one whose turn has something to say is woken in that moment,
-    whatever the shell is doing, and acts on it. REPLAY.md, "Automatic recovery": what a consumer was told stands.
+    a while (:meth:`World.suspend`). After *every* step of *any* task an :class:`Observer` looks at what a consumer
+    could look at just then: the failures of the turns, the state and the counters of the session. So no state is too
+    short to be seen. In some worlds consumers are eager as well: one whose turn has something to say is woken in that
+    moment, whatever the shell is doing, and acts on it. What a consumer was told stands (REPLAY.md, "Verdict").
 """
 
 from __future__ import annotations
