@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -111,7 +111,8 @@ def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
         WrongTypeError: a value of another type: text, a bool for a number.
     """
     for name in options.__struct_fields__:
-        rule, value = rules.get(name), cast("Any", getattr(options, name))
+        rule = rules.get(name)
+        value: Any = getattr(options, name)
         if rule is None or value is msgspec.UNSET:  # Not given: the option says what that means.
             continue
         rule.check(f"{type(options).__name__}.{name}", value)

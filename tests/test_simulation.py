@@ -235,7 +235,7 @@ def test_a_shell_tells_the_session_what_happens_and_no_connection(path):
 
 
 def test_every_failure_is_decided_by_whoever_made_it_visible():
-    """In the core a turn's failure is set in one place; that is called where the decision was made, and nowhere else."""
+    """In the core a turn's failure is set in one place, called where the decision was made and nowhere else."""
     core = Path(turnwire.sansio.__file__).parent
     setters, callers = set(), set()
     for path in (path for path in core.rglob("*.py") if path.parent.name != "server"):
