@@ -551,6 +551,7 @@ def test_texts_about_a_message_that_is_too_big():
     said = meaning(closed(Phase.SEND, too_big=False))
     assert said.for_the_turn == f"{NOT_SENT}; a message on its connection was too big, this one or another"
     assert said.what_to_do.startswith("make it smaller")
+    assert said.what_to_do.endswith("; it is safe to send it again")
     said = meaning(closed(Phase.AWAIT, too_big=False))
     assert "a message was too big, this one or another" in said.for_the_turn
     assert said.what_to_do.startswith("make it smaller")
@@ -1418,6 +1419,12 @@ def test_an_exception_raised_from_a_turns_failure_is_judged_by_that_turns_eviden
     assert advised(wrapped) == advised(ask(failure))
     assert wrapped is not None
     assert wrapped.reason == "the agent failed"
+
+
+def test_an_exception_with_a_code_and_an_id_only_says_nothing_against_the_evidence_below_it():
+    failure = TurnError("lost", evidence=failed(Phase.STREAM, Cause.EOF))
+    advice = ask(raised(OddError(code="odd", request_id="req_1"), failure, explicitly=True))
+    assert advised(advice) == (False, "unsafe", None, True, False)
 
 
 def test_a_failure_over_http_that_followed_one_over_websocket_is_the_answer():
