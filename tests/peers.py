@@ -139,9 +139,9 @@ class Peer:
         ).encode()
 
     async def upgrade(self, *trailing: bytes) -> None:
-        """Read the upgrade request and accept it."""
+        """Read the upgrade request and accept it, as a server that has lanes."""
         await self.request()
-        await self.send(self.switching(), *trailing)
+        await self.send(self.switching(more="x-turnwire-dialect: openai\r\n"), *trailing)
 
     async def item(self) -> Any:
         """The next thing the client sends: a request's dict, Ping, Pong, Close. Nothing is answered by itself."""

@@ -360,13 +360,12 @@ async def test_a_consumer_that_gave_up_waiting_may_go_on_later(shell):
 
     gave_up = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
-        async with session.create(input="x", timeout=0.3) as turn:
+        async with session.create(input="x", timeout=10.0) as turn:
             await anext(turn)
             for _ in range(3):
                 with anyio.move_on_after(0.05) as scope:
                     await anext(turn)
                 assert scope.cancelled_caught
-            await anyio.sleep(0.4)  # However long it takes: nobody waits.
             gave_up.set()
             assert (await anext(turn)).delta == "late"
             assert (await anext(turn)).terminal
@@ -693,7 +692,7 @@ async def test_a_dead_idle_connection_is_noticed_and_the_next_turn_opens_another
 
 async def test_a_connection_is_replaced_when_it_is_old_and_idle(shell):
     async with serve() as server:
-        async with shell.connect(server.base_url, options=shell.SessionOptions(max_age=0.0)) as session:
+        async with shell.connect(server.base_url, options=shell.SessionOptions(max_age=1e-9)) as session:
             for _ in range(3):
                 assert (await session.respond(model="m", input="x")).output_text == "x"
             assert session.stats.repeated == session.stats.failed == 0
@@ -708,7 +707,7 @@ async def test_a_connection_is_replaced_without_waiting_for_the_servers_half_of_
         await over.wait()
 
     over = anyio.Event()
-    options = shell.SessionOptions(max_age=0.0, close_timeout=60.0)
+    options = shell.SessionOptions(max_age=1e-9, close_timeout=60.0)
     async with raw_server(*[never_says_goodbye] * 4) as server:
         async with shell.connect(server.base_url, options=options) as session:
             for _ in range(3):
@@ -746,7 +745,8 @@ async def test_retries_may_be_switched_off_for_a_block(shell):
         await peer.read(1)
         await peer.reset()
 
-    async with raw_server(cut) as server, shell.connect(server.base_url) as session:
+    options = shell.SessionOptions(max_request_size=None)
+    async with raw_server(cut) as server, shell.connect(server.base_url, options=options) as session:
         with shell.websocket_pre_event_retries_disabled():
             with pytest.raises(ConnectionLostError) as caught:
                 await session.respond(input="x" * 30_000_000)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import anyio
 import pytest
 from peers import Peer, raw_server
-from turnwire.sansio.dialect import OPENAI
 
 pytestmark = pytest.mark.anyio
 
@@ -15,8 +14,7 @@ async def test_a_deadline_is_kept_that_is_shorter_than_that_of_the_one_who_reads
         await peer.upgrade()
         await peer.end()
 
-    options = shell.SessionOptions(dialect=OPENAI)
-    async with raw_server(silent) as server, shell.connect(server.base_url, options=options) as session:
+    async with raw_server(silent) as server, shell.connect(server.base_url) as session:
         async with anyio.create_task_group() as tasks:
 
             async def wait_long() -> None:
