@@ -226,13 +226,37 @@ async def test_silence_instead_of_an_answer_ends_at_the_connect_deadline(shell, 
 
 # --- On the open connection ------------------------------------------------------------------------------------------
 
+COSTS_NOTHING = {
+    "not JSON": "not json",
+    "nothing": "",
+    "JSON that is no object": "[1, 2]",
+    "no type": "{}",
+    "a type of the wrong type": '{"type": 5}',
+    "a stream_id of the wrong type": '{"type": "response.in_progress", "stream_id": 5}',
+    "JSON nested too deeply": '{"type":"x","a":' + "[" * 200_000,
+}
+
+
+@pytest.mark.parametrize("phase", [Phase.AWAIT, Phase.STREAM], ids=["at first", "in mid-stream"])
+@pytest.mark.parametrize("case", COSTS_NOTHING)
+async def test_a_text_that_cannot_be_read_ends_no_turn(shell, case, phase):
+    """PROTOCOL.md, "What a field may look like"."""
+
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.send(created() if phase is Phase.STREAM else b"", frame(TEXT, COSTS_NOTHING[case]))
+        await peer.send(b"" if phase is Phase.STREAM else created(), delta("word"), completed(text="word"))
+        await peer.polite_end()
+
+    async with raw_server(script) as server, shell.connect(server.base_url) as session:
+        async with session.create(input="x") as turn:
+            assert "".join([piece.delta async for piece in turn if hasattr(piece, "delta")]) == "word"
+        assert turn.result().output_text == "word"
+        assert session.stats.connections == 1
+
+
 ENDS_CONNECTION = {
-    "not JSON": (frame(TEXT, "not json"), 1002),
-    "JSON that is no object": (frame(TEXT, "[1, 2]"), 1002),
-    "no type": (frame(TEXT, "{}"), 1002),
-    "a type of the wrong type": (frame(TEXT, '{"type": 5}'), 1002),
-    "a stream_id of the wrong type": (frame(TEXT, '{"type": "response.created", "stream_id": 5}'), 1002),
-    "JSON nested too deeply": (frame(TEXT, '{"type":"x","a":' + "[" * 200_000), 1002),
     "a binary message": (frame(BINARY, b"\0\1"), 1003),
     "an empty binary message": (frame(BINARY), 1003),
     "a fragmented binary message": (frame(BINARY, b"\0", fin=False) + frame(CONTINUATION, b"\1"), 1003),
@@ -326,7 +350,7 @@ async def test_a_compressed_message_may_not_expand_beyond_the_limit(shell):
     async with serve(options=ServerOptions(compression=True)) as server:
         async with shell.connect(server.base_url, options=options) as session:
             with pytest.raises(LimitExceededError, match="max_message_size"):
-                await session.respond(model="m", input="x" * 20_000_000)
+                await session.respond(model="m", input="x" * 10_000_000)
             assert session.stats.bytes_in < 1_000_000
 
 
@@ -339,30 +363,23 @@ async def test_a_compressed_message_may_not_expand_beyond_the_limit(shell):
     ],
     ids=["a delta", "a response", "an item"],
 )
-async def test_an_event_with_fields_of_the_wrong_type_fails_its_own_turn_only(shell, bad):
+async def test_an_event_with_fields_of_the_wrong_type_costs_no_turn(shell, bad):
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
         await peer.message()
-        await peer.send(bad, created("good"), delta("x", "good"))
-        await failed.wait()
-        await peer.send(completed("bad"), completed("good"))  # The bad lane is free again after this.
+        await peer.send(bad, created("good"), delta("x", "good"), completed("bad"), completed("good"))
         assert (await peer.message())["stream_id"] == "bad"
         await peer.answer(lane="bad")
         await peer.polite_end()
 
-    failed = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         async with (
             session.create(input="x", stream_id="good") as good,
             session.create(input="x", stream_id="bad") as turn,
         ):
-            with pytest.raises(ProtocolError, match="cannot be read") as caught:
-                async for _ in turn:
-                    pass
-            check(caught.value, ProtocolError, Cause.PROTOCOL, Phase.STREAM, Verdict.UNSAFE)
-            failed.set()
-            assert [found.type async for found in good][-1] == "response.completed"
+            for one in (turn, good):
+                assert [found.type async for found in one][-1] == "response.completed"
         await session.respond(input="again", stream_id="bad")
         assert session.stats.connections == 1
 
@@ -559,12 +576,10 @@ async def test_an_error_frame_without_a_lane_spares_the_turns_that_run(shell):
         async with session.create(input="x", stream_id="runs") as runs:
             await anext(runs)
             async with session.create(input="x", stream_id="waits") as waits:
-                with pytest.raises(ResponsesWebSocketError) as caught:
-                    await anext(waits)
-                check(caught.value, ResponsesWebSocketError, Cause.ERROR_FRAME, Phase.AWAIT, Verdict.SAFE)
-            assert [found.type async for found in runs][-1] == "response.completed"
-        await session.respond(input="x", stream_id="waits")
+                assert [found.type async for found in runs][-1] == "response.completed"
+                assert [found.type async for found in waits][-1] == "response.completed"
         assert session.stats.connections == 2
+        assert session.stats.repeated == 1, "it is repeated once, for the end of the connection's life"
 
 
 async def test_a_turn_cut_before_its_last_byte_is_repeated_unseen(shell):
@@ -579,7 +594,8 @@ async def test_a_turn_cut_before_its_last_byte_is_repeated_unseen(shell):
         await peer.answer("twice tried")
         await peer.polite_end()
 
-    async with raw_server(cut, good) as server, shell.connect(server.base_url) as session:
+    options = shell.SessionOptions(max_request_size=None)
+    async with raw_server(cut, good) as server, shell.connect(server.base_url, options=options) as session:
         response = await session.respond(input="x" * 30_000_000)
         assert response.output_text == "twice tried"
         assert session.stats.repeated == 1
@@ -590,6 +606,8 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
 
     async def script(peer: Peer) -> None:
         await peer.upgrade()
+        await peer.message()
+        await peer.answer(lane="nobody")
         await peer.message()
         noise = delta("noise", "nobody") * 100 + frame(PING, b"x" * 100) * 20 + frame(TEXT, b"{", fin=False)
         noise += frame(PING, b"in between") + frame(CONTINUATION, b'"type":"x","stream_id":"nobody"}')
@@ -614,6 +632,7 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
 
     warm = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
+        await session.respond(input="x", stream_id="nobody")
         tracemalloc.start()
         try:
             async with session.create(input="x") as turn:
