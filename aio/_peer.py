@@ -12,8 +12,10 @@ One peer cannot harm another
     reaches the task group that the peers share (:meth:`Peer.run`).
 
 A peer that does not read
-    Its turns stop at what the kernel and one batch of events hold, and nothing more is read from it. It is waited for
-    until the connection's lifetime is over, or, once it is closing, until the close's timeout.
+    Its turns stop at what the kernel and one batch of events each hold. It is read from as long as the answers to what
+    it sends, pongs and error frames, are few (:data:`_UNSENT`): who sends a long message and reads nothing meanwhile
+    gets it through. It is waited for until the connection's lifetime is over, or, once it is closing, until the
+    close's timeout.
 """
 
 from __future__ import annotations
@@ -73,6 +75,8 @@ _LINGER: Final = 1.0
 _LINGER_AT_SHUTDOWN: Final = 0.1
 """The same when the server goes away: whoever has not read by then may not be reading at all."""
 _READ: Final = 65536
+_UNSENT: Final = 256 * 1024
+"""Bytes of answers that may wait for a client to read; it is not read from while there are more."""
 _CLOSES: Final[Mapping[str | None, tuple[int, str]]] = {
     None: (1001, "the server is shutting down"),
     "crashed": (1011, "the server failed"),
@@ -105,6 +109,7 @@ class Peer:
         self._meter = Meter()
         self._tasks = anyio.create_task_group()
         self._sending = anyio.Lock()
+        self._to_write = anyio.Event()
         self._timer = anyio.CancelScope()
         """Where the wait for the next deadline is; its own deadline is moved when that changes."""
         self._websocket: ServerConnection | None = None
@@ -199,6 +204,7 @@ class Peer:
                 self._gone(exc)
                 return b""
             for action in self._meter.due(faults, self._number, data):
+                await self._flush()
                 await self._act(action)
             if not self._muted:
                 return data
@@ -352,9 +358,13 @@ class Peer:
     async def _speak(self, websocket: ServerConnection) -> None:
         """Frames, until the end."""
         self._tasks.start_soon(self._own, self._keep_deadlines, websocket)
+        self._tasks.start_soon(self._own, self._write)
         while True:
             self._start_turns()
-            await self._flush()
+            if websocket.state is ServerState.CLOSED or websocket.unsent > _UNSENT:
+                await self._flush()
+            elif websocket.unsent:
+                self._to_write.set()
             if websocket.state is ServerState.CLOSED:
                 return
             if websocket.has_unprocessed:
@@ -363,6 +373,13 @@ class Peer:
             else:
                 websocket.receive_data(await self._receive(), anyio.current_time())
             self._note_end(websocket)
+
+    async def _write(self) -> None:
+        """Send the answers that belong to no turn, so that the client is read from meanwhile."""
+        while True:
+            await self._to_write.wait()
+            self._to_write = anyio.Event()
+            await self._flush()
 
     async def _keep_deadlines(self, websocket: ServerConnection) -> None:
         """Do what is due when it is due, also while the peer does not read and a task is stuck in sending."""
@@ -411,6 +428,9 @@ class Peer:
             if running.turn.state is TurnState.RUNNING:
                 await self._stream_events(running, running.entry or self._enter(running))
             await self._flush()
+        except Exception:
+            self._why = self._why or "crashed"
+            raise
         finally:
             self._running.discard(running)
             if running.entry is not None and running.entry.outcome == "running":

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+import logging
 import random
 import signal
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -23,7 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import ResponsesServerEvent
 from pydantic import TypeAdapter
-from turnwire.aio import loopback
+from turnwire.aio import _peer, loopback
 from turnwire.aio._faults import Faults, Meter
 from turnwire.aio._model import respond
 from turnwire.aio._sockets import SocketStream
@@ -40,12 +45,14 @@ from turnwire.aio.loopback import (
     Fault,
     Garbage,
     LoopbackServer,
+    Opened,
     Received,
+    Send,
     Silence,
     Upgrading,
 )
 from turnwire.sansio.errors import UserError
-from turnwire.sansio.server import Remembered, ServerOptions
+from turnwire.sansio.server import Remembered, ServerConnection, ServerOptions
 from turnwire.sansio.websocket import Accepted, ClientHandshake, Pong, Rejected, Violation, WebSocket
 from turnwire.sansio.websocket import Close as CloseFrame
 
@@ -394,6 +401,312 @@ async def test_hostile_bytes_do_not_reach_other_clients(wish: str) -> None:
                 await until_eof_or_reset(stream)
         async with connect(server) as client:
             assert text(await client.run(input="hello")) == "hello"
+
+
+# --- One peer cannot harm another -------------------------------------------------------------------------------------
+
+
+async def play(server: LoopbackServer, data: bytes, *, reset: bool = False) -> bytes:
+    """Send bytes on a connection of one's own, and leave; what came back."""
+    async with await anyio.connect_tcp(server.host, server.port) as stream:
+        with contextlib.suppress(anyio.BrokenResourceError):
+            await stream.send(data)
+        if reset:
+            raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return b""
+        with contextlib.suppress(anyio.BrokenResourceError):
+            await stream.send_eof()
+        return await until_eof_or_reset(stream)
+
+
+UPGRADE = ClientHandshake("localhost", "/v1/responses").request()
+
+
+def frame(payload: bytes) -> bytes:
+    return WebSocket(client=True).text(payload)
+
+
+def post(body: bytes, *fields: bytes) -> bytes:
+    head = (b"POST /v1/responses HTTP/1.1", b"host: x", b"content-length: %d" % len(body), *fields)
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+HOSTILE = {
+    "HEAD": b"HEAD /v1/responses HTTP/1.1\r\nhost: x\r\n\r\n",
+    "HEAD elsewhere": b"HEAD /favicon.ico HTTP/1.0\r\n\r\n",
+    "HEAD with an upgrade": UPGRADE.replace(b"GET", b"HEAD"),
+    "HEAD with a body": b"HEAD /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc",
+    "CONNECT": b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n\x16\x03\x01",
+    "TRACE": b"TRACE * HTTP/1.1\r\nhost: x\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/1.0 upgrade": UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "upgrade to another": post(b'{"input":"x"}', b"upgrade: h2c", b"connection: upgrade"),
+    "a key that is none": UPGRADE.replace(b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Key: \xff"),
+    "half of a head": UPGRADE[:50],
+    "a head of 100 kB": b"GET / HTTP/1.1\r\nx: " + b"y" * 100_000,
+    "a body that is no UTF-8": post(b'{"input":"\xff"}'),
+    "a body with surrogates": post(b'{"input":"\\ud800","stream":true}'),
+    "a body of 2000 levels": post(b'{"input":' + b"[" * 2000 + b"]" * 2000 + b"}"),
+    "a body of 600 levels": post(b'{"input":[{"a":' + b"[" * 600 + b"]" * 600 + b"}]}"),
+    "a body with a huge number": post(b'{"metadata":{"marker":%b}}' % (b"9" * 4299)),
+    "a body with too huge a number": post(b'{"max_output_tokens":%b}' % (b"9" * 5000)),
+    "chunks that are none": b"POST /v1/responses HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    "two lengths": post(b"{}", b"content-length: 3"),
+    "requests behind a request": post(b'{"input":"count 2000"}') + post(b'{"input":"x"}') * 30,
+    "bytes behind an SSE request": post(b'{"input":"count 2000","stream":true}') + b"\xff" * 200_000,
+    "a message that is no UTF-8": UPGRADE + b"\x81\x81\0\0\0\0\xff",
+    "a reserved bit": UPGRADE + b"\xf1\x80\0\0\0\0",
+    "surrogates": UPGRADE + frame(b'{"type":"response.create","input":"\\udc00 \\ud800 x"}'),
+    "odd types": UPGRADE
+    + b"".join(
+        frame(b'{"type":"response.create","input":%b,"metadata":%b}' % (value, value))
+        for value in (b"1", b"[]", b"{}", b"null", b"[[]]", b'"x"', b"[{}]", b'{"marker":[]}', b"true", b"1e400")
+    ),
+    "items of odd shapes": UPGRADE
+    + frame(b'{"type":"response.create","input":[{"type":[],"role":{},"content":[5,{"text":[]},null],"output":7}]}')
+    + frame(b'{"type":"response.create","tools":[{"name":{}},{}],"input":"call f {}","conversation":{"id":[]}}')
+    + frame(
+        b'{"type":"response.create","tools":[{"name":"f"}],"input":"call f {}","reasoning":5,"text":[],"top_p":{}}'
+    ),
+    "an id of 100 kB": UPGRADE + frame(b'{"type":"response.create","previous_response_id":"%b"}' % (b"x" * 100_000)),
+    "5000 pings": UPGRADE + WebSocket(client=True).ping(b"x") * 5000,
+    "fragments of a byte": UPGRADE + b"\x01\x81\0\0\0\0{" + b"\0\x81\0\0\0\0 " * 5000,
+    "2000 requests": UPGRADE + frame(b'{"type":"response.create","input":"hello"}') * 2000,
+    "a close of a byte": UPGRADE + b"\x88\x81\0\0\0\0x",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
+}
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_whatever_one_peer_does_the_others_are_served_throughout(
+    reset: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of them at once, and beside them one client that behaves, whose every turn is answered."""
+    served = 0
+    async with serve() as server, connect(server) as client:
+        done = anyio.Event()
+
+        async def hostile() -> None:
+            async with anyio.create_task_group() as peers:
+                for data in HOSTILE.values():
+                    peers.start_soon(functools.partial(play, server, data, reset=reset))
+            done.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hostile)
+            while not done.is_set() or not served:
+                assert (
+                    text(await client.run(input=f"number {served}", stream_id=f"lane-{served % 3}"))
+                    == f"number {served}"
+                )
+                served += 1
+        assert text(await client.run(input="still there?")) == "still there?"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_what_a_hostile_peer_gets_is_an_answer_or_the_end(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with serve() as server:
+        answer = await play(server, HOSTILE[name])
+        assert not answer or answer.startswith(b"HTTP/1.1 ")
+        if name.startswith("HEAD"):
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert b"content-length: " in head
+            assert body == b""
+        async with connect(server) as client:
+            assert text(await client.run(input="hello")) == "hello"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.fixture(scope="module")
+def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's context and the client's."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return context, trusting
+
+
+def hello(context: ssl.SSLContext) -> bytes:
+    """The first bytes of a client of TLS."""
+    out = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return out.read()
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("part", [0, 1, 5, 100, 1.0, "garbage"])
+async def test_a_tls_client_that_leaves_in_the_handshake_is_only_gone(
+    part: Any, reset: bool, tls: tuple[ssl.SSLContext, ssl.SSLContext], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = hello(tls[1])
+    data = first + b"\xff" * 50 if part == "garbage" else first if part == 1.0 else first[:part]
+    async with serve(ssl_context=tls[0]) as server:
+        for _ in range(3):
+            await play(server, data, reset=reset)
+        async with secure(server, tls[1]) as client:
+            assert text(await client.run(input="hello")) == "hello"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@asynccontextmanager
+async def secure(server: LoopbackServer, context: ssl.SSLContext) -> AsyncGenerator[Client]:
+    async with await anyio.connect_tcp(server.host, server.port) as tcp:
+        stream = await TLSStream.wrap(tcp, hostname="localhost", ssl_context=context, standard_compatible=False)
+        client = Client(stream)
+        assert isinstance(await client.handshake(), Accepted)
+        yield client
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST", "close_notify", "alert", "plain"])
+@pytest.mark.parametrize("when", ["idle", "streaming"])
+async def test_a_tls_client_that_goes_away_is_only_gone(
+    how: str, when: str, tls: tuple[ssl.SSLContext, ssl.SSLContext], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(ssl_context=tls[0]) as server, secure(server, tls[1]) as other:
+        async with secure(server, tls[1]) as client:
+            if when == "streaming":
+                await client.create(input="count 20000")
+                await client.event()
+            assert isinstance(client.stream, TLSStream)
+            tcp = client.stream.transport_stream
+            if how == "RST":
+                raw = client.stream.extra(anyio.abc.SocketAttribute.raw_socket)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif how == "close_notify":
+                with anyio.move_on_after(0.05), contextlib.suppress(Exception):
+                    await client.stream.unwrap()
+            elif how == "alert":
+                await tcp.send(b"\x15\x03\x03\x00\x02\x02\x28")
+            elif how == "plain":
+                await tcp.send(b"GET / HTTP/1.1\r\n\r\n")
+            await tcp.aclose()
+        for number in range(5):
+            assert text(await other.run(input=f"number {number}")) == f"number {number}"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse", "http"])
+async def test_a_fault_of_the_servers_own_ends_one_peer_and_is_logged(
+    transport: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(request: Any, *arguments: Any, **options: Any) -> Any:
+        if request["input"] == "break":
+            raise ZeroDivisionError
+        return respond(request, *arguments, **options)
+
+    monkeypatch.setattr(_peer, "respond", broken)
+    async with serve() as server, connect(server) as other:
+        if transport == "websocket":
+            async with connect(server) as client:
+                await client.create(input="break")
+                assert await client.until_broken() == ([], "1011")
+        else:
+            async with http(server) as client:
+                with pytest.raises(h11.RemoteProtocolError):
+                    await client.request(body={"input": "break", "stream": transport == "sse"})
+        await ledger_says(server, "crashed")
+        assert text(await other.run(input="hello")) == "hello"
+    (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert (record.name, record.levelname) == ("turnwire.loopback", "ERROR")
+    assert "connection 2" in record.getMessage()
+    assert record.exc_info is not None
+
+
+async def test_a_log_that_breaks_does_not_break_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(record: logging.LogRecord) -> bool:
+        raise ZeroDivisionError
+
+    log = logging.getLogger("turnwire.loopback")
+    log.addFilter(broken)
+    monkeypatch.setattr(log, "level", logging.DEBUG)
+    monkeypatch.setattr(_peer, "respond", None)
+    try:
+        async with serve() as server:
+            async with connect(server) as client:
+                await client.create(input="x")
+                assert (await client.until_broken())[1] == "1011"
+            await ledger_says(server, "crashed")
+    finally:
+        log.removeFilter(broken)
+
+
+async def test_a_peer_that_does_not_read_ends_with_the_lifetime_of_its_connection() -> None:
+    """The server cannot tell it, for it does not read: after the close's timeout it is cut."""
+    options = ServerOptions(lifetime=0.1, close_timeout=0.05)
+    async with serve(options=options) as server:
+        async with await anyio.connect_tcp(server.host, server.port) as stream:
+            stuck = Client(stream)
+            await stuck.handshake()
+            await stuck.create(input="count 200000")
+            await stuck.event()
+            await ledger_says(server, "expired")
+        assert server.ledger[0].events < 200_000
+
+
+async def test_a_peer_that_closes_and_does_not_read_is_waited_for_a_moment() -> None:
+    async with serve() as server, await anyio.connect_tcp(server.host, server.port) as stream:
+        stuck = Client(stream)
+        await stuck.handshake()
+        await stuck.create(input="count 200000")
+        await stuck.event()
+        await stuck.stream.send(stuck.websocket.close(1000))
+        await ledger_says(server, "disconnected")
+
+
+async def test_a_long_message_gets_through_while_its_sender_reads_nothing() -> None:
+    """Who writes all before it reads would wait for a server that reads nothing while it cannot write."""
+    async with serve() as server, await anyio.connect_tcp(server.host, server.port) as stream:
+        client = Client(stream)
+        await client.handshake()
+        await client.create(input="count 200000", stream_id="a")
+        await client.event()
+        await client.create(input="x" * 1_000_000, stream_id="b")
+        while len(server.ledger) < 2:
+            await anyio.sleep(0.001)
+        assert server.ledger[0].outcome == "running"
+
+
+async def test_a_peer_that_asks_without_end_and_does_not_read_is_read_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = [0]
+
+    def counted(method: Callable[..., None]) -> Callable[..., None]:
+        def call(self: ServerConnection, *arguments: Any) -> None:
+            method(self, *arguments)
+            waiting.append(self.unsent)
+
+        return call
+
+    for name in ("receive_data", "process"):
+        monkeypatch.setattr(ServerConnection, name, counted(getattr(ServerConnection, name)))
+    async with serve() as server, await anyio.connect_tcp(server.host, server.port) as stream:
+        client = Client(stream)
+        await client.handshake()
+        data = client.websocket.text(b"{}") * 2_000_000
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.send, data)
+            while max(waiting) < _peer._UNSENT:
+                await anyio.sleep(0.001)
+            await anyio.sleep(0.2)
+            async with connect(server) as other:
+                assert text(await other.run(input="hello")) == "hello"
+            tasks.cancel_scope.cancel()
+        assert max(waiting) < 1_000_000
+
+
+async def test_what_comes_while_a_request_is_answered_is_bounded(reads: list[int]) -> None:
+    """A client that sends without end is not read from until its answer is out."""
+    async with serve(faults=[Fault(BeforeEvent(3), Silence())]) as server:
+        async with await anyio.connect_tcp(server.host, server.port) as stream:
+            await stream.send(post(b'{"input":"x","stream":true}'))
+            with anyio.move_on_after(0.3):
+                await stream.send(b"x" * 50_000_000)
+        assert 65_536 <= sum(reads) < 300_000
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------
@@ -783,6 +1096,165 @@ async def test_a_silent_connection_says_nothing_and_runs_nothing() -> None:
         await ledger_says(server, "silenced")
 
 
+ACTIONS = [
+    Cut(),
+    CutFrame(),
+    CutFrame(keep=0, reset=True),
+    Delay(0.0),
+    Silence(),
+    Silence(connection=True),
+    Error(),
+    Close(),
+    Send({"type": "codex.rate_limits"}),
+    Garbage(b""),
+]
+
+
+@pytest.mark.parametrize("wish", ["websocket", "sse", "http"])
+@pytest.mark.parametrize("second", ACTIONS, ids=repr)
+async def test_any_two_faults_of_one_point_end_at_most_their_own_peer(
+    second: Any, wish: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve() as server, connect(server) as other:
+        for first in ACTIONS:
+            for point in (BeforeRun(), BeforeEvent(1), BeforeEvent(2)):
+                pair = (first, second)
+                if isinstance(point, BeforeRun) and any(isinstance(action, CutFrame) for action in pair):
+                    continue
+                server.faults[:] = [Fault(point, action, marker="m") for action in pair]
+                body = {"input": "x", "metadata": {"marker": "m"}, "stream": wish == "sse"}
+                if wish == "websocket":
+                    await play(server, UPGRADE + frame(json.dumps({"type": "response.create", **body}).encode()))
+                else:
+                    await play(server, post(json.dumps(body).encode()))
+        server.faults.clear()
+        assert text(await other.run(input="hello")) == "hello"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_cut_frame_after_an_error_is_a_cut() -> None:
+    faults = [Fault(BeforeEvent(2), Error(503)), Fault(BeforeEvent(2), CutFrame(keep=3))]
+    async with serve(faults=faults) as server, connect(server) as client:
+        await client.create(input="x")
+        events, end = await client.until_broken()
+        assert [event["type"] for event in events] == ["response.created", "error"]
+        assert end == "eof"
+        await ledger_says(server, "error")
+
+
+# --- Faults: messages of one's own -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [{"type": "codex.rate_limits", "rate_limits": {}}, {"error": {"code": 5}}, {}])
+@pytest.mark.parametrize(
+    ("point", "place"), [(BeforeRun(), 0), (BeforeEvent(1), 0), (BeforeEvent(4), 3), (AfterEvent(4), 4)]
+)
+async def test_a_message_of_ones_own_is_sent_at_its_point_as_it_is(
+    extra: dict[str, Any], point: Any, place: int
+) -> None:
+    async with serve(faults=[Fault(point, Send(extra), marker="m")]) as server, connect(server) as client:
+        await client.create(input="hello world", stream_id="a", metadata={"marker": "m"})
+        events = [await client.event() for _ in range(TOTAL + 1)]
+        assert events.pop(place) == extra
+        assert [event["type"] for event in events] == SEQUENCE
+        assert [event["sequence_number"] for event in events] == list(range(TOTAL))
+        await ledger_says(server, "completed")
+        assert server.ledger[0].events == TOTAL
+
+
+@pytest.mark.parametrize("extra", ["[DONE]", "", "ping", '{"type":', "\u2028\n"])
+async def test_text_that_is_no_json_is_sent_as_it_is(extra: str) -> None:
+    async with serve(faults=[Fault(AfterEvent(2), Send(extra))]) as server, connect(server) as client:
+        await client.create(input="x")
+        items = [await client.item() for _ in range(3)]
+        assert items[-1] == extra.encode()
+        assert text(await client.until_end()) == "x"
+
+
+async def test_a_terminal_event_can_come_twice_and_the_next_turn_runs() -> None:
+    again = {"type": "response.completed", "response": {"id": "resp_000000000001"}}
+    faults = [Fault(AfterEvent(TOTAL), Send(again)), Fault(AfterEvent(TOTAL), Send({"type": "response.done"}))]
+    async with serve(faults=faults) as server, connect(server) as client:
+        await client.run(input="hello world")
+        assert [await client.event(), await client.event()] == [again, {"type": "response.done"}]
+        assert text(await client.run(input="next")) == "next"
+
+
+async def test_half_of_a_surrogate_pair_can_be_sent() -> None:
+    extra = {"type": "response.output_text.delta", "delta": "\ud83d"}
+    async with serve(faults=[Fault(BeforeEvent(1), Send(extra))]) as server, connect(server) as client:
+        await client.create(input="x")
+        assert await client.event() == extra
+
+
+async def test_a_preamble_comes_in_one_piece_with_the_answer_to_the_upgrade() -> None:
+    faults = [Fault(Opened(), Send({"type": "codex.rate_limits"})), Fault(Opened(), Send("hi"), connection=1)]
+    async with serve(faults=faults) as server, await anyio.connect_tcp(server.host, server.port) as stream:
+        await stream.send(UPGRADE)
+        answer = await stream.receive()
+        assert answer.startswith(b"HTTP/1.1 101")
+        assert WebSocket(client=True).receive(answer.partition(b"\r\n\r\n")[2])[0] == b'{"type":"codex.rate_limits"}'
+
+
+@pytest.mark.parametrize(
+    ("action", "ends"), [(Cut(), "eof"), (Cut(reset=True), "reset"), (Close(1008, "no"), "1008"), (Delay(0.01), None)]
+)
+async def test_a_connection_can_end_right_after_the_upgrade(action: Any, ends: str | None) -> None:
+    async with serve(faults=[Fault(Opened(), action)]) as server:
+        async with await anyio.connect_tcp(server.host, server.port) as stream:
+            client = Client(stream)
+            assert isinstance(await client.handshake(), Accepted)
+            if ends is None:
+                assert text(await client.run(input="hello")) == "hello"
+            else:
+                assert (await client.until_broken())[1] == ends
+        assert server.ledger == [] or ends is None
+
+
+async def test_a_connection_can_fall_silent_right_after_the_upgrade() -> None:
+    async with serve(faults=[Fault(Opened(), Silence())]) as server, connect(server) as client:
+        await client.create(input="x")
+        with anyio.move_on_after(0.05) as scope:
+            await client.item()
+        assert scope.cancelled_caught
+        assert server.ledger == []
+
+
+@pytest.mark.parametrize(
+    ("point", "place"), [(BeforeRun(), 0), (BeforeEvent(1), 0), (AfterEvent(2), 2), (AfterEvent(9), 9)]
+)
+async def test_a_message_of_ones_own_is_a_server_sent_event(point: Any, place: int) -> None:
+    done = {"type": "response.done", "response": {"id": "resp_000000000001"}}
+    async with serve(faults=[Fault(point, Send(done))]) as server, http(server) as client:
+        _, _, body = await client.request(body={"input": "x", "stream": True})
+        events = server_sent(body)
+        assert events.pop(place) == done
+        assert text(events) == "x"
+        assert (await client.request(body={"input": "again"}))[0] == 200
+
+
+async def test_text_of_ones_own_is_data_without_a_name() -> None:
+    faults = [Fault(AfterEvent(9), Send("[DONE]\nagain")), Fault(AfterEvent(9), Send({"error": 5}))]
+    async with serve(faults=faults) as server, http(server) as client:
+        _, _, body = await client.request(body={"input": "x", "stream": True})
+        assert body.endswith(b'\n\ndata: [DONE]\ndata: again\n\ndata: {"error":5}\n\n')
+
+
+async def test_an_answer_in_json_has_no_place_for_a_message_of_ones_own() -> None:
+    faults = [Fault(point, Send("x")) for point in (BeforeRun(), BeforeEvent(1), AfterEvent(1))]
+    async with serve(faults=faults) as server, http(server) as client:
+        status, _, body = await client.request(body={"input": "x"})
+        assert (status, json.loads(body)["status"], server.faults) == (200, "completed", [])
+
+
+async def test_an_error_after_a_message_of_ones_own_is_an_event_of_the_stream() -> None:
+    faults = [Fault(BeforeRun(), Send({"type": "codex.rate_limits"})), Fault(BeforeRun(), Error(429))]
+    async with serve(faults=faults) as server, http(server) as client:
+        status, _, body = await client.request(body={"input": "x", "stream": True})
+        assert (status, [event["type"] for event in server_sent(body)]) == (200, ["codex.rate_limits", "error"])
+        assert server.ledger == []
+
+
 async def test_faults_of_one_point_are_all_done_in_their_order() -> None:
     own = WebSocket(client=False).text(b'{"type":"one"}')
     faults = [Fault(BeforeEvent(1), Garbage(own)), Fault(BeforeEvent(1), Cut())]
@@ -995,8 +1467,112 @@ async def test_a_fault_strikes_whom_it_is_for() -> None:
     ],
 )
 def test_a_fault_that_cannot_be_is_refused_at_once(make: Callable[[], Fault]) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=": (write|match|see)"):
         make()
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Fault(Cut(), AfterEvent(3)), "swapped: write the point first"),
+        (lambda: Fault(Delay(1), BeforeRun(), times=None), "swapped"),
+        (lambda: Fault(AfterEvent(3), Cut), r"write an instance of it: Cut\("),
+        (lambda: Fault(BeforeRun, Cut()), r"write an instance of it: BeforeRun\("),
+        (lambda: Fault("BeforeRun", Cut()), "write one of Received, Upgrading"),
+        (lambda: Fault(BeforeRun(), None), "write one of Cut, CutFrame"),
+        (lambda: Fault(BeforeRun(), BeforeRun()), "write one of Cut, CutFrame"),
+        *(
+            ((lambda times=times: Fault(BeforeRun(), Cut(), times=times)), "Fault.times is")
+            for times in (0, -1, 1.5, True)
+        ),
+        *(((lambda n=n: Fault(BeforeRun(), Cut(), connection=n)), "Fault.connection is") for n in (0, "1", NAN)),
+        (lambda: Fault(BeforeRun(), Cut(), request=0), "Fault.request is 0"),
+        (lambda: Fault(BeforeRun(), Cut(), marker=7), "Fault.marker is 7"),
+        (lambda: Fault(Opened(), Cut(), marker="m"), "match by connection"),
+        (lambda: Fault(Opened(), Error()), "Error is not possible at Opened"),
+        (lambda: Fault(Upgrading(), Send("x")), "Send is not possible at Upgrading"),
+        *(((lambda s=s: Delay(s)), "Delay.seconds is") for s in (NAN, -0.1, float("inf"), "1", None, 10**400)),
+        *(((lambda k=k: BeforeEvent(k)), "BeforeEvent.k is") for k in (0, -1, 2.0, "1", True)),
+        (lambda: AfterEvent(NAN), "AfterEvent.k is nan"),
+        (lambda: Received(5, "stream"), "write one of 'request', 'connection'"),
+        (lambda: Received("5"), "Received.n is '5'"),
+        (lambda: CutFrame(-1), "CutFrame.keep is -1"),
+        (lambda: CutFrame(keep=5, reset=1), "CutFrame.reset is 1"),
+        (lambda: Cut("rst"), "Cut.reset is 'rst'"),
+        (lambda: Silence(5), "Silence.connection is 5"),
+        *(((lambda s=s: Error(s)), "status") for s in (0, 99, 101, 1000, "429", 429.0, None)),
+        *(
+            ((lambda h=h: Error(headers=h)), "headers")
+            for h in ([1], {"a b": "c"}, {"a": "b\r\nc: d"}, {"a": 5}, {"\xe9": "x"})
+        ),
+        (lambda: Error(code=500), "Error.code is 500"),
+        (lambda: Error(message=None), "Error.message is None"),
+        (lambda: Error(param="\ud83d"), "Error.param is"),
+        (lambda: Close(-1), "Close.code is -1"),
+        (lambda: Close(65_536), "Close.code is 65536"),
+        (lambda: Close(reason=b"x"), "Close.reason is b'x'"),
+        (lambda: Garbage("text"), "Garbage.data is 'text'"),
+        *(
+            ((lambda e=e: Send(e)), "Send.event is")
+            for e in (None, 5, [], b"x", {"a": object()}, {"a": NAN.hex}, "\udc00")
+        ),
+    ],
+)
+def test_what_is_no_fault_is_told_what_to_write_instead(make: Callable[[], object], told: str) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        make()
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"options": {}}, r"options is \{\}"),
+        ({"options": 5}, "options is 5"),
+        ({"dialect": "azure"}, "dialect is 'azure'"),
+        ({"faults": Fault(BeforeRun(), Cut())}, r"write a list: \[Fault"),
+        ({"faults": [Cut()]}, r"faults\[0\] is Cut"),
+        ({"faults": [Fault(BeforeRun(), Cut()), None]}, r"faults\[1\] is None"),
+        ({"faults": 5}, "faults are 5"),
+        *(({"latency": value}, "latency is") for value in (NAN, -1, "1", float("inf"))),
+        *(({"ledger_limit": value}, "ledger_limit is") for value in (-1, 1.5)),
+        *(({"port": value}, "port is") for value in (-1, "80", True)),
+        ({"host": None}, "host is None"),
+        ({"ssl_context": True}, "ssl_context is True"),
+        *(({"api_key": value}, "api_key, a ") for value in ("", b"key", "schl\xfcssel", 5)),
+    ],
+)
+async def test_arguments_that_cannot_be_are_told_what_to_write_instead(wish: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        async with serve(**wish):
+            pass
+    assert ": write " in str(caught.value)
+    assert "schl" not in str(caught.value)
+
+
+async def test_what_is_put_into_a_running_server_is_checked_as_well() -> None:
+    async with serve() as server, connect(server) as client:
+        for put in (
+            lambda: server.faults.append(Cut()),
+            lambda: server.faults.extend([Fault(BeforeRun(), Cut()), BeforeRun()]),
+            lambda: server.faults.insert(0, "fault"),
+            lambda: setattr(server, "latency", NAN),
+        ):
+            with pytest.raises(UserError):
+                put()
+        assert server.faults == []
+        server.faults.extend([Fault(BeforeRun(), Error(501), request=2)])
+        server.faults.insert(0, Fault(BeforeRun(), Error(500), request=1))
+        assert [(await client.run(input="x"))[-1]["status"] for _ in "ab"] == [500, 501]
+
+
+async def test_a_ledger_that_keeps_nothing() -> None:
+    async with serve(ledger_limit=0) as server, connect(server) as client:
+        await client.run(input="x")
+        assert server.ledger == []
 
 
 frames = st.lists(

@@ -306,6 +306,11 @@ class ServerConnection:
                 elif isinstance(item, Ping):
                     self._out.append(self._websocket.pong(item.payload))
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes :meth:`data_to_send` would give: a client that does not read must not make them many."""
+        return sum(map(len, self._out))
+
     def data_to_send(self) -> bytes:
         """Everything that is to be sent by now."""
         data = b"".join(self._out)
