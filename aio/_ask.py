@@ -22,6 +22,7 @@ from ..sansio.events import (
 )
 from ..sansio.request import Timeouts
 from ..sansio.session import SessionOptions
+from ._arguments import seconds
 from ._session import connect
 
 __all__ = ["add_arguments", "run"]
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stream-id", metavar="LANE", help="the lane to run on (default: the unnamed one)")
     parser.add_argument(
         "--timeout",
-        type=_timeout,
+        type=seconds(most=1e6, above=True),
         metavar="SECONDS",
         help="give up when nothing comes for this long (default: wait for as long as the server answers pings)",
     )
@@ -193,13 +194,3 @@ def _status(response: Response, key: str | None) -> int:
     elif response.incomplete_details is not None:
         why += f": {response.incomplete_details.reason}"
     return _trouble(f"{why} — the turn ran ({response.id}) — what there is of its text is above", key)
-
-
-def _timeout(text: str) -> float:
-    try:
-        timeout = float(text)
-    except ValueError:
-        timeout = 0.0
-    if not 0 < timeout < 1e6:
-        raise argparse.ArgumentTypeError("takes seconds, more than 0")
-    return timeout

@@ -25,6 +25,7 @@ from ..sansio.errors import TurnError
 from ..sansio.events import Response, ResponseFunctionToolCall, ResponseTextDeltaEvent
 from ..sansio.replay import Verdict
 from ..sansio.session import websocket_pre_event_retries_disabled
+from ._arguments import seconds
 from ._demo_view import Nothing, Paint, View, choose_view
 from ._session import Session, connect
 from .loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Fault, LedgerEntry, Received, serve
@@ -402,21 +403,11 @@ def _ledger_rows(seen: Sequence[Seen], ledger: Sequence[LedgerEntry]) -> list[li
 # --- The command -----------------------------------------------------------------------------------------------------
 
 
-def _latency(text: str) -> float:
-    try:
-        latency = float(text)
-    except ValueError:
-        latency = -1.0
-    if not 0 <= latency <= 60:
-        raise argparse.ArgumentTypeError("takes seconds, from 0 to 60")
-    return latency
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--latency",
-        type=_latency,
+        type=seconds(most=60),
         default=LATENCY,
         metavar="SECONDS",
         help="wait before each event of the show, up to 60 (default: %(default)s)",

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import anyio
 
 from . import _ask, _demo, loopback
+from ._arguments import key, port, seconds
 
 __all__ = ["main"]
 
@@ -58,20 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 # --- serve -----------------------------------------------------------------------------------------------------------
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError
-    return port
-
-
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=0, help="port to listen on (default: any that is free)")
+    parser.add_argument("--port", type=port, default=0, help="port to listen on (default: any that is free)")
     parser.add_argument(
-        "--latency", type=float, default=0.0, metavar="SECONDS", help="wait before each event (default: %(default)s)"
+        "--latency",
+        type=seconds(most=60),
+        default=0.0,
+        metavar="SECONDS",
+        help="wait before each event, up to 60 (default: %(default)s)",
     )
-    parser.add_argument("--api-key", metavar="KEY", help="refuse requests that bring another key (default: take any)")
+    parser.add_argument(
+        "--api-key", type=key, metavar="KEY", help="refuse requests that bring another key (default: take any)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.epilog = (
         "Then: OPENAI_BASE_URL=http://127.0.0.1:PORT/v1 OPENAI_API_KEY=any your-program. The model says your words "
@@ -96,7 +96,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     try:
         anyio.run(run)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:  # ValueError: what is no host name.
         print(f"turnwire serve: cannot listen on {arguments.host}:{arguments.port}: {exc}", file=sys.stderr)
         return 1
     return 0

@@ -583,6 +583,17 @@ def test_help_names_every_option_and_the_exit_statuses(
     [
         (["demo", "--latency", "-1"], "argument --latency: takes seconds, from 0 to 60"),
         (["demo", "--latency", "soon"], "argument --latency: takes seconds, from 0 to 60"),
+        (["demo", "--latency", "nan"], "argument --latency: takes seconds, from 0 to 60"),
+        (["serve", "--latency", "nan"], "argument --latency: takes seconds, from 0 to 60"),
+        (["serve", "--latency", "1e9"], "argument --latency: takes seconds, from 0 to 60"),
+        (["serve", "--latency=-0.5"], "argument --latency: takes seconds, from 0 to 60"),
+        (["serve", "--port", "http"], "argument --port: takes a port, from 0 to 65535"),
+        (["serve", "--port=-1"], "argument --port: takes a port, from 0 to 65535"),
+        (["serve", "--port", "65536"], "argument --port: takes a port, from 0 to 65535"),
+        (["serve", "--port", "\u0663"], "argument --port: takes a port, from 0 to 65535"),
+        (["serve", "--api-key", ""], "argument --api-key: takes visible ASCII characters"),
+        (["serve", "--api-key", "k\udcff"], "argument --api-key: takes visible ASCII characters"),
+        (["ask", "x", "--timeout", "inf"], "argument --timeout: takes seconds, more than 0 and up to 1e+06"),
         (["ask", "x", "--timeout", "0"], "argument --timeout: takes seconds, more than 0"),
         (["ask", "x", "--timeout", "nan"], "argument --timeout: takes seconds, more than 0"),
         (["ask"], "PROMPT"),
@@ -593,3 +604,11 @@ def test_a_wrong_option_is_explained(arguments: list[str], words: str, capsys: p
         main(arguments)
     assert caught.value.code == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "256.1.1.1", "nowhere.invalid"])
+def test_serve_explains_a_host_that_it_cannot_listen_on(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--host", host]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"turnwire serve: cannot listen on {host}:0: ")
+    assert said.count("\n") == 1

@@ -21,7 +21,9 @@ TRIO = Path(turnwire.trio_shell.__file__).parent
 ONLY_AIO = {
     "loopback.py": "the loopback server runs beside either shell, and needs no twin",
     **dict.fromkeys(("_faults.py", "_http.py", "_model.py", "_peer.py", "_sockets.py"), "the loopback server's"),
-    **dict.fromkeys(("cli.py", "_ask.py", "_demo.py", "_demo_view.py"), "the console script's, which has --shell"),
+    **dict.fromkeys(
+        ("cli.py", "_arguments.py", "_ask.py", "_demo.py", "_demo_view.py"), "the console script's, which has --shell"
+    ),
 }
 """Files without a twin, and why."""
 

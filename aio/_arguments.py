@@ -1,0 +1,39 @@
+"""What the options of the console script may be: text to values, or one line that says what to write."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+__all__ = ["key", "port", "seconds"]
+
+
+def seconds(*, most: float, above: bool = False) -> Callable[[str], float]:
+    """A type for argparse: a number of seconds from 0 (or above it) to ``most``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (0 < value <= most if above else 0 <= value <= most):
+            least = "more than 0 and up to" if above else "from 0 to"
+            raise argparse.ArgumentTypeError(f"takes seconds, {least} {most:g}")
+        return value
+
+    return parse
+
+
+def port(text: str) -> int:
+    """A type for argparse: a TCP port, or 0 for any that is free."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError("takes a port, from 0 to 65535")
+    return int(text)
+
+
+def key(text: str) -> str:
+    """A type for argparse: a key as a header can hold it."""
+    if not text or not all("!" <= character <= "~" for character in text):
+        raise argparse.ArgumentTypeError("takes visible ASCII characters, without spaces")
+    return text
