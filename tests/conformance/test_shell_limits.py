@@ -8,15 +8,16 @@ import tracemalloc
 
 import anyio
 import pytest
-from peers import Peer, completed, created, delta, raw_server
+from peers import CONTINUATION, PING, PONG, TEXT, Peer, completed, created, delta, frame, raw_server
 from turnwire.aio.loopback import serve
 from turnwire.sansio.errors import (
     ConnectError,
     LimitExceededError,
     TooManyTurnsError,
+    TurnError,
     TurnTimeoutError,
 )
-from turnwire.sansio.replay import Cause, Phase, Verdict
+from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 
 pytestmark = pytest.mark.anyio
 
@@ -420,3 +421,69 @@ async def test_16_busy_lanes(shell):
         assert session.stats.completed == 80
         assert session.stats.orphans == session.stats.failed == 0
         assert server.connections == 1
+
+
+# --- One peer does not hold the event loop ----------------------------------------------------------------------------
+
+FLOODS = {
+    "fragments of a byte": frame(TEXT, b'{"type":"x"', fin=False) + frame(CONTINUATION, b" ", fin=False) * 60_000,
+    "pings": frame(PING) * 80_000,
+    "pongs": frame(PONG, b"?") * 60_000,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_a_flood_of_tiny_frames_lets_other_tasks_run(shell, flood):
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.send(
+            created(), FLOODS[flood], frame(CONTINUATION, b"}") if "fragments" in flood else b"", completed()
+        )
+        await peer.polite_end()
+
+    steps, over = 0, False
+
+    async def count() -> None:
+        nonlocal steps
+        while not over:
+            await anyio.sleep(0)
+            steps += 1
+
+    async with (
+        raw_server(script) as server,
+        shell.connect(server.base_url) as session,
+        anyio.create_task_group() as tasks,
+    ):
+        async with session.create(model="m", input="x") as turn:
+            assert (await anext(turn)).type == "response.created"
+            tasks.start_soon(count)
+            await anyio.sleep(0.05)  # Much of it has arrived, and may be read in one go.
+            async for _ in turn:
+                pass
+            over = True
+        assert turn.result().id == "resp_1"
+        assert steps > 50, "once for each part of the work, at least"
+
+
+@pytest.mark.parametrize("said", ["a byte at a time", "informational answers", "chunks"])
+async def test_an_answer_without_an_end_ends_at_the_connect_deadline_or_before(shell, said):
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if said == "chunks":
+            await peer.send(b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            await peer.send({"chunks": b"1\r\nx\r\n", "a byte at a time": b"H"}.get(said, b"HTTP/1.1 103 X\r\n\r\n"))
+            if said == "a byte at a time":
+                for byte in b"TTP/1.1 101 X\r\nA: " + b"x" * 10_000:
+                    await anyio.sleep(0.005)
+                    await peer.send(bytes((byte,)))
+
+    async with raw_server(script) as server:
+        with pytest.raises(TurnError) as caught:
+            async with shell.connect(
+                server.base_url, options=shell.SessionOptions(connect_timeout=0.3, recovery=RecoveryPolicy(attempts=0))
+            ):
+                pass
+        assert caught.value.phase is Phase.HANDSHAKE
+        assert caught.value.verdict is Verdict.SAFE
