@@ -134,16 +134,21 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 decode_envelope = msgspec.json.Decoder(Envelope).decode
 decode_string = msgspec.json.Decoder(str | None).decode
 
-_SURROGATE = re.compile(
-    rb"(?<!\\)(?P<before>(?:\\\\)*+)"  # backslashes that are themselves escaped, so that they begin nothing
-    rb"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2}))"
-)
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALVES = (re.compile(rb"(?:%b(?!%b))++" % (_HIGH, _LOW)), re.compile(rb"(?<!%b)(?:%b)++" % (_HIGH, _LOW)))
+"""High halves without a low one behind them, and low ones without a high one before them; as many as stand together."""
+_BACKSLASH, _NEITHER = rb"\\", b"\0\0"
+"""An escaped backslash, which begins no other escape, and what stands for it meanwhile: JSON has no NUL anywhere."""
 
 
 def replace_surrogates(text: bytes) -> bytes:
-    """The text with U+FFFD for every escaped half of a surrogate pair."""
-    return _SURROGATE.sub(lambda found: found["before"] + rb"\ufffd" if found["half"] else found[0], text)
+    """The text with U+FFFD for every escaped half of a surrogate pair; its length stays."""
+    if b"\0" in text:
+        return text  # No JSON.
+    text = text.replace(_BACKSLASH, _NEITHER)
+    for half in _HALVES:
+        text = half.sub(lambda found: rb"\ufffd" * (len(found[0]) // 6), text)
+    return text.replace(_NEITHER, _BACKSLASH)
 
 
 _NO_NUMBER = re.compile(rb'(?P<text>"(?:[^"\\]|\\.)*+")|-?\b(?:NaN|Infinity)\b', re.DOTALL)
