@@ -11,8 +11,11 @@ The rooms; each imports only rooms below it:
     tracing        spans, to whatever tracer the application has
     pump           which of those who wait reads, and what a session's tasks have to do
     session        which connection to open, to send on, to drop; what to repeat
+    backlog        the turns that wait for a connection, in order
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role
+    dialect        what a server is known or seen to have
+    deadlines      the moments at which something is to be done, by whom they concern
     request        settings and arguments to the payload of a ``response.create``; timeouts
     converter      tools, handoffs, tool choice and output schema to JSON
     tools          the declarations of tools
