@@ -371,8 +371,8 @@ def parse_url(url: object, what: str, schemes: Collection[str], advice: str) -> 
     except ValueError:  # Its text may quote the whole authority, and with it a password.
         raise UserError(f"{what}'s host is not valid: {advice}") from None
     if split.scheme not in schemes:
-        begins = f"begins with {shown(split.scheme)[1:-1]}:" if split.scheme and "//" in text else "has no scheme"
-        raise UserError(f"{what} {begins}: {advice}")
+        scheme = f"the scheme {shown(split.scheme)}" if split.scheme and "//" in text else "no scheme"
+        raise UserError(f"{what} has {scheme}: {advice}")
     try:
         port = split.port
     except ValueError:

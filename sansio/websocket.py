@@ -403,7 +403,7 @@ class WebSocket:
     @property
     def pending(self) -> bool:
         """Whether :meth:`receive` has stopped before the end of what arrived: call it again, without data."""
-        return self._unread_from < len(self._unread)
+        return bool(self._unread)
 
     def receive(self, data: bytes = b"") -> list[Item]:
         """Take what arrived, and go on; return the complete items of a bounded part of it (see "Bounded work").
@@ -411,21 +411,28 @@ class WebSocket:
         Never raises on what the peer sent.
         """
         items: list[Item] = []
-        if self.pending:
-            data = b"".join((memoryview(self._unread)[self._unread_from :], data)) if data else self._unread
+        position = 0
+        if self._unread:
+            data, position = self._with_unread(data)
         elif self._buffer:
             if len(self._buffer) + len(data) < self._need:
                 self._buffer += data
                 return items
             data = b"".join((self._buffer, data))
             self._buffer.clear()
-        position = self._unread_from if data is self._unread else 0
         end = len(data)
         self._work = WORK_AT_ONCE
-        while position < end and not self._finished and self._work > 0:
+        while position < end and self._work > 0 and not self._finished:
             position = self._next(data, position, end, items)
-        self._unread, self._unread_from = (b"", 0) if self._finished or position == end else (data, position)
+        if position < end and not self._finished:
+            self._unread, self._unread_from = data, position
         return items
+
+    def _with_unread(self, data: bytes) -> tuple[bytes, int]:
+        """What the last call did not come to, with what arrived behind it; and where to go on in it."""
+        unread, position = self._unread, self._unread_from
+        self._unread = b""
+        return (b"".join((memoryview(unread)[position:], data)), 0) if data else (unread, position)
 
     def _next(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
         """Read on from ``position``: some frames, or a part of one; return where that ends."""

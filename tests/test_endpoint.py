@@ -363,7 +363,7 @@ def test_a_proxy_is_text_or_none(wrong: Any):
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("socks5h://p:1", "proxy begins with socks5h:: write http://host:port"),
+        ("socks5h://p:1", "proxy has the scheme 'socks5h': write http://host:port"),
         ("http://p%00:1", "proxy's host is not valid"),
         ("http://p:0", "proxy's port is 0"),
         ("http://p:1\n", "proxy holds a space or a control character"),

@@ -497,7 +497,7 @@ def test_A14_queries_are_laid_over_each_other() -> None:
     [
         ("api.openai.com/v1", "has no scheme: write it like https://"),
         ("//h/v1", "has no scheme"),
-        ("ftp://h", "begins with ftp:"),
+        ("ftp://h", "has the scheme 'ftp'"),
         ("https://", "names no host"),
         ("https://:443", "names no host"),
         ("https://h:0", "port is 0"),

@@ -159,7 +159,7 @@ async def test_a_turn_is_entered_once_and_before_it_is_used(shell):
 
 
 UNUSABLE = {
-    "scheme": ({"base_url": "ftp://127.0.0.1/v1"}, "begins with ftp:"),
+    "scheme": ({"base_url": "ftp://127.0.0.1/v1"}, "has the scheme 'ftp'"),
     "no host": ({"base_url": "http://"}, "names no host"),
     "user": ({"base_url": "http://user:secret-a@127.0.0.1/v1"}, "holds a user name or password"),
     "a NUL behind an escape": ({"base_url": "http://secret%00a/v1"}, "host is not valid"),
@@ -171,7 +171,7 @@ UNUSABLE = {
     "the handshake's own": ({"headers": {"Sec-WebSocket-Key": "secret-a"}}, "leave it out"),
     "query": ({"query": {"a": object()}}, "the query's 'a' is of type object"),
     "no query": ({"query": "a=secret-a"}, "query must be a mapping"),
-    "proxy": ({"proxy": "socks5://u:secret-a@127.0.0.1"}, "proxy begins with socks5:: write http://host:port"),
+    "proxy": ({"proxy": "socks5://u:secret-a@127.0.0.1"}, "proxy has the scheme 'socks5': write http://host:port"),
     "proxy without scheme": ({"proxy": "127.0.0.1:3128"}, "proxy has no scheme: write http://host:port"),
     "no proxy": ({"proxy": 5}, "proxy is of type int: write http://host:port"),
     "no context": ({"ssl_context": True}, "ssl_context is of type bool: write an ssl.SSLContext, or None"),
