@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 
 import anyio
 import pytest
 import trustme
 from peers import Peer, proxy_server, raw_server
 from turnwire.aio.loopback import serve
-from turnwire.sansio.errors import ConnectError, ConnectionLostError
-from turnwire.sansio.replay import Cause, Phase, Verdict
+from turnwire.sansio.endpoint import endpoint
+from turnwire.sansio.errors import ConnectError, ConnectionLostError, TransportError
+from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 
 pytestmark = pytest.mark.anyio
 
@@ -334,3 +336,77 @@ async def test_small_messages_do_not_wait_for_acknowledgements(shell):
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         else:
             assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+# --- Whatever a transport raises --------------------------------------------------------------------------------------
+
+RAISED = [
+    ConnectionResetError(104, "Connection reset by peer"),
+    BrokenPipeError(32, "Broken pipe"),
+    TimeoutError(110, "Connection timed out"),
+    PermissionError(13, "Permission denied"),
+    socket.gaierror(-2, "Name or service not known"),
+    ssl.SSLError(1, "[SSL] internal error"),
+    ssl.SSLCertVerificationError(1, "certificate verify failed"),
+    ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed"),
+    UnicodeError("label empty or too long"),
+    UnicodeEncodeError("idna", "a..b", 0, 1, "label empty"),
+    ValueError("embedded null byte"),
+    OverflowError("getsockaddrarg: port must be 0-65535."),
+    ExceptionGroup("multiple connection attempts failed", [OSError(113, "No route to host"), OSError(111, "refused")]),
+    ExceptionGroup("", [ExceptionGroup("", [ssl.SSLError(1, "deep")])]),
+]
+
+
+class _Raising:
+    """A stream that raises the same in every method."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def _fail(self, *_: object) -> None:
+        raise self._error
+
+    receive = receive_some = send = send_all = _fail
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+async def test_whatever_a_transport_raises_is_a_transport_error(shell, error, monkeypatch):
+    module = sys.modules[f"{shell.__name__}._transport"]
+    own = [kind() for kind in module.TRANSPORT_ERRORS if not kind.__module__.startswith(("builtins", "ssl"))]
+
+    async def script(peer: Peer) -> None:
+        await peer.end()
+
+    async with raw_server(script) as server:
+        transport = await module.open_transport(endpoint(server.base_url), ssl_context=None, proxy=None)
+        try:
+            for raised in (error, *own):
+                with monkeypatch.context() as patched:
+                    patched.setattr(transport, "_stream", _Raising(raised))
+                    for call in (lambda: transport.send(b"x"), transport.receive):
+                        if type(raised).__name__ == "EndOfStream" and call == transport.receive:
+                            continue
+                        with pytest.raises(TransportError) as caught:
+                            await call()
+                        assert caught.value.__cause__ is raised
+                        assert str(caught.value)
+        finally:
+            await transport.aclose()
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+async def test_whatever_the_opening_raises_is_a_connect_error(shell, error, monkeypatch):
+    library = sys.modules[f"{shell.__name__}._transport"].__dict__.get("trio") or anyio
+
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(library, "open_tcp_stream" if library is not anyio else "connect_tcp", fail)
+    for proxy, named in ((None, ""), ("http://p.test:1", "the proxy p.test:1 cannot be used: ")):
+        with pytest.raises(ConnectError, match=f"could not connect to h.test: {named}") as caught:
+            async with shell.connect(
+                "http://h.test/v1", proxy=proxy, options=shell.SessionOptions(recovery=RecoveryPolicy(attempts=0))
+            ):
+                pass
+        assert caught.value.verdict is Verdict.SAFE
