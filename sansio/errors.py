@@ -25,12 +25,14 @@ The tree
             ├── ConnectError              TCP, proxy or TLS did not come up
             ├── HandshakeRejectedError    the upgrade was answered with something other than 101
             ├── ConnectionLostError       the connection ended under the turn: EOF, reset, close frame, stall
+            │   └── StreamEndedError      a stream over HTTP without its terminal event (also MissingResponseError)
             ├── ProtocolError             the server broke the protocol
             │   └── LimitExceededError    … or went over a limit: message size, unread events
             ├── RequestTooLargeError      the request is larger than max_request_size; nothing was sent
             ├── TurnTimeoutError          a deadline passed (also a TimeoutError)
             ├── TurnAbortedError          this side closed the session or left the turn
             └── ResponsesWebSocketError   an error message from the server (also a RuntimeError)
+                └── ResponsesHTTPError    … in an answer or a stream of events over HTTP
 
 ``TypeError`` is raised, as Python does, for arguments of the wrong type: a value that JSON lacks, a keyword twice.
 """
@@ -58,8 +60,10 @@ __all__ = [
     "MissingResponseError",
     "ProtocolError",
     "RequestTooLargeError",
+    "ResponsesHTTPError",
     "ResponsesWebSocketError",
     "SessionClosedError",
+    "StreamEndedError",
     "TooManyTurnsError",
     "TransportError",
     "TurnAbortedError",
@@ -140,16 +144,28 @@ class TransportError(TurnwireError):
 class MissingResponseError(TurnwireError, RuntimeError):
     """A model's stream of events ended without a response (PARITY C4)."""
 
+    @property
+    def unsafe_to_replay(self) -> bool:
+        """True: the turn ran. The Agents SDK's advice reads this name."""
+        return True
+
 
 class UnsuccessfulResponseError(TurnwireError):
-    """A model's response is failed or incomplete, and the model was told to raise that (PARITY C4).
+    """A model's response is failed, incomplete or cancelled, and the model was told to raise that (PARITY C4).
 
-    ``response`` is the response, an ``openai.types.responses.Response``.
+    ``response`` is the response, an ``openai.types.responses.Response``. ``outcome`` is ``failed``, ``incomplete`` or
+    ``cancelled``, as its event says: ``response.status`` may be missing or another.
     """
 
-    def __init__(self, message: str, *, response: Any) -> None:
+    @property
+    def unsafe_to_replay(self) -> bool:
+        """True: the turn ran. The Agents SDK's advice reads this name."""
+        return True
+
+    def __init__(self, message: str, *, response: Any, outcome: str = "failed") -> None:
         super().__init__(message)
         self.response = response
+        self.outcome = outcome
 
 
 class TurnError(TurnwireError):
@@ -221,6 +237,13 @@ class ConnectionLostError(TurnError):
         return self.evidence.close_code
 
 
+class StreamEndedError(ConnectionLostError, MissingResponseError):
+    """A stream of events over HTTP ended without its terminal event; the answer is not whole (REPLAY.md, "HTTP turn").
+
+    ``unsafe_to_replay`` is that of its verdict.
+    """
+
+
 class ProtocolError(TurnError):
     """The server broke HTTP, WebSocket or the event format."""
 
@@ -253,8 +276,11 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
     """How many characters of the payload the message shows."""
     WORDS: ClassVar[int] = 1000
     """How many characters of the server's words it shows in any case."""
+    TRANSPORT: ClassVar[str] = "websocket"
 
-    def __init__(self, payload: Mapping[str, Any], *, evidence: Evidence, meaning: str = "") -> None:
+    def __init__(
+        self, payload: Mapping[str, Any], *, evidence: Evidence, meaning: str = "", request_id: str | None = None
+    ) -> None:
         self.payload: dict[str, Any] = dict(payload)
         kind = payload.get("type")
         self.event_type: str = kind[: self.SHOWN] if isinstance(kind, str) else "error"
@@ -262,9 +288,11 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
         self.code: str | None = body.code
         self.error_type: str | None = body.type
         self.error_message: str | None = body.message
-        self.request_id: str | None = body.request_id
+        self.request_id: str | None = body.request_id or request_id
         self.status: int | None = body.status
-        text = f"Responses websocket {self.event_type}: {self._shown((body.message or '')[: self.WORDS])}{meaning}"
+        text = (
+            f"Responses {self.TRANSPORT} {self.event_type}: {self._shown((body.message or '')[: self.WORDS])}{meaning}"
+        )
         super().__init__(text, evidence=evidence)
 
     def _shown(self, words: str) -> str:
@@ -278,6 +306,16 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
         shown = shown.encode(errors="replace").decode()  # half a surrogate pair cannot be printed
         written = json.dumps(words, ensure_ascii=False)[1:-1]
         return shown if written in shown else f"{shown}: {words}"
+
+
+class ResponsesHTTPError(ResponsesWebSocketError):
+    """The same over HTTP: an ``error`` event in a stream, or an answer with status 200 whose body is an error.
+
+    ``except ResponsesWebSocketError`` catches it, so one handler serves both transports. Answers with another status
+    raise what the HTTP client raises for them.
+    """
+
+    TRANSPORT: ClassVar[str] = "HTTP"
 
 
 def _remade(kind: type[TurnwireError], args: tuple[object, ...]) -> TurnwireError:

@@ -15,13 +15,24 @@ from turnwire.sansio.errors import (
     ConnectionLostError,
     EventDecodeError,
     HandshakeRejectedError,
+    MissingResponseError,
+    ResponsesHTTPError,
     ResponsesWebSocketError,
+    StreamEndedError,
     TurnError,
     TurnTimeoutError,
     TurnwireError,
     UnsuccessfulResponseError,
 )
-from turnwire.sansio.replay import Cause, Evidence, Phase, Refusal, Verdict
+from turnwire.sansio.replay import (
+    Cause,
+    Evidence,
+    ModelRetryAdviceRequest,
+    Phase,
+    Refusal,
+    Verdict,
+    get_retry_advice,
+)
 
 CLASSES: dict[str, type[BaseException]] = {name: getattr(errors, name) for name in errors.__all__}
 
@@ -58,7 +69,8 @@ def test_the_tree_in_the_docstring_is_the_tree():
     assert tree.keys() == CLASSES.keys()
     for name, parent in tree.items():
         bases = [base.__name__ for base in CLASSES[name].__bases__ if base.__name__ in CLASSES]
-        assert bases == ([parent] if parent else []), name
+        also = re.findall(rf"{name} .*\(also (\w+)\)", errors.__doc__ or "")
+        assert bases == ([parent] if parent else []) + [other for other in also if other in CLASSES], name
 
 
 def test_every_exception_of_the_room_is_public_and_under_the_root():
@@ -93,6 +105,33 @@ def test_a_turns_failure_carries_its_evidence():
     assert (error.verdict, error.cause, error.phase) == (Verdict.UNSAFE, Cause.PEER_CLOSED, Phase.STREAM)
     assert (error.response_id, error.close_code) == ("resp_1", 1011)
     assert str(error) == "lost"
+
+
+def test_an_error_over_http_is_one_handler_with_that_over_websocket():
+    known = evidence(Phase.STREAM, Cause.ERROR_FRAME)
+    error = ResponsesHTTPError({"error": {"message": "no plums", "code": 5}}, evidence=known, request_id="req_1")
+    assert isinstance(error, ResponsesWebSocketError)
+    assert (error.event_type, error.code, error.error_message, error.request_id) == ("error", "5", "no plums", "req_1")
+    assert str(error).startswith("Responses HTTP error: {")
+    named = ResponsesHTTPError({"request_id": "req_2"}, evidence=known, request_id="req_1")
+    assert named.request_id == "req_2"
+
+
+def test_a_stream_that_ended_is_a_lost_connection_and_a_missing_response():
+    error = StreamEndedError("ended", evidence=evidence(Phase.STREAM))
+    assert isinstance(error, ConnectionLostError)
+    assert isinstance(error, MissingResponseError)
+    assert error.unsafe_to_replay is True
+    assert StreamEndedError("ended", evidence=evidence(Phase.AWAIT)).unsafe_to_replay is False
+
+
+def test_a_response_that_is_missing_or_did_not_succeed_ran():
+    unsuccessful = UnsuccessfulResponseError("failed", response=None)
+    assert (unsuccessful.unsafe_to_replay, unsuccessful.outcome) == (True, "failed")
+    for error in (unsuccessful, MissingResponseError("missing")):
+        advice = get_retry_advice(ModelRetryAdviceRequest(error))
+        assert advice is not None
+        assert (advice.suggested, advice.replay_safety) == (False, "unsafe")
 
 
 def test_a_rejected_handshake_keeps_the_answer():
@@ -248,7 +287,7 @@ def test_the_causes_without_a_class_bring_their_own():
 
 def made(kind: type[BaseException]) -> Any:
     known = evidence(refusal=Refusal(status=429, headers={"retry-after": "1"}), response_id="resp_1")
-    if kind is ResponsesWebSocketError:
+    if issubclass(kind, ResponsesWebSocketError):
         return kind({"type": "error", "error": {"code": "bad"}}, evidence=known, meaning=" — m")
     if kind is HandshakeRejectedError:
         return kind("no", evidence=known, status=429, headers={"a": "b"}, body=b"body")
