@@ -17,7 +17,8 @@ def test_A1_settings_have_the_names_and_the_order_of_the_agents_sdk() -> None:
     names = (
         "temperature top_p frequency_penalty presence_penalty tool_choice parallel_tool_calls truncation max_tokens "
         "reasoning verbosity metadata store prompt_cache_retention include_usage response_include top_logprobs "
-        "extra_query extra_body extra_headers extra_args context_management prompt_cache_options"
+        "extra_query extra_body extra_headers extra_args retry context_management prompt_cache_options "
+        "preserve_raw_usage timeout"
     )
     assert " ".join(field.name for field in dataclasses.fields(ModelSettings)) == names
     assert all(getattr(ModelSettings(), field.name) is None for field in dataclasses.fields(ModelSettings))
@@ -37,6 +38,43 @@ def test_A1_resolve_lays_what_is_not_None_over_it_and_merges_extra_args() -> Non
     assert ModelSettings().resolve(ModelSettings()) == ModelSettings()
 
 
+def test_A1_resolve_takes_a_mapping_of_settings() -> None:
+    base = ModelSettings(temperature=0.1, extra_args={"a": 1})
+    both = base.resolve({"top_p": 0.5, "temperature": None, "extra_args": {"b": 2}, "timeout": 3})
+    assert (both.temperature, both.top_p, both.timeout, both.extra_args) == (0.1, 0.5, 3, {"a": 1, "b": 2})
+    chosen = base.resolve({"tool_choice": {"server_label": "docs", "name": "search"}})
+    assert chosen.tool_choice == MCPToolChoice("docs", "search")
+    assert base.resolve({}) == base
+    for wrong, words in (({"temprature": 1, "topp": 2}, "temprature, topp"), (3, "type int"), ([], "type list")):
+        with pytest.raises(TypeError, match=words):
+            base.resolve(wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="write a number"):
+        base.resolve({"temperature": "hot"})
+
+
+def test_A1_resolve_lays_retries_over_each_other() -> None:
+    def keep(context: Any) -> bool:
+        return bool(context)
+
+    backoff = settings.ModelRetryBackoffSettings
+    base = settings.ModelRetrySettings(max_retries=2, backoff=backoff(initial_delay=1.0, jitter=True), policy=keep)
+    over = settings.ModelRetrySettings(max_retries=5, backoff={"initial_delay": 0.0, "multiplier": 3.0})
+    both = ModelSettings(retry=base).resolve(ModelSettings(retry=over)).retry
+    assert (both.max_retries, both.policy) == (5, keep)
+    assert both.backoff == backoff(initial_delay=0.0, multiplier=3.0, jitter=True)
+    assert ModelSettings(retry=base).resolve(ModelSettings()).retry is base
+    assert ModelSettings().resolve(ModelSettings(retry=base)).retry is base
+    assert ModelSettings(retry={"max_retries": 1}).resolve({"retry": {"backoff": {"jitter": False}}}).retry == {
+        "max_retries": 1,
+        "backoff": {"jitter": False},
+    }
+    typed = (
+        ModelSettings(retry={"max_retries": 1, "backoff": {"jitter": True}}).resolve(ModelSettings(retry=base)).retry
+    )
+    assert typed == settings.ModelRetrySettings(2, backoff(initial_delay=1.0, jitter=True), keep)
+    assert "keep" not in repr(base)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "advice"),
     [
@@ -51,6 +89,14 @@ def test_A1_resolve_lays_what_is_not_None_over_it_and_merges_extra_args() -> Non
         ("extra_headers", "X: y", "write a mapping"),
         ("response_include", "results", "write a list"),
         ("context_management", {}, "write a list"),
+        ("preserve_raw_usage", 1, "write True or False"),
+        ("timeout", 0, "write a number of seconds above 0"),
+        ("timeout", -1.5, "write a number of seconds above 0"),
+        ("timeout", float("nan"), "write a number of seconds above 0"),
+        ("timeout", float("inf"), "write a number of seconds above 0"),
+        ("timeout", True, "write a number of seconds above 0"),
+        ("timeout", "3", "write a number of seconds above 0"),
+        ("retry", 3, "write ModelRetrySettings"),
     ],
 )
 def test_A1_a_setting_of_the_wrong_kind_is_refused_where_it_is_made(name: str, value: Any, advice: str) -> None:
