@@ -19,8 +19,10 @@ from ..sansio.errors import (
     MissingResponseError,
     ProtocolError,
     RequestTooLargeError,
+    ResponsesHTTPError,
     ResponsesWebSocketError,
     SessionClosedError,
+    StreamEndedError,
     TooManyTurnsError,
     TurnAbortedError,
     TurnError,
@@ -31,7 +33,7 @@ from ..sansio.errors import (
     WrongTypeError,
 )
 from ..sansio.events import Response, ServerEvent
-from ..sansio.model import ModelResponse, ModelTracing, Usage
+from ..sansio.model import ModelResponse, ModelTracing
 from ..sansio.replay import (
     Cause,
     Evidence,
@@ -45,8 +47,9 @@ from ..sansio.replay import (
 )
 from ..sansio.request import Timeouts
 from ..sansio.session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
-from ..sansio.settings import MCPToolChoice, ModelSettings
+from ..sansio.settings import MCPToolChoice, ModelRetryBackoffSettings, ModelRetrySettings, ModelSettings
 from ..sansio.tracing import OpenTelemetryTracer, Span, Tracer
+from ..sansio.usage import RequestUsage, Usage
 from ._models import OpenAIResponsesModel, OpenAIResponsesWSModel
 from ._session import Session, Turn, connect
 
@@ -66,7 +69,9 @@ __all__ = [
     "ModelResponse",
     "ModelRetryAdvice",
     "ModelRetryAdviceRequest",
+    "ModelRetryBackoffSettings",
     "ModelRetryNormalizedError",
+    "ModelRetrySettings",
     "ModelSettings",
     "ModelTracing",
     "OpenAIResponsesModel",
@@ -76,7 +81,9 @@ __all__ = [
     "ProtocolError",
     "RequestTooLargeError",
     "RecoveryPolicy",
+    "RequestUsage",
     "Response",
+    "ResponsesHTTPError",
     "ResponsesWebSocketError",
     "ServerEvent",
     "Session",
@@ -84,6 +91,7 @@ __all__ = [
     "SessionOptions",
     "Span",
     "Stats",
+    "StreamEndedError",
     "Timeouts",
     "TooManyTurnsError",
     "Tracer",

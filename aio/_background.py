@@ -25,16 +25,29 @@ class Background:
     """The clean-ups of one owner."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Exception | None]] = set()
 
-    async def run(self, cleanup: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin the clean-up; on asyncio this returns at once, whatever the state of the calling task."""
+    async def run(self, cleanup: Callable[[], Coroutine[Any, Any, None]], *, wait: bool = True) -> None:
+        """Do the clean-up, once, and wait for it; what it raises is raised.
+
+        Cancelled meanwhile, or with ``wait=False``, it goes on: on asyncio the caller does not wait for it, and what it
+        raises is logged.
+        """
         if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
-            await _bounded(cleanup)
+            _finish(await _bounded(cleanup), wait=wait)
             return
         task = asyncio.get_running_loop().create_task(_bounded(cleanup))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        try:
+            error = await asyncio.shield(task) if wait else None
+        except asyncio.CancelledError:
+            wait = False
+            raise
+        finally:
+            if not wait:
+                task.add_done_callback(_log)
+        _finish(error, wait=wait)
 
     async def aclose(self) -> None:
         """Wait for what was begun on this event loop."""
@@ -44,9 +57,24 @@ class Background:
                 await task
 
 
-async def _bounded(cleanup: Callable[[], Awaitable[None]]) -> None:
+async def _bounded(cleanup: Callable[[], Awaitable[None]]) -> Exception | None:
+    """Do it, whatever the state of the calling task; what it raised."""
     try:
         with anyio.move_on_after(BOUND, shield=True):
             await cleanup()
     except Exception as exc:
-        _LOGGER.debug("Closing a stream after its consumer was cancelled failed: %s", exc)
+        return exc
+    return None
+
+
+def _finish(error: Exception | None, *, wait: bool) -> None:
+    """Raise to a caller that waits; else log, without the text, which may hold data of the model's."""
+    if error is not None and wait:
+        raise error
+    if error is not None:
+        _LOGGER.debug("Closing a stream after its consumer was cancelled failed: %s", type(error).__name__)
+
+
+def _log(task: asyncio.Task[Exception | None]) -> None:
+    if not task.cancelled():
+        _finish(task.result(), wait=False)

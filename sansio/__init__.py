@@ -8,6 +8,8 @@ The rooms; each imports only rooms below it:
 
     ============== ==================================================================================================
     model          one call of a model: its request, log lines, span and result
+    httpturn       a turn over HTTP: what its answer and its events prove, and how it fails
+    usage          tokens: of one call, of many, and as the server sent them
     tracing        spans, to whatever tracer the application has
     pump           which of those who wait reads, and what a session's tasks have to do
     session        which connection to open, to send on, to drop; what to repeat

@@ -56,7 +56,15 @@ if TYPE_CHECKING:
     import pydantic
     from pydantic_core import SchemaValidator
 
-__all__ = ["from_openai", "no_tokens", "response_to_openai", "to_server_event", "to_stream_event"]
+__all__ = [
+    "from_openai",
+    "no_tokens",
+    "response_of",
+    "response_to_openai",
+    "stream_event_of",
+    "to_server_event",
+    "to_stream_event",
+]
 
 Plan = Callable[[Any], Any]
 """Makes the SDK's value of a JSON value, as ``construct_type`` does for one annotation."""
@@ -96,6 +104,16 @@ def response_to_openai(response: Response, *, request_id: str | None = None) -> 
     if request_id is not None:
         made._request_id = request_id
     return made
+
+
+def response_of(members: Mapping[str, Any]) -> sdk.Response:
+    """The response with these members, as the SDK makes it of JSON: for an event whose type the SDK does not know."""
+    return _read_response()(json.dumps(members).encode(), "response")
+
+
+def stream_event_of(members: Mapping[str, Any]) -> Any:
+    """The event with these members as :func:`to_stream_event` makes it; EventDecodeError if it has no type."""
+    return to_stream_event(decode_event(json.dumps(members).encode()))
 
 
 def no_tokens() -> tuple[Any, Any]:

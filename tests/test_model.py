@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import ssl
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openai import AsyncOpenAI
 from openai.types import responses as sdk
-from turnwire.sansio.errors import MissingResponseError, UnsuccessfulResponseError, UserError
+from turnwire.sansio.errors import (
+    ConnectionLostError,
+    MissingResponseError,
+    ProtocolError,
+    ResponsesHTTPError,
+    TurnTimeoutError,
+    UnsuccessfulResponseError,
+    UserError,
+)
 from turnwire.sansio.model import (
-    DEBUG,
-    ERROR,
     HEADERS_OVERRIDE,
     ModelArguments,
     ModelCall,
     ModelConfig,
+    ModelResponse,
     ModelTracing,
+    ResponsesModel,
+    Surroundings,
     Usage,
     options_for_model,
+    tls_of,
 )
+from turnwire.sansio.replay import Verdict, evidence_of
 from turnwire.sansio.session import SessionOptions
 from turnwire.sansio.settings import ModelSettings
-from turnwire.sansio.tracing import NO_TRACING, OpenTelemetryTracer
+from turnwire.sansio.tracing import DEBUG, ERROR, NO_TRACING, OpenTelemetryTracer
 
 
 class Log:
@@ -137,6 +151,11 @@ def test_a_call_is_stateful_if_the_server_keeps_its_past() -> None:
     assert call_of(previous_response_id="resp_0")[0].stateful
 
 
+def finish(call: ModelCall, answer: Any) -> ModelResponse:
+    call.answer(answer)
+    return call.result()
+
+
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +164,8 @@ def test_the_result_is_the_response_that_came() -> None:
     came = response()
     came._request_id = "req_1"
     with call.span():
-        result = call.result(came)
+        call.answer(came)
+        result = call.result()
     assert (result.output, result.response_id, result.request_id) == (came.output, "resp_1", "req_1")
     usage = result.usage
     assert (usage.requests, usage.input_tokens, usage.output_tokens, usage.total_tokens) == (1, 3, 4, 7)
@@ -167,11 +187,12 @@ def test_the_result_of_a_stream_is_its_terminal_response_whatever_its_status(kin
         assert call.result().request_id is None
 
 
-def test_usage_is_zeros_when_the_server_sent_none() -> None:
+def test_usage_is_of_one_request_and_zeros_when_the_server_sent_none() -> None:
     call, _, spans = call_of()
     with call.span():
-        usage = call.result(response(usage=None)).usage
-    assert (usage.requests, usage.input_tokens, usage.output_tokens, usage.total_tokens) == (0, 0, 0, 0)
+        call.answer(response(usage=None))
+        usage = call.result().usage
+    assert (usage.requests, usage.input_tokens, usage.output_tokens, usage.total_tokens) == (1, 0, 0, 0)
     assert usage.input_tokens_details.cached_tokens == 0
     assert spans.steps[1] == ("usage", usage)
 
@@ -180,7 +201,7 @@ def test_usage_is_zeros_when_the_server_sent_none() -> None:
 def test_a_response_that_did_not_succeed_is_an_error_if_the_configuration_says_so(status: str) -> None:
     call, _, spans = call_of(raise_on_unsuccessful=True)
     with pytest.raises(UnsuccessfulResponseError, match=status) as caught, call.span():
-        call.result(response(status))
+        finish(call, response(status))
     assert caught.value.response.status == status
     assert [step[0] for step in spans.steps] == ["start", "usage", "data", "error", "end"]
     streamed, _, _ = call_of(raise_on_unsuccessful=True, stream=True)
@@ -189,7 +210,8 @@ def test_a_response_that_did_not_succeed_is_an_error_if_the_configuration_says_s
     with pytest.raises(UnsuccessfulResponseError):
         streamed.check()
     fine, _, _ = call_of(raise_on_unsuccessful=True)
-    assert fine.result(response()).response_id == "resp_1"
+    fine.answer(response())
+    assert fine.result().response_id == "resp_1"
 
 
 def test_a_stream_without_a_terminal_response_has_no_result() -> None:
@@ -201,6 +223,155 @@ def test_a_stream_without_a_terminal_response_has_no_result() -> None:
         call.check()
         with pytest.raises(MissingResponseError, match=r"with response\.completed"):
             call.result()
+
+
+@pytest.mark.parametrize(
+    ("indexes", "order"),
+    [
+        ([1, 0], [1, 0]),
+        ([1.0, "0"], [1, 0]),
+        ([None, None], [0, 1]),
+        (["x", float("nan")], [0, 1]),
+        ([float("inf"), "٣"], [0, 1]),
+        ([2, None], [0, 1]),
+    ],
+)
+def test_items_that_came_one_by_one_are_the_output_in_the_order_of_their_indexes(indexes: Any, order: Any) -> None:
+    call, _, _ = call_of(stream=True)
+    items = [{"type": "reasoning", "id": f"rs_{number}"} for number in range(2)]
+    for index, item in zip(indexes, items, strict=True):
+        assert call.observe(event("response.output_item.done", output_index=index, item=item))
+    call.observe(event("response.output_item.done", output_index=0, item=None))
+    call.observe(event("response.completed", response=response(output=None)))
+    assert call.result().output == [items[number] for number in order]
+
+
+def test_a_response_that_cannot_be_changed_has_its_output_in_the_result() -> None:
+    call, _, _ = call_of(stream=True)
+    call.observe(event("response.output_item.done", output_index=0, item={"type": "x"}))
+    frozen = Frozen("r", None, None)
+    call.observe(event("response.completed", response=frozen), "req_1")
+    assert (call.result().output, frozen.output) == ([{"type": "x"}], None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    id: str
+    output: Any
+    usage: Any
+
+
+def test_events_without_a_type_are_passed_over_before_and_after_the_end() -> None:
+    call, _, _ = call_of(stream=True)
+    for _ in range(2):
+        for odd in (None, [], "x", {}, SimpleNamespace(), event(None), event(7)):
+            assert call.observe(odd) is False
+        assert call.observe({"type": "response.completed", "response": {"id": "r"}}) is True
+    assert call.result().response_id == "r"
+
+
+def test_what_the_agents_sdk_says_counts_only_if_it_can_be_asked() -> None:
+    def model_with(modules: dict[str, Any]) -> Any:
+        class Model(ResponsesModel):
+            _surroundings = Surroundings(Log(ERROR), {}, lambda: 0.0, modules)
+
+            def _stream(self, call: ModelCall) -> Any:
+                raise NotImplementedError
+
+        return Model("m", SimpleNamespace(with_options=lambda **given: given))  # type: ignore[arg-type]
+
+    def broken() -> bool:
+        raise RuntimeError("changed")
+
+    name = "agents.models._retry_runtime"
+    asked = {"should_disable_provider_managed_retries": lambda: True}
+    assert model_with({name: SimpleNamespace(**asked)})._http_client == {"max_retries": 0}
+    for modules in ({}, {name: None}, {name: SimpleNamespace()}):
+        assert model_with(modules)._http_client is not None
+        assert not isinstance(model_with(modules)._http_client, dict)
+    for changed in (broken, 7, lambda: False, lambda one: True):
+        modules = {name: SimpleNamespace(should_disable_provider_managed_retries=changed)}
+        assert not isinstance(model_with(modules)._http_client, dict)
+
+
+def test_an_input_item_that_is_of_no_library() -> None:
+    chunk = {"stdout": "x", "created_by": "y"}
+    output = [{"type": "shell_call_output", "output": [chunk, "odd"], "created_by": "z"}, Frozen("a", [1], None)]
+    items = ModelResponse(output, Usage(), "r").to_input_items()
+    assert items == [
+        {"type": "shell_call_output", "output": [{"stdout": "x"}, "odd"]},
+        {"id": "a", "output": [1], "usage": None},
+    ]
+    assert chunk["created_by"] == "y"
+
+
+# --- evidence over HTTP -----------------------------------------------------------------------------------------------
+
+
+class StatusError(Exception):
+    def __init__(self, **particulars: Any) -> None:
+        self.__dict__.update(particulars)
+
+
+def test_evidence_is_attached_to_answers_with_an_error_status() -> None:
+    headers = {"retry-after": "3"}
+    error = StatusError(status_code=429, body={"message": "slow"}, response=SimpleNamespace(headers=headers))
+    call, _, _ = call_of(previous_response_id="resp_0")
+    with pytest.raises(StatusError), call.span():
+        raise error
+    evidence = evidence_of(error)
+    assert evidence is not None
+    assert (evidence.verdict, evidence.stateful) == (Verdict.SAFE, True)
+    assert evidence.refusal is not None
+    assert (evidence.refusal.status, evidence.refusal.headers["retry-after"]) == (429, "3")
+
+
+@pytest.mark.parametrize("status", [None, "429", 0])
+def test_no_evidence_is_attached_where_nothing_is_known(status: Any) -> None:
+    error = StatusError(status_code=status, body=None, response=None)
+    with pytest.raises(StatusError), call_of()[0].span():
+        raise error
+    assert evidence_of(error) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (TimeoutError(), TurnTimeoutError),
+        (type("PoolTimeout", (Exception,), {})(), TurnTimeoutError),
+        (json.JSONDecodeError("x", "y", 0), ProtocolError),
+        (type("APIResponseValidationError", (Exception,), {})("x"), ProtocolError),
+        (ConnectionResetError("reset"), ConnectionLostError),
+        (RuntimeError("x"), ConnectionLostError),
+        (type("APIError", (Exception,), {"body": {"code": "x", "message": "words"}})(), ResponsesHTTPError),
+        (type("APIError", (Exception,), {"body": "text"})("words"), ConnectionLostError),
+    ],
+)
+def test_what_a_stream_raises_becomes_a_failure_by_its_kind(error: Exception, kind: type[Exception]) -> None:
+    call, _, _ = call_of(stream=True)
+    failure = call.broken(error, "req_1")
+    assert type(failure) is kind
+    assert failure.__cause__ is error
+    assert call.broken(failure) is failure  # One of ours stays as it is.
+    call.observe(event("response.completed", response=response()))
+    assert call.broken(error) is None
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+def test_tls_is_taken_from_the_http_client_that_the_caller_gave() -> None:
+    """This notices when httpx2 or httpcore2 change what is private to them."""
+    httpx2 = pytest.importorskip("httpx2")
+    context = ssl.create_default_context()
+    client = AsyncOpenAI(api_key="k", http_client=httpx2.AsyncClient(verify=context))
+    assert tls_of(client) is context
+    assert tls_of(AsyncOpenAI(api_key="k")) is None
+    assert tls_of(SimpleNamespace()) is None
+    inner = SimpleNamespace(_transport=SimpleNamespace(_pool=SimpleNamespace(_http2=False, _ssl_context="odd")))
+    assert tls_of(SimpleNamespace(_client=inner)) is None
+    inner._transport._pool = SimpleNamespace(_http2=True, _ssl_context=context)  # It would negotiate h2.
+    assert tls_of(SimpleNamespace(_client=inner)) is None
 
 
 # --- what is written down ---------------------------------------------------------------------------------------------
@@ -258,7 +429,7 @@ def test_who_leaves_or_cancels_is_no_failure() -> None:
 def test_a_span_holds_what_the_mode_allows(tracing: ModelTracing, good: list[str], bad: Any) -> None:
     call, _, spans = call_of(tracing=tracing)
     with call.span():
-        call.result(response())
+        call.answer(response())
     assert [step[0] for step in spans.steps] == good
     call, _, spans = call_of(tracing=tracing)
     with pytest.raises(RuntimeError), call.span():
@@ -288,7 +459,7 @@ def test_opentelemetry_spans() -> None:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = OpenTelemetryTracer(provider.get_tracer("test"))
     span = tracer.start_span(model="m")
-    span.set_usage(Usage(1, 3, 4, 7))
+    span.set_usage(Usage(requests=1, input_tokens=3, output_tokens=4, total_tokens=7))
     span.set_data(response=response(), input="cucumber")
     span.end()
     span = tracer.start_span(model="m")

@@ -7,14 +7,16 @@ import gc
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 import anyio
 import anyio.from_thread
 import pytest
+import turnwire.aio
+from conftest import Dialect
 from openai import AsyncOpenAI
 from turnwire.aio._driver import Host
-from turnwire.aio.loopback import AfterEvent, Fault, Silence, serve
+from turnwire.aio.loopback import AfterEvent, Delay, Fault, Silence, serve
 
 STUCK = 10.0
 
@@ -170,6 +172,90 @@ def test_closing_from_another_run_shuts_the_connection_down_and_the_next_call_op
         thread.join(STUCK)
     assert answers == ["one", "two"]
     assert [entry.connection for entry in server.ledger] == [1, 2]
+
+
+class Loop:
+    """An asyncio event loop that is run piece by piece, as the Agents SDK's ``Runner.run_sync`` does."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __call__(self, awaitable):
+        return self.loop.run_until_complete(asyncio.wait_for(awaitable, STUCK))
+
+    def shutdown_asyncgens(self) -> None:
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.shutdown_asyncgens()
+        finally:
+            self.loop.close()
+
+
+ASYNCIO = Dialect("asyncio", "asyncio", turnwire.aio)
+"""Only asyncio ends its asynchronous generators while the loop goes on."""
+
+LATE_GENERATORS = pytest.mark.filterwarnings("ignore:asynchronous generator .* was scheduled after:ResourceWarning")
+"""asyncio warns of every generator from then on, of the caller's too."""
+
+
+@LATE_GENERATORS
+@pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_model_works_on_when_its_loops_generators_were_shut_down(dialect, server, model, streamed) -> None:
+    async def call(text: str) -> str:
+        if not streamed:
+            return await ask(dialect, model, text)
+        arguments = (None, text, dialect.shell.ModelSettings(), [], None, [], dialect.shell.ModelTracing.DISABLED)
+        async with aclosing(model.stream_response(*arguments)) as events:
+            return [event async for event in events][-1].response.output[0].content[0].text
+
+    with no_descriptor_left(), Loop() as loop:
+        for number in range(4):
+            assert loop(call(f"first {number}")) == f"first {number}"
+            assert loop(call(f"second {number}")) == f"second {number}"
+            loop.shutdown_asyncgens()  # Closes the idle connection.
+        loop(model.close())
+        assert loop(call("after close")) == "after close"
+    assert [entry.connection for entry in server.ledger] == [1, 1, 2, 2, 3, 3, 4, 4, 5]
+
+
+@LATE_GENERATORS
+@pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
+def test_a_call_that_runs_meanwhile_keeps_its_connection(dialect, server, model) -> None:
+    server.faults.append(Fault(AfterEvent(2), Delay(0.2)))
+
+    async def run_on() -> str:
+        call = asyncio.ensure_future(ask(dialect, model, "meanwhile"))
+        while not server.ledger or server.ledger[0].events < 2:
+            await asyncio.sleep(0.005)
+        await asyncio.get_running_loop().shutdown_asyncgens()
+        return await call
+
+    with no_descriptor_left(), Loop() as loop:
+        assert loop(run_on()) == "meanwhile"
+        assert loop(ask(dialect, model, "again")) == "again"
+        loop.shutdown_asyncgens()  # The hook is set again, so the connection does not stay open.
+    assert [entry.connection for entry in server.ledger] == [1, 1]
+
+
+@LATE_GENERATORS
+@pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
+def test_a_scope_of_the_model_goes_on_as_well(dialect, server, model) -> None:
+    async def scope() -> None:
+        async with model:
+            assert await ask(dialect, model, "before") == "before"
+            await asyncio.get_running_loop().shutdown_asyncgens()
+            assert await ask(dialect, model, "after") == "after"
+
+    with no_descriptor_left(), Loop() as loop:
+        loop(scope())
+        loop(scope())
+    assert server.connections == 4
 
 
 def test_a_task_that_is_cancelled_while_a_scope_of_anyios_ends_stays_cancelled() -> None:

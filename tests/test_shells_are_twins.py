@@ -46,7 +46,7 @@ OF_THEIR_OWN = {
     },
     "_background.py": {
         "Background": "only on asyncio can a task outlive the scope that began it",
-        "_bounded": "only on asyncio can a task outlive the scope that began it",
+        "_log": "only on asyncio can a task outlive the scope that began it",
     },
 }
 """Definitions that are written differently, and why."""
@@ -55,7 +55,7 @@ SIGNATURES_DIFFER = {
     ("_transport.py", "Transport.__init__"),
     ("_transport.py", "Transport._queue"),
     ("_background.py", "Background.__init__"),
-    ("_background.py", "_bounded"),
+    ("_background.py", "_log"),
 }
 """Definitions that have no twin, or one that takes something else; for the reasons above."""
 

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
+import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from copy import copy
 from functools import cached_property
+from inspect import isawaitable
+from json import JSONDecodeError
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
+from trio import current_time
 from trio.lowlevel import current_trio_token
 
 from ..sansio.connection import Turn
 from ..sansio.errors import ConcurrentUseError
+from ..sansio.httpturn import content_type_of, is_document
 from ..sansio.model import (
     ModelArguments,
     ModelCall,
@@ -29,11 +36,12 @@ from ..sansio.model import (
     ResponsesModel,
     Surroundings,
     options_for_model,
+    tls_of,
 )
-from ..sansio.request import timeouts_from
+from ..sansio.request import Prepared, Timeouts
 from ..sansio.sdk import to_stream_event
 from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.settings import OMIT, ModelSettings
+from ..sansio.settings import ModelSettings
 from ..sansio.tools import Handoff, OutputSchemaLike, Tool
 from ..sansio.tracing import NO_TRACING, Tracer
 from ._background import Background
@@ -46,6 +54,9 @@ __all__ = ["OpenAIResponsesModel", "OpenAIResponsesWSModel"]
 
 _LOGGER: Final = logging.getLogger("turnwire")
 
+DRAIN: Final = 1.0
+"""Seconds to wait for the end of a stream after its terminal event."""
+
 
 class OpenAIResponsesModel(ResponsesModel):
     """A model behind the Responses API over HTTP, through the given client.
@@ -56,7 +67,7 @@ class OpenAIResponsesModel(ResponsesModel):
     nothing to act on (PARITY A4).
     """
 
-    _surroundings = Surroundings(_LOGGER, os.environ, time.time)
+    _surroundings = Surroundings(_LOGGER, os.environ, time.time, sys.modules)
 
     async def get_response(
         self,
@@ -95,59 +106,139 @@ class OpenAIResponsesModel(ResponsesModel):
         return Background()
 
     async def _get(self, call: ModelCall) -> ModelResponse:
-        return call.result(await self._patient_client.responses.create(**call.kwargs))
+        with trio.CancelScope(deadline=_deadline(call)) as scope:
+            call.answer(await _create(self._http_client, call))
+        if scope.cancelled_caught:
+            raise call.timed_out()
+        return call.result()
 
     async def _stream(self, call: ModelCall) -> AsyncGenerator[Any]:
         with call.span():
-            stream = await _HttpStream.open(self._patient_client, call.kwargs)
+            stream = _HttpStream(call, self._background)
             try:
-                async for event in stream.events:
-                    call.observe(event, stream.request_id)
+                await stream.open(self._http_client)
+                while (event := await stream.next()) is not None:
                     yield event
             except trio.Cancelled:
-                await self._background.run(stream.detached())  # Without waiting for it (PARITY C2).
+                await stream.aclose(wait=False)  # PARITY C2.
                 raise
             finally:
-                await stream.aclose(quietly=call.terminal_type is not None)
-            call.check()
+                await stream.aclose()
+
+
+def _deadline(call: ModelCall) -> float:
+    """When the call is to be over."""
+    return inf if call.timeout is None else current_time() + call.timeout
+
+
+async def _create(client: AsyncOpenAI, call: ModelCall) -> Any:
+    """The client's answer. An answer that it cannot read is a failure of the turn."""
+    try:
+        return await cast("Any", client.responses).create(**call.kwargs)
+    except (JSONDecodeError, UnicodeDecodeError) as exc:
+        raise call.unreadable(exc) from exc
 
 
 class _HttpStream:
     """A stream of server-sent events, and the HTTP response that carries it; closed exactly once (PARITY C2)."""
 
-    def __init__(self, events: AsyncIterator[Any], request_id: str | None, closing: AsyncExitStack) -> None:
-        self.events = events
-        self.request_id = request_id
-        self._closing = closing
+    def __init__(self, call: ModelCall, background: Background) -> None:
+        self._call = call
+        self._background = background
+        self._deadline = _deadline(call)
+        self._events: AsyncIterator[Any]
+        self._request_id: str | None = None
+        self._content_type: str | None = None
+        self._closing = AsyncExitStack()
+        self._closed = False
+        self._reading = False
+        """The stream has begun, and neither ended nor failed."""
 
-    @classmethod
-    async def open(cls, client: AsyncOpenAI, kwargs: Mapping[str, Any]) -> _HttpStream:
-        """Send the request. A custom client may lack ``with_streaming_response``; then there is no request id."""
-        responses: Any = client.responses
+    async def open(self, client: AsyncOpenAI) -> None:
+        """Send the request. Raises what the client raises, and TurnTimeoutError."""
+        with trio.CancelScope(deadline=self._deadline) as scope:
+            await self._open(client.responses)
+        if scope.cancelled_caught:
+            raise self._call.timed_out()
+
+    async def _open(self, responses: Any) -> None:
+        """A custom client may lack ``with_streaming_response``; then there is no request id."""
         create: Any = getattr(getattr(responses, "with_streaming_response", None), "create", None)
-        async with AsyncExitStack() as closing:
-            if callable(create):
-                response: Any = await closing.enter_async_context(cast("Any", create(**kwargs)))
-                events, request_id = await response.parse(), getattr(response, "request_id", None)
-            else:
-                events, request_id = await responses.create(**kwargs), None
-            close: Any = getattr(events, "aclose", None) or getattr(events, "close", None)
-            if close is not None:
-                closing.push_async_callback(close)
-            return cls(events, request_id, closing.pop_all())
+        if not callable(create):
+            self._take(await responses.create(**self._call.kwargs))
+            return
+        response: Any = await self._closing.enter_async_context(cast("Any", create(**self._call.kwargs)))
+        self._request_id = getattr(response, "request_id", None)
+        self._content_type = content_type_of(response)
+        if is_document(self._content_type):
+            self._take(_each(self._call.document(await response.text(), self._content_type or "")))
+        else:
+            self._take(await response.parse())
 
-    def detached(self) -> Callable[[], Coroutine[Any, Any, None]]:
-        """The closing, for somebody else to do; this stream counts as closed."""
-        return self._closing.pop_all().aclose
+    def _take(self, source: Any) -> None:
+        """Read from an iterable of events, and close it and its iterator in the end."""
+        self._events = aiter(source)
+        self._reading = True
+        for one in (source,) if self._events is source else (source, self._events):
+            close: Any = getattr(one, "aclose", None) or getattr(one, "close", None)
+            if callable(close):
+                self._closing.push_async_callback(_close, close)
 
-    async def aclose(self, *, quietly: bool = False) -> None:
-        """Close both; again, it does nothing. ``quietly``: what goes wrong is logged, for the answer is complete."""
+    async def next(self) -> Any:
+        """The next event; None at the end. Raises the turn's failure.
+
+        After the terminal event it waits no longer than DRAIN for the end of the stream, which gives the connection
+        back to the client.
+        """
+        call = self._call
+        call.check()
+        deadline = current_time() + DRAIN if call.ended else self._deadline
+        with trio.CancelScope(deadline=deadline):
+            try:
+                while True:
+                    event = await anext(self._events)
+                    if call.observe(event, self._request_id):
+                        return event
+                    call.check()
+            except StopAsyncIteration:
+                self._reading = False
+                failure = call.stream_ended(self._content_type)
+            except Exception as exc:
+                self._reading = False
+                failure = call.broken(exc, self._request_id)
+            if failure is None:
+                return None
+            raise failure
+        if not call.ended:
+            raise call.timed_out()
+        return None
+
+    async def aclose(self, *, wait: bool = True) -> None:
+        """Close both; again, it does nothing. Cancelled in the middle, or if it is not to wait, this goes on by itself.
+
+        What goes wrong is raised if the consumer left in mid-stream; else it is logged, for the call's end is known.
+        """
+        if self._closed:
+            return
+        self._closed = True
         try:
-            await self._closing.aclose()
+            await self._background.run(self._closing.aclose, wait=wait)
         except Exception as exc:
-            if not quietly:
+            if self._reading and not self._call.ended:
                 raise
-            _LOGGER.debug("Closing a stream after its terminal event failed: %s", exc)
+            self._call.closing_failed(exc)
+
+
+async def _close(close: Any) -> None:
+    """Closing is not asynchronous everywhere."""
+    closed = close()
+    if isawaitable(closed):
+        await closed
+
+
+async def _each(events: Iterator[Any]) -> AsyncIterator[Any]:
+    for event in events:
+        yield event
 
 
 class OpenAIResponsesWSModel(OpenAIResponsesModel):
@@ -155,7 +246,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     Calls run on the lane ``stream_id``, one after another; models, or copies of one made by :meth:`on_lane`, with
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
-    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``.
+    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context`` and ``proxy`` are those
+    of ``connect()``; without ``ssl_context`` it is the one of the client's ``http_client``, if that can be found.
 
     ``async with model:`` gives it a keeper, which answers pings between calls. Without it, a connection that was not
     read for a while is asked for a sign of life before a call is trusted to it.
@@ -171,6 +263,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         model_is_explicit: bool = True,
         websocket_options: Mapping[str, Any] | SessionOptions | None = None,
         stream_id: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = "env",
         tracer: Tracer = NO_TRACING,
         raise_on_unsuccessful: bool = False,
         idle_parallel_tool_calls: bool = True,
@@ -184,7 +278,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             idle_parallel_tool_calls=idle_parallel_tool_calls,
         )
         self._stream_id = stream_id
-        self._shared = _SharedConnection(openai_client, options_for_model(websocket_options))
+        tls = ssl_context or tls_of(openai_client)
+        self._shared = _SharedConnection(openai_client, options_for_model(websocket_options), tls, proxy)
 
     def on_lane(self, stream_id: str | None) -> OpenAIResponsesWSModel:
         """The same model, on another lane of the same connection."""
@@ -209,7 +304,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     async def _get(self, call: ModelCall) -> ModelResponse:
         async with self._turn(call) as (turn, driver):
             while (event := turn.next_event() or await driver.next_event(turn)) is not None:
-                if event.terminal:
+                if event.terminal:  # It has the items that came before it, if its own output is empty.
                     call.observe(to_stream_event(event))
                     break
         return call.result()
@@ -219,36 +314,59 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             async with self._turn(call) as (turn, driver):
                 while (event := turn.next_event() or await driver.next_event(turn)) is not None:
                     sdk_event = to_stream_event(event)
-                    if event.terminal:
-                        call.observe(sdk_event)
-                        yield sdk_event
-                        break
+                    call.observe(sdk_event)
                     yield sdk_event
+                    if event.terminal:
+                        break
             call.check()
 
-    @asynccontextmanager
-    async def _turn(self, call: ModelCall) -> AsyncGenerator[tuple[Turn, Driver]]:
-        """The turn that the call is; it is left at the end, whatever the end is."""
+    def _turn(self, call: ModelCall) -> _RunningTurn:
         prepared = call.prepared(self._stream_id)
-        timeouts = timeouts_from(prepared.timeout, default=getattr(self._client, "timeout", OMIT))
-        home = self._shared.home()
-        driver = await home.driver(prepared.headers, prepared.query)
-        turn = await driver.begin_frame(prepared.frame, timeouts)  # From here on the driver is not idle.
+        timeouts = call.timeouts(prepared, self._client)
+        return _RunningTurn(self._shared.home(), prepared, timeouts, self._repetitions_as_told())
+
+
+class _RunningTurn:
+    """The turn that a call is, within ``async with``; it is left at the end, whatever the end is.
+
+    No generator, because ``loop.shutdown_asyncgens()`` would end it while the call runs.
+    """
+
+    def __init__(
+        self, home: _Home, prepared: Prepared, timeouts: Timeouts, repetitions: AbstractContextManager[None]
+    ) -> None:
+        self._home = home
+        self._prepared = prepared
+        self._timeouts = timeouts
+        self._repetitions = repetitions
+        self._driver: Driver
+        self._turn: Turn
+
+    async def __aenter__(self) -> tuple[Turn, Driver]:
+        self._driver = await self._home.driver(self._prepared.headers, self._prepared.query)
+        with self._repetitions:
+            self._turn = await self._driver.begin_frame(self._prepared.frame, self._timeouts)  # Now it is not idle.
+        return self._turn, self._driver
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
-            yield turn, driver
+            await self._driver.leave(self._turn)
         finally:
-            try:
-                await driver.leave(turn)
-            finally:
-                await home.release()
+            await self._home.release()
 
 
 class _SharedConnection:
     """What a model and its copies share: in each run of trio that they are used in, a home (PARITY C9)."""
 
-    def __init__(self, client: AsyncOpenAI, options: SessionOptions) -> None:
+    def __init__(
+        self, client: AsyncOpenAI, options: SessionOptions, ssl_context: ssl.SSLContext | None, proxy: str | None
+    ) -> None:
         self._client = client
         self._options = options
+        self._ssl_context = ssl_context
+        self._proxy = proxy
         self._homes: dict[object, _Home] = {}
 
     def home(self) -> _Home:
@@ -259,7 +377,7 @@ class _SharedConnection:
             for other, left in list(self._homes.items()):
                 if left.over:
                     self._homes.pop(other, None)
-            home = self._homes[token] = _Home(self._client, self._options)
+            home = self._homes[token] = _Home(self._client, self._options, self._ssl_context, self._proxy)
         return home
 
     async def aclose(self) -> None:
@@ -275,9 +393,13 @@ class _SharedConnection:
 class _Home:
     """The drivers of one run of trio: one, and those that it replaced because URL or headers changed (PARITY C3)."""
 
-    def __init__(self, client: AsyncOpenAI, options: SessionOptions) -> None:
+    def __init__(
+        self, client: AsyncOpenAI, options: SessionOptions, ssl_context: ssl.SSLContext | None, proxy: str | None
+    ) -> None:
         self._client = client
         self._options = options
+        self._ssl_context = ssl_context
+        self._proxy = proxy
         self._drivers: list[Driver] = []
         """The present one is the last; the others have calls that go on."""
         self._host: Host | None = None
@@ -290,16 +412,21 @@ class _Home:
         source = EndpointSource(
             base_url=None, api_key=None, client=self._client, headers=headers, query=query, environment={}
         )
+        await self._watch()
         if self._drivers and self._drivers[-1].source.identity == source.identity:
             return self._drivers[-1]
-        new = Driver(source, ssl_context=None, proxy="env", options=self._options)
+        new = Driver(source, ssl_context=self._ssl_context, proxy=self._proxy, options=self._options)
         self._drivers.append(new)
         if self._host is not None:
             new.keep_in(self._host)
+        return new
+
+    async def _watch(self) -> None:
+        """Have :meth:`_until_the_end` called at the end."""
+        self.over = False
         if self._lease is None:
             self._lease = self._until_the_end()
             await anext(self._lease)
-        return new
 
     async def release(self) -> None:
         """A call has ended: drivers that were replaced are closed after their last, without waiting for the server."""
@@ -309,13 +436,20 @@ class _Home:
                 await driver.aclose(patiently=False)
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
-        """Suspended for as long as the run of trio lasts. It ends its generators when it ends, and this one ends us."""
+        """Closed by the run of trio when it ends, and by ``loop.shutdown_asyncgens()``, after which the loop may go on.
+
+        Closes the idle connections. A call that comes later opens one, and has this hook set again.
+        """
         try:
             yield
         finally:
-            self.over = self._lease is not None
-            with trio.move_on_after(0):
-                await _close_all(self._drivers)
+            if self._lease is not None:
+                self._lease = None
+                self.over = True
+                idle = [driver for driver in self._drivers if driver.idle]
+                self._drivers = [driver for driver in self._drivers if not driver.idle]
+                with trio.move_on_after(0):
+                    await _close_all(idle)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -113,7 +113,7 @@ async def test_C5_a_model_response_has_output_usage_and_ids(shell, kind):
         assert (response.request_id is None) == (kind == "OpenAIResponsesWSModel")
 
 
-async def test_C5_usage_is_zero_when_the_server_sent_none(shell):
+async def test_C5_usage_is_of_one_request_and_zeros_when_the_server_sent_none(shell):
     async def script(peer):
         await peer.upgrade()
         await peer.message()
@@ -122,7 +122,7 @@ async def test_C5_usage_is_zero_when_the_server_sent_none(shell):
 
     async with raw_server(script) as server, model_of(shell, KINDS[1], server.base_url) as model:
         usage = (await ask(model, shell)).usage
-    assert (usage.requests, usage.input_tokens, usage.output_tokens, usage.total_tokens) == (0, 0, 0, 0)
+    assert (usage.requests, usage.input_tokens, usage.output_tokens, usage.total_tokens) == (1, 0, 0, 0)
     assert usage.input_tokens_details.cached_tokens == 0
     assert usage.output_tokens_details.reasoning_tokens == 0
 
@@ -176,14 +176,27 @@ async def test_C2_a_client_without_streaming_responses_falls_back_to_create(shel
     assert source.closed == 1
 
 
-async def test_C2_what_goes_wrong_in_closing_after_the_terminal_event_is_logged(shell, caplog):
+async def test_C2_what_goes_wrong_in_closing_after_the_end_is_logged(shell, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG, "turnwire")
-    source = _Stream(_events("response.created", "response.completed"), fails=True)
-    assert len(await stream(shell.OpenAIResponsesModel("m", _custom_client(source)), shell)) == 2
-    assert "closing failed" in caplog.text
+    for setting, told in (("1", "RuntimeError"), ("0", "closing failed")):
+        monkeypatch.setenv("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", setting)
+        caplog.clear()
+        source = _Stream(_events("response.created", "response.completed"), fails=True)
+        assert len(await stream(shell.OpenAIResponsesModel("m", _custom_client(source)), shell)) == 2
+        assert f"Closing a stream after its terminal event failed: {told}" in caplog.text
     source = _Stream(_events("response.created"), fails=True)
-    with pytest.raises(RuntimeError, match="closing failed"):
+    with pytest.raises(shell.MissingResponseError):  # And not what went wrong in closing it.
         await stream(shell.OpenAIResponsesModel("m", _custom_client(source)), shell)
+
+
+async def test_C2_what_goes_wrong_in_closing_is_raised_to_a_consumer_that_leaves_in_mid_stream(shell):
+    source = _Stream(_events("response.created", "response.completed"), fails=True)
+    positional, keyword = arguments(shell)
+    events = shell.OpenAIResponsesModel("m", _custom_client(source)).stream_response(*positional, **keyword)
+    await anext(events)
+    with pytest.raises(RuntimeError, match="closing failed"):
+        await events.aclose()
+    assert source.closed == 1
 
 
 async def test_C2_a_cancelled_consumer_leaves_a_stream_that_is_closed_once(shell):
@@ -363,23 +376,27 @@ async def test_C14_an_error_frame_raises_with_the_seeds_attributes(shell):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_C11_bodies_are_logged_at_debug_unless_forbidden_and_credentials_never(shell, kind, caplog, monkeypatch):
+async def test_C11_bodies_are_logged_at_debug_if_allowed_and_credentials_never(shell, kind, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG, "turnwire")
     settings = shell.ModelSettings(extra_headers={"x-token": "hush-hush"})
     async with serve() as server:
-        monkeypatch.delenv("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", raising=False)
-        async with model_of(shell, kind, server.base_url) as model:
-            await ask(model, shell, "marmalade", settings=settings)
-        lines = [record.getMessage() for record in caplog.records if record.name == "turnwire"]
-        assert sum("marmalade" in line for line in lines) == 2
-        assert not any("hush-hush" in line or "sk-secret" in line for line in lines)
-        caplog.clear()
-        for value in ("1", "true"):
+        for value in ("0", "false", "False"):
             monkeypatch.setenv("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", value)
+            caplog.clear()
+            async with model_of(shell, kind, server.base_url) as model:
+                await ask(model, shell, "marmalade", settings=settings)
+            lines = [record.getMessage() for record in caplog.records if record.name == "turnwire"]
+            assert sum("marmalade" in line for line in lines) == 2
+            assert not any("hush-hush" in line or "sk-secret" in line for line in lines)
+        caplog.clear()
+        for value in (None, "1", "true", "no", ""):
+            monkeypatch.delenv("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", raising=False)
+            if value is not None:
+                monkeypatch.setenv("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", value)
             async with model_of(shell, kind, server.base_url) as model:
                 await ask(model, shell, "marmalade")
         lines = [record.getMessage() for record in caplog.records if record.name == "turnwire"]
-        assert lines == ["Calling LLM", "LLM responded"] * 2
+        assert lines == ["Calling LLM", "LLM responded"] * 5
 
 
 async def test_C11_errors_are_logged_with_the_request_id(shell, caplog):
