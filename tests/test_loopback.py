@@ -1467,7 +1467,7 @@ async def test_a_fault_strikes_whom_it_is_for() -> None:
     ],
 )
 def test_a_fault_that_cannot_be_is_refused_at_once(make: Callable[[], Fault]) -> None:
-    with pytest.raises(UserError, match=": (write|match|see)"):
+    with pytest.raises(UserError, match=r": (write|match|see)"):
         make()
 
 
