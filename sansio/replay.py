@@ -61,8 +61,9 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from .checks import COUNT, SECONDS, Instance, Number, Rule, check_fields
 from .error_body import ErrorBody
-from .errors import TurnError, UserError
+from .errors import TurnError
 
 __all__ = [
     "ADVICE_TABLE",
@@ -613,6 +614,17 @@ class Plan(NamedTuple):
     delay: float
 
 
+RECOVERY_RULES: Final[Mapping[str, Rule]] = {
+    "attempts": Number(COUNT, whole=True),
+    "initial_delay": Number(SECONDS),
+    "max_delay": Number(SECONDS),
+    "max_retry_after": Number(SECONDS),
+    "repeat_ambiguous_stateless": Instance(bool),
+    "repeat_ambiguous_stateful": Instance(bool),
+}
+"""What each field of a recovery policy may be."""
+
+
 class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """When the core repeats a failed turn by itself, unseen by its consumer (REPLAY.md, "Automatic recovery").
 
@@ -620,6 +632,8 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     1, …) the core waits between d/2 and d seconds, d = ``min(max_delay, initial_delay * 2**n)``, and never less than
     the server's ``retry-after``. A turn that was refused because of the connection's age, or with a 429 and a
     ``retry-after`` that can be waited for, is repeated once for each of these reasons.
+
+    Raises UserError for a number out of its range, and WrongTypeError for a value of another type.
     """
 
     attempts: int = 5
@@ -636,12 +650,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The same for a turn that continues a response or a conversation kept by the server."""
 
     def __post_init__(self) -> None:
-        if not _is_number(self.attempts, int):
-            raise UserError(f"attempts={self.attempts!r} cannot be used — nothing was sent — write a number from 0 on")
-        for name in ("initial_delay", "max_delay", "max_retry_after"):
-            value = getattr(self, name)
-            if not _is_number(value, int, float):
-                raise UserError(f"{name}={value!r} cannot be used — nothing was sent — write seconds, from 0 on")
+        check_fields(self, RECOVERY_RULES)
 
     def plan(self, evidence: Evidence, made: Sequence[Reason], random: float) -> Plan | None:
         """Whether and when to repeat a turn that failed with this evidence; None: not at all.
@@ -672,11 +681,6 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds to wait before the next repetition, between half and the whole of what has doubled so far."""
         longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
         return longest * (0.5 + random / 2)
-
-
-def _is_number(value: object, *kinds: type) -> bool:
-    """Whether an option is a number that is not negative, not NaN and not endless."""
-    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= cast("float", value) < float("inf")
 
 
 RECOVERY_TABLE: Final[Mapping[Situation, Reason]] = {

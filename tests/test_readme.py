@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import itertools
 import os
 import re
 import subprocess
@@ -16,7 +18,10 @@ from typing import NamedTuple
 
 import pytest
 from turnwire.sansio import replay
-from turnwire.sansio.replay import VERDICT_TABLE, Cause, Evidence, Phase, Refusal, meaning
+from turnwire.sansio.connection import ConnectionOptions
+from turnwire.sansio.replay import ADVICE_TABLE, VERDICT_TABLE, Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
+from turnwire.sansio.request import Timeouts
+from turnwire.sansio.session import SessionOptions
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -98,7 +103,15 @@ def test_the_first_two_commands_are_the_front_door_and_ci_runs_them() -> None:
 
 
 def test_the_parts_come_in_their_order() -> None:
-    parts = ["# turnwire", "## Try it", "## Use it", "## Did it run?", "## What it costs", "## The house"]
+    parts = [
+        "# turnwire",
+        "## Try it",
+        "## Use it",
+        "## Did it run?",
+        "## What it costs",
+        "## Options and limits",
+        "## The map of the code",
+    ]
     assert re.findall(r"^##? .*$", re.sub(r"^```.*?^```$", "", readme(), flags=re.M | re.S), re.M) == parts
     what_it_is_for = readme().split("\n\n")[1].splitlines()
     assert len(what_it_is_for) == 5
@@ -127,6 +140,55 @@ def verdicts() -> str:
             cells = (about[phase.name] + refused, f"**{row.verdict.name}**", said.for_the_turn, said.what_to_do)
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def advice() -> str:
+    """The advice table, as ``sansio/replay.py`` looks it up."""
+    said = {True: "yes", False: "no", None: "no opinion"}
+    lines = ["| the failure | goes on from stored state | repeat it | replay_safety |", "| --- | --- | --- | --- |"]
+    for row in ADVICE_TABLE:
+        stateful = {True: "yes", False: "no", None: "either"}[row.stateful]
+        cells = (row.situation.value, stateful, said[row.suggested], row.replay_safety or "not known")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+OPTIONS = (
+    ("SessionOptions", (ConnectionOptions, SessionOptions)),
+    ("Timeouts", (Timeouts,)),
+    ("RecoveryPolicy", (RecoveryPolicy,)),
+)
+
+
+def options() -> str:
+    """Every option, its default and what it is, in the words of the code."""
+    lines = ["| option | default | |", "| --- | --- | --- |"]
+    for title, classes in OPTIONS:
+        for cls in classes:
+            tree = ast.parse(Path(inspect.getsourcefile(cls) or "").read_text(encoding="utf-8"))
+            (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
+            for field, text in itertools.pairwise(body):
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                    said = text.value.value if is_text(text) else ""
+                    default = shown_default(getattr(cls(), field.target.id))
+                    lines.append(f"| `{title}.{field.target.id}` | {default} | {in_markdown(said)} |")
+    return "\n".join(lines)
+
+
+def is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def shown_default(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20:
+        return f"{value >> 20} MiB"
+    if isinstance(value, bool | int | float | None):
+        return str(value) if not isinstance(value, float) else f"{value:g}"
+    return "see below" if isinstance(value, RecoveryPolicy) else "not given"
+
+
+def in_markdown(text: str) -> str:
+    return re.sub(r"`+", "`", re.sub(r":\w+:`~?([^`<]+?)`", r"`\1`", " ".join(text.split())))
 
 
 def first_sentence(path: Path) -> str:
@@ -177,9 +239,12 @@ def house() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["verdicts", "house"])
+GENERATED = {"verdicts": verdicts, "advice": advice, "options": options, "house": house}
+
+
+@pytest.mark.parametrize("name", GENERATED)
 def test_the_table_is_that_of_the_code(name: str) -> None:
-    table = {"verdicts": verdicts, "house": house}[name]()
+    table = GENERATED[name]()
     before, begin, rest = readme().partition(f"<!-- {name} -->\n")
     old, end, after = rest.partition(f"<!-- /{name} -->\n")
     assert begin

@@ -152,7 +152,9 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting: int = 10_000
     """Turns that may wait for a lane or a slot."""
     max_in_flight: int = MAX_IN_FLIGHT
+    """Turns that run at a time, over all lanes."""
     max_named_lanes: int = MAX_NAMED_LANES
+    """Different names of lanes that one connection may use in its life."""
     dialect: Dialect | None = None
     """What the server has; None: by its host, by what it announces, and by what it is seen to have."""
 
