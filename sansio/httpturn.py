@@ -39,6 +39,7 @@ from .errors import (
 )
 from .events import Role, role_of
 from .replay import Cause, Evidence, Refusal, attach_evidence, http_evidence, meaning
+from .tracing import shown
 
 __all__ = [
     "HttpTurn",
@@ -183,18 +184,20 @@ def members_of(value: object) -> dict[str, Any]:
 
 def is_error_body(members: Mapping[str, Any]) -> bool:
     """Whether an answer with status 200 says that there is none (PROTOCOL.md, "Shapes of errors seen in the wild")."""
-    return (
-        not isinstance(members.get("output"), list | tuple)
-        and members.get("status") not in STATUSES
-        and is_error(members)
-    )
+    untyped = {name: each for name, each in members.items() if name != "type"}  # It is no event, whatever it says.
+    return not isinstance(members.get("output"), list | tuple) and not _has_status(members) and is_error(untyped)
 
 
 def is_response(members: Mapping[str, Any]) -> bool:
     """Whether an answer is a response, or so much of one that it can be taken for it."""
     if members.get("object") == "response" or isinstance(members.get("output"), list | tuple):
         return True
-    return isinstance(members.get("id"), str) or members.get("status") in STATUSES
+    return isinstance(members.get("id"), str) or _has_status(members)
+
+
+def _has_status(members: Mapping[str, Any]) -> bool:
+    status = members.get("status")
+    return isinstance(status, str) and status in STATUSES
 
 
 STATUSES: Final = frozenset({"completed", "failed", "incomplete", "cancelled", "canceled", "queued", "in_progress"})
@@ -240,10 +243,16 @@ def _said(answer: object, content_type: str | None) -> str:
     if answer is None or answer == "":
         return "the answer has status 200 and no body"
     kind = f" ({content_type[:SHOWN]})" if content_type else ""
-    if not isinstance(answer, str | bytes):
-        return f"the answer has status 200 and is no response, but of type {type(answer).__name__}{kind}"
-    start = answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
-    return f"the answer has status 200 and is no response{kind}, but {start[:SHOWN]!r}"
+    if isinstance(answer, bytes):
+        answer = answer.decode("utf-8", "replace")
+    text = answer if isinstance(answer, str) else _text_of(answer)
+    return f"the answer has status 200 and is no response{kind}, but {text[:SHOWN]!r}"
+
+
+def _text_of(answer: object) -> str:
+    """What a JSON value, or an object of the SDK, says."""
+    sent = {name: _dumped(value) for name, value in members_of(answer).items()}
+    return shown(sent or answer)
 
 
 def _line(error: BaseException) -> str:

@@ -263,7 +263,7 @@ class ModelCall:
         kind = member(event, "type")
         if self.ended:
             return isinstance(kind, str)
-        if kind in _PLAIN and self._http.started:
+        if self._http.started and isinstance(kind, str) and kind in _PLAIN:
             return True
         members = members_of(event)
         if not isinstance(kind, str):

@@ -125,9 +125,10 @@ NO_RESPONSE = {
     "nothing of no kind": (None, b"", "no body"),
     "half of an object": ("application/json", b'{"id": "resp_1", "outp', "no JSON"),
     "null": ("application/json", b"null", "no body"),
-    "a list": ("application/json", b'[{"id": "resp_1"}]', "list"),
-    "a number": ("application/json", b"12", "int"),
+    "a list": ("application/json", b'[{"id": "resp_1"}]', '[{"id":"resp_1"}]'),
+    "a number": ("application/json", b"12", "'12'"),
     "an empty object": ("application/json", b"{}", "no response"),
+    "a flat error": ("application/json", b'{"code": 17, "message": "no plums today"}', "no plums today"),
     "data: null": ("application/json", b'{"data": null, "success": false}', "no response"),
     "bytes that are no text": ("application/json", b"\xff\xfe\x00", "no JSON"),
 }
@@ -147,6 +148,7 @@ async def test_an_answer_that_is_no_response_is_a_failure_that_says_so(shell, co
 ERRORS = {
     "nested": ({"error": {"message": "no plums", "code": "invalid_prompt"}}, "no plums", "invalid_prompt"),
     "a number": ({"error": {"message": "slow down", "code": 429}}, "slow down", "429"),
+    "of another API": ({"type": "error", "error": {"type": "overloaded_error", "message": "plum"}}, "plum", None),
     "text": ({"error": "upstream said no"}, "upstream said no", None),
     "detail": ({"detail": "not here"}, "not here", None),
     "details": ({"detail": [{"loc": ["body", "model"], "msg": "missing plum"}]}, "missing plum", None),
@@ -421,7 +423,7 @@ DOCUMENTS = {
     "a page": ("text/html", b"<html>plum</html>", "Protocol", "plum"),
     "an error": ("application/json", b'{"error": {"message": "no plums", "code": 500}}', "HTTP", "no plums"),
     "nothing": ("application/json; charset=utf-8", b"", "Protocol", "no body"),
-    "a list": ("application/problem+json", b"[1]", "Protocol", "list"),
+    "a list": ("application/problem+json", b"[1]", "Protocol", "[1]"),
 }
 
 
