@@ -11,7 +11,7 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from copy import copy
 from functools import cached_property
@@ -171,7 +171,7 @@ class _HttpStream:
         self._request_id = getattr(response, "request_id", None)
         self._content_type = content_type_of(response)
         if is_document(self._content_type):
-            self._take(_each(self._call.document(await response.text(), self._content_type or "")))
+            self._take(_document(self._call, response, self._content_type or ""))
         else:
             self._take(await response.parse())
 
@@ -236,8 +236,9 @@ async def _close(close: Any) -> None:
         await closed
 
 
-async def _each(events: Iterator[Any]) -> AsyncIterator[Any]:
-    for event in events:
+async def _document(call: ModelCall, response: Any, content_type: str) -> AsyncIterator[Any]:
+    """The events in an answer that is no stream."""
+    for event in call.document(await response.text(), content_type):
         yield event
 
 

@@ -436,6 +436,17 @@ async def test_a_document_instead_of_a_stream_is_a_failure_in_the_servers_words(
     assert error.verdict is shell.Verdict.AMBIGUOUS
 
 
+async def test_a_document_that_breaks_off_is_a_lost_connection(shell):
+    async def script(peer: Peer) -> None:
+        await read_request(peer)
+        await peer.send(head("application/json", 1000), b'{"id": "resp_9", "out')
+
+    events, error = await stream(shell, script)
+    assert events == []
+    assert type(error) is shell.ConnectionLostError
+    assert error.verdict is shell.Verdict.UNSAFE
+
+
 async def test_a_text_that_is_no_stream_is_a_failure_that_names_its_kind(shell):
     _, error = await stream(shell, answers("text/plain", b"It works!"))
     assert type(error) is shell.StreamEndedError
