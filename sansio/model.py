@@ -56,7 +56,7 @@ import msgspec
 
 from .encoding import plain
 from .error_body import is_error
-from .errors import MissingResponseError, TurnError, UnsuccessfulResponseError, UserError
+from .errors import MissingResponseError, TurnError, UnsuccessfulResponseError, UserError, WrongTypeError
 from .events import EVENT_TYPES, LifecycleEvent, Role, final_status, gather_output, role_of
 from .httpturn import HttpTurn, decoded, events_in, is_error_body, is_response, members_of
 from .replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
@@ -585,10 +585,14 @@ def tls_of(client: object) -> ssl.SSLContext | None:
 def options_for_model(options: Mapping[str, Any] | SessionOptions | None) -> SessionOptions:
     """A model's ``websocket_options``: ``ping_interval``, ``ping_timeout`` and ``max_size`` (PARITY C13), or all.
 
-    Raises UserError for a name that there is not.
+    Raises UserError for a name that there is not, or a value that cannot be, and WrongTypeError for another type.
     """
     if isinstance(options, SessionOptions):
         return options
+    given_as = cast("object", options)
+    if not isinstance(given_as, Mapping | None):
+        kind, names = type(given_as).__name__, ", ".join(_WEBSOCKET_OPTIONS)
+        raise WrongTypeError(f"websocket_options is of type {kind}: write a dict of {names}, or SessionOptions(…)")
     given = dict(options or {})
     known = {ours: given.pop(theirs) for theirs, ours in _WEBSOCKET_OPTIONS.items() if theirs in given}
     if given:

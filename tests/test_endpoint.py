@@ -19,6 +19,7 @@ from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.connection._tables import OPTION_RULES
 from turnwire.sansio.endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client
 from turnwire.sansio.errors import UserError, WrongTypeError
+from turnwire.sansio.model import options_for_model
 from turnwire.sansio.proxy import Proxy, checked_proxy, choose_proxy
 from turnwire.sansio.request import Timeouts
 from turnwire.sansio.secret import Secret, without_frames
@@ -453,6 +454,14 @@ def test_options_of_a_connection_are_checked_as_those_of_a_session():
 def test_options_are_session_options(wrong: Any):
     with pytest.raises(WrongTypeError, match=r"^options is .*: write SessionOptions\(…\), or None"):
         options_from_client(None, wrong)
+
+
+@pytest.mark.parametrize("wrong", [[], 5, "ping_interval=5", {"ping_interval"}])
+def test_a_models_websocket_options_are_a_mapping_or_session_options(wrong: Any):
+    with pytest.raises(WrongTypeError, match=f"websocket_options is of type {type(wrong).__name__}: write a dict of"):
+        options_for_model(wrong)
+    with pytest.raises(UserError, match="max_message_size is 0"):
+        options_for_model({"max_size": 0})
 
 
 class Unshowable:
