@@ -529,3 +529,13 @@ def test_frames_are_taken_from_an_error_and_what_led_to_it():
     without_frames(error)
     assert error.__traceback__ is None
     assert error.__cause__.__traceback__ is None
+
+
+@THOROUGH
+@given(st.text(st.characters(max_codepoint=255), max_size=20) | st.builds("http{}://h:8443{}".format, odd, odd))
+def test_any_location_stays_at_the_origin_or_is_not_followed(location: str):
+    place = endpoint("https://h:8443/v1", api_key="k")
+    moved = place.redirected(location)
+    if moved is not None:
+        assert moved.origin == place.origin
+        usable(moved)
