@@ -13,8 +13,8 @@ import anyio
 import anyio.from_thread
 import pytest
 import turnwire.aio
-from conftest import Dialect
 from openai import AsyncOpenAI
+from shells import Dialect
 from turnwire.aio._driver import Host
 from turnwire.aio.loopback import AfterEvent, Delay, Fault, Silence, serve
 

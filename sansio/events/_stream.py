@@ -751,7 +751,7 @@ def final_status(kind: str, status: str | None, *, has_response: bool) -> str | 
 
 
 _EVENTS = TaggedUnion(ServerEvent, _unknown_event)
-EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(ERROR_TYPES, ErrorEvent)}
+EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(sorted(ERROR_TYPES), ErrorEvent)}
 
 _decode = _EVENTS.decode
 
