@@ -34,9 +34,6 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._ready) + len(self._resumes)
 
-    def __contains__(self, turn: Turn) -> bool:
-        return turn in self._ready or turn in self._resumes
-
     def __iter__(self) -> Iterator[Turn]:
         """All of them; the ready ones first, in order."""
         yield from self._ready

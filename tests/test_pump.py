@@ -11,12 +11,13 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from machines import ENDPOINT, Wire, steady
-from peers import completed, created, delta
+from peers import PING, completed, created, delta, frame
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.errors import ConcurrentUseError, TransportError
 from turnwire.sansio.pump import GRACE, POLL, SMALL, Job, Link, Pump, Step, Waiter
 from turnwire.sansio.request import Timeouts
 from turnwire.sansio.session import ResponsesSession, SessionOptions, provider_managed_retries_disabled
+from turnwire.sansio.websocket import WORK_AT_ONCE
 
 GO, SERVE, SLEEP, DOZE = Step
 
@@ -287,6 +288,25 @@ def test_who_comes_late_to_a_deadline_still_has_its_one_look() -> None:
     assert post.pump.deadline(late + POLL / 2) == late + POLL
     post.pump.served(late + POLL)
     assert turn.failure is not None
+
+
+def test_what_has_arrived_counts_before_any_deadline() -> None:
+    """One read can be more than one look takes."""
+    post = Post()
+    wire = post.opened()
+    turn = post.create(receive=1.0)
+    wire.sent()
+    post.enter(turn)
+    late = post.now + 9.0
+    assert post.pump.deadline(late) == late + POLL
+    wire.receive(frame(PING) * (WORK_AT_ONCE + 1) + created())
+    post.now = late + POLL
+    link = post.pump.link
+    assert link is not None
+    post.pump.served(post.now)
+    assert not turn.ended
+    post.session.process(link.connection, post.now)
+    assert turn.events
 
 
 def test_what_expired_while_nobody_was_on_duty_gets_one_look() -> None:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from machines import ENDPOINT, Wire, answer, check_text, failed, steady, types
-from peers import CLOSE, completed, created, delta, event, frame
+from machines import ENDPOINT, Wire, answer, check_text, failed, steady, switching, types
+from peers import CLOSE, PING, completed, created, delta, event, frame
 from turnwire.sansio.connection import State, Turn
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.errors import (
@@ -28,12 +28,14 @@ from turnwire.sansio.session import (
     EndpointSource,
     ResponsesSession,
     SessionOptions,
+    TurnHandle,
     options_from_client,
     provider_managed_retries_disabled,
     provider_retries_are_off,
     websocket_pre_event_retries_disabled,
 )
 from turnwire.sansio.settings import OMIT
+from turnwire.sansio.websocket import WORK_AT_ONCE
 
 SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
 
@@ -862,6 +864,69 @@ def test_a_turn_made_elsewhere_is_taken_as_one_made_here() -> None:
     assert desk.session.submit(turn, desk.now) is turn
     assert (turn.lane, turn.stateful) == ("a", True)
     assert len(desk.open().sent()) == 1
+
+
+# --- The doors, and what a caller holds -----------------------------------------------------------------------------
+
+
+def test_a_session_takes_what_happens_to_its_connection_and_draws_the_consequences() -> None:
+    desk = Desk()
+    turn = desk.create()
+    session, wire = desk.session, desk.begin_to_open()
+    session.transport_connected(wire.connection, desk.now)
+    assert session.data_to_send(wire.connection, 65536, desk.now).startswith(b"GET ")
+    session.receive_data(wire.connection, switching(), desk.now)
+    assert b'"input"' in session.data_to_send(wire.connection, 65536, desk.now) or turn.phase is Phase.AWAIT
+    small = frame(PING, b"") * (WORK_AT_ONCE + 1)
+    session.receive_data(wire.connection, small + created() + completed(), desk.now)
+    assert wire.connection.has_unprocessed
+    session.process(wire.connection, desk.now)
+    assert types(turn) == ["response.created", "response.completed"]
+    session.abort(wire.connection, desk.now)
+    assert session.connection is None
+
+
+def handle_of(desk: Desk) -> tuple[TurnHandle, Turn]:
+    handle = TurnHandle({"input": "x"}, None, OMIT)
+    assert (handle.verdict, handle.evidence) == (None, None)
+    with pytest.raises(SessionClosedError, match="was not sent yet"):
+        handle.result()
+    handle._core = desk.create()
+    return handle, handle._core
+
+
+def test_a_turn_that_was_left_tells_its_verdict_without_being_asked_for_events() -> None:
+    desk = Desk()
+    handle, turn = handle_of(desk)
+    desk.open().hand()
+    with pytest.raises(SessionClosedError, match="goes on"):
+        handle.result()
+    assert handle.verdict is None
+    desk.session.cancel(turn, desk.now)
+    assert handle.verdict is AMBIGUOUS
+    assert handle.evidence is not None
+    assert handle.evidence.cause is Cause.CANCELLED
+    with pytest.raises(TurnAbortedError):
+        handle.result()
+
+
+def test_a_turn_that_failed_raises_its_failure_again_and_one_that_ended_has_no_verdict() -> None:
+    desk = Desk()
+    handle, turn = handle_of(desk)
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created(), delta())
+    desk.lose(wire)
+    assert handle.verdict is UNSAFE
+    with pytest.raises(TurnError) as caught:
+        handle.result()
+    assert caught.value is turn.failure
+    handle, turn = handle_of(desk)
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created(), completed())
+    assert handle.verdict is None
+    assert handle.result() is turn.response
 
 
 # --- What a session is made from ------------------------------------------------------------------------------------

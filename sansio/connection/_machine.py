@@ -324,9 +324,7 @@ class ResponsesConnection:
         while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
             min(due, key=lambda entry: entry[0])[1](now)
         for turn in self._deadlines.due(now):
-            moment = self._deadline_of(turn)
-            if moment is not None and moment <= now:  # Those before it may have changed that.
-                self._expired(turn, now)
+            self._expired(turn, now)
 
     def watch(self, turn: Turn) -> None:
         """One of its turns may have an earlier deadline than before. For :class:`Turn`."""
