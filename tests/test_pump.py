@@ -299,13 +299,11 @@ def test_what_has_arrived_counts_before_any_deadline() -> None:
     post.enter(turn)
     late = post.now + 9.0
     assert post.pump.deadline(late) == late + POLL
-    wire.receive(frame(PING) * (WORK_AT_ONCE + 1) + created())
+    wire.connection.receive_data(frame(PING) * (WORK_AT_ONCE + 1) + created(), late)
     post.now = late + POLL
-    link = post.pump.link
-    assert link is not None
     post.pump.served(post.now)
     assert not turn.ended
-    post.session.process(link.connection, post.now)
+    post.session.process(wire.connection, post.now)
     assert turn.events
 
 
