@@ -135,6 +135,22 @@ def test_news_rings_whom_it_is_for() -> None:
     assert (mine.rings, other.rings) == (1, 0)
 
 
+def test_each_next_event_of_a_stream_rings_whoever_waits_for_it() -> None:
+    post = Post()
+    wire = post.opened()
+    turn = post.create()
+    wire.sent()
+    for number, part in enumerate((created(), delta("a"), delta("b"), completed())):
+        consumer = post.enter(turn)
+        assert post.pump.step(consumer) is SERVE
+        wire.receive(part)
+        post.pump.settle(post.now)
+        assert consumer.rings == 1, number
+        assert post.pump.step(consumer) is GO
+        post.pump.exit(consumer)
+        turn.next_event()
+
+
 def test_only_one_waits_for_the_events_of_a_turn() -> None:
     post = Post()
     turn = post.create()
