@@ -38,6 +38,7 @@ from ..sansio.model import (
     options_for_model,
     tls_of,
 )
+from ..sansio.proxy import Proxy, checked_proxy
 from ..sansio.request import Prepared, Timeouts
 from ..sansio.sdk import to_stream_event
 from ..sansio.session import EndpointSource, SessionOptions
@@ -280,7 +281,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         )
         self._stream_id = stream_id
         tls = ssl_context or tls_of(openai_client)
-        self._shared = _SharedConnection(openai_client, options_for_model(websocket_options), tls, proxy)
+        self._shared = _SharedConnection(openai_client, options_for_model(websocket_options), tls, checked_proxy(proxy))
 
     def on_lane(self, stream_id: str | None) -> OpenAIResponsesWSModel:
         """The same model, on another lane of the same connection."""
@@ -362,7 +363,11 @@ class _SharedConnection:
     """What a model and its copies share: in each event loop that they are used in, a home (PARITY C9)."""
 
     def __init__(
-        self, client: AsyncOpenAI, options: SessionOptions, ssl_context: ssl.SSLContext | None, proxy: str | None
+        self,
+        client: AsyncOpenAI,
+        options: SessionOptions,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Proxy | str | None,
     ) -> None:
         self._client = client
         self._options = options
@@ -395,7 +400,11 @@ class _Home:
     """The drivers of one event loop: one, and those that it replaced because URL or headers changed (PARITY C3)."""
 
     def __init__(
-        self, client: AsyncOpenAI, options: SessionOptions, ssl_context: ssl.SSLContext | None, proxy: str | None
+        self,
+        client: AsyncOpenAI,
+        options: SessionOptions,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Proxy | str | None,
     ) -> None:
         self._client = client
         self._options = options

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
+from types import SimpleNamespace
 
 import anyio
 import anyio.from_thread
@@ -196,7 +197,7 @@ class Loop:
             self.loop.close()
 
 
-ASYNCIO = Dialect("asyncio", "asyncio", turnwire.aio)
+ASYNCIO = SimpleNamespace(name="asyncio", backend="asyncio", shell=turnwire.aio)
 """Only asyncio ends its asynchronous generators while the loop goes on."""
 
 LATE_GENERATORS = pytest.mark.filterwarnings("ignore:asynchronous generator .* was scheduled after:ResourceWarning")
