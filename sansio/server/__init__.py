@@ -52,8 +52,8 @@ OpenAI's HTTP and Realtime APIs)
     a type that is none of these                              error 400 ``unsupported_event_type``
     an object without a type                                  error 400 ``missing_required_parameter``
     JSON that is no object                                    error 400 ``invalid_type``
-    no JSON, or JSON nested deeper than 500, or with a        error 400 ``invalid_json``
-    number that is out of range
+    no JSON, or JSON nested deeper than 500, of more than     error 400 ``invalid_json``
+    500,000 parts, or with a number that is out of range
     a binary message                                          close 1003
     text that is not UTF-8                                    close 1007
     more than ``max_waiting`` requests that wait, or          close 1008
