@@ -624,13 +624,15 @@ class ResponsesConnection:
         limit = event.code == CONNECTION_LIMIT
         if limit:
             self.draining = self._ending = True
-        whose = Whose.CONNECTION if limit and event.stream_id is None else self._owners.owner_of_error(event)
+        of_all = event.stream_id is None and first and _is_unauthorized(event)
+        of_connection = of_all or (limit and event.stream_id is None)
+        whose = Whose.CONNECTION if of_connection else self._owners.owner_of_error(event)
         if isinstance(whose, Turn):
             self._refuse(whose, event, now)
         elif whose is Whose.NOBODY:
             self.stats.orphans += 1
         else:
-            self._refuse_connection(event, now, of_all=first and _is_unauthorized(event))
+            self._refuse_connection(event, now, of_all=of_all)
 
     def _refuse(self, turn: Turn, event: ErrorEvent, now: float) -> None:
         """The error is this turn's."""
@@ -650,8 +652,9 @@ class ResponsesConnection:
         """
         self.draining = True
         awaiting = [turn for turn in self._owners.in_flight() if turn.phase is Phase.AWAIT]
-        of_all = of_all or (self._ending and len(awaiting) == 1)
-        for turn in awaiting if self._ending else self._live_turns():
+        limit = event.code == CONNECTION_LIMIT
+        of_all = of_all or (limit and len(awaiting) == 1)
+        for turn in awaiting if limit else self._live_turns():
             if turn.phase < Phase.STREAM:
                 if not turn.abandoned:
                     self._fail_by(turn, event, of_connection=not of_all)
@@ -841,6 +844,8 @@ class ResponsesConnection:
         self._failure = turn_failure(nobody.evidence(cause, close_code=close_code, refusal=refusal), what, make, error)
         for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
             if not turn.abandoned:
+                if blame is not None and turn.phase is Phase.SEND and turn not in blame:
+                    turn.phase = Phase.LANE_WAIT  # Not a byte of it was handed: it is about others.
                 turn.too_big, note = (blame or {}).get(turn, (None, ""))
                 text = what + note
                 self._fail(turn, cause, text, make=make, refusal=refusal, close_code=close_code, error=error)
