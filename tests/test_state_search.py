@@ -132,6 +132,7 @@ def small_search() -> None:
     for kind, *lanes in (
         (ANNOUNCED, None),
         (ANNOUNCED, None, "a"),
+        (ANNOUNCED, "a", "b"),
         (WITHOUT, "a", "b"),
         (LEARNED, "a", "b"),
         (BIG, None, "a"),
