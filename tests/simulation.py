@@ -46,7 +46,6 @@ import trio.testing
 import turnwire.aio._driver
 import turnwire.trio_shell._driver
 from turnwire.sansio import pump
-from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
 from turnwire.sansio.replay import RecoveryPolicy, Verdict
 from turnwire.sansio.request import Timeouts
@@ -318,6 +317,9 @@ class SimTransport:
     def unread(self) -> bool:
         return self._line.down.ready
 
+    async def catch_up(self) -> None:
+        await self._world.suspend()
+
     def writable(self) -> bool:
         return self._line.up.room >= 2 * pump.SMALL or self._line.up.refuses
 
@@ -352,7 +354,9 @@ class Service:
             status = rng.choice((401, 408, 425, 429, 500, 503))
             check = lambda request: Rejected(status, {}, b"{}")  # noqa: E731
         lifetime = rng.choice((HOUR, HOUR, 40 * 60.0, 120.0))
-        options = ServerOptions(lifetime=lifetime, close_timeout=5.0, compression=world.options.compression)
+        options = ServerOptions(
+            lifetime=lifetime, close_timeout=5.0, compression=world.options.compression, dialect=world.dialect
+        )
         connection = ServerConnection(options=options, check=check)
         async with trio.open_nursery() as turns:
             peer = ServicePeer(self, world, line, connection, turns)
@@ -794,6 +798,8 @@ class World:
         self.eager = rng.random() < 0.5
         """Consumers look as soon as their turns have something to say."""
         self._suspends = rng.choice((0.0, 0.3))
+        self.dialect = rng.choice(("openai", "openai", None, "no-lanes"))
+        """Of the server."""
         ping_interval = rng.choice((None, 20.0, 300.0, 900.0))
         self.length = 4 * HOUR if ping_interval != 20.0 else 300.0
         """How long a client may be away: a ping every twenty seconds for hours is much to compute."""
@@ -806,7 +812,6 @@ class World:
             compression=rng.random() < 0.15,
             max_age=rng.choice((None, 55 * 60.0, 55 * 60.0, 90.0)),
             recovery=RecoveryPolicy(attempts=rng.choice((0, 1, 3, 5))),
-            dialect=rng.choice((None, OPENAI, OPENAI)),
             timeouts=Timeouts(
                 rng.choice((5.0, 600.0)), rng.choice((2.0, 60.0)), rng.choice((2.0, 60.0)), rng.choice((3.0, 120.0))
             ),
