@@ -15,7 +15,6 @@ import anyio.from_thread
 import pytest
 import turnwire.aio
 from openai import AsyncOpenAI
-from shells import Dialect
 from turnwire.aio._driver import Host
 from turnwire.aio.loopback import AfterEvent, Delay, Fault, Silence, serve
 
