@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import logging
 import random
@@ -636,9 +637,17 @@ async def test_a_log_that_breaks_does_not_break_the_server(monkeypatch: pytest.M
         log.removeFilter(broken)
 
 
+async def until_stuck(server: LoopbackServer) -> None:
+    """Wait until the first turn sends no more, because its client does not read."""
+    still, last = 0, -1
+    while still < 10:
+        await anyio.sleep(0.005)
+        still, last = (still + 1 if server.ledger[0].events == last else 0), server.ledger[0].events
+
+
 async def test_a_peer_that_does_not_read_ends_with_the_lifetime_of_its_connection() -> None:
     """The server cannot tell it, for it does not read: after the close's timeout it is cut."""
-    options = ServerOptions(lifetime=0.1, close_timeout=0.05)
+    options = ServerOptions(lifetime=0.8, close_timeout=0.05)
     async with serve(options=options) as server:
         async with await anyio.connect_tcp(server.host, server.port) as stream:
             stuck = Client(stream)
@@ -655,6 +664,7 @@ async def test_a_peer_that_closes_and_does_not_read_is_waited_for_a_moment() -> 
         await stuck.handshake()
         await stuck.create(input="count 200000")
         await stuck.event()
+        await until_stuck(server)
         await stuck.stream.send(stuck.websocket.close(1000))
         await ledger_says(server, "disconnected")
 
@@ -666,6 +676,7 @@ async def test_a_long_message_gets_through_while_its_sender_reads_nothing() -> N
         await client.handshake()
         await client.create(input="count 200000", stream_id="a")
         await client.event()
+        await until_stuck(server)
         await client.create(input="x" * 1_000_000, stream_id="b")
         while len(server.ledger) < 2:
             await anyio.sleep(0.001)
@@ -1115,20 +1126,27 @@ ACTIONS = [
 async def test_any_two_faults_of_one_point_end_at_most_their_own_peer(
     second: Any, wish: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serve() as server, connect(server) as other:
-        for first in ACTIONS:
-            for point in (BeforeRun(), BeforeEvent(1), BeforeEvent(2)):
-                pair = (first, second)
-                if isinstance(point, BeforeRun) and any(isinstance(action, CutFrame) for action in pair):
-                    continue
-                server.faults[:] = [Fault(point, action, marker="m") for action in pair]
-                body = {"input": "x", "metadata": {"marker": "m"}, "stream": wish == "sse"}
-                if wish == "websocket":
-                    await play(server, UPGRADE + frame(json.dumps({"type": "response.create", **body}).encode()))
-                else:
-                    await play(server, post(json.dumps(body).encode()))
-        server.faults.clear()
+    points = (BeforeRun(), BeforeEvent(1), BeforeEvent(2))
+    pairs = [
+        (f"{number}", [Fault(point, action, marker=f"{number}") for action in (first, second)])
+        for number, (first, point) in enumerate(itertools.product(ACTIONS, points))
+        if not (isinstance(point, BeforeRun) and CutFrame in (type(first), type(second)))
+    ]
+    async with serve(faults=[fault for _, faults in pairs for fault in faults]) as server, connect(server) as other:
+
+        async def ask(marker: str) -> None:
+            body = {"input": "x", "metadata": {"marker": marker}, "stream": wish == "sse"}
+            created = json.dumps({"type": "response.create", **body}).encode()
+            async with await anyio.connect_tcp(server.host, server.port) as stream:
+                await stream.send(UPGRADE + frame(created) if wish == "websocket" else post(json.dumps(body).encode()))
+                with anyio.move_on_after(0.1):
+                    await until_eof_or_reset(stream)
+
+        async with anyio.create_task_group() as tasks:
+            for marker, _ in pairs:
+                tasks.start_soon(ask, marker)
         assert text(await other.run(input="hello")) == "hello"
+        assert "crashed" not in {entry.outcome for entry in server.ledger}
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
