@@ -263,6 +263,27 @@ def test_what_is_late_while_the_next_turn_streams_is_an_orphan(late: bytes) -> N
     assert texts(second) == "two"
 
 
+def test_what_is_late_of_an_item_is_an_orphan_while_the_next_turn_streams() -> None:
+    wire = Wire.opened()
+    wire.run()
+    wire.receive(said("created", "r1"), item("added", "i1"), words("one", "i1"), said("completed", "r1"))
+    second = wire.run()
+    wire.receive(said("created", "r2"), words("late", "i1"), item("added", "i2"), words("two", "i2"))
+    wire.receive(item("done", "i1"), words("late", "i1"), words("!", "i2"), said("completed", "r2"))
+    assert texts(second) == "two!"
+    assert wire.connection.stats.orphans == 3
+
+
+def test_items_that_are_only_done_may_have_the_same_id_in_every_response() -> None:
+    wire = Wire.opened()
+    for number in range(3):
+        turn = wire.run()
+        wire.receive(said("created", f"r{number}"), words("x", "i"), item("done", "i"), said("completed", f"r{number}"))
+        assert turn.response is not None
+        assert [found.id for found in turn.response.output] == ["i"]
+        assert texts(turn) == "x"
+
+
 def test_a_refusal_after_a_late_event_is_still_safe() -> None:
     wire = Wire.opened()
     wire.run()

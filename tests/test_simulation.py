@@ -238,7 +238,7 @@ def test_every_failure_is_decided_by_whoever_made_it_visible():
     """In the core a turn's failure is set in one place, called where the decision was made and nowhere else."""
     core = Path(turnwire.sansio.__file__).parent
     setters, callers = set(), set()
-    for path in (path for path in core.rglob("*.py") if path.parent.name != "server"):
+    for path in (*(core / "connection").glob("*.py"), core / "session.py"):
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(function, ast.FunctionDef):
                 for node in ast.walk(function):

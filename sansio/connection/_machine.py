@@ -510,7 +510,7 @@ class ResponsesConnection:
         """Hand each message to its turn. Hot path: runs once per received event."""
         running = self._lanes.running
         streaming, limit = Phase.STREAM, self.options.max_buffered
-        only = self._owners.only
+        only, late = self._owners.only, self._owners.late_items
         events = held = 0
         for item in websocket.receive(data):
             if type(item) is bytes:
@@ -521,9 +521,15 @@ class ResponsesConnection:
                     continue
                 events += 1
                 turn = running.get(event.stream_id, only)
-                if turn is None or turn.phase is not streaming or event.routed or item.find(RESPONSE_ID, 0, 512) > 0:
+                if (
+                    turn is None
+                    or turn.phase is not streaming
+                    or event.routed
+                    or item.find(RESPONSE_ID, 0, 512) > 0
+                    or (late and getattr(event, "item_id", None) in late)
+                ):
                     self._route(event, now)
-                    only = self._owners.only
+                    only, late = self._owners.only, self._owners.late_items
                 elif turn.abandoned:
                     turn.since = now
                     self.stats.orphans += 1

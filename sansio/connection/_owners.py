@@ -14,6 +14,7 @@ looked at in this order; the first line that fits decides:
     speaks of the response of a turn that has ended                 nobody, but ``response.created`` begins a response
                                                                     whatever its id
     speaks of an item of one, while the turn awaits its response    nobody
+    speaks of an item of one that was added, and not added again    nobody
     =============================================================== ================================================
 
 *In flight* is a turn whose message was handed over whole and that has not ended; those that their consumers left count.
@@ -24,10 +25,11 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ..dialect import Dialect, LaneSupport
-from ..events import ErrorEvent, ResponseCreatedEvent, ServerEvent
+from ..events import ErrorEvent, ResponseCreatedEvent, ResponseOutputItemAddedEvent, ServerEvent
 from ..lanes import Lanes
 from ..replay import Phase
 from ._turn import Turn
@@ -52,6 +54,9 @@ class Ended(NamedTuple):
 
     response_id: str | None
     items: frozenset[str]
+    """Those that its events spoke of, ..."""
+    added: frozenset[str]
+    """... and of them, those of its ``response.output_item.added``."""
 
 
 class Owners:
@@ -63,6 +68,8 @@ class Owners:
         self._seen = False
         """A turn's own name came back on an event of its response."""
         self._ended: dict[str | None, deque[Ended]] = {}
+        self.late_items: set[str] = set()
+        """Items that were added to responses that have ended, of all lanes: an event of one is to be looked at."""
         self.support = LaneSupport.UNKNOWN
         self.adopt(dialect)
 
@@ -100,7 +107,7 @@ class Owners:
             return turn
         awaits = turn.phase is Phase.AWAIT
         if response_id is None:
-            return None if awaits and self._is_late(event.stream_id, item_id=item_id) else turn
+            return None if self._is_of_late_item(turn, event, item_id) else turn
         if awaits and begins:
             return turn
         foreign = turn.response_id is not None and event.ends_turn
@@ -150,12 +157,29 @@ class Owners:
 
     def _is_late(self, stream_id: str | None, response_id: str | None = None, item_id: str | None = None) -> bool:
         """Whether one of the ids is of a turn that has ended: in its lane, if the event names one."""
-        lanes = self._ended.values() if stream_id is None or not self._seen else [self._ended.get(stream_id, ())]
         return any(
             (response_id is not None and response_id == ended.response_id) or item_id in ended.items
-            for lane in lanes
+            for lane in self._ended_in(stream_id)
             for ended in lane
         )
+
+    def _is_of_late_item(self, turn: Turn, event: ServerEvent, item_id: str | None) -> bool:
+        """Whether the event speaks of an item of a turn that has ended, and not of one of this turn.
+
+        Once the turn's response has begun, an item that is added is its own, whatever its id: servers that give every
+        item the same id work. So do those that never say that an item was added.
+        """
+        if item_id is None or item_id in turn.items:
+            return False
+        if turn.phase is Phase.AWAIT:
+            return self._is_late(event.stream_id, item_id=item_id)
+        if isinstance(event, ResponseOutputItemAddedEvent):
+            return False
+        return any(item_id in ended.added for lane in self._ended_in(event.stream_id) for ended in lane)
+
+    def _ended_in(self, stream_id: str | None) -> Iterable[Iterable[Ended]]:
+        """The ended turns that an event may be late of: those of its lane, if it names one."""
+        return self._ended.values() if stream_id is None or not self._seen else [self._ended.get(stream_id, ())]
 
     # -- what is learned
 
@@ -174,9 +198,11 @@ class Owners:
         """The turn's response has ended: what still speaks of it is late."""
         # A server that never says response.created may give every item the same id: there, items tell nothing.
         items = {*turn.items, getattr(turn.last, "item_id", "")} if turn.created else ()
+        added = turn.added if turn.created else ()
         lane = turn.lane if self.support is LaneSupport.YES else None
         remembered = self._ended.setdefault(lane, deque(maxlen=REMEMBERED))
-        remembered.append(Ended(turn.response_id, frozenset(items)))
+        remembered.append(Ended(turn.response_id, frozenset(items), frozenset(added)))
+        self.late_items = {item for lane in self._ended.values() for ended in lane for item in ended.added}
 
 
 def _claims(turn: Turn, response_id: str | None, item_id: str | None, *, begins: bool) -> bool:

@@ -38,6 +38,7 @@ from ..events import (
     OutputItems,
     Response,
     ResponseCreatedEvent,
+    ResponseOutputItemAddedEvent,
     ServerEvent,
 )
 from ..replay import Cause, Evidence, Phase, Reason, Refusal
@@ -82,7 +83,9 @@ class Turn:
         self.created = False
         """Its ``response.created`` came."""
         self.items: deque[str] = deque(maxlen=MAX_ITEMS)
-        """The ids of the output's last items."""
+        """The ids of the output's last items, and ..."""
+        self.added: deque[str] = deque(maxlen=MAX_ITEMS)
+        """... of those of them that were said to be added."""
         self.output = OutputItems()
         """The items of the output that are done."""
         self.last: ServerEvent | None = None
@@ -242,6 +245,8 @@ class Turn:
         _, item_id = event.ids()
         if item_id is not None:
             self.items.append(item_id)
+            if isinstance(event, ResponseOutputItemAddedEvent):
+                self.added.append(item_id)
         if not self.abandoned:
             self.output.add(event)
 
