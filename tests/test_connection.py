@@ -1099,6 +1099,18 @@ def test_a_turn_that_was_left_holds_its_lane_for_its_receive_deadline_at_most() 
     assert wire.connection.next_deadline() is None
 
 
+def test_a_turn_that_was_given_up_with_events_unread_holds_its_lane_no_longer_than_another() -> None:
+    wire = Wire.opened(**QUIET, max_buffered=5000)
+    wire.run("other", timeouts=NO_TIMEOUTS)
+    lags = wire.run("a", timeouts=EACH)
+    wire.receive(created("a"), delta("x" * 5000, "a"))
+    assert lags.failure is not None
+    assert lags.events
+    wire.create("a", NO_TIMEOUTS)
+    assert wire.pass_deadline() == 4.0
+    assert wire.connection.draining
+
+
 def test_when_all_slots_are_held_by_turns_without_an_end_in_sight_others_go_elsewhere() -> None:
     wire = Wire.opened(**QUIET, max_in_flight=2)
     for lane in ("a", "b"):

@@ -39,6 +39,9 @@ Theory of operation
     connection: no byte is handed out any more, so that its verdict SAFE stays true; those that stream finish, and then
     the connection is aborted. The others must go elsewhere.
 
+    An abandoned turn keeps its deadlines: when one passes, its lane has no end in sight. Turns that wait for that lane,
+    or for a slot where all are held so, need another connection: then this one drains.
+
     A *draining* connection starts no turn any more. Whoever owns it takes those that wait, and those that a muted one
     cannot send, back by :meth:`~ResponsesConnection.evict_waiting`.
 

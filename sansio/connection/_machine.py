@@ -212,8 +212,6 @@ class ResponsesConnection:
         if not turn.ended:
             self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event", now)
         turn.discard()
-        if turn.abandoned:
-            self._deadlines.watch(turn)
 
     # -- the transport's side
 
@@ -342,7 +340,7 @@ class ResponsesConnection:
     def _stall_of(self, turn: Turn) -> float | None:
         """When the silence about one turn is too long, where a pong is no sign that the turn lives."""
         limit = self._pulse.stall_of_turns
-        if limit is None or turn.phase < Phase.AWAIT or turn.events:
+        if limit is None or turn.phase < Phase.AWAIT or (turn.events and not turn.abandoned):
             return None
         return turn.since + limit
 
@@ -800,6 +798,7 @@ class ResponsesConnection:
             self._end(turn, turn_failure(turn.evidence(cause), what, make, error))
         if turn.phase >= Phase.AWAIT or (in_the_middle and cause is Cause.CANCELLED):
             turn.abandoned = True
+            self._deadlines.watch(turn)
             if alone:
                 self._lost(Cause.CANCELLED, "no turn needed the connection any more", now)
         else:

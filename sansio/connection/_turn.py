@@ -171,7 +171,7 @@ class Turn:
         """When its present wait is too long, also if nobody waits for its events any more."""
         match self.current_phase:
             case Phase.AWAIT | Phase.STREAM:
-                limit = None if self.events else self.timeouts.receive
+                limit = None if self.events and not self.abandoned else self.timeouts.receive
             case Phase.SEND:
                 limit = self.timeouts.send
             case Phase.CONNECT | Phase.HANDSHAKE:
