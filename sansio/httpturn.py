@@ -40,6 +40,7 @@ from .errors import (
 from .events import Role, role_of
 from .replay import Cause, Evidence, Refusal, attach_evidence, http_evidence, meaning
 from .tracing import shown
+from .usage import member
 
 __all__ = [
     "HttpTurn",
@@ -71,7 +72,7 @@ class HttpTurn:
         role = role_of(kind, members)
         self.started = self.started or role is Role.RESPONSE or kind == "response.error"
         if role is Role.RESPONSE and self._response_id is None:
-            found = _get(members.get("response"), "id") or members.get("response_id")
+            found = member(members.get("response"), "id") or members.get("response_id")
             self._response_id = found if isinstance(found, str) else None
 
     # -- failures
@@ -177,9 +178,13 @@ def members_of(value: object) -> dict[str, Any]:
     members: dict[str, Any] = dict(getattr(value, "__dict__", {}))
     named = getattr(value, "model_fields_set", None)
     if not isinstance(named, set):
-        return members
+        return {name: member(value, name) for name in READ if member(value, name) is not None} | members
     sent = {name: each for name, each in members.items() if name in cast("set[str]", named)}
     return sent | cast("dict[str, Any]", getattr(value, "model_extra", None) or {})
+
+
+READ: Final = ("type", "id", "object", "status", "output", "usage", "response", "error", "detail", "code", "message")
+"""Members that are looked for in an object of any library, which may have slots or properties."""
 
 
 def is_error_body(members: Mapping[str, Any]) -> bool:
@@ -272,9 +277,3 @@ def _dumped(value: Any) -> Any:
     """A member of an error as JSON has it, where the SDK made an object of it."""
     dump = getattr(value, "model_dump", None)
     return dump(exclude_unset=True, warnings=False) if callable(dump) else value
-
-
-def _get(value: object, name: str) -> Any:
-    if isinstance(value, Mapping):
-        return cast("Mapping[str, Any]", value).get(name)
-    return getattr(value, name, None)

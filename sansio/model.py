@@ -271,11 +271,11 @@ class ModelCall:
                 self._end_with("error", self._http.error_event(members, request_id))
             return False
         self._http.note(kind, members)
-        response = members.get("response")
+        response = member(event, "response")
         if request_id is not None and response is not None:
             _attach(response, request_id)
         if kind == ITEM_DONE:
-            self._keep(members.get("output_index"), members.get("item"))
+            self._keep(member(event, "output_index"), member(event, "item"))
         if role_of(kind) is Role.ERROR:
             self._end_with(kind, self._http.error_event(members, request_id))
         elif outcome := final_status(kind, _status_of(response), has_response=_is_object(response)):

@@ -212,6 +212,41 @@ def test_an_error_body_and_a_response_are_told_apart(members: Any, error: bool, 
     assert (is_error_body(members), is_response(members)) == (error, response)
 
 
+class Slotted:
+    """An event, an item or a response of a client that has neither pydantic nor attributes in a dict."""
+
+    __slots__ = ("id", "item", "output", "output_index", "response", "type", "usage")
+
+    def __init__(self, **members: Any) -> None:
+        for name, value in members.items():
+            setattr(self, name, value)
+
+
+def test_objects_with_slots_and_properties_are_read() -> None:
+    class Computed:
+        id = "resp_1"
+
+        @property
+        def output(self) -> Any:
+            return [MESSAGE]
+
+        @property
+        def status(self) -> Any:
+            raise RuntimeError("not now")
+
+    item = Slotted(type="message", id="m")
+    for answer in (Slotted(id="resp_1", output=[item], usage=None), Computed()):
+        call = call_of(raising=True)
+        call.answer(answer)
+        assert (call.result().response_id, len(call.result().output)) == ("resp_1", 1)
+        call = call_of(raising=True)
+        call.observe(Slotted(type="response.output_item.done", item=item, output_index=0))
+        assert call.observe(Slotted(type="response.completed", response=Slotted(id="resp_1", usage=None)))
+        assert call.result().output == [item]
+    for nothing in (Slotted(), Slotted(type="x"), object()):
+        assert isinstance(raised_by(lambda nothing=nothing: call_of(raising=True).answer(nothing)), TurnError)
+
+
 def test_the_data_of_events_is_read_as_the_html_standard_says() -> None:
     text = ":c\r\n\r\nid: 1\rdata:a\rdata: b\r\rdata\n\nevent: x\n\ndata:  c\n\ndata: last"
     assert list(events_in(text)) == ["a\nb", " c", "last"]
