@@ -11,6 +11,7 @@ import os
 import ssl
 import sys
 import time
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from copy import copy
@@ -110,7 +111,7 @@ class OpenAIResponsesModel(ResponsesModel):
         with anyio.CancelScope(deadline=_deadline(call)) as scope:
             call.answer(await _create(self._http_client, call))
         if scope.cancelled_caught:
-            raise call.timed_out()
+            raise call.timed_out(answered=False)
         return call.result()
 
     async def _stream(self, call: ModelCall) -> AsyncGenerator[Any]:
@@ -160,7 +161,7 @@ class _HttpStream:
         with anyio.CancelScope(deadline=self._deadline) as scope:
             await self._open(client.responses)
         if scope.cancelled_caught:
-            raise self._call.timed_out()
+            raise self._call.timed_out(answered=False)
 
     async def _open(self, responses: Any) -> None:
         """A custom client may lack ``with_streaming_response``; then there is no request id."""
@@ -211,7 +212,7 @@ class _HttpStream:
                 return None
             raise failure
         if not call.ended:
-            raise call.timed_out()
+            raise call.timed_out(answered=True)
         return None
 
     async def aclose(self, *, wait: bool = True) -> None:
@@ -435,8 +436,13 @@ class _Home:
         """Have :meth:`_until_the_end` called at the end."""
         self.over = False
         if self._lease is None:
-            self._lease = self._until_the_end()
-            await anext(self._lease)
+            try:
+                await anext(lease := self._until_the_end())
+            except ResourceWarning:  # asyncio's on a late generator, where warnings are errors.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ResourceWarning)
+                    await anext(lease := self._until_the_end())
+            self._lease = lease
 
     async def release(self) -> None:
         """A call has ended: drivers that were replaced are closed after their last, without waiting for the server."""

@@ -110,10 +110,11 @@ class HttpTurn:
             what += f", and its content-type is {content_type[:SHOWN]!r}"
         return self._failure(StreamEndedError, Cause.EOF, what)
 
-    def timed_out(self, seconds: float | None) -> TurnError:
-        """The failure for a call that took longer than its settings allow."""
+    def timed_out(self, seconds: float | None, *, answered: bool) -> TurnError:
+        """The failure for a call that took longer than its settings allow, before or after the head of its answer."""
+        evidence = self._evidence(Cause.TIMEOUT, status=200 if answered else None, handed=True)
         what = f"the call took longer than ModelSettings.timeout ({seconds} s)"
-        return self._failure(TurnTimeoutError, Cause.TIMEOUT, what)
+        return TurnTimeoutError(" — ".join((what, *meaning(evidence))), evidence=evidence)
 
     def broken(self, error: Exception, request_id: str | None) -> TurnError:
         """The failure for what was raised while the answer was read; ``error`` is its cause."""

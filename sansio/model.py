@@ -378,9 +378,9 @@ class ModelCall:
         """Over HTTP, what to raise at the end of the stream; None if the answer is complete."""
         return self.failure if self.ended else self._http.ended(content_type)
 
-    def timed_out(self) -> TurnError:
-        """Over HTTP, what to raise when the settings' timeout has passed."""
-        return self._http.timed_out(self.timeout)
+    def timed_out(self, *, answered: bool) -> TurnError:
+        """Over HTTP, what to raise when the settings' timeout has passed; ``answered``: the stream had begun."""
+        return self._http.timed_out(self.timeout, answered=answered)
 
     def check(self) -> None:
         """Raise what a stream that was read to its end has failed with."""

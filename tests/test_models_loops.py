@@ -224,6 +224,16 @@ def test_a_model_works_on_when_its_loops_generators_were_shut_down(dialect, serv
     assert [entry.connection for entry in server.ledger] == [1, 1, 2, 2, 3, 3, 4, 4, 5]
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
+@pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
+def test_calls_work_on_where_warnings_are_errors(dialect, server, model) -> None:
+    with no_descriptor_left(), Loop() as loop:
+        for text in ("one", "two", "three"):
+            assert loop(ask(dialect, model, text)) == text
+            loop.shutdown_asyncgens()
+    assert server.connections == 3
+
+
 @LATE_GENERATORS
 @pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
 def test_a_call_that_runs_meanwhile_keeps_its_connection(dialect, server, model) -> None:

@@ -305,28 +305,48 @@ async def test_a_connection_that_breaks_in_mid_stream_is_lost_and_unsafe(shell, 
     assert (advice.suggested, advice.response_started) == (False, True)
 
 
-async def test_a_stream_that_stalls_is_a_timeout(shell):
-    async def stalls(peer: Peer) -> None:
+async def collect(source: Any, found: list[str]) -> None:
+    async with aclosing(source) as events:
+        async for one in events:
+            found.append(one.type)
+
+
+BRIEF = 1.0
+"""Seconds of a deadline that passes; a call that has been made once takes a few milliseconds."""
+
+
+@pytest.mark.parametrize("settings", [{"extra_args": {"timeout": BRIEF}}, {"timeout": BRIEF}])
+async def test_a_stream_that_stalls_is_a_timeout(shell, settings):
+    async def script(peer: Peer) -> None:
+        await read_request(peer)
+        await peer.send(head(SSE), data(CREATED))
         await peer.read()
 
-    script = answers(SSE, data(CREATED), then=stalls)
-    for settings in ({"extra_args": {"timeout": 0.2}}, {"timeout": 0.2}):
-        events, error = await stream(shell, script, settings=settings)
-        assert types(events) == ["created"]
-        assert type(error) is shell.TurnTimeoutError
-        assert error.verdict is shell.Verdict.UNSAFE
+    whole = answers(SSE, data(CREATED) + data(COMPLETED))
+    types_seen: list[str] = []
+    async with raw_server(whole, script) as server, model_of(shell, server) as model:
+        await collect(model.stream_response(*call(shell)), [])
+        with pytest.raises(shell.TurnTimeoutError) as caught:
+            await collect(model.stream_response(*call(shell, **settings)), types_seen)
+    assert types_seen == ["response.created"]
+    assert caught.value.verdict is shell.Verdict.UNSAFE
 
 
-async def test_a_call_that_gets_no_answer_within_its_settings_timeout_is_a_timeout(shell):
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_call_without_an_answer_within_its_settings_timeout_is_a_timeout(shell, streamed):
     async def script(peer: Peer) -> None:
         await read_request(peer)
         await peer.read()
 
-    with pytest.raises(shell.TurnTimeoutError, match=r"ModelSettings\.timeout") as caught:
-        await get(shell, script, settings={"timeout": 0.2})
-    assert caught.value.verdict is not shell.Verdict.SAFE
-    _, error = await stream(shell, script, settings={"timeout": 0.2})
+    if streamed:
+        _, error = await stream(shell, script, settings={"timeout": 0.2})
+    else:
+        with pytest.raises(shell.TurnTimeoutError) as caught:
+            await get(shell, script, settings={"timeout": 0.2})
+        error = caught.value
     assert type(error) is shell.TurnTimeoutError
+    assert "ModelSettings.timeout (0.2 s)" in str(error)
+    assert error.verdict is shell.Verdict.AMBIGUOUS
 
 
 ENDINGS = {

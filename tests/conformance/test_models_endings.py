@@ -155,11 +155,20 @@ async def test_closing_that_goes_wrong_after_a_cancellation_is_logged_without_wo
     caplog.set_level("DEBUG", "turnwire")
     stream = Fails(SimpleNamespace(type="response.created"), endless=True)
     model = shell.OpenAIResponsesModel("m", client_of(stream, None))
-    with anyio.move_on_after(0.05):
-        async with aclosing(model.stream_response(*call(shell))) as events:
-            async for _ in events:
-                pass
+    async with anyio.create_task_group() as tasks:
+        got = anyio.Event()
+
+        async def consume() -> None:
+            async with aclosing(model.stream_response(*call(shell))) as events:
+                async for _ in events:
+                    got.set()
+
+        tasks.start_soon(consume)
+        await got.wait()
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
     await model.close()
+    await anyio.lowlevel.checkpoint()
     assert stream.began == 1
     assert "consumer was cancelled failed: RuntimeError" in caplog.text
     assert "SECRET" not in caplog.text
@@ -294,14 +303,17 @@ async def test_the_settings_timeout_bounds_a_whole_call_over_websocket(shell):
     async def script(peer):
         await peer.upgrade()
         await peer.message()
+        await peer.answer()
+        await peer.message()
         await peer.send(created())
         while True:
             await peer.send(event("keepalive"))
-            await anyio.sleep(0.02)
+            await anyio.sleep(0.05)
 
     async with raw_server(script) as server, model_of(shell, KINDS[1], server) as model:
+        await model.get_response(*call(shell))
         with pytest.raises(shell.TurnTimeoutError) as caught:
-            await model.get_response(*call(shell, timeout=0.3))
+            await model.get_response(*call(shell, timeout=1.0))
         assert caught.value.verdict is shell.Verdict.UNSAFE
 
 
