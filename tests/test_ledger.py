@@ -14,6 +14,8 @@ begun to write decides what it may say. The two differ by what is in flight, so 
     The shell writes chunks of :data:`PIECE` bytes, and its transport takes no more after the offset, as if the socket's
     buffers were full. So it is known to the byte what was handed: SAFE, if that is not all; else AMBIGUOUS.
 
+The same is done to a server that has no lanes and to one that does not announce them, with turns that name theirs.
+
 After that come: the same with buffers that are really full; turns that fail in another way, or before they are sent;
 chance, with lanes that share a connection; and the proof that all this would notice a verdict that is wrong.
 """
@@ -47,6 +49,8 @@ from turnwire.aio.loopback import AfterEvent, BeforeRun, Error, Fault, LoopbackS
 from turnwire.aio.loopback import Cut as ServerCut
 from turnwire.sansio import replay
 from turnwire.sansio.connection import ResponsesConnection
+from turnwire.sansio.connection._owners import Owners
+from turnwire.sansio.dialect import LaneSupport
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
 
@@ -70,6 +74,12 @@ STRIDES = {"asyncio": 1}
 OTHERWISE = 16
 SHARDS = min(2, os.cpu_count() or 1)
 """Processes that share the work."""
+SERVERS: dict[str, dict[str, Any]] = {
+    "lanes": {},
+    "lanes unannounced": {"dialect": None, "lane": "lane"},
+    "no lanes": {"dialect": "no-lanes", "lane": "lane"},
+}
+"""What kinds of servers there are, and the lane of the turns that are run on them (PROTOCOL.md, "Dialects")."""
 FULL = os.environ.get("TURNWIRE_LEDGER") == "full"
 """Everything that can be tried, in every dialect: takes some minutes."""
 
@@ -284,8 +294,10 @@ def make_holdable(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
 class Laboratory:
     """A server, a proxy before it, sessions that go through the proxy; and what came of all turns."""
 
-    def __init__(self, shell: Any, server: LoopbackServer, proxy: CuttingProxy) -> None:
+    def __init__(self, shell: Any, server: LoopbackServer, proxy: CuttingProxy, lane: str | None = None) -> None:
         self.shell = shell
+        self.lane = lane
+        """Of the turns that are cut."""
         self.server = server
         self.proxy = proxy
         self.outcomes: list[Outcome] = []
@@ -330,11 +342,11 @@ class Laboratory:
 
     async def measure(self) -> None:
         """One good turn of each kind, to know how long they are."""
-        async with self.client("measure", repeats=False) as client:
-            self.previous = (await client.session.respond(model="m", input="before")).id
-            for stateful in (False, True):
+        for stateful in (False, True):  # Each on its own connection: there a server's dialect is not known yet.
+            async with self.client("measure", repeats=False) as client:
+                self.previous = (await client.session.respond(model="m", input="before")).id
                 self.proxy.arm("measure", None)
-                await client.session.respond(**self.body(stateful=stateful))
+                await client.session.respond(stream_id=self.lane, **self.body(stateful=stateful))
                 (passage,) = self.proxy.passages["measure"]
                 assert passage.length is not None
                 self.length[stateful], self.events = passage.length, len(passage.events)
@@ -351,7 +363,7 @@ class Laboratory:
         self.proxy.arm(client.name, cut)
         client.hold = Hold(max(cut.up, 1)) if attempt.held and cut.up is not None else None
         body = self.body(stateful=attempt.stateful, padding=padding)
-        outcome = await self.run(client, str(attempt), body, expected)
+        outcome = await self.run(client, str(attempt), body, expected, stream_id=self.lane)
         passages = self.proxy.passages[client.name]
         outcome.was_cut = bool(passages) and passages[0].was_cut
         outcome.sent = [passage.events for passage in passages]
@@ -402,9 +414,11 @@ class Laboratory:
                 async with self.client(name, repeats=repeats) as client:
                     over = True
                     for attempt in queue:
-                        if (await self.attempt(client, attempt)).expected.verdict is None:
+                        outcome = await self.attempt(client, attempt)
+                        if outcome.expected.verdict is None or (self.lane and outcome.error is None):
                             # The connection was cut when the turn was over. Whether the session knows that by its next
-                            # turn is chance: it gets another one.
+                            # turn is chance: it gets another one. So it does where its connection has learned whether
+                            # the server has lanes, for then its messages are shorter.
                             over = False
                             break
 
@@ -434,9 +448,9 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def laboratory(shell: Any, **options: Any) -> AsyncIterator[Laboratory]:
+async def laboratory(shell: Any, *, lane: str | None = None, **options: Any) -> AsyncIterator[Laboratory]:
     async with serve(**options) as server, cutting_proxy(server.host, server.port) as proxy:
-        lab = Laboratory(shell, server, proxy)
+        lab = Laboratory(shell, server, proxy, lane)
         await lab.measure()
         yield lab
 
@@ -518,8 +532,8 @@ class Report:
         assert not self.wrong, f"{len(self.wrong)} violations:\n{shown}"
 
 
-def shard(shell_name: str, backend: str, stride: int, number: int) -> list[Report]:
-    """One process's share of the cuts on the way up: held, flowing."""
+def shard(shell_name: str, backend: str, kind: str, stride: int, number: int) -> list[Report]:
+    """One process's share of the cuts on the way up, with this kind of server: held, flowing."""
     warnings.simplefilter("error")
     gc.set_threshold(50_000)
     shell = importlib.import_module(shell_name)
@@ -528,7 +542,7 @@ def shard(shell_name: str, backend: str, stride: int, number: int) -> list[Repor
     async def main() -> None:
         for held, report in zip((True, False), reports, strict=True):
             set_chunk(PIECE if held else 65536)
-            async with laboratory(shell) as lab:
+            async with laboratory(shell, **SERVERS[kind]) as lab:
                 assert 1900 < lab.length[False] < lab.length[True] < 2200
                 tries = on_the_way_up(lab, stride, held=held)[number::SHARDS]
                 # Flowing, nothing but the offset makes a difference: each kind of cut takes its turn.
@@ -546,24 +560,27 @@ def stride(dialect) -> int:
     return 1 if FULL else STRIDES.get(dialect.name, OTHERWISE)
 
 
-def test_cut_after_every_byte_of_a_message(dialect, stride, summary):
+@pytest.mark.parametrize("kind", SERVERS)
+def test_cut_after_every_byte_of_a_message(dialect, kind, stride, summary):
+    stride = stride if kind == "lanes" or FULL else 2 * OTHERWISE
     began, totals = time.monotonic(), [Report(), Report()]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(SHARDS, mp_context=context) as pool:
-        shares = [pool.submit(shard, dialect.shell.__name__, dialect.backend, stride, n) for n in range(SHARDS)]
+        shares = [pool.submit(shard, dialect.shell.__name__, dialect.backend, kind, stride, n) for n in range(SHARDS)]
         for share in shares:
             for total, report in zip(totals, share.result(), strict=True):
                 total.merge(report)
     for name, total in zip(("held", "flowing"), totals, strict=True):
-        total.conclude(summary, f"{dialect.name}, after every byte, {name}", began)
+        total.conclude(summary, f"{dialect.name}, {kind}, after every byte, {name}", began)
 
 
-async def test_cut_before_within_and_after_every_event(shell, dialect, summary):
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_cut_before_within_and_after_every_event(shell, dialect, kind, summary):
     began, report = time.monotonic(), Report()
-    async with laboratory(shell) as lab:
+    async with laboratory(shell, **SERVERS[kind]) as lab:
         await lab.run_all(on_the_way_down(lab))
         await report.add(lab)
-    report.conclude(summary, f"{dialect.name}, around every event", began)
+    report.conclude(summary, f"{dialect.name}, {kind}, around every event", began)
 
 
 # --- Buffers that are really full ------------------------------------------------------------------------------------
@@ -597,11 +614,12 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
     """Refused, failed by the server, waiting for their lane, for the handshake, for the connection."""
     what = f"{'stateful' if stateful else 'stateless'}: "
     refused = Expectation(SAFE, (0,), 0, (Cause.ERROR_FRAME,), Phase.AWAIT, repeatable=False)
+    later = replace(refused, repeatable=True)
     broken = Expectation(AMBIGUOUS, (0,), 0, (Cause.ERROR_FRAME,), Phase.AWAIT)
     began = Expectation(UNSAFE, (1,), 2, (Cause.ERROR_FRAME,), Phase.STREAM)
     errors = {
         "refused": (BeforeRun(), Error(400, "previous_response_not_found"), refused),
-        "rate limit": (BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after": "1"}), refused),
+        "rate limit": (BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after-ms": "10"}), later),
         "server error": (BeforeRun(), Error(500, "server_error"), broken),
         "conflict": (BeforeRun(), Error(409, "conflict"), broken),
         "error after two events": (AfterEvent(2), Error(400, "invalid_request"), began),
@@ -674,8 +692,10 @@ async def test_turns_that_fail_otherwise(shell, dialect, summary):
 # --- Chance ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(20 if FULL else 3))
-async def test_cut_at_random_with_lanes_that_share_a_connection(shell, dialect, holdable, summary, seed):
+@pytest.mark.parametrize(
+    ("kind", "seed"), [(kind, seed) for kind in SERVERS for seed in range(20 if FULL else 3 if kind == "lanes" else 1)]
+)
+async def test_cut_at_random_with_lanes_that_share_a_connection(shell, dialect, holdable, summary, kind, seed):
     """Several lanes at once; turns of all lengths; some are left early; every connection is cut somewhere, or not."""
     began, report, chance = time.monotonic(), Report(), random.Random(seed)
     lanes = (None, "a", "b", "c")
@@ -705,7 +725,7 @@ async def test_cut_at_random_with_lanes_that_share_a_connection(shell, dialect, 
             for lane in lanes:
                 tasks.start_soon(take_turns, lab, client, lane)
 
-    async with serve() as server:
+    async with serve(dialect=SERVERS[kind].get("dialect", "openai")) as server:
         async with cutting_proxy(server.host, server.port) as proxy:
             lab = Laboratory(shell, server, proxy)
             await lab.measure()
@@ -717,7 +737,7 @@ async def test_cut_at_random_with_lanes_that_share_a_connection(shell, dialect, 
                     tasks.start_soon(work, lab, str(number), number % 2 == 0)
             await report.add_random(lab, left)
     assert report.cuts > 3
-    report.conclude(summary, f"{dialect.name}, at random, seed {seed}", began)
+    report.conclude(summary, f"{dialect.name}, {kind}, at random, seed {seed}", began)
 
 
 ANYTHING = Expectation(None, (0, 1))
@@ -876,3 +896,29 @@ async def test_a_wrong_verdict_is_found(shell, holdable, monkeypatch, mutate):
         lab.patience = 1.0  # A turn that is repeated wrongly may well wait for ever.
         mutate(monkeypatch)
         assert await reduced(lab), "nobody noticed"
+
+
+def every_server_has_lanes(patch: pytest.MonkeyPatch) -> None:
+    support = Owners._support
+    patch.setattr(Owners, "_support", lambda self, _: support(self, LaneSupport.YES))
+
+
+@pytest.mark.parametrize("believes", [False, True])
+@pytest.mark.parametrize(
+    "dialect", [SimpleNamespace(name="asyncio", backend="asyncio", shell=turnwire.aio)], ids=["asyncio"]
+)
+async def test_a_client_that_believes_in_lanes_where_there_are_none_is_found(shell, monkeypatch, believes):
+    async with laboratory(shell, dialect="no-lanes") as lab:
+        lab.patience = 0.5
+        if believes:
+            every_server_has_lanes(monkeypatch)
+        async with lab.client("lanes", repeats=False) as client, anyio.create_task_group() as tasks:
+            lab.proxy.arm("lanes", None)
+            for lane in ("a", "b", "a"):
+                body = lab.body(stateful=False)
+                tasks.start_soon(lambda lane=lane, body=body: lab.run(client, lane, body, ANYTHING, stream_id=lane))
+        sent = by_response(passage for passages in lab.proxy.passages.values() for passage in passages)
+        await lab.settled()
+        ledger = Counter(entry.marker for entry in lab.server.ledger)
+        wrong = [judge_random(one, ledger[one.marker], sent, left=False) for one in lab.outcomes]
+        assert any(wrong) is believes, wrong
