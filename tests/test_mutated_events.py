@@ -404,7 +404,7 @@ def an_odd_field_costs_the_event(patch: pytest.MonkeyPatch) -> None:
         event = decode(text)
         try:
             msgspec.json.decode(text, type=type(event))
-        except msgspec.ValidationError as exc:
+        except msgspec.DecodeError as exc:
             raise EventDecodeError(str(exc)) from exc
         return event
 
