@@ -141,10 +141,8 @@ ENDS = frozenset({"completed", "odd end", "broken off", "dropped", "refused", "b
 class Server:
     """One connection of it."""
 
-    def __init__(self, *, echo: bool, limit: int = 1 << 60, amid: bool = False) -> None:
+    def __init__(self, *, echo: bool, limit: int = 1 << 60) -> None:
         self.echo = echo
-        self.amid = amid
-        """Whether an event of an item of an ended response may come amid the next response of its lane."""
         self.limit = limit
         """Bytes of a message, above which it runs nothing, and closes with 1009."""
         self.bytes = b""
@@ -241,11 +239,10 @@ class Server:
             for kind in ("completed", "odd end", "broken off") if begun else ("created", "refused", "busy", "dropped"):
                 yield (kind, at)
                 yield ("half " + kind, at)
-        streams = {self.lane(at) for at, request in enumerate(self.requests) if request.status is RUNNING}
         for at, request in enumerate(self.requests):
             if request.status in (ENDED, BROKEN):
                 yield ("late end", at)
                 yield ("half late end", at)
                 yield ("late odd end", at)
-            if request.status is ENDED and (self.amid or self.lane(at) not in streams):
+            if request.status is ENDED:
                 yield ("late item", at)

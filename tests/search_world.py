@@ -72,8 +72,6 @@ class Kind(NamedTuple):
     """Messages are larger than those that no server finds too big."""
     limit: int = 1 << 60
     """Bytes of a message that it takes."""
-    amid: bool = False
-    """Whether an event of an item of an ended response may come amid the next response of its lane."""
 
 
 ANNOUNCED = Kind("lanes, announced", echo=True, announced="openai")
@@ -325,7 +323,7 @@ class World:
         elif kind == "open":
             self._retire()
             session.open(ENDPOINT, self.now)
-            self.server = Server(echo=self.kind.echo, limit=self.kind.limit, amid=self.kind.amid)
+            self.server = Server(echo=self.kind.echo, limit=self.kind.limit)
         elif kind == "resume":
             self.now = max(self.now, session._backlog.next_resumption() or 0.0)
             session.handle_deadline(self.now)

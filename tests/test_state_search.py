@@ -267,6 +267,12 @@ def only_the_usual_events_end_a_turn(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_stream.UnknownTerminalEvent, "ends_turn", False)
 
 
+def what_is_late_amid_a_response_is_its_own(patch: pytest.MonkeyPatch) -> None:
+    late = Owners._is_of_late_item
+    awaits = lambda self, turn, *args: turn.phase is Phase.AWAIT and late(self, turn, *args)  # noqa: E731
+    patch.setattr(Owners, "_is_of_late_item", awaits)
+
+
 def what_is_late_is_the_next_turns(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Owners, "_is_late", lambda self, *args, **ids: False)
 
@@ -360,6 +366,7 @@ RULES = {
     what_nobody_understands_proves_nothing: "I3",
     only_the_usual_events_end_a_turn: "I6",
     what_is_late_is_the_next_turns: "I2",
+    what_is_late_amid_a_response_is_its_own: "I2",
     a_foreign_end_ends_the_turn: "I[26]",
     every_server_has_lanes: "I[26]",
     a_server_without_lanes_is_never_found_out: "I[26]",
@@ -380,8 +387,3 @@ def test_a_broken_rule_is_found(monkeypatch: pytest.MonkeyPatch, break_it: Any) 
     break_it(monkeypatch)
     with pytest.raises(ViolatedError, match=RULES[break_it]):
         small_search()
-
-
-def test_an_event_of_an_item_of_an_ended_response_is_nobodys_amid_the_next_one() -> None:
-    """PROTOCOL.md, "Whose it is": by an item id seen before, whoever awaits, an event of an ended turn is an orphan."""
-    search(World(("a", "a"), 1, ANNOUNCED._replace(amid=True)), liveness_of_every=1000)
