@@ -221,11 +221,6 @@ LAST_BYTE = (
 DIFFERENT: dict[str, tuple[Answer, str]] = {
     "cut while sending": (Answer(True, "safe"), LAST_BYTE),
     "sending until the deadline": (Answer(True, "safe"), LAST_BYTE),
-    "error frame 400 server_error without a code": (
-        NONE,
-        "a status of 400-499 says that the request was refused, and it would be again; the Agents SDK goes by the type "
-        "alone",
-    ),
     "close() after two events": (
         Answer(False, None, None, True),
         "the response had started, whoever ended it; the Agents SDK does not say so",
