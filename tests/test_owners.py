@@ -640,14 +640,21 @@ def test_the_end_of_the_connection_refuses_nobody_if_several_await(leave: bool) 
     failed(two, Cause.ERROR_FRAME, Phase.AWAIT, AMBIGUOUS)
 
 
-def test_the_end_of_the_connection_leaves_the_only_turn_if_it_streams() -> None:
+@pytest.mark.parametrize("lane", [None, "a"])
+def test_the_end_of_the_connection_ends_the_only_turn_if_it_streams(lane: str | None) -> None:
     wire = Wire.opened()
-    turn = wire.run()
-    wire.receive(said("created", "r"), refused(400, LIMIT))
-    assert not turn.ended
+    turn = wire.run(lane)
+    wire.receive(said("created", "r", lane), refused(400, LIMIT))
+    failed(turn, Cause.ERROR_FRAME, Phase.STREAM, UNSAFE)
     assert not wire.connection.accepts_turns
-    wire.receive(said("completed", "r"))
-    assert turn.phase is Phase.DONE
+
+
+def test_the_end_of_the_connection_leaves_turns_that_stream_in_named_lanes() -> None:
+    wire = Wire.opened()
+    turns = [wire.run(lane) for lane in ("a", "b")]
+    wire.receive(said("created", "ra", "a"), said("created", "rb", "b"), refused(400, LIMIT))
+    wire.receive(said("completed", "ra", "a"), said("completed", "rb", "b"))
+    assert [turn.phase for turn in turns] == [Phase.DONE, Phase.DONE]
 
 
 def test_an_error_says_the_servers_words() -> None:

@@ -629,7 +629,8 @@ class ResponsesConnection:
         if limit:
             self.draining = self._ending = True
         of_all = event.stream_id is None and first and _is_unauthorized(event)
-        of_connection = of_all or (limit and event.stream_id is None)
+        awaited = any(turn.phase is Phase.AWAIT for turn in self._lanes.running.values())
+        of_connection = of_all or (limit and awaited and event.stream_id is None)
         whose = Whose.CONNECTION if of_connection else self._owners.owner_of_error(event)
         if isinstance(whose, Turn):
             self._refuse(whose, event, now)
