@@ -397,7 +397,7 @@ class World:
                 self._say(kind, action[1], connection, server)
 
     def _reject(self, status: int, connection: ResponsesConnection) -> None:
-        waiting = [turn for turn in self.turns if not turn.ended]
+        waiting = [turn for turn in self.turns if turn.connection is connection and not turn.ended]
         repeated = {turn: len(turn.repetitions) for turn in waiting}
         self.session.receive_data(connection, reject(status), self.now)
         for turn in waiting:
