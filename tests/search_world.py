@@ -77,6 +77,7 @@ class Kind(NamedTuple):
 ANNOUNCED = Kind("lanes, announced", echo=True, announced="openai")
 LEARNED = Kind("lanes, to be found out", echo=True)
 WITHOUT = Kind("without lanes, to be found out", echo=False)
+KNOWN_WITHOUT = Kind("without lanes, as it announces", echo=False, announced="no-lanes")
 BIG = Kind("lanes, large messages", echo=True, announced="openai", big=True)
 SMALL_LIMIT = Kind("no message is small enough", echo=True, dialect=Dialect(name="small", message_limit=10), limit=10)
 

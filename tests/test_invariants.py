@@ -21,7 +21,7 @@ from machines import ENDPOINT, Wire, answer, check_text, steady, switching
 from peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, completed, created, delta, event, frame
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, State, Turn
 from turnwire.sansio.errors import TurnError, TurnwireError
-from turnwire.sansio.events import encode_event
+from turnwire.sansio.events import ResponseTextDeltaEvent, encode_event
 from turnwire.sansio.replay import Cause, Phase, Verdict
 from turnwire.sansio.request import Timeouts
 from turnwire.sansio.session import ResponsesSession, SessionOptions
@@ -583,7 +583,72 @@ def test_I8_pure_the_core_brings_neither_openai_nor_a_loop_with_it() -> None:
     assert done.stdout.strip() == "[]"
 
 
+# --- I9 -------------------------------------------------------------------------------------------------------------
+
+
+TROUBLE: dict[str, Callable[[Wire, Turn], object]] = {
+    "begins": lambda wire, turn: wire.receive(created("a", "r-a")),
+    "says something": lambda wire, turn: wire.receive(delta("x" * 200, "a")),
+    "says too much": lambda wire, turn: wire.receive(delta("x" * 25_000, "a")),
+    "ends": lambda wire, turn: wire.receive(completed("a", "r-a")),
+    "is refused": lambda wire, turn: wire.receive(event("error", status=400, stream_id="a", error={"message": "no"})),
+    "fails": lambda wire, turn: wire.receive(event("response.error", stream_id="a", error="oh")),
+    "is odd": lambda wire, turn: wire.receive(event("response.completed", stream_id="a", response=[{}], usage="x")),
+    "is unknown": lambda wire, turn: wire.receive(event("vendor.news", stream_id="a")),
+    "is of an idle lane": lambda wire, turn: wire.receive(created("idle", "r-x"), completed("idle", "r-x")),
+    "speaks of another": lambda wire, turn: wire.receive(completed("a", "r-of-long-ago")),
+    "is no JSON": lambda wire, turn: wire.receive(frame(TEXT, "[DONE]"), frame(TEXT, b"{"), frame(TEXT, b"")),
+    "is left": lambda wire, turn: wire.connection.cancel(turn, wire.now),
+    "is late": lambda wire, turn: late(wire, turn),
+}
+"""What may happen in one lane, or nowhere."""
+
+
+def late(wire: Wire, turn: Turn) -> None:
+    """Its deadline passes, and no other."""
+    turn.timeouts = Timeouts(0.0, 0.0, 0.0, 0.0)
+    if turn.connection is not None:
+        turn.connection.watch(turn)
+    wire.connection.handle_deadline(wire.now)
+
+
+def texts(turn: Turn) -> list[str]:
+    """The pieces of text that a turn has for its consumer."""
+    return [found.delta for found in iter(turn.next_event, None) if isinstance(found, ResponseTextDeltaEvent)]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from(sorted(TROUBLE)), st.booleans()), min_size=1, max_size=12))
+def test_I9_apart_whatever_happens_in_one_lane_the_others_go_on(trouble: list[tuple[str, bool]]) -> None:
+    wire = Wire.opened(max_buffered=20_000)
+    steady_one = wire.run("b", timeouts=Timeouts(receive=None))
+    wire.run("idle")
+    wire.receive(created("idle", "r-idle"), completed("idle", "r-idle"), created("b", "r-b"))
+    sent = [*(delta(f"{number}", "b") for number in range(12)), completed("b", "r-b")]
+    got: list[str] = []
+    turn = wire.run("a")
+    for what, between in trouble:
+        if turn.ended and wire.connection.accepts_turns:  # Where it was abandoned, the lane is busy: the next waits.
+            turn = wire.create("a")
+            wire.hand(10**6)
+        TROUBLE[what](wire, turn)
+        if between and len(sent) > 1:
+            wire.receive(sent.pop(0))
+            got += texts(steady_one)
+    wire.receive(*sent)
+    got += texts(steady_one)
+    assert got == [str(number) for number in range(12)]
+    assert steady_one.phase is Phase.DONE
+
+
+def test_I9_apart_a_lane_that_takes_the_connection_with_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ResponsesConnection, "_overflowed", lambda self, turn, now: self.abort(now))
+    play = test_I9_apart_whatever_happens_in_one_lane_the_others_go_on.hypothesis.inner_test  # type: ignore[attr-defined]
+    with pytest.raises(TurnwireError):
+        play([("begins", True), ("says too much", True)])
+
+
 def test_every_invariant_has_a_test() -> None:
     here = " ".join(name for name in globals() if name.startswith("test_"))
-    assert all(f"I{number}_" in here for number in range(1, 9))
+    assert all(f"I{number}_" in here for number in range(1, 10))
     assert Cause.TIMEOUT in Cause

@@ -62,7 +62,18 @@ import os
 from typing import Any
 
 import pytest
-from search_world import ANNOUNCED, BIG, LEARNED, SMALL_LIMIT, WITHOUT, Counts, ViolatedError, World, search
+from search_world import (
+    ANNOUNCED,
+    BIG,
+    KNOWN_WITHOUT,
+    LEARNED,
+    SMALL_LIMIT,
+    WITHOUT,
+    Counts,
+    ViolatedError,
+    World,
+    search,
+)
 from turnwire.sansio import replay
 from turnwire.sansio.connection import ResponsesConnection, Turn, _machine
 from turnwire.sansio.connection._owners import Owners, Whose
@@ -87,6 +98,7 @@ WORLDS = (
     (WITHOUT, (None,), 3, 8),
     (WITHOUT, ("a", "a"), 2, 32),
     (WITHOUT, (None, "a", "b"), 1, 8),
+    (KNOWN_WITHOUT, ("a", "b"), 1, 8),
     (BIG, (None, "a"), 1, 4),
     (SMALL_LIMIT, ("a", "a"), 2, 4),
     (SMALL_LIMIT, (None, "a"), 2, 4),
