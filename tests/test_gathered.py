@@ -66,7 +66,9 @@ def test_an_empty_output_is_made_of_the_items_that_were_done(kind: str, members:
     response: Response = last.response
     assert [item.to_dict() for item in response.output] == items
     assert (response.output_text, response.id, response.usage) == ("onetwo", "r", None)
-    assert response.to_dict() == json.loads(response.raw) == {"id": "r", "model": "m", "output": items}
+    status = "completed" if kind == "done" else kind
+    told = {"id": "r", "model": "m", "output": items, "status": status}
+    assert response.to_dict() == json.loads(response.raw) == told
     assert [item.to_dict() for item in response.to_openai().output] == items
     assert response.to_openai().usage is None
     assert last.response is response
@@ -86,7 +88,7 @@ def test_a_response_that_is_missing_has_the_items_all_the_same(response: Any):
 
 
 def test_an_output_with_an_item_is_left_as_it_is():
-    last = event("response.completed", response={"output": [None, call("f")]})
+    last = event("response.completed", response={"output": [None, call("f")], "status": "completed"})
     ended(last, done(message("x"), 0), done(call("g"), 1))
     assert [item.id for item in last.response.output] == ["fc_f"]
     assert last.response.raw_bytes in last.raw_bytes
@@ -95,10 +97,11 @@ def test_an_output_with_an_item_is_left_as_it_is():
 
 def test_without_items_nothing_is_changed():
     last = ended(
-        event("response.completed", response={"output": None}), done(call("f"), 0, "response.output_item.added")
+        event("response.completed", response={"output": None, "status": "completed"}),
+        done(call("f"), 0, "response.output_item.added"),
     )
     assert last.response.output == []
-    assert last.response.to_dict() == {"output": None}
+    assert last.response.to_dict() == {"output": None, "status": "completed"}
     assert last.full_bytes is last.raw_bytes
 
 
@@ -190,6 +193,57 @@ def test_an_abandoned_turn_keeps_no_items():
     turn.note_item(done(message("lost"), 0))
     turn.finish(last := event("response.completed", response={}))
     assert last.response.output == []
+
+
+# The status and the id
+
+
+@pytest.mark.parametrize("status", [None, "", 3, "in_progress", "completed", "failed", "tomorrow"])
+@pytest.mark.parametrize("kind", ["completed", "failed", "incomplete", "cancelled"])
+def test_at_the_end_the_status_is_what_the_event_says(kind: str, status: Any):
+    last = event(f"response.{kind}", response={"id": "r", "status": status, "output": [call("f")], "error": None})
+    raw = last.raw
+    ended(last)
+    expected = last.outcome
+    assert expected == kind
+    assert last.response.status == last.response.to_dict()["status"] == last.response.to_openai().status == expected
+    assert [item.id for item in last.response.output] == ["fc_f"]
+    assert last.raw == raw
+    assert (last.full_bytes is last.raw_bytes) is (status == expected)
+    if kind != "cancelled":
+        assert last.to_openai().response.status == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "expected"),
+    [
+        ("done", None, "completed"),
+        ("done", "failed", "failed"),
+        ("done", "canceled", "canceled"),
+        ("finished", "incomplete", "incomplete"),
+    ],
+)
+def test_where_the_status_decides_it_stays_as_it_is(kind: str, status: str | None, expected: str):
+    last = ended(event(f"response.{kind}", response={"id": "r", "status": status}))
+    assert last.response.status == expected
+
+
+@pytest.mark.parametrize("response", [{}, {"id": None}, {"id": 7}, {"id": ""}, None, ...])
+def test_a_response_that_names_no_id_has_the_one_that_was_told_before(response: Any):
+    turn = Turn(b"{}", lane=None, stateful=False, timeouts=Timeouts(), now=0.0)
+    turn.note_response(event("response.created", response={"id": "r"}))
+    turn.finish(last := event("response.failed", **({} if response is ... else {"response": response})))
+    assert (last.response.id, last.response.status, turn.response) == ("r", "failed", last.response)
+    carried = isinstance(response, dict)
+    assert ("response" in json.loads(last.full_bytes)) is (carried or response is None)
+    assert (last.full_bytes is last.raw_bytes) is not carried
+
+
+def test_half_a_surrogate_pair_stays_in_an_output_beside_a_wrong_status():
+    output = [message("\ud83d"), message("\udca5")]
+    last = ended(event("response.failed", response={"instructions": "\ud83d", "status": "completed", "output": output}))
+    assert last.response.status == "failed"
+    assert [json.loads(item.raw)["id"] for item in last.response.output] == ["msg_\ud83d", "msg_\udca5"]
 
 
 # The SDK's objects

@@ -258,7 +258,7 @@ class Turn:
 
     def finish(self, event: LifecycleEvent) -> None:
         """The terminal event came."""
-        self.output.complete(event)
+        self.output.complete(event, self.response_id)
         self._terminal = event
         self.phase = Phase.DONE
         self.tell()

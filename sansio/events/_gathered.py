@@ -11,8 +11,8 @@ event and all that is made of it then have the items. :func:`gather_output` does
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -22,7 +22,7 @@ from ._lenient import decode_elements, decode_members, read_integer
 if TYPE_CHECKING:
     from ._stream import LifecycleEvent, OutputItemEvent
 
-__all__ = ["MAX_GATHERED", "OutputItems", "fill_output", "gather_output"]
+__all__ = ["MAX_GATHERED", "OutputItems", "Particulars", "fill_response", "gather_output"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,15 @@ MAX_GATHERED: Final = 64 * 1024 * 1024
 COST: Final = 100
 """Bytes of memory that each takes beside its text, rounded up."""
 DONE: Final = "response.output_item.done"
+
+
+class Particulars(NamedTuple):
+    """What is known of a response when it ends, beside its last snapshot."""
+
+    id: str | None = None
+    """Its id, from the events before."""
+    done: tuple[bytes, ...] = ()
+    """The texts of its ``response.output_item.done``, in the order in which they came."""
 
 
 class OutputItems:
@@ -57,25 +66,33 @@ class OutputItems:
         self._size = 0
         self._done = []
 
-    def complete(self, event: LifecycleEvent) -> None:
+    def complete(self, event: LifecycleEvent, response_id: str | None = None) -> None:
         """The response ends with this event, whose ``response`` has the items from here on if its own output is empty.
 
-        So have ``output_text``, ``raw``, ``to_dict()`` and ``to_openai()`` of the response, and ``to_openai()`` of the
-        event. The event's own ``raw`` stays what the server sent.
+        It also has the event's outcome as its ``status``, and ``response_id`` if it names no id itself. So have
+        ``output_text``, ``raw``, ``to_dict()`` and ``to_openai()`` of the response, and ``to_openai()`` of the event.
+        The event's own ``raw`` stays what the server sent.
         """
-        if self._done:
-            keep(event, "_lazy", tuple(self._done))
+        keep(event, "_lazy", Particulars(response_id, tuple(self._done)))
         self.clear()
 
 
-def fill_output(response: bytes, done: Iterable[bytes]) -> bytes:
-    """The text of a response, with an output made of the texts of such events if its own is empty."""
-    members = decode_members(read_envelope(response)[1])
-    output = or_none(decode_elements, members.get("output", msgspec.Raw(b"null")))
+def fill_response(response: bytes, done: Sequence[bytes], filled: Mapping[str, str]) -> bytes:
+    """The text of a response with these members, and an output made of the texts of such events if its own is empty."""
+    _, text = read_envelope(response)
+    members = decode_members(text)
+    own = members.get("output", msgspec.Raw(b"null"))
+    output = or_none(decode_elements, own)
     if output is not None and any(objects_in(output)):
+        if not filled:
+            return response
+        (exact,) = exactly(response, text, [bytes(own)])
+        return msgspec.json.encode({**members, **filled, "output": msgspec.Raw(exact)})
+    if not done and not filled:
         return response
-    items = _in_order(part for text in done for part in _item_in(text))
-    return msgspec.json.encode({**members, "output": msgspec.Raw(b"[%b]" % b",".join(items))})
+    items = _in_order(part for event in done for part in _item_in(event))
+    gathered = {"output": msgspec.Raw(b"[%b]" % b",".join(items))} if done else {}
+    return msgspec.json.encode({**members, **filled, **gathered})
 
 
 def gather_output(done: Iterable[tuple[int | None, Any]], output: Any) -> list[Any]:

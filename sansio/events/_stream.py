@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import msgspec
 
 from ..error_body import ErrorBody, is_error, members_of_error, read_error
-from ._gathered import fill_output
+from ._gathered import Particulars, fill_response
 from ._items import Annotation, ContentPart, Logprob, OutputItem, ReasoningText, ShellOutput, decode_item, decode_part
 from ._json import (
     Envelope,
@@ -26,7 +26,7 @@ from ._json import (
 )
 from ._lenient import CodeString, JsonString, decode_dict, read_integer
 from ._response import Response, decode_response
-from ._roles import ENDINGS, ERROR_TYPES, RESPONSE_PREFIX, Role, ending, role_of
+from ._roles import ENDINGS, ERROR_TYPES, FINAL_STATUSES, RESPONSE_PREFIX, Role, ending, role_of
 
 if TYPE_CHECKING:
     from openai.types.responses import ResponsesServerEvent
@@ -147,24 +147,41 @@ class LifecycleEvent(ServerEvent, frozen=True):
     def response(self) -> Response:
         """The response as of this event, decoded on first use.
 
-        At the end of a turn, an ``output`` that is missing or empty is made of the items that came before.
+        At the end of a turn, what is missing is filled in: an ``output`` that is missing or empty is made of the items
+        that came before, the ``id`` is that of the events before. The ``status`` is then what the event says, if the
+        response says nothing or something else (PROTOCOL.md, "What starts, what ends, what is neither").
         """
-        found = getattr(self, "_lazy", ())
+        found = getattr(self, "_lazy", None)
         if isinstance(found, Response):
             return found
-        return keep(self, "_lazy", self._read(lambda: decode_response(self._filled(found))))
+        return keep(self, "_lazy", self._read(lambda: self._read_response(found)))
 
     @property
     def full_bytes(self) -> bytes:
-        """The event's text with the response as :attr:`response` has it."""
-        if not hasattr(self, "_lazy") or self.response.raw_bytes == self._member("response"):
+        """The event's text with the response as :attr:`response` has it, unless it has neither response nor items."""
+        text = self._member("response")
+        if not hasattr(self, "_lazy") or self.response.raw_bytes == text:
             return self.raw_bytes
         members = decode_names(read_envelope(self.raw_bytes)[1])
+        if not bytes(members.get("response", b"")).startswith(b"{") and not self.response.undecoded_output:
+            return self.raw_bytes
         return msgspec.json.encode({**members, "response": msgspec.Raw(self.response.raw_bytes)})
 
-    def _filled(self, done: tuple[bytes, ...]) -> bytes:
+    def _read_response(self, known: Particulars | None) -> Response:
         text = self._member("response")
-        return fill_output(text, done) if done else text
+        response = decode_response(text)
+        if known is None:
+            return response
+        filled = {} if response.id or known.id is None else {"id": known.id}
+        outcome = self._outcome_of(response)
+        if outcome is not None and FINAL_STATUSES.get(response.status or "") != outcome:
+            filled["status"] = outcome
+        full = fill_response(text, known.done, filled)
+        return response if full is text else decode_response(full)
+
+    def _outcome_of(self, response: Response) -> str | None:
+        """As what the event ends this response, which is its own; None if it does not."""
+        return ENDINGS.get(self.type)
 
 
 class ResponseCreatedEvent(LifecycleEvent, frozen=True, tag="response.created"):
@@ -215,7 +232,10 @@ class UnknownTerminalEvent(UnknownLifecycleEvent, frozen=True):
     @property
     def outcome(self) -> str | None:
         """As what the response has ended."""
-        return final_status(self.type, self.response.status, has_response=True)
+        return self._outcome_of(self.response)
+
+    def _outcome_of(self, response: Response) -> str | None:
+        return final_status(self.type, response.status, has_response=True)
 
 
 # Output, piece by piece
