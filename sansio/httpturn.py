@@ -190,8 +190,11 @@ READ: Final = ("type", "id", "object", "status", "output", "usage", "response", 
 
 def is_error_body(members: Mapping[str, Any]) -> bool:
     """Whether an answer with status 200 says that there is none (PROTOCOL.md, "Shapes of errors seen in the wild")."""
+    if isinstance(members.get("output"), list | tuple) or _has_status(members):
+        return False
     untyped = {name: each for name, each in members.items() if name != "type"}  # It is no event, whatever it says.
-    return not isinstance(members.get("output"), list | tuple) and not _has_status(members) and is_error(untyped)
+    kind = members.get("type")
+    return (isinstance(kind, str) and role_of(kind) is Role.ERROR) or is_error(untyped)
 
 
 def is_response(members: Mapping[str, Any]) -> bool:
