@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from functools import partial
 from math import inf
+from time import time
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -199,7 +200,7 @@ class Driver:
         proxy: Proxy | str | None,
         options: SessionOptions,
     ) -> None:
-        self._core = ResponsesSession(options=options)
+        self._core = ResponsesSession(options=options, wall_clock=time)
         self._pump: Pump[_Link] = Pump(self._core)
         self.source = source
         """Where it connects to."""

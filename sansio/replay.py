@@ -462,12 +462,24 @@ def meaning(evidence: Evidence, *, max_retry_after: float = 60.0) -> Meaning:
     ``max_retry_after``: seconds, the longest wait that a server may ask for without failing the turn
     (:class:`RecoveryPolicy`).
     """
-    asked = parse_retry_after(evidence.refusal.headers) if evidence.refusal is not None else None
     wait = ""
-    if asked and evidence.verdict is not Verdict.UNSAFE:
-        longer = f", longer than max_retry_after ({max_retry_after:.10g} s)" if asked > max_retry_after else ""
-        wait = f"; the server asks to wait {asked:.10g} s{longer}"
+    if evidence.refusal is not None and evidence.verdict is not Verdict.UNSAFE:
+        wait = _asked_to_wait(evidence.refusal.headers, max_retry_after)
     return Meaning(_for_the_turn(evidence), _what_to_do(evidence) + wait)
+
+
+def _asked_to_wait(headers: Mapping[str, str], most: float) -> str:
+    """How long the server asks to wait, or until when if it names a date that nothing here tells the distance of."""
+    asked = parse_retry_after(headers)
+    if asked:
+        longer = f", longer than max_retry_after ({most:.10g} s)" if asked > most else ""
+        return f"; the server asks to wait {asked:.10g} s{longer}"
+    date = _lower(headers.items()).get("retry-after", "")
+    return "" if asked == 0.0 or _http_date(date) is None else f"; the server asks to wait until {date[:DATE_LENGTH]}"
+
+
+DATE_LENGTH: Final = 40
+"""Characters of a server's date that a message shows."""
 
 
 def _for_the_turn(evidence: Evidence) -> str:
@@ -652,15 +664,18 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_fields(self, RECOVERY_RULES)
 
-    def plan(self, evidence: Evidence, made: Sequence[Reason], random: float) -> Plan | None:
+    def plan(
+        self, evidence: Evidence, made: Sequence[Reason], random: float, *, wall: float | None = None
+    ) -> Plan | None:
         """Whether and when to repeat a turn that failed with this evidence; None: not at all.
 
-        ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1).
+        ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1). ``wall`` is the
+        wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:func:`parse_retry_after`).
         """
         reason = self._reason(evidence)
         if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
             return None
-        asked = parse_retry_after(evidence.refusal.headers) if evidence.refusal is not None else None
+        asked = parse_retry_after(evidence.refusal.headers, now=wall) if evidence.refusal is not None else None
         if asked is None and reason is Reason.RATE_LIMIT:
             return None
         wait = asked or 0.0

@@ -195,13 +195,18 @@ def options_from_client(client: object | None, options: SessionOptions | None) -
 
 
 class ResponsesSession:
-    """See the top of this room. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance."""
+    """See the top of this room. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
+
+    ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
+    counts only beside the server's own ``date``.
+    """
 
     def __init__(
         self,
         *,
         options: SessionOptions | None = None,
         random_bytes: Callable[[int], bytes] = urandom,
+        wall_clock: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.options = options or SessionOptions()
         self.stats = Stats()
@@ -209,6 +214,7 @@ class ResponsesSession:
         """The connection that takes turns, or is draining; None if there is none."""
         self.closed = False
         self._random_bytes = random_bytes
+        self._wall_clock = wall_clock
         self._backlog = Backlog()
         self._returned: list[tuple[Turn, Plan]] = []
         """Turns that are to be repeated, in order, until :meth:`update` gives them their places in the backlog."""
@@ -377,7 +383,8 @@ class ResponsesSession:
         """Whether the turn is repeated; then it is one that has not begun."""
         if self.closed or not turn.repeatable:
             return False
-        plan = self.options.recovery.plan(failure.evidence, turn.repetitions, self._chance())
+        recovery, wall = self.options.recovery, self._wall_clock()
+        plan = recovery.plan(failure.evidence, turn.repetitions, self._chance(), wall=wall)
         if plan is None or plan.delay > self._patience(turn):
             return False
         turn.unsent()
@@ -481,18 +488,21 @@ class ResponsesSession:
 
     def first_opening(self, now: float) -> FirstOpening:
         """For ``connect()``, which opens a connection before there is a turn."""
-        return FirstOpening(self.options, self._chance, now)
+        return FirstOpening(self.options, self._chance, self._wall_clock, now)
 
 
 class FirstOpening:
     """``connect()``'s own opening, in one attempt or several (REPLAY.md, "Automatic recovery")."""
 
-    def __init__(self, options: SessionOptions, chance: Callable[[], float], now: float) -> None:
+    def __init__(
+        self, options: SessionOptions, chance: Callable[[], float], wall_clock: Callable[[], float | None], now: float
+    ) -> None:
         limits = (options.connect_timeout, options.turn_timeouts.connect)
         self.deadline = min((now + limit for limit in limits if limit is not None), default=None)
         """When all of it has to be over."""
         self._policy = options.recovery
         self._chance = chance
+        self._wall_clock = wall_clock
         self._made: list[Reason] = []
 
     def delay(self, failure: TurnError, now: float) -> float | None:
@@ -502,7 +512,7 @@ class FirstOpening:
         """
         if failure.evidence.cause is not Cause.REJECTED or _retries_are_off():
             return None
-        plan = self._policy.plan(failure.evidence, self._made, self._chance())
+        plan = self._policy.plan(failure.evidence, self._made, self._chance(), wall=self._wall_clock())
         if plan is None or (self.deadline is not None and now + plan.delay >= self.deadline):
             return None
         self._made.append(plan.reason)

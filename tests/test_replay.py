@@ -579,8 +579,10 @@ def test_the_wait_that_the_server_asks_for_is_told():
     assert to_do({"retry-after": "61"}).endswith("asks to wait 61 s, longer than max_retry_after (60 s)")
     assert to_do({"retry-after": "86400"}).endswith("asks to wait 86400 s, longer than max_retry_after (60 s)")
     assert to_do({"retry-after": "7"}, max_retry_after=2.5).endswith("longer than max_retry_after (2.5 s)")
-    for headers in ({}, {"retry-after": "0"}, {"retry-after": "soon"}, {"retry-after": NOON}):
+    for headers in ({}, {"retry-after": "0"}, {"retry-after": "soon"}, {"retry-after": NOON, "date": NOON}):
         assert "asks to wait" not in to_do(headers)
+    assert to_do({"Retry-After": NOON}).endswith(f"; the server asks to wait until {NOON}")
+    assert len(to_do({"retry-after": f"{NOON} ({'x' * 9000})"})) < 300
     dated = {"retry-after": NOON, "date": "Wed, 21 Oct 2015 11:59:30 GMT"}
     assert to_do(dated).endswith("the server asks to wait 30 s")
     streaming = failed(Phase.STREAM, Cause.ERROR_FRAME, refusal=Refusal(status=429, headers={"retry-after": "7"}))
@@ -721,6 +723,8 @@ def test_a_gateway_that_says_not_now_is_asked_again(status: int):
     assert policy.plan(rejected(status, retry_after="9"), [], 0.0) == Plan(Reason.NOT_RUN, 9.0)
     assert policy.plan(rejected(status, retry_after="60"), [Reason.NOT_RUN], 0.0) == Plan(Reason.NOT_RUN, 60.0)
     assert policy.plan(rejected(status, retry_after="60.1"), [], 0.0) is None
+    assert policy.plan(rejected(status, retry_after=NOON), [], 0.0, wall=AT_NOON - 9) == Plan(Reason.NOT_RUN, 9.0)
+    assert policy.plan(rejected(status, retry_after=NOON), [], 0.0, wall=AT_NOON - 61) is None
     assert policy.plan(rejected(status, retry_after="1"), [Reason.NOT_RUN] * 3, 0.0) == Plan(Reason.NOT_RUN, 2.0)
 
 
@@ -730,10 +734,10 @@ def test_a_handshake_that_was_refused_is_not_repeated(status: int):
 
 
 def test_a_rate_limit_is_waited_for_once_if_the_wait_is_short():
-    def plan(policy: RecoveryPolicy, made: list[Reason], **headers: str) -> Plan | None:
+    def plan(policy: RecoveryPolicy, made: list[Reason], wall: float | None = None, **headers: str) -> Plan | None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         refusal = Refusal(status=429, code="rate_limit_exceeded", headers=named)
-        return policy.plan(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal), made, 0.9)
+        return policy.plan(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal), made, 0.9, wall=wall)
 
     policy = RecoveryPolicy()
     assert plan(policy, [], retry_after="2") == Plan(Reason.RATE_LIMIT, 2.0)
@@ -747,6 +751,11 @@ def test_a_rate_limit_is_waited_for_once_if_the_wait_is_short():
     assert plan(policy, [], retry_after="60.001") is None
     assert plan(RecoveryPolicy(max_retry_after=100), [], retry_after="99") == Plan(Reason.RATE_LIMIT, 99.0)
     assert plan(RecoveryPolicy(max_retry_after=0), [], retry_after="1") is None
+    for wall, wait in ((AT_NOON - 12, 12.0), (AT_NOON - 60, 60.0), (AT_NOON, 0.0), (AT_NOON + DAY, 0.0)):
+        assert plan(policy, [], wall, retry_after=NOON) == Plan(Reason.RATE_LIMIT, wait)
+    assert plan(policy, [], AT_NOON - 61, retry_after=NOON) is None
+    dated = {"retry_after": NOON, "date": "Wed, 21 Oct 2015 11:59:20 GMT"}
+    assert plan(policy, [], AT_NOON - 61, **dated) == Plan(Reason.RATE_LIMIT, 40.0)
 
 
 def test_an_old_connection_is_replaced_at_once_and_once():

@@ -47,7 +47,10 @@ class Desk:
         options.setdefault("ping_interval", None)
         options.setdefault("connect_timeout", None)
         self.chance = 0.0
-        self.session = ResponsesSession(options=SessionOptions(**options), random_bytes=self._random)
+        self.wall: float | None = None
+        self.session = ResponsesSession(
+            options=SessionOptions(**options), random_bytes=self._random, wall_clock=lambda: self.wall
+        )
         self.now = 100.0
 
     def _random(self, length: int) -> bytes:
@@ -573,6 +576,28 @@ def test_what_is_asked_for_longer_than_can_be_waited_for_fails_at_once(retry_aft
     assert desk.session.idle
 
 
+NEW_YEAR = "Fri, 01 Jan 2027 00:00:00 GMT"
+AT_NEW_YEAR = 1798761600.0
+
+
+def test_a_date_to_wait_for_is_measured_from_the_wall_clock() -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.wall = AT_NEW_YEAR - 7
+    limited(desk, desk.open(), NEW_YEAR)
+    assert not turn.ended
+    assert desk.pass_deadline() == 7.0
+
+
+@pytest.mark.parametrize("wall", [None, AT_NEW_YEAR - 61])
+def test_a_date_that_is_far_or_that_nothing_measures_fails_at_once_and_is_named(wall: float | None) -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.wall = wall
+    limited(desk, desk.open(), NEW_YEAR)
+    assert f"asks to wait until {NEW_YEAR}" in str(failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE))
+
+
 def test_a_turn_that_waits_to_be_repeated_after_its_connection_is_gone_opens_another() -> None:
     desk = Desk()
     turn = desk.create()
@@ -693,6 +718,8 @@ def test_the_first_opening_waits_as_long_as_the_server_asks_within_the_connect_d
     assert opening.deadline == desk.now + 10.0
     assert opening.delay(first_failure(desk, 503, retry_after="9"), desk.now) == 9.0
     assert opening.delay(first_failure(desk, 503, retry_after="9"), desk.now + 1.0) is None
+    desk.wall = AT_NEW_YEAR - 8
+    assert opening.delay(first_failure(desk, 503, retry_after=NEW_YEAR), desk.now) == 8.0
 
 
 def test_the_first_opening_is_over_by_the_earlier_of_both_limits() -> None:
