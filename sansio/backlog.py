@@ -30,6 +30,8 @@ class Backlog:
         self._lanes: Counter[str] = Counter()
         self._resumptions: Deadlines[Turn] = Deadlines(self._resumes.get)
         self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline)
+        self._sooner = False
+        """A turn is ready that was not: a connection may be wanted at once."""
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._resumes)
@@ -51,6 +53,7 @@ class Backlog:
     def add(self, turn: Turn) -> None:
         """Put a turn behind the others."""
         self._ready[turn] = None
+        self._sooner = True
         self._added(turn)
 
     def add_first(self, turns: Iterable[Turn]) -> None:
@@ -102,6 +105,12 @@ class Backlog:
     def next_deadline(self) -> float | None:
         """When the first of all times out."""
         return self._deadlines.next()
+
+    def take_sooner(self) -> bool:
+        """Whether one of the two may be earlier than when this was last asked."""
+        sooner = self._sooner or self._deadlines.sooner or self._resumptions.sooner
+        self._sooner = self._deadlines.sooner = self._resumptions.sooner = False
+        return sooner
 
     def expired(self, now: float) -> list[Turn]:
         """Those that have timed out; they stay here."""

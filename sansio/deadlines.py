@@ -33,6 +33,8 @@ class Deadlines(Generic[T]):
         self._entries: dict[T, tuple[float, int]] = {}
         """The one entry of each thing: never later than its deadline."""
         self._numbers = count()
+        self.sooner = False
+        """A thing was watched whose deadline is the earliest of all; for whoever sets a timer, who clears this."""
 
     def watch(self, thing: T) -> None:
         """It has a deadline from now on, or one that may be earlier than before."""
@@ -42,6 +44,7 @@ class Deadlines(Generic[T]):
             entry = self._entries[thing] = (moment, next(self._numbers))
             self._things[entry[1]] = thing
             heappush(self._heap, entry)
+            self.sooner = self.sooner or self._heap[0] is entry
 
     def drop(self, thing: T) -> None:
         """It is over: nothing is kept of it."""

@@ -456,6 +456,12 @@ class ResponsesSession:
             moments += (self.connection.next_deadline(), self._rotation(self.connection))
         return min([moment for moment in moments if moment is not None], default=None)
 
+    def take_sooner(self) -> bool:
+        """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
+        backlog = self._backlog.take_sooner()
+        connection = self.connection is not None and self.connection.take_sooner()
+        return backlog or connection
+
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed; read first, as :meth:`ResponsesConnection.next_deadline` says."""
         self._now = now
@@ -468,6 +474,12 @@ class ResponsesSession:
         self.update(now)
 
     # -- the end
+
+    def retire(self, now: float) -> None:
+        """End the connection, without waiting for the server, if no turn needs it; a later turn opens another."""
+        if self.connection is not None and self.connection.idle:
+            self.connection.retire(now)
+            self.update(now)
 
     def close(self, now: float, *, patiently: bool = True) -> None:
         """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted.

@@ -115,6 +115,8 @@ class ResponsesConnection:
         """When the opening, or the closing, began."""
         self._connect_by = connect_by
         self._pulse = Pulse(self.options, now)
+        self._sooner = True
+        """One of its own deadlines may have become earlier."""
         self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of)
         """Of the turns that are in the lanes."""
         self._stuck: set[Turn] = set()
@@ -316,6 +318,12 @@ class ResponsesConnection:
             moments.append(earliest)
         return min(moments, default=None)
 
+    def take_sooner(self) -> bool:
+        """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
+        sooner = self._sooner or self._deadlines.sooner
+        self._sooner = self._deadlines.sooner = False
+        return sooner
+
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed."""
         # Each of them closes the connection, but for the ping, which sets another: this ends.
@@ -414,6 +422,7 @@ class ResponsesConnection:
 
     def _send_ping(self, now: float) -> None:
         self._pulse.asked = now
+        self._sooner = True
         if not self._muted:  # A muted one cannot ask: there, silence must do.
             self._outbox.control(cast("WebSocket", self._websocket).ping())
 
@@ -727,6 +736,7 @@ class ResponsesConnection:
             turn.since = now
             turn.named = self._owners.support is not LaneSupport.NO
             self.stats.turns += 1
+            self._sooner = True  # The connection is busy: stall_timeout counts.
             self._deadlines.watch(turn)
             self._outbox.message(turn)
 
@@ -870,6 +880,7 @@ class ResponsesConnection:
 
     def _move(self, signal: Signal, now: float) -> None:
         self.state = TRANSITIONS[self.state][signal]
+        self._sooner = True
         if signal is Signal.CLOSE:
             self._since = now
 

@@ -1,0 +1,379 @@
+"""The driver: what a session's sockets, its timer and those who wait for it have to do, without any of them.
+
+The promise
+    A shell reports what happened, each time by one call that does not block, await or call back: a transport opened,
+    bytes arrived, there is room to write, a transport was lost, the time came. The driver answers by calls to the
+    shell's :class:`Runtime`. There is one driver, and a runtime for each event loop; a simulation is a runtime, too.
+
+The order of a step
+    Every report, and every call of a consumer, is one uninterrupted step:
+
+    ==== ===========================================================================================================
+    A    the connection takes the input
+    B    the session draws the consequences: recovery, rotation, the backlog
+    C    what is to be opened, written, closed and timed is given to the runtime
+    D    those whose turn has news are woken
+    ==== ===========================================================================================================
+
+    A failure is visible to a consumer after B, never before (REPLAY.md, "A failure becomes visible when recovery has
+    been decided"). Nothing can be awaited between A and D, so nobody can see half a step.
+
+The states of a link (a connection and the transport that carries it)
+    ::
+
+        OPENING ──opened()──► OPEN ──the connection is over──► CLOSING ──lost()──► CLOSED
+           ▲                   │                                  ▲
+           └────redirected─────┘                                  │
+        OPENING ──the connection is over: the attempt is cancelled┘       any: lost() ──► CLOSED
+
+    Whoever is in CLOSING has ``close_timeout`` seconds to go; then it is aborted. The runtime answers each
+    :meth:`Runtime.open` by ``opened()`` or ``lost()``, and each :meth:`Runtime.close` by ``lost()``, once, later.
+
+What is written
+    A chunk is given to the transport when everything before it has left the transport's own buffer. So what counts as
+    handed is never far ahead of the wire, and a large message that is cut in the middle was not handed whole.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from .connection import ResponsesConnection, State, Turn
+from .endpoint import Endpoint
+from .errors import ConcurrentUseError, TransportError, TurnError
+from .session import FirstOpening, ResponsesSession
+from .settings import OMIT
+
+__all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
+
+CHUNK: Final = 64 * 1024
+"""Bytes that are given to a transport at a time."""
+
+
+class LinkState(enum.Enum):
+    """Where a link is in its life; see the top of the module."""
+
+    OPENING = "opening"
+    """The runtime opens the transport: TCP, proxy, TLS."""
+    OPEN = "open"
+    CLOSING = "closing"
+    """Nothing is read or begun any more; the transport is on its way out."""
+    CLOSED = "closed"
+
+
+class Link:
+    """A connection, and how far its transport is. ``transport`` is the runtime's own, whatever carries the bytes."""
+
+    __slots__ = ("close_by", "connection", "paused", "state", "transport", "writable")
+
+    def __init__(self, connection: ResponsesConnection) -> None:
+        self.connection = connection
+        self.state = LinkState.OPENING
+        self.transport: Any = None
+        self.writable = False
+        """The transport's buffer is empty: it takes the next chunk."""
+        self.paused = False
+        """Reading is paused."""
+        self.close_by: float | None = None
+        """When a link in CLOSING is aborted."""
+
+
+class Runtime(Protocol):
+    """What a shell does for the driver. Nothing here blocks, awaits or calls the driver back."""
+
+    def open(self, link: Link) -> None:
+        """Begin to open a transport for ``link.connection.endpoint``."""
+
+    def write(self, link: Link, data: bytes) -> bool:
+        """Give bytes to the transport. True: its buffer is empty again; False: ``writable()`` will tell."""
+        ...
+
+    def pause(self, link: Link) -> None:
+        """Read no more until :meth:`resume`."""
+
+    def resume(self, link: Link) -> None:
+        """Read again."""
+
+    def close(self, link: Link, *, abort: bool) -> None:
+        """Close the transport, after what was given to it, or at once. One that is being opened is given up."""
+
+    def set_timer(self, when: float) -> None:
+        """Call ``time_came()`` then, in the seconds of ``now``, and not at an earlier call's time any more."""
+
+    def wake(self, waiter: Any) -> None:
+        """Let a sleeping consumer look again, soon. Whoever does not sleep may be woken, too."""
+
+
+class Driver:
+    """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere."""
+
+    def __init__(self, session: ResponsesSession, runtime: Runtime, endpoint: Callable[[], Endpoint]) -> None:
+        self.session = session
+        self._runtime = runtime
+        self._endpoint = endpoint
+        """Where to connect to, as of now; the runtime may replace it before it connects (:meth:`use_endpoint`)."""
+        self._link: Link | None = None
+        """The link of the session's connection."""
+        self._closing: dict[Link, None] = {}
+        """Links that are on their way out."""
+        self._waiters: dict[Turn, Any] = {}
+        self._news: list[Turn] = []
+        """Turns that have told their news since anybody was woken."""
+        self._first: FirstOpening | None = None
+        """``connect()``'s own opening, while it goes on."""
+        self.first_failure: TurnError | None = None
+        """What the first opening ended with, if it failed."""
+        self._first_at: float | None = None
+        """When the first opening tries again."""
+        self._observers: dict[Any, Callable[[], bool]] = {}
+        """Who waits for something else than a turn's events, and what for."""
+        self._timer: float | None = None
+        """When the runtime's timer fires."""
+
+    # -- what a consumer does
+
+    def create(self, body: Mapping[str, Any], *, lane: str | None = None, timeouts: object = OMIT, now: float) -> Turn:
+        """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
+        turn = self.session.create(body, lane=lane, timeouts=timeouts, now=now)
+        self._settle(now)
+        return turn
+
+    def submit(self, turn: Turn, now: float) -> Turn:
+        """Begin a turn that was made already. Raises as :meth:`ResponsesSession.submit` does."""
+        self.session.submit(turn, now)
+        self._settle(now)
+        return turn
+
+    def cancel(self, turn: Turn, now: float) -> None:
+        """The consumer leaves its turn. After the turn's end, and a second time, this forgets what was not read."""
+        if turn.events or not turn.ended:
+            self.session.cancel(turn, now)
+            self._settle(now)
+
+    def listen(self, turn: Turn, waiter: Any) -> None:
+        """Wake this consumer when its turn has news. It has looked, and found none.
+
+        Raises ConcurrentUseError if another one waits for the same turn.
+        """
+        if turn in self._waiters:
+            raise ConcurrentUseError(
+                "two tasks wait for the events of one turn — the turn goes on — let one task iterate over it"
+            )
+        self._waiters[turn] = waiter
+        turn.listener = self._news.append
+        self._arm()
+
+    def ignore(self, turn: Turn) -> None:
+        """The consumer does not sleep any more, for whatever reason."""
+        del self._waiters[turn]
+        turn.listener = None
+
+    def observe(self, waiter: Any, until: Callable[[], bool]) -> None:
+        """Wake somebody when ``until()`` holds, after some step."""
+        self._observers[waiter] = until
+
+    def forget(self, waiter: Any) -> None:
+        """It does not wait any more."""
+        self._observers.pop(waiter, None)
+
+    # -- connect() and close
+
+    def connect(self, now: float) -> None:
+        """Open the first connection, before there is a turn. It is over when :attr:`connecting` is False; then
+        :attr:`first_failure` says how it ended."""
+        self._first = self.session.first_opening(now)
+        self._open(now, connect_by=self._first.deadline)
+        self._settle(now)
+
+    @property
+    def connecting(self) -> bool:
+        """Whether the first opening goes on."""
+        return self._first is not None
+
+    def close(self, now: float, *, patiently: bool = True) -> None:
+        """End the session: turns fail as aborted, the connection is closed; :attr:`done` tells when that is over.
+
+        ``patiently``: the server's half of the closing handshake is waited for, for ``close_timeout``.
+        """
+        self._first = self._first_at = None
+        self.session.close(now, patiently=patiently)
+        self._settle(now)
+
+    def abort(self, now: float) -> None:
+        """Close without waiting for anything."""
+        self._first = self._first_at = None
+        self.session.close(now, patiently=False)
+        if self._link is not None:
+            self.session.abort(self._link.connection, now)
+        self._settle(now)
+        for link in self._closing:
+            self._runtime.close(link, abort=True)
+
+    def retire(self, now: float) -> None:
+        """Close the connection without waiting, if no turn needs it; a later turn opens another."""
+        self.session.retire(now)
+        self._settle(now)
+
+    @property
+    def done(self) -> bool:
+        """There is no transport, open or closing."""
+        return self._link is None and not self._closing
+
+    # -- what the runtime reports
+
+    def use_endpoint(self, link: Link, endpoint: Endpoint) -> None:
+        """Connect to this one: the same place, with the credential of now."""
+        link.connection.endpoint = endpoint
+
+    def opened(self, link: Link, now: float) -> None:
+        """The transport is open: TCP, proxy and TLS."""
+        if link.state is not LinkState.OPENING:
+            return
+        link.state = LinkState.OPEN
+        link.writable = True
+        self.session.transport_connected(link.connection, now)
+        self._settle(now)
+
+    def received(self, link: Link, data: bytes, now: float) -> None:
+        """Bytes arrived; ``b""`` is the end of file. Hot path: runs once per read."""
+        if link.state is not LinkState.OPEN:
+            return
+        self.session.receive_data(link.connection, data, now)
+        self._settle(now)
+
+    def writable(self, link: Link, now: float) -> None:
+        """Everything that was given to the transport has left its buffer."""
+        link.writable = True
+        if link.state is LinkState.OPEN:
+            self._settle(now)
+
+    def lost(self, link: Link, error: TransportError | None, now: float) -> None:
+        """The transport could not be opened, broke, or is closed: there will be no other report of this link."""
+        if link.state is LinkState.CLOSED:
+            return
+        expected = link.state is LinkState.CLOSING
+        link.state = LinkState.CLOSED
+        self._closing.pop(link, None)
+        if not expected:
+            reason = str(error) if error is not None else "it was closed"
+            self.session.transport_failed(link.connection, reason, now, error)
+        self._settle(now)
+
+    def time_came(self, now: float) -> None:
+        """The runtime's timer has fired."""
+        self._timer = None
+        link = self._link
+        if link is not None and link.connection.has_unprocessed:
+            self.session.process(link.connection, now)
+        else:  # What has arrived counts before any deadline.
+            self.session.handle_deadline(now)
+        for late in [link for link in self._closing if link.close_by is not None and link.close_by <= now]:
+            late.close_by = None
+            self._runtime.close(late, abort=True)
+        if self._first_at is not None and self._first_at <= now and self._first is not None:
+            self._first_at = None
+            self._open(now, connect_by=self._first.deadline)
+        self._settle(now, timed=True)
+
+    # -- C and D
+
+    def _open(self, now: float, connect_by: float | None = None) -> None:
+        self._link = link = Link(self.session.open(self._endpoint(), now, connect_by=connect_by))
+        self._runtime.open(link)
+
+    def _settle(self, now: float, *, timed: bool = False) -> None:
+        """Give the runtime what is to be done now, then wake those who have news."""
+        link = self._link
+        if link is not None:
+            self._tend(link, now)
+        if self.session.wants_connection(now) and self._link is None:
+            self._open(now)
+        if self.session.take_sooner() or timed or self._closing or self._first_at is not None:
+            self._arm()
+        if self._news:
+            for turn in self._news:
+                waiter = self._waiters.get(turn)
+                if waiter is not None:
+                    self._runtime.wake(waiter)
+            self._news.clear()
+        if self._observers:
+            for waiter, until in list(self._observers.items()):
+                if until():
+                    self._runtime.wake(waiter)
+
+    def _tend(self, link: Link, now: float) -> None:
+        """Write, redirect, pause, close: whatever the link's connection asks for."""
+        connection = link.connection
+        if link.state is LinkState.OPEN and connection.state is not State.CLOSED:
+            self._flush(link, now)
+        if connection.state is State.CLOSED:
+            self._leave(link, now)
+            return
+        if link.state is not LinkState.OPEN:
+            return
+        if connection.state is State.CONNECTING:  # Redirected, within its origin.
+            self._begin_to_close(link, now, abort=False)
+            self._link = again = Link(connection)
+            self._runtime.open(again)
+            return
+        if connection.lagging is not link.paused or connection.has_unprocessed:
+            self._pause_or_resume(link, now)
+        if self._first is not None and connection.state is State.OPEN:
+            self._first = None
+
+    def _flush(self, link: Link, now: float) -> None:
+        while link.writable and link.connection.has_data_to_send:
+            link.writable = self._runtime.write(link, self.session.data_to_send(link.connection, CHUNK, now))
+
+    def _pause_or_resume(self, link: Link, now: float) -> None:
+        pause = link.connection.lagging or link.connection.has_unprocessed
+        if pause is not link.paused:
+            link.paused = pause
+            (self._runtime.pause if pause else self._runtime.resume)(link)
+        if link.connection.has_unprocessed:
+            self._set_timer(now)
+
+    def _leave(self, link: Link, now: float) -> None:
+        """The link's connection is over; what it still has to say, a close frame, is worth one write."""
+        self._link = None
+        connection = link.connection
+        if link.state is LinkState.OPEN:
+            polite = link.writable and connection.has_data_to_send
+            if polite:
+                self._runtime.write(link, connection.data_to_send(CHUNK, now))
+            self._begin_to_close(link, now, abort=not polite)
+        elif link.state is LinkState.OPENING:
+            self._begin_to_close(link, now, abort=True)
+        if self._first is not None:
+            self._first_failed(connection.failure, now)
+
+    def _begin_to_close(self, link: Link, now: float, *, abort: bool) -> None:
+        link.state = LinkState.CLOSING
+        link.close_by = now + self.session.options.close_timeout
+        self._closing[link] = None
+        self._runtime.close(link, abort=abort)
+
+    def _first_failed(self, failure: TurnError | None, now: float) -> None:
+        if self._first is None or failure is None:
+            return
+        delay = self._first.delay(failure, now)
+        if delay is None:
+            self._first, self.first_failure = None, failure
+        else:
+            self._first_at = now + delay
+
+    # -- the timer
+
+    def _arm(self) -> None:
+        """See to it that the timer does not fire too late. That it fires too early does no harm."""
+        moments = [self.session.next_deadline(), self._first_at, *(link.close_by for link in self._closing)]
+        for moment in moments:
+            if moment is not None:
+                self._set_timer(moment)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is None or when < self._timer:
+            self._timer = when
+            self._runtime.set_timer(when)
