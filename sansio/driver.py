@@ -42,7 +42,7 @@ from typing import Any, Final, Protocol
 
 from .connection import ResponsesConnection, State, Turn
 from .endpoint import Endpoint
-from .errors import ConcurrentUseError, TransportError, TurnError
+from .errors import ConcurrentUseError, TurnError, TurnwireError
 from .session import FirstOpening, ResponsesSession
 from .settings import OMIT
 
@@ -50,6 +50,8 @@ __all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
 
 CHUNK: Final = 64 * 1024
 """Bytes that are given to a transport at a time."""
+LOOK: Final = 0.01
+"""Seconds for which reading that is paused goes on when a deadline has passed (PARITY A16)."""
 
 
 class LinkState(enum.Enum):
@@ -131,6 +133,8 @@ class Driver:
         """Who waits for something else than a turn's events, and what for."""
         self._timer: float | None = None
         """When the runtime's timer fires."""
+        self._looking = False
+        """Reading was paused when a deadline passed: what has arrived is read before the deadline is acted on."""
 
     # -- what a consumer does
 
@@ -163,7 +167,11 @@ class Driver:
             )
         self._waiters[turn] = waiter
         turn.listener = self._news.append
-        self._arm()
+        link = self._link
+        if link is not None and link.paused:
+            self._pause_or_resume(link)
+        if self.session.take_sooner():  # Its receive deadline runs again.
+            self._arm()
 
     def ignore(self, turn: Turn) -> None:
         """The consumer does not sleep any more, for whatever reason."""
@@ -240,6 +248,7 @@ class Driver:
         """Bytes arrived; ``b""`` is the end of file. Hot path: runs once per read."""
         if link.state is not LinkState.OPEN:
             return
+        self._looking = False
         self.session.receive_data(link.connection, data, now)
         self._settle(now)
 
@@ -249,7 +258,7 @@ class Driver:
         if link.state is LinkState.OPEN:
             self._settle(now)
 
-    def lost(self, link: Link, error: TransportError | None, now: float) -> None:
+    def lost(self, link: Link, error: TurnwireError | None, now: float) -> None:
         """The transport could not be opened, broke, or is closed: there will be no other report of this link."""
         if link.state is LinkState.CLOSED:
             return
@@ -265,9 +274,14 @@ class Driver:
         """The runtime's timer has fired."""
         self._timer = None
         link = self._link
+        # What has arrived counts before any deadline.
         if link is not None and link.connection.has_unprocessed:
             self.session.process(link.connection, now)
-        else:  # What has arrived counts before any deadline.
+        elif link is not None and link.paused and not self._looking:
+            self._looking = True
+            self._set_timer(now + LOOK)
+        else:
+            self._looking = False
             self.session.handle_deadline(now)
         for late in [link for link in self._closing if link.close_by is not None and link.close_by <= now]:
             late.close_by = None
@@ -318,8 +332,10 @@ class Driver:
             self._link = again = Link(connection)
             self._runtime.open(again)
             return
-        if connection.lagging is not link.paused or connection.has_unprocessed:
-            self._pause_or_resume(link, now)
+        if link.paused or connection.lagging or connection.has_unprocessed:
+            self._pause_or_resume(link)
+            if connection.has_unprocessed:
+                self._set_timer(now)
         if self._first is not None and connection.state is State.OPEN:
             self._first = None
 
@@ -327,13 +343,13 @@ class Driver:
         while link.writable and link.connection.has_data_to_send:
             link.writable = self._runtime.write(link, self.session.data_to_send(link.connection, CHUNK, now))
 
-    def _pause_or_resume(self, link: Link, now: float) -> None:
-        pause = link.connection.lagging or link.connection.has_unprocessed
+    def _pause_or_resume(self, link: Link) -> None:
+        """Read nothing while a consumer has fallen behind, unless another one waits, or a deadline has passed."""
+        connection = link.connection
+        pause = connection.has_unprocessed or (connection.lagging and not self._waiters and not self._looking)
         if pause is not link.paused:
             link.paused = pause
             (self._runtime.pause if pause else self._runtime.resume)(link)
-        if link.connection.has_unprocessed:
-            self._set_timer(now)
 
     def _leave(self, link: Link, now: float) -> None:
         """The link's connection is over; what it still has to say, a close frame, is worth one write."""

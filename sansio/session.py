@@ -513,6 +513,7 @@ class FirstOpening:
         self.deadline = min((now + limit for limit in limits if limit is not None), default=None)
         """When all of it has to be over."""
         self._policy = options.recovery
+        self._repeatable = not _retries_are_off()
         self._chance = chance
         self._wall_clock = wall_clock
         self._made: list[Reason] = []
@@ -522,7 +523,7 @@ class FirstOpening:
 
         Only a rejection that will pass is repeated: who cannot be reached at first may be a wrong address.
         """
-        if failure.evidence.cause is not Cause.REJECTED or _retries_are_off():
+        if failure.evidence.cause is not Cause.REJECTED or not self._repeatable:
             return None
         plan = self._policy.plan(failure.evidence, self._made, self._chance(), wall=self._wall_clock())
         if plan is None or (self.deadline is not None and now + plan.delay >= self.deadline):
