@@ -1,41 +1,37 @@
-"""Transports for the trio shell: a byte stream over TCP, TLS and an HTTP proxy's tunnel.
+"""A transport of the trio shell: one socket, the TLS around it, and what the socket has not taken yet.
 
-One small class, and one table that maps what the libraries below raise to :class:`TransportError`.
-Read it beside ``aio/_transport.py``: the same design in the other dialect.
+:class:`Wire` reads and writes without blocking; :func:`open_wire` is the one thing here that waits. TLS is
+``ssl.MemoryBIO``, once, or twice inside the tunnel of an https proxy. One table maps what the libraries below raise to
+:class:`TransportError`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import selectors
 import socket
 import ssl
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 import trio
-from trio.abc import Stream
+from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
+from ..sansio.driver import CHUNK
 from ..sansio.endpoint import Endpoint
 from ..sansio.errors import TransportError, UserError, WrongTypeError
 from ..sansio.proxy import Proxy
 from ..sansio.secret import without_frames
 
-__all__ = ["TRANSPORT_ERRORS", "Transport", "checked_context", "open_transport"]
+__all__ = ["TRANSPORT_ERRORS", "Wire", "checked_context", "open_wire", "translated"]
 
-READ_SIZE = 256 * 1024
-"""Bytes asked of the socket at a time: what asyncio reads at most in one go."""
-
-_Selector: Final = selectors.SelectSelector if sys.platform == "win32" else selectors.PollSelector
-"""One that holds no descriptor of its own."""
-
+READ_SIZE: Final = 64 * 1024
+"""Bytes asked of the socket at a time; TLS has at most 16 KiB in a record."""
 
 _BROKEN: Mapping[type[Exception], str] = {
-    trio.BrokenResourceError: "the connection was reset",
     trio.ClosedResourceError: "the connection was closed on this side",
     ssl.SSLError: "TLS failed",
+    ConnectionResetError: "the connection was reset",
+    BrokenPipeError: "the connection was reset",
     OSError: "the network failed",
     UnicodeError: "this is no host name",
     ValueError: "the network cannot take this",  # An empty name for TLS, a NUL for a resolver, a negative descriptor.
@@ -44,16 +40,18 @@ _BROKEN: Mapping[type[Exception], str] = {
 }
 """What each exception below means, the most specific first."""
 
-
 TRANSPORT_ERRORS: Final = tuple(_BROKEN)
-"""Every exception that a transport can raise, of this library and of those below it."""
+"""Every exception that the libraries below raise for what the network or the peer did."""
 
 
-def _translated(exc: Exception) -> TransportError:
+def translated(exc: Exception) -> TransportError:
+    """What it means, with what the system or TLS said."""
     origin = _origin(exc)
     told = origin if isinstance(origin, ssl.SSLError) else exc
     meaning = next(text for kind, text in _BROKEN.items() if isinstance(told, kind))
-    return TransportError(f"{meaning}: {origin}" if str(origin) else meaning)
+    error = TransportError(f"{meaning}: {origin}" if str(origin) else meaning)
+    error.__cause__ = exc
+    return error
 
 
 def _origin(exc: BaseException) -> BaseException:
@@ -65,70 +63,212 @@ def _origin(exc: BaseException) -> BaseException:
     return exc
 
 
-class Transport:
-    """A byte stream. Every method but ``aclose`` raises TransportError when it breaks."""
+class _Tls:
+    """The client's side of one TLS session: bytes in, bytes out. Everything may raise ``ssl.SSLError``."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream: Stream = stream
-        self._socket = stream.socket
-        self._selector = _Selector()
-        self._selector.register(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._failed: ssl.SSLError | None = None
+        self.ended = False
+        """Nothing will be read any more: the peer has said so, its bytes have ended, or TLS has failed."""
+        self.held = bytearray()
+        """What cannot be encrypted before the peer has answered (TLS 1.2, renegotiation)."""
 
-    async def receive(self) -> bytes:
-        """What has arrived, waiting for at least one byte; ``b""`` at end of file."""
+    def handshake(self, data: bytes | None) -> bool:
+        """Go on with what arrived. Whether the handshake is over; if not, send :meth:`outgoing` and read."""
+        if data is not None:
+            self._feed(data)
         try:
-            return bytes(await self._stream.receive_some(READ_SIZE))
-        except TRANSPORT_ERRORS as exc:
-            raise _translated(exc) from exc
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
 
-    async def send(self, data: bytes) -> None:
-        """Write all of it, waiting while the peer does not read."""
+    def outgoing(self) -> bytes:
+        """What has to be sent."""
+        return self._outgoing.read()
+
+    def encrypt(self, data: bytes) -> bytes:
+        """What to send, so that the peer reads this."""
+        self.held += data
+        while self.held:
+            try:
+                del self.held[: self._object.write(self.held)]
+            except ssl.SSLWantReadError:
+                break
+        return self.outgoing()
+
+    def decrypt(self, data: bytes) -> bytes | None:
+        """What the peer said; None: nothing yet, ``b""``: it has ended. Afterwards, send ``encrypt(b"")``."""
+        self._feed(data)
+        chunks: list[bytes] = []
         try:
-            await self._stream.send_all(data)
-        except TRANSPORT_ERRORS as exc:
+            while chunk := self._object.read(READ_SIZE):
+                chunks.append(chunk)
+            self.ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as exc:
+            self.ended = True
+            if not _is_end_of_file(exc):
+                self._failed = exc  # What was said before it counts.
+        if chunks:
+            return b"".join(chunks)
+        if self._failed is not None:
+            raise self._failed
+        return b"" if self.ended else None
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+
+def _is_end_of_file(exc: ssl.SSLError) -> bool:
+    """A peer that ends TLS without close_notify has ended the byte stream, as everybody does."""
+    return isinstance(exc, ssl.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in (exc.strerror or "")
+
+
+class Wire:
+    """A byte stream that never blocks. Made before it is opened; :meth:`take` and :meth:`send` are for an open one."""
+
+    def __init__(self) -> None:
+        self.sock: socket.socket
+        self.connected = False
+        """There is a socket."""
+        self.scope = trio.CancelScope()
+        """The life of the transport; cancelled to end it."""
+        self.broken: TransportError | None = None
+        """Why nothing can be written any more."""
+        self.closing = False
+        """To be closed when all has been written."""
+        self.writing = False
+        """A task writes what is left over."""
+        self.blocked = False
+        """Something is left over: the socket's buffer is full, TLS waits for the peer, or writing has failed."""
+        self.resumed: trio.Event | None = None
+        """Reading is paused until then."""
+        self._unsent = bytearray()
+        self._tls: list[_Tls] = []
+        """The outermost first."""
+
+    # -- without waiting
+
+    def take(self) -> bytes | None:
+        """What has arrived; None: nothing, ``b""``: the end. Raises one of TRANSPORT_ERRORS."""
+        data: bytes | None = b""
+        if not self.ended:
+            try:
+                data = self.sock.recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                return None
+        for depth, tls in enumerate(self._tls):
+            data = tls.decrypt(data)
+            self._send_through(b"", self._tls[: depth + 1])
+            if data is None:
+                break
+        return data
+
+    @property
+    def ended(self) -> bool:
+        """:meth:`take` has the end to tell, whatever the socket says."""
+        return bool(self._tls) and self._tls[-1].ended
+
+    def send(self, data: bytes) -> bool:
+        """Give bytes to the socket; False: it is :attr:`blocked`. Raises nothing: see :attr:`broken`."""
+        self._send_through(data, self._tls)
+        return not self.blocked
+
+    @property
+    def left_over(self) -> bool:
+        """Whether the socket has not taken everything."""
+        return bool(self._unsent)
+
+    @property
+    def held(self) -> bool:
+        """Whether TLS keeps something back until the peer has been read."""
+        return any(tls.held for tls in self._tls)
+
+    def send_rest(self) -> None:
+        """Give the socket what it has not taken yet. Raises nothing."""
+        self._send_through(b"", ())
+
+    def _send_through(self, data: bytes, layers: Sequence[_Tls]) -> None:
+        try:
+            for tls in reversed(layers):
+                data = tls.encrypt(data)
+            if self._unsent:
+                self._unsent += data
+                del self._unsent[: self.sock.send(self._unsent)]
+            elif data:
+                sent = self.sock.send(data)
+                if sent < len(data):
+                    self._unsent += data[sent:]
+        except (BlockingIOError, InterruptedError):
+            if not self._unsent:
+                self._unsent += data
+        except OSError as exc:  # TLS's errors are such, too.
             del data  # A handshake has a key in it.
             without_frames(exc)
-            raise _translated(exc) from exc
+            self.broken = self.broken or translated(exc)
+            self._unsent.clear()
+        self.blocked = self.broken is not None or self.left_over or self.held
+
+    def shut_down(self) -> None:
+        """End the stream in both directions; :meth:`take` will tell. One that is being opened is given up."""
+        if not self.connected:
+            self.scope.cancel()
+        else:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close at once, without another word at any layer. Who waits for the socket is woken."""
+        if self.connected:
+            notify_closing(self.sock)
+            self.sock.close()
+
+    # -- opening
+
+    async def connect(self, host: str, port: int) -> None:
+        """TCP, with happy eyeballs (RFC 8305)."""
+        stream = await trio.open_tcp_stream(host, port)  # It sets TCP_NODELAY.
+        self.sock = socket.socket(fileno=stream.socket.detach())
+        self.connected = True
+        self.sock.setblocking(False)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux, macOS: the kernel takes no more ahead of the wire.
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, CHUNK)
 
     async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
         """Speak TLS from here on, to a peer that proves to be this host."""
+        tls, data = _Tls(context, host), None
         try:
-            # A peer that ends TLS without close_notify has ended the byte stream, as everybody does.
-            stream = trio.SSLStream(self._stream, context, server_hostname=host, https_compatible=True)
-            self._stream = stream
-            await stream.do_handshake()
-        except TRANSPORT_ERRORS as exc:
-            raise _translated(exc) from exc
+            while not tls.handshake(data):
+                await self.send_all(tls.outgoing())
+                data = await self.receive()
+        finally:  # It may be an alert.
+            self._send_through(tls.outgoing(), self._tls)
+        await self.send_all(b"")
+        self._tls.append(tls)
 
-    async def aclose(self) -> None:
-        """Close at once, without a farewell at any layer. Never raises, and never waits for the peer."""
-        with contextlib.suppress(Exception):
-            await trio.aclose_forcefully(self._stream)
+    async def receive(self) -> bytes:
+        """What arrives; ``b""``: the end."""
+        while (data := self.take()) is None:
+            await wait_readable(self.sock)
+        return data
 
-    def unread(self) -> bool:
-        """Whether something has arrived that nobody read, be it the end; also if TLS has it already."""
-        below: ssl.MemoryBIO | None = getattr(self._stream, "_incoming", None)  # Nothing public tells.
-        return bool(below and below.pending) or self._poll(selectors.EVENT_READ)
-
-    async def catch_up(self) -> None:
-        """Let a task that is reading hand on what it has taken from the socket already (:meth:`unread` cannot see it).
-
-        trio's sockets read at once if they can, and let others run before they return.
-        """
-        for _ in range(2):
-            await trio.lowlevel.checkpoint()
-
-    def writable(self) -> bool:
-        """Whether there is room for a few kilobytes."""
-        return self._poll(selectors.EVENT_WRITE)
-
-    def _poll(self, event: int) -> bool:
-        return any(events & event for _, events in self._selector.select(0))
-
-    def forsake(self) -> None:
-        """Shut the socket down from outside the run of trio that it belongs to: both ends will see the end."""
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._socket.fileno())) as sock:
-            sock.shutdown(socket.SHUT_RDWR)
+    async def send_all(self, data: bytes) -> None:
+        """Write, waiting while there is no room."""
+        self._send_through(data, self._tls)
+        del data  # What is sent to a proxy has a password in it.
+        while self._unsent:
+            await wait_writable(self.sock)
+            self.send_rest()
+        if self.broken is not None:
+            raise self.broken
 
 
 def checked_context(context: object) -> None:
@@ -139,43 +279,34 @@ def checked_context(context: object) -> None:
         raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
 
 
-async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:
-    """Connect to the endpoint: TCP with happy eyeballs (RFC 8305), through the proxy if there is one, then TLS.
+async def open_wire(wire: Wire, endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> None:
+    """Connect to the endpoint: TCP, through the proxy if there is one, then TLS.
 
     Raises TransportError, which names the proxy if it was the proxy that failed.
     """
-    transport = await _connected(endpoint.host, endpoint.port) if proxy is None else await _through(proxy, endpoint)
     try:
+        if proxy is None:
+            await wire.connect(endpoint.host, endpoint.port)
+        else:
+            await _through(wire, proxy, endpoint)
         if endpoint.secure:
-            await transport.start_tls(endpoint.host, ssl_context or ssl.create_default_context())
-    except BaseException:
-        await transport.aclose()
-        raise
-    return transport
-
-
-async def _connected(host: str, port: int) -> Transport:
-    try:
-        return Transport(await trio.open_tcp_stream(host, port))
+            await wire.start_tls(endpoint.host, ssl_context or ssl.create_default_context())
     except TRANSPORT_ERRORS as exc:
-        raise _translated(exc) from exc
+        raise translated(exc) from exc
 
 
-async def _through(proxy: Proxy, endpoint: Endpoint) -> Transport:
-    """A transport to the endpoint, by CONNECT through the proxy."""
-    transport = None
+async def _through(wire: Wire, proxy: Proxy, endpoint: Endpoint) -> None:
+    """By CONNECT through the proxy."""
     try:
-        transport = await _connected(proxy.host, proxy.port)
+        await wire.connect(proxy.host, proxy.port)
         if proxy.secure:
-            await transport.start_tls(proxy.host, ssl.create_default_context())
+            await wire.start_tls(proxy.host, ssl.create_default_context())
         tunnel = proxy.tunnel(endpoint)
-        await transport.send(tunnel.request())
+        await wire.send_all(tunnel.request())
         while not tunnel.through:
-            tunnel.receive(await transport.receive())
-    except BaseException as exc:
-        if transport is not None:
-            await transport.aclose()
-        if isinstance(exc, TransportError) and exc.__cause__ is not None:  # Without, it is the tunnel that says so.
-            raise TransportError(f"the proxy {proxy} cannot be used: {exc}") from exc.__cause__
-        raise
-    return transport
+            tunnel.receive(await wire.receive())
+    except (TransportError, *TRANSPORT_ERRORS) as exc:
+        cause = exc.__cause__ if isinstance(exc, TransportError) else exc
+        if not isinstance(cause, Exception):  # It is the tunnel that says so.
+            raise
+        raise TransportError(f"the proxy {proxy} cannot be used: {translated(cause)}") from cause

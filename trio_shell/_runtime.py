@@ -1,0 +1,422 @@
+"""The trio shell's runtime: the sockets, the timer and the waiting of one session. What to do, the core's driver says.
+
+Who reads, who writes, who wakes
+    All tasks are system tasks of trio. They belong to no scope: a session may be opened in one task and closed in
+    another, and whoever is cancelled cancels nothing but its own wait.
+
+    ============ =================================================================== ==================================
+    task         what it does                                                        until
+    ============ =================================================================== ==================================
+    connection   opens the transport; then each read is given to the driver, which   the transport is closed, which it
+                 wakes those whose events came                                       tells the driver, once
+    writer       gives the socket what it did not take at once                       it has taken everything
+    timer        sleeps until the driver's next moment                               the session is closed
+    ============ =================================================================== ==================================
+
+    A consumer finds its turn's events in the turn. If there is none it sleeps until the driver wakes it.
+
+What goes wrong in a task
+    is the failure of its connection. Nothing is raised into trio, where it would end the whole run. When the run ends,
+    its system tasks are cancelled: then the driver closes everything, and no task begins again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
+from copy import copy
+from math import inf
+from typing import Any, Final
+
+import trio
+from trio import current_time
+from trio.lowlevel import (
+    Abort,
+    Task,
+    checkpoint,
+    current_task,
+    current_trio_token,
+    enable_ki_protection,
+    reschedule,
+    spawn_system_task,
+    wait_readable,
+    wait_task_rescheduled,
+    wait_writable,
+)
+
+from ..sansio.connection import Stats, Turn
+from ..sansio.driver import Driver, Link, LinkState
+from ..sansio.errors import TransportError, TurnwireError
+from ..sansio.events import ServerEvent
+from ..sansio.proxy import Proxy, choose_proxy
+from ..sansio.secret import Secret
+from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
+from ._transport import TRANSPORT_ERRORS, Wire, open_wire, translated
+
+__all__ = ["Runtime"]
+
+_LOGGER: Final = logging.getLogger("turnwire")
+
+DRAIN: Final = 1.0
+"""Seconds for which reading goes on after writing has failed: the server may have said why."""
+CLEANUP: Final = 1.0
+"""Seconds that tasks may take to end after they were cancelled; only a key provider can take so long."""
+READS: Final = 16
+"""Reads before a turn is begun, at most: what has arrived by then is not for that turn."""
+
+
+class _Waiter:
+    """A task that sleeps until it is woken, or was woken since :meth:`sleep` was last over."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
+
+    def wake(self) -> None:
+        """Let it look again. Who does not sleep has not looked yet."""
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)
+
+    async def sleep(self) -> None:
+        """Sleep until :meth:`wake`."""
+        self._task = current_task()
+        await wait_task_rescheduled(self._abort)
+
+    def _abort(self, raise_cancel: object) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
+
+
+class Runtime:
+    """Runs one session, in the run of trio in which it is made. Safe to use from all of its tasks.
+
+    The first methods are for the shell's session, turns and models, the others are the driver's
+    (:class:`turnwire.sansio.driver.Runtime`).
+    """
+
+    def __init__(
+        self,
+        source: EndpointSource,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Proxy | str | None,
+        options: SessionOptions,
+    ) -> None:
+        self.source = source
+        """Where it connects to."""
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._session = ResponsesSession(options=options)
+        self._driver = Driver(self._session, self, lambda: source.initial)
+        self._token = current_trio_token()
+        self._tasks = 0
+        self._links: dict[Link, Wire] = {}
+        """Those that have a task."""
+        self._timer: trio.CancelScope | None = None
+        self._when = inf
+        self._leaving: list[_Waiter] = []
+        """Who waits for the tasks' end."""
+
+    @property
+    def stats(self) -> Stats:
+        """The counters of now; a copy."""
+        return copy(self._session.stats)
+
+    @property
+    def idle(self) -> bool:
+        """No turn runs or waits."""
+        return self._session.idle
+
+    @property
+    def closed(self) -> bool:
+        """No turn may begin any more."""
+        return self._session.closed
+
+    # -- the session
+
+    @enable_ki_protection
+    async def connect(self) -> None:
+        """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
+        try:
+            self._driver.connect(current_time())
+            await self._until(lambda: not self._driver.connecting)
+        except BaseException:
+            await self.aclose(patiently=False)
+            raise
+        if self._driver.first_failure is not None:
+            await self.aclose(patiently=False)
+            raise self._driver.first_failure
+
+    @enable_ki_protection
+    async def aclose(self, *, patiently: bool = True) -> None:
+        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle.
+
+        ``patiently`` waits for the server's half of the closing handshake, for ``close_timeout``. Cancelled, it waits
+        for nothing. Afterwards the session has no task and no socket.
+        """
+        self._driver.close(current_time(), patiently=patiently)
+        try:
+            await self._no_tasks()
+        finally:
+            self._driver.abort(current_time())
+            with trio.move_on_after(CLEANUP, shield=True):
+                await self._no_tasks()
+
+    async def _no_tasks(self) -> None:
+        self._end_timer()
+        while self._tasks:
+            waiter = _Waiter()
+            self._leaving.append(waiter)
+            try:
+                await waiter.sleep()
+            finally:
+                self._leaving.remove(waiter)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        waiter = _Waiter()
+        self._driver.observe(waiter, holds)
+        try:
+            while not holds():
+                await waiter.sleep()
+        finally:
+            self._driver.forget(waiter)
+
+    def shutdown_threadsafe(self) -> None:
+        """Shut the connection down, from any thread: its turns lose it, a later turn opens another."""
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._shut_down, idempotent=True)
+
+    def _shut_down(self) -> None:
+        for wire in self._links.values():
+            wire.shut_down()
+
+    # -- turns
+
+    @enable_ki_protection
+    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
+        """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
+        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self._caught_up())
+
+    @enable_ki_protection
+    def submit(self, turn: Turn) -> Turn:
+        """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
+        return self._driver.submit(turn, self._caught_up())
+
+    def _caught_up(self) -> float:
+        """Read what has arrived: it speaks of no turn that begins after it. What time it is."""
+        for link, wire in list(self._links.items()):
+            for _ in range(READS):
+                if link.state is not LinkState.OPEN or wire.resumed is not None or not self._read(link, wire):
+                    break
+        return current_time()
+
+    @enable_ki_protection
+    async def next_event(self, turn: Turn) -> ServerEvent | None:
+        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
+        while (event := turn.next_event()) is None and not turn.ended:
+            waiter = _Waiter()
+            self._driver.listen(turn, waiter)
+            try:
+                await waiter.sleep()
+            finally:
+                self._driver.ignore(turn)
+        return event
+
+    @enable_ki_protection
+    def cancel(self, turn: Turn) -> None:
+        """The consumer leaves the turn."""
+        self._driver.cancel(turn, current_time())
+
+    # -- what the driver asks for
+
+    def open(self, link: Link) -> None:
+        """Begin to open a transport."""
+        wire = self._links[link] = Wire()
+        self._spawn(self._connection, link, wire)
+
+    def write(self, link: Link, data: bytes) -> bool:
+        """Give bytes to the socket."""
+        wire: Wire = link.transport
+        if wire.send(data):
+            return True
+        self._go_on_writing(link, wire)
+        return False
+
+    def pause(self, link: Link) -> None:
+        """Read no more."""
+        self._links[link].resumed = trio.Event()
+
+    def resume(self, link: Link) -> None:
+        """Read again."""
+        wire = self._links[link]
+        if wire.resumed is not None:
+            wire.resumed.set()
+        wire.resumed = None
+
+    def close(self, link: Link, *, abort: bool) -> None:
+        """End the connection's task, which closes the socket; if not ``abort``, after what is left to be written."""
+        wire = self._links[link]
+        wire.closing = True
+        if abort or not wire.left_over:
+            wire.scope.cancel()
+
+    def set_timer(self, when: float) -> None:
+        """Call ``time_came()`` then."""
+        self._when = when
+        if self._timer is not None:
+            self._timer.deadline = when
+        else:
+            self._timer = trio.CancelScope(deadline=when)
+            self._spawn(self._keep_time)
+
+    def wake(self, waiter: _Waiter) -> None:
+        """Let a consumer look again."""
+        waiter.wake()
+
+    # -- tasks
+
+    def _spawn(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Begin a task, in the caller's context: the key provider may look at it."""
+        self._tasks += 1
+        try:
+            spawn_system_task(self._task, run, *args, context=copy_context())
+        except RuntimeError:  # The run is over but for its async generators.
+            self._token.run_sync_soon(self._run_is_over)
+
+    async def _task(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
+        try:
+            await run(*args)
+        except Exception:
+            _LOGGER.exception("A task of a session failed; the session is closed")
+            self._driver.abort(current_time())
+        except BaseException:  # Cancelled by trio: the run is over, and nothing is opened again.
+            self._driver.abort(current_time())
+        self._task_ended()
+
+    def _task_ended(self) -> None:
+        self._tasks -= 1
+        if not self._tasks:
+            for waiter in self._leaving:
+                waiter.wake()
+
+    def _run_is_over(self) -> None:
+        self._driver.abort(current_time())
+        self._task_ended()
+
+    async def _keep_time(self) -> None:
+        while not (self._session.closed and self._driver.done):
+            scope = self._timer = trio.CancelScope(deadline=self._when)
+            with scope:
+                await trio.sleep_forever()
+            if self._when <= current_time():
+                self._when = inf
+                await checkpoint()  # What has arrived counts first.
+                self._driver.time_came(current_time())
+        self._timer = None
+
+    def _end_timer(self) -> None:
+        """If it has nothing to time any more."""
+        if self._timer is not None and self._session.closed and self._driver.done:
+            self._timer.cancel()
+
+    async def _connection(self, link: Link, wire: Wire) -> None:
+        error: TurnwireError | None = None
+        try:
+            with wire.scope:
+                await self._open(link, wire)
+                link.transport = wire
+                self._driver.opened(link, current_time())
+                await self._keep_reading(link, wire)
+        except TurnwireError as exc:
+            error = exc
+        except BaseException:
+            self._driver.abort(current_time())
+            raise
+        finally:
+            wire.close()
+            self._lost(link, error or wire.broken)
+            self._end_timer()
+
+    def _lost(self, link: Link, error: TurnwireError | None) -> None:
+        """Tell the driver, once."""
+        if self._links.pop(link, None) is not None:
+            self._driver.lost(link, error, current_time())
+
+    async def _open(self, link: Link, wire: Wire) -> None:
+        if link.connection.endpoint is self.source.initial:  # Not redirected.
+            self._driver.use_endpoint(link, self.source.endpoint(await self._fresh_key()))
+        endpoint = link.connection.endpoint
+        proxy = choose_proxy(self._proxy, endpoint, os.environ)
+        await open_wire(wire, endpoint, ssl_context=self._ssl_context, proxy=proxy)
+
+    async def _fresh_key(self) -> Secret | None:
+        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
+        refresh = self.source.key_refresh
+        try:
+            return None if refresh is None else Secret(await refresh())
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
+            raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
+
+    async def _keep_reading(self, link: Link, wire: Wire) -> None:
+        """Hot path: runs once per read."""
+        sock = wire.sock
+        while True:
+            await (checkpoint() if wire.ended else wait_readable(sock))
+            if wire.resumed is not None:
+                await wire.resumed.wait()
+            else:
+                self._read(link, wire)
+
+    def _read(self, link: Link, wire: Wire) -> bool:
+        """Give the driver what has arrived. Whether there may be more."""
+        try:
+            data = wire.take()
+        except TRANSPORT_ERRORS as exc:
+            wire.scope.cancel()
+            self._lost(link, translated(exc))
+            return False
+        if wire.blocked:
+            self._go_on_writing(link, wire)
+        if data is not None:
+            self._driver.received(link, data, current_time())
+        return bool(data)
+
+    def _go_on_writing(self, link: Link, wire: Wire) -> None:
+        """Not everything could be written: see to it that it will be, or that the connection ends."""
+        if wire.broken is not None:
+            wire.scope.deadline = min(wire.scope.deadline, current_time() + DRAIN)
+        elif wire.left_over and not wire.writing:
+            wire.writing = True
+            self._spawn(self._write, link, wire)
+        elif not wire.left_over and not wire.held:
+            self._written(link, wire)
+
+    async def _write(self, link: Link, wire: Wire) -> None:
+        try:
+            while wire.left_over:
+                await wait_writable(wire.sock)
+                wire.send_rest()
+                if not wire.left_over:
+                    self._written(link, wire)
+        except TRANSPORT_ERRORS:  # It was closed meanwhile.
+            pass
+        finally:
+            wire.writing = False
+
+    def _written(self, link: Link, wire: Wire) -> None:
+        """Nothing is left over."""
+        if wire.broken is not None:
+            self._go_on_writing(link, wire)
+        elif wire.closing:
+            wire.scope.cancel()
+        elif not wire.held:
+            wire.blocked = False
+            self._driver.writable(link, current_time())
