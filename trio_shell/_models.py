@@ -1,7 +1,7 @@
 """The trio shell's models: ``OpenAIResponsesModel`` over HTTP, ``OpenAIResponsesWSModel`` over one WebSocket.
 
 Constructors and methods are the Agents SDK's, positional order included (PARITY C1); what a call is, ``sansio.model``
-says; here it is awaited. Read this file beside ``aio/_models.py``.
+says; here it is awaited.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ import os
 import ssl
 import sys
 import time
-import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from copy import copy
 from functools import cached_property
 from inspect import isawaitable
 from json import JSONDecodeError
 from math import inf
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 from trio import current_time
-from trio.lowlevel import current_trio_token
+from trio.lowlevel import TrioToken, current_trio_token
 
 from ..sansio.connection import Turn
-from ..sansio.errors import ConcurrentUseError
 from ..sansio.httpturn import content_type_of, is_document
 from ..sansio.model import (
     ModelArguments,
@@ -47,7 +44,7 @@ from ..sansio.settings import ModelSettings
 from ..sansio.tools import Handoff, OutputSchemaLike, Tool
 from ..sansio.tracing import NO_TRACING, Tracer
 from ._background import Background
-from ._driver import Driver, Host
+from ._runtime import Runtime
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -252,8 +249,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context`` and ``proxy`` are those
     of ``connect()``; without ``ssl_context`` it is the one of the client's ``http_client``, if that can be found.
 
-    ``async with model:`` gives it a keeper, which answers pings between calls. Without it, a connection that was not
-    read for a while is asked for a sign of life before a call is trusted to it.
+    Between calls the connection is read: pings are answered, and its end is noticed. When the run of trio ends it is
+    closed; :meth:`close`, or ``async with model:``, does so earlier.
 
     Successful calls have no request id on this transport.
     """
@@ -291,13 +288,11 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         return other
 
     async def __aenter__(self) -> OpenAIResponsesWSModel:
-        await self._shared.home().__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._shared.home().__aexit__(kind, exc, traceback)
+    async def __aexit__(self, *exc: object) -> None:
+        with trio.CancelScope(shield=True):  # Bounded by close_timeout.
+            await self.close()
 
     async def close(self) -> None:
         """Close the connection. Calls that run fail as aborted, and are not repeated (PARITY C6)."""
@@ -305,8 +300,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         await super().close()
 
     async def _get(self, call: ModelCall) -> ModelResponse:
-        async with self._turn(call) as (turn, driver):
-            while (event := turn.next_event() or await driver.next_event(turn)) is not None:
+        async with self._turn(call) as (turn, runtime):
+            while (event := turn.next_event() or await runtime.next_event(turn)) is not None:
                 if event.terminal:  # It has the items that came before it, if its own output is empty.
                     call.observe(to_stream_event(event))
                     break
@@ -314,8 +309,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     async def _stream(self, call: ModelCall) -> AsyncGenerator[Any]:
         with call.span():
-            async with self._turn(call) as (turn, driver):
-                while (event := turn.next_event() or await driver.next_event(turn)) is not None:
+            async with self._turn(call) as (turn, runtime):
+                while (event := turn.next_event() or await runtime.next_event(turn)) is not None:
                     sdk_event = to_stream_event(event)
                     call.observe(sdk_event)
                     yield sdk_event
@@ -326,42 +321,36 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     def _turn(self, call: ModelCall) -> _RunningTurn:
         prepared = call.prepared(self._stream_id)
         timeouts = call.timeouts(prepared, self._client)
-        return _RunningTurn(self._shared.home(), prepared, timeouts, self._repetitions_as_told())
+        return _RunningTurn(self._shared.pool(), prepared, timeouts, self._repetitions_as_told())
 
 
 class _RunningTurn:
-    """The turn that a call is, within ``async with``; it is left at the end, whatever the end is.
-
-    No generator, because ``loop.shutdown_asyncgens()`` would end it while the call runs.
-    """
+    """The turn that a call is, within ``async with``; it is left at the end, whatever the end is."""
 
     def __init__(
-        self, home: _Home, prepared: Prepared, timeouts: Timeouts, repetitions: AbstractContextManager[None]
+        self, pool: _Pool, prepared: Prepared, timeouts: Timeouts, repetitions: AbstractContextManager[None]
     ) -> None:
-        self._home = home
+        self._pool = pool
         self._prepared = prepared
         self._timeouts = timeouts
         self._repetitions = repetitions
-        self._driver: Driver
+        self._runtime: Runtime
         self._turn: Turn
 
-    async def __aenter__(self) -> tuple[Turn, Driver]:
-        self._driver = await self._home.driver(self._prepared.headers, self._prepared.query)
+    async def __aenter__(self) -> tuple[Turn, Runtime]:
+        self._runtime = self._pool.runtime(self._prepared.headers, self._prepared.query)
         with self._repetitions:
-            self._turn = await self._driver.begin_frame(self._prepared.frame, self._timeouts)  # Now it is not idle.
-        return self._turn, self._driver
+            turn = Turn.from_frame(self._prepared.frame, timeouts=self._timeouts, now=current_time())
+            self._turn = self._runtime.submit(turn)
+        return self._turn, self._runtime
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            await self._driver.leave(self._turn)
-        finally:
-            await self._home.release()
+    async def __aexit__(self, *exc: object) -> None:
+        self._runtime.cancel(self._turn)
+        await self._pool.close_replaced()
 
 
 class _SharedConnection:
-    """What a model and its copies share: in each run of trio that they are used in, a home (PARITY C9)."""
+    """What a model and its copies share: in each run of trio that they are used in, a pool (PARITY C9)."""
 
     def __init__(
         self,
@@ -374,138 +363,85 @@ class _SharedConnection:
         self._options = options
         self._ssl_context = ssl_context
         self._proxy = proxy
-        self._homes: dict[object, _Home] = {}
+        self._pools: dict[TrioToken, _Pool] = {}
 
-    def home(self) -> _Home:
-        """The home in this run of trio."""
+    def pool(self) -> _Pool:
+        """The pool in this run of trio."""
         token = current_trio_token()
-        home = self._homes.get(token)
-        if home is None:
-            for other, left in list(self._homes.items()):
-                if left.over:
-                    self._homes.pop(other, None)
-            home = self._homes[token] = _Home(self._client, self._options, self._ssl_context, self._proxy)
-        return home
+        pool = self._pools.get(token)
+        if pool is None:
+            for other in filter(_is_over, list(self._pools)):
+                self._pools.pop(other, None)
+            pool = self._pools[token] = _Pool(self._runtime_for)
+        return pool
+
+    def _runtime_for(
+        self, headers: Mapping[str, Any], query: Mapping[str, Any] | None, last: Runtime | None
+    ) -> Runtime:
+        """The last one, if it can be used for a call with these headers and this query; else a new one."""
+        source = EndpointSource(
+            base_url=None, api_key=None, client=self._client, headers=headers, query=query, environment={}
+        )
+        if last is not None and not last.closed and last.source.identity == source.identity:
+            return last
+        return Runtime(source, ssl_context=self._ssl_context, proxy=self._proxy, options=self._options)
 
     async def aclose(self) -> None:
         """Close the connection; a later call opens another. Those in other runs of trio are shut down from here."""
         here = current_trio_token()
-        for token, home in list(self._homes.items()):
+        for token, pool in list(self._pools.items()):
             if token != here:
-                home.forsake()
-        if here in self._homes:
-            await self._homes[here].aclose()
+                pool.shutdown_threadsafe()
+        if here in self._pools:
+            await self._pools[here].aclose()
 
 
-class _Home:
-    """The drivers of one run of trio: one, and those that it replaced because URL or headers changed (PARITY C3)."""
+def _is_over(token: TrioToken) -> bool:
+    """Whether that run of trio has ended."""
+    try:
+        token.run_sync_soon(lambda: None)
+    except trio.RunFinishedError:
+        return True
+    return False
+
+
+class _Pool:
+    """The runtimes of one run of trio: one, and those that it replaced because URL or headers changed (PARITY C3).
+
+    A connection is kept between calls: it is read all the time, so pings are answered and its end is noticed. When the
+    run ends, it is closed.
+    """
 
     def __init__(
-        self,
-        client: AsyncOpenAI,
-        options: SessionOptions,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | str | None,
+        self, runtime_for: Callable[[Mapping[str, Any], Mapping[str, Any] | None, Runtime | None], Runtime]
     ) -> None:
-        self._client = client
-        self._options = options
-        self._ssl_context = ssl_context
-        self._proxy = proxy
-        self._drivers: list[Driver] = []
+        self._runtime_for = runtime_for
+        self._runtimes: list[Runtime] = []
         """The present one is the last; the others have calls that go on."""
-        self._host: Host | None = None
-        self._lease: AsyncGenerator[None] | None = None
-        self.over = False
-        """The run of trio has ended."""
 
-    async def driver(self, headers: Mapping[str, Any], query: Mapping[str, Any] | None) -> Driver:
-        """The driver for a call with these headers and this query."""
-        source = EndpointSource(
-            base_url=None, api_key=None, client=self._client, headers=headers, query=query, environment={}
-        )
-        await self._watch()
-        if self._drivers and self._drivers[-1].source.identity == source.identity:
-            return self._drivers[-1]
-        new = Driver(source, ssl_context=self._ssl_context, proxy=self._proxy, options=self._options)
-        self._drivers.append(new)
-        if self._host is not None:
-            new.keep_in(self._host)
-        return new
+    def runtime(self, headers: Mapping[str, Any], query: Mapping[str, Any] | None) -> Runtime:
+        """The runtime for a call with these headers and this query."""
+        last = self._runtimes[-1] if self._runtimes else None
+        runtime = self._runtime_for(headers, query, last)
+        if runtime is not last:
+            self._runtimes.append(runtime)
+        return runtime
 
-    async def _watch(self) -> None:
-        """Have :meth:`_until_the_end` called at the end."""
-        self.over = False
-        if self._lease is None:
-            try:
-                await anext(lease := self._until_the_end())
-            except ResourceWarning:  # asyncio's on a late generator, where warnings are errors.
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ResourceWarning)
-                    await anext(lease := self._until_the_end())
-            self._lease = lease
-
-    async def release(self) -> None:
-        """A call has ended: drivers that were replaced are closed after their last, without waiting for the server."""
-        for driver in self._drivers[:-1]:
-            if driver.idle and driver in self._drivers:
-                self._drivers.remove(driver)
-                await driver.aclose(patiently=False)
-
-    async def _until_the_end(self) -> AsyncGenerator[None]:
-        """Closed by the run of trio when it ends, and by ``loop.shutdown_asyncgens()``, after which the loop may go on.
-
-        Closes the idle connections. A call that comes later opens one, and has this hook set again.
-        """
-        try:
-            yield
-        finally:
-            if self._lease is not None:
-                self._lease = None
-                self.over = True
-                idle = [driver for driver in self._drivers if driver.idle]
-                self._drivers = [driver for driver in self._drivers if not driver.idle]
-                with trio.move_on_after(0):
-                    await _close_all(idle)
+    async def close_replaced(self) -> None:
+        """A call has ended: those that were replaced are closed after their last, without waiting for the server."""
+        for runtime in self._runtimes[:-1]:
+            if runtime.idle and runtime in self._runtimes:
+                self._runtimes.remove(runtime)
+                await runtime.aclose(patiently=False)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        drivers, self._drivers = self._drivers, []
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            await lease.aclose()  # At once, before another call takes another.
-        await _close_all(drivers)
+        """Close the connections; also when closing one of them is cancelled."""
+        runtimes, self._runtimes = self._runtimes, []
+        async with AsyncExitStack() as each:
+            for runtime in runtimes:
+                each.push_async_callback(runtime.aclose)
 
-    def forsake(self) -> None:
+    def shutdown_threadsafe(self) -> None:
         """Shut the connections down from outside: calls in this run of trio lose them, later ones open others."""
-        for driver in list(self._drivers):
-            driver.forsake()
-
-    async def __aenter__(self) -> None:
-        if self._host is not None:
-            raise ConcurrentUseError(
-                "the model's connection is in an 'async with' already — nothing was opened — enter it once, and use "
-                "the model and its on_lane() within"
-            )
-        self._host = host = Host(lasting=True)
-        await host.__aenter__()
-        for driver in self._drivers:
-            driver.keep_in(host)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        host, self._host = self._host, None
-        if host is None:
-            return
-        try:
-            with trio.CancelScope(shield=True):  # Bounded by close_timeout.
-                await self.aclose()
-        finally:
-            await host.end(exc)
-
-
-async def _close_all(drivers: list[Driver]) -> None:
-    """Also when one of them is cancelled."""
-    async with AsyncExitStack() as each:
-        for driver in drivers:
-            each.push_async_callback(driver.aclose)
+        for runtime in list(self._runtimes):
+            runtime.shutdown_threadsafe()
