@@ -27,7 +27,6 @@ from anyio import current_time
 from anyio.lowlevel import current_token
 
 from ..sansio.connection import Turn
-from ..sansio.errors import ConcurrentUseError
 from ..sansio.httpturn import content_type_of, is_document
 from ..sansio.model import (
     ModelArguments,
@@ -47,7 +46,8 @@ from ..sansio.settings import ModelSettings
 from ..sansio.tools import Handoff, OutputSchemaLike, Tool
 from ..sansio.tracing import NO_TRACING, Tracer
 from ._background import Background
-from ._driver import Driver, Host
+from ._runtime import Runtime
+from ._runtime import runtime as make_runtime
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -252,8 +252,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context`` and ``proxy`` are those
     of ``connect()``; without ``ssl_context`` it is the one of the client's ``http_client``, if that can be found.
 
-    ``async with model:`` gives it a keeper, which answers pings between calls. Without it, a connection that was not
-    read for a while is asked for a sign of life before a call is trusted to it.
+    The connection is kept alive between calls. ``async with model:`` closes it in the end, as :meth:`close` does; when
+    nobody does, the end of the event loop will.
 
     Successful calls have no request id on this transport.
     """
@@ -291,13 +291,17 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         return other
 
     async def __aenter__(self) -> OpenAIResponsesWSModel:
-        await self._shared.home().__aenter__()
+        self._shared.here().entered += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._shared.home().__aexit__(kind, exc, traceback)
+        here = self._shared.here()
+        here.entered -= 1
+        if here.entered <= 0:
+            with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
+                await here.aclose()
 
     async def close(self) -> None:
         """Close the connection. Calls that run fail as aborted, and are not repeated (PARITY C6)."""
@@ -305,8 +309,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         await super().close()
 
     async def _get(self, call: ModelCall) -> ModelResponse:
-        async with self._turn(call) as (turn, driver):
-            while (event := turn.next_event() or await driver.next_event(turn)) is not None:
+        async with self._turn(call) as (turn, runtime):
+            while (event := turn.next_event() or await runtime.next_event(turn)) is not None:
                 if event.terminal:  # It has the items that came before it, if its own output is empty.
                     call.observe(to_stream_event(event))
                     break
@@ -314,8 +318,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     async def _stream(self, call: ModelCall) -> AsyncGenerator[Any]:
         with call.span():
-            async with self._turn(call) as (turn, driver):
-                while (event := turn.next_event() or await driver.next_event(turn)) is not None:
+            async with self._turn(call) as (turn, runtime):
+                while (event := turn.next_event() or await runtime.next_event(turn)) is not None:
                     sdk_event = to_stream_event(event)
                     call.observe(sdk_event)
                     yield sdk_event
@@ -326,7 +330,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     def _turn(self, call: ModelCall) -> _RunningTurn:
         prepared = call.prepared(self._stream_id)
         timeouts = call.timeouts(prepared, self._client)
-        return _RunningTurn(self._shared.home(), prepared, timeouts, self._repetitions_as_told())
+        return _RunningTurn(self._shared.here(), prepared, timeouts, self._repetitions_as_told())
 
 
 class _RunningTurn:
@@ -336,32 +340,31 @@ class _RunningTurn:
     """
 
     def __init__(
-        self, home: _Home, prepared: Prepared, timeouts: Timeouts, repetitions: AbstractContextManager[None]
+        self, here: _Connections, prepared: Prepared, timeouts: Timeouts, repetitions: AbstractContextManager[None]
     ) -> None:
-        self._home = home
+        self._here = here
         self._prepared = prepared
         self._timeouts = timeouts
         self._repetitions = repetitions
-        self._driver: Driver
+        self._runtime: Runtime
         self._turn: Turn
 
-    async def __aenter__(self) -> tuple[Turn, Driver]:
-        self._driver = await self._home.driver(self._prepared.headers, self._prepared.query)
+    async def __aenter__(self) -> tuple[Turn, Runtime]:
+        self._runtime = runtime = self._here.runtime(self._prepared.headers, self._prepared.query)
+        turn = Turn.from_frame(self._prepared.frame, timeouts=self._timeouts, now=runtime.now())
         with self._repetitions:
-            self._turn = await self._driver.begin_frame(self._prepared.frame, self._timeouts)  # Now it is not idle.
-        return self._turn, self._driver
+            self._turn = runtime.submit(turn)
+        return turn, runtime
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await self._driver.leave(self._turn)
-        finally:
-            await self._home.release()
+        self._runtime.cancel(self._turn)
+        await self._here.release()
 
 
 class _SharedConnection:
-    """What a model and its copies share: in each event loop that they are used in, a home (PARITY C9)."""
+    """What a model and its copies share: in each event loop that they are used in, connections (PARITY C9)."""
 
     def __init__(
         self,
@@ -370,35 +373,31 @@ class _SharedConnection:
         ssl_context: ssl.SSLContext | None,
         proxy: Proxy | str | None,
     ) -> None:
-        self._client = client
-        self._options = options
-        self._ssl_context = ssl_context
-        self._proxy = proxy
-        self._homes: dict[object, _Home] = {}
+        self._arguments = (client, options, ssl_context, proxy)
+        self._by_loop: dict[object, _Connections] = {}
 
-    def home(self) -> _Home:
-        """The home in this event loop."""
+    def here(self) -> _Connections:
+        """The connections in this event loop."""
         token = current_token()
-        home = self._homes.get(token)
-        if home is None:
-            for other, left in list(self._homes.items()):
+        here = self._by_loop.get(token)
+        if here is None:
+            for other, left in list(self._by_loop.items()):
                 if left.over:
-                    self._homes.pop(other, None)
-            home = self._homes[token] = _Home(self._client, self._options, self._ssl_context, self._proxy)
-        return home
+                    self._by_loop.pop(other, None)
+            here = self._by_loop[token] = _Connections(*self._arguments)
+        return here
 
     async def aclose(self) -> None:
-        """Close the connection; a later call opens another. Those in other event loops are shut down from here."""
-        here = current_token()
-        for token, home in list(self._homes.items()):
-            if token != here:
-                home.forsake()
-        if here in self._homes:
-            await self._homes[here].aclose()
+        """Close the connections; a later call opens another. Those in other event loops are shut down from here."""
+        here = self.here()
+        for other in list(self._by_loop.values()):
+            if other is not here:
+                other.shutdown_threadsafe()
+        await here.aclose()
 
 
-class _Home:
-    """The drivers of one event loop: one, and those that it replaced because URL or headers changed (PARITY C3)."""
+class _Connections:
+    """Those of one event loop: one, and those that it replaced because URL or headers changed (PARITY C3)."""
 
     def __init__(
         self,
@@ -411,101 +410,40 @@ class _Home:
         self._options = options
         self._ssl_context = ssl_context
         self._proxy = proxy
-        self._drivers: list[Driver] = []
+        self._runtimes: list[Runtime] = []
         """The present one is the last; the others have calls that go on."""
-        self._host: Host | None = None
-        self._lease: AsyncGenerator[None] | None = None
-        self.over = False
-        """The event loop has ended."""
+        self.entered = 0
+        """How many ``async with model`` there are."""
 
-    async def driver(self, headers: Mapping[str, Any], query: Mapping[str, Any] | None) -> Driver:
-        """The driver for a call with these headers and this query."""
+    @property
+    def over(self) -> bool:
+        """The event loop has ended."""
+        return all(one.over for one in self._runtimes)
+
+    def runtime(self, headers: Mapping[str, Any], query: Mapping[str, Any] | None) -> Runtime:
+        """The runtime for a call with these headers and this query."""
         source = EndpointSource(
             base_url=None, api_key=None, client=self._client, headers=headers, query=query, environment={}
         )
-        await self._watch()
-        if self._drivers and self._drivers[-1].source.identity == source.identity:
-            return self._drivers[-1]
-        new = Driver(source, ssl_context=self._ssl_context, proxy=self._proxy, options=self._options)
-        self._drivers.append(new)
-        if self._host is not None:
-            new.keep_in(self._host)
-        return new
-
-    async def _watch(self) -> None:
-        """Have :meth:`_until_the_end` called at the end."""
-        self.over = False
-        if self._lease is None:
-            try:
-                await anext(lease := self._until_the_end())
-            except ResourceWarning:  # asyncio's on a late generator, where warnings are errors.
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ResourceWarning)
-                    await anext(lease := self._until_the_end())
-            self._lease = lease
+        if not self._runtimes or self._runtimes[-1].source.identity != source.identity:
+            self._runtimes.append(make_runtime(source, self._ssl_context, self._proxy, self._options))
+        return self._runtimes[-1]
 
     async def release(self) -> None:
-        """A call has ended: drivers that were replaced are closed after their last, without waiting for the server."""
-        for driver in self._drivers[:-1]:
-            if driver.idle and driver in self._drivers:
-                self._drivers.remove(driver)
-                await driver.aclose(patiently=False)
-
-    async def _until_the_end(self) -> AsyncGenerator[None]:
-        """Closed by the event loop when it ends, and by ``loop.shutdown_asyncgens()``, after which the loop may go on.
-
-        Closes the idle connections. A call that comes later opens one, and has this hook set again.
-        """
-        try:
-            yield
-        finally:
-            if self._lease is not None:
-                self._lease = None
-                self.over = True
-                idle = [driver for driver in self._drivers if driver.idle]
-                self._drivers = [driver for driver in self._drivers if not driver.idle]
-                with anyio.move_on_after(0):
-                    await _close_all(idle)
+        """A call has ended: what was replaced is closed after its last call, without waiting for the server."""
+        for replaced in self._runtimes[:-1]:
+            if replaced.idle and replaced in self._runtimes:
+                self._runtimes.remove(replaced)
+                await replaced.aclose(patiently=False)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        drivers, self._drivers = self._drivers, []
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            await lease.aclose()  # At once, before another call takes another.
-        await _close_all(drivers)
+        """Close the connections, all of them also when this is cancelled."""
+        runtimes, self._runtimes = self._runtimes, []
+        async with AsyncExitStack() as each:
+            for one in runtimes:
+                each.push_async_callback(one.aclose)
 
-    def forsake(self) -> None:
+    def shutdown_threadsafe(self) -> None:
         """Shut the connections down from outside: calls in this event loop lose them, later ones open others."""
-        for driver in list(self._drivers):
-            driver.forsake()
-
-    async def __aenter__(self) -> None:
-        if self._host is not None:
-            raise ConcurrentUseError(
-                "the model's connection is in an 'async with' already — nothing was opened — enter it once, and use "
-                "the model and its on_lane() within"
-            )
-        self._host = host = Host(lasting=True)
-        await host.__aenter__()
-        for driver in self._drivers:
-            driver.keep_in(host)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        host, self._host = self._host, None
-        if host is None:
-            return
-        try:
-            with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
-                await self.aclose()
-        finally:
-            await host.end(exc)
-
-
-async def _close_all(drivers: list[Driver]) -> None:
-    """Also when one of them is cancelled."""
-    async with AsyncExitStack() as each:
-        for driver in drivers:
-            each.push_async_callback(driver.aclose)
+        for one in list(self._runtimes):
+            one.shutdown_threadsafe()

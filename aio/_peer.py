@@ -7,7 +7,7 @@ ends them all.
 
 One peer cannot harm another
     Whatever a peer does, only its own connection ends. What its transport raises is in one table
-    (:data:`._transport.TRANSPORT_ERRORS`) and means that the peer is gone. Anything else that one of its tasks raises
+    (:data:`._sockets.TRANSPORT_ERRORS`) and means that the peer is gone. Anything else that one of its tasks raises
     is a fault of this server: it is logged to ``turnwire.loopback``, and the ledger says ``crashed``. Nothing of it
     reaches the task group that the peers share (:meth:`Peer.run`).
 
@@ -55,8 +55,7 @@ from ._faults import (
 )
 from ._http import HttpAnswer, parse_request, refuse
 from ._model import respond
-from ._sockets import SocketStream
-from ._transport import TRANSPORT_ERRORS
+from ._sockets import TRANSPORT_ERRORS, SocketStream
 
 if TYPE_CHECKING:
     from .loopback import LedgerEntry, LoopbackServer

@@ -1,36 +1,39 @@
-"""The anyio shell's public face: :func:`connect`, :class:`Session`, :class:`Turn`.
+"""The public face of ``turnwire.aio``: :func:`connect`, :class:`Session`, :class:`Turn`.
 
-Read it beside ``trio_shell/_session.py``: the same names in the same order.
+They stand over a runtime: the one for asyncio (``_asyncio.py``), or, on trio, that of ``turnwire.trio_shell``. Which one
+it is is found out when a session is opened.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from ..sansio.connection import Stats
+from ..sansio.errors import ConcurrentUseError
 from ..sansio.events import Response, ServerEvent
-from ..sansio.proxy import Proxy, checked_proxy, choose_proxy
+from ..sansio.proxy import checked_proxy, choose_proxy
 from ..sansio.secret import discreet
 from ..sansio.session import EndpointSource, SessionOptions, TurnHandle, options_from_client
 from ..sansio.settings import OMIT
-from ._driver import Driver
+from ._runtime import Runtime, runtime
 from ._transport import checked_context
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Session", "Turn", "connect"]
+__all__ = ["Connecting", "Session", "Turn", "connect"]
 
 
 class Session:
     """One endpoint, and turns on it. Made by :func:`connect`; see there."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def create(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Turn:
         """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
@@ -41,7 +44,7 @@ class Session:
 
         Entering raises UserError or TypeError if the turn cannot be sent as it is.
         """
-        return Turn(self._driver, body, stream_id, timeout)
+        return Turn(self._runtime, body, stream_id, timeout)
 
     async def respond(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Response:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
@@ -56,11 +59,14 @@ class Session:
     @property
     def stats(self) -> Stats:
         """The counters of now; a copy."""
-        return self._driver.stats
+        return self._runtime.stats
 
     async def aclose(self) -> None:
-        """End the session early: turns in flight fail as aborted, an idle connection is closed politely."""
-        await self._driver.aclose()
+        """End the session: turns in flight fail as aborted, an idle connection is closed politely.
+
+        Any task may call this, and it may be called again.
+        """
+        await self._runtime.aclose()
 
 
 class Turn(TurnHandle):
@@ -70,17 +76,16 @@ class Turn(TurnHandle):
     one's events are discarded; if none does, the connection is aborted at once.
     """
 
-    def __init__(self, driver: Driver, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
+    def __init__(self, runtime: Runtime, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
         super().__init__(body, stream_id, timeout)
-        self._driver = driver
+        self._runtime = runtime
 
     async def __aenter__(self) -> Turn:
-        self._core = self._driver.begin(*self._enter())  # From here on it knows what became of it.
-        await self._driver.send(self._core)
+        self._core = self._runtime.create(*self._enter())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._driver.leave(self._begun)
+        self._runtime.cancel(self._begun)
 
     def __aiter__(self) -> Turn:
         return self
@@ -88,9 +93,35 @@ class Turn(TurnHandle):
     async def __anext__(self) -> ServerEvent:
         turn = self._core or self._begun
         event = turn.next_event()
-        if event is None and (turn.ended or (event := await self._driver.next_event(turn)) is None):
+        if event is None and (turn.ended or (event := await self._runtime.next_event(turn)) is None):
             raise StopAsyncIteration
         return event
+
+
+class Connecting:
+    """What :func:`connect` returns: await it, or enter it. Once."""
+
+    def __init__(self, make: Callable[[], Runtime]) -> None:
+        self._make = make
+        self._runtime: Runtime | None = None
+
+    def __await__(self) -> Generator[Any, Any, Session]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Session:
+        return await self._connect()
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._runtime is not None:
+            with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
+                await self._runtime.aclose()
+
+    async def _connect(self) -> Session:
+        if self._runtime is not None:
+            raise ConcurrentUseError("this opens one session — nothing was opened — call connect() again")
+        self._runtime = self._make()
+        await self._runtime.connect()
+        return Session(self._runtime)
 
 
 @discreet
@@ -104,10 +135,10 @@ def connect(
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = "env",
     options: SessionOptions | None = None,
-) -> AbstractAsyncContextManager[Session]:
-    """Open a session: ``async with connect() as session``.
+) -> Connecting:
+    """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
 
-    Connects on entry; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
+    Connects then; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
     When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a fresh one.
 
     ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
@@ -115,7 +146,7 @@ def connect(
     ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
     defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits.
 
-    Raises UserError, at once, for arguments that cannot be used; on entry, ConnectError or HandshakeRejectedError if no
+    Raises UserError, at once, for arguments that cannot be used; when it connects, ConnectError or HandshakeRejectedError if no
     connection can be opened.
     """
     source = EndpointSource(
@@ -123,16 +154,5 @@ def connect(
     )
     choose_proxy(proxy, source.initial, os.environ)
     checked_context(ssl_context)
-    return _session(source, ssl_context, checked_proxy(proxy), options_from_client(client, options))
-
-
-@asynccontextmanager
-async def _session(
-    source: EndpointSource,
-    ssl_context: ssl.SSLContext | None,
-    proxy: Proxy | Literal["env"] | None,
-    options: SessionOptions,
-) -> AsyncGenerator[Session]:
-    async with Driver(source, ssl_context=ssl_context, proxy=proxy, options=options) as driver:
-        await driver.connect()
-        yield Session(driver)
+    arguments = (source, ssl_context, checked_proxy(proxy), options_from_client(client, options))
+    return Connecting(lambda: runtime(*arguments))

@@ -16,7 +16,17 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-__all__ = ["SocketStream", "listen"]
+__all__ = ["TRANSPORT_ERRORS", "SocketStream", "listen"]
+
+TRANSPORT_ERRORS: Final = (
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+    OSError,
+    ValueError,
+    ExceptionGroup,
+)
+"""What a stream of the server's raises when the peer is gone, TLS included."""
 
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 """``SO_LINGER``, on, for 0 seconds: close() discards what is unsent and sends RST (RFC 9293 section 3.10.4)."""

@@ -1,61 +1,39 @@
-"""Transports for the anyio shell: a byte stream over TCP, TLS and an HTTP proxy's tunnel.
-
-One small class, and one table that maps what the libraries below raise to :class:`TransportError`. Read
-it beside ``trio_shell/_transport.py``: the same design in the other dialect.
-"""
+"""What a transport's failures mean: one table from the exceptions of asyncio and ssl to :class:`TransportError`."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import selectors
-import socket
 import ssl
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, cast
 
-import anyio
-from anyio.abc import ByteStream, SocketAttribute
-from anyio.streams.tls import TLSStream
-
-from ..sansio.endpoint import Endpoint
 from ..sansio.errors import TransportError, UserError, WrongTypeError
-from ..sansio.proxy import Proxy
 from ..sansio.secret import without_frames
 
-__all__ = ["TRANSPORT_ERRORS", "Transport", "checked_context", "open_transport"]
+__all__ = ["checked_context", "translated"]
 
-READ_SIZE = 256 * 1024
-"""Bytes asked of the socket at a time: what asyncio reads at most in one go."""
-
-_Selector: Final = selectors.SelectSelector if sys.platform == "win32" else selectors.PollSelector
-"""One that holds no descriptor of its own."""
-
-
-_BROKEN: Mapping[type[Exception], str] = {
-    anyio.BrokenResourceError: "the connection was reset",
-    anyio.ClosedResourceError: "the connection was closed on this side",
-    anyio.EndOfStream: "the peer ended the connection",
+_BROKEN: Final[Mapping[type[Exception], str]] = {
     ssl.SSLError: "TLS failed",
+    ConnectionResetError: "the connection was reset",
+    BrokenPipeError: "the connection was reset",
     OSError: "the network failed",
     UnicodeError: "this is no host name",
     ValueError: "the network cannot take this",  # An empty name for TLS, a NUL for a resolver, a negative descriptor.
     OverflowError: "the network cannot take this",  # A port beyond 65535.
     ExceptionGroup: "every attempt failed",
+    Exception: "the transport failed",
 }
-"""What each exception below means, the most specific first."""
+"""What each exception means, the most specific first."""
 
 
-TRANSPORT_ERRORS: Final = tuple(_BROKEN)
-"""Every exception that a transport can raise, of this library and of those below it."""
-
-
-def _translated(exc: Exception) -> TransportError:
+def translated(exc: BaseException) -> TransportError:
+    """The TransportError to raise for what asyncio or ssl raised, which becomes its cause."""
+    without_frames(exc)  # A handshake has a key in it.
     origin = _origin(exc)
     told = origin if isinstance(origin, ssl.SSLError) else exc
-    meaning = next(text for kind, text in _BROKEN.items() if isinstance(told, kind))
-    return TransportError(f"{meaning}: {origin}" if str(origin) else meaning)
+    meaning = next((text for kind, text in _BROKEN.items() if isinstance(told, kind)), "the attempt was cancelled")
+    error = TransportError(f"{meaning}: {origin}" if str(origin) else meaning)
+    error.__cause__ = exc
+    return error
 
 
 def _origin(exc: BaseException) -> BaseException:
@@ -67,129 +45,9 @@ def _origin(exc: BaseException) -> BaseException:
     return exc
 
 
-class Transport:
-    """A byte stream. Every method but ``aclose`` raises TransportError when it breaks."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._socket: socket.socket = stream.extra(SocketAttribute.raw_socket)
-        self._selector = _Selector()
-        self._selector.register(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-
-    async def receive(self) -> bytes:
-        """What has arrived, waiting for at least one byte; ``b""`` at end of file."""
-        try:
-            return await self._stream.receive(READ_SIZE)
-        except anyio.EndOfStream:
-            return b""
-        except TRANSPORT_ERRORS as exc:
-            raise _translated(exc) from exc
-
-    async def send(self, data: bytes) -> None:
-        """Write all of it, waiting while the peer does not read."""
-        try:
-            await self._stream.send(data)
-        except TRANSPORT_ERRORS as exc:
-            del data  # A handshake has a key in it.
-            without_frames(exc)
-            raise _translated(exc) from exc
-
-    async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
-        """Speak TLS from here on, to a peer that proves to be this host."""
-        try:
-            # A peer that ends TLS without close_notify has ended the byte stream, as everybody does.
-            self._stream = await TLSStream.wrap(
-                self._stream, hostname=host, ssl_context=context, standard_compatible=False
-            )
-        except TRANSPORT_ERRORS as exc:
-            raise _translated(exc) from exc
-
-    async def aclose(self) -> None:
-        """Close at once, without a farewell at any layer. Never raises, and never waits for the peer."""
-        with contextlib.suppress(Exception):
-            await anyio.aclose_forcefully(self._stream)
-
-    def unread(self) -> bool:
-        """Whether something has arrived that nobody read, be it the end; also if TLS has it already."""
-        below: ssl.MemoryBIO | None = getattr(self._stream, "_read_bio", None)  # Nothing public tells.
-        return bool(self._queue or (below and below.pending)) or self._poll(selectors.EVENT_READ)
-
-    @property
-    def _queue(self) -> Sequence[bytes] | None:
-        """What asyncio has read from the socket and anyio has not taken yet; None on trio."""
-        raw: object = getattr(self._stream, "transport_stream", self._stream)
-        return getattr(getattr(raw, "_protocol", None), "read_queue", None)
-
-    async def catch_up(self) -> None:
-        """Let a task that is reading hand on what it has taken from the socket already (:meth:`unread` cannot see it).
-
-        On asyncio it does that in the same step.
-        """
-        if self._queue is None:
-            for _ in range(2):
-                await anyio.lowlevel.checkpoint()
-
-    def writable(self) -> bool:
-        """Whether there is room for a few kilobytes, and for nothing else than the write to go wrong.
-
-        Not over TLS: anyio gives a TLS stream up if the task that writes to it is cancelled by ``Task.cancel()``.
-        """
-        return not isinstance(self._stream, TLSStream) and self._poll(selectors.EVENT_WRITE)
-
-    def _poll(self, event: int) -> bool:
-        return any(events & event for _, events in self._selector.select(0))
-
-    def forsake(self) -> None:
-        """Shut the socket down from outside the event loop that it belongs to: both ends will see the end."""
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._socket.fileno())) as sock:
-            sock.shutdown(socket.SHUT_RDWR)
-
-
 def checked_context(context: object) -> None:
     """Raise UserError for what is no ``ssl.SSLContext`` of a client."""
     if context is not None and not isinstance(context, ssl.SSLContext):
         raise WrongTypeError(f"ssl_context is of type {type(context).__name__}: write an ssl.SSLContext, or None")
     if context is not None and context.protocol is ssl.PROTOCOL_TLS_SERVER:
         raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
-
-
-async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:
-    """Connect to the endpoint: TCP with happy eyeballs (RFC 8305), through the proxy if there is one, then TLS.
-
-    Raises TransportError, which names the proxy if it was the proxy that failed.
-    """
-    transport = await _connected(endpoint.host, endpoint.port) if proxy is None else await _through(proxy, endpoint)
-    try:
-        if endpoint.secure:
-            await transport.start_tls(endpoint.host, ssl_context or ssl.create_default_context())
-    except BaseException:
-        await transport.aclose()
-        raise
-    return transport
-
-
-async def _connected(host: str, port: int) -> Transport:
-    try:
-        return Transport(await anyio.connect_tcp(host, port))
-    except TRANSPORT_ERRORS as exc:
-        raise _translated(exc) from exc
-
-
-async def _through(proxy: Proxy, endpoint: Endpoint) -> Transport:
-    """A transport to the endpoint, by CONNECT through the proxy."""
-    transport = None
-    try:
-        transport = await _connected(proxy.host, proxy.port)
-        if proxy.secure:
-            await transport.start_tls(proxy.host, ssl.create_default_context())
-        tunnel = proxy.tunnel(endpoint)
-        await transport.send(tunnel.request())
-        while not tunnel.through:
-            tunnel.receive(await transport.receive())
-    except BaseException as exc:
-        if transport is not None:
-            await transport.aclose()
-        if isinstance(exc, TransportError) and exc.__cause__ is not None:  # Without, it is the tunnel that says so.
-            raise TransportError(f"the proxy {proxy} cannot be used: {exc}") from exc.__cause__
-        raise
-    return transport

@@ -101,8 +101,11 @@ class Runtime(Protocol):
     def close(self, link: Link, *, abort: bool) -> None:
         """Close the transport, after what was given to it, or at once. One that is being opened is given up."""
 
-    def set_timer(self, when: float) -> None:
-        """Call ``time_came()`` then, in the seconds of ``now``, and not at an earlier call's time any more."""
+    def set_timer(self, when: float | None) -> None:
+        """Call ``time_came()`` then, in the seconds of ``now``, and not at an earlier call's time any more.
+
+        None: there is nothing to be timed any more.
+        """
 
     def wake(self, waiter: Any) -> None:
         """Let a sleeping consumer look again, soon. Whoever does not sleep may be woken, too."""
@@ -219,10 +222,23 @@ class Driver:
         for link in self._closing:
             self._runtime.close(link, abort=True)
 
+    def give_up(self, now: float) -> None:
+        """End every turn and the connection, at once; a later turn opens another connection."""
+        self._first = self._first_at = None
+        self.session.give_up(now)
+        self._settle(now)
+        for link in self._closing:
+            self._runtime.close(link, abort=True)
+
     def retire(self, now: float) -> None:
         """Close the connection without waiting, if no turn needs it; a later turn opens another."""
         self.session.retire(now)
         self._settle(now)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a consumer sleeps."""
+        return bool(self._waiters)
 
     @property
     def done(self) -> bool:
@@ -268,7 +284,7 @@ class Driver:
         if not expected:
             reason = str(error) if error is not None else "it was closed"
             self.session.transport_failed(link.connection, reason, now, error)
-        self._settle(now)
+        self._settle(now, timed=True)
 
     def time_came(self, now: float) -> None:
         """The runtime's timer has fired."""
@@ -385,9 +401,12 @@ class Driver:
     def _arm(self) -> None:
         """See to it that the timer does not fire too late. That it fires too early does no harm."""
         moments = [self.session.next_deadline(), self._first_at, *(link.close_by for link in self._closing)]
-        for moment in moments:
-            if moment is not None:
-                self._set_timer(moment)
+        earliest = min([moment for moment in moments if moment is not None], default=None)
+        if earliest is not None:
+            self._set_timer(earliest)
+        elif self._timer is not None:
+            self._timer = None
+            self._runtime.set_timer(None)
 
     def _set_timer(self, when: float) -> None:
         if self._timer is None or when < self._timer:

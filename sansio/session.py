@@ -496,6 +496,17 @@ class ResponsesSession:
             self.connection.retire(now)
         self.update(now)
 
+    def give_up(self, now: float) -> None:
+        """End every turn, as CLIENT_CLOSED, and the connection, at once; a later turn wants another connection."""
+        self.update(now)
+        for turn in list(self._backlog):
+            self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
+        if self.connection is not None and self.connection.idle:
+            self.connection.retire(now)
+        elif self.connection is not None:
+            self.connection.abort(now)
+        self.update(now)
+
     # -- the first opening
 
     def first_opening(self, now: float) -> FirstOpening:

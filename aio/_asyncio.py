@@ -1,0 +1,390 @@
+"""The runtime for asyncio: sockets, timer and futures of one session. What to do with them, the driver decides.
+
+Who reads
+    asyncio does. It calls :meth:`_Wire.data_received`, which gives the bytes to the driver; the driver wakes those whose
+    events came. No task exists while a connection is open.
+
+Who writes
+    The driver, through :meth:`AsyncioRuntime.write`, chunk by chunk: as long as the transport keeps nothing in its own
+    buffer, and again when :meth:`_Wire.resume_writing` says that it has got rid of it.
+
+Who wakes
+    A consumer that finds no event sleeps on a future (:meth:`AsyncioRuntime.next_event`). The driver has the future
+    done (:meth:`AsyncioRuntime.wake`) when there is news of the turn.
+
+Who opens
+    A task, the only one that there is, and not for long. It ends when the transport is open, or has failed.
+
+Nothing of this belongs to the task that happened to call, so a session may be opened in one task, used in others and
+closed in yet another. When nobody closes it, ``loop.shutdown_asyncgens()``, which ``asyncio.run`` calls in the end, does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
+from copy import copy
+from typing import Any, Final, Literal
+
+import anyio
+
+from ..sansio.connection import Stats, Turn
+from ..sansio.driver import Driver, Link, LinkState
+from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
+from ..sansio.events import ServerEvent
+from ..sansio.proxy import Proxy, choose_proxy
+from ..sansio.secret import Secret
+from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
+from ._opening import READ_SIZE, Opened, open_transport
+from ._transport import translated
+
+__all__ = ["AsyncioRuntime"]
+
+READS: Final = 16
+"""How many reads are made before a turn begins, at most."""
+CAN_READ_AHEAD: Final = sys.platform != "win32"
+"""Whether a socket may be read beside its transport: with Windows' proactor, a read of the transport's is under way."""
+
+
+class AsyncioRuntime:
+    """Runs one ``ResponsesSession`` in the running event loop. Implements :class:`turnwire.sansio.driver.Runtime`."""
+
+    def __init__(
+        self,
+        source: EndpointSource,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Proxy | Literal["env"] | str | None,
+        options: SessionOptions,
+    ) -> None:
+        self.source = source
+        """Where it connects to."""
+        self.ssl_context = ssl_context
+        self.proxy = proxy
+        self.loop = asyncio.get_running_loop()
+        self._session = ResponsesSession(options=options)
+        self.driver = Driver(self._session, self, lambda: source.initial)
+        self._timer: asyncio.Handle | None = None
+        self._end: AsyncGenerator[None] | None = None
+        """Suspended until the event loop ends its asynchronous generators."""
+        self._wires: dict[_Wire, None] = {}
+        """Those that are not lost; the newest is the last."""
+
+    # -- for the session, its turns and the models
+
+    @property
+    def stats(self) -> Stats:
+        """The counters of now; a copy."""
+        return copy(self._session.stats)
+
+    @property
+    def idle(self) -> bool:
+        """No turn runs or waits."""
+        return self._session.idle
+
+    @property
+    def closed(self) -> bool:
+        """No turn may begin any more."""
+        return self._session.closed
+
+    @property
+    def over(self) -> bool:
+        """The event loop has ended, and everything with it."""
+        return self.loop.is_closed()
+
+    def now(self) -> float:
+        """What time it is, in the seconds of the driver."""
+        return self.loop.time()
+
+    async def connect(self) -> None:
+        """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
+        self._watch()
+        self.driver.connect(self.now())
+        try:
+            await self._until(lambda: not self.driver.connecting)
+            if self.driver.first_failure is not None:
+                raise self.driver.first_failure
+            if self.closed:
+                raise SessionClosedError("the session was closed while it was being opened — open a new session")
+        except BaseException:
+            with anyio.CancelScope(shield=True):  # It waits for nothing but the sockets' own closing.
+                await self.aclose(patiently=False)
+            raise
+
+    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
+        """Begin a turn. Raises as ``ResponsesSession.create`` does."""
+        return self.driver.create(body, lane=lane, timeouts=timeouts, now=self._begin())
+
+    def submit(self, turn: Turn) -> Turn:
+        """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
+        return self.driver.submit(turn, self._begin())
+
+    async def next_event(self, turn: Turn) -> ServerEvent | None:
+        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
+        driver = self.driver
+        while (event := turn.next_event()) is None and not turn.ended:
+            waiter = self.loop.create_future()
+            driver.listen(turn, waiter)
+            try:
+                await waiter
+            finally:
+                driver.ignore(turn)
+        return event
+
+    def cancel(self, turn: Turn) -> None:
+        """The consumer leaves the turn. After its end, this forgets what was not read."""
+        self.driver.cancel(turn, self.now())
+
+    async def aclose(self, *, patiently: bool = True) -> None:
+        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle.
+
+        ``patiently`` waits for the server's half of the closing handshake, for close_timeout. Any task may call this,
+        and several may, at once or one after another.
+        """
+        self.driver.close(self.now(), patiently=patiently)
+        try:
+            await self._until(lambda: self.driver.done)
+        except BaseException:
+            self.driver.abort(self.now())
+            raise
+        finally:
+            end, self._end = self._end, None
+            if end is not None:
+                await end.aclose()
+
+    def shutdown_threadsafe(self) -> None:
+        """Shut the connections down from outside of the event loop; whoever uses them there will see their end."""
+        for wire in list(self._wires):
+            wire.shutdown()
+
+    def _begin(self) -> float:
+        """Before a turn begins, what has arrived is read: it may be the connection's end, and says nothing of the turn."""
+        if self._end is None:
+            self._watch()
+        if self._wires:
+            next(reversed(self._wires)).read_ahead()
+        return self.now()
+
+    async def _until(self, until: Callable[[], bool]) -> None:
+        if not until():
+            waiter = self.loop.create_future()
+            self.driver.observe(waiter, until)
+            try:
+                await waiter
+            finally:
+                self.driver.forget(waiter)
+
+    # -- the end of the event loop
+
+    def _watch(self) -> None:
+        """Have :meth:`_until_the_end` ended by the event loop, which learns of it when it is begun."""
+        end = self._until_the_end()
+        with suppress(StopIteration, ResourceWarning):  # A loop that has ended its generators before may warn.
+            end.__anext__().send(None)
+        self._end = end
+
+    async def _until_the_end(self) -> AsyncGenerator[None]:
+        """Ended by ``loop.shutdown_asyncgens()``. The loop may go on afterwards; then a later turn opens a connection.
+
+        A consumer that waits at that moment shows that it does: the tasks of a loop that ends were cancelled before.
+        """
+        try:
+            yield
+        finally:
+            if self._end is not None:
+                self._end = None
+                if not self.driver.awaited:
+                    self.driver.give_up(self.now())
+                    await self._until(lambda: self.driver.done)
+
+    # -- for the driver
+
+    def open(self, link: Link) -> None:
+        """Begin to open a transport."""
+        wire = link.transport = _Wire(self, link)
+        self._wires[wire] = None
+        wire.start()
+
+    def write(self, link: Link, data: bytes) -> bool:
+        """Give bytes to the transport."""
+        return link.transport.write(data)
+
+    def pause(self, link: Link) -> None:
+        """Read no more."""
+        link.transport.transport.pause_reading()
+
+    def resume(self, link: Link) -> None:
+        """Read again."""
+        link.transport.transport.resume_reading()
+
+    def close(self, link: Link, *, abort: bool) -> None:
+        """Close the transport, or give up opening it."""
+        link.transport.close(abort=abort)
+
+    def set_timer(self, when: float | None) -> None:
+        """Set the one timer, or stop it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if when is None else self.loop.call_at(when, self._due)
+
+    def wake(self, waiter: asyncio.Future[None]) -> None:
+        """Wake a consumer."""
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def _due(self) -> None:
+        """What has arrived counts before any deadline: let the loop look at its sockets once (uvloop's has not yet)."""
+        self._timer = self.loop.call_soon(self._due_soon)
+
+    def _due_soon(self) -> None:
+        self._timer = self.loop.call_soon(self._time_came)
+
+    def _time_came(self) -> None:
+        self._timer = None
+        self.driver.time_came(self.now())
+
+    def lost(self, wire: _Wire, link: Link, error: TurnwireError | None) -> None:
+        """A wire has come to its end, or never came up."""
+        self._wires.pop(wire, None)
+        self.driver.lost(link, error, self.now())
+
+
+class _Wire(asyncio.Protocol):
+    """What carries a link: at first a task that opens the transport, then the transport, whose protocol this is."""
+
+    transport: asyncio.Transport
+    """Once it is open."""
+
+    def __init__(self, runtime: AsyncioRuntime, link: Link) -> None:
+        self._runtime = runtime
+        self._driver = runtime.driver
+        self._link = link
+        self._now = runtime.loop.time
+        self._task: asyncio.Task[None] | None = None
+        """What opens it, while it does."""
+        self._socket: socket.socket | None = None
+        self._given_up = False
+        self._plain = True
+
+    # -- while it is being opened
+
+    def start(self) -> None:
+        """Begin to open the transport."""
+        self._task = self._runtime.loop.create_task(self._open(), name="turnwire: open a connection")
+        self._task.add_done_callback(self._ended)
+
+    async def _open(self) -> None:
+        runtime, link = self._runtime, self._link
+        if link.connection.endpoint is runtime.source.initial:  # Neither asked for anew yet, nor redirected.
+            self._driver.use_endpoint(link, runtime.source.endpoint(await self._fresh_key()))
+        endpoint = link.connection.endpoint
+        proxy = choose_proxy(runtime.proxy, endpoint, os.environ)
+        opened = await open_transport(endpoint, ssl_context=runtime.ssl_context, proxy=proxy)
+        if self._given_up:
+            opened.transport.abort()
+        else:
+            self._plain = not endpoint.secure and (proxy is None or not proxy.secure)
+            self._use(opened)
+
+    async def _fresh_key(self) -> Secret | None:
+        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
+        refresh = self._runtime.source.key_refresh
+        try:
+            return None if refresh is None else Secret(await refresh())
+        except Exception as exc:
+            raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
+
+    def _use(self, opened: Opened) -> None:
+        self.transport, self._socket, early = opened
+        self.transport.set_protocol(self)
+        self._driver.opened(self._link, self._now())
+        if early.data:
+            self.data_received(bytes(early.data))
+        if early.eof:
+            self.eof_received()
+        if early.lost:
+            self.connection_lost(early.error)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The task is over; if there is no transport, say so."""
+        self._task = None
+        error = None if task.cancelled() else task.exception()
+        if self._socket is None:
+            self._lost(error or TransportError("the attempt to connect was cancelled"))
+        elif error is not None:  # It is open, and something went wrong all the same.
+            self.transport.abort()
+
+    # -- for the runtime
+
+    def write(self, data: bytes) -> bool:
+        """Give bytes to the transport; whether it took, and got rid of, all of them.
+
+        Over TLS, asyncio tells of its own buffer, not of the one below: that one holds a chunk at most.
+        """
+        transport = self.transport
+        transport.write(data)
+        return not transport.get_write_buffer_size() and not transport.is_closing()
+
+    def close(self, *, abort: bool) -> None:
+        """Close the transport; :meth:`connection_lost` follows. An opening that does not end is left to itself."""
+        if self._socket is None:
+            if self._given_up:
+                self._runtime.loop.call_soon(self._lost, None)
+            elif self._task is not None:
+                self._given_up = True
+                self._task.cancel()
+        elif abort or not self.transport.get_write_buffer_size():
+            self.transport.abort()  # As everybody does, without TLS's own farewell: WebSocket has its own.
+        else:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """Both ends will see the end, whatever becomes of the event loop."""
+        with suppress(OSError):
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def read_ahead(self) -> None:
+        """Take what has arrived at the socket, and the event loop did not get to."""
+        link = self._link
+        if self._socket is None or not self._plain or not CAN_READ_AHEAD or link.paused:
+            return
+        for _ in range(READS):
+            if link.state is not LinkState.OPEN or link.connection.has_unprocessed:
+                return
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:  # The transport will say so.
+                return
+            self._driver.received(link, data, self._now())
+
+    # -- for asyncio
+
+    def data_received(self, data: bytes) -> None:
+        """Hot path: runs once per read."""
+        self._driver.received(self._link, data, self._now())
+
+    def eof_received(self) -> None:
+        """The peer will send no more; the transport closes itself."""
+        self._driver.received(self._link, b"", self._now())
+
+    def resume_writing(self) -> None:
+        """The transport's buffer is empty again."""
+        self._driver.writable(self._link, self._now())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is closed; if writing failed, the peer may have said why before it went."""
+        if exc is not None:
+            self.read_ahead()
+        self._lost(exc)
+
+    def _lost(self, exc: BaseException | None) -> None:
+        error = exc if exc is None or isinstance(exc, TurnwireError) else translated(exc)
+        self._runtime.lost(self, self._link, error)

@@ -1,0 +1,216 @@
+"""How a transport of asyncio is opened: TCP with happy eyeballs, an HTTP proxy's tunnel, TLS, in that order.
+
+asyncio does TLS itself, by ``start_tls`` on what carries it, so the same steps lead to every kind of endpoint, and the
+same code runs on uvloop. The addresses of a host are tried here (RFC 8305) because uvloop's ``create_connection`` tries
+them one after another, and asyncio's leaves sockets open when it is cancelled in the middle (CPython 3.11).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import sys
+from typing import Any, Final, NamedTuple
+
+import anyio
+
+from ..sansio.endpoint import Endpoint
+from ..sansio.errors import TransportError
+from ..sansio.proxy import Proxy
+from ._transport import translated
+
+__all__ = ["Early", "Opened", "open_transport"]
+
+READ_SIZE: Final = 64 * 1024
+"""Bytes asked of the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""
+UNSENT: Final = 64 * 1024
+"""Bytes that the kernel takes beyond what it has sent: what it holds counts as handed, and may never leave."""
+STAGGER: Final = 0.25
+"""Seconds before the next address is tried beside those before it (RFC 8305, section 5)."""
+A_DAY: Final = 86400.0
+"""Seconds for TLS's handshake: the driver has a deadline of its own, and this one is not to come first."""
+
+
+class Early(asyncio.Protocol):
+    """Keeps what arrives before there is anybody to take it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.eof = False
+        self.lost = False
+        """The transport is closed, because of ..."""
+        self.error: Exception | None = None
+        self._arrived: asyncio.Future[None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the transport, as the others."""
+        self.data += data
+        self._tell()
+
+    def eof_received(self) -> None:
+        """The peer will send no more."""
+        self.eof = True
+        self._tell()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is closed."""
+        self.eof = self.lost = True
+        self.error = exc
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    async def receive(self) -> bytes:
+        """What has arrived, waiting for at least one byte; ``b""`` at end of file."""
+        if not self.data and not self.eof:
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+        if not self.data and self.error is not None:
+            raise self.error
+        data = bytes(self.data)
+        self.data.clear()
+        return data
+
+
+class Opened(NamedTuple):
+    """An open transport, the socket below it, and what has arrived already; :class:`Early` is its protocol."""
+
+    transport: asyncio.Transport
+    socket: socket.socket
+    early: Early
+
+
+async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Opened:
+    """Connect to the endpoint. Raises TransportError, which names the proxy if it was the proxy that failed."""
+    steps = _Steps()
+    try:
+        if proxy is None:
+            await steps.tcp(endpoint.host, endpoint.port)
+        else:
+            await _through(steps, proxy, endpoint)
+        if endpoint.secure:
+            await steps.tls(endpoint.host, ssl_context or ssl.create_default_context())
+        return Opened(steps.transport, steps.socket, steps.early)
+    except BaseException as exc:
+        steps.abort()
+        if isinstance(exc, TransportError) or not isinstance(exc, Exception):
+            raise
+        raise translated(exc) from exc
+
+
+async def _through(steps: _Steps, proxy: Proxy, endpoint: Endpoint) -> None:
+    """Lead to the endpoint by CONNECT through the proxy."""
+    try:
+        await steps.tcp(proxy.host, proxy.port)
+        if proxy.secure:
+            await steps.tls(proxy.host, ssl.create_default_context())
+        tunnel = proxy.tunnel(endpoint)
+        steps.transport.write(tunnel.request())
+        while not tunnel.through:
+            tunnel.receive(await steps.early.receive())
+    except Exception as exc:
+        if isinstance(exc, TransportError):  # The tunnel says so itself.
+            raise
+        raise TransportError(f"the proxy {proxy} cannot be used: {translated(exc)}") from exc
+
+
+class _Steps:
+    """One transport on its way up."""
+
+    transport: asyncio.Transport
+    """The uppermost so far, once there is one."""
+    socket: socket.socket
+
+    def __init__(self) -> None:
+        self.early = Early()
+
+    async def tcp(self, host: str, port: int) -> None:
+        """Open the lowest transport."""
+        loop = asyncio.get_running_loop()
+        self.socket = await _connected(host, port)
+        transport, _ = await loop.create_connection(lambda: self.early, sock=self.socket)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=0)  # Any byte that it keeps is to be heard of.
+        # No public setting: asyncio's transports of sockets have it (CPython 3.11 to 3.14), uvloop's do not.
+        if isinstance(getattr(transport, "max_size", None), int):
+            transport.max_size = READ_SIZE  # pyright: ignore[reportAttributeAccessIssue]
+
+    async def tls(self, host: str, context: ssl.SSLContext) -> None:
+        """Speak TLS from here on, to a peer that proves to be this host."""
+        transport = await asyncio.get_running_loop().start_tls(
+            self.transport, self.early, context, server_hostname=host, ssl_handshake_timeout=A_DAY
+        )
+        if transport is None:
+            raise TransportError("the peer ended the connection instead of speaking TLS")
+        self.transport = transport
+        transport.set_write_buffer_limits(high=1, low=0)  # With high=0, asyncio's TLS would always be "full".
+
+    def abort(self) -> None:
+        """Close whatever there is."""
+        if hasattr(self, "transport"):
+            self.transport.abort()
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    """A connected socket: the first of the host's addresses that answers (RFC 8305)."""
+    loop = asyncio.get_running_loop()
+    won: list[socket.socket] = []
+    failures: list[Exception] = []
+
+    async def attempt(family: int, address: Any, over: anyio.Event) -> None:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+            _tune(sock)
+        except OSError as exc:
+            sock.close()
+            failures.append(exc)
+            over.set()
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            won.append(sock)
+            attempts.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as attempts:
+            for family, address in await _addresses(host, port):
+                over = anyio.Event()
+                attempts.start_soon(attempt, family, address, over)
+                with anyio.move_on_after(STAGGER):
+                    await over.wait()
+    except BaseException:
+        for sock in won:
+            sock.close()
+        raise
+    for late in won[1:]:
+        late.close()
+    if not won:
+        raise failures[0] if len(failures) == 1 else ExceptionGroup("every address failed", failures)
+    return won[0]
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
+    """Families and addresses, IPv6 and IPv4 in turn (RFC 8305, section 4)."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:  # It is a name.
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    first = found[0][0] if found else 0
+    one = [(family, address) for family, _, _, _, address in found if family == first]
+    other = [(family, address) for family, _, _, _, address in found if family != first]
+    pairs = [pair for both in zip(one, other, strict=False) for pair in both]
+    return [*pairs, *one[len(other) :], *other[len(one) :]]
+
+
+def _tune(sock: socket.socket) -> None:
+    """Send small messages at once, and keep the kernel from hoarding large ones."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    unsent = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
+    if unsent is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, unsent, UNSENT)
