@@ -138,6 +138,15 @@ class Runtime:
         """No turn may begin any more."""
         return self._session.closed
 
+    @property
+    def over(self) -> bool:
+        """The run of trio has ended, and everything with it."""
+        try:
+            self._token.run_sync_soon(lambda: None)
+        except trio.RunFinishedError:
+            return True
+        return False
+
     # -- the session
 
     @enable_ki_protection
@@ -266,12 +275,12 @@ class Runtime:
         if abort or not wire.left_over:
             wire.scope.cancel()
 
-    def set_timer(self, when: float) -> None:
+    def set_timer(self, when: float | None) -> None:
         """Call ``time_came()`` then."""
-        self._when = when
+        self._when = inf if when is None else when
         if self._timer is not None:
-            self._timer.deadline = when
-        else:
+            self._timer.deadline = self._when
+        elif when is not None:
             self._timer = trio.CancelScope(deadline=when)
             self._spawn(self._keep_time)
 

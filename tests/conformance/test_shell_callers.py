@@ -310,7 +310,7 @@ async def test_a_dynamic_key_is_asked_for_before_each_handshake(shell):
             async with client, shell.connect(client=client) as session:
                 for _ in range(3):
                     await session.respond(input="x")
-                    while session._driver._pump.link is not None:
+                    while session._runtime._driver._link is not None:
                         await anyio.sleep(0.001)
             assert [peer.headers["authorization"] for peer in raw.peers] == [f"Bearer key-{n}" for n in (1, 2, 3)]
         assert server.ledger == []
@@ -518,7 +518,7 @@ async def test_secrets_stay_out_of_every_word(shell, fault, caplog):
             async with opened as session:
                 turn = session.create(model="m", input="x")
                 words += [repr(session), repr(turn), repr(session.stats), str(session._driver), repr(session._driver)]
-                words += [repr(session._driver._pump.link), repr(session._driver._core)]
+                words += [repr(session._runtime._driver._link), repr(session._driver._core)]
                 async with turn:
                     words += [repr(turn), repr(turn._core)]
                     async for found in turn:

@@ -683,7 +683,7 @@ async def test_a_dead_idle_connection_is_noticed_and_the_next_turn_opens_another
         if used:
             await session.respond(input="x")
         done.set()
-        while session._driver._pump.link is not None:  # Nothing public tells.
+        while session._runtime._driver._link is not None:  # Nothing public tells.
             await anyio.sleep(0.001)
         assert (await session.respond(input="x")).output_text == "fresh"
         assert session.stats.connections == 2

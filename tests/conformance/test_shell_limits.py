@@ -86,7 +86,7 @@ async def test_the_connect_deadline_of_a_turn(shell, secure, seconds):
         check_timeout(caught.value, Phase.CONNECT, Verdict.SAFE)
         return
     async with raw_server(closes, nothing) as server, shell.connect(server.base_url) as session:
-        while session._driver._pump.link is not None:
+        while session._runtime._driver._link is not None:
             await anyio.sleep(0.001)
         with pytest.raises(TurnTimeoutError, match="connect") as caught:
             await session.respond(input="x", timeout=shell.Timeouts(connect=seconds))
@@ -211,7 +211,7 @@ async def test_the_session_has_deadlines_for_turns_that_bring_none(shell):
 async def test_a_server_that_is_gone_is_a_connect_error_for_the_turn(shell):
     options = shell.SessionOptions(recovery=shell.RecoveryPolicy(initial_delay=0.01))
     async with raw_server(closes) as server, shell.connect(server.base_url, options=options) as session:
-        while session._driver._pump.link is not None:
+        while session._runtime._driver._link is not None:
             await anyio.sleep(0.001)
         server.listener.close()
         with pytest.raises(ConnectError) as caught:

@@ -57,7 +57,7 @@ async def test_a_turn_that_is_left_before_its_connection_is_opened_opens_none(sh
 
     async with raw_server(leave) as server:
         async with shell.connect(server.base_url) as session:
-            while session.stats.bytes_in == 0 or session._driver._pump.link is not None:
+            while session.stats.bytes_in == 0 or session._runtime._driver._link is not None:
                 await anyio.sleep(0.01)
             async with session.create(model="m", input="x"):
                 pass
