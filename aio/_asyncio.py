@@ -68,7 +68,8 @@ class AsyncioRuntime:
         self.proxy = proxy
         self.loop = asyncio.get_running_loop()
         self._session = ResponsesSession(options=options)
-        self.driver = Driver(self._session, self, lambda: source.initial)
+        self._driver = Driver(self._session, self, lambda: source.initial)
+        self._now = self.loop.time
         self._timer: asyncio.Handle | None = None
         self._end: AsyncGenerator[None] | None = None
         """Suspended until the event loop ends its asynchronous generators."""
@@ -97,18 +98,14 @@ class AsyncioRuntime:
         """The event loop has ended, and everything with it."""
         return self.loop.is_closed()
 
-    def now(self) -> float:
-        """What time it is, in the seconds of the driver."""
-        return self.loop.time()
-
     async def connect(self) -> None:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
         self._watch()
-        self.driver.connect(self.now())
+        self._driver.connect(self._now())
         try:
-            await self._until(lambda: not self.driver.connecting)
-            if self.driver.first_failure is not None:
-                raise self.driver.first_failure
+            await self._until(lambda: not self._driver.connecting)
+            if self._driver.first_failure is not None:
+                raise self._driver.first_failure
             if self.closed:
                 raise SessionClosedError("the session was closed while it was being opened — open a new session")
         except BaseException:
@@ -118,18 +115,18 @@ class AsyncioRuntime:
 
     def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does."""
-        return self.driver.create(body, lane=lane, timeouts=timeouts, now=self._begin())
+        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self._begin())
 
     def submit(self, turn: Turn) -> Turn:
         """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
-        return self.driver.submit(turn, self._begin())
+        return self._driver.submit(turn, self._begin())
 
     async def next_event(self, turn: Turn) -> ServerEvent | None:
         """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
-        driver = self.driver
+        driver = self._driver
         while (event := turn.next_event()) is None and not turn.ended:
             waiter = self.loop.create_future()
-            driver.listen(turn, waiter)
+            driver.listen(turn, waiter, self._now())
             try:
                 await waiter
             finally:
@@ -138,7 +135,7 @@ class AsyncioRuntime:
 
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn. After its end, this forgets what was not read."""
-        self.driver.cancel(turn, self.now())
+        self._driver.cancel(turn, self._now())
 
     async def aclose(self, *, patiently: bool = True) -> None:
         """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle.
@@ -146,11 +143,11 @@ class AsyncioRuntime:
         ``patiently`` waits for the server's half of the closing handshake, for close_timeout. Any task may call this,
         and several may, at once or one after another.
         """
-        self.driver.close(self.now(), patiently=patiently)
+        self._driver.close(self._now(), patiently=patiently)
         try:
-            await self._until(lambda: self.driver.done)
+            await self._until(lambda: self._driver.done)
         except BaseException:
-            self.driver.abort(self.now())
+            self._driver.abort(self._now())
             raise
         finally:
             end, self._end = self._end, None
@@ -168,16 +165,16 @@ class AsyncioRuntime:
             self._watch()
         if self._wires:
             next(reversed(self._wires)).read_ahead()
-        return self.now()
+        return self._now()
 
     async def _until(self, until: Callable[[], bool]) -> None:
         if not until():
             waiter = self.loop.create_future()
-            self.driver.observe(waiter, until)
+            self._driver.observe(waiter, until)
             try:
                 await waiter
             finally:
-                self.driver.forget(waiter)
+                self._driver.forget(waiter)
 
     # -- the end of the event loop
 
@@ -198,9 +195,9 @@ class AsyncioRuntime:
         finally:
             if self._end is not None:
                 self._end = None
-                if not self.driver.awaited:
-                    self.driver.give_up(self.now())
-                    await self._until(lambda: self.driver.done)
+                if not self._driver.awaited:
+                    self._driver.give_up(self._now())
+                    await self._until(lambda: self._driver.done)
 
     # -- for the driver
 
@@ -246,12 +243,12 @@ class AsyncioRuntime:
 
     def _time_came(self) -> None:
         self._timer = None
-        self.driver.time_came(self.now())
+        self._driver.time_came(self._now())
 
     def lost(self, wire: _Wire, link: Link, error: TurnwireError | None) -> None:
         """A wire has come to its end, or never came up."""
         self._wires.pop(wire, None)
-        self.driver.lost(link, error, self.now())
+        self._driver.lost(link, error, self._now())
 
 
 class _Wire(asyncio.Protocol):
@@ -262,7 +259,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, runtime: AsyncioRuntime, link: Link) -> None:
         self._runtime = runtime
-        self._driver = runtime.driver
+        self._driver = runtime._driver
         self._link = link
         self._now = runtime.loop.time
         self._task: asyncio.Task[None] | None = None
@@ -349,8 +346,8 @@ class _Wire(asyncio.Protocol):
             if self._socket is not None:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def read_ahead(self) -> None:
-        """Take what has arrived at the socket, and the event loop did not get to."""
+    def read_ahead(self, *, lost: bool = False) -> None:
+        """Take what has arrived at the socket, and the event loop did not get to; of one that is lost, not its end."""
         link = self._link
         if self._socket is None or not self._plain or not CAN_READ_AHEAD or link.paused:
             return
@@ -362,6 +359,8 @@ class _Wire(asyncio.Protocol):
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:  # The transport will say so.
+                return
+            if lost and not data:
                 return
             self._driver.received(link, data, self._now())
 
@@ -382,7 +381,7 @@ class _Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed; if writing failed, the peer may have said why before it went."""
         if exc is not None:
-            self.read_ahead()
+            self.read_ahead(lost=True)
         self._lost(exc)
 
     def _lost(self, exc: BaseException | None) -> None:

@@ -291,17 +291,13 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         return other
 
     async def __aenter__(self) -> OpenAIResponsesWSModel:
-        self._shared.here().entered += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        here = self._shared.here()
-        here.entered -= 1
-        if here.entered <= 0:
-            with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
-                await here.aclose()
+        with anyio.CancelScope(shield=True):  # Bounded by close_timeout.
+            await self._shared.here().aclose()
 
     async def close(self) -> None:
         """Close the connection. Calls that run fail as aborted, and are not repeated (PARITY C6)."""
@@ -351,7 +347,7 @@ class _RunningTurn:
 
     async def __aenter__(self) -> tuple[Turn, Runtime]:
         self._runtime = runtime = self._here.runtime(self._prepared.headers, self._prepared.query)
-        turn = Turn.from_frame(self._prepared.frame, timeouts=self._timeouts, now=runtime.now())
+        turn = Turn.from_frame(self._prepared.frame, timeouts=self._timeouts, now=current_time())
         with self._repetitions:
             self._turn = runtime.submit(turn)
         return turn, runtime
@@ -412,8 +408,6 @@ class _Connections:
         self._proxy = proxy
         self._runtimes: list[Runtime] = []
         """The present one is the last; the others have calls that go on."""
-        self.entered = 0
-        """How many ``async with model`` there are."""
 
     @property
     def over(self) -> bool:

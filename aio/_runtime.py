@@ -45,10 +45,6 @@ class Runtime(Protocol):
         """The event loop has ended, and everything with it."""
         ...
 
-    def now(self) -> float:
-        """What time it is, in the seconds of the driver."""
-        ...
-
     async def connect(self) -> None:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
 
@@ -84,5 +80,5 @@ def runtime(
     if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
         from ._asyncio import AsyncioRuntime as Chosen
     else:
-        from ..trio_shell._runtime import TrioRuntime as Chosen
+        from ..trio_shell._runtime import Runtime as Chosen
     return Chosen(source, ssl_context=ssl_context, proxy=proxy, options=options)

@@ -51,7 +51,7 @@ __all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
 CHUNK: Final = 64 * 1024
 """Bytes that are given to a transport at a time."""
 LOOK: Final = 0.01
-"""Seconds for which reading that is paused goes on when a deadline has passed (PARITY A16)."""
+"""Seconds that even a deadline that has passed grants to what is ready already (PARITY A16)."""
 
 
 class LinkState(enum.Enum):
@@ -159,7 +159,7 @@ class Driver:
             self.session.cancel(turn, now)
             self._settle(now)
 
-    def listen(self, turn: Turn, waiter: Any) -> None:
+    def listen(self, turn: Turn, waiter: Any, now: float) -> None:
         """Wake this consumer when its turn has news. It has looked, and found none.
 
         Raises ConcurrentUseError if another one waits for the same turn.
@@ -174,7 +174,7 @@ class Driver:
         if link is not None and link.paused:
             self._pause_or_resume(link)
         if self.session.take_sooner():  # Its receive deadline runs again.
-            self._arm()
+            self._arm(now)
 
     def ignore(self, turn: Turn) -> None:
         """The consumer does not sleep any more, for whatever reason."""
@@ -321,7 +321,7 @@ class Driver:
         if self.session.wants_connection(now) and self._link is None:
             self._open(now)
         if self.session.take_sooner() or timed or self._closing or self._first_at is not None:
-            self._arm()
+            self._arm(now)
         if self._news:
             for turn in self._news:
                 waiter = self._waiters.get(turn)
@@ -398,12 +398,12 @@ class Driver:
 
     # -- the timer
 
-    def _arm(self) -> None:
+    def _arm(self, now: float) -> None:
         """See to it that the timer does not fire too late. That it fires too early does no harm."""
         moments = [self.session.next_deadline(), self._first_at, *(link.close_by for link in self._closing)]
         earliest = min([moment for moment in moments if moment is not None], default=None)
         if earliest is not None:
-            self._set_timer(earliest)
+            self._set_timer(max(earliest, now + LOOK))
         elif self._timer is not None:
             self._timer = None
             self._runtime.set_timer(None)

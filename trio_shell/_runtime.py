@@ -230,7 +230,7 @@ class Runtime:
         """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
         while (event := turn.next_event()) is None and not turn.ended:
             waiter = _Waiter()
-            self._driver.listen(turn, waiter)
+            self._driver.listen(turn, waiter, current_time())
             try:
                 await waiter.sleep()
             finally:

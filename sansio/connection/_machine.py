@@ -276,6 +276,8 @@ class ResponsesConnection:
         """
         if self.state in (State.CONNECTING, State.CLOSED):
             return
+        if self._pulse.asked is not None:
+            self._sooner = True  # It is asked again, sooner than it would have been given up.
         self._pulse.beat(now)
         self.stats.bytes_in += len(data)
         if self._websocket is None:
