@@ -48,36 +48,6 @@ async def test_a_connection_that_ended_between_calls_gets_no_call(shell, end):
         assert [entry.connection for entry in server.ledger] == [1, 2]
 
 
-async def test_a_connection_that_answers_nothing_any_more_gets_no_call(shell):
-    async def first(peer):
-        await peer.upgrade()
-        await peer.message()
-        await peer.answer("one")
-        received.extend(await peer.end())
-
-    async def second(peer):
-        await peer.upgrade()
-        received.append(await peer.message())
-        await peer.answer("two")
-        await peer.end()
-
-    received = []
-    options = shell.SessionOptions(probe_after=0.0, probe_timeout=0.05)
-    async with raw_server(first, second) as server, model_of(shell, server, websocket_options=options) as model:
-        await ask(model, shell, "one")
-        assert (await ask(model, shell, "two", previous_response_id="resp_1"))[0] == "two"
-    assert [type(item) for item in received] == [Ping, dict]
-
-
-async def test_a_connection_that_gives_a_sign_of_life_keeps_its_calls(shell):
-    async with serve() as server:
-        options = shell.SessionOptions(probe_after=0.0)
-        async with model_of(shell, server, websocket_options=options) as model:
-            for text in ("one", "two", "three"):
-                assert (await ask(model, shell, text))[0] == text
-        assert server.connections == 1
-
-
 async def test_a_ping_that_came_between_calls_is_answered_and_harms_nothing(shell):
     async def script(peer):
         await peer.upgrade()

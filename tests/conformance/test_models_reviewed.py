@@ -12,7 +12,6 @@ import pytest
 from openai import AsyncOpenAI
 from peers import PING, PONG, Peer, completed, created, delta, frame, raw_server
 from turnwire.aio.loopback import serve
-from turnwire.sansio.errors import ConcurrentUseError
 from turnwire.sansio.websocket import Close, Ping, Pong
 
 pytestmark = pytest.mark.anyio
@@ -61,42 +60,30 @@ async def promptly(what: str, seconds: float = STUCK):
 
 
 @pytest.mark.parametrize("lane", [None, "other"])
-async def test_a_model_is_in_one_scope_at_a_time(shell, lane):
+async def test_each_scope_of_a_model_closes_the_connection_and_a_later_call_opens_another(shell, lane):
     async with serve() as server, model_of(shell, server) as model:
-        for _ in range(2):
-            async with model:
-                with pytest.raises(ConcurrentUseError, match=r" — .* — "):
-                    async with model.on_lane(lane):
-                        pytest.fail("entered twice")
-                assert await ask(shell, model, "goes on", lane) == "goes on"
-        assert [len(server.ledger), server.connections] == [2, 2]
+        async with model:
+            assert await ask(shell, model, "first", lane) == "first"
+            async with model.on_lane(lane):
+                assert await ask(shell, model, "on the same", lane) == "on the same"
+            assert await ask(shell, model, "goes on", lane) == "goes on"
+        assert [entry.connection for entry in server.ledger] == [1, 1, 2]
 
 
-async def test_a_second_task_cannot_enter_a_model_that_the_first_has_entered(shell):
+async def test_a_scope_of_a_model_may_be_left_by_another_task_than_entered_it(shell):
     async with serve() as server, model_of(shell, server) as model:
 
-        async def first() -> None:
-            async with model.on_lane("first") as mine:
-                entered.set()
-                await refused.wait()
-                assert await ask(shell, mine, "goes on") == "goes on"
-                await answered.wait()  # Leaving the scope closes the connection, for every lane.
+        async def enter() -> None:
+            await model.__aenter__()
+            assert await ask(shell, model, "entered") == "entered"
 
-        async def second() -> None:
-            await entered.wait()
-            with pytest.raises(ConcurrentUseError):
-                await model.on_lane("second").__aenter__()
-            refused.set()
-            assert await ask(shell, model, "in the other's scope", "second") == "in the other's scope"
-            answered.set()
+        async def leave() -> None:
+            await model.__aexit__(None, None, None)
 
-        entered, refused, answered = anyio.Event(), anyio.Event(), anyio.Event()
-        async with promptly("two tasks that enter one model"):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(first)
-                tasks.start_soon(second)
-            async with model:
-                assert await ask(shell, model, "free again") == "free again"
+        for one in (enter, leave):
+            async with promptly(one.__name__), anyio.create_task_group() as tasks:
+                tasks.start_soon(one)
+        assert [entry.connection for entry in server.ledger] == [1]
 
 
 async def test_a_scope_entered_after_a_first_call_answers_pings_between_calls(shell):

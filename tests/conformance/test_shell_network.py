@@ -327,15 +327,9 @@ async def test_a_name_of_two_addresses_of_which_one_answers(shell, monkeypatch, 
 async def test_small_messages_do_not_wait_for_acknowledgements(shell):
     """TCP_NODELAY: otherwise a close frame behind a message costs up to 40 ms, every time."""
     async with serve() as server, shell.connect(server.base_url) as session:
-        transport = session._runtime._driver._link.transport
-        stream = transport._stream
-        while hasattr(stream, "transport_stream"):
-            stream = stream.transport_stream
-        if hasattr(stream, "extra"):
-            sock = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        else:
-            assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        wire = session._runtime._driver._link.transport
+        sock = wire._socket if hasattr(wire, "_socket") else wire.sock
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # --- Whatever a transport raises --------------------------------------------------------------------------------------
@@ -358,51 +352,23 @@ RAISED = [
 ]
 
 
-class _Raising:
-    """A stream that raises the same in every method."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    async def _fail(self, *_: object) -> None:
-        raise self._error
-
-    receive = receive_some = send = send_all = _fail
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+async def test_whatever_a_transport_raises_is_a_transport_error(shell, error):
+    told = sys.modules[f"{shell.__name__}._transport"].translated(error)
+    assert isinstance(told, TransportError)
+    assert told.__cause__ is error
+    assert str(told)
 
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
-async def test_whatever_a_transport_raises_is_a_transport_error(shell, error, monkeypatch):
-    module = sys.modules[f"{shell.__name__}._transport"]
-    own = [kind() for kind in module.TRANSPORT_ERRORS if not kind.__module__.startswith(("builtins", "ssl"))]
-
-    async def script(peer: Peer) -> None:
-        await peer.end()
-
-    async with raw_server(script) as server:
-        transport = await module.open_transport(endpoint(server.base_url), ssl_context=None, proxy=None)
-        try:
-            for raised in (error, *own):
-                with monkeypatch.context() as patched:
-                    patched.setattr(transport, "_stream", _Raising(raised))
-                    for call in (lambda: transport.send(b"x"), transport.receive):
-                        if type(raised).__name__ == "EndOfStream" and call == transport.receive:
-                            continue
-                        with pytest.raises(TransportError) as caught:
-                            await call()
-                        assert caught.value.__cause__ is raised
-                        assert str(caught.value)
-        finally:
-            await transport.aclose()
-
-
-@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
-async def test_whatever_the_opening_raises_is_a_connect_error(shell, error, monkeypatch):
-    library = sys.modules[f"{shell.__name__}._transport"].__dict__.get("trio") or anyio
+async def test_whatever_the_opening_raises_is_a_connect_error(shell, dialect, error, monkeypatch):
+    trio = dialect.backend == "trio"
+    library = sys.modules["trio" if trio else "turnwire.aio._opening"]
 
     async def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(library, "open_tcp_stream" if library is not anyio else "connect_tcp", fail)
+    monkeypatch.setattr(library, "open_tcp_stream" if trio else "_connected", fail)
     for proxy, named in ((None, ""), ("http://p.test:1", "the proxy p.test:1 cannot be used: ")):
         with pytest.raises(ConnectError, match=f"could not connect to h.test: {named}") as caught:
             async with shell.connect(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
 import ssl
 from contextlib import asynccontextmanager
@@ -13,6 +12,8 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 import trustme
+import turnwire.aio
+import turnwire.trio_shell
 from openai import AsyncOpenAI
 from peers import CLOSE, Peer, completed, created, delta, frame, raw_server
 from turnwire.sansio.session import EndpointSource
@@ -109,20 +110,15 @@ async def test_a_turn_cancelled_natively_at_its_beginning_leaves_another_on_its_
         assert session.stats.connections == 1
 
 
-async def begun(driver, body, lane):
-    """A turn that was begun, and its message left to whoever writes."""
-    turn = driver.begin(body, lane, None)
-    await driver.send(turn)
-    return turn
-
-
-def driver_of(shell, server, **options):
-    """A driver without a scope, as the models use it."""
+def runtime_of(shell, server, **options):
+    """A session's runtime that is not connected yet, as the models use it."""
     source = EndpointSource(
         base_url=server.base_url, api_key="none", client=None, headers=None, query=None, environment={}
     )
-    module = importlib.import_module(f"{shell.__name__}._driver")
-    return module.Driver(source, ssl_context=None, proxy=None, options=shell.SessionOptions(**options))
+    options = shell.SessionOptions(**options)
+    if shell is turnwire.trio_shell:
+        return turnwire.trio_shell._runtime.Runtime(source, ssl_context=None, proxy=None, options=options)
+    return turnwire.aio._runtime.runtime(source, None, None, options)
 
 
 @pytest.mark.parametrize("again", range(3))
@@ -142,17 +138,19 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
 
     arrived, over, left, scope = anyio.Event(), anyio.Event(), anyio.Event(), anyio.CancelScope()
     async with raw_server(script, receive_buffer=4096) as server:
-        driver = driver_of(shell, server, close_timeout=10.0)
-        first = await begun(driver, {"input": "first"}, None)
-        while await driver.next_event(first) is not None:
+        runtime = runtime_of(shell, server, close_timeout=10.0)
+        first = runtime.create({"input": "first"}, None, None)
+        while await runtime.next_event(first) is not None:
             pass
-        await driver.leave(first)
-        driver._pump.link.transport._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        small = await begun(driver, {"input": "small"}, "leaves")
+        runtime.cancel(first)
+        wire = runtime._driver._link.transport
+        sock = wire._socket if hasattr(wire, "_socket") else wire.sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        small = runtime.create({"input": "small"}, "leaves", None)
 
         async def consume() -> None:
             with scope:
-                await driver.next_event(small)
+                await runtime.next_event(small)
             left.set()
 
         async with anyio.create_task_group() as tasks:
@@ -160,14 +158,14 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
             await arrived.wait()
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
-            large = await begun(driver, {"input": "x" * 1_000_000}, "begins")  # In the same step of the loop.
+            large = runtime.create({"input": "x" * 1_000_000}, "begins", None)  # In the same step of the loop.
             with anyio.move_on_after(1):
                 await left.wait()
             in_time = left.is_set()
             over.set()
         for turn in (small, large):
-            await driver.leave(turn)
-        await driver.aclose()
+            runtime.cancel(turn)
+        await runtime.aclose()
     assert in_time, "the cancelled consumer stays until the peer reads another turn's message"
 
 
