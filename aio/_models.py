@@ -11,7 +11,6 @@ import os
 import ssl
 import sys
 import time
-import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from copy import copy

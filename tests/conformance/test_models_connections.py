@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 from peers import CLOSE, PING, frame, raw_server
 from turnwire.aio.loopback import AfterEvent, Close, Cut, Fault, serve
-from turnwire.sansio.websocket import Ping, Pong
+from turnwire.sansio.websocket import Pong
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,6 @@ from turnwire.sansio.errors import (
     InvalidStreamIdError,
     LaneLimitError,
     SessionClosedError,
-    TransportError,
     TurnError,
     UserError,
 )

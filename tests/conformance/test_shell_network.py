@@ -11,7 +11,6 @@ import pytest
 import trustme
 from peers import Peer, proxy_server, raw_server
 from turnwire.aio.loopback import serve
-from turnwire.sansio.endpoint import endpoint
 from turnwire.sansio.errors import ConnectError, ConnectionLostError, TransportError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 
