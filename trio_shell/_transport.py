@@ -45,7 +45,8 @@ TRANSPORT_ERRORS: Final = tuple(_BROKEN)
 
 
 def translated(exc: Exception) -> TransportError:
-    """What it means, with what the system or TLS said."""
+    """What it means, with what the system or TLS said. It becomes the cause, without its frames."""
+    without_frames(exc)  # A handshake has a key in it.
     origin = _origin(exc)
     told = origin if isinstance(origin, ssl.SSLError) else exc
     meaning = next(text for kind, text in _BROKEN.items() if isinstance(told, kind))
@@ -210,8 +211,6 @@ class Wire:
             if not self._unsent:
                 self._unsent += data
         except OSError as exc:  # TLS's errors are such, too.
-            del data  # A handshake has a key in it.
-            without_frames(exc)
             self.broken = self.broken or translated(exc)
             self._unsent.clear()
         self.blocked = self.broken is not None or self.left_over or self.held
