@@ -197,13 +197,11 @@ class Runtime:
             self._driver.forget(waiter)
 
     def shutdown_threadsafe(self) -> None:
-        """Shut the connection down, from any thread: its turns lose it, a later turn opens another."""
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._shut_down, idempotent=True)
-
-    def _shut_down(self) -> None:
-        for wire in self._links.values():
-            wire.shut_down()
+        """Shut the connections down, from any thread: both ends will see the end, a later turn opens another."""
+        for wire in list(self._links.values()):
+            if not wire.shut_down():
+                with contextlib.suppress(trio.RunFinishedError):
+                    self._token.run_sync_soon(wire.scope.cancel)
 
     # -- turns
 

@@ -215,13 +215,12 @@ class Wire:
             self._unsent.clear()
         self.blocked = self.broken is not None or self.left_over or self.held
 
-    def shut_down(self) -> None:
-        """End the stream in both directions; :meth:`take` will tell. One that is being opened is given up."""
-        if not self.connected:
-            self.scope.cancel()
-        else:
+    def shut_down(self) -> bool:
+        """End the stream in both directions, from any thread; :meth:`take` will tell. False: there is none yet."""
+        if self.connected:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
+        return self.connected
 
     def close(self) -> None:
         """Close at once, without another word at any layer. Who waits for the socket is woken."""
