@@ -56,7 +56,7 @@ def system_tasks() -> list[str]:
         for task in nurseries.pop().child_tasks:
             names.append(task.name)
             nurseries += task.child_nurseries
-    return [name for name in names if "trio_shell" in name]
+    return [name for name in names if name in ("turnwire.connection", "turnwire.write", "turnwire.keep_time")]
 
 
 @asynccontextmanager

@@ -44,7 +44,7 @@ from ..sansio.settings import ModelSettings
 from ..sansio.tools import Handoff, OutputSchemaLike, Tool
 from ..sansio.tracing import NO_TRACING, Tracer
 from ._background import Background
-from ._runtime import Runtime
+from ._runtime import Runtime, is_over
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -370,7 +370,7 @@ class _SharedConnection:
         token = current_trio_token()
         pool = self._pools.get(token)
         if pool is None:
-            for other in filter(_is_over, list(self._pools)):
+            for other in filter(is_over, list(self._pools)):
                 self._pools.pop(other, None)
             pool = self._pools[token] = _Pool(self._runtime_for)
         return pool
@@ -394,15 +394,6 @@ class _SharedConnection:
                 pool.shutdown_threadsafe()
         if here in self._pools:
             await self._pools[here].aclose()
-
-
-def _is_over(token: TrioToken) -> bool:
-    """Whether that run of trio has ended."""
-    try:
-        token.run_sync_soon(lambda: None)
-    except trio.RunFinishedError:
-        return True
-    return False
 
 
 class _Pool:

@@ -37,6 +37,7 @@ from trio import current_time
 from trio.lowlevel import (
     Abort,
     Task,
+    TrioToken,
     checkpoint,
     current_task,
     current_trio_token,
@@ -57,7 +58,7 @@ from ..sansio.secret import Secret
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
 from ._transport import TRANSPORT_ERRORS, Wire, open_wire, translated
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "is_over"]
 
 _LOGGER: Final = logging.getLogger("turnwire")
 
@@ -91,6 +92,15 @@ class _Waiter:
     def _abort(self, raise_cancel: object) -> Abort:
         self._task = None
         return Abort.SUCCEEDED
+
+
+def is_over(token: TrioToken) -> bool:
+    """Whether that run of trio has ended."""
+    try:
+        token.run_sync_soon(lambda: None)
+    except trio.RunFinishedError:
+        return True
+    return False
 
 
 class Runtime:
@@ -141,11 +151,7 @@ class Runtime:
     @property
     def over(self) -> bool:
         """The run of trio has ended, and everything with it."""
-        try:
-            self._token.run_sync_soon(lambda: None)
-        except trio.RunFinishedError:
-            return True
-        return False
+        return is_over(self._token)
 
     # -- the session
 
@@ -292,19 +298,26 @@ class Runtime:
         """Begin a task, in the caller's context: the key provider may look at it."""
         self._tasks += 1
         try:
-            spawn_system_task(self._task, run, *args, context=copy_context())
+            spawn_system_task(self._task, run, *args, name=f"turnwire.{run.__name__.strip('_')}", context=copy_context())
         except RuntimeError:  # The run is over but for its async generators.
             self._token.run_sync_soon(self._run_is_over)
 
     async def _task(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Whatever happens in ``run``, nothing is raised into trio, where it would end the whole run."""
         try:
             await run(*args)
         except Exception:
-            _LOGGER.exception("A task of a session failed; the session is closed")
-            self._driver.abort(current_time())
+            _LOGGER.exception("A task of a session failed, and the session is closed")
+            self._abort()
         except BaseException:  # Cancelled by trio: the run is over, and nothing is opened again.
-            self._driver.abort(current_time())
+            self._abort()
         self._task_ended()
+
+    def _abort(self) -> None:
+        try:
+            self._driver.abort(current_time())
+        except Exception:
+            _LOGGER.exception("A session could not be closed")
 
     def _task_ended(self) -> None:
         self._tasks -= 1
@@ -313,7 +326,7 @@ class Runtime:
                 waiter.wake()
 
     def _run_is_over(self) -> None:
-        self._driver.abort(current_time())
+        self._abort()
         self._task_ended()
 
     async def _keep_time(self) -> None:
@@ -342,8 +355,8 @@ class Runtime:
                 await self._keep_reading(link, wire)
         except TurnwireError as exc:
             error = exc
-        except BaseException:
-            self._driver.abort(current_time())
+        except BaseException:  # Before the driver is told of the loss, lest it opens another.
+            self._abort()
             raise
         finally:
             wire.close()

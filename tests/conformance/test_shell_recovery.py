@@ -62,8 +62,8 @@ async def test_connect_does_not_wait_for_longer_than_its_deadline(shell):
 async def test_a_turn_outlives_a_gateway_that_restarts(shell, action):
     faults = [Fault(Upgrading(), action, connection=number) for number in (2, 3, 4)]
     async with serve(faults=faults) as server, shell.connect(server.base_url, options=quick(shell)) as session:
-        session._driver._pump.link.transport.forsake()
-        while session._driver._pump.link is not None:
+        session._runtime.shutdown_threadsafe()
+        while session._runtime._driver._link is not None:
             await anyio.sleep(0.001)
         response = await session.respond(model="m", input="hello")
         assert response.output_text == "hello"
