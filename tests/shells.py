@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import anyio
 import turnwire.aio
 import turnwire.trio_shell
 
@@ -16,10 +19,17 @@ class Dialect(NamedTuple):
     backend: str
     """For anyio, in which the tests and their servers are written, whatever the shell is written in."""
     shell: ModuleType
+    options: Mapping[str, Any] = {}
+    """For anyio, too."""
 
 
 DIALECTS = (
     Dialect("asyncio", "asyncio", turnwire.aio),
+    Dialect("uvloop", "asyncio", turnwire.aio, {"use_uvloop": True}),
     Dialect("anyio-trio", "trio", turnwire.aio),
     Dialect("trio", "trio", turnwire.trio_shell),
 )
+if sys.platform == "win32":
+    DIALECTS = tuple(one for one in DIALECTS if one.name != "uvloop")
+else:
+    anyio.run(anyio.sleep, 0, backend_options={"use_uvloop": True})  # Its first loop opens a pipe for ever.

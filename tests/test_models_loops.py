@@ -15,7 +15,6 @@ import anyio.from_thread
 import pytest
 import turnwire.aio
 from openai import AsyncOpenAI
-from turnwire.aio._driver import Host
 from turnwire.aio.loopback import AfterEvent, Delay, Fault, Silence, serve
 
 STUCK = 10.0
@@ -42,7 +41,7 @@ def run(dialect, function, *args):
         with anyio.fail_after(STUCK):
             return await function(*args)
 
-    return anyio.run(bounded, backend=dialect.backend)
+    return anyio.run(bounded, backend=dialect.backend, backend_options=dict(dialect.options))
 
 
 async def ask(dialect, model, text, **more):
@@ -266,18 +265,3 @@ def test_a_scope_of_the_model_goes_on_as_well(dialect, server, model) -> None:
         loop(scope())
         loop(scope())
     assert server.connections == 4
-
-
-def test_a_task_that_is_cancelled_while_a_scope_of_anyios_ends_stays_cancelled() -> None:
-    """Then the one cancellation comes in the other's clothes, and a task group takes it for its own."""
-
-    async def wait() -> None:
-        async with Host() as host:
-            host.start(anyio.sleep_forever)
-            raise asyncio.CancelledError("Cancelled via cancel scope 1234")
-
-    async def main() -> None:
-        (result,) = await asyncio.gather(wait(), return_exceptions=True)
-        assert isinstance(result, asyncio.CancelledError)
-
-    asyncio.run(main())

@@ -17,8 +17,8 @@ LIMIT = 20.0
 
 
 @pytest.fixture
-def anyio_backend(dialect) -> str:
-    return dialect.backend
+def anyio_backend(dialect) -> tuple[str, dict[str, object]]:
+    return dialect.backend, dict(dialect.options)
 
 
 @pytest.hookimpl(tryfirst=True)
