@@ -7,7 +7,7 @@ import json
 import pytest
 from machines import ENDPOINT, Wire, answer, check_text, failed, steady, switching, types
 from peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, completed, created, delta, event, frame
-from turnwire.sansio.connection import TRANSITIONS, WAITING_PHASE, ResponsesConnection, Signal, State, Stats
+from turnwire.sansio.connection import TRANSITIONS, WAITING_PHASE, ResponsesConnection, Signal, State, Stats, Turn
 from turnwire.sansio.connection._turn import EVENT_COST
 from turnwire.sansio.errors import (
     ConnectError,
@@ -1475,3 +1475,38 @@ def test_a_connection_with_something_left_has_to_prove_itself_before_a_turn_is_t
     assert turn.failure is not None
     assert turn.failure.verdict is Verdict.SAFE
     assert turn.failure.evidence.close_code == 1014
+
+
+# --- Left in the middle of its message ------------------------------------------------------------------------------
+
+
+def left_in_the_middle() -> tuple[Wire, Turn, Turn]:
+    wire = Wire.opened(close_timeout=2.0)
+    first = wire.connection.create({"input": "x" * 1000}, "first", now=wire.now)
+    second = wire.connection.create({"input": "y"}, "second", timeouts=Timeouts(send=2.0, total=60.0), now=wire.now)
+    wire.connection.data_to_send(100, wire.now)
+    wire.connection.cancel(first, wire.now)
+    return wire, first, second
+
+
+def test_a_peer_that_does_not_read_the_rest_of_a_left_turns_message_loses_the_connection() -> None:
+    wire, first, second = left_in_the_middle()
+    assert wire.connection.next_deadline() == wire.now + 2.0
+    wire.connection.handle_deadline(wire.now + 2.0)
+    assert wire.connection.state is State.CLOSED
+    for turn in (first, second):
+        assert turn.failure is not None
+        assert turn.failure.verdict is Verdict.SAFE
+
+
+def test_a_peer_that_reads_it_slowly_keeps_the_connection() -> None:
+    wire, first, second = left_in_the_middle()
+    for _ in range(3):
+        wire.now += 1.9
+        wire.connection.handle_deadline(wire.now)
+        wire.connection.data_to_send(100, wire.now)
+    assert wire.connection.state is State.OPEN
+    assert first.phase is Phase.SEND
+    wire.connection.data_to_send(10_000, wire.now)
+    assert first.phase is Phase.AWAIT
+    assert isinstance(second.failure, TurnTimeoutError), "nothing of it was sent for longer than its own deadline"

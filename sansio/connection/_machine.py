@@ -251,6 +251,9 @@ class ResponsesConnection:
             return b""
         data, ended = self._outbox.take(max_bytes, self._websocket)
         self.stats.bytes_out += len(data)
+        unfinished = self._outbox.turn
+        if unfinished is not None and unfinished.abandoned and now is not None:
+            unfinished.since = now  # The peer reads.
         for turn in ended:
             turn.phase = Phase.AWAIT
             if now is not None:
@@ -332,7 +335,8 @@ class ResponsesConnection:
         while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
             min(due, key=lambda entry: entry[0])[1](now)
         for turn in self._deadlines.due(now):
-            self._expired(turn, now)
+            if self.state is not State.CLOSED:  # One of them may end the connection, and with it the others.
+                self._expired(turn, now)
 
     def watch(self, turn: Turn) -> None:
         """One of its turns may have an earlier deadline than before. For :class:`Turn`."""
@@ -343,6 +347,8 @@ class ResponsesConnection:
         """When a turn in the lanes has to be given up; an abandoned one, when its lane has."""
         if turn.connection is not self or turn in self._stuck:
             return None
+        if turn.abandoned and turn.phase is Phase.SEND:
+            return turn.since + self.options.close_timeout
         moment = turn.wait_deadline() if turn.abandoned else turn.deadline()
         stall = self._stall_of(turn)
         return moment if stall is None else stall if moment is None else min(moment, stall)
@@ -357,7 +363,9 @@ class ResponsesConnection:
     def _expired(self, turn: Turn, now: float) -> None:
         """A deadline of this turn has passed. If the server may still run it, its lane is not to be counted on."""
         moment, total = turn.deadline(), turn.total_deadline()
-        if turn.abandoned:
+        if turn.abandoned and turn.phase is Phase.SEND:
+            self._lost(Cause.TRANSPORT, "a turn was left in the middle of its message, and the peer does not read", now)
+        elif turn.abandoned:
             pass
         elif moment is None or moment > now:
             self._stalled_turn(turn, now)
@@ -811,6 +819,8 @@ class ResponsesConnection:
             self._end(turn, turn_failure(turn.evidence(cause), what, make, error))
         if turn.phase >= Phase.AWAIT or (in_the_middle and cause is Cause.CANCELLED):
             turn.abandoned = True
+            if turn.phase is Phase.SEND:
+                turn.since = now  # From here on the rest of its message may take close_timeout.
             self._deadlines.watch(turn)
             if alone:
                 self._lost(Cause.CANCELLED, "no turn needed the connection any more", now)

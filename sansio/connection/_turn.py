@@ -285,7 +285,7 @@ class Outbox:
     def __init__(self) -> None:
         self._frame = memoryview(b"")
         """What is left of the frame that is being handed."""
-        self._turn: Turn | None = None
+        self.turn: Turn | None = None
         """The turn whose message that frame holds, until its last byte was handed."""
         self._control: deque[bytes] = deque()
         self._pong = b""
@@ -319,7 +319,7 @@ class Outbox:
 
     def begun(self, turn: Turn) -> bool:
         """Whether part of this turn's message was handed, and part of it was not."""
-        return self._turn is turn
+        return self.turn is turn
 
     def remove(self, turn: Turn) -> None:
         """Forget a message that has not begun."""
@@ -335,9 +335,9 @@ class Outbox:
             most -= len(part)
             self._frame = self._frame[len(part) :]
             self.mid_frame = bool(self._frame)
-            if self._turn is not None and not self.mid_frame:
-                ended.append(self._turn)
-                self._turn = None
+            if self.turn is not None and not self.mid_frame:
+                ended.append(self.turn)
+                self.turn = None
         return b"".join(parts), ended
 
     def _next(self, websocket: WebSocket | None) -> bool:
@@ -348,9 +348,9 @@ class Outbox:
         elif self._control:
             frame = self._control.popleft()
         elif self._messages and websocket is not None:
-            self._turn = next(iter(self._messages))
-            del self._messages[self._turn]
-            frame = websocket.text(self._turn.wire_message())
+            self.turn = next(iter(self._messages))
+            del self._messages[self.turn]
+            frame = websocket.text(self.turn.wire_message())
         self._frame = memoryview(frame)
         return bool(frame)
 

@@ -416,7 +416,7 @@ LARGE = "x" * 16_000_000
 
 @pytest.mark.parametrize("reads_again", [False, True])
 async def test_a_call_that_writes_for_others_to_a_peer_that_does_not_read(dialect, reads_again):
-    """Its task may not leave in the middle of a chunk, but waits no longer than ``close_timeout``; others go on."""
+    """The rest of its message has to go first, but holds up the others no longer than ``close_timeout``."""
     shell = dialect.shell
     reading = anyio.Event()
 
