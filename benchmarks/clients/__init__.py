@@ -53,15 +53,21 @@ class Client(msgspec.Struct, frozen=True):
             import trio
 
             return trio.run(function, *arguments)
+        if self.loop == "uvloop":
+            import uvloop
+
+            return uvloop.run(function(*arguments))
         return asyncio.run(function(*arguments))
 
 
 CLIENTS: Final = {
-    "floor": Client("floor: socket read, header scan, typed `msgspec` decode", "floor"),
+    "floor": Client("push floor: `asyncio.Protocol`, header scan, typed `msgspec` decode", "floor"),
     "floor-trio": Client("raw trio floor: the same on trio, in the consumer's own task", "floor_trio", ("trio",), "trio"),
     "turnwire": Client("**turnwire** (asyncio)", "turnwire_aio"),
     "turnwire-trio": Client("**turnwire** (trio)", "turnwire_trio", ("trio",), "trio"),
     "turnwire-anyio-trio": Client("turnwire (trio, through anyio)", "turnwire_aio", ("trio",), "trio"),
+    "turnwire-uvloop": Client("**turnwire** (uvloop)", "turnwire_aio", ("uvloop",), "uvloop"),
+    "aiohttp-uvloop": Client("`aiohttp` + `msgspec` (uvloop)", "aiohttp_msgspec", ("aiohttp", "uvloop"), "uvloop"),
     "turnwire-model": Client(
         "**turnwire** `OpenAIResponsesWSModel` (objects of `openai`)", "turnwire_model", ("openai",)
     ),
