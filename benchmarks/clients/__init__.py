@@ -62,7 +62,9 @@ class Client(msgspec.Struct, frozen=True):
 
 CLIENTS: Final = {
     "floor": Client("push floor: `asyncio.Protocol`, header scan, typed `msgspec` decode", "floor"),
-    "floor-trio": Client("raw trio floor: the same on trio, in the consumer's own task", "floor_trio", ("trio",), "trio"),
+    "floor-trio": Client(
+        "raw trio floor: the same on trio, in the consumer's own task", "floor_trio", ("trio",), "trio"
+    ),
     "turnwire": Client("**turnwire** (asyncio)", "turnwire_aio"),
     "turnwire-trio": Client("**turnwire** (trio)", "turnwire_trio", ("trio",), "trio"),
     "turnwire-anyio-trio": Client("turnwire (trio, through anyio)", "turnwire_aio", ("trio",), "trio"),
