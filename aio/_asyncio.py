@@ -29,6 +29,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from copy import copy
+from time import time
 from typing import Any, Final, Literal
 
 import anyio
@@ -67,7 +68,7 @@ class AsyncioRuntime:
         self.ssl_context = ssl_context
         self.proxy = proxy
         self.loop = asyncio.get_running_loop()
-        self._session = ResponsesSession(options=options)
+        self._session = ResponsesSession(options=options, wall_clock=time)
         self._driver = Driver(self._session, self, lambda: source.initial)
         self._now = self.loop.time
         self._timer: asyncio.Handle | None = None

@@ -30,6 +30,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
 from copy import copy
 from math import inf
+from time import time
 from typing import Any, Final
 
 import trio
@@ -122,7 +123,7 @@ class Runtime:
         """Where it connects to."""
         self._ssl_context = ssl_context
         self._proxy = proxy
-        self._session = ResponsesSession(options=options)
+        self._session = ResponsesSession(options=options, wall_clock=time)
         self._driver = Driver(self._session, self, lambda: source.initial)
         self._token = current_trio_token()
         self._tasks = 0
