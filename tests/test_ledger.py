@@ -45,14 +45,17 @@ import msgspec
 import pytest
 import turnwire.aio
 from proxy import Cut, CuttingProxy, Passage, cutting_proxy
+from turnwire.aio._asyncio import AsyncioRuntime
 from turnwire.aio.loopback import AfterEvent, BeforeRun, Error, Fault, LoopbackServer, Upgrading, serve
 from turnwire.aio.loopback import Cut as ServerCut
-from turnwire.sansio import replay
+from turnwire.sansio import driver, replay
 from turnwire.sansio.connection import ResponsesConnection
 from turnwire.sansio.connection._owners import Owners
 from turnwire.sansio.dialect import LaneSupport
+from turnwire.sansio.driver import Link
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
+from turnwire.trio_shell._runtime import Runtime as TrioRuntime
 
 pytestmark = pytest.mark.anyio
 
@@ -250,45 +253,31 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def holdable(shell, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    return make_holdable(shell, monkeypatch)
+def holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    return make_holdable(monkeypatch)
 
 
-def make_holdable(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """The shell's transports obey their client's :class:`Hold`; call it to set the size of the shell's chunks."""
-    module = importlib.import_module(f"{shell.__name__}._transport")
-    send, aclose, writable = module.Transport.send, module.Transport.aclose, module.Transport.writable
-    closed: dict[Any, anyio.Event] = {}
+def make_holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """The runtimes' transports obey their client's :class:`Hold`; call it to set the size of the chunks."""
+    for runtime in (AsyncioRuntime, TrioRuntime):
+        monkeypatch.setattr(runtime, "write", held(runtime.write))
+    return lambda size: monkeypatch.setattr(driver, "CHUNK", size)
 
-    async def held_send(transport: Any, data: bytes) -> None:
+
+def held(write: Callable[[Any, Link, bytes], bool]) -> Callable[[Any, Link, bytes], bool]:
+    def held_write(runtime: Any, link: Link, data: bytes) -> bool:
         client = CLIENT.get(None)
         hold = client.hold if client is not None else None
         if client is None or hold is None or data.startswith(b"GET "):
-            await send(transport, data)
-        elif len(data) < hold.room:
+            return write(runtime, link, data)
+        if len(data) < hold.room:
             hold.room -= len(data)
-            await send(transport, data)
-        else:
-            client.hold = None
-            event = closed[transport] = anyio.Event()
-            await send(transport, data[: hold.room])
-            await event.wait()
-            raise module.TransportError("the connection was closed on this side")
+            return write(runtime, link, data)
+        client.hold = None
+        write(runtime, link, data[: hold.room])
+        return False
 
-    def held_writable(transport: Any) -> bool:
-        client = CLIENT.get(None)
-        return (client is None or client.hold is None) and writable(transport)
-
-    async def telling_aclose(transport: Any) -> None:
-        await aclose(transport)
-        if transport in closed:
-            closed.pop(transport).set()
-
-    monkeypatch.setattr(module.Transport, "send", held_send)
-    monkeypatch.setattr(module.Transport, "aclose", telling_aclose)
-    monkeypatch.setattr(module.Transport, "writable", held_writable)
-    driver = importlib.import_module(f"{shell.__name__}._driver")
-    return lambda size: monkeypatch.setattr(driver, "CHUNK", size)
+    return held_write
 
 
 class Laboratory:
@@ -550,7 +539,7 @@ def shard(shell_name: str, backend: str, kind: str, stride: int, number: int) ->
                 await report.add(lab)
 
     with pytest.MonkeyPatch.context() as patch:
-        set_chunk = make_holdable(shell, patch)
+        set_chunk = make_holdable(patch)
         anyio.run(main, backend=backend)
     return reports
 
