@@ -2,14 +2,14 @@
 
 What is said is decided elsewhere: by h11 and :mod:`._http` at first, by :mod:`turnwire.sansio.server` after an upgrade,
 by :mod:`._model` in the turns. Here is who waits for what: one task reads; one waits for the next deadline; each turn
-is a task; whoever has something to send sends all that there is, one at a time; and the connection's own task group
-ends them all.
+is a task; whoever has something to send sends all that there is, one at a time. The tasks (:mod:`._tasks`) belong to
+the connection, and end with it.
 
 One peer cannot harm another
     Whatever a peer does, only its own connection ends. What its transport raises is in one table
     (:data:`._sockets.TRANSPORT_ERRORS`) and means that the peer is gone. Anything else that one of its tasks raises
     is a fault of this server: it is logged to ``turnwire.loopback``, and the ledger says ``crashed``. Nothing of it
-    reaches the task group that the peers share (:meth:`Peer.run`).
+    reaches another peer, or the event loop (:meth:`Peer._own`).
 
 A peer that does not read
     Its turns stop at what the kernel and one batch of events each hold. It is read from as long as the answers to what
@@ -56,6 +56,7 @@ from ._faults import (
 from ._http import HttpAnswer, parse_request, refuse
 from ._model import respond
 from ._sockets import TRANSPORT_ERRORS, SocketStream
+from ._tasks import Tasks
 
 if TYPE_CHECKING:
     from .loopback import LedgerEntry, LoopbackServer
@@ -106,7 +107,7 @@ class Peer:
         self._stream: SocketStream | TLSStream = raw
         self._number = number
         self._meter = Meter()
-        self._tasks = anyio.create_task_group()
+        self._tasks = Tasks()
         self._sending = anyio.Lock()
         self._to_write = anyio.Event()
         self._timer = anyio.CancelScope()
@@ -130,8 +131,8 @@ class Peer:
         """Serve it, and close it. Raises nothing, whatever the peer does."""
         try:
             async with self._tasks:
-                await self._own(self._main)
-                self._tasks.cancel_scope.cancel()
+                self._tasks.start(self._own, self._main)
+                await self._tasks.wait()
         finally:
             with anyio.move_on_after(_LINGER if self._why else _LINGER_AT_SHUTDOWN, shield=True):
                 await self._own(self._end)
@@ -145,7 +146,7 @@ class Peer:
         except Exception as exc:
             self._why = self._why or "crashed"
             self._log(logging.ERROR, "ended by a fault of the server's own", exc)
-            self._tasks.cancel_scope.cancel()
+            self._tasks.cancel()
 
     def _gone(self, exc: Exception) -> None:
         self._why = self._why or "disconnected"
@@ -157,6 +158,11 @@ class Peer:
             _LOGGER.log(level, "connection %d: %s: %r", self._number, what, exc, exc_info=shown)
 
     async def _main(self) -> None:
+        """From accepting to the end of the conversation; then the other tasks end, too."""
+        await self._converse()
+        self._tasks.cancel()
+
+    async def _converse(self) -> None:
         context = self._server.ssl_context
         for action in self._server.faults.due(Received(0, "connection"), self._number):
             await self._act(action)
@@ -172,7 +178,7 @@ class Peer:
     async def _stop(self, why: str) -> None:
         """End the connection, from whichever of its tasks."""
         self._why = self._why or why
-        self._tasks.cancel_scope.cancel()
+        self._tasks.cancel()
         await anyio.sleep_forever()
 
     async def _end(self) -> None:
@@ -312,10 +318,9 @@ class Peer:
         )
 
         running = Running(turn, "sse" if stream else "http")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._own, self._watch, http)
+        async with Tasks() as watching:
+            watching.start(self._own, self._watch, http)
             await self._own(self._run, running, self._begin(running))
-            tasks.cancel_scope.cancel()
         answer.finish()
         await self._flush()
 
@@ -356,8 +361,8 @@ class Peer:
 
     async def _speak(self, websocket: ServerConnection) -> None:
         """Frames, until the end."""
-        self._tasks.start_soon(self._own, self._keep_deadlines, websocket)
-        self._tasks.start_soon(self._own, self._write)
+        self._tasks.start(self._own, self._keep_deadlines, websocket)
+        self._tasks.start(self._own, self._write)
         while True:
             self._start_turns()
             if websocket.state is ServerState.CLOSED or websocket.unsent > _UNSENT:
@@ -403,7 +408,7 @@ class Peer:
         if self._websocket is not None:
             while (turn := self._websocket.next_request()) is not None:
                 running = Running(turn, "websocket")
-                self._tasks.start_soon(self._own, self._run, running, self._begin(running))
+                self._tasks.start(self._own, self._run, running, self._begin(running))
 
     # -- turns
 

@@ -62,19 +62,19 @@ What it does wrong: a :class:`Fault` is a point, an action, and whom it is for
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
-import anyio.abc
 from msgspec.structs import replace
 
 from ..sansio.checks import COUNT, SECONDS, Instance, Number, Rule
-from ..sansio.errors import UserError
+from ..sansio.errors import ConcurrentUseError, UserError
 from ..sansio.server import ResponseStore, ServerOptions, ServerTurn, write_json
 from ._faults import (
     AfterEvent,
@@ -97,6 +97,7 @@ from ._faults import (
 from ._model import response_id
 from ._peer import Peer, Transport
 from ._sockets import SocketStream, listen
+from ._tasks import Tasks, call_at_end_of_loop, on_trio
 
 __all__ = [
     "AfterEvent",
@@ -114,6 +115,7 @@ __all__ = [
     "Opened",
     "Received",
     "Send",
+    "Serving",
     "Silence",
     "Upgrading",
     "serve",
@@ -181,6 +183,10 @@ class LoopbackServer:
         self.ssl_context = ssl_context
         self._ledger_limit = ledger_limit
         self._started = 0
+        self._tasks = Tasks()
+        """The one that accepts, and one for each connection."""
+        self._end: AsyncGenerator[None] | None = None
+        """On asyncio, until it is closed: what the end of the event loop closes it by."""
 
     @property
     def latency(self) -> float:
@@ -201,6 +207,49 @@ class LoopbackServer:
 
     def __repr__(self) -> str:
         return f"<LoopbackServer {self.base_url}>"
+
+    async def aclose(self) -> None:
+        """Cancel running turns, close WebSockets with 1001, and wait until no task and no socket is left.
+
+        Any task of its event loop may call this, at any time, and several may, at once or one after another. It takes
+        about a second at most: for peers that do not read.
+        """
+        end, self._end = self._end, None
+        try:
+            await self._tasks.aclose()
+        finally:
+            if end is not None:
+                await end.aclose()
+
+    def start(self, listener: socket.socket) -> None:
+        """Accept connections, until :meth:`aclose`. Called by :func:`serve`, once; closes the listener in the end."""
+        try:
+            self._tasks.start(self._accept, listener)
+        except BaseException:
+            listener.close()
+            raise
+        if not on_trio():
+            self._end = call_at_end_of_loop(self._loop_ends)
+            with contextlib.suppress(StopIteration, ResourceWarning):  # A loop that ended its generators before warns.
+                self._end.__anext__().send(None)
+
+    async def _loop_ends(self) -> None:
+        if self._end is not None:
+            self._end = None
+            await self.aclose()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        with listener:
+            while True:
+                await anyio.wait_readable(listener)
+                try:
+                    sock, _ = listener.accept()
+                    stream = SocketStream(sock)
+                except OSError:  # The client is gone already, or file descriptors are short: others are served.
+                    await anyio.sleep(0.01)
+                    continue
+                self.connections += 1
+                self._tasks.start(Peer(self, stream, self.connections).run)
 
     def enter(self, turn: ServerTurn, transport: Transport, connection: int, marker: str | None) -> LedgerEntry:
         """Begin an entry of the ledger: the turn runs from now on."""
@@ -225,8 +274,32 @@ class LoopbackServer:
         return entry
 
 
-@asynccontextmanager
-async def serve(
+class Serving:
+    """What :func:`serve` returns: await it, or enter it. Once."""
+
+    def __init__(self, start: Callable[[], Awaitable[LoopbackServer]]) -> None:
+        self._start: Callable[[], Awaitable[LoopbackServer]] | None = start
+        self._server: LoopbackServer | None = None
+
+    def __await__(self) -> Generator[Any, Any, LoopbackServer]:
+        return self._begin().__await__()
+
+    async def __aenter__(self) -> LoopbackServer:
+        self._server = await self._begin()
+        return self._server
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._server is not None:
+            await self._server.aclose()
+
+    async def _begin(self) -> LoopbackServer:
+        start, self._start = self._start, None
+        if start is None:
+            raise ConcurrentUseError("this starts one server, and has: call serve() again")
+        return await start()
+
+
+def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
@@ -237,8 +310,11 @@ async def serve(
     options: ServerOptions | None = None,
     dialect: str | None = "openai",
     ledger_limit: int | None = None,
-) -> AsyncGenerator[LoopbackServer]:
-    """Run a loopback server for as long as the context lasts. On asyncio and on trio, through anyio.
+) -> Serving:
+    """Run a loopback server: ``async with serve() as server``, or ``server = await serve()`` and ``server.aclose()``.
+
+    On asyncio and on trio. It belongs to no task: it may be started in one and closed in another, in any order with
+    other servers and sessions. One that nobody closes is closed when the event loop ends.
 
     Args:
         host: the address to listen on.
@@ -253,53 +329,42 @@ async def serve(
             (:data:`turnwire.sansio.server.SERVER_DIALECTS`). Left at its default, ``options.dialect`` decides.
         ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
 
-    Raises UserError for an argument that cannot be, and OSError if it cannot listen there.
+    Raises UserError for an argument that cannot be, at once; and OSError, when it starts, if it cannot listen there.
 
     On leaving, running turns are cancelled, WebSockets closed with 1001, and nothing is left: no task, no socket.
     """
     options = ServerOptions() if options is None else options
-    given = {"host": host, "port": port, "ssl_context": ssl_context, "options": options, "ledger_limit": ledger_limit}
+    given = {
+        "host": host,
+        "port": port,
+        "latency": latency,
+        "ssl_context": ssl_context,
+        "options": options,
+        "ledger_limit": ledger_limit,
+    }
     for name, value in given.items():
         _RULES[name].check(name, value)
     _check_key(api_key)
     if dialect != "openai":
         options = replace(options, dialect=dialect)
-    listener = await listen(host, port)
-    failure: Exception | None = None
-    with listener:
+    kept = Faults(faults)
+
+    async def start() -> LoopbackServer:
+        listener = await listen(host, port)
         server = LoopbackServer(
             host,
             listener.getsockname()[1],
             latency=latency,
             api_key=api_key,
             ssl_context=ssl_context,
-            faults=faults,
+            faults=kept,
             options=options,
             ledger_limit=ledger_limit,
         )
+        server.start(listener)
+        return server
 
-        async def accept(tasks: anyio.abc.TaskGroup) -> None:
-            while True:
-                await anyio.wait_readable(listener)
-                try:
-                    sock, _ = listener.accept()
-                    stream = SocketStream(sock)
-                except OSError:  # The client is gone already, or file descriptors are short: others are served.
-                    await anyio.sleep(0.01)
-                    continue
-                server.connections += 1
-                tasks.start_soon(Peer(server, stream, server.connections).run)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(accept, tasks)
-            try:
-                yield server
-            except Exception as exc:
-                # Raised again outside: a task group would wrap what the caller's own code raises.
-                failure = exc
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    return Serving(start)
 
 
 _RULES: Final[Mapping[str, Rule]] = {
