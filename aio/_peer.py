@@ -145,8 +145,8 @@ class Peer:
             await part(*args)
         except Exception as exc:
             self._why = self._why or "crashed"
-            self._log(logging.ERROR, "ended by a fault of the server's own", exc)
             self._tasks.cancel()
+            self._log(logging.ERROR, "ended by a fault of the server's own", exc)
 
     def _gone(self, exc: Exception) -> None:
         self._why = self._why or "disconnected"
@@ -233,13 +233,16 @@ class Peer:
 
     async def _send(self, data: bytes) -> None:
         if data and not self._muted:
+            sent, whole, self._whole = self._raw.sent, self._whole, False
             try:
-                self._whole = False
                 await self._stream.send(data)
-                self._whole = True
+                self._whole = whole
             except TRANSPORT_ERRORS as exc:
                 self._gone(exc)
                 await self._stop("disconnected")
+            finally:
+                if self._stream is self._raw and self._raw.sent == sent:  # TLS has counted the record that is not sent.
+                    self._whole = whole
 
     # -- HTTP
 

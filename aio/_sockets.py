@@ -43,6 +43,8 @@ class SocketStream(anyio.abc.ByteStream):
         sock.setblocking(False)
         with contextlib.suppress(OSError):  # The client may be gone already; reading will tell.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sent = 0
+        """Bytes that the kernel has taken."""
         self._socket = sock
         self._closed = False
 
@@ -69,11 +71,14 @@ class SocketStream(anyio.abc.ByteStream):
         while view:
             self._check_open()
             try:
-                view = view[self._socket.send(view) :]
+                sent = self._socket.send(view)
             except (BlockingIOError, InterruptedError):
                 await anyio.wait_writable(self._socket)
             except OSError as exc:
                 raise anyio.BrokenResourceError from exc
+            else:
+                self.sent += sent
+                view = view[sent:]
 
     async def send_eof(self) -> None:
         """Send FIN: nothing more will come from here."""

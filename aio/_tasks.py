@@ -6,9 +6,9 @@ Why not a task group
     notebook, the lifespan of a web application.
 
 What is the same on both event loops
-    A task has a cancel scope of its own, so cancelling it is anyio's cancelling: every await raises until it ends. Every
-    task that was started begins, and cleans up, also when the event loop is ending. What it raises is logged, and ends
-    neither the event loop nor another task.
+    A task has a cancel scope of its own, so cancelling it is anyio's cancelling: every await raises until it ends.
+    Every task that was started begins, and cleans up, also when the event loop is ending. What it raises is logged, and
+    ends neither the event loop nor another task.
 """
 
 from __future__ import annotations
