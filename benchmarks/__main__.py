@@ -29,7 +29,7 @@ from .models import models
 from .peers import peers
 from .sdk import sdk
 
-_PACKAGES: Final = ("turnwire", "openai", "openai-agents", "websockets", "aiohttp", "msgspec", "anyio", "trio")
+_PACKAGES: Final = ("turnwire", "openai", "openai-agents", "websockets", "aiohttp", "picows", "msgspec", "anyio", "uvloop", "trio")
 
 
 class Benchmark(NamedTuple):
@@ -40,7 +40,7 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS: Final = {
-    "clients": Benchmark("T2, T3, T5", peers),
+    "clients": Benchmark("T2, T3, T5, T11, T12", peers),
     "core": Benchmark("T1", decoding),
     "models": Benchmark("T4", models),
     "sdk": Benchmark("", sdk),

@@ -20,7 +20,7 @@ class Plan(msgspec.Struct, frozen=True):
     """How much is measured, and beside whom."""
 
     turns: int = 20
-    """Turns of many deltas in a run of a client; of two events, ten times as many."""
+    """Turns of many deltas at once in a run of a client; of two events, ten times as many; one by one, a tenth."""
     deltas: int = 1000
     """Deltas of a turn."""
     rounds: int = 3
@@ -64,11 +64,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def ratio(target: str, what: str, ours: float | None, theirs: float | None, at_most: float) -> Finding:
     """The finding for a target that limits ours to so many times theirs; None stands for what was not measured."""
-    limit = f"<= {share(at_most) if at_most < 1 else times(at_most)}"
+    small = at_most < 0.1
+    limit = f"<= {share(at_most) if small else times(at_most)}"
     if ours is None or theirs is None:
         return Finding(target, what, limit, "", None)
     found = ours / theirs
-    shown = share(found) if at_most < 1 else f"{found:.3f}x"
+    shown = share(found) if small else f"{found:.3f}x"
     return Finding(target, what, limit, f"{shown} ({seconds(ours)} against {seconds(theirs)})", found <= at_most)
 
 

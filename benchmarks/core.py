@@ -92,8 +92,8 @@ def decoding(plan: Plan) -> Outcome:
     return Outcome(
         [["core decode", "CPU per event"], *([label, seconds(cost)] for label, cost in labels.items())],
         [
-            ratio("T1", "core decode: turnwire to openai's parse", ours, theirs, 1 / 100),
-            ratio("T1", "core decode: turnwire to floor", ours, least, 2),
+            ratio("T1", "core decode: turnwire to openai's parse", ours, theirs, 1 / 65),
+            ratio("T1", "core decode: turnwire to floor", ours, least, 1.8),
         ],
         {"turnwire": ours, "floor": least, "openai": theirs},
     )

@@ -1,8 +1,8 @@
-"""T2, T3 and T5: turnwire beside its peers.
+"""T2, T3, T5, T11 and T12: turnwire beside its peers.
 
 Each client streams turns from one server process, in a process of its own. What is compared is the CPU time of the
-client's process: per event, when events come as fast as they are read and when they come one by one; and for a turn of
-two events. On a shared machine absolute values drift, so the clients are run in turn, several rounds, and the best of
+client's process: per event, when events come one by one, as a model's words do; for a turn of two events; and per event,
+when events come as fast as they are read. On a shared machine absolute values drift, so the clients are run in turn, several rounds, and the best of
 each counts; compare the ratios.
 """
 
@@ -19,9 +19,9 @@ from ._output import progress, seconds, times
 from .clients import CLIENTS, Measurement, run_apart
 
 COLUMNS: Final = {
-    "per_event": "CPU per event",
     "per_lone_event": "CPU per event, one by one",
     "per_short_turn": "a turn of two events",
+    "per_event": "CPU per event, in bulk",
 }
 """What is measured, and what it is called."""
 
@@ -37,21 +37,29 @@ class Target(NamedTuple):
 
 
 TARGETS: Final = (
-    Target("T2", "per_event", "turnwire", "openai", 1 / 40),
-    Target("T2", "per_event", "turnwire", "aiohttp", 1),
-    Target("T2", "per_event", "turnwire", "floor", 2),
-    Target("T3", "per_short_turn", "turnwire", "openai", 1 / 20),
-    Target("T3", "per_short_turn", "turnwire", "floor", 2),
+    Target("T2", "per_event", "turnwire", "openai", 1 / 50),
+    Target("T2", "per_event", "turnwire", "aiohttp", 1.1),
+    Target("T2", "per_event", "turnwire", "push-floor", 1.8),
+    Target("T3", "per_short_turn", "turnwire", "aiohttp", 0.85),
+    Target("T3", "per_short_turn", "turnwire", "websockets", 0.5),
+    Target("T3", "per_short_turn", "turnwire", "openai", 1 / 12),
+    Target("T3", "per_short_turn", "turnwire", "push-floor", 1.4),
+    Target("T4", "per_lone_event", "turnwire-model", "agents", 0.55),
     Target("T4", "per_event", "turnwire-model", "agents", 1 / 20),
-    Target("T4", "per_short_turn", "turnwire-model", "agents", 1 / 20),
-    Target("T5", "per_event", "turnwire-trio", "turnwire", 1.3),
-    Target("T5", "per_short_turn", "turnwire-trio", "turnwire", 1.3),
+    Target("T5", "per_event", "turnwire-trio", "turnwire", 1.1),
+    Target("T5", "per_lone_event", "turnwire-trio", "trio-floor", 1.6),
+    Target("T5", "per_short_turn", "turnwire-trio", "trio-floor", 1.6),
+    Target("T11", "per_lone_event", "turnwire", "aiohttp", 0.65),
+    Target("T11", "per_lone_event", "turnwire", "websockets", 0.55),
+    Target("T11", "per_lone_event", "turnwire", "picows", 1.5),
+    Target("T11", "per_lone_event", "turnwire", "push-floor", 1.4),
+    Target("T12", "per_lone_event", "turnwire-uvloop", "aiohttp-uvloop", 0.9),
 )
 
 
 def peers(plan: Plan) -> Outcome:
     """The clients side by side."""
-    return compared(plan, plan.clients, reference="turnwire", targets=("T2", "T3", "T5"))
+    return compared(plan, plan.clients, reference="turnwire", targets=("T2", "T3", "T5", "T11", "T12"))
 
 
 def compared(plan: Plan, names: Sequence[str], *, reference: str, targets: Collection[str]) -> Outcome:
@@ -62,8 +70,9 @@ def compared(plan: Plan, names: Sequence[str], *, reference: str, targets: Colle
         for name, ran in runs.items()
     }
     note = (
-        f"{plan.turns} turns of {plan.deltas} deltas over loopback TCP, each client in its own process, best of "
-        f"{plan.rounds} interleaved rounds."
+        f"{max(1, plan.turns // 10)} turns of {plan.deltas} deltas 1 ms apart, {10 * plan.turns} turns of two events, "
+        f"{plan.turns} turns of {plan.deltas} deltas at once, over loopback TCP; each client in its own process, best "
+        f"of {plan.rounds} interleaved rounds."
     )
     found = findings(best, targets)
     return Outcome(compared_table(best, reference), found, {"best": best, "runs": runs}, note)
@@ -88,7 +97,7 @@ def compared_table(best: Mapping[str, Measurement], reference: str) -> list[list
     for title in COLUMNS.values():
         header += [title, f"to {reference}"]
     lines = [header]
-    for name, one in sorted(best.items(), key=lambda entry: entry[1].per_event):
+    for name, one in sorted(best.items(), key=lambda entry: entry[1].per_lone_event):
         line = [CLIENTS[name].label]
         for column in COLUMNS:
             cost = getattr(one, column)

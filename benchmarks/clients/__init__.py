@@ -61,35 +61,37 @@ class Client(msgspec.Struct, frozen=True):
 
 
 CLIENTS: Final = {
-    "floor": Client("push floor: `asyncio.Protocol`, header scan, typed `msgspec` decode", "floor"),
-    "floor-trio": Client(
-        "raw trio floor: the same on trio, in the consumer's own task", "floor_trio", ("trio",), "trio"
-    ),
+    "push-floor": Client("push floor: `asyncio.Protocol`, header scan, typed `msgspec` decode, one future", "push_floor"),
+    "picows": Client("`picows` (Cython) + `msgspec`, one future", "picows_msgspec", ("picows",)),
     "turnwire": Client("**turnwire** (asyncio)", "turnwire_aio"),
-    "turnwire-trio": Client("**turnwire** (trio)", "turnwire_trio", ("trio",), "trio"),
-    "turnwire-anyio-trio": Client("turnwire (trio, through anyio)", "turnwire_aio", ("trio",), "trio"),
-    "turnwire-uvloop": Client("**turnwire** (uvloop)", "turnwire_aio", ("uvloop",), "uvloop"),
-    "aiohttp-uvloop": Client("`aiohttp` + `msgspec` (uvloop)", "aiohttp_msgspec", ("aiohttp", "uvloop"), "uvloop"),
-    "turnwire-model": Client(
-        "**turnwire** `OpenAIResponsesWSModel` (objects of `openai`)", "turnwire_model", ("openai",)
-    ),
     "aiohttp": Client("`aiohttp` (C parser) + `msgspec`", "aiohttp_msgspec", ("aiohttp",)),
     "websockets": Client("`websockets` + `json`", "websockets_json", ("websockets",)),
     "openai": Client("`openai` `responses.connect()`", "openai_connect", ("openai", "websockets")),
+    "push-floor-uvloop": Client("push floor, on uvloop", "push_floor", ("uvloop",), "uvloop"),
+    "turnwire-uvloop": Client("**turnwire** (asyncio), on uvloop", "turnwire_aio", ("uvloop",), "uvloop"),
+    "aiohttp-uvloop": Client("`aiohttp` + `msgspec`, on uvloop", "aiohttp_msgspec", ("aiohttp", "uvloop"), "uvloop"),
+    "trio-floor": Client(
+        "raw trio floor: `recv` in the consumer's task, header scan, typed decode", "trio_floor", ("trio",), "trio"
+    ),
+    "turnwire-trio": Client("**turnwire** (trio)", "turnwire_trio", ("trio",), "trio"),
+    "turnwire-aio-trio": Client("turnwire (`turnwire.aio` on trio)", "turnwire_aio", ("trio",), "trio"),
+    "turnwire-model": Client(
+        "**turnwire** `OpenAIResponsesWSModel` (objects of `openai`)", "turnwire_model", ("openai",)
+    ),
     "agents": Client("`openai-agents` `OpenAIResponsesWSModel`", "openai_agents", ("agents", "websockets")),
 }
-"""The clients by name, the fastest first."""
+"""The clients by name. Those that are compared with each other run one after another."""
 
 
 class Measurement(msgspec.Struct, frozen=True):
     """CPU seconds of one run, of the client's process alone."""
 
-    per_event: float
-    """When events come as fast as they are read: a read brings many."""
     per_lone_event: float
     """When they come one by one, as from a model: a read brings one."""
     per_short_turn: float
     """A turn of two events: created, completed."""
+    per_event: float
+    """When events come as fast as they are read: a read brings many."""
 
 
 def run_apart(name: str, base_url: str, **options: int) -> bytes:
@@ -102,10 +104,10 @@ def run_apart(name: str, base_url: str, **options: int) -> bytes:
 async def measure(connect: Connect, base_url: str, turns: int, deltas: int) -> Measurement:
     """Stream turns and take the CPU time, after one turn of each kind to warm up."""
     async with connect(base_url) as run:
-        per_turn = await _timed(run, turns, deltas)
         per_slow_turn = await _timed(run, max(1, turns // 10), deltas, one_by_one=True)
         per_short_turn = await _timed(run, 10 * turns, 0)
-    return Measurement(per_turn / (deltas + 2), per_slow_turn / (deltas + 2), per_short_turn)
+        per_turn = await _timed(run, turns, deltas)
+    return Measurement(per_slow_turn / (deltas + 2), per_short_turn, per_turn / (deltas + 2))
 
 
 async def _timed(run: RunTurn, turns: int, deltas: int, *, one_by_one: bool = False) -> float:
