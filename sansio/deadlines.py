@@ -46,10 +46,6 @@ class Deadlines(Generic[T]):
             heappush(self._heap, entry)
             self.sooner = self.sooner or self._heap[0] is entry
 
-    def __contains__(self, thing: T) -> bool:
-        """Whether it is watched: then a deadline that has not become earlier need not be announced."""
-        return thing in self._entries
-
     def drop(self, thing: T) -> None:
         """It is over: nothing is kept of it."""
         entry = self._entries.pop(thing, None)

@@ -29,7 +29,7 @@ from ..events import (
 from ..lanes import Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..request import Endpoint, Timeouts
-from ..websocket import Accepted, ClientHandshake, Close, Item, Ping, Rejected, Violation, WebSocket
+from ..websocket import Accepted, ClientHandshake, Close, Ping, Rejected, Violation, WebSocket
 from ._owners import Owners, Whose
 from ._pulse import Pulse
 from ._tables import (
@@ -109,9 +109,6 @@ class ResponsesConnection:
         """The server has sent a message."""
         self._ending = False
         """The server announced the connection's end: what was not begun goes elsewhere."""
-        self.only_events = False
-        """The last :meth:`receive_data` brought nothing but further events of turns that stream, none of which has
-        fallen behind: there are no consequences to be drawn, and nothing new is to be sent or timed."""
         self._unchecked = 0
         """Bytes that turns were given to hold since they were last counted together."""
         self._since = now
@@ -282,19 +279,15 @@ class ResponsesConnection:
         """
         if self.state in (State.CONNECTING, State.CLOSED):
             return
-        asked = self._pulse.asked is not None
+        if self._pulse.asked is not None:
+            self._sooner = True  # It is asked again, sooner than it would have been given up.
         self._pulse.beat(now)
         self.stats.bytes_in += len(data)
-        if self._websocket is not None and data:
-            self._receive_frames(self._websocket, data, now)
-            if asked:
-                self._sooner, self.only_events = True, False  # The next ping is due sooner than the end was.
-            if not self.only_events:
-                self._start_turns(now)
-            return
-        self.only_events = False
         if self._websocket is None:
             self._receive_handshake(cast("ClientHandshake", self._handshake), data, now)
+        elif data:
+            self._receive_frames(self._websocket, data, now)
+            self._start_turns(now)
         else:
             self._process_all(now)
             self._lost(Cause.EOF, f"{self._where()} ended the connection without a close frame", now)
@@ -346,8 +339,8 @@ class ResponsesConnection:
                 self._expired(turn, now)
 
     def watch(self, turn: Turn) -> None:
-        """One of its turns has a deadline again, not earlier than it had before. For :class:`Turn`."""
-        if turn not in self._deadlines and not turn.ended:
+        """One of its turns may have an earlier deadline than before. For :class:`Turn`."""
+        if not turn.ended:
             self._deadlines.watch(turn)
 
     def _deadline_of(self, turn: Turn) -> float | None:
@@ -533,10 +526,9 @@ class ResponsesConnection:
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Hand each message to its turn. Hot path: runs once per received event."""
         running = self._lanes.running
-        streaming, most = Phase.STREAM, min(self.options.high_water, self.options.max_buffered)
+        streaming, limit = Phase.STREAM, self.options.max_buffered
         only, late = self._owners.only, self._owners.late_items
         events = held = 0
-        plain = True
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -553,7 +545,6 @@ class ResponsesConnection:
                     or item.find(RESPONSE_ID, 0, 512) > 0
                     or (late and getattr(event, "item_id", None) in late)
                 ):
-                    plain = False
                     self._route(event, now)
                     only, late = self._owners.only, self._owners.late_items
                 elif turn.abandoned:
@@ -568,31 +559,21 @@ class ResponsesConnection:
                     turn.since = now
                     if turn.listener is not None:
                         turn.tell()
-                    if turn.buffered <= most:
+                    if turn.buffered <= limit:
                         continue  # Nothing here can have closed the connection.
-                    plain = False
-                    if turn.buffered > self.options.max_buffered:
-                        self._overflowed(turn, now)
-            else:
-                plain = False
-                self._control(websocket, item, now)
+                    self._overflowed(turn, now)
+            elif isinstance(item, Ping):
+                self._outbox.pong(websocket.pong(item.payload))
+            elif isinstance(item, Close):
+                self._peer_closed(item, now)
+            elif isinstance(item, Violation):
+                self._violated(item.code, item.reason, now)
             if self.state is State.CLOSED:
                 break
         self.stats.events += events
         self._unchecked += held
         if self._unchecked > self.options.max_buffered_total >> 6:
-            plain = False
             self._check_all(now)
-        self.only_events = plain and not websocket.pending
-
-    def _control(self, websocket: WebSocket, item: Item, now: float) -> None:
-        """What is no message."""
-        if isinstance(item, Ping):
-            self._outbox.pong(websocket.pong(item.payload))
-        elif isinstance(item, Close):
-            self._peer_closed(item, now)
-        elif isinstance(item, Violation):
-            self._violated(item.code, item.reason, now)
 
     def _skip(self, text: bytes) -> None:
         """A text that is no JSON object ends nothing (PROTOCOL.md, "What a field may look like").
