@@ -11,7 +11,6 @@ The rooms; each imports only rooms below it:
     httpturn       a turn over HTTP: what its answer and its events prove, and how it fails
     usage          tokens: of one call, of many, and as the server sent them
     tracing        spans, to whatever tracer the application has
-    pump           which of those who wait reads, and what a session's tasks have to do
     session        which connection to open, to send on, to drop; what to repeat
     backlog        the turns that wait for a connection, in order
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
