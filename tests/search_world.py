@@ -169,7 +169,7 @@ class World:
         outbox._turn = None if outbox._turn is None else new[outbox._turn]
         outbox._control = deque(outbox._control)
         outbox._messages = dict.fromkeys(new[turn] for turn in outbox._messages)
-        connection._pulse = copy.copy(old._pulse)
+        connection._keepalive = copy.copy(old._keepalive)
         connection._stuck = {new[turn] for turn in old._stuck}
         if old._websocket is not None:
             websocket = connection._websocket = copy.copy(old._websocket)
@@ -226,7 +226,7 @@ class World:
             connection._muted,
             connection._ending,
             connection._spoken,
-            connection._pulse.asked is None,
+            connection._keepalive.ping_sent_at is None,
             frozenset(number[turn] for turn in connection._stuck),
             len(outbox._frame),
             number.get(outbox._turn) if outbox._turn is not None else None,

@@ -749,8 +749,10 @@ def test_an_error_while_closing_is_nobodys() -> None:
 
 def test_turns_that_wait_do_not_keep_a_connection_from_being_closed_politely() -> None:
     wire = Wire.opened()
-    wire.connection.probe(wire.now + 100)
-    turn = wire.create()
+    wire.run("a")
+    turn = wire.create("a")
+    wire.connection.draining = True
+    wire.receive(completed("a"))
     wire.connection.close(wire.now)
     failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
     assert wire.state is State.CLOSING
@@ -782,8 +784,7 @@ def test_a_busy_connection_is_closed_at_once() -> None:
 @pytest.mark.parametrize("state", [State.CONNECTING, State.HANDSHAKING, State.OPEN])
 def test_a_turn_that_waits_is_forgotten(state: State) -> None:
     wire = in_state(state)
-    wire.connection._pulse.proving = state is State.OPEN
-    turn, other = wire.create("a"), wire.create("a")
+    other, turn = wire.create("a"), wire.create("a")
     phase = turn.current_phase
     wire.connection.cancel(turn, wire.now)
     failed(turn, Cause.CANCELLED, phase, SAFE, TurnAbortedError)
@@ -1269,57 +1270,6 @@ def test_a_deadline_that_has_not_passed_changes_nothing() -> None:
     assert wire.connection.next_deadline() == wire.now + 2.0
 
 
-# --- The probe ------------------------------------------------------------------------------------------------------
-
-
-def test_a_connection_that_is_read_from_is_asked_only_if_something_was_not_read_yet() -> None:
-    """What has arrived before a turn begins says nothing of that turn."""
-    wire = Wire.opened(probe_after=5.0, probe_timeout=3.0)
-    wire.now += 100.0
-    wire.connection.probe(wire.now, lambda: False, attended=True)
-    assert wire.hand() == b""
-    wire.connection.probe(wire.now, lambda: True, attended=True)
-    turn = wire.create()
-    assert turn.current_phase is Phase.LANE_WAIT
-    wire.receive(event("codex.rate_limits"), created())
-    assert not turn.events
-    assert turn.phase is Phase.SEND
-    assert wire.connection.stats.orphans == 2
-
-
-def test_a_connection_that_nobody_read_is_asked_for_a_sign_of_life_before_it_gets_a_turn() -> None:
-    wire = Wire.opened(probe_after=5.0, probe_timeout=3.0)
-    wire.connection.probe(wire.now + 4.9)
-    assert wire.hand() == b""
-    wire.now += 5.0
-    wire.connection.probe(wire.now)
-    wire.now += 1.0
-    wire.connection.probe(wire.now)
-    turn = wire.create()
-    assert turn.current_phase is Phase.LANE_WAIT
-    assert wire.sent() == [Ping(b"")]
-    assert wire.connection.next_deadline() == wire.now + 2.0
-    wire.receive(frame(PONG))
-    assert turn.phase is Phase.SEND
-
-
-def test_a_connection_without_a_sign_of_life_is_given_up_and_its_turn_is_safe() -> None:
-    wire = Wire.opened(probe_after=5.0, probe_timeout=3.0)
-    wire.now += 5.0
-    wire.connection.probe(wire.now)
-    turn = wire.create()
-    assert wire.pass_deadline() == 3.0
-    failed(turn, Cause.STALLED, Phase.LANE_WAIT, SAFE, ConnectionLostError)
-
-
-def test_there_is_nothing_to_probe_while_a_turn_runs_or_when_it_is_switched_off() -> None:
-    for wire in (Wire(probe_after=5.0), Wire.opened(probe_after=None), Wire.opened(probe_after=5.0)):
-        if wire.state is State.OPEN and wire.connection.options.probe_after:
-            wire.run()
-        wire.connection.probe(wire.now + 100)
-        assert wire.hand() == b""
-
-
 # --- Limits ---------------------------------------------------------------------------------------------------------
 
 
@@ -1463,18 +1413,6 @@ def test_frames_that_come_with_the_handshakes_answer_are_bounded_too():
     wire.sent()
     wire.receive(created(), completed())
     assert types(turn) == ["response.created", "response.completed"]
-
-
-def test_a_connection_with_something_left_has_to_prove_itself_before_a_turn_is_trusted_to_it():
-    wire = Wire.opened()
-    wire.connection.receive_data(frame(PING, b"?") * 3000 + frame(CLOSE, (1014).to_bytes(2, "big")), wire.now)
-    wire.connection.probe(wire.now)
-    turn = wire.create()
-    while wire.connection.has_unprocessed:
-        wire.connection.process(wire.now)
-    assert turn.failure is not None
-    assert turn.failure.verdict is Verdict.SAFE
-    assert turn.failure.evidence.close_code == 1014
 
 
 # --- Left in the middle of its message ------------------------------------------------------------------------------

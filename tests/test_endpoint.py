@@ -422,7 +422,7 @@ def test_a_bool_is_no_number(name: str, wrong: Any):
         SessionOptions(**{name: wrong})
 
 
-ZERO_MEANS_SOMETHING = {"close_timeout", "probe_after", "high_water", "max_named_lanes"}
+ZERO_MEANS_SOMETHING = {"close_timeout", "high_water", "max_named_lanes"}
 
 
 @pytest.mark.parametrize("name", NUMBERS)

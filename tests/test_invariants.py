@@ -377,7 +377,6 @@ CALLS = st.sampled_from(
         "abort",
         "evict",
         "next",
-        "probe",
         "update",
         "open",
         "ping",
@@ -441,7 +440,7 @@ def call(name: str, number: int, wire: Wire, turn: Turn | None, turns: list[Turn
         wire.now += number * 3.0
     elif name == "evict":
         connection.evict_waiting(now)
-    elif name in ("close", "abort", "probe"):
+    elif name in ("close", "abort"):
         getattr(connection, name)(now)
     elif turn is not None:
         if name == "cancel" and turn.connection is not None:

@@ -737,11 +737,11 @@ def test_the_first_opening_is_over_by_the_earlier_of_both_limits() -> None:
 
 def test_the_first_opening_is_not_repeated_for_who_repeats_by_himself() -> None:
     desk = Desk()
-    opening = desk.session.first_opening(desk.now)
     failure = first_failure(desk, 503)
     with websocket_pre_event_retries_disabled():
-        assert opening.delay(failure, desk.now) is None
-    assert opening.delay(failure, desk.now) is not None
+        opening = desk.session.first_opening(desk.now)
+    assert opening.delay(failure, desk.now) is None
+    assert desk.session.first_opening(desk.now).delay(failure, desk.now) is not None
 
 
 # --- Defaults -------------------------------------------------------------------------------------------------------

@@ -30,8 +30,8 @@ from ..lanes import Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..request import Endpoint, Timeouts
 from ..websocket import Accepted, ClientHandshake, Close, Ping, Rejected, Violation, WebSocket
+from ._keepalive import Keepalive
 from ._owners import Owners, Whose
-from ._pulse import Pulse
 from ._tables import (
     CONNECTION_LIMIT,
     MAX_REDIRECTS,
@@ -114,7 +114,7 @@ class ResponsesConnection:
         self._since = now
         """When the opening, or the closing, began."""
         self._connect_by = connect_by
-        self._pulse = Pulse(self.options, now)
+        self._keepalive = Keepalive(self.options, now)
         self._sooner = True
         """One of its own deadlines may have become earlier."""
         self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of)
@@ -222,7 +222,7 @@ class ResponsesConnection:
         if self.state is not State.CONNECTING:
             return
         self._move(Signal.TRANSPORT_UP, now)
-        self._pulse.beat(now)
+        self._keepalive.received(now)
         self._handshake = ClientHandshake(
             self.endpoint.authority,
             self.endpoint.target,
@@ -279,9 +279,9 @@ class ResponsesConnection:
         """
         if self.state in (State.CONNECTING, State.CLOSED):
             return
-        if self._pulse.asked is not None:
-            self._sooner = True  # It is asked again, sooner than it would have been given up.
-        self._pulse.beat(now)
+        if self._keepalive.ping_sent_at is not None:
+            self._sooner = True  # The next ping is due before the connection would have been given up.
+        self._keepalive.received(now)
         self.stats.bytes_in += len(data)
         if self._websocket is None:
             self._receive_handshake(cast("ClientHandshake", self._handshake), data, now)
@@ -355,7 +355,7 @@ class ResponsesConnection:
 
     def _stall_of(self, turn: Turn) -> float | None:
         """When the silence about one turn is too long, where a pong is no sign that the turn lives."""
-        limit = self._pulse.stall_of_turns
+        limit = self._keepalive.turn_stall_timeout
         if limit is None or turn.phase < Phase.AWAIT or (turn.events and not turn.abandoned):
             return None
         return turn.since + limit
@@ -405,33 +405,21 @@ class ResponsesConnection:
         elif self.state is State.CLOSING:
             yield self._since + self.options.close_timeout, self.abort
         elif self.state is State.OPEN:
-            for moment, asks in self._pulse.deadlines(busy=bool(self._lanes.running)):
-                yield moment, self._send_ping if asks else self._stalled
+            if (stall := self._keepalive.stall_deadline(busy=bool(self._lanes.running))) is not None:
+                yield stall, self._stalled
+            if (ping := self._keepalive.ping_deadline()) is not None:
+                yield ping, self._send_ping
 
     def _connect_expired(self, now: float) -> None:
         what = f"no connection to {self._where()} within {now - self._since:.3g} seconds"
         self._lost(Cause.TIMEOUT, what, now)
 
     def _stalled(self, now: float) -> None:
-        quiet = now - self._pulse.heard
+        quiet = now - self._keepalive.last_received
         self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {quiet:.1f} seconds", now)
 
-    def probe(self, now: float, unread: Callable[[], bool] | None = None, *, attended: bool = False) -> None:
-        """Before a turn begins: what has arrived is read first, and the connection is trusted only if it lives.
-
-        ``unread`` tells whether something has arrived that nobody has read: it may be the connection's end, and what it
-        says, it says of no turn (PROTOCOL.md, "What starts, what ends"). Unless it was ``attended``, that is, somebody
-        reads whatever comes, a turn is also kept until a sign of life if there was none for ``probe_after``.
-        """
-
-        def waiting() -> bool:
-            return self.has_unprocessed or (unread is not None and unread())
-
-        if self.state is State.OPEN and not self._lanes.running and self._pulse.doubt(now, waiting, attended=attended):
-            self._send_ping(now)
-
     def _send_ping(self, now: float) -> None:
-        self._pulse.asked = now
+        self._keepalive.ping_sent(now)
         self._sooner = True
         if not self._muted:  # A muted one cannot ask: there, silence must do.
             self._outbox.control(cast("WebSocket", self._websocket).ping())
@@ -738,7 +726,7 @@ class ResponsesConnection:
 
     def _start_turns(self, now: float) -> None:
         """Queue the messages of the turns that may go."""
-        while self.state is State.OPEN and not (self.draining or self._pulse.proving):
+        while self.state is State.OPEN and not self.draining:
             turn = self._lanes.start()
             if turn is None:
                 return

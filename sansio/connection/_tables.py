@@ -129,11 +129,6 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout: float | None = None
     """Give the connection up (STALLED) when nothing was received for this long while turns were in flight. If it is
     longer than ``ping_interval``: give a turn up (STALLED) when no event of it was received for this long."""
-    probe_after: float | None = 5.0
-    """Where nobody reads between turns (a model without a scope): ask for a sign of life before a turn is trusted to a
-    connection that was not heard from for this long."""
-    probe_timeout: float = 5.0
-    """How long to wait for that sign before giving the connection up (STALLED)."""
     timeouts: Timeouts | msgspec.UnsetType | None = msgspec.UNSET
     """The deadlines of turns that bring none of their own; None: no limit. Not given: those of the client, and without
     one the defaults of ``Timeouts``."""
@@ -176,8 +171,6 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "ping_interval": _ABOVE_ZERO,
     "ping_timeout": _ABOVE_ZERO,
     "stall_timeout": _ABOVE_ZERO,
-    "probe_after": Number(SECONDS, optional=True),  # 0: ask each time.
-    "probe_timeout": Number(SECONDS, above=True),
     "timeouts": Instance(Timeouts, optional=True),  # None: no limits; UNSET: the defaults, or the client's.
     "compression": Instance(bool),
     "max_message_size": Number(BYTES, least=1, whole=True, optional=True),
