@@ -170,7 +170,6 @@ class World:
         outbox._control = deque(outbox._control)
         outbox._messages = dict.fromkeys(new[turn] for turn in outbox._messages)
         connection._keepalive = copy.copy(old._keepalive)
-        connection._stuck = {new[turn] for turn in old._stuck}
         if old._websocket is not None:
             websocket = connection._websocket = copy.copy(old._websocket)
             websocket._buffer = bytearray(websocket._buffer)
@@ -193,7 +192,7 @@ class World:
                 (
                     turn.phase,
                     self.outcomes[at] and str(outcome(turn)),
-                    turn.abandoned,
+                    turn.state,
                     tuple(turn.repetitions),
                     turn.connection is None,
                     turn.unknown_event,
@@ -227,7 +226,6 @@ class World:
             connection._ending,
             connection._spoken,
             connection._keepalive.ping_sent_at is None,
-            frozenset(number[turn] for turn in connection._stuck),
             len(outbox._frame),
             number.get(outbox._turn) if outbox._turn is not None else None,
             outbox.mid_frame,

@@ -7,7 +7,18 @@ import json
 import pytest
 from machines import ENDPOINT, Wire, answer, check_text, failed, steady, switching, types
 from peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, completed, created, delta, event, frame
-from turnwire.sansio.connection import TRANSITIONS, WAITING_PHASE, ResponsesConnection, Signal, State, Stats, Turn
+from turnwire.sansio.connection import (
+    TRANSITIONS,
+    TURN_TRANSITIONS,
+    WAITING_PHASE,
+    ResponsesConnection,
+    Signal,
+    State,
+    Stats,
+    Turn,
+    TurnSignal,
+    TurnState,
+)
 from turnwire.sansio.connection._turn import EVENT_COST
 from turnwire.sansio.errors import (
     ConnectError,
@@ -92,6 +103,7 @@ def test_what_a_turn_waits_for_is_its_connections_state(state: State) -> None:
 
 def test_every_state_and_every_cause_has_its_place_in_the_tables() -> None:
     assert set(TRANSITIONS) == set(WAITING_PHASE) == set(State)
+    assert set(TURN_TRANSITIONS) == set(TurnState)
 
 
 def test_bytes_before_the_transport_is_up_change_nothing() -> None:
@@ -106,6 +118,71 @@ def test_the_transport_comes_up_once() -> None:
     wire.connection.transport_connected(wire.now)
     assert wire.state is State.OPEN
     assert wire.hand() == b""
+
+
+# --- The states of a turn --------------------------------------------------------------------------------------------
+
+
+def turn_in(state: TurnState, signal: TurnSignal) -> tuple[Wire, Turn]:
+    """A turn in this state, beside another one that goes on."""
+    wire = Wire.opened()
+    other = wire.run("other", timeouts=NO_TIMEOUTS)
+    wire.receive(created("other"))
+    make = wire.run if signal is TurnSignal.COMPLETED else wire.begun
+    turn = make("a", timeouts=Timeouts(send=5.0))
+    if state in (TurnState.ABANDONED, TurnState.OVERDUE):
+        wire.connection.cancel(turn, wire.now)
+    elif state is TurnState.DONE:
+        wire.hand()
+        wire.receive(created("a"), completed("a"))
+    elif state is TurnState.FAILED:
+        wire.eof()
+    if state is TurnState.OVERDUE:
+        wire.now += 5.0
+        wire.connection.handle_deadline(wire.now)
+    assert not other.ended or state is TurnState.FAILED
+    return wire, turn
+
+
+TURN_SIGNALS = {
+    TurnSignal.COMPLETED: lambda wire, turn: wire.receive(created("a"), completed("a")),
+    TurnSignal.FAILED: lambda wire, turn: wire.eof(),
+    TurnSignal.ABANDONED: lambda wire, turn: wire.connection.cancel(turn, wire.now),
+    TurnSignal.EXPIRED: lambda wire, turn: wire.connection.handle_deadline(wire.now + 5.0),
+}
+TURN_MOVES = [(state, signal, to) for state, moves in TURN_TRANSITIONS.items() for signal, to in moves.items()]
+
+
+@pytest.mark.parametrize(("state", "signal", "to"), TURN_MOVES)
+def test_every_move_of_the_table_of_turns(state: TurnState, signal: TurnSignal, to: TurnState) -> None:
+    wire, turn = turn_in(state, signal)
+    assert turn.state is state
+    before = turn.failure
+    TURN_SIGNALS[signal](wire, turn)
+    assert turn.state is to
+    assert turn.ended is (to is not TurnState.LIVE)
+    assert (turn.failure is not before) is (signal in (TurnSignal.FAILED, TurnSignal.ABANDONED))
+
+
+@pytest.mark.parametrize("state", [state for state, moves in TURN_TRANSITIONS.items() if not moves])
+def test_nothing_moves_a_turn_that_is_over(state: TurnState) -> None:
+    for signal in TURN_SIGNALS.values():
+        wire, turn = turn_in(state, TurnSignal.FAILED)
+        before = turn.failure
+        signal(wire, turn)
+        wire.connection.cancel(turn, wire.now)
+        wire.eof()
+        assert turn.state is state
+        assert turn.failure is before
+
+
+def test_a_turn_that_is_left_in_the_middle_of_its_message_is_safe_if_the_rest_is_never_handed() -> None:
+    wire, turn = turn_in(TurnState.ABANDONED, TurnSignal.FAILED)
+    assert turn.phase is Phase.SEND
+    assert turn.failure is not None
+    assert (turn.failure.phase, turn.failure.verdict) == (Phase.AWAIT, AMBIGUOUS)
+    wire.eof()
+    assert (turn.failure.phase, turn.failure.verdict) == (Phase.SEND, SAFE)
 
 
 # --- The handshake --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai.types.responses import ResponseFunctionToolCall
 from turnwire.sansio import sdk
-from turnwire.sansio.connection._turn import Turn
+from turnwire.sansio.connection import Turn, TurnState
 from turnwire.sansio.events import LifecycleEvent, OutputItems, Response, decode_event, gather_output
 from turnwire.sansio.events._gathered import COST
 from turnwire.sansio.request import Timeouts
@@ -189,9 +189,9 @@ def test_a_turn_forgets_the_items_with_its_events(forget: str):
 
 def test_an_abandoned_turn_keeps_no_items():
     turn = Turn(b"{}", lane=None, stateful=False, timeouts=Timeouts(), now=0.0)
-    turn.abandoned = True
+    turn.state = TurnState.ABANDONED
     turn.note_item(done(message("lost"), 0))
-    turn.finish(last := event("response.completed", response={}))
+    turn.output.complete(last := event("response.completed", response={}))
     assert last.response.output == []
 
 

@@ -75,7 +75,7 @@ from search_world import (
     search,
 )
 from turnwire.sansio import replay
-from turnwire.sansio.connection import ResponsesConnection, Turn, _machine
+from turnwire.sansio.connection import ResponsesConnection, Turn, TurnState, _machine
 from turnwire.sansio.connection._owners import Owners, Whose
 from turnwire.sansio.connection._turn import Outbox
 from turnwire.sansio.dialect import LaneSupport
@@ -357,7 +357,7 @@ def decisions_wait_for_the_next_call(patch: pytest.MonkeyPatch) -> None:
 
     def later(self: ResponsesSession, now: float) -> None:
         for turn, failure in self.__dict__.pop("undecided", ()):
-            turn.failure = None
+            turn.failure, turn.state = None, TurnState.LIVE
             if not ResponsesSession.__dict__["decide"](self, turn, failure):
                 turn.fail(failure)
         update(self, now)

@@ -55,11 +55,13 @@ What a user of this class does
 from __future__ import annotations
 
 from ._machine import ResponsesConnection
-from ._tables import TRANSITIONS, WAITING_PHASE, ConnectionOptions, Signal, State, Stats, limit_exceeded, turn_failure
+from ._states import TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
+from ._tables import ConnectionOptions, Stats, limit_exceeded, turn_failure
 from ._turn import Turn
 
 __all__ = [
     "TRANSITIONS",
+    "TURN_TRANSITIONS",
     "WAITING_PHASE",
     "ConnectionOptions",
     "ResponsesConnection",
@@ -67,6 +69,8 @@ __all__ = [
     "State",
     "Stats",
     "Turn",
+    "TurnSignal",
+    "TurnState",
     "limit_exceeded",
     "turn_failure",
 ]

@@ -32,6 +32,7 @@ from ..request import Endpoint, Timeouts
 from ..websocket import Accepted, ClientHandshake, Close, Ping, Rejected, Violation, WebSocket
 from ._keepalive import Keepalive
 from ._owners import Owners, Whose
+from ._states import TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
 from ._tables import (
     CONNECTION_LIMIT,
     MAX_REDIRECTS,
@@ -40,13 +41,9 @@ from ._tables import (
     REDIRECTS,
     SMALL_MESSAGE,
     TOO_BIG,
-    TRANSITIONS,
     WAIT_NAMES,
-    WAITING_PHASE,
     ConnectionOptions,
     ErrorFactory,
-    Signal,
-    State,
     Stats,
     limit_exceeded,
     refusal_in_answer,
@@ -119,8 +116,6 @@ class ResponsesConnection:
         """One of its own deadlines may have become earlier."""
         self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of)
         """Of the turns that are in the lanes."""
-        self._stuck: set[Turn] = set()
-        """Turns that run without an end in sight: abandoned, and their deadlines have passed."""
         self._recover = recover
         self._failure: TurnError | None = None
 
@@ -345,7 +340,7 @@ class ResponsesConnection:
 
     def _deadline_of(self, turn: Turn) -> float | None:
         """When a turn in the lanes has to be given up; an abandoned one, when its lane has."""
-        if turn.connection is not self or turn in self._stuck:
+        if turn.connection is not self or turn.state is TurnState.OVERDUE:
             return None
         if turn.abandoned and turn.phase is Phase.SEND:
             return turn.since + self.options.close_timeout
@@ -372,8 +367,8 @@ class ResponsesConnection:
         else:
             name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
             self._give_up(turn, Cause.TIMEOUT, f"the {name} deadline passed", now)
-        if turn.abandoned and self.state is State.OPEN:
-            self._stuck.add(turn)
+        if turn.state is TurnState.ABANDONED and self.state is State.OPEN:
+            turn.move(TurnSignal.EXPIRED)
             self._drain_if_blocked(self._lanes.waiting())
 
     def _stalled_turn(self, turn: Turn, now: float) -> None:
@@ -385,10 +380,12 @@ class ResponsesConnection:
 
     def _drain_if_blocked(self, suspects: Iterable[Turn]) -> None:
         """If one of these turns, or any, waits for one without an end in sight, it needs another connection."""
-        if self._stuck and self._lanes.waiting_count:
-            lanes = {turn.lane for turn in self._stuck}
-            all_are = len(self._stuck) == len(self._lanes.running)
-            self.draining = self.draining or all_are or any(turn.lane in lanes for turn in suspects)
+        if not self._lanes.waiting_count:
+            return
+        running = self._lanes.running
+        lanes = {lane for lane, turn in running.items() if turn.state is TurnState.OVERDUE}
+        if lanes and (len(lanes) == len(running) or any(turn.lane in lanes for turn in suspects)):
+            self.draining = True
 
     @property
     def connect_deadline(self) -> float | None:
@@ -431,7 +428,7 @@ class ResponsesConnection:
         polite = self.state is State.OPEN and not self._lanes.running and not self._muted
         if polite and self._websocket is not None:
             for turn in self.evict_waiting(now):
-                self._fail(turn, Cause.CLIENT_CLOSED, "the session was closed")
+                self._fail(turn, turn.evidence(Cause.CLIENT_CLOSED), "the session was closed")
             self._move(Signal.CLOSE, now)
             self._outbox.control(self._websocket.close(1000))
         elif self.state is not State.CLOSING:
@@ -514,7 +511,7 @@ class ResponsesConnection:
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Hand each message to its turn. Hot path: runs once per received event."""
         running = self._lanes.running
-        streaming, limit = Phase.STREAM, self.options.max_buffered
+        streaming, live, limit = Phase.STREAM, TurnState.LIVE, self.options.max_buffered
         only, late = self._owners.only, self._owners.late_items
         events = held = 0
         for item in websocket.receive(data):
@@ -535,7 +532,7 @@ class ResponsesConnection:
                 ):
                     self._route(event, now)
                     only, late = self._owners.only, self._owners.late_items
-                elif turn.abandoned:
+                elif turn.state is not live:  # Abandoned.
                     turn.since = now
                     self.stats.orphans += 1
                 else:
@@ -677,7 +674,7 @@ class ResponsesConnection:
             return ResponsesWebSocketError(event.payload, evidence=evidence, meaning=text)
 
         refusal = refusal_in_event(event, of_connection=of_connection)
-        self._fail(turn, Cause.ERROR_FRAME, "", make=make, refusal=refusal)
+        self._fail(turn, turn.evidence(Cause.ERROR_FRAME, refusal=refusal), "", make)
 
     def _overflowed(self, turn: Turn, now: float) -> None:
         what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
@@ -768,7 +765,6 @@ class ResponsesConnection:
         """The turn is over: the next one in its lane may go."""
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
-        self._stuck.discard(turn)
         self._start_turns(now)
         self._drain_if_blocked(())
         self._end_if_useless(now)
@@ -797,16 +793,13 @@ class ResponsesConnection:
     ) -> None:
         """End one turn from this side while the connection lives: no such failure is recovered from."""
         alone = self._live_count == 1
-        in_the_middle = self._outbox.begun(turn)
-        if in_the_middle and cause is Cause.CANCELLED and not alone:
-            # The rest will be handed, so that the others can go on using the connection: judge it as handed.
-            turn.phase = Phase.AWAIT
-            self._end(turn, turn_failure(turn.evidence(cause), what, make, error))
-            turn.phase = Phase.SEND
-        else:
-            self._end(turn, turn_failure(turn.evidence(cause), what, make, error))
-        if turn.phase >= Phase.AWAIT or (in_the_middle and cause is Cause.CANCELLED):
-            turn.abandoned = True
+        left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
+        # The rest will be handed, so that the others can go on using the connection: judge it as handed.
+        judged = Phase.AWAIT if left_in_the_middle and not alone else None
+        runs_on = left_in_the_middle or turn.phase >= Phase.AWAIT
+        signal = TurnSignal.ABANDONED if runs_on else TurnSignal.FAILED
+        self._end(turn, turn_failure(turn.evidence(cause, phase=judged), what, make, error), signal)
+        if runs_on:
             if turn.phase is Phase.SEND:
                 turn.since = now  # From here on the rest of its message may take close_timeout.
             self._deadlines.watch(turn)
@@ -818,21 +811,19 @@ class ResponsesConnection:
     def _fail(
         self,
         turn: Turn,
-        cause: Cause,
+        evidence: Evidence,
         what: str,
-        *,
         make: ErrorFactory | None = None,
-        refusal: Refusal | None = None,
-        close_code: int | None = None,
         error: BaseException | None = None,
     ) -> None:
-        failure = turn_failure(turn.evidence(cause, close_code=close_code, refusal=refusal), what, make, error)
+        """End a turn, unless it is repeated."""
+        failure = turn_failure(evidence, what, make, error)
         if self._recover is None or not self._recover(turn, failure):
             self._end(turn, failure)
 
-    def _end(self, turn: Turn, failure: TurnError) -> None:
+    def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
         """The failure becomes visible, and is final."""
-        turn.fail(failure)
+        turn.fail(failure, signal)
         self.stats.failed += 1
 
     def _lost(
@@ -855,22 +846,30 @@ class ResponsesConnection:
         """
         if self.state is State.CLOSED:
             return
-        nobody = Turn(b"", lane=None, stateful=False, timeouts=Timeouts(), now=now)
-        nobody.connection = self
-        self._failure = turn_failure(nobody.evidence(cause, close_code=close_code, refusal=refusal), what, make, error)
+        evidence = Evidence(
+            phase=self.waiting_phase,
+            cause=cause,
+            final_byte_handed=False,
+            response_started=False,
+            stateful=False,
+            response_id=None,
+            close_code=close_code,
+            refusal=refusal,
+        )
+        self._failure = turn_failure(evidence, what, make, error)
         for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
             if not turn.abandoned:
-                if blame is not None and turn.phase is Phase.SEND and turn not in blame:
-                    turn.phase = Phase.LANE_WAIT  # Not a byte of it was handed: it is about others.
-                turn.too_big, note = (blame or {}).get(turn, (None, ""))
-                text = what + note
-                self._fail(turn, cause, text, make=make, refusal=refusal, close_code=close_code, error=error)
+                # Of a message that has not begun, a 1009 says nothing.
+                apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
+                judged = Phase.LANE_WAIT if apart else None
+                too_big, note = (blame or {}).get(turn, (None, ""))
+                evidence = turn.evidence(cause, phase=judged, close_code=close_code, refusal=refusal, too_big=too_big)
+                self._fail(turn, evidence, what + note, make, error)
             elif turn.phase is Phase.SEND:
                 # Judged as handed when it was abandoned; now its last byte never will be.
                 turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), what, None, error))
         self._lanes.clear()
         self._deadlines.clear()
-        self._stuck.clear()
         polite = self.state is State.OPEN and not self._outbox.mid_frame
         self._outbox = Outbox()
         self._muted = False

@@ -1,8 +1,7 @@
-"""The tables of a connection: its states and moves, its limits, its counters, and which exception each cause raises."""
+"""The tables of a connection but its states: its limits, its counters, and which exception each cause raises."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -27,52 +26,6 @@ from ..request import Timeouts, timeouts_from
 from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, Rejected
 
 # --- The tables ------------------------------------------------------------------------------------------------
-
-
-class State(enum.Enum):
-    """Where a connection is in its life."""
-
-    CONNECTING = "connecting"
-    """The shell is opening the transport: TCP, proxy, TLS."""
-    HANDSHAKING = "handshaking"
-    """The upgrade request is out."""
-    OPEN = "open"
-    CLOSING = "closing"
-    """Our close frame is out; the peer's answer is awaited."""
-    CLOSED = "closed"
-
-
-class Signal(enum.Enum):
-    """What moves a connection."""
-
-    TRANSPORT_UP = "the transport is connected"
-    REDIRECTED = "the upgrade was redirected within its origin"
-    ACCEPTED = "the upgrade was accepted"
-    CLOSE = "we close politely"
-    LOST = "end of file, failure, rejection, violation, the peer's close, or our abort"
-
-
-TRANSITIONS: Final[dict[State, dict[Signal, State]]] = {
-    State.CONNECTING: {Signal.TRANSPORT_UP: State.HANDSHAKING, Signal.LOST: State.CLOSED},
-    State.HANDSHAKING: {
-        Signal.ACCEPTED: State.OPEN,
-        Signal.REDIRECTED: State.CONNECTING,
-        Signal.LOST: State.CLOSED,
-    },
-    State.OPEN: {Signal.CLOSE: State.CLOSING, Signal.LOST: State.CLOSED},
-    State.CLOSING: {Signal.LOST: State.CLOSED},
-    State.CLOSED: {},
-}
-"""All the moves there are. A signal that is not listed for a state cannot occur in it."""
-
-WAITING_PHASE: Final[dict[State, Phase]] = {
-    State.CONNECTING: Phase.CONNECT,
-    State.HANDSHAKING: Phase.HANDSHAKE,
-    State.OPEN: Phase.LANE_WAIT,
-    State.CLOSING: Phase.LANE_WAIT,
-    State.CLOSED: Phase.LANE_WAIT,
-}
-"""The phase of a turn that has not started, by the state of the connection that it waits for."""
 
 ERRORS: Final[dict[Cause, type[TurnError]]] = {
     Cause.TIMEOUT: TurnTimeoutError,

@@ -43,6 +43,7 @@ from ..events import (
 )
 from ..replay import Cause, Evidence, Phase, Reason, Refusal
 from ..request import Timeouts, encode_json, response_create
+from ._states import TURN_TRANSITIONS, TurnSignal, TurnState
 
 if TYPE_CHECKING:
     from ..websocket import WebSocket
@@ -92,10 +93,9 @@ class Turn:
         """The last event but those that carry the response."""
         self.unknown_event = False
         """While it awaited its response, something came that may have been anything."""
-        self.too_big: bool | None = None
-        """Whether the server found its message too big, as in :class:`~turnwire.sansio.replay.Evidence`."""
+        self.state = TurnState.LIVE
+        """Whether it goes on."""
         self.failure: TurnError | None = None
-        self.abandoned = False
         self.repetitions: list[Reason] = []
         """Why it was repeated, each time."""
         self.repeatable = True
@@ -127,7 +127,16 @@ class Turn:
     @property
     def ended(self) -> bool:
         """No further event will come: the terminal one did, or the turn failed."""
-        return self.phase is Phase.DONE or self.failure is not None
+        return self.state is not TurnState.LIVE
+
+    @property
+    def abandoned(self) -> bool:
+        """It failed for its consumer while the server might still run it."""
+        return self.state is TurnState.ABANDONED or self.state is TurnState.OVERDUE
+
+    def move(self, signal: TurnSignal) -> None:
+        """Move its state, as :data:`TURN_TRANSITIONS` says."""
+        self.state = TURN_TRANSITIONS[self.state][signal]
 
     def has_news(self) -> bool:
         """Whether :meth:`next_event` has something to say: an event, the end, or the failure."""
@@ -184,9 +193,17 @@ class Turn:
         """When its whole time is over, counted from when it was made; None: never."""
         return None if self.timeouts.total is None else self.began + self.timeouts.total
 
-    def evidence(self, cause: Cause, *, close_code: int | None = None, refusal: Refusal | None = None) -> Evidence:
-        """How far the turn got, as of now."""
-        phase = self.current_phase
+    def evidence(
+        self,
+        cause: Cause,
+        *,
+        phase: Phase | None = None,
+        close_code: int | None = None,
+        refusal: Refusal | None = None,
+        too_big: bool | None = None,
+    ) -> Evidence:
+        """How far the turn got, as of now; ``phase``: how far to judge it to have got, if that is not its own."""
+        phase = self.current_phase if phase is None else phase
         return Evidence(
             phase=phase,
             cause=cause,
@@ -197,7 +214,7 @@ class Turn:
             close_code=close_code,
             refusal=refusal,
             unknown_event=self.unknown_event,
-            too_big=self.too_big,
+            too_big=too_big,
         )
 
     def too_large(self, limit: int | None) -> str | None:
@@ -211,7 +228,6 @@ class Turn:
         self.connection = None
         self.phase = Phase.LANE_WAIT
         self.unknown_event = False
-        self.too_big = None
         self.output.clear()
 
     def deliver(self, event: ServerEvent, now: float) -> int:
@@ -261,10 +277,12 @@ class Turn:
         self.output.complete(event, self.response_id)
         self._terminal = event
         self.phase = Phase.DONE
+        self.move(TurnSignal.COMPLETED)
         self.tell()
 
-    def fail(self, failure: TurnError) -> None:
+    def fail(self, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
         """It ended in this failure, which nothing but a better knowledge of its verdict will replace."""
+        self.move(signal)
         self.failure = failure
         self.tell()
 
