@@ -352,7 +352,7 @@ class Driver:
             self._pause_or_resume(link)
             if connection.has_unprocessed:
                 self._set_timer(now)
-        if self._first is not None and connection.state is State.OPEN:
+        if self._first is not None and connection.is_open:
             self._first = None
 
     def _flush(self, link: Link, now: float) -> None:

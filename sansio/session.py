@@ -328,16 +328,6 @@ class ResponsesSession:
             what = "with the turns that the last connection left, more waited than a new one takes"
             self._fail(turn, turn_failure(turn.evidence(Cause.PROTOCOL), what, limit_exceeded, exc))
 
-    def forgo(self, now: float) -> None:
-        """Whoever was opening the connection was cancelled: it is given up, and its turns wait for another one."""
-        connection = self.connection
-        if connection is None:
-            return
-        connection.draining = True
-        self.update(now)
-        connection.abort(now)
-        self.update(now)
-
     # -- what happens to a connection
 
     def transport_connected(self, connection: ResponsesConnection, now: float) -> None:
@@ -406,10 +396,10 @@ class ResponsesSession:
         if connection is not None:
             rotation = self._rotation(connection)
             if rotation is not None and rotation <= now:
-                connection.draining = True
+                connection.drain()
             if connection.draining:
                 first += connection.evict_waiting(now)
-                if connection.idle and connection.state is State.OPEN:
+                if connection.idle and connection.draining:
                     connection.retire(now)
             if connection.state is State.CLOSED:
                 self.connection = None
@@ -438,8 +428,8 @@ class ResponsesSession:
         return int.from_bytes(self._random_bytes(6), "big") / 2**48
 
     def _rotation(self, connection: ResponsesConnection) -> float | None:
-        """When this connection begins to drain; None if it does already, or never will."""
-        if connection.draining or connection.state is not State.OPEN:
+        """When this connection begins to drain; None if it does already, or is not open, or never will."""
+        if connection.state is not State.OPEN:
             return None
         if self.options.max_age is None or connection.opened_at is None:
             return None

@@ -221,9 +221,6 @@ class World:
         outbox, lanes, owners = connection._outbox, connection._lanes, connection._owners
         return (
             connection.state,
-            connection.draining,
-            connection._muted,
-            connection._ending,
             connection._spoken,
             connection._keepalive.ping_sent_at is None,
             len(outbox._frame),

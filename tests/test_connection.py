@@ -52,23 +52,47 @@ def error(
 # --- The states -----------------------------------------------------------------------------------------------------
 
 
-def in_state(state: State) -> Wire:
+BUSY = {State.WRITE_DISABLED, Signal.MESSAGE_CUT}
+"""What takes a turn that streams, and one whose message has begun."""
+LIMIT_REACHED = error(400, "websocket_connection_limit_reached")
+
+
+def in_state(state: State, signal: Signal | None = None) -> Wire:
+    """A connection in this state, in which the signal may occur."""
     wire = Wire()
     if state is not State.CONNECTING:
         wire.connect()
-    if state in (State.OPEN, State.CLOSING):
-        wire.receive(switching())
-    if state is State.CLOSING:
+    if state not in (State.CONNECTING, State.HANDSHAKING, State.CLOSED):
+        wire.receive(switching(more="x-turnwire-dialect: openai\r\n"))
+    if BUSY & {state, signal}:
+        wire.run("streaming", timeouts=NO_TIMEOUTS)
+        wire.receive(created("streaming"))
+        wire.begun("cut", timeouts=Timeouts(send=5.0))
+    if state is State.DRAINING:
+        wire.connection.drain()
+    elif state is State.ENDING:
+        wire.receive(LIMIT_REACHED)
+    elif state is State.WRITE_DISABLED:
+        cut_a_message(wire)
+    elif state is State.CLOSING:
         wire.connection.close(wire.now)
     elif state is State.CLOSED:
         wire.eof()
     return wire
 
 
+def cut_a_message(wire: Wire) -> None:
+    wire.now += 5.0
+    wire.connection.handle_deadline(wire.now)
+
+
 SIGNALS = {
     Signal.TRANSPORT_UP: lambda wire: wire.connect(),
     Signal.REDIRECTED: lambda wire: wire.receive(answer(307, location="/elsewhere")),
     Signal.ACCEPTED: lambda wire: wire.receive(switching()),
+    Signal.DRAIN: lambda wire: wire.connection.drain(),
+    Signal.END_ANNOUNCED: lambda wire: wire.receive(LIMIT_REACHED),
+    Signal.MESSAGE_CUT: cut_a_message,
     Signal.CLOSE: lambda wire: wire.connection.close(wire.now),
     Signal.LOST: lambda wire: wire.connection.abort(wire.now),
 }
@@ -77,10 +101,48 @@ MOVES = [(state, signal, to) for state, moves in TRANSITIONS.items() for signal,
 
 @pytest.mark.parametrize(("state", "signal", "to"), MOVES)
 def test_every_move_of_the_table(state: State, signal: Signal, to: State) -> None:
-    wire = in_state(state)
+    wire = in_state(state, signal)
     assert wire.state is state
     SIGNALS[signal](wire)
     assert wire.state is to
+
+
+@pytest.mark.parametrize(
+    ("state", "signal"),
+    [(state, Signal.DRAIN) for state in State]
+    + [(state, Signal.END_ANNOUNCED) for state in State if state is not State.HANDSHAKING],
+)
+def test_what_takes_turns_away_gives_none_back(state: State, signal: Signal) -> None:
+    """These signals may come in any state; where they are not listed, nothing changes."""
+    wire = in_state(state)
+    SIGNALS[signal](wire)
+    assert wire.state is TRANSITIONS[state].get(signal, state)
+    taking = (State.CONNECTING, State.HANDSHAKING, State.OPEN)
+    assert wire.connection.accepts_turns is (wire.state in taking)
+    assert wire.connection.draining is (wire.state in (State.DRAINING, State.ENDING, State.WRITE_DISABLED))
+    assert wire.connection.is_open is (wire.connection.draining or wire.state in (State.OPEN, State.CLOSING))
+
+
+EVICTED = {
+    State.DRAINING: ["waiting"],
+    State.ENDING: ["queued", "waiting"],
+    State.WRITE_DISABLED: ["queued", "waiting"],
+}
+
+
+@pytest.mark.parametrize("state", EVICTED)
+def test_which_turns_go_elsewhere(state: State) -> None:
+    """In ENDING and WRITE_DISABLED, those of whose messages not a byte was handed."""
+    wire = Wire.opened()
+    streaming = wire.run("streaming", timeouts=NO_TIMEOUTS)
+    wire.receive(created("streaming"))
+    wire.begun("cut", timeouts=Timeouts(send=5.0))
+    turns = {"queued": wire.create("queued"), "waiting": wire.create("streaming")}
+    {State.DRAINING: SIGNALS[Signal.DRAIN], State.ENDING: SIGNALS[Signal.END_ANNOUNCED]}.get(state, cut_a_message)(wire)
+    assert wire.state is state
+    assert wire.connection.evict_waiting(wire.now) == [turns[name] for name in EVICTED[state]]
+    assert wire.connection.has_data_to_send is (state is not State.WRITE_DISABLED)
+    assert not streaming.ended
 
 
 def test_no_signal_moves_a_closed_connection() -> None:
@@ -828,7 +890,7 @@ def test_turns_that_wait_do_not_keep_a_connection_from_being_closed_politely() -
     wire = Wire.opened()
     wire.run("a")
     turn = wire.create("a")
-    wire.connection.draining = True
+    wire.connection.drain()
     wire.receive(completed("a"))
     wire.connection.close(wire.now)
     failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
@@ -1023,7 +1085,7 @@ def test_the_send_deadline_in_the_middle_of_the_only_message_ends_the_connection
     assert wire.hand() == b""
 
 
-def test_the_send_deadline_in_the_middle_mutes_a_connection_that_others_use() -> None:
+def test_the_send_deadline_in_the_middle_disables_writing_where_others_stream() -> None:
     wire = Wire.opened(ping_interval=20.0, ping_timeout=20.0)
     streaming = wire.run("streaming")
     wire.receive(created("streaming"))
@@ -1032,21 +1094,21 @@ def test_the_send_deadline_in_the_middle_mutes_a_connection_that_others_use() ->
     wire.pass_deadline()
     failed(turn, Cause.TIMEOUT, Phase.SEND, SAFE)
     wire.receive(frame(PING, b"?"), delta("x", "streaming"))
-    wire.pass_deadline()  # It is time for a ping, and a muted connection cannot.
+    wire.pass_deadline()  # It is time for a ping, and writing is disabled.
     assert not wire.connection.has_data_to_send
     assert wire.hand() == b""
     assert not wire.connection.accepts_turns
     assert wire.connection.evict_waiting(wire.now) == [queued, waiting]
     assert queued.phase is waiting.phase is Phase.LANE_WAIT
     assert queued.current_phase is Phase.LANE_WAIT
-    assert wire.state is State.OPEN
+    assert wire.state is State.WRITE_DISABLED
     wire.receive(completed("streaming"))
     assert streaming.phase is Phase.DONE
     assert wire.state is State.CLOSED
     assert wire.hand() == b""
 
 
-def test_a_muted_connection_of_which_only_waiting_turns_are_left_ends_when_they_go() -> None:
+def test_a_connection_that_cannot_be_written_to_ends_when_its_waiting_turns_go() -> None:
     wire = Wire.opened(**QUIET)
     turn, waiting = wire.begun("a", timeouts=EACH), wire.create("a")
     wire.pass_deadline()
@@ -1056,7 +1118,7 @@ def test_a_muted_connection_of_which_only_waiting_turns_are_left_ends_when_they_
     assert wire.state is State.CLOSED
 
 
-def test_a_muted_connection_is_not_closed_politely() -> None:
+def test_a_connection_that_cannot_be_written_to_is_not_closed_politely() -> None:
     wire = Wire.opened(**QUIET)
     wire.begun("a", timeouts=EACH)
     waiting = wire.create("a")

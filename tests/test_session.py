@@ -286,7 +286,7 @@ def test_more_lanes_than_a_connection_takes_can_come_back_and_those_beyond_fail(
     desk = Desk(max_named_lanes=2)
     kept = [desk.create(lane) for lane in "ab"]
     wire = desk.open()
-    wire.connection.draining = True
+    wire.connection.drain()
     late = desk.create("c")
     desk.lose(wire)
     desk.open()
@@ -417,20 +417,6 @@ def test_a_turn_that_is_left_just_after_it_failed_is_not_repeated() -> None:
     desk.session.cancel(turn, desk.now)
     failed(turn, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
     assert not desk.session.wants_connection(desk.now + 100)
-
-
-def test_turns_wait_for_another_connection_when_the_opening_of_one_was_cancelled() -> None:
-    desk = Desk()
-    with websocket_pre_event_retries_disabled():
-        first, second = desk.create("a"), desk.create("b")
-    desk.begin_to_open()
-    desk.session.forgo(desk.now)
-    assert (first.ended, second.ended) == (False, False)
-    assert desk.session.wants_connection(desk.now), "nobody failed, so nobody has to wait"
-    desk.session.forgo(desk.now)  # There is none any more.
-    desk.open()
-    assert (first.current_phase, second.current_phase) == (Phase.SEND, Phase.SEND)
-    assert desk.session.stats.repeated == 0
 
 
 def test_turns_without_a_connection_have_a_deadline_too() -> None:
@@ -820,7 +806,6 @@ def never_failed(turn: Turn) -> Callable[[], None]:
     return check
 
 
-GIVEN_UP = "whoever opened it was cancelled"
 ENDS: dict[str, Callable[[ResponsesSession, Wire], None]] = {
     "end of file": lambda session, wire: session.receive_data(wire.connection, b"", wire.now),
     "a broken transport": lambda session, wire: session.transport_failed(wire.connection, "reset", wire.now),
@@ -828,15 +813,13 @@ ENDS: dict[str, Callable[[ResponsesSession, Wire], None]] = {
     "an announced end": lambda session, wire: session.receive_data(
         wire.connection, frame(CLOSE, (1012).to_bytes(2, "big")), wire.now
     ),
-    GIVEN_UP: lambda session, wire: session.forgo(wire.now),
 }
 
 
 @pytest.mark.parametrize(
     ("end", "state"),
     [
-        *((end, state) for end in ENDS for state in ("handshaking", "open", "in the middle") if end != GIVEN_UP),
-        *((GIVEN_UP, state) for state in ("connecting", "handshaking")),
+        *((end, state) for end in ENDS for state in ("handshaking", "open", "in the middle")),
         ("a broken transport", "connecting"),
     ],
 )

@@ -75,7 +75,7 @@ from search_world import (
     search,
 )
 from turnwire.sansio import replay
-from turnwire.sansio.connection import ResponsesConnection, Turn, TurnState, _machine
+from turnwire.sansio.connection import TRANSITIONS, ResponsesConnection, Signal, State, Turn, TurnState, _machine
 from turnwire.sansio.connection._owners import Owners, Whose
 from turnwire.sansio.connection._turn import Outbox
 from turnwire.sansio.dialect import LaneSupport
@@ -220,21 +220,21 @@ def test_a_message_that_goes_out_after_its_turn_failed_is_found(monkeypatch: pyt
         small_search()
 
 
-def test_a_connection_that_is_not_muted_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        ResponsesConnection, "_muted", property(lambda self: False, lambda self, value: None), raising=False
-    )
+def test_a_connection_that_is_written_to_after_a_message_was_cut_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for moves in TRANSITIONS.values():
+        if Signal.MESSAGE_CUT in moves:
+            monkeypatch.setitem(moves, Signal.MESSAGE_CUT, State.DRAINING)
     with pytest.raises(ViolatedError, match=r"I[35]"):
         small_search()
 
 
-def test_a_muted_connection_that_keeps_its_turns_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_keeps_what_it_cannot_write_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     evict = ResponsesConnection.evict_waiting
 
     def evict_the_waiting_only(self: ResponsesConnection, now: float) -> list[Turn]:
-        muted, self._muted = self._muted, False
+        state, self.state = self.state, State.DRAINING
         evicted = evict(self, now)
-        self._muted = muted
+        self.state = state
         self._end_if_useless(now)
         return evicted
 

@@ -6,15 +6,11 @@ The promise
     itself: the same calls with the same arguments give the same results.
 
 Theory of operation
-    Two machines share this room. The *connection* has a state, moved by signals (:data:`TRANSITIONS`). Each *turn* has
-    a phase (:class:`~turnwire.sansio.replay.Phase`), moved by what happens to its message and by its events. The two
-    meet in one place only: while a turn waits, its phase is read off the connection's state (:data:`WAITING_PHASE`).
-
-    ::
-
-        CONNECTING ──transport_connected()──► HANDSHAKING ──101──► OPEN ──close()──► CLOSING ──► CLOSED
-             ▲                                     │                                               ▲
-             └───────── redirect, same origin ─────┘        any state: end of file, failure, abort ┘
+    Two machines stand here, and their states and moves are in ``_states.py``. The *connection* has a state, moved by
+    signals (:data:`TRANSITIONS`). Each *turn* has a phase (:class:`~turnwire.sansio.replay.Phase`: how far it got),
+    moved by what happens to its message and by its events, and a state (:class:`TurnState`: whether it goes on). The
+    two machines meet in one place only: while a turn waits, its phase is read off the connection's state
+    (:data:`WAITING_PHASE`).
 
     A turn's message joins the *outbox* when its lane and a slot are free. :meth:`data_to_send` hands the
     outbox out in chunks and sees where each message ends: handing out the chunk that holds a message's last byte is the
@@ -35,15 +31,15 @@ Theory of operation
     *Abandoned* means: its events are discarded, and its lane stays busy until its terminal event. If no other turn
     needs the connection, it is aborted instead.
 
-    A turn that must fail in the middle of its message while others stream on (its send deadline passed) *mutes* the
-    connection: no byte is handed out any more, so that its verdict SAFE stays true; those that stream finish, and then
+    A turn that must fail in the middle of its message while others stream on (its send deadline passed) *disables
+    writing*: no byte is handed out any more, so that its verdict SAFE stays true; those that stream finish, and then
     the connection is aborted. The others must go elsewhere.
 
     An abandoned turn keeps its deadlines: when one passes, its lane has no end in sight. Turns that wait for that lane,
     or for a slot where all are held so, need another connection: then this one drains.
 
-    A *draining* connection starts no turn any more. Whoever owns it takes those that wait, and those that a muted one
-    cannot send, back by :meth:`~ResponsesConnection.evict_waiting`.
+    A *draining* connection starts no turn any more. Whoever owns it takes those that wait, and those that cannot be
+    sent any more, back by :meth:`~ResponsesConnection.evict_waiting`.
 
 What a user of this class does
     Call :meth:`transport_connected`, :meth:`receive_data` (``b""`` is end of file), :meth:`transport_failed` and

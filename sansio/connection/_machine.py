@@ -85,9 +85,6 @@ class ResponsesConnection:
         """Where to connect to; a redirect within the origin changes it."""
         self.options = options or ConnectionOptions()
         self.state = State.CONNECTING
-        self.draining = False
-        """No turn may start here any more; :meth:`evict_waiting` gives back those that wait. The server announced its
-        end, or it cannot be written to any more, or the session is to replace it."""
         self.stats = stats or Stats()
         self.opened_at: float | None = None
         self._random_bytes = random_bytes
@@ -101,11 +98,8 @@ class ResponsesConnection:
         self._message_limit = dialect.message_limit
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
-        self._muted = False
         self._spoken = False
         """The server has sent a message."""
-        self._ending = False
-        """The server announced the connection's end: what was not begun goes elsewhere."""
         self._unchecked = 0
         """Bytes that turns were given to hold since they were last counted together."""
         self._since = now
@@ -141,7 +135,7 @@ class ResponsesConnection:
     def submit(self, turn: Turn, now: float) -> None:
         """Take a turn that was made already. Raises as :meth:`create` does."""
         if not self.accepts_turns:
-            state = "draining" if self.draining else self.state.value
+            state = State.DRAINING.value if self.draining else self.state.value
             raise SessionClosedError(
                 f"this connection is {state} and takes no turns — the turn was not sent — open a new connection"
             )
@@ -169,12 +163,26 @@ class ResponsesConnection:
     @property
     def is_open(self) -> bool:
         """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
-        return self.state is State.OPEN or self.state is State.CLOSING
+        return self._is_up or self.state is State.CLOSING
+
+    @property
+    def _is_up(self) -> bool:
+        """Turns may run here."""
+        return self.state is State.OPEN or self.draining
 
     @property
     def accepts_turns(self) -> bool:
         """Whether a new turn may be given to this connection."""
-        return not self.draining and self.state in (State.CONNECTING, State.HANDSHAKING, State.OPEN)
+        return self.state in (State.CONNECTING, State.HANDSHAKING, State.OPEN)
+
+    @property
+    def draining(self) -> bool:
+        """No turn may start here any more; :meth:`evict_waiting` gives back those that wait."""
+        return self.state in (State.DRAINING, State.ENDING, State.WRITE_DISABLED)
+
+    def drain(self) -> None:
+        """Let no more turns start here: the session is to replace it. Nothing changes unless it is OPEN."""
+        self._move_if_listed(Signal.DRAIN)
 
     @property
     def in_flight(self) -> int:
@@ -216,7 +224,7 @@ class ResponsesConnection:
         """TCP, proxy and TLS are up: the upgrade request is ready to be written. Too late, it changes nothing."""
         if self.state is not State.CONNECTING:
             return
-        self._move(Signal.TRANSPORT_UP, now)
+        self._move(Signal.TRANSPORT_UP)
         self._keepalive.received(now)
         self._handshake = ClientHandshake(
             self.endpoint.authority,
@@ -242,7 +250,7 @@ class ResponsesConnection:
         Taking bytes marks them handed. Begin to write them before asking for more: the exactness of
         ``final_byte_handed`` rests on it. ``now`` starts the receive deadlines of the turns whose messages end here.
         """
-        if self._muted:
+        if self.state is State.WRITE_DISABLED:
             return b""
         data, ended = self._outbox.take(max_bytes, self._websocket)
         self.stats.bytes_out += len(data)
@@ -259,12 +267,12 @@ class ResponsesConnection:
     @property
     def has_data_to_send(self) -> bool:
         """Whether :meth:`data_to_send` would give something."""
-        return bool(self._outbox) and not self._muted
+        return bool(self._outbox) and self.state is not State.WRITE_DISABLED
 
     @property
     def bytes_to_send(self) -> int:
         """How much :meth:`data_to_send` would give, but for the frames' heads and for compression."""
-        return 0 if self._muted else self._outbox.size
+        return 0 if self.state is State.WRITE_DISABLED else self._outbox.size
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent.
@@ -367,7 +375,7 @@ class ResponsesConnection:
         else:
             name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
             self._give_up(turn, Cause.TIMEOUT, f"the {name} deadline passed", now)
-        if turn.state is TurnState.ABANDONED and self.state is State.OPEN:
+        if turn.state is TurnState.ABANDONED and self._is_up:
             turn.move(TurnSignal.EXPIRED)
             self._drain_if_blocked(self._lanes.waiting())
 
@@ -385,7 +393,7 @@ class ResponsesConnection:
         running = self._lanes.running
         lanes = {lane for lane, turn in running.items() if turn.state is TurnState.OVERDUE}
         if lanes and (len(lanes) == len(running) or any(turn.lane in lanes for turn in suspects)):
-            self.draining = True
+            self.drain()
 
     @property
     def connect_deadline(self) -> float | None:
@@ -401,7 +409,7 @@ class ResponsesConnection:
                 yield self.connect_deadline, self._connect_expired
         elif self.state is State.CLOSING:
             yield self._since + self.options.close_timeout, self.abort
-        elif self.state is State.OPEN:
+        elif self._is_up:
             if (stall := self._keepalive.stall_deadline(busy=bool(self._lanes.running))) is not None:
                 yield stall, self._stalled
             if (ping := self._keepalive.ping_deadline()) is not None:
@@ -418,18 +426,19 @@ class ResponsesConnection:
     def _send_ping(self, now: float) -> None:
         self._keepalive.ping_sent(now)
         self._sooner = True
-        if not self._muted:  # A muted one cannot ask: there, silence must do.
+        if self.state is not State.WRITE_DISABLED:  # There, silence has to do.
             self._outbox.control(cast("WebSocket", self._websocket).ping())
 
     # -- ending
 
     def close(self, now: float) -> None:
         """End the connection: politely when no turn is in flight, at once otherwise. Turns fail as CLIENT_CLOSED."""
-        polite = self.state is State.OPEN and not self._lanes.running and not self._muted
+        polite = Signal.CLOSE in TRANSITIONS[self.state] and not self._lanes.running
         if polite and self._websocket is not None:
             for turn in self.evict_waiting(now):
                 self._fail(turn, turn.evidence(Cause.CLIENT_CLOSED), "the session was closed")
-            self._move(Signal.CLOSE, now)
+            self._move(Signal.CLOSE)
+            self._since = now
             self._outbox.control(self._websocket.close(1000))
         elif self.state is not State.CLOSING:
             self._lost(Cause.CLIENT_CLOSED, "the session was closed", now)
@@ -461,7 +470,7 @@ class ResponsesConnection:
             if dialect is not None and self.options.dialect is None:
                 self._message_limit = dialect.message_limit
                 self._owners.adopt(dialect)
-            self._move(Signal.ACCEPTED, now)
+            self._move(Signal.ACCEPTED)
             self.opened_at = now
             self.stats.connections += 1
             for turn in self._lanes.waiting():
@@ -486,7 +495,7 @@ class ResponsesConnection:
                 self._redirects += 1
                 self.endpoint = endpoint
                 self._outbox = Outbox()  # An answer may come before the whole of the request has gone.
-                self._move(Signal.REDIRECTED, now)
+                self._move(Signal.REDIRECTED)
                 return
             hint = (
                 " (a redirect to another origin, which is not followed: the credentials would leave this one)"
@@ -631,7 +640,7 @@ class ResponsesConnection:
         """An error ends what it belongs to (PROTOCOL.md, "Whose error it is")."""
         limit = event.code == CONNECTION_LIMIT
         if limit:
-            self.draining = self._ending = True
+            self._move_if_listed(Signal.END_ANNOUNCED)
         of_all = event.stream_id is None and first and _is_unauthorized(event)
         awaited = any(turn.phase is Phase.AWAIT for turn in self._lanes.running.values())
         of_connection = of_all or (limit and awaited and event.stream_id is None)
@@ -659,7 +668,7 @@ class ResponsesConnection:
         ``of_all``: what it says, it says of every one of them. So it does, at the end of the connection's life, if only
         one awaits its response; those that were not begun go on elsewhere then.
         """
-        self.draining = True
+        self.drain()
         awaiting = [turn for turn in self._owners.in_flight() if turn.phase is Phase.AWAIT]
         limit = event.code == CONNECTION_LIMIT
         of_all = of_all or (limit and len(awaiting) == 1)
@@ -723,7 +732,7 @@ class ResponsesConnection:
 
     def _start_turns(self, now: float) -> None:
         """Queue the messages of the turns that may go."""
-        while self.state is State.OPEN and not self.draining:
+        while self.state is State.OPEN:
             turn = self._lanes.start()
             if turn is None:
                 return
@@ -746,13 +755,12 @@ class ResponsesConnection:
         Also those whose messages are queued, and not begun, if nothing can be sent or the server has announced the
         connection's end.
         """
-        running = self._lanes.running.values()
-        stuck = [
-            turn
-            for turn in running
-            if turn.phase is Phase.SEND and (self._muted or (self._ending and not self._outbox.begun(turn)))
-        ]
-        evicted = [*stuck, *self._lanes.waiting()]
+        queued = [turn for turn in self._lanes.running.values() if turn.phase is Phase.SEND]
+        if self.state is State.ENDING:
+            queued = [turn for turn in queued if not self._outbox.begun(turn)]
+        elif self.state is not State.WRITE_DISABLED:
+            queued = []
+        evicted = [*queued, *self._lanes.waiting()]
         for turn in evicted:
             self._lanes.leave(turn, turn.lane)
             self._deadlines.drop(turn)
@@ -770,14 +778,14 @@ class ResponsesConnection:
         self._end_if_useless(now)
 
     def _end_if_useless(self, now: float) -> None:
-        """A muted connection is of use only to the turns that stream on it."""
-        if self._muted and self.idle:
+        """A connection that cannot be written to is of use only to the turns that stream on it."""
+        if self.state is State.WRITE_DISABLED and self.idle:
             self._lost(Cause.TRANSPORT, "the connection could not be written to any more", now)
 
     def _withdraw(self, turn: Turn, now: float) -> None:
         """Take a failed turn that must not go any further out of lanes and outbox."""
         if self._outbox.begun(turn):
-            self._muted = self.draining = True
+            self._move_if_listed(Signal.MESSAGE_CUT)
         self._outbox.remove(turn)
         self._free_lane(turn, now)
 
@@ -870,18 +878,19 @@ class ResponsesConnection:
                 turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), what, None, error))
         self._lanes.clear()
         self._deadlines.clear()
-        polite = self.state is State.OPEN and not self._outbox.mid_frame
+        polite = self._is_up and not self._outbox.mid_frame
         self._outbox = Outbox()
-        self._muted = False
-        self._move(Signal.LOST, now)
+        self._move(Signal.LOST)
         if polite and farewell is not None and self._websocket is not None:
             self._outbox.control(self._websocket.close(farewell))
 
-    def _move(self, signal: Signal, now: float) -> None:
+    def _move(self, signal: Signal) -> None:
         self.state = TRANSITIONS[self.state][signal]
         self._sooner = True
-        if signal is Signal.CLOSE:
-            self._since = now
+
+    def _move_if_listed(self, signal: Signal) -> None:
+        if signal in TRANSITIONS[self.state]:
+            self._move(signal)
 
     def _where(self) -> str:
         """The endpoint in words; never with its query or headers, which may hold secrets."""

@@ -2,7 +2,8 @@
 
 Rules
     All state that decides what may happen is here, in two tables. A signal that is not listed for a state cannot occur
-    in it.
+    in it, or changes nothing there (:data:`Signal.DRAIN`, :data:`Signal.END_ANNOUNCED`). No flag stands beside the
+    states: what only some of them allow is a state of its own.
 
 A connection
     ::
@@ -10,6 +11,18 @@ A connection
         CONNECTING ──transport_connected()──► HANDSHAKING ──101──► OPEN ──close()──► CLOSING ──► CLOSED
              ▲                                     │                                               ▲
              └───────── redirect, same origin ─────┘        any state: end of file, failure, abort ┘
+
+    From OPEN on it may come to take fewer turns. Each of these states takes all that the one before it refuses, too,
+    and none of them is left but for CLOSING and CLOSED:
+
+    ================ ======================================= ===================================================
+    state            turns that wait                         turns that have started
+    ================ ======================================= ===================================================
+    OPEN             start when lane and slot are free       go on
+    DRAINING         have to go elsewhere                    go on
+    ENDING           have to go elsewhere                    go elsewhere if not a byte was handed; others go on
+    WRITE_DISABLED   have to go elsewhere                    go elsewhere if in SEND; those that stream go on
+    ================ ======================================= ===================================================
 
 A turn
     Two things are to be known of it: how far it got (:class:`~turnwire.sansio.replay.Phase`, the evidence), and whether
@@ -41,6 +54,12 @@ class State(enum.Enum):
     HANDSHAKING = "handshaking"
     """The upgrade request is out."""
     OPEN = "open"
+    DRAINING = "draining"
+    """No turn starts here any more: the session is to replace it, or all that could start are blocked."""
+    ENDING = "ending"
+    """The server announced the connection's end."""
+    WRITE_DISABLED = "write disabled"
+    """A message was cut in the middle: not a byte is handed any more, so that its verdict SAFE stays true."""
     CLOSING = "closing"
     """Our close frame is out; the peer's answer is awaited."""
     CLOSED = "closed"
@@ -52,6 +71,9 @@ class Signal(enum.Enum):
     TRANSPORT_UP = "the transport is connected"
     REDIRECTED = "the upgrade was redirected within its origin"
     ACCEPTED = "the upgrade was accepted"
+    DRAIN = "it is to take no more turns"
+    END_ANNOUNCED = "the server announced its end"
+    MESSAGE_CUT = "a message that had begun must not go on"
     CLOSE = "we close politely"
     LOST = "end of file, failure, rejection, violation, the peer's close, or our abort"
 
@@ -63,7 +85,25 @@ TRANSITIONS: Final[dict[State, dict[Signal, State]]] = {
         Signal.REDIRECTED: State.CONNECTING,
         Signal.LOST: State.CLOSED,
     },
-    State.OPEN: {Signal.CLOSE: State.CLOSING, Signal.LOST: State.CLOSED},
+    State.OPEN: {
+        Signal.DRAIN: State.DRAINING,
+        Signal.END_ANNOUNCED: State.ENDING,
+        Signal.MESSAGE_CUT: State.WRITE_DISABLED,
+        Signal.CLOSE: State.CLOSING,
+        Signal.LOST: State.CLOSED,
+    },
+    State.DRAINING: {
+        Signal.END_ANNOUNCED: State.ENDING,
+        Signal.MESSAGE_CUT: State.WRITE_DISABLED,
+        Signal.CLOSE: State.CLOSING,
+        Signal.LOST: State.CLOSED,
+    },
+    State.ENDING: {
+        Signal.MESSAGE_CUT: State.WRITE_DISABLED,
+        Signal.CLOSE: State.CLOSING,
+        Signal.LOST: State.CLOSED,
+    },
+    State.WRITE_DISABLED: {Signal.LOST: State.CLOSED},
     State.CLOSING: {Signal.LOST: State.CLOSED},
     State.CLOSED: {},
 }
@@ -73,6 +113,9 @@ WAITING_PHASE: Final[dict[State, Phase]] = {
     State.CONNECTING: Phase.CONNECT,
     State.HANDSHAKING: Phase.HANDSHAKE,
     State.OPEN: Phase.LANE_WAIT,
+    State.DRAINING: Phase.LANE_WAIT,
+    State.ENDING: Phase.LANE_WAIT,
+    State.WRITE_DISABLED: Phase.LANE_WAIT,
     State.CLOSING: Phase.LANE_WAIT,
     State.CLOSED: Phase.LANE_WAIT,
 }
