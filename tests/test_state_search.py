@@ -75,9 +75,9 @@ from search_world import (
     search,
 )
 from turnwire.sansio import replay
-from turnwire.sansio.connection import TRANSITIONS, ResponsesConnection, Signal, State, Turn, TurnState, _machine
+from turnwire.sansio.connection import TRANSITIONS, ResponsesConnection, Signal, State, Turn, TurnState, _routing
+from turnwire.sansio.connection._outbox import Outbox
 from turnwire.sansio.connection._owners import Owners, Whose
-from turnwire.sansio.connection._turn import Outbox
 from turnwire.sansio.dialect import LaneSupport
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.events import Role, _stream
@@ -321,7 +321,7 @@ def an_error_of_the_connection_refuses_every_turn(patch: pytest.MonkeyPatch) -> 
 
 
 def refused_credentials_refuse_one_turn(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_machine, "_is_unauthorized", lambda event: False)
+    patch.setattr(_routing, "_is_unauthorized", lambda event: False)
 
 
 def whoever_is_closed_with_1009_was_too_big(patch: pytest.MonkeyPatch) -> None:

@@ -1,65 +1,26 @@
-"""The machine itself. The theory of operation is at the top of the package."""
+"""The public class: what the owner of a connection calls. The theory of operation is at the top of the package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import inf
-from os import urandom
-from typing import Any, Final, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
-from ..deadlines import Deadlines
-from ..dialect import LaneSupport, announced_dialect, dialect_of_host
-from ..errors import (
-    ConnectError,
-    EventDecodeError,
-    HandshakeRejectedError,
-    ResponsesWebSocketError,
-    SessionClosedError,
-    TooManyTurnsError,
-    TurnError,
-)
-from ..events import (
-    ErrorEvent,
-    LifecycleEvent,
-    OutputItemEvent,
-    Role,
-    ServerEvent,
-    decode_event,
-)
-from ..lanes import Lanes
-from ..replay import Cause, Evidence, Phase, Refusal
-from ..request import Endpoint, Timeouts
-from ..websocket import Accepted, ClientHandshake, Close, Ping, Rejected, Violation, WebSocket
-from ._keepalive import Keepalive
-from ._owners import Owners, Whose
-from ._states import TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
-from ._tables import (
-    CONNECTION_LIMIT,
-    MAX_REDIRECTS,
-    NO_WEBSOCKET,
-    PROTOCOL_ERROR,
-    REDIRECTS,
-    SMALL_MESSAGE,
-    TOO_BIG,
-    WAIT_NAMES,
-    ConnectionOptions,
-    ErrorFactory,
-    Stats,
-    limit_exceeded,
-    refusal_in_answer,
-    refusal_in_event,
-    turn_failure,
-)
-from ._turn import EVENT_COST, Outbox, Turn
+from ..dialect import announced_dialect
+from ..errors import ConnectError, HandshakeRejectedError, SessionClosedError, TooManyTurnsError, TurnError
+from ..replay import Cause, Evidence, Phase
+from ..request import Timeouts
+from ..websocket import Accepted, ClientHandshake, Rejected, WebSocket
+from ._outbox import Outbox
+from ._routing import Routing
+from ._states import TRANSITIONS, Signal, State
+from ._tables import MAX_REDIRECTS, NO_WEBSOCKET, REDIRECTS, refusal_in_answer, turn_failure
+from ._timing import Timing
+from ._turn import Turn
 
-RESPONSE_ID: Final = b'"response_id"'
-"""In the beginning of an event that streams, it makes the event one to look at: it may speak of another response."""
-
-WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
-"""What may stand before a JSON text: white space, and the byte order mark that it should not have."""
+__all__ = ["ResponsesConnection"]
 
 
-class ResponsesConnection:
+class ResponsesConnection(Routing, Timing):
     """One WebSocket to one endpoint, and the turns on it. See the top of this room.
 
     ``now`` is always monotonic seconds; ``random_bytes`` gives the handshake's nonce and the frames' masks.
@@ -69,49 +30,6 @@ class ResponsesConnection:
     connection (REPLAY.md, "A failure becomes visible when recovery has been decided"). ``connect_by`` is when opening
     it is given up, if that is earlier than ``connect_timeout`` says.
     """
-
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        options: ConnectionOptions | None = None,
-        now: float,
-        random_bytes: Callable[[int], bytes] = urandom,
-        stats: Stats | None = None,
-        recover: Callable[[Turn, TurnError], bool] | None = None,
-        connect_by: float | None = None,
-    ) -> None:
-        self.endpoint = endpoint
-        """Where to connect to; a redirect within the origin changes it."""
-        self.options = options or ConnectionOptions()
-        self.state = State.CONNECTING
-        self.stats = stats or Stats()
-        self.opened_at: float | None = None
-        self._random_bytes = random_bytes
-        self._redirects = 0
-        self._handshake: ClientHandshake | None = None
-        self._websocket: WebSocket | None = None
-        self._lanes: Lanes[Turn] = Lanes(
-            max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
-        )
-        dialect = self.options.dialect or dialect_of_host(endpoint.host)
-        self._message_limit = dialect.message_limit
-        self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
-        self._outbox = Outbox()
-        self._spoken = False
-        """The server has sent a message."""
-        self._unchecked = 0
-        """Bytes that turns were given to hold since they were last counted together."""
-        self._since = now
-        """When the opening, or the closing, began."""
-        self._connect_by = connect_by
-        self._keepalive = Keepalive(self.options, now)
-        self._sooner = True
-        """One of its own deadlines may have become earlier."""
-        self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of)
-        """Of the turns that are in the lanes."""
-        self._recover = recover
-        self._failure: TurnError | None = None
 
     # -- turns
 
@@ -156,33 +74,9 @@ class ResponsesConnection:
         self._drain_if_blocked((turn,))
 
     @property
-    def waiting_phase(self) -> Phase:
-        """The phase of a turn that has not started here."""
-        return WAITING_PHASE[self.state]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
-        return self._is_up or self.state is State.CLOSING
-
-    @property
-    def _is_up(self) -> bool:
-        """Turns may run here."""
-        return self.state is State.OPEN or self.draining
-
-    @property
     def accepts_turns(self) -> bool:
         """Whether a new turn may be given to this connection."""
         return self.state in (State.CONNECTING, State.HANDSHAKING, State.OPEN)
-
-    @property
-    def draining(self) -> bool:
-        """No turn may start here any more; :meth:`evict_waiting` gives back those that wait."""
-        return self.state in (State.DRAINING, State.ENDING, State.WRITE_DISABLED)
-
-    def drain(self) -> None:
-        """Let no more turns start here: the session is to replace it. Nothing changes unless it is OPEN."""
-        self._move_if_listed(Signal.DRAIN)
 
     @property
     def in_flight(self) -> int:
@@ -190,27 +84,11 @@ class ResponsesConnection:
         return len(self._lanes.running)
 
     @property
-    def idle(self) -> bool:
-        """No turn needs this connection: none waits, and all that run were abandoned."""
-        return not self._live_count
-
-    @property
-    def _live_count(self) -> int:
-        """How many turns somebody wants: running and not abandoned, or waiting."""
-        return self._lanes.waiting_count + sum(not turn.abandoned for turn in self._lanes.running.values())
-
-    @property
     def lagging(self) -> bool:
         """A consumer has fallen behind: whoever reads ahead of need should pause."""
         return any(
             turn.buffered > self.options.high_water and not turn.abandoned for turn in self._lanes.running.values()
         )
-
-    @property
-    def failure(self) -> TurnError | None:
-        """Why the connection ended, as a turn that had waited for it would see it; None while it lives, and if it was
-        retired."""
-        return self._failure
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn; see the table at the top of this room. After its end this does nothing."""
@@ -314,121 +192,6 @@ class ResponsesConnection:
         while self.has_unprocessed:
             self.process(now)
 
-    # -- deadlines
-
-    def next_deadline(self) -> float | None:
-        """When :meth:`handle_deadline` wants to be called, in the same seconds as ``now``; None: not at all.
-
-        A deadline that has passed still allows a look at what arrived meanwhile: read first, then handle it.
-        """
-        moments = [moment for moment, _ in self._own_deadlines()]
-        if (earliest := self._deadlines.next()) is not None:
-            moments.append(earliest)
-        return min(moments, default=None)
-
-    def take_sooner(self) -> bool:
-        """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
-        sooner = self._sooner or self._deadlines.sooner
-        self._sooner = self._deadlines.sooner = False
-        return sooner
-
-    def handle_deadline(self, now: float) -> None:
-        """Act on every deadline that has passed."""
-        # Each of them closes the connection, but for the ping, which sets another: this ends.
-        while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
-            min(due, key=lambda entry: entry[0])[1](now)
-        for turn in self._deadlines.due(now):
-            if self.state is not State.CLOSED:  # One of them may end the connection, and with it the others.
-                self._expired(turn, now)
-
-    def watch(self, turn: Turn) -> None:
-        """One of its turns may have an earlier deadline than before. For :class:`Turn`."""
-        if not turn.ended:
-            self._deadlines.watch(turn)
-
-    def _deadline_of(self, turn: Turn) -> float | None:
-        """When a turn in the lanes has to be given up; an abandoned one, when its lane has."""
-        if turn.connection is not self or turn.state is TurnState.OVERDUE:
-            return None
-        if turn.abandoned and turn.phase is Phase.SEND:
-            return turn.since + self.options.close_timeout
-        moment = turn.wait_deadline() if turn.abandoned else turn.deadline()
-        stall = self._stall_of(turn)
-        return moment if stall is None else stall if moment is None else min(moment, stall)
-
-    def _stall_of(self, turn: Turn) -> float | None:
-        """When the silence about one turn is too long, where a pong is no sign that the turn lives."""
-        limit = self._keepalive.turn_stall_timeout
-        if limit is None or turn.phase < Phase.AWAIT or (turn.events and not turn.abandoned):
-            return None
-        return turn.since + limit
-
-    def _expired(self, turn: Turn, now: float) -> None:
-        """A deadline of this turn has passed. If the server may still run it, its lane is not to be counted on."""
-        moment, total = turn.deadline(), turn.total_deadline()
-        if turn.abandoned and turn.phase is Phase.SEND:
-            self._lost(Cause.TRANSPORT, "a turn was left in the middle of its message, and the peer does not read", now)
-        elif turn.abandoned:
-            pass
-        elif moment is None or moment > now:
-            self._stalled_turn(turn, now)
-        else:
-            name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
-            self._give_up(turn, Cause.TIMEOUT, f"the {name} deadline passed", now)
-        if turn.state is TurnState.ABANDONED and self._is_up:
-            turn.move(TurnSignal.EXPIRED)
-            self._drain_if_blocked(self._lanes.waiting())
-
-    def _stalled_turn(self, turn: Turn, now: float) -> None:
-        what = f"no event of the turn arrived from {self._where()} for {now - turn.since:.1f} seconds"
-        if self._live_count == 1:
-            self._lost(Cause.STALLED, what, now)
-        else:
-            self._give_up(turn, Cause.STALLED, what, now)
-
-    def _drain_if_blocked(self, suspects: Iterable[Turn]) -> None:
-        """If one of these turns, or any, waits for one without an end in sight, it needs another connection."""
-        if not self._lanes.waiting_count:
-            return
-        running = self._lanes.running
-        lanes = {lane for lane, turn in running.items() if turn.state is TurnState.OVERDUE}
-        if lanes and (len(lanes) == len(running) or any(turn.lane in lanes for turn in suspects)):
-            self.drain()
-
-    @property
-    def connect_deadline(self) -> float | None:
-        """When opening the connection is given up, whatever the turns that wait for it say."""
-        limit = self.options.connect_timeout
-        own = inf if limit is None else self._since + limit
-        earliest = own if self._connect_by is None else min(own, self._connect_by)
-        return None if earliest == inf else earliest
-
-    def _own_deadlines(self) -> Iterator[tuple[float, Callable[[float], None]]]:
-        if self.state in (State.CONNECTING, State.HANDSHAKING):
-            if self.connect_deadline is not None:
-                yield self.connect_deadline, self._connect_expired
-        elif self.state is State.CLOSING:
-            yield self._since + self.options.close_timeout, self.abort
-        elif self._is_up:
-            if (stall := self._keepalive.stall_deadline(busy=bool(self._lanes.running))) is not None:
-                yield stall, self._stalled
-            if (ping := self._keepalive.ping_deadline()) is not None:
-                yield ping, self._send_ping
-
-    def _connect_expired(self, now: float) -> None:
-        what = f"no connection to {self._where()} within {now - self._since:.3g} seconds"
-        self._lost(Cause.TIMEOUT, what, now)
-
-    def _stalled(self, now: float) -> None:
-        quiet = now - self._keepalive.last_received
-        self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {quiet:.1f} seconds", now)
-
-    def _send_ping(self, now: float) -> None:
-        self._keepalive.ping_sent(now)
-        self._sooner = True
-        if self.state is not State.WRITE_DISABLED:  # There, silence has to do.
-            self._outbox.control(cast("WebSocket", self._websocket).ping())
-
     # -- ending
 
     def close(self, now: float) -> None:
@@ -451,11 +214,7 @@ class ResponsesConnection:
         self._lost(Cause.CLIENT_CLOSED, "the connection was replaced", now, farewell=1000)
         self._failure = None
 
-    def abort(self, now: float) -> None:
-        """End the connection at once, without a closing handshake."""
-        self._lost(Cause.CLIENT_CLOSED, "the connection was aborted", now)
-
-    # -- inside: the handshake
+    # -- the handshake
 
     def _receive_handshake(self, handshake: ClientHandshake, data: bytes, now: float) -> None:
         answer = handshake.receive(data)
@@ -514,389 +273,3 @@ class ResponsesConnection:
             )
 
         self._lost(Cause.REJECTED, what, now, make=make, refusal=refusal)
-
-    # -- inside: the open connection
-
-    def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
-        """Hand each message to its turn. Hot path: runs once per received event."""
-        running = self._lanes.running
-        streaming, live, limit = Phase.STREAM, TurnState.LIVE, self.options.max_buffered
-        only, late = self._owners.only, self._owners.late_items
-        events = held = 0
-        for item in websocket.receive(data):
-            if type(item) is bytes:
-                try:
-                    event = decode_event(item)
-                except EventDecodeError:
-                    self._skip(item)
-                    continue
-                events += 1
-                turn = running.get(event.stream_id, only)
-                if (
-                    turn is None
-                    or turn.phase is not streaming
-                    or event.routed
-                    or item.find(RESPONSE_ID, 0, 512) > 0
-                    or (late and getattr(event, "item_id", None) in late)
-                ):
-                    self._route(event, now)
-                    only, late = self._owners.only, self._owners.late_items
-                elif turn.state is not live:  # Abandoned.
-                    turn.since = now
-                    self.stats.orphans += 1
-                else:
-                    cost = len(item) + EVENT_COST
-                    turn.events.append(event)
-                    turn.last = event
-                    turn.buffered += cost
-                    held += cost
-                    turn.since = now
-                    if turn.listener is not None:
-                        turn.tell()
-                    if turn.buffered <= limit:
-                        continue  # Nothing here can have closed the connection.
-                    self._overflowed(turn, now)
-            elif isinstance(item, Ping):
-                self._outbox.pong(websocket.pong(item.payload))
-            elif isinstance(item, Close):
-                self._peer_closed(item, now)
-            elif isinstance(item, Violation):
-                self._violated(item.code, item.reason, now)
-            if self.state is State.CLOSED:
-                break
-        self.stats.events += events
-        self._unchecked += held
-        if self._unchecked > self.options.max_buffered_total >> 6:
-            self._check_all(now)
-
-    def _skip(self, text: bytes) -> None:
-        """A text that is no JSON object ends nothing (PROTOCOL.md, "What a field may look like").
-
-        One that begins like an object may have been an event, though: a refusal that follows it proves nothing.
-        """
-        self.stats.skipped += 1
-        if text.lstrip(WHITESPACE).startswith(b"{"):
-            self._doubt_refusals()
-
-    def _doubt_refusals(self) -> None:
-        """Something came that may have been the beginning of any response that is awaited."""
-        for turn in self._lanes.running.values():
-            if turn.phase is Phase.AWAIT:
-                turn.unknown_event = True
-
-    def _route(self, event: ServerEvent, now: float) -> None:
-        """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends")."""
-        first, self._spoken = not self._spoken, True
-        if isinstance(event, ErrorEvent):
-            self._error_event(event, now, first=first)
-            return
-        turn = self._owners.owner(event)
-        if turn is None:
-            self._orphan(event, now)
-            return
-        role = event.role
-        if turn.phase is Phase.AWAIT:
-            if role is Role.RESPONSE:
-                self._begin(turn, event)
-            elif role is Role.OUTCOME:  # It answers a steer of the response before.
-                self.stats.orphans += 1
-                return
-            elif role is Role.UNKNOWN:
-                turn.unknown_event = True
-        if isinstance(event, LifecycleEvent) and role is Role.RESPONSE:
-            turn.note_response(event)
-        elif isinstance(event, OutputItemEvent):
-            turn.note_item(event)
-        if turn.abandoned:
-            turn.since = now
-            self.stats.orphans += 1
-        else:
-            self._unchecked += turn.deliver(event, now)
-        if event.ends_turn and isinstance(event, LifecycleEvent):
-            if not turn.abandoned:
-                turn.finish(event)
-                self.stats.completed += 1
-            self._owners.ended(turn)
-            self._free_lane(turn, now)
-        elif turn.buffered > self.options.max_buffered and not turn.abandoned:
-            self._overflowed(turn, now)
-
-    def _begin(self, turn: Turn, event: ServerEvent) -> None:
-        """The turn's response has begun."""
-        self._owners.begins(turn, event)
-        turn.phase = Phase.STREAM
-        turn.message = b""
-
-    def _orphan(self, event: ServerEvent, now: float) -> None:
-        """The event belongs to no turn: nobody awaits, or what it speaks of has ended, or it cannot be told."""
-        self.stats.orphans += 1
-        if self._owners.contradicts(event):
-            reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
-            self._violated(PROTOCOL_ERROR, reason, now)
-        elif event.role in (Role.RESPONSE, Role.UNKNOWN) and not self._owners.is_late(event):
-            self._doubt_refusals()
-
-    def _error_event(self, event: ErrorEvent, now: float, *, first: bool) -> None:
-        """An error ends what it belongs to (PROTOCOL.md, "Whose error it is")."""
-        limit = event.code == CONNECTION_LIMIT
-        if limit:
-            self._move_if_listed(Signal.END_ANNOUNCED)
-        of_all = event.stream_id is None and first and _is_unauthorized(event)
-        awaited = any(turn.phase is Phase.AWAIT for turn in self._lanes.running.values())
-        of_connection = of_all or (limit and awaited and event.stream_id is None)
-        whose = Whose.CONNECTION if of_connection else self._owners.owner_of_error(event)
-        if isinstance(whose, Turn):
-            self._refuse(whose, event, now)
-        elif whose is Whose.NOBODY:
-            self.stats.orphans += 1
-        else:
-            self._refuse_connection(event, now, of_all=of_all)
-
-    def _refuse(self, turn: Turn, event: ErrorEvent, now: float) -> None:
-        """The error is this turn's."""
-        if event.type == "response.error":
-            turn.phase = Phase.STREAM
-        if turn.phase is Phase.STREAM:
-            self._owners.ended(turn)
-        if not turn.abandoned:
-            self._fail_by(turn, event, of_connection=False)
-        self._free_lane(turn, now)
-
-    def _refuse_connection(self, event: ErrorEvent, now: float, *, of_all: bool) -> None:
-        """The error is the connection's: turns that have begun may go on, the others fail with it.
-
-        ``of_all``: what it says, it says of every one of them. So it does, at the end of the connection's life, if only
-        one awaits its response; those that were not begun go on elsewhere then.
-        """
-        self.drain()
-        awaiting = [turn for turn in self._owners.in_flight() if turn.phase is Phase.AWAIT]
-        limit = event.code == CONNECTION_LIMIT
-        of_all = of_all or (limit and len(awaiting) == 1)
-        for turn in awaiting if limit else self._live_turns():
-            if turn.phase < Phase.STREAM:
-                if not turn.abandoned:
-                    self._fail_by(turn, event, of_connection=not of_all)
-                self._withdraw(turn, now)
-
-    def _fail_by(self, turn: Turn, event: ErrorEvent, *, of_connection: bool) -> None:
-        def make(evidence: Evidence, text: str) -> TurnError:
-            return ResponsesWebSocketError(event.payload, evidence=evidence, meaning=text)
-
-        refusal = refusal_in_event(event, of_connection=of_connection)
-        self._fail(turn, turn.evidence(Cause.ERROR_FRAME, refusal=refusal), "", make)
-
-    def _overflowed(self, turn: Turn, now: float) -> None:
-        what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
-        self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
-
-    def _check_all(self, now: float) -> None:
-        """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
-        self._unchecked = 0
-        most = self.options.max_buffered_total
-        live = [turn for turn in self._lanes.running.values() if not turn.abandoned]
-        if sum(turn.buffered for turn in live) > most:
-            what = f"more than {most} bytes of events were left unread (max_buffered_total), most of them of this turn"
-            largest = max(live, key=lambda turn: turn.buffered)
-            self._give_up(largest, Cause.PROTOCOL, what, now, make=limit_exceeded)
-
-    def _peer_closed(self, item: Close, now: float) -> None:
-        said = f" ({item.reason})" if item.reason else ""
-        what = f"{self._where()} closed the connection with code {item.code}{said}"
-        blame = self._blame_for_size() if item.code == TOO_BIG else None
-        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, farewell=item.code, blame=blame)
-
-    def _blame_for_size(self) -> dict[Turn, tuple[bool | None, str]]:
-        """Of each turn whose message may have been too big: whether it was, and in words (REPLAY.md, "Whose 1009")."""
-        running = self._lanes.running.values()
-        candidates = [turn for turn in running if turn.phase is Phase.AWAIT or self._outbox.begun(turn)]
-        blame: dict[Turn, tuple[bool | None, str]] = {}
-        for turn in candidates:
-            size, being_handed = len(turn.message), turn.phase is Phase.SEND
-            if len(candidates) > 1:
-                blame[turn] = False, f" (one of {len(candidates)} messages was too big; this one has {size} bytes)"
-            elif being_handed and size < SMALL_MESSAGE:
-                blame[turn] = None, ""
-            else:
-                certain = being_handed or size > self._message_limit
-                limit = f"; the server's limit is {self._message_limit}" if size > self._message_limit else ""
-                blame[turn] = certain, f" (a message was too big: this one has {size} bytes{limit})"
-        return blame
-
-    def _violated(self, code: int, reason: str, now: float, error: Exception | None = None) -> None:
-        """The server cannot be understood any more: tell it so, and give the connection up."""
-        make = limit_exceeded if code == TOO_BIG else None
-        what = f"{self._where()} broke the protocol: {reason}"
-        self._lost(Cause.PROTOCOL, what, now, make=make, error=error, farewell=code)
-
-    # -- inside: turns
-
-    def _start_turns(self, now: float) -> None:
-        """Queue the messages of the turns that may go."""
-        while self.state is State.OPEN:
-            turn = self._lanes.start()
-            if turn is None:
-                return
-            turn.phase = Phase.SEND
-            turn.since = now
-            turn.named = self._owners.support is not LaneSupport.NO
-            self.stats.turns += 1
-            self._sooner = True  # The connection is busy: stall_timeout counts.
-            self._deadlines.watch(turn)
-            self._outbox.message(turn)
-
-    def _live_turns(self) -> list[Turn]:
-        """The turns that somebody wants: running and not abandoned, or waiting."""
-        running = [turn for turn in self._lanes.running.values() if not turn.abandoned]
-        return [*running, *self._lanes.waiting()]
-
-    def evict_waiting(self, now: float) -> list[Turn]:
-        """Take back the turns that have not started, in order: another connection will run them. For the session.
-
-        Also those whose messages are queued, and not begun, if nothing can be sent or the server has announced the
-        connection's end.
-        """
-        queued = [turn for turn in self._lanes.running.values() if turn.phase is Phase.SEND]
-        if self.state is State.ENDING:
-            queued = [turn for turn in queued if not self._outbox.begun(turn)]
-        elif self.state is not State.WRITE_DISABLED:
-            queued = []
-        evicted = [*queued, *self._lanes.waiting()]
-        for turn in evicted:
-            self._lanes.leave(turn, turn.lane)
-            self._deadlines.drop(turn)
-            self._outbox.remove(turn)
-            turn.unsent()
-        self._end_if_useless(now)
-        return evicted
-
-    def _free_lane(self, turn: Turn, now: float) -> None:
-        """The turn is over: the next one in its lane may go."""
-        self._lanes.leave(turn, turn.lane)
-        self._deadlines.drop(turn)
-        self._start_turns(now)
-        self._drain_if_blocked(())
-        self._end_if_useless(now)
-
-    def _end_if_useless(self, now: float) -> None:
-        """A connection that cannot be written to is of use only to the turns that stream on it."""
-        if self.state is State.WRITE_DISABLED and self.idle:
-            self._lost(Cause.TRANSPORT, "the connection could not be written to any more", now)
-
-    def _withdraw(self, turn: Turn, now: float) -> None:
-        """Take a failed turn that must not go any further out of lanes and outbox."""
-        if self._outbox.begun(turn):
-            self._move_if_listed(Signal.MESSAGE_CUT)
-        self._outbox.remove(turn)
-        self._free_lane(turn, now)
-
-    def _give_up(
-        self,
-        turn: Turn,
-        cause: Cause,
-        what: str,
-        now: float,
-        *,
-        make: ErrorFactory | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """End one turn from this side while the connection lives: no such failure is recovered from."""
-        alone = self._live_count == 1
-        left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
-        # The rest will be handed, so that the others can go on using the connection: judge it as handed.
-        judged = Phase.AWAIT if left_in_the_middle and not alone else None
-        runs_on = left_in_the_middle or turn.phase >= Phase.AWAIT
-        signal = TurnSignal.ABANDONED if runs_on else TurnSignal.FAILED
-        self._end(turn, turn_failure(turn.evidence(cause, phase=judged), what, make, error), signal)
-        if runs_on:
-            if turn.phase is Phase.SEND:
-                turn.since = now  # From here on the rest of its message may take close_timeout.
-            self._deadlines.watch(turn)
-            if alone:
-                self._lost(Cause.CANCELLED, "no turn needed the connection any more", now)
-        else:
-            self._withdraw(turn, now)
-
-    def _fail(
-        self,
-        turn: Turn,
-        evidence: Evidence,
-        what: str,
-        make: ErrorFactory | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """End a turn, unless it is repeated."""
-        failure = turn_failure(evidence, what, make, error)
-        if self._recover is None or not self._recover(turn, failure):
-            self._end(turn, failure)
-
-    def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
-        """The failure becomes visible, and is final."""
-        turn.fail(failure, signal)
-        self.stats.failed += 1
-
-    def _lost(
-        self,
-        cause: Cause,
-        what: str,
-        now: float,
-        *,
-        make: ErrorFactory | None = None,
-        refusal: Refusal | None = None,
-        close_code: int | None = None,
-        error: BaseException | None = None,
-        farewell: int | None = None,
-        blame: Mapping[Turn, tuple[bool | None, str]] | None = None,
-    ) -> None:
-        """The connection is over: every turn on it gets the verdict of its own evidence.
-
-        ``farewell`` is the code of a close frame that is worth a last write, unless a message was cut in the middle, or
-        a close frame has gone already. ``blame`` is what :meth:`_blame_for_size` says.
-        """
-        if self.state is State.CLOSED:
-            return
-        evidence = Evidence(
-            phase=self.waiting_phase,
-            cause=cause,
-            final_byte_handed=False,
-            response_started=False,
-            stateful=False,
-            response_id=None,
-            close_code=close_code,
-            refusal=refusal,
-        )
-        self._failure = turn_failure(evidence, what, make, error)
-        for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
-            if not turn.abandoned:
-                # Of a message that has not begun, a 1009 says nothing.
-                apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
-                judged = Phase.LANE_WAIT if apart else None
-                too_big, note = (blame or {}).get(turn, (None, ""))
-                evidence = turn.evidence(cause, phase=judged, close_code=close_code, refusal=refusal, too_big=too_big)
-                self._fail(turn, evidence, what + note, make, error)
-            elif turn.phase is Phase.SEND:
-                # Judged as handed when it was abandoned; now its last byte never will be.
-                turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), what, None, error))
-        self._lanes.clear()
-        self._deadlines.clear()
-        polite = self._is_up and not self._outbox.mid_frame
-        self._outbox = Outbox()
-        self._move(Signal.LOST)
-        if polite and farewell is not None and self._websocket is not None:
-            self._outbox.control(self._websocket.close(farewell))
-
-    def _move(self, signal: Signal) -> None:
-        self.state = TRANSITIONS[self.state][signal]
-        self._sooner = True
-
-    def _move_if_listed(self, signal: Signal) -> None:
-        if signal in TRANSITIONS[self.state]:
-            self._move(signal)
-
-    def _where(self) -> str:
-        """The endpoint in words; never with its query or headers, which may hold secrets."""
-        return self.endpoint.authority
-
-
-def _is_unauthorized(event: ErrorEvent) -> bool:
-    """Whether it refuses the credentials, which all turns of a connection share."""
-    return event.status in (401, 403) or event.code == "invalid_api_key"

@@ -1,0 +1,325 @@
+"""What the parts of a connection share: its state, its turns, how each of them ends, and how all of them do.
+
+The seams: ``_routing.py`` reads what arrives, ``_timing.py`` looks at the clock, ``_machine.py`` is the public class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from os import urandom
+
+from ..deadlines import Deadlines
+from ..dialect import LaneSupport, dialect_of_host
+from ..errors import TurnError
+from ..lanes import Lanes
+from ..replay import Cause, Evidence, Phase, Refusal
+from ..request import Endpoint
+from ..websocket import ClientHandshake, WebSocket
+from ._keepalive import Keepalive
+from ._outbox import Outbox
+from ._owners import Owners
+from ._states import TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
+from ._tables import ConnectionOptions, ErrorFactory, Stats, turn_failure
+from ._turn import Turn
+
+__all__ = ["ConnectionBase"]
+
+
+class ConnectionBase:
+    """See the top of the package.
+
+    It has more than twelve attributes: the six public ones are what an owner asks for, and each other one is a part
+    with a file of its own.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        options: ConnectionOptions | None = None,
+        now: float,
+        random_bytes: Callable[[int], bytes] = urandom,
+        stats: Stats | None = None,
+        recover: Callable[[Turn, TurnError], bool] | None = None,
+        connect_by: float | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        """Where to connect to; a redirect within the origin changes it."""
+        self.options = options or ConnectionOptions()
+        self.state = State.CONNECTING
+        self.stats = stats or Stats()
+        self.opened_at: float | None = None
+        self._random_bytes = random_bytes
+        self._redirects = 0
+        self._handshake: ClientHandshake | None = None
+        self._websocket: WebSocket | None = None
+        self._lanes: Lanes[Turn] = Lanes(
+            max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
+        )
+        dialect = self.options.dialect or dialect_of_host(endpoint.host)
+        self._message_limit = dialect.message_limit
+        self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
+        self._outbox = Outbox()
+        self._spoken = False
+        """The server has sent a message."""
+        self._unchecked = 0
+        """Bytes that turns were given to hold since they were last counted together."""
+        self._since = now
+        """When the opening, or the closing, began."""
+        self._connect_by = connect_by
+        self._keepalive = Keepalive(self.options, now)
+        self._sooner = True
+        """One of its own deadlines may have become earlier."""
+        self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of)
+        """Of the turns that are in the lanes."""
+        self._recover = recover
+        self._failure: TurnError | None = None
+
+    # -- its state
+
+    @property
+    def waiting_phase(self) -> Phase:
+        """The phase of a turn that has not started here."""
+        return WAITING_PHASE[self.state]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
+        return self._is_up or self.state is State.CLOSING
+
+    @property
+    def _is_up(self) -> bool:
+        """Turns may run here."""
+        return self.state is State.OPEN or self.draining
+
+    @property
+    def draining(self) -> bool:
+        """No turn may start here any more; :meth:`evict_waiting` gives back those that wait."""
+        return self.state in (State.DRAINING, State.ENDING, State.WRITE_DISABLED)
+
+    def drain(self) -> None:
+        """Let no more turns start here: the session is to replace it. Nothing changes unless it is OPEN."""
+        self._move_if_listed(Signal.DRAIN)
+
+    @property
+    def failure(self) -> TurnError | None:
+        """Why the connection ended, as a turn that had waited for it would see it; None while it lives, and if it was
+        retired."""
+        return self._failure
+
+    @property
+    def idle(self) -> bool:
+        """No turn needs this connection: none waits, and all that run were abandoned."""
+        return not self._live_count
+
+    @property
+    def _live_count(self) -> int:
+        """How many turns somebody wants: running and not abandoned, or waiting."""
+        return self._lanes.waiting_count + sum(not turn.abandoned for turn in self._lanes.running.values())
+
+    def _live_turns(self) -> list[Turn]:
+        """The turns that somebody wants: running and not abandoned, or waiting."""
+        running = [turn for turn in self._lanes.running.values() if not turn.abandoned]
+        return [*running, *self._lanes.waiting()]
+
+    def _move(self, signal: Signal) -> None:
+        self.state = TRANSITIONS[self.state][signal]
+        self._sooner = True
+
+    def _move_if_listed(self, signal: Signal) -> None:
+        if signal in TRANSITIONS[self.state]:
+            self._move(signal)
+
+    def _where(self) -> str:
+        """The endpoint in words; never with its query or headers, which may hold secrets."""
+        return self.endpoint.authority
+
+    # -- turns: start, wait, leave
+
+    def _start_turns(self, now: float) -> None:
+        """Queue the messages of the turns that may go."""
+        while self.state is State.OPEN:
+            turn = self._lanes.start()
+            if turn is None:
+                return
+            turn.phase = Phase.SEND
+            turn.since = now
+            turn.named = self._owners.support is not LaneSupport.NO
+            self.stats.turns += 1
+            self._sooner = True  # The connection is busy: stall_timeout counts.
+            self._deadlines.watch(turn)
+            self._outbox.message(turn)
+
+    def evict_waiting(self, now: float) -> list[Turn]:
+        """Take back the turns that have not started, in order: another connection will run them. For the session.
+
+        Also those whose messages are queued, and not begun, if nothing can be sent or the server has announced the
+        connection's end.
+        """
+        queued = [turn for turn in self._lanes.running.values() if turn.phase is Phase.SEND]
+        if self.state is State.ENDING:
+            queued = [turn for turn in queued if not self._outbox.begun(turn)]
+        elif self.state is not State.WRITE_DISABLED:
+            queued = []
+        evicted = [*queued, *self._lanes.waiting()]
+        for turn in evicted:
+            self._lanes.leave(turn, turn.lane)
+            self._deadlines.drop(turn)
+            self._outbox.remove(turn)
+            turn.unsent()
+        self._end_if_useless(now)
+        return evicted
+
+    def _free_lane(self, turn: Turn, now: float) -> None:
+        """The turn is over: the next one in its lane may go."""
+        self._lanes.leave(turn, turn.lane)
+        self._deadlines.drop(turn)
+        self._start_turns(now)
+        self._drain_if_blocked(())
+        self._end_if_useless(now)
+
+    def _withdraw(self, turn: Turn, now: float) -> None:
+        """Take a failed turn that must not go any further out of lanes and outbox."""
+        if self._outbox.begun(turn):
+            self._move_if_listed(Signal.MESSAGE_CUT)
+        self._outbox.remove(turn)
+        self._free_lane(turn, now)
+
+    def _drain_if_blocked(self, suspects: Iterable[Turn]) -> None:
+        """If one of these turns, or any, waits for one without an end in sight, it needs another connection."""
+        if not self._lanes.waiting_count:
+            return
+        running = self._lanes.running
+        lanes = {lane for lane, turn in running.items() if turn.state is TurnState.OVERDUE}
+        if lanes and (len(lanes) == len(running) or any(turn.lane in lanes for turn in suspects)):
+            self.drain()
+
+    def _end_if_useless(self, now: float) -> None:
+        """A connection that cannot be written to is of use only to the turns that stream on it."""
+        if self.state is State.WRITE_DISABLED and self.idle:
+            self._lost(Cause.TRANSPORT, "the connection could not be written to any more", now)
+
+    # -- deadlines of turns
+
+    def watch(self, turn: Turn) -> None:
+        """One of its turns may have an earlier deadline than before. For :class:`Turn`."""
+        if not turn.ended:
+            self._deadlines.watch(turn)
+
+    def _deadline_of(self, turn: Turn) -> float | None:
+        """When a turn in the lanes has to be given up; an abandoned one, when its lane has."""
+        if turn.connection is not self or turn.state is TurnState.OVERDUE:
+            return None
+        if turn.abandoned and turn.phase is Phase.SEND:
+            return turn.since + self.options.close_timeout
+        moment = turn.wait_deadline() if turn.abandoned else turn.deadline()
+        stall = self._stall_of(turn)
+        return moment if stall is None else stall if moment is None else min(moment, stall)
+
+    def _stall_of(self, turn: Turn) -> float | None:
+        """When the silence about one turn is too long, where a pong is no sign that the turn lives."""
+        limit = self._keepalive.turn_stall_timeout
+        if limit is None or turn.phase < Phase.AWAIT or (turn.events and not turn.abandoned):
+            return None
+        return turn.since + limit
+
+    # -- the end of a turn, and of the connection
+
+    def _give_up(
+        self,
+        turn: Turn,
+        cause: Cause,
+        what: str,
+        now: float,
+        *,
+        make: ErrorFactory | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """End one turn from this side while the connection lives: no such failure is recovered from."""
+        alone = self._live_count == 1
+        left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
+        # The rest will be handed, so that the others can go on using the connection: judge it as handed.
+        judged = Phase.AWAIT if left_in_the_middle and not alone else None
+        runs_on = left_in_the_middle or turn.phase >= Phase.AWAIT
+        signal = TurnSignal.ABANDONED if runs_on else TurnSignal.FAILED
+        self._end(turn, turn_failure(turn.evidence(cause, phase=judged), what, make, error), signal)
+        if runs_on:
+            if turn.phase is Phase.SEND:
+                turn.since = now  # From here on the rest of its message may take close_timeout.
+            self._deadlines.watch(turn)
+            if alone:
+                self._lost(Cause.CANCELLED, "no turn needed the connection any more", now)
+        else:
+            self._withdraw(turn, now)
+
+    def _fail(
+        self,
+        turn: Turn,
+        evidence: Evidence,
+        what: str,
+        make: ErrorFactory | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """End a turn, unless it is repeated."""
+        failure = turn_failure(evidence, what, make, error)
+        if self._recover is None or not self._recover(turn, failure):
+            self._end(turn, failure)
+
+    def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
+        """The failure becomes visible, and is final."""
+        turn.fail(failure, signal)
+        self.stats.failed += 1
+
+    def abort(self, now: float) -> None:
+        """End the connection at once, without a closing handshake."""
+        self._lost(Cause.CLIENT_CLOSED, "the connection was aborted", now)
+
+    def _lost(
+        self,
+        cause: Cause,
+        what: str,
+        now: float,
+        *,
+        make: ErrorFactory | None = None,
+        refusal: Refusal | None = None,
+        close_code: int | None = None,
+        error: BaseException | None = None,
+        farewell: int | None = None,
+        blame: Mapping[Turn, tuple[bool | None, str]] | None = None,
+    ) -> None:
+        """The connection is over: every turn on it gets the verdict of its own evidence.
+
+        ``farewell`` is the code of a close frame that is worth a last write, unless a message was cut in the middle, or
+        a close frame has gone already. ``blame`` is what :meth:`_blame_for_size` says.
+        """
+        if self.state is State.CLOSED:
+            return
+        evidence = Evidence(
+            phase=self.waiting_phase,
+            cause=cause,
+            final_byte_handed=False,
+            response_started=False,
+            stateful=False,
+            response_id=None,
+            close_code=close_code,
+            refusal=refusal,
+        )
+        self._failure = turn_failure(evidence, what, make, error)
+        for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
+            if not turn.abandoned:
+                # Of a message that has not begun, a 1009 says nothing.
+                apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
+                judged = Phase.LANE_WAIT if apart else None
+                too_big, note = (blame or {}).get(turn, (None, ""))
+                evidence = turn.evidence(cause, phase=judged, close_code=close_code, refusal=refusal, too_big=too_big)
+                self._fail(turn, evidence, what + note, make, error)
+            elif turn.phase is Phase.SEND:
+                # Judged as handed when it was abandoned; now its last byte never will be.
+                turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), what, None, error))
+        self._lanes.clear()
+        self._deadlines.clear()
+        polite = self._is_up and not self._outbox.mid_frame
+        self._outbox = Outbox()
+        self._move(Signal.LOST)
+        if polite and farewell is not None and self._websocket is not None:
+            self._outbox.control(self._websocket.close(farewell))

@@ -1,0 +1,93 @@
+"""The outbox: what waits to be handed to the transport, in which order, and where each message ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ._turn import Turn
+
+if TYPE_CHECKING:
+    from ..websocket import WebSocket
+
+__all__ = ["Outbox"]
+
+
+class Outbox:
+    """What waits to be handed over: control frames and pongs first, then messages, in order; never within a frame.
+
+    A message becomes a frame only when its turn has come. So a turn that is taken out before leaves no trace: with
+    permessage-deflate, a frame depends on every frame before it.
+    """
+
+    def __init__(self) -> None:
+        self._frame = memoryview(b"")
+        """What is left of the frame that is being handed."""
+        self.turn: Turn | None = None
+        """The turn whose message that frame holds, until its last byte was handed."""
+        self._control: deque[bytes] = deque()
+        self._pong = b""
+        self._messages: dict[Turn, None] = {}
+        self.mid_frame = False
+        """Whether a frame was handed in part: nothing but its rest may follow."""
+
+    def __bool__(self) -> bool:
+        return bool(self._frame or self._pong or self._control or self._messages)
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait here, the heads of the frames to come aside."""
+        control = sum(map(len, self._control)) + len(self._pong)
+        return len(self._frame) + control + sum(len(turn.message) for turn in self._messages)
+
+    def message(self, turn: Turn) -> None:
+        """Queue a turn's message behind everything else."""
+        self._messages[turn] = None
+
+    def control(self, frame: bytes) -> None:
+        """Queue a control frame before every message that has not begun: a ping does not wait for megabytes."""
+        self._control.append(frame)
+
+    def pong(self, frame: bytes) -> None:
+        """Queue the answer to a ping, in place of one that has not gone: RFC 6455 section 5.5.3 asks for the latest.
+
+        A peer that pings and does not read must not fill our memory with pongs.
+        """
+        self._pong = frame
+
+    def begun(self, turn: Turn) -> bool:
+        """Whether part of this turn's message was handed, and part of it was not."""
+        return self.turn is turn
+
+    def remove(self, turn: Turn) -> None:
+        """Forget a message that has not begun."""
+        self._messages.pop(turn, None)
+
+    def take(self, most: int, websocket: WebSocket | None) -> tuple[bytes, list[Turn]]:
+        """Hand out at most ``most`` bytes, and the turns whose messages end within them."""
+        parts: list[memoryview] = []
+        ended: list[Turn] = []
+        while most > 0 and (self._frame or self._next(websocket)):
+            part = self._frame[:most]
+            parts.append(part)
+            most -= len(part)
+            self._frame = self._frame[len(part) :]
+            self.mid_frame = bool(self._frame)
+            if self.turn is not None and not self.mid_frame:
+                ended.append(self.turn)
+                self.turn = None
+        return b"".join(parts), ended
+
+    def _next(self, websocket: WebSocket | None) -> bool:
+        """Put the next frame in place; False if there is none."""
+        frame = self._pong
+        if frame:
+            self._pong = b""
+        elif self._control:
+            frame = self._control.popleft()
+        elif self._messages and websocket is not None:
+            self.turn = next(iter(self._messages))
+            del self._messages[self.turn]
+            frame = websocket.text(self.turn.wire_message())
+        self._frame = memoryview(frame)
+        return bool(frame)

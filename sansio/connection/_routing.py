@@ -1,0 +1,249 @@
+"""What arrives: events go to their turns, an error ends what it is about, a close frame ends the connection."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..errors import EventDecodeError, ResponsesWebSocketError, TurnError
+from ..events import ErrorEvent, LifecycleEvent, OutputItemEvent, Role, ServerEvent, decode_event
+from ..replay import Cause, Evidence, Phase
+from ..websocket import Close, Ping, Violation, WebSocket
+from ._base import ConnectionBase
+from ._owners import Whose
+from ._states import Signal, State, TurnState
+from ._tables import CONNECTION_LIMIT, PROTOCOL_ERROR, SMALL_MESSAGE, TOO_BIG, limit_exceeded, refusal_in_event
+from ._turn import EVENT_COST, Turn
+
+__all__ = ["Routing"]
+
+RESPONSE_ID: Final = b'"response_id"'
+"""In the beginning of an event that streams, it makes the event one to look at: it may speak of another response."""
+
+WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
+"""What may stand before a JSON text: white space, and the byte order mark that it should not have."""
+
+
+class Routing(ConnectionBase):
+    """See the top of the module."""
+
+    def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
+        """Hand each message to its turn. Hot path: runs once per received event."""
+        running = self._lanes.running
+        streaming, live, limit = Phase.STREAM, TurnState.LIVE, self.options.max_buffered
+        only, late = self._owners.only, self._owners.late_items
+        events = held = 0
+        for item in websocket.receive(data):
+            if type(item) is bytes:
+                try:
+                    event = decode_event(item)
+                except EventDecodeError:
+                    self._skip(item)
+                    continue
+                events += 1
+                turn = running.get(event.stream_id, only)
+                if (
+                    turn is None
+                    or turn.phase is not streaming
+                    or event.routed
+                    or item.find(RESPONSE_ID, 0, 512) > 0
+                    or (late and getattr(event, "item_id", None) in late)
+                ):
+                    self._route(event, now)
+                    only, late = self._owners.only, self._owners.late_items
+                elif turn.state is not live:  # Abandoned.
+                    turn.since = now
+                    self.stats.orphans += 1
+                else:
+                    cost = len(item) + EVENT_COST
+                    turn.events.append(event)
+                    turn.last = event
+                    turn.buffered += cost
+                    held += cost
+                    turn.since = now
+                    if turn.listener is not None:
+                        turn.tell()
+                    if turn.buffered <= limit:
+                        continue  # Nothing here can have closed the connection.
+                    self._overflowed(turn, now)
+            elif isinstance(item, Ping):
+                self._outbox.pong(websocket.pong(item.payload))
+            elif isinstance(item, Close):
+                self._peer_closed(item, now)
+            elif isinstance(item, Violation):
+                self._violated(item.code, item.reason, now)
+            if self.state is State.CLOSED:
+                break
+        self.stats.events += events
+        self._unchecked += held
+        if self._unchecked > self.options.max_buffered_total >> 6:
+            self._check_all(now)
+
+    def _skip(self, text: bytes) -> None:
+        """A text that is no JSON object ends nothing (PROTOCOL.md, "What a field may look like").
+
+        One that begins like an object may have been an event, though: a refusal that follows it proves nothing.
+        """
+        self.stats.skipped += 1
+        if text.lstrip(WHITESPACE).startswith(b"{"):
+            self._doubt_refusals()
+
+    def _doubt_refusals(self) -> None:
+        """Something came that may have been the beginning of any response that is awaited."""
+        for turn in self._lanes.running.values():
+            if turn.phase is Phase.AWAIT:
+                turn.unknown_event = True
+
+    def _route(self, event: ServerEvent, now: float) -> None:
+        """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends")."""
+        first, self._spoken = not self._spoken, True
+        if isinstance(event, ErrorEvent):
+            self._error_event(event, now, first=first)
+            return
+        turn = self._owners.owner(event)
+        if turn is None:
+            self._orphan(event, now)
+            return
+        role = event.role
+        if turn.phase is Phase.AWAIT:
+            if role is Role.RESPONSE:
+                self._begin(turn, event)
+            elif role is Role.OUTCOME:  # It answers a steer of the response before.
+                self.stats.orphans += 1
+                return
+            elif role is Role.UNKNOWN:
+                turn.unknown_event = True
+        if isinstance(event, LifecycleEvent) and role is Role.RESPONSE:
+            turn.note_response(event)
+        elif isinstance(event, OutputItemEvent):
+            turn.note_item(event)
+        if turn.abandoned:
+            turn.since = now
+            self.stats.orphans += 1
+        else:
+            self._unchecked += turn.deliver(event, now)
+        if event.ends_turn and isinstance(event, LifecycleEvent):
+            if not turn.abandoned:
+                turn.finish(event)
+                self.stats.completed += 1
+            self._owners.ended(turn)
+            self._free_lane(turn, now)
+        elif turn.buffered > self.options.max_buffered and not turn.abandoned:
+            self._overflowed(turn, now)
+
+    def _begin(self, turn: Turn, event: ServerEvent) -> None:
+        """The turn's response has begun."""
+        self._owners.begins(turn, event)
+        turn.phase = Phase.STREAM
+        turn.message = b""
+
+    def _orphan(self, event: ServerEvent, now: float) -> None:
+        """The event belongs to no turn: nobody awaits, or what it speaks of has ended, or it cannot be told."""
+        self.stats.orphans += 1
+        if self._owners.contradicts(event):
+            reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
+            self._violated(PROTOCOL_ERROR, reason, now)
+        elif event.role in (Role.RESPONSE, Role.UNKNOWN) and not self._owners.is_late(event):
+            self._doubt_refusals()
+
+    # -- errors
+
+    def _error_event(self, event: ErrorEvent, now: float, *, first: bool) -> None:
+        """An error ends what it belongs to (PROTOCOL.md, "Whose error it is")."""
+        limit = event.code == CONNECTION_LIMIT
+        if limit:
+            self._move_if_listed(Signal.END_ANNOUNCED)
+        of_all = event.stream_id is None and first and _is_unauthorized(event)
+        awaited = any(turn.phase is Phase.AWAIT for turn in self._lanes.running.values())
+        of_connection = of_all or (limit and awaited and event.stream_id is None)
+        whose = Whose.CONNECTION if of_connection else self._owners.owner_of_error(event)
+        if isinstance(whose, Turn):
+            self._refuse(whose, event, now)
+        elif whose is Whose.NOBODY:
+            self.stats.orphans += 1
+        else:
+            self._refuse_connection(event, now, of_all=of_all)
+
+    def _refuse(self, turn: Turn, event: ErrorEvent, now: float) -> None:
+        """The error is this turn's."""
+        if event.type == "response.error":
+            turn.phase = Phase.STREAM
+        if turn.phase is Phase.STREAM:
+            self._owners.ended(turn)
+        if not turn.abandoned:
+            self._fail_by(turn, event, of_connection=False)
+        self._free_lane(turn, now)
+
+    def _refuse_connection(self, event: ErrorEvent, now: float, *, of_all: bool) -> None:
+        """The error is the connection's: turns that have begun may go on, the others fail with it.
+
+        ``of_all``: what it says, it says of every one of them. So it does, at the end of the connection's life, if only
+        one awaits its response; those that were not begun go on elsewhere then.
+        """
+        self.drain()
+        awaiting = [turn for turn in self._owners.in_flight() if turn.phase is Phase.AWAIT]
+        limit = event.code == CONNECTION_LIMIT
+        of_all = of_all or (limit and len(awaiting) == 1)
+        for turn in awaiting if limit else self._live_turns():
+            if turn.phase < Phase.STREAM:
+                if not turn.abandoned:
+                    self._fail_by(turn, event, of_connection=not of_all)
+                self._withdraw(turn, now)
+
+    def _fail_by(self, turn: Turn, event: ErrorEvent, *, of_connection: bool) -> None:
+        def make(evidence: Evidence, text: str) -> TurnError:
+            return ResponsesWebSocketError(event.payload, evidence=evidence, meaning=text)
+
+        refusal = refusal_in_event(event, of_connection=of_connection)
+        self._fail(turn, turn.evidence(Cause.ERROR_FRAME, refusal=refusal), "", make)
+
+    # -- limits of memory
+
+    def _overflowed(self, turn: Turn, now: float) -> None:
+        what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
+        self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
+
+    def _check_all(self, now: float) -> None:
+        """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
+        self._unchecked = 0
+        most = self.options.max_buffered_total
+        live = [turn for turn in self._lanes.running.values() if not turn.abandoned]
+        if sum(turn.buffered for turn in live) > most:
+            what = f"more than {most} bytes of events were left unread (max_buffered_total), most of them of this turn"
+            largest = max(live, key=lambda turn: turn.buffered)
+            self._give_up(largest, Cause.PROTOCOL, what, now, make=limit_exceeded)
+
+    # -- the server ends the connection, or makes us end it
+
+    def _peer_closed(self, item: Close, now: float) -> None:
+        said = f" ({item.reason})" if item.reason else ""
+        what = f"{self._where()} closed the connection with code {item.code}{said}"
+        blame = self._blame_for_size() if item.code == TOO_BIG else None
+        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, farewell=item.code, blame=blame)
+
+    def _blame_for_size(self) -> dict[Turn, tuple[bool | None, str]]:
+        """Of each turn whose message may have been too big: whether it was, and in words (REPLAY.md, "Whose 1009")."""
+        running = self._lanes.running.values()
+        candidates = [turn for turn in running if turn.phase is Phase.AWAIT or self._outbox.begun(turn)]
+        blame: dict[Turn, tuple[bool | None, str]] = {}
+        for turn in candidates:
+            size, being_handed = len(turn.message), turn.phase is Phase.SEND
+            if len(candidates) > 1:
+                blame[turn] = False, f" (one of {len(candidates)} messages was too big; this one has {size} bytes)"
+            elif being_handed and size < SMALL_MESSAGE:
+                blame[turn] = None, ""
+            else:
+                certain = being_handed or size > self._message_limit
+                limit = f"; the server's limit is {self._message_limit}" if size > self._message_limit else ""
+                blame[turn] = certain, f" (a message was too big: this one has {size} bytes{limit})"
+        return blame
+
+    def _violated(self, code: int, reason: str, now: float, error: Exception | None = None) -> None:
+        """The server cannot be understood any more: tell it so, and give the connection up."""
+        make = limit_exceeded if code == TOO_BIG else None
+        what = f"{self._where()} broke the protocol: {reason}"
+        self._lost(Cause.PROTOCOL, what, now, make=make, error=error, farewell=code)
+
+
+def _is_unauthorized(event: ErrorEvent) -> bool:
+    """Whether it refuses the credentials, which all turns of a connection share."""
+    return event.status in (401, 403) or event.code == "invalid_api_key"

@@ -1,0 +1,106 @@
+"""The clock: which deadline is the next, and what happens when it has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import cast
+
+from ..replay import Cause, Phase
+from ..websocket import WebSocket
+from ._base import ConnectionBase
+from ._states import State, TurnSignal, TurnState
+from ._tables import WAIT_NAMES
+from ._turn import Turn
+
+__all__ = ["Timing"]
+
+
+class Timing(ConnectionBase):
+    """See the top of the module."""
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`handle_deadline` wants to be called, in the same seconds as ``now``; None: not at all.
+
+        A deadline that has passed still allows a look at what arrived meanwhile: read first, then handle it.
+        """
+        moments = [moment for moment, _ in self._own_deadlines()]
+        if (earliest := self._deadlines.next()) is not None:
+            moments.append(earliest)
+        return min(moments, default=None)
+
+    def take_sooner(self) -> bool:
+        """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
+        sooner = self._sooner or self._deadlines.sooner
+        self._sooner = self._deadlines.sooner = False
+        return sooner
+
+    def handle_deadline(self, now: float) -> None:
+        """Act on every deadline that has passed."""
+        # Each of them closes the connection, but for the ping, which sets another: this ends.
+        while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
+            min(due, key=lambda entry: entry[0])[1](now)
+        for turn in self._deadlines.due(now):
+            if self.state is not State.CLOSED:  # One of them may end the connection, and with it the others.
+                self._expired(turn, now)
+
+    # -- of turns
+
+    def _expired(self, turn: Turn, now: float) -> None:
+        """A deadline of this turn has passed. If the server may still run it, its lane is not to be counted on."""
+        moment, total = turn.deadline(), turn.total_deadline()
+        if turn.abandoned and turn.phase is Phase.SEND:
+            self._lost(Cause.TRANSPORT, "a turn was left in the middle of its message, and the peer does not read", now)
+        elif turn.abandoned:
+            pass
+        elif moment is None or moment > now:
+            self._stalled_turn(turn, now)
+        else:
+            name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
+            self._give_up(turn, Cause.TIMEOUT, f"the {name} deadline passed", now)
+        if turn.state is TurnState.ABANDONED and self._is_up:
+            turn.move(TurnSignal.EXPIRED)
+            self._drain_if_blocked(self._lanes.waiting())
+
+    def _stalled_turn(self, turn: Turn, now: float) -> None:
+        what = f"no event of the turn arrived from {self._where()} for {now - turn.since:.1f} seconds"
+        if self._live_count == 1:
+            self._lost(Cause.STALLED, what, now)
+        else:
+            self._give_up(turn, Cause.STALLED, what, now)
+
+    # -- of the connection
+
+    def _own_deadlines(self) -> Iterator[tuple[float, Callable[[float], None]]]:
+        if self.state in (State.CONNECTING, State.HANDSHAKING):
+            if self.connect_deadline is not None:
+                yield self.connect_deadline, self._connect_expired
+        elif self.state is State.CLOSING:
+            yield self._since + self.options.close_timeout, self.abort
+        elif self._is_up:
+            if (stall := self._keepalive.stall_deadline(busy=bool(self._lanes.running))) is not None:
+                yield stall, self._stalled
+            if (ping := self._keepalive.ping_deadline()) is not None:
+                yield ping, self._send_ping
+
+    @property
+    def connect_deadline(self) -> float | None:
+        """When opening the connection is given up, whatever the turns that wait for it say."""
+        limit = self.options.connect_timeout
+        own = inf if limit is None else self._since + limit
+        earliest = own if self._connect_by is None else min(own, self._connect_by)
+        return None if earliest == inf else earliest
+
+    def _connect_expired(self, now: float) -> None:
+        what = f"no connection to {self._where()} within {now - self._since:.3g} seconds"
+        self._lost(Cause.TIMEOUT, what, now)
+
+    def _stalled(self, now: float) -> None:
+        quiet = now - self._keepalive.last_received
+        self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {quiet:.1f} seconds", now)
+
+    def _send_ping(self, now: float) -> None:
+        self._keepalive.ping_sent(now)
+        self._sooner = True
+        if self.state is not State.WRITE_DISABLED:  # There, silence has to do.
+            self._outbox.control(cast("WebSocket", self._websocket).ping())
