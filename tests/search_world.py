@@ -19,7 +19,6 @@ from turnwire.sansio.events import Role
 from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.request import Timeouts
 from turnwire.sansio.session import ResponsesSession, SessionOptions
-from turnwire.sansio.websocket import ClientHandshake
 from wsproto.utilities import generate_accept_token
 
 ENDPOINT = Endpoint("ws://server.test/v1/responses")
@@ -174,7 +173,8 @@ class World:
             websocket = connection._websocket = copy.copy(old._websocket)
             websocket._buffer = bytearray(websocket._buffer)
         elif old.state is State.HANDSHAKING:  # An h11 connection is not for copying: one like it.
-            connection._handshake = ClientHandshake(ENDPOINT.authority, ENDPOINT.target, random_bytes=zeros)
+            connection._opening = copy.copy(old._opening)
+            connection._opening.request(ENDPOINT)
         connection._deadlines = Deadlines(connection._deadline_of)
         for turn in (*lanes.running.values(), *lanes.waiting()):
             twin = turn.connection
@@ -221,7 +221,7 @@ class World:
         outbox, lanes, owners = connection._outbox, connection._lanes, connection._owners
         return (
             connection.state,
-            connection._spoken,
+            owners.spoken,
             connection._keepalive.ping_sent_at is None,
             len(outbox._frame),
             number.get(outbox._turn) if outbox._turn is not None else None,

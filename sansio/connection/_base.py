@@ -14,8 +14,9 @@ from ..errors import TurnError
 from ..lanes import Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..request import Endpoint
-from ..websocket import ClientHandshake, WebSocket
+from ..websocket import WebSocket
 from ._keepalive import Keepalive
+from ._opening import Opening
 from ._outbox import Outbox
 from ._owners import Owners
 from ._states import TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
@@ -49,29 +50,23 @@ class ConnectionBase:
         self.state = State.CONNECTING
         self.stats = stats or Stats()
         self.opened_at: float | None = None
-        self._random_bytes = random_bytes
-        self._redirects = 0
-        self._handshake: ClientHandshake | None = None
+        self._opening = Opening(self.options, random_bytes, now, connect_by)
         self._websocket: WebSocket | None = None
+        """From the accepted upgrade on."""
         self._lanes: Lanes[Turn] = Lanes(
             max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
         )
         dialect = self.options.dialect or dialect_of_host(endpoint.host)
-        self._message_limit = dialect.message_limit
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
-        self._spoken = False
-        """The server has sent a message."""
         self._unchecked = 0
         """Bytes that turns were given to hold since they were last counted together."""
-        self._since = now
-        """When the opening, or the closing, began."""
-        self._connect_by = connect_by
         self._keepalive = Keepalive(self.options, now)
-        self._sooner = True
-        """One of its own deadlines may have become earlier."""
+        self._close_by: float | None = None
+        """In CLOSING: when the peer's half is waited for no longer."""
         self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of)
         """Of the turns that are in the lanes."""
+        self._deadlines.sooner = True
         self._recover = recover
         self._failure: TurnError | None = None
 
@@ -124,7 +119,7 @@ class ConnectionBase:
 
     def _move(self, signal: Signal) -> None:
         self.state = TRANSITIONS[self.state][signal]
-        self._sooner = True
+        self._deadlines.sooner = True
 
     def _move_if_listed(self, signal: Signal) -> None:
         if signal in TRANSITIONS[self.state]:
@@ -146,7 +141,7 @@ class ConnectionBase:
             turn.since = now
             turn.named = self._owners.support is not LaneSupport.NO
             self.stats.turns += 1
-            self._sooner = True  # The connection is busy: stall_timeout counts.
+            self._deadlines.sooner = True  # The connection is busy: stall_timeout counts.
             self._deadlines.watch(turn)
             self._outbox.message(turn)
 

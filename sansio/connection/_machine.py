@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..dialect import announced_dialect
-from ..errors import ConnectError, HandshakeRejectedError, SessionClosedError, TooManyTurnsError, TurnError
-from ..replay import Cause, Evidence, Phase
+from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
+from ..replay import Cause, Phase
 from ..request import Timeouts
-from ..websocket import Accepted, ClientHandshake, Rejected, WebSocket
+from ..websocket import Accepted, WebSocket
+from ._opening import Refused
 from ._outbox import Outbox
 from ._routing import Routing
 from ._states import TRANSITIONS, Signal, State
-from ._tables import MAX_REDIRECTS, NO_WEBSOCKET, REDIRECTS, refusal_in_answer, turn_failure
+from ._tables import turn_failure
 from ._timing import Timing
 from ._turn import Turn
 
@@ -104,14 +105,7 @@ class ResponsesConnection(Routing, Timing):
             return
         self._move(Signal.TRANSPORT_UP)
         self._keepalive.received(now)
-        self._handshake = ClientHandshake(
-            self.endpoint.authority,
-            self.endpoint.target,
-            self.endpoint.headers,
-            compression=self.options.compression,
-            random_bytes=self._random_bytes,
-        )
-        self._outbox.control(self._handshake.request())
+        self._outbox.control(self._opening.request(self.endpoint))
 
     def transport_failed(self, reason: str, now: float, error: BaseException | None = None) -> None:
         """The transport could not be opened, or broke. ``error`` becomes the ``__cause__`` of what turns raise."""
@@ -161,11 +155,11 @@ class ResponsesConnection(Routing, Timing):
         if self.state in (State.CONNECTING, State.CLOSED):
             return
         if self._keepalive.ping_sent_at is not None:
-            self._sooner = True  # The next ping is due before the connection would have been given up.
+            self._deadlines.sooner = True  # The next ping is due before the connection would have been given up.
         self._keepalive.received(now)
         self.stats.bytes_in += len(data)
         if self._websocket is None:
-            self._receive_handshake(cast("ClientHandshake", self._handshake), data, now)
+            self._receive_handshake(data, now)
         elif data:
             self._receive_frames(self._websocket, data, now)
             self._start_turns(now)
@@ -201,7 +195,7 @@ class ResponsesConnection(Routing, Timing):
             for turn in self.evict_waiting(now):
                 self._fail(turn, turn.evidence(Cause.CLIENT_CLOSED), "the session was closed")
             self._move(Signal.CLOSE)
-            self._since = now
+            self._close_by = now + self.options.close_timeout
             self._outbox.control(self._websocket.close(1000))
         elif self.state is not State.CLOSING:
             self._lost(Cause.CLIENT_CLOSED, "the session was closed", now)
@@ -216,60 +210,28 @@ class ResponsesConnection(Routing, Timing):
 
     # -- the handshake
 
-    def _receive_handshake(self, handshake: ClientHandshake, data: bytes, now: float) -> None:
-        answer = handshake.receive(data)
+    def _receive_handshake(self, data: bytes, now: float) -> None:
+        answer = self._opening.receive(data, self.endpoint)
         if isinstance(answer, Accepted):
-            self._websocket = WebSocket(
-                client=True,
-                extensions=answer.extensions,
-                max_message_size=self.options.max_message_size,
-                random_bytes=self._random_bytes,
-            )
-            dialect = announced_dialect(answer.headers)
-            if dialect is not None and self.options.dialect is None:
-                self._message_limit = dialect.message_limit
-                self._owners.adopt(dialect)
-            self._move(Signal.ACCEPTED)
-            self.opened_at = now
-            self.stats.connections += 1
-            for turn in self._lanes.waiting():
-                turn.since = now  # From here on they wait for their lanes.
-                self._deadlines.watch(turn)
-            self._start_turns(now)
-            if answer.trailing:
-                self._receive_frames(self._websocket, answer.trailing, now)
-        elif isinstance(answer, Rejected):
-            self._rejected(answer, now)
+            self._accepted(answer, now)
+        elif isinstance(answer, Refused):
+            self._lost(answer.cause, answer.what, now, make=answer.make, refusal=answer.refusal)
         elif answer is not None:
-            self._lost(Cause.PROTOCOL, f"{self._where()} is no WebSocket server: {answer.reason}", now)
-        elif not data:
-            self._lost(Cause.EOF, f"{self._where()} ended the connection instead of answering the upgrade", now)
+            self.endpoint = answer
+            self._outbox = Outbox()  # An answer may come before the whole of the request has gone.
+            self._move(Signal.REDIRECTED)
 
-    def _rejected(self, answer: Rejected, now: float) -> None:
-        location = answer.headers.get("location")
-        hint = ""
-        if answer.status in REDIRECTS and location is not None:
-            endpoint = self.endpoint.redirected(location)
-            if endpoint is not None and self._redirects < MAX_REDIRECTS:
-                self._redirects += 1
-                self.endpoint = endpoint
-                self._outbox = Outbox()  # An answer may come before the whole of the request has gone.
-                self._move(Signal.REDIRECTED)
-                return
-            hint = (
-                " (a redirect to another origin, which is not followed: the credentials would leave this one)"
-                if endpoint is None
-                else f" (more than {MAX_REDIRECTS} redirects)"
-            )
-        elif answer.status in NO_WEBSOCKET:
-            hint = " (there is no WebSocket mode at this URL)"
-        refusal = refusal_in_answer(answer)
-        said = f": {refusal.message}" if refusal.message else ""
-        what = f"{self._where()} rejected the WebSocket handshake with HTTP status {answer.status}{said}{hint}"
-
-        def make(evidence: Evidence, text: str) -> TurnError:
-            return HandshakeRejectedError(
-                text, evidence=evidence, status=answer.status, headers=answer.headers, body=answer.body
-            )
-
-        self._lost(Cause.REJECTED, what, now, make=make, refusal=refusal)
+    def _accepted(self, answer: Accepted, now: float) -> None:
+        self._websocket = websocket = self._opening.websocket(answer)
+        dialect = announced_dialect(answer.headers)
+        if dialect is not None and self.options.dialect is None:
+            self._owners.adopt(dialect)
+        self._move(Signal.ACCEPTED)
+        self.opened_at = now
+        self.stats.connections += 1
+        for turn in self._lanes.waiting():
+            turn.since = now  # From here on they wait for their lanes.
+            self._deadlines.watch(turn)
+        self._start_turns(now)
+        if answer.trailing:
+            self._receive_frames(websocket, answer.trailing, now)

@@ -67,14 +67,18 @@ class Owners:
         self._limits = (max_in_flight, max_named)
         self._seen = False
         """A turn's own name came back on an event of its response."""
+        self.spoken = False
+        """The server has sent an event."""
         self._ended: dict[str | None, deque[Ended]] = {}
         self.late_items: set[str] = set()
         """Items that were added to responses that have ended, of all lanes: an event of one is to be looked at."""
         self.support = LaneSupport.UNKNOWN
+        self.dialect = dialect
         self.adopt(dialect)
 
     def adopt(self, dialect: Dialect) -> None:
         """This is the server's dialect."""
+        self.dialect = dialect
         self._support(dialect.lanes)
 
     def _support(self, support: LaneSupport) -> None:

@@ -95,7 +95,7 @@ class Routing(ConnectionBase):
 
     def _route(self, event: ServerEvent, now: float) -> None:
         """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends")."""
-        first, self._spoken = not self._spoken, True
+        first, self._owners.spoken = not self._owners.spoken, True
         if isinstance(event, ErrorEvent):
             self._error_event(event, now, first=first)
             return
@@ -223,6 +223,7 @@ class Routing(ConnectionBase):
     def _blame_for_size(self) -> dict[Turn, tuple[bool | None, str]]:
         """Of each turn whose message may have been too big: whether it was, and in words (REPLAY.md, "Whose 1009")."""
         running = self._lanes.running.values()
+        most = self._owners.dialect.message_limit
         candidates = [turn for turn in running if turn.phase is Phase.AWAIT or self._outbox.begun(turn)]
         blame: dict[Turn, tuple[bool | None, str]] = {}
         for turn in candidates:
@@ -232,8 +233,8 @@ class Routing(ConnectionBase):
             elif being_handed and size < SMALL_MESSAGE:
                 blame[turn] = None, ""
             else:
-                certain = being_handed or size > self._message_limit
-                limit = f"; the server's limit is {self._message_limit}" if size > self._message_limit else ""
+                certain = being_handed or size > most
+                limit = f"; the server's limit is {most}" if size > most else ""
                 blame[turn] = certain, f" (a message was too big: this one has {size} bytes{limit})"
         return blame
 

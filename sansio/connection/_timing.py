@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import inf
 from typing import cast
 
 from ..replay import Cause, Phase
@@ -31,8 +30,7 @@ class Timing(ConnectionBase):
 
     def take_sooner(self) -> bool:
         """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
-        sooner = self._sooner or self._deadlines.sooner
-        self._sooner = self._deadlines.sooner = False
+        sooner, self._deadlines.sooner = self._deadlines.sooner, False
         return sooner
 
     def handle_deadline(self, now: float) -> None:
@@ -76,7 +74,7 @@ class Timing(ConnectionBase):
             if self.connect_deadline is not None:
                 yield self.connect_deadline, self._connect_expired
         elif self.state is State.CLOSING:
-            yield self._since + self.options.close_timeout, self.abort
+            yield cast("float", self._close_by), self.abort
         elif self._is_up:
             if (stall := self._keepalive.stall_deadline(busy=bool(self._lanes.running))) is not None:
                 yield stall, self._stalled
@@ -86,13 +84,10 @@ class Timing(ConnectionBase):
     @property
     def connect_deadline(self) -> float | None:
         """When opening the connection is given up, whatever the turns that wait for it say."""
-        limit = self.options.connect_timeout
-        own = inf if limit is None else self._since + limit
-        earliest = own if self._connect_by is None else min(own, self._connect_by)
-        return None if earliest == inf else earliest
+        return self._opening.deadline
 
     def _connect_expired(self, now: float) -> None:
-        what = f"no connection to {self._where()} within {now - self._since:.3g} seconds"
+        what = f"no connection to {self._where()} within {now - self._opening.began:.3g} seconds"
         self._lost(Cause.TIMEOUT, what, now)
 
     def _stalled(self, now: float) -> None:
@@ -101,6 +96,6 @@ class Timing(ConnectionBase):
 
     def _send_ping(self, now: float) -> None:
         self._keepalive.ping_sent(now)
-        self._sooner = True
+        self._deadlines.sooner = True
         if self.state is not State.WRITE_DISABLED:  # There, silence has to do.
             self._outbox.control(cast("WebSocket", self._websocket).ping())

@@ -1,0 +1,110 @@
+"""Opening: from an open transport to the accepted upgrade, with redirects within the endpoint's origin.
+
+It makes the upgrade request, reads what answers it, and says what that means. What then happens to the connection and
+to its turns is the connection's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple, cast
+
+from ..errors import HandshakeRejectedError, TurnError
+from ..replay import Cause, Evidence, Refusal
+from ..request import Endpoint
+from ..websocket import Accepted, ClientHandshake, Rejected, WebSocket
+from ._tables import MAX_REDIRECTS, NO_WEBSOCKET, REDIRECTS, ConnectionOptions, ErrorFactory, refusal_in_answer
+
+__all__ = ["Opening", "Refused"]
+
+
+class Refused(NamedTuple):
+    """The upgrade failed: as what, and in words."""
+
+    cause: Cause
+    what: str
+    make: ErrorFactory | None = None
+    refusal: Refusal | None = None
+
+
+class Opening:
+    """Of one connection. ``connect_by`` is when it is given up, if that is earlier than ``connect_timeout`` says."""
+
+    def __init__(
+        self, options: ConnectionOptions, random_bytes: Callable[[int], bytes], now: float, connect_by: float | None
+    ) -> None:
+        self._options = options
+        self._random_bytes = random_bytes
+        self._connect_by = connect_by
+        self._handshake: ClientHandshake | None = None
+        self._redirects = 0
+        self.began = now
+
+    @property
+    def deadline(self) -> float | None:
+        """When it is given up, whatever the turns that wait for it say."""
+        limit = self._options.connect_timeout
+        own = inf if limit is None else self.began + limit
+        earliest = own if self._connect_by is None else min(own, self._connect_by)
+        return None if earliest == inf else earliest
+
+    def request(self, endpoint: Endpoint) -> bytes:
+        """The transport is open: the upgrade request."""
+        self._handshake = ClientHandshake(
+            endpoint.authority,
+            endpoint.target,
+            endpoint.headers,
+            compression=self._options.compression,
+            random_bytes=self._random_bytes,
+        )
+        return self._handshake.request()
+
+    def receive(self, data: bytes, endpoint: Endpoint) -> Accepted | Endpoint | Refused | None:
+        """Take what arrived, ``b""`` for end of file. An Endpoint: go there instead. None: there is no answer yet."""
+        answer = cast("ClientHandshake", self._handshake).receive(data)
+        if isinstance(answer, Accepted):
+            return answer
+        if isinstance(answer, Rejected):
+            return self._rejected(answer, endpoint)
+        if answer is not None:
+            return Refused(Cause.PROTOCOL, f"{endpoint.authority} is no WebSocket server: {answer.reason}")
+        if not data:
+            what = f"{endpoint.authority} ended the connection instead of answering the upgrade"
+            return Refused(Cause.EOF, what)
+        return None
+
+    def websocket(self, answer: Accepted) -> WebSocket:
+        """What the upgrade has agreed on."""
+        return WebSocket(
+            client=True,
+            extensions=answer.extensions,
+            max_message_size=self._options.max_message_size,
+            random_bytes=self._random_bytes,
+        )
+
+    def _rejected(self, answer: Rejected, endpoint: Endpoint) -> Endpoint | Refused:
+        location = answer.headers.get("location")
+        hint = ""
+        if answer.status in REDIRECTS and location is not None:
+            elsewhere = endpoint.redirected(location)
+            if elsewhere is not None and self._redirects < MAX_REDIRECTS:
+                self._redirects += 1
+                return elsewhere
+            hint = (
+                " (a redirect to another origin, which is not followed: the credentials would leave this one)"
+                if elsewhere is None
+                else f" (more than {MAX_REDIRECTS} redirects)"
+            )
+        elif answer.status in NO_WEBSOCKET:
+            hint = " (there is no WebSocket mode at this URL)"
+        refusal = refusal_in_answer(answer)
+        said = f": {refusal.message}" if refusal.message else ""
+        what = f"{endpoint.authority} rejected the WebSocket handshake with HTTP status {answer.status}{said}{hint}"
+
+        def make(evidence: Evidence, text: str) -> TurnError:
+            return HandshakeRejectedError(
+                text, evidence=evidence, status=answer.status, headers=answer.headers, body=answer.body
+            )
+
+        return Refused(Cause.REJECTED, what, make, refusal)
