@@ -29,7 +29,18 @@ from .models import models
 from .peers import peers
 from .sdk import sdk
 
-_PACKAGES: Final = ("turnwire", "openai", "openai-agents", "websockets", "aiohttp", "picows", "msgspec", "anyio", "uvloop", "trio")
+_PACKAGES: Final = (
+    "turnwire",
+    "openai",
+    "openai-agents",
+    "websockets",
+    "aiohttp",
+    "picows",
+    "msgspec",
+    "anyio",
+    "uvloop",
+    "trio",
+)
 
 
 class Benchmark(NamedTuple):

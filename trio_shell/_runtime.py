@@ -299,7 +299,9 @@ class Runtime:
         """Begin a task, in the caller's context: the key provider may look at it."""
         self._tasks += 1
         try:
-            spawn_system_task(self._task, run, *args, name=f"turnwire.{run.__name__.strip('_')}", context=copy_context())
+            spawn_system_task(
+                self._task, run, *args, name=f"turnwire.{run.__name__.strip('_')}", context=copy_context()
+            )
         except RuntimeError:  # The run is over but for its async generators.
             self._token.run_sync_soon(self._run_is_over)
 

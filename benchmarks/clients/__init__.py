@@ -61,7 +61,9 @@ class Client(msgspec.Struct, frozen=True):
 
 
 CLIENTS: Final = {
-    "push-floor": Client("push floor: `asyncio.Protocol`, header scan, typed `msgspec` decode, one future", "push_floor"),
+    "push-floor": Client(
+        "push floor: `asyncio.Protocol`, header scan, typed `msgspec` decode, one future", "push_floor"
+    ),
     "picows": Client("`picows` (Cython) + `msgspec`, one future", "picows_msgspec", ("picows",)),
     "turnwire": Client("**turnwire** (asyncio)", "turnwire_aio"),
     "aiohttp": Client("`aiohttp` (C parser) + `msgspec`", "aiohttp_msgspec", ("aiohttp",)),
