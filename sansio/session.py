@@ -398,7 +398,7 @@ class ResponsesSession:
             if rotation is not None and rotation <= now:
                 connection.drain()
             if connection.draining:
-                first += connection.evict_waiting(now)
+                first += connection.evict_waiting(now)  # Which may have been the end of it.
                 if connection.idle and connection.draining:
                     connection.retire(now)
             if connection.state is State.CLOSED:

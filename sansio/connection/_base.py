@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from os import urandom
+from typing import NamedTuple
 
 from ..deadlines import Deadlines
 from ..dialect import LaneSupport, dialect_of_host
@@ -23,14 +24,41 @@ from ._states import TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, Turn
 from ._tables import ConnectionOptions, ErrorFactory, Stats, turn_failure
 from ._turn import Turn
 
-__all__ = ["ConnectionBase"]
+__all__ = ["Blame", "ConnectionBase", "Loss"]
+
+
+Blame = Mapping[Turn, tuple[bool | None, str]]
+"""Of each turn whose message may have been too big: whether it was, and in words."""
+
+
+class Loss(NamedTuple):
+    """What ended a connection, for every turn on it."""
+
+    cause: Cause
+    what: str
+    make: ErrorFactory | None
+    refusal: Refusal | None
+    close_code: int | None
+    error: BaseException | None
+
+    def seen_before_the_start(self, phase: Phase) -> TurnError:
+        """The failure of a turn that had waited in this phase."""
+        evidence = Evidence(
+            phase=phase,
+            cause=self.cause,
+            final_byte_handed=False,
+            response_started=False,
+            stateful=False,
+            close_code=self.close_code,
+            refusal=self.refusal,
+        )
+        return turn_failure(evidence, self.what, self.make, self.error)
 
 
 class ConnectionBase:
     """See the top of the package.
 
-    It has more than twelve attributes: the six public ones are what an owner asks for, and each other one is a part
-    with a file of its own.
+    It has 15 attributes: five are what an owner asks for, and nearly each other one is a part with a module of its own.
     """
 
     def __init__(
@@ -279,42 +307,42 @@ class ConnectionBase:
         refusal: Refusal | None = None,
         close_code: int | None = None,
         error: BaseException | None = None,
-        farewell: int | None = None,
-        blame: Mapping[Turn, tuple[bool | None, str]] | None = None,
+        close_with: int | None = None,
+        blame: Blame | None = None,
     ) -> None:
         """The connection is over: every turn on it gets the verdict of its own evidence.
 
-        ``farewell`` is the code of a close frame that is worth a last write, unless a message was cut in the middle, or
-        a close frame has gone already. ``blame`` is what :meth:`_blame_for_size` says.
+        ``close_with`` is the code of a close frame that is worth a last write, unless a message was cut in the middle,
+        or a close frame has gone already. ``blame`` is for close code 1009 (``_routing.py``).
         """
         if self.state is State.CLOSED:
             return
-        evidence = Evidence(
-            phase=self.waiting_phase,
-            cause=cause,
-            final_byte_handed=False,
-            response_started=False,
-            stateful=False,
-            response_id=None,
-            close_code=close_code,
-            refusal=refusal,
-        )
-        self._failure = turn_failure(evidence, what, make, error)
+        loss = Loss(cause, what, make, refusal, close_code, error)
+        self._failure = loss.seen_before_the_start(self.waiting_phase)
         for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
-            if not turn.abandoned:
-                # Of a message that has not begun, a 1009 says nothing.
-                apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
-                judged = Phase.LANE_WAIT if apart else None
-                too_big, note = (blame or {}).get(turn, (None, ""))
-                evidence = turn.evidence(cause, phase=judged, close_code=close_code, refusal=refusal, too_big=too_big)
-                self._fail(turn, evidence, what + note, make, error)
-            elif turn.phase is Phase.SEND:
-                # Judged as handed when it was abandoned; now its last byte never will be.
-                turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), what, None, error))
+            self._lose(turn, loss, blame)
         self._lanes.clear()
         self._deadlines.clear()
         polite = self._is_up and not self._outbox.mid_frame
         self._outbox = Outbox()
         self._move(Signal.LOST)
-        if polite and farewell is not None and self._websocket is not None:
-            self._outbox.control(self._websocket.close(farewell))
+        if polite and close_with is not None and self._websocket is not None:
+            self._outbox.control(self._websocket.close(close_with))
+
+    def _lose(self, turn: Turn, loss: Loss, blame: Blame | None) -> None:
+        """A turn's connection is over."""
+        if not turn.abandoned:
+            # Of a message that has not begun, a 1009 says nothing.
+            apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
+            too_big, note = (blame or {}).get(turn, (None, ""))
+            evidence = turn.evidence(
+                loss.cause,
+                phase=Phase.LANE_WAIT if apart else None,
+                close_code=loss.close_code,
+                refusal=loss.refusal,
+                too_big=too_big,
+            )
+            self._fail(turn, evidence, loss.what + note, loss.make, loss.error)
+        elif turn.phase is Phase.SEND:
+            # Judged as handed when it was abandoned; now its last byte never will be.
+            turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), loss.what, None, loss.error))

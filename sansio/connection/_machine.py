@@ -205,7 +205,7 @@ class ResponsesConnection(Routing, Timing):
 
         The server is told (1000), but its half of the closing handshake is not waited for.
         """
-        self._lost(Cause.CLIENT_CLOSED, "the connection was replaced", now, farewell=1000)
+        self._lost(Cause.CLIENT_CLOSED, "the connection was replaced", now, close_with=1000)
         self._failure = None
 
     # -- the handshake

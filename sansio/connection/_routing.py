@@ -7,7 +7,7 @@ from typing import Final
 from ..errors import EventDecodeError, ResponsesWebSocketError, TurnError
 from ..events import ErrorEvent, LifecycleEvent, OutputItemEvent, Role, ServerEvent, decode_event
 from ..replay import Cause, Evidence, Phase
-from ..websocket import Close, Ping, Violation, WebSocket
+from ..websocket import Close, Item, Ping, Violation, WebSocket
 from ._base import ConnectionBase
 from ._owners import Whose
 from ._states import Signal, State, TurnState
@@ -41,13 +41,8 @@ class Routing(ConnectionBase):
                     continue
                 events += 1
                 turn = running.get(event.stream_id, only)
-                if (
-                    turn is None
-                    or turn.phase is not streaming
-                    or event.routed
-                    or item.find(RESPONSE_ID, 0, 512) > 0
-                    or (late and getattr(event, "item_id", None) in late)
-                ):
+                ids = item.find(RESPONSE_ID, 0, 512) > 0 or (late and getattr(event, "item_id", None) in late)
+                if turn is None or turn.phase is not streaming or event.routed or ids:
                     self._route(event, now)
                     only, late = self._owners.only, self._owners.late_items
                 elif turn.state is not live:  # Abandoned.
@@ -65,18 +60,20 @@ class Routing(ConnectionBase):
                     if turn.buffered <= limit:
                         continue  # Nothing here can have closed the connection.
                     self._overflowed(turn, now)
-            elif isinstance(item, Ping):
-                self._outbox.pong(websocket.pong(item.payload))
-            elif isinstance(item, Close):
-                self._peer_closed(item, now)
-            elif isinstance(item, Violation):
-                self._violated(item.code, item.reason, now)
+            else:
+                self._receive_control(websocket, item, now)
             if self.state is State.CLOSED:
                 break
         self.stats.events += events
-        self._unchecked += held
-        if self._unchecked > self.options.max_buffered_total >> 6:
-            self._check_all(now)
+        self._hold(held, now)
+
+    def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
+        if isinstance(item, Ping):
+            self._outbox.pong(websocket.pong(item.payload))
+        elif isinstance(item, Close):
+            self._peer_closed(item, now)
+        elif isinstance(item, Violation):
+            self._violated(item.code, item.reason, now)
 
     def _skip(self, text: bytes) -> None:
         """A text that is no JSON object ends nothing (PROTOCOL.md, "What a field may look like").
@@ -202,6 +199,12 @@ class Routing(ConnectionBase):
         what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
         self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
+    def _hold(self, held: int, now: float) -> None:
+        """Turns were given so many bytes more to hold."""
+        self._unchecked += held
+        if self._unchecked > self.options.max_buffered_total >> 6:
+            self._check_all(now)
+
     def _check_all(self, now: float) -> None:
         """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
         self._unchecked = 0
@@ -218,7 +221,7 @@ class Routing(ConnectionBase):
         said = f" ({item.reason})" if item.reason else ""
         what = f"{self._where()} closed the connection with code {item.code}{said}"
         blame = self._blame_for_size() if item.code == TOO_BIG else None
-        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, farewell=item.code, blame=blame)
+        self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
     def _blame_for_size(self) -> dict[Turn, tuple[bool | None, str]]:
         """Of each turn whose message may have been too big: whether it was, and in words (REPLAY.md, "Whose 1009")."""
@@ -242,7 +245,7 @@ class Routing(ConnectionBase):
         """The server cannot be understood any more: tell it so, and give the connection up."""
         make = limit_exceeded if code == TOO_BIG else None
         what = f"{self._where()} broke the protocol: {reason}"
-        self._lost(Cause.PROTOCOL, what, now, make=make, error=error, farewell=code)
+        self._lost(Cause.PROTOCOL, what, now, make=make, error=error, close_with=code)
 
 
 def _is_unauthorized(event: ErrorEvent) -> bool:

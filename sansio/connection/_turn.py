@@ -69,17 +69,15 @@ class Turn:
         """Where it runs, or waits to run."""
         self.phase = Phase.LANE_WAIT
         """How far its message and its events got; see :attr:`current_phase` for a turn that waits."""
-        self.since = now
-        """When the present wait began; with its message handed, that is its last event (PROTOCOL.md, "Defaults")."""
-        self.began = now
-        """When it was made."""
+        self.began = self.since = now
+        """When it was made; and since when it waits: for its next event, once its message was handed."""
         self.listener: Callable[[Turn], None] | None = None
         """Called once with the turn, when it has news for its consumer, and then forgotten."""
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of memory that the events above take."""
         self.named = True
-        """Whether its ``stream_id`` is sent: not to a server that has no lanes."""
+        """Whether its ``stream_id`` is sent."""
         self.created = False
         """Its ``response.created`` came."""
         self.items: deque[str] = deque(maxlen=MAX_ITEMS)
