@@ -210,7 +210,7 @@ class Driver:
         """
         self._first = self._first_at = None
         self.session.close(now, patiently=patiently)
-        self._settle(now)
+        self._settle(now, timed=True)
 
     def abort(self, now: float) -> None:
         """Close without waiting for anything."""
@@ -218,7 +218,7 @@ class Driver:
         self.session.close(now, patiently=False)
         if self._link is not None:
             self.session.abort(self._link.connection, now)
-        self._settle(now)
+        self._settle(now, timed=True)
         for link in self._closing:
             self._runtime.close(link, abort=True)
 

@@ -65,7 +65,7 @@ class Cancelled(BaseException):
 class Process:
     """A generator that yields how long to sleep. Waking one that was woken, or does not sleep, changes nothing."""
 
-    __slots__ = ("_sleep", "done", "run", "woken", "world")
+    __slots__ = ("_pause", "_sleep", "done", "run", "woken", "world")
 
     def __init__(self, world: World, run: Steps) -> None:
         self.world = world
@@ -76,7 +76,7 @@ class Process:
         world.at(world.now, self._go, 0)
 
     def wake(self) -> None:
-        if not self.woken and not self.done:
+        if not self.woken and not self.done and self._pause is SLEEP:
             self.woken = True
             self.world.at(self.world.now, self._go, self._sleep)
 
@@ -92,9 +92,10 @@ class Process:
         self._sleep += 1
         self.woken = False
         try:
-            pause = step(value)
+            pause = self._pause = step(value)
         except (StopIteration, Cancelled):
             self.done = True
+            self.world.running.wake()
         else:
             if pause is not SLEEP:
                 self.world.at(self.world.now + pause, self._go, self._sleep)
@@ -127,6 +128,8 @@ class Line:
         """It closes when its buffer is empty."""
         self.closed: float | None = None
         """When the client let go of it."""
+        self.lost = False
+        """And when the driver was told."""
         self.fate: str | None = None
         """What the network did to it."""
         self.ended = False
@@ -165,6 +168,8 @@ class Line:
         self.wrote.append(world.now)
         if self.reads_along:
             self._read_along(data)
+        if self.closed is not None:  # The driver does not know yet.
+            return False
         if not world.slow or world.rng.random() >= world.slow:
             self._put_up(data)
             return True
@@ -206,8 +211,8 @@ class Line:
         limit, self.totals[up] = self.limits[up], self.totals[up] + len(data)
         if limit is not None and self.totals[up] >= limit:
             data = data[: max(0, len(data) - (self.totals[up] - limit))]
-            self.limits[up] = None
-            self.world.at(self.world.now + self.world.rng.choice((0.0, 0.01, 1.0)), self.befall)
+            if self._given is not None:
+                self.world.at(self.world.now + self.world.rng.choice((0.0, 0.01, 1.0)), self.befall)
         if data and not self.ended:
             pieces.append(data)
             self.world.at(self._due(up), arrive)
@@ -245,6 +250,9 @@ class Line:
         world = self.world
         if isinstance(data, TransportError):
             self.let_go(data)
+            return
+        if not data and self.closing:  # What it still had to write is refused.
+            self.let_go()
             return
         if data:
             cut = world.piece(len(data))
@@ -294,6 +302,8 @@ class Line:
         else:
             self.dark_up = fate in ("dark", "deaf")
             self.dark_down = fate in ("dark", "mute")
+            if self.dark_down and self.over is not None and self.over > self.world.now:
+                self.over = None
 
     def cut(self, *, cleanly: bool) -> None:
         """The server's end is gone."""
@@ -328,8 +338,12 @@ class Line:
         if not self.writable:
             self.full.append((self._full_at, world.now))
         self.note("closed")
-        world.at(world.now + world.rng.choice((0.0, 0.0, 0.01)), world.tell, world.driver.lost, self.link, error)
+        world.at(world.now + world.rng.choice((0.0, 0.0, 0.01)), self._tell_lost, error)
         world.at(self._due(True), self._arrive_end)
+
+    def _tell_lost(self, error: TransportError | None) -> None:
+        self.lost = True
+        self.world.tell(self.world.driver.lost, self.link, error)
 
     def _arrive_end(self) -> None:
         if self.peer is not None and not self.dark_up and not self.ended:
@@ -380,7 +394,7 @@ class SimRuntime:
     def write(self, link: Link, data: bytes) -> bool:
         self._world.look()
         line: Line = link.transport
-        self._expect(line.peer is not None and line.closed is None, "bytes are written to a link that is not open")
+        self._expect(line.peer is not None and not line.lost, "bytes are written to a link that is not open")
         self._expect(not line.closing, "bytes are written to a link that is being closed")
         self._expect(line.writable, "a chunk is written before the buffer is empty")
         self._expect(0 < len(data) <= CHUNK, f"a chunk has {len(data)} bytes")
@@ -678,7 +692,7 @@ class Clients:
             else:
                 yield from self.end()
         while not all(process.done for process in self._processes):
-            yield 1.0 if world.now < HOUR else HOUR
+            yield SLEEP
         yield from self.end()
 
     def _connect(self) -> Generator[float | None, None, bool]:
@@ -704,6 +718,7 @@ class Clients:
         began, how = world.now, world.rng.choices(("patient", "impatient", "abort"), (6, 2, 1))[0]
         world.note(f"closes, {how}")
         world.runtime.closing = True
+        world.closes_at = min(world.closes_at, began)
         if how == "abort":
             world.tell(world.driver.abort)
         else:
@@ -859,7 +874,8 @@ class Judge:
         safe, refused = failure.verdict is Verdict.SAFE, failure.evidence.is_refusal
         if not safe and story.marker not in handed:
             self.complain(f"I4: {story.marker} was not handed over, and is {failure!r}")
-        if safe and not refused and not failure.evidence.too_big and story.marker in handed:
+        refused = refused or failure.evidence.too_big or bool(story.turn.repetitions)  # A 429 may have been repeated.
+        if safe and not refused and story.marker in handed:
             self.complain(f"I3: {story.marker} was handed over, and is {failure!r}")
 
     def _honest(self, story: Story, failure: TurnError) -> None:
@@ -909,7 +925,7 @@ class Judge:
             return
         # Once a message was given up in the middle, nothing can be written.
         muted = min((one.ended for one in world.stories if one.end == "TIMEOUT SEND SAFE"), default=HORIZON)
-        end = min(closed, line.over or closed, line.close_frame or closed)
+        end = min(closed, line.over or closed, line.close_frame or closed, world.closes_at)
         moments = [*(moment for moment in line.heard if opened <= moment <= end), end]
         for before, after in pairwise(moments):
             quiet = after - before
@@ -984,6 +1000,8 @@ class World:
         self.runtime = SimRuntime(self)
         self.session = ResponsesSession(options=self.options, random_bytes=self._random_bytes)
         self.driver = driver(self.session, self.runtime, lambda: ENDPOINT)
+        self.closes_at = HORIZON
+        """When the clients closed the session."""
         self.running: Process
         self._steps = 0
         self._failed = 0
