@@ -40,7 +40,7 @@ from turnwire.sansio.connection import Turn
 from turnwire.sansio.driver import CHUNK, LOOK, Driver, Link
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
-from turnwire.sansio.replay import Cause, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Cause, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.request import Timeouts
 from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, TurnState
 from turnwire.sansio.session import ResponsesSession, SessionOptions
@@ -128,6 +128,8 @@ class Line:
         """It closes when its buffer is empty."""
         self.closed: float | None = None
         """When the client let go of it."""
+        self.asked = False
+        """The driver asked for it."""
         self.lost = False
         """And when the driver was told."""
         self.fate: str | None = None
@@ -211,6 +213,7 @@ class Line:
         limit, self.totals[up] = self.limits[up], self.totals[up] + len(data)
         if limit is not None and self.totals[up] >= limit:
             data = data[: max(0, len(data) - (self.totals[up] - limit))]
+            self.fate = self.fate or "cut"
             if self._given is not None:
                 self.world.at(self.world.now + self.world.rng.choice((0.0, 0.01, 1.0)), self.befall)
         if data and not self.ended:
@@ -263,7 +266,7 @@ class Line:
             self.heard.append(world.now)
             if self.upgraded is None:
                 self._answer += data
-                if b"\r\n\r\n" in self._answer:
+                if b"\r\n\r\n" in self._answer and self._answer.startswith(b"HTTP/1.1 101"):
                     self.upgraded = world.now
         world.tell(world.driver.received, self.link, data)
         if not data and self.closed is None and world.rng.random() < 0.5:  # As asyncio's transports do.
@@ -342,8 +345,12 @@ class Line:
         world.at(self._due(True), self._arrive_end)
 
     def _tell_lost(self, error: TransportError | None) -> None:
+        world = self.world
         self.lost = True
-        self.world.tell(self.world.driver.lost, self.link, error)
+        world.tell(world.driver.lost, self.link, error)
+        for story in world.active:
+            if not self.asked and story.turn.connection is self.link.connection and not story.turn.ended:
+                world.judge.complain(f"I6: {story.marker} goes on, on a link that was lost")
 
     def _arrive_end(self) -> None:
         if self.peer is not None and not self.dark_up and not self.ended:
@@ -373,6 +380,10 @@ class SimRuntime:
         self._expect(link.transport is None, "a link is opened twice")
         self._expect(not self.closing, "a link is opened after close")
         self._expect(all(line.closed is not None or line.closing for line in world.lines), "two links are open")
+        for story in world.active:
+            soon = world.now < story.repeated_at + world.options.recovery.initial_delay / 2
+            if soon and story.turn.repetitions[-1] in (Reason.NOT_RUN, Reason.AMBIGUOUS):
+                self._expect(False, f"{story.marker} is repeated without a pause")
         line = link.transport = Line(world, link)
         world.lines.append(line)
         rng = world.rng
@@ -413,6 +424,7 @@ class SimRuntime:
         line: Line = link.transport
         if not line.closing and line.closed is None:
             self._world.judge.client_closes(line)
+        line.asked = True
         line.close(abort=abort)
 
     def set_timer(self, when: float | None) -> None:
@@ -462,6 +474,7 @@ class Peer:
         self._line = line
         self._gone = False
         self._timed: float | None = None
+        self._redirects = False
         rng = world.rng
         lifetime = rng.choice((HOUR, HOUR, 40 * 60.0, 120.0))
         check = self._check()
@@ -482,6 +495,7 @@ class Peer:
         """What the gateway before it says."""
         world, rng = self._world, self._world.rng
         if rng.random() < world.redirects:
+            self._redirects = True
             return lambda request: Rejected(307, {"location": "/v1/elsewhere/responses"}, b"")
         if rng.random() < 0.06:
             status = rng.choice((401, 408, 425, 429, 500, 503))
@@ -535,7 +549,8 @@ class Peer:
         if self.connection.state is ServerState.CLOSED:
             if not self._gone:
                 self._gone = True
-                self._line.fate = self._line.fate or "server closed"
+                if not self._redirects:
+                    self._line.fate = self._line.fate or "server closed"
                 world = self._world
                 world.at(world.now + world.rng.choice((0.0, 0.0, 3.0)), self._cut)
             return
@@ -651,6 +666,10 @@ class Story:
     """The last failure that could be seen of it, after any step."""
     told_safe: bool = False
     """Whether it could ever be seen that the turn had failed, SAFE."""
+    repeated: int = 0
+    """How often."""
+    repeated_at: float = -HORIZON
+    """When that was decided."""
 
     @property
     def end(self) -> str:
@@ -693,18 +712,30 @@ class Clients:
                 yield from self.end()
         while not all(process.done for process in self._processes):
             yield SLEEP
+        yield rng.choice((0.0, 0.0, 2.0, 100.0))
         yield from self.end()
 
     def _connect(self) -> Generator[float | None, None, bool]:
         world, driver, began = self._world, self._world.driver, self._world.now
         world.tell(driver.connect)
+        if world.rng.random() < 0.2:
+            world.at(world.now + world.rng.choice((0.01, 1.0, 10.0)) * world.rng.random(), self._leave_connecting)
         yield from self._until(lambda: not driver.connecting)
         world.judge.in_time("connect()", began, min(world.options.connect_timeout or HORIZON, world.options.turn_timeouts.connect or HORIZON))
-        if driver.first_failure is None:
+        if driver.first_failure is None and not world.runtime.closing:
             return True
-        world.note(f"no session: {driver.first_failure!r}")
+        if driver.first_failure is not None:
+            world.judge.honest("connect()", driver.first_failure)
+            world.note(f"no session: {driver.first_failure!r}")
         yield from self.end()
         return False
+
+    def _leave_connecting(self) -> None:
+        world = self._world
+        if world.driver.connecting:
+            world.note("connect() is cancelled")
+            world.closing()
+            world.tell(world.driver.close, patiently=False)
 
     def _until(self, holds: Callable[[], bool]) -> Steps:
         driver, me = self._world.driver, self._world.running
@@ -717,8 +748,7 @@ class Clients:
         world = self._world
         began, how = world.now, world.rng.choices(("patient", "impatient", "abort"), (6, 2, 1))[0]
         world.note(f"closes, {how}")
-        world.runtime.closing = True
-        world.closes_at = min(world.closes_at, began)
+        world.closing()
         if how == "abort":
             world.tell(world.driver.abort)
         else:
@@ -866,7 +896,7 @@ class Judge:
                     self.complain(f"{marker} is UNSAFE, and did not run: {failure!r}")
                 if read_along:
                     self._precise(story, failure, handed)
-                self._honest(story, failure)
+                self.honest(marker, failure)
             self._events(story)
 
     def _precise(self, story: Story, failure: TurnError, handed: set[str]) -> None:
@@ -878,13 +908,13 @@ class Judge:
         if safe and not refused and story.marker in handed:
             self.complain(f"I3: {story.marker} was handed over, and is {failure!r}")
 
-    def _honest(self, story: Story, failure: TurnError) -> None:
+    def honest(self, whose: str, failure: TurnError) -> None:
         """Nothing is said to have happened that did not."""
         world = self._world
         if failure.cause in (Cause.TRANSPORT, Cause.EOF, Cause.PEER_CLOSED, Cause.STALLED):
             silent = failure.cause is Cause.STALLED and (world.stalls or world.slow or world.options.stall_timeout)
             if not silent and all(line.fate is None for line in world.lines):
-                self.complain(f"{story.marker} failed, and nothing had happened: {failure!r}")
+                self.complain(f"{whose} failed, and nothing had happened: {failure!r}")
 
     def _events(self, story: Story) -> None:
         """I2: its own events, in order, none missing."""
@@ -1009,6 +1039,11 @@ class World:
     def _random_bytes(self, length: int) -> bytes:
         return NO_MASK if length == 4 else NONCE if length == 16 else self._nonce(length)
 
+    def closing(self) -> None:
+        """From now on the session is to be closed."""
+        self.runtime.closing = True
+        self.closes_at = min(self.closes_at, self.now)
+
     def note(self, what: str) -> None:
         self.trace.append(f"{self.now:14.6f} {what}")
 
@@ -1035,8 +1070,12 @@ class World:
             result = call(*args, self.now)
         self.look()
         for story in self.active:
-            if story.sleeper is not None and not story.sleeper.woken and story.turn.has_news():
-                self.judge.complain(f"{story.marker} has news, and its consumer was not woken")
+            if story.sleeper is not None and not story.sleeper.woken:
+                if story.turn.has_news():
+                    self.judge.complain(f"{story.marker} has news, and its consumer was not woken")
+                line = self.lines[-1] if self.lines else None
+                if line is not None and line.paused and line.link.connection is story.turn.connection:
+                    self.judge.complain(f"{story.marker} has no news, and what arrives is not read")
         return result
 
     def look(self) -> None:
@@ -1049,6 +1088,8 @@ class World:
                     self.judge.complain(f"I5: {story.marker} was seen to have failed, and goes on: {story.told!r}")
                 story.told = turn.failure
                 story.told_safe = story.told_safe or (story.told is not None and story.told.verdict is Verdict.SAFE)
+            if len(turn.repetitions) != story.repeated:
+                story.repeated, story.repeated_at = len(turn.repetitions), self.now
             goes_on = goes_on or not turn.ended
         if goes_on and self.session.idle:
             self.judge.complain("I6: a turn goes on, and the session calls itself idle")
@@ -1074,6 +1115,8 @@ class World:
                 if not heap or self.driver.done:
                     break
             call(*args)
+        if not self.running.done:
+            self.judge.complain("it hangs: nothing more can happen")
         self.judge.turns()
         self.judge.lines()
 
