@@ -387,7 +387,11 @@ class SimRuntime:
         line = link.transport = Line(world, link)
         world.lines.append(line)
         rng = world.rng
-        how = rng.choices(("connects", "is refused", "hangs"), (24, 1, 1))[0] if world.down_until <= world.now else "is refused"
+        how = (
+            rng.choices(("connects", "is refused", "hangs"), (24, 1, 1))[0]
+            if world.down_until <= world.now
+            else "is refused"
+        )
         line.fate = None if how == "connects" else how
         delay = rng.choice((0.0, 0.001, 0.1, 1.0)) * rng.random()
         if how == "connects":
@@ -721,7 +725,11 @@ class Clients:
         if world.rng.random() < 0.2:
             world.at(world.now + world.rng.choice((0.01, 1.0, 10.0)) * world.rng.random(), self._leave_connecting)
         yield from self._until(lambda: not driver.connecting)
-        world.judge.in_time("connect()", began, min(world.options.connect_timeout or HORIZON, world.options.turn_timeouts.connect or HORIZON))
+        world.judge.in_time(
+            "connect()",
+            began,
+            min(world.options.connect_timeout or HORIZON, world.options.turn_timeouts.connect or HORIZON),
+        )
         if driver.first_failure is None and not world.runtime.closing:
             return True
         if driver.first_failure is not None:
@@ -1064,10 +1072,7 @@ class World:
 
     def tell(self, call: Callable[..., Any], *args: Any, **more: Any) -> Any:
         """One step of the driver; then everybody may look."""
-        if more:
-            result = call(*args, **more, now=self.now)
-        else:
-            result = call(*args, self.now)
+        result = call(*args, **more, now=self.now) if more else call(*args, self.now)
         self.look()
         for story in self.active:
             if story.sleeper is not None and not story.sleeper.woken:
