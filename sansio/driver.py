@@ -378,8 +378,10 @@ class Driver:
             self._begin_to_close(link, now, abort=not polite)
         elif link.state is LinkState.OPENING:
             self._begin_to_close(link, now, abort=True)
-        if self._first is not None:
-            self._first_failed(connection.failure, now)
+        if connection.failure is None:  # It was retired, perhaps as soon as it was open.
+            self._first = None
+        elif self._first is not None:
+            self._first_failed(self._first, connection.failure, now)
 
     def _begin_to_close(self, link: Link, now: float, *, abort: bool) -> None:
         link.state = LinkState.CLOSING
@@ -387,10 +389,8 @@ class Driver:
         self._closing[link] = None
         self._runtime.close(link, abort=abort)
 
-    def _first_failed(self, failure: TurnError | None, now: float) -> None:
-        if self._first is None or failure is None:
-            return
-        delay = self._first.delay(failure, now)
+    def _first_failed(self, first: FirstOpening, failure: TurnError, now: float) -> None:
+        delay = first.delay(failure, now)
         if delay is None:
             self._first, self.first_failure = None, failure
         else:

@@ -16,8 +16,8 @@ What is chance
 
 Who looks
     After every step of the driver, and in every call that it makes to its runtime, :meth:`World.look` looks at what a
-    consumer could see just then. What a consumer could see stands (REPLAY.md, "Verdict"), so a failure must not be there
-    before the session has decided about it.
+    consumer could see just then. What a consumer could see stands (REPLAY.md, "Verdict"), so a failure must not be
+    there before the session has decided about it.
 
 Who judges
     :class:`SimRuntime` that the driver keeps to its contract; :class:`Judge` what came of turns and connections, by the

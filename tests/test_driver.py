@@ -555,6 +555,29 @@ def test_who_cannot_be_reached_at_first_may_be_a_wrong_address():
     assert rig.driver.done
 
 
+def test_a_server_that_accepts_and_ends_in_one_read_does_not_keep_connect_waiting():
+    """It was retired, so there is no failure; a turn opens another."""
+    rig = Rig()
+    rig.driver.connect(rig.now)
+    rig.opened()
+    error = {"type": "invalid_request_error", "code": "websocket_connection_limit_reached", "message": "too old"}
+    frame = rig.server.text(json.dumps({"type": "error", "status": 400, "error": error}).encode())
+    rig.receive(switching(), frame)
+    assert rig.calls() == ["open 0", "write 0", "write 0", "close 0"]
+    assert not rig.driver.connecting
+    assert rig.driver.first_failure is None
+    rig.create()
+    assert rig.calls() == ["open 1"]
+
+
+def test_a_connection_that_is_retired_before_it_is_open_ends_the_first_opening():
+    rig = Rig()
+    rig.driver.connect(rig.now)
+    rig.driver.retire(rig.now)
+    assert rig.calls() == ["open 0", "abort 0"]
+    assert not rig.driver.connecting
+
+
 def test_the_first_opening_has_one_deadline():
     rig = Rig(connect_timeout=10.0)
     rig.driver.connect(rig.now)

@@ -22,7 +22,7 @@ from turnwire.sansio.connection import ResponsesConnection, Turn
 from turnwire.sansio.driver import Driver, Link, LinkState
 from turnwire.sansio.errors import TurnError, TurnwireError
 from turnwire.sansio.replay import Evidence, Plan, Reason, RecoveryPolicy, Verdict
-from turnwire.sansio.session import ResponsesSession
+from turnwire.sansio.session import FirstOpening, ResponsesSession
 
 ONE = os.environ.get("TURNWIRE_SEED")
 SEEDS = range(int(ONE), int(ONE) + 1) if ONE is not None else range(int(os.environ.get("TURNWIRE_SEEDS", "10000")))
@@ -308,7 +308,7 @@ class PausesForOthers(Driver):
 
 
 class KeepsItsFirstOpening(Driver):
-    def _first_failed(self, failure: TurnError | None, now: float) -> None:
+    def _first_failed(self, first: FirstOpening, failure: TurnError, now: float) -> None:
         pass
 
 
