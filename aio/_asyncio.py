@@ -1,8 +1,8 @@
 """The runtime for asyncio: sockets, timer and futures of one session. What to do with them, the driver decides.
 
 Who reads
-    asyncio does. It calls :meth:`_Wire.data_received`, which gives the bytes to the driver; the driver wakes those whose
-    events came. No task exists while a connection is open.
+    asyncio does. It calls :meth:`_Wire.data_received`, which gives the bytes to the driver; the driver wakes those
+    whose events came. No task exists while a connection is open.
 
 Who writes
     The driver, through :meth:`AsyncioRuntime.write`, chunk by chunk: as long as the transport keeps nothing in its own
@@ -16,7 +16,7 @@ Who opens
     A task, the only one that there is, and not for long. It ends when the transport is open, or has failed.
 
 Nothing of this belongs to the task that happened to call, so a session may be opened in one task, used in others and
-closed in yet another. When nobody closes it, ``loop.shutdown_asyncgens()``, which ``asyncio.run`` calls in the end, does.
+closed in yet another. When nobody closes it, ``loop.shutdown_asyncgens()`` does, which ``asyncio.run`` calls in the end.
 """
 
 from __future__ import annotations
@@ -103,16 +103,18 @@ class AsyncioRuntime:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
         self._watch()
         self._driver.connect(self._now())
+        failure: BaseException | None = None
         try:
             await self._until(lambda: not self._driver.connecting)
-            if self._driver.first_failure is not None:
-                raise self._driver.first_failure
-            if self.closed:
-                raise SessionClosedError("the session was closed while it was being opened — open a new session")
-        except BaseException:
+            failure = self._driver.first_failure
+        except BaseException as exc:
+            failure = exc
+        if failure is None and self.closed:
+            failure = SessionClosedError("the session was closed while it was being opened — open a new session")
+        if failure is not None:
             with anyio.CancelScope(shield=True):  # It waits for nothing but the sockets' own closing.
                 await self.aclose(patiently=False)
-            raise
+            raise failure
 
     def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does."""
@@ -161,7 +163,7 @@ class AsyncioRuntime:
             wire.shutdown()
 
     def _begin(self) -> float:
-        """Before a turn begins, what has arrived is read: it may be the connection's end, and says nothing of the turn."""
+        """Before a turn begins, what has arrived is read: it may be the connection's end, and is not of the turn."""
         if self._end is None:
             self._watch()
         if self._wires:

@@ -1,7 +1,7 @@
 """The public face of ``turnwire.aio``: :func:`connect`, :class:`Session`, :class:`Turn`.
 
-They stand over a runtime: the one for asyncio (``_asyncio.py``), or, on trio, that of ``turnwire.trio_shell``. Which one
-it is is found out when a session is opened.
+They stand over a runtime: the one for asyncio (``_asyncio.py``), or, on trio, that of ``turnwire.trio_shell``. Which
+one is found out when a session is opened.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def connect(
     ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
     defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits.
 
-    Raises UserError, at once, for arguments that cannot be used; when it connects, ConnectError or HandshakeRejectedError if no
-    connection can be opened.
+    Raises UserError, at once, for arguments that cannot be used; when it connects, ConnectError or
+    HandshakeRejectedError if no connection can be opened.
     """
     source = EndpointSource(
         base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=os.environ

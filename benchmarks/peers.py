@@ -1,9 +1,9 @@
 """T2, T3, T5, T11 and T12: turnwire beside its peers.
 
 Each client streams turns from one server process, in a process of its own. What is compared is the CPU time of the
-client's process: per event, when events come one by one, as a model's words do; for a turn of two events; and per event,
-when events come as fast as they are read. On a shared machine absolute values drift, so the clients are run in turn, several rounds, and the best of
-each counts; compare the ratios.
+client's process: per event, when events come one by one, as a model's words do; for a turn of two events; and per
+event, when events come as fast as they are read. On a shared machine absolute values drift, so the clients are run in
+turn, several rounds, and the best of each counts; compare the ratios.
 """
 
 from __future__ import annotations

@@ -46,6 +46,11 @@ class Deadlines(Generic[T]):
             heappush(self._heap, entry)
             self.sooner = self.sooner or self._heap[0] is entry
 
+    def is_watched(self, thing: T, moment: float) -> bool:
+        """Whether a deadline at ``moment`` need not be announced: the thing is looked at then, or before."""
+        entry = self._entries.get(thing)
+        return entry is not None and entry[0] <= moment
+
     def drop(self, thing: T) -> None:
         """It is over: nothing is kept of it."""
         entry = self._entries.pop(thing, None)

@@ -266,7 +266,10 @@ class Driver:
             return
         self._looking = False
         self.session.receive_data(link.connection, data, now)
-        self._settle(now)
+        if link.connection.only_events:
+            self._wake()
+        else:
+            self._settle(now)
 
     def writable(self, link: Link, now: float) -> None:
         """Everything that was given to the transport has left its buffer."""
@@ -322,16 +325,20 @@ class Driver:
             self._open(now)
         if self.session.take_sooner() or timed or self._closing or self._first_at is not None:
             self._arm(now)
+        self._wake()
+        if self._observers:
+            for waiter, until in list(self._observers.items()):
+                if until():
+                    self._runtime.wake(waiter)
+
+    def _wake(self) -> None:
+        """Wake the consumers of the turns that have told their news."""
         if self._news:
             for turn in self._news:
                 waiter = self._waiters.get(turn)
                 if waiter is not None:
                     self._runtime.wake(waiter)
             self._news.clear()
-        if self._observers:
-            for waiter, until in list(self._observers.items()):
-                if until():
-                    self._runtime.wake(waiter)
 
     def _tend(self, link: Link, now: float) -> None:
         """Write, redirect, pause, close: whatever the link's connection asks for."""

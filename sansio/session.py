@@ -348,7 +348,8 @@ class ResponsesSession:
         """As :meth:`ResponsesConnection.receive_data`, with all consequences."""
         self._now = now
         connection.receive_data(data, now)
-        self.update(now)
+        if not connection.only_events:
+            self.update(now)
 
     def process(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.process`, with all consequences."""

@@ -65,8 +65,9 @@ def in_state(state: State, signal: Signal | None = None) -> Wire:
     if state not in (State.CONNECTING, State.HANDSHAKING, State.CLOSED):
         wire.receive(switching(more="x-turnwire-dialect: openai\r\n"))
     if BUSY & {state, signal}:
-        wire.run("streaming", timeouts=NO_TIMEOUTS)
-        wire.receive(created("streaming"))
+        for lane in ("streaming", "too"):  # Two: an error that names neither is the connection's.
+            wire.run(lane, timeouts=NO_TIMEOUTS)
+            wire.receive(created(lane))
         wire.begun("cut", timeouts=Timeouts(send=5.0))
     if state is State.DRAINING:
         wire.connection.drain()
@@ -135,7 +136,8 @@ def test_which_turns_go_elsewhere(state: State) -> None:
     """In ENDING and WRITE_DISABLED, those of whose messages not a byte was handed."""
     wire = Wire.opened()
     streaming = wire.run("streaming", timeouts=NO_TIMEOUTS)
-    wire.receive(created("streaming"))
+    wire.run("too", timeouts=NO_TIMEOUTS)
+    wire.receive(created("streaming"), created("too"))
     wire.begun("cut", timeouts=Timeouts(send=5.0))
     turns = {"queued": wire.create("queued"), "waiting": wire.create("streaming")}
     {State.DRAINING: SIGNALS[Signal.DRAIN], State.ENDING: SIGNALS[Signal.END_ANNOUNCED]}.get(state, cut_a_message)(wire)
@@ -190,8 +192,8 @@ def turn_in(state: TurnState, signal: TurnSignal) -> tuple[Wire, Turn]:
     wire = Wire.opened()
     other = wire.run("other", timeouts=NO_TIMEOUTS)
     wire.receive(created("other"))
-    make = wire.run if signal is TurnSignal.COMPLETED else wire.begun
-    turn = make("a", timeouts=Timeouts(send=5.0))
+    handed = signal in (TurnSignal.COMPLETED, TurnSignal.EXPIRED) or state is TurnState.OVERDUE
+    turn = (wire.run if handed else wire.begun)("a", timeouts=Timeouts(send=5.0, receive=5.0))
     if state in (TurnState.ABANDONED, TurnState.OVERDUE):
         wire.connection.cancel(turn, wire.now)
     elif state is TurnState.DONE:

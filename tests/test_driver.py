@@ -747,6 +747,22 @@ def test_a_consumer_is_woken_once_for_all_that_a_read_brought():
     assert len(turn.events) == 4
 
 
+def test_an_event_of_a_turn_that_streams_wakes_its_consumer_and_nothing_else_happens():
+    rig = Rig.connected()
+    turn = rig.create()
+    rig.say(created())
+    turn.events.clear()
+    rig.driver.listen(turn, "waiter", rig.now)
+    timers = len(rig.runtime.timers)
+    rig.calls()
+    rig.say(delta())
+    assert rig.calls() == ["wake waiter"]
+    assert len(rig.runtime.timers) == timers
+    rig.driver.ignore(turn)
+    rig.say(delta())
+    assert rig.calls() == []
+
+
 def test_a_consumer_that_does_not_sleep_is_not_woken():
     rig = Rig.connected()
     turn = rig.create()

@@ -6,6 +6,7 @@ The seams: ``_routing.py`` reads what arrives, ``_timing.py`` looks at the clock
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from os import urandom
 from typing import NamedTuple
 
@@ -87,6 +88,9 @@ class ConnectionBase:
         dialect = self.options.dialect or dialect_of_host(endpoint.host)
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
+        self.only_events = False
+        """The last :meth:`receive_data` brought nothing but further events of turns that stream, none of which has
+        fallen behind: there are no consequences to be drawn, and nothing new is to be sent or timed."""
         self._unchecked = 0
         """Bytes that turns were given to hold since they were last counted together."""
         self._keepalive = Keepalive(self.options, now)
@@ -225,8 +229,14 @@ class ConnectionBase:
     # -- deadlines of turns
 
     def watch(self, turn: Turn) -> None:
-        """One of its turns may have an earlier deadline than before. For :class:`Turn`."""
-        if not turn.ended:
+        """The consumer has taken all of a turn's events: its receive deadline runs again. For :class:`Turn`.
+
+        Hot path: runs once per event that comes alone.
+        """
+        limit = turn.timeouts.receive
+        if limit is None or self._keepalive.turn_stall_timeout is not None:
+            limit = -inf
+        if not self._deadlines.is_watched(turn, turn.since + limit) and not turn.ended:
             self._deadlines.watch(turn)
 
     def _deadline_of(self, turn: Turn) -> float | None:

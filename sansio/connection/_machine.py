@@ -154,15 +154,19 @@ class ResponsesConnection(Routing, Timing):
         """
         if self.state in (State.CONNECTING, State.CLOSED):
             return
-        if self._keepalive.ping_sent_at is not None:
-            self._deadlines.sooner = True  # The next ping is due before the connection would have been given up.
+        asked = self._keepalive.ping_sent_at is not None
         self._keepalive.received(now)
         self.stats.bytes_in += len(data)
+        if self._websocket is not None and data:
+            self._receive_frames(self._websocket, data, now)
+            if asked:  # The next ping is due before the connection would have been given up.
+                self._deadlines.sooner, self.only_events = True, False
+            if not self.only_events:
+                self._start_turns(now)
+            return
+        self.only_events = False
         if self._websocket is None:
             self._receive_handshake(data, now)
-        elif data:
-            self._receive_frames(self._websocket, data, now)
-            self._start_turns(now)
         else:
             self._process_all(now)
             self._lost(Cause.EOF, f"{self._where()} ended the connection without a close frame", now)

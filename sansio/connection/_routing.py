@@ -29,9 +29,10 @@ class Routing(ConnectionBase):
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Hand each message to its turn. Hot path: runs once per received event."""
         running = self._lanes.running
-        streaming, live, limit = Phase.STREAM, TurnState.LIVE, self.options.max_buffered
+        streaming, live, most = Phase.STREAM, TurnState.LIVE, min(self.options.high_water, self.options.max_buffered)
         only, late = self._owners.only, self._owners.late_items
         events = held = 0
+        plain = True
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -41,8 +42,14 @@ class Routing(ConnectionBase):
                     continue
                 events += 1
                 turn = running.get(event.stream_id, only)
-                ids = item.find(RESPONSE_ID, 0, 512) > 0 or (late and getattr(event, "item_id", None) in late)
-                if turn is None or turn.phase is not streaming or event.routed or ids:
+                if (
+                    turn is None
+                    or turn.phase is not streaming
+                    or event.routed
+                    or item.find(RESPONSE_ID, 0, 512) > 0
+                    or (late and getattr(event, "item_id", None) in late)
+                ):
+                    plain = False
                     self._route(event, now)
                     only, late = self._owners.only, self._owners.late_items
                 elif turn.state is not live:  # Abandoned.
@@ -57,15 +64,19 @@ class Routing(ConnectionBase):
                     turn.since = now
                     if turn.listener is not None:
                         turn.tell()
-                    if turn.buffered <= limit:
+                    if turn.buffered <= most:
                         continue  # Nothing here can have closed the connection.
-                    self._overflowed(turn, now)
+                    plain = False
+                    if turn.buffered > self.options.max_buffered:
+                        self._overflowed(turn, now)
             else:
+                plain = False
                 self._receive_control(websocket, item, now)
             if self.state is State.CLOSED:
                 break
         self.stats.events += events
-        self._hold(held, now)
+        counted = self._hold(held, now)
+        self.only_events = plain and not counted and not websocket.pending
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
         if isinstance(item, Ping):
@@ -199,11 +210,13 @@ class Routing(ConnectionBase):
         what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
         self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
-    def _hold(self, held: int, now: float) -> None:
-        """Turns were given so many bytes more to hold."""
+    def _hold(self, held: int, now: float) -> bool:
+        """Turns were given so many bytes more to hold. Whether they were counted together, so that one may fail."""
         self._unchecked += held
-        if self._unchecked > self.options.max_buffered_total >> 6:
-            self._check_all(now)
+        if self._unchecked <= self.options.max_buffered_total >> 6:
+            return False
+        self._check_all(now)
+        return True
 
     def _check_all(self, now: float) -> None:
         """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""

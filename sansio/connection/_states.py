@@ -153,7 +153,7 @@ TURN_TRANSITIONS: Final[dict[TurnState, dict[TurnSignal, TurnState]]] = {
     },
     # FAILED again: how far it got is known better now, because its connection is lost.
     TurnState.ABANDONED: {TurnSignal.EXPIRED: TurnState.OVERDUE, TurnSignal.FAILED: TurnState.ABANDONED},
-    TurnState.OVERDUE: {TurnSignal.FAILED: TurnState.OVERDUE},
+    TurnState.OVERDUE: {},
     TurnState.DONE: {},
     TurnState.FAILED: {},
 }

@@ -484,7 +484,7 @@ async def test_what_was_being_sent_is_in_no_frame(shell):
     def send(data: bytes) -> None:
         raise OSError(32, "Broken pipe")
 
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="Broken pipe") as caught:
         send(SECRETS[0].encode())
     assert SECRETS[0] not in everything_in_frames(translated(caught.value))
 
