@@ -44,7 +44,6 @@ What is written down, and where
 from __future__ import annotations
 
 import enum
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -567,19 +566,19 @@ class ResponsesModel(ABC):
 _DISABLING: Final = ("should_disable_provider_managed_retries", "should_disable_websocket_pre_event_retries")
 
 
-def tls_of(client: object) -> ssl.SSLContext | None:
+def tls_of(client: object) -> Any:
     """The TLS settings of an ``http_client`` that the caller gave the client, so that one private CA serves both.
 
-    None for a client with an HTTP client of its own making, for one that may negotiate HTTP/2, and where they are not
-    found: they are private to httpx 0.28 and httpx2, httpcore 1 and httpcore2. ``tests/test_model.py`` notices when
-    they go.
+    An ``ssl.SSLContext``; None for a client with an HTTP client of its own making, for one that may negotiate HTTP/2,
+    and where it is not found: it is private to httpx 0.28 and httpx2, httpcore 1 and httpcore2. ``tests/test_model.py``
+    notices when it goes.
     """
     http_client = getattr(client, "_client", None)
     pool = getattr(getattr(http_client, "_transport", None), "_pool", None)
     if type(http_client).__name__ == "AsyncHttpxClientWrapper" or getattr(pool, "_http2", True):
         return None
-    context = getattr(pool, "_ssl_context", None)
-    return context if isinstance(context, ssl.SSLContext) else None
+    context: Any = getattr(pool, "_ssl_context", None)
+    return context if callable(getattr(context, "wrap_bio", None)) else None
 
 
 def options_for_model(options: Mapping[str, Any] | SessionOptions | None) -> SessionOptions:
