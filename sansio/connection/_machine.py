@@ -22,6 +22,8 @@ from ..events import (
     ErrorEvent,
     LifecycleEvent,
     OutputItemEvent,
+    ResponseInProgressEvent,
+    ResponseQueuedEvent,
     Role,
     ServerEvent,
     decode_event,
@@ -57,6 +59,9 @@ from ._turn import EVENT_COST, Outbox, Turn
 
 RESPONSE_ID: Final = b'"response_id"'
 """In the beginning of an event that streams, it makes the event one to look at: it may speak of another response."""
+
+UNDERWAY: Final = (ResponseInProgressEvent, ResponseQueuedEvent)
+"""A response that has ended is neither again: with its id, they may speak of another one that was given the same id."""
 
 WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
 """What may stand before a JSON text: white space, and the byte order mark that it should not have."""
@@ -620,7 +625,9 @@ class ResponsesConnection:
         if self._owners.contradicts(event):
             reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
             self._violated(PROTOCOL_ERROR, reason, now)
-        elif event.role in (Role.RESPONSE, Role.UNKNOWN) and not self._owners.is_late(event):
+        elif event.role in (Role.RESPONSE, Role.UNKNOWN) and (
+            isinstance(event, UNDERWAY) or not self._owners.is_late(event)
+        ):
             self._doubt_refusals()
 
     def _error_event(self, event: ErrorEvent, now: float, *, first: bool) -> None:
