@@ -569,9 +569,9 @@ _DISABLING: Final = ("should_disable_provider_managed_retries", "should_disable_
 def tls_of(client: object) -> Any:
     """The TLS settings of an ``http_client`` that the caller gave the client, so that one private CA serves both.
 
-    An ``ssl.SSLContext``; None for a client with an HTTP client of its own making, for one that may negotiate HTTP/2, and where they are not
-    found: they are private to httpx 0.28 and httpx2, httpcore 1 and httpcore2. ``tests/test_model.py`` notices when
-    they go.
+    An ``ssl.SSLContext``; None for a client with an HTTP client of its own making, for one that may negotiate HTTP/2,
+    and where it is not found: it is private to httpx 0.28 and httpx2, httpcore 1 and httpcore2. ``tests/test_model.py``
+    notices when it goes.
     """
     http_client = getattr(client, "_client", None)
     pool = getattr(getattr(http_client, "_transport", None), "_pool", None)

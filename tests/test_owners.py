@@ -250,6 +250,18 @@ def test_what_is_late_is_never_the_next_turns(late: bytes, times: int) -> None:
     assert second.response.id == "r2"
 
 
+@pytest.mark.parametrize("late", LATE)
+def test_a_refusal_behind_what_is_late_is_one_unless_that_may_have_begun_the_response(late: bytes) -> None:
+    """A response that has ended is not in progress again: a server may give every response the same id."""
+    wire = Wire.opened()
+    wire.run()
+    wire.receive(said("created", "r1"), words("one", "item_1"), said("completed", "r1"))
+    second = wire.run()
+    wire.receive(late, event("error", status=400, error={"code": "content_filter"}))
+    begun = b"in_progress" in late
+    assert failed(second, Cause.ERROR_FRAME, Phase.AWAIT, AMBIGUOUS if begun else SAFE).evidence.unknown_event is begun
+
+
 @pytest.mark.parametrize("late", [said("completed", "r1"), said("created", "r1"), said("in_progress", "r1")])
 def test_what_is_late_while_the_next_turn_streams_is_an_orphan(late: bytes) -> None:
     wire = Wire.opened()

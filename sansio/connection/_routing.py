@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import EventDecodeError, ResponsesWebSocketError, TurnError
-from ..events import ErrorEvent, LifecycleEvent, OutputItemEvent, Role, ServerEvent, decode_event
+from ..events import (
+    ErrorEvent,
+    LifecycleEvent,
+    OutputItemEvent,
+    ResponseInProgressEvent,
+    ResponseQueuedEvent,
+    Role,
+    ServerEvent,
+    decode_event,
+)
 from ..replay import Cause, Evidence, Phase
 from ..websocket import Close, Item, Ping, Violation, WebSocket
 from ._base import ConnectionBase
@@ -18,6 +27,9 @@ __all__ = ["Routing"]
 
 RESPONSE_ID: Final = b'"response_id"'
 """In the beginning of an event that streams, it makes the event one to look at: it may speak of another response."""
+
+UNDERWAY: Final = (ResponseInProgressEvent, ResponseQueuedEvent)
+"""A response that has ended is neither again: with its id, they may speak of another one that was given the same id."""
 
 WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
 """What may stand before a JSON text: white space, and the byte order mark that it should not have."""
@@ -150,7 +162,9 @@ class Routing(ConnectionBase):
         if self._owners.contradicts(event):
             reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
             self._violated(PROTOCOL_ERROR, reason, now)
-        elif event.role in (Role.RESPONSE, Role.UNKNOWN) and not self._owners.is_late(event):
+        elif event.role in (Role.RESPONSE, Role.UNKNOWN) and (
+            isinstance(event, UNDERWAY) or not self._owners.is_late(event)
+        ):
             self._doubt_refusals()
 
     # -- errors
