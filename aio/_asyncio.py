@@ -16,7 +16,7 @@ Who opens
     A task, the only one that there is, and not for long. It ends when the transport is open, or has failed.
 
 Nothing of this belongs to the task that happened to call, so a session may be opened in one task, used in others and
-closed in yet another. When nobody closes it, ``loop.shutdown_asyncgens()`` does, which ``asyncio.run`` calls in the end.
+closed in yet another. When nobody closes it, ``loop.shutdown_asyncgens()`` does, which ``asyncio.run`` calls last.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class AsyncioRuntime:
         self.proxy = proxy
         self.loop = asyncio.get_running_loop()
         self._session = ResponsesSession(options=options, wall_clock=time)
-        self._driver = Driver(self._session, self, lambda: source.initial)
+        self.driver = self._driver = Driver(self._session, self, lambda: source.initial)
         self._now = self.loop.time
         self._timer: asyncio.Handle | None = None
         self._end: AsyncGenerator[None] | None = None
@@ -262,7 +262,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, runtime: AsyncioRuntime, link: Link) -> None:
         self._runtime = runtime
-        self._driver = runtime._driver
+        self._driver = runtime.driver
         self._link = link
         self._now = runtime.loop.time
         self._task: asyncio.Task[None] | None = None
