@@ -16,7 +16,8 @@ Who opens
     A task, the only one that there is, and not for long. It ends when the transport is open, or has failed.
 
 Nothing of this belongs to the task that happened to call, so a session may be opened in one task, used in others and
-closed in yet another. When nobody closes it, ``loop.shutdown_asyncgens()`` does, which ``asyncio.run`` calls last.
+closed in yet another. When nobody does, ``loop.shutdown_asyncgens()`` closes it, which ``asyncio.run`` calls in the
+end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import os
 import socket
 import ssl
 import sys
+import warnings
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from copy import copy
@@ -69,7 +71,7 @@ class AsyncioRuntime:
         self.proxy = proxy
         self.loop = asyncio.get_running_loop()
         self._session = ResponsesSession(options=options, wall_clock=time)
-        self.driver = self._driver = Driver(self._session, self, lambda: source.initial)
+        self._driver = Driver(self._session, self, lambda: source.initial)
         self._now = self.loop.time
         self._timer: asyncio.Handle | None = None
         self._end: AsyncGenerator[None] | None = None
@@ -103,18 +105,19 @@ class AsyncioRuntime:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
         self._watch()
         self._driver.connect(self._now())
-        failure: BaseException | None = None
         try:
             await self._until(lambda: not self._driver.connecting)
-            failure = self._driver.first_failure
-        except BaseException as exc:
-            failure = exc
-        if failure is None and self.closed:
-            failure = SessionClosedError("the session was closed while it was being opened — open a new session")
-        if failure is not None:
+            self._check_connected()
+        except BaseException:
             with anyio.CancelScope(shield=True):  # It waits for nothing but the sockets' own closing.
                 await self.aclose(patiently=False)
-            raise failure
+            raise
+
+    def _check_connected(self) -> None:
+        if self._driver.first_failure is not None:
+            raise self._driver.first_failure
+        if self.closed:
+            raise SessionClosedError("the session was closed while it was being opened — open a new session")
 
     def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does."""
@@ -126,10 +129,22 @@ class AsyncioRuntime:
 
     async def next_event(self, turn: Turn) -> ServerEvent | None:
         """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
+        try:
+            return await self.iterate(turn)
+        except StopAsyncIteration:
+            return None
+
+    async def iterate(self, turn: Turn) -> ServerEvent:
+        """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure.
+
+        Hot path: runs once per event.
+        """
         driver = self._driver
-        while (event := turn.next_event()) is None and not turn.ended:
+        while (event := turn.next_event()) is None:
+            if turn.ended:
+                raise StopAsyncIteration
             waiter = self.loop.create_future()
-            driver.listen(turn, waiter, self._now())
+            driver.listen(turn, waiter, self._now)
             try:
                 await waiter
             finally:
@@ -163,7 +178,7 @@ class AsyncioRuntime:
             wire.shutdown()
 
     def _begin(self) -> float:
-        """Before a turn begins, what has arrived is read: it may be the connection's end, and is not of the turn."""
+        """What time it is. First, what has arrived is read: it may be the connection's end, and is not of the turn."""
         if self._end is None:
             self._watch()
         if self._wires:
@@ -182,11 +197,13 @@ class AsyncioRuntime:
     # -- the end of the event loop
 
     def _watch(self) -> None:
-        """Have :meth:`_until_the_end` ended by the event loop, which learns of it when it is begun."""
-        end = self._until_the_end()
-        with suppress(StopIteration, ResourceWarning):  # A loop that has ended its generators before may warn.
-            end.__anext__().send(None)
-        self._end = end
+        """Have :meth:`_until_the_end` ended by the event loop, which learns of the generator when it is begun."""
+        try:
+            self._end = _begun(self._until_the_end())
+        except ResourceWarning:  # Of a loop that has ended its generators before, where warnings are errors.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                self._end = _begun(self._until_the_end())
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
         """Ended by ``loop.shutdown_asyncgens()``. The loop may go on afterwards; then a later turn opens a connection.
@@ -254,6 +271,13 @@ class AsyncioRuntime:
         self._driver.lost(link, error, self._now())
 
 
+def _begun(generator: AsyncGenerator[None]) -> AsyncGenerator[None]:
+    """Run it up to its first ``yield``, before which it waits for nothing."""
+    with suppress(StopIteration):
+        generator.__anext__().send(None)
+    return generator
+
+
 class _Wire(asyncio.Protocol):
     """What carries a link: at first a task that opens the transport, then the transport, whose protocol this is."""
 
@@ -262,7 +286,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, runtime: AsyncioRuntime, link: Link) -> None:
         self._runtime = runtime
-        self._driver = runtime.driver
+        self._driver = runtime._driver  # pyright: ignore[reportPrivateUsage] - two halves of one thing
         self._link = link
         self._now = runtime.loop.time
         self._task: asyncio.Task[None] | None = None

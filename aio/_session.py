@@ -1,14 +1,14 @@
 """The public face of ``turnwire.aio``: :func:`connect`, :class:`Session`, :class:`Turn`.
 
-They stand over a runtime: the one for asyncio (``_asyncio.py``), or, on trio, that of ``turnwire.trio_shell``. Which
-one is found out when a session is opened.
+They stand over a runtime: the one for asyncio (``_asyncio.py``), or, on trio, that of ``turnwire.trio_shell``; which of
+the two is found out when a session is opened.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -90,12 +90,8 @@ class Turn(TurnHandle):
     def __aiter__(self) -> Turn:
         return self
 
-    async def __anext__(self) -> ServerEvent:
-        turn = self._core or self._begun
-        event = turn.next_event()
-        if event is None and (turn.ended or (event := await self._runtime.next_event(turn)) is None):
-            raise StopAsyncIteration
-        return event
+    def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
+        return self._runtime.iterate(self._core or self._begun)
 
 
 class Connecting:
