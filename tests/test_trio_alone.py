@@ -63,7 +63,8 @@ async def main(base_url):
         with trio.move_on_after(0):
             await session.respond(model="m", input="never")
         stats = session.stats
-    assert (stats.connections, stats.completed) == (1, 4), stats
+    assert stats.connections == 1, stats
+    assert stats.completed in (4, 5), stats  # The last one's answer may be there before it is left.
     try:
         async with connect("http://127.0.0.1:1/v1"):
             pass
