@@ -1034,18 +1034,14 @@ class World:
         self.options, self.length = rng.choice(OPTIONS)
         if self.options.compression:
             self.real_server = True
-        self._nonce = random.Random(seed + 1).randbytes
         self.runtime = SimRuntime(self)
-        self.session = ResponsesSession(options=self.options, random_bytes=self._random_bytes)
+        self.session = ResponsesSession(options=self.options, random_bytes=random_bytes(seed))
         self.driver = driver(self.session, self.runtime, lambda: ENDPOINT)
         self.closes_at = HORIZON
         """When the clients closed the session."""
         self.running: Process
         self._steps = 0
         self._failed = 0
-
-    def _random_bytes(self, length: int) -> bytes:
-        return NO_MASK if length == 4 else NONCE if length == 16 else self._nonce(length)
 
     def closing(self) -> None:
         """From now on the session is to be closed."""
@@ -1124,6 +1120,12 @@ class World:
             self.judge.complain("it hangs: nothing more can happen")
         self.judge.turns()
         self.judge.lines()
+
+
+def random_bytes(seed: int) -> Callable[[int], bytes]:
+    """Chance, for a session; but no masks, and the nonce whose answer is known."""
+    chance = random.Random(seed + 1).randbytes
+    return lambda length: NO_MASK if length == 4 else NONCE if length == 16 else chance(length)
 
 
 def _options(rng: random.Random) -> tuple[SessionOptions, float]:
