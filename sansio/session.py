@@ -195,7 +195,7 @@ def options_from_client(client: object | None, options: SessionOptions | None) -
 
 
 class ResponsesSession:
-    """See the top of this room. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
+    """See the top of the module. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
 
     ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
     counts only beside the server's own ``date``.

@@ -22,7 +22,7 @@ __all__ = ["ResponsesConnection"]
 
 
 class ResponsesConnection(Routing, Timing):
-    """One WebSocket to one endpoint, and the turns on it. See the top of this room.
+    """One WebSocket to one endpoint, and the turns on it. See the top of the package.
 
     ``now`` is always monotonic seconds; ``random_bytes`` gives the handshake's nonce and the frames' masks.
 
@@ -92,7 +92,7 @@ class ResponsesConnection(Routing, Timing):
         )
 
     def cancel(self, turn: Turn, now: float) -> None:
-        """The consumer leaves the turn; see the table at the top of this room. After its end this does nothing."""
+        """The consumer leaves the turn; see the table at the top of the package. After its end this does nothing."""
         if not turn.ended:
             self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event", now)
         turn.discard()

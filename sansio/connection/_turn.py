@@ -96,7 +96,7 @@ class Turn:
         self.repetitions: list[Reason] = []
         """Why it was repeated, each time."""
         self.repeatable = True
-        """Whether automatic recovery may repeat it (the context managers of the session room clear this)."""
+        """Whether automatic recovery may repeat it (the context managers of ``sansio/session.py`` clear this)."""
         self.response_id: str | None = None
         self._terminal: LifecycleEvent | None = None
 
@@ -114,7 +114,7 @@ class Turn:
 
     @classmethod
     def from_frame(cls, frame: Mapping[str, Any], *, timeouts: Timeouts, now: float) -> Turn:
-        """A turn for a complete message, made by the request room. Raises TypeError as :meth:`from_body` does."""
+        """A turn for a complete message, made by ``sansio/request.py``. Raises TypeError as :meth:`from_body` does."""
         stateful = bool(frame.get("previous_response_id") or frame.get("conversation"))
         lane = frame.get("stream_id")
         if lane is not None:  # First, so that it can be taken off the encoded message.
