@@ -60,6 +60,10 @@ class Runtime(Protocol):
         """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
         ...
 
+    async def iterate(self, turn: Turn) -> ServerEvent:
+        """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure."""
+        ...
+
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn. After its end, this forgets what was not read."""
 

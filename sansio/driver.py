@@ -65,6 +65,10 @@ class LinkState(enum.Enum):
     CLOSED = "closed"
 
 
+OPEN: Final = LinkState.OPEN
+"""For the hot path: CPython 3.11 looks up a member of an enum by a function written in Python."""
+
+
 class Link:
     """A connection, and how far its transport is. ``transport`` is the runtime's own, whatever carries the bytes."""
 
@@ -126,6 +130,7 @@ class Driver:
         self._waiters: dict[Turn, Any] = {}
         self._news: list[Turn] = []
         """Turns that have told their news since anybody was woken."""
+        self._tell = self._news.append
         self._first: FirstOpening | None = None
         """``connect()``'s own opening, while it goes on."""
         self.first_failure: TurnError | None = None
@@ -159,22 +164,22 @@ class Driver:
             self.session.cancel(turn, now)
             self._settle(now)
 
-    def listen(self, turn: Turn, waiter: Any, now: float) -> None:
-        """Wake this consumer when its turn has news. It has looked, and found none.
+    def listen(self, turn: Turn, waiter: Any, clock: Callable[[], float]) -> None:
+        """Wake this consumer when its turn has news. It has looked, and found none. ``clock`` tells what time it is.
 
-        Raises ConcurrentUseError if another one waits for the same turn.
+        Hot path: runs once per event that is waited for. Raises ConcurrentUseError if another one waits for the turn.
         """
         if turn in self._waiters:
             raise ConcurrentUseError(
                 "two tasks wait for the events of one turn — the turn goes on — let one task iterate over it"
             )
         self._waiters[turn] = waiter
-        turn.listener = self._news.append
+        turn.listener = self._tell
         link = self._link
         if link is not None and link.paused:
             self._pause_or_resume(link)
         if self.session.take_sooner():  # Its receive deadline runs again.
-            self._arm(now)
+            self._arm(clock())
 
     def ignore(self, turn: Turn) -> None:
         """The consumer does not sleep any more, for whatever reason."""
@@ -262,7 +267,7 @@ class Driver:
 
     def received(self, link: Link, data: bytes, now: float) -> None:
         """Bytes arrived; ``b""`` is the end of file. Hot path: runs once per read."""
-        if link.state is not LinkState.OPEN:
+        if link.state is not OPEN:
             return
         self._looking = False
         self.session.receive_data(link.connection, data, now)

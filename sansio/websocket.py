@@ -411,9 +411,13 @@ class WebSocket:
         Never raises on what the peer sent.
         """
         items: list[Item] = []
-        position = 0
+        position, self._work = 0, WORK_AT_ONCE
         if self._unread:
             data, position = self._with_unread(data)
+        elif self._client and not (self._buffer or self._slow_left or self._finished) and self._fragments is None:
+            position = self._short_texts(data, 0, len(data), items)
+            if position == len(data):
+                return items
         elif self._buffer:
             if len(self._buffer) + len(data) < self._need:
                 self._buffer += data
@@ -421,7 +425,6 @@ class WebSocket:
             data = b"".join((self._buffer, data))
             self._buffer.clear()
         end = len(data)
-        self._work = WORK_AT_ONCE
         while position < end and self._work > 0 and not self._finished:
             position = self._next(data, position, end, items)
         if position < end and not self._finished:

@@ -233,9 +233,22 @@ class Runtime:
     @enable_ki_protection
     async def next_event(self, turn: Turn) -> ServerEvent | None:
         """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
-        while (event := turn.next_event()) is None and not turn.ended:
+        try:
+            return await self.iterate(turn)
+        except StopAsyncIteration:
+            return None
+
+    @enable_ki_protection
+    async def iterate(self, turn: Turn) -> ServerEvent:
+        """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure.
+
+        Hot path: runs once per event.
+        """
+        while (event := turn.next_event()) is None:
+            if turn.ended:
+                raise StopAsyncIteration
             waiter = _Waiter()
-            self._driver.listen(turn, waiter, current_time())
+            self._driver.listen(turn, waiter, current_time)
             try:
                 await waiter.sleep()
             finally:
