@@ -5,13 +5,13 @@
     life = live(123, "asyncio")   # or "trio", or "aio on trio"
     assert not life.complaints
 
-It is smaller than ``driver_simulation.py``, which tests what is decided. Here it is the runtimes that are tested: that they
-report what happened, wake who is to be woken, keep the time, and let go of everything.
+It is smaller than ``driver_simulation.py``, which tests what is decided. Here it is the runtimes that are tested: that
+they report what happened, wake who is to be woken, keep the time, and let go of everything.
 
 What is real
-    Everything from ``connect()`` down to the socket: only where it would connect by TCP, one end of a pair of sockets is
-    given to it. What is written to such a socket can be read from the other end at once, so the clock may jump as soon as
-    nothing can be done.
+    Everything from ``connect()`` down to the socket: only where it would connect by TCP, one end of a pair of sockets
+    is given to it. What is written to such a socket can be read from the other end at once, so the clock may jump as
+    soon as nothing can be done.
 
 What is reused
     The service, and the judge of turns, of ``driver_simulation.py``. Time passes by :meth:`World.at`.
