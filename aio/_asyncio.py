@@ -32,7 +32,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from copy import copy
 from time import time
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import anyio
 
@@ -293,7 +293,8 @@ class _Wire(asyncio.Protocol):
         """What opens it, while it does."""
         self._socket: socket.socket | None = None
         self._given_up = False
-        self._plain = True
+        self._tls: asyncio.BufferedProtocol | None = None
+        """The protocol that reads from the socket, if it is not this one."""
 
     # -- while it is being opened
 
@@ -312,7 +313,6 @@ class _Wire(asyncio.Protocol):
         if self._given_up:
             opened.transport.abort()
         else:
-            self._plain = not endpoint.secure and (proxy is None or not proxy.secure)
             self._use(opened)
 
     async def _fresh_key(self) -> Secret | None:
@@ -324,7 +324,9 @@ class _Wire(asyncio.Protocol):
             raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
 
     def _use(self, opened: Opened) -> None:
-        self.transport, self._socket, early = opened
+        self.transport, lowest, self._socket, early = opened
+        if lowest is not self.transport:
+            self._tls = cast("asyncio.BufferedProtocol", lowest.get_protocol())
         self.transport.set_protocol(self)
         self._driver.opened(self._link, self._now())
         if early.data:
@@ -375,21 +377,29 @@ class _Wire(asyncio.Protocol):
 
     def read_ahead(self, *, lost: bool = False) -> None:
         """Take what has arrived at the socket, and the event loop did not get to; of one that is lost, not its end."""
-        link = self._link
-        if self._socket is None or not self._plain or not CAN_READ_AHEAD or link.paused:
+        link, sock = self._link, self._socket
+        if sock is None or not CAN_READ_AHEAD or link.paused:
             return
-        for _ in range(READS):
-            if link.state is not LinkState.OPEN or link.connection.has_unprocessed:
-                return
-            try:
-                data = self._socket.recv(READ_SIZE)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:  # The transport will say so.
-                return
-            if lost and not data:
-                return
-            self._driver.received(link, data, self._now())
+        with suppress(OSError):  # There is nothing (BlockingIOError), or the transport will say what is wrong.
+            for _ in range(READS):
+                if link.state is not LinkState.OPEN or link.connection.has_unprocessed:
+                    return
+                if self._tls is not None:
+                    self._read_tls(sock, self._tls)
+                elif (data := sock.recv(READ_SIZE)) or not lost:
+                    self._driver.received(link, data, self._now())
+                else:
+                    return
+
+    def _read_tls(self, sock: socket.socket, tls: asyncio.BufferedProtocol) -> None:
+        """Do what the transport does when there is something to be read: its protocol is asyncio's own, for TLS."""
+        count = sock.recv_into(tls.get_buffer(READ_SIZE))
+        if count:
+            tls.buffer_updated(count)
+        else:
+            tls.eof_received()
+        if not count or self.transport.is_closing():  # uvloop tells of TLS's own end later.
+            self._driver.received(self._link, b"", self._now())
 
     # -- for asyncio
 
@@ -407,7 +417,7 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed; if writing failed, the peer may have said why before it went."""
-        if exc is not None:
+        if exc is not None and self._tls is None:
             self.read_ahead(lost=True)
         self._lost(exc)
 

@@ -8,6 +8,7 @@ them one after another, and asyncio's leaves sockets open when it is cancelled i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import sys
@@ -76,9 +77,11 @@ class Early(asyncio.Protocol):
 
 
 class Opened(NamedTuple):
-    """An open transport, the socket below it, and what has arrived already; :class:`Early` is its protocol."""
+    """An open transport, what is below it, and what has arrived already; :class:`Early` is its protocol."""
 
     transport: asyncio.Transport
+    lowest: asyncio.Transport
+    """That of the socket; the same, but for TLS."""
     socket: socket.socket
     early: Early
 
@@ -93,7 +96,7 @@ async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | No
             await _through(steps, proxy, endpoint)
         if endpoint.secure:
             await steps.tls(endpoint.host, ssl_context or ssl.create_default_context())
-        return Opened(steps.transport, steps.socket, steps.early)
+        return Opened(steps.transport, steps.lowest, steps.socket, steps.early)
     except BaseException as exc:
         steps.abort()
         if isinstance(exc, TransportError) or not isinstance(exc, Exception):
@@ -122,6 +125,7 @@ class _Steps:
 
     transport: asyncio.Transport
     """The uppermost so far, once there is one."""
+    lowest: asyncio.Transport
     socket: socket.socket
 
     def __init__(self) -> None:
@@ -132,11 +136,9 @@ class _Steps:
         loop = asyncio.get_running_loop()
         self.socket = await _connected(host, port)
         transport, _ = await loop.create_connection(lambda: self.early, sock=self.socket)
-        self.transport = transport
+        self.transport = self.lowest = transport
         transport.set_write_buffer_limits(high=0)  # Any byte that it keeps is to be heard of.
-        # No public setting: asyncio's transports of sockets have it (CPython 3.11 to 3.14), uvloop's do not.
-        if isinstance(getattr(transport, "max_size", None), int):
-            transport.max_size = READ_SIZE  # pyright: ignore[reportAttributeAccessIssue]
+        _limit_reads(transport)
 
     async def tls(self, host: str, context: ssl.SSLContext) -> None:
         """Speak TLS from here on, to a peer that proves to be this host."""
@@ -145,6 +147,7 @@ class _Steps:
         )
         if transport is None:
             raise TransportError("the peer ended the connection instead of speaking TLS")
+        _limit_reads(self.transport.get_protocol())  # It is TLS's, now.
         self.transport = transport
         transport.set_write_buffer_limits(high=1, low=0)  # With high=0, asyncio's TLS would always be "full".
 
@@ -152,6 +155,17 @@ class _Steps:
         """Close whatever there is."""
         if hasattr(self, "transport"):
             self.transport.abort()
+
+
+def _limit_reads(reader: object) -> None:
+    """Read less at a time.
+
+    There is no public setting. asyncio's transports of sockets have this attribute, and its protocol for TLS has it
+    (CPython 3.11 to 3.14); uvloop's have none, and need none.
+    """
+    if isinstance(getattr(reader, "max_size", None), int):
+        with contextlib.suppress(AttributeError):  # It cannot be set in a compiled class.
+            reader.max_size = READ_SIZE  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def _connected(host: str, port: int) -> socket.socket:
