@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ..dialect import announced_dialect
 from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
@@ -19,6 +19,9 @@ from ._timing import Timing
 from ._turn import Turn
 
 __all__ = ["ResponsesConnection"]
+
+DEAF: Final = (State.CONNECTING, State.CLOSED)
+"""The states in which what arrives means nothing."""
 
 
 class ResponsesConnection(Routing, Timing):
@@ -152,7 +155,7 @@ class ResponsesConnection(Routing, Timing):
         The work of one call is bounded (``sansio/websocket.py``, "Bounded work"): afterwards, look at
         :attr:`has_unprocessed`.
         """
-        if self.state in (State.CONNECTING, State.CLOSED):
+        if self.state in DEAF:
             return
         asked = self._keepalive.ping_sent_at is not None
         self._keepalive.received(now)

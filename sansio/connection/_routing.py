@@ -19,7 +19,7 @@ from ..replay import Cause, Evidence, Phase
 from ..websocket import Close, Item, Ping, Violation, WebSocket
 from ._base import ConnectionBase
 from ._owners import Whose
-from ._states import Signal, State, TurnState
+from ._states import LIVE, Signal, State
 from ._tables import CONNECTION_LIMIT, PROTOCOL_ERROR, SMALL_MESSAGE, TOO_BIG, limit_exceeded, refusal_in_event
 from ._turn import EVENT_COST, Turn
 
@@ -31,6 +31,9 @@ RESPONSE_ID: Final = b'"response_id"'
 UNDERWAY: Final = (ResponseInProgressEvent, ResponseQueuedEvent)
 """A response that has ended is neither again: with its id, they may speak of another one that was given the same id."""
 
+STREAM: Final = Phase.STREAM
+"""For the hot path, as :data:`LIVE` is."""
+
 WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
 """What may stand before a JSON text: white space, and the byte order mark that it should not have."""
 
@@ -41,8 +44,8 @@ class Routing(ConnectionBase):
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Hand each message to its turn. Hot path: runs once per received event."""
         running = self._lanes.running
-        streaming, live, most = Phase.STREAM, TurnState.LIVE, min(self.options.high_water, self.options.max_buffered)
-        only, late = self._owners.only, self._owners.late_items
+        streaming, live, most = STREAM, LIVE, min(self.options.high_water, self.options.max_buffered)
+        late = self._owners.late_items
         events = held = 0
         plain = True
         for item in websocket.receive(data):
@@ -53,7 +56,7 @@ class Routing(ConnectionBase):
                     self._skip(item)
                     continue
                 events += 1
-                turn = running.get(event.stream_id, only)
+                turn = running.get(event.stream_id) or self._owners.only
                 if (
                     turn is None
                     or turn.phase is not streaming
@@ -63,7 +66,7 @@ class Routing(ConnectionBase):
                 ):
                     plain = False
                     self._route(event, now)
-                    only, late = self._owners.only, self._owners.late_items
+                    late = self._owners.late_items
                 elif turn.state is not live:  # Abandoned.
                     turn.since = now
                     self.stats.orphans += 1

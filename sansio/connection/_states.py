@@ -145,6 +145,9 @@ class TurnSignal(enum.Enum):
     EXPIRED = "the deadline of the wait for its end passed"
 
 
+LIVE: Final = TurnState.LIVE
+"""For the hot path: CPython 3.11 looks up a member of an enum by a function written in Python."""
+
 TURN_TRANSITIONS: Final[dict[TurnState, dict[TurnSignal, TurnState]]] = {
     TurnState.LIVE: {
         TurnSignal.COMPLETED: TurnState.DONE,

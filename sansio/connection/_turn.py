@@ -43,7 +43,7 @@ from ..events import (
 )
 from ..replay import Cause, Evidence, Phase, Reason, Refusal
 from ..request import Timeouts, encode_json, response_create
-from ._states import TURN_TRANSITIONS, TurnSignal, TurnState
+from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
 if TYPE_CHECKING:
     from ._machine import ResponsesConnection
@@ -124,7 +124,7 @@ class Turn:
     @property
     def ended(self) -> bool:
         """No further event will come: the terminal one did, or the turn failed."""
-        return self.state is not TurnState.LIVE
+        return self.state is not LIVE
 
     @property
     def abandoned(self) -> bool:
