@@ -1,7 +1,8 @@
-"""turnwire for asyncio, and for trio through anyio: ``async with connect() as session``.
+"""turnwire for asyncio, and for trio: ``async with connect() as session``, or ``session = await connect()``.
 
 A shell: it opens sockets, does TLS, reads, writes and waits. What to do with what it read, the core decides
-(``turnwire.sansio``); see ``_driver.py`` for who reads and who writes when.
+(``turnwire.sansio``); see ``_asyncio.py`` for who reads, who writes and who wakes. On trio it is a front for
+``turnwire.trio_shell``.
 """
 
 from __future__ import annotations
