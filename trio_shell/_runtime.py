@@ -85,10 +85,10 @@ class _Waiter:
         if task is not None:
             reschedule(task)
 
-    async def sleep(self) -> None:
-        """Sleep until :meth:`wake`."""
+    def sleep(self) -> Awaitable[object]:
+        """Await this at once: it sleeps until :meth:`wake`. Hot path: no coroutine of its own."""
         self._task = current_task()
-        await wait_task_rescheduled(self._abort)
+        return wait_task_rescheduled(self._abort)
 
     def _abort(self, raise_cancel: object) -> Abort:
         self._task = None
