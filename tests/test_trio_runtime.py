@@ -16,8 +16,9 @@ import trio
 import trio.lowlevel
 import trio.testing
 from openai import AsyncOpenAI
-from peers import Peer, raw_server
+from peers import CLOSE, Peer, created, delta, frame, raw_server
 from turnwire.aio.loopback import BeforeEvent, Fault, Silence, serve
+from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.errors import (
     ConcurrentUseError,
     ConnectError,
@@ -197,6 +198,41 @@ def test_a_model_keeps_its_connection_between_calls_of_different_tasks_and_answe
             assert system_tasks() == []
 
     pongs: list = []
+    run(main)
+
+
+def test_what_arrived_while_reading_was_paused_is_read_before_a_turn_begins():
+    """A consumer has fallen behind, so the server's farewell is unread: the next turn is not sent to it."""
+
+    async def first(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.send(created("slow") + delta("x" * 10_000, "slow"))
+        await paused.wait()
+        await peer.send(frame(CLOSE, (1001).to_bytes(2, "big")))
+        said.set()
+        received.extend(await peer.end(silent=True))
+
+    async def second(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.answer("fresh", "other")
+        await peer.end()
+
+    async def main() -> None:
+        options = SessionOptions(high_water=1000, dialect=OPENAI)
+        async with raw_server(first, second) as server, connect(server.base_url, options=options) as session:
+            async with session.create(model="m", input="x", stream_id="slow") as slow:
+                while not session._runtime._driver._link.paused:
+                    await trio.sleep(0.001)
+                paused.set()
+                await said.wait()
+                assert (await session.respond(model="m", input="x", stream_id="other")).output_text == "fresh"
+                assert slow.verdict is Verdict.UNSAFE
+        assert not [item for item in received if isinstance(item, dict)]
+
+    received: list = []
+    paused, said = trio.Event(), trio.Event()
     run(main)
 
 

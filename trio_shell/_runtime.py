@@ -226,7 +226,7 @@ class Runtime:
         """Read what has arrived: it speaks of no turn that begins after it. What time it is."""
         for link, wire in list(self._links.items()):
             for _ in range(READS):
-                if link.state is not LinkState.OPEN or wire.resumed is not None or not self._read(link, wire):
+                if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self._read(link, wire):
                     break
         return current_time()
 
