@@ -65,10 +65,7 @@ def in_state(state: State, signal: Signal | None = None) -> Wire:
     if state not in (State.CONNECTING, State.HANDSHAKING, State.CLOSED):
         wire.receive(switching(more="x-turnwire-dialect: openai\r\n"))
     if BUSY & {state, signal}:
-        for lane in ("streaming", "too"):  # Two: an error that names neither is the connection's.
-            wire.run(lane, timeouts=NO_TIMEOUTS)
-            wire.receive(created(lane))
-        wire.begun("cut", timeouts=Timeouts(send=5.0))
+        begin_to_send_while_others_stream(wire)
     if state is State.DRAINING:
         wire.connection.drain()
     elif state is State.ENDING:
@@ -80,6 +77,14 @@ def in_state(state: State, signal: Signal | None = None) -> Wire:
     elif state is State.CLOSED:
         wire.eof()
     return wire
+
+
+def begin_to_send_while_others_stream(wire: Wire) -> list[Turn]:
+    """Those that stream; two, because an announced end ends a turn that is the only one in flight."""
+    streaming = [wire.run(lane, timeouts=NO_TIMEOUTS) for lane in ("s", "t")]
+    wire.receive(created("s"), created("t"))
+    wire.begun("cut", timeouts=Timeouts(send=5.0))
+    return streaming
 
 
 def cut_a_message(wire: Wire) -> None:
@@ -135,16 +140,13 @@ EVICTED = {
 def test_which_turns_go_elsewhere(state: State) -> None:
     """In ENDING and WRITE_DISABLED, those of whose messages not a byte was handed."""
     wire = Wire.opened()
-    streaming = wire.run("streaming", timeouts=NO_TIMEOUTS)
-    wire.run("too", timeouts=NO_TIMEOUTS)
-    wire.receive(created("streaming"), created("too"))
-    wire.begun("cut", timeouts=Timeouts(send=5.0))
-    turns = {"queued": wire.create("queued"), "waiting": wire.create("streaming")}
+    streaming = begin_to_send_while_others_stream(wire)
+    turns = {"queued": wire.create("queued"), "waiting": wire.create("s")}
     {State.DRAINING: SIGNALS[Signal.DRAIN], State.ENDING: SIGNALS[Signal.END_ANNOUNCED]}.get(state, cut_a_message)(wire)
     assert wire.state is state
     assert wire.connection.evict_waiting(wire.now) == [turns[name] for name in EVICTED[state]]
     assert wire.connection.has_data_to_send is (state is not State.WRITE_DISABLED)
-    assert not streaming.ended
+    assert not any(turn.ended for turn in streaming)
 
 
 def test_no_signal_moves_a_closed_connection() -> None:
@@ -192,12 +194,11 @@ def turn_in(state: TurnState, signal: TurnSignal) -> tuple[Wire, Turn]:
     wire = Wire.opened()
     other = wire.run("other", timeouts=NO_TIMEOUTS)
     wire.receive(created("other"))
-    handed = signal in (TurnSignal.COMPLETED, TurnSignal.EXPIRED) or state is TurnState.OVERDUE
-    turn = (wire.run if handed else wire.begun)("a", timeouts=Timeouts(send=5.0, receive=5.0))
+    settles = state is TurnState.ABANDONED and signal is TurnSignal.FAILED
+    turn = (wire.begun if settles else wire.run)("a", timeouts=Timeouts(receive=5.0))
     if state in (TurnState.ABANDONED, TurnState.OVERDUE):
         wire.connection.cancel(turn, wire.now)
     elif state is TurnState.DONE:
-        wire.hand()
         wire.receive(created("a"), completed("a"))
     elif state is TurnState.FAILED:
         wire.eof()

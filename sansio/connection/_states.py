@@ -154,7 +154,7 @@ TURN_TRANSITIONS: Final[dict[TurnState, dict[TurnSignal, TurnState]]] = {
         TurnSignal.FAILED: TurnState.FAILED,
         TurnSignal.ABANDONED: TurnState.ABANDONED,
     },
-    # FAILED again: how far it got is known better now, because its connection is lost.
+    # FAILED again: its message was never handed whole, as is known when its connection is lost.
     TurnState.ABANDONED: {TurnSignal.EXPIRED: TurnState.OVERDUE, TurnSignal.FAILED: TurnState.ABANDONED},
     TurnState.OVERDUE: {},
     TurnState.DONE: {},
