@@ -165,7 +165,7 @@ class World:
         owners._lanes = lanes
         owners._ended = {lane: deque(ended, ended.maxlen) for lane, ended in owners._ended.items()}
         outbox = connection._outbox = copy.copy(old._outbox)
-        outbox._turn = None if outbox._turn is None else new[outbox._turn]
+        outbox.turn = None if outbox.turn is None else new[outbox.turn]
         outbox._control = deque(outbox._control)
         outbox._messages = dict.fromkeys(new[turn] for turn in outbox._messages)
         connection._keepalive = copy.copy(old._keepalive)
@@ -224,7 +224,7 @@ class World:
             owners.spoken,
             connection._keepalive.ping_sent_at is None,
             len(outbox._frame),
-            number.get(outbox._turn) if outbox._turn is not None else None,
+            number.get(outbox.turn) if outbox.turn is not None else None,
             outbox.mid_frame,
             len(outbox._control),
             outbox._pong,
@@ -439,7 +439,7 @@ class World:
     def _too_big(self, connection: ResponsesConnection, server: Server) -> None:
         """It closes with 1009 (REPLAY.md, "Whose 1009 it is")."""
         server.gone = True
-        partial = connection._outbox._turn
+        partial = connection._outbox.turn
         unbegun = (*UNBEGUN, REFUSED) if self.kind.limit < LARGE else UNBEGUN  # Too large, it is refused by this.
         handed = [self.turns[request.turn] for request in server.requests if request.status in unbegun]
         candidates = [turn for turn in (partial, *handed) if turn is not None]

@@ -207,7 +207,7 @@ def test_a_turn_that_passes_to_await_with_its_first_byte_is_found(monkeypatch: p
 
     def take_early(self: Outbox, most: int, websocket: Any) -> tuple[bytes, list[Turn]]:
         data, ended = take(self, most, websocket)
-        return data, [*ended, self._turn] if self._turn is not None else ended
+        return data, [*ended, self.turn] if self.turn is not None else ended
 
     monkeypatch.setattr(Outbox, "take", take_early)
     with pytest.raises(ViolatedError, match="I4"):
