@@ -8,7 +8,21 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from search_server import AFTER, ARRIVED, CLOSE, DOUBTED, ENDS, LARGE, PING, REFUSED, TOO_BIG, Server, message
+from search_server import (
+    AFTER,
+    ARRIVED,
+    BROKEN,
+    CLOSE,
+    DOUBTED,
+    ENDS,
+    LARGE,
+    PING,
+    REFUSED,
+    RUNNING,
+    TOO_BIG,
+    Server,
+    message,
+)
 from turnwire.sansio.backlog import Backlog
 from turnwire.sansio.connection import ResponsesConnection, State, Turn
 from turnwire.sansio.deadlines import Deadlines
@@ -423,6 +437,11 @@ class World:
         elif kind == "limit":  # REPLAY.md: a refusal, if it is plain whose.
             server.limited = True
             refused = awaiting if len(awaiting) == 1 else []
+            if not awaiting:  # PROTOCOL.md, "Whose error it is": if it streams, the only one in flight ends by it.
+                running = [at for at, request in enumerate(server.requests) if request.status is RUNNING]
+                default = [at for at in running if server.requests[at].lane is None]
+                for at in default or (running if len(running) == 1 else ()):
+                    server.mark(at, BROKEN)
         elif kind == "unauthorized":
             refused = awaiting
         for at in refused:
