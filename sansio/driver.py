@@ -368,7 +368,8 @@ class Driver:
             self._first = None
 
     def _flush(self, link: Link, now: float) -> None:
-        while link.writable and link.connection.has_data_to_send:
+        # What has arrived says nothing of a turn whose message has not begun, so it is read first, all of it.
+        while link.writable and link.connection.has_data_to_send and not link.connection.has_unprocessed:
             link.writable = self._runtime.write(link, self.session.data_to_send(link.connection, CHUNK, now))
 
     def _pause_or_resume(self, link: Link) -> None:

@@ -462,6 +462,17 @@ def test_a_read_is_done_bit_by_bit():
     assert not rig.link.paused
 
 
+def test_what_has_arrived_says_nothing_of_a_turn_that_begins_before_it_was_read():
+    rig = Rig.connected(recovery=NO_RECOVERY)
+    rig.receive(rig.server.ping() * (2 * WORK_AT_ONCE), rig.server.close(1014))
+    turn = rig.create()
+    for _ in range(5):
+        rig.driver.time_came(rig.now)
+    assert turn.failure is not None
+    assert turn.failure.verdict is Verdict.SAFE
+    assert turn.failure.evidence.close_code == 1014
+
+
 # --- Redirects -------------------------------------------------------------------------------------------------------
 
 
