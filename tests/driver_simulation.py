@@ -809,7 +809,7 @@ class Clients:
                 began = world.now
                 try:
                     while (event := turn.next_event()) is None and not turn.ended:
-                        driver.listen(turn, me, world.now)
+                        driver.listen(turn, me, lambda: world.now)
                         story.sleeper = me
                         try:
                             yield SLEEP

@@ -169,7 +169,7 @@ def delta(text: str = "x", lane: str | None = None) -> dict[str, Any]:
 def test_a_step_takes_the_input_decides_tells_the_runtime_and_wakes():
     rig = Rig.connected()
     first, second = rig.create("a"), rig.create("a")
-    rig.driver.listen(first, "first", rig.now)
+    rig.driver.listen(first, "first", lambda: rig.now)
     rig.driver.observe("observer", lambda: first.ended)
     rig.calls()
     seen = []
@@ -186,8 +186,8 @@ def test_a_failure_is_there_when_it_has_been_decided_and_not_before():
     rig = Rig.connected()
     rig.runtime.takes = [True, False]
     handed, held = rig.create("a"), rig.create("b", input="x" * 2 * CHUNK)
-    rig.driver.listen(handed, "handed", rig.now)
-    rig.driver.listen(held, "held", rig.now)
+    rig.driver.listen(handed, "handed", lambda: rig.now)
+    rig.driver.listen(held, "held", lambda: rig.now)
     rig.calls()
     seen = []
     rig.runtime.looks.append(lambda what: seen.append((what, handed.failure is not None, held.failure)))
@@ -366,7 +366,7 @@ def test_a_consumer_that_comes_back_has_a_deadline_again():
     rig.pass_time(20.0)  # Its event is unread: nothing is late.
     assert not turn.ended
     turn.next_event()
-    rig.driver.listen(turn, "waiter", rig.now)
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
     rig.pass_time(5.0 + LOOK)
     assert rig.runtime.woken == ["waiter"]
     with pytest.raises(TurnTimeoutError):
@@ -411,7 +411,7 @@ def test_nothing_is_read_ahead_for_a_consumer_that_lags():
     rig, turn = lagging()
     while turn.next_event() is not None:
         pass
-    rig.driver.listen(turn, "waiter", rig.now)
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
     assert rig.calls() == ["resume 0"]
     rig.say(delta(lane="a"))
     assert rig.calls() == ["wake waiter"]
@@ -424,7 +424,7 @@ def test_a_consumer_that_lags_holds_up_no_other():
     rig, _ = lagging()
     other = rig.create("b")
     rig.calls()
-    rig.driver.listen(other, "other", rig.now)
+    rig.driver.listen(other, "other", lambda: rig.now)
     assert rig.calls() == ["resume 0"]
     rig.say(created(2, "b"))
     assert rig.calls() == ["wake other"]
@@ -447,7 +447,7 @@ def test_a_read_is_done_bit_by_bit():
     rig = Rig.connected()
     turn = rig.create()
     rig.say(created())
-    rig.driver.listen(turn, "waiter", rig.now)
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
     turn.events.clear()
     rig.calls()
     rig.receive(rig.server.ping() * (2 * WORK_AT_ONCE), rig.server.text(json.dumps(delta()).encode()))
@@ -688,7 +688,7 @@ def test_a_close_frame_that_there_is_no_room_for_is_not_waited_for():
 def test_a_close_ends_the_turns_in_flight():
     rig = Rig.connected()
     turn = rig.create()
-    rig.driver.listen(turn, "waiter", rig.now)
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
     rig.calls()
     rig.driver.close(rig.now)
     assert rig.calls() == ["abort 0", "wake waiter"]
@@ -749,7 +749,7 @@ def test_retire_leaves_a_connection_that_is_needed():
 def test_a_consumer_is_woken_once_for_all_that_a_read_brought():
     rig = Rig.connected()
     turn = rig.create()
-    rig.driver.listen(turn, "waiter", rig.now)
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
     rig.say(created(), delta(), delta(), completed())
     assert rig.runtime.woken == ["waiter"]
     assert rig.driver.awaited
@@ -763,7 +763,7 @@ def test_an_event_of_a_turn_that_streams_wakes_its_consumer_and_nothing_else_hap
     turn = rig.create()
     rig.say(created())
     turn.events.clear()
-    rig.driver.listen(turn, "waiter", rig.now)
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
     timers = len(rig.runtime.timers)
     rig.calls()
     rig.say(delta())
@@ -777,7 +777,7 @@ def test_an_event_of_a_turn_that_streams_wakes_its_consumer_and_nothing_else_hap
 def test_a_consumer_that_does_not_sleep_is_not_woken():
     rig = Rig.connected()
     turn = rig.create()
-    rig.driver.listen(turn, "waiter", rig.now)
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
     rig.driver.ignore(turn)
     rig.say(created())
     assert rig.runtime.woken == []
@@ -788,7 +788,7 @@ def test_news_of_a_turn_that_nobody_waits_for_any_more_wakes_nobody():
     rig = Rig.connected()
     turn = rig.create("a")
     rig.create("a")
-    rig.driver.listen(turn, "waiter", rig.now)
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
     rig.runtime.looks.append(lambda what: rig.driver.ignore(turn) if what == "write 0" else None)
     rig.say(created(1, "a"), completed(1, "a"))
     assert rig.runtime.woken == []
@@ -798,7 +798,7 @@ def test_each_consumer_is_woken_for_its_own_turn():
     rig = Rig.connected()
     turns = [rig.create(lane) for lane in "abc"]
     for turn in turns:
-        rig.driver.listen(turn, turn.lane, rig.now)
+        rig.driver.listen(turn, turn.lane, lambda: rig.now)
     rig.say(created(1, "a"), created(3, "c"))
     assert rig.runtime.woken == ["a", "c"]
 
@@ -806,9 +806,9 @@ def test_each_consumer_is_woken_for_its_own_turn():
 def test_two_cannot_wait_for_one_turn():
     rig = Rig.connected()
     turn = rig.create()
-    rig.driver.listen(turn, "one", rig.now)
+    rig.driver.listen(turn, "one", lambda: rig.now)
     with pytest.raises(ConcurrentUseError, match="two tasks"):
-        rig.driver.listen(turn, "two", rig.now)
+        rig.driver.listen(turn, "two", lambda: rig.now)
     rig.say(created())
     assert rig.runtime.woken == ["one"]
 
