@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from driver_simulation import Life, explain, live
-from turnwire.sansio.connection import ResponsesConnection, Turn
+from turnwire.sansio.connection import ResponsesConnection, Turn, TurnState
 from turnwire.sansio.driver import Driver, Link, LinkState
 from turnwire.sansio.errors import TurnError, TurnwireError
 from turnwire.sansio.replay import Evidence, Plan, Reason, RecoveryPolicy, Verdict
@@ -98,11 +98,13 @@ MUTANTS = {
     "I5: what may have run is repeated": (
         RecoveryPolicy,
         "plan",
-        lambda self, evidence, made, random: Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None,
+        lambda self, evidence, made, random, wall=None: (
+            Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None
+        ),
     ),
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
-    "no ping": (ResponsesConnection, "_send_ping", lambda self, now: setattr(self._pulse, "asked", now)),
-    "not given up": (ResponsesConnection, "_stalled", lambda self, now: self._pulse.beat(now)),
+    "no ping": (ResponsesConnection, "_send_ping", lambda self, now: self._keepalive.ping_sent(now)),
+    "not given up": (ResponsesConnection, "_stalled", lambda self, now: self._keepalive.received(now)),
     "to be": (ResponsesSession, "_rotation", lambda self, connection: None),
 }
 """What the judge says, and what to break so that it does."""
@@ -126,7 +128,7 @@ def decides_at_the_next_update(patch: pytest.MonkeyPatch) -> None:
     def update_and_decide(self: ResponsesSession, now: float) -> None:
         for turn, failure in self.__dict__.pop("undecided", ()):
             if recover(self, turn, failure):
-                turn.failure = None
+                turn.failure, turn.state = None, TurnState.LIVE
         update(self, now)
 
     def pass_on(name: str) -> Callable[..., Any]:
@@ -147,7 +149,7 @@ def shows_the_failure_until_the_next_attempt(patch: pytest.MonkeyPatch) -> None:
         return recover(self, turn, failure)
 
     def forget_and_submit(self: ResponsesConnection, turn: Turn, now: float) -> None:
-        turn.failure = None
+        turn.failure, turn.state = None, TurnState.LIVE
         start(self, turn, now)
 
     patch.setattr(ResponsesSession, "_recover", publish_and_decide)
@@ -181,7 +183,7 @@ UNDECIDED = {
     decides_at_the_next_update: "seen to have failed, SAFE, and ran",
     shows_the_failure_until_the_next_attempt: "seen to have failed, SAFE, and ran",
     cancels_by_what_it_saw_before: "opened after its consumer had left",
-    decides_twice: "SAFE, and ran",
+    decides_twice: "it raised KeyError",  # A turn that has ended cannot end again: TURN_TRANSITIONS.
     forgets_who_waits_for_a_connection: "calls itself idle",
 }
 """Planted faults of the kind of issue 10's number 20, and what the judge says of each.

@@ -23,7 +23,7 @@ import turnwire.aio._driver
 import turnwire.sansio
 import turnwire.trio_shell._driver
 from simulation import Life, explain, live
-from turnwire.sansio.connection import ResponsesConnection, Turn
+from turnwire.sansio.connection import ResponsesConnection, Turn, TurnState
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.pump import Pump, Step
 from turnwire.sansio.replay import Evidence, Plan, Reason, RecoveryPolicy, Verdict
@@ -95,8 +95,8 @@ MUTANTS = {
         lambda self, evidence, made, random, wall: Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None,
     ),
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
-    "no ping": (ResponsesConnection, "_send_ping", lambda self, now: setattr(self._pulse, "asked", now)),
-    "not given up": (ResponsesConnection, "_stalled", lambda self, now: self._pulse.beat(now)),
+    "no ping": (ResponsesConnection, "_send_ping", lambda self, now: self._keepalive.ping_sent(now)),
+    "not given up": (ResponsesConnection, "_stalled", lambda self, now: self._keepalive.received(now)),
     "noticed at": (Pump, "keep", lambda self, keeper, now: Step.SLEEP),
     "to be": (ResponsesSession, "_rotation", lambda self, connection: None),
 }
@@ -126,7 +126,7 @@ def decides_at_the_next_update(patch: pytest.MonkeyPatch) -> None:
     def update_and_decide(self: ResponsesSession, now: float) -> None:
         for turn, failure in self.__dict__.pop("undecided", ()):
             if recover(self, turn, failure):
-                turn.failure = None
+                turn.failure, turn.state = None, TurnState.LIVE
         update(self, now)
 
     def pass_on(name: str) -> Callable[..., Any]:
@@ -148,7 +148,7 @@ def gives_way_where_writing_failed(patch: pytest.MonkeyPatch) -> None:
         await trio.lowlevel.checkpoint()
         for turn, failure in late:
             if self._core._recover(turn, failure):
-                turn.failure = None
+                turn.failure, turn.state = None, TurnState.LIVE
         self._settle()
 
     for shell in (turnwire.aio, turnwire.trio_shell):
@@ -164,7 +164,7 @@ def shows_the_failure_until_the_next_attempt(patch: pytest.MonkeyPatch) -> None:
         return recover(self, turn, failure)
 
     def forget_and_submit(self: ResponsesConnection, turn: Turn, now: float) -> None:
-        turn.failure = None
+        turn.failure, turn.state = None, TurnState.LIVE
         start(self, turn, now)
 
     patch.setattr(ResponsesSession, "_recover", publish_and_decide)
@@ -247,4 +247,4 @@ def test_every_failure_is_decided_by_whoever_made_it_visible():
                     if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("turn.fail"):
                         callers.add(f"{path.stem}.{function.name}")
     assert setters == {"_turn.__init__", "_turn.fail"}
-    assert callers == {"_machine._end", "_machine._lost", "session._fail"}  # _lost: an abandoned turn settles.
+    assert callers == {"_base._end", "_base._lose", "session._fail"}  # _lose: an abandoned turn settles.
