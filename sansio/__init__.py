@@ -11,6 +11,7 @@ The rooms; each imports only rooms below it:
     httpturn       a turn over HTTP: what its answer and its events prove, and how it fails
     usage          tokens: of one call, of many, and as the server sent them
     tracing        spans, to whatever tracer the application has
+    driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
     backlog        the turns that wait for a connection, in order
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out

@@ -1,4 +1,4 @@
-"""What the simulation (``tests/test_simulation.py``) found in one dialect, over real sockets in all of them."""
+"""What the simulation (now ``tests/shell_simulation.py``) found in one dialect, over real sockets in all of them."""
 
 from __future__ import annotations
 
