@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CLIENTS = ["floor", "turnwire", "turnwire-trio"]
-TARGETS = {f"T{number}" for number in range(1, 11)}
+CLIENTS = ["push-floor", "trio-floor", "turnwire", "turnwire-trio"]
+TARGETS = {f"T{number}" for number in range(1, 13)}
 
 
 def test_one_command_runs_every_benchmark_and_answers_for_every_target(tmp_path: Path) -> None:
