@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 
 from .connection import Turn
-from .deadlines import Deadlines
+from .deadlines import Alarm, Deadlines
 
 __all__ = ["Backlog"]
 
@@ -23,15 +23,14 @@ __all__ = ["Backlog"]
 class Backlog:
     """See the top of the module. ``now`` is monotonic seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, alarm: Alarm | None = None) -> None:
+        self._alarm = alarm or Alarm()
         self._ready: OrderedDict[Turn, None] = OrderedDict()
         self._resumes: dict[Turn, float] = {}
         """The delayed ones, and until when they wait."""
         self._lanes: Counter[str] = Counter()
-        self._resumptions: Deadlines[Turn] = Deadlines(self._resumes.get)
-        self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline)
-        self._sooner = False
-        """A turn is ready that was not: a connection may be wanted at once."""
+        self._resumptions: Deadlines[Turn] = Deadlines(self._resumes.get, self._alarm)
+        self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline, self._alarm)
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._resumes)
@@ -40,6 +39,11 @@ class Backlog:
         """All of them; the ready ones first, in order."""
         yield from self._ready
         yield from self._resumes
+
+    @property
+    def has_delayed(self) -> bool:
+        """Whether a turn waits for a moment."""
+        return bool(self._resumes)
 
     @property
     def has_ready(self) -> bool:
@@ -53,7 +57,7 @@ class Backlog:
     def add(self, turn: Turn) -> None:
         """Put a turn behind the others."""
         self._ready[turn] = None
-        self._sooner = True
+        self._alarm.announce()  # A connection may be wanted at once.
         self._added(turn)
 
     def add_first(self, turns: Iterable[Turn]) -> None:
@@ -105,12 +109,6 @@ class Backlog:
     def next_deadline(self) -> float | None:
         """When the first of all times out."""
         return self._deadlines.next()
-
-    def take_sooner(self) -> bool:
-        """Whether one of the two may be earlier than when this was last asked."""
-        sooner = self._sooner or self._deadlines.sooner or self._resumptions.sooner
-        self._sooner = self._deadlines.sooner = self._resumptions.sooner = False
-        return sooner
 
     def expired(self, now: float) -> list[Turn]:
         """Those that have timed out; they stay here."""

@@ -5,6 +5,9 @@ The promise
     call looks at all of them. A deadline may move later, or go away, without anybody saying so: that is found out when
     its old moment comes up. Only one that is new, or may have moved *earlier*, has to be announced by
     :meth:`Deadlines.watch`.
+
+    An :class:`Alarm` keeps the earliest of what was announced, for whoever sets a timer: while that is not earlier than
+    the timer, no deadline has to be computed.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import Final, Generic, TypeVar
 
-__all__ = ["Deadlines"]
+__all__ = ["Alarm", "Deadlines"]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -22,19 +26,40 @@ _SPARE: Final = 64
 """Outdated entries that are kept beside as many as there are things."""
 
 
-class Deadlines(Generic[T]):
-    """A heap of moments, with lazy deletion. ``moment_of`` tells a thing's deadline as of now; None: it has none."""
+class Alarm:
+    """The earliest deadline that was announced since :meth:`take`."""
 
-    def __init__(self, moment_of: Callable[[T], float | None]) -> None:
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = -inf
+        """Monotonic seconds; ``-inf``: there may be one at any moment, ``inf``: none was announced."""
+
+    def announce(self, moment: float = -inf) -> None:
+        """There is a deadline at this moment or later; without a moment: there may be one at any."""
+        self.at = min(self.at, moment)
+
+    def take(self) -> bool:
+        """Whether one was announced; from now on, none was."""
+        at, self.at = self.at, inf
+        return at < inf
+
+
+class Deadlines(Generic[T]):
+    """A heap of moments, with lazy deletion. ``moment_of`` tells a thing's deadline as of now; None: it has none.
+
+    New deadlines are announced to ``alarm``.
+    """
+
+    def __init__(self, moment_of: Callable[[T], float | None], alarm: Alarm | None = None) -> None:
         self._moment_of = moment_of
+        self._alarm = alarm or Alarm()
         self._heap: list[tuple[float, int]] = []
         """Moments and the numbers of entries; an outdated entry's number means nothing any more."""
         self._things: dict[int, T] = {}
         self._entries: dict[T, tuple[float, int]] = {}
         """The one entry of each thing: never later than its deadline."""
         self._numbers = count()
-        self.sooner = False
-        """A thing was watched whose deadline is the earliest of all; for whoever sets a timer, who clears this."""
 
     def watch(self, thing: T) -> None:
         """It has a deadline from now on, or one that may be earlier than before."""
@@ -44,7 +69,7 @@ class Deadlines(Generic[T]):
             entry = self._entries[thing] = (moment, next(self._numbers))
             self._things[entry[1]] = thing
             heappush(self._heap, entry)
-            self.sooner = self.sooner or self._heap[0] is entry
+            self._alarm.announce(moment)
 
     def is_watched(self, thing: T, moment: float) -> bool:
         """Whether a deadline at ``moment`` need not be announced: the thing is looked at then, or before."""

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, Final, Protocol
 
 from .connection import ResponsesConnection, State, Turn
@@ -120,6 +121,7 @@ class Driver:
 
     def __init__(self, session: ResponsesSession, runtime: Runtime, endpoint: Callable[[], Endpoint]) -> None:
         self.session = session
+        self._alarm = session.alarm
         self._runtime = runtime
         self._endpoint = endpoint
         """Where to connect to, as of now; the runtime may replace it before it connects (:meth:`use_endpoint`)."""
@@ -139,8 +141,8 @@ class Driver:
         """When the first opening tries again."""
         self._observers: dict[Any, Callable[[], bool]] = {}
         """Who waits for something else than a turn's events, and what for."""
-        self._timer: float | None = None
-        """When the runtime's timer fires."""
+        self._timer = inf
+        """When the runtime's timer fires; ``inf``: it is not set."""
         self._looking = False
         """Reading was paused when a deadline passed: what has arrived is read before the deadline is acted on."""
 
@@ -178,7 +180,7 @@ class Driver:
         link = self._link
         if link is not None and link.paused:
             self._pause_or_resume(link)
-        if self.session.take_sooner():  # Its receive deadline runs again.
+        if self._alarm.at < self._timer:  # Its receive deadline runs again.
             self._arm(clock())
 
     def ignore(self, turn: Turn) -> None:
@@ -296,7 +298,7 @@ class Driver:
 
     def time_came(self, now: float) -> None:
         """The runtime's timer has fired."""
-        self._timer = None
+        self._timer = inf
         link = self._link
         # What has arrived counts before any deadline.
         if link is not None and link.connection.has_unprocessed:
@@ -326,9 +328,9 @@ class Driver:
         link = self._link
         if link is not None:
             self._tend(link, now)
-        if self.session.wants_connection(now) and self._link is None:
+        if self._link is None and self.session.wants_connection(now):
             self._open(now)
-        if self.session.take_sooner() or timed or self._closing or self._first_at is not None:
+        if self._alarm.at < self._timer or timed or self._closing or self._first_at is not None:
             self._arm(now)
         self._wake()
         if self._observers:
@@ -413,15 +415,16 @@ class Driver:
 
     def _arm(self, now: float) -> None:
         """See to it that the timer does not fire too late. That it fires too early does no harm."""
+        self._alarm.take()
         moments = [self.session.next_deadline(), self._first_at, *(link.close_by for link in self._closing)]
         earliest = min([moment for moment in moments if moment is not None], default=None)
         if earliest is not None:
             self._set_timer(max(earliest, now + LOOK))
-        elif self._timer is not None:
-            self._timer = None
+        elif self._timer < inf:
+            self._timer = inf
             self._runtime.set_timer(None)
 
     def _set_timer(self, when: float) -> None:
-        if self._timer is None or when < self._timer:
+        if when < self._timer:
             self._timer = when
             self._runtime.set_timer(when)

@@ -290,8 +290,8 @@ def response_create(body: Mapping[str, Any], *, stream_id: str | None = None) ->
         InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
         UserError: ``background=True``; an option of the HTTP client; another ``type``; two different ``stream_id``.
     """
-    frame: dict[str, Any] = {"type": "response.create"}
-    frame.update((name, value) for name, value in body.items() if not is_omitted(value))
+    given = {name: value for name, value in body.items() if not is_omitted(value)}
+    frame: dict[str, Any] = {"type": "response.create", **given}
     if frame["type"] != "response.create":
         raise UserError("a turn begins with type 'response.create': leave type out")
     frame.pop("stream", None)

@@ -47,6 +47,7 @@ import msgspec
 from .backlog import Backlog
 from .checks import Instance
 from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, limit_exceeded, turn_failure
+from .deadlines import Alarm
 from .endpoint import (
     PUBLIC_BASE_URL,
     Endpoint,
@@ -215,7 +216,12 @@ class ResponsesSession:
         self.closed = False
         self._random_bytes = random_bytes
         self._wall_clock = wall_clock
-        self._backlog = Backlog()
+        self.alarm = Alarm()
+        """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
+        self._backlog = Backlog(self.alarm)
+        self._timeouts = self.options.turn_timeouts
+        self._steady_until = -inf
+        """While the connection is open, its age is of no consequence until then."""
         self._returned: list[tuple[Turn, Plan]] = []
         """Turns that are to be repeated, in order, until :meth:`update` gives them their places in the backlog."""
         self._now = -inf
@@ -234,7 +240,7 @@ class ResponsesSession:
         Raises UserError (invalid lane, a 33rd lane, too many turns, session closed) or TypeError (a value that JSON
         lacks); then nothing was sent.
         """
-        limits = timeouts_from(timeouts, default=self.options.turn_timeouts)
+        limits = self._timeouts if timeouts is OMIT else timeouts_from(timeouts, default=self._timeouts)
         return self.submit(Turn.from_body(body, lane=lane, timeouts=limits, now=now), now)
 
     def submit(self, turn: Turn, now: float) -> Turn:
@@ -315,8 +321,10 @@ class ResponsesSession:
             stats=self.stats,
             recover=self._recover,
             connect_by=connect_by,
+            alarm=self.alarm,
         )
         self.connection = connection
+        self._steady_until = -inf
         for turn in self._backlog.take():
             self._submit(connection, turn, now)
         return connection
@@ -390,12 +398,22 @@ class ResponsesSession:
         return min(inf if lane is None else lane, inf if end is None else end - self._now)
 
     def update(self, now: float) -> None:
-        """Draw the consequences of what happened to the connection. Every method that takes a connection does it."""
+        """Draw the consequences of what happened to the connection. Every method that takes a connection does it.
+
+        Mostly there are none.
+        """
         self._now = now
+        connection = self.connection
+        steady = connection is not None and connection.state is State.OPEN and now < self._steady_until
+        if not steady or self._returned or self._backlog.has_delayed:
+            self._update(now)
+
+    def _update(self, now: float) -> None:
         first = self._place_returned(now)
         connection = self.connection
         if connection is not None:
             rotation = self._rotation(connection)
+            self._steady_until = inf if rotation is None else rotation
             if rotation is not None and rotation <= now:
                 connection.drain()
             if connection.draining:
@@ -449,9 +467,7 @@ class ResponsesSession:
 
     def take_sooner(self) -> bool:
         """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
-        backlog = self._backlog.take_sooner()
-        connection = self.connection is not None and self.connection.take_sooner()
-        return backlog or connection
+        return self.alarm.take()
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed; read first, as :meth:`ResponsesConnection.next_deadline` says."""

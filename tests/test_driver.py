@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from typing import Any
 
 import pytest
@@ -339,7 +340,7 @@ def test_what_is_framed_meanwhile_goes_when_there_is_room():
 def test_the_timer_is_only_set_earlier_or_after_it_fired():
     rig = Rig.connected(ping_interval=50.0, max_age=None)
     rig.runtime.timers.clear()
-    rig.driver._timer = None
+    rig.driver._timer = inf
     rig.create("a", Timeouts(receive=40.0))
     rig.create("b", Timeouts(receive=45.0))
     assert rig.runtime.timers == [140.0]

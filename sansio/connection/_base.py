@@ -10,7 +10,7 @@ from math import inf
 from os import urandom
 from typing import NamedTuple
 
-from ..deadlines import Deadlines
+from ..deadlines import Alarm, Deadlines
 from ..dialect import LaneSupport, dialect_of_host
 from ..errors import TurnError
 from ..lanes import Lanes
@@ -72,6 +72,7 @@ class ConnectionBase:
         stats: Stats | None = None,
         recover: Callable[[Turn, TurnError], bool] | None = None,
         connect_by: float | None = None,
+        alarm: Alarm | None = None,
     ) -> None:
         self.endpoint = endpoint
         """Where to connect to; a redirect within the origin changes it."""
@@ -96,9 +97,10 @@ class ConnectionBase:
         self._keepalive = Keepalive(self.options, now)
         self._close_by: float | None = None
         """In CLOSING: when the peer's half is waited for no longer."""
-        self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of)
+        self._alarm = alarm or Alarm()
+        self._alarm.announce()
+        self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of, self._alarm)
         """Of the turns that are in the lanes."""
-        self._deadlines.sooner = True
         self._recover = recover
         self._failure: TurnError | None = None
 
@@ -151,7 +153,7 @@ class ConnectionBase:
 
     def _move(self, signal: Signal) -> None:
         self.state = TRANSITIONS[self.state][signal]
-        self._deadlines.sooner = True
+        self._alarm.announce()
 
     def _move_if_listed(self, signal: Signal) -> None:
         if signal in TRANSITIONS[self.state]:
@@ -165,7 +167,7 @@ class ConnectionBase:
 
     def _start_turns(self, now: float) -> None:
         """Queue the messages of the turns that may go."""
-        while self.state is State.OPEN:
+        while self._lanes.waiting_count and self.state is State.OPEN:
             turn = self._lanes.start()
             if turn is None:
                 return
@@ -173,7 +175,8 @@ class ConnectionBase:
             turn.since = now
             turn.named = self._owners.support is not LaneSupport.NO
             self.stats.turns += 1
-            self._deadlines.sooner = True  # The connection is busy: stall_timeout counts.
+            if self._keepalive.stalls:  # That counts while the connection is busy.
+                self._alarm.announce()
             self._deadlines.watch(turn)
             self._outbox.message(turn)
 
@@ -229,10 +232,7 @@ class ConnectionBase:
     # -- deadlines of turns
 
     def watch(self, turn: Turn) -> None:
-        """The consumer has taken all of a turn's events: its receive deadline runs again. For :class:`Turn`.
-
-        Hot path: runs once per event that comes alone.
-        """
+        """A turn's receive deadline runs, or runs again: its consumer has taken all of its events."""
         limit = turn.timeouts.receive
         if limit is None or self._keepalive.turn_stall_timeout is not None:
             limit = -inf
@@ -241,6 +241,7 @@ class ConnectionBase:
 
     def _deadline_of(self, turn: Turn) -> float | None:
         """When a turn in the lanes has to be given up; an abandoned one, when its lane has."""
+        turn.suspended = bool(turn.events)
         if turn.connection is not self or turn.state is TurnState.OVERDUE:
             return None
         if turn.abandoned and turn.phase is Phase.SEND:

@@ -33,6 +33,11 @@ class Keepalive:
         self.ping_sent_at: float | None = None
         """When a ping was queued that nothing has followed yet."""
 
+    @property
+    def stalls(self) -> bool:
+        """Whether silence ends a connection that is busy."""
+        return self._stall_timeout is not None
+
     def received(self, now: float) -> None:
         """Something arrived, whatever it was."""
         self.last_received = now

@@ -73,9 +73,10 @@ class ResponsesConnection(Routing, Timing):
         self._lanes.enter(turn, turn.lane)
         turn.connection = self
         turn.since = now
-        self._deadlines.watch(turn)
         self._start_turns(now)
-        self._drain_if_blocked((turn,))
+        if turn.phase is Phase.LANE_WAIT:
+            self._deadlines.watch(turn)
+            self._drain_if_blocked((turn,))
 
     @property
     def accepts_turns(self) -> bool:
@@ -136,7 +137,7 @@ class ResponsesConnection(Routing, Timing):
             turn.phase = Phase.AWAIT
             if now is not None:
                 turn.since = now
-            self._deadlines.watch(turn)
+            self.watch(turn)
         return data
 
     @property
@@ -155,7 +156,7 @@ class ResponsesConnection(Routing, Timing):
         The work of one call is bounded (``sansio/websocket.py``, "Bounded work"): afterwards, look at
         :attr:`has_unprocessed`.
         """
-        if self.state in DEAF:
+        if self.state is State.CONNECTING or self.state is State.CLOSED:
             return
         asked = self._keepalive.ping_sent_at is not None
         self._keepalive.received(now)
@@ -163,7 +164,8 @@ class ResponsesConnection(Routing, Timing):
         if self._websocket is not None and data:
             self._receive_frames(self._websocket, data, now)
             if asked:  # The next ping is due before the connection would have been given up.
-                self._deadlines.sooner, self.only_events = True, False
+                self._alarm.announce()
+                self.only_events = False
             if not self.only_events:
                 self._start_turns(now)
             return

@@ -30,8 +30,7 @@ class Timing(ConnectionBase):
 
     def take_sooner(self) -> bool:
         """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
-        sooner, self._deadlines.sooner = self._deadlines.sooner, False
-        return sooner
+        return self._alarm.take()
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed."""
@@ -96,6 +95,6 @@ class Timing(ConnectionBase):
 
     def _send_ping(self, now: float) -> None:
         self._keepalive.ping_sent(now)
-        self._deadlines.sooner = True
+        self._alarm.announce()
         if self.state is not State.WRITE_DISABLED:  # There, silence has to do.
             self._outbox.control(cast("WebSocket", self._websocket).ping())

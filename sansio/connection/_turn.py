@@ -76,6 +76,8 @@ class Turn:
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of memory that the events above take."""
+        self.suspended = False
+        """When its deadline was last looked at, its receive deadline did not run, because of those events."""
         self.named = True
         """Whether its ``stream_id`` is sent."""
         self.created = False
@@ -158,8 +160,11 @@ class Turn:
         """
         if self.events:
             event = self.events.popleft()
-            self.buffered -= len(event.raw_bytes) + EVENT_COST
-            if not self.events and self.connection is not None:
+            if self.events:
+                self.buffered -= len(event.raw_bytes) + EVENT_COST
+                return event
+            self.buffered = 0
+            if self.suspended and self.connection is not None:
                 self.connection.watch(self)  # Its receive deadline runs again.
             return event
         if self.failure is not None:
