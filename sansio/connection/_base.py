@@ -92,6 +92,8 @@ class ConnectionBase:
         self.only_events = False
         """The last :meth:`receive_data` brought nothing but further events of turns that stream, none of which has
         fallen behind: there are no consequences to be drawn, and nothing new is to be sent or timed."""
+        self._unread_limit = min(self.options.high_water, self.options.max_buffered)
+        """Bytes of unread events above which a turn is to be looked at."""
         self._unchecked = 0
         """Bytes that turns were given to hold since they were last counted together."""
         self._keepalive = Keepalive(self.options, now)

@@ -77,8 +77,10 @@ class Routing(ConnectionBase):
                     turn.buffered += cost
                     held += cost
                     turn.since = now
-                    if turn.listener is not None:
-                        turn.tell()
+                    listener = turn.listener
+                    if listener is not None:
+                        turn.listener = None
+                        listener(turn)
                     if turn.buffered <= most:
                         continue  # Nothing here can have closed the connection.
                     plain = False
