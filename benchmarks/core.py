@@ -157,6 +157,10 @@ def lanes(plan: Plan, count: int = 16) -> Outcome:
     )
 
 
+def _clock() -> float:
+    return 0.0
+
+
 class Consumers:
     """A runtime without an event loop: consumers that sleep until the driver wakes them, each for its own turn."""
 
@@ -188,7 +192,7 @@ class Consumers:
         driver, woken, link = self.driver, self._woken, self._link
         turns = [driver.create({"model": "gpt-5.4", "input": "Hi"}, lane=lane, now=0.0) for lane in lanes]
         for turn in turns:
-            driver.listen(turn, turn, 0.0)
+            driver.listen(turn, turn, _clock)
         for data in reads:
             driver.received(link, data, 0.0)
             for turn in woken:
@@ -196,7 +200,7 @@ class Consumers:
                 while turn.next_event() is not None:
                     pass
                 if not turn.ended:
-                    driver.listen(turn, turn, 0.0)
+                    driver.listen(turn, turn, _clock)
             woken.clear()
         assert all(turn.ended for turn in turns)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -83,12 +83,8 @@ class Turn(TurnHandle):
     def __aiter__(self) -> Turn:
         return self
 
-    async def __anext__(self) -> ServerEvent:
-        turn = self._core or self._begun
-        event = turn.next_event()
-        if event is None and (turn.ended or (event := await self._runtime.next_event(turn)) is None):
-            raise StopAsyncIteration
-        return event
+    def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
+        return self._runtime.iterate(self._core or self._begun)
 
 
 @discreet
