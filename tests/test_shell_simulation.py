@@ -1,6 +1,6 @@
 """Hundreds of lives on each shell, each from its seed. See ``shell_simulation.py``.
 
-``TURNWIRE_SEEDS=5000 pytest --no-cov tests/test_shell_simulation.py`` lives more of them, and ``TURNWIRE_SEED=123`` one,
+``TURNWIRE_SEEDS=5000 pytest --no-cov tests/test_shell_simulation.py`` lives more of them, ``TURNWIRE_SEED=123`` one,
 with all that happened in it if anything was wrong.
 """
 

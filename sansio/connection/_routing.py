@@ -44,7 +44,7 @@ class Routing(ConnectionBase):
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Hand each message to its turn. Hot path: runs once per received event."""
         running = self._lanes.running
-        streaming, live, most = STREAM, LIVE, min(self.options.high_water, self.options.max_buffered)
+        streaming, live, most = STREAM, LIVE, self._unread_limit
         late = self._owners.late_items
         events = held = 0
         plain = True
