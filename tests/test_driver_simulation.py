@@ -244,9 +244,9 @@ class SetsTheTimerLater(Driver):
 class DoesNotListenForDeadlines(Driver):
     """A consumer that comes back has a receive deadline again."""
 
-    def listen(self, turn: Turn, waiter: Any, now: float) -> None:
-        self._arm = lambda now: None
-        super().listen(turn, waiter, now)
+    def listen(self, turn: Turn, waiter: Any, clock: Any) -> None:
+        self._arm = lambda now: self._alarm.take() and None
+        super().listen(turn, waiter, clock)
         del self._arm
 
 
