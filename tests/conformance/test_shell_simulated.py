@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from peers import CLOSE, Peer, created, frame, raw_server
-from test_simulation import decides_at_the_next_update
+from test_driver_simulation import decides_at_the_next_update
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.replay import Verdict
 
@@ -93,23 +92,6 @@ async def reset_the_upgrade(peer: Peer) -> None:
     await peer.reset()
 
 
-def stretch(shell: Any, patch: pytest.MonkeyPatch) -> None:
-    """Every await of the shell's transports lets others run, several times."""
-    transport = importlib.import_module(f"{shell.__name__}._transport").Transport
-
-    def stretched(method: Callable[..., Any]) -> Callable[..., Any]:
-        async def slow(self: Any, *args: Any) -> Any:
-            with anyio.CancelScope(shield=method.__name__ == "aclose"):  # Which closes first, and then gives way.
-                for _ in range(6):
-                    await anyio.lowlevel.checkpoint()
-            return await method(self, *args)
-
-        return slow
-
-    for name in ("aclose", "send", "receive"):
-        patch.setattr(transport, name, stretched(getattr(transport, name)))
-
-
 async def watched_turns(shell: Any, ending: Callable[[Peer], Any]) -> list[str]:
     """Two turns wait for a connection, whose opening ends so, and then for another; what was wrong for who looked."""
 
@@ -143,7 +125,7 @@ async def watched_turns(shell: Any, ending: Callable[[Peer], Any]) -> list[str]:
                 if failure is not told.get(turn):
                     wrong.append(f"{told.get(turn)!r} became {failure!r}")
                     told[turn] = failure
-                if session._driver.idle and not turn._core.ended:
+                if session._runtime.idle and not turn._core.ended:
                     wrong.append("the session is idle, and a turn goes on")
             await anyio.lowlevel.checkpoint()
 
@@ -170,12 +152,10 @@ async def watched_turns(shell: Any, ending: Callable[[Peer], Any]) -> list[str]:
 @pytest.mark.parametrize(
     "ending", [cut_the_upgrade, refuse_for_a_while, answer_nonsense, close_at_once, reset_the_upgrade]
 )
-async def test_no_failure_is_seen_before_it_is_decided(shell, monkeypatch, ending):
-    stretch(shell, monkeypatch)
+async def test_no_failure_is_seen_before_it_is_decided(shell, ending):
     assert await watched_turns(shell, ending) == []
 
 
 async def test_a_failure_that_is_seen_before_it_is_decided_is_found(shell, monkeypatch):
-    stretch(shell, monkeypatch)
     decides_at_the_next_update(monkeypatch)
     assert await watched_turns(shell, cut_the_upgrade) != []
