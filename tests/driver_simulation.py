@@ -782,6 +782,7 @@ class Clients:
                 yield from self._turn(story, manner, me)
             except TurnError as exc:
                 story.failure = exc
+                world.judge.heard(story, exc)
             except SessionClosedError:
                 if not world.runtime.closing:
                     raise
@@ -923,6 +924,16 @@ class Judge:
             silent = failure.cause is Cause.STALLED and (world.stalls or world.slow or world.options.stall_timeout)
             if not silent and all(line.fate is None for line in world.lines):
                 self.complain(f"{whose} failed, and nothing had happened: {failure!r}")
+
+    def heard(self, story: Story, failure: TurnError) -> None:
+        """No turn times out whose last word had come. To be asked when it fails."""
+        world = self._world
+        if failure.cause not in (Cause.TIMEOUT, Cause.STALLED) or story.limits.total is not None:
+            return
+        for entry in world.ledger:
+            quick = entry.line.fate is None and not world.stalls and not world.slow
+            if entry.marker == story.marker and quick and entry.ended + 1.0 < world.now:
+                self.complain(f"I6: {story.marker} timed out, and all had been said by {entry.ended:.3f}: {failure!r}")
 
     def _events(self, story: Story) -> None:
         """I2: its own events, in order, none missing."""

@@ -30,6 +30,7 @@ from typing import Any
 from unittest import mock
 
 import anyio
+import msgspec
 import trio
 import trio.testing
 import turnwire.aio
@@ -186,6 +187,8 @@ class World:
         self.running = Nobody()
         self.options, self.length = rng.choice(OPTIONS)
         self.length = min(self.length, 600.0)
+        if rng.random() < 0.4:
+            self.options = msgspec.structs.replace(self.options, high_water=0)
         self.real_server = self.options.compression
         self.dialect = rng.choice(("openai", None, "no-lanes"))
         self.limit = rng.choice((None, None, 2_000))
@@ -287,13 +290,14 @@ class World:
                 limits = Timeouts(*(rng.choice((0.2, 3.0, 40.0)) for _ in range(4)), rng.choice((None, 5.0)))
             story = Story(f"t{number}.{index}", rng.choice((None, "a", f"own-{number}")), limits, self.now)
             self.stories.append(story)
-            manner = rng.choices(("drains", "leaves", "is cancelled", "is slow"), (6, 1, 2, 1))[0]
+            manner = rng.choices(("drains", "leaves", "is cancelled", "is slow"), (6, 1, 2, 3))[0]
             patience = rng.choice((0.0, 0.02, 1.0, 30.0)) * rng.random() if manner == "is cancelled" else HORIZON
             with anyio.move_on_after(patience) as scope:
                 try:
                     await self._turn(session, story, manner)
                 except TurnError as exc:
                     story.failure = exc
+                    self.judge.heard(story, exc)
                 except SessionClosedError:
                     if not self.closing:
                         raise
