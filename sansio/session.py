@@ -413,7 +413,8 @@ class ResponsesSession:
         connection = self.connection
         if connection is not None:
             rotation = self._rotation(connection)
-            self._steady_until = inf if rotation is None else rotation
+            until = inf if rotation is None else rotation
+            self._steady_until = until if connection.state is State.OPEN else -inf  # It has no age before.
             if rotation is not None and rotation <= now:
                 connection.drain()
             if connection.draining:
