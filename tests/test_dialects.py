@@ -42,6 +42,7 @@ print("\\n" + json.dumps(plugin.tests))
 IN_ONE_ONLY = {
     "test_request_round_trip.py": "it tests requests, which the core makes, and each shell sends as they are",
     "shell_simulation.py": "it runs each shell itself, on event loops whose clocks jump; uvloop has none",
+    "test_shell_simulation.py": "it runs each shell itself, through the above",
     "test_shells_are_twins.py": "it reads their text",
     "test_asyncio_runtime.py": "it looks at asyncio's transports",
     "test_trio_runtime.py": "it looks at trio's system tasks",

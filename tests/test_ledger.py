@@ -897,6 +897,7 @@ def every_server_has_lanes(patch: pytest.MonkeyPatch) -> None:
     "dialect", [SimpleNamespace(name="asyncio", backend="asyncio", shell=turnwire.aio)], ids=["asyncio"]
 )
 async def test_a_client_that_believes_in_lanes_where_there_are_none_is_found(shell, monkeypatch, believes):
+    """The mutant is of the core: one shell will do."""
     async with laboratory(shell, dialect="no-lanes") as lab:
         lab.patience = 0.5
         if believes:

@@ -207,6 +207,8 @@ LATE_GENERATORS = pytest.mark.filterwarnings("ignore:asynchronous generator .* w
 @pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_model_works_on_when_its_loops_generators_were_shut_down(dialect, server, model, streamed) -> None:
+    """Only asyncio ends its asynchronous generators while the loop goes on."""
+
     async def call(text: str) -> str:
         if not streamed:
             return await ask(dialect, model, text)
@@ -227,6 +229,7 @@ def test_a_model_works_on_when_its_loops_generators_were_shut_down(dialect, serv
 @pytest.mark.filterwarnings("error::ResourceWarning")
 @pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
 def test_calls_work_on_where_warnings_are_errors(dialect, server, model) -> None:
+    """Only asyncio ends its asynchronous generators while the loop goes on."""
     with no_descriptor_left(), Loop() as loop:
         for text in ("one", "two", "three"):
             assert loop(ask(dialect, model, text)) == text
@@ -237,6 +240,7 @@ def test_calls_work_on_where_warnings_are_errors(dialect, server, model) -> None
 @LATE_GENERATORS
 @pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
 def test_a_call_that_runs_meanwhile_keeps_its_connection(dialect, server, model) -> None:
+    """Only asyncio ends its asynchronous generators while the loop goes on."""
     server.faults.append(Fault(AfterEvent(2), Delay(0.2)))
 
     async def run_on() -> str:
@@ -256,6 +260,8 @@ def test_a_call_that_runs_meanwhile_keeps_its_connection(dialect, server, model)
 @LATE_GENERATORS
 @pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
 def test_a_scope_of_the_model_goes_on_as_well(dialect, server, model) -> None:
+    """Only asyncio ends its asynchronous generators while the loop goes on."""
+
     async def scope() -> None:
         async with model:
             assert await ask(dialect, model, "before") == "before"

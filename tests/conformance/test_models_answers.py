@@ -407,6 +407,7 @@ AFTER_THE_END = {
 
 @pytest.mark.parametrize("late", AFTER_THE_END.values(), ids=AFTER_THE_END)
 async def test_what_comes_after_the_end_changes_nothing(dialect, shell, late):
+    """On trio, openai leaves a generator of its own unfinished after an error: those cases are asyncio's."""
     if dialect.backend == "trio" and late in (data(NESTED), data("<html>")):
         pytest.skip(OF_OPENAI)
     script = answers(SSE, data(CREATED) + data(COMPLETED) + late)
