@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="so little of everything that it says nothing of speed")
     parser.add_argument("--turns", type=int, help=f"turns of many deltas in a client's run (default: {Plan().turns})")
     parser.add_argument("--deltas", type=int, help=f"deltas per turn (default: {Plan().deltas})")
-    parser.add_argument("--rounds", type=int, help=f"runs of each client; the best counts (default: {Plan().rounds})")
+    parser.add_argument("--rounds", type=int, help=f"runs of each client, of which the median counts ({Plan().rounds})")
     parser.add_argument("--only", metavar="CLIENTS", help=f"comma-separated, of: {', '.join(CLIENTS)}")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the measurements to this file")
@@ -118,7 +118,7 @@ def main() -> None:
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     if arguments.plot is not None:
-        plot(results.measured["clients"]["best"], arguments.plot)
+        plot(results.measured["clients"]["median"], arguments.plot)
 
 
 def measured(names: list[str], plan: Plan, *, markdown: bool) -> Results:

@@ -24,7 +24,7 @@ class Plan(msgspec.Struct, frozen=True):
     deltas: int = 1000
     """Deltas of a turn."""
     rounds: int = 3
-    """Runs of each process; the best counts."""
+    """Runs of each process; of clients the median counts, of imports the best."""
     repeats: int = 15
     """Timings of each side of a ratio within one process; the best counts."""
     divisor: int = 1
