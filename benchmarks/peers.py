@@ -72,8 +72,8 @@ def compared(plan: Plan, names: Sequence[str], *, reference: str, targets: Colle
     }
     note = (
         f"{max(1, plan.turns // 10)} turns of {plan.deltas} deltas 1 ms apart, {10 * plan.turns} turns of two events, "
-        f"{plan.turns} turns of {plan.deltas} deltas at once, over loopback TCP; each client in its own process, median "
-        f"of {plan.rounds} interleaved rounds."
+        f"{plan.turns} turns of {plan.deltas} deltas at once, over loopback TCP; each client in its own process, "
+        f"median of {plan.rounds} interleaved rounds."
     )
     found = findings(usual, targets)
     return Outcome(compared_table(usual, reference), found, {"median": usual, "runs": runs}, note)
