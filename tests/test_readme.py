@@ -198,13 +198,17 @@ def first_sentence(path: Path) -> str:
     return re.sub(r"`+", "`", re.sub(r":\w+:`~?([^`<]+?)`", r"`\1`", text)).removesuffix(".")
 
 
-SHELL, MODELS = ("_driver", "_session", "_transport"), ("_models", "_background")
+SHELLS = {
+    "aio": ("_asyncio", "_runtime", "_opening", "_session", "_transport"),
+    "trio_shell": ("_runtime", "_session", "_transport"),
+}
+MODELS = ("_models", "_background")
 """The files of a shell; the others of ``aio`` are the command line and the loopback server."""
 
 
 def shell_size(package: str) -> str:
     """How big a shell is, and how big its models are."""
-    return f"its shell has about {size(package, SHELL)} lines of code, and its models {size(package, MODELS)}"
+    return f"its shell has about {size(package, SHELLS[package])} lines of code, and its models {size(package, MODELS)}"
 
 
 def size(package: str, names: tuple[str, ...]) -> int:

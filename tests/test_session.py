@@ -315,6 +315,20 @@ def test_an_idle_connection_is_replaced_when_it_is_old() -> None:
     assert desk.session.wants_connection(desk.now), "nobody waits for the server's half of the farewell"
 
 
+def test_a_connection_that_was_looked_at_before_it_was_open_is_replaced_as_well() -> None:
+    desk = Desk(max_age=60.0)
+    desk.create()
+    wire = desk.begin_to_open()
+    desk.update()
+    wire.accept()
+    desk.update()
+    wire.hand()
+    wire.receive(completed())
+    desk.update()
+    assert desk.pass_deadline() == 60.0
+    assert wire.state is State.CLOSED
+
+
 def test_an_old_connection_finishes_what_runs_and_its_waiting_turns_go_to_the_next() -> None:
     desk = Desk(max_age=60.0)
     running = desk.create("a")
