@@ -45,7 +45,7 @@ Bounded work
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import urandom
 from typing import Final, TypeAlias, cast
 
@@ -63,6 +63,7 @@ from .secret import Secret
 
 __all__ = [
     "DEFAULT_MAX_MESSAGE_SIZE",
+    "FRAGMENT",
     "MAX_BODY",
     "MAX_CHUNKS",
     "MAX_EARLY",
@@ -99,6 +100,9 @@ MAX_EARLY: Final = 32
 WORK_AT_ONCE: Final = 1024
 """Units of work in one call of :meth:`WebSocket.receive`: a frame is one, and so are each 4 KiB that compressed frames
 expand to (so 4 MiB in all). About 10 ms for the most expensive frames, fragments of one byte."""
+
+FRAGMENT: Final = 256 * 1024
+"""Bytes of a message to the peer beyond which it is sent in several frames."""
 
 _NO_RSV: Final = RsvBits(False, False, False)
 _INFLATE_STEP: Final = 4096
@@ -594,6 +598,20 @@ class WebSocket:
             _, payload = self._deflate.frame_outbound(self._wsproto, Opcode.TEXT, _NO_RSV, payload, True)
             first |= 0x40  # RSV1: compressed (RFC 7692 section 7.2.1)
         return self._frame(first, payload)
+
+    def fragments(self, payload: bytes) -> Iterator[bytes]:
+        """The frames of one text message: several if it is long, so that a pong can pass between them.
+
+        Servers ping during long uploads, and drop a client that does not answer (PROTOCOL.md, "Connection").
+        """
+        first = int(Opcode.TEXT)
+        if self._deflate is not None:
+            _, payload = self._deflate.frame_outbound(self._wsproto, Opcode.TEXT, _NO_RSV, payload, True)
+            first |= 0x40  # RSV1, on the first frame only (RFC 7692 section 7.2.1).
+        for begin in range(0, max(len(payload), 1), FRAGMENT):
+            end = begin + FRAGMENT
+            yield self._frame(first if end < len(payload) else 0x80 | first, payload[begin:end])
+            first = int(Opcode.CONTINUATION)
 
     def ping(self, payload: bytes = b"") -> bytes:
         """A ping frame; ``payload`` at most 125 bytes."""

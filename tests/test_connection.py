@@ -36,7 +36,7 @@ from turnwire.sansio.errors import (
 )
 from turnwire.sansio.replay import Cause, Phase, Verdict
 from turnwire.sansio.request import NO_TIMEOUTS, Timeouts
-from turnwire.sansio.websocket import Close, Ping, Pong
+from turnwire.sansio.websocket import Close, Ping, Pong, WebSocket
 
 SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
 
@@ -1590,3 +1590,45 @@ def test_a_peer_that_reads_it_slowly_keeps_the_connection() -> None:
     wire.connection.data_to_send(10_000, wire.now)
     assert first.phase is Phase.AWAIT
     assert isinstance(second.failure, TurnTimeoutError), "nothing of it was sent for longer than its own deadline"
+
+
+# --- Long messages ---------------------------------------------------------------------------------------------------
+
+
+def test_a_pong_passes_between_the_fragments_of_a_long_message() -> None:
+    wire = Wire.opened()
+    turn = wire.create(input="x" * 700_000)
+    sent = [wire.hand(65536)]
+    wire.receive(frame(PING, b"are you there"))
+    while turn.phase is Phase.SEND:
+        sent.append(wire.hand(65536))
+    server = WebSocket(client=False)
+    items = [item for data in sent for item in server.receive(data)]
+    while server.pending:
+        items += server.receive()
+    assert items[0] == Pong(b"are you there")
+    assert json.loads(items[1])["input"] == "x" * 700_000
+    assert not wire.connection.has_data_to_send
+
+
+def test_a_long_message_is_handed_with_the_last_byte_of_its_last_fragment() -> None:
+    wire = Wire.opened()
+    turn, after = wire.create("a", input="x" * 600_000), wire.create("b")
+    handed = 0
+    while turn.phase is Phase.SEND:
+        assert after.phase is Phase.SEND
+        handed += len(wire.hand(10_000))
+    assert handed > len(turn.message)
+    assert turn.phase is Phase.AWAIT
+    wire.eof()
+    assert failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_long_message_that_was_not_handed_whole_is_safe(share: float) -> None:
+    wire = Wire.opened()
+    turn = wire.create(input="x" * 3_000_000)
+    while wire.connection.stats.bytes_out < 3_000_000 * share:
+        wire.hand(65536)
+    wire.eof()
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)

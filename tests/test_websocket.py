@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import random
 import time
 import tracemalloc
 import zlib
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio.websocket import (
+    FRAGMENT,
     MASKED_AT_ONCE,
     MAX_BODY,
     MAX_CHUNKS,
@@ -1230,3 +1232,31 @@ def test_a_header_that_is_repeated_is_joined_in_one_go():
     rejected = handshake().receive(head)
     assert isinstance(rejected, Rejected)
     assert rejected.headers["a"] == ", ".join(["b"] * 8000)
+
+
+# --- Fragments of what is sent ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [0, 1, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1, 3 * FRAGMENT, 3 * FRAGMENT + 5])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_long_message_is_sent_in_fragments(length: int, compressed: bool) -> None:
+    chance = random.Random(length)
+    payload = bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", k=length))
+    deflates = [Deflate(), Deflate()] if compressed else []
+    for deflate in deflates:
+        deflate.accept("permessage-deflate")
+    client = WebSocket(client=True, extensions=deflates[:1], random_bytes=bytes)
+    server = WebSocket(client=False, extensions=deflates[1:])
+    frames = list(client.fragments(payload))
+    if not compressed:
+        assert len(frames) == max(1, -(-length // FRAGMENT))
+    items: list[Item] = []
+    for number, frame in enumerate(frames):
+        items += server.receive(frame)
+        while server.pending:
+            items += server.receive()
+        assert bool(items) is (number == len(frames) - 1)
+        assert bool(frame[0] & 0x40) is (compressed and number == 0)
+        if number < len(frames) - 1:
+            assert server.receive(client.ping(b"?")) == [Ping(b"?")]
+    assert items == [payload]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ._turn import Turn
@@ -16,15 +17,19 @@ __all__ = ["Outbox"]
 class Outbox:
     """What waits to be handed over: control frames and pongs first, then messages, in order; never within a frame.
 
-    A message becomes a frame only when its turn has come. So a turn that is taken out before leaves no trace: with
-    permessage-deflate, a frame depends on every frame before it.
+    A message becomes frames only when its turn has come. So a turn that is taken out before leaves no trace: with
+    permessage-deflate, a frame depends on every frame before it. A long message is several frames, with room for
+    control frames between them.
     """
 
     def __init__(self) -> None:
         self._frame = memoryview(b"")
         """What is left of the frame that is being handed."""
         self.turn: Turn | None = None
-        """The turn whose message that frame holds, until its last byte was handed."""
+        """The turn whose message has begun, until its last byte was handed."""
+        self._fragments: Iterator[bytes] = iter(())
+        self._following = b""
+        """The next frame of that message; none, if its last one was begun."""
         self._control: deque[bytes] = deque()
         self._pong = b""
         self._messages: dict[Turn, None] = {}
@@ -32,13 +37,14 @@ class Outbox:
         """Whether a frame was handed in part: nothing but its rest may follow."""
 
     def __bool__(self) -> bool:
-        return bool(self._frame or self._pong or self._control or self._messages)
+        return bool(self._frame or self._following or self._pong or self._control or self._messages)
 
     @property
     def size(self) -> int:
         """Bytes that wait here, the heads of the frames to come aside."""
         control = sum(map(len, self._control)) + len(self._pong)
-        return len(self._frame) + control + sum(len(turn.message) for turn in self._messages)
+        begun = len(self._frame) + len(self._following)
+        return begun + control + sum(len(turn.message) for turn in self._messages)
 
     def message(self, turn: Turn) -> None:
         """Queue a turn's message behind everything else."""
@@ -73,7 +79,7 @@ class Outbox:
             most -= len(part)
             self._frame = self._frame[len(part) :]
             self.mid_frame = bool(self._frame)
-            if self.turn is not None and not self.mid_frame:
+            if self.turn is not None and not self.mid_frame and not self._following:
                 ended.append(self.turn)
                 self.turn = None
         return b"".join(parts), ended
@@ -85,9 +91,12 @@ class Outbox:
             self._pong = b""
         elif self._control:
             frame = self._control.popleft()
+        elif self._following:
+            frame, self._following = self._following, next(self._fragments, b"")
         elif self._messages and websocket is not None:
             self.turn = next(iter(self._messages))
             del self._messages[self.turn]
-            frame = websocket.text(self.turn.wire_message())
+            self._fragments = websocket.fragments(self.turn.wire_message())
+            frame, self._following = next(self._fragments), next(self._fragments, b"")
         self._frame = memoryview(frame)
         return bool(frame)
