@@ -466,10 +466,6 @@ class ResponsesSession:
             moments += (self.connection.next_deadline(), self._rotation(self.connection))
         return min([moment for moment in moments if moment is not None], default=None)
 
-    def take_sooner(self) -> bool:
-        """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
-        return self.alarm.take()
-
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed; read first, as :meth:`ResponsesConnection.next_deadline` says."""
         self._now = now

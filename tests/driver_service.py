@@ -28,6 +28,9 @@ class Message(msgspec.Struct):
     stream_id: str | None = None
 
 
+UPGRADED = -2
+"""In place of an opcode: the head of the upgrade request has come."""
+
 _read = msgspec.json.Decoder(Message).decode
 
 
@@ -36,6 +39,8 @@ class ClientFrames:
 
     def __init__(self, limit: int | None = None) -> None:
         self._left = b""
+        self._message = b""
+        """The fragments of a message that is not whole."""
         self._limit = limit
         self.upgraded = False
         """The head of the upgrade request has come."""
@@ -43,7 +48,7 @@ class ClientFrames:
         """Not at the end of a frame."""
 
     def receive(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Opcodes and payloads. A text above the limit is -1, when its head has come; nothing is read after that."""
+        """Opcodes and payloads of whole messages; UPGRADED first. A text above the limit is -1, when its head has come; nothing is read after that."""
         data = self._left + data
         if not self.upgraded:
             _, end, rest = data.partition(_HEAD_END)
@@ -51,21 +56,29 @@ class ClientFrames:
                 self._left = data
                 return
             self.upgraded, data = True, rest
-            yield 0, b""
+            yield UPGRADED, b""
         while len(data) >= 2:
             length, at = data[1] & 0x7F, 2
             if length > 125:
                 at = 4 if length == 126 else 10
                 length = int.from_bytes(data[2:at], "big") if len(data) >= at else 1 << 60
-            if length != 1 << 60 and self._limit is not None and length > self._limit:
+            so_far = len(self._message) if data[0] & 0x0F <= 1 else 0
+            if length != 1 << 60 and self._limit is not None and so_far + length > self._limit:
                 self._left = b""
                 yield -1, b""
                 return
             if len(data) < at + 4 + length:
                 break
             key, payload = data[at : at + 4], data[at + 4 : at + 4 + length]
-            opcode, data = data[0] & 0x0F, data[at + 4 + length :]
-            yield opcode, payload if key == NO_MASK else mask(payload, key)
+            final, opcode, data = data[0] & 0x80, data[0] & 0x0F, data[at + 4 + length :]
+            payload = payload if key == NO_MASK else mask(payload, key)
+            if opcode > 1:
+                yield opcode, payload
+            elif final:
+                whole, self._message = self._message + payload, b""
+                yield 1, whole
+            else:
+                self._message += payload
         self._left = data
         self.amid = bool(data)
 
@@ -146,7 +159,7 @@ class LightServer:
         for opcode, payload in self._frames.receive(data):
             if self.state is ServerState.CLOSED:
                 return
-            if opcode == 0:
+            if opcode == UPGRADED:
                 self._upgrade(now)
             elif opcode == 8:
                 if self.state is ServerState.OPEN:

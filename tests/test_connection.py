@@ -1592,6 +1592,17 @@ def test_a_peer_that_reads_it_slowly_keeps_the_connection() -> None:
     assert isinstance(second.failure, TurnTimeoutError), "nothing of it was sent for longer than its own deadline"
 
 
+def test_deadlines_that_pass_with_the_connections_end_pass_with_it() -> None:
+    wire = Wire.opened()
+    live = wire.run("a", timeouts=Timeouts(receive=4.0))
+    left = wire.run("b", timeouts=Timeouts(receive=5.0))
+    wire.connection.cancel(left, wire.now)
+    wire.connection.handle_deadline(wire.now + 10.0)
+    assert wire.state is State.CLOSED
+    assert isinstance(live.failure, TurnTimeoutError)
+    failed(left, Cause.CANCELLED, Phase.AWAIT, AMBIGUOUS)
+
+
 # --- Long messages ---------------------------------------------------------------------------------------------------
 
 

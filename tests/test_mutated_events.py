@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from machines import Wire
 from peers import TEXT, frame
 from test_odd_fields import CORPUS, ODD_VALUES, places
-from turnwire.sansio.connection import ResponsesConnection, State, Turn, _machine
+from turnwire.sansio.connection import ResponsesConnection, State, Turn, _routing
 from turnwire.sansio.connection._owners import Owners
 from turnwire.sansio.errors import EventDecodeError, TurnwireError
 from turnwire.sansio.events import Role, ServerEvent, _stream, role_of
@@ -398,7 +398,7 @@ def late_frames_are_the_next_turns(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_odd_field_costs_the_event(patch: pytest.MonkeyPatch) -> None:
-    decode = _machine.decode_event
+    decode = _routing.decode_event
 
     def strictly(text: bytes) -> ServerEvent:
         event = decode(text)
@@ -408,7 +408,7 @@ def an_odd_field_costs_the_event(patch: pytest.MonkeyPatch) -> None:
             raise EventDecodeError(str(exc)) from exc
         return event
 
-    patch.setattr(_machine, "decode_event", strictly)
+    patch.setattr(_routing, "decode_event", strictly)
 
 
 def an_odd_frame_costs_the_connection(patch: pytest.MonkeyPatch) -> None:
@@ -423,7 +423,7 @@ def what_is_inserted_ends_the_turn(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_doubled_frame_is_delivered_once(patch: pytest.MonkeyPatch) -> None:
-    decode, last = _machine.decode_event, [b""]
+    decode, last = _routing.decode_event, [b""]
 
     def once(text: bytes) -> ServerEvent:
         if text == last[0]:
@@ -431,7 +431,7 @@ def a_doubled_frame_is_delivered_once(patch: pytest.MonkeyPatch) -> None:
         last[0] = text
         return decode(text)
 
-    patch.setattr(_machine, "decode_event", once)
+    patch.setattr(_routing, "decode_event", once)
 
 
 @pytest.mark.parametrize(

@@ -426,6 +426,16 @@ def test_where_lanes_were_seen_an_unknown_name_is_the_only_turns(echoed: str) ->
     assert turn.phase is Phase.DONE
 
 
+def test_where_lanes_were_seen_another_name_changes_nothing_about_it() -> None:
+    wire = Wire.opened()
+    wire.run("a")
+    wire.receive(said("created", "r0", "a"), said("completed", "r0", "a"))
+    turn = wire.run("b")
+    wire.receive(said("created", "r1", "default"), said("completed", "r1", "b"))
+    assert turn.phase is Phase.DONE
+    assert wire.create("a").phase is wire.create("b").phase is Phase.SEND
+
+
 def test_a_name_that_is_used_and_idle_owns_nothing() -> None:
     wire = Wire.opened()
     wire.run("a")
@@ -604,6 +614,13 @@ def test_an_error_that_names_a_response_is_its_turns_or_nobodys() -> None:
     failed(one, Cause.ERROR_FRAME, Phase.STREAM, UNSAFE)
     assert not two.ended
     assert wire.connection.stats.orphans == 1
+
+
+def test_an_error_that_names_an_unknown_response_is_the_only_turns() -> None:
+    wire = Wire.opened()
+    turn = wire.run("a")
+    wire.receive(refused(400, response_id="never heard of"))
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
 
 
 UNAUTHORIZED = [refused(401), refused(403, None), refused(None, "invalid_api_key"), refused(400, "invalid_api_key")]

@@ -15,6 +15,7 @@ from turnwire.sansio.errors import (
     ConnectError,
     LaneLimitError,
     LimitExceededError,
+    RequestTooLargeError,
     SessionClosedError,
     TooManyTurnsError,
     TurnAbortedError,
@@ -1039,3 +1040,11 @@ def test_the_deadlines_are_the_clients_unless_the_options_name_some() -> None:
     assert options_from_client(Client(), given) is given
     unlimited = SessionOptions(timeouts=None)
     assert options_from_client(Client(), unlimited).turn_timeouts == NO_TIMEOUTS
+
+
+def test_a_request_that_is_too_large_fails_before_there_is_a_connection() -> None:
+    desk = Desk(max_request_size=1000)
+    turn = desk.create(input="x" * 1000)
+    assert isinstance(turn.failure, RequestTooLargeError)
+    assert not desk.session.wants_connection(desk.now)
+    assert desk.session.stats.failed == 1

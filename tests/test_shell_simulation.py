@@ -108,7 +108,7 @@ def test_a_fault_of_a_runtime_is_found(shell, method, monkeypatch):
 
 MACHINES = {
     *("transport_connected", "transport_failed", "receive_data", "data_to_send", "handle_deadline"),
-    *("evict_waiting", "retire", "take_sooner", "next_deadline"),
+    *("evict_waiting", "retire", "next_deadline"),
 }
 FILES = [
     Path(shell.__file__).with_name(name)

@@ -145,11 +145,6 @@ class ResponsesConnection(Routing, Timing):
         """Whether :meth:`data_to_send` would give something."""
         return bool(self._outbox) and self.state is not State.WRITE_DISABLED
 
-    @property
-    def bytes_to_send(self) -> int:
-        """How much :meth:`data_to_send` would give, but for the frames' heads and for compression."""
-        return 0 if self.state is State.WRITE_DISABLED else self._outbox.size
-
     def receive_data(self, data: bytes, now: float) -> None:
         """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent.
 

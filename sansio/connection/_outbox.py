@@ -39,13 +39,6 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._frame or self._following or self._pong or self._control or self._messages)
 
-    @property
-    def size(self) -> int:
-        """Bytes that wait here, the heads of the frames to come aside."""
-        control = sum(map(len, self._control)) + len(self._pong)
-        begun = len(self._frame) + len(self._following)
-        return begun + control + sum(len(turn.message) for turn in self._messages)
-
     def message(self, turn: Turn) -> None:
         """Queue a turn's message behind everything else."""
         self._messages[turn] = None

@@ -28,10 +28,6 @@ class Timing(ConnectionBase):
             moments.append(earliest)
         return min(moments, default=None)
 
-    def take_sooner(self) -> bool:
-        """Whether :meth:`next_deadline` may be earlier than when this was last asked: for whoever sets a timer."""
-        return self._alarm.take()
-
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed."""
         # Each of them closes the connection, but for the ping, which sets another: this ends.

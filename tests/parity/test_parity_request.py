@@ -27,8 +27,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio.converter import TOOL_CHOICES, Converter
 from turnwire.sansio.errors import UserError
-from turnwire.sansio.request import create_kwargs, endpoint_from_client, timeouts_from
-from turnwire.sansio.settings import ModelSettings
+from turnwire.sansio.request import Timeouts, create_kwargs, endpoint_from_client, timeouts_from
+from turnwire.sansio.settings import ModelSettings, is_omitted
 from turnwire.sansio.tools import KINDS
 
 EXAMPLES = 2000
@@ -187,6 +187,10 @@ def test_A13_A14_urls_and_headers_are_those_of_the_agents_sdk(
 def test_A16_timeouts_are_those_of_the_agents_sdk(value: Any) -> None:
     theirs: Any = OpenAIResponsesWSModel("gpt-5.4", oracle.CLIENT)._get_websocket_request_timeouts(value)
     ours = timeouts_from(value)
+    if is_omitted(value):  # PROTOCOL.md, "Defaults": nothing waits for ever that nobody has said so of.
+        assert (theirs.lock, theirs.connect, theirs.send, theirs.recv) == (None, None, None, None)
+        assert ours == Timeouts()
+        return
     assert (ours.lane, ours.connect, ours.send, ours.receive) == (theirs.lock, theirs.connect, theirs.send, theirs.recv)
 
 
@@ -247,7 +251,7 @@ def _differ_A10_empty() -> None:
 
 def _differ_A11_name() -> None:
     ours, theirs = _both()
-    assert ours.headers["User-Agent"].startswith("turnwire/")
+    assert ours.headers["User-Agent"].reveal().startswith("turnwire/")
     assert theirs.headers["User-Agent"].startswith("Agents/Python")
 
 
