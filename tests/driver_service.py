@@ -48,7 +48,10 @@ class ClientFrames:
         """Not at the end of a frame."""
 
     def receive(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Opcodes and payloads of whole messages; UPGRADED first. A text above the limit is -1, when its head has come; nothing is read after that."""
+        """Opcodes and payloads of whole messages; UPGRADED first.
+
+        A text above the limit is -1, when the head of the frame has come that is too much; nothing is read after that.
+        """
         data = self._left + data
         if not self.upgraded:
             _, end, rest = data.partition(_HEAD_END)
