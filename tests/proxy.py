@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import anyio.abc
-from peers import TEXT
+from peers import CONTINUATION, TEXT
 from turnwire.aio._sockets import SocketStream, listen
 
 DRAIN = 5.0
@@ -36,8 +36,8 @@ class Cut:
     """Where to cut, one of the four, and how."""
 
     up: int | None = None
-    """When this many bytes of the client's next message were forwarded, from the first of its frame's header; the next
-    one, if there is one, has been read by then or is on its way."""
+    """When this many bytes of the client's next message were forwarded, from the first of its first frame's header, and
+    with the headers of its other fragments; the next one, if there is one, has been read by then or is on its way."""
     before: int | None = None
     """When the server has sent its k-th event since, from 1, whole; nothing of it is forwarded."""
     within: int | None = None
@@ -57,8 +57,8 @@ class Passage:
     """One message of a client, and what came back until the next one; or all that a connection carried."""
 
     cut: Cut | None
-    length: int | None = None
-    """Bytes of the client's frame, once its header has been read."""
+    length: int = 0
+    """Bytes of the client's frames of this message that have been read to their end."""
     up: int = 0
     """How many of them were forwarded."""
     events: list[bytes] = field(default_factory=list)
@@ -106,15 +106,18 @@ class Frames:
         return self.head[0] & 0x0F == TEXT
 
     @property
+    def is_of_message(self) -> bool:
+        """The first fragment of a text message, or one of the others; a control frame between them is neither."""
+        return self.head[0] & 0x0F in (TEXT, CONTINUATION)
+
+    @property
     def payload_length(self) -> int:
         length = self.head[1] & 0x7F
         return length if length < 126 else int.from_bytes(self.head[2 : 4 if length == 126 else 10], "big")
 
     @property
-    def length(self) -> int | None:
-        """Bytes of the frame, once its header is there."""
-        if len(self.head) < self._head_length():
-            return None
+    def length(self) -> int:
+        """Bytes of the frame; its header has to be there."""
         return len(self.head) + self.payload_length
 
 
@@ -280,12 +283,12 @@ class _Link:
                 await self.server.send_eof()
                 return
             out = b""
-            for piece, begins, _ in frames.pieces(data):
+            for piece, begins, ends in frames.pieces(data):
                 if begins and frames.is_text and not proxy.whole:
                     self.passage = proxy.begin(self.name)
                 passage = self.passage
-                if passage is not None and (frames.is_text or proxy.whole):
-                    passage.length = frames.length
+                if passage is not None and (frames.is_of_message or proxy.whole):
+                    passage.length += frames.length if ends else 0
                     cut = passage.cut
                     if cut is not None and cut.up is not None and passage.up + len(piece) >= cut.up:
                         await self.server.send(out + piece[: cut.up - passage.up])

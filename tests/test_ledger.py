@@ -337,7 +337,7 @@ class Laboratory:
                 self.proxy.arm("measure", None)
                 await client.session.respond(stream_id=self.lane, **self.body(stateful=stateful))
                 (passage,) = self.proxy.passages["measure"]
-                assert passage.length is not None
+                assert passage.length
                 self.length[stateful], self.events = passage.length, len(passage.events)
 
     async def attempt(
