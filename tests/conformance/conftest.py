@@ -34,7 +34,7 @@ def _bounded(test):
     async def bounded(**kwargs):
         with anyio.move_on_after(LIMIT) as scope:
             await test(**kwargs)
-        assert not scope.cancelled_caught, f"hangs: not over after {LIMIT:g} seconds"
+        assert not scope.cancel_called, f"hangs: not over after {LIMIT:g} seconds"
 
     return bounded
 
