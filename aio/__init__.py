@@ -7,6 +7,10 @@ A shell: it opens sockets, does TLS, reads, writes and waits. What to do with wh
 
 from __future__ import annotations
 
+from ..sansio.agents.model import ModelResponse, ModelTracing
+from ..sansio.agents.settings import MCPToolChoice, ModelRetryBackoffSettings, ModelRetrySettings, ModelSettings
+from ..sansio.agents.tracing import OpenTelemetryTracer, Span, Tracer
+from ..sansio.agents.usage import RequestUsage, Usage
 from ..sansio.connection import Stats
 from ..sansio.errors import (
     ConcurrentUseError,
@@ -34,7 +38,6 @@ from ..sansio.errors import (
     WrongTypeError,
 )
 from ..sansio.events import Response, ServerEvent
-from ..sansio.model import ModelResponse, ModelTracing
 from ..sansio.replay import (
     Cause,
     Evidence,
@@ -46,11 +49,8 @@ from ..sansio.replay import (
     Verdict,
     get_retry_advice,
 )
-from ..sansio.request import Timeouts
 from ..sansio.session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
-from ..sansio.settings import MCPToolChoice, ModelRetryBackoffSettings, ModelRetrySettings, ModelSettings
-from ..sansio.tracing import OpenTelemetryTracer, Span, Tracer
-from ..sansio.usage import RequestUsage, Usage
+from ..sansio.timeouts import Timeouts
 from ._models import OpenAIResponsesModel, OpenAIResponsesWSModel
 from ._session import Session, Turn, connect
 

@@ -110,7 +110,7 @@ class AsyncioRuntime:
             self._check_connected()
         except BaseException:
             with anyio.CancelScope(shield=True):  # It waits for nothing but the sockets' own closing.
-                await self.aclose(patiently=False)
+                await self.aclose(wait_for_peer=False)
             raise
 
     def _check_connected(self) -> None:
@@ -155,13 +155,13 @@ class AsyncioRuntime:
         """The consumer leaves the turn. After its end, this forgets what was not read."""
         self._driver.cancel(turn, self._now())
 
-    async def aclose(self, *, patiently: bool = True) -> None:
-        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle.
+    async def aclose(self, *, wait_for_peer: bool = True) -> None:
+        """End the session: turns in flight fail as aborted; an idle connection is closed with a closing handshake.
 
-        ``patiently`` waits for the server's half of the closing handshake, for close_timeout. Any task may call this,
-        and several may, at once or one after another.
+        ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``. Any task may call this, and several
+        may, at once or one after another.
         """
-        self._driver.close(self._now(), patiently=patiently)
+        self._driver.close(self._now(), wait_for_peer=wait_for_peer)
         try:
             await self._until(lambda: self._driver.done)
         except BaseException:

@@ -25,25 +25,26 @@ import anyio
 from anyio import current_time
 from anyio.lowlevel import current_token
 
-from ..sansio.connection import Turn
-from ..sansio.httpturn import content_type_of, is_document
-from ..sansio.model import (
+from ..sansio.agents.httpturn import content_type_of, is_document
+from ..sansio.agents.model import (
+    Environment,
     ModelArguments,
     ModelCall,
     ModelResponse,
     ModelTracing,
     ResponsesModel,
-    Surroundings,
     options_for_model,
     tls_of,
 )
+from ..sansio.agents.request import Prepared
+from ..sansio.agents.settings import ModelSettings
+from ..sansio.agents.tools import Handoff, OutputSchemaLike, Tool
+from ..sansio.agents.tracing import NO_TRACING, Tracer
+from ..sansio.connection import Turn
+from ..sansio.events._openai import to_stream_event
 from ..sansio.proxy import Proxy, checked_proxy
-from ..sansio.request import Prepared, Timeouts
-from ..sansio.sdk import to_stream_event
 from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.settings import ModelSettings
-from ..sansio.tools import Handoff, OutputSchemaLike, Tool
-from ..sansio.tracing import NO_TRACING, Tracer
+from ..sansio.timeouts import Timeouts
 from ._background import Background
 from ._runtime import Runtime
 from ._runtime import runtime as make_runtime
@@ -68,7 +69,7 @@ class OpenAIResponsesModel(ResponsesModel):
     nothing to act on (PARITY A4).
     """
 
-    _surroundings = Surroundings(_LOGGER, os.environ, time.time, sys.modules)
+    _environment = Environment(_LOGGER, os.environ, time.time, sys.modules)
 
     async def get_response(
         self,
@@ -427,7 +428,7 @@ class _Connections:
         for replaced in self._runtimes[:-1]:
             if replaced.idle and replaced in self._runtimes:
                 self._runtimes.remove(replaced)
-                await replaced.aclose(patiently=False)
+                await replaced.aclose(wait_for_peer=False)
 
     async def aclose(self) -> None:
         """Close the connections, all of them also when this is cancelled."""

@@ -16,10 +16,10 @@ import anyio
 from ..sansio.connection import Stats
 from ..sansio.errors import ConcurrentUseError
 from ..sansio.events import Response, ServerEvent
+from ..sansio.omit import OMIT
 from ..sansio.proxy import checked_proxy, choose_proxy
 from ..sansio.secret import discreet
 from ..sansio.session import EndpointSource, SessionOptions, TurnHandle, options_from_client
-from ..sansio.settings import OMIT
 from ._runtime import Runtime, runtime
 from ._transport import checked_context
 

@@ -18,10 +18,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+from turnwire.sansio.agents.request import create_kwargs, prepare
+from turnwire.sansio.agents.settings import ModelSettings
+from turnwire.sansio.agents.tools import FunctionTool
 from turnwire.sansio.connection import Turn
-from turnwire.sansio.request import Timeouts, create_kwargs, encode_json, prepare
-from turnwire.sansio.settings import ModelSettings
-from turnwire.sansio.tools import FunctionTool
+from turnwire.sansio.encoding import encode_json
+from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import mask
 
 from . import wire

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from turnwire.sansio.events import ServerEvent, decode_event
-from turnwire.sansio.sdk import to_server_event
+from turnwire.sansio.events._openai import to_server_event
 
 from . import wire
 from ._measure import Outcome, Plan, best

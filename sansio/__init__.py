@@ -4,13 +4,10 @@ Nothing in this package does I/O, reads a clock, or draws a random number that i
 same arguments give the same results. Time comes in as ``now``, in monotonic seconds; bytes come in by ``receive_data``
 and go out by ``data_to_send``; waiting is the caller's, up to ``next_deadline``.
 
-The rooms; each imports only rooms below it:
+The modules; each imports only modules below it. ``agents`` is the Agents SDK's side; the protocol imports none of it:
 
     ============== ==================================================================================================
-    model          one call of a model: its request, log lines, span and result
-    httpturn       a turn over HTTP: what its answer and its events prove, and how it fails
-    usage          tokens: of one call, of many, and as the server sent them
-    tracing        spans, to whatever tracer the application has
+    agents         model calls: settings, tools, requests, results, traces
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
     backlog        the turns that wait for a connection, in order
@@ -18,21 +15,22 @@ The rooms; each imports only rooms below it:
     server         the same protocol in the server's role
     dialect        what a server is known or seen to have
     deadlines      the moments at which something is to be done, by whom they concern
-    request        settings and arguments to the payload of a ``response.create``; timeouts
-    converter      tools, handoffs, tool choice and output schema to JSON
-    tools          the declarations of tools
+    messages       the ``response.create`` message for a body
+    timeouts       how long each wait of a turn may take
     proxy          which proxy to use
     endpoint       where to connect to, and with which headers
-    settings       the declarations of model settings
     encoding       Python values to JSON
     lanes          which turn may go now
     replay         evidence of how far a turn got, its verdict, and retry advice
-    sdk            events and responses to the objects of ``openai``, which no other room imports
-    events         the server's events, typed
+    events         the server's events, typed; and as the objects of ``openai``
     websocket      bytes to text messages and back; the handshake
     secret         text that no repr and no traceback shows
-    checks         the rules of options, and what is said to who breaks them
+    checks         the rules of options, and the message for a value that breaks one
+    omit           the markers that say "leave this out"
     errors         everything that is raised
     error_body     what an error says, in every shape that servers send
     ============== ==================================================================================================
+
+``settings``, ``tools``, ``converter``, ``request``, ``model``, ``tracing``, ``usage``, ``httpturn`` and ``sdk`` are the
+former places of modules that are in ``agents`` and ``events`` now.
 """

@@ -44,8 +44,8 @@ from typing import Any, Final, Protocol
 from .connection import ResponsesConnection, State, Turn
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
+from .omit import OMIT
 from .session import FirstOpening, ResponsesSession
-from .settings import OMIT
 
 __all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
 
@@ -210,19 +210,19 @@ class Driver:
         """Whether the first opening goes on."""
         return self._first is not None
 
-    def close(self, now: float, *, patiently: bool = True) -> None:
+    def close(self, now: float, *, wait_for_peer: bool = True) -> None:
         """End the session: turns fail as aborted, the connection is closed; :attr:`done` tells when that is over.
 
-        ``patiently``: the server's half of the closing handshake is waited for, for ``close_timeout``.
+        ``wait_for_peer``: the server's half of the closing handshake is waited for, for ``close_timeout``.
         """
         self._first = self._first_at = None
-        self.session.close(now, patiently=patiently)
+        self.session.close(now, wait_for_peer=wait_for_peer)
         self._settle(now, timed=True)
 
     def abort(self, now: float) -> None:
         """Close without waiting for anything."""
         self._first = self._first_at = None
-        self.session.close(now, patiently=False)
+        self.session.close(now, wait_for_peer=False)
         if self._link is not None:
             self.session.abort(self._link.connection, now)
         self._settle(now, timed=True)
@@ -237,9 +237,9 @@ class Driver:
         for link in self._closing:
             self._runtime.close(link, abort=True)
 
-    def retire(self, now: float) -> None:
+    def close_without_waiting(self, now: float) -> None:
         """Close the connection without waiting, if no turn needs it; a later turn opens another."""
-        self.session.retire(now)
+        self.session.close_without_waiting(now)
         self._settle(now)
 
     @property
@@ -353,7 +353,7 @@ class Driver:
         if link.state is LinkState.OPEN and connection.state is not State.CLOSED:
             self._flush(link, now)
         if connection.state is State.CLOSED:
-            self._leave(link, now)
+            self._connection_ended(link, now)
             return
         if link.state is not LinkState.OPEN:
             return
@@ -362,7 +362,7 @@ class Driver:
             self._link = again = Link(connection)
             self._runtime.open(again)
             return
-        if link.paused or connection.lagging or connection.has_unprocessed:
+        if link.paused or connection.has_slow_consumer or connection.has_unprocessed:
             self._pause_or_resume(link)
             if connection.has_unprocessed:
                 self._set_timer(now)
@@ -377,12 +377,12 @@ class Driver:
     def _pause_or_resume(self, link: Link) -> None:
         """Read nothing while a consumer has fallen behind, unless another one waits, or a deadline has passed."""
         connection = link.connection
-        pause = connection.has_unprocessed or (connection.lagging and not self._waiters and not self._looking)
+        pause = connection.has_unprocessed or (connection.has_slow_consumer and not self._waiters and not self._looking)
         if pause is not link.paused:
             link.paused = pause
             (self._runtime.pause if pause else self._runtime.resume)(link)
 
-    def _leave(self, link: Link, now: float) -> None:
+    def _connection_ended(self, link: Link, now: float) -> None:
         """The link's connection is over; what it still has to say, a close frame, is worth one write."""
         self._link = None
         connection = link.connection

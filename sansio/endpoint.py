@@ -30,8 +30,8 @@ from urllib.parse import SplitResult, quote, quote_plus, unquote, unquote_plus, 
 
 from .checks import shown
 from .errors import UserError, WrongTypeError
+from .omit import is_not_given, is_omit, is_omitted
 from .secret import Secret, discreet
-from .settings import is_not_given, is_omit, is_omitted
 
 __all__ = [
     "PUBLIC_BASE_URL",

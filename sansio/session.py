@@ -59,10 +59,10 @@ from .endpoint import (
 )
 from .errors import ConcurrentUseError, LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .events import Response
+from .omit import OMIT, is_omitted
 from .replay import Cause, Evidence, Plan, Reason, RecoveryPolicy, Verdict
-from .request import timeouts_from
 from .secret import Secret, discreet
-from .settings import OMIT, is_omitted
+from .timeouts import timeouts_from
 
 __all__ = [
     "EndpointSource",
@@ -418,9 +418,9 @@ class ResponsesSession:
             if rotation is not None and rotation <= now:
                 connection.drain()
             if connection.draining:
-                first += connection.evict_waiting(now)  # Which may have been the end of it.
+                first += connection.requeue_unstarted(now)  # Which may have been the end of it.
                 if connection.idle and connection.draining:
-                    connection.retire(now)
+                    connection.close_without_waiting(now)
             if connection.state is State.CLOSED:
                 self.connection = None
         self._backlog.add_first(first)
@@ -479,25 +479,25 @@ class ResponsesSession:
 
     # -- the end
 
-    def retire(self, now: float) -> None:
+    def close_without_waiting(self, now: float) -> None:
         """End the connection, without waiting for the server, if no turn needs it; a later turn opens another."""
         if self.connection is not None and self.connection.idle:
-            self.connection.retire(now)
+            self.connection.close_without_waiting(now)
             self.update(now)
 
-    def close(self, now: float, *, patiently: bool = True) -> None:
+    def close(self, now: float, *, wait_for_peer: bool = True) -> None:
         """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted.
 
-        ``patiently``: the server's half of the closing handshake is waited for.
+        ``wait_for_peer``: the server's half of the closing handshake is waited for.
         """
         self.update(now)
         self.closed = True
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
-        if self.connection is not None and (patiently or not self.connection.idle):
+        if self.connection is not None and (wait_for_peer or not self.connection.idle):
             self.connection.close(now)
         elif self.connection is not None:
-            self.connection.retire(now)
+            self.connection.close_without_waiting(now)
         self.update(now)
 
     def give_up(self, now: float) -> None:
@@ -506,7 +506,7 @@ class ResponsesSession:
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
         if self.connection is not None and self.connection.idle:
-            self.connection.retire(now)
+            self.connection.close_without_waiting(now)
         elif self.connection is not None:
             self.connection.abort(now)
         self.update(now)

@@ -6,7 +6,7 @@ from collections import Counter
 from types import ModuleType
 
 import pytest
-from shells import DIALECTS, Dialect
+from kit.shells import DIALECTS, Dialect
 
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)

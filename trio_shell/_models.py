@@ -24,25 +24,26 @@ import trio
 from trio import current_time
 from trio.lowlevel import TrioToken, current_trio_token
 
-from ..sansio.connection import Turn
-from ..sansio.httpturn import content_type_of, is_document
-from ..sansio.model import (
+from ..sansio.agents.httpturn import content_type_of, is_document
+from ..sansio.agents.model import (
+    Environment,
     ModelArguments,
     ModelCall,
     ModelResponse,
     ModelTracing,
     ResponsesModel,
-    Surroundings,
     options_for_model,
     tls_of,
 )
+from ..sansio.agents.request import Prepared
+from ..sansio.agents.settings import ModelSettings
+from ..sansio.agents.tools import Handoff, OutputSchemaLike, Tool
+from ..sansio.agents.tracing import NO_TRACING, Tracer
+from ..sansio.connection import Turn
+from ..sansio.events._openai import to_stream_event
 from ..sansio.proxy import Proxy, checked_proxy
-from ..sansio.request import Prepared, Timeouts
-from ..sansio.sdk import to_stream_event
 from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.settings import ModelSettings
-from ..sansio.tools import Handoff, OutputSchemaLike, Tool
-from ..sansio.tracing import NO_TRACING, Tracer
+from ..sansio.timeouts import Timeouts
 from ._background import Background
 from ._runtime import Runtime, is_over
 
@@ -66,7 +67,7 @@ class OpenAIResponsesModel(ResponsesModel):
     nothing to act on (PARITY A4).
     """
 
-    _surroundings = Surroundings(_LOGGER, os.environ, time.time, sys.modules)
+    _environment = Environment(_LOGGER, os.environ, time.time, sys.modules)
 
     async def get_response(
         self,
@@ -423,7 +424,7 @@ class _Pool:
         for runtime in self._runtimes[:-1]:
             if runtime.idle and runtime in self._runtimes:
                 self._runtimes.remove(runtime)
-                await runtime.aclose(patiently=False)
+                await runtime.aclose(wait_for_peer=False)
 
     async def aclose(self) -> None:
         """Close the connections; also when closing one of them is cancelled."""

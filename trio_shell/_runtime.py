@@ -163,20 +163,20 @@ class Runtime:
             self._driver.connect(current_time())
             await self._until(lambda: not self._driver.connecting)
         except BaseException:
-            await self.aclose(patiently=False)
+            await self.aclose(wait_for_peer=False)
             raise
         if self._driver.first_failure is not None:
-            await self.aclose(patiently=False)
+            await self.aclose(wait_for_peer=False)
             raise self._driver.first_failure
 
     @enable_ki_protection
-    async def aclose(self, *, patiently: bool = True) -> None:
-        """End the session: turns in flight fail as aborted, the connection is closed, politely if it was idle.
+    async def aclose(self, *, wait_for_peer: bool = True) -> None:
+        """End the session: turns in flight fail as aborted; an idle connection is closed with a closing handshake.
 
-        ``patiently`` waits for the server's half of the closing handshake, for ``close_timeout``. Cancelled, it waits
-        for nothing. Afterwards the session has no task and no socket.
+        ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``. Cancelled, it waits for
+        nothing. Afterwards the session has no task and no socket.
         """
-        self._driver.close(current_time(), patiently=patiently)
+        self._driver.close(current_time(), wait_for_peer=wait_for_peer)
         try:
             await self._no_tasks()
         finally:

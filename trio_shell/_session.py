@@ -12,10 +12,10 @@ import trio
 from ..sansio.connection import Stats
 from ..sansio.errors import ConcurrentUseError
 from ..sansio.events import Response, ServerEvent
+from ..sansio.omit import OMIT
 from ..sansio.proxy import checked_proxy, choose_proxy
 from ..sansio.secret import discreet
 from ..sansio.session import EndpointSource, SessionOptions, TurnHandle, options_from_client
-from ..sansio.settings import OMIT
 from ._runtime import Runtime
 from ._transport import checked_context
 

@@ -39,7 +39,7 @@ Theory of operation
     or for a slot where all are held so, need another connection: then this one drains.
 
     A *draining* connection starts no turn any more. Whoever owns it takes those that wait, and those that cannot be
-    sent any more, back by :meth:`~ResponsesConnection.evict_waiting`.
+    sent any more, back by :meth:`~ResponsesConnection.requeue_unstarted`.
 
 What a user of this class does
     Call :meth:`transport_connected`, :meth:`receive_data` (``b""`` is end of file), :meth:`transport_failed` and

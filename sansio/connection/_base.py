@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from ..deadlines import Alarm, Deadlines
 from ..dialect import LaneSupport, dialect_of_host
+from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
-from ..request import Endpoint
 from ..websocket import WebSocket
 from ._keepalive import Keepalive
 from ._opening import Opening
@@ -125,7 +125,7 @@ class ConnectionBase:
 
     @property
     def draining(self) -> bool:
-        """No turn may start here any more; :meth:`evict_waiting` gives back those that wait."""
+        """No turn may start here any more; :meth:`requeue_unstarted` gives back those that wait."""
         return self.state in (State.DRAINING, State.ENDING, State.WRITE_DISABLED)
 
     def drain(self) -> None:
@@ -182,7 +182,7 @@ class ConnectionBase:
             self._deadlines.watch(turn)
             self._outbox.message(turn)
 
-    def evict_waiting(self, now: float) -> list[Turn]:
+    def requeue_unstarted(self, now: float) -> list[Turn]:
         """Take back the turns that have not started, in order: another connection will run them. For the session.
 
         Also those whose messages are queued, and not begun, if nothing can be sent or the server has announced the

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from ..dialect import announced_dialect
 from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
 from ..replay import Cause, Phase
-from ..request import Timeouts
+from ..timeouts import Timeouts
 from ..websocket import Accepted, WebSocket
 from ._opening import Refused
 from ._outbox import Outbox
@@ -20,7 +20,7 @@ from ._turn import Turn
 
 __all__ = ["ResponsesConnection"]
 
-DEAF: Final = (State.CONNECTING, State.CLOSED)
+NOT_READING: Final = (State.CONNECTING, State.CLOSED)
 """The states in which what arrives means nothing."""
 
 
@@ -89,7 +89,7 @@ class ResponsesConnection(Routing, Timing):
         return len(self._lanes.running)
 
     @property
-    def lagging(self) -> bool:
+    def has_slow_consumer(self) -> bool:
         """A consumer has fallen behind: whoever reads ahead of need should pause."""
         return any(
             turn.buffered > self.options.high_water and not turn.abandoned for turn in self._lanes.running.values()
@@ -196,7 +196,7 @@ class ResponsesConnection(Routing, Timing):
         """End the connection: politely when no turn is in flight, at once otherwise. Turns fail as CLIENT_CLOSED."""
         polite = Signal.CLOSE in TRANSITIONS[self.state] and not self._lanes.running
         if polite and self._websocket is not None:
-            for turn in self.evict_waiting(now):
+            for turn in self.requeue_unstarted(now):
                 self._fail(turn, turn.evidence(Cause.CLIENT_CLOSED), "the session was closed")
             self._move(Signal.CLOSE)
             self._close_by = now + self.options.close_timeout
@@ -204,7 +204,7 @@ class ResponsesConnection(Routing, Timing):
         elif self.state is not State.CLOSING:
             self._lost(Cause.CLIENT_CLOSED, "the session was closed", now)
 
-    def retire(self, now: float) -> None:
+    def close_without_waiting(self, now: float) -> None:
         """End the connection, which no turn needs, so that another can be opened at once.
 
         The server is told (1000), but its half of the closing handshake is not waited for.

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple, cast
 
+from ..endpoint import Endpoint
 from ..errors import HandshakeRejectedError, TurnError
 from ..replay import Cause, Evidence, Refusal
-from ..request import Endpoint
 from ..websocket import Accepted, ClientHandshake, Rejected, WebSocket
 from ._tables import MAX_REDIRECTS, NO_WEBSOCKET, REDIRECTS, ConnectionOptions, ErrorFactory, refusal_in_answer
 

@@ -110,9 +110,9 @@ class Routing(ConnectionBase):
         """
         self.stats.skipped += 1
         if text.lstrip(WHITESPACE).startswith(b"{"):
-            self._doubt_refusals()
+            self._make_refusals_uncertain()
 
-    def _doubt_refusals(self) -> None:
+    def _make_refusals_uncertain(self) -> None:
         """Something came that may have been the beginning of any response that is awaited."""
         for turn in self._lanes.running.values():
             if turn.phase is Phase.AWAIT:
@@ -170,7 +170,7 @@ class Routing(ConnectionBase):
         elif event.role in (Role.RESPONSE, Role.UNKNOWN) and (
             isinstance(event, UNDERWAY) or not self._owners.is_late(event)
         ):
-            self._doubt_refusals()
+            self._make_refusals_uncertain()
 
     # -- errors
 

@@ -30,6 +30,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ..encoding import encode_json
 from ..errors import TurnError
 from ..events import (
     ItemEvent,
@@ -41,8 +42,9 @@ from ..events import (
     ResponseOutputItemAddedEvent,
     ServerEvent,
 )
+from ..messages import response_create
 from ..replay import Cause, Evidence, Phase, Reason, Refusal
-from ..request import Timeouts, encode_json, response_create
+from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ class Turn:
 
     @classmethod
     def from_frame(cls, frame: Mapping[str, Any], *, timeouts: Timeouts, now: float) -> Turn:
-        """A turn for a complete message, made by ``sansio/request.py``. Raises TypeError as :meth:`from_body` does."""
+        """A turn for a complete message, made by ``sansio/messages.py``. Raises TypeError as :meth:`from_body` does."""
         stateful = bool(frame.get("previous_response_id") or frame.get("conversation"))
         lane = frame.get("stream_id")
         if lane is not None:  # First, so that it can be taken off the encoded message.

@@ -135,7 +135,7 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
 
     def to_openai(self) -> sdk.Response:
         """The response as a new object of the ``openai`` SDK, as ``client.responses.create()`` would return it."""
-        from ..sdk import response_to_openai
+        from ._openai import response_to_openai
 
         return response_to_openai(self)
 

@@ -73,7 +73,7 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
     def to_openai(self) -> ResponsesServerEvent:
         """The event as a new object of the ``openai`` SDK, as ``client.responses.connect()`` would yield it."""
-        from ..sdk import to_server_event
+        from ._openai import to_server_event
 
         return to_server_event(self)
 

@@ -464,7 +464,7 @@ class ServerConnection:
                 problem = found
             self.send_event(problem.frame(turn.lane))
             turn.state = TurnState.ENDED
-            self._leave(turn, None)
+            self._end_turn(turn, None)
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
         wanted = request.get("previous_response_id")
@@ -475,10 +475,10 @@ class ServerConnection:
 
     def _turn_ended(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         remembered = None if response is None else self.store.remember(turn.request, response, turn.previous)
-        self._leave(turn, remembered)
+        self._end_turn(turn, remembered)
         self._admit()
 
-    def _leave(self, turn: ServerTurn, remembered: Remembered | None) -> None:
+    def _end_turn(self, turn: ServerTurn, remembered: Remembered | None) -> None:
         self._lanes.leave(turn, turn.lane)
         latest = self._memory.get(turn.lane)
         if remembered is not None:

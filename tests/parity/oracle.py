@@ -20,9 +20,11 @@ from agents.computer import Computer
 from agents.models.openai_responses import OpenAIResponsesWSModel, _json_dumps_default
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
-from turnwire.sansio import settings, tools
+from turnwire.sansio.agents import settings, tools
+from turnwire.sansio.agents.request import create_kwargs, prepare
+from turnwire.sansio.encoding import encode_json
+from turnwire.sansio.endpoint import endpoint_from_client
 from turnwire.sansio.errors import UserError
-from turnwire.sansio.request import create_kwargs, encode_json, endpoint_from_client, prepare
 
 REFUSALS = (their_errors.UserError, UserError, TypeError, pydantic.ValidationError)
 

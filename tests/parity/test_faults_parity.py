@@ -29,9 +29,9 @@ from agents.models import _retry_runtime as their_retries
 from agents.models.interface import ModelTracing as TheirTracing
 from agents.models.openai_responses import OpenAIResponsesWSModel as TheirModel
 from agents.retry import ModelRetryAdviceRequest as TheirRequest
-from peers import CLOSE, Peer, event, frame, raw_server
-from proxy import Cut as Stop
-from proxy import CuttingProxy, cutting_proxy
+from kit.peers import CLOSE, Peer, event, frame, raw_server
+from kit.proxy import Cut as Stop
+from kit.proxy import CuttingProxy, cutting_proxy
 from turnwire import aio
 from turnwire.aio.loopback import (
     AfterEvent,

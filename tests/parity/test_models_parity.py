@@ -28,8 +28,7 @@ import turnwire.aio
 import turnwire.trio_shell
 from agents.models import openai_responses as theirs
 from openai import AsyncOpenAI
-from turnwire.aio import _peer
-from turnwire.aio.loopback import serve
+from turnwire.aio.loopback import _peer, serve
 
 MODELS = ("OpenAIResponsesModel", "OpenAIResponsesWSModel")
 SHELLS = ((turnwire.aio, "asyncio"), (turnwire.aio, "trio"), (turnwire.trio_shell, "trio"))

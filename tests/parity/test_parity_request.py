@@ -25,11 +25,14 @@ from agents.models.openai_responses import Converter as TheirConverter
 from agents.models.openai_responses import OpenAIResponsesWSModel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from turnwire.sansio.converter import TOOL_CHOICES, Converter
+from turnwire.sansio.agents.converter import TOOL_CHOICES, Converter
+from turnwire.sansio.agents.request import create_kwargs
+from turnwire.sansio.agents.settings import ModelSettings
+from turnwire.sansio.agents.tools import KINDS
+from turnwire.sansio.endpoint import endpoint_from_client
 from turnwire.sansio.errors import UserError
-from turnwire.sansio.request import Timeouts, create_kwargs, endpoint_from_client, timeouts_from
-from turnwire.sansio.settings import ModelSettings, is_omitted
-from turnwire.sansio.tools import KINDS
+from turnwire.sansio.omit import is_omitted
+from turnwire.sansio.timeouts import Timeouts, timeouts_from
 
 EXAMPLES = 2000
 

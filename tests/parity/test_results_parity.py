@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI
 from openai.types import responses as sdk
 from turnwire.aio.loopback import BeforeEvent, Error, Fault, serve
-from turnwire.sansio.settings import ModelSettings
-from turnwire.sansio.usage import Usage, raw_usage_of, usage_of
+from turnwire.sansio.agents.settings import ModelSettings
+from turnwire.sansio.agents.usage import Usage, raw_usage_of, usage_of
 
 SHELLS = ((turnwire.aio, "asyncio"), (turnwire.aio, "trio"), (turnwire.trio_shell, "trio"))
 

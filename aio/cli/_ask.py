@@ -1,0 +1,196 @@
+"""``turnwire ask``: one turn on a real endpoint, its text as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final, cast
+
+import anyio
+
+from ...sansio.errors import TurnwireError, UserError
+from ...sansio.events import (
+    Response,
+    ResponseFunctionToolCall,
+    ResponseOutputItemDoneEvent,
+    ResponseRefusalDeltaEvent,
+    ResponseTextDeltaEvent,
+    ServerEvent,
+)
+from ...sansio.session import SessionOptions
+from ...sansio.timeouts import Timeouts
+from .._session import connect
+from ._arguments import seconds
+
+__all__ = ["add_arguments", "run"]
+
+MODEL: Final = "gpt-5.4"
+KEY: Final = "OPENAI_API_KEY"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("prompt", metavar="PROMPT", help="what to ask")
+    parser.add_argument("--model", default=MODEL, help="the model (default: %(default)s)")
+    parser.add_argument(
+        "--base-url", metavar="URL", help="where the API is (default: OPENAI_BASE_URL, else OpenAI's public endpoint)"
+    )
+    parser.add_argument(
+        "--api-key-env", metavar="NAME", default=KEY, help="the variable that holds the API key (default: %(default)s)"
+    )
+    parser.add_argument("--instructions", metavar="TEXT", help="what the model is to be told before the prompt")
+    parser.add_argument("--previous-response-id", metavar="ID", help="the response that this turn continues")
+    parser.add_argument("--reasoning", metavar="EFFORT", help="how much to reason: low, medium, high, …")
+    parser.add_argument(
+        "--tool",
+        metavar="FILE.json",
+        type=Path,
+        action="append",
+        default=[],
+        help="a function tool that the model may call, as the API takes it, or a list of them; may be given again. "
+        "Calls are printed, not made",
+    )
+    parser.add_argument("--stream-id", metavar="LANE", help="the lane to run on (default: the unnamed one)")
+    parser.add_argument(
+        "--timeout",
+        type=seconds(most=1e6, above=True),
+        metavar="SECONDS",
+        help="give up when nothing comes for this long (default: wait for as long as the server answers pings)",
+    )
+    parser.add_argument("--json", action="store_true", help="print each event as one line of JSON")
+    parser.epilog = (
+        "Text goes to stdout as it comes, a tool call as a line 'call NAME ARGUMENTS CALL_ID', troubles to stderr. "
+        "Exit status: 0 if the response completed, 1 if not, 2 for wrong arguments, 130 after Ctrl-C. To try it "
+        "without a key: run 'turnwire serve', and pass its URL as --base-url."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask; return the exit status."""
+    key: str | None = os.environ.get(arguments.api_key_env)
+    try:
+        if not key and (arguments.api_key_env != KEY or not (arguments.base_url or os.environ.get("OPENAI_BASE_URL"))):
+            raise UserError(
+                f"there is no API key — nothing was sent — set the variable {arguments.api_key_env}, or name one that "
+                "holds the key by --api-key-env, or a server that needs none by --base-url"
+            )
+        return anyio.run(_run, arguments, key)
+    except (TurnwireError, TypeError) as exc:
+        return _trouble(str(exc), key)
+
+
+def _trouble(text: str, key: str | None) -> int:
+    """Say it in one line, without the key, whoever repeated it."""
+    if key:
+        text = text.replace(key, "***")
+    print(f"turnwire ask: {_harmless(' '.join(text.split()))}", file=sys.stderr)
+    return 1
+
+
+async def _run(arguments: argparse.Namespace, key: str | None) -> int:
+    body = _body(arguments)
+    async with (
+        connect(arguments.base_url, api_key=key, options=_options(arguments.timeout)) as session,
+        session.create(stream_id=arguments.stream_id, **body) as turn,
+    ):
+        printer = _Printer(as_json=arguments.json)
+        try:
+            async for event in turn:
+                printer.print(event)
+        finally:
+            printer.end()
+        return _status(turn.result(), key)
+
+
+def _options(limit: float | None) -> SessionOptions:
+    """The limit holds for every wait by itself."""
+    if limit is None:
+        return SessionOptions()
+    return SessionOptions(connect_timeout=limit, timeouts=Timeouts(limit, limit, limit, limit))
+
+
+def _body(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The request's fields; those that were not given are left out."""
+    body: dict[str, Any] = {
+        "model": arguments.model,
+        "input": arguments.prompt,
+        "instructions": arguments.instructions,
+        "previous_response_id": arguments.previous_response_id,
+        "reasoning": None if arguments.reasoning is None else {"effort": arguments.reasoning},
+        "tools": [tool for path in arguments.tool for tool in _tools(path)] or None,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _tools(path: Path) -> list[dict[str, Any]]:
+    """The function tools in a file."""
+    try:
+        found: object = json.loads(path.read_bytes())
+    except OSError as exc:
+        raise UserError(f"cannot read {path}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise UserError(f"{path} is not JSON: {exc}") from exc
+    tools = cast("list[object]", found) if isinstance(found, list) else [found]
+    return [_tool(tool, path) for tool in tools]
+
+
+def _tool(tool: object, path: Path) -> dict[str, Any]:
+    if isinstance(tool, dict):
+        fields = cast("dict[str, Any]", tool)
+        if fields.get("type", "function") == "function" and isinstance(fields.get("name"), str):
+            return {"type": "function", **fields}
+    raise UserError(
+        f"{path} holds no function tool: write "
+        '{"type": "function", "name": …, "description": …, "parameters": {…}}, or a list of such'
+    )
+
+
+class _Printer:
+    """Prints events, as text or as JSON."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._terminal = sys.stdout.isatty()
+        self._open = False
+        """There is text in the line."""
+
+    def print(self, event: ServerEvent) -> None:
+        """Print what there is to print of it."""
+        if self._json:
+            # JSON has line breaks between its tokens and never within one, so these are only a server's formatting.
+            print(event.raw.replace("\r", " ").replace("\n", " "), flush=True)
+        elif isinstance(event, ResponseTextDeltaEvent | ResponseRefusalDeltaEvent):
+            self._write(event.delta)
+        elif isinstance(event, ResponseOutputItemDoneEvent) and isinstance(event.item, ResponseFunctionToolCall):
+            self.end()
+            self._write(f"call {event.item.name} {event.item.arguments} {event.item.call_id}\n")
+
+    def end(self) -> None:
+        """End the line, if one has begun."""
+        if self._open:
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        if text:
+            print(_harmless(text) if self._terminal else text, end="", flush=True)
+            self._open = not text.endswith("\n")
+
+
+def _harmless(text: str) -> str:
+    """The text without what a terminal would take for a command (the control characters of ECMA-48)."""
+    return "".join(char if char in "\n\t" or char.isprintable() or ord(char) > 0x9F else "\ufffd" for char in text)
+
+
+def _status(response: Response, key: str | None) -> int:
+    """The exit status for a response; anything but completed is explained."""
+    if response.status == "completed":
+        return 0
+    why = f"the response ended as {response.status}"
+    if response.error is not None:
+        why += f": {response.error.code}: {response.error.message}"
+    elif response.incomplete_details is not None:
+        why += f": {response.incomplete_details.reason}"
+    return _trouble(f"{why} — the turn ran ({response.id}) — what there is of its text is above", key)

@@ -1,0 +1,150 @@
+"""HTTP for the loopback server, without the sockets: routes, bodies, and a turn's events as JSON or as SSE.
+
+The rules are those of the API's reference: errors are ``{"error": {message, type, param, code}}``, every answer has an
+``x-request-id``, ``stream: true`` answers with server-sent events and anything else with the finished response.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import h11
+
+from ...sansio.server import BODILESS, Problem, check_request, read_json, write_json
+
+__all__ = ["PATH", "HttpAnswer", "parse_request", "refuse"]
+
+PATH: Final = "/v1/responses"
+_WEBSOCKET_ONLY: Final = ("generate", "stream_id")
+_OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
+"""Fields of an answer that say how it is sent, or that it has anyway."""
+_NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
+    """What is wrong with a request before its body is looked at: its path, its key, its method."""
+    path = request.target.split(b"?", 1)[0].decode("latin-1")
+    method = request.method.decode("latin-1")[:20]
+    if path != PATH:
+        return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
+    if api_key is not None:
+        given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
+        if not hmac.compare_digest(given, api_key.encode()):
+            return Problem(401, "invalid_api_key", "Incorrect API key provided.", type="invalid_request_error")
+    if request.method == b"POST":
+        return None
+    if request.method == b"GET":
+        if _header(request, b"upgrade").lower() == b"websocket":
+            return None
+        upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
+        return Problem(426, None, "This path speaks WebSocket to GET, and answers POST.", headers=upgrade)
+    return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET, POST"})
+
+
+def _header(request: h11.Request, name: bytes) -> bytes:
+    """A header's value, ``b""`` if it is not there; ``name`` is in lower case."""
+    return next((value for field, value in request.headers if field == name), b"")
+
+
+def parse_request(body: bytes) -> dict[str, Any] | Problem:
+    """The body of a ``POST /v1/responses``, if it is good."""
+    try:
+        value = read_json(body)
+    except ValueError as exc:
+        message = f"We could not parse the JSON body of your request: {str(exc)[:200]}."
+        return Problem(400, "invalid_json", message)
+    if not isinstance(value, dict):
+        return Problem(400, "invalid_type", "The body of the request is not an object.")
+    request = cast("dict[str, Any]", value)
+    for name in _WEBSOCKET_ONLY:
+        if name in request:
+            return Problem(400, "unknown_parameter", f"Unknown parameter: '{name}'.", name)
+    return check_request(request) or request
+
+
+class HttpAnswer:
+    """The answer to one HTTP request: bytes, from a turn's events or from a problem.
+
+    ``stream`` answers with server-sent events; ``head`` with the head of an answer and without its body; it is a
+    probe's last request, after which the connection ends.
+    """
+
+    def __init__(self, http: h11.Connection, request_id: str, *, stream: bool = False, head: bool = False) -> None:
+        self._http = http
+        self._request_id = request_id
+        self._stream = stream
+        self._head = head
+        self._begun = False
+        self._ended = False
+        self._out: list[bytes] = []
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Take an event from a :class:`~turnwire.sansio.server.ServerTurn`; an ``error`` frame may be among them."""
+        kind: str = event["type"]
+        if kind == "error" and not self._begun:
+            headers: dict[str, str] = event["error"].pop("headers", {})
+            self._whole(event["status"], {"error": event["error"]}, headers)
+        elif self._stream:
+            if kind == "error":
+                # In mid-stream there is no status to set; the API sends the particulars flat (ResponseErrorEvent).
+                event = {"sequence_number": 0, **event["error"], "type": "error"}
+            self._event(kind, write_json(event))
+        elif kind in ("response.completed", "response.incomplete", "response.failed"):
+            self._whole(200, event["response"])
+
+    def send_extra(self, event: Mapping[str, Any] | str) -> None:
+        """Take an event that belongs to no turn, or a line of text; an answer that is no stream has no place for it."""
+        if self._stream and not self._ended:
+            if isinstance(event, str):
+                self._event(None, event.encode())
+            else:
+                kind: object = event.get("type")
+                self._event(kind if isinstance(kind, str) else None, write_json(event))
+
+    def finish(self) -> None:
+        """End a stream of events, if it has begun and has not been ended."""
+        if self._begun and not self._ended:
+            self._end()
+
+    def problem(self, problem: Problem) -> None:
+        """Answer with an error response."""
+        self._whole(problem.status, {"error": problem.body()}, problem.headers or _NO_HEADERS)
+
+    def take(self) -> bytes:
+        """Everything that is to be sent by now."""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def _event(self, kind: str | None, data: bytes) -> None:
+        """Send one event (HTML standard, section 9.2.6): a line of data for each line of ``data``."""
+        if not self._begun:
+            self._begin(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"})
+        lines = [b"data: " + line for line in _NEWLINE.split(data)]
+        if kind is not None:
+            lines.insert(0, b"event: " + _NEWLINE.sub(b" ", kind.encode(errors="replace")))
+        self._put(h11.Data(data=b"\n".join(lines) + b"\n\n"))
+
+    def _whole(self, status: int, body: object, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        data = write_json(body)
+        others = {name: value for name, value in headers.items() if name.lower() not in _OURS}
+        self._begin(status, {**others, "content-type": "application/json", "content-length": str(len(data))})
+        if not self._head and status not in BODILESS:
+            self._put(h11.Data(data=data))
+        self._end()
+
+    def _begin(self, status: int, headers: Mapping[str, str]) -> None:
+        self._begun = True
+        ours = [("x-request-id", self._request_id), *([("connection", "close")] if self._head else [])]
+        self._put(h11.Response(status_code=status, headers=[*headers.items(), *ours]))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._put(h11.EndOfMessage())
+
+    def _put(self, event: h11.Event) -> None:
+        self._out.append(self._http.send(event) or b"")

@@ -1,0 +1,224 @@
+"""The loopback server's model: a function from a conversation to the events of a response. It never surprises.
+
+The promise
+    The same request after the same conversation gets the same answer, event for event; only ids and times differ, and
+    those come in. No I/O, no clock, no randomness.
+
+What it answers is a table in :mod:`turnwire.aio.loopback`. Texts are cut before each word, blanks kept, so that the
+deltas joined are the text exactly. The events around the deltas, and the fields of a response, are those of the API.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple, cast
+
+from ...sansio.server import Item, Remembered, input_items
+
+__all__ = ["MODEL", "respond", "response_id"]
+
+MODEL: Final = "loopback"
+"""What answers a request that names no model."""
+
+_WORD: Final = re.compile(r"\s*\S+(?:\s+\Z)?|\s+\Z")
+_CALL: Final = re.compile(r"call ([A-Za-z0-9_-]+) (\{.*\})")
+_COUNT: Final = re.compile(r"count ([0-9]{1,6})")
+
+Event = dict[str, Any]
+
+
+class _Call(NamedTuple):
+    name: str
+    arguments: str
+
+
+def response_id(number: int) -> str:
+    """The id of the ``number``-th response: ``resp_000000000007``."""
+    return f"resp_{number:012d}"
+
+
+def respond(
+    request: Mapping[str, Any], previous: Remembered | None, *, number: int, created_at: int, generate: bool = True
+) -> Iterator[Event]:
+    """The events of a response, without ``sequence_number``.
+
+    ``number`` makes the ids, of the response and of its items. ``previous`` is what the request continues.
+    """
+    history = previous.items() if previous is not None else []
+    given = input_items(request.get("input"))
+    response = _response(request, previous, number, created_at)
+    yield {"type": "response.created", "response": {**response}}
+    yield {"type": "response.in_progress", "response": {**response}}
+    output: list[Item] = []
+    tokens = 0
+    ending = "completed"
+    if generate:
+        answer = _answer(request, history, given)
+        if answer is None:
+            ending = "failed"
+        elif isinstance(answer, str):
+            words = _WORD.findall(answer)
+            limit: int | None = request.get("max_output_tokens")
+            if limit is not None and len(words) > limit:
+                ending, words = "incomplete", words[: max(limit, 0)]
+            tokens = len(words)
+            output.append(_message(number, "".join(words), ending))
+            yield from _message_events(output[0], words)
+        else:
+            for index, call in enumerate(answer):
+                item = _function_call(number, index, call)
+                words = _WORD.findall(call.arguments)
+                tokens += len(words)
+                output.append(item)
+                yield from _function_call_events(item, index, words)
+    usage = _usage(_tokens(history), _tokens(given), tokens)
+    finished = {**response, "status": ending, "output": output, "usage": usage}
+    if ending == "completed":
+        finished["completed_at"] = created_at
+    elif ending == "incomplete":
+        finished["incomplete_details"] = {"reason": "max_output_tokens"}
+    else:
+        finished["error"] = {"code": "server_error", "message": "The model was asked to fail, and did."}
+    yield {"type": f"response.{ending}", "response": finished}
+
+
+# --- What it says ----------------------------------------------------------------------------------------------------
+
+
+def _answer(request: Mapping[str, Any], history: list[Item], given: list[Item]) -> str | list[_Call] | None:
+    if not given:
+        return ""
+    last = given[-1]
+    if last.get("type") == "function_call_output":
+        return _text(last.get("output"))
+    said = _text(last.get("content"))
+    asked = said.strip()
+    if asked == "fail":
+        return None
+    if asked == "recall":
+        return "\n".join(_text(item.get("content")) for item in [*history, *given[:-1]] if item.get("role") == "user")
+    if counted := _COUNT.fullmatch(asked):
+        return " ".join(map(str, range(1, int(counted[1]) + 1)))
+    names = [tool.get("name") for tool in cast("list[Item]", request.get("tools") or [])]
+    calls = [_CALL.fullmatch(line.strip()) for line in asked.splitlines()]
+    found = [_Call(call[1], call[2]) for call in calls if call and call[1] in names]
+    return found if found and len(found) == len(calls) else said
+
+
+def _text(content: object) -> str:
+    """The text in an item's content, which is a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = cast("list[object]", content) if isinstance(content, list) else []
+    texts = (cast("Item", part).get("text") for part in parts if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _tokens(items: list[Item]) -> int:
+    fields = (item.get(name) for item in items for name in ("content", "output", "arguments"))
+    return sum(len(_text(field).split()) for field in fields)
+
+
+# --- How it is said --------------------------------------------------------------------------------------------------
+
+
+def _response(request: Mapping[str, Any], previous: Remembered | None, number: int, created_at: int) -> Item:
+    """A Response as it begins: every field that the API sends, echoing those of the request."""
+    conversation = request.get("conversation")
+    return {
+        "id": response_id(number),
+        "object": "response",
+        "created_at": created_at,
+        "status": "in_progress",
+        "background": False,
+        "completed_at": None,
+        "conversation": {"id": conversation} if isinstance(conversation, str) else conversation,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": request.get("instructions"),
+        "max_output_tokens": request.get("max_output_tokens"),
+        "max_tool_calls": request.get("max_tool_calls"),
+        "metadata": request.get("metadata") or {},
+        "model": request.get("model") or MODEL,
+        "output": [],
+        "parallel_tool_calls": request.get("parallel_tool_calls") is not False,
+        "previous_response_id": request.get("previous_response_id"),
+        "prompt_cache_key": request.get("prompt_cache_key"),
+        "reasoning": request.get("reasoning") or {"effort": None, "summary": None},
+        "safety_identifier": request.get("safety_identifier"),
+        "service_tier": "default",
+        "store": request.get("store") is not False,
+        "temperature": request.get("temperature", 1.0),
+        "text": request.get("text") or {"format": {"type": "text"}},
+        "tool_choice": request.get("tool_choice") or "auto",
+        "tools": request.get("tools") or [],
+        "top_logprobs": request.get("top_logprobs", 0),
+        "top_p": request.get("top_p", 1.0),
+        "truncation": request.get("truncation") or "disabled",
+        "usage": None,
+        "user": request.get("user"),
+    }
+
+
+def _usage(remembered: int, given: int, output: int) -> Item:
+    return {
+        "input_tokens": remembered + given,
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": remembered},
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": remembered + given + output,
+    }
+
+
+def _message(number: int, text: str, ending: str) -> Item:
+    return {
+        "id": f"msg_{number:012d}_0",
+        "type": "message",
+        "status": ending,
+        "role": "assistant",
+        "content": [_part(text)],
+    }
+
+
+def _part(text: str) -> Item:
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+
+
+def _message_events(item: Item, words: list[str]) -> Iterator[Event]:
+    at = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    part = item["content"][0]
+    added: Item = {**item, "status": "in_progress", "content": []}
+    yield {"type": "response.output_item.added", "output_index": 0, "item": added}
+    yield {"type": "response.content_part.added", **at, "part": _part("")}
+    for word in words:
+        yield {"type": "response.output_text.delta", **at, "delta": word, "logprobs": []}
+    yield {"type": "response.output_text.done", **at, "text": part["text"], "logprobs": []}
+    yield {"type": "response.content_part.done", **at, "part": part}
+    yield {"type": "response.output_item.done", "output_index": 0, "item": item}
+
+
+def _function_call(number: int, index: int, call: _Call) -> Item:
+    return {
+        "id": f"fc_{number:012d}_{index}",
+        "type": "function_call",
+        "status": "completed",
+        "arguments": call.arguments,
+        "call_id": f"call_{number:012d}_{index}",
+        "name": call.name,
+    }
+
+
+def _function_call_events(item: Item, index: int, words: list[str]) -> Iterator[Event]:
+    at = {"item_id": item["id"], "output_index": index}
+    added = {**item, "status": "in_progress", "arguments": ""}
+    yield {"type": "response.output_item.added", "output_index": index, "item": added}
+    for word in words:
+        yield {"type": "response.function_call_arguments.delta", **at, "delta": word}
+    yield {
+        "type": "response.function_call_arguments.done",
+        **at,
+        "name": item["name"],
+        "arguments": item["arguments"],
+    }
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}

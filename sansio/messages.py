@@ -1,0 +1,70 @@
+"""The ``response.create`` message, from a body that is given field by field.
+
+The promise
+    Pure functions: the caller's objects are never changed. What cannot be sent is refused here, before a connection is
+    opened for it, with a :class:`~turnwire.sansio.errors.UserError` that says what to write instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .errors import InvalidStreamIdError, UserError
+from .lanes import is_stream_id
+from .omit import is_omitted
+
+__all__ = ["in_lane", "response_create"]
+
+_NOT_IN_A_BODY: Final = {
+    "extra_body": "write its fields beside the others",
+    "extra_headers": "give them to connect(headers=…): a WebSocket has headers only in its handshake",
+    "extra_query": "give it to connect(query=…): a WebSocket has a query only in its handshake",
+    "timeout": "give it beside the body: a number of seconds, or Timeouts(…)",
+}
+"""Keyword arguments of the HTTP client that are not fields of the body, and what to do instead."""
+
+
+def response_create(body: Mapping[str, Any], *, stream_id: str | None = None) -> dict[str, Any]:
+    """The ``response.create`` message for a body given field by field (ARCHITECTURE.md, "Public API").
+
+    The fields go out exactly as given, None included; ``Omit`` and ``NotGiven`` are left out. ``stream`` is left out
+    too: on a WebSocket every response is a stream of events, whatever it says. So is ``background`` unless it asks for
+    what does not exist here.
+
+    Args:
+        body: the fields of ``POST /v1/responses``, and ``generate``. It may hold ``stream_id`` itself.
+        stream_id: the lane to run in; None for the default lane.
+
+    Raises:
+        InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
+        UserError: ``background=True``; an option of the HTTP client; another ``type``; two different ``stream_id``.
+    """
+    given = {name: value for name, value in body.items() if not is_omitted(value)}
+    frame: dict[str, Any] = {"type": "response.create", **given}
+    if frame["type"] != "response.create":
+        raise UserError("a turn begins with type 'response.create': leave type out")
+    frame.pop("stream", None)
+    if frame.pop("background", None):
+        raise UserError("background=True does not exist on a WebSocket: leave it out, or use HTTP for this response")
+    for name, advice in _NOT_IN_A_BODY.items():
+        if name in frame:
+            raise UserError(f"{name} is not a field of the request: {advice}")
+    return in_lane(frame, stream_id)
+
+
+def in_lane(frame: dict[str, Any], stream_id: str | None) -> dict[str, Any]:
+    """``frame`` with its lane, given apart or in it, once it is sure that this names one."""
+    named = frame.pop("stream_id", None)
+    if stream_id is not None and named is not None and named != stream_id:
+        raise UserError("stream_id is given twice, and differently: leave one out")
+    lane = named if stream_id is None else stream_id
+    if lane is None:
+        return frame
+    if not is_stream_id(lane):
+        shown = repr(lane[:80]) if isinstance(lane, str) else f"of type {type(lane).__name__}"
+        raise InvalidStreamIdError(
+            f"stream_id is {shown}: write 1 to 256 characters of A-Z a-z 0-9 _ - . or None for the default lane"
+        )
+    frame["stream_id"] = lane
+    return frame

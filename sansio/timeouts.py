@@ -1,0 +1,90 @@
+"""How long each wait of a turn may take.
+
+The promise
+    A turn waits four times: for its lane, for a connection, for its message to be written, for each event. Each wait
+    has a limit, and so has the whole turn (PARITY A16). "Not given" and "no limit" are different values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from .checks import SECONDS, Number
+from .omit import OMIT, is_omitted
+
+__all__ = ["NO_TIMEOUTS", "Timeouts", "timeouts_from"]
+
+_WAIT: Final = Number(SECONDS, optional=True)
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """How long a turn may wait, in seconds, at each of its four waits, and in all; None: without a limit (PARITY A16).
+
+    0 means "only if possible at once": what is ready when it is looked at never fails. The defaults, for what nobody
+    has given, are PROTOCOL.md's ("Defaults").
+
+    Raises:
+        UserError: a negative number of seconds, or NaN.
+        TypeError: anything but a number or None.
+    """
+
+    lane: float | None = None
+    """For the lane, an in-flight slot, and a connection to be chosen."""
+    connect: float | None = 30.0
+    """For TCP, proxy, TLS and the answer to the handshake."""
+    send: float | None = 120.0
+    """For the transport to take the turn's message."""
+    receive: float | None = 600.0
+    """For the next event of the turn, each time: counted from its last event, or from when its message was handed.
+    Keepalive events count; pongs, and the events of other turns, do not."""
+    total: float | None = None
+    """For the whole turn, repetitions included, from when it was made."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            seconds = getattr(self, name)
+            _WAIT.check(f"timeout {name!r}", seconds)
+            if seconds == math.inf:
+                msgspec.structs.force_setattr(self, name, None)
+
+
+_HTTP_PHASES: Final = {"lane": "pool", "connect": "connect", "send": "write", "receive": "read"}
+"""The waits of a turn and what an HTTP client's timeout object calls them."""
+
+
+def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
+    """The timeouts meant by ``value`` (PARITY A16). "Not given" and "no limit" are different values.
+
+    Args:
+        value: seconds for each wait; None for no limit; :class:`Timeouts`; an object with ``pool``, ``connect``,
+            ``write`` and ``read`` (``httpx.Timeout``); or ``Omit`` or ``NotGiven``, which takes ``default``.
+        default: the same, for when ``value`` was not given: the client's ``timeout``. Not given either, the defaults
+            of :class:`Timeouts` hold.
+
+    Raises:
+        UserError: a negative number of seconds, or NaN.
+        TypeError: anything else.
+    """
+    given = default if is_omitted(value) else value
+    if is_omitted(given):
+        return Timeouts()
+    if given is None:
+        return NO_TIMEOUTS
+    if isinstance(given, Timeouts):
+        return given
+    if isinstance(given, int | float):
+        _WAIT.check("timeout", given)
+        return Timeouts(given, given, given, given)
+    if all(hasattr(given, phase) for phase in _HTTP_PHASES.values()):
+        return Timeouts(**{name: getattr(given, phase) for name, phase in _HTTP_PHASES.items()})
+    raise TypeError(
+        f"timeout is of type {type(given).__name__}: write seconds, None, Timeouts(lane=…, connect=…, send=…, "
+        "receive=…, total=…), or an object with pool, connect, write and read"
+    )
+
+
+NO_TIMEOUTS: Final = Timeouts(None, None, None, None, None)
+"""Every wait without a limit."""

@@ -1,0 +1,1050 @@
+"""A session: turns that outlive connections, what is repeated and what never, rotation, draining, the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from kit.machines import ENDPOINT, Wire, answer, check_text, failed, steady, switching, types
+from kit.peers import CLOSE, PING, completed, created, delta, event, frame
+from turnwire.sansio.connection import State, Turn
+from turnwire.sansio.dialect import OPENAI
+from turnwire.sansio.errors import (
+    ConnectError,
+    LaneLimitError,
+    LimitExceededError,
+    RequestTooLargeError,
+    SessionClosedError,
+    TooManyTurnsError,
+    TurnAbortedError,
+    TurnError,
+    TurnTimeoutError,
+    UserError,
+)
+from turnwire.sansio.omit import OMIT
+from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.session import (
+    EndpointSource,
+    ResponsesSession,
+    SessionOptions,
+    TurnHandle,
+    options_from_client,
+    provider_managed_retries_disabled,
+    provider_retries_are_off,
+    websocket_pre_event_retries_disabled,
+)
+from turnwire.sansio.timeouts import NO_TIMEOUTS, Timeouts
+from turnwire.sansio.websocket import WORK_AT_ONCE
+
+SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
+
+
+class Desk:
+    """A session, and what a shell does with it."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("ping_interval", None)
+        options.setdefault("connect_timeout", None)
+        self.chance = 0.0
+        self.wall: float | None = None
+        self.session = ResponsesSession(
+            options=SessionOptions(**options), random_bytes=self._random, wall_clock=lambda: self.wall
+        )
+        self.now = 100.0
+
+    def _random(self, length: int) -> bytes:
+        return int(self.chance * 2 ** (8 * length)).to_bytes(length, "big") if length == 6 else steady(length)
+
+    def create(self, lane: str | None = None, timeouts: object = OMIT, **body: Any) -> Turn:
+        return self.session.create({"input": "x", **body}, lane=lane, timeouts=timeouts, now=self.now)
+
+    def open(self) -> Wire:
+        """Open a connection, up to the accepted upgrade."""
+        wire = self.begin_to_open()
+        wire.accept()
+        self.update()
+        return wire
+
+    def begin_to_open(self) -> Wire:
+        wire = Wire(self.session.open(ENDPOINT, self.now))
+        wire.now = self.now
+        return wire
+
+    def update(self) -> None:
+        self.session.update(self.now)
+
+    def lose(self, wire: Wire) -> None:
+        wire.eof()
+        self.update()
+
+    def pass_deadline(self) -> float:
+        moment = self.session.next_deadline()
+        assert moment is not None
+        waited, self.now = moment - self.now, max(self.now, moment)
+        self.session.handle_deadline(self.now)
+        return waited
+
+
+# --- Connections ----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_wants_a_connection_when_a_turn_waits() -> None:
+    desk = Desk()
+    assert not desk.session.wants_connection(desk.now)
+    assert desk.session.idle
+    turn = desk.create()
+    assert desk.session.wants_connection(desk.now)
+    assert desk.session.next_deadline() is not None
+    assert not desk.session.idle
+    wire = desk.open()
+    assert not desk.session.wants_connection(desk.now)
+    assert len(wire.sent()) == 1
+    wire.receive(created(), completed())
+    desk.update()
+    assert types(turn) == ["response.created", "response.completed"]
+    assert desk.session.idle
+    assert desk.session.stats.completed == 1
+
+
+def test_a_session_may_open_a_connection_before_it_has_a_turn() -> None:
+    desk = Desk()
+    wire = desk.begin_to_open()
+    turn = desk.create()
+    assert turn.current_phase is Phase.CONNECT
+    wire.accept()
+    assert turn.phase is Phase.SEND
+
+
+def test_there_is_one_connection_at_a_time() -> None:
+    desk = Desk()
+    desk.open()
+    with pytest.raises(UserError, match="has a connection") as caught:
+        desk.session.open(ENDPOINT, desk.now)
+    check_text(caught.value)
+
+
+def test_the_next_turn_after_a_loss_opens_a_fresh_connection() -> None:
+    desk = Desk()
+    first = desk.open()
+    desk.lose(first)
+    assert desk.session.connection is None
+    desk.create()
+    second = desk.open()
+    assert second.connection is not first.connection
+    assert desk.session.stats.connections == 2
+
+
+def test_a_session_has_defaults() -> None:
+    session = ResponsesSession()
+    assert session.options.max_age == 3300.0
+    session.update(0.0)
+    assert session.next_deadline() is None
+    session.handle_deadline(1e9)
+
+
+# --- Recovery -------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_that_was_not_handed_whole_is_repeated_unseen() -> None:
+    desk = Desk()
+    first, second = desk.create("a"), desk.create("a")
+    other = desk.create("b")
+    wire = desk.open()
+    wire.hand(5)
+    desk.lose(wire)
+    assert not first.ended
+    assert first.next_event() is None
+    assert first.connection is None
+    wire = desk.open()
+    assert [request.get("stream_id") for request in wire.sent()] == ["a", "b"]
+    wire.receive(created("a"), completed("a"))
+    assert types(first) == ["response.created", "response.completed"]
+    assert len(wire.sent()) == 1
+    assert second.phase is other.phase is Phase.AWAIT
+    stats = desk.session.stats
+    assert (stats.repeated, stats.failed, stats.connections) == (3, 0, 2)
+
+
+def test_a_turn_is_repeated_as_often_as_the_policy_says() -> None:
+    desk = Desk(recovery=RecoveryPolicy(attempts=2, initial_delay=0.0))
+    turn = desk.create()
+    for _ in range(2):
+        desk.begin_to_open().connection.transport_failed("refused", desk.now)
+        desk.update()
+        assert not turn.ended
+    desk.begin_to_open().connection.transport_failed("refused", desk.now)
+    desk.update()
+    failed(turn, Cause.TRANSPORT, Phase.CONNECT, SAFE, ConnectError)
+    assert (desk.session.stats.repeated, desk.session.stats.failed) == (2, 1)
+    assert not desk.session.wants_connection(desk.now + 100)
+
+
+def lost_in(phase: Phase, **body: Any) -> tuple[Desk, Turn, Wire]:
+    desk = Desk(recovery=RecoveryPolicy(**body.pop("policy", {})))
+    turn = desk.create(**body)
+    wire = desk.open()
+    if phase >= Phase.AWAIT:
+        wire.hand()
+    if phase >= Phase.STREAM:
+        wire.receive(created())
+    return desk, turn, wire
+
+
+@pytest.mark.parametrize(("phase", "verdict"), [(Phase.AWAIT, AMBIGUOUS), (Phase.STREAM, UNSAFE)])
+def test_a_turn_that_was_handed_whole_is_not_repeated(phase: Phase, verdict: Verdict) -> None:
+    desk, turn, wire = lost_in(phase)
+    desk.lose(wire)
+    failed(turn, Cause.EOF, phase, verdict)
+    assert not desk.session.wants_connection(desk.now + 100)
+
+
+def test_an_ambiguous_turn_is_repeated_if_the_caller_opted_in_and_it_is_stateless() -> None:
+    policy = {"repeat_ambiguous_stateless": True}
+    desk, turn, wire = lost_in(Phase.AWAIT, policy=policy)
+    desk.lose(wire)
+    assert not turn.ended
+    assert desk.open().sent() == [{"type": "response.create", "input": "x"}]
+    desk, turn, wire = lost_in(Phase.AWAIT, policy=policy, previous_response_id="resp_1")
+    desk.lose(wire)
+    failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS)
+
+
+def test_a_refused_turn_is_not_repeated() -> None:
+    desk, turn, wire = lost_in(Phase.AWAIT)
+    wire.receive(event("error", status=400, error={"code": "previous_response_not_found"}))
+    desk.update()
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.begin_to_open()
+    wire.connect()
+    wire.receive(answer(401))
+    desk.update()
+    failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE)
+    assert desk.session.stats.repeated == 0
+
+
+def test_a_turn_whose_deadline_passed_or_whose_consumer_left_is_not_repeated() -> None:
+    desk = Desk()
+    late, left = desk.create("a", Timeouts(send=1.0)), desk.create("b")
+    desk.open()
+    assert desk.pass_deadline() == 1.0
+    failed(late, Cause.TIMEOUT, Phase.SEND, SAFE, TurnTimeoutError)
+    desk.session.cancel(left, desk.now)
+    failed(left, Cause.CANCELLED, Phase.SEND, SAFE, TurnAbortedError)
+    assert desk.session.stats.repeated == 0
+
+
+@pytest.mark.parametrize("switch", [provider_managed_retries_disabled, websocket_pre_event_retries_disabled])
+def test_callers_with_retries_of_their_own_switch_repetition_off(switch: Any) -> None:
+    desk = Desk()
+    with switch():
+        turn = desk.create()
+        with switch(False):
+            repeated = desk.create()
+    after = desk.create()
+    desk.lose(desk.open())
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    assert not repeated.ended
+    assert not after.ended
+
+
+def test_the_http_client_is_told_by_one_of_the_switches() -> None:
+    assert not provider_retries_are_off()
+    with websocket_pre_event_retries_disabled():
+        assert not provider_retries_are_off()
+    with provider_managed_retries_disabled():
+        assert provider_retries_are_off()
+    assert not provider_retries_are_off()
+
+
+def test_a_repetition_waits_as_long_as_chance_and_the_policy_say() -> None:
+    desk = Desk(recovery=RecoveryPolicy(attempts=3, initial_delay=1.0, max_delay=3.0))
+    desk.chance = 0.5
+    turn = desk.create()
+    for delay in (0.75, 1.5, 2.25):
+        desk.lose(desk.open())
+        assert not desk.session.wants_connection(desk.now)
+        assert desk.pass_deadline() == pytest.approx(delay)
+        assert desk.session.wants_connection(desk.now)
+    assert not turn.ended
+
+
+def test_a_turn_that_is_repeated_keeps_its_place_before_the_turns_that_came_after_it() -> None:
+    desk = Desk()
+    first = desk.create("a")
+    wire = desk.open()
+    desk.lose(wire)
+    second = desk.create("a")
+    wire = desk.open()
+    assert len(wire.sent()) == 1
+    assert (first.phase, second.phase) == (Phase.AWAIT, Phase.LANE_WAIT)
+
+
+def test_more_lanes_than_a_connection_takes_can_come_back_and_those_beyond_fail() -> None:
+    desk = Desk(max_named_lanes=2)
+    kept = [desk.create(lane) for lane in "ab"]
+    wire = desk.open()
+    wire.connection.drain()
+    late = desk.create("c")
+    desk.lose(wire)
+    desk.open()
+    assert [turn.phase for turn in kept] == [Phase.SEND, Phase.SEND]
+    limit = failed(late, Cause.PROTOCOL, Phase.LANE_WAIT, SAFE, LimitExceededError)
+    assert isinstance(limit.__cause__, LaneLimitError)
+    assert desk.session.stats.failed == 1
+
+
+# --- Rotation, draining ---------------------------------------------------------------------------------------------
+
+
+def test_an_idle_connection_is_replaced_when_it_is_old() -> None:
+    desk = Desk(max_age=60.0)
+    desk.create()
+    wire = desk.open()
+    wire.hand()
+    wire.receive(completed())
+    desk.update()
+    assert desk.pass_deadline() == 60.0
+    assert wire.state is State.CLOSED
+    assert [item.code for item in wire.sent()] == [1000]
+    assert wire.connection.failure is None
+    turn = desk.create()
+    assert turn.connection is None
+    assert desk.session.wants_connection(desk.now), "nobody waits for the server's half of the farewell"
+
+
+def test_a_connection_that_was_looked_at_before_it_was_open_is_replaced_as_well() -> None:
+    desk = Desk(max_age=60.0)
+    desk.create()
+    wire = desk.begin_to_open()
+    desk.update()
+    wire.accept()
+    desk.update()
+    wire.hand()
+    wire.receive(completed())
+    desk.update()
+    assert desk.pass_deadline() == 60.0
+    assert wire.state is State.CLOSED
+
+
+def test_an_old_connection_finishes_what_runs_and_its_waiting_turns_go_to_the_next() -> None:
+    desk = Desk(max_age=60.0)
+    running = desk.create("a")
+    waiting = desk.create("a")
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("a"))
+    desk.pass_deadline()
+    late = desk.create("b")
+    assert waiting.connection is None
+    wire.receive(delta("x", "a"), completed("a"))
+    desk.update()
+    assert running.phase is Phase.DONE
+    assert wire.state is State.CLOSED
+    assert [request["stream_id"] for request in desk.open().sent()] == ["a", "b"]
+    assert waiting.phase is late.phase is Phase.AWAIT
+    assert desk.session.stats.repeated == 0
+
+
+def test_a_turn_does_not_begin_on_a_connection_that_came_of_age_while_nobody_looked() -> None:
+    desk = Desk(max_age=60.0)
+    desk.create("a")
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("a"))
+    desk.now += 61.0
+    assert desk.create("b").connection is None
+    assert wire.hand() == b""
+
+
+def test_a_connection_need_not_grow_old() -> None:
+    desk = Desk(max_age=None)
+    desk.open()
+    assert desk.session.next_deadline() is None
+
+
+def test_a_connection_that_cannot_be_written_to_gives_its_turns_to_the_next() -> None:
+    desk = Desk()
+    streaming = desk.create("streaming")
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("streaming"))
+    stuck = desk.create("a", Timeouts(send=1.0))
+    queued = desk.create("b")
+    wire.hand(1)
+    desk.pass_deadline()
+    failed(stuck, Cause.TIMEOUT, Phase.SEND, SAFE)
+    assert queued.connection is None
+    assert wire.hand() == b""
+    wire.now = desk.now
+    wire.receive(completed("streaming"))
+    desk.update()
+    assert streaming.phase is Phase.DONE
+    assert wire.state is State.CLOSED
+    assert [request["stream_id"] for request in desk.open().sent()] == ["b"]
+
+
+def test_when_the_server_announces_its_end_turns_that_wait_go_to_the_next_connection() -> None:
+    desk = Desk()
+    refused, waiting = desk.create(), desk.create()
+    wire = desk.open()
+    wire.hand()
+    wire.receive(event("error", status=400, error={"code": "websocket_connection_limit_reached"}))
+    desk.update()
+    assert wire.state is State.CLOSED
+    for turn in (refused, waiting):
+        assert not turn.ended
+        assert turn.connection is None
+    assert refused.repetitions == [Reason.CONNECTION_LIMIT]
+    assert desk.session.wants_connection(desk.now)
+    wire = desk.open()
+    assert len(wire.sent()) == 1
+    wire.receive(event("error", status=400, error={"code": "websocket_connection_limit_reached"}))
+    failed(refused, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+
+
+# --- Leaving, deadlines, limits, the end ----------------------------------------------------------------------------
+
+
+def test_a_turn_can_be_left_wherever_it_is() -> None:
+    desk = Desk()
+    backlog = desk.create()
+    desk.session.cancel(backlog, desk.now)
+    failed(backlog, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    desk.session.cancel(backlog, desk.now)
+    assert desk.session.stats.failed == 1
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    desk.session.cancel(turn, desk.now)
+    failed(turn, Cause.CANCELLED, Phase.AWAIT, AMBIGUOUS)
+    assert wire.state is State.CLOSED
+    assert desk.session.connection is None
+
+
+def test_a_turn_that_is_left_just_after_it_failed_is_not_repeated() -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.open().eof()
+    desk.session.cancel(turn, desk.now)
+    failed(turn, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    assert not desk.session.wants_connection(desk.now + 100)
+
+
+def test_turns_without_a_connection_have_a_deadline_too() -> None:
+    desk = Desk()
+    turn, patient = desk.create(timeouts=2.5), desk.create(timeouts=Timeouts())
+    desk.session.handle_deadline(desk.now + 2.4)
+    assert not turn.ended
+    desk.now += 2.5
+    desk.session.handle_deadline(desk.now)
+    assert "the lane wait deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.LANE_WAIT, SAFE, TurnTimeoutError))
+    assert not patient.ended
+
+
+def test_the_sessions_deadline_is_its_connections_or_its_own() -> None:
+    desk = Desk(max_age=None, stall_timeout=9.0)
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    assert desk.session.next_deadline() == desk.now + 9.0
+    desk.pass_deadline()
+    failed(turn, Cause.STALLED, Phase.AWAIT, AMBIGUOUS)
+
+
+def test_only_so_many_turns_may_wait_for_a_connection() -> None:
+    desk = Desk(max_waiting=2)
+    for _ in range(2):
+        desk.create()
+    with pytest.raises(TooManyTurnsError, match="2 turns wait for a connection") as caught:
+        desk.create()
+    check_text(caught.value)
+    assert len(desk.open().sent()) == 1
+
+
+def test_more_lanes_than_a_connection_takes_are_refused_before_there_is_one() -> None:
+    desk = Desk(max_named_lanes=2)
+    for lane in (None, "a", "b", "a"):
+        desk.create(lane)
+    with pytest.raises(LaneLimitError, match="'c' would be named lane number 3 of the next connection") as caught:
+        desk.create("c")
+    check_text(caught.value)
+
+
+def test_after_its_end_a_session_takes_nothing() -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.session.close(desk.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    for use in (desk.create, desk.open):
+        with pytest.raises(SessionClosedError) as caught:
+            use()
+        check_text(caught.value)
+    desk.session.close(desk.now)
+    assert desk.session.stats.failed == 1
+
+
+def test_the_end_of_a_busy_session_is_not_repaired() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand(3)
+    desk.session.close(desk.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.SEND, SAFE)
+    assert wire.state is State.CLOSED
+    assert desk.session.connection is None
+    assert wire.hand() == b""
+
+
+def test_the_end_of_an_idle_session_is_polite() -> None:
+    desk = Desk()
+    wire = desk.open()
+    desk.session.close(desk.now)
+    assert wire.state is State.CLOSING
+    assert wire.connection.next_deadline() == desk.now + 2.0
+    wire.receive(frame(CLOSE))
+    desk.update()
+    assert desk.session.connection is None
+
+
+def test_a_turn_that_is_to_be_repeated_when_the_session_is_closed_fails_as_closed() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    wire.eof()
+    assert not turn.ended
+    desk.session.close(desk.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    assert desk.session.idle
+
+
+# --- Repetitions by plan --------------------------------------------------------------------------------------------
+
+
+def refused(status: int = 429, lane: str | None = None, code: str = "rate_limit_exceeded", **headers: str) -> bytes:
+    more = {} if lane is None else {"stream_id": lane}
+    return event("error", status=status, error={"code": code, "message": "no", "headers": headers}, **more)
+
+
+def limited(desk: Desk, wire: Wire, retry_after: str = "7", lane: str | None = None) -> None:
+    wire.hand()
+    desk.session.receive_data(wire.connection, refused(lane=lane, **{"retry-after": retry_after}), desk.now)
+
+
+def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
+    desk = Desk(dialect=OPENAI)
+    turn, behind = desk.create("a"), desk.create("a")
+    wire = desk.open()
+    limited(desk, wire, lane="a")
+    assert not turn.ended
+    assert turn.repetitions == [Reason.RATE_LIMIT]
+    assert not desk.session.idle
+    assert not desk.session.wants_connection(desk.now)
+    assert [line["stream_id"] for line in wire.sent()] == ["a"]
+    assert behind.phase is Phase.AWAIT
+    wire.receive(created("a"), completed("a"))
+    desk.update()
+    assert desk.pass_deadline() == 7.0
+    assert wire.connection is desk.session.connection
+    assert len(wire.sent()) == 1
+    wire.receive(created("a"), completed("a"))
+    assert types(turn) == ["response.created", "response.completed"]
+    assert (desk.session.stats.repeated, desk.session.stats.failed) == (1, 0)
+
+
+def test_a_turn_that_is_asked_to_wait_a_second_time_fails() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    limited(desk, wire)
+    desk.pass_deadline()
+    limited(desk, wire)
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "timeouts"),
+    [("61", Timeouts()), ("7", Timeouts(total=6.0)), ("7", Timeouts(lane=6.0)), ("7", Timeouts(total=6.0, lane=60))],
+)
+def test_what_is_asked_for_longer_than_can_be_waited_for_fails_at_once(retry_after: str, timeouts: Timeouts) -> None:
+    desk = Desk()
+    turn = desk.create(timeouts=timeouts)
+    limited(desk, desk.open(), retry_after)
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    assert desk.session.idle
+
+
+NEW_YEAR = "Fri, 01 Jan 2027 00:00:00 GMT"
+AT_NEW_YEAR = 1798761600.0
+
+
+def test_a_date_to_wait_for_is_measured_from_the_wall_clock() -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.wall = AT_NEW_YEAR - 7
+    limited(desk, desk.open(), NEW_YEAR)
+    assert not turn.ended
+    assert desk.pass_deadline() == 7.0
+
+
+@pytest.mark.parametrize("wall", [None, AT_NEW_YEAR - 61])
+def test_a_date_that_is_far_or_that_nothing_measures_fails_at_once_and_is_named(wall: float | None) -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.wall = wall
+    limited(desk, desk.open(), NEW_YEAR)
+    assert f"asks to wait until {NEW_YEAR}" in str(failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE))
+
+
+def test_a_turn_that_waits_to_be_repeated_after_its_connection_is_gone_opens_another() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    limited(desk, wire)
+    desk.lose(wire)
+    assert not desk.session.wants_connection(desk.now + 6.9)
+    assert desk.pass_deadline() == 7.0
+    assert desk.session.wants_connection(desk.now)
+    assert len(desk.open().sent()) == 1
+    assert not turn.ended
+
+
+def test_a_turn_that_waits_to_be_repeated_can_be_left_and_times_out_and_is_closed() -> None:
+    for end in ("left", "total", "closed"):
+        desk = Desk()
+        turn = desk.create("a", timeouts=Timeouts(total=9.0))
+        limited(desk, desk.open(), lane="a")
+        if end == "left":
+            desk.session.cancel(turn, desk.now)
+            failed(turn, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+        elif end == "closed":
+            desk.session.close(desk.now)
+            failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+        else:
+            desk.session.handle_deadline(desk.now + 9.0)  # Whoever looks so late finds both moments passed.
+            assert "the total deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.LANE_WAIT, SAFE))
+        assert desk.session.idle
+
+
+def test_a_turn_that_was_delayed_fails_if_its_connection_can_take_no_more() -> None:
+    desk = Desk(max_waiting=1, dialect=OPENAI)
+    turn = desk.create("a")
+    wire = desk.open()
+    limited(desk, wire, lane="a")
+    for _ in range(2):
+        desk.create("a")
+    desk.session.handle_deadline(desk.now + 7.0)
+    failed(turn, Cause.PROTOCOL, Phase.LANE_WAIT, SAFE, LimitExceededError)
+
+
+def test_a_lost_connection_delays_the_next_opening_for_all() -> None:
+    desk = Desk()
+    desk.create()
+    desk.lose(desk.open())
+    desk.create("new")
+    assert not desk.session.wants_connection(desk.now)
+    assert desk.pass_deadline() == 0.25
+    assert len(desk.open().sent()) == 2
+
+
+def test_a_server_that_restarts_for_half_a_second_costs_no_failure() -> None:
+    """Whatever chance says, and whether it refuses to be connected to, or a gateway answers for it."""
+    for status in (None, 408, 425, 429, 500, 502, 503, 504):
+        for chance in (0.0, 0.5, 0.999):
+            desk = Desk()
+            desk.chance = chance
+            turns = [desk.create(lane) for lane in ("a", "b")]
+            desk.lose(desk.open())
+            began, attempts = desk.now, 0
+            while desk.session.wants_connection(desk.now) or desk.pass_deadline() >= 0:
+                attempts += 1
+                if desk.now - began >= 0.5:
+                    break
+                wire = desk.begin_to_open()
+                if status is None:
+                    desk.session.transport_failed(wire.connection, "refused", desk.now)
+                else:
+                    wire.connect()
+                    desk.session.receive_data(wire.connection, answer(status), desk.now)
+            assert not any(turn.ended for turn in turns)
+            assert attempts <= 3
+            assert len(desk.open().sent()) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 426])
+def test_an_upgrade_that_is_refused_for_good_is_not_repeated(status: int) -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.begin_to_open()
+    wire.connect()
+    desk.session.receive_data(wire.connection, answer(status), desk.now)
+    failed(turn, Cause.REJECTED, Phase.HANDSHAKE, SAFE)
+
+
+# --- The first opening ----------------------------------------------------------------------------------------------
+
+
+def first_failure(desk: Desk, status: int | None = None, **headers: str) -> TurnError:
+    wire = desk.begin_to_open()
+    if status is None:
+        desk.session.transport_failed(wire.connection, "refused", desk.now)
+    else:
+        wire.connect()
+        desk.session.receive_data(wire.connection, answer(status, **headers), desk.now)
+    assert wire.connection.failure is not None
+    return wire.connection.failure
+
+
+@pytest.mark.parametrize("status", [None, 400, 401, 403, 404, 409, 410, 426])
+def test_what_a_caller_has_to_know_is_not_repeated_at_the_first_opening(status: int | None) -> None:
+    desk = Desk()
+    opening = desk.session.first_opening(desk.now)
+    assert opening.delay(first_failure(desk, status), desk.now) is None
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 529])
+def test_what_will_pass_is_repeated_at_the_first_opening(status: int) -> None:
+    desk = Desk()
+    opening = desk.session.first_opening(desk.now)
+    delays = [opening.delay(first_failure(desk, status), desk.now) for _ in range(6)]
+    assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, None]
+
+
+def test_the_first_opening_waits_as_long_as_the_server_asks_within_the_connect_deadline() -> None:
+    desk = Desk(connect_timeout=10.0)
+    opening = desk.session.first_opening(desk.now)
+    assert opening.deadline == desk.now + 10.0
+    assert opening.delay(first_failure(desk, 503, retry_after="9"), desk.now) == 9.0
+    assert opening.delay(first_failure(desk, 503, retry_after="9"), desk.now + 1.0) is None
+    desk.wall = AT_NEW_YEAR - 8
+    assert opening.delay(first_failure(desk, 503, retry_after=NEW_YEAR), desk.now) == 8.0
+
+
+def test_the_first_opening_is_over_by_the_earlier_of_both_limits() -> None:
+    """A client's timeouts count."""
+    desk = Desk(connect_timeout=30.0, timeouts=Timeouts(connect=5.0))
+    opening = desk.session.first_opening(desk.now)
+    connection = desk.session.open(ENDPOINT, desk.now, connect_by=opening.deadline)
+    assert connection.connect_deadline == desk.now + 5.0
+    desk.session.handle_deadline(desk.now + 5.0)
+    assert "within 5 seconds" in str(connection.failure)
+    unlimited = Desk(timeouts=None).session
+    assert unlimited.first_opening(0.0).deadline is None
+    assert unlimited.open(ENDPOINT, 0.0).connect_deadline is None
+
+
+def test_the_first_opening_is_not_repeated_for_who_repeats_by_himself() -> None:
+    desk = Desk()
+    failure = first_failure(desk, 503)
+    with websocket_pre_event_retries_disabled():
+        opening = desk.session.first_opening(desk.now)
+    assert opening.delay(failure, desk.now) is None
+    assert desk.session.first_opening(desk.now).delay(failure, desk.now) is not None
+
+
+# --- Defaults -------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_has_the_sessions_deadlines_unless_it_brings_its_own() -> None:
+    session = Desk(timeouts=Timeouts(lane=1.0)).session
+    assert session.create({}, now=0.0).timeouts == Timeouts(lane=1.0)
+    assert session.create({}, timeouts=None, now=0.0).timeouts == NO_TIMEOUTS
+    assert session.create({}, timeouts=2.0, now=0.0).timeouts == Timeouts(2.0, 2.0, 2.0, 2.0)
+    assert Desk().session.create({}, now=0.0).timeouts == Timeouts(None, 30.0, 120.0, 600.0, None)
+    assert Desk(timeouts=None).session.create({}, now=0.0).timeouts == NO_TIMEOUTS
+
+
+def test_the_total_deadline_runs_in_the_backlog_and_through_repetitions() -> None:
+    desk = Desk()
+    turn, other = desk.create(timeouts=Timeouts(total=3.0)), desk.create("b")
+    desk.now += 1.0
+    desk.lose(desk.open())
+    assert not turn.ended
+    desk.now += 1.0
+    desk.open()
+    assert desk.pass_deadline() == 1.0
+    assert "the total deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.SEND, SAFE))
+    assert not other.ended
+
+
+def test_a_turn_behind_one_without_an_end_in_sight_is_run_by_another_connection() -> None:
+    desk = Desk()
+    silent, behind = desk.create(timeouts=Timeouts(receive=2.0)), desk.create()
+    wire = desk.open()
+    wire.hand()
+    desk.pass_deadline()
+    failed(silent, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS)
+    assert wire.state is State.CLOSED
+    assert not behind.ended
+    assert len(desk.open().sent()) == 1
+    late = desk.create()
+    assert late.phase is Phase.LANE_WAIT
+
+
+def test_a_turn_that_comes_behind_one_without_an_end_in_sight_is_not_kept_there() -> None:
+    desk = Desk(dialect=OPENAI)
+    other, silent = desk.create("b", timeouts=None), desk.create("a", timeouts=Timeouts(receive=2.0))
+    wire = desk.open()
+    wire.hand()
+    desk.pass_deadline()
+    assert silent.ended
+    late = desk.create("a")
+    assert late.connection is None
+    wire.receive(created("b"), completed("b"))
+    desk.update()
+    assert other.phase is Phase.DONE
+    assert wire.state is State.CLOSED
+    assert desk.session.wants_connection(desk.now)
+
+
+# --- A failure is seen only when recovery is decided ----------------------------------------------------------------
+
+
+def never_failed(turn: Turn) -> Callable[[], None]:
+    """Let every write of ``turn.failure`` be remembered; the check says that there was none."""
+    seen: list[object] = []
+
+    class Watched(Turn):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "failure" and value is not None:
+                seen.append(value)
+            super().__setattr__(name, value)
+
+    turn.__class__ = Watched
+
+    def check() -> None:
+        assert seen == []
+
+    return check
+
+
+ENDS: dict[str, Callable[[ResponsesSession, Wire], None]] = {
+    "end of file": lambda session, wire: session.receive_data(wire.connection, b"", wire.now),
+    "a broken transport": lambda session, wire: session.transport_failed(wire.connection, "reset", wire.now),
+    "garbage": lambda session, wire: session.receive_data(wire.connection, b"\xff" * 9, wire.now),
+    "an announced end": lambda session, wire: session.receive_data(
+        wire.connection, frame(CLOSE, (1012).to_bytes(2, "big")), wire.now
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        *((end, state) for end in ENDS for state in ("handshaking", "open", "in the middle")),
+        ("a broken transport", "connecting"),
+    ],
+)
+def test_a_turn_that_is_repeated_never_has_a_failure(end: str, state: str) -> None:
+    """Neither the connection's first turn nor those that wait behind it, whatever ends the connection when."""
+    desk = Desk()
+    turns = [desk.create(lane) for lane in ("a", "a", "b")]
+    wire = desk.begin_to_open()
+    if state == "handshaking":
+        wire.connect()
+    elif state != "connecting":
+        wire.accept()
+        wire.hand(5 if "middle" in state else 0)
+    checks = [never_failed(turn) for turn in turns]
+    ENDS[end](desk.session, wire)
+    for turn, check in zip(turns, checks, strict=True):
+        assert not turn.ended
+        assert turn.connection is None
+        check()
+    assert desk.session.connection is None
+    assert not desk.session.idle
+    desk.now = desk.session.next_deadline() or desk.now
+    assert [line["stream_id"] for line in desk.open().sent()] == ["a", "b"]
+
+
+def test_who_leaves_a_turn_that_is_being_repeated_leaves_it_for_good() -> None:
+    desk = Desk()
+    first, second = desk.create("a"), desk.create("b")
+    wire = desk.open()
+    wire.eof()  # Nobody has told the session yet.
+    desk.session.cancel(first, desk.now)
+    failed(first, Cause.CANCELLED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
+    assert not second.ended
+    desk.now += 10.0
+    assert [line["stream_id"] for line in desk.open().sent()] == ["b"]
+
+
+def test_a_turn_that_is_refused_fails_in_the_same_call() -> None:
+    desk = Desk()
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    desk.session.receive_data(wire.connection, event("error", status=400, error={"code": "x", "message": "no"}), 100.0)
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+
+
+def test_a_turn_made_elsewhere_is_taken_as_one_made_here() -> None:
+    desk = Desk()
+    turn = Turn.from_frame(
+        {"type": "response.create", "stream_id": "a", "conversation": "c"}, timeouts=Timeouts(), now=desk.now
+    )
+    assert desk.session.submit(turn, desk.now) is turn
+    assert (turn.lane, turn.stateful) == ("a", True)
+    assert len(desk.open().sent()) == 1
+
+
+# --- The doors, and what a caller holds -----------------------------------------------------------------------------
+
+
+def test_a_session_takes_what_happens_to_its_connection_and_draws_the_consequences() -> None:
+    desk = Desk()
+    turn = desk.create()
+    session, wire = desk.session, desk.begin_to_open()
+    session.transport_connected(wire.connection, desk.now)
+    assert session.data_to_send(wire.connection, 65536, desk.now).startswith(b"GET ")
+    session.receive_data(wire.connection, switching(), desk.now)
+    assert b'"input"' in session.data_to_send(wire.connection, 65536, desk.now) or turn.phase is Phase.AWAIT
+    small = frame(PING, b"") * (WORK_AT_ONCE + 1)
+    session.receive_data(wire.connection, small + created() + completed(), desk.now)
+    assert wire.connection.has_unprocessed
+    session.process(wire.connection, desk.now)
+    assert types(turn) == ["response.created", "response.completed"]
+    session.abort(wire.connection, desk.now)
+    assert session.connection is None
+
+
+def handle_of(desk: Desk) -> tuple[TurnHandle, Turn]:
+    handle = TurnHandle({"input": "x"}, None, OMIT)
+    assert (handle.verdict, handle.evidence) == (None, None)
+    with pytest.raises(SessionClosedError, match="was not sent yet"):
+        handle.result()
+    handle._core = desk.create()
+    return handle, handle._core
+
+
+def test_a_turn_that_was_left_tells_its_verdict_without_being_asked_for_events() -> None:
+    desk = Desk()
+    handle, turn = handle_of(desk)
+    desk.open().hand()
+    with pytest.raises(SessionClosedError, match="goes on"):
+        handle.result()
+    assert handle.verdict is None
+    desk.session.cancel(turn, desk.now)
+    assert handle.verdict is AMBIGUOUS
+    assert handle.evidence is not None
+    assert handle.evidence.cause is Cause.CANCELLED
+    with pytest.raises(TurnAbortedError):
+        handle.result()
+
+
+def test_a_turn_that_failed_raises_its_failure_again_and_one_that_ended_has_no_verdict() -> None:
+    desk = Desk()
+    handle, turn = handle_of(desk)
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created(), delta())
+    desk.lose(wire)
+    assert handle.verdict is UNSAFE
+    with pytest.raises(TurnError) as caught:
+        handle.result()
+    assert caught.value is turn.failure
+    handle, turn = handle_of(desk)
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created(), completed())
+    assert handle.verdict is None
+    assert handle.result() is turn.response
+
+
+# --- What a session is made from ------------------------------------------------------------------------------------
+
+
+def source(environment: dict[str, str] | None = None, **given: Any) -> EndpointSource:
+    arguments: dict[str, Any] = {"base_url": None, "api_key": None, "client": None, "headers": None, "query": None}
+    return EndpointSource(**{**arguments, **given}, environment=environment or {})
+
+
+def sent(endpoint: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in endpoint.headers}
+
+
+def test_the_environment_says_where_to_connect_unless_the_caller_does() -> None:
+    environment = {"OPENAI_BASE_URL": "http://there.test/v1", "OPENAI_API_KEY": "key"}
+    assert source(environment).initial.url == "ws://there.test/v1/responses"
+    assert sent(source(environment).initial)["authorization"] == "Bearer key"
+    other = source(environment, base_url="http://here.test", api_key="mine", query={"a": "b"}).initial
+    assert other.url == "ws://here.test/responses?a=b"
+    assert sent(other)["authorization"] == "Bearer mine"
+    assert source({"OPENAI_API_KEY": "key"}).initial.url == "wss://api.openai.com/v1/responses"
+
+
+def test_the_public_endpoint_needs_a_key_and_others_need_none() -> None:
+    for environment in ({}, {"OPENAI_API_KEY": ""}):
+        with pytest.raises(UserError, match="there is no API key: pass api_key="):
+            source(environment)
+    assert "authorization" not in sent(source(base_url="http://local.test").initial)
+    assert sent(source(headers={"Authorization": "Custom"}).initial)["authorization"] == "Custom"
+
+
+class Client:
+    """As much of a client as the core looks at."""
+
+    base_url = "https://client.test/v1/"
+    websocket_base_url = None
+    default_query = None
+    default_headers: ClassVar[dict[str, str]] = {}
+    api_key = "fixed"
+    timeout = 3.0
+
+    def __init__(self, provider: Any = None) -> None:
+        self._api_key_provider = provider
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+    async def _refresh_api_key(self) -> str:
+        return "fresh"
+
+
+def test_a_client_says_where_to_connect_and_the_environment_does_not() -> None:
+    made = source({"OPENAI_BASE_URL": "http://there.test"}, client=Client())
+    assert made.initial.url == "wss://client.test/v1/responses"
+    assert sent(made.initial)["authorization"] == "Bearer fixed"
+    assert made.key_refresh is None
+
+
+def test_a_key_that_is_asked_for_is_asked_for_anew_and_does_not_tell_sources_apart() -> None:
+    provider = object()
+    made = source(client=Client(provider))
+    assert made.key_refresh is not None
+    assert sent(made.endpoint("fresh"))["authorization"] == "Bearer fresh"
+    assert "bearer" not in str(made.identity).lower()
+    assert source(client=Client(provider), api_key="mine").key_refresh is None
+
+
+def test_sources_are_told_apart_by_url_and_headers() -> None:
+    one, other = source(base_url="http://a.test", api_key="1"), source(base_url="http://a.test", api_key="2")
+    assert one.identity != other.identity
+    assert one.identity == source(base_url="http://a.test", api_key="1").identity
+    assert source(base_url="http://a.test").key_refresh is None
+
+
+def test_the_deadlines_are_the_clients_unless_the_options_name_some() -> None:
+    assert options_from_client(None, None) == SessionOptions()
+    assert options_from_client(Client(), None).timeouts == Timeouts(3.0, 3.0, 3.0, 3.0)
+    named = SessionOptions(timeouts=Timeouts(lane=1.0), max_age=5.0)
+    assert options_from_client(Client(), named) is named
+    assert options_from_client(Client(), SessionOptions(max_age=5.0)).max_age == 5.0
+    assert options_from_client(SimpleNamespace(), None).turn_timeouts == Timeouts()
+    assert options_from_client(SimpleNamespace(timeout=None), None).turn_timeouts == NO_TIMEOUTS
+    given = SessionOptions(timeouts=Timeouts())
+    assert options_from_client(Client(), given) is given
+    unlimited = SessionOptions(timeouts=None)
+    assert options_from_client(Client(), unlimited).turn_timeouts == NO_TIMEOUTS
+
+
+def test_a_request_that_is_too_large_fails_before_there_is_a_connection() -> None:
+    desk = Desk(max_request_size=1000)
+    turn = desk.create(input="x" * 1000)
+    assert isinstance(turn.failure, RequestTooLargeError)
+    assert not desk.session.wants_connection(desk.now)
+    assert desk.session.stats.failed == 1

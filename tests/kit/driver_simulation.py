@@ -1,0 +1,1195 @@
+"""The driver in a world from a seed: a runtime that is a heap of events, a network that loses things, servers, clients.
+
+::
+
+    life = live(123)              # minutes or hours, in a millisecond or two
+    assert not life.complaints    # what did not hold
+    life.trace, life.digest       # everything that happened, and its hash: equal for equal seeds
+
+What is real
+    ``sansio/driver.py`` and the core under it; in some worlds the server's role of the core, too. There is no event
+    loop, no task, no patch: :class:`World` is the loop, :class:`SimRuntime` the runtime.
+
+What is chance
+    Everything, and all of it comes from the seed: options, latencies, where bytes are cut, what the network and the
+    server do, what the clients do, in which order things happen that happen at the same time, how late the timer is.
+
+Who looks
+    After every step of the driver, and in every call that it makes to its runtime, :meth:`World.look` looks at what a
+    consumer could see just then. What a consumer could see stands (REPLAY.md, "Verdict"), so a failure must not be
+    there before the session has decided about it.
+
+Who judges
+    :class:`SimRuntime` that the driver keeps to its contract; :class:`Judge` what came of turns and connections, by the
+    ledger of the service and the bytes that the network saw. Nobody asks the driver about itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import pairwise
+from typing import Any
+
+from kit.driver_service import NO_MASK, NONCE, ClientFrames, LightServer
+from turnwire.sansio.connection import Turn
+from turnwire.sansio.driver import CHUNK, LOOK, Driver, Link
+from turnwire.sansio.endpoint import Endpoint
+from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
+from turnwire.sansio.replay import Cause, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, TurnState
+from turnwire.sansio.session import ResponsesSession, SessionOptions
+from turnwire.sansio.timeouts import Timeouts
+from turnwire.sansio.websocket import Rejected
+
+HORIZON = 14 * 86400.0
+"""Seconds after which a life counts as hanging: nothing in it takes days."""
+STEPS = 20_000
+"""Events after which it counts as spinning."""
+HOUR = 3600.0
+ENDPOINT = Endpoint("http://sim.test/v1/responses", ())
+SLEEP = None
+"""What a process yields to sleep until it is woken; a number is seconds."""
+
+Steps = Generator[float | None, None, None]
+
+
+class Cancelled(BaseException):
+    """A client's process was cancelled."""
+
+
+class Process:
+    """A generator that yields how long to sleep. Waking one that was woken, or does not sleep, changes nothing."""
+
+    __slots__ = ("_pause", "_sleep", "done", "run", "woken", "world")
+
+    def __init__(self, world: World, run: Steps) -> None:
+        self.world = world
+        self.run = run
+        self.woken = True
+        self.done = False
+        self._sleep = 0
+        world.at(world.now, self._go, 0)
+
+    def wake(self) -> None:
+        if not self.woken and not self.done and self._pause is SLEEP:
+            self.woken = True
+            self.world.at(self.world.now, self._go, self._sleep)
+
+    def cancel(self) -> None:
+        if not self.done:
+            self._advance(self.run.throw, Cancelled)
+
+    def _go(self, sleep: int) -> None:
+        if sleep == self._sleep and not self.done:
+            self._advance(self.run.send, None)
+
+    def _advance(self, step: Callable[[Any], float | None], value: Any) -> None:
+        self._sleep += 1
+        self.woken = False
+        try:
+            pause = self._pause = step(value)
+        except (StopIteration, Cancelled):
+            self.done = True
+            self.world.running.wake()
+        else:
+            if pause is not SLEEP:
+                self.world.at(self.world.now + pause, self._go, self._sleep)
+
+
+# --- The network -----------------------------------------------------------------------------------------------------
+
+
+class Line:
+    """One connection through the network, with what is going to happen to it."""
+
+    def __init__(self, world: World, link: Link) -> None:
+        rng = world.rng
+        self.world = world
+        self.link = link
+        self.number = len(world.lines)
+        self.born = world.now
+        self.peer: Peer | None = None
+        """None while it is being opened."""
+        self._latency = rng.choice((0.0, 0.001, 0.02, 0.3))
+        self._last = {True: 0.0, False: 0.0}
+        self._up: deque[bytes] = deque()
+        self._down: deque[bytes | TransportError] = deque()
+        self._kept = b""
+        """What the transport has in its buffer."""
+        self.writable = True
+        self.paused = False
+        self.was_paused = False
+        self.closing = False
+        """It closes when its buffer is empty."""
+        self.closed: float | None = None
+        """When the client let go of it."""
+        self.asked = False
+        """The driver asked for it."""
+        self.lost = False
+        """And when the driver was told."""
+        self.fate: str | None = None
+        """What the network did to it."""
+        self.ended = False
+        """The server's end is gone."""
+        self.dark_up = self.dark_down = False
+        self.limits: dict[bool, int | None] = {True: None, False: None}
+        """How many bytes get through, up and down, before its fate befalls it."""
+        self.totals = {True: 0, False: 0}
+        self.heard: list[float] = []
+        """When the client read something."""
+        self.wrote: list[float] = []
+        """When it wrote."""
+        self.full: list[tuple[float, float]] = []
+        """From when to when the transport took no more."""
+        self._full_at = 0.0
+        self.upgraded: float | None = None
+        self._answer = b""
+        self.over: float | None = None
+        """When the client could know of the server's end."""
+        self.close_frame: float | None = None
+        """When the client wrote one."""
+        self.handed: set[str] = set()
+        """The markers of the turns whose last bytes the client wrote."""
+        self._frames = ClientFrames()
+        self.reads_along = not world.options.compression
+        self._given: str | None = None
+
+    def note(self, what: str) -> None:
+        self.world.note(f"line {self.number}: {what}")
+
+    # -- up
+
+    def write(self, data: bytes) -> bool:
+        """What the client gives to the transport; whether that keeps nothing of it."""
+        world = self.world
+        self.wrote.append(world.now)
+        if self.reads_along:
+            self._read_along(data)
+        if self.closed is not None:  # The driver does not know yet.
+            return False
+        if not world.slow or world.rng.random() >= world.slow:
+            self._put_up(data)
+            return True
+        cut = world.rng.randrange(len(data) + 1)
+        self.writable = False
+        self._full_at = world.now
+        self._kept = data[cut:]
+        if cut:
+            self._put_up(data[:cut])
+        if not self.dark_up:
+            delay = world.rng.choices((0.0, 0.01, 1.0, 70.0), (6, 6, 2, 1))[0]
+            world.at(world.now + delay * world.rng.random(), self._flushed)
+        return False
+
+    def _read_along(self, data: bytes) -> None:
+        for opcode, payload in self._frames.receive(data):
+            if opcode == 1:
+                start = payload.index(b'"marker":"') + 10
+                self.handed.add(payload[start : payload.index(b'"', start)].decode())
+            elif opcode == 8 and self.close_frame is None:
+                self.close_frame = self.world.now
+
+    def _flushed(self) -> None:
+        """The transport's buffer is empty."""
+        if self.closed is None and not self.ended and not self.dark_up:
+            self._put_up(self._kept)
+            self._kept = b""
+            self.writable = True
+            self.full.append((self._full_at, self.world.now))
+            if self.closing:
+                self.let_go()
+            else:
+                self.world.tell(self.world.driver.writable, self.link)
+
+    def _put_up(self, data: bytes) -> None:
+        self._put(True, self._up, data, self._arrive_up)
+
+    def _put(self, up: bool, pieces: deque[Any], data: bytes, arrive: Callable[[], None]) -> None:
+        limit, self.totals[up] = self.limits[up], self.totals[up] + len(data)
+        if limit is not None and self.totals[up] >= limit:
+            data = data[: max(0, len(data) - (self.totals[up] - limit))]
+            self.fate = self.fate or "cut"
+            if self._given is not None:
+                self.world.at(self.world.now + self.world.rng.choice((0.0, 0.01, 1.0)), self.befall)
+        if data and not self.ended:
+            pieces.append(data)
+            self.world.at(self._due(up), arrive)
+
+    def _due(self, up: bool) -> float:
+        """When what is put in now arrives: not before what was put in before."""
+        world = self.world
+        late = self._latency * world.rng.random() if self._latency else 0.0
+        if world.stalls and world.rng.random() < world.stalls:
+            late += world.rng.choice((0.7, 5.0, 45.0))
+        self._last[up] = due = max(self._last[up], world.now + late)
+        return due
+
+    def _arrive_up(self) -> None:
+        if self._up and not self.dark_up:
+            data = self._up.popleft()
+            cut = self.world.piece(len(data))
+            if cut < len(data):
+                self._up.appendleft(data[cut:])
+                self.world.at(self.world.now, self._arrive_up)
+            if self.peer is not None:
+                self.peer.receive(data[:cut])
+
+    # -- down
+
+    def say(self, data: bytes) -> None:
+        """What the server sends."""
+        self._put(False, self._down, data, self._arrive_down)
+
+    def _arrive_down(self) -> None:
+        """Hot path: what has arrived is read, a piece of it."""
+        if not self._down or self.dark_down or self.paused or self.closed is not None:
+            return
+        data = self._down.popleft()
+        world = self.world
+        if isinstance(data, TransportError):
+            self.let_go(data)
+            return
+        if not data and self.closing:  # What it still had to write is refused.
+            self.let_go()
+            return
+        if data:
+            cut = world.piece(len(data))
+            if cut < len(data):
+                self._down.appendleft(data[cut:])
+                data = data[:cut]
+                world.at(world.now, self._arrive_down)
+            self.heard.append(world.now)
+            if self.upgraded is None:
+                self._answer += data
+                if b"\r\n\r\n" in self._answer and self._answer.startswith(b"HTTP/1.1 101"):
+                    self.upgraded = world.now
+        world.tell(world.driver.received, self.link, data)
+        if not data and self.closed is None and world.rng.random() < 0.5:  # As asyncio's transports do.
+            self.let_go()
+
+    def pause(self) -> None:
+        self.paused = self.was_paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+        for _ in range(len(self._down)):
+            self.world.at(self.world.now, self._arrive_down)
+
+    # -- ends
+
+    def draw_fate(self) -> None:
+        """What is going to happen to it, at some moment or at some byte."""
+        world, rng = self.world, self.world.rng
+        self._given = rng.choices((None, "eof", "reset", "dark", "deaf", "mute"), (14, 3, 3, 2, 1, 1))[0]
+        if self._given is None:
+            return
+        if rng.random() < 0.6:
+            up, most = rng.choice(((True, 2000), (True, 150_000), (False, 4000), (True, 150), (False, 150)))
+            self.limits[up] = rng.randrange(1, most)
+        else:
+            world.at(world.now + rng.choice((1.0, 30.0, 900.0, world.length)) * rng.random(), self.befall)
+
+    def befall(self) -> None:
+        if self.closed is not None or self._given is None:
+            return
+        fate, self._given = self._given, None
+        self.fate = fate
+        self.note(fate)
+        if fate in ("eof", "reset"):
+            self.cut(cleanly=fate == "eof")
+        else:
+            self.dark_up = fate in ("dark", "deaf")
+            self.dark_down = fate in ("dark", "mute")
+            if self.dark_down and self.over is not None and self.over > self.world.now:
+                self.over = None
+
+    def cut(self, *, cleanly: bool) -> None:
+        """The server's end is gone."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.peer is not None:
+            self.peer.gone()
+        if not cleanly:
+            self._down.clear()
+        if self.closed is None:
+            self._down.append(b"" if cleanly else TransportError("it was reset"))
+            due = self._due(False) if cleanly else self.world.now
+            if not self.dark_down:
+                self.over = due
+            self.world.at(due, self._arrive_down)
+
+    def close(self, *, abort: bool) -> None:
+        """The client's wish."""
+        if self.peer is None or abort or self.writable:
+            self.closing = True
+            self.let_go()
+        else:
+            self.closing = True
+
+    def let_go(self, error: TransportError | None = None) -> None:
+        """The client's end is gone; the driver learns of it, once, a little later."""
+        if self.closed is not None:
+            return
+        world = self.world
+        self.closed = world.now
+        if not self.writable:
+            self.full.append((self._full_at, world.now))
+        self.note("closed")
+        world.at(world.now + world.rng.choice((0.0, 0.0, 0.01)), self._tell_lost, error)
+        world.at(self._due(True), self._arrive_end)
+
+    def _tell_lost(self, error: TransportError | None) -> None:
+        world = self.world
+        self.lost = True
+        world.tell(world.driver.lost, self.link, error)
+        for story in world.active:
+            if not self.asked and story.turn.connection is self.link.connection and not story.turn.ended:
+                world.judge.complain(f"I6: {story.marker} goes on, on a link that was lost")
+
+    def _arrive_end(self) -> None:
+        if self.peer is not None and not self.dark_up and not self.ended:
+            self.peer.receive(b"")
+
+
+# --- The runtime -----------------------------------------------------------------------------------------------------
+
+
+class SimRuntime:
+    """A runtime, which notices when the driver asks what it must not."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.timer: float | None = None
+        self._serial = 0
+        self.closing = False
+        """The driver was told to close for good."""
+
+    def _expect(self, holds: bool, what: str) -> None:
+        if not holds:
+            self._world.judge.complain(f"contract: {what}")
+
+    def open(self, link: Link) -> None:
+        world = self._world
+        world.look()
+        self._expect(link.transport is None, "a link is opened twice")
+        self._expect(not self.closing, "a link is opened after close")
+        self._expect(all(line.closed is not None or line.closing for line in world.lines), "two links are open")
+        for story in world.active:
+            soon = world.now < story.repeated_at + world.options.recovery.initial_delay / 2
+            if soon and story.turn.repetitions[-1] in (Reason.NOT_RUN, Reason.AMBIGUOUS):
+                self._expect(False, f"{story.marker} is repeated without a pause")
+        line = link.transport = Line(world, link)
+        world.lines.append(line)
+        rng = world.rng
+        how = (
+            rng.choices(("connects", "is refused", "hangs"), (24, 1, 1))[0]
+            if world.down_until <= world.now
+            else "is refused"
+        )
+        line.fate = None if how == "connects" else how
+        delay = rng.choice((0.0, 0.001, 0.1, 1.0)) * rng.random()
+        if how == "connects":
+            world.at(world.now + delay, self._opened, line)
+        elif how == "is refused":
+            world.at(world.now + delay, line.let_go, TransportError("refused"))
+        line.note(how)
+
+    def _opened(self, line: Line) -> None:
+        if line.closed is None:
+            line.peer = Peer(self._world, line)
+            line.draw_fate()
+            self._world.tell(self._world.driver.opened, line.link)
+
+    def write(self, link: Link, data: bytes) -> bool:
+        self._world.look()
+        line: Line = link.transport
+        self._expect(line.peer is not None and not line.lost, "bytes are written to a link that is not open")
+        self._expect(not line.closing, "bytes are written to a link that is being closed")
+        self._expect(line.writable, "a chunk is written before the buffer is empty")
+        self._expect(0 < len(data) <= CHUNK, f"a chunk has {len(data)} bytes")
+        return line.write(data)
+
+    def pause(self, link: Link) -> None:
+        self._expect(not link.transport.paused, "paused twice")
+        link.transport.pause()
+
+    def resume(self, link: Link) -> None:
+        self._expect(link.transport.paused, "resumed, and was not paused")
+        link.transport.resume()
+
+    def close(self, link: Link, *, abort: bool) -> None:
+        self._world.look()
+        line: Line = link.transport
+        if not line.closing and line.closed is None:
+            self._world.judge.client_closes(line)
+        line.asked = True
+        line.close(abort=abort)
+
+    def set_timer(self, when: float | None) -> None:
+        earlier = self.timer is not None if when is None else self.timer is None or when < self.timer
+        self._expect(earlier, f"the timer was set to {self.timer}, and is set to {when}")
+        self.timer = when
+        self._serial += 1
+        if when is not None:
+            world = self._world
+            late = world.lateness * world.rng.random() if world.lateness else 0.0
+            if world.early and world.rng.random() < world.early:  # The clock of the loop, and ours.
+                late = -min(0.02, max(0.0, when - world.now))
+            world.at(max(world.now, when + late), self._fired, self._serial)
+
+    def _fired(self, serial: int) -> None:
+        if serial == self._serial:  # What has arrived counts first: behind everything that is to happen now.
+            heappush(self._world.heap, (self._world.now, 2.0, self._world.count(), self._time_came, (serial,)))
+
+    def _time_came(self, serial: int) -> None:
+        if serial == self._serial:
+            self.timer = None
+            self._world.tell(self._world.driver.time_came)
+
+    def wake(self, waiter: Process) -> None:
+        self._expect(not waiter.done, "somebody is woken who is gone")
+        waiter.wake()
+
+
+# --- The service -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Entry:
+    """A turn that the service ran."""
+
+    marker: str
+    line: Line
+    ended: float = HORIZON
+    """When it said the last word on it."""
+
+
+class Peer:
+    """The server's side of a line. It behaves: what it refuses it does not run, what ends says so."""
+
+    def __init__(self, world: World, line: Line) -> None:
+        self._world = world
+        self._line = line
+        self._gone = False
+        self._timed: float | None = None
+        self._redirects = False
+        rng = world.rng
+        lifetime = rng.choice((HOUR, HOUR, 40 * 60.0, 120.0))
+        check = self._check()
+        if world.real_server:
+            options = ServerOptions(
+                lifetime=lifetime,
+                close_timeout=5.0,
+                compression=world.options.compression,
+                dialect=world.dialect,
+                max_message_size=world.limit or 1 << 20,
+            )
+            self.connection: Any = ServerConnection(options=options, check=check)
+        else:
+            self.connection = LightServer(world.dialect, lifetime=lifetime, limit=world.limit, check=check)
+        self._moods()
+
+    def _check(self) -> Callable[[Any], Rejected | None] | None:
+        """What the gateway before it says."""
+        world, rng = self._world, self._world.rng
+        if rng.random() < world.redirects:
+            self._redirects = True
+            return lambda request: Rejected(307, {"location": "/v1/elsewhere/responses"}, b"")
+        if rng.random() < 0.06:
+            status = rng.choice((401, 408, 425, 429, 500, 503))
+            headers = {"retry-after": rng.choice(("1", "20", "100"))} if rng.random() < 0.3 else {}
+            return lambda request: Rejected(status, headers, b"{}")
+        return None
+
+    def _moods(self) -> None:
+        """What a server does unasked."""
+        world, rng = self._world, self._world.rng
+        mood = rng.choices(("none", "pings", "leaves"), (9, 1, 1))[0]
+        if mood == "pings":
+            when = world.now
+            for _ in range(4):
+                when += rng.choice((0.1, 10.0, 300.0))
+                world.at(when, self._ping)
+        elif mood == "leaves":
+            when = world.now + rng.choice((1.0, 100.0, world.length)) * rng.random()
+            world.at(when, self._leave, rng.choice((1000, 1001, 1012)))
+
+    def _ping(self) -> None:
+        if not self._gone:
+            self.connection.ping(b"server")
+            self.flush()
+
+    def _leave(self, code: int) -> None:
+        if not self._gone:
+            self._line.note("leaves")
+            self._line.fate = self._line.fate or "leaves"
+            self.connection.close(self._world.now, code, "going away")
+            self.flush()
+
+    def gone(self) -> None:
+        """Its end of the line is."""
+        self._gone = True
+
+    def receive(self, data: bytes) -> None:
+        if not self._gone:
+            self.connection.receive_data(data, self._world.now)
+            self.start()
+
+    def start(self) -> None:
+        while (turn := self.connection.next_request()) is not None:
+            Process(self._world, self._run(turn))
+        self.flush()
+
+    def flush(self) -> None:
+        data = self.connection.data_to_send()
+        if data:
+            self._line.say(data)
+        if self.connection.state is ServerState.CLOSED:
+            if not self._gone:
+                self._gone = True
+                if not self._redirects:
+                    self._line.fate = self._line.fate or "server closed"
+                world = self._world
+                world.at(world.now + world.rng.choice((0.0, 0.0, 3.0)), self._cut)
+            return
+        deadline = self.connection.next_deadline()
+        if deadline is not None and deadline != self._timed:
+            self._timed = deadline
+            self._world.at(deadline, self._due, deadline)
+
+    def _cut(self) -> None:
+        self._line.cut(cleanly=True)
+
+    def _due(self, deadline: float) -> None:
+        if not self._gone and self.connection.next_deadline() == deadline:
+            self._line.note("its time is over")
+            self._line.fate = self._line.fate or "its time is over"
+            self.connection.handle_deadline(self._world.now)
+            self.start()
+
+    def _pause(self) -> float:
+        rng = self._world.rng
+        return rng.choices((0.0, 0.001, 0.05, 0.4, 2.0, 20.0), (8, 6, 4, 2, 1, 0.3))[0] * rng.random()
+
+    def _run(self, turn: Any) -> Steps:
+        world, rng = self._world, self._world.rng
+        marker = turn.request["metadata"]["marker"]
+        kind = rng.choices(KINDS, KIND_WEIGHTS)[0]
+        world.note(f"{marker} {kind}")
+        yield self._pause()
+        if turn.state is not TurnState.RUNNING:
+            return
+        if kind == "refuses":
+            turn.fail(rng.choice(REFUSALS))
+            self.start()
+            return
+        entry = Entry(marker, self._line)
+        world.ledger.append(entry)
+        world.note(f"{marker} runs")
+        yield self._pause()
+        if kind == "is silent":
+            return
+        if kind == "breaks" and turn.state is TurnState.RUNNING:
+            turn.fail(Problem(500, rng.choice(("server_error", None)), "oh"))
+            self._ended(entry)
+            return
+        count = rng.choice((0, 1, 2, 5, 12))
+        for event in (lifecycle("created", marker), *(delta(marker, index) for index in range(count))):
+            if turn.state is not TurnState.RUNNING:
+                return
+            turn.emit(event)
+            if rng.random() < 0.7:
+                self.flush()
+                yield self._pause()
+        self.flush()
+        if kind == "falls silent" or turn.state is not TurnState.RUNNING:
+            return
+        if kind == "breaks later":
+            turn.fail(Problem(500, "server_error", "oh"))
+        else:
+            turn.emit(lifecycle(rng.choices(("completed", "incomplete", "failed"), (8, 1, 1))[0], marker, count))
+        self._ended(entry)
+
+    def _ended(self, entry: Entry) -> None:
+        entry.ended = self._world.now
+        self.start()
+
+
+KINDS = ("answers", "refuses", "breaks", "breaks later", "is silent", "falls silent")
+KIND_WEIGHTS = (30, 3, 2, 1, 1, 1)
+REFUSALS = (
+    Problem(400, "bad", "no"),
+    Problem(429, "rate_limit_exceeded", "no"),
+    Problem(429, "rate_limit_exceeded", "no", headers={"retry-after": "2"}),
+    Problem(429, "rate_limit_exceeded", "no", headers={"retry-after": "50"}),
+)
+
+
+def lifecycle(what: str, marker: str, count: int = 0) -> dict[str, Any]:
+    status = "in_progress" if what == "created" else what
+    text = "".join(f"{marker}/{index} " for index in range(count))
+    part = {"type": "output_text", "text": text, "annotations": []}
+    item = {"type": "message", "id": "msg", "role": "assistant", "status": "completed", "content": [part]}
+    response = {"id": f"resp_{marker}", "object": "response", "status": status, "output": [item] if text else []}
+    return {"type": f"response.{what}", "response": response}
+
+
+def delta(marker: str, index: int) -> dict[str, Any]:
+    at = {"item_id": "msg", "output_index": 0, "content_index": 0, "logprobs": []}
+    return {"type": "response.output_text.delta", "delta": f"{marker}/{index} ", **at}
+
+
+# --- The clients -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Story:
+    """What a client saw of one turn."""
+
+    marker: str
+    lane: str | None
+    limits: Timeouts
+    began: float
+    events: list[Any] = field(default_factory=list)
+    ended: float = HORIZON
+    failure: TurnError | None = None
+    first: float = HORIZON
+    """When the first event came."""
+    whole: bool = False
+    """It came to its terminal event."""
+    turn: Turn | None = None
+    sleeper: Process | None = None
+    """Who waits for its events."""
+    told: TurnError | None = None
+    """The last failure that could be seen of it, after any step."""
+    told_safe: bool = False
+    """Whether it could ever be seen that the turn had failed, SAFE."""
+    repeated: int = 0
+    """How often."""
+    repeated_at: float = -HORIZON
+    """When that was decided."""
+
+    @property
+    def end(self) -> str:
+        if self.failure is not None:
+            return f"{self.failure.cause.name} {self.failure.phase.name} {self.failure.verdict.name}"
+        return "whole" if self.whole else "left"
+
+
+class Clients:
+    """Some processes, each with its turns and pauses, on one session."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._processes: list[Process] = []
+
+    def live(self) -> Steps:
+        """From beginning to end."""
+        world, rng = self._world, self._world.rng
+        if world.connects and not (yield from self._connect()):
+            return
+        self._processes = [Process(world, self._one(number)) for number in range(rng.choice((1, 1, 2, 3)))]
+        if rng.random() < 0.2:
+            yield rng.choice((0.5, 60.0, world.length)) * rng.random()
+            event = rng.choice(("ends", "all leave", "given up", "restarts", "retired"))
+            world.note(event)
+            if event == "all leave":
+                for process in self._processes:
+                    process.cancel()
+            elif event == "given up":
+                world.tell(world.driver.give_up)
+            elif event == "retired":
+                world.tell(world.driver.close_without_waiting)
+            elif event == "restarts":
+                world.down_until = world.now + rng.choice((0.1, 2.0, 20.0))
+                for line in world.lines:
+                    if line.peer is not None and line.closed is None and not line.ended:
+                        line.fate = line.fate or event
+                        line.cut(cleanly=rng.random() < 0.5)
+            else:
+                yield from self.end()
+        while not all(process.done for process in self._processes):
+            yield SLEEP
+        yield rng.choice((0.0, 0.0, 2.0, 100.0))
+        yield from self.end()
+
+    def _connect(self) -> Generator[float | None, None, bool]:
+        world, driver, began = self._world, self._world.driver, self._world.now
+        world.tell(driver.connect)
+        if world.rng.random() < 0.2:
+            world.at(world.now + world.rng.choice((0.01, 1.0, 10.0)) * world.rng.random(), self._leave_connecting)
+        yield from self._until(lambda: not driver.connecting)
+        world.judge.in_time(
+            "connect()",
+            began,
+            min(world.options.connect_timeout or HORIZON, world.options.turn_timeouts.connect or HORIZON),
+        )
+        if driver.first_failure is None and not world.runtime.closing:
+            return True
+        if driver.first_failure is not None:
+            world.judge.honest("connect()", driver.first_failure)
+            world.note(f"no session: {driver.first_failure!r}")
+        yield from self.end()
+        return False
+
+    def _leave_connecting(self) -> None:
+        world = self._world
+        if world.driver.connecting:
+            world.note("connect() is cancelled")
+            world.closing()
+            world.tell(world.driver.close, wait_for_peer=False)
+
+    def _until(self, holds: Callable[[], bool]) -> Steps:
+        driver, me = self._world.driver, self._world.running
+        driver.observe(me, holds)
+        while not holds():
+            yield SLEEP
+        driver.forget(me)
+
+    def end(self) -> Steps:
+        world = self._world
+        began, how = world.now, world.rng.choices(("patient", "impatient", "abort"), (6, 2, 1))[0]
+        world.note(f"closes, {how}")
+        world.closing()
+        if how == "abort":
+            world.tell(world.driver.abort)
+        else:
+            world.tell(world.driver.close, wait_for_peer=how == "patient")
+        yield from self._until(lambda: world.driver.done)
+        world.judge.in_time("close", began, 0.02 if how == "abort" else 2 * world.options.close_timeout)
+
+    def _one(self, number: int) -> Steps:
+        world, rng = self._world, self._world.rng
+        me = self._processes[number]
+        for index in range(rng.choice((1, 1, 2, 3))):
+            yield rng.choice((0.0, 0.0, 0.3, 5.0, 100.0, world.length)) * rng.random()
+            limits = world.options.turn_timeouts
+            if rng.random() < 0.2:
+                limits = Timeouts(*(rng.choice((0.0, 0.2, 3.0, 40.0)) for _ in range(4)), rng.choice((None, 5.0, 90.0)))
+            story = Story(f"t{number}.{index}", rng.choice((None, "a", "b", f"own-{number}")), limits, world.now)
+            world.stories.append(story)
+            world.note(f"{story.marker} on {story.lane}")
+            manner = rng.choices(("drains", "leaves", "is cancelled", "is slow"), (6, 1, 2, 1))[0]
+            if manner == "is cancelled":
+                world.at(world.now + rng.choice((0.0, 0.02, 1.0, 30.0)) * rng.random(), self._cancel, me, story)
+            try:
+                yield from self._turn(story, manner, me)
+            except TurnError as exc:
+                story.failure = exc
+                world.judge.heard(story, exc)
+            except SessionClosedError:
+                if not world.runtime.closing:
+                    raise
+                return
+            finally:
+                story.ended = world.now
+                world.note(f"{story.marker} {manner}: {len(story.events)} events, {story.end}")
+
+    def _cancel(self, process: Process, story: Story) -> None:
+        if story.ended == HORIZON:
+            process.cancel()
+
+    def _turn(self, story: Story, manner: str, me: Process) -> Steps:
+        world, rng, driver = self._world, self._world.rng, self._world.driver
+        size = rng.choices((0, 10, 3_000, 70_000, 150_000), (4, 4, 4, 1, 1))[0]
+        body: dict[str, Any] = {"model": "m", "metadata": {"marker": story.marker}, "input": "x" * size}
+        if rng.random() < 0.3:
+            body["conversation"] = "c"
+        most = rng.choice((0, 1, 2)) if manner == "leaves" else 10**6
+        story.turn = turn = world.tell(driver.create, body, lane=story.lane, timeouts=story.limits)
+        world.active.append(story)
+        world.look()
+        try:
+            while len(story.events) < most:
+                began = world.now
+                try:
+                    while (event := turn.next_event()) is None and not turn.ended:
+                        driver.listen(turn, me, lambda: world.now)
+                        story.sleeper = me
+                        try:
+                            yield SLEEP
+                        finally:
+                            story.sleeper = None
+                            driver.ignore(turn)
+                finally:
+                    world.judge.waited(story, turn, began)
+                if event is None:
+                    story.whole = True
+                    break
+                story.events.append(event)
+                story.first = min(story.first, world.now)
+                if manner == "is slow":
+                    yield rng.choice((0.1, 2.0, 50.0)) * rng.random()
+        finally:
+            world.active.remove(story)
+            world.tell(driver.cancel, turn)
+
+
+# --- The judge -------------------------------------------------------------------------------------------------------
+
+
+class Judge:
+    """What must hold, and what did not."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.complaints: list[str] = []
+
+    def complain(self, what: str) -> None:
+        if what not in self.complaints:
+            self.complaints.append(what)
+            self._world.note(f"COMPLAINT {what}")
+
+    def in_time(self, what: str, began: float, bound: float) -> None:
+        took = self._world.now - began
+        if took > bound + self._world.slack:
+            self.complain(f"I6: {what} took {took:.3f} seconds, and {bound:g} are allowed")
+
+    def waited(self, story: Story, turn: Turn, began: float) -> None:
+        """I6: a wait for an event is over by the deadlines that may have run in it, one after another."""
+        world = self._world
+        took = world.now - began
+        if not took:
+            return
+        limits, options = story.limits, world.options
+        bound = limits.receive or 0.0
+        if not story.events:
+            # A turn whose message waited on a connection that fell silent begins again on the next one.
+            attempts = 1 + max(len(turn.repetitions), sum(line.born >= began for line in world.lines))
+            connect = min(limits.connect or 0.0, options.connect_timeout or HORIZON)
+            each = 2 * (limits.lane or 0.0) + connect + (limits.send or 0.0) + bound + options.recovery.max_delay
+            bound = attempts * each
+        if limits.total is not None:
+            bound = min(bound, max(0.0, story.began + limits.total - began))
+        if took > bound + world.slack:
+            self.complain(f"I6: {story.marker} waited {took:.3f} seconds, and its deadlines allow {bound:g}")
+
+    def client_closes(self, line: Line) -> None:
+        """The driver closes a link: if nothing was wrong with it, and nobody used it, the server was told."""
+        world = self._world
+        if line.upgraded is None or line.fate is not None or world.stalls or not line.reads_along:
+            return
+        quiet = all(story.whole and not story.turn.events for story in world.stories if story.turn is not None)
+        if quiet and line.writable and line.close_frame is None:
+            self.complain(f"line {line.number} is closed without a close frame")
+
+    def turns(self) -> None:
+        world = self._world
+        read_along = all(line.reads_along for line in world.lines)
+        handed = {marker for line in world.lines for marker in line.handed}
+        ran: dict[str, int] = {}
+        for entry in world.ledger:
+            ran[entry.marker] = ran.get(entry.marker, 0) + 1
+        for story in world.stories:
+            marker, times, failure = story.marker, ran.get(story.marker, 0), story.failure
+            if times > 1:
+                self.complain(f"I5: {marker} ran {times} times")
+            if story.ended == HORIZON:
+                self.complain(f"I6: {marker} never ended")
+            if story.told_safe and times:
+                self.complain(f"I3: {marker} was seen to have failed, SAFE, and ran")
+            if story.events and not times:
+                self.complain(f"I2: {marker} has events, and did not run")
+            if any(entry.line.born > story.ended for entry in world.ledger if entry.marker == marker):
+                self.complain(f"I5: {marker} ran on a connection that was opened after its consumer had left")
+            if failure is not None:
+                if failure.verdict is Verdict.SAFE and times:
+                    self.complain(f"I3: {marker} is SAFE, and ran: {failure!r}")
+                if failure.verdict is Verdict.UNSAFE and not times:
+                    self.complain(f"{marker} is UNSAFE, and did not run: {failure!r}")
+                if read_along:
+                    self._precise(story, failure, handed)
+                self.honest(marker, failure)
+            self._events(story)
+
+    def _precise(self, story: Story, failure: TurnError, handed: set[str]) -> None:
+        """I4: SAFE, unless the writing of the last byte was begun; and then only if the server refused it."""
+        safe, refused = failure.verdict is Verdict.SAFE, failure.evidence.is_refusal
+        if not safe and story.marker not in handed:
+            self.complain(f"I4: {story.marker} was not handed over, and is {failure!r}")
+        refused = refused or failure.evidence.too_big or bool(story.turn.repetitions)  # A 429 may have been repeated.
+        if safe and not refused and story.marker in handed:
+            self.complain(f"I3: {story.marker} was handed over, and is {failure!r}")
+
+    def honest(self, whose: str, failure: TurnError) -> None:
+        """Nothing is said to have happened that did not."""
+        world = self._world
+        if failure.cause in (Cause.TRANSPORT, Cause.EOF, Cause.PEER_CLOSED, Cause.STALLED):
+            silent = failure.cause is Cause.STALLED and (world.stalls or world.slow or world.options.stall_timeout)
+            if not silent and all(line.fate is None for line in world.lines):
+                self.complain(f"{whose} failed, and nothing had happened: {failure!r}")
+
+    def heard(self, story: Story, failure: TurnError) -> None:
+        """No turn times out whose last word had come. To be asked when it fails."""
+        world = self._world
+        if failure.cause not in (Cause.TIMEOUT, Cause.STALLED) or story.limits.total is not None:
+            return
+        for entry in world.ledger:
+            quick = entry.line.fate is None and not world.stalls and not world.slow
+            if entry.marker == story.marker and quick and entry.ended + 1.0 < world.now:
+                self.complain(f"I6: {story.marker} timed out, and all had been said by {entry.ended:.3f}: {failure!r}")
+
+    def _events(self, story: Story) -> None:
+        """I2: its own events, in order, none missing."""
+        marker = story.marker
+        for index, event in enumerate(story.events):
+            if index == 0:
+                fine = event.type == "response.created" and event.response.id == f"resp_{marker}"
+            elif event.type == "response.output_text.delta":
+                fine = event.delta == f"{marker}/{index - 1} "
+            else:
+                text = "".join(f"{marker}/{number} " for number in range(index - 1))
+                fine = event.terminal and event.response.output_text == text and index == len(story.events) - 1
+            if not fine:
+                self.complain(f"I2: event {index} of {marker} is {event.raw}")
+        if story.whole and not (story.events and story.events[-1].terminal):
+            self.complain(f"I2: {marker} ended without its terminal event")
+        if story.failure is not None and story.events and story.events[-1].terminal:
+            self.complain(f"I2: {marker} failed after its terminal event")
+
+    def lines(self) -> None:
+        world = self._world
+        told = {story.marker: story for story in world.stories}
+        for line in world.lines:
+            if line.closed is None:
+                self.complain(f"line {line.number} was never closed")
+            elif line.upgraded is not None and line.link.connection.opened_at is not None:
+                mine = [(entry, told[entry.marker]) for entry in world.ledger if entry.line is line]
+                self._kept(line, line.upgraded, line.closed, mine)
+                self._rotated(line, line.upgraded, line.closed, mine)
+
+    def _kept(self, line: Line, opened: float, closed: float, mine: list[tuple[Entry, Story]]) -> None:
+        """It pings, finds out who is silent, and who is gone."""
+        world, options = self._world, self._world.options
+        interval, patience = options.ping_interval or HORIZON, options.ping_timeout or HORIZON
+        if line.close_frame is not None and closed - line.close_frame > 2 * options.close_timeout + world.slack:
+            self.complain(f"line {line.number} wrote its close frame at {line.close_frame:.3f}, closed at {closed:.3f}")
+        if line.was_paused:
+            return
+        # Once a message was given up in the middle, nothing can be written.
+        muted = min((one.ended for one in world.stories if one.end == "TIMEOUT SEND SAFE"), default=HORIZON)
+        end = min(closed, line.over or closed, line.close_frame or closed, world.closes_at)
+        moments = [*(moment for moment in line.heard if opened <= moment <= end), end]
+        for before, after in pairwise(moments):
+            quiet = after - before
+            if quiet > interval + world.slack:
+                first, last = before + interval - 0.03, before + interval + world.slack
+                pinged = any(first <= moment <= last for moment in line.wrote)
+                full = any(began < last and ended > first for began, ended in line.full)
+                if not pinged and not full and line.writable and muted > last:
+                    self.complain(f"line {line.number} heard nothing from {before:.3f} to {after:.3f}: no ping")
+            allowed = interval + patience
+            if any(story.first <= before < entry.ended and story.ended > after for entry, story in mine):
+                allowed = min(allowed, options.stall_timeout or HORIZON)
+            if quiet > allowed + world.slack:
+                self.complain(f"line {line.number} was silent from {before:.3f} to {after:.3f}, and not given up")
+        if line.over is not None and closed - line.over > world.slack:
+            self.complain(f"line {line.number} had ended at {line.over:.3f}, noticed at {closed:.3f}")
+
+    def _rotated(self, line: Line, opened: float, closed: float, mine: list[tuple[Entry, Story]]) -> None:
+        """No turn begins on a connection that is too old, and that is closed as soon as no turn needs it."""
+        world, options = self._world, self._world.options
+        if options.max_age is None:
+            return
+        limit = opened + options.max_age
+        for _, story in mine:
+            if story.began > limit + world.slack:
+                self.complain(f"{story.marker} ran on line {line.number}, which was to be replaced at {limit:.3f}")
+        due = max([limit, *(story.ended for story in world.stories if story.began <= limit + world.slack)])
+        if closed > due + options.close_timeout + world.slack:
+            self.complain(f"line {line.number} was to be closed by {due:.3f}, and was at {closed:.3f}")
+
+
+# --- The world -------------------------------------------------------------------------------------------------------
+
+
+class World:
+    """Everything of one seed; and its loop."""
+
+    def __init__(self, seed: int, driver: type[Driver] = Driver) -> None:
+        self.rng = rng = random.Random(seed)
+        self.now = 0.0
+        self.heap: list[tuple[float, float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = 0
+        self.trace: list[str] = []
+        self.judge = Judge(self)
+        self.lines: list[Line] = []
+        self.stories: list[Story] = []
+        self.active: list[Story] = []
+        """Those that go on."""
+        self.ledger: list[Entry] = []
+        self.down_until = 0.0
+        """The service restarts until then."""
+        self.shuffled = rng.random() < 0.7
+        """What happens at the same time happens in any order."""
+        self.stalls = rng.choice((0.0, 0.0, 0.01, 0.1))
+        self.splits = rng.choice((0.0, 0.0, 0.1, 0.9))
+        self.slow = rng.choice((0.0, 0.0, 0.1, 0.6))
+        """How often the transport keeps something in its buffer."""
+        self.lateness = rng.choice((0.0, 0.0, 0.05))
+        self.early = rng.choice((0.0, 0.0, 0.3))
+        self.slack = 0.1 + LOOK + self.lateness
+        """Seconds that anything may be late."""
+        self.connects = rng.random() < 0.75
+        self.real_server = rng.random() < 0.08
+        self.dialect = rng.choice(("openai", "openai", None, "no-lanes"))
+        self.redirects = rng.choice((0.0, 0.0, 0.0, 0.3))
+        self.limit = rng.choice((None, None, None, 100_000, 2_000))
+        """Bytes of a message that the service takes."""
+        self.options, self.length = rng.choice(OPTIONS)
+        if self.options.compression:
+            self.real_server = True
+        self.runtime = SimRuntime(self)
+        self.session = ResponsesSession(options=self.options, random_bytes=random_bytes(seed))
+        self.driver = driver(self.session, self.runtime, lambda: ENDPOINT)
+        self.closes_at = HORIZON
+        """When the clients closed the session."""
+        self.running: Process
+        self._steps = 0
+        self._failed = 0
+
+    def closing(self) -> None:
+        """From now on the session is to be closed."""
+        self.runtime.closing = True
+        self.closes_at = min(self.closes_at, self.now)
+
+    def note(self, what: str) -> None:
+        self.trace.append(f"{self.now:14.6f} {what}")
+
+    def count(self) -> int:
+        self._count += 1
+        return self._count
+
+    def at(self, when: float, call: Callable[..., None], *args: Any) -> None:
+        """Have something happen then."""
+        self._count += 1
+        heappush(self.heap, (when, self.rng.random() if self.shuffled else 0.0, self._count, call, args))
+
+    def piece(self, length: int) -> int:
+        """How much of some bytes goes in one piece."""
+        if not self.splits or self.rng.random() >= self.splits:
+            return length
+        return self.rng.choice((1, 3, max(1, length // 2), length))
+
+    def tell(self, call: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        """One step of the driver; then everybody may look."""
+        result = call(*args, **more, now=self.now) if more else call(*args, self.now)
+        self.look()
+        for story in self.active:
+            if story.sleeper is not None and not story.sleeper.woken:
+                if story.turn.has_news():
+                    self.judge.complain(f"{story.marker} has news, and its consumer was not woken")
+                line = self.lines[-1] if self.lines else None
+                if line is not None and line.paused and line.link.connection is story.turn.connection:
+                    self.judge.complain(f"{story.marker} has no news, and what arrives is not read")
+        return result
+
+    def look(self) -> None:
+        """What it was once told about its turn, a consumer may rely on."""
+        goes_on = False
+        for story in self.active:
+            turn = story.turn
+            if turn.failure is not story.told:
+                if story.told is not None:
+                    self.judge.complain(f"I5: {story.marker} was seen to have failed, and goes on: {story.told!r}")
+                story.told = turn.failure
+                story.told_safe = story.told_safe or (story.told is not None and story.told.verdict is Verdict.SAFE)
+            if len(turn.repetitions) != story.repeated:
+                story.repeated, story.repeated_at = len(turn.repetitions), self.now
+            goes_on = goes_on or not turn.ended
+        if goes_on and self.session.idle:
+            self.judge.complain("I6: a turn goes on, and the session calls itself idle")
+        failed = self.session.stats.failed
+        if failed < self._failed:
+            self.judge.complain("I5: a failure that was counted is counted no more")
+        self._failed = failed
+
+    def run(self) -> None:
+        self.running = Process(self, Clients(self).live())
+        heap = self.heap
+        while heap:
+            when, _, _, call, args = heappop(heap)
+            if when > self.now:
+                self.now = when
+            self._steps += 1
+            if self._steps > STEPS or self.now > HORIZON:
+                self.judge.complain("it hangs, or spins")
+                break
+            if self.running.done and all(line.closed is not None for line in self.lines):
+                if self.runtime.timer is not None:
+                    self.judge.complain("a timer is left")
+                if not heap or self.driver.done:
+                    break
+            call(*args)
+        if not self.running.done:
+            self.judge.complain("it hangs: nothing more can happen")
+        self.judge.turns()
+        self.judge.lines()
+
+
+def random_bytes(seed: int) -> Callable[[int], bytes]:
+    """Chance, for a session; but no masks, and the nonce whose answer is known."""
+    chance = random.Random(seed + 1).randbytes
+    return lambda length: NO_MASK if length == 4 else NONCE if length == 16 else chance(length)
+
+
+def _options(rng: random.Random) -> tuple[SessionOptions, float]:
+    """Options, and how long a client may be away: a ping every twenty seconds for hours is much to compute."""
+    ping_interval = rng.choice((None, 20.0, 300.0, 900.0))
+    length = {None: 4 * HOUR, 20.0: 200.0, 300.0: HOUR, 900.0: 4 * HOUR}[ping_interval]
+    options = SessionOptions(
+        connect_timeout=rng.choice((3.0, 30.0)),
+        close_timeout=rng.choice((0.0, 0.5, 2.0)),
+        ping_interval=ping_interval,
+        ping_timeout=rng.choice((5.0, 20.0)),
+        stall_timeout=rng.choice((None, None, 10.0)),
+        compression=rng.random() < 0.05,
+        high_water=rng.choice((1000, 1 << 22, 1 << 22)),
+        max_age=rng.choice((None, 55 * 60.0, 55 * 60.0, 90.0)),
+        recovery=RecoveryPolicy(attempts=rng.choice((0, 1, 3, 5))),
+        timeouts=Timeouts(
+            rng.choice((5.0, 600.0)), rng.choice((2.0, 60.0)), rng.choice((2.0, 60.0)), rng.choice((3.0, 120.0))
+        ),
+    )
+    return options, length
+
+
+OPTIONS = [_options(random.Random(number)) for number in range(500)]
+"""Made once: it takes as long as some lives do."""
+
+
+@dataclass
+class Life:
+    """What came of a seed."""
+
+    seed: int
+    complaints: list[str]
+    trace: list[str]
+    seconds: float
+    """Of the life; not of ours."""
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
+
+
+def live(seed: int, driver: type[Driver] = Driver) -> Life:
+    """One life, from its seed."""
+    world = World(seed, driver)
+    try:
+        world.run()
+    except Exception as exc:
+        world.judge.complain(f"it raised {exc!r}")
+    return Life(seed, world.judge.complaints, world.trace, world.now)
+
+
+def explain(life: Life, *, whole: bool = False) -> str:
+    """A life that went wrong, in words, and how to live it again."""
+    again = f"seed {life.seed}: TURNWIRE_SEED={life.seed} pytest --no-cov tests/proofs/test_driver_simulation.py"
+    return "\n".join([again, *(f"  {what}" for what in life.complaints), *life.trace[0 if whole else -15 :]])

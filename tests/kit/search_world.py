@@ -1,0 +1,668 @@
+"""The world of the state search: a session of the real code, a shell that may do any of its steps at any time, and the
+model of a server. See ``test_state_search.py``."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from kit.search_server import (
+    AFTER,
+    ARRIVED,
+    BROKEN,
+    CLOSE,
+    DOUBTED,
+    ENDS,
+    LARGE,
+    PING,
+    REFUSED,
+    RUNNING,
+    TOO_BIG,
+    Server,
+    message,
+)
+from turnwire.sansio.backlog import Backlog
+from turnwire.sansio.connection import ResponsesConnection, State, Turn
+from turnwire.sansio.deadlines import Deadlines
+from turnwire.sansio.dialect import Dialect
+from turnwire.sansio.endpoint import Endpoint
+from turnwire.sansio.errors import TurnError
+from turnwire.sansio.events import Role
+from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.session import ResponsesSession, SessionOptions
+from turnwire.sansio.timeouts import Timeouts
+from wsproto.utilities import generate_accept_token
+
+ENDPOINT = Endpoint("ws://server.test/v1/responses")
+RECOVERY = RecoveryPolicy(attempts=2, initial_delay=0.0)
+NOW = Timeouts(0.0, 0.0, 0.0, 0.0)
+PATIENT = Timeouts()
+UNBEGUN = (ARRIVED, DOUBTED)
+NEUTRAL = (Role.NEUTRAL, Role.UNKNOWN)
+
+
+def zeros(length: int) -> bytes:
+    return bytes(length)
+
+
+def accept(announced: str | None) -> bytes:
+    more = "" if announced is None else f"x-turnwire-dialect: {announced}\r\n"
+    head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+    return f"{head}{generate_accept_token(b'AAAAAAAAAAAAAAAAAAAAAA==').decode()}\r\n{more}\r\n".encode()
+
+
+def reject(status: int) -> bytes:
+    return f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+PASSING = (429, 503)
+"""Statuses of a rejected upgrade after which the turns are repeated (REPLAY.md, "Verdict"); 408 and 425 are alike."""
+LASTING = (401,)
+
+PLAIN = frozenset({"create", "open", "connect", "hand", "accept", "created", "completed", "rest", "finish", "resume"})
+"""The plain course of things; whatever is not in here is a disturbance."""
+
+Action = tuple[Any, ...]
+
+
+class ViolatedError(AssertionError):
+    """An invariant does not hold."""
+
+
+class Kind(NamedTuple):
+    """What kind of server it is, and what the client knows about it."""
+
+    name: str
+    echo: bool
+    """Whether it names lanes, or has none."""
+    announced: str | None = None
+    """The dialect in the upgrade's answer."""
+    dialect: Dialect | None = None
+    """What the caller says that it has."""
+    big: bool = False
+    """Messages are larger than those that no server finds too big."""
+    limit: int = 1 << 60
+    """Bytes of a message that it takes."""
+
+
+ANNOUNCED = Kind("lanes, announced", echo=True, announced="openai")
+LEARNED = Kind("lanes, to be found out", echo=True)
+WITHOUT = Kind("without lanes, to be found out", echo=False)
+KNOWN_WITHOUT = Kind("without lanes, as it announces", echo=False, announced="no-lanes")
+BIG = Kind("lanes, large messages", echo=True, announced="openai", big=True)
+SMALL_LIMIT = Kind("no message is small enough", echo=True, dialect=Dialect(name="small", message_limit=10), limit=10)
+
+
+class World:
+    """The session, the shell, the server, and what was seen of them so far."""
+
+    def __init__(
+        self, lanes: tuple[str | None, ...], disturbances: int, kind: Kind = ANNOUNCED, **options: Any
+    ) -> None:
+        chosen = {"max_age": 10.0, "ping_interval": 20.0, "recovery": RECOVERY, "timeouts": PATIENT, **options}
+        self.kind = kind
+        self.session = ResponsesSession(options=SessionOptions(dialect=kind.dialect, **chosen), random_bytes=zeros)
+        self.lanes = lanes
+        self.budget = disturbances
+        self.now = 0.0
+        self.turns: list[Turn] = []
+        self.server: Server | None = None
+        """The server's end of the session's connection; None if there is none."""
+        self.past: tuple[Any, ...] = ()
+        """What the servers of earlier connections had."""
+        self.heard: tuple[tuple[str, ...], ...] = ()
+        """The types of the events of its response that each turn was given."""
+        self.told: tuple[tuple[str, ...], ...] = ()
+        """The types of those that the server sent while the turn had not ended."""
+        self.outcomes: tuple[TurnError | str | None, ...] = ()
+        self.refusals: frozenset[int] = frozenset()
+        """Turns that were told that they were refused, while nothing had been said that could mean anything else."""
+        self.later = False
+        """The turn of which the server speaks may be repeated, if the server asks it to come back later."""
+
+    # -- copies, and what makes two of them the same
+
+    def clone(self) -> World:
+        """A copy that shares with the original only what never changes."""
+        other = object.__new__(World)
+        other.__dict__.update(self.__dict__)
+        new: dict[Turn, Turn] = {}
+        session = other.session = copy.copy(self.session)
+        session.stats = copy.copy(session.stats)
+        for turn in self.turns:
+            twin = new[turn] = copy.copy(turn)
+            twin.events = deque()
+            twin.items = deque(turn.items, turn.items.maxlen)
+            twin.output = copy.copy(turn.output)
+            twin.output._done = list(turn.output._done)
+            twin.repetitions = list(turn.repetitions)
+        old = self.session.connection
+        if old is not None:
+            session.connection = self._clone_connection(old, new)
+            session.connection.stats = session.stats
+            session.connection._recover = session._recover
+        for turn in new.values():
+            if turn.connection is old and old is not None:
+                turn.connection = session.connection
+        session._returned = []
+        session._backlog = self._clone_backlog(self.session._backlog, new)
+        other.turns = list(new.values())
+        other.server = self.server.clone() if self.server is not None else None
+        return other
+
+    @staticmethod
+    def _clone_backlog(old: Backlog, new: dict[Turn, Turn]) -> Backlog:
+        backlog = Backlog()
+        backlog._ready = OrderedDict.fromkeys(new[turn] for turn in old._ready)
+        backlog._resumes = {new[turn]: moment for turn, moment in old._resumes.items()}
+        backlog._lanes = Counter(old._lanes)
+        backlog._resumptions = Deadlines(backlog._resumes.get)
+        for turn in backlog._resumes:
+            backlog._resumptions.watch(turn)
+        for turn in backlog:
+            backlog._deadlines.watch(turn)
+        return backlog
+
+    @staticmethod
+    def _clone_connection(old: ResponsesConnection, new: dict[Turn, Turn]) -> ResponsesConnection:
+        connection = copy.copy(old)
+        lanes = connection._lanes = copy.copy(old._lanes)
+        lanes._names = set(lanes._names)
+        lanes._ready = OrderedDict(lanes._ready)
+        lanes._waiting = {
+            lane: OrderedDict.fromkeys(new[turn] for turn in queue) for lane, queue in lanes._waiting.items()
+        }
+        lanes.running = {lane: new[turn] for lane, turn in lanes.running.items()}
+        owners = connection._owners = copy.copy(old._owners)
+        owners._lanes = lanes
+        owners._ended = {lane: deque(ended, ended.maxlen) for lane, ended in owners._ended.items()}
+        outbox = connection._outbox = copy.copy(old._outbox)
+        outbox.turn = None if outbox.turn is None else new[outbox.turn]
+        outbox._control = deque(outbox._control)
+        outbox._messages = dict.fromkeys(new[turn] for turn in outbox._messages)
+        connection._keepalive = copy.copy(old._keepalive)
+        if old._websocket is not None:
+            websocket = connection._websocket = copy.copy(old._websocket)
+            websocket._buffer = bytearray(websocket._buffer)
+        elif old.state is State.HANDSHAKING:  # An h11 connection is not for copying: one like it.
+            connection._opening = copy.copy(old._opening)
+            connection._opening.request(ENDPOINT)
+        connection._deadlines = Deadlines(connection._deadline_of)
+        for turn in (*lanes.running.values(), *lanes.waiting()):
+            twin = turn.connection
+            turn.connection = connection
+            connection._deadlines.watch(turn)
+            turn.connection = twin
+        return connection
+
+    def key(self) -> object:
+        """Two states with equal keys have equal futures (up to the clock)."""
+        number = {turn: at for at, turn in enumerate(self.turns)}
+        session, connection = self.session, self.session.connection
+        return (
+            tuple(
+                (
+                    turn.phase,
+                    self.outcomes[at] and str(outcome(turn)),
+                    turn.state,
+                    tuple(turn.repetitions),
+                    turn.connection is None,
+                    turn.unknown_event,
+                    turn.named,
+                    turn.response_id,
+                    turn.created,
+                    tuple(turn.items),
+                )
+                for at, turn in enumerate(self.turns)
+            ),
+            session.closed,
+            tuple(number[turn] for turn in session._backlog),
+            len(session._backlog._resumes),
+            self.now < session._not_before,
+            connection and self._connection_key(connection, number),
+            self.server and self.server.key(),
+            self.past,
+            self.heard,
+            self.told,
+            self.refusals,
+            self.budget,
+        )
+
+    @staticmethod
+    def _connection_key(connection: ResponsesConnection, number: dict[Turn, int]) -> object:
+        outbox, lanes, owners = connection._outbox, connection._lanes, connection._owners
+        return (
+            connection.state,
+            owners.spoken,
+            connection._keepalive.ping_sent_at is None,
+            len(outbox._frame),
+            number.get(outbox.turn) if outbox.turn is not None else None,
+            outbox.mid_frame,
+            len(outbox._control),
+            outbox._pong,
+            tuple(number[turn] for turn in outbox._messages),
+            tuple(lanes._ready),
+            lanes.max_in_flight,
+            tuple((lane, number[turn]) for lane, turn in lanes.running.items()),
+            tuple((lane, tuple(number[turn] for turn in queue)) for lane, queue in lanes._waiting.items()),
+            owners.support,
+            owners._seen,
+            tuple((lane, tuple(ended)) for lane, ended in owners._ended.items()),
+        )
+
+    # -- what may happen
+
+    def actions(self) -> list[Action]:
+        """Everything that may happen next."""
+        actions = list(self.possible())
+        return actions if self.budget else [action for action in actions if action[0] in PLAIN]
+
+    def possible(self) -> Iterator[Action]:
+        """The same, were it not for the budget."""
+        session, connection, server = self.session, self.session.connection, self.server
+        if not session.closed:
+            yield ("close",)
+            if len(self.turns) < len(self.lanes):
+                yield ("create",)
+        for at, turn in enumerate(self.turns):
+            if not turn.ended:
+                yield ("cancel", at)
+                yield ("timeout", at)
+        if session.wants_connection(self.now):
+            yield ("open",)
+        if session._backlog.next_resumption() is not None:
+            yield ("resume",)
+        if connection is None:
+            return
+        yield ("deadline",)
+        if connection.state is State.CONNECTING:
+            yield ("connect",)
+            yield ("fail",)
+            return
+        yield ("eof",)
+        yield ("reset",)
+        if connection.has_data_to_send:
+            if connection.state is State.HANDSHAKING:
+                yield ("hand", 65536)
+                return
+            yield from self._handed(connection)
+        if connection.state is State.HANDSHAKING:
+            yield ("accept",)
+            for status in (*PASSING, *LASTING):
+                yield ("reject", status)
+        elif server is not None and server.rest:
+            yield ("rest",)
+        elif server is not None and connection.state is State.CLOSING:
+            yield ("finish",)
+        elif server is not None:
+            yield from server.utterances()
+
+    @staticmethod
+    def _handed(connection: ResponsesConnection) -> Iterator[Action]:
+        left = len(connection._outbox._frame)
+        if not connection._outbox.mid_frame:
+            yield ("hand", 65536)
+            yield ("hand", 1)
+            yield ("hand", -1)
+        else:
+            if left > 1:
+                yield ("hand", left - 1)
+            yield ("hand", left)
+            yield ("hand", 65536)
+
+    # -- what happens
+
+    def perform(self, action: Action) -> None:
+        """Do it by the session's own methods, which draw all consequences; then hand the consumers their events."""
+        kind = action[0]
+        if kind not in PLAIN:
+            self.budget -= 1
+        session, connection = self.session, self.session.connection
+        timed_out: Turn | None = None
+        if kind == "create":
+            self._create()
+        elif kind == "close":
+            session.close(self.now)
+        elif kind == "cancel":
+            session.cancel(self.turns[action[1]], self.now)
+        elif kind == "timeout":
+            timed_out = self.turns[action[1]]
+            self._time_out(timed_out)
+        elif kind == "open":
+            self._retire()
+            session.open(ENDPOINT, self.now)
+            self.server = Server(echo=self.kind.echo, limit=self.kind.limit)
+        elif kind == "resume":
+            self.now = max(self.now, session._backlog.next_resumption() or 0.0)
+            session.handle_deadline(self.now)
+        elif kind == "deadline":
+            self._deadline()
+        elif connection is not None:
+            self._on_connection(kind, action, connection)
+        if connection is not None and connection.state is State.CLOSED and self.server is not None:
+            self.server.take(connection.data_to_send(65536, self.now))  # A close frame, if anything.
+            self._retire()
+        self._consume()
+        self.check()
+        if timed_out is not None and not (timed_out.ended and _cause(timed_out) in (Cause.TIMEOUT, None)):
+            raise ViolatedError(f"I6: its deadline passed, and the turn is {outcome(timed_out)}")
+
+    def _create(self) -> None:
+        number = len(self.turns)
+        body = {"input": str(number) + " " * (17_000 if self.kind.big else 0)}
+        self.turns.append(self.session.create(body, lane=self.lanes[number], now=self.now))
+        self.heard += ((),)
+        self.told += ((),)
+        self.outcomes += (None,)
+
+    def _time_out(self, turn: Turn) -> None:
+        turn.timeouts = NOW
+        if turn.connection is not None:
+            turn.connection.watch(turn)
+        else:
+            self.session._backlog._deadlines.watch(turn)
+        self.session.handle_deadline(self.now)
+        turn.timeouts = PATIENT
+
+    def _deadline(self) -> None:
+        moment = self.session.next_deadline()
+        if moment is None:
+            raise ViolatedError("I6: a connection without a deadline")
+        self.now = max(self.now, moment)
+        self.session.handle_deadline(self.now)
+        after = self.session.next_deadline()
+        if after is not None and after <= self.now and not self.session.wants_connection(self.now):
+            raise ViolatedError("I6: a deadline that passed is still there")
+
+    def _on_connection(self, kind: str, action: Action, connection: ResponsesConnection) -> None:
+        session, server, now = self.session, self.server, self.now
+        assert server is not None
+        match kind:
+            case "connect":
+                session.transport_connected(connection, now)
+            case "fail" | "reset":
+                session.transport_failed(connection, "broken", now)
+            case "eof":
+                session.receive_data(connection, b"", now)
+            case "accept":
+                session.receive_data(connection, accept(self.kind.announced), now)
+            case "reject":
+                self._reject(action[1], connection)
+            case "hand":
+                self._hand(action[1], connection, server)
+            case "rest":
+                self._rest(connection, server)
+            case "ping":
+                session.receive_data(connection, PING, now)
+            case "goodbye" | "finish":
+                server.gone = True
+                session.receive_data(connection, CLOSE, now)
+            case "too big":
+                self._too_big(connection, server)
+            case _ if len(action) == 1:
+                self._announce(kind, connection, server)
+            case _:
+                self._say(kind, action[1], connection, server)
+
+    def _reject(self, status: int, connection: ResponsesConnection) -> None:
+        waiting = [turn for turn in self.turns if turn.connection is connection and not turn.ended]
+        repeated = {turn: len(turn.repetitions) for turn in waiting}
+        self.session.receive_data(connection, reject(status), self.now)
+        for turn in waiting:
+            again = status in PASSING and repeated[turn] < self.session.options.recovery.attempts
+            if turn.ended is again and not self.session.closed:
+                raise ViolatedError(f"I6: the upgrade was rejected with {status}, and the turn is {outcome(turn)}")
+
+    def _hand(self, most: int, connection: ResponsesConnection, server: Server) -> None:
+        upgrading = connection.state is State.HANDSHAKING
+        if most > 0:
+            data = self.session.data_to_send(connection, most, self.now)
+        else:  # To the last byte of the frame, whose length is known once it has begun.
+            data = self.session.data_to_send(connection, 1, self.now)
+            if (left := len(connection._outbox._frame)) > 1:
+                data += self.session.data_to_send(connection, left - 1, self.now)
+        if not upgrading:
+            had = len(server.requests)
+            server.take(data)
+            self.refusals -= {request.turn for request in server.requests[had:]}
+
+    def _announce(self, kind: str, connection: ResponsesConnection, server: Server) -> None:
+        """It speaks of no turn."""
+        awaiting = server.awaiting()
+        refused: list[int] = []
+        if kind == "unknown":
+            server.doubt()
+        elif kind == "limit":  # REPLAY.md: a refusal, if it is plain whose.
+            server.limited = True
+            refused = awaiting if len(awaiting) == 1 else []
+            if not awaiting:  # PROTOCOL.md, "Whose error it is": if it streams, the only one in flight ends by it.
+                running = [at for at, request in enumerate(server.requests) if request.status is RUNNING]
+                default = [at for at in running if server.requests[at].lane is None]
+                for at in default or (running if len(running) == 1 else ()):
+                    server.mark(at, BROKEN)
+        elif kind == "unauthorized":
+            refused = awaiting
+        for at in refused:
+            server.mark(at, REFUSED)
+        plainly = [server.requests[at].turn for at in refused if server.requests[at].status is REFUSED]
+        self.refusals |= {number for number in plainly if not self.turns[number].ended}
+        server.spoken = True
+        unsent = [turn for turn in self.turns if not turn.ended and turn.connection is connection]
+        ((_, data),) = message(kind, -1, None)
+        self.session.receive_data(connection, data, self.now)
+        if kind == "unauthorized" and not all(turn.ended for turn in unsent):
+            raise ViolatedError("I6: the credentials were refused, and turns wait on")
+
+    def _too_big(self, connection: ResponsesConnection, server: Server) -> None:
+        """It closes with 1009 (REPLAY.md, "Whose 1009 it is")."""
+        server.gone = True
+        partial = connection._outbox.turn
+        unbegun = (*UNBEGUN, REFUSED) if self.kind.limit < LARGE else UNBEGUN  # Too large, it is refused by this.
+        handed = [self.turns[request.turn] for request in server.requests if request.status in unbegun]
+        candidates = [turn for turn in (partial, *handed) if turn is not None]
+        waiting = [turn for turn in self.turns if turn.connection is connection and not turn.ended]
+        before = {turn: len(turn.repetitions) for turn in waiting}
+        self.session.receive_data(connection, TOO_BIG, self.now)
+        for turn, repetitions in before.items() if not self.session.closed else ():
+            again = repetitions < self.session.options.recovery.attempts
+            expected = (not again, Verdict.SAFE)  # Of those whose messages were not begun.
+            if turn in candidates and len(candidates) > 1:
+                expected = (True, Verdict.SAFE if turn is partial else Verdict.AMBIGUOUS)
+            elif turn in candidates and turn is not partial:
+                expected = (True, Verdict.SAFE if self.kind.limit < len(turn.message) else Verdict.AMBIGUOUS)
+            elif turn in candidates:
+                expected = (True, Verdict.SAFE)
+            if turn.phase is Phase.STREAM:
+                expected = (True, Verdict.UNSAFE)
+            if (turn.ended, turn.failure.verdict if turn.failure else Verdict.SAFE) != expected:
+                raise ViolatedError(f"I4: 1009, and {turn} is {outcome(turn)}, not {expected}")
+
+    def _say(self, kind: str, at: int, connection: ResponsesConnection, server: Server) -> None:
+        """It speaks of a request."""
+        half = kind.startswith("half ")
+        kind = kind.removeprefix("half ")
+        request = server.requests[at]
+        if kind in AFTER:
+            server.mark(at, AFTER[kind])
+        server.spoken = True
+        turn = self.turns[request.turn]
+        again = Reason.RATE_LIMIT not in turn.repetitions
+        again = again and len(turn.repetitions) < self.session.options.recovery.attempts
+        self.later = kind == "busy" and again and not (turn.ended or self.session.closed)
+        parts = message(kind, request.turn, server.lane(at))
+        data = b"".join(part for _, part in parts)
+        if half:
+            data, server.rest = data[:-20], data[-20:]
+            server.rest_of = (at, kind, parts[-1][0])
+        for type_, _ in parts[: -1 if half else None]:
+            self._tell(request.turn, kind, type_)
+        if not half and server.requests[at].status is REFUSED:
+            self._refused(request.turn)
+        self.session.receive_data(connection, data, self.now)
+        if not half:
+            self._ends(kind, request.turn)
+
+    def _rest(self, connection: ResponsesConnection, server: Server) -> None:
+        assert server.rest_of is not None
+        (at, kind, type_), rest, server.rest = server.rest_of, server.rest, b""
+        number = server.requests[at].turn
+        self._tell(number, kind, type_)
+        if server.requests[at].status is REFUSED:
+            self._refused(number)
+        self.session.receive_data(connection, rest, self.now)
+        self._ends(kind, number)
+
+    def _tell(self, number: int, kind: str, type_: str) -> None:
+        """An event arrives; if its turn has not ended, it is to be delivered."""
+        if kind.startswith("late ") or type_ in ("error", "response.error") or self.turns[number].ended:
+            return
+        self.told = (*self.told[:number], (*self.told[number], type_), *self.told[number + 1 :])
+
+    def _refused(self, number: int) -> None:
+        if not self.turns[number].ended:
+            self.refusals |= {number}
+
+    def _ends(self, kind: str, number: int) -> None:
+        turn = self.turns[number]
+        later = kind == "busy" and number in self.refusals and self.later
+        if kind in ENDS and turn.ended is later:
+            raise ViolatedError(f"I6: the server said of turn {number}: {kind}; and it is {outcome(turn)}")
+
+    def _retire(self) -> None:
+        if self.server is not None:
+            self.past += self.server.requests
+            self.server = None
+
+    def _consume(self) -> None:
+        for at, turn in enumerate(self.turns):
+            while turn.events:
+                event = turn.next_event()
+                assert event is not None
+                if event.role in NEUTRAL:
+                    continue
+                response_id, item_id = event.ids()
+                if response_id != f"r{at}" and item_id != f"i{at}":
+                    raise ViolatedError(f"I2: turn {at} was given {event.raw}")
+                self.heard = (*self.heard[:at], (*self.heard[at], event.type), *self.heard[at + 1 :])
+
+    # -- what must hold
+
+    def check(self) -> None:
+        requests = self.past if self.server is None else self.past + self.server.requests
+        handed = {request.turn for request in requests}
+        ledger = [request.turn for request in requests if request.status is not REFUSED]
+        outcomes: list[TurnError | str | None] = []
+        for at, turn in enumerate(self.turns):
+            if self.heard[at] != self.told[at]:
+                raise ViolatedError(f"I2: turn {at} was given {self.heard[at]}, and the server sent {self.told[at]}")
+            if ledger.count(at) > 1:
+                raise ViolatedError(f"I5: turn {at} ran {ledger.count(at)} times")
+            failure = turn.failure
+            if failure is not None:
+                if turn.phase is Phase.DONE:
+                    raise ViolatedError(f"I6: turn {at} ended twice: with its terminal event, and {failure!r}")
+                self._check_failure(at, turn, failure, handed, ledger)
+            before = self.outcomes[at]
+            after: TurnError | str | None = failure if failure is not None else "done" if turn.ended else None
+            if before is not None and after is not before and not (turn.abandoned and isinstance(after, TurnError)):
+                raise ViolatedError(f"I6: turn {at} ended with {before!r}, and then with {after!r}")
+            outcomes.append(after)
+        self.outcomes = tuple(outcomes)
+        if self.session.idle is not all(turn.ended for turn in self.turns):
+            raise ViolatedError(f"I6: the session is{'' if self.session.idle else ' not'} idle, with {self.turns}")
+        if self.session.stats.failed != sum(turn.failure is not None for turn in self.turns):
+            raise ViolatedError(f"I6: {self.session.stats} of {self.turns}")
+
+    def _check_failure(self, at: int, turn: Turn, failure: TurnError, handed: set[int], ledger: list[int]) -> None:
+        verdict = failure.evidence.verdict
+        settled = not (turn.abandoned and turn.phase is Phase.SEND)
+        if verdict is Verdict.SAFE and at in ledger:
+            raise ViolatedError(f"I3: turn {at} is SAFE ({failure}), and the server runs it")
+        if settled and at not in handed and verdict is not Verdict.SAFE:
+            raise ViolatedError(f"I4: turn {at} is {verdict}, and was never handed whole")
+        if bool(self.heard[at]) is not (verdict is Verdict.UNSAFE):
+            raise ViolatedError(f"I4: turn {at} is {verdict}, and its events: {self.heard[at]}")
+        if failure.cause is Cause.ERROR_FRAME and at in self.refusals and verdict is not Verdict.SAFE:
+            raise ViolatedError(f"I4: turn {at} is {verdict}, and the server refused it")
+
+    # -- both ends of I6
+
+    def ends_in_a_good_world(self) -> None:
+        """From here on everybody does what they should, and no deadline passes."""
+        wanted = ("rest", "hand", "open", "connect", "accept", "finish", "completed", "created", "resume")
+        for _ in range(60):
+            if all(turn.ended for turn in self.turns):
+                return
+            actions = {action[0]: action for action in reversed(list(self.possible()))}
+            action = next((actions[kind] for kind in wanted if kind in actions), None)
+            if action is None and self.server is not None and (self.server.gone or self.server.limited):
+                action = ("eof",)  # The server has said goodbye; it goes.
+            if action is None and self.kind.limit < LARGE and self.server is not None and self.server.requests:
+                action = ("too big",)
+            if action is None:
+                break
+            self.perform(("hand", 65536) if action[0] == "hand" else action)
+        raise ViolatedError(f"I6: nothing is left to do, and the turns are {self.turns}")
+
+    def ends_in_a_dead_world(self) -> None:
+        """From here on nothing happens but that time passes, and that the shell tries to connect."""
+        for _ in range(60):
+            if all(turn.ended for turn in self.turns):
+                return
+            self.perform(("open",) if self.session.wants_connection(self.now) else ("deadline",))
+        raise ViolatedError(f"I6: no deadline ends the turns {self.turns}")
+
+
+def outcome(turn: Turn) -> str:
+    if turn.failure is None:
+        return turn.phase.name
+    return f"{turn.failure.cause.name} {turn.failure.phase.name} {turn.failure.evidence.verdict}"
+
+
+def _cause(turn: Turn) -> Cause | None:
+    return None if turn.failure is None else turn.failure.cause
+
+
+# --- The search ------------------------------------------------------------------------------------------------------
+
+
+class Counts(NamedTuple):
+    states: int
+    transitions: int
+
+
+def search(start: World, *, liveness_of_every: int = 1, at_most: int | None = None) -> Counts:
+    """Walk every state that can be reached; raises ViolatedError, with the way to it."""
+    seen = {start.key()}
+    stack: list[tuple[World, tuple[Any, ...]]] = [(start, ())]
+    transitions = 0
+    while stack:
+        world, path = stack.pop()
+        for action in world.actions():
+            child = world.clone()
+            way = (path, action)
+            try:
+                child.perform(action)
+                transitions += 1
+                key = child.key()
+                if key not in seen:
+                    seen.add(key)
+                    stack.append((child, way))
+                    if len(seen) % liveness_of_every == 0:
+                        child.clone().ends_in_a_good_world()
+                        child.clone().ends_in_a_dead_world()
+            except Exception as exc:
+                raise ViolatedError(f"{exc} — after {_unrolled(way)}") from exc
+        if at_most is not None and transitions >= at_most:
+            break
+    return Counts(len(seen), transitions)
+
+
+def _unrolled(way: tuple[Any, ...]) -> list[Action]:
+    actions: list[Action] = []
+    while way:
+        way, action = way
+        actions.append(action)
+    return actions[::-1]

@@ -1,0 +1,268 @@
+"""README.md is true: its programs run and print what it shows, its commands are CI's, its tables are the code's.
+
+``TURNWIRE_WRITE_README=1 python -m pytest tests/policy/test_readme.py`` writes the generated tables anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from turnwire.sansio import replay
+from turnwire.sansio.connection import ConnectionOptions
+from turnwire.sansio.replay import ADVICE_TABLE, VERDICT_TABLE, Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
+from turnwire.sansio.session import SessionOptions
+from turnwire.sansio.timeouts import Timeouts
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+WRITE = "TURNWIRE_WRITE_README"
+COMMANDS = [
+    "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/turnwire demo",
+    "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest",
+]
+LIMIT = 60
+"""Seconds until a program counts as hanging."""
+
+
+class Program(NamedTuple):
+    title: str
+    code: str
+    output: str | None
+    """What the README says that it prints."""
+
+
+def blocks() -> Iterator[tuple[str, str, str]]:
+    """The heading above each block of code, its language, its text."""
+    heading = ""
+    found = re.finditer(r"^(#+ (?P<heading>[^\n]*)|```(?P<language>\w+)\n(?P<text>.*?)^```)$", readme(), re.M | re.S)
+    for match in found:
+        if match["heading"]:
+            heading = match["heading"]
+        elif match["language"]:
+            yield heading, match["language"], match["text"]
+
+
+def programs() -> Iterator[Program]:
+    found = list(blocks())
+    for index, (heading, language, text) in enumerate(found):
+        if language == "python":
+            loop = " on trio" if "import trio\n" in text else ""
+            after = found[index + 1] if index + 1 < len(found) else ("", "", "")
+            yield Program(heading + loop, text, after[2] if after[1] == "text" else None)
+
+
+def readme() -> str:
+    return README.read_text(encoding="utf-8")
+
+
+# --- What runs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", list(programs()), ids=lambda program: program.title)
+def test_the_program_runs_as_it_stands(program: Program, tmp_path: Path) -> None:
+    named = re.match(r"# (test_\w+\.py)\n", program.code)
+    path = tmp_path / (named[1] if named else "program.py")
+    path.write_text(program.code, encoding="utf-8")
+    command = [sys.executable, "-W", "error", str(path)]
+    if named:
+        command[1:] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(path)]
+    # No address and no key, and nothing of this run's coverage: what a newcomer has.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "COV_"))}
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=LIMIT
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+    if named:
+        assert f"{program.code.count('def test_')} passed" in ran.stdout
+    else:
+        assert ran.stdout == program.output
+
+
+def test_asyncio_and_trio_come_first() -> None:
+    first, second, *_ = programs()
+    assert "asyncio.run(" in first.code
+    assert "trio.run(" in second.code
+
+
+def test_the_first_two_commands_are_the_front_door_and_ci_runs_them() -> None:
+    commands = [text.strip() for _, language, text in blocks() if language == "sh"]
+    assert commands == COMMANDS
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "sed -n '/^```sh$/{n;p;}' README.md" in ci, "CI takes the commands from the README"
+    assert '"$python" -m pytest\n' in ci, "CI runs the tests as the second command does"
+
+
+def test_the_parts_come_in_their_order() -> None:
+    parts = [
+        "# turnwire",
+        "## Try it",
+        "## Use it",
+        "## Did it run?",
+        "## What it costs",
+        "## Options and limits",
+        "## The map of the code",
+    ]
+    assert re.findall(r"^##? .*$", re.sub(r"^```.*?^```$", "", readme(), flags=re.M | re.S), re.M) == parts
+    what_it_is_for = readme().split("\n\n")[1].splitlines()
+    assert len(what_it_is_for) == 5
+
+
+# --- What is generated -----------------------------------------------------------------------------------------------
+
+
+def verdicts() -> str:
+    """The verdict table, in the words of ``sansio/replay.py``."""
+    about = dict(re.findall(r"^    ([A-Z_]+) +(\S.*?)  ", replay.__doc__ or "", re.M))
+    lines = ["| the turn was | verdict | because | so |", "| --- | --- | --- | --- |"]
+    for row in VERDICT_TABLE:
+        for phase in sorted(row.phases):
+            evidence = Evidence(
+                phase=phase,
+                cause=Cause.ERROR_FRAME if row.refused else Cause.EOF,
+                final_byte_handed=phase >= Phase.AWAIT,
+                response_started=phase >= Phase.STREAM,
+                stateful=False,
+                refusal=Refusal(status=400) if row.refused else None,
+            )
+            assert evidence.verdict is row.verdict
+            said = meaning(evidence)
+            refused = ", and refused" if row.refused else ""
+            cells = (about[phase.name] + refused, f"**{row.verdict.name}**", said.for_the_turn, said.what_to_do)
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def advice() -> str:
+    """The advice table, as ``sansio/replay.py`` looks it up."""
+    said = {True: "yes", False: "no", None: "no opinion"}
+    lines = ["| the failure | goes on from stored state | repeat it | replay_safety |", "| --- | --- | --- | --- |"]
+    for row in ADVICE_TABLE:
+        stateful = {True: "yes", False: "no", None: "either"}[row.stateful]
+        cells = (row.situation.value, stateful, said[row.suggested], row.replay_safety or "not known")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+OPTIONS = (
+    ("SessionOptions", (ConnectionOptions, SessionOptions)),
+    ("Timeouts", (Timeouts,)),
+    ("RecoveryPolicy", (RecoveryPolicy,)),
+)
+
+
+def options() -> str:
+    """Every option, its default and what it is, in the words of the code."""
+    lines = ["| option | default | |", "| --- | --- | --- |"]
+    for title, classes in OPTIONS:
+        for cls in classes:
+            tree = ast.parse(Path(inspect.getsourcefile(cls) or "").read_text(encoding="utf-8"))
+            (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
+            for field, text in itertools.pairwise(body):
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                    said = text.value.value if is_text(text) else ""
+                    default = shown_default(getattr(cls(), field.target.id))
+                    lines.append(f"| `{title}.{field.target.id}` | {default} | {in_markdown(said)} |")
+    return "\n".join(lines)
+
+
+def is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def shown_default(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20:
+        return f"{value >> 20} MiB"
+    if isinstance(value, bool | int | float | None):
+        return str(value) if not isinstance(value, float) else f"{value:g}"
+    return "see below" if isinstance(value, RecoveryPolicy) else "not given"
+
+
+def in_markdown(text: str) -> str:
+    return re.sub(r"`+", "`", re.sub(r":\w+:`~?([^`<]+?)`", r"`\1`", " ".join(text.split())))
+
+
+def first_sentence(path: Path) -> str:
+    """What a module says it is, in Markdown."""
+    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    text = re.split(r"(?<=\.)\s", " ".join(said.split("\n\n")[0].split()))[0]
+    return re.sub(r"`+", "`", re.sub(r":\w+:`~?([^`<]+?)`", r"`\1`", text)).removesuffix(".")
+
+
+SHELLS = {
+    "aio": ("_asyncio", "_runtime", "_opening", "_session", "_transport"),
+    "trio_shell": ("_runtime", "_session", "_transport"),
+}
+MODELS = ("_models", "_background")
+"""The files of a shell; the others of ``aio`` are the command line and the loopback server."""
+
+
+def shell_size(package: str) -> str:
+    """How big a shell is, and how big its models are."""
+    return f"its shell has about {size(package, SHELLS[package])} lines of code, and its models {size(package, MODELS)}"
+
+
+def size(package: str, names: tuple[str, ...]) -> int:
+    """Lines with code on them, to the nearest hundred, so that the README need not change daily."""
+    lines = 0
+    for name in names:
+        tree = ast.parse((ROOT / package / f"{name}.py").read_text(encoding="utf-8"))
+        texts = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ]
+        prose = {line for text in texts for line in range(text.lineno, (text.end_lineno or 0) + 1)}
+        code = {node.lineno for node in ast.walk(tree) if isinstance(node, ast.expr | ast.stmt | ast.arg)}
+        lines += len(code - prose)
+    return round(lines, -2)
+
+
+def house() -> str:
+    """The rooms of the three packages, and what each says it is. Parts of a room go unmentioned."""
+    lines = ["| room | |", "| --- | --- |"]
+    for package in ("sansio", "aio", "trio_shell"):
+        size = f"; {shell_size(package)}" if package != "sansio" else ""
+        lines.append(f"| **`{package}/`** | **{first_sentence(ROOT / package / '__init__.py')}**{size} |")
+        rooms = [*(ROOT / package).glob("*.py"), *(ROOT / package).glob("*/__init__.py")]
+        for path in sorted(rooms, key=lambda path: path.relative_to(ROOT).as_posix()):
+            if path != ROOT / package / "__init__.py":
+                lines.append(f"| `{path.relative_to(ROOT)}` | {first_sentence(path)} |".replace("/__init__.py", "/"))
+    lines.append(f"| **`benchmarks/`** | **{first_sentence(ROOT / 'benchmarks' / '__init__.py')}** |")
+    lines.append(
+        "| **`tests/`** | **`conformance/` runs against every shell, `parity/` against the Agents SDK; "
+        "`test_state_search.py` and `test_ledger.py` hold the verdicts against what servers did** |"
+    )
+    return "\n".join(lines)
+
+
+GENERATED = {"verdicts": verdicts, "advice": advice, "options": options, "house": house}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_the_table_is_that_of_the_code(name: str) -> None:
+    table = GENERATED[name]()
+    before, begin, rest = readme().partition(f"<!-- {name} -->\n")
+    old, end, after = rest.partition(f"<!-- /{name} -->\n")
+    assert begin
+    assert end
+    if os.environ.get(WRITE):
+        README.write_text(before + begin + table + "\n" + end + after, encoding="utf-8")
+    else:
+        assert old == table + "\n", f"README.md is behind: {WRITE}=1 python -m pytest tests/policy/test_readme.py"
+
+
+def test_the_benchmarks_have_their_place() -> None:
+    found = re.search(r"<!-- benchmarks -->\n(.+?)<!-- /benchmarks -->", readme(), re.S)
+    assert found
+    assert "python -m benchmarks clients --markdown" in readme()
+    shown = re.findall(r"^\| (.+?) \|", found[1], re.M)[2:]
+    labels = re.findall(r' Client\(\s*"(.+?)"', (ROOT / "benchmarks" / "clients" / "__init__.py").read_text())
+    assert sorted(shown) == sorted(labels), "the table is not that of the present clients"

@@ -1,0 +1,914 @@
+"""What the verdicts promise, held against the ledger of a server: over real TCP, cut at every byte and every event.
+
+A proxy (``proxy.py``) cuts; the server (``turnwire.aio.loopback``) keeps its ledger of what it ran; the shell under
+test believes what it sees. Each turn carries a marker, by which the ledger knows it. :func:`judge` then says what must
+hold in every run, and :class:`Expectation` what REPLAY.md's table says of *this* cut, from where it was made alone.
+
+A cut on the way up has two sides. What the proxy forwarded decides whether the server ran the turn; what the shell has
+begun to write decides what it may say. The two differ by what is in flight, so every offset is cut twice:
+
+*flowing*
+    The shell writes as it always does. The message is smaller than a chunk, so all of it has been handed by the time
+    the first byte arrives, and whatever the offset: AMBIGUOUS.
+*held*
+    The shell writes chunks of :data:`PIECE` bytes, and its transport takes no more after the offset, as if the socket's
+    buffers were full. So it is known to the byte what was handed: SAFE, if that is not all; else AMBIGUOUS.
+
+The same is done to a server that has no lanes and to one that does not announce them, with turns that name theirs.
+
+After that come: the same with buffers that are really full; turns that fail in another way, or before they are sent;
+chance, with lanes that share a connection; and the proof that all this would notice a verdict that is wrong.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import math
+import multiprocessing
+import os
+import random
+import time
+import warnings
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
+import pytest
+import turnwire.aio
+from kit.proxy import Cut, CuttingProxy, Passage, cutting_proxy
+from turnwire.aio._asyncio import AsyncioRuntime
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Error, Fault, LoopbackServer, Upgrading, serve
+from turnwire.aio.loopback import Cut as ServerCut
+from turnwire.sansio import driver, replay
+from turnwire.sansio.connection import ResponsesConnection
+from turnwire.sansio.connection._owners import Owners
+from turnwire.sansio.dialect import LaneSupport
+from turnwire.sansio.driver import Link
+from turnwire.sansio.errors import TurnError
+from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
+from turnwire.trio_shell._runtime import Runtime as TrioRuntime
+
+pytestmark = pytest.mark.anyio
+
+SAFE, UNSAFE, AMBIGUOUS = Verdict.SAFE, Verdict.UNSAFE, Verdict.AMBIGUOUS
+
+AT_ONCE = 16
+"""Sessions side by side; half of them repeat by themselves."""
+PIECE = 512
+"""Bytes a chunk of the shell, where it is held."""
+SAFETY_NET = 20.0
+"""Seconds: the turns' own deadlines, and the shells' other patience. None should ever be needed."""
+SLOW = 0.9
+"""Seconds. A turn has nothing to wait for but its peers, so most are over in much less; the shells' own waits, those
+that are not options, are of half a second and a second."""
+PADDING = 1880
+"""Characters of input that bring the message to 2 KB."""
+STRIDES = {"asyncio": 1}
+"""Every how-manieth offset is cut; where no number is given, OTHERWISE."""
+OTHERWISE = 16
+SHARDS = min(2, os.cpu_count() or 1)
+"""Processes that share the work."""
+SERVERS: dict[str, dict[str, Any]] = {
+    "lanes": {},
+    "lanes unannounced": {"dialect": None, "lane": "lane"},
+    "no lanes": {"dialect": "no-lanes", "lane": "lane"},
+}
+"""What kinds of servers there are, and the lane of the turns that are run on them (PROTOCOL.md, "Dialects")."""
+FULL = os.environ.get("TURNWIRE_LEDGER") == "full"
+"""Everything that can be tried, in every dialect: takes some minutes."""
+
+
+# --- What is tried ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Try:
+    """One turn, and where it is cut."""
+
+    cut: Cut
+    stateful: bool
+    held: bool = False
+
+    def __str__(self) -> str:
+        place = " ".join(
+            f"{name} {value}"
+            for name in ("up", "before", "within", "after")
+            if (value := getattr(self.cut, name)) is not None
+        )
+        how = "RST" if self.cut.reset else "FIN"
+        return f"{place}, {how}, {'held' if self.held else 'flowing'}, {'stateful' if self.stateful else 'stateless'}"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What must come of it."""
+
+    verdict: Verdict | None
+    """Of the first attempt; None: it succeeds."""
+    ran: tuple[int, ...]
+    """How often the first attempt may be in the ledger."""
+    delivered: int | None = None
+    """How many events the consumer got from the first attempt, if that is known."""
+    causes: tuple[Cause, ...] = ()
+    phase: Phase | None = None
+    repeatable: bool = True
+    """Whether automatic recovery, where it is on, makes a success of SAFE."""
+    attempts: int | None = None
+    """How many of them reach the server; None: as many as there are."""
+
+    @classmethod
+    def of(cls, attempt: Try, length: int, events: int) -> Expectation:
+        """By REPLAY.md, of a message of so many bytes whose answer is so many events."""
+        cut = attempt.cut
+        causes = (Cause.TRANSPORT,) if cut.reset else (Cause.EOF,)
+        if cut.up is not None:
+            ran = (0, 1) if cut.up == length else (0,)
+            handed = math.ceil(max(cut.up, 1) / PIECE) * PIECE if attempt.held else length
+            verdict, phase = (AMBIGUOUS, Phase.AWAIT) if handed >= length else (SAFE, Phase.SEND)
+            return cls(verdict, ran, 0, causes, phase)
+        delivered = cut.after if cut.after is not None else (cut.before or cut.within or 0) - 1
+        if delivered == events:
+            return cls(None, (1,), delivered)
+        verdict, phase = (UNSAFE, Phase.STREAM) if delivered else (AMBIGUOUS, Phase.AWAIT)
+        return cls(verdict, (1,), delivered, causes, phase)
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    what: str
+    marker: str
+    expected: Expectation
+    repeats: bool
+    """Whether automatic recovery was on."""
+    stateful: bool
+    error: BaseException | None = None
+    delivered: list[bytes] = field(default_factory=list)
+    sent: list[list[bytes]] = field(default_factory=list)
+    """By attempt, what the server sent."""
+    seconds: float = 0.0
+    was_cut: bool = True
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.error.verdict if isinstance(self.error, TurnError) else None
+
+
+def judge(outcome: Outcome, in_ledger: int) -> list[str]:
+    """What is wrong with it: nothing, if all is well."""
+    expected, error, wrong = outcome.expected, outcome.error, []
+
+    def check(fine: object, complaint: str) -> None:
+        if not fine:
+            wrong.append(f"{outcome.what}, recovery {'on' if outcome.repeats else 'off'}: {complaint}")
+
+    repeated = expected.verdict is SAFE and expected.repeatable and outcome.repeats
+    check(outcome.was_cut, "was not cut where it should have been")
+    check(outcome.seconds < SAFETY_NET, f"took {outcome.seconds:.1f} s")
+    check(outcome.verdict is not SAFE or in_ledger == 0, f"verdict SAFE, and {in_ledger} times in the ledger")
+    check(in_ledger <= 1, f"{in_ledger} times in the ledger")
+    if expected.verdict is None or repeated:
+        check(error is None, f"ought to succeed, and raised {error!r}")
+        check(in_ledger == 1, f"succeeded, and is {in_ledger} times in the ledger")
+        check(outcome.sent and outcome.delivered == outcome.sent[-1], "did not get all the events that were sent")
+        attempts = expected.attempts or (2 if repeated else 1)
+        check(len(outcome.sent) == attempts, f"took {len(outcome.sent)} attempts, not {attempts}")
+        return wrong
+    if not isinstance(error, TurnError):
+        check(False, f"ought to end in a TurnError, not in {error!r}")
+        return wrong
+    evidence = error.evidence
+    check(evidence.verdict is expected.verdict, f"verdict {evidence.verdict}, but it ought to be {expected.verdict}")
+    check(expected.phase in (None, evidence.phase), f"phase {evidence.phase!r}, but it ought to be {expected.phase!r}")
+    check(evidence.final_byte_handed is (evidence.phase >= Phase.AWAIT), "the evidence contradicts itself")
+    check(in_ledger in expected.ran, f"{in_ledger} times in the ledger, not {expected.ran}")
+    check(evidence.cause in expected.causes, f"cause {evidence.cause}, but it ought to be {expected.causes}: {error!r}")
+    check(evidence.stateful is outcome.stateful, "the evidence is wrong about being stateful")
+    check(evidence.response_started is bool(outcome.delivered), "the evidence is wrong about a response having started")
+    check(len(outcome.sent) <= 1, f"took {len(outcome.sent)} attempts")
+    sent = outcome.sent[0] if outcome.sent else []
+    check(outcome.delivered == sent[: len(outcome.delivered)], "the events delivered are not the first of those sent")
+    if expected.delivered is not None:
+        check(len(outcome.delivered) == expected.delivered, f"{len(outcome.delivered)} events of {expected.delivered}")
+    return wrong
+
+
+# --- The laboratory --------------------------------------------------------------------------------------------------
+
+
+class Hold:
+    """Lets a transport take so many bytes of a message, and then none, until it is closed."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+
+@dataclass
+class Client:
+    """One session under test."""
+
+    name: str
+    repeats: bool
+    session: Any = None
+    hold: Hold | None = None
+    received: int = 0
+    news: anyio.Event = field(default_factory=anyio.Event)
+
+    def tell(self) -> None:
+        """The consumer has one more event."""
+        self.received += 1
+        self.news.set()
+        self.news = anyio.Event()
+
+    async def has(self, events: int) -> None:
+        """Wait until its consumer has so many."""
+        while self.received < events:
+            await self.news.wait()
+
+
+CLIENT: ContextVar[Client] = ContextVar("client")
+"""Whose tasks these are: a session's tasks inherit it from the one that opened the session."""
+
+
+@pytest.fixture
+def anyio_backend(dialect) -> str:
+    return dialect.backend
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    return make_holdable(monkeypatch)
+
+
+def make_holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """The runtimes' transports obey their client's :class:`Hold`; call it to set the size of the chunks."""
+    for runtime in (AsyncioRuntime, TrioRuntime):
+        monkeypatch.setattr(runtime, "write", held(runtime.write))
+    return lambda size: monkeypatch.setattr(driver, "CHUNK", size)
+
+
+def held(write: Callable[[Any, Link, bytes], bool]) -> Callable[[Any, Link, bytes], bool]:
+    def held_write(runtime: Any, link: Link, data: bytes) -> bool:
+        client = CLIENT.get(None)
+        hold = client.hold if client is not None else None
+        if client is None or hold is None or data.startswith(b"GET "):
+            return write(runtime, link, data)
+        if len(data) < hold.room:
+            hold.room -= len(data)
+            return write(runtime, link, data)
+        client.hold = None
+        write(runtime, link, data[: hold.room])
+        return False
+
+    return held_write
+
+
+class Laboratory:
+    """A server, a proxy before it, sessions that go through the proxy; and what came of all turns."""
+
+    def __init__(self, shell: Any, server: LoopbackServer, proxy: CuttingProxy, lane: str | None = None) -> None:
+        self.shell = shell
+        self.lane = lane
+        """Of the turns that are cut."""
+        self.server = server
+        self.proxy = proxy
+        self.outcomes: list[Outcome] = []
+        self.previous = ""
+        """A response to continue."""
+        self.length: dict[bool, int] = {}
+        """Bytes of the message, stateful or not."""
+        self.events = 0
+        """How many a turn has."""
+        self.patience = SAFETY_NET
+        self._markers = 0
+
+    def options(self, *, repeats: bool) -> Any:
+        """No wait of its own, and no control frame: what is on the wire is the turns'."""
+        return self.shell.SessionOptions(
+            recovery=self.shell.RecoveryPolicy(attempts=1 if repeats else 0, initial_delay=0),
+            timeouts=self.shell.Timeouts(self.patience, self.patience, self.patience, self.patience),
+            ping_interval=None,
+            close_timeout=SAFETY_NET,
+        )
+
+    @asynccontextmanager
+    async def client(self, name: str, *, repeats: bool) -> AsyncIterator[Client]:
+        client = Client(name, repeats)
+        token = CLIENT.set(client)
+        options = self.options(repeats=repeats)
+        async with self.shell.connect(
+            self.proxy.base_url, headers={"x-client": name}, proxy=None, options=options
+        ) as client.session:
+            yield client
+        CLIENT.reset(token)
+
+    def body(self, *, stateful: bool, padding: int = PADDING) -> dict[str, Any]:
+        self._markers += 1
+        return {
+            "model": "m",
+            "input": [{"role": "user", "content": "x" * padding}, {"role": "user", "content": "hi"}],
+            "metadata": {"marker": f"{self._markers:08d}"},
+            "store": False,
+            **({"previous_response_id": self.previous} if stateful else {}),
+        }
+
+    async def measure(self) -> None:
+        """One good turn of each kind, to know how long they are."""
+        for stateful in (False, True):  # Each on its own connection: there a server's dialect is not known yet.
+            async with self.client("measure", repeats=False) as client:
+                self.previous = (await client.session.respond(model="m", input="before")).id
+                self.proxy.arm("measure", None)
+                await client.session.respond(stream_id=self.lane, **self.body(stateful=stateful))
+                (passage,) = self.proxy.passages["measure"]
+                assert passage.length
+                self.length[stateful], self.events = passage.length, len(passage.events)
+
+    async def attempt(
+        self, client: Client, attempt: Try, *, padding: int = PADDING, expected: Expectation | None = None
+    ) -> Outcome:
+        """Run one turn, cut as it says."""
+        cut = attempt.cut
+        if cut.reset and cut.up is None:  # An RST overtakes what the client has not read.
+            events = cut.after if cut.after is not None else (cut.before or cut.within or 0) - 1
+            cut = replace(cut, ready=lambda: client.has(events))
+        expected = expected or Expectation.of(attempt, self.length[attempt.stateful], self.events)
+        self.proxy.arm(client.name, cut)
+        client.hold = Hold(max(cut.up, 1)) if attempt.held and cut.up is not None else None
+        body = self.body(stateful=attempt.stateful, padding=padding)
+        outcome = await self.run(client, str(attempt), body, expected, stream_id=self.lane)
+        passages = self.proxy.passages[client.name]
+        outcome.was_cut = bool(passages) and passages[0].was_cut
+        outcome.sent = [passage.events for passage in passages]
+        return outcome
+
+    async def run(
+        self,
+        client: Client,
+        what: str,
+        body: dict[str, Any],
+        expected: Expectation,
+        *,
+        leave_after: int | None = None,
+        **more: Any,
+    ) -> Outcome:
+        """Run one turn, and note what comes of it."""
+        outcome = Outcome(
+            what=what,
+            marker=body["metadata"]["marker"],
+            expected=expected,
+            repeats=client.repeats,
+            stateful="previous_response_id" in body,
+        )
+        self.outcomes.append(outcome)
+        client.received = 0
+        began = time.monotonic()
+        with anyio.move_on_after(2 * SAFETY_NET) as limit:
+            try:
+                async with client.session.create(**body, **more) as turn:
+                    async for event in turn:
+                        outcome.delivered.append(event.raw_bytes)
+                        client.tell()
+                        if len(outcome.delivered) == leave_after:
+                            break
+            except Exception as exc:
+                outcome.error = exc
+        if limit.cancelled_caught:
+            outcome.error = AssertionError("it hangs")
+        outcome.seconds = time.monotonic() - began
+        return outcome
+
+    async def run_all(self, tries: Iterable[Try], *, share: bool = False) -> None:
+        """Each of them, with recovery on and off (``share``: on or off), on sessions side by side."""
+
+        async def work(name: str, repeats: bool, queue: Iterator[Try]) -> None:
+            over = False
+            while not over:
+                async with self.client(name, repeats=repeats) as client:
+                    over = True
+                    for attempt in queue:
+                        outcome = await self.attempt(client, attempt)
+                        if outcome.expected.verdict is None or (self.lane and outcome.error is None):
+                            # The connection was cut when the turn was over. Whether the session knows that by its next
+                            # turn is chance: it gets another one. So it does where its connection has learned whether
+                            # the server has lanes, for then its messages are shorter.
+                            over = False
+                            break
+
+        tries = list(tries)
+        async with anyio.create_task_group() as tasks:
+            for repeats in (False, True):
+                queue = iter(tries[repeats::2] if share else tries)
+                for number in range(AT_ONCE // 2):
+                    tasks.start_soon(work, f"{number} {'on' if repeats else 'off'}", repeats, queue)
+
+    async def settled(self) -> None:
+        """Wait until the server has read whatever reached it."""
+        with anyio.fail_after(SAFETY_NET):
+            while self.proxy.open:
+                await anyio.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
+
+    async def verdict(self) -> list[str]:
+        """Hold all outcomes against the server's ledger."""
+        await self.settled()
+        ledger = Counter(entry.marker for entry in self.server.ledger)
+        wrong = [complaint for outcome in self.outcomes for complaint in judge(outcome, ledger[outcome.marker])]
+        slow = [outcome for outcome in self.outcomes if outcome.seconds > SLOW]
+        if len(slow) > 2 * AT_ONCE + len(self.outcomes) // 20:
+            wrong.append(f"{len(slow)} turns took more than {SLOW} s, among them: {slow[0].what}")
+        return wrong
+
+
+@asynccontextmanager
+async def laboratory(shell: Any, *, lane: str | None = None, **options: Any) -> AsyncIterator[Laboratory]:
+    async with serve(**options) as server, cutting_proxy(server.host, server.port) as proxy:
+        lab = Laboratory(shell, server, proxy, lane)
+        await lab.measure()
+        yield lab
+
+
+def kinds() -> Iterator[tuple[bool, bool]]:
+    """FIN and RST, stateless and stateful."""
+    return ((reset, stateful) for reset in (False, True) for stateful in (False, True))
+
+
+def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
+    """After every byte, or every so-manieth, of a turn's message; also before the first and after the last."""
+    tries = []
+    for reset, stateful in kinds():
+        length = lab.length[stateful]
+        edges = {0, 1, length - 1, length, *(n + d for n in range(PIECE, length, PIECE) for d in (-1, 0, 1))}
+        offsets = sorted({*range(0, length + 1, stride), *edges})
+        tries += [Try(Cut(up=up, reset=reset), stateful, held) for up in offsets]
+    if held or FULL:
+        return tries
+    order = list(kinds())
+    return [one for one in tries if (one.cut.up or 0) % 4 == order.index((one.cut.reset, one.stateful))]
+
+
+def on_the_way_down(lab: Laboratory) -> list[Try]:
+    """Before, within and after every event."""
+    return [
+        Try(Cut(**{where: k}, reset=reset), stateful)
+        for where in ("before", "within", "after")
+        for k in range(1, lab.events + 1)
+        for reset, stateful in kinds()
+    ]
+
+
+def fail(wrong: list[str]) -> None:
+    shown = "\n".join(wrong[:20])
+    assert not wrong, f"{len(wrong)} violations:\n{shown}"
+
+
+# --- Every byte, every event -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Report:
+    """What was done, and what was wrong."""
+
+    cuts: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    ran: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    async def add(self, lab: Laboratory) -> None:
+        self.wrong += await lab.verdict()
+        self.cuts += lab.proxy.cuts
+        self.ran += len(lab.server.ledger)
+        self.verdicts.update(outcome.verdict.name if outcome.verdict else "well" for outcome in lab.outcomes)
+
+    async def add_random(self, lab: Laboratory, left: set[str]) -> None:
+        await lab.settled()
+        ledger = Counter(entry.marker for entry in lab.server.ledger)
+        sent = by_response(passage for passages in lab.proxy.passages.values() for passage in passages)
+        self.cuts, self.ran = lab.proxy.cuts, len(lab.server.ledger)
+        for outcome in lab.outcomes:
+            self.verdicts[outcome.verdict.name if outcome.verdict else "well"] += 1
+            self.wrong += judge_random(outcome, ledger[outcome.marker], sent, left=outcome.marker in left)
+
+    def merge(self, other: Report) -> None:
+        self.cuts += other.cuts
+        self.verdicts += other.verdicts
+        self.ran += other.ran
+        self.wrong += other.wrong
+
+    def conclude(self, summary: Any, what: str, began: float) -> None:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(self.verdicts.items()))
+        summary.append(
+            f"{what}: {self.cuts} cuts, {self.verdicts.total()} turns ({counts}), {self.ran} in the ledger, "
+            f"{len(self.wrong)} violations, {time.monotonic() - began:.1f} s"
+        )
+        shown = "\n".join(self.wrong[:20])
+        assert not self.wrong, f"{len(self.wrong)} violations:\n{shown}"
+
+
+def shard(shell_name: str, backend: str, kind: str, stride: int, number: int) -> list[Report]:
+    """One process's share of the cuts on the way up, with this kind of server: held, flowing."""
+    warnings.simplefilter("error")
+    gc.set_threshold(50_000)
+    shell = importlib.import_module(shell_name)
+    reports = [Report(), Report()]
+
+    async def main() -> None:
+        for held, report in zip((True, False), reports, strict=True):
+            set_chunk(PIECE if held else 65536)
+            async with laboratory(shell, **SERVERS[kind]) as lab:
+                assert 1900 < lab.length[False] < lab.length[True] < 2200
+                tries = on_the_way_up(lab, stride, held=held)[number::SHARDS]
+                # Flowing, nothing but the offset makes a difference: each kind of cut takes its turn.
+                await lab.run_all(tries, share=not held and not FULL)
+                await report.add(lab)
+
+    with pytest.MonkeyPatch.context() as patch:
+        set_chunk = make_holdable(patch)
+        anyio.run(main, backend=backend)
+    return reports
+
+
+@pytest.fixture
+def stride(dialect) -> int:
+    return 1 if FULL else STRIDES.get(dialect.name, OTHERWISE)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_cut_after_every_byte_of_a_message(dialect, kind, stride, summary):
+    stride = stride if kind == "lanes" or FULL else 2 * OTHERWISE
+    began, totals = time.monotonic(), [Report(), Report()]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(SHARDS, mp_context=context) as pool:
+        shares = [pool.submit(shard, dialect.shell.__name__, dialect.backend, kind, stride, n) for n in range(SHARDS)]
+        for share in shares:
+            for total, report in zip(totals, share.result(), strict=True):
+                total.merge(report)
+    for name, total in zip(("held", "flowing"), totals, strict=True):
+        total.conclude(summary, f"{dialect.name}, {kind}, after every byte, {name}", began)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_cut_before_within_and_after_every_event(shell, dialect, kind, summary):
+    began, report = time.monotonic(), Report()
+    async with laboratory(shell, **SERVERS[kind]) as lab:
+        await lab.run_all(on_the_way_down(lab))
+        await report.add(lab)
+    report.conclude(summary, f"{dialect.name}, {kind}, around every event", began)
+
+
+# --- Buffers that are really full ------------------------------------------------------------------------------------
+
+
+async def test_cut_in_the_middle_of_sending_with_full_buffers(shell, dialect, summary):
+    """Nothing is held here but by TCP: a message that no buffer can take, and a proxy that stops reading."""
+    began, report = time.monotonic(), Report()
+    async with laboratory(shell) as lab:
+
+        async def work(offset: int, repeats: bool) -> None:
+            async with lab.client(f"{offset} {repeats}", repeats=repeats) as client:
+                for reset, stateful in kinds():
+                    # The kernel tells of a reset once: if the writer hears of it, the reader sees the end of file.
+                    causes = (Cause.TRANSPORT, Cause.EOF) if reset else (Cause.EOF,)
+                    attempt = Try(Cut(up=offset, reset=reset, deaf=True), stateful)
+                    expected = Expectation(SAFE, (0,), 0, causes, Phase.SEND)
+                    await lab.attempt(client, attempt, padding=8_000_000, expected=expected)
+
+        for offset in (1, 14, 65_536, 1_000_000):
+            for repeats in (False, True):
+                await work(offset, repeats)
+        await report.add(lab)
+    report.conclude(summary, f"{dialect.name}, full buffers", began)
+
+
+# --- Turns that fail otherwise ---------------------------------------------------------------------------------------
+
+
+async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> None:
+    """Refused, failed by the server, waiting for their lane, for the handshake, for the connection."""
+    what = f"{'stateful' if stateful else 'stateless'}: "
+    refused = Expectation(SAFE, (0,), 0, (Cause.ERROR_FRAME,), Phase.AWAIT, repeatable=False)
+    later = replace(refused, repeatable=True)
+    broken = Expectation(AMBIGUOUS, (0,), 0, (Cause.ERROR_FRAME,), Phase.AWAIT)
+    began = Expectation(UNSAFE, (1,), 2, (Cause.ERROR_FRAME,), Phase.STREAM)
+    errors = {
+        "refused": (BeforeRun(), Error(400, "previous_response_not_found"), refused),
+        "rate limit": (BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after-ms": "10"}), later),
+        "server error": (BeforeRun(), Error(500, "server_error"), broken),
+        "conflict": (BeforeRun(), Error(409, "conflict"), broken),
+        "error after two events": (AfterEvent(2), Error(400, "invalid_request"), began),
+    }
+    async with lab.client("otherwise", repeats=repeats) as client:
+
+        async def turn(name: str, expected: Expectation, cut: Cut | None = None, fault: Fault | None = None) -> Outcome:
+            lab.proxy.arm("otherwise", cut)
+            body = lab.body(stateful=stateful)
+            if fault is not None:
+                lab.server.faults.append(replace_marker(fault, body["metadata"]["marker"]))
+            outcome = await lab.run(client, what + name, body, expected)
+            outcome.sent = [passage.events for passage in lab.proxy.passages["otherwise"]]
+            return outcome
+
+        for name, (point, action, expected) in errors.items():
+            await turn(name, expected, fault=Fault(point, action))
+
+        for reset in (False, True):
+            cause = Cause.TRANSPORT if reset else Cause.EOF
+            how = "RST" if reset else "FIN"
+            lost = Expectation(AMBIGUOUS, (1,), 0, (cause,), Phase.AWAIT)
+
+            # The lane is busy with a turn that is cut; another one waits for it.
+            waited = Expectation(SAFE, (0,), 0, (cause,), Phase.LANE_WAIT, attempts=1)
+            lab.proxy.arm("otherwise", Cut(before=1, reset=reset))
+            bodies = lab.body(stateful=stateful), lab.body(stateful=stateful)
+            both: list[Outcome] = []
+
+            async def run(index: int, expected: Expectation, name: str) -> None:
+                both.append(await lab.run(client, what + name, bodies[index], expected, stream_id="lane"))  # noqa: B023
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run, 0, lost, f"cut before its first event, {how}")
+                with anyio.fail_after(SAFETY_NET):
+                    while not lab.proxy.passages["otherwise"]:
+                        await anyio.lowlevel.checkpoint()
+                tasks.start_soon(run, 1, waited, f"waiting for its lane, {how}")
+            passages = lab.proxy.passages["otherwise"]
+            for outcome in both:
+                first = outcome.marker == bodies[0]["metadata"]["marker"]
+                outcome.sent = [passage.events for passage in (passages[:1] if first else passages[1:])]
+
+        # The session knows that its connection is gone. The next one ends in its handshake.
+        await turn("cut before its first event", lost, Cut(before=1, reset=True))
+        lab.server.faults.append(Fault(Upgrading(), ServerCut()))
+        shaken = Expectation(SAFE, (0,), 0, (Cause.EOF,), Phase.HANDSHAKE, attempts=1)
+        await turn("cut in the handshake", shaken)
+        await turn("cut before its first event", lost, Cut(before=1, reset=True))
+        await lab.proxy.refuse()
+        refused = Expectation(SAFE, (0,), 0, (Cause.TRANSPORT,), Phase.CONNECT, repeatable=False)
+        await turn("refused by TCP", refused)
+        await lab.proxy.listen()
+
+
+def replace_marker(fault: Fault, marker: str) -> Fault:
+    return msgspec.structs.replace(fault, marker=marker)
+
+
+async def test_turns_that_fail_otherwise(shell, dialect, summary):
+    began, report = time.monotonic(), Report()
+    async with laboratory(shell) as lab:
+        for stateful in (False, True):
+            for repeats in (False, True):
+                await fail_otherwise(lab, stateful=stateful, repeats=repeats)
+        await report.add(lab)
+    report.conclude(summary, f"{dialect.name}, otherwise", began)
+
+
+# --- Chance ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"), [(kind, seed) for kind in SERVERS for seed in range(20 if FULL else 3 if kind == "lanes" else 1)]
+)
+async def test_cut_at_random_with_lanes_that_share_a_connection(shell, dialect, holdable, summary, kind, seed):
+    """Several lanes at once; turns of all lengths; some are left early; every connection is cut somewhere, or not."""
+    began, report, chance = time.monotonic(), Report(), random.Random(seed)
+    lanes = (None, "a", "b", "c")
+    holdable(PIECE)
+
+    def plan() -> Cut | None:
+        if chance.random() < 0.15:
+            return None
+        where = chance.choice(["up", "before", "within", "after"])
+        number = chance.randrange(8_000) if where == "up" else chance.randrange(1, 40)
+        return Cut(**{where: number}, reset=chance.random() < 0.5)
+
+    left: set[str] = set()
+
+    async def take_turns(lab: Laboratory, client: Client, lane: str | None) -> None:
+        for _ in range(12):
+            body = lab.body(stateful=chance.random() < 0.5, padding=chance.randrange(4000))
+            body["input"].append({"role": "user", "content": f"count {chance.randrange(1, 6)}"})
+            leave_after = chance.randrange(8) if chance.random() < 0.1 else None
+            outcome = await lab.run(client, f"lane {lane}", body, ANYTHING, leave_after=leave_after, stream_id=lane)
+            if leave_after is not None:
+                left.add(outcome.marker)
+            await anyio.sleep(chance.choice([0, 0, 0.001]))
+
+    async def work(lab: Laboratory, name: str, repeats: bool) -> None:
+        async with lab.client(name, repeats=repeats) as client, anyio.create_task_group() as tasks:
+            for lane in lanes:
+                tasks.start_soon(take_turns, lab, client, lane)
+
+    async with serve(dialect=SERVERS[kind].get("dialect", "openai")) as server:
+        async with cutting_proxy(server.host, server.port) as proxy:
+            lab = Laboratory(shell, server, proxy)
+            await lab.measure()
+        async with cutting_proxy(server.host, server.port, whole=True) as lab.proxy:
+            # The first connection of a session is opened by connect(), which has no second try: it is not cut.
+            lab.proxy.plan = plan
+            async with anyio.create_task_group() as tasks:
+                for number in range(6):
+                    tasks.start_soon(work, lab, str(number), number % 2 == 0)
+            await report.add_random(lab, left)
+    assert report.cuts > 3
+    report.conclude(summary, f"{dialect.name}, {kind}, at random, seed {seed}", began)
+
+
+ANYTHING = Expectation(None, (0, 1))
+
+
+def judge_random(outcome: Outcome, in_ledger: int, sent: dict[str, list[bytes]], *, left: bool) -> list[str]:
+    """What must hold whatever happened."""
+    wrong = []
+
+    def check(fine: object, complaint: str) -> None:
+        if not fine:
+            wrong.append(f"{outcome.what}, recovery {'on' if outcome.repeats else 'off'}: {complaint}")
+
+    error = outcome.error
+    check(outcome.seconds < SAFETY_NET, f"took {outcome.seconds:.1f} s")
+    check(in_ledger <= 1, f"{in_ledger} times in the ledger")
+    check(error is None or isinstance(error, TurnError), f"not typed: {error!r}")
+    if isinstance(error, TurnError):
+        evidence = error.evidence
+        check(error.verdict is not SAFE or in_ledger == 0, f"verdict SAFE, and {in_ledger} times in the ledger")
+        check(error.verdict is not UNSAFE or in_ledger == 1, "verdict UNSAFE, and not in the ledger")
+        check((error.verdict is UNSAFE) is bool(outcome.delivered), "verdict UNSAFE is: there were events")
+        check(evidence.cause in (Cause.EOF, Cause.TRANSPORT), f"cause {evidence.cause}")
+        check(evidence.stateful is outcome.stateful, "the evidence is wrong about being stateful")
+        check(evidence.final_byte_handed is (evidence.phase >= Phase.AWAIT), "the evidence contradicts itself")
+        check(not (in_ledger and not evidence.final_byte_handed), "it ran, although its last byte was not handed")
+    if outcome.delivered:
+        first = msgspec.json.decode(outcome.delivered[0])
+        check(first["type"] == "response.created", f"began with {first['type']}")
+        all_of_it = sent.get(first.get("response", {}).get("id"), [])
+        check(outcome.delivered == all_of_it[: len(outcome.delivered)], "the events are not the first of those sent")
+        if error is None and not left:
+            check(outcome.delivered == all_of_it, "succeeded without all the events that were sent")
+            check(in_ledger == 1, "succeeded, and is not in the ledger")
+    elif error is None:
+        check(left, "succeeded without an event")
+    return wrong
+
+
+def by_response(passages: Iterable[Passage]) -> dict[str, list[bytes]]:
+    """What the server sent, response by response."""
+    found: dict[str, list[bytes]] = {}
+    for passage in passages:
+        running: dict[str | None, str] = {}
+        for text in passage.events:
+            event = msgspec.json.decode(text)
+            if event["type"] == "response.created":
+                running[event.get("stream_id")] = event["response"]["id"]
+            found.setdefault(running[event.get("stream_id")], []).append(text)
+    return found
+
+
+# --- Would it be noticed? --------------------------------------------------------------------------------------------
+
+
+def with_table(*rows: VerdictRow) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setattr(replay, "VERDICT_TABLE", rows)
+
+
+def mutants() -> Iterator[tuple[str, Callable[[pytest.MonkeyPatch], None]]]:
+    """Every row with each verdict that is not its own, every phase in each row that is not its own, and worse."""
+    table = replay.VERDICT_TABLE
+    for number, row in enumerate(table):
+        for verdict in Verdict:
+            if verdict is not row.verdict:
+                what = f"row {number + 1} says {verdict.name}"
+                yield what, with_table(*table[:number], row._replace(verdict=verdict), *table[number + 1 :])
+        for phase in sorted(row.phases):
+            for other in table:
+                if phase not in other.phases and other.refused is not True:
+                    rows = (row._replace(phases=row.phases - {phase}) if r is row else r for r in table)
+                    moved = other._replace(phases=frozenset({phase}))
+                    if row.refused is None:
+                        yield f"{phase.name} counts as {other.verdict.name}", with_table(moved, *rows)
+    await_rows = [row for row in table if row.phases == {Phase.AWAIT}]
+    others = [row for row in table if row not in await_rows]
+    yield "refusals do not count", with_table(*others, await_rows[1]._replace(refused=None))
+    yield "everything in AWAIT counts as refused", with_table(*others, await_rows[0]._replace(refused=None))
+    yield "handed with the first byte", handed_with_the_first_byte
+    yield "handed when the write is over", handed_when_the_write_is_over
+    yield "AMBIGUOUS is repeated", repeats_what_is_ambiguous
+
+
+def handed_with_the_first_byte(patch: pytest.MonkeyPatch) -> None:
+    data_to_send = ResponsesConnection.data_to_send
+
+    def early(self: ResponsesConnection, *args: Any, **kwargs: Any) -> bytes:
+        data = data_to_send(self, *args, **kwargs)
+        for turn in self._lanes.running.values():
+            if turn.phase is Phase.SEND:
+                turn.phase = Phase.AWAIT
+        return data
+
+    patch.setattr(ResponsesConnection, "data_to_send", early)
+
+
+def handed_when_the_write_is_over(patch: pytest.MonkeyPatch) -> None:
+    data_to_send = ResponsesConnection.data_to_send
+    late: dict[Any, list[Any]] = {}
+
+    def is_there_more(self: ResponsesConnection) -> bool:
+        for turn in late.pop(self, []):
+            turn.phase = Phase.AWAIT
+        return bool(self._outbox)
+
+    def later(self: ResponsesConnection, *args: Any, **kwargs: Any) -> bytes:
+        sending = [turn for turn in self._lanes.running.values() if turn.phase is Phase.SEND]
+        data = data_to_send(self, *args, **kwargs)
+        late[self] = [turn for turn in sending if turn.phase is Phase.AWAIT]
+        for turn in late[self]:
+            turn.phase = Phase.SEND
+        return data
+
+    patch.setattr(ResponsesConnection, "has_data_to_send", property(is_there_more))
+    patch.setattr(ResponsesConnection, "data_to_send", later)
+
+
+def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
+    plan = replay.RecoveryPolicy.plan
+
+    def careless(self: Any, evidence: Any, made: Any, random: float, *, wall: float | None) -> Plan | None:
+        if evidence.verdict is AMBIGUOUS:
+            return Plan(Reason.AMBIGUOUS, 0.0) if len(made) < self.attempts else None
+        return plan(self, evidence, made, random, wall=wall)
+
+    patch.setattr(replay.RecoveryPolicy, "plan", careless)
+
+
+async def reduced(lab: Laboratory) -> list[str]:
+    """A little of everything above."""
+    length = lab.length[False]
+    tries = [Try(Cut(up=up), False, held=True) for up in (0, 300, length - 300, length - 1, length)]
+    tries += [Try(Cut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))]
+    for repeats in (False, True):
+        async with lab.client("reduced", repeats=repeats) as client:
+            for attempt in tries:
+                await lab.attempt(client, attempt)
+        await fail_otherwise(lab, stateful=False, repeats=repeats)
+    return await lab.verdict()
+
+
+async def test_the_reduced_run_finds_nothing(shell, holdable):
+    async with laboratory(shell) as lab:
+        holdable(PIECE)
+        assert await reduced(lab) == []
+
+
+@pytest.mark.parametrize("mutate", [pytest.param(mutate, id=what) for what, mutate in mutants()])
+@pytest.mark.parametrize(
+    "dialect", [SimpleNamespace(name="asyncio", backend="asyncio", shell=turnwire.aio)], ids=["asyncio"]
+)
+async def test_a_wrong_verdict_is_found(shell, holdable, monkeypatch, mutate):
+    """On asyncio only: what is broken here is the core, and what is tested is the judge, which is the same for all."""
+    async with laboratory(shell) as lab:
+        holdable(PIECE)
+        lab.patience = 1.0  # A turn that is repeated wrongly may well wait for ever.
+        mutate(monkeypatch)
+        assert await reduced(lab), "nobody noticed"
+
+
+def every_server_has_lanes(patch: pytest.MonkeyPatch) -> None:
+    support = Owners._support
+    patch.setattr(Owners, "_support", lambda self, _: support(self, LaneSupport.YES))
+
+
+@pytest.mark.parametrize("believes", [False, True])
+@pytest.mark.parametrize(
+    "dialect", [SimpleNamespace(name="asyncio", backend="asyncio", shell=turnwire.aio)], ids=["asyncio"]
+)
+async def test_a_client_that_believes_in_lanes_where_there_are_none_is_found(shell, monkeypatch, believes):
+    """The mutant is of the core: one shell will do."""
+    async with laboratory(shell, dialect="no-lanes") as lab:
+        lab.patience = 0.5
+        if believes:
+            every_server_has_lanes(monkeypatch)
+        async with lab.client("lanes", repeats=False) as client, anyio.create_task_group() as tasks:
+            lab.proxy.arm("lanes", None)
+            for lane in ("a", "b", "a"):
+                body = lab.body(stateful=False)
+                tasks.start_soon(lambda lane=lane, body=body: lab.run(client, lane, body, ANYTHING, stream_id=lane))
+        sent = by_response(passage for passages in lab.proxy.passages.values() for passage in passages)
+        await lab.settled()
+        ledger = Counter(entry.marker for entry in lab.server.ledger)
+        wrong = [judge_random(one, ledger[one.marker], sent, left=False) for one in lab.outcomes]
+        assert any(wrong) is believes, wrong

@@ -1,0 +1,154 @@
+"""Hundreds of lives on each shell, each from its seed. See ``shell_simulation.py``.
+
+``TURNWIRE_SEEDS=5000 pytest tests/proofs/test_shell_simulation.py`` lives more of them, and ``TURNWIRE_SEED=123`` one,
+with all that happened in it if anything was wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import turnwire.aio._asyncio
+import turnwire.sansio
+import turnwire.trio_shell._runtime
+from kit.driver_simulation import Life
+from kit.shell_simulation import SHELLS, live
+from turnwire.aio._asyncio import AsyncioRuntime
+from turnwire.trio_shell._runtime import Runtime as TrioRuntime
+
+ONE = os.environ.get("TURNWIRE_SEED")
+SEEDS = range(int(ONE), int(ONE) + 1) if ONE is not None else range(int(os.environ.get("TURNWIRE_SEEDS", "250")))
+TWICE = SEEDS[:20]
+SEARCHED = 150
+"""Seeds in which each planted fault is found."""
+
+
+def explain(life: Life) -> str:
+    again = f"seed {life.seed}: TURNWIRE_SEED={life.seed} pytest --no-cov tests/proofs/test_shell_simulation.py"
+    return "\n".join([again, *(f"  {what}" for what in life.complaints), *life.trace[0 if ONE else -15 :]])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nothing_is_wrong_in_hundreds_of_lives(shell):
+    wrong = [life for life in (live(seed, shell) for seed in SEEDS) if life.complaints]
+    told = "\n\n".join(explain(life) for life in wrong[:3])
+    assert not wrong, f"{len(wrong)} of {len(SEEDS)} lives went wrong: {[life.seed for life in wrong]}\n\n{told}"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_same_seed_is_the_same_life_here_and_in_another_process(shell):
+    code = f"from shell_simulation import live\nfor seed in {TWICE!r}: print(live(seed, {shell!r}).digest)"
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert told.stdout.split() == [live(seed, shell).digest for seed in TWICE]
+
+
+def test_turnwire_aio_on_trio_lives_as_the_trio_shell_does():
+    for seed in TWICE:
+        assert live(seed, "aio on trio").trace == live(seed, "trio").trace
+
+
+# --- Faults of the runtimes ------------------------------------------------------------------------------------------
+
+
+def does_not_wake(self: Any, waiter: Any) -> None:
+    pass
+
+
+def does_not_set_the_timer_earlier(original: Any) -> Any:
+    def set_timer(self: Any, when: float | None) -> None:
+        if when is None or not getattr(self, "_mutant_when", None) or self._mutant_when > when + 1e9:
+            self._mutant_when = when
+            original(self, when)
+
+    return set_timer
+
+
+def does_not_resume(self: Any, link: Any) -> None:
+    pass
+
+
+def loses_every_third_chunk(original: Any) -> Any:
+    def write(self: Any, link: Any, data: bytes) -> bool:
+        self._mutant_count = getattr(self, "_mutant_count", 0) + 1
+        return original(self, link, data[:-1] if self._mutant_count % 3 == 0 else data)
+
+    return write
+
+
+RUNTIMES: dict[str, Any] = {"asyncio": AsyncioRuntime, "trio": TrioRuntime}
+FAULTS = {
+    "wake": lambda original: does_not_wake,
+    "set_timer": does_not_set_the_timer_earlier,
+    "write": loses_every_third_chunk,
+    "resume": lambda original: does_not_resume,
+}
+
+
+@pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # What is broken may leave sockets.
+@pytest.mark.parametrize("shell", RUNTIMES)
+@pytest.mark.parametrize("method", FAULTS)
+def test_a_fault_of_a_runtime_is_found(shell, method, monkeypatch):
+    original = getattr(RUNTIMES[shell], method)
+    monkeypatch.setattr(RUNTIMES[shell], method, FAULTS[method](original))
+    assert any(live(seed, shell).complaints for seed in range(SEARCHED))
+    gc.collect()
+
+
+# --- By construction -------------------------------------------------------------------------------------------------
+
+
+MACHINES = {
+    *("transport_connected", "transport_failed", "receive_data", "data_to_send", "handle_deadline"),
+    *("requeue_unstarted", "close_without_waiting", "next_deadline"),
+}
+FILES = [
+    Path(shell.__file__).with_name(name)
+    for shell, names in (
+        (turnwire.aio, ("_asyncio.py", "_opening.py", "_session.py", "_models.py", "_background.py")),
+        (turnwire.trio_shell, ("_runtime.py", "_transport.py", "_session.py", "_models.py", "_background.py")),
+    )
+    for name in names
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_shell_tells_the_driver_what_happens_and_nobody_else(path):
+    """The driver's step is whole when it returns; a session or a connection alone would do half of one."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr in MACHINES:
+            assert ast.unparse(node.value).endswith("_driver"), f"line {node.lineno}: {ast.unparse(node)}"
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            assert node.attr != "failure", f"line {node.lineno}: {ast.unparse(node)}"
+
+
+def test_every_failure_is_decided_by_whoever_made_it_visible():
+    """In the core a turn's failure is set in one place, called where the decision was made and nowhere else."""
+    core = Path(turnwire.sansio.__file__).parent
+    setters, callers = set(), set()
+    for path in (*(core / "connection").glob("*.py"), core / "session.py", core / "driver.py"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Attribute) and node.attr == "failure" and isinstance(node.ctx, ast.Store):
+                        setters.add(f"{path.stem}.{function.name}")
+                    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("turn.fail"):
+                        callers.add(f"{path.stem}.{function.name}")
+    assert setters == {"_turn.__init__", "_turn.fail"}
+    assert callers == {"_base._end", "_base._lose", "session._fail"}  # _lose: an abandoned turn settles.
+
+
+def test_no_step_of_the_driver_can_be_interrupted():
+    """There is nothing to await in the core, so nobody can look between a failure and the decision about it."""
+    for path in Path(turnwire.sansio.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if path.name in ("driver.py", "backlog.py", "lanes.py") or path.parent.name == "connection":
+                assert not isinstance(node, ast.AsyncFunctionDef | ast.Await), f"{path}:{node.lineno}"

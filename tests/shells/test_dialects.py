@@ -1,0 +1,123 @@
+"""Every behaviour of the shells is tested in every dialect; what is tested in one only has a reason."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+HERE = Path(__file__).parents[1]
+NAMES = ["anyio-trio", "asyncio", "trio", "uvloop"]
+
+COLLECT = """
+import json, pytest
+
+class Collected:
+    def pytest_collection_finish(self, session):
+        self.tests = []
+        for item in session.items:
+            call = getattr(item, "callspec", None)
+            dialect = call and call.params.get("dialect")
+            others = list(call._idlist) if call else []
+            dialect = dialect if hasattr(dialect, "backend") else None  # Servers have dialects, too.
+            if dialect:
+                others.remove(dialect.name)
+            path = item.path.relative_to(session.startpath).as_posix()
+            test = f"{path}::{item.originalname}"
+            self.tests.append((test, str(others), dialect and dialect.name, item.obj.__doc__))
+
+plugin = Collected()
+options = ["--collect-only", "-qq", "--no-cov", "-p", "no:cacheprovider", "--ignore=parity"]
+code = pytest.main([*options, "."], plugins=[plugin])
+assert code == 0, code
+print("\\n" + json.dumps(plugin.tests))
+"""
+
+IN_ONE_ONLY = {
+    "test_request_round_trip.py": "it tests requests, which the core makes, and each shell sends as they are",
+    "shell_simulation.py": "it runs each shell itself, on event loops whose clocks jump; uvloop has none",
+    "test_shell_simulation.py": "it runs each shell itself, through the above",
+    "test_shells_alike.py": "it reads their text",
+    "test_asyncio_runtime.py": "it looks at asyncio's transports",
+    "test_trio_runtime.py": "it looks at trio's system tasks",
+    "shells.py": "it makes the dialects",
+}
+"""Files outside of ``conformance/`` that use a shell, and why they do not do so in every dialect."""
+
+
+class Collected(NamedTuple):
+    """A test, as pytest collected it."""
+
+    test: str
+    """Its file and its name."""
+    parameters: str
+    """But for the dialect."""
+    dialect: str | None
+    docstring: str | None
+
+
+@pytest.fixture(scope="module")
+def collected() -> list[Collected]:
+    done = subprocess.run([sys.executable, "-c", COLLECT], cwd=HERE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [Collected(*one) for one in json.loads(done.stdout.splitlines()[-1])]
+
+
+def test_every_dialect_has_the_same_tests_but_for_those_with_a_reason(collected, summary):
+    dialects: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in collected:
+        if one.dialect is not None:
+            dialects[one.test, one.parameters].append(one.dialect)
+    uneven = {test for (test, _), found in dialects.items() if sorted(found) != NAMES}
+    unexplained = {one.test for one in collected if one.test in uneven and not one.docstring}
+    assert not unexplained, f"these are not in each of {NAMES}, and no docstring says why: {sorted(unexplained)}"
+    counts = Counter(one.dialect for one in collected if one.dialect is not None and one.test not in uneven)
+    assert len(set(counts.values())) == 1, counts
+    assert min(counts.values()) > 300
+    summary.append(f"tests of the shells: {dict(counts)}; in some dialects only, with a reason: {sorted(uneven)}")
+
+
+def test_every_conformance_test_is_of_every_dialect(collected):
+    alone = {one.test for one in collected if one.test.startswith("shells/conformance/") and one.dialect is None}
+    assert not alone, f"these take neither 'shell' nor 'dialect': {sorted(alone)}"
+
+
+def test_a_conformance_test_that_leaves_a_dialect_out_says_why():
+    """By skipping, or by returning early."""
+    for path in (HERE / "shells" / "conformance").glob("test_*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                text = ast.unparse(node)
+                picks = any(word in text for word in ("dialect.name", "dialect.backend", "shell.__name__"))
+                branches = [branch for branch in node.body if isinstance(branch, ast.If)]
+                leaves = any(isinstance(one, ast.Return) for branch in branches for one in branch.body)
+                if picks and (leaves or "pytest.skip" in text):
+                    assert ast.get_docstring(node), f"{path.name}: {node.name} has no reason"
+
+
+def test_a_shell_is_used_in_one_dialect_only_where_there_is_a_reason(collected):
+    in_all = {Path(one.test.partition("::")[0]).name for one in collected if one.dialect is not None}
+    files = (path for path in HERE.rglob("*.py") if not {"conformance", "parity"} & set(path.parts))
+    users = {path.name for path in files if uses_a_shell(path)}
+    assert users - in_all == set(IN_ONE_ONLY)
+
+
+def uses_a_shell(path: Path) -> bool:
+    """Beside the loopback server and the console script, which are of the anyio shell only."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("turnwire.trio_shell"):
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module == "turnwire.aio":
+            return not {name.name for name in node.names} <= {"loopback", "cli"}
+        if isinstance(node, ast.Import) and {name.name for name in node.names} & {
+            "turnwire.aio",
+            "turnwire.trio_shell",
+        }:
+            return True
+    return False
