@@ -2,7 +2,7 @@
 
 ::
 
-    add() ───────────────────► ready ──take()──► a connection
+    add() ───────────────────► ready ──remove()──► a connection
     delay() ──► delayed ──due()──►
 
 The ready ones go in order; a delayed one, which the server asked to come back later, holds up nobody. Every method
@@ -11,7 +11,7 @@ costs the same however many turns there are, but for a logarithm.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from .connection import Turn
@@ -28,7 +28,6 @@ class Backlog:
         self._ready: OrderedDict[Turn, None] = OrderedDict()
         self._resumes: dict[Turn, float] = {}
         """The delayed ones, and until when they wait."""
-        self._lanes: Counter[str] = Counter()
         self._resumptions: Deadlines[Turn] = Deadlines(self._resumes.get, self._alarm)
         self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline, self._alarm)
 
@@ -50,9 +49,10 @@ class Backlog:
         """Whether a turn waits for nothing but a connection."""
         return bool(self._ready)
 
-    def names_with(self, lane: str | None) -> int:
-        """How many lanes there would be with a turn of this one."""
-        return len(self._lanes) + (lane is not None and lane not in self._lanes)
+    @property
+    def first(self) -> Turn | None:
+        """The first of those that wait for nothing but a connection."""
+        return next(iter(self._ready), None)
 
     def add(self, turn: Turn) -> None:
         """Put a turn behind the others."""
@@ -74,8 +74,6 @@ class Backlog:
 
     def _added(self, turn: Turn) -> None:
         self._deadlines.watch(turn)
-        if turn.lane is not None:
-            self._lanes[turn.lane] += 1
 
     def remove(self, turn: Turn) -> None:
         """Take out a turn, wherever it is."""
@@ -83,17 +81,6 @@ class Backlog:
         self._resumes.pop(turn, None)
         self._resumptions.drop(turn)
         self._deadlines.drop(turn)
-        if turn.lane is not None:
-            self._lanes[turn.lane] -= 1
-            if not self._lanes[turn.lane]:
-                del self._lanes[turn.lane]
-
-    def take(self) -> Iterator[Turn]:
-        """Take out the ready ones, in order, one at a time."""
-        while self._ready:
-            turn = next(iter(self._ready))
-            self.remove(turn)
-            yield turn
 
     def due(self, now: float) -> list[Turn]:
         """Take out the delayed ones whose moment has come."""

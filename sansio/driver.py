@@ -44,6 +44,7 @@ from typing import Any, Final, Protocol
 from .connection import ResponsesConnection, State, Turn
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
+from .lanes import AnyLane
 from .omit import OMIT
 from .session import FirstOpening, ResponsesSession
 
@@ -73,7 +74,7 @@ OPEN: Final = LinkState.OPEN
 class Link:
     """A connection, and how far its transport is. ``transport`` is the runtime's own, whatever carries the bytes."""
 
-    __slots__ = ("close_by", "connection", "paused", "state", "transport", "writable")
+    __slots__ = ("close_by", "connection", "looking", "paused", "state", "transport", "writable")
 
     def __init__(self, connection: ResponsesConnection) -> None:
         self.connection = connection
@@ -83,6 +84,8 @@ class Link:
         """The transport's buffer is empty: it takes the next chunk."""
         self.paused = False
         """Reading is paused."""
+        self.looking = False
+        """Reading was paused when a deadline passed: what has arrived is read before the deadline is acted on."""
         self.close_by: float | None = None
         """When a link in CLOSING is aborted."""
 
@@ -125,8 +128,8 @@ class Driver:
         self._runtime = runtime
         self._endpoint = endpoint
         """Where to connect to, as of now; the runtime may replace it before it connects (:meth:`use_endpoint`)."""
-        self._link: Link | None = None
-        """The link of the session's connection."""
+        self._links: dict[ResponsesConnection, Link] = {}
+        """The links of the session's connections."""
         self._closing: dict[Link, None] = {}
         """Links that are on their way out."""
         self._waiters: dict[Turn, Any] = {}
@@ -143,12 +146,10 @@ class Driver:
         """Who waits for something else than a turn's events, and what for."""
         self._timer = inf
         """When the runtime's timer fires; ``inf``: it is not set."""
-        self._looking = False
-        """Reading was paused when a deadline passed: what has arrived is read before the deadline is acted on."""
 
     # -- what a consumer does
 
-    def create(self, body: Mapping[str, Any], *, lane: str | None = None, timeouts: object = OMIT, now: float) -> Turn:
+    def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
         """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
         turn = self.session.create(body, lane=lane, timeouts=timeouts, now=now)
         self._settle(now)
@@ -177,7 +178,7 @@ class Driver:
             )
         self._waiters[turn] = waiter
         turn.listener = self._tell
-        link = self._link
+        link = self._links.get(turn.connection) if turn.connection is not None else None
         if link is not None and link.paused:
             self._pause_or_resume(link)
         if self._alarm.at < self._timer:  # Its receive deadline runs again.
@@ -223,8 +224,8 @@ class Driver:
         """Close without waiting for anything."""
         self._first = self._first_at = None
         self.session.close(now, wait_for_peer=False)
-        if self._link is not None:
-            self.session.abort(self._link.connection, now)
+        for connection in list(self._links):
+            self.session.abort(connection, now)
         self._settle(now, timed=True)
         for link in self._closing:
             self._runtime.close(link, abort=True)
@@ -238,7 +239,7 @@ class Driver:
             self._runtime.close(link, abort=True)
 
     def close_without_waiting(self, now: float) -> None:
-        """Close the connection without waiting, if no turn needs it; a later turn opens another."""
+        """Close the connections that no turn needs, without waiting; a later turn opens another."""
         self.session.close_without_waiting(now)
         self._settle(now)
 
@@ -250,7 +251,7 @@ class Driver:
     @property
     def done(self) -> bool:
         """There is no transport, open or closing."""
-        return self._link is None and not self._closing
+        return not self._links and not self._closing
 
     # -- what the runtime reports
 
@@ -271,7 +272,7 @@ class Driver:
         """Bytes arrived; ``b""`` is the end of file. Hot path: runs once per read."""
         if link.state is not OPEN:
             return
-        self._looking = False
+        link.looking = False
         self.session.receive_data(link.connection, data, now)
         if link.connection.only_events:
             self._wake()
@@ -282,6 +283,7 @@ class Driver:
         """Everything that was given to the transport has left its buffer."""
         link.writable = True
         if link.state is LinkState.OPEN:
+            self._tend(link, now)
             self._settle(now)
 
     def lost(self, link: Link, error: TurnwireError | None, now: float) -> None:
@@ -299,15 +301,19 @@ class Driver:
     def time_came(self, now: float) -> None:
         """The runtime's timer has fired."""
         self._timer = inf
-        link = self._link
         # What has arrived counts before any deadline.
-        if link is not None and link.connection.has_unprocessed:
-            self.session.process(link.connection, now)
-        elif link is not None and link.paused and not self._looking:
-            self._looking = True
+        unprocessed = [one for one in self._links if one.has_unprocessed]
+        unread = [link for link in self._links.values() if link.paused and not link.looking]
+        for connection in unprocessed:
+            self.session.process(connection, now)
+        if unread and not unprocessed:
+            for link in unread:
+                link.looking = True
+                self._pause_or_resume(link)
             self._set_timer(now + LOOK)
-        else:
-            self._looking = False
+        elif not unprocessed:
+            for link in self._links.values():
+                link.looking = False
             self.session.handle_deadline(now)
         for late in [link for link in self._closing if link.close_by is not None and link.close_by <= now]:
             late.close_by = None
@@ -320,15 +326,20 @@ class Driver:
     # -- C and D
 
     def _open(self, now: float, connect_by: float | None = None) -> None:
-        self._link = link = Link(self.session.open(self._endpoint(), now, connect_by=connect_by))
+        connection = self.session.open(self._endpoint(), now, connect_by=connect_by)
+        self._links[connection] = link = Link(connection)
         self._runtime.open(link)
 
     def _settle(self, now: float, *, timed: bool = False) -> None:
         """Give the runtime what is to be done now, then wake those who have news."""
-        link = self._link
-        if link is not None:
-            self._tend(link, now)
-        if self._link is None and self.session.wants_connection(now):
+        session = self.session
+        while True:
+            while session.changed:
+                link = self._links.get(session.changed.pop())
+                if link is not None:
+                    self._tend(link, now)
+            if not session.wants_connection(now):
+                break
             self._open(now)
         if self._alarm.at < self._timer or timed or self._closing or self._first_at is not None:
             self._arm(now)
@@ -359,7 +370,7 @@ class Driver:
             return
         if connection.state is State.CONNECTING:  # Redirected, within its origin.
             self._begin_to_close(link, now, abort=False)
-            self._link = again = Link(connection)
+            self._links[connection] = again = Link(connection)
             self._runtime.open(again)
             return
         if link.paused or connection.has_slow_consumer or connection.has_unprocessed:
@@ -377,15 +388,16 @@ class Driver:
     def _pause_or_resume(self, link: Link) -> None:
         """Read nothing while a consumer has fallen behind, unless another one waits, or a deadline has passed."""
         connection = link.connection
-        pause = connection.has_unprocessed or (connection.has_slow_consumer and not self._waiters and not self._looking)
+        awaited = link.looking or any(turn.connection is connection for turn in self._waiters)
+        pause = connection.has_unprocessed or (connection.has_slow_consumer and not awaited)
         if pause is not link.paused:
             link.paused = pause
             (self._runtime.pause if pause else self._runtime.resume)(link)
 
     def _connection_ended(self, link: Link, now: float) -> None:
         """The link's connection is over; what it still has to say, a close frame, is worth one write."""
-        self._link = None
         connection = link.connection
+        del self._links[connection]
         if link.state is LinkState.OPEN:
             polite = link.writable and connection.has_data_to_send
             if polite:

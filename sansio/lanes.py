@@ -8,31 +8,66 @@ The promise
 A lane is named by its ``stream_id``; None names the default lane, whose rules are the same but whose name does not
 count towards the 32 that a connection may use in its life (PROTOCOL.md, "Lanes"; the numbers are the server's).
 
+A turn in no lane of its own (:data:`AUTO`) takes a free one when it starts:
+
+    =============================================== ================================================================
+    where                                           it takes the first of these that is free
+    =============================================== ================================================================
+    the server is known to have lanes               the lane that it would rather have (that of the response that it
+                                                    continues); a new name; the name that was free for the longest
+                                                    time; the default lane
+    anywhere else                                   the default lane: no name is sent that was not asked for
+    =============================================== ================================================================
+
+    The names are drawn from a pool of 16, so they never use up the 32. A lane is free if no turn runs or waits in it.
+    If not even the default lane is free, the turn waits for that.
+
 States of a turn here
     ::
 
         enter() ──► waiting ──start()──► running ──leave()──► gone
                        └──────leave()──────────────────────────▲
 
-    A lane is *ready* when turns wait in it and none runs. Ready lanes queue for slots in the order in which they became
-    ready, so that a slot goes round.
+    A lane is *ready* when turns wait in it and none runs. Ready lanes, and turns in no lane, queue for slots in the
+    order in which they became ready, so that a slot goes round.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterator
+from itertools import count
+from typing import Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 from .errors import LaneLimitError
 
-__all__ = ["MAX_IN_FLIGHT", "MAX_NAMED_LANES", "Lanes", "is_stream_id"]
+__all__ = ["AUTO", "MAX_IN_FLIGHT", "MAX_NAMED_LANES", "AnyLane", "Auto", "Lanes", "is_stream_id"]
 
 MAX_IN_FLIGHT: Final = 16
 """Responses in flight on one connection, over all lanes."""
 MAX_NAMED_LANES: Final = 32
 """Distinct names on one connection, over its whole life."""
+
+AUTOMATIC_NAMES: Final = 16
+"""Names for turns in no lane of their own, on one connection: as many as may be in flight."""
+
+
+class Auto(enum.Enum):
+    """The type of :data:`AUTO`."""
+
+    AUTO = "any free lane"
+
+    def __repr__(self) -> str:
+        return "AUTO"
+
+
+AUTO: Final = Auto.AUTO
+"""As a ``stream_id``: any free lane."""
+
+AnyLane: TypeAlias = str | Literal[Auto.AUTO] | None
+"""A lane's name, None for the default lane, or AUTO for any."""
 
 TurnT = TypeVar("TurnT", bound=Hashable)
 
@@ -44,19 +79,40 @@ def is_stream_id(value: object) -> bool:
     return isinstance(value, str) and _STREAM_ID.fullmatch(value) is not None
 
 
-class Lanes(Generic[TurnT]):
-    """The waiting and the running turns of one connection. Every method costs O(1)."""
+def _no_preference(turn: object) -> AnyLane:
+    return AUTO
 
-    def __init__(self, *, max_in_flight: int = MAX_IN_FLIGHT, max_named: int | None = MAX_NAMED_LANES) -> None:
+
+class Lanes(Generic[TurnT]):
+    """The waiting and the running turns of one connection. Every method costs O(1).
+
+    ``preferred`` tells which lane a turn in no lane of its own would rather have; AUTO: it has no preference.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        max_named: int | None = MAX_NAMED_LANES,
+        preferred: Callable[[TurnT], AnyLane] = _no_preference,
+    ) -> None:
         self.max_in_flight = max_in_flight
         """Turns that may run at a time. May be changed: what is learned of a server changes it."""
         self.max_named = max_named
         """Distinct names that may be used; None: any number, where names are not sent."""
+        self.names_known = True
+        """Whether the server is known to have lanes, so that names may be added. May be changed."""
         self.waiting_count = 0
         """How many turns have not started."""
+        self._preferred = preferred
         self._names: set[str] = set()
+        self._automatic: OrderedDict[str, None] = OrderedDict()
+        """Those of the names that were drawn for turns in no lane of their own; the one last used is the last."""
+        self._any: OrderedDict[TurnT, None] = OrderedDict()
+        """The turns in no lane that wait."""
         self._waiting: dict[str | None, OrderedDict[TurnT, None]] = {}
-        self._ready: OrderedDict[str | None, None] = OrderedDict()
+        self._ready: OrderedDict[str | TurnT | None, None] = OrderedDict()
+        """Lanes that are ready, and turns in no lane."""
         self.running: dict[str | None, TurnT] = {}
         """The turn that each busy lane is running."""
 
@@ -65,15 +121,25 @@ class Lanes(Generic[TurnT]):
         return lane is None or lane in self._names
 
     def waiting(self) -> Iterator[TurnT]:
-        """The turns that have not started, lane by lane."""
+        """The turns that have not started, lane by lane; then those in no lane."""
         for queue in self._waiting.values():
             yield from queue
+        yield from self._any
 
-    def enter(self, turn: TurnT, lane: str | None) -> None:
+    def has_room_for(self, lane: AnyLane) -> bool:
+        """Whether :meth:`enter` would take a turn of this lane."""
+        known = lane is None or lane is AUTO or lane in self._names
+        return known or self.max_named is None or len(self._names) < self.max_named
+
+    def enter(self, turn: TurnT, lane: AnyLane) -> None:
         """Queue a turn in its lane.
 
         Raises LaneLimitError, and queues nothing, if the name would be one more than the connection may have.
         """
+        if lane is AUTO:
+            self._any[turn] = self._ready[turn] = None
+            self.waiting_count += 1
+            return
         if lane is not None and lane not in self._names:
             if self.max_named is not None and len(self._names) >= self.max_named:
                 raise LaneLimitError(
@@ -88,15 +154,49 @@ class Lanes(Generic[TurnT]):
         if len(queue) == 1 and lane not in self.running:
             self._ready[lane] = None
 
-    def start(self) -> TurnT | None:
-        """Let the next turn go, if one may: it is running from now on."""
-        if not self._ready or len(self.running) >= self.max_in_flight:
+    def start(self) -> tuple[TurnT, str | None] | None:
+        """Let the next turn go, if one may: it is running from now on, in the lane that is returned with it."""
+        while self._ready and len(self.running) < self.max_in_flight:
+            key, _ = self._ready.popitem(last=False)
+            if key in self._any:
+                turn = cast("TurnT", key)
+                del self._any[turn]
+                self.waiting_count -= 1
+                lane = self._free_lane(turn)
+                if lane is None and not self._is_free(None):
+                    self.enter(turn, None)
+                    continue
+            else:
+                lane = cast("str | None", key)
+                turn, _ = self._waiting[lane].popitem(last=False)
+                self._left(lane)
+            self.running[lane] = turn
+            return turn, lane
+        return None
+
+    def _is_free(self, lane: str | None) -> bool:
+        return lane not in self.running and lane not in self._waiting
+
+    def _free_lane(self, turn: TurnT) -> str | None:
+        """The lane for a turn in no lane of its own; None, the default lane, may be busy."""
+        if not self.names_known:
             return None
-        lane, _ = self._ready.popitem(last=False)
-        turn, _ = self._waiting[lane].popitem(last=False)
-        self.running[lane] = turn
-        self._left(lane)
-        return turn
+        preferred = self._preferred(turn)
+        if preferred is AUTO or not self._is_free(preferred):
+            preferred = self._draw_name()
+        if preferred in self._automatic:
+            self._automatic.move_to_end(preferred)
+        return preferred
+
+    def _draw_name(self) -> str | None:
+        """A new name, or one that is free; None if there is none."""
+        if len(self._automatic) < AUTOMATIC_NAMES:
+            name = next(name for number in count(1) if (name := f"auto-{number}") not in self._names)
+            if self.has_room_for(name):
+                self._names.add(name)
+                self._automatic[name] = None
+                return name
+        return next(filter(self._is_free, self._automatic), None)
 
     def leave(self, turn: TurnT, lane: str | None) -> None:
         """Take a turn out, waiting or running; its lane is free for the next one."""
@@ -104,9 +204,12 @@ class Lanes(Generic[TurnT]):
             del self.running[lane]
             if lane in self._waiting:
                 self._ready[lane] = None
-            return
-        del self._waiting[lane][turn]
-        self._left(lane)
+        elif turn in self._any:
+            del self._any[turn], self._ready[turn]
+            self.waiting_count -= 1
+        else:
+            del self._waiting[lane][turn]
+            self._left(lane)
 
     def _left(self, lane: str | None) -> None:
         """A turn waits in this lane no more."""
@@ -118,6 +221,7 @@ class Lanes(Generic[TurnT]):
     def clear(self) -> None:
         """Forget every turn. The names that were used stay used."""
         self._waiting.clear()
+        self._any.clear()
         self._ready.clear()
         self.running.clear()
         self.waiting_count = 0

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .errors import InvalidStreamIdError, UserError
-from .lanes import is_stream_id
+from .lanes import AUTO, AnyLane, is_stream_id
 from .omit import is_omitted
 
 __all__ = ["in_lane", "response_create"]
@@ -25,7 +25,7 @@ _NOT_IN_A_BODY: Final = {
 """Keyword arguments of the HTTP client that are not fields of the body, and what to do instead."""
 
 
-def response_create(body: Mapping[str, Any], *, stream_id: str | None = None) -> dict[str, Any]:
+def response_create(body: Mapping[str, Any], *, stream_id: AnyLane = None) -> dict[str, Any]:
     """The ``response.create`` message for a body given field by field (DESIGN.md, "Public API").
 
     The fields go out exactly as given, None included; ``Omit`` and ``NotGiven`` are left out. ``stream`` is left out
@@ -34,7 +34,7 @@ def response_create(body: Mapping[str, Any], *, stream_id: str | None = None) ->
 
     Args:
         body: the fields of ``POST /v1/responses``, and ``generate``. It may hold ``stream_id`` itself.
-        stream_id: the lane to run in; None for the default lane.
+        stream_id: the lane to run in; None for the default lane, AUTO for the one in ``body``, or any.
 
     Raises:
         InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
@@ -53,9 +53,11 @@ def response_create(body: Mapping[str, Any], *, stream_id: str | None = None) ->
     return in_lane(frame, stream_id)
 
 
-def in_lane(frame: dict[str, Any], stream_id: str | None) -> dict[str, Any]:
+def in_lane(frame: dict[str, Any], stream_id: AnyLane) -> dict[str, Any]:
     """``frame`` with its lane, given apart or in it, once it is sure that this names one."""
     named = frame.pop("stream_id", None)
+    if stream_id is AUTO:
+        stream_id = None
     if stream_id is not None and named is not None and named != stream_id:
         raise UserError("stream_id is given twice, and differently: leave one out")
     lane = named if stream_id is None else stream_id

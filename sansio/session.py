@@ -45,8 +45,8 @@ from typing import Any
 import msgspec
 
 from .backlog import Backlog
-from .checks import Instance
-from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, limit_exceeded, turn_failure
+from .checks import COUNT, Instance, Number
+from .connection import ConnectionOptions, ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
 from .endpoint import (
     PUBLIC_BASE_URL,
@@ -59,7 +59,9 @@ from .endpoint import (
 )
 from .errors import ConcurrentUseError, LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .events import Response
+from .lanes import AnyLane
 from .omit import OMIT, is_omitted
+from .pool import Pool
 from .replay import Cause, Evidence, Plan, Reason, RecoveryPolicy, Verdict
 from .secret import Secret, discreet
 from .timeouts import timeouts_from
@@ -81,6 +83,8 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     max_age: float | None = 55 * 60.0
     """Seconds after which a connection is replaced when no turn runs on it; servers end it at 60 minutes (PROTOCOL.md,
     "Connection")."""
+    max_idle: float | None = 60.0
+    """Seconds after which a connection on which no turn ran is closed, if the session has others."""
     recovery: RecoveryPolicy = RecoveryPolicy()
     """What is repeated automatically."""
 
@@ -198,30 +202,33 @@ def options_from_client(client: object | None, options: SessionOptions | None) -
 class ResponsesSession:
     """See the top of the module. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
 
-    ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
-    counts only beside the server's own ``date``.
+    ``connections`` is how many may take turns at a time. ``wall_clock`` tells the seconds since the epoch, for a
+    ``retry-after`` that is a date; without one, such a date counts only beside the server's own ``date``.
     """
 
     def __init__(
         self,
         *,
         options: SessionOptions | None = None,
+        connections: int = 1,
         random_bytes: Callable[[int], bytes] = urandom,
         wall_clock: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.options = options or SessionOptions()
-        self.stats = Stats()
-        self.connection: ResponsesConnection | None = None
-        """The connection that takes turns, or is draining; None if there is none."""
+        Number(COUNT, least=1, whole=True).check("connections", connections)
         self.closed = False
-        self._random_bytes = random_bytes
-        self._wall_clock = wall_clock
         self.alarm = Alarm()
         """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
+        self.changed: list[ResponsesConnection] = []
+        """Connections of which something may have to be written, read or closed; whoever does that clears it."""
+        self.pool = Pool(most=connections, max_age=self.options.max_age, max_idle=self.options.max_idle)
+        self._random_bytes = random_bytes
+        self._wall_clock = wall_clock
         self._backlog = Backlog(self.alarm)
-        self._timeouts = self.options.turn_timeouts
-        self._steady_until = -inf
-        """While the connection is open, its age is of no consequence until then."""
+        self._own = Stats()
+        """What was counted of turns that were on no connection."""
+        self._touched: dict[ResponsesConnection, None] = {}
+        """Those to which something has happened since :meth:`update`."""
         self._returned: list[tuple[Turn, Plan]] = []
         """Turns that are to be repeated, in order, until :meth:`update` gives them their places in the backlog."""
         self._now = -inf
@@ -229,54 +236,67 @@ class ResponsesSession:
         self._not_before = -inf
         """When the next connection may be opened (backoff)."""
 
+    @property
+    def stats(self) -> Stats:
+        """The counters of now, of all connections together; a copy."""
+        return self._own + self.pool.stats()
+
+    @property
+    def connection(self) -> ResponsesConnection | None:
+        """The newest connection; None if there is none."""
+        return self.pool.newest
+
     # -- turns
 
-    def create(self, body: Mapping[str, Any], *, lane: str | None = None, timeouts: object = OMIT, now: float) -> Turn:
+    def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
         """Begin a turn with these fields of a ``response.create``.
 
-        ``timeouts`` is what :func:`timeouts_from` takes: seconds for each wait, ``Timeouts(…)``, or None for no limit;
-        not given, the session's own hold.
+        ``lane`` is a name, None for the default lane, or AUTO for any that is free. ``timeouts`` is what
+        :func:`timeouts_from` takes: seconds for each wait, ``Timeouts(…)``, or None for no limit; not given, the
+        session's own hold.
 
-        Raises UserError (invalid lane, a 33rd lane, too many turns, session closed) or TypeError (a value that JSON
-        lacks); then nothing was sent.
+        Raises UserError (invalid lane, too many turns, session closed) or TypeError (a value that JSON lacks); then
+        nothing was sent.
         """
-        limits = self._timeouts if timeouts is OMIT else timeouts_from(timeouts, default=self._timeouts)
+        default = self.options.turn_timeouts
+        limits = default if timeouts is OMIT else timeouts_from(timeouts, default=default)
         return self.submit(Turn.from_body(body, lane=lane, timeouts=limits, now=now), now)
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that was made already. Raises as :meth:`create` does."""
         if self.closed:
             raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
-        self.update(now)  # The connection may have come of age since anybody looked.
+        self.update(now)  # A connection may have reached its age since anybody looked.
+        if turn.lane is not None and self.options.max_named_lanes == 0:
+            raise LaneLimitError(
+                f"stream_id {turn.lane!r} names a lane, and max_named_lanes=0 allows none — the turn was not sent — "
+                "leave stream_id out, or allow names"
+            )
         turn.repeatable = not _retries_are_off()
-        if self.connection is not None and self.connection.accepts_turns:
-            self.connection.submit(turn, now)
-            self.update(now)
+        if (connection := self.pool.choose(turn)) is not None:
+            connection.submit(turn, now)
+            self._touched[connection] = None
         elif too_large := turn.too_large(self.options.max_request_size):
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
         else:
-            self._check_backlog(turn)
+            self._check_backlog()
             self._backlog.add(turn)
+            self._touch_draining()
+        self.update(now)
         return turn
 
-    def _check_backlog(self, turn: Turn) -> None:
-        """Refuse now what the next connection could not take."""
+    def _check_backlog(self) -> None:
         if len(self._backlog) >= self.options.max_waiting:
             raise TooManyTurnsError(
                 f"{self.options.max_waiting} turns wait for a connection already (max_waiting) — the turn was not "
                 "sent — wait for some of them to end"
-            )
-        names = self._backlog.names_with(turn.lane)
-        if names > self.options.max_named_lanes:
-            raise LaneLimitError(
-                f"stream_id {turn.lane!r} would be named lane number {names} of the next connection, and the "
-                f"server allows {self.options.max_named_lanes} — the turn was not sent — use a name that is in use"
             )
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After its end this does nothing."""
         self.update(now)  # A turn that has just failed may be one that goes on.
         if turn.connection is not None:
+            self._touched[turn.connection] = None
             turn.connection.cancel(turn, now)
         elif not turn.ended:
             self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
@@ -288,48 +308,48 @@ class ResponsesSession:
 
     def _fail(self, turn: Turn, failure: TurnError) -> None:
         turn.fail(failure)
-        self.stats.failed += 1
+        self._own.failed += 1
 
     @property
     def idle(self) -> bool:
-        """No turn runs or waits, here or on the connection; abandoned ones do not count."""
-        waiting = bool(self._backlog or self._returned)
-        return not waiting and (self.connection is None or self.connection.idle)
+        """No turn runs or waits, here or on a connection; abandoned ones do not count."""
+        return not (self._backlog or self._returned) and all(connection.idle for connection in self.pool)
 
     # -- connections
 
     def wants_connection(self, now: float) -> bool:
-        """Whether :meth:`open` should be called: turns wait, and there is no connection."""
-        return self._backlog.has_ready and self.connection is None and now >= self._not_before
+        """Whether :meth:`open` should be called: turns wait for one, or one has to be replaced."""
+        if self.closed or now < self._not_before:
+            return False
+        return self.pool.wants_connection(turns_wait=self._backlog.has_ready)
 
     def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> ResponsesConnection:
-        """A new connection, to be connected by the caller; the turns that waited for one wait on it now.
+        """A new connection, to be connected by the caller; turns that waited for one wait on it now.
 
         ``connect_by`` is when opening it is given up, if that is earlier than ``connect_timeout`` says.
 
-        Raises SessionClosedError after :meth:`close`, and UserError while there is one.
+        Raises SessionClosedError after :meth:`close`, and UserError if there are as many as there may be.
         """
         if self.closed:
-            raise SessionClosedError("the session is closed — nothing was sent — open a new session")
-        if self.connection is not None:
-            raise UserError("the session has a connection — nothing was opened — wait until wants_connection() says so")
+            raise SessionClosedError("the session is closed — nothing was opened — open a new session")
+        if not self.pool.wants_connection(turns_wait=True):
+            raise UserError("the session has its connections — nothing was opened — wait until wants_connection()")
         connection = ResponsesConnection(
             endpoint,
             options=self.options,
             now=now,
             random_bytes=self._random_bytes,
-            stats=self.stats,
             recover=self._recover,
             connect_by=connect_by,
             alarm=self.alarm,
         )
-        self.connection = connection
-        self._steady_until = -inf
-        for turn in self._backlog.take():
-            self._submit(connection, turn, now)
+        self.pool.add(connection)
+        self._touched[connection] = None
+        self.update(now)
         return connection
 
     def _submit(self, connection: ResponsesConnection, turn: Turn, now: float) -> None:
+        self._touched[connection] = None
         try:
             connection.submit(turn, now)
         except UserError as exc:  # Those that came back from the last one were not counted by create().
@@ -340,7 +360,7 @@ class ResponsesSession:
 
     def transport_connected(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.transport_connected`, with all consequences."""
-        self._now = now
+        self._touched[connection] = None
         connection.transport_connected(now)
         self.update(now)
 
@@ -349,32 +369,34 @@ class ResponsesSession:
     ) -> None:
         """As :meth:`ResponsesConnection.transport_failed`, with all consequences."""
         self._now = now
+        self._touched[connection] = None
         connection.transport_failed(reason, now, error)
         self.update(now)
 
     def receive_data(self, connection: ResponsesConnection, data: bytes, now: float) -> None:
-        """As :meth:`ResponsesConnection.receive_data`, with all consequences."""
+        """As :meth:`ResponsesConnection.receive_data`, with all consequences. Hot path: runs once per read."""
         self._now = now
         connection.receive_data(data, now)
         if not connection.only_events:
+            self._touched[connection] = None
             self.update(now)
 
     def process(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.process`, with all consequences."""
         self._now = now
+        self._touched[connection] = None
         connection.process(now)
         self.update(now)
 
     def data_to_send(self, connection: ResponsesConnection, max_bytes: int, now: float) -> bytes:
-        """As :meth:`ResponsesConnection.data_to_send`, with all consequences."""
+        """As :meth:`ResponsesConnection.data_to_send`; it has no consequences for other connections or turns."""
         self._now = now
-        data = connection.data_to_send(max_bytes, now)
-        self.update(now)
-        return data
+        return connection.data_to_send(max_bytes, now)
 
     def abort(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.abort`, with all consequences."""
         self._now = now
+        self._touched[connection] = None
         connection.abort(now)
         self.update(now)
 
@@ -388,7 +410,7 @@ class ResponsesSession:
             return False
         turn.unsent()
         turn.repetitions.append(plan.reason)
-        self.stats.repeated += 1
+        self._own.repeated += 1
         self._returned.append((turn, plan))
         return True
 
@@ -397,38 +419,47 @@ class ResponsesSession:
         lane, end = turn.timeouts.lane, turn.total_deadline()
         return min(inf if lane is None else lane, inf if end is None else end - self._now)
 
-    def update(self, now: float) -> None:
-        """Draw the consequences of what happened to the connection. Every method that takes a connection does it.
+    def _chance(self) -> float:
+        """Uniform in [0, 1)."""
+        return int.from_bytes(self._random_bytes(6), "big") / 2**48
 
-        Mostly there are none.
+    # -- the consequences
+
+    def update(self, now: float, *touched: ResponsesConnection) -> None:
+        """Draw the consequences of what has happened. Every method that takes a connection does it.
+
+        ``touched`` are connections that were called without the session. Mostly there are no consequences.
         """
         self._now = now
-        connection = self.connection
-        steady = connection is not None and connection.state is State.OPEN and now < self._steady_until
-        if not steady or self._returned or self._backlog.has_delayed:
-            self._update(now)
-
-    def _update(self, now: float) -> None:
-        first = self._place_returned(now)
-        connection = self.connection
-        if connection is not None:
-            rotation = self._rotation(connection)
-            until = inf if rotation is None else rotation
-            self._steady_until = until if connection.state is State.OPEN else -inf  # It has no age before.
-            if rotation is not None and rotation <= now:
+        self._touched.update(dict.fromkeys(touched))
+        if self.pool.rotate_at <= now:
+            for connection in self.pool.rotate(now):
                 connection.drain()
-            if connection.draining:
-                first += connection.requeue_unstarted(now)  # Which may have been the end of it.
-                if connection.idle and connection.draining:
-                    connection.close_without_waiting(now)
-            if connection.state is State.CLOSED:
-                self.connection = None
-        self._backlog.add_first(first)
-        for turn in self._backlog.due(now):
-            if self.connection is not None and self.connection.accepts_turns:
-                self._submit(self.connection, turn, now)
-            else:
+                self._touched[connection] = None
+        if self._backlog.has_delayed:
+            for turn in self._backlog.due(now):
                 self._backlog.add(turn)
+        while self._touched or self._returned:
+            touched, self._touched = self._touched, {}
+            first = self._place_returned(now)
+            for connection in touched:
+                first += self._settle(connection, now)
+            self._backlog.add_first(first)
+            self._place_waiting(now)
+            self.changed.extend(touched)
+
+    def _settle(self, connection: ResponsesConnection, now: float) -> list[Turn]:
+        """The turns that have to leave this connection, to which something has happened, without having started."""
+        left: list[Turn] = []
+        if connection.draining:
+            left = connection.requeue_unstarted(now)
+            if connection.idle and connection.draining:
+                connection.close_without_waiting(now)
+        replaced = self.pool.settled(connection, now)
+        if replaced is not None:
+            replaced.drain()
+            self._touched[replaced] = None
+        return left
 
     def _place_returned(self, now: float) -> list[Turn]:
         """The turns that are to be repeated as soon as there is a connection; others are put where they wait."""
@@ -443,27 +474,33 @@ class ResponsesSession:
                 first.append(turn)
         return first
 
-    def _chance(self) -> float:
-        """Uniform in [0, 1)."""
-        return int.from_bytes(self._random_bytes(6), "big") / 2**48
+    def _place_waiting(self, now: float) -> None:
+        """Give the turns that wait to connections, in order, as long as one takes them."""
+        held: list[Turn] = []
+        while (turn := self._backlog.first) is not None:
+            connection = self.pool.choose(turn)
+            if connection is None and not self.pool.is_lane_busy(turn):
+                break
+            self._backlog.remove(turn)
+            if connection is None:
+                held.append(turn)
+            else:
+                self._submit(connection, turn, now)
+        self._backlog.add_first(held)
+        self._touch_draining()
 
-    def _rotation(self, connection: ResponsesConnection) -> float | None:
-        """When this connection begins to drain; None if it does already, or is not open, or never will."""
-        if connection.state is not State.OPEN:
-            return None
-        if self.options.max_age is None or connection.opened_at is None:
-            return None
-        return connection.opened_at + self.options.max_age
+    def _touch_draining(self) -> None:
+        """One may have begun to drain because its names are used up."""
+        self._touched.update((one, None) for one in self.pool if one.draining and one.waiting)
 
     # -- deadlines
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_deadline` wants to be called; None: not at all."""
-        moments = [self._backlog.next_deadline(), self._backlog.next_resumption()]
-        if self._backlog.has_ready and self.connection is None:
+        moments = [self._backlog.next_deadline(), self._backlog.next_resumption(), self.pool.next_deadline()]
+        if self.pool.wants_connection(turns_wait=self._backlog.has_ready):
             moments.append(self._not_before)
-        if self.connection is not None:
-            moments += (self.connection.next_deadline(), self._rotation(self.connection))
+        moments += [connection.next_deadline() for connection in self.pool]
         return min([moment for moment in moments if moment is not None], default=None)
 
     def handle_deadline(self, now: float) -> None:
@@ -473,42 +510,53 @@ class ResponsesSession:
             total = turn.total_deadline()
             name = "total" if total is not None and total <= now else "lane wait"
             self._fail_waiting(turn, Cause.TIMEOUT, f"the {name} deadline passed")
-        if self.connection is not None:
-            self.connection.handle_deadline(now)
+        for connection in self.pool:
+            connection.handle_deadline(now)
+            self._touched[connection] = None
         self.update(now)
+        while (unused := self.pool.unused(now)) is not None:
+            self._touched[unused] = None
+            unused.close_without_waiting(now)
+            self.update(now)
 
     # -- the end
 
     def close_without_waiting(self, now: float) -> None:
-        """End the connection, without waiting for the server, if no turn needs it; a later turn opens another."""
-        if self.connection is not None and self.connection.idle:
-            self.connection.close_without_waiting(now)
-            self.update(now)
+        """End the connections that no turn needs, without waiting for the server; a later turn opens another."""
+        for connection in self.pool:
+            if connection.idle:
+                self._touched[connection] = None
+                connection.close_without_waiting(now)
+        self.update(now)
 
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
-        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted.
+        """End the session: turns fail as CLIENT_CLOSED, idle connections close with a handshake, busy ones at once.
 
-        ``wait_for_peer``: the server's half of the closing handshake is waited for.
+        ``wait_for_peer``: the server's half of the closing handshake is waited for, for ``close_timeout``.
         """
         self.update(now)
         self.closed = True
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
-        if self.connection is not None and (wait_for_peer or not self.connection.idle):
-            self.connection.close(now)
-        elif self.connection is not None:
-            self.connection.close_without_waiting(now)
+        for connection in self.pool:
+            self._touched[connection] = None
+            if wait_for_peer or not connection.idle:
+                connection.close(now)
+            else:
+                connection.close_without_waiting(now)
         self.update(now)
 
     def give_up(self, now: float) -> None:
-        """End every turn, as CLIENT_CLOSED, and the connection, at once; a later turn wants another connection."""
+        """End every turn, as CLIENT_CLOSED, and the connections, at once; a later turn opens another."""
         self.update(now)
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
-        if self.connection is not None and self.connection.idle:
-            self.connection.close_without_waiting(now)
-        elif self.connection is not None:
-            self.connection.abort(now)
+        for connection in self.pool:
+            self._touched[connection] = None
+            if connection.idle:
+                connection.close_without_waiting(now)
+            else:
+                connection.abort(now)
         self.update(now)
 
     # -- the first opening

@@ -14,7 +14,7 @@ from ..deadlines import Alarm, Deadlines
 from ..dialect import LaneSupport, dialect_of_host
 from ..endpoint import Endpoint
 from ..errors import TurnError
-from ..lanes import Lanes
+from ..lanes import AUTO, AnyLane, Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..websocket import WebSocket
 from ._keepalive import Keepalive
@@ -84,7 +84,9 @@ class ConnectionBase:
         self._websocket: WebSocket | None = None
         """From the accepted upgrade on."""
         self._lanes: Lanes[Turn] = Lanes(
-            max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
+            max_in_flight=self.options.max_in_flight,
+            max_named=self.options.max_named_lanes,
+            preferred=self._lane_to_continue,
         )
         dialect = self.options.dialect or dialect_of_host(endpoint.host)
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
@@ -167,12 +169,21 @@ class ConnectionBase:
 
     # -- turns: start, wait, leave
 
+    def remembers(self, response_id: str | None) -> bool:
+        """Whether the server has this response in the connection's memory, as the last one of its lane."""
+        return self._owners.lane_of(response_id) is not AUTO
+
+    def _lane_to_continue(self, turn: Turn) -> AnyLane:
+        """The lane of the response that the turn continues; AUTO if there is none."""
+        return self._owners.lane_of(turn.previous)
+
     def _start_turns(self, now: float) -> None:
         """Queue the messages of the turns that may go."""
         while self._lanes.waiting_count and self.state is State.OPEN:
-            turn = self._lanes.start()
-            if turn is None:
+            started = self._lanes.start()
+            if started is None:
                 return
+            turn, turn.lane = started
             turn.phase = Phase.SEND
             turn.since = now
             turn.named = self._owners.support is not LaneSupport.NO

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 from ..dialect import announced_dialect
 from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
+from ..lanes import AnyLane
 from ..replay import Cause, Phase
 from ..timeouts import Timeouts
 from ..websocket import Accepted, WebSocket
@@ -40,7 +41,7 @@ class ResponsesConnection(Routing, Timing):
     def create(
         self,
         payload: Mapping[str, Any],
-        lane: str | None = None,
+        lane: AnyLane = None,
         *,
         timeouts: Timeouts | None = None,
         now: float,
@@ -70,7 +71,7 @@ class ResponsesConnection(Routing, Timing):
         if too_large is not None:
             self._end(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
             return
-        self._lanes.enter(turn, turn.lane)
+        self._lanes.enter(turn, turn.wanted)
         turn.connection = self
         turn.since = now
         self._start_turns(now)
@@ -87,6 +88,25 @@ class ResponsesConnection(Routing, Timing):
     def in_flight(self) -> int:
         """Turns whose messages were framed and whose lanes are busy, abandoned ones included."""
         return len(self._lanes.running)
+
+    @property
+    def waiting(self) -> int:
+        """Turns that have not started."""
+        return self._lanes.waiting_count
+
+    def runs_in(self, lane: str | None) -> bool:
+        """Whether a turn that somebody wants is in flight in this lane."""
+        turn = self._lanes.running.get(lane)
+        return turn is not None and not turn.abandoned
+
+    @property
+    def slots(self) -> int:
+        """How many turns may be in flight, by what is known of the server."""
+        return self._lanes.max_in_flight
+
+    def has_room_for(self, lane: AnyLane) -> bool:
+        """Whether a turn of this lane may be given to this connection: no more names are used than it may have."""
+        return self._lanes.has_room_for(lane)
 
     @property
     def has_slow_consumer(self) -> bool:

@@ -30,7 +30,7 @@ from typing import Final, NamedTuple
 
 from ..dialect import Dialect, LaneSupport
 from ..events import ErrorEvent, ResponseCreatedEvent, ResponseOutputItemAddedEvent, ServerEvent
-from ..lanes import Lanes
+from ..lanes import AUTO, AnyLane, Lanes
 from ..replay import Phase
 from ._turn import Turn
 
@@ -70,6 +70,10 @@ class Owners:
         self.spoken = False
         """The server has sent an event."""
         self._ended: dict[str | None, deque[Ended]] = {}
+        self._latest: dict[str | None, str] = {}
+        """The last response of each lane, which the server keeps in the connection's memory, ..."""
+        self._lane_of: dict[str, str | None] = {}
+        """... and the lane of each of these."""
         self.late_items: set[str] = set()
         """Items that were added to responses that have ended, of all lanes: an event of one is to be looked at."""
         self.support = LaneSupport.UNKNOWN
@@ -86,6 +90,7 @@ class Owners:
         most, names = self._limits
         self._lanes.max_in_flight = most if support is LaneSupport.YES else 1
         self._lanes.max_named = None if support is LaneSupport.NO else names
+        self._lanes.names_known = support is LaneSupport.YES
 
     @property
     def only(self) -> Turn | None:
@@ -185,6 +190,10 @@ class Owners:
         """The ended turns that an event may be late of: those of its lane, if it names one."""
         return self._ended.values() if stream_id is None or not self._seen else [self._ended.get(stream_id, ())]
 
+    def lane_of(self, response_id: str | None) -> AnyLane:
+        """The lane whose last response has this id; AUTO if none has, or if that lane has gone on."""
+        return AUTO if response_id is None else self._lane_of.get(response_id, AUTO)
+
     # -- what is learned
 
     def begins(self, turn: Turn, event: ServerEvent) -> None:
@@ -206,6 +215,10 @@ class Owners:
         lane = turn.lane if self.support is LaneSupport.YES else None
         remembered = self._ended.setdefault(lane, deque(maxlen=REMEMBERED))
         remembered.append(Ended(turn.response_id, frozenset(items), frozenset(added)))
+        if turn.response_id is not None:
+            self._lane_of.pop(self._latest.get(lane, ""), None)
+            self._latest[lane] = turn.response_id
+            self._lane_of[turn.response_id] = lane
         self.late_items = {item for lane in self._ended.values() for ended in lane for item in ended.added}
 
 

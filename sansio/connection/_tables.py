@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from ..checks import BYTES, COUNT, SECONDS, Instance, Number, Rule, check_fields
 from ..dialect import DEFAULT_MESSAGE_LIMIT, Dialect
@@ -136,6 +137,7 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "max_named_lanes": Number(COUNT, whole=True),  # 0: the default lane only.
     "dialect": Instance(Dialect, optional=True),
     "max_age": _ABOVE_ZERO,
+    "max_idle": _ABOVE_ZERO,
     "recovery": Instance(RecoveryPolicy),
 }
 """What each option of a connection or a session may be; a test holds it against their fields."""
@@ -161,6 +163,9 @@ class Stats(msgspec.Struct):
     """Messages that were no JSON objects."""
     bytes_in: int = 0
     bytes_out: int = 0
+
+    def __add__(self, other: Stats) -> Stats:
+        return Stats(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 # --- Failures ----------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from ..events import (
     ResponseOutputItemAddedEvent,
     ServerEvent,
 )
+from ..lanes import AUTO, AnyLane
 from ..messages import response_create
 from ..replay import Cause, Evidence, Phase, Reason, Refusal
 from ..timeouts import Timeouts
@@ -61,10 +62,24 @@ MAX_ITEMS: Final = 64
 class Turn:
     """One ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session."""
 
-    def __init__(self, message: bytes, *, lane: str | None, stateful: bool, timeouts: Timeouts, now: float) -> None:
+    def __init__(
+        self,
+        message: bytes,
+        *,
+        lane: AnyLane,
+        stateful: bool,
+        timeouts: Timeouts,
+        now: float,
+        previous: str | None = None,
+    ) -> None:
         self.message = message
-        """The JSON text to send; kept until an event shows that it arrived."""
-        self.lane = lane
+        """The JSON text to send, without an automatic lane's name; kept until an event shows that it arrived."""
+        self.wanted = lane
+        """The lane that it was given; AUTO: any."""
+        self.lane = None if lane is AUTO else lane
+        """The lane that it runs in. For AUTO it is known when the turn starts."""
+        self.previous = previous
+        """The response that it continues."""
         self.stateful = stateful
         self.timeouts = timeouts
         self.connection: ResponsesConnection | None = None
@@ -108,22 +123,26 @@ class Turn:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"
 
     @classmethod
-    def from_body(cls, body: Mapping[str, Any], *, lane: str | None, timeouts: Timeouts, now: float) -> Turn:
+    def from_body(cls, body: Mapping[str, Any], *, lane: AnyLane, timeouts: Timeouts, now: float) -> Turn:
         """A turn for the body of a ``response.create``.
 
         Raises InvalidStreamIdError or another UserError for what the server would refuse anyway, and TypeError, naming
         the path, for a value that JSON lacks.
         """
-        return cls.from_frame(response_create(body, stream_id=lane), timeouts=timeouts, now=now)
+        return cls.from_frame(response_create(body, stream_id=lane), timeouts=timeouts, now=now, lane=lane)
 
     @classmethod
-    def from_frame(cls, frame: Mapping[str, Any], *, timeouts: Timeouts, now: float) -> Turn:
-        """A turn for a complete message, made by ``sansio/messages.py``. Raises TypeError as :meth:`from_body` does."""
-        stateful = bool(frame.get("previous_response_id") or frame.get("conversation"))
-        lane = frame.get("stream_id")
-        if lane is not None:  # First, so that it can be taken off the encoded message.
-            frame = {"stream_id": lane, **frame}
-        return cls(encode_json(frame), lane=lane, stateful=stateful, timeouts=timeouts, now=now)
+    def from_frame(cls, frame: Mapping[str, Any], *, timeouts: Timeouts, now: float, lane: AnyLane = None) -> Turn:
+        """A turn for a complete message, made by ``sansio/messages.py``. Raises TypeError as :meth:`from_body` does.
+
+        ``lane`` is for a message that names none: None for the default lane, AUTO for any.
+        """
+        previous = frame.get("previous_response_id")
+        stateful = bool(previous or frame.get("conversation"))
+        name = frame.get("stream_id")
+        if name is not None:  # First, so that it can be taken off the encoded message.
+            frame, lane = {"stream_id": name, **frame}, name
+        return cls(encode_json(frame), lane=lane, stateful=stateful, timeouts=timeouts, now=now, previous=previous)
 
     @property
     def ended(self) -> bool:
@@ -231,6 +250,7 @@ class Turn:
         """It leaves its connection, as it was before its first attempt: another one will run it."""
         self.connection = None
         self.phase = Phase.LANE_WAIT
+        self.lane = None if self.wanted is AUTO else self.wanted
         self.unknown_event = False
         self.output.clear()
 
@@ -272,9 +292,10 @@ class Turn:
 
     def wire_message(self) -> bytes:
         """The message as it is sent: with the lane's name, if that is sent."""
-        if self.lane is None or self.named:
+        if self.lane is None or self.named is (self.wanted is not AUTO):
             return self.message
-        return b"{" + self.message[len(_name_member(self.lane)) :]
+        name = _name_member(self.lane)
+        return name + self.message[1:] if self.named else b"{" + self.message[len(name) :]
 
     def finish(self, event: LifecycleEvent) -> None:
         """The terminal event came."""

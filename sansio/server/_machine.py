@@ -451,7 +451,8 @@ class ServerConnection:
 
     def _admit(self) -> None:
         """Start every turn that may start; refuse, in its turn, what cannot be run."""
-        while (turn := self._lanes.start()) is not None:
+        while (started := self._lanes.start()) is not None:
+            turn, _ = started
             size, problem = self._waiting.pop(turn)
             self._waiting_bytes -= size
             turn.state = TurnState.RUNNING

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from turnwire.sansio.errors import LaneLimitError
-from turnwire.sansio.lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES, Lanes
+from turnwire.sansio.lanes import AUTO, MAX_IN_FLIGHT, MAX_NAMED_LANES, Lanes
 
 
 def started(lanes: Lanes[str]) -> list[str]:
     """Let go whatever may."""
-    return list(iter(lanes.start, None))
+    return [turn for turn, _ in iter(lanes.start, None)]
 
 
 def entered(*turns: tuple[str, str | None], **limits: int) -> Lanes[str]:
@@ -52,7 +54,8 @@ def test_as_many_are_in_flight_as_the_limit_says() -> None:
 def test_a_slot_goes_round_so_that_a_busy_lane_does_not_keep_the_others_waiting() -> None:
     lanes = entered(("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("c1", "c"), max_in_flight=1)
     order: list[str] = []
-    while (turn := lanes.start()) is not None:
+    while (found := lanes.start()) is not None:
+        turn, _ = found
         order.append(turn)
         lanes.leave(turn, turn[0])
     assert order == ["a1", "b1", "c1", "a2", "a3"]
@@ -107,6 +110,94 @@ def test_a_name_counts_for_the_life_of_the_connection() -> None:
 
 def test_all_turns_can_be_forgotten_at_once() -> None:
     lanes = entered(("a1", "a"), ("a2", "a"), ("b1", "b"))
-    assert lanes.start() == "a1"
+    assert lanes.start() == ("a1", "a")
     lanes.clear()
     assert (started(lanes), lanes.running, lanes.waiting_count) == ([], {}, 0)
+
+
+# --- Turns in no lane of their own -----------------------------------------------------------------------------------
+
+
+def auto(*turns: str, **limits: Any) -> Lanes[str]:
+    lanes: Lanes[str] = Lanes(**limits)
+    for turn in turns:
+        lanes.enter(turn, AUTO)
+    return lanes
+
+
+def test_turns_in_no_lane_go_side_by_side_in_names_of_their_own() -> None:
+    lanes = auto(*(f"t{number}" for number in range(40)))
+    running = list(iter(lanes.start, None))
+    assert [lane for _, lane in running] == [f"auto-{number}" for number in range(1, 17)]
+    assert lanes.waiting_count == 24
+    assert next(lanes.waiting()) == "t16"
+    lanes.leave(*running[3])
+    assert lanes.start() == ("t16", "auto-4"), "the pool has 16 names"
+
+
+def test_of_the_names_the_one_that_was_free_for_the_longest_time_is_taken() -> None:
+    lanes = auto(*(f"t{number}" for number in range(18)))
+    running = list(iter(lanes.start, None))
+    for turn, lane in reversed(running):
+        lanes.leave(turn, lane)
+    assert [lane for _, lane in iter(lanes.start, None)] == ["auto-1", "auto-2"]
+
+
+def test_without_known_lanes_no_name_is_added() -> None:
+    lanes = auto("t1", "t2", max_in_flight=1)
+    lanes.names_known = False
+    assert lanes.start() == ("t1", None)
+    assert lanes.start() is None
+    lanes.leave("t1", None)
+    assert lanes.start() == ("t2", None)
+
+
+def test_a_turn_takes_the_lane_that_it_would_rather_have_while_that_is_free() -> None:
+    wishes: dict[str, str | None] = {"again": "a", "fork": "a", "default": None}
+    lanes: Lanes[str] = Lanes(preferred=lambda turn: wishes.get(turn, AUTO))
+    lanes.enter("a1", "a")
+    assert lanes.start() == ("a1", "a")
+    lanes.leave("a1", "a")
+    for turn in ("again", "fork", "default"):
+        lanes.enter(turn, AUTO)
+    assert list(iter(lanes.start, None)) == [("again", "a"), ("fork", "auto-1"), ("default", None)]
+
+
+def test_a_lane_that_somebody_waits_for_is_not_free() -> None:
+    lanes: Lanes[str] = Lanes(max_in_flight=1, preferred=lambda turn: "a")
+    lanes.enter("other", "b")
+    assert lanes.start() == ("other", "b")
+    lanes.enter("any", AUTO)
+    lanes.enter("a1", "a")
+    lanes.leave("other", "b")
+    assert lanes.start() == ("any", "auto-1")
+
+
+def test_where_every_name_is_used_the_default_lane_is_taken_and_then_waited_for() -> None:
+    lanes = entered(("a1", "a"), max_named=1)
+    for turn in ("t1", "t2"):
+        lanes.enter(turn, AUTO)
+    assert list(iter(lanes.start, None)) == [("a1", "a"), ("t1", None)]
+    assert list(lanes.waiting()) == ["t2"]
+    lanes.leave("t1", None)
+    assert lanes.start() == ("t2", None)
+
+
+def test_a_turn_in_no_lane_can_leave_before_it_starts() -> None:
+    lanes = auto("t1", "t2")
+    lanes.leave("t1", None)
+    assert started(lanes) == ["t2"]
+    assert lanes.waiting_count == 0
+
+
+def test_names_that_callers_use_are_not_taken_from_them() -> None:
+    lanes = entered(("mine", "auto-1"))
+    lanes.enter("any", AUTO)
+    assert list(iter(lanes.start, None)) == [("mine", "auto-1"), ("any", "auto-2")]
+
+
+def test_whether_a_lane_fits() -> None:
+    lanes = entered(("a1", "a"), max_named=1)
+    assert [lanes.has_room_for(lane) for lane in (None, AUTO, "a", "b")] == [True, True, True, False]
+    lanes.max_named = None
+    assert lanes.has_room_for("b")

@@ -24,6 +24,7 @@ from turnwire.sansio.errors import (
     UserError,
 )
 from turnwire.sansio.omit import OMIT
+from turnwire.sansio.pool import RETRY
 from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.session import (
     EndpointSource,
@@ -73,7 +74,7 @@ class Desk:
         return wire
 
     def update(self) -> None:
-        self.session.update(self.now)
+        self.session.update(self.now, *self.session.pool)
 
     def lose(self, wire: Wire) -> None:
         wire.eof()
@@ -120,7 +121,7 @@ def test_a_session_may_open_a_connection_before_it_has_a_turn() -> None:
 def test_there_is_one_connection_at_a_time() -> None:
     desk = Desk()
     desk.open()
-    with pytest.raises(UserError, match="has a connection") as caught:
+    with pytest.raises(UserError, match="has its connections") as caught:
         desk.session.open(ENDPOINT, desk.now)
     check_text(caught.value)
 
@@ -139,7 +140,7 @@ def test_the_next_turn_after_a_loss_opens_a_fresh_connection() -> None:
 def test_a_session_has_defaults() -> None:
     session = ResponsesSession()
     assert session.options.max_age == 3300.0
-    session.update(0.0)
+    session.update(0.0, *session.pool)
     assert session.next_deadline() is None
     session.handle_deadline(1e9)
 
@@ -283,18 +284,34 @@ def test_a_turn_that_is_repeated_keeps_its_place_before_the_turns_that_came_afte
     assert (first.phase, second.phase) == (Phase.AWAIT, Phase.LANE_WAIT)
 
 
-def test_more_lanes_than_a_connection_takes_can_come_back_and_those_beyond_fail() -> None:
-    desk = Desk(max_named_lanes=2)
+def test_a_connection_whose_names_are_used_up_is_replaced() -> None:
+    desk = Desk(max_named_lanes=2, dialect=OPENAI)
     kept = [desk.create(lane) for lane in "ab"]
     wire = desk.open()
-    wire.connection.drain()
+    wire.hand()
     late = desk.create("c")
-    desk.lose(wire)
-    desk.open()
-    assert [turn.phase for turn in kept] == [Phase.SEND, Phase.SEND]
-    limit = failed(late, Cause.PROTOCOL, Phase.LANE_WAIT, SAFE, LimitExceededError)
-    assert isinstance(limit.__cause__, LaneLimitError)
-    assert desk.session.stats.failed == 1
+    assert late.connection is None
+    assert wire.state is State.DRAINING
+    assert desk.session.wants_connection(desk.now)
+    new = desk.open()
+    assert late.connection is new.connection
+    assert [turn.phase for turn in (*kept, late)] == [Phase.AWAIT, Phase.AWAIT, Phase.SEND]
+    for lane in "ab":
+        wire.receive(created(lane), completed(lane))
+    desk.update()
+    assert wire.state is State.CLOSED
+
+
+def test_more_lanes_than_a_connection_takes_wait_for_the_one_after_it() -> None:
+    desk = Desk(max_named_lanes=2, dialect=OPENAI)
+    turns = [desk.create(lane) for lane in "abcdeab"]
+    opened = [desk.open() for _ in iter(lambda: desk.session.wants_connection(desk.now), False)]
+    assert [[request["stream_id"] for request in wire.sent()] for wire in opened] == [["a", "b"], ["c", "d"], ["e"]]
+    for wire, lane in zip(opened, "ace", strict=True):
+        wire.receive(created(lane), completed(lane))
+    desk.update()
+    assert turns[5].connection is opened[2].connection, "the first turn of its lane has ended"
+    assert turns[6].connection is None, "the first turn of its lane runs on"
 
 
 # --- Rotation, draining ---------------------------------------------------------------------------------------------
@@ -339,25 +356,65 @@ def test_an_old_connection_finishes_what_runs_and_its_waiting_turns_go_to_the_ne
     wire.receive(created("a"))
     desk.pass_deadline()
     late = desk.create("b")
-    assert waiting.connection is None
+    assert late.connection is wire.connection, "it takes turns until its replacement is open"
+    assert desk.session.wants_connection(desk.now)
+    new = desk.open()
+    assert wire.state is State.DRAINING
+    assert waiting.connection is None, "the one that runs in its lane has not ended"
+    assert desk.create("c").connection is new.connection
+    wire.hand()
     wire.receive(delta("x", "a"), completed("a"))
     desk.update()
     assert running.phase is Phase.DONE
+    assert wire.state is State.DRAINING
+    wire.receive(created("b"), completed("b"))
+    desk.update()
     assert wire.state is State.CLOSED
-    assert [request["stream_id"] for request in desk.open().sent()] == ["a", "b"]
-    assert waiting.phase is late.phase is Phase.AWAIT
+    assert [request["stream_id"] for request in new.sent()] == ["c", "a"]
+    assert (waiting.phase, late.phase) == (Phase.AWAIT, Phase.DONE)
     assert desk.session.stats.repeated == 0
 
 
-def test_a_turn_does_not_begin_on_a_connection_that_came_of_age_while_nobody_looked() -> None:
+def test_a_connection_that_reached_its_age_while_nobody_looked_is_replaced() -> None:
     desk = Desk(max_age=60.0)
     desk.create("a")
     wire = desk.open()
     wire.hand()
     wire.receive(created("a"))
     desk.now += 61.0
-    assert desk.create("b").connection is None
-    assert wire.hand() == b""
+    assert not desk.session.wants_connection(desk.now)
+    desk.create("b")
+    assert desk.session.wants_connection(desk.now)
+
+
+def test_a_connection_whose_replacement_cannot_be_opened_goes_on() -> None:
+    desk = Desk(max_age=60.0)
+    desk.create("a")
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("a"))
+    desk.pass_deadline()
+    failed = desk.begin_to_open()
+    failed.connection.transport_failed("no route", desk.now)
+    desk.update()
+    assert desk.create("b").connection is wire.connection
+    assert not desk.session.wants_connection(desk.now)
+    desk.now += RETRY
+    desk.session.handle_deadline(desk.now)
+    assert desk.session.wants_connection(desk.now)
+
+
+def test_a_connection_that_is_lost_while_its_replacement_opens_is_replaced_by_it() -> None:
+    desk = Desk(max_age=60.0)
+    desk.create("a")
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("a"))
+    desk.pass_deadline()
+    new = desk.begin_to_open()
+    desk.lose(wire)
+    assert desk.create("b").connection is new.connection
+    assert not desk.session.wants_connection(desk.now)
 
 
 def test_a_connection_need_not_grow_old() -> None:
@@ -465,11 +522,10 @@ def test_only_so_many_turns_may_wait_for_a_connection() -> None:
     assert len(desk.open().sent()) == 1
 
 
-def test_more_lanes_than_a_connection_takes_are_refused_before_there_is_one() -> None:
-    desk = Desk(max_named_lanes=2)
-    for lane in (None, "a", "b", "a"):
-        desk.create(lane)
-    with pytest.raises(LaneLimitError, match="'c' would be named lane number 3 of the next connection") as caught:
+def test_a_name_is_refused_where_none_is_allowed() -> None:
+    desk = Desk(max_named_lanes=0)
+    desk.create(None)
+    with pytest.raises(LaneLimitError, match="max_named_lanes=0 allows none") as caught:
         desk.create("c")
     check_text(caught.value)
 

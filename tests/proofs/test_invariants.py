@@ -201,7 +201,7 @@ def test_I5_I6_once_and_live_however_often_connections_are_cut(cuts: list[int]) 
         wire.accept()
         ledger += any(isinstance(item, bytes) for item in wire.server.receive(wire.hand(most)))
         wire.eof()
-        session.update(0.0)
+        session.update(0.0, *session.pool)
     else:
         session.close(0.0)
     assert ledger <= 1
@@ -474,11 +474,11 @@ def test_I7_total_on_arbitrary_calls_of_a_session(calls: list[tuple[str, int]]) 
                 wire.now = now
                 call(name, number, wire, turn, [])
                 now = wire.now
-        session.update(now)
+        session.update(now, *session.pool)
     session.close(now)
     if session.connection is not None:
         session.connection.abort(now)
-    session.update(now)
+    session.update(now, *session.pool)
     assert all(turn.ended for turn in turns)
     assert session.idle
     assert session.next_deadline() is None
@@ -520,7 +520,7 @@ def run_of(seed: int) -> list[Any]:
         now += random.random() * 3
         if (moment := session.next_deadline()) is not None and moment <= now:
             session.handle_deadline(now)
-        session.update(now)
+        session.update(now, *session.pool)
         out += [session.next_deadline(), str(session.stats)]
     return [*out, [outcome(turn) for turn in turns]]
 

@@ -1,0 +1,215 @@
+"""The connections of a session: which of them takes a turn, when another is opened, and when one is replaced or closed.
+
+The promise
+    Nothing here sends, opens or closes anything by itself: it chooses, and says what is wanted. Every method costs at
+    most the number of connections, which is small, and nothing per turn that waits.
+
+Where a turn goes
+    The first line that fits decides:
+
+    ============================================================ ======================================================
+    the turn                                                     goes to
+    ============================================================ ======================================================
+    names a lane in which a turn runs on a connection that       none: it waits for the end of that turn
+    takes no more
+    continues a response that is the last one of its lane on     that connection: only there is it in memory
+    a connection
+    names a lane that was used                                   the connection on which it was used
+    any, and a connection has a free slot and room for its name  the one with the fewest turns
+    any, and there is only one connection at most                that one: the turn waits there for its lane or a slot
+    any other                                                    none: it waits for a slot, or another connection
+    ============================================================ ======================================================
+
+The states of a connection here
+    ::
+
+        added ──► opening ──► taking turns ──► draining ──► gone
+                     │             │ its age; its names are used up; the server announces its end
+                     └─ it replaces one that is too old: until it is open, that one goes on taking turns
+
+    A connection that reached ``max_age`` while turns run on it is replaced before it drains: the new one is open first.
+    One that is idle then is closed, and the next turn opens another. Of several connections, one on which nothing ran
+    for ``max_idle`` is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from typing import Final
+
+from .connection import ResponsesConnection, State, Stats, Turn
+from .lanes import AUTO
+
+__all__ = ["Pool"]
+
+RETRY: Final = 10.0
+"""Seconds after which another replacement is opened, if one could not be."""
+
+
+class Pool:
+    """See the top of the module. ``now`` is monotonic seconds; ``most`` is how many connections may take turns."""
+
+    def __init__(self, *, most: int, max_age: float | None, max_idle: float | None) -> None:
+        self.most = most
+        self.rotate_at = inf
+        """When :meth:`rotate` has something to do."""
+        self._max_age = inf if max_age is None else max_age
+        self._max_idle = inf if max_idle is None else max_idle
+        self._connections: dict[ResponsesConnection, None] = {}
+        self._lanes: dict[str | None, ResponsesConnection] = {}
+        """Where each lane that a turn has named was last used; kept only if there may be several connections."""
+        self._too_old: dict[ResponsesConnection, ResponsesConnection | None] = {}
+        """Those that are to be replaced, and by which; None: it was not opened yet."""
+        self._idle_since: dict[ResponsesConnection, float] = {}
+        self._slots = 1
+        """Turns that the last connection that was open could run at a time."""
+        self._past = Stats()
+        """The counters of those that are gone."""
+
+    def __iter__(self) -> Iterator[ResponsesConnection]:
+        """All of them, the oldest first."""
+        return iter(list(self._connections))
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    @property
+    def newest(self) -> ResponsesConnection | None:
+        """The one that was added last."""
+        return next(reversed(self._connections), None)
+
+    def stats(self) -> Stats:
+        """The counters of all of them together, those that are gone included."""
+        return sum((connection.stats for connection in self._connections), self._past)
+
+    # -- turns
+
+    def choose(self, turn: Turn) -> ResponsesConnection | None:
+        """The connection that this turn goes to now; None if it has to wait for one.
+
+        A connection of which all names are used up begins to drain, if the turn can go nowhere else.
+        """
+        takers = self._takers()
+        if not takers or self.is_lane_busy(turn):
+            return None
+        chosen = self._bound_to(turn, takers) or self._emptiest(turn, takers)
+        if chosen is not None and not chosen.has_room_for(turn.wanted):
+            chosen.drain()
+            return None
+        if chosen is not None and self.most > 1 and turn.wanted is not AUTO:
+            self._lanes[turn.wanted] = chosen
+        return chosen
+
+    def is_lane_busy(self, turn: Turn) -> bool:
+        """Whether a turn runs in this one's lane on a connection that takes no more: turns of a lane never overlap."""
+        if turn.wanted is AUTO:
+            return False
+        return any(one.runs_in(turn.wanted) for one in self._connections if not one.accepts_turns)
+
+    def _takers(self) -> list[ResponsesConnection]:
+        """Those that take turns; not one that is being opened in place of another that still does."""
+        replacements = self._too_old.values()
+        return [one for one in self._connections if one.accepts_turns and one not in replacements]
+
+    def _bound_to(self, turn: Turn, takers: list[ResponsesConnection]) -> ResponsesConnection | None:
+        """The one whose memory the turn needs, or in whose lane it has to queue."""
+        if len(takers) == 1 == self.most:
+            return takers[0]
+        if turn.previous is not None:
+            for connection in takers:
+                if connection.remembers(turn.previous):
+                    return connection
+        last = None if turn.wanted is AUTO else self._lanes.get(turn.wanted)
+        return last if last in takers else None
+
+    def _emptiest(self, turn: Turn, takers: list[ResponsesConnection]) -> ResponsesConnection | None:
+        fits = [one for one in takers if one.has_room_for(turn.wanted)]
+        best = min(fits or takers, key=_load)
+        slots = best.slots if best.is_open else max(best.slots, self._slots)
+        may_open = not fits and len(takers) < self.most
+        return best if _load(best) < slots and not may_open else None
+
+    # -- connections: what is wanted, what has happened
+
+    def wants_connection(self, *, turns_wait: bool) -> bool:
+        """Whether another connection should be opened, given whether turns wait that :meth:`choose` sent nowhere."""
+        return None in self._too_old.values() or (turns_wait and len(self._takers()) < self.most)
+
+    def add(self, connection: ResponsesConnection) -> None:
+        """One is being opened: in place of one that is too old, or beside the others."""
+        self._connections[connection] = None
+        for old, new in self._too_old.items():
+            if new is None:
+                self._too_old[old] = connection
+                return
+
+    def settled(self, connection: ResponsesConnection, now: float) -> ResponsesConnection | None:
+        """Something has happened to this one. The connection that has to be drained now, because this replaces it."""
+        if connection.state is State.CLOSED:
+            self._remove(connection, now)
+            return None
+        if connection.state is not State.OPEN:
+            self._idle_since.pop(connection, None)
+            return None
+        if connection.idle:
+            self._idle_since.setdefault(connection, now)
+        else:
+            self._idle_since.pop(connection, None)
+        self._slots = connection.slots
+        if connection.opened_at is not None and connection not in self._too_old:
+            self.rotate_at = min(self.rotate_at, connection.opened_at + self._max_age)
+        return self._replaced_by(connection)
+
+    def _replaced_by(self, connection: ResponsesConnection) -> ResponsesConnection | None:
+        for old, new in self._too_old.items():
+            if new is connection:
+                del self._too_old[old]
+                return old
+        return None
+
+    def _remove(self, connection: ResponsesConnection, now: float) -> None:
+        if self._connections.pop(connection, connection) is not None:
+            return  # It is gone already.
+        self._past += connection.stats
+        if not self._connections:
+            self.rotate_at = inf
+        self._idle_since.pop(connection, None)
+        self._lanes = {lane: home for lane, home in self._lanes.items() if home is not connection}
+        self._too_old.pop(connection, None)
+        if (old := self._replaced_by(connection)) is not None:  # It could not be opened: the old one goes on.
+            self.rotate_at = min(self.rotate_at, max(now, (old.opened_at or now) + self._max_age) + RETRY)
+
+    # -- age, and idleness
+
+    def rotate(self, now: float) -> list[ResponsesConnection]:
+        """Have those replaced that are too old, and let those go that are idle; returned are the ones to be drained."""
+        self.rotate_at = inf
+        drained: list[ResponsesConnection] = []
+        for connection in self._connections:
+            if connection.state is not State.OPEN or connection in self._too_old or connection.opened_at is None:
+                continue
+            due = connection.opened_at + self._max_age
+            if due > now:
+                self.rotate_at = min(self.rotate_at, due)
+            elif connection.idle:
+                drained.append(connection)
+            else:
+                self._too_old[connection] = None
+        return drained
+
+    def unused(self, now: float) -> ResponsesConnection | None:
+        """A connection that may be closed, because nothing ran on it for ``max_idle`` and there are others."""
+        may_go = self._idle_since.items() if len(self._takers()) > 1 else ()
+        return next((one for one, since in may_go if since + self._max_idle <= now), None)
+
+    def next_deadline(self) -> float | None:
+        """When age or idleness is to be looked at again."""
+        moments = [self.rotate_at]
+        if self._idle_since and len(self._connections) > 1 and len(self._takers()) > 1:
+            moments.append(min(self._idle_since.values()) + self._max_idle)
+        return None if (earliest := min(moments)) == inf else earliest
+
+
+def _load(connection: ResponsesConnection) -> int:
+    return connection.in_flight + connection.waiting
