@@ -1,0 +1,202 @@
+"""Several connections of one session: where a turn goes, when another is opened, and when one is closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kit.machines import ENDPOINT, Wire, steady
+from kit.peers import completed, created
+from turnwire.sansio.connection import State, Turn
+from turnwire.sansio.dialect import NO_LANES, OPENAI, UNKNOWN, Dialect
+from turnwire.sansio.errors import UserError
+from turnwire.sansio.lanes import AUTO, AnyLane
+from turnwire.sansio.replay import Phase
+from turnwire.sansio.session import ResponsesSession, SessionOptions
+
+
+class Office:
+    """A session with several connections, each of which is opened as soon as it is wanted."""
+
+    def __init__(self, connections: int, dialect: Dialect | None = OPENAI, **options: Any) -> None:
+        self.now = 0.0
+        self.session = ResponsesSession(
+            options=SessionOptions(dialect=dialect, **options), connections=connections, random_bytes=steady
+        )
+        self.wires: list[Wire] = []
+        self.announced = dialect.name if dialect is not None else "unknown"
+
+    def create(self, lane: AnyLane = AUTO, **body: Any) -> Turn:
+        turn = self.session.create({"input": "x", **body}, lane=lane, now=self.now)
+        self.open()
+        return turn
+
+    def open(self) -> None:
+        while self.session.wants_connection(self.now):
+            wire = Wire(self.session.open(ENDPOINT, self.now))
+            wire.now = self.now
+            wire.accept(dialect=self.announced)
+            self.wires.append(wire)
+            self.update()
+
+    def update(self) -> None:
+        self.session.update(self.now, *self.session.pool)
+
+    def where(self, turn: Turn) -> int | None:
+        """The number of the connection that a turn is on."""
+        found = [number for number, wire in enumerate(self.wires) if wire.connection is turn.connection]
+        return found[0] if found else None
+
+    def run(self, turn: Turn, response_id: str) -> None:
+        """The server runs it to its end."""
+        wire = self.wires[self.where(turn) or 0]
+        wire.hand(10**6)
+        wire.receive(created(turn.lane, response_id), completed(turn.lane, response_id))
+        self.update()
+        assert turn.phase is Phase.DONE
+
+
+def test_the_first_sixteen_turns_are_on_one_connection_and_the_others_open_more_up_to_the_limit() -> None:
+    office = Office(2)
+    turns = [office.create() for _ in range(40)]
+    assert [office.where(turn) for turn in turns] == [0] * 16 + [1] * 16 + [None] * 8
+    office.run(turns[20], "r-20")
+    assert office.where(turns[32]) == 1, "the first that waits takes the slot that became free, wherever it is"
+    office.run(turns[3], "r-3")
+    assert office.where(turns[33]) == 0
+
+
+def test_forty_turns_without_names_on_one_connection_go_sixteen_at_a_time() -> None:
+    office = Office(1)
+    turns = [office.create() for _ in range(40)]
+    assert [turn.phase is Phase.SEND for turn in turns] == [True] * 16 + [False] * 24
+    for number, turn in enumerate(turns):
+        office.run(turn, f"r-{number}")
+    assert office.session.stats.completed == 40
+    assert len(office.wires) == 1
+
+
+def test_a_turn_goes_to_the_connection_with_the_fewest() -> None:
+    office = Office(2)
+    turns = [office.create() for _ in range(17)]
+    for number in range(10):
+        office.run(turns[number], f"r-{number}")
+    assert office.where(office.create()) == 1
+    for number in range(10, 15):
+        office.run(turns[number], f"r-{number}")
+    assert office.where(office.create()) == 0
+
+
+def test_a_continuation_goes_where_its_response_is_and_takes_its_lane() -> None:
+    office = Office(2)
+    turns = [office.create() for _ in range(17)]
+    office.run(turns[16], "r-16")
+    goes_on = office.create(previous_response_id="r-16")
+    assert (office.where(goes_on), goes_on.lane) == (1, turns[16].lane)
+    fork = office.create(previous_response_id="r-16")
+    assert office.where(fork) == 1
+    assert fork.lane != goes_on.lane, "that lane is busy"
+    office.run(goes_on, "r-17")
+    late = office.create(previous_response_id="r-16")
+    assert late.lane not in (goes_on.lane, fork.lane), "that lane has gone on"
+
+
+def test_a_named_lane_stays_on_its_connection() -> None:
+    office = Office(2, max_in_flight=1)
+    first = office.create("a")
+    assert office.where(office.create("b")) == 1
+    second = office.create("a")
+    assert (office.where(second), second.phase) == (0, Phase.LANE_WAIT)
+    office.run(first, "r-1")
+    assert second.phase is Phase.SEND
+
+
+def test_the_default_lane_is_one_lane_for_the_whole_session() -> None:
+    office = Office(2, max_in_flight=1)
+    office.create(None)
+    assert office.where(office.create("b")) == 1
+    assert office.where(office.create(None)) == 0
+
+
+@pytest.mark.parametrize("dialect", [NO_LANES, UNKNOWN], ids=lambda dialect: dialect.name)
+def test_without_lanes_each_turn_has_a_connection_up_to_the_limit(dialect: Dialect) -> None:
+    office = Office(3, dialect)
+    turns = [office.create() for _ in range(4)]
+    assert [office.where(turn) for turn in turns] == [0, 1, 2, None]
+    assert [turn.lane for turn in turns] == [None] * 4
+    office.run(turns[1], "r-1")
+    assert office.where(turns[3]) == 1
+
+
+def test_a_connection_that_is_being_opened_is_thought_to_take_as_many_as_the_last() -> None:
+    office = Office(4, None)
+    office.announced = "openai"
+    for _ in range(16):
+        office.create()
+    assert len(office.wires) == 1
+    session, now = office.session, office.now
+    for _ in range(17):
+        session.create({"input": "x"}, lane=AUTO, now=now)
+    opened = [session.open(ENDPOINT, now) for _ in iter(lambda: session.wants_connection(now), False)]
+    assert [connection.waiting for connection in opened] == [16, 1]
+
+
+def test_names_are_spread_over_the_connections() -> None:
+    office = Office(2, max_named_lanes=2)
+    assert [office.where(office.create(lane)) for lane in "abcd"] == [0, 0, 1, 1]
+    assert [wire.state for wire in office.wires] == [State.OPEN, State.OPEN]
+    assert office.where(office.create("e")) == 2
+    assert [wire.state for wire in office.wires].count(State.DRAINING) == 1
+
+
+def test_the_connection_that_is_not_used_is_closed_but_not_the_last_one() -> None:
+    office = Office(2, max_idle=60.0, ping_interval=None)
+    turns = [office.create() for _ in range(17)]
+    office.now = 10.0
+    for number, turn in enumerate(turns):
+        office.run(turn, f"r-{number}")
+    assert office.session.next_deadline() == 70.0
+    office.now = 70.0
+    office.session.handle_deadline(70.0)
+    assert sorted(wire.state.value for wire in office.wires) == ["closed", "open"]
+    office.now = 1000.0
+    office.session.handle_deadline(1000.0)
+    assert sorted(wire.state.value for wire in office.wires) == ["closed", "open"]
+    assert office.session.stats.connections == 2
+
+
+def test_one_that_is_lost_costs_only_its_own_turns() -> None:
+    office = Office(2)
+    turns = [office.create() for _ in range(17)]
+    for wire in office.wires:
+        wire.hand(10**6)
+    office.wires[0].eof()
+    office.update()
+    assert [turn.failure is not None for turn in turns] == [True] * 16 + [False]
+    assert turns[16].phase is Phase.AWAIT
+    office.run(turns[16], "r-16")
+
+
+def test_what_is_repeated_goes_to_the_one_that_is_left() -> None:
+    office = Office(2)
+    turns = [office.create() for _ in range(17)]
+    office.wires[1].hand(10**6)
+    office.wires[0].eof()
+    office.update()
+    assert [office.where(turn) for turn in turns[:16]] == [1] * 15 + [None]
+    assert office.session.stats.repeated == 16
+
+
+def test_the_counters_are_of_all_connections() -> None:
+    office = Office(2)
+    for number, turn in enumerate([office.create() for _ in range(17)]):
+        office.run(turn, f"r-{number}")
+    stats = office.session.stats
+    assert (stats.connections, stats.turns, stats.completed) == (2, 17, 17)
+    assert [connection.stats.completed for connection in office.session.pool] == [16, 1]
+
+
+@pytest.mark.parametrize("connections", [0, -1, 1.5, True])
+def test_how_many_connections_is_a_whole_number_from_one(connections: Any) -> None:
+    with pytest.raises((UserError, TypeError)):
+        ResponsesSession(connections=connections)
