@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from ..dialect import announced_dialect
 from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
-from ..lanes import AnyLane
+from ..lanes import AUTO, AnyLane
 from ..replay import Cause, Phase
 from ..timeouts import Timeouts
 from ..websocket import Accepted, WebSocket
@@ -73,6 +73,7 @@ class ResponsesConnection(Routing, Timing):
             return
         self._lanes.enter(turn, turn.wanted)
         turn.connection = self
+        turn.lane = None if turn.wanted is AUTO else turn.wanted
         turn.since = now
         self._start_turns(now)
         if turn.phase is Phase.LANE_WAIT:

@@ -250,7 +250,6 @@ class Turn:
         """It leaves its connection, as it was before its first attempt: another one will run it."""
         self.connection = None
         self.phase = Phase.LANE_WAIT
-        self.lane = None if self.wanted is AUTO else self.wanted
         self.unknown_event = False
         self.output.clear()
 

@@ -40,6 +40,8 @@ from turnwire.sansio.connection import Turn
 from turnwire.sansio.driver import CHUNK, LOOK, Driver, Link
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
+from turnwire.sansio.lanes import AUTO, AnyLane
+from turnwire.sansio.pool import RETRY
 from turnwire.sansio.replay import Cause, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, TurnState
 from turnwire.sansio.session import ResponsesSession, SessionOptions
@@ -379,7 +381,8 @@ class SimRuntime:
         world.look()
         self._expect(link.transport is None, "a link is opened twice")
         self._expect(not self.closing, "a link is opened after close")
-        self._expect(all(line.closed is not None or line.closing for line in world.lines), "two links are open")
+        taking = sum(connection.accepts_turns for connection in world.session.pool)
+        self._expect(taking <= world.connections + 1, "more links are open than turns may be given to, and one")
         for story in world.active:
             soon = world.now < story.repeated_at + world.options.recovery.initial_delay / 2
             if soon and story.turn.repetitions[-1] in (Reason.NOT_RUN, Reason.AMBIGUOUS):
@@ -466,6 +469,7 @@ class Entry:
 
     marker: str
     line: Line
+    began: float
     ended: float = HORIZON
     """When it said the last word on it."""
 
@@ -589,7 +593,7 @@ class Peer:
             turn.fail(rng.choice(REFUSALS))
             self.start()
             return
-        entry = Entry(marker, self._line)
+        entry = Entry(marker, self._line, world.now)
         world.ledger.append(entry)
         world.note(f"{marker} runs")
         yield self._pause()
@@ -653,7 +657,7 @@ class Story:
     """What a client saw of one turn."""
 
     marker: str
-    lane: str | None
+    lane: AnyLane
     limits: Timeouts
     began: float
     events: list[Any] = field(default_factory=list)
@@ -772,7 +776,8 @@ class Clients:
             limits = world.options.turn_timeouts
             if rng.random() < 0.2:
                 limits = Timeouts(*(rng.choice((0.0, 0.2, 3.0, 40.0)) for _ in range(4)), rng.choice((None, 5.0, 90.0)))
-            story = Story(f"t{number}.{index}", rng.choice((None, "a", "b", f"own-{number}")), limits, world.now)
+            lanes: tuple[AnyLane, ...] = (None, "a", "b", f"own-{number}", *world.any_lane)
+            story = Story(f"t{number}.{index}", rng.choice(lanes), limits, world.now)
             world.stories.append(story)
             world.note(f"{story.marker} on {story.lane}")
             manner = rng.choices(("drains", "leaves", "is cancelled", "is slow"), (6, 1, 2, 1))[0]
@@ -907,6 +912,22 @@ class Judge:
                     self._precise(story, failure, handed)
                 self.honest(marker, failure)
             self._events(story)
+        self._serial()
+
+    def _serial(self) -> None:
+        """I2: turns of one lane run one after another, as long as somebody waits for the first."""
+        lanes = {story.marker: story.lane for story in self._world.stories}
+        until: dict[str, float] = {story.marker: story.ended for story in self._world.stories}
+        last: dict[str | None, Entry] = {}
+        for entry in self._world.ledger:
+            lane = lanes[entry.marker]
+            before = None if lane is AUTO else last.get(lane)
+            if before is not None and before.marker != entry.marker:
+                over = min(before.ended, until[before.marker], before.line.over or HORIZON)
+                if entry.began < over:
+                    self.complain(f"I2: {entry.marker} ran at {entry.began:.3f}, while {before.marker} of its lane did")
+            if lane is not AUTO:
+                last[lane] = entry
 
     def _precise(self, story: Story, failure: TurnError, handed: set[str]) -> None:
         """I4: SAFE, unless the writing of the last byte was begun; and then only if the server refused it."""
@@ -998,10 +1019,12 @@ class Judge:
         if options.max_age is None:
             return
         limit = opened + options.max_age
+        newer = min((one.upgraded for one in world.lines if one.upgraded and one.born > limit), default=HORIZON)
         for _, story in mine:
-            if story.began > limit + world.slack:
-                self.complain(f"{story.marker} ran on line {line.number}, which was to be replaced at {limit:.3f}")
+            if world.connections == 1 and story.began > newer + world.slack:
+                self.complain(f"{story.marker} ran on line {line.number}, which had been replaced at {newer:.3f}")
         due = max([limit, *(story.ended for story in world.stories if story.began <= limit + world.slack)])
+        due = max([due, *(story.ended for _, story in mine)]) + RETRY + (options.connect_timeout or 0.0)
         if closed > due + options.close_timeout + world.slack:
             self.complain(f"line {line.number} was to be closed by {due:.3f}, and was at {closed:.3f}")
 
@@ -1046,7 +1069,12 @@ class World:
         if self.options.compression:
             self.real_server = True
         self.runtime = SimRuntime(self)
-        self.session = ResponsesSession(options=self.options, random_bytes=random_bytes(seed))
+        more = random.Random(seed + 2)  # So that the worlds of old seeds stay what they are, but for this.
+        self.connections = more.choice((1, 1, 2, 3))
+        self.any_lane = more.choice(((), (AUTO,), (AUTO,) * 10))
+        self.session = ResponsesSession(
+            options=self.options, connections=self.connections, random_bytes=random_bytes(seed)
+        )
         self.driver = driver(self.session, self.runtime, lambda: ENDPOINT)
         self.closes_at = HORIZON
         """When the clients closed the session."""
