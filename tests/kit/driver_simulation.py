@@ -920,10 +920,13 @@ class Judge:
         until: dict[str, float] = {story.marker: story.ended for story in self._world.stories}
         last: dict[str | None, Entry] = {}
         for entry in self._world.ledger:
+            if entry.line.closed is not None and entry.line.closed <= entry.began:
+                continue  # The client has given it up: what still runs there, runs for nobody.
             lane = lanes[entry.marker]
             before = None if lane is AUTO else last.get(lane)
             if before is not None and before.marker != entry.marker:
-                over = min(before.ended, until[before.marker], before.line.over or HORIZON)
+                line = before.line
+                over = min(before.ended, until[before.marker], line.over or HORIZON, line.closed or HORIZON)
                 if entry.began < over:
                     self.complain(f"I2: {entry.marker} ran at {entry.began:.3f}, while {before.marker} of its lane did")
             if lane is not AUTO:
