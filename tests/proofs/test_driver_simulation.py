@@ -251,9 +251,9 @@ class DoesNotListenForDeadlines(Driver):
 
 
 class SaysNoGoodbye(Driver):
-    def _leave(self, link: Link, now: float) -> None:
+    def _connection_ended(self, link: Link, now: float) -> None:
         link.writable = False
-        super()._leave(link, now)
+        super()._connection_ended(link, now)
 
 
 class OpensAfterClose(Driver):
@@ -290,7 +290,7 @@ class ClosesForEver(Driver):
 
 
 class LeavesItOpen(Driver):
-    def _leave(self, link: Link, now: float) -> None:
+    def _connection_ended(self, link: Link, now: float) -> None:
         self._link = None
 
 
