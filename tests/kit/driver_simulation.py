@@ -35,6 +35,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 from kit.driver_service import NO_MASK, NONCE, ClientFrames, LightServer
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.driver import CHUNK, LOOK, Driver, Link
@@ -1075,6 +1076,8 @@ class World:
         more = random.Random(seed + 2)  # So that the worlds of old seeds stay what they are, but for this.
         self.connections = more.choice((1, 1, 2, 3))
         self.any_lane = more.choice(((), (AUTO,), (AUTO,) * 10))
+        if more.random() < 0.15:
+            self.options = msgspec.structs.replace(self.options, max_named_lanes=1)
         self.session = ResponsesSession(
             options=self.options, connections=self.connections, random_bytes=random_bytes(seed)
         )

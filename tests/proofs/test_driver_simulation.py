@@ -21,6 +21,7 @@ from kit.driver_simulation import Life, explain, live
 from turnwire.sansio.connection import ResponsesConnection, Turn, TurnState
 from turnwire.sansio.driver import Driver, Link, LinkState
 from turnwire.sansio.errors import TurnError, TurnwireError
+from turnwire.sansio.pool import Pool
 from turnwire.sansio.replay import Evidence, Plan, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.session import FirstOpening, ResponsesSession
 
@@ -105,7 +106,7 @@ MUTANTS = {
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
     "no ping": (ResponsesConnection, "_send_ping", lambda self, now: self._keepalive.ping_sent(now)),
     "not given up": (ResponsesConnection, "_stalled", lambda self, now: self._keepalive.received(now)),
-    "to be": (ResponsesSession, "_rotation", lambda self, connection: None),
+    "to be": (Pool, "rotate", lambda self, now: []),
 }
 """What the judge says, and what to break so that it does."""
 
@@ -291,7 +292,7 @@ class ClosesForEver(Driver):
 
 class LeavesItOpen(Driver):
     def _connection_ended(self, link: Link, now: float) -> None:
-        self._link = None
+        del self._links[link.connection]
 
 
 class DoesNotResume(Driver):
@@ -317,7 +318,7 @@ class KeepsItsFirstOpening(Driver):
 class ReopensWithoutWaiting(Driver):
     def _settle(self, now: float, *, timed: bool = False) -> None:
         super()._settle(now, timed=timed)
-        if self._link is None and self.session._backlog.has_ready and not self.session.closed:
+        if not self._links and self.session._backlog.has_ready and not self.session.closed:
             self._open(now)
 
 
