@@ -498,7 +498,7 @@ class ResponsesSession:
     def next_deadline(self) -> float | None:
         """When :meth:`handle_deadline` wants to be called; None: not at all."""
         moments = [self._backlog.next_deadline(), self._backlog.next_resumption(), self.pool.next_deadline()]
-        if self.pool.wants_connection(turns_wait=self._backlog.has_ready):
+        if self._now < self._not_before and self.pool.wants_connection(turns_wait=self._backlog.has_ready):
             moments.append(self._not_before)
         moments += [connection.next_deadline() for connection in self.pool]
         return min([moment for moment in moments if moment is not None], default=None)

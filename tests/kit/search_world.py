@@ -4,7 +4,7 @@ model of a server. See ``test_state_search.py``."""
 from __future__ import annotations
 
 import copy
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ from turnwire.sansio.dialect import Dialect
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.events import Role
+from turnwire.sansio.lanes import AnyLane
+from turnwire.sansio.pool import Pool
 from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
@@ -99,7 +101,7 @@ class World:
     """The session, the shell, the server, and what was seen of them so far."""
 
     def __init__(
-        self, lanes: tuple[str | None, ...], disturbances: int, kind: Kind = ANNOUNCED, **options: Any
+        self, lanes: tuple[AnyLane, ...], disturbances: int, kind: Kind = ANNOUNCED, **options: Any
     ) -> None:
         chosen = {"max_age": 10.0, "ping_interval": 20.0, "recovery": RECOVERY, "timeouts": PATIENT, **options}
         self.kind = kind
@@ -130,7 +132,8 @@ class World:
         other.__dict__.update(self.__dict__)
         new: dict[Turn, Turn] = {}
         session = other.session = copy.copy(self.session)
-        session.stats = copy.copy(session.stats)
+        session._own = copy.copy(session._own)
+        session._touched, session.changed = {}, []
         for turn in self.turns:
             twin = new[turn] = copy.copy(turn)
             twin.events = deque()
@@ -139,13 +142,14 @@ class World:
             twin.output._done = list(turn.output._done)
             twin.repetitions = list(turn.repetitions)
         old = self.session.connection
+        twins: dict[ResponsesConnection, ResponsesConnection] = {}
         if old is not None:
-            session.connection = self._clone_connection(old, new)
-            session.connection.stats = session.stats
-            session.connection._recover = session._recover
+            twins[old] = self._clone_connection(old, new)
+            twins[old]._recover = session._recover
+        session.pool = self._clone_pool(self.session.pool, twins)
         for turn in new.values():
-            if turn.connection is old and old is not None:
-                turn.connection = session.connection
+            if turn.connection is not None:
+                turn.connection = twins.get(turn.connection, turn.connection)
         session._returned = []
         session._backlog = self._clone_backlog(self.session._backlog, new)
         other.turns = list(new.values())
@@ -153,11 +157,20 @@ class World:
         return other
 
     @staticmethod
+    def _clone_pool(old: Pool, twins: dict[ResponsesConnection, ResponsesConnection]) -> Pool:
+        """There is one connection at a time here: the shell opens the next when the last one is gone."""
+        pool = copy.copy(old)
+        pool._connections = dict.fromkeys(twins[one] for one in old._connections)
+        pool._lanes = {lane: twins[one] for lane, one in old._lanes.items()}
+        pool._too_old = {twins[one]: None for one in old._too_old}
+        pool._idle_since = {twins[one]: since for one, since in old._idle_since.items()}
+        return pool
+
+    @staticmethod
     def _clone_backlog(old: Backlog, new: dict[Turn, Turn]) -> Backlog:
         backlog = Backlog()
         backlog._ready = OrderedDict.fromkeys(new[turn] for turn in old._ready)
         backlog._resumes = {new[turn]: moment for turn, moment in old._resumes.items()}
-        backlog._lanes = Counter(old._lanes)
         backlog._resumptions = Deadlines(backlog._resumes.get)
         for turn in backlog._resumes:
             backlog._resumptions.watch(turn)
@@ -168,15 +181,20 @@ class World:
     @staticmethod
     def _clone_connection(old: ResponsesConnection, new: dict[Turn, Turn]) -> ResponsesConnection:
         connection = copy.copy(old)
+        connection.stats = copy.copy(old.stats)
         lanes = connection._lanes = copy.copy(old._lanes)
+        lanes._preferred = connection._lane_to_continue
         lanes._names = set(lanes._names)
-        lanes._ready = OrderedDict(lanes._ready)
+        lanes._automatic = OrderedDict(lanes._automatic)
+        lanes._any = OrderedDict.fromkeys(new[turn] for turn in lanes._any)
+        lanes._ready = OrderedDict.fromkeys(new.get(key, key) for key in lanes._ready)
         lanes._waiting = {
             lane: OrderedDict.fromkeys(new[turn] for turn in queue) for lane, queue in lanes._waiting.items()
         }
         lanes.running = {lane: new[turn] for lane, turn in lanes.running.items()}
         owners = connection._owners = copy.copy(old._owners)
         owners._lanes = lanes
+        owners._latest, owners._lane_of = dict(owners._latest), dict(owners._lane_of)
         owners._ended = {lane: deque(ended, ended.maxlen) for lane, ended in owners._ended.items()}
         outbox = connection._outbox = copy.copy(old._outbox)
         outbox.turn = None if outbox.turn is None else new[outbox.turn]
@@ -222,6 +240,7 @@ class World:
             len(session._backlog._resumes),
             self.now < session._not_before,
             connection and self._connection_key(connection, number),
+            connection in session.pool._too_old,
             self.server and self.server.key(),
             self.past,
             self.heard,
@@ -243,7 +262,8 @@ class World:
             len(outbox._control),
             outbox._pong,
             tuple(number[turn] for turn in outbox._messages),
-            tuple(lanes._ready),
+            tuple(number.get(key, key) for key in lanes._ready),
+            tuple(lanes._automatic),
             lanes.max_in_flight,
             tuple((lane, number[turn]) for lane, turn in lanes.running.items()),
             tuple((lane, tuple(number[turn] for turn in queue)) for lane, queue in lanes._waiting.items()),
@@ -259,6 +279,9 @@ class World:
         actions = list(self.possible())
         return actions if self.budget else [action for action in actions if action[0] in PLAIN]
 
+    def _may_open(self) -> bool:
+        return self.session.wants_connection(self.now) and not len(self.session.pool)
+
     def possible(self) -> Iterator[Action]:
         """The same, were it not for the budget."""
         session, connection, server = self.session, self.session.connection, self.server
@@ -270,7 +293,7 @@ class World:
             if not turn.ended:
                 yield ("cancel", at)
                 yield ("timeout", at)
-        if session.wants_connection(self.now):
+        if self._may_open():
             yield ("open",)
         if session._backlog.next_resumption() is not None:
             yield ("resume",)
@@ -611,7 +634,7 @@ class World:
         for _ in range(60):
             if all(turn.ended for turn in self.turns):
                 return
-            self.perform(("open",) if self.session.wants_connection(self.now) else ("deadline",))
+            self.perform(("open",) if self._may_open() else ("deadline",))
         raise ViolatedError(f"I6: no deadline ends the turns {self.turns}")
 
 

@@ -46,6 +46,8 @@ What is reduced, to keep it finite
       The connection's own (connect, ping, stall, close, rotation) pass in their order.
     - A server that says "connection limit reached" while one request awaits its response is taken at REPLAY.md's word:
       it refuses it. While several do, it refuses none.
+    - There is one connection at a time: the shell opens the next one when the last is gone. Several at once are the
+      simulation's (``test_driver_simulation.py``).
     - A server with lanes sends no error without a name where PROTOCOL.md would take it as another's.
     - Backoff and masks are zero: the injected randomness is, and the policy's first delay.
     - On each path there is a bounded number of *disturbances*: everything but the plain course of things (create, open,
@@ -81,7 +83,7 @@ from turnwire.sansio.connection._owners import Owners, Whose
 from turnwire.sansio.dialect import LaneSupport
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.events import Role, _stream
-from turnwire.sansio.lanes import Lanes
+from turnwire.sansio.lanes import AUTO, Lanes
 from turnwire.sansio.replay import Phase, Plan, Reason, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession
 
@@ -93,6 +95,9 @@ WORLDS = (
     (ANNOUNCED, (None, "a"), 2, 32),
     (ANNOUNCED, ("a", "a"), 1, 4),
     (ANNOUNCED, ("a", "b", "a"), 1, 16),
+    (ANNOUNCED, (AUTO, "a", AUTO), 1, 16),
+    (LEARNED, (AUTO, "a"), 1, 16),
+    (WITHOUT, (AUTO, AUTO), 2, 16),
     (LEARNED, ("a", "b"), 2, 32),
     (LEARNED, (None, None, "a"), 1, 16),
     (WITHOUT, (None,), 3, 8),
@@ -382,7 +387,7 @@ RULES = {
     a_foreign_end_ends_the_turn: "I[26]",
     every_server_has_lanes: "I[26]",
     a_server_without_lanes_is_never_found_out: "I[26]",
-    an_error_without_a_name_is_the_first_turns: "I[346]",
+    an_error_without_a_name_is_the_first_turns: "I[2346]",
     an_error_of_the_connection_refuses_every_turn: "I[3456]",
     refused_credentials_refuse_one_turn: "I6",
     whoever_is_closed_with_1009_was_too_big: "I[34]",
