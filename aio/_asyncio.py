@@ -36,7 +36,7 @@ from typing import Any, Final, Literal, cast
 
 import anyio
 
-from ..sansio.connection import Stats, Turn
+from ..sansio.connection import LIVE, Stats, Turn
 from ..sansio.driver import Driver, Link, LinkState
 from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
 from ..sansio.events import ServerEvent
@@ -139,16 +139,17 @@ class AsyncioRuntime:
 
         Hot path: runs once per event.
         """
-        driver = self._driver
-        while (event := turn.next_event()) is None:
-            if turn.ended:
-                raise StopAsyncIteration
+        while not turn.events and turn.state is LIVE:
             waiter = self.loop.create_future()
-            driver.listen(turn, waiter, self._now)
+            self._driver.listen(turn, waiter, self._now)
             try:
                 await waiter
-            finally:
-                driver.ignore(turn)
+            except BaseException:
+                self._driver.ignore(turn, waiter)
+                raise
+        event = turn.next_event()
+        if event is None:
+            raise StopAsyncIteration
         return event
 
     def cancel(self, turn: Turn) -> None:

@@ -37,7 +37,8 @@ class Alarm:
 
     def announce(self, moment: float = -inf) -> None:
         """There is a deadline at this moment or later; without a moment: there may be one at any."""
-        self.at = min(self.at, moment)
+        if moment < self.at:
+            self.at = moment
 
     def take(self) -> bool:
         """Whether one was announced; from now on, none was."""
@@ -65,7 +66,8 @@ class Deadlines(Generic[T]):
         """It has a deadline from now on, or one that may be earlier than before."""
         moment, entry = self._moment_of(thing), self._entries.get(thing)
         if moment is not None and (entry is None or moment < entry[0]):
-            self.drop(thing)
+            if entry is not None:
+                self.drop(thing)
             entry = self._entries[thing] = (moment, next(self._numbers))
             self._things[entry[1]] = thing
             heappush(self._heap, entry)

@@ -69,8 +69,10 @@ class Lanes(Generic[TurnT]):
         for queue in self._waiting.values():
             yield from queue
 
-    def enter(self, turn: TurnT, lane: str | None) -> None:
+    def enter(self, turn: TurnT, lane: str | None, *, at_once: bool = False) -> bool:
         """Queue a turn in its lane.
+
+        ``at_once``: where none waits, it may go, as by :meth:`start`. Whether it does.
 
         Raises LaneLimitError, and queues nothing, if the name would be one more than the connection may have.
         """
@@ -82,11 +84,15 @@ class Lanes(Generic[TurnT]):
                     "names that are in use already, or open another session"
                 )
             self._names.add(lane)
+        if at_once and not self.waiting_count and lane not in self.running and len(self.running) < self.max_in_flight:
+            self.running[lane] = turn
+            return True
         queue = self._waiting.setdefault(lane, OrderedDict())
         queue[turn] = None
         self.waiting_count += 1
         if len(queue) == 1 and lane not in self.running:
             self._ready[lane] = None
+        return False
 
     def start(self) -> TurnT | None:
         """Let the next turn go, if one may: it is running from now on."""

@@ -30,7 +30,8 @@ When a failure is seen
 What a user of this class does
     When :meth:`ResponsesSession.wants_connection`: :meth:`open` one and connect its transport. Tell what happens to it
     to the session, by the methods that take a connection (those that :meth:`open` has returned, no others); each draws
-    all consequences before it returns. At :meth:`next_deadline`: :meth:`handle_deadline`.
+    all consequences before it returns. Ask the connection what is to be written: taking it has no consequences here.
+    At :meth:`next_deadline`: :meth:`handle_deadline`.
 """
 
 from __future__ import annotations
@@ -365,13 +366,6 @@ class ResponsesSession:
         connection.process(now)
         self.update(now)
 
-    def data_to_send(self, connection: ResponsesConnection, max_bytes: int, now: float) -> bytes:
-        """As :meth:`ResponsesConnection.data_to_send`, with all consequences."""
-        self._now = now
-        data = connection.data_to_send(max_bytes, now)
-        self.update(now)
-        return data
-
     def abort(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.abort`, with all consequences."""
         self._now = now
@@ -405,7 +399,7 @@ class ResponsesSession:
         self._now = now
         connection = self.connection
         steady = connection is not None and connection.state is State.OPEN and now < self._steady_until
-        if not steady or self._returned or self._backlog.has_delayed:
+        if not steady or self._returned or self._backlog.delayed:
             self._update(now)
 
     def _update(self, now: float) -> None:

@@ -50,7 +50,7 @@ from trio.lowlevel import (
     wait_writable,
 )
 
-from ..sansio.connection import Stats, Turn
+from ..sansio.connection import LIVE, Stats, Turn
 from ..sansio.driver import Driver, Link, LinkState
 from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
@@ -244,15 +244,17 @@ class Runtime:
 
         Hot path: runs once per event.
         """
-        while (event := turn.next_event()) is None:
-            if turn.ended:
-                raise StopAsyncIteration
+        while not turn.events and turn.state is LIVE:
             waiter = _Waiter()
             self._driver.listen(turn, waiter, current_time)
             try:
                 await waiter.sleep()
-            finally:
-                self._driver.ignore(turn)
+            except BaseException:
+                self._driver.ignore(turn, waiter)
+                raise
+        event = turn.next_event()
+        if event is None:
+            raise StopAsyncIteration
         return event
 
     @enable_ki_protection

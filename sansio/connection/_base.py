@@ -173,14 +173,18 @@ class ConnectionBase:
             turn = self._lanes.start()
             if turn is None:
                 return
-            turn.phase = Phase.SEND
-            turn.since = now
-            turn.named = self._owners.support is not LaneSupport.NO
-            self.stats.turns += 1
-            if self._keepalive.stalls:  # That counts while the connection is busy.
-                self._alarm.announce()
-            self._deadlines.watch(turn)
-            self._outbox.message(turn)
+            self._start(turn, now)
+
+    def _start(self, turn: Turn, now: float) -> None:
+        """Queue the message of a turn that may go."""
+        turn.phase = Phase.SEND
+        turn.since = now
+        turn.named = self._owners.support is not LaneSupport.NO
+        self.stats.turns += 1
+        if self._keepalive.stalls:  # That counts while the connection is busy.
+            self._alarm.announce()
+        self._deadlines.watch(turn)
+        self._outbox.message(turn)
 
     def requeue_unstarted(self, now: float) -> list[Turn]:
         """Take back the turns that have not started, in order: another connection will run them. For the session.
@@ -206,8 +210,9 @@ class ConnectionBase:
         """The turn is over: the next one in its lane may go."""
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
-        self._start_turns(now)
-        self._drain_if_blocked(())
+        if self._lanes.waiting_count:
+            self._start_turns(now)
+            self._drain_if_blocked(())
         self._end_if_useless(now)
 
     def _withdraw(self, turn: Turn, now: float) -> None:
@@ -249,15 +254,15 @@ class ConnectionBase:
         if turn.abandoned and turn.phase is Phase.SEND:
             return turn.since + self.options.close_timeout
         moment = turn.wait_deadline() if turn.abandoned else turn.deadline()
-        stall = self._stall_of(turn)
+        if self._keepalive.turn_stall_timeout is None:
+            return moment
+        stall = self._stall_of(turn, self._keepalive.turn_stall_timeout)
         return moment if stall is None else stall if moment is None else min(moment, stall)
 
-    def _stall_of(self, turn: Turn) -> float | None:
-        """When the silence about one turn is too long, where a pong is no sign that the turn lives."""
-        limit = self._keepalive.turn_stall_timeout
-        if limit is None or turn.phase < Phase.AWAIT or (turn.events and not turn.abandoned):
-            return None
-        return turn.since + limit
+    def _stall_of(self, turn: Turn, limit: float) -> float | None:
+        """When the silence about one turn is too long, where a pong is no sign that the server works on it."""
+        waits = turn.phase >= Phase.AWAIT and (turn.abandoned or not turn.events)
+        return turn.since + limit if waits else None
 
     # -- the end of a turn, and of the connection
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..websocket import FRAGMENT
 from ._turn import Turn
 
 if TYPE_CHECKING:
@@ -89,7 +90,11 @@ class Outbox:
         elif self._messages and websocket is not None:
             self.turn = next(iter(self._messages))
             del self._messages[self.turn]
-            self._fragments = websocket.fragments(self.turn.wire_message())
-            frame, self._following = next(self._fragments), next(self._fragments, b"")
+            message = self.turn.wire_message()
+            if len(message) <= FRAGMENT:
+                frame = websocket.text(message)
+            else:
+                self._fragments = websocket.fragments(message)
+                frame, self._following = next(self._fragments), next(self._fragments, b"")
         self._frame = memoryview(frame)
         return bool(frame)

@@ -26,7 +26,9 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ..dialect import Dialect, LaneSupport
 from ..events import ErrorEvent, ResponseCreatedEvent, ResponseOutputItemAddedEvent, ServerEvent
@@ -49,7 +51,7 @@ class Whose(enum.Enum):
     """It names nothing, and there is not one turn that it must be about."""
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, frozen=True):
     """What is remembered of a turn that has ended."""
 
     response_id: str | None
@@ -206,7 +208,9 @@ class Owners:
         lane = turn.lane if self.support is LaneSupport.YES else None
         remembered = self._ended.setdefault(lane, deque(maxlen=REMEMBERED))
         remembered.append(Ended(turn.response_id, frozenset(items), frozenset(added)))
-        self.late_items = {item for lane in self._ended.values() for ended in lane for item in ended.added}
+        if added or self.late_items:
+            self.late_items.clear()
+            self.late_items.update(item for lane in self._ended.values() for ended in lane for item in ended.added)
 
 
 def _claims(turn: Turn, response_id: str | None, item_id: str | None, *, begins: bool) -> bool:

@@ -12,7 +12,7 @@ event and all that is made of it then have the items. :func:`gather_output` does
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -33,7 +33,7 @@ COST: Final = 100
 DONE: Final = "response.output_item.done"
 
 
-class Particulars(NamedTuple):
+class Particulars(msgspec.Struct, frozen=True, gc=False):
     """What is known of a response when it ends, beside its last snapshot."""
 
     id: str | None = None

@@ -416,7 +416,6 @@ def test_nothing_is_read_ahead_for_a_consumer_that_lags():
     assert rig.calls() == ["resume 0"]
     rig.say(delta(lane="a"))
     assert rig.calls() == ["wake waiter"]
-    rig.driver.ignore(turn)
     rig.say(delta(lane="a"))
     assert rig.calls() == ["pause 0"]
 
@@ -751,10 +750,9 @@ def test_a_consumer_is_woken_once_for_all_that_a_read_brought():
     rig = Rig.connected()
     turn = rig.create()
     rig.driver.listen(turn, "waiter", lambda: rig.now)
+    assert rig.driver.awaited
     rig.say(created(), delta(), delta(), completed())
     assert rig.runtime.woken == ["waiter"]
-    assert rig.driver.awaited
-    rig.driver.ignore(turn)
     assert not rig.driver.awaited
     assert len(turn.events) == 4
 
@@ -770,7 +768,6 @@ def test_an_event_of_a_turn_that_streams_wakes_its_consumer_and_nothing_else_hap
     rig.say(delta())
     assert rig.calls() == ["wake waiter"]
     assert len(rig.runtime.timers) == timers
-    rig.driver.ignore(turn)
     rig.say(delta())
     assert rig.calls() == []
 
@@ -779,9 +776,20 @@ def test_a_consumer_that_does_not_sleep_is_not_woken():
     rig = Rig.connected()
     turn = rig.create()
     rig.driver.listen(turn, "waiter", lambda: rig.now)
-    rig.driver.ignore(turn)
+    rig.driver.ignore(turn, "waiter")
     rig.say(created())
     assert rig.runtime.woken == []
+
+
+def test_a_consumer_that_was_woken_takes_no_other_out():
+    rig = Rig.connected()
+    turn = rig.create()
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
+    rig.say(created())
+    rig.driver.listen(turn, "another", lambda: rig.now)
+    rig.driver.ignore(turn, "waiter")
+    rig.say(delta())
+    assert rig.runtime.woken == ["waiter", "another"]
 
 
 def test_news_of_a_turn_that_nobody_waits_for_any_more_wakes_nobody():
@@ -790,7 +798,7 @@ def test_news_of_a_turn_that_nobody_waits_for_any_more_wakes_nobody():
     turn = rig.create("a")
     rig.create("a")
     rig.driver.listen(turn, "waiter", lambda: rig.now)
-    rig.runtime.looks.append(lambda what: rig.driver.ignore(turn) if what == "write 0" else None)
+    rig.runtime.looks.append(lambda what: rig.driver.ignore(turn, "waiter") if what == "write 0" else None)
     rig.say(created(1, "a"), completed(1, "a"))
     assert rig.runtime.woken == []
 

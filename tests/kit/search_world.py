@@ -156,10 +156,10 @@ class World:
     def _clone_backlog(old: Backlog, new: dict[Turn, Turn]) -> Backlog:
         backlog = Backlog()
         backlog._ready = OrderedDict.fromkeys(new[turn] for turn in old._ready)
-        backlog._resumes = {new[turn]: moment for turn, moment in old._resumes.items()}
+        backlog.delayed = {new[turn]: moment for turn, moment in old.delayed.items()}
         backlog._lanes = Counter(old._lanes)
-        backlog._resumptions = Deadlines(backlog._resumes.get)
-        for turn in backlog._resumes:
+        backlog._resumptions = Deadlines(backlog.delayed.get)
+        for turn in backlog.delayed:
             backlog._resumptions.watch(turn)
         for turn in backlog:
             backlog._deadlines.watch(turn)
@@ -177,6 +177,7 @@ class World:
         lanes.running = {lane: new[turn] for lane, turn in lanes.running.items()}
         owners = connection._owners = copy.copy(old._owners)
         owners._lanes = lanes
+        owners.late_items = set(owners.late_items)
         owners._ended = {lane: deque(ended, ended.maxlen) for lane, ended in owners._ended.items()}
         outbox = connection._outbox = copy.copy(old._outbox)
         outbox.turn = None if outbox.turn is None else new[outbox.turn]
@@ -219,7 +220,7 @@ class World:
             ),
             session.closed,
             tuple(number[turn] for turn in session._backlog),
-            len(session._backlog._resumes),
+            len(session._backlog.delayed),
             self.now < session._not_before,
             connection and self._connection_key(connection, number),
             self.server and self.server.key(),
@@ -418,11 +419,11 @@ class World:
     def _hand(self, most: int, connection: ResponsesConnection, server: Server) -> None:
         upgrading = connection.state is State.HANDSHAKING
         if most > 0:
-            data = self.session.data_to_send(connection, most, self.now)
+            data = connection.data_to_send(most, self.now)
         else:  # To the last byte of the frame, whose length is known once it has begun.
-            data = self.session.data_to_send(connection, 1, self.now)
+            data = connection.data_to_send(1, self.now)
             if (left := len(connection._outbox._frame)) > 1:
-                data += self.session.data_to_send(connection, left - 1, self.now)
+                data += connection.data_to_send(left - 1, self.now)
         if not upgrading:
             had = len(server.requests)
             server.take(data)
