@@ -40,14 +40,15 @@ def response_create(body: Mapping[str, Any], *, stream_id: str | None = None) ->
         InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
         UserError: ``background=True``; an option of the HTTP client; another ``type``; two different ``stream_id``.
     """
-    given = {name: value for name, value in body.items() if marker(type(value)) is None}
+    given = {name: value for name, value in body.items() if marker(value.__class__) is None}
     frame: dict[str, Any] = {"type": "response.create", **given}
     if frame["type"] != "response.create":
         raise UserError("a turn begins with type 'response.create': leave type out")
     frame.pop("stream", None)
     if frame.pop("background", None):
         raise UserError("background=True does not exist on a WebSocket: leave it out, or use HTTP for this response")
-    for name in _NOT_IN_A_BODY.keys() & frame.keys():
+    if not _NOT_IN_A_BODY.keys().isdisjoint(frame):
+        name = next(name for name in _NOT_IN_A_BODY if name in frame)
         raise UserError(f"{name} is not a field of the request: {_NOT_IN_A_BODY[name]}")
     return in_lane(frame, stream_id)
 

@@ -403,6 +403,8 @@ class WebSocket:
         """Bytes of the slow lane's current frame that are still to come."""
         self._fragments: bytearray | None = None
         """A fragmented or compressed message so far; None between messages."""
+        self._between = client
+        """A client's: nothing that arrived is incomplete or left, so what comes next is a frame's beginning."""
 
     # -- in
 
@@ -413,12 +415,12 @@ class WebSocket:
         """
         items: list[Item] = []
         position, self._work = 0, WORK_AT_ONCE
-        if self.pending:
-            data, position = self._with_unread(data)
-        elif self._client and not (self._buffer or self._slow_left or self._finished) and self._fragments is None:
+        if self._between:
             position = self._short_texts(data, 0, len(data), items)
             if position == len(data):
                 return items
+        elif self.pending:
+            data, position = self._with_unread(data)
         elif self._buffer:
             if len(self._buffer) + len(data) < self._need:
                 self._buffer += data
@@ -430,6 +432,8 @@ class WebSocket:
             position = self._next(data, position, end, items)
         if position < end and not self._finished:
             self.pending, self._unread, self._unread_from = True, data, position
+        busy = self.pending or self._buffer or self._slow_left or self._finished or self._fragments is not None
+        self._between = self._client and not busy
         return items
 
     def _with_unread(self, data: bytes) -> tuple[bytes, int]:

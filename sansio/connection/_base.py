@@ -16,6 +16,7 @@ from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
+from ..timeouts import shortest_wait
 from ..websocket import WebSocket
 from ._keepalive import Keepalive
 from ._opening import Opening
@@ -96,6 +97,8 @@ class ConnectionBase:
         """Bytes of unread events above which a turn is to be looked at."""
         self._unchecked = 0
         """Bytes that turns were given to hold since they were last counted together."""
+        self._unchecked_limit = self.options.max_buffered_total >> 6
+        """How many of those there may be."""
         self._keepalive = Keepalive(self.options, now)
         self._close_by: float | None = None
         """In CLOSING: when the peer's half is waited for no longer."""
@@ -183,7 +186,10 @@ class ConnectionBase:
         self.stats.turns += 1
         if self._keepalive.stalls:  # That counts while the connection is busy.
             self._alarm.announce()
-        self._deadlines.watch(turn)
+        if self._keepalive.turn_stall_timeout is None and turn.timeouts.total is None:
+            self._deadlines.watch_later(turn, now + shortest_wait(turn.timeouts))
+        else:
+            self._deadlines.watch(turn)
         self._outbox.message(turn)
 
     def requeue_unstarted(self, now: float) -> list[Turn]:
@@ -251,9 +257,12 @@ class ConnectionBase:
         turn.suspended = bool(turn.events)
         if turn.connection is not self or turn.state is TurnState.OVERDUE:
             return None
-        if turn.abandoned and turn.phase is Phase.SEND:
+        if not turn.abandoned:
+            moment = turn.deadline()
+        elif turn.phase is Phase.SEND:
             return turn.since + self.options.close_timeout
-        moment = turn.wait_deadline() if turn.abandoned else turn.deadline()
+        else:
+            moment = turn.wait_deadline()
         if self._keepalive.turn_stall_timeout is None:
             return moment
         stall = self._stall_of(turn, self._keepalive.turn_stall_timeout)

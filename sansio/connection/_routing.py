@@ -82,7 +82,11 @@ class Routing(ConnectionBase):
             if self.state is State.CLOSED:
                 break
         self.stats.events += events
-        self.only_events = not self._hold(held, now) and plain and not websocket.pending
+        self._unchecked += held
+        if self._unchecked > self._unchecked_limit:
+            plain = False
+            self._check_all(now)
+        self.only_events = plain and not websocket.pending
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
         if isinstance(item, Ping):
@@ -133,13 +137,14 @@ class Routing(ConnectionBase):
             turn.note_response(event)
         elif isinstance(event, OutputItemEvent):
             turn.note_item(event)
-        if turn.abandoned:
+        abandoned = turn.abandoned
+        if abandoned:
             turn.since = now
             self.stats.orphans += 1
         else:
             self._unchecked += turn.deliver(event, length, now)
         if event.ends_turn and isinstance(event, LifecycleEvent):
-            if not turn.abandoned:
+            if not abandoned:
                 turn.finish(event)
                 self.stats.completed += 1
             self._owners.ended(turn)
@@ -221,14 +226,6 @@ class Routing(ConnectionBase):
         if turn.buffered > self.options.max_buffered and not turn.abandoned:
             what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
             self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
-
-    def _hold(self, held: int, now: float) -> bool:
-        """Turns were given so many bytes more to hold. Whether they were counted together, so that one may fail."""
-        self._unchecked += held
-        if self._unchecked <= self.options.max_buffered_total >> 6:
-            return False
-        self._check_all(now)
-        return True
 
     def _check_all(self, now: float) -> None:
         """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""

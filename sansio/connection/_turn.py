@@ -84,9 +84,9 @@ class Turn:
         """Whether its ``stream_id`` is sent."""
         self.created = False
         """Its ``response.created`` came."""
-        self.items: deque[str] = deque(maxlen=MAX_ITEMS)
+        self.items: list[str] = []
         """The ids of the output's last items, and ..."""
-        self.added: deque[str] = deque(maxlen=MAX_ITEMS)
+        self.added: list[str] = []
         """... of those of them that were said to be added."""
         self.output = OutputItems()
         """The items of the output that are done."""
@@ -268,9 +268,9 @@ class Turn:
         """The response has this item."""
         _, item_id = event.ids()
         if item_id is not None:
-            self.items.append(item_id)
+            _note(self.items, item_id)
             if isinstance(event, ResponseOutputItemAddedEvent):
-                self.added.append(item_id)
+                _note(self.added, item_id)
         if not self.abandoned:
             self.output.add(event)
 
@@ -298,6 +298,13 @@ class Turn:
         """It has news for its consumer."""
         if self.listener is not None:
             self.listener(self)
+
+
+def _note(items: list[str], item_id: str) -> None:
+    """Put an id behind the others; the first of too many is forgotten."""
+    items.append(item_id)
+    if len(items) > MAX_ITEMS:
+        del items[0]
 
 
 def _name_member(lane: str) -> bytes:

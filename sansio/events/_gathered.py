@@ -74,7 +74,8 @@ class OutputItems:
         The event's own ``raw`` stays what the server sent.
         """
         keep(event, "_lazy", Particulars(response_id, tuple(self._done)))
-        self.clear()
+        if self._done:
+            self.clear()
 
 
 def fill_response(response: bytes, done: Sequence[bytes], filled: Mapping[str, str]) -> bytes:

@@ -134,7 +134,7 @@ class World:
         for turn in self.turns:
             twin = new[turn] = copy.copy(turn)
             twin.events = deque()
-            twin.items = deque(turn.items, turn.items.maxlen)
+            twin.items, twin.added = list(turn.items), list(turn.added)
             twin.output = copy.copy(turn.output)
             twin.output._done = list(turn.output._done)
             twin.repetitions = list(turn.repetitions)
