@@ -276,7 +276,7 @@ class Driver:
         self._looking = False
         connection = link.connection
         self.session.receive_data(connection, data, now)
-        if connection.only_events:
+        if connection.only_events and not self._observers:
             self._wake()
         else:
             self._settle(now)

@@ -91,8 +91,9 @@ class ConnectionBase:
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
         self.only_events = False
-        """The last :meth:`receive_data` brought nothing but further events of turns that stream, none of which has
-        fallen behind: there are no consequences to be drawn, and nothing new is to be sent or timed."""
+        """The last :meth:`receive_data` brought nothing but events for turns, none of which has fallen behind or waits
+        for another's end: there are no consequences to be drawn, and nothing new is to be sent or timed. Whatever has
+        consequences clears it."""
         self._unread_limit = min(self.options.high_water, self.options.max_buffered)
         """Bytes of unread events above which a turn is to be looked at."""
         self._unchecked = 0
@@ -157,6 +158,7 @@ class ConnectionBase:
         return [*running, *self._lanes.waiting()]
 
     def _move(self, signal: Signal) -> None:
+        self.only_events = False
         self.state = TRANSITIONS[self.state][signal]
         self._alarm.announce()
 
@@ -216,10 +218,11 @@ class ConnectionBase:
         """The turn is over: the next one in its lane may go."""
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
-        if self._lanes.waiting_count:
+        if self._lanes.waiting_count or self.state is not State.OPEN:
+            self.only_events = False
             self._start_turns(now)
             self._drain_if_blocked(())
-        self._end_if_useless(now)
+            self._end_if_useless(now)
 
     def _withdraw(self, turn: Turn, now: float) -> None:
         """Take a failed turn that must not go any further out of lanes and outbox."""
@@ -311,12 +314,14 @@ class ConnectionBase:
         error: BaseException | None = None,
     ) -> None:
         """End a turn, unless it is repeated."""
+        self.only_events = False
         failure = turn_failure(evidence, what, make, error)
         if self._recover is None or not self._recover(turn, failure):
             self._end(turn, failure)
 
     def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
         """The failure becomes visible, and is final."""
+        self.only_events = False
         turn.fail(failure, signal)
         self.stats.failed += 1
 

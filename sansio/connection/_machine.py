@@ -170,12 +170,12 @@ class ResponsesConnection(Routing, Timing):
             if self._lanes.waiting_count and not self.only_events:
                 self._start_turns(now)
             return
-        self.only_events = False
         if self._websocket is None:
             self._receive_handshake(data, now)
         else:
             self._process_all(now)
             self._lost(Cause.EOF, f"{self._where()} ended the connection without a close frame", now)
+        self.only_events = False
 
     @property
     def has_unprocessed(self) -> bool:

@@ -45,7 +45,8 @@ class Routing(ConnectionBase):
         """Hand each message to its turn. Hot path: runs once per received event."""
         running, late = self._lanes.running, self._owners.late_items
         streaming, live, most = STREAM, LIVE, self._unread_limit
-        events, held, plain = 0, 0, True
+        self.only_events = True
+        events = held = 0
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -58,7 +59,6 @@ class Routing(ConnectionBase):
                 if late and getattr(event, "item_id", None) in late:
                     turn = None
                 if turn is None or turn.phase is not streaming or event.routed or item.find(RESPONSE_ID, 0, 512) > 0:
-                    plain = False
                     self._route(event, len(item), now)
                 elif turn.state is not live:  # Abandoned.
                     turn.since = now
@@ -74,21 +74,20 @@ class Routing(ConnectionBase):
                         turn.listener(turn)
                     if turn.buffered <= most:
                         continue  # Nothing here can have closed the connection.
-                    plain = False
                     self._check_buffer(turn, now)
             else:
-                plain = False
                 self._receive_control(websocket, item, now)
             if self.state is State.CLOSED:
                 break
         self.stats.events += events
         self._unchecked += held
         if self._unchecked > self._unchecked_limit:
-            plain = False
             self._check_all(now)
-        self.only_events = plain and not websocket.pending
+        if websocket.pending:
+            self.only_events = False
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
+        self.only_events = False
         if isinstance(item, Ping):
             self._outbox.pong(websocket.pong(item.payload))
         elif isinstance(item, Close):
@@ -153,8 +152,10 @@ class Routing(ConnectionBase):
             self._check_buffer(turn, now)
 
     def _begin(self, turn: Turn, event: ServerEvent) -> None:
-        """The turn's response has begun."""
+        """The turn's response has begun. If that tells whether the server has lanes, turns that wait may go."""
         self._owners.begins(turn, event)
+        if self._lanes.waiting_count:
+            self.only_events = False
         turn.phase = Phase.STREAM
         turn.message = b""
 
@@ -223,12 +224,14 @@ class Routing(ConnectionBase):
     # -- limits of memory
 
     def _check_buffer(self, turn: Turn, now: float) -> None:
+        self.only_events = False  # Reading may have to pause.
         if turn.buffered > self.options.max_buffered and not turn.abandoned:
             what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
             self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
         """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
+        self.only_events = False
         self._unchecked = 0
         most = self.options.max_buffered_total
         live = [turn for turn in self._lanes.running.values() if not turn.abandoned]

@@ -757,6 +757,36 @@ def test_a_consumer_is_woken_once_for_all_that_a_read_brought():
     assert len(turn.events) == 4
 
 
+def test_a_turn_that_waits_is_sent_though_the_answer_to_the_upgrade_came_with_half_a_frame():
+    rig = Rig()
+    rig.create()
+    rig.opened()
+    rig.runtime.written = b""
+    rig.receive(switching(), b"\x81")
+    assert rig.sent() == [{"type": "response.create", "input": "x"}]
+
+
+def test_the_events_of_a_turn_from_its_first_to_its_last_wake_its_consumer_and_nothing_else_happens():
+    rig = Rig.connected()
+    turn = rig.create()
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
+    rig.calls()
+    rig.say(created(), delta(), completed())
+    assert rig.calls() == ["wake waiter"]
+    assert rig.link.connection.only_events
+
+
+def test_a_turn_that_waits_for_the_lane_is_sent_when_the_one_before_it_ends():
+    rig = Rig.connected()
+    rig.create("a", number=1)
+    rig.create("a", number=2)
+    assert [request["number"] for request in rig.sent()] == [1]
+    rig.say(created(1, "a"))
+    assert rig.sent() == []
+    rig.say(completed(1, "a"))
+    assert [request["number"] for request in rig.sent()] == [2]
+
+
 def test_an_event_of_a_turn_that_streams_wakes_its_consumer_and_nothing_else_happens():
     rig = Rig.connected()
     turn = rig.create()
