@@ -26,23 +26,18 @@ class Backlog:
     def __init__(self, alarm: Alarm | None = None) -> None:
         self._alarm = alarm or Alarm()
         self._ready: OrderedDict[Turn, None] = OrderedDict()
-        self._resumes: dict[Turn, float] = {}
-        """The delayed ones, and until when they wait."""
-        self._resumptions: Deadlines[Turn] = Deadlines(self._resumes.get, self._alarm)
+        self.delayed: dict[Turn, float] = {}
+        """Those that wait for a moment, and for which."""
+        self._resumptions: Deadlines[Turn] = Deadlines(self.delayed.get, self._alarm)
         self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline, self._alarm)
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._resumes)
+        return len(self._ready) + len(self.delayed)
 
     def __iter__(self) -> Iterator[Turn]:
         """All of them; the ready ones first, in order."""
         yield from self._ready
-        yield from self._resumes
-
-    @property
-    def has_delayed(self) -> bool:
-        """Whether a turn waits for a moment."""
-        return bool(self._resumes)
+        yield from self.delayed
 
     @property
     def has_ready(self) -> bool:
@@ -68,7 +63,7 @@ class Backlog:
 
     def delay(self, turn: Turn, until: float) -> None:
         """Keep a turn until then; it is ready afterwards, behind the others."""
-        self._resumes[turn] = until
+        self.delayed[turn] = until
         self._resumptions.watch(turn)
         self._added(turn)
 
@@ -78,7 +73,7 @@ class Backlog:
     def remove(self, turn: Turn) -> None:
         """Take out a turn, wherever it is."""
         self._ready.pop(turn, None)
-        self._resumes.pop(turn, None)
+        self.delayed.pop(turn, None)
         self._resumptions.drop(turn)
         self._deadlines.drop(turn)
 

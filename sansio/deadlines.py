@@ -37,7 +37,8 @@ class Alarm:
 
     def announce(self, moment: float = -inf) -> None:
         """There is a deadline at this moment or later; without a moment: there may be one at any."""
-        self.at = min(self.at, moment)
+        if moment < self.at:
+            self.at = moment
 
     def take(self) -> bool:
         """Whether one was announced; from now on, none was."""
@@ -60,24 +61,36 @@ class Deadlines(Generic[T]):
         self._entries: dict[T, tuple[float, int]] = {}
         """The one entry of each thing: never later than its deadline."""
         self._numbers = count()
+        self._fresh: dict[T, None] = {}
+        """Things that have no entry yet."""
 
     def watch(self, thing: T) -> None:
         """It has a deadline from now on, or one that may be earlier than before."""
         moment, entry = self._moment_of(thing), self._entries.get(thing)
         if moment is not None and (entry is None or moment < entry[0]):
-            self.drop(thing)
+            if entry is not None:
+                self.drop(thing)
             entry = self._entries[thing] = (moment, next(self._numbers))
             self._things[entry[1]] = thing
             heappush(self._heap, entry)
             self._alarm.announce(moment)
 
+    def watch_later(self, thing: T, earliest: float) -> None:
+        """The same for a thing that is new, and has no deadline before ``earliest``.
+
+        What its deadline is, is found out when somebody asks for the next one. Most things are over by then.
+        """
+        self._fresh[thing] = None
+        self._alarm.announce(earliest)
+
     def is_watched(self, thing: T, moment: float) -> bool:
         """Whether a deadline at ``moment`` need not be announced: the thing is looked at then, or before."""
         entry = self._entries.get(thing)
-        return entry is not None and entry[0] <= moment
+        return thing in self._fresh if entry is None else entry[0] <= moment
 
     def drop(self, thing: T) -> None:
         """It is over: nothing is kept of it."""
+        self._fresh.pop(thing, None)
         entry = self._entries.pop(thing, None)
         if entry is not None:
             del self._things[entry[1]]
@@ -89,9 +102,14 @@ class Deadlines(Generic[T]):
         self._heap.clear()
         self._things.clear()
         self._entries.clear()
+        self._fresh.clear()
 
     def next(self) -> float | None:
         """The earliest deadline; None if there is none."""
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            for thing in fresh:
+                self.watch(thing)
         while self._heap:
             when, number = self._heap[0]
             thing = self._things.get(number)

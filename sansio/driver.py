@@ -168,9 +168,10 @@ class Driver:
             self._settle(now)
 
     def listen(self, turn: Turn, waiter: Any, clock: Callable[[], float]) -> None:
-        """Wake this consumer when its turn has news. It has looked, and found none. ``clock`` tells what time it is.
+        """Wake this consumer, once, when its turn has news. It has looked, and found none.
 
-        Hot path: runs once per event that is waited for. Raises ConcurrentUseError if another one waits for the turn.
+        ``clock`` tells what time it is. Hot path: runs once per event that is waited for. Raises ConcurrentUseError if
+        another one waits for the turn.
         """
         if turn in self._waiters:
             raise ConcurrentUseError(
@@ -184,10 +185,11 @@ class Driver:
         if self._alarm.at < self._timer:  # Its receive deadline runs again.
             self._arm(clock())
 
-    def ignore(self, turn: Turn) -> None:
-        """The consumer does not sleep any more, for whatever reason."""
-        del self._waiters[turn]
-        turn.listener = None
+    def ignore(self, turn: Turn, waiter: Any) -> None:
+        """The consumer waits no more, for another reason than that it was woken. After that, this does nothing."""
+        if self._waiters.get(turn) is waiter:
+            del self._waiters[turn]
+            turn.listener = None
 
     def observe(self, waiter: Any, until: Callable[[], bool]) -> None:
         """Wake somebody when ``until()`` holds, after some step."""
@@ -273,8 +275,9 @@ class Driver:
         if link.state is not OPEN:
             return
         link.looking = False
-        self.session.receive_data(link.connection, data, now)
-        if link.connection.only_events:
+        connection = link.connection
+        self.session.receive_data(connection, data, now)
+        if connection.only_events and not self._observers:
             self._wake()
         else:
             self._settle(now)
@@ -353,8 +356,9 @@ class Driver:
         """Wake the consumers of the turns that have told their news."""
         if self._news:
             for turn in self._news:
-                waiter = self._waiters.get(turn)
-                if waiter is not None:
+                waiter = self._waiters.pop(turn, None)
+                if waiter is not None:  # It has not gone since, and this is not the second piece of its news.
+                    turn.listener = None
                     self._runtime.wake(waiter)
             self._news.clear()
 
@@ -381,9 +385,12 @@ class Driver:
             self._first = None
 
     def _flush(self, link: Link, now: float) -> None:
+        connection = link.connection
         # What has arrived says nothing of a turn whose message has not begun, so it is read first, all of it.
-        while link.writable and link.connection.has_data_to_send and not link.connection.has_unprocessed:
-            link.writable = self._runtime.write(link, self.session.data_to_send(link.connection, CHUNK, now))
+        while link.writable and not connection.has_unprocessed and (data := connection.data_to_send(CHUNK, now)):
+            link.writable = self._runtime.write(link, data)
+            if len(data) < CHUNK:
+                break  # That was all.
 
     def _pause_or_resume(self, link: Link) -> None:
         """Read nothing while a consumer has fallen behind, unless another one waits, or a deadline has passed."""

@@ -131,15 +131,21 @@ class Lanes(Generic[TurnT]):
         known = lane is None or lane is AUTO or lane in self._names
         return known or self.max_named is None or len(self._names) < self.max_named
 
-    def enter(self, turn: TurnT, lane: AnyLane) -> None:
-        """Queue a turn in its lane.
+    def enter(self, turn: TurnT, lane: AnyLane, *, at_once: bool = False) -> AnyLane:
+        """Queue a turn in its lane. AUTO is returned: it waits.
+
+        ``at_once``: where none waits, it may go, as by :meth:`start`; then the lane in which it goes is returned.
 
         Raises LaneLimitError, and queues nothing, if the name would be one more than the connection may have.
         """
+        at_once = at_once and not self.waiting_count and len(self.running) < self.max_in_flight
         if lane is AUTO:
-            self._any[turn] = self._ready[turn] = None
-            self.waiting_count += 1
-            return
+            if at_once:
+                lane = self._free_lane(turn)
+            else:
+                self._any[turn] = self._ready[turn] = None
+                self.waiting_count += 1
+                return AUTO
         if lane is not None and lane not in self._names:
             if self.max_named is not None and len(self._names) >= self.max_named:
                 raise LaneLimitError(
@@ -148,11 +154,15 @@ class Lanes(Generic[TurnT]):
                     "names that are in use already, or open another session"
                 )
             self._names.add(lane)
+        if at_once and lane not in self.running:
+            self.running[lane] = turn
+            return lane
         queue = self._waiting.setdefault(lane, OrderedDict())
         queue[turn] = None
         self.waiting_count += 1
         if len(queue) == 1 and lane not in self.running:
             self._ready[lane] = None
+        return AUTO
 
     def start(self) -> tuple[TurnT, str | None] | None:
         """Let the next turn go, if one may: it is running from now on, in the lane that is returned with it."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .errors import InvalidStreamIdError, UserError
 from .lanes import AUTO, AnyLane, is_stream_id
-from .omit import is_omitted
+from .omit import marker
 
 __all__ = ["in_lane", "response_create"]
 
@@ -40,16 +40,16 @@ def response_create(body: Mapping[str, Any], *, stream_id: AnyLane = None) -> di
         InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
         UserError: ``background=True``; an option of the HTTP client; another ``type``; two different ``stream_id``.
     """
-    given = {name: value for name, value in body.items() if not is_omitted(value)}
+    given = {name: value for name, value in body.items() if marker(value.__class__) is None}
     frame: dict[str, Any] = {"type": "response.create", **given}
     if frame["type"] != "response.create":
         raise UserError("a turn begins with type 'response.create': leave type out")
     frame.pop("stream", None)
     if frame.pop("background", None):
         raise UserError("background=True does not exist on a WebSocket: leave it out, or use HTTP for this response")
-    for name, advice in _NOT_IN_A_BODY.items():
-        if name in frame:
-            raise UserError(f"{name} is not a field of the request: {advice}")
+    if not _NOT_IN_A_BODY.keys().isdisjoint(frame):
+        name = next(name for name in _NOT_IN_A_BODY if name in frame)
+        raise UserError(f"{name} is not a field of the request: {_NOT_IN_A_BODY[name]}")
     return in_lane(frame, stream_id)
 
 

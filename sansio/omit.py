@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 from typing import Final, Literal, final
 
-__all__ = ["OMIT", "Omit", "is_not_given", "is_omit", "is_omitted"]
+__all__ = ["OMIT", "Omit", "is_not_given", "is_omit", "is_omitted", "marker"]
 
 
 @final
@@ -40,7 +40,8 @@ OMIT: Final = Omit()
 
 
 @functools.lru_cache(maxsize=512)
-def _marker(kind: type) -> str | None:
+def marker(kind: type) -> str | None:
+    """``"Omit"`` or ``"NotGiven"`` for the type of a marker; None for any other."""
     for base in kind.__mro__:
         if base.__name__ in ("Omit", "NotGiven") and base.__module__.partition(".")[0] in ("openai", "turnwire"):
             return base.__name__
@@ -49,14 +50,14 @@ def _marker(kind: type) -> str | None:
 
 def is_omit(value: object) -> bool:
     """Whether ``value`` is :data:`OMIT` or an ``openai.Omit``: what would have been inherited goes."""
-    return _marker(type(value)) == "Omit"
+    return marker(type(value)) == "Omit"
 
 
 def is_not_given(value: object) -> bool:
     """Whether ``value`` is an ``openai.NotGiven``: what would have been inherited stays."""
-    return _marker(type(value)) == "NotGiven"
+    return marker(type(value)) == "NotGiven"
 
 
 def is_omitted(value: object) -> bool:
     """Whether ``value`` is one of the markers, so that a body must not hold it."""
-    return _marker(type(value)) is not None
+    return marker(type(value)) is not None

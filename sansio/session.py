@@ -30,7 +30,8 @@ When a failure is seen
 What a user of this class does
     When :meth:`ResponsesSession.wants_connection`: :meth:`open` one and connect its transport. Tell what happens to it
     to the session, by the methods that take a connection (those that :meth:`open` has returned, no others); each draws
-    all consequences before it returns. At :meth:`next_deadline`: :meth:`handle_deadline`.
+    all consequences before it returns. Ask the connection what is to be written: taking it has no consequences here.
+    At :meth:`next_deadline`: :meth:`handle_deadline`.
 """
 
 from __future__ import annotations
@@ -376,8 +377,11 @@ class ResponsesSession:
     def receive_data(self, connection: ResponsesConnection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`, with all consequences. Hot path: runs once per read."""
         self._now = now
+        ran = connection.in_flight if self.pool.most > 1 else 0
         connection.receive_data(data, now)
-        if not connection.only_events:
+        if not connection.only_events or (
+            ran and connection.in_flight < ran
+        ):  # One of those that wait may take its place.
             self._touched[connection] = None
             self.update(now)
 
@@ -387,11 +391,6 @@ class ResponsesSession:
         self._touched[connection] = None
         connection.process(now)
         self.update(now)
-
-    def data_to_send(self, connection: ResponsesConnection, max_bytes: int, now: float) -> bytes:
-        """As :meth:`ResponsesConnection.data_to_send`; it has no consequences for other connections or turns."""
-        self._now = now
-        return connection.data_to_send(max_bytes, now)
 
     def abort(self, connection: ResponsesConnection, now: float) -> None:
         """As :meth:`ResponsesConnection.abort`, with all consequences."""
@@ -431,22 +430,23 @@ class ResponsesSession:
         ``touched`` are connections that were called without the session. Mostly there are no consequences.
         """
         self._now = now
-        self._touched.update(dict.fromkeys(touched))
+        if touched:
+            self._touched.update(dict.fromkeys(touched))
         if self.pool.rotate_at <= now:
             for connection in self.pool.rotate(now):
                 connection.drain()
                 self._touched[connection] = None
-        if self._backlog.has_delayed:
+        if self._backlog.delayed:
             for turn in self._backlog.due(now):
                 self._backlog.add(turn)
         while self._touched or self._returned:
-            touched, self._touched = self._touched, {}
+            changed, self._touched = self._touched, {}
             first = self._place_returned(now)
-            for connection in touched:
+            for connection in changed:
                 first += self._settle(connection, now)
             self._backlog.add_first(first)
             self._place_waiting(now)
-            self.changed.extend(touched)
+            self.changed.extend(changed)
 
     def _settle(self, connection: ResponsesConnection, now: float) -> list[Turn]:
         """The turns that have to leave this connection, to which something has happened, without having started."""

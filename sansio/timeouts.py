@@ -7,7 +7,8 @@ The promise
 
 from __future__ import annotations
 
-import math
+from functools import lru_cache
+from math import inf
 from typing import Final
 
 import msgspec
@@ -47,7 +48,7 @@ class Timeouts(msgspec.Struct, frozen=True):
         for name in self.__struct_fields__:
             seconds = getattr(self, name)
             _WAIT.check(f"timeout {name!r}", seconds)
-            if seconds == math.inf:
+            if seconds == inf:
                 msgspec.structs.force_setattr(self, name, None)
 
 
@@ -84,6 +85,12 @@ def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
         f"timeout is of type {type(given).__name__}: write seconds, None, Timeouts(lane=…, connect=…, send=…, "
         "receive=…, total=…), or an object with pool, connect, write and read"
     )
+
+
+@lru_cache(64)
+def shortest_wait(timeouts: Timeouts) -> float:
+    """Seconds that each wait of a turn that is sent may take at least."""
+    return min(inf if limit is None else limit for limit in (timeouts.send, timeouts.receive))
 
 
 NO_TIMEOUTS: Final = Timeouts(None, None, None, None, None)

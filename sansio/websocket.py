@@ -392,8 +392,10 @@ class WebSocket:
         """An incomplete frame's beginning: of a header, or of a frame in the fast lane."""
         self._need = 0
         """How long the buffer must be before looking at it again can help."""
+        self.pending = False
+        """Whether :meth:`receive` has stopped before the end of what arrived: call it again, without data."""
         self._unread = b""
-        """What the last call did not come to, from :attr:`_unread_from` on."""
+        """If so: what the last call did not come to, from :attr:`_unread_from` on."""
         self._unread_from = 0
         self._work = 0
         """Units of work that are left to this call."""
@@ -401,13 +403,10 @@ class WebSocket:
         """Bytes of the slow lane's current frame that are still to come."""
         self._fragments: bytearray | None = None
         """A fragmented or compressed message so far; None between messages."""
+        self._between = client
+        """A client's: nothing that arrived is incomplete or left, so what comes next is a frame's beginning."""
 
     # -- in
-
-    @property
-    def pending(self) -> bool:
-        """Whether :meth:`receive` has stopped before the end of what arrived: call it again, without data."""
-        return bool(self._unread)
 
     def receive(self, data: bytes = b"") -> list[Item]:
         """Take what arrived, and go on; return the complete items of a bounded part of it (see "Bounded work").
@@ -416,12 +415,12 @@ class WebSocket:
         """
         items: list[Item] = []
         position, self._work = 0, WORK_AT_ONCE
-        if self._unread:
-            data, position = self._with_unread(data)
-        elif self._client and not (self._buffer or self._slow_left or self._finished) and self._fragments is None:
+        if self._between:
             position = self._short_texts(data, 0, len(data), items)
             if position == len(data):
                 return items
+        elif self.pending:
+            data, position = self._with_unread(data)
         elif self._buffer:
             if len(self._buffer) + len(data) < self._need:
                 self._buffer += data
@@ -432,13 +431,15 @@ class WebSocket:
         while position < end and self._work > 0 and not self._finished:
             position = self._next(data, position, end, items)
         if position < end and not self._finished:
-            self._unread, self._unread_from = data, position
+            self.pending, self._unread, self._unread_from = True, data, position
+        busy = self.pending or self._buffer or self._slow_left or self._finished or self._fragments is not None
+        self._between = self._client and not busy
         return items
 
     def _with_unread(self, data: bytes) -> tuple[bytes, int]:
         """What the last call did not come to, with what arrived behind it; and where to go on in it."""
         unread, position = self._unread, self._unread_from
-        self._unread = b""
+        self.pending, self._unread = False, b""
         return (b"".join((memoryview(unread)[position:], data)), 0) if data else (unread, position)
 
     def _next(self, data: bytes, position: int, end: int, items: list[Item]) -> int:

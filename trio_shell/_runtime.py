@@ -34,12 +34,12 @@ from time import time
 from typing import Any, Final
 
 import trio
-from trio import current_time
 from trio.lowlevel import (
     Abort,
     Task,
     TrioToken,
     checkpoint,
+    current_clock,
     current_task,
     current_trio_token,
     enable_ki_protection,
@@ -50,7 +50,7 @@ from trio.lowlevel import (
     wait_writable,
 )
 
-from ..sansio.connection import Stats, Turn
+from ..sansio.connection import LIVE, Stats, Turn
 from ..sansio.driver import Driver, Link, LinkState
 from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
@@ -126,6 +126,8 @@ class Runtime:
         self._session = ResponsesSession(options=options, wall_clock=time)
         self._driver = Driver(self._session, self, lambda: source.initial)
         self._token = current_trio_token()
+        self._now = current_clock().current_time
+        """What ``trio.current_time()`` asks."""
         self._tasks = 0
         self._links: dict[Link, Wire] = {}
         """Those that have a task."""
@@ -160,7 +162,7 @@ class Runtime:
     async def connect(self) -> None:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
         try:
-            self._driver.connect(current_time())
+            self._driver.connect(self._now())
             await self._until(lambda: not self._driver.connecting)
         except BaseException:
             await self.aclose(wait_for_peer=False)
@@ -176,11 +178,11 @@ class Runtime:
         ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``. Cancelled, it waits for
         nothing. Afterwards the session has no task and no socket.
         """
-        self._driver.close(current_time(), wait_for_peer=wait_for_peer)
+        self._driver.close(self._now(), wait_for_peer=wait_for_peer)
         try:
             await self._no_tasks()
         finally:
-            self._driver.abort(current_time())
+            self._driver.abort(self._now())
             with trio.move_on_after(CLEANUP, shield=True):
                 await self._no_tasks()
 
@@ -224,11 +226,16 @@ class Runtime:
 
     def _caught_up(self) -> float:
         """Read what has arrived: it speaks of no turn that begins after it. What time it is."""
-        for link, wire in list(self._links.items()):
-            for _ in range(READS):
-                if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self._read(link, wire):
-                    break
-        return current_time()
+        for link, wire in self._links.items():
+            if link.state is LinkState.OPEN and wire.readable():
+                self._read_ahead(link, wire)
+                break  # One link is open, and what it read may have changed which.
+        return self._now()
+
+    def _read_ahead(self, link: Link, wire: Wire) -> None:
+        for _ in range(READS):
+            if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self._read(link, wire):
+                return
 
     @enable_ki_protection
     async def next_event(self, turn: Turn) -> ServerEvent | None:
@@ -244,21 +251,23 @@ class Runtime:
 
         Hot path: runs once per event.
         """
-        while (event := turn.next_event()) is None:
-            if turn.ended:
-                raise StopAsyncIteration
+        while not turn.events and turn.state is LIVE:
             waiter = _Waiter()
-            self._driver.listen(turn, waiter, current_time)
+            self._driver.listen(turn, waiter, self._now)
             try:
                 await waiter.sleep()
-            finally:
-                self._driver.ignore(turn)
+            except BaseException:
+                self._driver.ignore(turn, waiter)
+                raise
+        event = turn.next_event()
+        if event is None:
+            raise StopAsyncIteration
         return event
 
     @enable_ki_protection
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn."""
-        self._driver.cancel(turn, current_time())
+        self._driver.cancel(turn, self._now())
 
     # -- what the driver asks for
 
@@ -331,7 +340,7 @@ class Runtime:
 
     def _abort(self) -> None:
         try:
-            self._driver.abort(current_time())
+            self._driver.abort(self._now())
         except Exception:
             _LOGGER.exception("A session could not be closed")
 
@@ -350,10 +359,10 @@ class Runtime:
             scope = self._timer = trio.CancelScope(deadline=self._when)
             with scope:
                 await trio.sleep_forever()
-            if self._when <= current_time():
+            if self._when <= self._now():
                 self._when = inf
                 await checkpoint()  # What has arrived counts first.
-                self._driver.time_came(current_time())
+                self._driver.time_came(self._now())
         self._timer = None
 
     def _end_timer(self) -> None:
@@ -367,8 +376,13 @@ class Runtime:
             with wire.scope:
                 await self._open(link, wire)
                 link.transport = wire
-                self._driver.opened(link, current_time())
-                await self._keep_reading(link, wire)
+                self._driver.opened(link, self._now())
+                while True:  # Hot path: runs once per read, and so stands here, not in a coroutine of its own.
+                    await (checkpoint() if wire.ended else wait_readable(wire.sock))
+                    if wire.resumed is not None:
+                        await wire.resumed.wait()
+                    else:
+                        self._read(link, wire)
         except TurnwireError as exc:
             error = exc
         except BaseException:  # Before the driver is told of the loss, lest it opens another.
@@ -382,7 +396,7 @@ class Runtime:
     def _lost(self, link: Link, error: TurnwireError | None) -> None:
         """Tell the driver, once."""
         if self._links.pop(link, None) is not None:
-            self._driver.lost(link, error, current_time())
+            self._driver.lost(link, error, self._now())
 
     async def _open(self, link: Link, wire: Wire) -> None:
         if link.connection.endpoint is self.source.initial:  # Not redirected.
@@ -401,16 +415,6 @@ class Runtime:
         except BaseException as exc:
             raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
 
-    async def _keep_reading(self, link: Link, wire: Wire) -> None:
-        """Hot path: runs once per read."""
-        sock = wire.sock
-        while True:
-            await (checkpoint() if wire.ended else wait_readable(sock))
-            if wire.resumed is not None:
-                await wire.resumed.wait()
-            else:
-                self._read(link, wire)
-
     def _read(self, link: Link, wire: Wire) -> bool:
         """Give the driver what has arrived. Whether there may be more."""
         try:
@@ -422,13 +426,13 @@ class Runtime:
         if wire.blocked:
             self._go_on_writing(link, wire)
         if data is not None:
-            self._driver.received(link, data, current_time())
+            self._driver.received(link, data, self._now())
         return bool(data)
 
     def _go_on_writing(self, link: Link, wire: Wire) -> None:
         """Not everything could be written: see to it that it will be, or that the connection ends."""
         if wire.broken is not None:
-            wire.scope.deadline = min(wire.scope.deadline, current_time() + DRAIN)
+            wire.scope.deadline = min(wire.scope.deadline, self._now() + DRAIN)
         elif wire.left_over and not wire.writing:
             wire.writing = True
             self._spawn(self._write, link, wire)
@@ -455,4 +459,4 @@ class Runtime:
             wire.scope.cancel()
         elif not wire.held:
             wire.blocked = False
-            self._driver.writable(link, current_time())
+            self._driver.writable(link, self._now())

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -151,6 +152,10 @@ class Wire:
         """Something is left over: the socket's buffer is full, TLS waits for the peer, or writing has failed."""
         self.resumed: trio.Event | None = None
         """Reading is paused until then."""
+        self.ended = False
+        """:meth:`take` has the end to tell, whatever the socket says: TLS has ended."""
+        self._arrived: select.poll | None = None
+        """Tells whether something can be read from the socket; None where there is no ``poll``."""
         self._unsent = bytearray()
         self._tls: list[_Tls] = []
         """The outermost first."""
@@ -170,12 +175,13 @@ class Wire:
             self._send_through(b"", self._tls[: depth + 1])
             if data is None:
                 break
+        if self._tls:
+            self.ended = self._tls[-1].ended
         return data
 
-    @property
-    def ended(self) -> bool:
-        """:meth:`take` has the end to tell, whatever the socket says."""
-        return bool(self._tls) and self._tls[-1].ended
+    def readable(self) -> bool:
+        """Whether :meth:`take` may have something to tell; asking costs a third of a read that fails."""
+        return self.ended or self._arrived is None or bool(self._arrived.poll(0))
 
     def send(self, data: bytes) -> bool:
         """Give bytes to the socket; False: it is :attr:`blocked`. Raises nothing: see :attr:`broken`."""
@@ -236,6 +242,9 @@ class Wire:
         self.sock = socket.socket(fileno=stream.socket.detach())
         self.connected = True
         self.sock.setblocking(False)
+        if hasattr(select, "poll"):  # Windows has none.
+            self._arrived = select.poll()
+            self._arrived.register(self.sock, select.POLLIN)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux, macOS: the kernel takes no more ahead of the wire.
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, CHUNK)

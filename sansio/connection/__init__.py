@@ -51,11 +51,12 @@ What a user of this class does
 from __future__ import annotations
 
 from ._machine import ResponsesConnection
-from ._states import TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
+from ._states import LIVE, TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
 from ._tables import ConnectionOptions, Stats, limit_exceeded, turn_failure
 from ._turn import Turn
 
 __all__ = [
+    "LIVE",
     "TRANSITIONS",
     "TURN_TRANSITIONS",
     "WAITING_PHASE",

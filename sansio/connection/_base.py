@@ -16,6 +16,7 @@ from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import AUTO, AnyLane, Lanes
 from ..replay import Cause, Evidence, Phase, Refusal
+from ..timeouts import shortest_wait
 from ..websocket import WebSocket
 from ._keepalive import Keepalive
 from ._opening import Opening
@@ -92,12 +93,15 @@ class ConnectionBase:
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
         self.only_events = False
-        """The last :meth:`receive_data` brought nothing but further events of turns that stream, none of which has
-        fallen behind: there are no consequences to be drawn, and nothing new is to be sent or timed."""
+        """The last :meth:`receive_data` brought nothing but events for turns, none of which has fallen behind or waits
+        for another's end: there are no consequences to be drawn, and nothing new is to be sent or timed. Whatever has
+        consequences clears it."""
         self._unread_limit = min(self.options.high_water, self.options.max_buffered)
         """Bytes of unread events above which a turn is to be looked at."""
         self._unchecked = 0
         """Bytes that turns were given to hold since they were last counted together."""
+        self._unchecked_limit = self.options.max_buffered_total >> 6
+        """How many of those there may be."""
         self._keepalive = Keepalive(self.options, now)
         self._close_by: float | None = None
         """In CLOSING: when the peer's half is waited for no longer."""
@@ -156,6 +160,7 @@ class ConnectionBase:
         return [*running, *self._lanes.waiting()]
 
     def _move(self, signal: Signal) -> None:
+        self.only_events = False
         self.state = TRANSITIONS[self.state][signal]
         self._alarm.announce()
 
@@ -184,14 +189,21 @@ class ConnectionBase:
             if started is None:
                 return
             turn, turn.lane = started
-            turn.phase = Phase.SEND
-            turn.since = now
-            turn.named = self._owners.support is not LaneSupport.NO
-            self.stats.turns += 1
-            if self._keepalive.stalls:  # That counts while the connection is busy.
-                self._alarm.announce()
+            self._start(turn, now)
+
+    def _start(self, turn: Turn, now: float) -> None:
+        """Queue the message of a turn that may go."""
+        turn.phase = Phase.SEND
+        turn.since = now
+        turn.named = self._owners.support is not LaneSupport.NO
+        self.stats.turns += 1
+        if self._keepalive.stalls:  # That counts while the connection is busy.
+            self._alarm.announce()
+        if self._keepalive.turn_stall_timeout is None and turn.timeouts.total is None:
+            self._deadlines.watch_later(turn, now + shortest_wait(turn.timeouts))
+        else:
             self._deadlines.watch(turn)
-            self._outbox.message(turn)
+        self._outbox.message(turn)
 
     def requeue_unstarted(self, now: float) -> list[Turn]:
         """Take back the turns that have not started, in order: another connection will run them. For the session.
@@ -217,9 +229,11 @@ class ConnectionBase:
         """The turn is over: the next one in its lane may go."""
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
-        self._start_turns(now)
-        self._drain_if_blocked(())
-        self._end_if_useless(now)
+        if self._lanes.waiting_count or self.state is not State.OPEN:
+            self.only_events = False
+            self._start_turns(now)
+            self._drain_if_blocked(())
+            self._end_if_useless(now)
 
     def _withdraw(self, turn: Turn, now: float) -> None:
         """Take a failed turn that must not go any further out of lanes and outbox."""
@@ -257,18 +271,21 @@ class ConnectionBase:
         turn.suspended = bool(turn.events)
         if turn.connection is not self or turn.state is TurnState.OVERDUE:
             return None
-        if turn.abandoned and turn.phase is Phase.SEND:
+        if not turn.abandoned:
+            moment = turn.deadline()
+        elif turn.phase is Phase.SEND:
             return turn.since + self.options.close_timeout
-        moment = turn.wait_deadline() if turn.abandoned else turn.deadline()
-        stall = self._stall_of(turn)
+        else:
+            moment = turn.wait_deadline()
+        if self._keepalive.turn_stall_timeout is None:
+            return moment
+        stall = self._stall_of(turn, self._keepalive.turn_stall_timeout)
         return moment if stall is None else stall if moment is None else min(moment, stall)
 
-    def _stall_of(self, turn: Turn) -> float | None:
-        """When the silence about one turn is too long, where a pong is no sign that the turn lives."""
-        limit = self._keepalive.turn_stall_timeout
-        if limit is None or turn.phase < Phase.AWAIT or (turn.events and not turn.abandoned):
-            return None
-        return turn.since + limit
+    def _stall_of(self, turn: Turn, limit: float) -> float | None:
+        """When the silence about one turn is too long, where a pong is no sign that the server works on it."""
+        waits = turn.phase >= Phase.AWAIT and (turn.abandoned or not turn.events)
+        return turn.since + limit if waits else None
 
     # -- the end of a turn, and of the connection
 
@@ -308,12 +325,14 @@ class ConnectionBase:
         error: BaseException | None = None,
     ) -> None:
         """End a turn, unless it is repeated."""
+        self.only_events = False
         failure = turn_failure(evidence, what, make, error)
         if self._recover is None or not self._recover(turn, failure):
             self._end(turn, failure)
 
     def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
         """The failure becomes visible, and is final."""
+        self.only_events = False
         turn.fail(failure, signal)
         self.stats.failed += 1
 

@@ -28,15 +28,12 @@ class Keepalive:
         self.turn_stall_timeout = stall if by_turn else None
         """Seconds without an event of a turn after which that turn fails; None: they are not counted."""
         self._stall_timeout = None if by_turn else stall
+        self.stalls = self._stall_timeout is not None
+        """Whether silence ends a connection that is busy."""
         self.last_received = now
         """When the last byte arrived."""
         self.ping_sent_at: float | None = None
         """When a ping was queued that nothing has followed yet."""
-
-    @property
-    def stalls(self) -> bool:
-        """Whether silence ends a connection that is busy."""
-        return self._stall_timeout is not None
 
     def received(self, now: float) -> None:
         """Something arrived, whatever it was."""

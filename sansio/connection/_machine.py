@@ -71,10 +71,14 @@ class ResponsesConnection(Routing, Timing):
         if too_large is not None:
             self._end(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
             return
-        self._lanes.enter(turn, turn.wanted)
+        lane = self._lanes.enter(turn, turn.wanted, at_once=self.state is State.OPEN)
         turn.connection = self
         turn.lane = None if turn.wanted is AUTO else turn.wanted
         turn.since = now
+        if lane is not AUTO:
+            turn.lane = lane
+            self._start(turn, now)
+            return
         self._start_turns(now)
         if turn.phase is Phase.LANE_WAIT:
             self._deadlines.watch(turn)
@@ -112,9 +116,11 @@ class ResponsesConnection(Routing, Timing):
     @property
     def has_slow_consumer(self) -> bool:
         """A consumer has fallen behind: whoever reads ahead of need should pause."""
-        return any(
-            turn.buffered > self.options.high_water and not turn.abandoned for turn in self._lanes.running.values()
-        )
+        most = self.options.high_water
+        for turn in self._lanes.running.values():  # noqa: SIM110 - runs in every step, and any() takes three calls more
+            if turn.buffered > most and not turn.abandoned:
+                return True
+        return False
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn; see the table at the top of the package. After its end this does nothing."""
@@ -147,7 +153,7 @@ class ResponsesConnection(Routing, Timing):
         Taking bytes marks them handed. Begin to write them before asking for more: the exactness of
         ``final_byte_handed`` rests on it. ``now`` starts the receive deadlines of the turns whose messages end here.
         """
-        if self.state is State.WRITE_DISABLED:
+        if not self._outbox or self.state is State.WRITE_DISABLED:
             return b""
         data, ended = self._outbox.take(max_bytes, self._websocket)
         self.stats.bytes_out += len(data)
@@ -174,23 +180,24 @@ class ResponsesConnection(Routing, Timing):
         """
         if self.state is State.CONNECTING or self.state is State.CLOSED:
             return
-        asked = self._keepalive.ping_sent_at is not None
-        self._keepalive.received(now)
+        keepalive = self._keepalive
+        keepalive.last_received = now
         self.stats.bytes_in += len(data)
         if self._websocket is not None and data:
             self._receive_frames(self._websocket, data, now)
-            if asked:  # The next ping is due before the connection would have been given up.
-                self._alarm.announce()
+            if keepalive.ping_sent_at is not None:
+                keepalive.received(now)
+                self._alarm.announce()  # The next ping is due before the connection would have been given up.
                 self.only_events = False
-            if not self.only_events:
+            if self._lanes.waiting_count and not self.only_events:
                 self._start_turns(now)
             return
-        self.only_events = False
         if self._websocket is None:
             self._receive_handshake(data, now)
         else:
             self._process_all(now)
             self._lost(Cause.EOF, f"{self._where()} ended the connection without a close frame", now)
+        self.only_events = False
 
     @property
     def has_unprocessed(self) -> bool:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..websocket import FRAGMENT
 from ._turn import Turn
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._frame = memoryview(b"")
+        self._frame: bytes | memoryview = b""
         """What is left of the frame that is being handed."""
         self.turn: Turn | None = None
         """The turn whose message has begun, until its last byte was handed."""
@@ -64,14 +65,18 @@ class Outbox:
 
     def take(self, most: int, websocket: WebSocket | None) -> tuple[bytes, list[Turn]]:
         """Hand out at most ``most`` bytes, and the turns whose messages end within them."""
-        parts: list[memoryview] = []
+        parts: list[bytes | memoryview] = []
         ended: list[Turn] = []
         while most > 0 and (self._frame or self._next(websocket)):
-            part = self._frame[:most]
-            parts.append(part)
-            most -= len(part)
-            self._frame = self._frame[len(part) :]
-            self.mid_frame = bool(self._frame)
+            frame = self._frame
+            self.mid_frame = len(frame) > most
+            if self.mid_frame:
+                frame = memoryview(frame)
+                frame, self._frame = frame[:most], frame[most:]
+            else:
+                self._frame = b""
+            parts.append(frame)
+            most -= len(frame)
             if self.turn is not None and not self.mid_frame and not self._following:
                 ended.append(self.turn)
                 self.turn = None
@@ -89,7 +94,11 @@ class Outbox:
         elif self._messages and websocket is not None:
             self.turn = next(iter(self._messages))
             del self._messages[self.turn]
-            self._fragments = websocket.fragments(self.turn.wire_message())
-            frame, self._following = next(self._fragments), next(self._fragments, b"")
-        self._frame = memoryview(frame)
+            message = self.turn.wire_message()
+            if len(message) <= FRAGMENT:
+                frame = websocket.text(message)
+            else:
+                self._fragments = websocket.fragments(message)
+                frame, self._following = next(self._fragments), next(self._fragments, b"")
+        self._frame = frame
         return bool(frame)

@@ -26,7 +26,9 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ..dialect import Dialect, LaneSupport
 from ..events import ErrorEvent, ResponseCreatedEvent, ResponseOutputItemAddedEvent, ServerEvent
@@ -40,6 +42,9 @@ REMEMBERED: Final = 4
 """Ended turns that are remembered of each lane."""
 
 
+NO_ITEMS: Final[frozenset[str]] = frozenset()
+
+
 class Whose(enum.Enum):
     """What an error belongs to, if not to a turn."""
 
@@ -49,7 +54,7 @@ class Whose(enum.Enum):
     """It names nothing, and there is not one turn that it must be about."""
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, frozen=True):
     """What is remembered of a turn that has ended."""
 
     response_id: str | None
@@ -209,17 +214,23 @@ class Owners:
 
     def ended(self, turn: Turn) -> None:
         """The turn's response has ended: what still speaks of it is late."""
+        items = added = NO_ITEMS
         # A server that never says response.created may give every item the same id: there, items tell nothing.
-        items = {*turn.items, getattr(turn.last, "item_id", "")} if turn.created else ()
-        added = turn.added if turn.created else ()
+        if turn.created and (turn.items or turn.last is not None):
+            items = frozenset((*turn.items, getattr(turn.last, "item_id", "")))
+            added = frozenset(turn.added)
         lane = turn.lane if self.support is LaneSupport.YES else None
-        remembered = self._ended.setdefault(lane, deque(maxlen=REMEMBERED))
-        remembered.append(Ended(turn.response_id, frozenset(items), frozenset(added)))
+        remembered = self._ended.get(lane)
+        if remembered is None:
+            remembered = self._ended[lane] = deque(maxlen=REMEMBERED)
+        remembered.append(Ended(turn.response_id, items, added))
         if turn.response_id is not None:
             self._lane_of.pop(self._latest.get(lane, ""), None)
             self._latest[lane] = turn.response_id
             self._lane_of[turn.response_id] = lane
-        self.late_items = {item for lane in self._ended.values() for ended in lane for item in ended.added}
+        if added or self.late_items:
+            self.late_items.clear()
+            self.late_items.update(item for lane in self._ended.values() for ended in lane for item in ended.added)
 
 
 def _claims(turn: Turn, response_id: str | None, item_id: str | None, *, begins: bool) -> bool:

@@ -43,11 +43,10 @@ class Routing(ConnectionBase):
 
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Hand each message to its turn. Hot path: runs once per received event."""
-        running = self._lanes.running
+        running, late = self._lanes.running, self._owners.late_items
         streaming, live, most = STREAM, LIVE, self._unread_limit
-        late = self._owners.late_items
+        self.only_events = True
         events = held = 0
-        plain = True
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -57,45 +56,38 @@ class Routing(ConnectionBase):
                     continue
                 events += 1
                 turn = running.get(event.stream_id) or self._owners.only
-                if (
-                    turn is None
-                    or turn.phase is not streaming
-                    or event.routed
-                    or item.find(RESPONSE_ID, 0, 512) > 0
-                    or (late and getattr(event, "item_id", None) in late)
-                ):
-                    plain = False
-                    self._route(event, now)
-                    late = self._owners.late_items
+                if late and getattr(event, "item_id", None) in late:
+                    turn = None
+                if turn is None or turn.phase is not streaming or event.routed or item.find(RESPONSE_ID, 0, 512) > 0:
+                    self._route(event, len(item), now)
                 elif turn.state is not live:  # Abandoned.
                     turn.since = now
                     self.stats.orphans += 1
                 else:
-                    cost = len(item) + EVENT_COST
+                    size = len(item) + EVENT_COST
                     turn.events.append(event)
                     turn.last = event
-                    turn.buffered += cost
-                    held += cost
+                    turn.buffered += size
+                    held += size
                     turn.since = now
-                    listener = turn.listener
-                    if listener is not None:
-                        turn.listener = None
-                        listener(turn)
+                    if turn.listener is not None:
+                        turn.listener(turn)
                     if turn.buffered <= most:
                         continue  # Nothing here can have closed the connection.
-                    plain = False
-                    if turn.buffered > self.options.max_buffered:
-                        self._overflowed(turn, now)
+                    self._check_buffer(turn, now)
             else:
-                plain = False
                 self._receive_control(websocket, item, now)
             if self.state is State.CLOSED:
                 break
         self.stats.events += events
-        counted = self._hold(held, now)
-        self.only_events = plain and not counted and not websocket.pending
+        self._unchecked += held
+        if self._unchecked > self._unchecked_limit:
+            self._check_all(now)
+        if websocket.pending:
+            self.only_events = False
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
+        self.only_events = False
         if isinstance(item, Ping):
             self._outbox.pong(websocket.pong(item.payload))
         elif isinstance(item, Close):
@@ -118,8 +110,11 @@ class Routing(ConnectionBase):
             if turn.phase is Phase.AWAIT:
                 turn.unknown_event = True
 
-    def _route(self, event: ServerEvent, now: float) -> None:
-        """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends")."""
+    def _route(self, event: ServerEvent, length: int, now: float) -> None:
+        """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends").
+
+        ``length`` is that of its text, in bytes.
+        """
         first, self._owners.spoken = not self._owners.spoken, True
         if isinstance(event, ErrorEvent):
             self._error_event(event, now, first=first)
@@ -141,23 +136,26 @@ class Routing(ConnectionBase):
             turn.note_response(event)
         elif isinstance(event, OutputItemEvent):
             turn.note_item(event)
-        if turn.abandoned:
+        abandoned = turn.abandoned
+        if abandoned:
             turn.since = now
             self.stats.orphans += 1
         else:
-            self._unchecked += turn.deliver(event, now)
+            self._unchecked += turn.deliver(event, length, now)
         if event.ends_turn and isinstance(event, LifecycleEvent):
-            if not turn.abandoned:
+            if not abandoned:
                 turn.finish(event)
                 self.stats.completed += 1
             self._owners.ended(turn)
             self._free_lane(turn, now)
-        elif turn.buffered > self.options.max_buffered and not turn.abandoned:
-            self._overflowed(turn, now)
+        elif turn.buffered > self._unread_limit:
+            self._check_buffer(turn, now)
 
     def _begin(self, turn: Turn, event: ServerEvent) -> None:
-        """The turn's response has begun."""
+        """The turn's response has begun. If that tells whether the server has lanes, turns that wait may go."""
         self._owners.begins(turn, event)
+        if self._lanes.waiting_count:
+            self.only_events = False
         turn.phase = Phase.STREAM
         turn.message = b""
 
@@ -225,20 +223,15 @@ class Routing(ConnectionBase):
 
     # -- limits of memory
 
-    def _overflowed(self, turn: Turn, now: float) -> None:
-        what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
-        self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
-
-    def _hold(self, held: int, now: float) -> bool:
-        """Turns were given so many bytes more to hold. Whether they were counted together, so that one may fail."""
-        self._unchecked += held
-        if self._unchecked <= self.options.max_buffered_total >> 6:
-            return False
-        self._check_all(now)
-        return True
+    def _check_buffer(self, turn: Turn, now: float) -> None:
+        self.only_events = False  # Reading may have to pause.
+        if turn.buffered > self.options.max_buffered and not turn.abandoned:
+            what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
+            self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
         """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
+        self.only_events = False
         self._unchecked = 0
         most = self.options.max_buffered_total
         live = [turn for turn in self._lanes.running.values() if not turn.abandoned]

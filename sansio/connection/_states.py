@@ -43,7 +43,7 @@ from typing import Final
 
 from ..replay import Phase
 
-__all__ = ["TRANSITIONS", "TURN_TRANSITIONS", "WAITING_PHASE", "Signal", "State", "TurnSignal", "TurnState"]
+__all__ = ["LIVE", "TRANSITIONS", "TURN_TRANSITIONS", "WAITING_PHASE", "Signal", "State", "TurnSignal", "TurnState"]
 
 
 class State(enum.Enum):
@@ -125,6 +125,8 @@ WAITING_PHASE: Final[dict[State, Phase]] = {
 class TurnState(enum.Enum):
     """Whether a turn goes on."""
 
+    __hash__ = object.__hash__  # For the tables: that of Enum is a function written in Python.
+
     LIVE = "live"
     DONE = "done"
     """Its terminal event came."""
@@ -138,6 +140,8 @@ class TurnState(enum.Enum):
 
 class TurnSignal(enum.Enum):
     """What moves a turn."""
+
+    __hash__ = object.__hash__
 
     COMPLETED = "the terminal event came"
     FAILED = "it failed"

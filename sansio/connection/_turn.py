@@ -89,7 +89,7 @@ class Turn:
         self.began = self.since = now
         """When it was made; and since when it waits: for its next event, once its message was handed."""
         self.listener: Callable[[Turn], None] | None = None
-        """Called once with the turn, when it has news for its consumer, and then forgotten."""
+        """Called with the turn for each piece of news for its consumer."""
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of memory that the events above take."""
@@ -99,9 +99,9 @@ class Turn:
         """Whether its ``stream_id`` is sent."""
         self.created = False
         """Its ``response.created`` came."""
-        self.items: deque[str] = deque(maxlen=MAX_ITEMS)
+        self.items: list[str] = []
         """The ids of the output's last items, and ..."""
-        self.added: deque[str] = deque(maxlen=MAX_ITEMS)
+        self.added: list[str] = []
         """... of those of them that were said to be added."""
         self.output = OutputItems()
         """The items of the output that are done."""
@@ -194,14 +194,17 @@ class Turn:
 
     def deadline(self) -> float | None:
         """When this turn times out, if it does: with its present wait, or with its whole time."""
-        if self.ended:
+        if self.state is not LIVE:
             return None
-        wait, total = self.wait_deadline(), self.total_deadline()
-        return min(wait, total) if wait is not None and total is not None else total if wait is None else wait
+        wait = self.wait_deadline()
+        if self.timeouts.total is None:
+            return wait
+        total = self.began + self.timeouts.total
+        return total if wait is None else min(wait, total)
 
     def wait_deadline(self) -> float | None:
         """When its present wait is too long, also if nobody waits for its events any more."""
-        match self.current_phase:
+        match self.phase if self.phase is not Phase.LANE_WAIT else self.current_phase:
             case Phase.AWAIT | Phase.STREAM:
                 limit = None if self.events and not self.abandoned else self.timeouts.receive
             case Phase.SEND:
@@ -253,15 +256,16 @@ class Turn:
         self.unknown_event = False
         self.output.clear()
 
-    def deliver(self, event: ServerEvent, now: float) -> int:
-        """Append an event for the consumer; return the bytes of memory that it takes."""
-        cost = len(event.raw_bytes) + EVENT_COST
+    def deliver(self, event: ServerEvent, length: int, now: float) -> int:
+        """Append an event for the consumer, whose text has this length; return the bytes of memory that it takes."""
+        cost = length + EVENT_COST
         self.events.append(event)
         self.buffered += cost
         if isinstance(event, ItemEvent):
             self.last = event
         self.since = now
-        self.tell()
+        if self.listener is not None:
+            self.listener(self)
         return cost
 
     def discard(self) -> None:
@@ -283,9 +287,9 @@ class Turn:
         """The response has this item."""
         _, item_id = event.ids()
         if item_id is not None:
-            self.items.append(item_id)
+            _note(self.items, item_id)
             if isinstance(event, ResponseOutputItemAddedEvent):
-                self.added.append(item_id)
+                _note(self.added, item_id)
         if not self.abandoned:
             self.output.add(event)
 
@@ -312,9 +316,15 @@ class Turn:
 
     def tell(self) -> None:
         """It has news for its consumer."""
-        listener, self.listener = self.listener, None
-        if listener is not None:
-            listener(self)
+        if self.listener is not None:
+            self.listener(self)
+
+
+def _note(items: list[str], item_id: str) -> None:
+    """Put an id behind the others; the first of too many is forgotten."""
+    items.append(item_id)
+    if len(items) > MAX_ITEMS:
+        del items[0]
 
 
 def _name_member(lane: str) -> bytes:

@@ -12,7 +12,7 @@ event and all that is made of it then have the items. :func:`gather_output` does
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -33,7 +33,7 @@ COST: Final = 100
 DONE: Final = "response.output_item.done"
 
 
-class Particulars(NamedTuple):
+class Particulars(msgspec.Struct, frozen=True, gc=False):
     """What is known of a response when it ends, beside its last snapshot."""
 
     id: str | None = None
@@ -74,7 +74,8 @@ class OutputItems:
         The event's own ``raw`` stays what the server sent.
         """
         keep(event, "_lazy", Particulars(response_id, tuple(self._done)))
-        self.clear()
+        if self._done:
+            self.clear()
 
 
 def fill_response(response: bytes, done: Sequence[bytes], filled: Mapping[str, str]) -> bytes:

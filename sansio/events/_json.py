@@ -196,7 +196,7 @@ def or_none(decode: Callable[[msgspec.Raw], T], member: msgspec.Raw) -> T | None
 
 def keep(made: JsonText, slot: str, value: T) -> T:
     """Put a value into a slot of a frozen struct."""
-    force_setattr(cast("msgspec.Struct", made), slot, value)
+    force_setattr(made, slot, value)  # pyright: ignore[reportArgumentType] - a cast is a call, and this is a hot path
     return value
 
 

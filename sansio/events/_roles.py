@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Container
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["ENDINGS", "FINAL_STATUSES", "Role", "ending", "role_of"]
@@ -82,6 +83,10 @@ def role_of(kind: str, members: Container[str] = ()) -> Role:
     if kind.startswith(RESPONSE_PREFIX) or any(name in members for name in RESPONSE_MEMBERS):
         return Role.RESPONSE
     return Role.UNKNOWN
+
+
+role_of_type: Final = lru_cache(256)(role_of)
+"""The same, of a type alone; kept for the last 256 types, because servers may invent any number of them."""
 
 
 def ending(kind: str, status: str | None, *, known: bool, has_response: bool) -> str | None:

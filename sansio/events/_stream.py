@@ -26,7 +26,7 @@ from ._json import (
 )
 from ._lenient import CodeString, JsonString, decode_dict, read_integer
 from ._response import Response, decode_response
-from ._roles import ENDINGS, ERROR_TYPES, FINAL_STATUSES, RESPONSE_PREFIX, Role, ending, role_of
+from ._roles import ENDINGS, ERROR_TYPES, FINAL_STATUSES, RESPONSE_PREFIX, Role, ending, role_of, role_of_type
 
 if TYPE_CHECKING:
     from openai.types.responses import ResponsesServerEvent
@@ -52,7 +52,7 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
     @property
     def role(self) -> Role:
         """What the event does to its turn (PROTOCOL.md, "What starts, what ends, what is neither")."""
-        return role_of(self.type)
+        return role_of_type(self.type)
 
     @property
     def outcome(self) -> str | None:

@@ -416,7 +416,6 @@ def test_nothing_is_read_ahead_for_a_consumer_that_lags():
     assert rig.calls() == ["resume 0"]
     rig.say(delta(lane="a"))
     assert rig.calls() == ["wake waiter"]
-    rig.driver.ignore(turn)
     rig.say(delta(lane="a"))
     assert rig.calls() == ["pause 0"]
 
@@ -751,12 +750,41 @@ def test_a_consumer_is_woken_once_for_all_that_a_read_brought():
     rig = Rig.connected()
     turn = rig.create()
     rig.driver.listen(turn, "waiter", lambda: rig.now)
+    assert rig.driver.awaited
     rig.say(created(), delta(), delta(), completed())
     assert rig.runtime.woken == ["waiter"]
-    assert rig.driver.awaited
-    rig.driver.ignore(turn)
     assert not rig.driver.awaited
     assert len(turn.events) == 4
+
+
+def test_a_turn_that_waits_is_sent_though_the_answer_to_the_upgrade_came_with_half_a_frame():
+    rig = Rig()
+    rig.create()
+    rig.opened()
+    rig.runtime.written = b""
+    rig.receive(switching(), b"\x81")
+    assert rig.sent() == [{"type": "response.create", "input": "x"}]
+
+
+def test_the_events_of_a_turn_from_its_first_to_its_last_wake_its_consumer_and_nothing_else_happens():
+    rig = Rig.connected()
+    turn = rig.create()
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
+    rig.calls()
+    rig.say(created(), delta(), completed())
+    assert rig.calls() == ["wake waiter"]
+    assert rig.link.connection.only_events
+
+
+def test_a_turn_that_waits_for_the_lane_is_sent_when_the_one_before_it_ends():
+    rig = Rig.connected()
+    rig.create("a", number=1)
+    rig.create("a", number=2)
+    assert [request["number"] for request in rig.sent()] == [1]
+    rig.say(created(1, "a"))
+    assert rig.sent() == []
+    rig.say(completed(1, "a"))
+    assert [request["number"] for request in rig.sent()] == [2]
 
 
 def test_an_event_of_a_turn_that_streams_wakes_its_consumer_and_nothing_else_happens():
@@ -770,7 +798,6 @@ def test_an_event_of_a_turn_that_streams_wakes_its_consumer_and_nothing_else_hap
     rig.say(delta())
     assert rig.calls() == ["wake waiter"]
     assert len(rig.runtime.timers) == timers
-    rig.driver.ignore(turn)
     rig.say(delta())
     assert rig.calls() == []
 
@@ -779,9 +806,20 @@ def test_a_consumer_that_does_not_sleep_is_not_woken():
     rig = Rig.connected()
     turn = rig.create()
     rig.driver.listen(turn, "waiter", lambda: rig.now)
-    rig.driver.ignore(turn)
+    rig.driver.ignore(turn, "waiter")
     rig.say(created())
     assert rig.runtime.woken == []
+
+
+def test_a_consumer_that_was_woken_takes_no_other_out():
+    rig = Rig.connected()
+    turn = rig.create()
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
+    rig.say(created())
+    rig.driver.listen(turn, "another", lambda: rig.now)
+    rig.driver.ignore(turn, "waiter")
+    rig.say(delta())
+    assert rig.runtime.woken == ["waiter", "another"]
 
 
 def test_news_of_a_turn_that_nobody_waits_for_any_more_wakes_nobody():
@@ -790,7 +828,7 @@ def test_news_of_a_turn_that_nobody_waits_for_any_more_wakes_nobody():
     turn = rig.create("a")
     rig.create("a")
     rig.driver.listen(turn, "waiter", lambda: rig.now)
-    rig.runtime.looks.append(lambda what: rig.driver.ignore(turn) if what == "write 0" else None)
+    rig.runtime.looks.append(lambda what: rig.driver.ignore(turn, "waiter") if what == "write 0" else None)
     rig.say(created(1, "a"), completed(1, "a"))
     assert rig.runtime.woken == []
 

@@ -954,9 +954,9 @@ def test_a_session_takes_what_happens_to_its_connection_and_draws_the_consequenc
     turn = desk.create()
     session, wire = desk.session, desk.begin_to_open()
     session.transport_connected(wire.connection, desk.now)
-    assert session.data_to_send(wire.connection, 65536, desk.now).startswith(b"GET ")
+    assert wire.connection.data_to_send(65536, desk.now).startswith(b"GET ")
     session.receive_data(wire.connection, switching(), desk.now)
-    assert b'"input"' in session.data_to_send(wire.connection, 65536, desk.now) or turn.phase is Phase.AWAIT
+    assert b'"input"' in wire.connection.data_to_send(65536, desk.now) or turn.phase is Phase.AWAIT
     small = frame(PING, b"") * (WORK_AT_ONCE + 1)
     session.receive_data(wire.connection, small + created() + completed(), desk.now)
     assert wire.connection.has_unprocessed

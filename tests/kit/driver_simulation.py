@@ -822,7 +822,7 @@ class Clients:
                             yield SLEEP
                         finally:
                             story.sleeper = None
-                            driver.ignore(turn)
+                            driver.ignore(turn, me)
                 finally:
                     world.judge.waited(story, turn, began)
                 if event is None:

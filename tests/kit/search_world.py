@@ -100,9 +100,7 @@ SMALL_LIMIT = Kind("no message is small enough", echo=True, dialect=Dialect(name
 class World:
     """The session, the shell, the server, and what was seen of them so far."""
 
-    def __init__(
-        self, lanes: tuple[AnyLane, ...], disturbances: int, kind: Kind = ANNOUNCED, **options: Any
-    ) -> None:
+    def __init__(self, lanes: tuple[AnyLane, ...], disturbances: int, kind: Kind = ANNOUNCED, **options: Any) -> None:
         chosen = {"max_age": 10.0, "ping_interval": 20.0, "recovery": RECOVERY, "timeouts": PATIENT, **options}
         self.kind = kind
         self.session = ResponsesSession(options=SessionOptions(dialect=kind.dialect, **chosen), random_bytes=zeros)
@@ -137,7 +135,7 @@ class World:
         for turn in self.turns:
             twin = new[turn] = copy.copy(turn)
             twin.events = deque()
-            twin.items = deque(turn.items, turn.items.maxlen)
+            twin.items, twin.added = list(turn.items), list(turn.added)
             twin.output = copy.copy(turn.output)
             twin.output._done = list(turn.output._done)
             twin.repetitions = list(turn.repetitions)
@@ -170,9 +168,9 @@ class World:
     def _clone_backlog(old: Backlog, new: dict[Turn, Turn]) -> Backlog:
         backlog = Backlog()
         backlog._ready = OrderedDict.fromkeys(new[turn] for turn in old._ready)
-        backlog._resumes = {new[turn]: moment for turn, moment in old._resumes.items()}
-        backlog._resumptions = Deadlines(backlog._resumes.get)
-        for turn in backlog._resumes:
+        backlog.delayed = {new[turn]: moment for turn, moment in old.delayed.items()}
+        backlog._resumptions = Deadlines(backlog.delayed.get)
+        for turn in backlog.delayed:
             backlog._resumptions.watch(turn)
         for turn in backlog:
             backlog._deadlines.watch(turn)
@@ -195,6 +193,7 @@ class World:
         owners = connection._owners = copy.copy(old._owners)
         owners._lanes = lanes
         owners._latest, owners._lane_of = dict(owners._latest), dict(owners._lane_of)
+        owners.late_items = set(owners.late_items)
         owners._ended = {lane: deque(ended, ended.maxlen) for lane, ended in owners._ended.items()}
         outbox = connection._outbox = copy.copy(old._outbox)
         outbox.turn = None if outbox.turn is None else new[outbox.turn]
@@ -237,7 +236,7 @@ class World:
             ),
             session.closed,
             tuple(number[turn] for turn in session._backlog),
-            len(session._backlog._resumes),
+            len(session._backlog.delayed),
             self.now < session._not_before,
             connection and self._connection_key(connection, number),
             connection in session.pool._too_old,
@@ -441,11 +440,11 @@ class World:
     def _hand(self, most: int, connection: ResponsesConnection, server: Server) -> None:
         upgrading = connection.state is State.HANDSHAKING
         if most > 0:
-            data = self.session.data_to_send(connection, most, self.now)
+            data = connection.data_to_send(most, self.now)
         else:  # To the last byte of the frame, whose length is known once it has begun.
-            data = self.session.data_to_send(connection, 1, self.now)
+            data = connection.data_to_send(1, self.now)
             if (left := len(connection._outbox._frame)) > 1:
-                data += self.session.data_to_send(connection, left - 1, self.now)
+                data += connection.data_to_send(left - 1, self.now)
         if not upgrading:
             had = len(server.requests)
             server.take(data)

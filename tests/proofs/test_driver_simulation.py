@@ -137,7 +137,7 @@ def decides_at_the_next_update(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(ResponsesSession, "_recover", decide_later)
     patch.setattr(ResponsesSession, "update", update_and_decide)
-    for name in ("transport_connected", "transport_failed", "receive_data", "data_to_send", "abort"):
+    for name in ("transport_connected", "transport_failed", "receive_data", "abort"):
         patch.setattr(ResponsesSession, name, pass_on(name))
 
 
@@ -207,7 +207,7 @@ def test_a_failure_that_is_seen_before_it_is_decided_is_found(plant, monkeypatch
 class WritesBeforeTheBufferIsEmpty(Driver):
     def _flush(self, link: Link, now: float) -> None:
         while link.connection.has_data_to_send:
-            self._runtime.write(link, self.session.data_to_send(link.connection, 65536, now))
+            self._runtime.write(link, link.connection.data_to_send(65536, now))
 
 
 class ForgetsThatItMayWrite(Driver):

@@ -641,7 +641,11 @@ def test_I9_apart_whatever_happens_in_one_lane_the_others_go_on(trouble: list[tu
 
 
 def test_I9_apart_a_lane_that_takes_the_connection_with_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ResponsesConnection, "_overflowed", lambda self, turn, now: self.abort(now))
+    def end_all(self: ResponsesConnection, turn: Turn, now: float) -> None:
+        if turn.buffered > self.options.max_buffered:
+            self.abort(now)
+
+    monkeypatch.setattr(ResponsesConnection, "_check_buffer", end_all)
     play = test_I9_apart_whatever_happens_in_one_lane_the_others_go_on.hypothesis.inner_test  # type: ignore[attr-defined]
     with pytest.raises(TurnwireError):
         play([("begins", True), ("says too much", True)])

@@ -473,6 +473,7 @@ def test_whatever_reading_raises_is_a_failure_of_the_turn_or_of_none(error, when
                 if when == "before a turn begins":
                     with monkeypatch.context() as patched:
                         patched.setattr(Wire, "take", take)
+                        patched.setattr(Wire, "readable", lambda self: True)  # An error is something to be read, too.
                         turn = session.create(model="m", input="x")
                         await turn.__aenter__()
                     assert [event.type async for event in turn][-1] == "response.completed"
