@@ -275,12 +275,11 @@ class Driver:
         if link.state is not OPEN:
             return
         link.looking = False
-        connection = link.connection
-        self.session.receive_data(connection, data, now)
-        if connection.only_events and not self._observers:
-            self._wake()
-        else:
+        self.session.receive_data(link.connection, data, now)
+        if self.session.changed or self._observers:
             self._settle(now)
+        else:
+            self._wake()
 
     def writable(self, link: Link, now: float) -> None:
         """Everything that was given to the transport has left its buffer."""

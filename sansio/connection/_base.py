@@ -182,6 +182,21 @@ class ConnectionBase:
         """The lane of the response that the turn continues; AUTO if there is none."""
         return self._owners.lane_of(turn.previous)
 
+    def _enter(self, turn: Turn, now: float) -> None:
+        """Give the turn its place: it starts, or waits for its lane or a slot."""
+        lane = self._lanes.enter(turn, turn.wanted, at_once=self.state is State.OPEN)
+        turn.connection = self
+        turn.lane = None if turn.wanted is AUTO else turn.wanted
+        turn.since = now
+        if lane is not AUTO:
+            turn.lane = lane
+            self._start(turn, now)
+            return
+        self._start_turns(now)
+        if turn.phase is Phase.LANE_WAIT:
+            self._deadlines.watch(turn)
+            self._drain_if_blocked((turn,))
+
     def _start_turns(self, now: float) -> None:
         """Queue the messages of the turns that may go."""
         while self._lanes.waiting_count and self.state is State.OPEN:

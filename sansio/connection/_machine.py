@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from ..dialect import announced_dialect
 from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
-from ..lanes import AUTO, AnyLane
+from ..lanes import AnyLane
 from ..replay import Cause, Phase
 from ..timeouts import Timeouts
 from ..websocket import Accepted, WebSocket
@@ -71,18 +71,7 @@ class ResponsesConnection(Routing, Timing):
         if too_large is not None:
             self._end(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
             return
-        lane = self._lanes.enter(turn, turn.wanted, at_once=self.state is State.OPEN)
-        turn.connection = self
-        turn.lane = None if turn.wanted is AUTO else turn.wanted
-        turn.since = now
-        if lane is not AUTO:
-            turn.lane = lane
-            self._start(turn, now)
-            return
-        self._start_turns(now)
-        if turn.phase is Phase.LANE_WAIT:
-            self._deadlines.watch(turn)
-            self._drain_if_blocked((turn,))
+        self._enter(turn, now)
 
     @property
     def accepts_turns(self) -> bool:

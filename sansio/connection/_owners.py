@@ -90,6 +90,10 @@ class Owners:
         self.dialect = dialect
         self._support(dialect.lanes)
 
+    def no_names(self) -> None:
+        """The server refuses names that were added: it has no lanes."""
+        self._support(LaneSupport.NO)
+
     def _support(self, support: LaneSupport) -> None:
         self.support = support
         most, names = self._limits

@@ -15,7 +15,8 @@ from ..events import (
     ServerEvent,
     decode_event,
 )
-from ..replay import Cause, Evidence, Phase
+from ..lanes import AUTO
+from ..replay import Cause, Evidence, Phase, Verdict
 from ..websocket import Close, Item, Ping, Violation, WebSocket
 from ._base import ConnectionBase
 from ._owners import Whose
@@ -33,6 +34,8 @@ UNDERWAY: Final = (ResponseInProgressEvent, ResponseQueuedEvent)
 
 STREAM: Final = Phase.STREAM
 """For the hot path, as :data:`LIVE` is."""
+
+NAME_REFUSED: Final = "invalid_stream_id"
 
 WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
 """What may stand before a JSON text: white space, and the byte order mark that it should not have."""
@@ -194,9 +197,31 @@ class Routing(ConnectionBase):
             turn.phase = Phase.STREAM
         if turn.phase is Phase.STREAM:
             self._owners.ended(turn)
+        if self._refuses_name(turn, event):
+            self._repeat_without_name(turn, now)
+            return
         if not turn.abandoned:
             self._fail_by(turn, event, of_connection=False)
         self._free_lane(turn, now)
+
+    def _refuses_name(self, turn: Turn, event: ErrorEvent) -> bool:
+        """Whether the server refuses a name that the turn's caller has not asked for (PROTOCOL.md, "Dialects")."""
+        body = event.body
+        automatic = turn.wanted is AUTO and turn.lane is not None and turn.named and not turn.abandoned
+        if not automatic or self.state is not State.OPEN or (body.param != "stream_id" and body.code != NAME_REFUSED):
+            return False
+        refusal = refusal_in_event(event, of_connection=False)
+        return turn.evidence(Cause.ERROR_FRAME, refusal=refusal).verdict is Verdict.SAFE
+
+    def _repeat_without_name(self, turn: Turn, now: float) -> None:
+        """It did not run: it goes again, once, for no name is sent here any more."""
+        self._owners.no_names()
+        self._lanes.leave(turn, turn.lane)
+        self._deadlines.drop(turn)
+        turn.unsent()
+        self.stats.repeated += 1
+        self.only_events = False
+        self._enter(turn, now)
 
     def _refuse_connection(self, event: ErrorEvent, now: float, *, of_all: bool) -> None:
         """The error is the connection's: turns that have begun may go on, the others fail with it.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from kit.machines import ENDPOINT, Wire, steady
-from kit.peers import completed, created
+from kit.peers import completed, created, event
 from turnwire.sansio.connection import State, Turn
 from turnwire.sansio.dialect import NO_LANES, OPENAI, UNKNOWN, Dialect
 from turnwire.sansio.errors import UserError
@@ -200,3 +200,43 @@ def test_the_counters_are_of_all_connections() -> None:
 def test_how_many_connections_is_a_whole_number_from_one(connections: Any) -> None:
     with pytest.raises((UserError, TypeError)):
         ResponsesSession(connections=connections)
+
+
+# --- Names that were added -------------------------------------------------------------------------------------------
+
+
+def refused(lane: str | None, **error: Any) -> bytes:
+    return event("error", status=400, stream_id=lane, error={"message": "no", **error})
+
+
+@pytest.mark.parametrize("error", [{"param": "stream_id"}, {"code": "invalid_stream_id"}], ids=str)
+def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again(error: dict[str, str]) -> None:
+    office = Office(1)
+    turn = office.create()
+    (wire,) = office.wires
+    assert [request["stream_id"] for request in wire.sent()] == ["auto-1"]
+    wire.receive(refused("auto-1", **error))
+    assert turn.failure is None
+    assert ["stream_id" in request for request in wire.sent()] == [False]
+    second = office.create()
+    assert second.phase is Phase.LANE_WAIT, "there are no lanes"
+    wire.receive(created(), completed())
+    assert turn.phase is Phase.DONE
+    assert office.session.stats.repeated == 1
+
+
+@pytest.mark.parametrize(
+    ("lane", "error"),
+    [
+        ("mine", {"param": "stream_id"}),
+        (AUTO, {"param": "model"}),
+        (AUTO, {"param": "stream_id", "type": "server_error"}),
+    ],
+    ids=str,
+)
+def test_any_other_refusal_is_the_callers(lane: AnyLane, error: dict[str, str]) -> None:
+    office = Office(1)
+    turn = office.create(lane)
+    office.wires[0].hand()
+    office.wires[0].receive(refused(turn.lane, **error))
+    assert turn.failure is not None
