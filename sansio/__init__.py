@@ -11,18 +11,21 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
     backlog        the turns that wait for a connection, in order
+    http           the same for one connection in HTTP/1.1, one turn after the other
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role
     dialect        what a server is known or seen to have
     deadlines      the moments at which something is to be done, by whom they concern
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
+    socks          through a SOCKS5 proxy
     proxy          which proxy to use
     endpoint       where to connect to, and with which headers
     encoding       Python values to JSON
     lanes          which turn may go now
     replay         evidence of how far a turn got, its verdict, and retry advice
     events         the server's events, typed; and as the objects of ``openai``
+    sse            a stream of server-sent events, bytes to events
     websocket      bytes to text messages and back; the handshake
     secret         text that no repr and no traceback shows
     checks         the rules of options, and the message for a value that breaks one
