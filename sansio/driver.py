@@ -39,13 +39,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
-from .connection import ResponsesConnection, State, Turn
+from .connection import Turn
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
 from .lanes import AnyLane
 from .omit import OMIT
+from .pool import Connection
 from .session import FirstOpening, ResponsesSession
 
 __all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
@@ -76,7 +77,7 @@ class Link:
 
     __slots__ = ("close_by", "connection", "looking", "paused", "state", "transport", "writable")
 
-    def __init__(self, connection: ResponsesConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.state = LinkState.OPENING
         self.transport: Any = None
@@ -128,7 +129,7 @@ class Driver:
         self._runtime = runtime
         self._endpoint = endpoint
         """Where to connect to, as of now; the runtime may replace it before it connects (:meth:`use_endpoint`)."""
-        self._links: dict[ResponsesConnection, Link] = {}
+        self._links: dict[Connection, Link] = {}
         """The links of the session's connections."""
         self._closing: dict[Link, None] = {}
         """Links that are on their way out."""
@@ -179,7 +180,7 @@ class Driver:
             )
         self._waiters[turn] = waiter
         turn.listener = self._tell
-        link = self._links.get(turn.connection) if turn.connection is not None else None
+        link = self._links.get(cast("Connection", turn.connection))
         if link is not None and link.paused:
             self._pause_or_resume(link)
         if self._alarm.at < self._timer:  # Its receive deadline runs again.
@@ -364,14 +365,14 @@ class Driver:
     def _tend(self, link: Link, now: float) -> None:
         """Write, redirect, pause, close: whatever the link's connection asks for."""
         connection = link.connection
-        if link.state is LinkState.OPEN and connection.state is not State.CLOSED:
+        if link.state is LinkState.OPEN and not connection.is_closed:
             self._flush(link, now)
-        if connection.state is State.CLOSED:
+        if connection.is_closed:
             self._connection_ended(link, now)
             return
         if link.state is not LinkState.OPEN:
             return
-        if connection.state is State.CONNECTING:  # Redirected, within its origin.
+        if connection.needs_transport:  # Redirected, within its origin.
             self._begin_to_close(link, now, abort=False)
             self._links[connection] = again = Link(connection)
             self._runtime.open(again)
@@ -411,7 +412,7 @@ class Driver:
             self._begin_to_close(link, now, abort=not polite)
         elif link.state is LinkState.OPENING:
             self._begin_to_close(link, now, abort=True)
-        if connection.failure is None:  # It was retired, perhaps as soon as it was open.
+        if connection.failure is None or self.session.fell_back:  # Closed on purpose; or HTTP will do.
             self._first = None
         elif self._first is not None:
             self._first_failed(self._first, connection.failure, now)

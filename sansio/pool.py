@@ -20,7 +20,10 @@ Where a turn goes
     any other                                                    none: it waits for a slot, or another connection
     ============================================================ ======================================================
 
-The states of a connection here
+    Connections are of two kinds (:class:`Kind`), and which one a turn needs is the session's decision. Over HTTP, a
+    connection has one slot, there may be as many as a WebSocket has slots, and there is neither memory nor age.
+
+The states of a WebSocket here
     ::
 
         added ──► opening ──► taking turns ──► draining ──► gone
@@ -34,50 +37,74 @@ The states of a connection here
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from math import inf
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from .connection import ResponsesConnection, State, Stats, Turn
+from .connection import ResponsesConnection, Stats, Turn
+from .http import HttpConnection
 from .lanes import AUTO
 
-__all__ = ["Pool"]
+__all__ = ["Connection", "Kind", "Pool", "Transport"]
 
 RETRY: Final = 10.0
 """Seconds after which another replacement is opened, if one could not be."""
 
+Connection: TypeAlias = ResponsesConnection | HttpConnection
+"""What carries turns. Both have what sessions and drivers need, under the same names."""
+
+
+Transport: TypeAlias = Literal["auto", "websocket", "http"]
+"""What turns go over: a WebSocket, HTTP, or the one and, where there is none, the other."""
+
+
+class Kind(enum.Enum):
+    """What a connection speaks."""
+
+    WEBSOCKET = "websocket"
+    HTTP = "http"
+
 
 class Pool:
-    """See the top of the module. ``now`` is monotonic seconds; ``most`` is how many connections may take turns."""
+    """See the top of the module. ``now`` is monotonic seconds; ``most`` is how many of each kind may take turns."""
 
-    def __init__(self, *, most: int, max_age: float | None, max_idle: float | None) -> None:
+    def __init__(self, *, most: dict[Kind, int], max_age: float | None, max_idle: float | None) -> None:
         self.most = most
         self.rotate_at = inf
         """When :meth:`rotate` has something to do."""
         self._max_age = inf if max_age is None else max_age
         self._max_idle = inf if max_idle is None else max_idle
-        self._connections: dict[ResponsesConnection, None] = {}
-        self._lanes: dict[str | None, ResponsesConnection] = {}
-        """Where each lane that a turn has named was last used; kept only if there may be several connections."""
-        self._too_old: dict[ResponsesConnection, ResponsesConnection | None] = {}
+        self._connections: dict[Connection, None] = {}
+        self._lanes: dict[str | None, Connection] = {}
+        """Where each lane that a turn has named was last used."""
+        self._too_old: dict[Connection, Connection | None] = {}
         """Those that are to be replaced, and by which; None: it was not opened yet."""
-        self._idle_since: dict[ResponsesConnection, float] = {}
+        self._idle_since: dict[Connection, float] = {}
         self._slots = 1
-        """Turns that the last connection that was open could run at a time."""
+        """Turns that the last WebSocket that was open could run at a time."""
         self._past = Stats()
         """The counters of those that are gone."""
 
-    def __iter__(self) -> Iterator[ResponsesConnection]:
+    def __iter__(self) -> Iterator[Connection]:
         """All of them, the oldest first."""
         return iter(list(self._connections))
+
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self._connections
 
     def __len__(self) -> int:
         return len(self._connections)
 
     @property
-    def newest(self) -> ResponsesConnection | None:
+    def newest(self) -> Connection | None:
         """The one that was added last."""
         return next(reversed(self._connections), None)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether turns may be on several connections at a time."""
+        return self.most[Kind.WEBSOCKET] > 1 or len(self._connections) > 1
 
     def stats(self) -> Stats:
         """The counters of all of them together, those that are gone included."""
@@ -85,36 +112,36 @@ class Pool:
 
     # -- turns
 
-    def choose(self, turn: Turn) -> ResponsesConnection | None:
-        """The connection that this turn goes to now; None if it has to wait for one.
+    def choose(self, turn: Turn, kind: Kind = Kind.WEBSOCKET) -> Connection | None:
+        """The connection of this kind that the turn goes to now; None if it has to wait for one.
 
         A connection of which all names are used up begins to drain, if the turn can go nowhere else.
         """
-        takers = self._takers()
+        takers = self._takers(kind)
         if not takers or self.is_lane_busy(turn):
             return None
-        chosen = self._bound_to(turn, takers) or self._emptiest(turn, takers)
+        chosen = self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
         if chosen is not None and not chosen.has_room_for(turn.wanted):
             chosen.drain()
             return None
-        if chosen is not None and self.most > 1 and turn.wanted is not AUTO:
+        if chosen is not None and turn.wanted is not AUTO and self.spreads:
             self._lanes[turn.wanted] = chosen
         return chosen
 
     def is_lane_busy(self, turn: Turn) -> bool:
         """Whether a turn runs in this one's lane on a connection that takes no more: turns of a lane never overlap."""
-        if turn.wanted is AUTO:
-            return False
-        return any(one.runs_in(turn.wanted) for one in self._connections if not one.accepts_turns)
+        lane = turn.wanted
+        return lane is not AUTO and any(one.runs_in(lane) for one in self._connections if not one.accepts_turns)
 
-    def _takers(self) -> list[ResponsesConnection]:
+    def _takers(self, kind: Kind) -> list[Connection]:
         """Those that take turns; not one that is being opened in place of another that still does."""
         replacements = self._too_old.values()
-        return [one for one in self._connections if one.accepts_turns and one not in replacements]
+        cls = _CLASSES[kind]
+        return [one for one in self._connections if type(one) is cls and one.accepts_turns and one not in replacements]
 
-    def _bound_to(self, turn: Turn, takers: list[ResponsesConnection]) -> ResponsesConnection | None:
+    def _bound_to(self, turn: Turn, takers: list[Connection]) -> Connection | None:
         """The one whose memory the turn needs, or in whose lane it has to queue."""
-        if len(takers) == 1 == self.most:
+        if len(takers) == 1 and not self.spreads:
             return takers[0]
         if turn.previous is not None:
             for connection in takers:
@@ -123,52 +150,66 @@ class Pool:
         last = None if turn.wanted is AUTO else self._lanes.get(turn.wanted)
         return last if last in takers else None
 
-    def _emptiest(self, turn: Turn, takers: list[ResponsesConnection]) -> ResponsesConnection | None:
+    def _emptiest(self, turn: Turn, takers: list[Connection], kind: Kind) -> Connection | None:
         fits = [one for one in takers if one.has_room_for(turn.wanted)]
         best = min(fits or takers, key=_load)
-        slots = best.slots if best.is_open else max(best.slots, self._slots)
-        may_open = not fits and len(takers) < self.most
+        if self.most[kind] == 1:
+            return best
+        slots = best.slots if best.is_open or kind is Kind.HTTP else max(best.slots, self._slots)
+        may_open = not fits and len(takers) < self.most[kind]
         return best if _load(best) < slots and not may_open else None
 
     # -- connections: what is wanted, what has happened
 
-    def wants_connection(self, *, turns_wait: bool) -> bool:
-        """Whether another connection should be opened, given whether turns wait that :meth:`choose` sent nowhere."""
-        return None in self._too_old.values() or (turns_wait and len(self._takers()) < self.most)
+    def wants_connection(self, kind: Kind | None) -> Kind | None:
+        """Which kind of connection should be opened, if any; ``kind`` is what turns wait for that found no place."""
+        if None in self._too_old.values():
+            return Kind.WEBSOCKET
+        if kind is None or self._taking(kind) >= self.most[kind]:
+            return None
+        return kind
 
-    def add(self, connection: ResponsesConnection) -> None:
+    def _taking(self, kind: Kind) -> int:
+        """How many of this kind there are that count: over HTTP, also those that are busy."""
+        if kind is Kind.HTTP:
+            return sum(type(one) is HttpConnection for one in self._connections)
+        return len(self._takers(kind))
+
+    def add(self, connection: Connection) -> None:
         """One is being opened: in place of one that is too old, or beside the others."""
         self._connections[connection] = None
         for old, new in self._too_old.items():
-            if new is None:
+            if new is None and type(connection) is ResponsesConnection:
                 self._too_old[old] = connection
                 return
 
-    def settled(self, connection: ResponsesConnection, now: float) -> ResponsesConnection | None:
+    def settled(self, connection: Connection, now: float) -> Connection | None:
         """Something has happened to this one. The connection that has to be drained now, because this replaces it."""
-        if connection.state is State.CLOSED:
+        if connection.is_closed:
             self._remove(connection, now)
             return None
-        if connection.state is not State.OPEN:
+        if not (connection.is_open and connection.accepts_turns):
             self._idle_since.pop(connection, None)
             return None
         if connection.idle:
             self._idle_since.setdefault(connection, now)
         else:
             self._idle_since.pop(connection, None)
+        if type(connection) is HttpConnection:
+            return None
         self._slots = connection.slots
         if connection.opened_at is not None and connection not in self._too_old:
             self.rotate_at = min(self.rotate_at, connection.opened_at + self._max_age)
         return self._replaced_by(connection)
 
-    def _replaced_by(self, connection: ResponsesConnection) -> ResponsesConnection | None:
+    def _replaced_by(self, connection: Connection) -> Connection | None:
         for old, new in self._too_old.items():
             if new is connection:
                 del self._too_old[old]
                 return old
         return None
 
-    def _remove(self, connection: ResponsesConnection, now: float) -> None:
+    def _remove(self, connection: Connection, now: float) -> None:
         if self._connections.pop(connection, connection) is not None:
             return  # It is gone already.
         self._past += connection.stats
@@ -182,12 +223,12 @@ class Pool:
 
     # -- age, and idleness
 
-    def rotate(self, now: float) -> list[ResponsesConnection]:
-        """Have those replaced that are too old, and let those go that are idle; returned are the ones to be drained."""
+    def rotate(self, now: float) -> list[Connection]:
+        """Have those replaced that are too old; returned are the ones to be drained at once."""
         self.rotate_at = inf
-        drained: list[ResponsesConnection] = []
-        for connection in self._connections:
-            if connection.state is not State.OPEN or connection in self._too_old or connection.opened_at is None:
+        drained: list[Connection] = []
+        for connection in self._takers(Kind.WEBSOCKET):
+            if not connection.is_open or connection in self._too_old or connection.opened_at is None:
                 continue
             due = connection.opened_at + self._max_age
             if due > now:
@@ -198,18 +239,24 @@ class Pool:
                 self._too_old[connection] = None
         return drained
 
-    def unused(self, now: float) -> ResponsesConnection | None:
+    def unused(self, now: float) -> Connection | None:
         """A connection that may be closed, because nothing ran on it for ``max_idle`` and there are others."""
-        may_go = self._idle_since.items() if len(self._takers()) > 1 else ()
+        may_go = self._idle_since.items() if self._may_retire() else ()
         return next((one for one, since in may_go if since + self._max_idle <= now), None)
+
+    def _may_retire(self) -> bool:
+        return sum(one.accepts_turns for one in self._connections) > 1
 
     def next_deadline(self) -> float | None:
         """When age or idleness is to be looked at again."""
-        moments = [self.rotate_at]
-        if self._idle_since and len(self._connections) > 1 and len(self._takers()) > 1:
-            moments.append(min(self._idle_since.values()) + self._max_idle)
-        return None if (earliest := min(moments)) == inf else earliest
+        moment = self.rotate_at
+        if self._idle_since and self._may_retire():
+            moment = min(moment, min(self._idle_since.values()) + self._max_idle)
+        return None if moment == inf else moment
 
 
-def _load(connection: ResponsesConnection) -> int:
+_CLASSES: Final = {Kind.WEBSOCKET: ResponsesConnection, Kind.HTTP: HttpConnection}
+
+
+def _load(connection: Connection) -> int:
     return connection.in_flight + connection.waiting

@@ -617,6 +617,7 @@ class Reason(enum.Enum):
     CONNECTION_LIMIT = "the connection had reached its age limit"
     RATE_LIMIT = "the server asked to wait, for a time that is short enough"
     AMBIGUOUS = "the turn may have run, and the caller allows that it runs twice"
+    NO_WEBSOCKET = "the server has no WebSocket, and the turn goes over HTTP"
 
 
 class Plan(NamedTuple):

@@ -41,7 +41,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
 from os import urandom
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -60,9 +60,11 @@ from .endpoint import (
 )
 from .errors import ConcurrentUseError, LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .events import Response
+from .fallback import Fallback
+from .http import HttpConnection
 from .lanes import AnyLane
 from .omit import OMIT, is_omitted
-from .pool import Pool
+from .pool import Connection, Kind, Pool, Transport
 from .replay import Cause, Evidence, Plan, Reason, RecoveryPolicy, Verdict
 from .secret import Secret, discreet
 from .timeouts import timeouts_from
@@ -203,8 +205,9 @@ def options_from_client(client: object | None, options: SessionOptions | None) -
 class ResponsesSession:
     """See the top of the module. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
 
-    ``connections`` is how many may take turns at a time. ``wall_clock`` tells the seconds since the epoch, for a
-    ``retry-after`` that is a date; without one, such a date counts only beside the server's own ``date``.
+    ``connections`` is how many may take turns at a time, ``transport`` what they speak (``sansio/fallback.py``).
+    ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
+    counts only beside the server's own ``date``.
     """
 
     def __init__(
@@ -212,23 +215,26 @@ class ResponsesSession:
         *,
         options: SessionOptions | None = None,
         connections: int = 1,
+        transport: Transport = "websocket",
         random_bytes: Callable[[int], bytes] = urandom,
         wall_clock: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.options = options or SessionOptions()
         Number(COUNT, least=1, whole=True).check("connections", connections)
+        self._fallback = Fallback(transport)
         self.closed = False
         self.alarm = Alarm()
         """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
-        self.changed: list[ResponsesConnection] = []
+        self.changed: list[Connection] = []
         """Connections of which something may have to be written, read or closed; whoever does that clears it."""
-        self.pool = Pool(most=connections, max_age=self.options.max_age, max_idle=self.options.max_idle)
+        most = {Kind.WEBSOCKET: connections, Kind.HTTP: connections * self.options.max_in_flight}
+        self.pool = Pool(most=most, max_age=self.options.max_age, max_idle=self.options.max_idle)
         self._random_bytes = random_bytes
         self._wall_clock = wall_clock
         self._backlog = Backlog(self.alarm)
         self._own = Stats()
         """What was counted of turns that were on no connection."""
-        self._touched: dict[ResponsesConnection, None] = {}
+        self._touched: dict[Connection, None] = {}
         """Those to which something has happened since :meth:`update`."""
         self._returned: list[tuple[Turn, Plan]] = []
         """Turns that are to be repeated, in order, until :meth:`update` gives them their places in the backlog."""
@@ -243,9 +249,14 @@ class ResponsesSession:
         return self._own + self.pool.stats()
 
     @property
-    def connection(self) -> ResponsesConnection | None:
+    def connection(self) -> Connection | None:
         """The newest connection; None if there is none."""
         return self.pool.newest
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether turns go over HTTP now, because the server has no WebSocket, or none that can be opened."""
+        return self._fallback.active(self._now)
 
     # -- turns
 
@@ -274,17 +285,23 @@ class ResponsesSession:
                 "leave stream_id out, or allow names"
             )
         turn.repeatable = not _retries_are_off()
-        if (connection := self.pool.choose(turn)) is not None:
+        kind = self._kind_for(turn)
+        too_large = turn.too_large(self.options.max_request_size) if kind is Kind.WEBSOCKET else None
+        if too_large is not None:
+            self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
+        elif (connection := self.pool.choose(turn, kind)) is not None:
             connection.submit(turn, now)
             self._touched[connection] = None
-        elif too_large := turn.too_large(self.options.max_request_size):
-            self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
         else:
             self._check_backlog()
             self._backlog.add(turn)
             self._touch_draining()
         self.update(now)
         return turn
+
+    def _kind_for(self, turn: Turn) -> Kind:
+        """What has to carry this turn."""
+        return self._fallback.kind_for(turn, self.options.max_request_size, self._now)
 
     def _check_backlog(self) -> None:
         if len(self._backlog) >= self.options.max_waiting:
@@ -296,9 +313,10 @@ class ResponsesSession:
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After its end this does nothing."""
         self.update(now)  # A turn that has just failed may be one that goes on.
-        if turn.connection is not None:
-            self._touched[turn.connection] = None
-            turn.connection.cancel(turn, now)
+        connection = cast("Connection | None", turn.connection)
+        if connection is not None:
+            self._touched[connection] = None
+            connection.cancel(turn, now)
         elif not turn.ended:
             self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
         self.update(now)
@@ -320,11 +338,14 @@ class ResponsesSession:
 
     def wants_connection(self, now: float) -> bool:
         """Whether :meth:`open` should be called: turns wait for one, or one has to be replaced."""
-        if self.closed or now < self._not_before:
-            return False
-        return self.pool.wants_connection(turns_wait=self._backlog.has_ready)
+        return not self.closed and now >= self._not_before and self._wanted() is not None
 
-    def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> ResponsesConnection:
+    def _wanted(self) -> Kind | None:
+        """Which kind of connection should be opened, if any."""
+        first = self._backlog.first
+        return self.pool.wants_connection(None if first is None else self._kind_for(first))
+
+    def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> Connection:
         """A new connection, to be connected by the caller; turns that waited for one wait on it now.
 
         ``connect_by`` is when opening it is given up, if that is earlier than ``connect_timeout`` says.
@@ -333,9 +354,26 @@ class ResponsesSession:
         """
         if self.closed:
             raise SessionClosedError("the session is closed — nothing was opened — open a new session")
-        if not self.pool.wants_connection(turns_wait=True):
+        kind = self._wanted() or self.pool.wants_connection(self._fallback.kind(now))
+        if kind is None:
             raise UserError("the session has its connections — nothing was opened — wait until wants_connection()")
-        connection = ResponsesConnection(
+        connection = self._new(kind, endpoint, now, connect_by)
+        self.pool.add(connection)
+        self._touched[connection] = None
+        self.update(now)
+        return connection
+
+    def _new(self, kind: Kind, endpoint: Endpoint, now: float, connect_by: float | None) -> Connection:
+        if kind is Kind.HTTP:
+            return HttpConnection(
+                endpoint,
+                options=self.options,
+                now=now,
+                recover=self._recover,
+                connect_by=connect_by,
+                alarm=self.alarm,
+            )
+        return ResponsesConnection(
             endpoint,
             options=self.options,
             now=now,
@@ -344,12 +382,8 @@ class ResponsesSession:
             connect_by=connect_by,
             alarm=self.alarm,
         )
-        self.pool.add(connection)
-        self._touched[connection] = None
-        self.update(now)
-        return connection
 
-    def _submit(self, connection: ResponsesConnection, turn: Turn, now: float) -> None:
+    def _submit(self, connection: Connection, turn: Turn, now: float) -> None:
         self._touched[connection] = None
         try:
             connection.submit(turn, now)
@@ -359,14 +393,14 @@ class ResponsesSession:
 
     # -- what happens to a connection
 
-    def transport_connected(self, connection: ResponsesConnection, now: float) -> None:
+    def transport_connected(self, connection: Connection, now: float) -> None:
         """As :meth:`ResponsesConnection.transport_connected`, with all consequences."""
         self._touched[connection] = None
         connection.transport_connected(now)
         self.update(now)
 
     def transport_failed(
-        self, connection: ResponsesConnection, reason: str, now: float, error: BaseException | None = None
+        self, connection: Connection, reason: str, now: float, error: BaseException | None = None
     ) -> None:
         """As :meth:`ResponsesConnection.transport_failed`, with all consequences."""
         self._now = now
@@ -374,10 +408,10 @@ class ResponsesSession:
         connection.transport_failed(reason, now, error)
         self.update(now)
 
-    def receive_data(self, connection: ResponsesConnection, data: bytes, now: float) -> None:
+    def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`, with all consequences. Hot path: runs once per read."""
         self._now = now
-        ran = connection.in_flight if self.pool.most > 1 else 0
+        ran = connection.in_flight if self.pool.spreads else 0
         connection.receive_data(data, now)
         if not connection.only_events or (
             ran and connection.in_flight < ran
@@ -385,14 +419,14 @@ class ResponsesSession:
             self._touched[connection] = None
             self.update(now)
 
-    def process(self, connection: ResponsesConnection, now: float) -> None:
+    def process(self, connection: Connection, now: float) -> None:
         """As :meth:`ResponsesConnection.process`, with all consequences."""
         self._now = now
         self._touched[connection] = None
         connection.process(now)
         self.update(now)
 
-    def abort(self, connection: ResponsesConnection, now: float) -> None:
+    def abort(self, connection: Connection, now: float) -> None:
         """As :meth:`ResponsesConnection.abort`, with all consequences."""
         self._now = now
         self._touched[connection] = None
@@ -401,12 +435,19 @@ class ResponsesSession:
 
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
         """Whether the turn is repeated; then it is one that has not begun."""
-        if self.closed or not turn.repeatable:
+        if self.closed:
+            return False
+        if self._fallback.replaces(turn, failure.evidence):
+            return self._repeat(turn, Plan(Reason.NO_WEBSOCKET, 0.0))
+        if not turn.repeatable:
             return False
         recovery, wall = self.options.recovery, self._wall_clock()
         plan = recovery.plan(failure.evidence, turn.repetitions, self._chance(), wall=wall)
         if plan is None or plan.delay > self._patience(turn):
             return False
+        return self._repeat(turn, plan)
+
+    def _repeat(self, turn: Turn, plan: Plan) -> bool:
         turn.unsent()
         turn.repetitions.append(plan.reason)
         self._own.repeated += 1
@@ -424,7 +465,7 @@ class ResponsesSession:
 
     # -- the consequences
 
-    def update(self, now: float, *touched: ResponsesConnection) -> None:
+    def update(self, now: float, *touched: Connection) -> None:
         """Draw the consequences of what has happened. Every method that takes a connection does it.
 
         ``touched`` are connections that were called without the session. Mostly there are no consequences.
@@ -448,13 +489,15 @@ class ResponsesSession:
             self._place_waiting(now)
             self.changed.extend(changed)
 
-    def _settle(self, connection: ResponsesConnection, now: float) -> list[Turn]:
+    def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """The turns that have to leave this connection, to which something has happened, without having started."""
         left: list[Turn] = []
         if connection.draining:
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)
+        if connection in self.pool:
+            self._fallback.settled(connection, now)
         replaced = self.pool.settled(connection, now)
         if replaced is not None:
             replaced.drain()
@@ -478,7 +521,7 @@ class ResponsesSession:
         """Give the turns that wait to connections, in order, as long as one takes them."""
         held: list[Turn] = []
         while (turn := self._backlog.first) is not None:
-            connection = self.pool.choose(turn)
+            connection = self.pool.choose(turn, self._kind_for(turn))
             if connection is None and not self.pool.is_lane_busy(turn):
                 break
             self._backlog.remove(turn)
@@ -498,7 +541,7 @@ class ResponsesSession:
     def next_deadline(self) -> float | None:
         """When :meth:`handle_deadline` wants to be called; None: not at all."""
         moments = [self._backlog.next_deadline(), self._backlog.next_resumption(), self.pool.next_deadline()]
-        if self._now < self._not_before and self.pool.wants_connection(turns_wait=self._backlog.has_ready):
+        if self._now < self._not_before and self._wanted() is not None:
             moments.append(self._not_before)
         moments += [connection.next_deadline() for connection in self.pool]
         return min([moment for moment in moments if moment is not None], default=None)

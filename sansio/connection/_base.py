@@ -120,6 +120,16 @@ class ConnectionBase:
         return WAITING_PHASE[self.state]
 
     @property
+    def is_closed(self) -> bool:
+        """It is over."""
+        return self.state is State.CLOSED
+
+    @property
+    def needs_transport(self) -> bool:
+        """A transport is to be opened for it: at first, and after a redirect."""
+        return self.state is State.CONNECTING
+
+    @property
     def is_open(self) -> bool:
         """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
         return self._is_up or self.state is State.CLOSING
@@ -211,6 +221,7 @@ class ConnectionBase:
         turn.phase = Phase.SEND
         turn.since = now
         turn.named = self._owners.support is not LaneSupport.NO
+        turn.transport = "websocket"
         self.stats.turns += 1
         if self._keepalive.stalls:  # That counts while the connection is busy.
             self._alarm.announce()

@@ -150,6 +150,8 @@ class Stats(msgspec.Struct):
     """Connections that were opened: the upgrade was accepted."""
     turns: int = 0
     """Turns whose message was queued to be sent, repetitions included."""
+    http_turns: int = 0
+    """Those of them that went over HTTP."""
     completed: int = 0
     """Turns that reached their terminal event."""
     failed: int = 0

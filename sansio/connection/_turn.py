@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal, Protocol
 
 from ..encoding import encode_json
 from ..errors import TurnError
@@ -48,15 +48,24 @@ from ..replay import Cause, Evidence, Phase, Reason, Refusal
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
-if TYPE_CHECKING:
-    from ._machine import ResponsesConnection
-
 __all__ = ["EVENT_COST", "Turn"]
 
 EVENT_COST: Final = 400
 """Bytes of memory that a decoded event takes beside its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
 MAX_ITEMS: Final = 64
 """How many items of a turn's output are remembered."""
+
+
+class Carrier(Protocol):
+    """The connection that a turn runs on, as its turns know it; a ``ResponsesConnection`` or an ``HttpConnection``."""
+
+    @property
+    def waiting_phase(self) -> Phase:
+        """The phase of a turn that has not started there."""
+        ...
+
+    def watch(self, turn: Turn) -> None:
+        """The turn's receive deadline runs, or runs again."""
 
 
 class Turn:
@@ -71,6 +80,7 @@ class Turn:
         timeouts: Timeouts,
         now: float,
         previous: str | None = None,
+        fits_http: bool = True,
     ) -> None:
         self.message = message
         """The JSON text to send, without an automatic lane's name; kept until an event shows that it arrived."""
@@ -80,9 +90,13 @@ class Turn:
         """The lane that it runs in. For AUTO it is known when the turn starts."""
         self.previous = previous
         """The response that it continues."""
+        self.fits_http = fits_http
+        """Whether it may go over HTTP: no warm-up, and it continues nothing that is in a connection's memory only."""
+        self.transport: Literal["websocket", "http"] | None = None
+        """What it was sent over; None before it was sent."""
         self.stateful = stateful
         self.timeouts = timeouts
-        self.connection: ResponsesConnection | None = None
+        self.connection: Carrier | None = None
         """Where it runs, or waits to run."""
         self.phase = Phase.LANE_WAIT
         """How far its message and its events got; see :attr:`current_phase` for a turn that waits."""
@@ -142,7 +156,16 @@ class Turn:
         name = frame.get("stream_id")
         if name is not None:  # First, so that it can be taken off the encoded message.
             frame, lane = {"stream_id": name, **frame}, name
-        return cls(encode_json(frame), lane=lane, stateful=stateful, timeouts=timeouts, now=now, previous=previous)
+        fits_http = "generate" not in frame and not (previous and frame.get("store") is False)
+        return cls(
+            encode_json(frame),
+            lane=lane,
+            stateful=stateful,
+            timeouts=timeouts,
+            now=now,
+            previous=previous,
+            fits_http=fits_http,
+        )
 
     @property
     def ended(self) -> bool:

@@ -81,6 +81,21 @@ class HttpBase:
         return HTTP_WAITING_PHASE[self.state]
 
     @property
+    def is_closed(self) -> bool:
+        """It is over."""
+        return self.state is HttpState.CLOSED
+
+    @property
+    def needs_transport(self) -> bool:
+        """A transport is to be opened for it: at first, and after a redirect."""
+        return self.state is HttpState.CONNECTING
+
+    @property
+    def in_flight(self) -> int:
+        """Turns that run here: at most one."""
+        return 0 if self.turn is None else 1
+
+    @property
     def is_open(self) -> bool:
         """Whether bytes go both ways."""
         return self.state not in (HttpState.CONNECTING, HttpState.CLOSED)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 from ..connection import Turn
 from ..connection._tables import WAIT_NAMES
 from ..errors import ConnectError, SessionClosedError
+from ..lanes import AnyLane
 from ..replay import Cause, Phase
 from ._document import body_of
 from ._exchange import Exchange
@@ -56,7 +57,9 @@ class HttpConnection(Reading):
         self._answer = None
         turn.phase = Phase.SEND
         turn.since = now
+        turn.transport = "http"
         self.stats.turns += 1
+        self.stats.http_turns += 1
         self._move(HttpSignal.BEGUN)
 
     def cancel(self, turn: Turn, now: float) -> None:
@@ -70,6 +73,34 @@ class HttpConnection(Reading):
         """A turn's receive deadline runs again: its consumer has taken all of its events."""
         if turn is self.turn:
             self._alarm.announce()
+
+    # -- what a connection is asked, that is always the same for one of these
+
+    waiting: ClassVar[int] = 0
+    """Turns that wait for a slot here: they wait elsewhere."""
+    slots: ClassVar[int] = 1
+    """Turns that may run at a time."""
+    draining: ClassVar[bool] = False
+    """It takes turns until it is closed."""
+
+    def has_room_for(self, lane: AnyLane) -> bool:
+        """Any lane: no name is sent."""
+        return True
+
+    def runs_in(self, lane: str | None) -> bool:
+        """Whether the turn that runs here is of this lane."""
+        return self.turn is not None and self.turn.wanted == lane
+
+    def remembers(self, response_id: str | None) -> bool:
+        """Nothing: what a response continues, the server has stored."""
+        return False
+
+    def drain(self) -> None:
+        """Nothing: it is closed when its turn ends, or it is not."""
+
+    def requeue_unstarted(self, now: float) -> list[Turn]:
+        """None: a turn that was given to it waits for its opening alone."""
+        return []
 
     # -- the transport's side
 
@@ -196,3 +227,12 @@ class HttpConnection(Reading):
         """End the connection; the turn on it fails as CLIENT_CLOSED."""
         if self.state is not HttpState.CLOSED:
             self._lost(Cause.CLIENT_CLOSED, "the session was closed")
+
+    def abort(self, now: float) -> None:
+        """End the connection, as :meth:`close` does: there is no closing handshake."""
+        self.close(now)
+
+    def close_without_waiting(self, now: float) -> None:
+        """End a connection that no turn needs."""
+        if self.turn is None and self.state is not HttpState.CLOSED:
+            self._close()

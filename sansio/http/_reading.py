@@ -113,14 +113,17 @@ class Reading(HttpBase):
                 continue
             self.stats.events += 1
             if turn.phase is Phase.STREAM and not event.routed:
-                turn.deliver(event, now)
+                turn.deliver(event, len(each.data), now)
             else:
-                self._event_came(turn, event, now)
+                self._event_came(turn, event, len(each.data), now)
                 if self.turn is not turn:  # What follows the end of the turn is of no use to anybody.
                     return
 
-    def _event_came(self, turn: Turn, event: ServerEvent, now: float) -> None:
-        """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends")."""
+    def _event_came(self, turn: Turn, event: ServerEvent, length: int, now: float) -> None:
+        """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends").
+
+        ``length`` is that of its text, in bytes.
+        """
         if isinstance(event, ErrorEvent):
             self._error_came(turn, event, now)
             return
@@ -132,7 +135,7 @@ class Reading(HttpBase):
                 turn.note_response(event)
         if isinstance(event, OutputItemEvent):
             turn.note_item(event)
-        turn.deliver(event, now)
+        turn.deliver(event, length, now)
         if event.ends_turn and isinstance(event, LifecycleEvent):
             turn.finish(event)
             self.stats.completed += 1

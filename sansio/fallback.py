@@ -1,0 +1,88 @@
+"""Which transport a turn goes over: a WebSocket, or HTTP where there is none.
+
+The promise
+    ``"websocket"`` and ``"http"`` are strict. With ``"auto"``, a WebSocket is used as long as there is one:
+
+    ==================================================== ==============================================================
+    what happens                                         then
+    ==================================================== ==============================================================
+    the upgrade is answered with 404, 405, 426 or 501    HTTP, for as long as the session lives; the turns that waited
+                                                         for that connection go over HTTP, for none of them was sent
+    five connections in a row fail before they are open  HTTP; a WebSocket is tried again after five minutes
+    a request is larger than ``max_request_size``        that turn alone goes over HTTP
+    ==================================================== ==============================================================
+
+    A turn that exists on a WebSocket only stays there: a warm-up (``generate``), and one that continues a response
+    which is not stored, and so is in the memory of a connection.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final, get_args
+
+from .connection import Turn
+from .errors import UserError
+from .http import HttpConnection
+from .pool import Connection, Kind, Transport
+from .replay import Cause, Evidence
+
+__all__ = ["Fallback"]
+
+NO_WEBSOCKET: Final = frozenset({404, 405, 426, 501})
+"""Statuses of an upgrade's answer that mean: there is no WebSocket here."""
+FAILURES: Final = 5
+"""Connections that fail in a row before HTTP is used."""
+PAUSE: Final = 300.0
+"""Seconds until a WebSocket is tried again then."""
+
+
+class Fallback:
+    """See the top of the module. ``now`` is monotonic seconds."""
+
+    def __init__(self, transport: Transport) -> None:
+        if transport not in get_args(Transport):
+            raise UserError(f"transport is {transport!r}: write 'auto', 'websocket' or 'http'")
+        self._transport = transport
+        self._http_until = inf if transport == "http" else -inf
+        self._failures = 0
+        """Connections that have failed in a row before they were open."""
+
+    def active(self, now: float) -> bool:
+        """Whether HTTP is used in place of a WebSocket."""
+        return self._transport == "auto" and now < self._http_until
+
+    def kind(self, now: float) -> Kind:
+        """What a connection that is opened now speaks."""
+        return Kind.HTTP if now < self._http_until else Kind.WEBSOCKET
+
+    def kind_for(self, turn: Turn, largest: int | None, now: float) -> Kind:
+        """What has to carry this turn; ``largest`` is how many bytes a message on a WebSocket may have."""
+        if now < self._http_until:
+            return Kind.HTTP
+        may = self._transport == "auto" and turn.fits_http
+        return Kind.HTTP if may and turn.too_large(largest) is not None else Kind.WEBSOCKET
+
+    def replaces(self, turn: Turn, evidence: Evidence) -> bool:
+        """Whether a turn that failed so was not sent, and goes over HTTP instead. From then on, all turns do."""
+        if self._transport != "auto" or not _is_no_websocket(evidence) or self._http_until == inf:
+            return False
+        return turn.fits_http
+
+    def settled(self, connection: Connection, now: float) -> None:
+        """Something has happened to this connection."""
+        if self._transport != "auto" or type(connection) is HttpConnection:
+            return
+        if connection.opened_at is not None:
+            self._failures = 0
+        elif connection.is_closed and connection.failure is not None:
+            self._failures += 1
+            if _is_no_websocket(connection.failure.evidence):
+                self._http_until = inf
+            elif self._failures >= FAILURES:
+                self._http_until, self._failures = now + PAUSE, 0
+
+
+def _is_no_websocket(evidence: Evidence) -> bool:
+    refusal = evidence.refusal
+    return evidence.cause is Cause.REJECTED and refusal is not None and refusal.status in NO_WEBSOCKET
