@@ -226,8 +226,11 @@ class Routing(ConnectionBase):
     def _check_buffer(self, turn: Turn, now: float) -> None:
         self.only_events = False  # Reading may have to pause.
         if turn.buffered > self.options.max_buffered and not turn.abandoned:
-            what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
-            self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
+            self._overflowed(turn, now)
+
+    def _overflowed(self, turn: Turn, now: float) -> None:
+        what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
+        self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
         """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
