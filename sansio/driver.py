@@ -117,7 +117,11 @@ class Runtime(Protocol):
 
 
 class Driver:
-    """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere."""
+    """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere.
+
+    It has 15 attributes: four are what it was given, two are its links, four are about those who wait, three about the
+    first opening, and two about the timer.
+    """
 
     def __init__(self, session: ResponsesSession, runtime: Runtime, endpoint: Callable[[], Endpoint]) -> None:
         self.session = session
@@ -394,13 +398,13 @@ class Driver:
         self._link = None
         connection = link.connection
         if link.state is LinkState.OPEN:
-            polite = link.writable and connection.has_data_to_send
-            if polite:
+            says_why = link.writable and connection.has_data_to_send
+            if says_why:
                 self._runtime.write(link, connection.data_to_send(CHUNK, now))
-            self._begin_to_close(link, now, abort=not polite)
+            self._begin_to_close(link, now, abort=not says_why)
         elif link.state is LinkState.OPENING:
             self._begin_to_close(link, now, abort=True)
-        if connection.failure is None:  # It was retired, perhaps as soon as it was open.
+        if connection.failure is None:  # No turn needed it any more, perhaps as soon as it was open.
             self._first = None
         elif self._first is not None:
             self._first_failed(self._first, connection.failure, now)

@@ -1,4 +1,4 @@
-"""A session: one endpoint, one live connection at a time, and turns that outlive a connection that failed them.
+"""A session: one endpoint, one connection at a time, and turns that outlive a connection that failed them.
 
 The promise
     A turn is given once and ends once, whichever connections come and go meanwhile. A turn is repeated only if its
@@ -41,7 +41,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
 from os import urandom
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -201,6 +201,9 @@ class ResponsesSession:
 
     ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
     counts only beside the server's own ``date``.
+
+    It has 13 attributes: four are what an owner asks for, four are what it was given, and five hold what turns and the
+    next connection wait for.
     """
 
     def __init__(
@@ -248,7 +251,7 @@ class ResponsesSession:
         """Begin a turn that was made already. Raises as :meth:`create` does."""
         if self.closed:
             raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
-        self.update(now)  # The connection may have come of age since anybody looked.
+        self.update(now)  # The connection may have reached its ``max_age`` meanwhile.
         turn.repeatable = not _retries_are_off()
         if self.connection is not None and self.connection.accepts_turns:
             self.connection.submit(turn, now)
@@ -278,7 +281,7 @@ class ResponsesSession:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After its end this does nothing."""
         self.update(now)  # A turn that has just failed may be one that goes on.
         if turn.connection is not None:
-            turn.connection.cancel(turn, now)
+            cast("ResponsesConnection", turn.connection).cancel(turn, now)
         elif not turn.ended:
             self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
         self.update(now)
@@ -480,7 +483,7 @@ class ResponsesSession:
             self.update(now)
 
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
-        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted.
+        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed, a busy one aborted.
 
         ``wait_for_peer``: the server's half of the closing handshake is waited for.
         """

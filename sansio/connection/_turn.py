@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from ..encoding import encode_json
 from ..errors import TurnError
@@ -47,9 +47,6 @@ from ..replay import Cause, Evidence, Phase, Reason, Refusal
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
-if TYPE_CHECKING:
-    from ._machine import ResponsesConnection
-
 __all__ = ["EVENT_COST", "Turn"]
 
 EVENT_COST: Final = 400
@@ -58,8 +55,25 @@ MAX_ITEMS: Final = 64
 """How many items of a turn's output are remembered."""
 
 
+class Carrier(Protocol):
+    """The connection that a turn runs on, as its turns know it; a ``ResponsesConnection``."""
+
+    @property
+    def waiting_phase(self) -> Phase:
+        """The phase of a turn that has not started there."""
+        ...
+
+    def watch(self, turn: Turn) -> None:
+        """The turn's receive deadline runs, or runs again."""
+
+
 class Turn:
-    """One ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session."""
+    """One ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session.
+
+    It has 25 attributes, because it is the record of all that its verdict, its deadlines and the whereabouts of its
+    events depend on, and most of them are read or written for each event: what was asked for (5), how far it got and
+    since when (10), what its response was seen to have (7), and what its consumer has not taken yet (3).
+    """
 
     def __init__(self, message: bytes, *, lane: str | None, stateful: bool, timeouts: Timeouts, now: float) -> None:
         self.message = message
@@ -67,7 +81,7 @@ class Turn:
         self.lane = lane
         self.stateful = stateful
         self.timeouts = timeouts
-        self.connection: ResponsesConnection | None = None
+        self.connection: Carrier | None = None
         """Where it runs, or waits to run."""
         self.phase = Phase.LANE_WAIT
         """How far its message and its events got; see :attr:`current_phase` for a turn that waits."""
@@ -138,10 +152,6 @@ class Turn:
     def move(self, signal: TurnSignal) -> None:
         """Move its state, as :data:`TURN_TRANSITIONS` says."""
         self.state = TURN_TRANSITIONS[self.state][signal]
-
-    def has_news(self) -> bool:
-        """Whether :meth:`next_event` has something to say: an event, the end, or the failure."""
-        return bool(self.events) or self.ended
 
     @property
     def current_phase(self) -> Phase:
