@@ -74,8 +74,7 @@ class Results(msgspec.Struct, frozen=True):
     """By benchmark."""
 
 
-def main() -> None:
-    """Measure what the command line asks for, and print a table each and one of the targets."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,6 +87,12 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the measurements to this file")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the clients' table: .svg, .png")
+    return parser
+
+
+def main() -> None:
+    """Measure what the command line asks for, and print a table each and one of the targets."""
+    parser = _parser()
     arguments = parser.parse_args()
     names = arguments.names or list(BENCHMARKS)
     clients = arguments.only.split(",") if arguments.only else list(CLIENTS)

@@ -204,53 +204,58 @@ class Consumers:
         assert all(turn.ended for turn in turns)
 
 
+def _of_events(count: int) -> Callable[[], Any]:
+    chunks, connection = reads(wire.messages(count)), opened()
+    return lambda: stream(connection, chunks, [None])
+
+
+def _of_size(length: int) -> Callable[[], Any]:
+    chunks, connection = reads(wire.messages(1, piece="x" * length)), opened()
+    return lambda: stream(connection, chunks, [None])
+
+
+def _of_turns(count: int) -> Callable[[], Any]:
+    chunks, connection = reads(wire.messages(10)), opened()
+    return lambda: [stream(connection, chunks, [None]) for _ in range(count)]
+
+
+def _of_connections(count: int) -> Callable[[], Any]:
+    chunks, many = reads(wire.messages(10)), [opened() for _ in range(count)]
+    return lambda: [stream(connection, chunks, [None]) for connection in many]
+
+
+def _of_depth(count: int) -> Callable[[], Any]:
+    chunks, connection = reads(wire.messages(10)), opened()
+
+    def run() -> None:
+        turns = [connection.create({"model": "gpt-5.4", "input": "Hi"}, now=0.0) for _ in range(count)]
+        for turn in turns:
+            connection.data_to_send(now=0.0)
+            for chunk in chunks:
+                connection.receive_data(chunk, 0.0)
+            while turn.next_event() is not None:
+                pass
+        assert all(turn.ended for turn in turns)
+
+    return run
+
+
 def growth(plan: Plan) -> Outcome:
     """T8: how cost grows: the exponent of a power law through the cost at each size, less the cost at size 0.
 
     Sizes begin where that difference stands out from the cost at size 0.
     """
 
-    def events(count: int) -> Callable[[], Any]:
-        chunks, connection = reads(wire.messages(count)), opened()
-        return lambda: stream(connection, chunks, [None])
-
-    def size(length: int) -> Callable[[], Any]:
-        chunks, connection = reads(wire.messages(1, piece="x" * length)), opened()
-        return lambda: stream(connection, chunks, [None])
-
-    def turns(count: int) -> Callable[[], Any]:
-        chunks, connection = reads(wire.messages(10)), opened()
-        return lambda: [stream(connection, chunks, [None]) for _ in range(count)]
-
     table = [["growth with", "size", "CPU", "for each"]]
     findings: list[Finding] = []
     measured: dict[str, dict[int, float]] = {}
 
-    def connections(count: int) -> Callable[[], Any]:
-        chunks, many = reads(wire.messages(10)), [opened() for _ in range(count)]
-        return lambda: [stream(connection, chunks, [None]) for connection in many]
-
-    def depth(count: int) -> Callable[[], Any]:
-        chunks, connection = reads(wire.messages(10)), opened()
-
-        def run() -> None:
-            turns = [connection.create({"model": "gpt-5.4", "input": "Hi"}, now=0.0) for _ in range(count)]
-            for turn in turns:
-                connection.data_to_send(now=0.0)
-                for chunk in chunks:
-                    connection.receive_data(chunk, 0.0)
-                while turn.next_event() is not None:
-                    pass
-            assert all(turn.ended for turn in turns)
-
-        return run
-
     for what, action_of, sizes in (
-        ("events a turn", events, plan.scaled(10, 100, 1_000, 10_000, 100_000)),
-        ("bytes an event", size, plan.scaled(64 * 1024, 1024**2, 8 * 1024**2)),
-        ("turns", turns, plan.scaled(1, 10, 100, 1_000)),
-        ("connections", connections, plan.scaled(1, 4, 16, 64)),
-        ("turns that wait for one lane", depth, plan.scaled(1, 20, 200, 2_000)),
+        ("events a turn", _of_events, plan.scaled(10, 100, 1_000, 10_000, 100_000)),
+        ("bytes an event", _of_size, plan.scaled(64 * 1024, 1024**2, 8 * 1024**2)),
+        ("turns", _of_turns, plan.scaled(1, 10, 100, 1_000)),
+        ("connections", _of_connections, plan.scaled(1, 4, 16, 64)),
+        ("turns that wait for one lane", _of_depth, plan.scaled(1, 20, 200, 2_000)),
     ):
         sizes = sorted(set(sizes))
         idle, *took = best(*map(action_of, (0, *sizes)), repeats=max(2, plan.repeats // 3))

@@ -23,6 +23,27 @@ def prompt(deltas: int, *, one_by_one: bool = False) -> str:
     return f"{deltas} deltas{' one by one' if one_by_one else ''}, please"
 
 
+_TOOL: Final = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather at a place, now and for the next days. " * 6,
+    "strict": True,
+    "parameters": {
+        "type": "object",
+        "properties": {name: {"type": "string", "description": name * 6} for name in ("place", "unit", "days")},
+        "required": ["place", "unit", "days"],
+        "additionalProperties": False,
+    },
+}
+_USAGE: Final = {
+    "input_tokens": 412,
+    "input_tokens_details": {"cached_tokens": 256},
+    "output_tokens": 120,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 532,
+}
+
+
 def asked_for(message: bytes) -> tuple[int, bool] | None:
     """How many deltas a client's message asks for, and whether one by one; None if it is no request for a turn."""
     found = _ASKED.search(message)
@@ -31,28 +52,9 @@ def asked_for(message: bytes) -> tuple[int, bool] | None:
 
 def response(status: str) -> dict[str, Any]:
     """A response object of some 4 KB, as the public endpoint sends it with its first and its last event."""
-    tool = {
-        "type": "function",
-        "name": "get_weather",
-        "description": "The weather at a place, now and for the next days. " * 6,
-        "strict": True,
-        "parameters": {
-            "type": "object",
-            "properties": {name: {"type": "string", "description": name * 6} for name in ("place", "unit", "days")},
-            "required": ["place", "unit", "days"],
-            "additionalProperties": False,
-        },
-    }
     text = {"type": "output_text", "text": PIECE * 60, "annotations": [], "logprobs": []}
     message = {"id": _ITEM_ID, "type": "message", "role": "assistant", "status": "completed", "content": [text]}
     done = status == "completed"
-    usage = {
-        "input_tokens": 412,
-        "input_tokens_details": {"cached_tokens": 256},
-        "output_tokens": 120,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 532,
-    }
     return {
         "id": _RESPONSE_ID,
         "object": "response",
@@ -77,11 +79,11 @@ def response(status: str) -> dict[str, Any]:
         "temperature": 1.0,
         "text": {"format": {"type": "text"}, "verbosity": "medium"},
         "tool_choice": "auto",
-        "tools": [tool, {**tool, "name": "get_forecast"}],
+        "tools": [_TOOL, {**_TOOL, "name": "get_forecast"}],
         "top_logprobs": 0,
         "top_p": 1.0,
         "truncation": "disabled",
-        "usage": usage if done else None,
+        "usage": _USAGE if done else None,
         "user": None,
         "metadata": {},
     }
