@@ -49,9 +49,11 @@ from turnwire.aio.loopback import (
     Send,
     Silence,
     Upgrading,
-    _peer,
+    _serve_websocket,
+    _turns,
 )
-from turnwire.aio.loopback._faults import Faults, Meter
+from turnwire.aio.loopback._byte_counter import ByteCounter
+from turnwire.aio.loopback._faults import Faults
 from turnwire.aio.loopback._script import respond
 from turnwire.aio.loopback._sockets import SocketStream
 from turnwire.aio.loopback._tasks import Tasks
@@ -604,7 +606,7 @@ async def test_a_fault_of_the_servers_own_ends_one_peer_and_is_logged(
             raise ZeroDivisionError
         return respond(request, *arguments, **options)
 
-    monkeypatch.setattr(_peer, "respond", broken)
+    monkeypatch.setattr(_turns, "respond", broken)
     async with serve() as server, connect(server) as other:
         if transport == "websocket":
             async with connect(server) as client:
@@ -629,7 +631,7 @@ async def test_a_log_that_breaks_does_not_break_the_server(monkeypatch: pytest.M
     log = logging.getLogger("turnwire.loopback")
     log.addFilter(broken)
     monkeypatch.setattr(log, "level", logging.DEBUG)
-    monkeypatch.setattr(_peer, "respond", None)
+    monkeypatch.setattr(_turns, "respond", None)
     try:
         async with serve() as server:
             async with connect(server) as client:
@@ -704,7 +706,7 @@ async def test_a_peer_that_asks_without_end_and_does_not_read_is_read_no_more(mo
         data = client.websocket.text(b"{}") * 2_000_000
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stream.send, data)
-            while max(waiting) < _peer._UNSENT:
+            while max(waiting) < _serve_websocket.MAX_UNSENT:
                 await anyio.sleep(0.001)
             await anyio.sleep(0.2)
             async with connect(server) as other:
@@ -910,7 +912,7 @@ def test_nothing_in_a_peer_is_a_trio_internal_error(ends: str, monkeypatch: pyte
             await anyio.sleep(0)
             return end
 
-    monkeypatch.setattr(_peer, "respond", broken)
+    monkeypatch.setattr(_turns, "respond", broken)
     log = logging.getLogger("turnwire.loopback")
     if ends == "Ctrl-C":
         with pytest.raises(KeyboardInterrupt):
@@ -1808,12 +1810,12 @@ frames = st.lists(
 
 
 @given(frames, st.integers(1, 6), st.integers(1, 300), st.data())
-def test_the_meter_stops_at_exactly_the_byte_whatever_the_reads(
+def test_the_byte_counter_stops_at_exactly_the_byte_whatever_the_reads(
     sent: list[tuple[str, bytes]], request: int, n: int, data: st.DataObject
 ) -> None:
     faults = Faults([Fault(Received(n), Cut(), request=request)])
-    meter = Meter()
-    meter.switch(b"")
+    counter = ByteCounter()
+    counter.begin_websocket(b"")
     stream = b"".join(frame for _, frame in sent)
     messages = [index for index, (kind, _) in enumerate(sent) if kind == "message"]
     strikes: int | None = None
@@ -1821,24 +1823,24 @@ def test_the_meter_stops_at_exactly_the_byte_whatever_the_reads(
         strikes = sum(len(frame) for _, frame in sent[: messages[request - 1]]) + n
     position = 0
     while position < len(stream):
-        room = meter.room(faults, 1)
-        size = min(data.draw(st.integers(1, 70_000)), len(stream) - position, 70_000 if room is None else room)
+        limit = counter.read_limit(faults, 1)
+        size = min(data.draw(st.integers(1, 70_000)), len(stream) - position, 70_000 if limit is None else limit)
         position += size
-        if meter.due(faults, 1, stream[position - size : position]):
+        if counter.count_and_take_due(faults, 1, stream[position - size : position]):
             break
     assert position == (len(stream) if strikes is None else strikes)
     assert (faults == []) == (strikes is not None)
 
 
-def test_the_meter_counts_the_fragments_of_a_message_and_not_the_pings_between_them() -> None:
+def test_the_byte_counter_counts_the_fragments_of_a_message_and_not_the_pings_between_them() -> None:
     first, ping, last = b"\x01\x81\0\0\0\0a", b"\x89\x80\0\0\0\0", b"\x80\x81\0\0\0\0b"
-    meter = Meter()
-    meter.switch(first + ping)
-    assert (meter.request, meter.received) == (1, len(first))
-    meter.feed(last)
-    assert (meter.request, meter.received, meter.total) == (1, len(first) + len(last), len(last))
-    meter.feed(first)
-    assert meter.request == 2
+    counter = ByteCounter()
+    counter.begin_websocket(first + ping)
+    assert (counter.request, counter.received) == (1, len(first))
+    counter.count(last)
+    assert (counter.request, counter.received, counter.total) == (1, len(first) + len(last), len(last))
+    counter.count(first)
+    assert counter.request == 2
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
