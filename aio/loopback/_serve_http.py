@@ -75,7 +75,8 @@ class _HttpService:
             if event is h11.NEED_DATA:
                 if http.they_are_waiting_for_100_continue:
                     go_on = http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-                    await self._connection.send(go_on)
+                    async with self._connection.sending:
+                        await self._connection.send(go_on)
                 http.receive_data(await self._connection.receive())
             elif isinstance(event, h11.Request):
                 request = event
