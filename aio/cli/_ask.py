@@ -29,6 +29,7 @@ __all__ = ["add_arguments", "run"]
 
 MODEL: Final = "gpt-5.4"
 KEY: Final = "OPENAI_API_KEY"
+_DEFAULTS: Final = Timeouts()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=seconds(most=1e6, above=True),
         metavar="SECONDS",
-        help="give up when nothing comes for this long (default: wait for as long as the server answers pings)",
+        help="give up after waiting this long to connect, to send, or for an event (default: "
+        f"{_DEFAULTS.connect:g}, {_DEFAULTS.send:g} and {_DEFAULTS.receive:g})",
     )
     parser.add_argument("--json", action="store_true", help="print each event as one line of JSON")
     parser.epilog = (
