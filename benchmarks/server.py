@@ -23,8 +23,8 @@ from . import wire
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _CLOSE, _PING = 1, 8, 9
 _THINKING = 0.001
-"""Seconds before an answer, and between events that come one by one. Without them an answer is there before some clients
-begin to wait, and only the others pay for being woken; no real server is that fast. Waiting costs no CPU time."""
+"""Seconds before an answer, and between events that come one by one. Without them an answer is there before some
+clients begin to wait, and only the others pay for being woken; no real server is that fast. Waiting costs no CPU."""
 
 
 @contextlib.contextmanager
