@@ -19,7 +19,7 @@ from typing import Final, cast
 import anyio
 import msgspec
 
-from .._session import Session, connect
+from .. import Session, connect
 from ..loopback import LoopbackServer, serve
 from ._arguments import seconds
 from ._demo_report import Report, Text, cost_rows, differences, ledger_rows, times

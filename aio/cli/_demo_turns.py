@@ -16,7 +16,7 @@ from ...sansio.errors import TurnError
 from ...sansio.events import Response, ResponseFunctionToolCall, ResponseTextDeltaEvent
 from ...sansio.replay import Verdict
 from ...sansio.session import websocket_pre_event_retries_disabled
-from .._session import Session
+from .. import Session
 from ..loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Fault, Received
 from ._demo_view import View
 
