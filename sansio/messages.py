@@ -26,7 +26,7 @@ _NOT_IN_A_BODY: Final = {
 
 
 def response_create(body: Mapping[str, Any], *, stream_id: str | None = None) -> dict[str, Any]:
-    """The ``response.create`` message for a body given field by field (ARCHITECTURE.md, "Public API").
+    """The ``response.create`` message for a body given field by field (DESIGN.md, "Public API").
 
     The fields go out exactly as given, None included; ``Omit`` and ``NotGiven`` are left out. ``stream`` is left out
     too: on a WebSocket every response is a stream of events, whatever it says. So is ``background`` unless it asks for

@@ -122,7 +122,7 @@ def provider_retries_are_off() -> bool:
 
 
 class EndpointSource:
-    """Where to connect to, from the arguments of ``connect()`` (ARCHITECTURE.md, "Public API").
+    """Where to connect to, from the arguments of ``connect()`` (DESIGN.md, "Public API").
 
     ``environment`` holds the process's variables: ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` are read from it, unless
     there is a client, which has read them already.
@@ -274,7 +274,7 @@ class ResponsesSession:
             )
 
     def cancel(self, turn: Turn, now: float) -> None:
-        """The consumer leaves the turn (ARCHITECTURE.md, "Public API"). After its end this does nothing."""
+        """The consumer leaves the turn (DESIGN.md, "Public API"). After its end this does nothing."""
         self.update(now)  # A turn that has just failed may be one that goes on.
         if turn.connection is not None:
             turn.connection.cancel(turn, now)

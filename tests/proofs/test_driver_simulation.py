@@ -69,7 +69,7 @@ def test_nothing_is_wrong_in_ten_thousand_lives():
 
 def test_the_same_seed_is_the_same_life_here_and_in_another_process():
     """Neither the order of sets, nor the addresses of objects, nor a clock may have a say."""
-    code = f"from driver_simulation import live\nfor seed in {TWICE!r}: print(live(seed).digest)"
+    code = f"from kit.driver_simulation import live\nfor seed in {TWICE!r}: print(live(seed).digest)"
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert told.stdout.split() == [live(seed).digest for seed in TWICE]
@@ -251,9 +251,9 @@ class DoesNotListenForDeadlines(Driver):
 
 
 class SaysNoGoodbye(Driver):
-    def _leave(self, link: Link, now: float) -> None:
+    def _connection_ended(self, link: Link, now: float) -> None:
         link.writable = False
-        super()._leave(link, now)
+        super()._connection_ended(link, now)
 
 
 class OpensAfterClose(Driver):
@@ -290,7 +290,7 @@ class ClosesForEver(Driver):
 
 
 class LeavesItOpen(Driver):
-    def _leave(self, link: Link, now: float) -> None:
+    def _connection_ended(self, link: Link, now: float) -> None:
         self._link = None
 
 

@@ -1,4 +1,4 @@
-"""The invariants of ARCHITECTURE.md, each with a test that can fail; for I3-I6 see test_state_search.py as well."""
+"""The invariants of DESIGN.md, each with a test that can fail; for I3-I6 see test_state_search.py as well."""
 
 from __future__ import annotations
 

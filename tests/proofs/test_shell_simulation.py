@@ -44,7 +44,7 @@ def test_nothing_is_wrong_in_hundreds_of_lives(shell):
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_same_seed_is_the_same_life_here_and_in_another_process(shell):
-    code = f"from shell_simulation import live\nfor seed in {TWICE!r}: print(live(seed, {shell!r}).digest)"
+    code = f"from kit.shell_simulation import live\nfor seed in {TWICE!r}: print(live(seed, {shell!r}).digest)"
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert told.stdout.split() == [live(seed, shell).digest for seed in TWICE]

@@ -1,0 +1,172 @@
+"""The pages of ``sansio/spec/``: they are shipped, their ids are unique, and every reference to them leads somewhere.
+
+What counts as a reference, in every .py and .md file of the product
+    ``PROTOCOL.md, "Connection"``       a page and headings of it; a heading may be cut after a word
+    ``PROTOCOL.md's ("Lanes")``         the same
+    ``PARITY C3``, ``PARITY A13-A15``   ids of PARITY.md; a letter alone is a part of it
+    ``P-LANES-3``, ``R-VERDICT-2``      the id of a rule, wherever it stands
+    ``SOMETHING.md``                    a page: of the specification, or a file beside pyproject.toml
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import turnwire.sansio
+
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
+SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
+NAMES = {"DESIGN.md", "PARITY.md", "PROTOCOL.md", "REPLAY.md"}
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in [*SPEC.glob("*.md"), *ROOT.glob("*.md")]}
+FOLDERS = ("sansio", "aio", "trio_shell", "tests", "benchmarks")
+
+RULE = r"[PRD]-[A-Z0-9]+-\d+"
+DEFINED = re.compile(rf"^(?:\| )?\*\*({RULE}|I\d)\*\*|^#+ ([ABC]\d+)\. ", re.MULTILINE)
+"""An id where it is given: at the start of a paragraph, of a row, or of a heading of PARITY.md."""
+
+PAGE = re.compile(r"\b([A-Z][A-Z_]+\.md)\b(?:(?:'s:?|,)? +\(?(\"[^\"]+\"(?:(?:,| and|, and) +\"[^\"]+\")*))?")
+"""A page and, in quotation marks, headings."""
+PARITY_ID = r"[ABC](?:\d+(?:-[ABC]?\d+)?)?\b"
+PARITY_IDS = rf"{PARITY_ID}(?:(?:,| and) +{PARITY_ID})*"
+PARITY = re.compile(rf"\bPARITY(?:\.md)?,? +({PARITY_IDS})|\b({PARITY_IDS}) of PARITY\.md")
+
+
+@cache
+def ids() -> list[str]:
+    """Every id, as often as it is given."""
+    return [rule or parity for name in sorted(NAMES) for rule, parity in DEFINED.findall(PAGES[name])]
+
+
+@cache
+def headings(page: str) -> list[str]:
+    without_code = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    return [title.strip() for title in re.findall(r"^#+ (.+)$", without_code, re.MULTILINE)]
+
+
+# --- References ------------------------------------------------------------------------------------------------------
+
+
+class Reference(NamedTuple):
+    """One reference: the page, and the heading or id in it; None if it names the page only."""
+
+    line: int
+    page: str
+    place: str | None
+
+
+def references(text: str) -> Iterator[Reference]:
+    # Lines that are joined, comments too; as many characters as before, so that a place tells its line.
+    joined = re.sub(r"[ \t]*\n[ \t]*(?:# )?", lambda found: " " * len(found[0]), text)
+    for found in PAGE.finditer(joined):
+        titles = re.findall(r'"([^"]+)"', found[2] or "") or [None]
+        for title in titles:
+            yield Reference(line_of(text, found), found[1], title and " ".join(title.split()))
+    for found in PARITY.finditer(joined):
+        for each in re.findall(PARITY_ID, found[1] or found[2]):
+            yield from (Reference(line_of(text, found), "PARITY.md", name) for name in expanded(each))
+    for found in re.finditer(rf"\b{RULE}\b", text):
+        yield Reference(line_of(text, found), page_of(found[0]), found[0])
+
+
+def line_of(text: str, found: re.Match[str]) -> int:
+    return text.count("\n", 0, found.start()) + 1
+
+
+def expanded(each: str) -> list[str]:
+    """``A13-A15`` is three ids."""
+    first, _, last = each.partition("-")
+    if not last:
+        return [first]
+    return [f"{first[0]}{number}" for number in range(int(first[1:]), int(last.lstrip("ABC")) + 1)]
+
+
+def page_of(rule: str) -> str:
+    return {"P": "PROTOCOL.md", "R": "REPLAY.md", "D": "DESIGN.md"}[rule[0]]
+
+
+def complaint(reference: Reference) -> str | None:
+    """What is wrong with it; None if it leads somewhere."""
+    _, page, place = reference
+    if page not in PAGES:
+        return f"{page} is not a page"
+    if place is None or place in ids():
+        return None
+    if page == "PARITY.md" and re.fullmatch(r"[ABC]\d*", place):
+        return None if any(title.startswith(f"{place}. ") for title in headings(page)) else f"PARITY {place} is no id"
+    if re.fullmatch(RULE, place):
+        return f"{place} is no id"
+    fitting = [title for title in headings(page) if re.match(rf"{re.escape(place)}(?!\w)", title)]
+    return None if place in fitting or len(fitting) == 1 else f'{page} has no heading "{place}"'
+
+
+def files() -> Iterator[Path]:
+    yield from ROOT.glob("*.md")
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".md") and path != Path(__file__):
+                yield path
+
+
+# --- Tests -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_are_shipped() -> None:
+    assert {path.name for path in SPEC.glob("*.md")} == NAMES
+
+
+def test_every_id_is_given_once() -> None:
+    assert [name for name, times in Counter(ids()).items() if times > 1] == []
+
+
+def test_every_page_gives_ids() -> None:
+    numbers = {"A": 16, "B": 6, "C": 14, "I": 9}
+    expected = {f"{letter}{number}" for letter, most in numbers.items() for number in range(1, most + 1)}
+    found = set(ids())
+    assert expected <= found
+    assert {name[0] for name in found - expected} == {"P", "R", "D"}
+
+
+@pytest.mark.parametrize("page", ["PROTOCOL.md", "REPLAY.md"])
+def test_every_section_has_a_rule(page: str) -> None:
+    title, *sections = re.split(r"^##+ ", PAGES[page], flags=re.MULTILINE)
+    assert title
+    assert [section.splitlines()[0] for section in sections if not DEFINED.search(section)] == []
+
+
+def test_every_reference_leads_somewhere() -> None:
+    counted, wrong = 0, []
+    for path in files():
+        for reference in references(path.read_text(encoding="utf-8")):
+            counted += 1
+            if (what := complaint(reference)) is not None:
+                wrong.append(f"{path.relative_to(ROOT)}:{reference.line}: {what}")
+    assert counted > 100
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('See PROTOCOL.md, "Connection", and README.md.', []),
+        ('PROTOCOL.md, "What starts"', []),
+        ('# (REPLAY.md, "Whose\n    # 1009 it is")', []),
+        ('PROTOCOL.md\'s ("Lanes", "Dialects") and PARITY A13-A15', []),
+        ("PARITY A, B; C1-C14 of PARITY.md; P-LANES-3 and R-VERDICT-2", []),
+        ("See MOODS.md.", ["MOODS.md is not a page"]),
+        ('REPLAY.md, "Connection"', ['REPLAY.md has no heading "Connection"']),
+        ('PROTOCOL.md, "What s"', ['PROTOCOL.md has no heading "What s"']),
+        ('PROTOCOL.md, "What"', ['PROTOCOL.md has no heading "What"']),
+        ('PROTOCOL.md ("Lanes", "Lane")', ['PROTOCOL.md has no heading "Lane"']),
+        ('REPLAY.md,\n    "Whose\n    1010"', ['REPLAY.md has no heading "Whose 1010"']),
+        ("PARITY A15-A17, C15", ["PARITY A17 is no id", "PARITY C15 is no id"]),
+        ("P-LANES-99", ["P-LANES-99 is no id"]),
+    ],
+)
+def test_what_leads_nowhere_is_found(text: str, wrong: list[str]) -> None:
+    assert [what for reference in references(text) if (what := complaint(reference)) is not None] == wrong
