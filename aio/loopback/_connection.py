@@ -4,8 +4,8 @@ Who does what
     :mod:`._serve_http` reads requests and answers them, and after an upgrade :mod:`._serve_websocket` does;
     :mod:`._turns` runs the turns of both. All of them read, send and do the actions of faults through the
     :class:`ClientConnection`. What is said is decided by h11, :mod:`._http`, :mod:`turnwire.sansio.server` and
-    :mod:`._script`. One task reads; one waits for the next deadline; each turn is a task; whoever has something to send
-    sends all that there is, one task at a time. The tasks belong to the connection, and end with it.
+    :mod:`._script`. One task reads; one waits for the next deadline; each turn is a task. A task that has something to
+    send sends all that is ready, one task at a time. The tasks belong to the connection, and end with it.
 
 One client cannot harm another
     Whatever a client does, only its own connection ends. :data:`._sockets.TRANSPORT_ERRORS` lists what the transport
