@@ -40,7 +40,7 @@ from ._sockets import TRANSPORT_ERRORS, SocketStream
 from ._stream import ClientStream
 from ._tasks import Tasks
 
-__all__ = ["ClientConnection", "RunningTurn", "problem_of"]
+__all__ = ["ClientConnection", "RunningTurn", "deadline_of", "problem_of"]
 
 _LOGGER: Final = logging.getLogger("turnwire.loopback")
 _Ts = TypeVarTuple("_Ts")
@@ -72,12 +72,12 @@ class RunningTurn:
         self.emitted = 0
         """Events that are sent or about to be; the entry counts them once they are sent."""
 
-    def ended(self, outcome: str) -> None:
+    def set_outcome(self, outcome: str) -> None:
         """Write the outcome into the ledger, if the turn is there."""
         if self.entry is not None:
             self.entry.outcome = outcome
 
-    def stopped(self, outcome: str) -> None:
+    def set_outcome_if_running(self, outcome: str) -> None:
         """The same, unless the ledger has an outcome already."""
         if self.entry is not None and self.entry.outcome == "running":
             self.entry.outcome = outcome
@@ -111,7 +111,7 @@ class ClientConnection:
         """Serve the client by ``serve``, and close the connection. Raises nothing, whatever the client does."""
         try:
             async with self.tasks:
-                self.tasks.start(self.guarded, self._serve_once, serve)
+                self.tasks.start(self.guarded, self._serve_then_cancel, serve)
                 await self.tasks.wait()
         finally:
             with anyio.move_on_after(_LINGER if self.ended_by else _LINGER_AT_SHUTDOWN, shield=True):
@@ -138,22 +138,14 @@ class ClientConnection:
         """If the WebSocket is closing or closed, keep what ended it, and when to stop waiting for the client."""
         if self.websocket is not None and self.websocket.state is not ServerState.OPEN:
             self.ended_by = self.ended_by or ("expired" if self.websocket.ended_by is None else "disconnected")
-            self.timer.deadline = self.next_deadline(self.websocket)
+            self.timer.deadline = deadline_of(self.websocket)
 
-    @staticmethod
-    def next_deadline(websocket: ServerConnection) -> float:
-        """When to call its ``handle_deadline``; or, if it is closed, when to stop waiting for the client."""
-        if websocket.state is ServerState.CLOSED:
-            return anyio.current_time() + _LINGER
-        deadline = websocket.next_deadline()
-        return math.inf if deadline is None else deadline
-
-    async def _serve_once(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
+    async def _serve_then_cancel(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
         """From accepting to the end of the conversation; then the other tasks are cancelled."""
-        await self._start_tls_and(serve)
+        await self._start_and_serve(serve)
         self.tasks.cancel()
 
-    async def _start_tls_and(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
+    async def _start_and_serve(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
         for action in self.service.faults.take_due(Received(0, "connection"), self.number):
             await self.perform(action)
         if self.service.ssl_context is not None:
@@ -271,13 +263,13 @@ class ClientConnection:
             self.ended_by = self.ended_by or "silenced"
             self.stream.silenced = True
         if running is not None:
-            running.stopped("silenced")
+            running.set_outcome_if_running("silenced")
             await anyio.sleep_forever()
 
     async def _error(self, error: Error, running: RunningTurn | None) -> None:
         if running is not None and running.turn.state is TurnState.RUNNING:
             running.turn.fail(problem_of(error), attributed=error.attributed)
-            running.ended("error")
+            running.set_outcome("error")
             await self.flush()
 
     async def _close(self, code: int, reason: str) -> None:
@@ -300,6 +292,14 @@ class ClientConnection:
         await self.flush()
 
 
+def deadline_of(websocket: ServerConnection) -> float:
+    """When to call its ``handle_deadline``; or, if it is closed, when to stop waiting for the client."""
+    if websocket.state is ServerState.CLOSED:
+        return anyio.current_time() + _LINGER
+    deadline = websocket.next_deadline()
+    return math.inf if deadline is None else deadline
+
+
 def problem_of(error: Error) -> Problem:
-    """What an :class:`Error` says, as the server's machines take it."""
+    """An :class:`Error` in the form that :mod:`turnwire.sansio.server` takes."""
     return Problem(error.status, error.code, error.message, error.param, error.type, error.headers)

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 
 from ...sansio.server import ServerConnection, ServerState
-from ._connection import ClientConnection, RunningTurn
+from ._connection import ClientConnection, RunningTurn, deadline_of
 from ._faults import Action
 from ._turns import begin_turn, run_turn
 
@@ -62,13 +62,13 @@ class _WebSocketService:
         """Call the machine at its deadlines, also while the client does not read and a task waits to send."""
         connection, websocket = self._connection, self._websocket
         while True:
-            with anyio.CancelScope(deadline=connection.next_deadline(websocket)) as connection.timer:
+            with anyio.CancelScope(deadline=deadline_of(websocket)) as connection.timer:
                 await anyio.sleep_forever()
             websocket.handle_deadline(anyio.current_time())
             connection.note_websocket_state()
             if websocket.state is ServerState.CLOSED:
                 await connection.stop("expired")
-            with anyio.CancelScope(deadline=connection.next_deadline(websocket)):
+            with anyio.CancelScope(deadline=deadline_of(websocket)):
                 await connection.flush()
 
     def _start_turns(self) -> None:

@@ -44,7 +44,7 @@ async def run_turn(connection: ClientConnection, running: RunningTurn, before: l
         raise
     finally:
         connection.turns.discard(running)
-        running.stopped(connection.ended_by or "shutdown")
+        running.set_outcome_if_running(connection.ended_by or "shutdown")
 
 
 async def _stream_events(connection: ClientConnection, running: RunningTurn, entry: LedgerEntry) -> None:
@@ -90,7 +90,7 @@ def _emit(running: RunningTurn, event: Mapping[str, Any], k: int) -> None:
     if running.turn.state is not TurnState.CANCELLED:
         running.emitted = k
     if running.turn.state is TurnState.ENDED:
-        running.ended(event["type"].removeprefix("response."))
+        running.set_outcome(event["type"].removeprefix("response."))
 
 
 def _take_due(connection: ClientConnection, point: Point, running: RunningTurn) -> list[Action]:
