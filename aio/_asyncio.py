@@ -374,7 +374,7 @@ class _Wire(asyncio.Protocol):
                 self._given_up = True
                 self._task.cancel()
         elif abort or not self.transport.get_write_buffer_size():
-            self.transport.abort()  # As everybody does, without TLS's own farewell: WebSocket has its own.
+            self.transport.abort()  # As everybody does, without TLS's own close_notify: WebSocket has a close frame.
         else:
             self.transport.close()
 

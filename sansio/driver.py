@@ -121,7 +121,11 @@ class Runtime(Protocol):
 
 
 class Driver:
-    """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere."""
+    """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere.
+
+    It has 15 attributes: four are what it was given, two are its links, four are about those who wait, three about the
+    first opening, and two about the timer.
+    """
 
     def __init__(self, session: ResponsesSession, runtime: Runtime, endpoint: Callable[[], Endpoint]) -> None:
         self.session = session
@@ -406,10 +410,10 @@ class Driver:
         connection = link.connection
         del self._links[connection]
         if link.state is LinkState.OPEN:
-            polite = link.writable and connection.has_data_to_send
-            if polite:
+            says_why = link.writable and connection.has_data_to_send
+            if says_why:
                 self._runtime.write(link, connection.data_to_send(CHUNK, now))
-            self._begin_to_close(link, now, abort=not polite)
+            self._begin_to_close(link, now, abort=not says_why)
         elif link.state is LinkState.OPENING:
             self._begin_to_close(link, now, abort=True)
         if connection.failure is None or self.session.fell_back:  # Closed on purpose; or HTTP will do.

@@ -1,4 +1,4 @@
-"""A session: one endpoint, one live connection at a time, and turns that outlive a connection that failed them.
+"""A session: one endpoint, one connection at a time, and turns that outlive a connection that failed them.
 
 The promise
     A turn is given once and ends once, whichever connections come and go meanwhile. A turn is repeated only if its
@@ -208,6 +208,9 @@ class ResponsesSession:
     ``connections`` is how many may take turns at a time, ``transport`` what they speak (``sansio/fallback.py``).
     ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
     counts only beside the server's own ``date``.
+
+    It has 14 attributes: five are what an owner asks for, four are what it was given, and five hold what has to be
+    decided, and what turns and the next connection wait for.
     """
 
     def __init__(

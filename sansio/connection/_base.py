@@ -60,7 +60,9 @@ class Loss(NamedTuple):
 class ConnectionBase:
     """See the top of the package.
 
-    It has 15 attributes: five are what an owner asks for, and nearly each other one is a part with a module of its own.
+    It has 20 attributes: six are what an owner asks for, seven are parts with a module of their own (opening,
+    WebSocket, lanes, owners, outbox, keepalive, deadlines), three bound the memory of unread events and are looked at
+    once per read, and four belong to its end and to the session (close_by, failure, recover, alarm).
     """
 
     def __init__(
@@ -150,8 +152,8 @@ class ConnectionBase:
 
     @property
     def failure(self) -> TurnError | None:
-        """Why the connection ended, as a turn that had waited for it would see it; None while it lives, and if it was
-        retired."""
+        """Why the connection ended, as a turn that had waited for it would see it; None before its end, and if no turn
+        needed it then."""
         return self._failure
 
     @property
@@ -325,7 +327,7 @@ class ConnectionBase:
         make: ErrorFactory | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """End one turn from this side while the connection lives: no such failure is recovered from."""
+        """End one turn from this side while the connection goes on: no such failure is recovered from."""
         alone = self._live_count == 1
         left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
         # The rest will be handed, so that the others can go on using the connection: judge it as handed.
@@ -392,10 +394,10 @@ class ConnectionBase:
             self._lose(turn, loss, blame)
         self._lanes.clear()
         self._deadlines.clear()
-        polite = self._is_up and not self._outbox.mid_frame
+        writable = self._is_up and not self._outbox.mid_frame
         self._outbox = Outbox()
         self._move(Signal.LOST)
-        if polite and close_with is not None and self._websocket is not None:
+        if writable and close_with is not None and self._websocket is not None:
             self._outbox.control(self._websocket.close(close_with))
 
     def _lose(self, turn: Turn, loss: Loss, blame: Blame | None) -> None:

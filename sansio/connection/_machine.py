@@ -210,9 +210,12 @@ class ResponsesConnection(Routing, Timing):
     # -- ending
 
     def close(self, now: float) -> None:
-        """End the connection: politely when no turn is in flight, at once otherwise. Turns fail as CLIENT_CLOSED."""
-        polite = Signal.CLOSE in TRANSITIONS[self.state] and not self._lanes.running
-        if polite and self._websocket is not None:
+        """End the connection: with a closing handshake if no turn is in flight, else at once.
+
+        Turns fail as CLIENT_CLOSED.
+        """
+        quiet = Signal.CLOSE in TRANSITIONS[self.state] and not self._lanes.running
+        if quiet and self._websocket is not None:
             for turn in self.requeue_unstarted(now):
                 self._fail(turn, turn.evidence(Cause.CLIENT_CLOSED), "the session was closed")
             self._move(Signal.CLOSE)

@@ -46,10 +46,8 @@ class Routing(ConnectionBase):
 
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Hand each message to its turn. Hot path: runs once per received event."""
-        running, late = self._lanes.running, self._owners.late_items
-        streaming, live, most = STREAM, LIVE, self._unread_limit
-        self.only_events = True
-        events = held = 0
+        running, late, most = self._lanes.running, self._owners.late_items, self._unread_limit
+        self.only_events, events, held = True, 0, 0
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -61,9 +59,9 @@ class Routing(ConnectionBase):
                 turn = running.get(event.stream_id) or self._owners.only
                 if late and getattr(event, "item_id", None) in late:
                     turn = None
-                if turn is None or turn.phase is not streaming or event.routed or item.find(RESPONSE_ID, 0, 512) > 0:
+                if turn is None or turn.phase is not STREAM or event.routed or item.find(RESPONSE_ID, 0, 512) > 0:
                     self._route(event, len(item), now)
-                elif turn.state is not live:  # Abandoned.
+                elif turn.state is not LIVE:  # Abandoned.
                     turn.since = now
                     self.stats.orphans += 1
                 else:
@@ -86,8 +84,7 @@ class Routing(ConnectionBase):
         self._unchecked += held
         if self._unchecked > self._unchecked_limit:
             self._check_all(now)
-        if websocket.pending:
-            self.only_events = False
+        self.only_events = self.only_events and not websocket.pending
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
         self.only_events = False
@@ -251,18 +248,21 @@ class Routing(ConnectionBase):
     def _check_buffer(self, turn: Turn, now: float) -> None:
         self.only_events = False  # Reading may have to pause.
         if turn.buffered > self.options.max_buffered and not turn.abandoned:
-            what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
-            self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
+            self._overflowed(turn, now)
+
+    def _overflowed(self, turn: Turn, now: float) -> None:
+        what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
+        self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
         """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
         self.only_events = False
         self._unchecked = 0
         most = self.options.max_buffered_total
-        live = [turn for turn in self._lanes.running.values() if not turn.abandoned]
-        if sum(turn.buffered for turn in live) > most:
+        wanted = [turn for turn in self._lanes.running.values() if not turn.abandoned]
+        if sum(turn.buffered for turn in wanted) > most:
             what = f"more than {most} bytes of events were left unread (max_buffered_total), most of them of this turn"
-            largest = max(live, key=lambda turn: turn.buffered)
+            largest = max(wanted, key=lambda turn: turn.buffered)
             self._give_up(largest, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
     # -- the server ends the connection, or makes us end it

@@ -74,7 +74,7 @@ class Signal(enum.Enum):
     DRAIN = "it is to take no more turns"
     END_ANNOUNCED = "the server announced its end"
     MESSAGE_CUT = "a message that had begun must not go on"
-    CLOSE = "we close politely"
+    CLOSE = "we begin the closing handshake"
     LOST = "end of file, failure, rejection, violation, the peer's close, or our abort"
 
 

@@ -69,7 +69,12 @@ class Carrier(Protocol):
 
 
 class Turn:
-    """One ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session."""
+    """One ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session.
+
+    It has 29 attributes, because it is the record of all that its verdict, its deadlines and the whereabouts of its
+    events depend on, and most of them are read or written for each event: what was asked for (9), how far it got and
+    since when (10), what its response was seen to have (7), and what its consumer has not taken yet (3).
+    """
 
     def __init__(
         self,
@@ -180,10 +185,6 @@ class Turn:
     def move(self, signal: TurnSignal) -> None:
         """Move its state, as :data:`TURN_TRANSITIONS` says."""
         self.state = TURN_TRANSITIONS[self.state][signal]
-
-    def has_news(self) -> bool:
-        """Whether :meth:`next_event` has something to say: an event, the end, or the failure."""
-        return bool(self.events) or self.ended
 
     @property
     def current_phase(self) -> Phase:

@@ -74,7 +74,7 @@ class OutputItems:
         The event's own ``raw`` stays what the server sent.
         """
         keep(event, "_lazy", Particulars(response_id, tuple(self._done)))
-        if self._done:
+        if self._size:
             self.clear()
 
 

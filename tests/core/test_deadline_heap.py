@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from turnwire.sansio.deadlines import Deadlines
+from turnwire.sansio.deadlines import Alarm, Deadlines
 
 
 class Book:
@@ -13,18 +13,22 @@ class Book:
     def __init__(self) -> None:
         self.moments: dict[str, float | None] = {}
         self.asked = 0
-        self.deadlines: Deadlines[str] = Deadlines(self.moment_of)
+        self.alarm = Alarm()
+        self.deadlines: Deadlines[str] = Deadlines(self.moment_of, self.alarm)
 
     def moment_of(self, thing: str) -> float | None:
         self.asked += 1
         return self.moments.get(thing)
 
-    def set(self, thing: str, moment: float | None) -> None:
+    def set(self, thing: str, moment: float | None, *, earliest: float | None = None) -> None:
         """As the users of the class do it: what may be earlier is announced, what is later is not."""
         before = self.moments.get(thing)
         self.moments[thing] = moment
         if moment is not None and (before is None or moment < before):
-            self.deadlines.watch(thing)
+            if earliest is None:
+                self.deadlines.watch(thing)
+            else:
+                self.deadlines.watch_later(thing, min(earliest, moment))
 
     def earliest(self) -> float | None:
         return min((moment for moment in self.moments.values() if moment is not None), default=None)
@@ -63,6 +67,28 @@ def test_what_is_due_stays_watched_until_it_moves() -> None:
     assert book.deadlines.next() == 2.0
 
 
+def test_of_what_is_watched_later_nothing_is_asked_before_somebody_wants_to_know() -> None:
+    book = Book()
+    book.alarm.take()
+    book.set("a", 7.0, earliest=5.0)
+    book.set("b", 9.0, earliest=6.0)
+    assert book.alarm.at == 5.0
+    assert book.deadlines.is_watched("a", 5.0)
+    book.deadlines.drop("b")
+    assert book.asked == 0
+    assert book.deadlines.next() == 7.0
+    book.set("c", 1.0, earliest=0.0)
+    book.deadlines.clear()
+    assert book.deadlines.next() is None
+
+
+def test_a_deadline_that_is_watched_later_may_be_earlier_than_the_one_before() -> None:
+    book = Book()
+    book.set("a", 100.0)
+    book.set("a", 20.0, earliest=10.0)
+    assert book.deadlines.next() == 20.0
+
+
 def test_of_what_is_over_nothing_is_kept() -> None:
     book = Book()
     for number in range(1000):
@@ -79,8 +105,12 @@ def test_of_what_is_over_nothing_is_kept() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.none() | st.integers(0, 20), st.integers(0, 20)), max_size=60))
 def test_the_earliest_is_right_whatever_moves(steps: list[tuple[str, int | None, int]]) -> None:
     book = Book()
-    for thing, moment, now in steps:
-        book.set(thing, moment)
+    for number, (thing, moment, now) in enumerate(steps):
+        book.alarm.take()
+        before = book.moments.get(thing)
+        book.set(thing, moment, earliest=None if number % 2 else now)
+        if moment is not None and (before is None or moment < before):
+            assert book.alarm.at <= moment
         assert book.deadlines.next() == book.earliest()
         passed = {one: at for one, at in book.moments.items() if at is not None and at <= now}
         due = book.deadlines.due(now)

@@ -25,6 +25,20 @@ def test_nothing_may_go_where_nothing_waits() -> None:
     assert Lanes[str]().start() is None
 
 
+def test_a_turn_goes_at_once_where_it_would_be_the_next_to_go() -> None:
+    lanes: Lanes[str] = Lanes(max_in_flight=2)
+    assert lanes.enter("a1", "a", at_once=True)
+    assert not lanes.enter("a2", "a", at_once=True)  # Its lane is busy.
+    assert not lanes.enter("b1", "b", at_once=True)  # Others wait: start() says who is next.
+    assert started(lanes) == ["b1"]
+    lanes.leave("a2", "a")
+    assert lanes.waiting_count == 0
+    assert not lanes.enter("c1", "c", at_once=True)  # There is no slot.
+    lanes.leave("a1", "a")
+    assert started(lanes) == ["c1"]
+    assert lanes.running == {"b": "b1", "c": "c1"}
+
+
 def test_turns_of_one_lane_go_one_after_another_in_their_order() -> None:
     lanes = entered(("a1", "a"), ("a2", "a"), ("a3", "a"))
     for turn in ("a1", "a2", "a3"):

@@ -14,6 +14,7 @@ from kit.machines import ENDPOINT, Wire, failed, steady, types
 from kit.peers import CLOSE, TEXT, event, frame
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, State, Turn
 from turnwire.sansio.connection._owners import REMEMBERED
+from turnwire.sansio.connection._turn import MAX_ITEMS
 from turnwire.sansio.dialect import (
     AZURE,
     CODEX,
@@ -294,6 +295,14 @@ def test_items_that_are_only_done_may_have_the_same_id_in_every_response() -> No
         assert turn.response is not None
         assert [found.id for found in turn.response.output] == ["i"]
         assert texts(turn) == "x"
+
+
+def test_the_last_items_of_a_turn_are_remembered_and_no_more() -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    ids = [f"i{number}" for number in range(MAX_ITEMS + 5)]
+    wire.receive(said("created", "r1"), *(item("added", one) for one in ids))
+    assert turn.items == turn.added == ids[5:]
 
 
 def test_a_refusal_after_a_late_event_is_still_safe() -> None:

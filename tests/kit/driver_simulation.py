@@ -1117,7 +1117,7 @@ class World:
         self.look()
         for story in self.active:
             if story.sleeper is not None and not story.sleeper.woken:
-                if story.turn.has_news():
+                if story.turn.events or story.turn.ended:
                     self.judge.complain(f"{story.marker} has news, and its consumer was not woken")
                 line = self.lines[-1] if self.lines else None
                 if line is not None and line.paused and line.link.connection is story.turn.connection:

@@ -94,7 +94,7 @@ def found(words: str, driver: type[Driver] = Driver) -> bool:
 
 
 MUTANTS = {
-    "I2: an event is lost": (Turn, "deliver", lambda self, event, now: 0),
+    "I2: an event is lost": (Turn, "deliver", lambda self, event, length, now: 0),
     "I3: what was handed is SAFE": (Evidence, "verdict", property(lambda self: Verdict.SAFE)),
     "I5: what may have run is repeated": (
         RecoveryPolicy,
