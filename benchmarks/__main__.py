@@ -75,8 +75,6 @@ class Results(msgspec.Struct, frozen=True):
     """What each benchmark measured, by its name."""
 
 
-<<<<<<< HEAD
-=======
 def main() -> None:
     """Measure what the command line asks for; print a table for each benchmark, and one of the targets."""
     parser = _parser()
@@ -94,7 +92,6 @@ def main() -> None:
         plot(results.measured["clients"]["median"], arguments.plot)
 
 
->>>>>>> main
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -112,15 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-<<<<<<< HEAD
-def main() -> None:
-    """Measure what the command line asks for, and print a table each and one of the targets."""
-    parser = _parser()
-    arguments = parser.parse_args()
-=======
 def _asked_for(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The names of the benchmarks and of the clients. Ends the program if the command line is wrong."""
->>>>>>> main
     names = arguments.names or list(BENCHMARKS)
     clients = arguments.only.split(",") if arguments.only else list(CLIENTS)
     for what, given, known in (("benchmark", names, BENCHMARKS), ("client", clients, CLIENTS)):
