@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from os import urandom
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias, cast
 
 import msgspec
 from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, Frame, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
+
+from ..chance import SYSTEM_RANDOM, RandomBytes
 
 DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
 """Bytes of one message after decompression. A response with images is a few MiB; 64 MiB is a runaway server."""
@@ -25,9 +26,6 @@ FRAGMENT: Final = 256 * 1024
 _NO_RSV: Final = RsvBits(False, False, False)
 _INFLATE_STEP: Final = 4096
 """Compressed bytes given to zlib at a time. Deflate expands at most 1032 times, so this bounds one step to 4 MiB."""
-
-
-RandomBytes: TypeAlias = Callable[[int], bytes]
 
 
 class Ping(msgspec.Struct, frozen=True):
@@ -97,7 +95,7 @@ class WebSocket:
     """The open phase of one WebSocket, in either role.
 
     ``max_message_size`` is in bytes, after decompression; None means no limit. ``random_bytes(4)`` gives a masking key
-    (client only); RFC 6455 section 10.3 wants it unpredictable, hence the operating system's source by default.
+    (client only), which RFC 6455 section 10.3 wants unpredictable.
     """
 
     def __init__(
@@ -106,11 +104,11 @@ class WebSocket:
         client: bool,
         extensions: Sequence[Extension] = (),
         max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE,
-        random_bytes: RandomBytes = urandom,
+        random_bytes: RandomBytes = SYSTEM_RANDOM,
     ) -> None:
-        self._client = client
         self._limit = _LONGEST_FRAME if max_message_size is None else max_message_size
-        self._random_bytes = random_bytes
+        self._mask_source = random_bytes if client else None
+        """Where a client's masking keys come from; None on a server, which masks nothing (RFC 6455 section 5.1)."""
         self._wsproto = FrameProtocol(client, list(extensions))
         self._deflate = next((e for e in extensions if isinstance(e, PerMessageDeflate)), None)
         self._finished = False
@@ -118,8 +116,10 @@ class WebSocket:
         """An incomplete frame's beginning: of a header, or of a frame in the fast lane."""
         self._need = 0
         """How long the buffer must be before looking at it again can help."""
-        self._unread: tuple[bytes, int] | None = None
-        """What the last call did not come to: some bytes, and from which of them on; None if it came to the end."""
+        self.pending = False
+        """Whether :meth:`receive` has stopped before the end of what arrived: call it again, without data."""
+        self._unread = (b"", 0)
+        """If so: what the last call did not come to, and from where on in it."""
         self._work = 0
         """Units of work that are left to this call."""
         self._slow_left = 0
@@ -129,11 +129,6 @@ class WebSocket:
 
     # -- in
 
-    @property
-    def pending(self) -> bool:
-        """Whether :meth:`receive` has stopped before the end of what arrived: call it again, without data."""
-        return self._unread is not None
-
     def receive(self, data: bytes = b"") -> list[Item]:
         """Take what arrived, and go on; return the complete items of a bounded part of it (see "Bounded work").
 
@@ -141,9 +136,9 @@ class WebSocket:
         """
         items: list[Item] = []
         position, self._work = 0, WORK_AT_ONCE
-        if self._unread is not None:
-            data, position = self._with_unread(self._unread, data)
-        elif self._client and not (self._buffer or self._slow_left or self._finished) and self._fragments is None:
+        if self.pending:
+            data, position = self._with_unread(data)
+        elif self._mask_source and not (self._buffer or self._slow_left or self._finished) and self._fragments is None:
             position = self._short_texts(data, 0, len(data), items)
             if position == len(data):
                 return items
@@ -157,20 +152,20 @@ class WebSocket:
         while position < end and self._work > 0 and not self._finished:
             position = self._next(data, position, end, items)
         if position < end and not self._finished:
-            self._unread = data, position
+            self.pending, self._unread = True, (data, position)
         return items
 
-    def _with_unread(self, unread: tuple[bytes, int], data: bytes) -> tuple[bytes, int]:
+    def _with_unread(self, data: bytes) -> tuple[bytes, int]:
         """What the last call did not come to, with what arrived behind it; and where to go on in it."""
-        self._unread = None
-        kept, position = unread
-        return (b"".join((memoryview(kept)[position:], data)), 0) if data else unread
+        unread, position = self._unread
+        self.pending, self._unread = False, (b"", 0)
+        return (b"".join((memoryview(unread)[position:], data)), 0) if data else (unread, position)
 
     def _next(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
         """Read on from ``position``: some frames, or a part of one; return where that ends."""
         if self._slow_left:
             return self._slow(data, position, items, end)
-        if self._client and self._fragments is None:  # A client's frames are masked: a server has none of these.
+        if self._mask_source and self._fragments is None:  # A client's frames are masked: a server has none of these.
             position = self._short_texts(data, position, end, items)
             if position == end or self._work <= 0:
                 return position
@@ -182,7 +177,7 @@ class WebSocket:
         first, length = data[position], data[position + 1]
         key, plain = (4 if length & 0x80 else 0), True
         length &= 0x7F
-        if first in _CONTROL and length <= 125 and bool(key) is not self._client:
+        if first in _CONTROL and length <= 125 and bool(key) is (self._mask_source is None):
             return self._control(data, position, head, key, length, items)
         if length >= 126:
             if first & 0x0F > Opcode.BINARY:
@@ -194,7 +189,7 @@ class WebSocket:
                     return self._keep(data, position, head - position)
                 length = int.from_bytes(data[position + 2 : head], "big")
                 plain = length > (125 if extended == 2 else 65535)
-        plain = plain and not key and self._client and first == _TEXT_FINAL and self._fragments is None
+        plain = plain and not key and self._mask_source is not None and first == _TEXT_FINAL and self._fragments is None
         if plain and length <= self._limit:
             return self._long_text(data, position, head, length, items)
         # The header goes first: what is wrong with it is to be said before what is too much about it.
@@ -355,16 +350,16 @@ class WebSocket:
 
     def _frame(self, first: int, payload: bytes) -> bytes:
         length = len(payload)
-        mask_bit = 0x80 if self._client else 0
+        mask_bit = 0x80 if self._mask_source else 0
         if length <= 125:
             head = bytes((first, mask_bit | length))
         elif length <= 0xFFFF:
             head = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
         else:
             head = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
-        if not self._client:
+        if self._mask_source is None:
             return head + payload
-        key = self._random_bytes(4)
+        key = self._mask_source(4)
         return b"".join((head, key, mask(payload, key)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from os import urandom
 from typing import Final, TypeAlias
 
 import h11
@@ -16,8 +15,9 @@ from wsproto.handshake import H11Handshake, client_extensions_handshake
 from wsproto.utilities import ProtocolError as WsprotoError
 from wsproto.utilities import generate_accept_token, split_comma_header
 
+from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..secret import Secret
-from ._frames import DEFAULT_MAX_MESSAGE_SIZE, Deflate, RandomBytes, WebSocket
+from ._frames import DEFAULT_MAX_MESSAGE_SIZE, Deflate, WebSocket
 
 MAX_HEADERS: Final = 64 * 1024
 """Bytes of an HTTP head in the handshake. Servers with many cookies pass; an endless header does not."""
@@ -140,7 +140,7 @@ class ClientHandshake(_Exchange):
         headers: Sequence[tuple[str, str | Secret]] = (),
         *,
         compression: bool = False,
-        random_bytes: RandomBytes = urandom,
+        random_bytes: RandomBytes = SYSTEM_RANDOM,
     ) -> None:
         self._key = base64.b64encode(random_bytes(16))
         self._offered: list[Extension] = [Deflate()] if compression else []
