@@ -201,6 +201,8 @@ from ._response import (
     ResponseUsage,
 )
 from ._roles import (
+    ENDINGS,
+    FINAL_STATUSES,
     Role,
     role_of,
 )
@@ -225,6 +227,8 @@ from ._stream import (
 )
 
 __all__ = [
+    "ENDINGS",
+    "FINAL_STATUSES",
     "EVENT_TYPES",
     "AdditionalTools",
     "Annotation",
