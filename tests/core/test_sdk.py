@@ -678,6 +678,7 @@ def test_a_response_has_the_request_id_that_it_is_given():
     assert response._request_id == "req_1"
     assert "_request_id" not in response.to_dict()
     assert difference(response, theirs) == ""
+    assert not hasattr(sdk.response_to_openai(ours), "_request_id")
 
 
 @pytest.mark.parametrize("kind", sorted(EVENT_TYPES))
