@@ -90,31 +90,16 @@ class Verdict(enum.Enum):
     """The server had all of it and said nothing: it may or may not have run."""
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class Refusal(ErrorBody, frozen=True, kw_only=True):
     """What the server said when it turned something away: the particulars of an ``error`` frame or an HTTP answer."""
 
-    status: int | None = None
-    """The status that was given, else the one that follows from the code (PROTOCOL.md, "Status unknown")."""
-    code: str | None = None
-    type: str | None = None
-    message: str | None = None
-    request_id: str | None = None
-    headers: dict[str, str] = {}
     of_connection: bool = False
     """It named no turn and hit all that had not begun. What it says of one request, it does not say of *this* one."""
 
     @classmethod
     def from_body(cls, body: ErrorBody, *, of_connection: bool = False) -> Refusal:
         """What :func:`~turnwire.sansio.error_body.read_error` found."""
-        return cls(
-            status=body.status,
-            code=body.code,
-            type=body.type,
-            message=body.message,
-            request_id=body.request_id,
-            headers=body.headers,
-            of_connection=of_connection,
-        )
+        return cls(**msgspec.structs.asdict(body), of_connection=of_connection)
 
     @property
     def may_have_run(self) -> bool:

@@ -156,7 +156,7 @@ def _without(names: frozenset[str], value: Any, depth: int = 0) -> Any:
 
 def _oracle(annotation: Any, metadata: Iterable[Any] = ()) -> Plan:
     """The plan that needs none: ``construct_type`` itself."""
-    from openai._models import construct_type
+    from openai._models import construct_type  # Private to openai (3.57); pyproject.toml bounds the version.
 
     return lambda value: construct_type(value=value, type_=annotation, metadata=list(metadata))
 
@@ -213,7 +213,7 @@ def _union_plan(union: Any, metadata: Iterable[Any]) -> Plan:
     """Valid for a member: what pydantic makes of it. Else the member that ``type`` names, if the SDK goes by that, or
     else the first.
     """
-    from openai._utils import PropertyInfo
+    from openai._utils import PropertyInfo  # Private to openai (3.57), where its models are annotated with it.
     from pydantic import TypeAdapter, ValidationError
 
     discriminators = {each.discriminator for each in metadata if isinstance(each, PropertyInfo)} - {None}
@@ -359,18 +359,21 @@ _model = cache(_Model)
 
 
 PARAMETERS = frozenset({"_fields_set", "_BaseModel__cls"})
-"""The parameters of the SDK's ``construct``, which takes an object's members as keyword arguments beside them."""
+"""The parameters of the SDK's ``construct`` (openai 3.57), which takes an object's members as keyword arguments
+beside them."""
 
 
 def _is_peculiar(model: Any) -> bool:
     """Whether the SDK builds this model in a way of its own."""
     import openai._models
+    from openai import BaseModel
 
-    sdk_models: Any = openai._models
+    # Private to openai (3.57). Without it nobody can tell, and the oracle is asked about every model.
+    extra_fields_type: Any = getattr(openai._models, "_get_extra_fields_type", lambda model: model)
     return (
-        model.construct.__func__ is not sdk_models.BaseModel.construct.__func__
+        model.construct.__func__ is not BaseModel.construct.__func__
         or model.model_config.get("populate_by_name") is not None
-        or sdk_models._get_extra_fields_type(model) is not None
+        or extra_fields_type(model) is not None
     )
 
 
@@ -383,8 +386,12 @@ def _validator(schema: Mapping[str, Any]) -> SchemaValidator:
 
     definitions = {each["ref"]: each for each in schema.get("definitions", ())}
     told_apart = _tell_apart(dict(schema), definitions)
-    # Prebuilt validators are those of the models' own schemas, which do not go by ``type``.
-    return SchemaValidator(told_apart, _use_prebuilt=False)
+    try:
+        # Prebuilt validators are those of the models' own schemas, which do not go by ``type``. The parameter is private
+        # to pydantic_core (2.50); without it, parts of a message take longer, and the answers are the same.
+        return SchemaValidator(told_apart, _use_prebuilt=False)
+    except TypeError:
+        return SchemaValidator(told_apart)
 
 
 def _tell_apart(node: Any, definitions: Mapping[str, Any]) -> Any:

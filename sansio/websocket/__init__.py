@@ -71,6 +71,7 @@ from ._handshake import (
     Rejected,
     accept_upgrade,
 )
+from ._heads import head_length, payload_length, write_head
 
 __all__ = [
     "DEFAULT_MAX_MESSAGE_SIZE",
@@ -95,5 +96,8 @@ __all__ = [
     "Violation",
     "WebSocket",
     "accept_upgrade",
+    "head_length",
     "mask",
+    "payload_length",
+    "write_head",
 ]

@@ -10,6 +10,7 @@ from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, Frame, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
+from ._heads import EXTENDED, SHORT, write_head
 
 DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
 """Bytes of one message after decompression. A response with images is a few MiB; 64 MiB is a runaway server."""
@@ -61,20 +62,24 @@ class Deflate(PerMessageDeflate):
     A final DEFLATE block ends a message (section 7.2.3.4), and the next one begins a new stream: zlib answers nothing
     but the end from then on, and keeps whatever comes after it. (A control frame between compressed fragments, which
     wsproto forgets them at, does not come here: see "Frames, two lanes".)
+
+    The decompressor is private to wsproto (1.2, 1.3). Where there is none by that name, nothing is corrected.
     """
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
         """Inflate a part of a frame's payload."""
         inflated = super().frame_inbound_payload_data(proto, data)
         # The byte that RFC 7692 puts behind a final block is the beginning of the tail that the sender took off.
-        if self._decompressor is not None and len(self._decompressor.unused_data) > 1:
+        decompressor = getattr(self, "_decompressor", None)
+        if decompressor is not None and len(decompressor.unused_data) > 1:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         return inflated
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
         """End a frame: what is still to come of the message's text."""
         rest = super().frame_inbound_complete(proto, fin)
-        if fin and self._decompressor is not None and self._decompressor.eof:
+        decompressor = getattr(self, "_decompressor", None)
+        if fin and decompressor is not None and decompressor.eof:
             self._decompressor = None
         return rest
 
@@ -177,18 +182,18 @@ class WebSocket:
         first, length = data[position], data[position + 1]
         key, plain = (4 if length & 0x80 else 0), True
         length &= 0x7F
-        if first in _CONTROL and length <= 125 and bool(key) is (self._mask_source is None):
+        if first in _CONTROL and length <= SHORT and bool(key) is (self._mask_source is None):
             return self._control(data, position, head, key, length, items)
-        if length >= 126:
+        if length > SHORT:
             if first & 0x0F > Opcode.BINARY:
                 plain = False  # Only a data frame may be long: of another, wsproto refuses these 2.
             else:
-                extended = 2 if length == 126 else 8
+                extended = EXTENDED[length]
                 head += extended
                 if end < head:
                     return self._keep(data, position, head - position)
                 length = int.from_bytes(data[position + 2 : head], "big")
-                plain = length > (125 if extended == 2 else 65535)
+                plain = length > (SHORT if extended == 2 else 0xFFFF)
         plain = plain and not key and self._mask_source is not None and first == _TEXT_FINAL and self._fragments is None
         if plain and length <= self._limit:
             return self._long_text(data, position, head, length, items)
@@ -349,14 +354,7 @@ class WebSocket:
         return self._frame(0x80 | Opcode.CLOSE, code.to_bytes(2, "big") + short)
 
     def _frame(self, first: int, payload: bytes) -> bytes:
-        length = len(payload)
-        mask_bit = 0x80 if self._mask_source else 0
-        if length <= 125:
-            head = bytes((first, mask_bit | length))
-        elif length <= 0xFFFF:
-            head = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
-        else:
-            head = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
+        head = write_head(first, len(payload), masked=self._mask_source is not None)
         if self._mask_source is None:
             return head + payload
         key = self._mask_source(4)
