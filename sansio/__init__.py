@@ -10,6 +10,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     agents         model calls: settings, tools, requests, results, traces
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
+    handle         what a caller holds of a turn
     backlog        the turns that wait for a connection, in order
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role

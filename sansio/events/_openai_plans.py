@@ -369,9 +369,10 @@ def _is_peculiar(model: Any) -> bool:
     from openai import BaseModel
 
     # Private to openai (3.57). Without it nobody can tell, and the oracle is asked about every model.
-    extra_fields_type: Any = getattr(openai._models, "_get_extra_fields_type", lambda model: model)
+    extra_fields_type: Any = getattr(openai._models, "_get_extra_fields_type", None)
     return (
-        model.construct.__func__ is not BaseModel.construct.__func__
+        extra_fields_type is None
+        or model.construct.__func__ is not BaseModel.construct.__func__
         or model.model_config.get("populate_by_name") is not None
         or extra_fields_type(model) is not None
     )
@@ -387,8 +388,8 @@ def _validator(schema: Mapping[str, Any]) -> SchemaValidator:
     definitions = {each["ref"]: each for each in schema.get("definitions", ())}
     told_apart = _tell_apart(dict(schema), definitions)
     try:
-        # Prebuilt validators are those of the models' own schemas, which do not go by ``type``. The parameter is private
-        # to pydantic_core (2.50); without it, parts of a message take longer, and the answers are the same.
+        # Prebuilt validators are those of the models' own schemas, which do not go by ``type``. The parameter is
+        # private to pydantic_core (2.50); without it, the answers are the same, and parts of a message take longer.
         return SchemaValidator(told_apart, _use_prebuilt=False)
     except TypeError:
         return SchemaValidator(told_apart)
