@@ -1,4 +1,4 @@
-"""Values to JSON, and the path to what JSON lacks; ``request`` re-exports it.
+"""Values to JSON, and the path to what JSON lacks.
 
 The promise
     The same value gives the same bytes, and the caller's objects are never changed. What is JSON already takes one

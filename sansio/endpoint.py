@@ -1,4 +1,4 @@
-"""Where to connect and what to say in the handshake; a part of the room ``request``, which re-exports it.
+"""Where to connect, and which headers the handshake sends.
 
 The promise
     Pure functions over frozen values. No credential leaves an :class:`Endpoint` but by its ``headers`` and ``url``: no

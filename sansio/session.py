@@ -385,7 +385,7 @@ class ResponsesSession:
             self.update(now)
 
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
-        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted.
+        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed, a busy one aborted.
 
         ``wait_for_peer``: the server's half of the closing handshake is waited for.
         """

@@ -86,8 +86,8 @@ def create_kwargs(
         stream: whether ``stream=True`` is among the arguments.
         model_is_explicit: whether the caller chose ``model``, rather than left the default.
         headers_override: headers over those of the settings (A11): the caller's context variable.
-        idle_parallel_tool_calls: send ``parallel_tool_calls=False`` even when there is nothing to call, as the seed
-            does; with False, only when there are tools or a prompt, as later versions of it do (A4).
+        idle_parallel_tool_calls: send ``parallel_tool_calls=False`` even when there is nothing to call, as the Agents
+            SDK does; with False, only when there are tools or a prompt, as its later versions do (A4).
 
     Raises:
         UserError: what the converter refuses (B1-B5); an ``include`` that is no text; ``extra_headers`` that are no
@@ -227,7 +227,7 @@ def prepare(kwargs: Mapping[str, Any], *, stream_id: str | None = None) -> Prepa
     """The frame for the keyword arguments of ``responses.create`` (PARITY A12).
 
     ``extra_body`` is laid over the arguments; only ``type`` and ``stream`` are not for it to say. ``stream`` is always
-    True, as in the seed.
+    True, as the Agents SDK's model sends it.
 
     Args:
         kwargs: as :func:`create_kwargs` makes them; None is sent, ``Omit`` and ``NotGiven`` are not.

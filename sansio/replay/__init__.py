@@ -2,8 +2,8 @@
 
 The promise
     After any failure the caller knows whether the turn ran and whether it may be sent again, and knows it from what
-    the connection saw, never from an exception's class name or from what happens to be in its text. Everything in this
-    module is a pure function over frozen structs, and total: there is no input on which it has no answer.
+    the connection saw, never from an exception's class name or from what happens to be in its text. Everything
+    here is a pure function over frozen structs, and total: there is no input on which it has no answer.
 
 The line
     A server runs a request only once it has the whole message. So the one moment that decides is the one at which the
@@ -33,6 +33,18 @@ What is a refusal
     - a rejected handshake, unless its status is one of :data:`GATEWAY_STATUSES`: those are repeated;
     - close code 1009, if it is known that the turn's own message was the one that is too big; and this side's own
       limit, ``max_request_size``.
+
+The modules, each above those that follow
+
+    ============== ================================================================== ==================================
+    module         says                                                               by
+    ============== ================================================================== ==================================
+    ``_advice``    what to advise a caller who retries by itself                      :data:`ADVICE_TABLE`
+    ``_recovery``  what is repeated automatically, and after how many seconds         :data:`RECOVERY_TABLE`
+    ``_meaning``   the words of a failure's message: what it means, what to do        the tables of its texts
+    ``evidence``   how far a turn got, and the verdict; it stands below ``errors``    :data:`VERDICT_TABLE`,
+                                                                                      :data:`HTTP_TABLE`
+    ============== ================================================================== ==================================
 
 The tables
     :data:`VERDICT_TABLE`, :data:`HTTP_TABLE`, :data:`ADVICE_TABLE`, :data:`RECOVERY_TABLE` and those of the texts are

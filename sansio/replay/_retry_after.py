@@ -32,6 +32,7 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -
 
 
 def http_date(value: str | None) -> float | None:
+    """Seconds since the epoch for an HTTP date, in any form of RFC 9110 section 5.6.7; None for what is none."""
     try:
         date = None if value is None else parsedate_to_datetime(value)
         if date is None:
@@ -43,4 +44,5 @@ def http_date(value: str | None) -> float | None:
 
 
 def lower_names(items: Iterable[tuple[object, object]]) -> dict[str, str]:
+    """Headers by lower-case names."""
     return {str(name).lower(): str(value) for name, value in items}

@@ -11,18 +11,18 @@ Before the frames
     from the operating system, and this core takes its randomness from outside, so the upgrade is written on h11
     directly and only the server's side (:func:`accept_upgrade`), which needs no randomness, is wsproto's.
 
-Frames, two lanes
+Frames, two paths
     ===================================================== ======================================================
     a frame that is                                        takes
     ===================================================== ======================================================
-    text, final, unmasked, no reserved bit, minimal       the fast lane: its payload is sliced out of the buffer
+    text, final, unmasked, no reserved bit, minimal       the fast path: its payload is sliced out of the buffer
     length, not inside a fragmented message, whole
-    control, well-formed (at most 125 bytes, final)       the fast lane, too, wherever it stands
-    anything else: fragments, compressed, binary,          the slow lane: wsproto's ``FrameProtocol``, which knows
+    control, well-formed (at most 125 bytes, final)       the fast path, too, wherever it stands
+    anything else: fragments, compressed, binary,          the slow path: wsproto's ``FrameProtocol``, which knows
     masked text, malformed                                 RFC 6455 and RFC 7692 in full
     ===================================================== ======================================================
 
-    The fast lane yields what wsproto would, with one exception: close code 1014 (Bad Gateway), which IANA registered
+    The fast path yields what wsproto would, with one exception: close code 1014 (Bad Gateway), which IANA registered
     after RFC 6455, is a close code here. A test compares them.
 
 What comes out of :meth:`WebSocket.receive`, in order of arrival

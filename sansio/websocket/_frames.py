@@ -61,7 +61,7 @@ class Deflate(PerMessageDeflate):
 
     A final DEFLATE block ends a message (section 7.2.3.4), and the next one begins a new stream: zlib answers nothing
     but the end from then on, and keeps whatever comes after it. (A control frame between compressed fragments, which
-    wsproto forgets them at, does not come here: see "Frames, two lanes".)
+    wsproto forgets them at, does not come here: see "Frames, two paths".)
 
     The decompressor is private to wsproto (1.2, 1.3). Where there is none by that name, nothing is corrected.
     """
@@ -118,7 +118,7 @@ class WebSocket:
         self._deflate = next((e for e in extensions if isinstance(e, PerMessageDeflate)), None)
         self._finished = False
         self._buffer = bytearray()
-        """An incomplete frame's beginning: of a header, or of a frame in the fast lane."""
+        """An incomplete frame's beginning: of a header, or of a frame in the fast path."""
         self._need = 0
         """How long the buffer must be before looking at it again can help."""
         self.pending = False
@@ -128,7 +128,7 @@ class WebSocket:
         self._work = 0
         """Units of work that are left to this call."""
         self._slow_left = 0
-        """Bytes of the slow lane's current frame that are still to come."""
+        """Bytes of the slow path's current frame that are still to come."""
         self._fragments: bytearray | None = None
         """A fragmented or compressed message so far; None between messages."""
 
@@ -208,9 +208,9 @@ class WebSocket:
         return position
 
     def _short_texts(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
-        """Take the fast lane while nothing but complete, short texts come, as events do; return where that ends.
+        """Take the fast path while nothing but complete, short texts come, as events do; return where that ends.
 
-        Whatever else there is, :meth:`_next` looks at anew.
+        Whatever else there is, :meth:`_next` looks at anew. Hot path: the header is read here once more, without a call.
         """
         limit, before = self._limit, len(items)
         append = items.append
@@ -234,7 +234,7 @@ class WebSocket:
         return position
 
     def _long_text(self, data: bytes, position: int, head: int, length: int, items: list[Item]) -> int:
-        """Take one text of any length in the fast lane, once it is whole."""
+        """Take one text of any length in the fast path, once it is whole."""
         stop = head + length
         if len(data) < stop:
             return self._keep(data, position, stop - position)
