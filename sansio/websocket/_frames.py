@@ -210,7 +210,7 @@ class WebSocket:
     def _short_texts(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
         """Take the fast path while nothing but complete, short texts come, as events do; return where that ends.
 
-        Whatever else there is, :meth:`_next` looks at anew. Hot path: the header is read here once more, without a call.
+        Whatever else there is, :meth:`_next` looks at anew. Hot path: it reads headers by itself, without a call.
         """
         limit, before = self._limit, len(items)
         append = items.append
