@@ -10,6 +10,11 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     agents         model calls: settings, tools, requests, results, traces
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
+    first_opening  the opening of ``connect()``, in one attempt or several
+    options        the options of a session
+    handle         what a caller holds of a turn
+    fallback       whether a turn goes over a WebSocket or over HTTP
+    pool           which connection takes a turn; when one is opened, replaced, closed
     backlog        the turns that wait for a connection, in order
     http           the same for one connection in HTTP/1.1, one turn after the other
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
@@ -20,10 +25,12 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     timeouts       how long each wait of a turn may take
     socks          through a SOCKS5 proxy
     proxy          which proxy to use
+    source         where a session connects to, from the arguments of ``connect()``
     endpoint       where to connect to, and with which headers
+    retries        the switches of callers that run retries of their own
     encoding       Python values to JSON
     lanes          which turn may go now
-    replay         evidence of how far a turn got, its verdict, and retry advice
+    replay         what a failure means: its words, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
     websocket      bytes to text messages and back; the handshake
@@ -31,7 +38,9 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     checks         the rules of options, and the message for a value that breaks one
     omit           the markers that say "leave this out"
     errors         everything that is raised
+    evidence       how far a turn got, and the verdict that follows
     error_body     what an error says, in every shape that servers send
+    chance         the source of random bytes, unless the caller gives another
     ============== ==================================================================================================
 
 ``settings``, ``tools``, ``converter``, ``request``, ``model``, ``tracing``, ``usage``, ``httpturn`` and ``sdk`` are the

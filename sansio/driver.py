@@ -44,10 +44,11 @@ from typing import Any, Final, Protocol, cast
 from .connection import Turn
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
+from .first_opening import FirstOpening
 from .lanes import AnyLane
 from .omit import OMIT
 from .pool import Connection
-from .session import FirstOpening, ResponsesSession
+from .session import ResponsesSession
 
 __all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
 

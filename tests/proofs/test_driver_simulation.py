@@ -21,9 +21,10 @@ from kit.driver_simulation import Life, explain, live
 from turnwire.sansio.connection import ResponsesConnection, Turn, TurnState
 from turnwire.sansio.driver import Driver, Link, LinkState
 from turnwire.sansio.errors import TurnError, TurnwireError
+from turnwire.sansio.first_opening import FirstOpening
 from turnwire.sansio.pool import Pool
 from turnwire.sansio.replay import Evidence, Plan, Reason, RecoveryPolicy, Verdict
-from turnwire.sansio.session import FirstOpening, ResponsesSession
+from turnwire.sansio.session import ResponsesSession
 
 ONE = os.environ.get("TURNWIRE_SEED")
 SEEDS = range(int(ONE), int(ONE) + 1) if ONE is not None else range(int(os.environ.get("TURNWIRE_SEEDS", "10000")))
