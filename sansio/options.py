@@ -1,8 +1,9 @@
 """The options of a session.
 
 The promise
-    Plain declarations, checked where they are made; times are in seconds. What a client says counts where its owner has
-    said nothing else.
+    Plain declarations, checked where they are made; times are in seconds. A session has the options of its connections,
+    and those of what lies between them: when one is replaced or closed, and what is repeated. The deadlines of an
+    ``openai`` client count where its owner has named no others.
 """
 
 from __future__ import annotations

@@ -27,13 +27,13 @@ def test_nothing_may_go_where_nothing_waits() -> None:
 
 def test_a_turn_goes_at_once_where_it_would_be_the_next_to_go() -> None:
     lanes: Lanes[str] = Lanes(max_in_flight=2)
-    assert lanes.enter("a1", "a", at_once=True)
-    assert not lanes.enter("a2", "a", at_once=True)  # Its lane is busy.
-    assert not lanes.enter("b1", "b", at_once=True)  # Others wait: start() says who is next.
+    assert lanes.enter("a1", "a", at_once=True) == "a"
+    assert lanes.enter("a2", "a", at_once=True) is AUTO  # Its lane is busy.
+    assert lanes.enter("b1", "b", at_once=True) is AUTO  # Others wait: start() says who is next.
     assert started(lanes) == ["b1"]
     lanes.leave("a2", "a")
     assert lanes.waiting_count == 0
-    assert not lanes.enter("c1", "c", at_once=True)  # There is no slot.
+    assert lanes.enter("c1", "c", at_once=True) is AUTO  # There is no slot.
     lanes.leave("a1", "a")
     assert started(lanes) == ["c1"]
     assert lanes.running == {"b": "b1", "c": "c1"}
@@ -215,3 +215,15 @@ def test_whether_a_lane_fits() -> None:
     assert [lanes.has_room_for(lane) for lane in (None, AUTO, "a", "b")] == [True, True, True, False]
     lanes.max_named = None
     assert lanes.has_room_for("b")
+
+
+def test_a_turn_in_no_lane_goes_at_once_too() -> None:
+    lanes = auto(max_in_flight=2)
+    assert lanes.enter("t1", AUTO, at_once=True) == "auto-1"
+    lanes.names_known = False
+    assert lanes.enter("t2", AUTO, at_once=True) is None
+    assert lanes.enter("t3", AUTO, at_once=True) is AUTO, "there is no slot"
+    lanes.max_in_flight = 3
+    lanes.leave("t3", None)
+    assert lanes.enter("t4", AUTO, at_once=True) is AUTO, "the default lane is busy"
+    assert list(lanes.waiting()) == ["t4"]
