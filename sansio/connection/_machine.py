@@ -164,7 +164,7 @@ class ResponsesConnection(Routing, Timing):
     def receive_data(self, data: bytes, now: float) -> None:
         """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent.
 
-        The work of one call is bounded (``sansio/websocket.py``, "Bounded work"): afterwards, look at
+        The work of one call is bounded (``sansio/websocket/``, "Bounded work"): afterwards, look at
         :attr:`has_unprocessed`.
         """
         if self.state is State.CONNECTING or self.state is State.CLOSED:

@@ -134,7 +134,7 @@ class Turn:
         self.repetitions: list[Reason] = []
         """Why it was repeated, each time."""
         self.repeatable = True
-        """Whether automatic recovery may repeat it (the context managers of ``sansio/session.py`` clear this)."""
+        """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
         self.response_id: str | None = None
         self._terminal: LifecycleEvent | None = None
 

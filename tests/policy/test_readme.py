@@ -121,7 +121,7 @@ def test_the_parts_come_in_their_order() -> None:
 
 
 def verdicts() -> str:
-    """The verdict table, in the words of ``sansio/replay.py``."""
+    """The verdict table, in the words of ``sansio/replay/``."""
     about = dict(re.findall(r"^    ([A-Z_]+) +(\S.*?)  ", replay.__doc__ or "", re.M))
     lines = ["| the turn was | verdict | because | so |", "| --- | --- | --- | --- |"]
     for row in VERDICT_TABLE:
@@ -143,7 +143,7 @@ def verdicts() -> str:
 
 
 def advice() -> str:
-    """The advice table, as ``sansio/replay.py`` looks it up."""
+    """The advice table, as ``sansio/replay/`` looks it up."""
     said = {True: "yes", False: "no", None: "no opinion"}
     lines = ["| the failure | goes on from stored state | repeat it | replay_safety |", "| --- | --- | --- | --- |"]
     for row in ADVICE_TABLE:
