@@ -12,6 +12,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     session        which connection to open, to send on, to drop; what to repeat
     handle         what a caller holds of a turn
     backlog        the turns that wait for a connection, in order
+    http           the same for one connection in HTTP/1.1, one turn after the other
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role
     dialect        what a server is known or seen to have
@@ -26,6 +27,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     lanes          which turn may go now
     replay         what a failure means: its words, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
+    sse            a stream of server-sent events, bytes to events
     websocket      bytes to text messages and back; the handshake
     secret         text that no repr and no traceback shows
     checks         the rules of options, and the message for a value that breaks one

@@ -24,11 +24,10 @@ The answer to a request
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from ..error_body import is_error, read_error
+from ..error_body import read_error
 from ..errors import (
     ConnectionLostError,
     ProtocolError,
@@ -37,8 +36,10 @@ from ..errors import (
     TurnError,
     TurnTimeoutError,
 )
-from ..events import FINAL_STATUSES, Role, role_of
+from ..events import Role, role_of
+from ..http._document import decoded, is_document, is_error_body, is_response, is_stream
 from ..replay import Cause, Evidence, Refusal, attach_evidence, http_evidence, meaning
+from ..sse import EventStream
 from .tracing import shown
 from .usage import member
 
@@ -188,31 +189,6 @@ READ: Final = ("type", "id", "object", "status", "output", "usage", "response", 
 """Members that are looked for in an object of any library, which may have slots or properties."""
 
 
-def is_error_body(members: Mapping[str, Any]) -> bool:
-    """Whether an answer with status 200 says that there is none (PROTOCOL.md, "Shapes of errors seen in the wild")."""
-    if isinstance(members.get("output"), list | tuple) or _has_status(members):
-        return False
-    untyped = {name: each for name, each in members.items() if name != "type"}  # It is no event, whatever it says.
-    kind = members.get("type")
-    return (isinstance(kind, str) and role_of(kind) is Role.ERROR) or is_error(untyped)
-
-
-def is_response(members: Mapping[str, Any]) -> bool:
-    """Whether an answer is a response, or so much of one that it can be taken for it."""
-    if members.get("object") == "response" or isinstance(members.get("output"), list | tuple):
-        return True
-    return isinstance(members.get("id"), str) or _has_status(members)
-
-
-def _has_status(members: Mapping[str, Any]) -> bool:
-    status = members.get("status")
-    return isinstance(status, str) and status in STATUSES
-
-
-STATUSES: Final = frozenset({*FINAL_STATUSES, "queued", "in_progress"})
-"""What a response's status can be. An error's status is another thing: a number."""
-
-
 def content_type_of(answer: object) -> str | None:
     """The content-type of an HTTP client's answer; None if it has none to tell."""
     headers: Any = getattr(answer, "headers", None)
@@ -220,31 +196,11 @@ def content_type_of(answer: object) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def is_stream(content_type: str) -> bool:
-    """Whether an answer's content-type is that of server-sent events."""
-    return content_type.partition(";")[0].strip().lower() == "text/event-stream"
-
-
-def is_document(content_type: str | None) -> bool:
-    """Whether an answer to a request for a stream is no stream, but JSON or a page."""
-    kind = content_type.partition(";")[0].strip().lower() if content_type else ""
-    return kind.endswith("json") or kind == "text/html"
-
-
 def events_in(text: str) -> Iterator[str]:
-    """The data of the server-sent events in a whole text, as the HTML standard reads them; none if it has none."""
-    for block in text.replace("\r\n", "\n").replace("\r", "\n").split("\n\n"):
-        lines = [line.partition(":")[2].removeprefix(" ") for line in block.split("\n") if line.startswith("data:")]
-        if lines:
-            yield "\n".join(lines)
-
-
-def decoded(text: str) -> object:
-    """The JSON value that a text is; the text itself if it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    """The data of the server-sent events in a whole text, also of the last one if its blank line is missing."""
+    for event in EventStream().receive(text.encode(errors="replace") + b"\n\n"):
+        if event.data:
+            yield event.data.decode()
 
 
 def _said(answer: object, content_type: str | None) -> str:

@@ -1,0 +1,232 @@
+"""What the parts of an HTTP connection share: its state, and how its turn and it end.
+
+The seams: ``_reading.py`` reads what arrives, ``_connection.py`` is the public class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any, cast
+
+from ..connection import ConnectionOptions, Stats, Turn, turn_failure
+from ..connection._base import Loss
+from ..connection._tables import ErrorFactory
+from ..deadlines import Alarm
+from ..endpoint import Endpoint
+from ..error_body import ErrorBody
+from ..errors import ResponsesHTTPError, TurnError
+from ..replay import Cause, Evidence, Phase, Refusal, http_evidence
+from ._answer import Answer
+from ._exchange import Exchange
+from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
+
+__all__ = ["HttpBase"]
+
+
+class HttpBase:
+    """See the top of the package.
+
+    It has 18 attributes: nine are what an owner asks for, three are of the clock.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        options: ConnectionOptions | None = None,
+        now: float,
+        stats: Stats | None = None,
+        recover: Callable[[Turn, TurnError], bool] | None = None,
+        connect_by: float | None = None,
+        alarm: Alarm | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        """Where to connect to; a redirect within the origin changes it."""
+        self.options = options or ConnectionOptions()
+        self.state = HttpState.CONNECTING
+        self.stats = stats or Stats()
+        self.opened_at: float | None = None
+        self.turn: Turn | None = None
+        """The turn that waits for the connection to open, or runs; None: it takes one, if it takes any."""
+        self.failure: TurnError | None = None
+        """Why it ended, as a turn that had waited for it would see it; None while it is not closed, and if it ended
+        with no turn on it, or with one that was given up."""
+        self.only_events = False
+        """The last :meth:`receive_data` brought nothing but further events of a turn that streams and has not fallen
+        behind."""
+        self.has_unprocessed = False
+        """The last call stopped before the end of what arrived: let others run, then call :meth:`process`."""
+        self._recover = recover
+        self._alarm = alarm or Alarm()
+        self._began = now
+        """When opening the transport began."""
+        self._until = self._connect_deadline(now, connect_by)
+        """When the present state is given up: CONNECTING, REFUSED or FINISHING; None: never, or it is another one."""
+        self._body = b""
+        """The body of the turn's request, until an event shows that it arrived."""
+        self._exchange: Exchange | None = None
+        self._answer: Answer | None = None
+        self._received = now
+        """When the last byte arrived, or the request was handed."""
+        self._redirects: int = 0
+        """How many redirects the turn was sent on by."""
+        self._alarm.announce()
+
+    # -- its state
+
+    @property
+    def waiting_phase(self) -> Phase:
+        """The phase of a turn that has not started here."""
+        return HTTP_WAITING_PHASE[self.state]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether bytes go both ways."""
+        return self.state not in (HttpState.CONNECTING, HttpState.CLOSED)
+
+    @property
+    def accepts_turns(self) -> bool:
+        """Whether a turn may be given to this connection."""
+        return self.turn is None and self.state in (HttpState.CONNECTING, HttpState.IDLE)
+
+    @property
+    def idle(self) -> bool:
+        """No turn needs this connection."""
+        return self.turn is None
+
+    @property
+    def has_slow_consumer(self) -> bool:
+        """The consumer has fallen behind: whoever reads ahead of need should pause."""
+        return self.turn is not None and self.turn.buffered > self.options.high_water
+
+    def _move(self, signal: HttpSignal) -> None:
+        self.state = HTTP_TRANSITIONS[self.state][signal]
+        self._until = None
+        self._alarm.announce()
+
+    @property
+    def _where(self) -> str:
+        """The endpoint in words; never with its query or headers, which may hold secrets."""
+        return self.endpoint.authority
+
+    def _connect_deadline(self, now: float, connect_by: float | None) -> float | None:
+        """When opening the transport is given up, if it begins now."""
+        limit = self.options.connect_timeout
+        earliest = min(inf if limit is None else now + limit, inf if connect_by is None else connect_by)
+        return None if earliest == inf else earliest
+
+    # -- the end of a turn, and of the connection
+
+    def _evidence(
+        self,
+        turn: Turn,
+        cause: Cause,
+        status: int | None = None,
+        said: ErrorBody | None = None,
+        *,
+        api_error: bool = False,
+    ) -> Evidence:
+        """How far the turn got. ``status``: that of the answer, if it is whole or may be taken for the API's."""
+        refusal = None if said is None else Refusal.from_body(said)
+        if turn.current_phase < Phase.AWAIT:
+            return turn.evidence(cause, refusal=refusal)
+        evidence = http_evidence(
+            cause=cause,
+            stateful=turn.stateful,
+            handed=True,
+            status=status,
+            error=refusal,
+            api_error=api_error,
+            event_seen=turn.phase is Phase.STREAM,
+            response_id=turn.response_id,
+        )
+        return cast("Evidence", evidence)  # None only if nobody knows whether the request was handed.
+
+    @property
+    def _status(self) -> int | None:
+        """The status of an answer that is not whole, if it says that the turn ran."""
+        answer = self._answer
+        return answer.head.status if answer is not None and answer.success else None
+
+    def _fail_by(
+        self,
+        turn: Turn,
+        payload: Mapping[str, Any],
+        said: ErrorBody,
+        now: float,
+        *,
+        api_error: bool,
+        hint: str = "",
+    ) -> None:
+        """An error in the answer, or one that the answer is, ends the turn."""
+        status = cast("Answer", self._answer).head.status
+        cause = Cause.ERROR_FRAME if api_error else Cause.REJECTED
+
+        def make(evidence: Evidence, text: str) -> TurnError:
+            return ResponsesHTTPError(payload, evidence=evidence, meaning=text, request_id=said.request_id)
+
+        evidence = self._evidence(turn, cause, status, said, api_error=api_error)
+        self._end(turn, evidence, hint, now, make=make)
+
+    def _end(self, turn: Turn, evidence: Evidence, what: str, now: float, *, make: ErrorFactory | None = None) -> None:
+        """The turn fails by its answer, which the connection may outlive."""
+        if self.state is HttpState.WAITING:
+            self._turn_over(now)
+        else:
+            self._close()
+        self._fail(turn, evidence, what, make)
+
+    def _turn_over(self, now: float) -> None:
+        self.turn = None
+        self._body = b""
+        self._move(HttpSignal.TURN_OVER)
+        self._until = now + self.options.close_timeout
+
+    def _fail(
+        self,
+        turn: Turn,
+        evidence: Evidence,
+        what: str,
+        make: ErrorFactory | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """End a turn, unless it is repeated."""
+        failure = turn_failure(evidence, what, make, error)
+        if self._recover is None or not self._recover(turn, failure):
+            turn.fail(failure)
+            self.stats.failed += 1
+
+    def _give_up(self, turn: Turn, cause: Cause, what: str, *, make: ErrorFactory | None = None) -> None:
+        """End the turn from this side: no such failure is recovered from."""
+        evidence = self._evidence(turn, cause, self._status)
+        if self.state is HttpState.CONNECTING:
+            self.turn = None
+        elif cause is Cause.CANCELLED and self._exchange is not None and not self._exchange.begun:
+            self.turn = self._exchange = None
+            self._move(HttpSignal.WITHDRAWN)
+        else:
+            self._close()
+        turn.fail(turn_failure(evidence, what, make))
+        self.stats.failed += 1
+
+    def _lost(
+        self, cause: Cause, what: str, *, make: ErrorFactory | None = None, error: BaseException | None = None
+    ) -> None:
+        """The connection is over; the turn on it gets the verdict of its own evidence."""
+        turn = self.turn
+        if turn is not None or self.state is HttpState.CONNECTING:
+            made = make if self.state is HttpState.CONNECTING else None
+            self.failure = Loss(cause, what, made, None, None, error).seen_before_the_start(self.waiting_phase)
+        if turn is None:
+            self._close()
+            return
+        evidence = self._evidence(turn, cause, self._status)
+        self._close()
+        self._fail(turn, evidence, what, make, error)
+
+    def _close(self) -> None:
+        self.turn = self._exchange = self._answer = None
+        self._body = b""
+        self.has_unprocessed = False
+        self._move(HttpSignal.LOST)

@@ -1,0 +1,198 @@
+"""The public class: what the owner of an HTTP connection calls. The package says how it works."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from ..connection import Turn
+from ..connection._tables import WAIT_NAMES
+from ..errors import ConnectError, SessionClosedError
+from ..replay import Cause, Phase
+from ._document import body_of
+from ._exchange import Exchange
+from ._reading import Reading
+from ._states import HttpSignal, HttpState
+
+__all__ = ["HttpConnection"]
+
+EXPANSION: Final = 4
+"""How many times ``max_message_size`` a compressed answer may expand to in all."""
+
+
+class HttpConnection(Reading):
+    """One connection in HTTP/1.1 to one endpoint, and the turn on it. See the top of the package.
+
+    ``now`` is always monotonic seconds. ``recover``, ``connect_by`` and ``alarm`` are those of a
+    :class:`~turnwire.sansio.connection.ResponsesConnection`, and so is what both have under the same name.
+
+    It has 16 attributes: nine are what an owner asks for.
+    """
+
+    # -- turns
+
+    def submit(self, turn: Turn, now: float) -> None:
+        """Take a turn: its request is ready to be handed, or will be once the connection is open.
+
+        Raises SessionClosedError if the connection takes none (:attr:`accepts_turns`), and UserError for a warm-up.
+        """
+        if not self.accepts_turns:
+            state = self.state.value if self.turn is None else "busy"
+            raise SessionClosedError(
+                f"this connection is {state} and takes no turn — the turn was not sent — open a new connection"
+            )
+        self._body = body_of(turn.message)
+        self.turn = turn
+        turn.connection = cast("Any", self)
+        turn.since = now
+        self._redirects = 0
+        self._alarm.announce()
+        if self.state is HttpState.IDLE:
+            self._begin(turn, now)
+
+    def _begin(self, turn: Turn, now: float) -> None:
+        """The request may go."""
+        most = self.options.max_message_size
+        self._exchange = Exchange(self.endpoint, self._body, None if most is None else most * EXPANSION)
+        self._answer = None
+        turn.phase = Phase.SEND
+        turn.since = now
+        self.stats.turns += 1
+        self._move(HttpSignal.BEGUN)
+
+    def cancel(self, turn: Turn, now: float) -> None:
+        """The consumer leaves the turn. If any of its request was handed, the connection ends with it: HTTP/1.1 has no
+        other way to stop an answer. After the turn's end this forgets its events."""
+        if turn is self.turn:
+            self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event")
+        turn.discard()
+
+    def watch(self, turn: Turn) -> None:
+        """A turn's receive deadline runs again: its consumer has taken all of its events."""
+        if turn is self.turn:
+            self._alarm.announce()
+
+    # -- the transport's side
+
+    def transport_connected(self, now: float) -> None:
+        """TCP, proxy and TLS are up. Too late, it changes nothing."""
+        if self.state is not HttpState.CONNECTING:
+            return
+        self._move(HttpSignal.TRANSPORT_UP)
+        self.opened_at = self._received = now
+        self.stats.connections += 1
+        if self.turn is not None:
+            self._begin(self.turn, now)
+
+    def transport_failed(self, reason: str, now: float, error: BaseException | None = None) -> None:
+        """The transport could not be opened, or broke. ``error`` becomes the ``__cause__`` of what the turn raises."""
+        while self.has_unprocessed:  # What arrived before the end counts, whole.
+            self.process(now)
+        if self.state is HttpState.CONNECTING:
+            what = f"could not connect to {self._where}: {reason}"
+            self._lost(Cause.TRANSPORT, what, make=lambda e, text: ConnectError(text, evidence=e), error=error)
+        elif self.state is HttpState.REFUSED:
+            self._refused(now)
+        elif self.state is not HttpState.CLOSED:
+            self._lost(Cause.TRANSPORT, f"the connection to {self._where} broke: {reason}", error=error)
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` would give something."""
+        return self.state is HttpState.SENDING
+
+    def data_to_send(self, max_bytes: int = 65536, now: float | None = None) -> bytes:
+        """At most ``max_bytes`` to write next; ``b""`` if there is nothing.
+
+        Taking bytes marks them handed. Begin to write them before asking for more: the exactness of
+        ``final_byte_handed`` rests on it. ``now`` starts the receive deadline of a turn whose request ends here.
+        """
+        turn, exchange = self.turn, self._exchange
+        if self.state is not HttpState.SENDING or turn is None or exchange is None:
+            return b""
+        data = exchange.take(max_bytes)
+        self.stats.bytes_out += len(data)
+        if exchange.handed:
+            turn.phase = Phase.AWAIT
+            if now is not None:
+                turn.since = self._received = now
+            self._move(HttpSignal.HANDED)
+        return data
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent.
+
+        The work of one call is bounded: afterwards, look at :attr:`has_unprocessed`.
+        """
+        self.only_events = False
+        if not self.is_open:
+            return
+        self._received = now
+        self.stats.bytes_in += len(data)
+        exchange = self._exchange
+        if exchange is None:  # Between two answers: whatever it is, the next answer would not be the next request's.
+            self._close()
+        elif not exchange.begun:
+            what = "sent something before the request" if data else "ended the connection before the request"
+            self._lost(Cause.PROTOCOL if data else Cause.EOF, f"{self._where} {what}")
+        else:
+            exchange.feed(data)
+            self._read(exchange, now)
+
+    def process(self, now: float) -> None:
+        """Go on with what arrived: as much work as one :meth:`receive_data` does. Nothing is left: does nothing."""
+        if self.has_unprocessed and self._exchange is not None:
+            self._read(self._exchange, now)
+
+    # -- the clock
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`handle_deadline` wants to be called, in the same seconds as ``now``; None: not at all.
+
+        A deadline that has passed still allows a look at what arrived meanwhile: read first, then handle it.
+        """
+        moments = (self._until, self._turn_deadline(), self._stall_deadline())
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def handle_deadline(self, now: float) -> None:
+        """Act on every deadline that has passed."""
+        if self._until is not None and self._until <= now:
+            self._expired(now)
+        turn, moment, stall = self.turn, self._turn_deadline(), self._stall_deadline()
+        if turn is not None and moment is not None and moment <= now:
+            total = turn.total_deadline()
+            name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
+            self._give_up(turn, Cause.TIMEOUT, f"the {name} deadline passed")
+        elif stall is not None and stall <= now:
+            quiet = now - self._received
+            self._lost(Cause.STALLED, f"nothing arrived from {self._where} for {quiet:.1f} seconds")
+
+    def _expired(self, now: float) -> None:
+        """The present state has lasted too long."""
+        if self.state is HttpState.CONNECTING:
+            what = f"no connection to {self._where} within {now - self._began:.3g} seconds"
+            self._lost(Cause.TIMEOUT, what)
+        elif self.state is HttpState.REFUSED:
+            self._refused(now)
+        else:
+            self._close()
+
+    def _turn_deadline(self) -> float | None:
+        turn = self.turn
+        if turn is None or self.state is HttpState.REFUSED:
+            return None
+        turn.suspended = bool(turn.events)
+        return turn.deadline()
+
+    def _stall_deadline(self) -> float | None:
+        """When silence is too long: while an answer is awaited, and all of it that came was taken."""
+        turn, limit = self.turn, self.options.stall_timeout
+        if turn is None or limit is None or turn.phase < Phase.AWAIT or turn.events:
+            return None
+        return self._received + limit
+
+    # -- ending
+
+    def close(self, now: float) -> None:
+        """End the connection; the turn on it fails as CLIENT_CLOSED."""
+        if self.state is not HttpState.CLOSED:
+            self._lost(Cause.CLIENT_CLOSED, "the session was closed")

@@ -1,0 +1,191 @@
+"""One request and its answer in HTTP/1.1 (RFC 9112): what is to be handed, and what arrives, piece by piece.
+
+It knows nothing of turns. What came is asked for by :meth:`Exchange.next`, a bounded amount of work at a time:
+:class:`Head`, then ``bytes`` of the body, decoded, then :data:`END`; or at any time, as the last thing, :class:`Broken`
+or :data:`CUT`.
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeAlias
+
+import h11
+
+from ..endpoint import Endpoint
+from ..websocket import MAX_EARLY, MAX_HEADERS
+from ._inflate import CODINGS, Inflater
+
+__all__ = ["CUT", "END", "SLICE", "Broken", "Exchange", "Head", "Item", "Mark"]
+
+SLICE: Final = 16 * 1024
+"""Bytes of what arrived that are looked at in one step."""
+
+OURS: Final = frozenset({"accept", "accept-encoding", "content-type", "expect", "keep-alive", "proxy-connection"})
+"""Headers of an endpoint that a request over HTTP decides by itself, or does without."""
+
+
+class Head(NamedTuple):
+    """The head of the answer."""
+
+    status: int
+    headers: dict[str, str]
+    """Names in lower case; repeated ones joined by a comma (RFC 9110 section 5.3)."""
+
+
+class Broken(NamedTuple):
+    """What came is no answer in HTTP, or is beyond a limit."""
+
+    reason: str
+    too_much: bool = False
+
+
+class Mark(enum.Enum):
+    """How an answer ends."""
+
+    END = "the answer is complete"
+    CUT = "the connection ended before that"
+
+
+END: Final = Mark.END
+CUT: Final = Mark.CUT
+
+Item: TypeAlias = bytes | Head | Broken | Mark
+
+
+class Exchange:
+    """One ``POST`` of a JSON body to an endpoint. ``most``: bytes that a compressed answer may expand to."""
+
+    def __init__(self, endpoint: Endpoint, body: bytes, most: int | None) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADERS)
+        self._rest = memoryview(self._request(endpoint, body))
+        self.begun = False
+        """A byte of the request was handed."""
+        self.head: Head | None = None
+        self._unread: list[bytes] = []
+        """What arrived and was not looked at, the last first."""
+        self._eof = False
+        self._early = 0
+        self._ambiguous = False
+        """The length of the answer was told in two ways (RFC 9112 section 6.3): nothing may follow it."""
+        self._inflater: Inflater | None = None
+        self._most = most
+        self._inflated = 0
+
+    def _request(self, endpoint: Endpoint, body: bytes) -> bytes:
+        head = [
+            ("Host", endpoint.authority),
+            ("Accept", "text/event-stream, application/json"),
+            ("Accept-Encoding", "gzip, deflate"),
+            ("Connection", "keep-alive"),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+        ]
+        others = [(name, value.reveal()) for name, value in endpoint.headers if name.lower() not in OURS]
+        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (*head, *others)]
+        begin = self._http.send(h11.Request(method=b"POST", target=endpoint.target.encode("ascii"), headers=headers))
+        self._http.send_with_data_passthrough(h11.Data(data=body))
+        self._http.send(h11.EndOfMessage())
+        return begin + body
+
+    # -- out
+
+    @property
+    def handed(self) -> bool:
+        """The last byte of the request was handed."""
+        return not self._rest
+
+    def take(self, most: int) -> bytes:
+        """At most ``most`` bytes of the request, which count as handed from now on."""
+        part, self._rest = self._rest[:most], self._rest[most:]
+        self.begun = self.begun or bool(part)
+        if not self._rest:
+            self._rest = memoryview(b"")  # The request is not kept any longer than it is needed.
+        return bytes(part)
+
+    # -- in
+
+    def feed(self, data: bytes) -> None:
+        """Take what arrived; ``b""`` is end of file."""
+        self._eof = self._eof or not data
+        slices = [data[start : start + SLICE] for start in range(0, len(data), SLICE)]
+        self._unread = slices[::-1] + self._unread
+
+    @property
+    def reusable(self) -> bool:
+        """After the answer: whether another request may follow on the same transport (RFC 9112 section 9.3)."""
+        done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+        nothing_more = not self._http.trailing_data[0] and not self._unread and not self._eof
+        return done and nothing_more and self.handed and not self._ambiguous
+
+    def next(self) -> Item | None:
+        """What came next, ``b""`` if that says nothing yet; None: nothing is left to look at."""
+        try:
+            if self._inflater is not None and (piece := self._inflater.next()) is not None:
+                return self._counted(piece)
+            event = self._http.next_event()
+        except zlib.error as exc:
+            return Broken(f"its body cannot be decompressed: {exc}")
+        except h11.RemoteProtocolError as exc:
+            return CUT if self._http.trailing_data[1] else Broken(f"not an HTTP answer: {exc}")
+        if isinstance(event, h11.InformationalResponse | h11.Response):
+            return self._head(event)
+        if isinstance(event, h11.Data):
+            return self._body(bytes(event.data))
+        if isinstance(event, h11.EndOfMessage):
+            return END if _size(event.headers) <= MAX_HEADERS else Broken(TRAILERS, too_much=True)
+        return self._look_further()
+
+    def _look_further(self) -> Item | None:
+        """Nothing complete is left in what was looked at."""
+        # A server of another kind may greet, and then wait for us as long as we wait for it.
+        if self.head is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5]):
+            return Broken("not an HTTP answer: it does not begin with HTTP/")
+        if self._unread:
+            self._http.receive_data(self._unread.pop())
+        elif self._eof:
+            self._http.receive_data(b"")
+        else:
+            return None
+        return b""
+
+    def _head(self, event: h11.InformationalResponse | h11.Response) -> Item:
+        if _size(event.headers) > MAX_HEADERS:  # h11 sees it only in pieces.
+            return Broken(f"its headers have more than {MAX_HEADERS} bytes", too_much=True)
+        if isinstance(event, h11.InformationalResponse):
+            self._early += 1  # 100, 102, 103: more is to come (RFC 9110 section 15.2)
+            return b"" if self._early <= MAX_EARLY else Broken(f"more than {MAX_EARLY} informational answers", True)
+        named: dict[str, list[str]] = {}
+        for name, value in event.headers:
+            named.setdefault(name.decode("ascii"), []).append(value.decode("latin-1"))
+        head = Head(event.status_code, {name: ", ".join(values) for name, values in named.items()})
+        self._ambiguous = "transfer-encoding" in named and "content-length" in named
+        coding = head.headers.get("content-encoding", "").strip().lower()
+        if coding in CODINGS:
+            self._inflater = Inflater(coding)
+        elif coding not in ("", "identity"):
+            return Broken(f"its body is encoded in {coding[:80]!r}, which was not asked for")
+        self.head = head
+        return head
+
+    def _body(self, data: bytes) -> bytes:
+        if self._inflater is None:
+            return data
+        self._inflater.feed(data)
+        return b""
+
+    def _counted(self, piece: bytes) -> Item:
+        self._inflated += len(piece)
+        if self._most is not None and self._inflated > self._most:
+            return Broken(f"its compressed body expands to more than {self._most} bytes", too_much=True)
+        return piece
+
+
+TRAILERS: Final = f"its trailers have more than {MAX_HEADERS} bytes"
+
+
+def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Bytes of these headers on the wire."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
