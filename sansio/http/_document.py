@@ -132,7 +132,13 @@ def events_of(response: bytes) -> Iterator[bytes]:
         return msgspec.json.encode({"type": kind, "sequence_number": number - 1, **members})
 
     made = carrier.response
-    known: dict[str, Any] = {"id": made.id, "object": "response", "status": "in_progress", "model": made.model, "output": []}
+    known: dict[str, Any] = {
+        "id": made.id,
+        "object": "response",
+        "status": "in_progress",
+        "model": made.model,
+        "output": [],
+    }
     yield event("response.created", response=known)
     for index, item in enumerate(made.output):
         place = {"output_index": index, "item": msgspec.Raw(item.raw_bytes)}

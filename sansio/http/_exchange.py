@@ -129,7 +129,8 @@ class Exchange:
         except zlib.error as exc:
             return Broken(f"its body cannot be decompressed: {exc}")
         except h11.RemoteProtocolError as exc:
-            return CUT if self._http.trailing_data[1] else Broken(f"not an HTTP answer: {exc}")
+            too_much = exc.error_status_hint == 431  # h11's word for a buffer that is full.
+            return CUT if self._http.trailing_data[1] else Broken(f"not an HTTP answer: {exc}", too_much)
         if isinstance(event, h11.InformationalResponse | h11.Response):
             return self._head(event)
         if isinstance(event, h11.Data):

@@ -112,12 +112,12 @@ class Reading(HttpBase):
                 self.stats.skipped += 1
                 continue
             self.stats.events += 1
-            if self.turn is not turn:
-                self.stats.orphans += 1
-            elif turn.phase is Phase.STREAM and not event.routed:
+            if turn.phase is Phase.STREAM and not event.routed:
                 turn.deliver(event, now)
             else:
                 self._event_came(turn, event, now)
+                if self.turn is not turn:  # What follows the end of the turn is of no use to anybody.
+                    return
 
     def _event_came(self, turn: Turn, event: ServerEvent, now: float) -> None:
         """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends")."""
