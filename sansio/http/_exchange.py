@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import zlib
 from collections.abc import Iterable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import h11
 
@@ -67,6 +67,8 @@ class Exchange:
         self._unread: list[bytes] = []
         """What arrived and was not looked at, the last first."""
         self._eof = False
+        self._hungry = True
+        """h11 has read all that it was given."""
         self._early = 0
         self._ambiguous = False
         """The length of the answer was told in two ways (RFC 9112 section 6.3): nothing may follow it."""
@@ -125,31 +127,35 @@ class Exchange:
         try:
             if self._inflater is not None and (piece := self._inflater.next()) is not None:
                 return self._counted(piece)
+            if self._hungry and self._unread:
+                self._http.receive_data(self._unread.pop())
+                self._hungry = False
             event = self._http.next_event()
         except zlib.error as exc:
             return Broken(f"its body cannot be decompressed: {exc}")
         except h11.RemoteProtocolError as exc:
             too_much = exc.error_status_hint == 431  # h11's word for a buffer that is full.
             return CUT if self._http.trailing_data[1] else Broken(f"not an HTTP answer: {exc}", too_much)
-        if isinstance(event, h11.InformationalResponse | h11.Response):
-            return self._head(event)
+        if event is h11.NEED_DATA:
+            return self._look_further()
         if isinstance(event, h11.Data):
             return self._body(bytes(event.data))
-        if isinstance(event, h11.EndOfMessage):
-            return END if _size(event.headers) <= MAX_HEADERS else Broken(TRAILERS, too_much=True)
-        return self._look_further()
+        if isinstance(event, h11.InformationalResponse | h11.Response):
+            return self._head(event)
+        trailers = cast("h11.EndOfMessage", event).headers
+        return END if _size(trailers) <= MAX_HEADERS else Broken(TRAILERS, too_much=True)
 
     def _look_further(self) -> Item | None:
-        """Nothing complete is left in what was looked at."""
+        """h11 has nothing complete any more."""
+        self._hungry = True
         # A server of another kind may greet, and then wait for us as long as we wait for it.
         if self.head is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5]):
             return Broken("not an HTTP answer: it does not begin with HTTP/")
         if self._unread:
-            self._http.receive_data(self._unread.pop())
-        elif self._eof:
-            self._http.receive_data(b"")
-        else:
+            return b""
+        if not self._eof:
             return None
+        self._http.receive_data(b"")
         return b""
 
     def _head(self, event: h11.InformationalResponse | h11.Response) -> Item:

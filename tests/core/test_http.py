@@ -1031,12 +1031,13 @@ def test_chunks_of_one_byte_cost_bounded_work_at_a_time() -> None:
 def test_what_arrived_before_the_end_counts_whole(end: Callable[[Http], Any]) -> None:
     http = Http.opened()
     turn = http.run()
-    http.connection.receive_data(head(200, "Transfer-Encoding: chunked") + chunked(WHOLE, 1)[:-5], http.now)
-    assert http.connection.has_unprocessed or turn.ended
+    body = sse(created(), *[delta()] * 20, completed())
+    http.connection.receive_data(head(200, "Transfer-Encoding: chunked") + chunked(body, 1)[:-5], http.now)
+    assert http.connection.has_unprocessed
     end(http)
     while http.connection.has_unprocessed:
         http.connection.process(http.now)
-    assert (types(turn), http.state) == (ALL, HttpState.CLOSED)
+    assert (len(types(turn)), turn.failure, http.state) == (22, None, HttpState.CLOSED)
     end(http)  # Again, it changes nothing.
 
 
