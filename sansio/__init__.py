@@ -19,6 +19,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     deadlines      the moments at which something is to be done, by whom they concern
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
+    socks          through a SOCKS5 proxy
     proxy          which proxy to use
     source         where a session connects to, from the arguments of ``connect()``
     endpoint       where to connect to, and with which headers
