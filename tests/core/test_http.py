@@ -6,7 +6,9 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import h11
@@ -1491,7 +1493,7 @@ STEPS = st.lists(
     st.one_of(
         st.sampled_from(PARTS),
         st.binary(max_size=8),
-        st.sampled_from(["hand", "all", "eof", "reset", "time", "create", "connect", "cancel"]),
+        st.sampled_from(["hand", "all", "eof", "reset", "time", "create", "connect", "cancel", "read", "later"]),
     ),
     max_size=25,
 )
@@ -1510,9 +1512,13 @@ def step(http: Http, what: bytes | str, turns: list[Turn]) -> None:
         if moment is not None:
             http.now = max(http.now, moment)
             connection.handle_deadline(http.now)
+    elif what == "later":
+        http.now += 1.0
+    elif what == "read":
+        with suppress(TurnError):
+            types(turns[-1])
     elif what == "cancel":
-        for turn in turns[-1:]:
-            connection.cancel(turn, http.now)
+        connection.cancel(turns[-1], http.now)
     else:
         acts = {"hand": lambda: http.hand(50), "all": http.hand, "eof": http.eof, "reset": http.broke}
         acts.get(what, http.connect)()
@@ -1521,12 +1527,16 @@ def step(http: Http, what: bytes | str, turns: list[Turn]) -> None:
 @settings(max_examples=400)
 @given(STEPS)
 def test_whatever_happens_each_turn_ends_once_and_nothing_is_raised(steps: list[bytes | str]) -> None:
-    http = Http.opened()
+    http = Http.opened(stall_timeout=300.0)
     turns = [http.create()]
+    armed = inf
     for what in ["all", *steps]:
         handed = {turn: turn.phase >= Phase.AWAIT for turn in turns}
         ended = {turn: (turn.failure, turn.phase is Phase.DONE) for turn in turns if turn.ended}
         step(http, what, turns)
+        announced, moment = http.alarm.take(), http.connection.next_deadline() or inf
+        assert announced or moment >= armed, "a deadline that is earlier than the timer is announced"
+        armed = moment if announced else armed
         assert {turn: (turn.failure, turn.phase is Phase.DONE) for turn in ended} == ended
         for turn in turns:
             failure = turn.failure
