@@ -8,9 +8,10 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from ..error_body import ERROR_TYPES, ErrorBody, is_error, read_error
+from ..error_body import EVENT_TYPES, ErrorBody, is_error, read_error
 from ..errors import UserError
 from ..events import (
+    FINAL_STATUSES,
     LifecycleEvent,
     ResponseOutputMessage,
     ResponseOutputText,
@@ -86,7 +87,7 @@ def decoded(text: str) -> object:
         return text
 
 
-STATUSES: Final = frozenset({"completed", "failed", "incomplete", "cancelled", "canceled", "queued", "in_progress"})
+STATUSES: Final = frozenset({*FINAL_STATUSES, "queued", "in_progress"})
 """What a response's status can be. An error's status is another thing: a number."""
 
 
@@ -165,6 +166,6 @@ def error_in(answer: object, status: int, headers: Mapping[str, str]) -> tuple[d
         payload: dict[str, Any] = {"message": particulars.message}
     else:
         members = cast("Mapping[str, Any]", answer)
-        flat = members.get("type") not in (None, *ERROR_TYPES) or not ("error" in members or "detail" in members)
+        flat = members.get("type") not in (None, *EVENT_TYPES) or not ("error" in members or "detail" in members)
         payload = {"error": dict(members)} if flat else dict(members)
     return {**payload, "type": "error", "status": status}, particulars

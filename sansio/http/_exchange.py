@@ -111,7 +111,7 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         """Take what arrived; ``b""`` is end of file."""
-        self._eof = self._eof or not data
+        self._eof = not data
         slices = [data[start : start + SLICE] for start in range(0, len(data), SLICE)]
         self._unread = slices[::-1] + self._unread
 
@@ -120,7 +120,7 @@ class Exchange:
         """After the answer: whether another request may follow on the same transport (RFC 9112 section 9.3)."""
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         nothing_more = not self._http.trailing_data[0] and not self._unread and not self._eof
-        return done and nothing_more and self.handed and not self._ambiguous
+        return done and nothing_more and not self._ambiguous
 
     def next(self) -> Item | None:
         """What came next, ``b""`` if that says nothing yet; None: nothing is left to look at."""

@@ -25,7 +25,7 @@ class Inflater:
         self._zlib = zlib.decompressobj(self._wbits)
         self._input = b""
         self._more = False
-        """The last piece was full: zlib may hold more."""
+        """The last piece was full: zlib may hold more, though it has read all of the input."""
         self._begun = False
 
     def feed(self, data: bytes) -> None:
@@ -46,7 +46,7 @@ class Inflater:
         self._more = len(piece) == PIECE
         self._input = self._zlib.unconsumed_tail
         if self._zlib.eof:
-            self._input, self._more = self._zlib.unused_data, False
+            self._input = self._zlib.unused_data
             if self._input and self._wbits == zlib.MAX_WBITS:
                 raise zlib.error("data after its end")
             self._zlib = zlib.decompressobj(self._wbits)

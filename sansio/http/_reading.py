@@ -91,7 +91,7 @@ class Reading(HttpBase):
         if turn is None or answer is None:
             return 0
         if self.state is HttpState.SENDING:
-            self._answered_early()
+            self._lost(Cause.PROTOCOL, f"{self._where} broke the protocol: it answered before it had the whole request")
             return 0
         events = answer.receive(data)
         self._deliver(turn, events, now)
@@ -154,9 +154,7 @@ class Reading(HttpBase):
     def _answered(self, now: float) -> None:
         """The answer is complete."""
         turn, answer, exchange = self.turn, self._answer, cast("Exchange", self._exchange)
-        if self.state is HttpState.SENDING:
-            self._answered_early()
-        elif turn is not None and answer is not None:
+        if turn is not None and answer is not None:
             if not answer.success:
                 self._refused(now)
             elif answer.is_stream:
@@ -169,10 +167,6 @@ class Reading(HttpBase):
                 self._move(HttpSignal.ANSWERED)
             else:
                 self._close()
-
-    def _answered_early(self) -> None:
-        what = f"{self._where} broke the protocol: it answered before it had the whole request"
-        self._lost(Cause.PROTOCOL, what)
 
     def _cut(self, now: float) -> None:
         """The connection ended before the answer did."""

@@ -6,7 +6,9 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import h11
@@ -32,6 +34,7 @@ from turnwire.sansio.errors import (
 )
 from turnwire.sansio.http import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpConnection, HttpSignal, HttpState
 from turnwire.sansio.http._exchange import SLICE
+from turnwire.sansio.http._inflate import PIECE, Inflater
 from turnwire.sansio.replay import Cause, Phase, Verdict
 from turnwire.sansio.timeouts import NO_TIMEOUTS, Timeouts
 from turnwire.sansio.websocket import MAX_EARLY, MAX_HEADERS, WORK_AT_ONCE
@@ -409,6 +412,8 @@ def test_a_large_request_in_chunks_is_await_with_its_last_byte() -> None:
 
 # --- A stream of events ---------------------------------------------------------------------------------------------
 
+FULL = plain(WHOLE + b":" * (SLICE - len(plain(WHOLE + b":" * 9999)) + 9999))
+"""An answer that ends with the first slice of what arrived."""
 ALL = ["response.created", "response.output_text.delta", "response.completed"]
 
 
@@ -456,6 +461,7 @@ def test_a_turn_and_another_one_on_the_same_connection(answer: bytes, size: int)
         streamed() + b"more",
         streamed() + streamed(),
         streamed() + b"\r\n",
+        FULL + b"more",
     ],
 )
 def test_an_answer_after_which_the_connection_is_not_used_again(answer: bytes) -> None:
@@ -788,7 +794,7 @@ def test_an_early_answer_may_begin_but_not_say_anything_before_the_whole_request
 @pytest.mark.parametrize("handed", [True, False])
 def test_a_redirect_within_the_origin_is_followed(status: int, handed: bool) -> None:
     http = Http.opened()
-    turn = http.run() if handed else http.begun()
+    turn = http.run(timeouts=NO_TIMEOUTS) if handed else http.begun(timeouts=NO_TIMEOUTS)
     http.now += 50.0
     http.receive(plain(b"", "Location: /v2/responses?x=1", status=status))
     assert (http.state, turn.current_phase, turn.since) == (HttpState.CONNECTING, Phase.CONNECT, 150.0)
@@ -839,6 +845,7 @@ def test_redirects_are_counted_for_each_turn() -> None:
         turn = http.run()
         for number in range(5):
             http.receive(plain(b"", f"Location: /{number}", status=307))
+            assert http.state is HttpState.CONNECTING
             http.connect()
             http.hand()
         http.receive(plain(b"", "Location: /6", status=307))
@@ -905,6 +912,13 @@ def test_a_body_that_cannot_be_decompressed(coding: str, body: bytes, what: str)
     if turn.phase is not Phase.DONE:  # What came before the fault counts.
         assert turn.failure is not None
         assert (turn.failure.cause, what in str(turn.failure)) == (Cause.PROTOCOL, True)
+
+
+def test_nothing_is_lost_where_a_piece_ends() -> None:
+    for length in range(PIECE - 2, PIECE + 300):
+        inflater = Inflater("deflate")
+        inflater.feed(raw_deflate(b"a" * length))
+        assert sum(map(len, iter(inflater.next, None))) == length
 
 
 def test_a_body_that_is_one_byte_of_deflate_is_none() -> None:
@@ -1025,6 +1039,33 @@ def test_chunks_of_one_byte_cost_bounded_work_at_a_time() -> None:
     assert len(types(turn)) == 102
     http.connection.process(http.now)  # Nothing is left: it does nothing.
     assert http.state is HttpState.IDLE
+
+
+def test_what_arrives_while_there_is_more_to_look_at_comes_after_it() -> None:
+    http = Http.opened()
+    turn = http.run()
+    answer = head(200, "Transfer-Encoding: chunked") + chunked(sse(created(), *[delta()] * 100, completed()), 1)
+    for at in range(0, len(answer), 20_000):
+        http.connection.receive_data(answer[at : at + 20_000], http.now)
+        assert http.connection.has_unprocessed
+    while http.connection.has_unprocessed:
+        http.connection.process(http.now)
+    assert len(types(turn)) == 102
+
+
+def test_nothing_is_left_to_look_at_after_the_end() -> None:
+    http = Http.opened(max_buffered=1000)
+    turn = http.run()
+    http.connection.receive_data(head(200) + b'data:{"type":"response.x"}\n\n' * (2 * WORK_AT_ONCE), http.now)
+    while http.connection.has_unprocessed:
+        http.connection.process(http.now)
+    failed(turn, Cause.PROTOCOL, Phase.STREAM, UNSAFE, LimitExceededError)
+    http = Http.opened(max_buffered=1000)
+    turn = http.run()
+    http.receive(head(200))
+    http.connection.receive_data(b"data:1\n\n" * (SLICE // 8 - 50) + sse(created(), *[delta()] * 2), http.now)
+    failed(turn, Cause.PROTOCOL, Phase.STREAM, UNSAFE, LimitExceededError)
+    assert (http.state, http.connection.has_unprocessed) == (HttpState.CLOSED, False)
 
 
 @pytest.mark.parametrize("end", [Http.eof, Http.broke])
@@ -1197,6 +1238,28 @@ def test_each_wait_has_its_deadline() -> None:
     assert http.pass_deadline() == 4.0
     failed(turn, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS, TurnTimeoutError)
     assert http.state is HttpState.CLOSED
+
+
+def test_waits_count_from_when_they_begin() -> None:
+    http = Http()
+    turn = Turn.from_body({"input": "x"}, lane=None, timeouts=LIMITS, now=http.now)
+    http.now = 110.0
+    http.connection.submit(turn, http.now)
+    assert http.connection.next_deadline() == 112.0
+    http.now = 111.0
+    http.connect()
+    assert http.connection.next_deadline() == 114.0
+    http.now = 112.0
+    http.hand()
+    assert http.connection.next_deadline() == 116.0
+
+
+def test_the_words_of_an_early_refusal_are_waited_for_also_beyond_the_send_deadline() -> None:
+    http = Http.opened(close_timeout=1.5)
+    turn = http.begun(timeouts=Timeouts(send=0.5))
+    http.receive(plain(JSON_ERROR, status=413)[:-1])
+    assert http.pass_deadline() == 1.5
+    failed(turn, Cause.REJECTED, Phase.SEND, SAFE, ResponsesHTTPError)
 
 
 def test_the_receive_deadline_counts_from_the_last_event_and_stops_while_events_are_unread() -> None:
@@ -1394,6 +1457,8 @@ GOOD = [
     streamed(sse(created())),
     streamed() + b"x",
     head(200) + WHOLE,
+    head(200) + b" \n data: {}\n\n" + WHOLE,
+    head(200) + b" " + WHOLE,
     plain(b"", "Location: /x", status=307),
 ]
 
@@ -1428,7 +1493,7 @@ STEPS = st.lists(
     st.one_of(
         st.sampled_from(PARTS),
         st.binary(max_size=8),
-        st.sampled_from(["hand", "all", "eof", "reset", "time", "create", "connect", "cancel"]),
+        st.sampled_from(["hand", "all", "eof", "reset", "time", "create", "connect", "cancel", "read", "later"]),
     ),
     max_size=25,
 )
@@ -1447,9 +1512,13 @@ def step(http: Http, what: bytes | str, turns: list[Turn]) -> None:
         if moment is not None:
             http.now = max(http.now, moment)
             connection.handle_deadline(http.now)
+    elif what == "later":
+        http.now += 1.0
+    elif what == "read":
+        with suppress(TurnError):
+            types(turns[-1])
     elif what == "cancel":
-        for turn in turns[-1:]:
-            connection.cancel(turn, http.now)
+        connection.cancel(turns[-1], http.now)
     else:
         acts = {"hand": lambda: http.hand(50), "all": http.hand, "eof": http.eof, "reset": http.broke}
         acts.get(what, http.connect)()
@@ -1458,12 +1527,16 @@ def step(http: Http, what: bytes | str, turns: list[Turn]) -> None:
 @settings(max_examples=400)
 @given(STEPS)
 def test_whatever_happens_each_turn_ends_once_and_nothing_is_raised(steps: list[bytes | str]) -> None:
-    http = Http.opened()
+    http = Http.opened(stall_timeout=300.0)
     turns = [http.create()]
+    armed = inf
     for what in ["all", *steps]:
         handed = {turn: turn.phase >= Phase.AWAIT for turn in turns}
         ended = {turn: (turn.failure, turn.phase is Phase.DONE) for turn in turns if turn.ended}
         step(http, what, turns)
+        announced, moment = http.alarm.take(), http.connection.next_deadline() or inf
+        assert announced or moment >= armed, "a deadline that is earlier than the timer is announced"
+        armed = moment if announced else armed
         assert {turn: (turn.failure, turn.phase is Phase.DONE) for turn in ended} == ended
         for turn in turns:
             failure = turn.failure
