@@ -206,7 +206,8 @@ class Turn:
         if self.events:
             event = self.events.popleft()
             if self.events:
-                self.buffered -= len(event.raw_bytes) + EVENT_COST
+                # Its text, without the call that ``raw_bytes`` is: this runs for each event of a turn in bulk.
+                self.buffered -= len(event._raw) + EVENT_COST  # pyright: ignore[reportPrivateUsage]
                 return event
             self.buffered = 0
             if self.suspended and self.connection is not None:
