@@ -6,18 +6,18 @@ from collections import Counter
 from types import ModuleType
 
 import pytest
-from kit.shells import DIALECTS, Dialect
+from kit.shells import BACKENDS, Backend
 
 
-@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
-def dialect(request: pytest.FixtureRequest) -> Dialect:
+@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
+def backend(request: pytest.FixtureRequest) -> Backend:
     return request.param
 
 
 @pytest.fixture
-def shell(dialect: Dialect) -> ModuleType:
+def shell(backend: Backend) -> ModuleType:
     """The module with ``connect``, ``SessionOptions``, ``Timeouts``, …"""
-    return dialect.shell
+    return backend.shell
 
 
 class Summary:
@@ -37,18 +37,18 @@ def summary(request: pytest.FixtureRequest) -> Summary:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if (dialect := dialect_of(item)) is not None:
-        item.user_properties.append(("dialect", dialect.name))
+    if (backend := backend_of(item)) is not None:
+        item.user_properties.append(("backend", backend.name))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the tests said; and, as each behaviour of the shells is tested in each dialect, how many tests each has."""
+    """What the tests said; and, as each behaviour of the shells is tested on each backend, how many tests each has."""
     outcomes = terminalreporter.stats
     reports = [one for kind in ("passed", "failed") for one in outcomes.get(kind, []) if one.when == "call"]
     told = [line for report in sorted(reports, key=lambda one: one.nodeid) for line in _said(report, "summary")]
-    counts = Counter(name for report in reports for name in _said(report, "dialect"))
+    counts = Counter(name for report in reports for name in _said(report, "backend"))
     if counts:
-        told.append("tests of the shells: " + ", ".join(f"{one.name} {counts[one.name]}" for one in DIALECTS))
+        told.append("tests of the shells: " + ", ".join(f"{one.name} {counts[one.name]}" for one in BACKENDS))
     if told:
         terminalreporter.section("said by the tests")
         terminalreporter.write_line("\n".join(told))
@@ -58,8 +58,8 @@ def _said(report: pytest.TestReport, what: str) -> list[str]:
     return [str(value) for name, value in report.user_properties if name == what]
 
 
-def dialect_of(item: pytest.Item) -> Dialect | None:
-    """The dialect that a test runs in, if it runs in one."""
+def backend_of(item: pytest.Item) -> Backend | None:
+    """The backend that a test runs on, if it runs on one."""
     return (
-        item.callspec.params.get("dialect") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+        item.callspec.params.get("backend") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
     )

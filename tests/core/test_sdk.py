@@ -1,4 +1,4 @@
-"""The room ``sdk``: our objects and those of ``construct_type``, compared in everything that a caller can see."""
+"""The module ``sdk``: our objects and those of ``construct_type``, compared in everything that a caller can see."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def shown(made: Any) -> list[Any]:
 
 
 def compare(text: bytes, annotation: Any, *, thorough: bool = True) -> Any:
-    """What the room makes of a JSON text, after holding it against what the SDK makes of it."""
+    """What the module makes of a JSON text, after holding it against what the SDK makes of it."""
     try:
         theirs = construct_type(value=json.loads(text), type_=annotation)
     except Exception:

@@ -1,4 +1,4 @@
-"""The WebSocket room: the upgrade and CONNECT, both roles; frames, held against wsproto and against websockets."""
+"""The WebSocket module: the upgrade and CONNECT, both roles; frames, held against wsproto and against websockets."""
 
 from __future__ import annotations
 

@@ -225,14 +225,14 @@ def size(package: str, names: tuple[str, ...]) -> int:
     return round(lines, -2)
 
 
-def house() -> str:
-    """The rooms of the three packages, and what each says it is. Parts of a room go unmentioned."""
-    lines = ["| room | |", "| --- | --- |"]
+def modules() -> str:
+    """The modules of the three packages, and what each says it is. Parts of a subpackage go unmentioned."""
+    lines = ["| module | |", "| --- | --- |"]
     for package in ("sansio", "aio", "trio_shell"):
         size = f"; {shell_size(package)}" if package != "sansio" else ""
         lines.append(f"| **`{package}/`** | **{first_sentence(ROOT / package / '__init__.py')}**{size} |")
-        rooms = [*(ROOT / package).glob("*.py"), *(ROOT / package).glob("*/__init__.py")]
-        for path in sorted(rooms, key=lambda path: path.relative_to(ROOT).as_posix()):
+        paths = [*(ROOT / package).glob("*.py"), *(ROOT / package).glob("*/__init__.py")]
+        for path in sorted(paths, key=lambda path: path.relative_to(ROOT).as_posix()):
             if path != ROOT / package / "__init__.py":
                 lines.append(f"| `{path.relative_to(ROOT)}` | {first_sentence(path)} |".replace("/__init__.py", "/"))
     lines.append(f"| **`benchmarks/`** | **{first_sentence(ROOT / 'benchmarks' / '__init__.py')}** |")
@@ -243,7 +243,7 @@ def house() -> str:
     return "\n".join(lines)
 
 
-GENERATED = {"verdicts": verdicts, "advice": advice, "options": options, "house": house}
+GENERATED = {"verdicts": verdicts, "advice": advice, "options": options, "modules": modules}
 
 
 @pytest.mark.parametrize("name", GENERATED)

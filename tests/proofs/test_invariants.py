@@ -574,8 +574,8 @@ def test_I8_pure_no_file_can_do_io(path: Path) -> None:
 
 
 def test_I8_pure_the_core_brings_neither_openai_nor_a_loop_with_it() -> None:
-    rooms = [path.relative_to(SANSIO).with_suffix("") for path in FILES if path.name != "__init__.py"]
-    names = [".".join(("turnwire.sansio", *room.parts)) for room in rooms]
+    modules = [path.relative_to(SANSIO).with_suffix("") for path in FILES if path.name != "__init__.py"]
+    names = [".".join(("turnwire.sansio", *module.parts)) for module in modules]
     loaded = "[name for name in sys.modules if name in {'openai', 'asyncio', 'anyio', 'trio'}]"
     check = f"import sys, {', '.join(names)}; print({loaded})"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

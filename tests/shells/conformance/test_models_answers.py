@@ -267,9 +267,9 @@ FAILING = {
 
 @pytest.mark.parametrize("raising", [False, True])
 @pytest.mark.parametrize(("sent", "seen", "kind", "verdict", "told"), FAILING.values(), ids=FAILING)
-async def test_a_stream_that_fails_says_how_far_it_got(dialect, shell, sent, seen, kind, verdict, told, raising):
+async def test_a_stream_that_fails_says_how_far_it_got(backend, shell, sent, seen, kind, verdict, told, raising):
     """On trio, openai leaves a generator of its own unfinished after ``[DONE]``: those cases are asyncio's."""
-    if dialect.backend == "trio" and "[DONE]" in sent:
+    if backend.anyio_name == "trio" and "[DONE]" in sent:
         pytest.skip(OF_OPENAI)
     script = answers(SSE, b"".join(map(data, sent)))
     events, error = await stream(shell, script, options={"raise_on_unsuccessful": raising})
@@ -406,9 +406,9 @@ AFTER_THE_END = {
 
 
 @pytest.mark.parametrize("late", AFTER_THE_END.values(), ids=AFTER_THE_END)
-async def test_what_comes_after_the_end_changes_nothing(dialect, shell, late):
+async def test_what_comes_after_the_end_changes_nothing(backend, shell, late):
     """On trio, openai leaves a generator of its own unfinished after an error: those cases are asyncio's."""
-    if dialect.backend == "trio" and late in (data(NESTED), data("<html>")):
+    if backend.anyio_name == "trio" and late in (data(NESTED), data("<html>")):
         pytest.skip(OF_OPENAI)
     script = answers(SSE, data(CREATED) + data(COMPLETED) + late)
     events, error = await stream(shell, script, options={"raise_on_unsuccessful": True})

@@ -90,7 +90,7 @@ def client_of(stream: Stream, carrier: Carrier | None) -> Any:
 
 @pytest.mark.parametrize("carried", [False, True])
 @pytest.mark.parametrize("when", ["in mid-stream", "while it is closed after its end", "while it is closed early"])
-async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(dialect, shell, when, carried):
+async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(backend, shell, when, carried):
     stream = Stream(SimpleNamespace(type="response.created"), completed(), endless=when == "in mid-stream")
     if stream.endless:
         stream.events = stream.events[:1]
@@ -110,7 +110,7 @@ async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(diale
         await (got if stream.endless else stream.closing).wait()
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-        if dialect.backend == "trio":  # Tasks do not outlive their scope there: the consumer waits for it, shielded.
+        if backend.anyio_name == "trio":  # Tasks do not outlive their scope there: the consumer waits for it, shielded.
             with anyio.CancelScope(shield=True):
                 await stream.closing.wait()
                 stream.release.set()
@@ -120,9 +120,9 @@ async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(diale
     assert carrier is None or carrier.left == 1
 
 
-async def test_a_consumer_that_is_cancelled_by_its_library_alone_does_not_wait(dialect, shell):
+async def test_a_consumer_that_is_cancelled_by_its_library_alone_does_not_wait(backend, shell):
     """``task.cancel()`` is delivered once: awaiting again would wait."""
-    if dialect.name != "asyncio":
+    if backend.name != "asyncio":
         pytest.skip("only asyncio has tasks that are cancelled once")
     import asyncio
 

@@ -182,21 +182,21 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_arguments_of_connect_that_cannot_be_used(dialect, case, monkeypatch):
+def test_arguments_of_connect_that_cannot_be_used(backend, case, monkeypatch):
     """At once: before anybody enters what connect() returns."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     arguments, text = UNUSABLE[case]
     with pytest.raises(UserError, match=text) as caught:
-        dialect.shell.connect(**{"base_url": "http://127.0.0.1/v1", **arguments})
+        backend.shell.connect(**{"base_url": "http://127.0.0.1/v1", **arguments})
     assert "secret-a" not in everything_said(caught.value)
     assert "secret-a" not in everything_in_frames(caught.value)
 
 
 @pytest.mark.parametrize("url", ["socks5h://127.0.0.1:1080", "http://:1", "//x"])
-def test_a_proxy_of_the_environment_that_cannot_be_used(dialect, url, monkeypatch):
+def test_a_proxy_of_the_environment_that_cannot_be_used(backend, url, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", url)
     with pytest.raises(UserError, match="the environment variable all_proxy"):
-        dialect.shell.connect("http://api.test/v1")
+        backend.shell.connect("http://api.test/v1")
 
 
 async def test_a_proxy_that_cannot_be_reached_is_named_as_the_proxy(shell):
@@ -349,9 +349,9 @@ assert "openai" not in sys.modules, "openai was imported"
 """
 
 
-def test_without_a_client_openai_is_never_imported(dialect):
-    imports = f"import anyio\nimport {dialect.shell.__name__} as shell\nfrom turnwire.aio.loopback import serve"
-    code = WHOLE_TURN.format(imports=imports, backend=dialect.backend)
+def test_without_a_client_openai_is_never_imported(backend):
+    imports = f"import anyio\nimport {backend.shell.__name__} as shell\nfrom turnwire.aio.loopback import serve"
+    code = WHOLE_TURN.format(imports=imports, backend=backend.anyio_name)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment, timeout=30

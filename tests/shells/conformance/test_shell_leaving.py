@@ -319,9 +319,9 @@ async def test_a_turn_left_open_when_its_session_ends(shell):
 # --- Cancellation ----------------------------------------------------------------------------------------------------
 
 
-async def cancelled(dialect, function) -> None:
+async def cancelled(backend, function) -> None:
     """Run the function as a task of the loop's own kind, and cancel it natively once everything has come to rest."""
-    if dialect.backend == "asyncio":
+    if backend.anyio_name == "asyncio":
         import asyncio
 
         task = asyncio.get_running_loop().create_task(function())
@@ -339,8 +339,8 @@ async def cancelled(dialect, function) -> None:
         assert nursery.cancel_scope.cancelled_caught
 
 
-def native_timeout(dialect, seconds: float):
-    if dialect.backend == "asyncio":
+def native_timeout(backend, seconds: float):
+    if backend.anyio_name == "asyncio":
         import asyncio
 
         return asyncio.timeout(seconds), TimeoutError
@@ -372,20 +372,20 @@ async def test_a_consumer_that_gave_up_waiting_may_go_on_later(shell):
         assert session.stats.connections == 1
 
 
-async def test_native_cancellation_in_a_turn_aborts_the_connection(shell, dialect):
+async def test_native_cancellation_in_a_turn_aborts_the_connection(shell, backend):
     async def run() -> None:
         async with shell.connect(server.base_url) as session, session.create(input="x") as turn:
             async for _ in turn:
                 pass
 
     async with raw_server(hold) as server:
-        await cancelled(dialect, run)
+        await cancelled(backend, run)
         with anyio.fail_after(5):
             await server.peers[0].has_ended.wait()
         assert len(server.peers[0].received) == 1
 
 
-async def test_native_cancellation_of_one_turn_leaves_the_others(shell, dialect):
+async def test_native_cancellation_of_one_turn_leaves_the_others(shell, backend):
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
@@ -401,7 +401,7 @@ async def test_native_cancellation_of_one_turn_leaves_the_others(shell, dialect)
             async def leaves() -> None:
                 await session.respond(input="x", stream_id="leaves")
 
-            await cancelled(dialect, leaves)
+            await cancelled(backend, leaves)
             gone.set()
             with anyio.fail_after(PROMPTLY):
                 assert [found.type async for found in stays][-1] == "response.completed"
@@ -409,8 +409,8 @@ async def test_native_cancellation_of_one_turn_leaves_the_others(shell, dialect)
 
 
 @pytest.mark.parametrize("where", ["around the turn", "around the session", "around the wait"])
-async def test_a_native_timeout(shell, dialect, where):
-    timeout, kind = native_timeout(dialect, 0.1)
+async def test_a_native_timeout(shell, backend, where):
+    timeout, kind = native_timeout(backend, 0.1)
     async with raw_server(hold) as server:
         if where == "around the session":
             with pytest.raises(kind):
@@ -452,7 +452,7 @@ class _either:
 
 
 @pytest.mark.parametrize("stage", ["handshake", "TLS"])
-async def test_cancelling_the_opening_leaves_nothing(shell, dialect, stage):
+async def test_cancelling_the_opening_leaves_nothing(shell, backend, stage):
     async def script(peer: Peer) -> None:
         await peer.end()
 
@@ -462,7 +462,7 @@ async def test_cancelling_the_opening_leaves_nothing(shell, dialect, stage):
             async with shell.connect(server.base_url.replace("http", "https" if stage == "TLS" else "http")):
                 pass
 
-        await cancelled(dialect, run)
+        await cancelled(backend, run)
         with anyio.fail_after(5):
             await server.peers[0].has_ended.wait()
 
@@ -479,7 +479,7 @@ async def test_what_leaves_the_body_is_not_lost_in_a_scope_that_is_cancelled(she
     assert "mine" in repr(caught.value)
 
 
-async def test_cancelling_the_closing_still_closes(shell, dialect):
+async def test_cancelling_the_closing_still_closes(shell, backend):
     """The farewell is shielded, and bounded."""
 
     async def script(peer: Peer) -> None:
@@ -493,7 +493,7 @@ async def test_cancelling_the_closing_still_closes(shell, dialect):
                 await anyio.sleep_forever()
 
         with anyio.fail_after(2):
-            await cancelled(dialect, run)
+            await cancelled(backend, run)
         await server.peers[0].has_ended.wait()
 
 
@@ -564,7 +564,7 @@ async def test_a_leader_that_has_its_events_hands_over(shell):
             done.set()
 
 
-async def test_cancellation_in_the_middle_of_a_large_message_spares_the_connection(shell, dialect):
+async def test_cancellation_in_the_middle_of_a_large_message_spares_the_connection(shell, backend):
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
@@ -584,7 +584,7 @@ async def test_cancellation_in_the_middle_of_a_large_message_spares_the_connecti
             async def leaves() -> None:
                 await session.respond(input="x" * 10_000_000, stream_id="large")
 
-            await cancelled(dialect, leaves)
+            await cancelled(backend, leaves)
             gone.set()
             await session.respond(input="x", stream_id="after")
             assert [found.type async for found in stays][-1] == "response.completed"

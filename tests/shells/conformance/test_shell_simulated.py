@@ -1,4 +1,4 @@
-"""What the simulation (``tests/kit/shell_simulation.py``) found in one dialect, over real sockets in all of them."""
+"""What the simulation (``tests/kit/shell_simulation.py``) found on one backend, over real sockets in all of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from kit.faults import decides_at_the_next_update
 from kit.peers import CLOSE, Peer, created, frame, raw_server
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.replay import Verdict
-
-from tests.proofs.test_driver_simulation import decides_at_the_next_update
 
 pytestmark = pytest.mark.anyio
 
