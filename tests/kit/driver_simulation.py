@@ -973,7 +973,7 @@ class Judge:
         if line.was_paused:
             return
         # Once a message was given up in the middle, nothing can be written.
-        muted = min((one.ended for one in world.stories if one.end == "TIMEOUT SEND SAFE"), default=HORIZON)
+        write_disabled = min((one.ended for one in world.stories if one.end == "TIMEOUT SEND SAFE"), default=HORIZON)
         end = min(closed, line.over or closed, line.close_frame or closed, world.closes_at)
         moments = [*(moment for moment in line.heard if opened <= moment <= end), end]
         for before, after in pairwise(moments):
@@ -982,7 +982,7 @@ class Judge:
                 first, last = before + interval - 0.03, before + interval + world.slack
                 pinged = any(first <= moment <= last for moment in line.wrote)
                 full = any(began < last and ended > first for began, ended in line.full)
-                if not pinged and not full and line.writable and muted > last:
+                if not pinged and not full and line.writable and write_disabled > last:
                     self.complain(f"line {line.number} heard nothing from {before:.3f} to {after:.3f}: no ping")
             allowed = interval + patience
             if any(story.first <= before < entry.ended and story.ended > after for entry, story in mine):

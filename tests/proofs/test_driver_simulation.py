@@ -227,7 +227,7 @@ class DoesNotListenForDeadlines(Driver):
         del self._arm
 
 
-class SaysNoGoodbye(Driver):
+class SendsNoCloseFrame(Driver):
     def _leave(self, link: Link, now: float) -> None:
         link.writable = False
         super()._leave(link, now)
@@ -306,7 +306,7 @@ FAULTS = {
     DoesNotSetTheTimerAgain: "I6",
     SetsTheTimerLater: "contract: the timer was set to",
     DoesNotListenForDeadlines: "I6",
-    SaysNoGoodbye: "closed without a close frame",
+    SendsNoCloseFrame: "closed without a close frame",
     OpensAfterClose: "contract: a link is opened after close",
     LosesWhatItCloses: "nothing had happened",
     DoesNotNoticeALoss: "on a link that was lost",

@@ -380,7 +380,7 @@ CALLS = st.sampled_from(
         "update",
         "open",
         "ping",
-        "goodbye",
+        "close frame",
     ]
 )
 
@@ -416,7 +416,7 @@ def call(name: str, number: int, wire: Wire, turn: Turn | None, turns: list[Turn
         "events": (created(lane), delta("x", lane), completed(lane), event("error", status=500 - 100 * number))[number],
         "garbage": (b"\x00", frame(BINARY), frame(TEXT, b"{"), event("response.created", response=5))[number],
         "ping": frame(PING),
-        "goodbye": frame(CLOSE),
+        "close frame": frame(CLOSE),
         "eof": b"",
     }
     if name in data:

@@ -74,7 +74,7 @@ that are not options, are of half a second and a second."""
 PADDING = 1880
 """Characters of input that bring the message to 2 KB."""
 STRIDES = {"asyncio": 1}
-"""Every how-manieth offset is cut; where no number is given, OTHERWISE."""
+"""Every n-th offset is cut; where no number is given, OTHERWISE."""
 OTHERWISE = 16
 SHARDS = min(2, os.cpu_count() or 1)
 """Processes that share the work."""

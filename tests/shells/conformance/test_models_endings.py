@@ -265,7 +265,7 @@ async def test_the_end_of_a_turn_is_what_its_event_says(shell, kind, fields, out
                 event("response.output_item.done", output_index=0, item=item),
                 event(kind, response={"id": "resp_1", **fields}),
             )
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server:
         async with model_of(shell, KINDS[1], server, raise_on_unsuccessful=raising) as model:

@@ -97,7 +97,7 @@ async def test_a_scope_entered_after_a_first_call_answers_pings_between_calls(sh
             pass
         assert found.payload == b"there?"
         answered.set()
-        await peer.polite_end()
+        await peer.end_code()
 
     entered, answered = anyio.Event(), anyio.Event()
     async with raw_server(script) as server, model_of(shell, server) as model:
@@ -127,7 +127,7 @@ async def test_closing_the_model_does_not_disturb_a_call_that_begins_meanwhile(s
         await peer.send(created(), delta())
         await closed.wait()
         await peer.send(completed(text="two"))
-        await peer.polite_end()
+        await peer.end_code()
 
     closing, closed = anyio.Event(), anyio.Event()
     async with raw_server(first, second) as server, model_of(shell, server, close_timeout=0.3) as model:
@@ -144,7 +144,7 @@ async def test_closing_the_model_does_not_disturb_a_call_that_begins_meanwhile(s
                 assert await ask(shell, model, "2") == "two"
 
 
-def without_goodbye(over: anyio.Event):
+def without_close_frame(over: anyio.Event):
     """Scripts that answer turns, and close frames only by hanging up when it is over."""
 
     async def script(peer: Peer) -> None:
@@ -158,7 +158,7 @@ def without_goodbye(over: anyio.Event):
 
 async def test_calls_with_different_headers_complete_side_by_side(shell):
     over = anyio.Event()
-    async with raw_server(without_goodbye(over)) as server, model_of(shell, server, close_timeout=0.1) as model:
+    async with raw_server(without_close_frame(over)) as server, model_of(shell, server, close_timeout=0.1) as model:
 
         async def call(number: int) -> None:
             answers[number] = await ask(shell, model, str(number), extra_headers={"x-n": str(number)})
@@ -176,7 +176,7 @@ async def test_calls_with_different_headers_complete_side_by_side(shell):
 
 async def test_a_call_with_other_headers_does_not_wait_for_the_old_connections_farewell(shell):
     over = anyio.Event()
-    async with raw_server(without_goodbye(over)) as server, model_of(shell, server, close_timeout=60.0) as model:
+    async with raw_server(without_close_frame(over)) as server, model_of(shell, server, close_timeout=60.0) as model:
         async with promptly("a call on a new connection, while the old one's server does not answer a close frame"):
             for text in ("0", "1", "2"):
                 assert await ask(shell, model, text, extra_headers={"x-n": text}) == text

@@ -122,7 +122,7 @@ async def test_two_consumers_of_one_turn(shell):
         await peer.send(created())
         await refused.wait()
         await peer.answer()
-        await peer.polite_end()
+        await peer.end_code()
 
     refused = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -220,7 +220,7 @@ async def test_a_proxy_that_speaks_no_tls_is_named_as_the_proxy(shell):
 
 async def greet(peer: Peer) -> None:
     await peer.upgrade()
-    await peer.polite_end()
+    await peer.end_code()
 
 
 async def test_url_key_headers_and_query(shell):
@@ -558,7 +558,7 @@ async def test_an_echoing_servers_event_is_the_callers_own_business(shell):
         await peer.upgrade()
         await peer.message()
         await peer.send(event("error", status=400, error={"message": "No such model."}))
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url, api_key=SECRETS[0]) as session:
         with pytest.raises(TurnError, match="No such model") as caught:

@@ -20,7 +20,7 @@ from turnwire.sansio.websocket import Close, Pong
 pytestmark = pytest.mark.anyio
 
 PROMPTLY = 0.4
-"""Seconds: less than the keeper waits before it reads in a consumer's place."""
+"""Seconds: less than any deadline here, more than a slow machine needs."""
 
 
 async def hold(peer: Peer) -> None:
@@ -87,7 +87,7 @@ async def test_leaving_one_turn_of_several_abandons_it_and_the_others_go_on(shel
         assert (await peer.message())["input"] == "again"
         await peer.answer("again", "leaves", "resp_2")
         await peer.send(completed("stays", "resp_s"))
-        await peer.polite_end()
+        await peer.end_code()
 
     left, busy = anyio.Event(), anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -115,7 +115,7 @@ async def test_a_turn_left_before_it_was_sent_is_never_sent(shell):
         await peer.answer()
         assert (await peer.message())["input"] == "third"
         await peer.answer()
-        await peer.polite_end()
+        await peer.end_code()
 
     left = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -200,7 +200,7 @@ async def test_an_idle_session_closes_politely(shell, used):
         if used:
             await peer.message()
             await peer.answer()
-        codes.append(await peer.polite_end())
+        codes.append(await peer.end_code())
 
     codes: list = []
     async with raw_server(script) as server:
@@ -356,7 +356,7 @@ async def test_a_consumer_that_gave_up_waiting_may_go_on_later(shell):
         await peer.send(created())
         await gave_up.wait()
         await peer.send(delta("late"), completed())
-        await peer.polite_end()
+        await peer.end_code()
 
     gave_up = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -392,7 +392,7 @@ async def test_native_cancellation_of_one_turn_leaves_the_others(shell, backend)
         await peer.message()
         await gone.wait()
         await peer.answer(lane="stays")
-        await peer.polite_end()
+        await peer.end_code()
 
     gone = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -480,7 +480,7 @@ async def test_what_leaves_the_body_is_not_lost_in_a_scope_that_is_cancelled(she
 
 
 async def test_cancelling_the_closing_still_closes(shell, backend):
-    """The farewell is shielded, and bounded."""
+    """Sending the close frame is shielded, and bounded."""
 
     async def script(peer: Peer) -> None:
         await peer.upgrade()
@@ -574,7 +574,7 @@ async def test_cancellation_in_the_middle_of_a_large_message_spares_the_connecti
             pass
         await peer.answer(lane="after")
         await peer.send(completed("stays"))
-        await peer.polite_end()
+        await peer.end_code()
 
     gone = anyio.Event()
     async with raw_server(script, receive_buffer=4096) as server, shell.connect(server.base_url) as session:
@@ -606,7 +606,7 @@ async def test_pings_are_answered_while_no_turn_runs(shell):
         await peer.send(frame(PING, b"after"))
         assert await peer.item() == Pong(b"after")
         answered.set()
-        await peer.polite_end()
+        await peer.end_code()
 
     idle, answered = anyio.Event(), anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -626,7 +626,7 @@ async def test_pings_are_answered_while_a_consumer_is_busy_elsewhere(shell):
         assert await peer.item() == Pong(b"2")
         answered.set()
         await peer.send(completed())
-        await peer.polite_end()
+        await peer.end_code()
 
     answered = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -643,7 +643,7 @@ async def test_an_idle_connection_is_pinged(shell):
             ping = await peer.item()
             await peer.send(frame(10, ping.payload))
         pinged.set()
-        await peer.polite_end()
+        await peer.end_code()
 
     pinged = anyio.Event()
     async with raw_server(script) as server:
@@ -675,7 +675,7 @@ async def test_a_dead_idle_connection_is_noticed_and_the_next_turn_opens_another
         await peer.upgrade()
         await peer.message()
         await peer.answer("fresh")
-        await peer.polite_end()
+        await peer.end_code()
 
     done = anyio.Event()
     options = shell.SessionOptions(ping_interval=0.05, ping_timeout=0.05) if how == "no pong" else None
@@ -701,7 +701,7 @@ async def test_a_connection_is_replaced_when_it_is_old_and_idle(shell):
 
 
 async def test_a_connection_is_replaced_without_waiting_for_the_servers_half_of_the_farewell(shell):
-    async def never_says_goodbye(peer: Peer) -> None:
+    async def never_closes(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
         await peer.answer()
@@ -709,7 +709,7 @@ async def test_a_connection_is_replaced_without_waiting_for_the_servers_half_of_
 
     over = anyio.Event()
     options = shell.SessionOptions(max_age=1e-9, close_timeout=60.0)
-    async with raw_server(*[never_says_goodbye] * 4) as server:
+    async with raw_server(*[never_closes] * 4) as server:
         async with shell.connect(server.base_url, options=options) as session:
             for _ in range(3):
                 await anyio.sleep(0.002)  # uvloop's clock counts milliseconds.

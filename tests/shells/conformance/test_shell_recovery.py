@@ -117,12 +117,12 @@ async def test_a_server_that_answers_pings_for_a_dead_one_does_not_keep_a_turn_a
         await peer.send(created())
         async with anyio.create_task_group() as tasks:
 
-            async def beat() -> None:
+            async def pongs() -> None:
                 while True:
                     await peer.send(frame(PONG))
                     await anyio.sleep(0.05)
 
-            tasks.start_soon(beat)
+            tasks.start_soon(pongs)
             await peer.end()
             tasks.cancel_scope.cancel()
 

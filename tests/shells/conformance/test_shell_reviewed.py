@@ -92,7 +92,7 @@ async def test_a_turn_cancelled_natively_at_its_beginning_leaves_another_on_its_
             await peer.answer("late", "leaves", "resp_l")
         await peer.answer("again", "leaves", "resp_a")
         await peer.send(delta("good", "stays"), completed("stays", "resp_s"))
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script, ssl_context=served) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x", stream_id="stays") as stays:
@@ -233,7 +233,7 @@ async def test_a_close_frame_right_behind_the_terminal_event_gets_no_turn(shell,
         await peer.upgrade()
         await peer.message()
         await peer.answer("two")
-        await peer.polite_end()
+        await peer.end_code()
 
     lost: list = []
     async with raw_server(first, second, ssl_context=served) as server:

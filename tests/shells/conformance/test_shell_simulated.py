@@ -36,7 +36,7 @@ async def test_a_deadline_is_kept_that_is_shorter_than_that_of_the_one_who_reads
             tasks.cancel_scope.cancel()
 
 
-async def test_a_consumer_that_comes_back_to_a_reading_keeper_has_its_deadline(shell):
+async def test_a_consumer_that_comes_back_while_the_shell_reads_has_its_deadline(shell):
     async def silent(peer: Peer) -> None:
         await peer.upgrade()
         await peer.end()
@@ -44,7 +44,7 @@ async def test_a_consumer_that_comes_back_to_a_reading_keeper_has_its_deadline(s
     options = shell.SessionOptions(ping_interval=None)
     async with raw_server(silent) as server, shell.connect(server.base_url, options=options) as session:
         async with session.create(model="m", input="x", timeout=shell.Timeouts(receive=0.2)) as turn:
-            await anyio.sleep(1)  # By now the keeper reads.
+            await anyio.sleep(1)  # Meanwhile nobody waits for the turn.
             with anyio.fail_after(5), pytest.raises(shell.TurnTimeoutError):
                 async for _ in turn:
                     pass
