@@ -228,9 +228,9 @@ class DoesNotListenForDeadlines(Driver):
 
 
 class SendsNoCloseFrame(Driver):
-    def _leave(self, link: Link, now: float) -> None:
+    def _connection_ended(self, link: Link, now: float) -> None:
         link.writable = False
-        super()._leave(link, now)
+        super()._connection_ended(link, now)
 
 
 class OpensAfterClose(Driver):
@@ -267,7 +267,7 @@ class ClosesForEver(Driver):
 
 
 class LeavesItOpen(Driver):
-    def _leave(self, link: Link, now: float) -> None:
+    def _connection_ended(self, link: Link, now: float) -> None:
         self._link = None
 
 
@@ -323,4 +323,6 @@ FAULTS = {
 @pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
 @pytest.mark.parametrize("driver", FAULTS, ids=lambda driver: driver.__name__)
 def test_a_fault_of_the_driver_is_found(driver):
+    missing = {name for name in vars(driver) if not name.startswith("__") and not hasattr(Driver, name)}
+    assert not missing, "the driver has no such methods any more"
     assert found(FAULTS[driver], driver)
