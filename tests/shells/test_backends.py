@@ -33,7 +33,7 @@ class Collected:
             self.tests.append((test, str(others), backend and backend.name, item.obj.__doc__))
 
 plugin = Collected()
-options = ["--collect-only", "-qq", "--no-cov", "-p", "no:cacheprovider", "--ignore=parity"]
+options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "--ignore=parity"]
 code = pytest.main([*options, "."], plugins=[plugin])
 assert code == 0, code
 print("\\n" + json.dumps(plugin.tests))

@@ -329,6 +329,7 @@ def test_the_run_may_end_at_every_moment_of_an_opening():
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("where", ["connect", "event", "close"])
 def test_a_keyboard_interrupt_during_a_wait_leaves_nothing_behind(where):
     """It is raised in the main task, in whatever it waits for."""
