@@ -28,7 +28,7 @@ README = ROOT / "README.md"
 WRITE = "TURNWIRE_WRITE_README"
 COMMANDS = [
     "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/turnwire demo",
-    "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest",
+    "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest -n auto",
 ]
 LIMIT = 60
 """Seconds until a program counts as hanging."""
@@ -99,7 +99,7 @@ def test_the_first_two_commands_are_the_front_door_and_ci_runs_them() -> None:
     assert commands == COMMANDS
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "sed -n '/^```sh$/{n;p;}' README.md" in ci, "CI takes the commands from the README"
-    assert '"$python" -m pytest\n' in ci, "CI runs the tests as the second command does"
+    assert '"$python" -m pytest -n auto --durations=20\n' in ci, "CI runs the tests as the second command does"
 
 
 def test_the_parts_come_in_their_order() -> None:
