@@ -8,9 +8,10 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager
 
 import anyio
+import kit.models
 import pytest
+from kit.models import WEBSOCKET, call_of
 from kit.peers import PING, PONG, Peer, completed, created, delta, frame, raw_server
-from openai import AsyncOpenAI
 from turnwire.aio.loopback import serve
 from turnwire.sansio.websocket import Close, Ping, Pong
 
@@ -24,29 +25,17 @@ COUNT = 10
 """Events of a turn beside one whose message is large."""
 
 
-@asynccontextmanager
-async def model_of(shell, server, **options):
-    client = AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0)
-    model = shell.OpenAIResponsesWSModel("m", client, websocket_options=shell.SessionOptions(**options))
-    try:
-        yield model
-    finally:
-        with anyio.CancelScope(shield=True):
-            await model.close()
-            await client.close()
-
-
-def arguments(shell, text, **settings):
-    return None, text, shell.ModelSettings(**settings), [], None, [], shell.ModelTracing.DISABLED
+def model_of(shell, server, **options):
+    return kit.models.model_of(shell, WEBSOCKET, server, websocket_options=shell.SessionOptions(**options))
 
 
 async def ask(shell, model, text, lane=None, **settings) -> str:
-    response = await model.on_lane(lane).get_response(*arguments(shell, text, **settings))
+    response = await model.on_lane(lane).get_response(*call_of(shell, text, **settings))
     return response.output[0].content[0].text
 
 
 def stream(shell, model, text, lane=None):
-    return aclosing(model.on_lane(lane).stream_response(*arguments(shell, text)))
+    return aclosing(model.on_lane(lane).stream_response(*call_of(shell, text)))
 
 
 @asynccontextmanager
