@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kit.processes import run_python
 from openai._models import add_request_id, construct_type
 from openai._utils import PropertyInfo
 from openai.types import responses as openai_types
@@ -724,4 +723,4 @@ assert not {"openai", "pydantic"} & set(sys.modules)
 event.to_openai()
 assert "openai" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run_python(program)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.driver_simulation import Run, explain, simulate
 from kit.faults import decides_at_the_next_update
+from kit.processes import run_python
 from turnwire.sansio.connection import ResponsesConnection, Turn, TurnState
 from turnwire.sansio.driver import Driver, Link, LinkState
 from turnwire.sansio.errors import TurnError, TurnwireError
@@ -70,9 +68,7 @@ def test_nothing_is_wrong_in_ten_thousand_runs():
 def test_the_same_seed_is_the_same_run_here_and_in_another_process():
     """Neither the order of sets, nor the addresses of objects, nor a clock may have a say."""
     code = f"from kit.driver_simulation import simulate\nfor seed in {TWICE!r}: print(simulate(seed).digest)"
-    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    assert told.stdout.split() == [simulate(seed).digest for seed in TWICE]
+    assert run_python(code, PYTHONHASHSEED="1").split() == [simulate(seed).digest for seed in TWICE]
 
 
 @pytest.mark.skipif(len(SEEDS) < 1000, reason="so few runs show nothing")

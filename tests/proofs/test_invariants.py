@@ -6,8 +6,6 @@ import ast
 import contextlib
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -19,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.machines import ENDPOINT, Wire, answer, check_text, steady, switching
 from kit.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, completed, created, delta, event, frame
+from kit.processes import run_python
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, State, Turn
 from turnwire.sansio.errors import TurnError, TurnwireError
 from turnwire.sansio.events import ResponseTextDeltaEvent, encode_event
@@ -578,8 +577,7 @@ def test_I8_pure_the_core_brings_neither_openai_nor_a_loop_with_it() -> None:
     names = [".".join(("turnwire.sansio", *module.parts)) for module in modules]
     loaded = "[name for name in sys.modules if name in {'openai', 'asyncio', 'anyio', 'trio'}]"
     check = f"import sys, {', '.join(names)}; print({loaded})"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_python(check).strip() == "[]"
 
 
 # --- I9 -------------------------------------------------------------------------------------------------------------

@@ -9,8 +9,6 @@ from __future__ import annotations
 import ast
 import gc
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import turnwire.aio._asyncio
 import turnwire.sansio
 import turnwire.trio_shell._runtime
 from kit.driver_simulation import Run
+from kit.processes import run_python
 from kit.shell_simulation import SHELLS, simulate
 from turnwire.aio._asyncio import AsyncioRuntime
 from turnwire.trio_shell._runtime import Runtime as TrioRuntime
@@ -45,9 +44,7 @@ def test_nothing_is_wrong_in_hundreds_of_runs(shell):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_same_seed_is_the_same_run_here_and_in_another_process(shell):
     code = f"from kit.shell_simulation import simulate\nfor seed in {TWICE!r}: print(simulate(seed, {shell!r}).digest)"
-    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    assert told.stdout.split() == [simulate(seed, shell).digest for seed in TWICE]
+    assert run_python(code, PYTHONHASHSEED="1").split() == [simulate(seed, shell).digest for seed in TWICE]
 
 
 def test_turnwire_aio_on_trio_runs_as_the_trio_shell_does():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from kit.processes import run_python
 
 HERE = Path(__file__).parents[1]
 NAMES = ["anyio-trio", "asyncio", "trio", "uvloop"]
@@ -64,9 +63,7 @@ class Collected(NamedTuple):
 
 @pytest.fixture(scope="module")
 def collected() -> list[Collected]:
-    done = subprocess.run([sys.executable, "-c", COLLECT], cwd=HERE, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [Collected(*one) for one in json.loads(done.stdout.splitlines()[-1])]
+    return [Collected(*one) for one in json.loads(run_python(COLLECT).splitlines()[-1])]
 
 
 def test_every_backend_has_the_same_tests_but_for_those_with_a_reason(collected, summary):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import logging
-import os
 import ssl
-import subprocess
 import sys
 import traceback
 from collections import deque
@@ -16,6 +14,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 from kit.peers import Peer, created, event, raw_server
+from kit.processes import run_python
 from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI, Timeout
 from turnwire.aio.loopback import BeforeEvent, Close, Cut, Error, Fault, Upgrading, serve
 from turnwire.sansio.errors import (
@@ -352,11 +351,7 @@ assert "openai" not in sys.modules, "openai was imported"
 def test_without_a_client_openai_is_never_imported(backend):
     imports = f"import anyio\nimport {backend.shell.__name__} as shell\nfrom turnwire.aio.loopback import serve"
     code = WHOLE_TURN.format(imports=imports, backend=backend.anyio_name)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment, timeout=30
-    )
-    assert done.returncode == 0, done.stderr
+    run_python(code, "-W", "error")
 
 
 # --- What stays secret -----------------------------------------------------------------------------------------------
