@@ -15,6 +15,7 @@ import anyio
 import pytest
 from kit.peers import Peer, created, event, raw_server
 from kit.processes import run_python
+from kit.waiting import until_disconnected
 from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI, Timeout
 from turnwire.aio.loopback import BeforeEvent, Close, Cut, Error, Fault, Upgrading, serve
 from turnwire.sansio.errors import (
@@ -307,8 +308,7 @@ async def test_a_dynamic_key_is_asked_for_before_each_handshake(shell):
             async with client, shell.connect(client=client) as session:
                 for _ in range(3):
                     await session.respond(input="x")
-                    while session._runtime._driver._link is not None:
-                        await anyio.sleep(0.001)
+                    await until_disconnected(session)
             assert [peer.headers["authorization"] for peer in raw.peers] == [f"Bearer key-{n}" for n in (1, 2, 3)]
         assert server.ledger == []
 

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 from kit.peers import CONTINUATION, PING, PONG, TEXT, Peer, completed, created, delta, frame, raw_server
+from kit.waiting import until_disconnected
 from turnwire.aio.loopback import serve
 from turnwire.sansio.errors import (
     ConnectError,
@@ -88,8 +89,7 @@ async def test_the_connect_deadline_of_a_turn(shell, secure, seconds):
         check_timeout(caught.value, Phase.CONNECT, Verdict.SAFE)
         return
     async with raw_server(closes, nothing) as server, shell.connect(server.base_url) as session:
-        while session._runtime._driver._link is not None:
-            await anyio.sleep(0.001)
+        await until_disconnected(session)
         with pytest.raises(TurnTimeoutError, match="connect") as caught:
             await session.respond(input="x", timeout=shell.Timeouts(connect=seconds))
         assert caught.value.phase in (Phase.CONNECT, Phase.HANDSHAKE)
@@ -206,8 +206,7 @@ async def test_the_session_has_deadlines_for_turns_that_bring_none(shell):
 async def test_a_server_that_is_gone_is_a_connect_error_for_the_turn(shell):
     options = shell.SessionOptions(recovery=shell.RecoveryPolicy(initial_delay=0.01))
     async with raw_server(closes) as server, shell.connect(server.base_url, options=options) as session:
-        while session._runtime._driver._link is not None:
-            await anyio.sleep(0.001)
+        await until_disconnected(session)
         server.listener.close()
         with pytest.raises(ConnectError) as caught:
             await session.respond(input="x")

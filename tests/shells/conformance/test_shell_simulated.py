@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 from kit.faults import decides_at_the_next_update
 from kit.peers import CLOSE, Peer, created, frame, raw_server
+from kit.waiting import until, until_disconnected
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.replay import Verdict
 
@@ -28,8 +29,7 @@ async def test_a_deadline_is_kept_that_is_shorter_than_that_of_the_one_who_reads
                 await session.respond(model="m", input="x", stream_id="a", timeout=shell.Timeouts(receive=60))
 
             tasks.start_soon(wait_long)
-            while session.stats.turns == 0:
-                await anyio.sleep(0.01)
+            await until(lambda: session.stats.turns)
             await anyio.sleep(0.1)
             with anyio.fail_after(5), pytest.raises(shell.TurnTimeoutError):
                 await session.respond(model="m", input="x", stream_id="b", timeout=shell.Timeouts(receive=0.2))
@@ -56,8 +56,8 @@ async def test_a_turn_that_is_left_before_its_connection_is_opened_opens_none(sh
 
     async with raw_server(leave) as server:
         async with shell.connect(server.base_url) as session:
-            while session.stats.bytes_in == 0 or session._runtime._driver._link is not None:
-                await anyio.sleep(0.01)
+            await until(lambda: session.stats.bytes_in)
+            await until_disconnected(session)
             async with session.create(model="m", input="x"):
                 pass
         assert len(server.peers) == 1
