@@ -42,12 +42,11 @@ IN_ONE_ONLY = {
     "test_request_round_trip.py": "it tests requests, which the core makes, and each shell sends as they are",
     "shell_simulation.py": "it runs each shell itself, on event loops whose clocks jump; uvloop has none",
     "test_shell_simulation.py": "it runs each shell itself, through the above",
-    "test_shells_alike.py": "it reads their text",
     "test_asyncio_runtime.py": "it looks at asyncio's transports",
     "test_trio_runtime.py": "it looks at trio's system tasks",
     "shells.py": "it makes the backends",
 }
-"""Files outside of ``conformance/`` that use a shell, and why they do not do so on every backend."""
+"""Files outside of ``conformance/``, ``parity/`` and ``policy/`` that use a shell on one backend, and why."""
 
 
 class Collected(NamedTuple):
@@ -100,7 +99,7 @@ def test_a_conformance_test_that_leaves_a_backend_out_says_why():
 
 def test_a_shell_is_used_on_one_backend_only_where_there_is_a_reason(collected):
     in_all = {Path(one.test.partition("::")[0]).name for one in collected if one.backend is not None}
-    files = (path for path in HERE.rglob("*.py") if not {"conformance", "parity"} & set(path.parts))
+    files = (path for path in HERE.rglob("*.py") if not {"conformance", "parity", "policy"} & set(path.parts))
     users = {path.name for path in files if uses_a_shell(path)}
     assert users - in_all == set(IN_ONE_ONLY)
 
