@@ -1,23 +1,102 @@
-"""The shells, as one: what every test of behaviour runs against."""
+"""Fixtures and hooks for all tests: the shells, what a test has to say, the markers, the order in which tests run."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
-from kit.shells import DIALECTS, Dialect
+from kit.shells import BACKENDS, Backend
+from kit.tiers import FOLDERS, PROOF_LIMIT, QUICK, SLOW
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
+
+HERE = Path(__file__).parent
 
 
-@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
-def dialect(request: pytest.FixtureRequest) -> Dialect:
+# --- Which tests there are, and in which order they run --------------------------------------------------------------
+
+
+def folder_of(path: Path) -> str:
+    """The folder in ``tests/`` that a test is in."""
+    return path.relative_to(HERE).parts[0]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m quick`` alone, folders without quick tests are not even imported."""
+    return (
+        config.option.markexpr == "quick"
+        and HERE in collection_path.parents
+        and folder_of(collection_path) not in QUICK
+    ) or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = folder_of(item.path)
+        if folder == "proofs":
+            item.add_marker("proof")
+            item.add_marker(pytest.mark.timeout(PROOF_LIMIT))
+        if folder in QUICK and getattr(item, "originalname", item.name) not in SLOW:
+            item.add_marker("quick")
+    items.sort(key=lambda item: FOLDERS.index(folder_of(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: more processes than this end no sooner than the longest file."""
+    return min(4, os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Several processes (``-n auto``): each takes a whole file, so that what a file makes once is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
+# --- The shells ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
+def backend(request: pytest.FixtureRequest) -> Backend:
     return request.param
 
 
 @pytest.fixture
-def shell(dialect: Dialect) -> ModuleType:
+def shell(backend: Backend) -> ModuleType:
     """The module with ``connect``, ``SessionOptions``, ``Timeouts``, …"""
-    return dialect.shell
+    return backend.shell
+
+
+def backend_of(item: pytest.Item) -> Backend | None:
+    """The backend that a test runs on, if it runs on one."""
+    return (
+        item.callspec.params.get("backend") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    )
+
+
+# --- Signals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts here and in subprocesses, though it is ignored: in a shell's background job it is."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+# --- What a test has to say ------------------------------------------------------------------------------------------
 
 
 class Summary:
@@ -37,18 +116,18 @@ def summary(request: pytest.FixtureRequest) -> Summary:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if (dialect := dialect_of(item)) is not None:
-        item.user_properties.append(("dialect", dialect.name))
+    if (backend := backend_of(item)) is not None:
+        item.user_properties.append(("backend", backend.name))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the tests said; and, as each behaviour of the shells is tested in each dialect, how many tests each has."""
+    """What the tests said; and, as each behaviour of the shells is tested on each backend, how many tests each has."""
     outcomes = terminalreporter.stats
     reports = [one for kind in ("passed", "failed") for one in outcomes.get(kind, []) if one.when == "call"]
     told = [line for report in sorted(reports, key=lambda one: one.nodeid) for line in _said(report, "summary")]
-    counts = Counter(name for report in reports for name in _said(report, "dialect"))
+    counts = Counter(name for report in reports for name in _said(report, "backend"))
     if counts:
-        told.append("tests of the shells: " + ", ".join(f"{one.name} {counts[one.name]}" for one in DIALECTS))
+        told.append("tests of the shells: " + ", ".join(f"{one.name} {counts[one.name]}" for one in BACKENDS))
     if told:
         terminalreporter.section("said by the tests")
         terminalreporter.write_line("\n".join(told))
@@ -56,10 +135,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _said(report: pytest.TestReport, what: str) -> list[str]:
     return [str(value) for name, value in report.user_properties if name == what]
-
-
-def dialect_of(item: pytest.Item) -> Dialect | None:
-    """The dialect that a test runs in, if it runs in one."""
-    return (
-        item.callspec.params.get("dialect") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
-    )

@@ -298,6 +298,7 @@ def test_a_terminal_too_narrow_or_too_simple_gets_lines(columns: int, variables:
 
 
 @needs_posix
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_the_demo_draws_gives_the_cursor_back() -> None:
     with terminal("demo", "--latency", "0.5") as shown:
         shown.until("> We fly")
@@ -308,6 +309,7 @@ def test_ctrl_c_while_the_demo_draws_gives_the_cursor_back() -> None:
 
 
 @needs_posix
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_a_piped_demo() -> None:
     command = [*TURNWIRE, "demo", "--latency", "5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
@@ -520,6 +522,7 @@ def test_ask_explains_a_url_that_is_none(base_url: str) -> None:
 
 
 @needs_posix
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.anyio
 async def test_ctrl_c_ends_ask_in_the_middle_of_an_answer() -> None:
     async with loopback.serve(faults=[Fault(AfterEvent(6), Silence())]) as server:

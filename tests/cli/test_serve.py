@@ -26,6 +26,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 async def test_turnwire_serve_runs_until_ctrl_c_and_exits_cleanly(arguments: list[str]) -> None:

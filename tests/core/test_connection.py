@@ -724,8 +724,8 @@ def test_what_cannot_be_understood_ends_the_connection(name: str) -> None:
     failed(awaiting, Cause.PROTOCOL, Phase.AWAIT, AMBIGUOUS, kind)
     failed(waiting, Cause.PROTOCOL, Phase.LANE_WAIT, SAFE, kind)
     assert wire.state is State.CLOSED
-    (farewell,) = wire.sent()
-    assert farewell.code == code
+    (close_frame,) = wire.sent()
+    assert close_frame.code == code
 
 
 @pytest.mark.parametrize("text", SKIPPED)
@@ -873,7 +873,7 @@ def test_an_idle_connection_is_closed_politely() -> None:
     assert wire.hand() == b""
 
 
-def test_a_connection_that_is_closing_says_goodbye_once() -> None:
+def test_a_connection_that_is_closing_sends_one_close_frame() -> None:
     wire = Wire.opened()
     wire.connection.close(wire.now)
     wire.hand()

@@ -264,7 +264,7 @@ def test_B4_functions_that_cannot_be_told_apart_are_refused() -> None:
         convert(DEFERRED, DEFERRED, ToolSearchTool())
     with pytest.raises(UserError, match="rename one of the two"):
         convert(FunctionTool("crm", "", {}, namespace="crm", namespace_description="x"))
-    assert len(convert(LOOKUP, LOOKUP)) == 2, "as in the seed, the caller decides between equal names"
+    assert len(convert(LOOKUP, LOOKUP)) == 2, "as with the Agents SDK's model, the caller decides between equal names"
 
 
 @pytest.mark.parametrize(

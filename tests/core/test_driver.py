@@ -398,7 +398,7 @@ def test_a_session_that_is_closed_between_two_attempts_has_no_timer():
 # --- Reading ---------------------------------------------------------------------------------------------------------
 
 
-def lagging(**options: Any) -> tuple[Rig, Turn]:
+def consumer_behind(**options: Any) -> tuple[Rig, Turn]:
     """A turn whose consumer has fallen behind."""
     rig = Rig.connected(high_water=0, max_age=None, **options)
     turn = rig.create("a")
@@ -409,7 +409,7 @@ def lagging(**options: Any) -> tuple[Rig, Turn]:
 
 
 def test_nothing_is_read_ahead_for_a_consumer_that_lags():
-    rig, turn = lagging()
+    rig, turn = consumer_behind()
     while turn.next_event() is not None:
         pass
     rig.driver.listen(turn, "waiter", lambda: rig.now)
@@ -421,7 +421,7 @@ def test_nothing_is_read_ahead_for_a_consumer_that_lags():
 
 
 def test_a_consumer_that_lags_holds_up_no_other():
-    rig, _ = lagging()
+    rig, _ = consumer_behind()
     other = rig.create("b")
     rig.calls()
     rig.driver.listen(other, "other", lambda: rig.now)
@@ -431,7 +431,7 @@ def test_a_consumer_that_lags_holds_up_no_other():
 
 
 def test_before_a_deadline_counts_what_was_not_read_is_looked_for():
-    rig, turn = lagging(ping_interval=10.0, ping_timeout=5.0)
+    rig, turn = consumer_behind(ping_interval=10.0, ping_timeout=5.0)
     rig.pass_time(10.0)  # Time to ping.
     assert rig.calls() == ["resume 0"]
     rig.say(delta(lane="a"))  # There it is.
@@ -667,7 +667,7 @@ def test_a_patient_close_waits_for_close_timeout_and_no_longer():
     assert rig.calls() == ["abort 0"]
 
 
-def test_an_impatient_close_says_goodbye_and_goes():
+def test_an_impatient_close_sends_a_close_frame_and_closes():
     rig = Rig.connected()
     rig.driver.close(rig.now, wait_for_peer=False)
     assert rig.calls() == ["write 0", "close 0"]

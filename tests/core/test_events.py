@@ -1,4 +1,4 @@
-"""The room ``events``: JSON text to typed structs and back, whatever the text."""
+"""The package ``events``: JSON text to typed structs and back, whatever the text."""
 
 from __future__ import annotations
 

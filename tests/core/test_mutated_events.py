@@ -29,14 +29,13 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from kit.machines import Wire
+from kit.odd_events import CORPUS, ODD_VALUES, places
 from kit.peers import TEXT, frame
 from turnwire.sansio.connection import ResponsesConnection, State, Turn, _routing
 from turnwire.sansio.connection._owners import Owners
 from turnwire.sansio.errors import EventDecodeError, TurnwireError
 from turnwire.sansio.events import Role, ServerEvent, _stream, role_of
 from turnwire.sansio.replay import Verdict
-
-from tests.core.test_odd_fields import CORPUS, ODD_VALUES, places
 
 EACH = 10
 """Changes that are drawn for each event and each kind of server."""

@@ -1,11 +1,9 @@
-"""The room ``sdk``: our objects and those of ``construct_type``, compared in everything that a caller can see."""
+"""The module ``sdk``: our objects and those of ``construct_type``, compared in everything that a caller can see."""
 
 from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kit.processes import run_python
 from openai._models import add_request_id, construct_type
 from openai._utils import PropertyInfo
 from openai.types import responses as openai_types
@@ -80,7 +79,7 @@ def shown(made: Any) -> list[Any]:
 
 
 def compare(text: bytes, annotation: Any, *, thorough: bool = True) -> Any:
-    """What the room makes of a JSON text, after holding it against what the SDK makes of it."""
+    """What the module makes of a JSON text, after holding it against what the SDK makes of it."""
     try:
         theirs = construct_type(value=json.loads(text), type_=annotation)
     except Exception:
@@ -724,4 +723,4 @@ assert not {"openai", "pydantic"} & set(sys.modules)
 event.to_openai()
 assert "openai" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run_python(program)

@@ -332,7 +332,7 @@ def test_an_idle_connection_is_replaced_when_it_is_old() -> None:
     assert wire.connection.failure is None
     turn = desk.create()
     assert turn.connection is None
-    assert desk.session.wants_connection(desk.now), "nobody waits for the server's half of the farewell"
+    assert desk.session.wants_connection(desk.now), "nobody waits for the server's close frame"
 
 
 def test_a_connection_that_was_looked_at_before_it_was_open_is_replaced_as_well() -> None:

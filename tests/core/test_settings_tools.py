@@ -223,10 +223,10 @@ def test_B4_subclasses_and_the_agents_sdks_objects_count_as_the_kind_they_are() 
         pass
 
     theirs = type("FunctionTool", (), {"__module__": "agents.tool"})
-    stranger = type("FunctionTool", (), {"__module__": "elsewhere"})
+    unknown = type("FunctionTool", (), {"__module__": "elsewhere"})
     assert tools.kind_of(MyFunction("f", "", {})) == "FunctionTool"
     assert tools.kind_of(theirs()) == "FunctionTool"
-    assert tools.kind_of(stranger()) is None
+    assert tools.kind_of(unknown()) is None
     hidden = SimpleNamespace(_tool_namespace="crm", _tool_namespace_description="Customers")
     assert tools.namespace_of(hidden) == ("crm", "Customers")
 

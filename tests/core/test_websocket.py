@@ -1,4 +1,4 @@
-"""The WebSocket room: the upgrade and CONNECT, both roles; frames, held against wsproto and against websockets."""
+"""The WebSocket module: the upgrade and CONNECT, both roles; frames, held against wsproto and against websockets."""
 
 from __future__ import annotations
 
@@ -761,7 +761,7 @@ WRITTEN = st.lists(
     | st.tuples(st.sampled_from(["ping", "pong"]), st.binary(max_size=125)),
     max_size=6,
 )
-GOODBYE = st.none() | st.tuples(
+CLOSE_FRAME = st.none() | st.tuples(
     st.sampled_from([1000, 1001, 1002, 1003, 1005, 1007, 1008, 1009, 1011, 3000, 4999]), st.text(max_size=70)
 )
 
@@ -773,17 +773,17 @@ def test_what_we_write_is_read_back_by_wsproto_by_websockets_and_by_us(client: b
     parameters = {"client_no_context_takeover": no_takeover, "server_no_context_takeover": no_takeover}
 
     @QUICK
-    @given(WRITTEN, GOODBYE, st.binary(min_size=4, max_size=4), CUTS)
+    @given(WRITTEN, CLOSE_FRAME, st.binary(min_size=4, max_size=4), CUTS)
     def check(
-        written: list[tuple[str, bytes]], goodbye: tuple[int, str] | None, key: bytes, cuts: Iterable[int]
+        written: list[tuple[str, bytes]], close_frame: tuple[int, str] | None, key: bytes, cuts: Iterable[int]
     ) -> None:
         ours = [enabled(Deflate, **parameters)] if deflate else []
         writer = WebSocket(client=client, extensions=ours, random_bytes=lambda n: key[:n])
         data = b"".join(getattr(writer, kind)(payload) for kind, payload in written)
         expected: list[Item] = [{"text": bytes, "ping": Ping, "pong": Pong}[kind](payload) for kind, payload in written]
-        if goodbye is not None:
-            data += writer.close(*goodbye)
-            code, reason = goodbye
+        if close_frame is not None:
+            data += writer.close(*close_frame)
+            code, reason = close_frame
             kept = "" if code == 1005 else reason.encode()[:123].decode(errors="ignore")
             expected.append(Close(code, kept))
         extensions = [enabled(PerMessageDeflate, **parameters)] if deflate else []

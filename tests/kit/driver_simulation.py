@@ -2,9 +2,9 @@
 
 ::
 
-    life = live(123)              # minutes or hours, in a millisecond or two
-    assert not life.complaints    # what did not hold
-    life.trace, life.digest       # everything that happened, and its hash: equal for equal seeds
+    run = simulate(123)          # minutes or hours, in a millisecond or two
+    assert not run.complaints    # what did not hold
+    run.trace, run.digest        # everything that happened, and its hash: equal for equal seeds
 
 What is real
     ``sansio/driver.py`` and the core under it; in some worlds the server's role of the core, too. There is no event
@@ -50,7 +50,7 @@ from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import Rejected
 
 HORIZON = 14 * 86400.0
-"""Seconds after which a life counts as hanging: nothing in it takes days."""
+"""Seconds after which a run counts as hanging: nothing in it takes days."""
 STEPS = 20_000
 """Events after which it counts as spinning."""
 HOUR = 3600.0
@@ -498,7 +498,7 @@ class Peer:
             self.connection: Any = ServerConnection(options=options, check=check)
         else:
             self.connection = LightServer(world.dialect, lifetime=lifetime, limit=world.limit, check=check)
-        self._moods()
+        self._behaviours()
 
     def _check(self) -> Callable[[Any], Rejected | None] | None:
         """What the gateway before it says."""
@@ -512,16 +512,16 @@ class Peer:
             return lambda request: Rejected(status, headers, b"{}")
         return None
 
-    def _moods(self) -> None:
+    def _behaviours(self) -> None:
         """What a server does unasked."""
         world, rng = self._world, self._world.rng
-        mood = rng.choices(("none", "pings", "leaves"), (9, 1, 1))[0]
-        if mood == "pings":
+        behaviour = rng.choices(("none", "pings", "leaves"), (9, 1, 1))[0]
+        if behaviour == "pings":
             when = world.now
             for _ in range(4):
                 when += rng.choice((0.1, 10.0, 300.0))
                 world.at(when, self._ping)
-        elif mood == "leaves":
+        elif behaviour == "leaves":
             when = world.now + rng.choice((1.0, 100.0, world.length)) * rng.random()
             world.at(when, self._leave, rng.choice((1000, 1001, 1012)))
 
@@ -694,7 +694,7 @@ class Clients:
         self._world = world
         self._processes: list[Process] = []
 
-    def live(self) -> Steps:
+    def act(self) -> Steps:
         """From beginning to end."""
         world, rng = self._world, self._world.rng
         if world.connects and not (yield from self._connect()):
@@ -998,7 +998,7 @@ class Judge:
         if line.was_paused:
             return
         # Once a message was given up in the middle, nothing can be written.
-        muted = min((one.ended for one in world.stories if one.end == "TIMEOUT SEND SAFE"), default=HORIZON)
+        write_disabled = min((one.ended for one in world.stories if one.end == "TIMEOUT SEND SAFE"), default=HORIZON)
         end = min(closed, line.over or closed, line.close_frame or closed, world.closes_at)
         moments = [*(moment for moment in line.heard if opened <= moment <= end), end]
         for before, after in pairwise(moments):
@@ -1007,7 +1007,7 @@ class Judge:
                 first, last = before + interval - 0.03, before + interval + world.slack
                 pinged = any(first <= moment <= last for moment in line.wrote)
                 full = any(began < last and ended > first for began, ended in line.full)
-                if not pinged and not full and line.writable and muted > last:
+                if not pinged and not full and line.writable and write_disabled > last:
                     self.complain(f"line {line.number} heard nothing from {before:.3f} to {after:.3f}: no ping")
             allowed = interval + patience
             if any(story.first <= before < entry.ended and story.ended > after for entry, story in mine):
@@ -1145,7 +1145,7 @@ class World:
         self._failed = failed
 
     def run(self) -> None:
-        self.running = Process(self, Clients(self).live())
+        self.running = Process(self, Clients(self).act())
         heap = self.heap
         while heap:
             when, _, _, call, args = heappop(heap)
@@ -1195,35 +1195,35 @@ def _options(rng: random.Random) -> tuple[SessionOptions, float]:
 
 
 OPTIONS = [_options(random.Random(number)) for number in range(500)]
-"""Made once: it takes as long as some lives do."""
+"""Made once: it takes as long as some runs do."""
 
 
 @dataclass
-class Life:
+class Run:
     """What came of a seed."""
 
     seed: int
     complaints: list[str]
     trace: list[str]
     seconds: float
-    """Of the life; not of ours."""
+    """In the simulated world."""
 
     @property
     def digest(self) -> str:
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
 
-def live(seed: int, driver: type[Driver] = Driver) -> Life:
-    """One life, from its seed."""
+def simulate(seed: int, driver: type[Driver] = Driver) -> Run:
+    """One run, from its seed."""
     world = World(seed, driver)
     try:
         world.run()
     except Exception as exc:
         world.judge.complain(f"it raised {exc!r}")
-    return Life(seed, world.judge.complaints, world.trace, world.now)
+    return Run(seed, world.judge.complaints, world.trace, world.now)
 
 
-def explain(life: Life, *, whole: bool = False) -> str:
-    """A life that went wrong, in words, and how to live it again."""
-    again = f"seed {life.seed}: TURNWIRE_SEED={life.seed} pytest --no-cov tests/proofs/test_driver_simulation.py"
-    return "\n".join([again, *(f"  {what}" for what in life.complaints), *life.trace[0 if whole else -15 :]])
+def explain(run: Run, *, whole: bool = False) -> str:
+    """A run that went wrong, in words, and how to repeat it."""
+    again = f"seed {run.seed}: TURNWIRE_SEED={run.seed} pytest tests/proofs/test_driver_simulation.py"
+    return "\n".join([again, *(f"  {what}" for what in run.complaints), *run.trace[0 if whole else -15 :]])

@@ -175,7 +175,7 @@ class Peer:
         except GoneError:
             return self.received[already:]
 
-    async def polite_end(self) -> int | None:
+    async def end_code(self) -> int | None:
         """Read until the client ends the connection; the code of its close frame, if there was one."""
         return next((found.code for found in await self.end() if isinstance(found, Close)), None)
 

@@ -19,8 +19,8 @@ LARGE = 1000
 """Bytes. A server whose limit is below has no other business than to find messages too big."""
 LIMIT = "websocket_connection_limit_reached"
 
-ARRIVED, DOUBTED, RUNNING, ENDED, BROKEN, DROPPED, REFUSED = range(7)
-"""DOUBTED: it arrived, and the server said something since that nobody understands: it may have been its beginning.
+ARRIVED, MAY_HAVE_BEGUN, RUNNING, ENDED, BROKEN, DROPPED, REFUSED = range(7)
+"""MAY_HAVE_BEGUN: it arrived, and something unknown came from the server since, which may have been its beginning.
 BROKEN: it ended before the client heard of an item of it. DROPPED: it ended before the client heard of a response.
 Only what is REFUSED did not run."""
 
@@ -186,18 +186,18 @@ class Server:
         return self.requests[at].lane if self.echo else None
 
     def unfinished(self) -> list[Request]:
-        return [request for request in self.requests if request.status in (ARRIVED, DOUBTED, RUNNING)]
+        return [request for request in self.requests if request.status in (ARRIVED, MAY_HAVE_BEGUN, RUNNING)]
 
     def awaiting(self) -> list[int]:
         """Those of which it has sent no event."""
-        return [at for at, request in enumerate(self.requests) if request.status in (ARRIVED, DOUBTED)]
+        return [at for at, request in enumerate(self.requests) if request.status in (ARRIVED, MAY_HAVE_BEGUN)]
 
     def heads(self) -> Iterator[tuple[int, Request]]:
         """The requests that it may speak of now: the first of each lane that has not ended."""
         busy: set[str | None] = set()
         for at, request in enumerate(self.requests):
             lane = request.lane if self.echo else None
-            if request.status in (ARRIVED, DOUBTED, RUNNING) and lane not in busy:
+            if request.status in (ARRIVED, MAY_HAVE_BEGUN, RUNNING) and lane not in busy:
                 busy.add(lane)
                 if not (self.limited and request.status is not RUNNING):
                     yield at, request
@@ -205,23 +205,23 @@ class Server:
     def mark(self, at: int, status: int) -> None:
         """A request becomes this. What may have begun is not refused any more, whatever it says."""
         requests = list(self.requests)
-        if status is REFUSED and requests[at].status is DOUBTED:
+        if status is REFUSED and requests[at].status is MAY_HAVE_BEGUN:
             status = DROPPED
         requests[at] = requests[at]._replace(status=status)
         self.requests = tuple(requests)
 
-    def doubt(self) -> None:
+    def may_have_begun(self) -> None:
         """It says something without a name that may have been a beginning: of the default lane's, or else of any."""
         default = any(request.lane is None for request in self.unfinished())
         for at in self.awaiting():
             if not (self.echo and default and self.requests[at].lane is not None):
-                self.mark(at, DOUBTED)
+                self.mark(at, MAY_HAVE_BEGUN)
 
     def utterances(self) -> Iterator[tuple[Any, ...]]:
         """What it may say now: ``(kind,)``, or ``(kind, at)`` of a request."""
         if self.rest or self.gone:
             return
-        yield from ((kind,) for kind in ("ping", "goodbye", "too big", "neutral"))
+        yield from ((kind,) for kind in ("ping", "close frame", "too big", "neutral"))
         if self.limit < LARGE:
             return
         awaiting, unfinished = self.awaiting(), self.unfinished()

@@ -13,9 +13,9 @@ from kit.search_server import (
     ARRIVED,
     BROKEN,
     CLOSE,
-    DOUBTED,
     ENDS,
     LARGE,
+    MAY_HAVE_BEGUN,
     PING,
     REFUSED,
     RUNNING,
@@ -41,7 +41,7 @@ ENDPOINT = Endpoint("ws://server.test/v1/responses")
 RECOVERY = RecoveryPolicy(attempts=2, initial_delay=0.0)
 NOW = Timeouts(0.0, 0.0, 0.0, 0.0)
 PATIENT = Timeouts()
-UNBEGUN = (ARRIVED, DOUBTED)
+UNBEGUN = (ARRIVED, MAY_HAVE_BEGUN)
 NEUTRAL = (Role.NEUTRAL, Role.UNKNOWN)
 
 
@@ -418,7 +418,7 @@ class World:
                 self._rest(connection, server)
             case "ping":
                 session.receive_data(connection, PING, now)
-            case "goodbye" | "finish":
+            case "close frame" | "finish":
                 server.gone = True
                 session.receive_data(connection, CLOSE, now)
             case "too big":
@@ -455,7 +455,7 @@ class World:
         awaiting = server.awaiting()
         refused: list[int] = []
         if kind == "unknown":
-            server.doubt()
+            server.may_have_begun()
         elif kind == "limit":  # REPLAY.md: a refusal, if it is plain whose.
             server.limited = True
             refused = awaiting if len(awaiting) == 1 else []
@@ -620,7 +620,7 @@ class World:
             actions = {action[0]: action for action in reversed(list(self.possible()))}
             action = next((actions[kind] for kind in wanted if kind in actions), None)
             if action is None and self.server is not None and (self.server.gone or self.server.limited):
-                action = ("eof",)  # The server has said goodbye; it goes.
+                action = ("eof",)  # The server has sent its close frame.
             if action is None and self.kind.limit < LARGE and self.server is not None and self.server.requests:
                 action = ("too big",)
             if action is None:

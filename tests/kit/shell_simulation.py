@@ -2,8 +2,8 @@
 
 ::
 
-    life = live(123, "asyncio")   # or "trio", or "aio on trio"
-    assert not life.complaints
+    run = simulate(123, "asyncio")   # or "trio", or "aio on trio"
+    assert not run.complaints
 
 It is smaller than ``driver_simulation.py``, which tests what is decided. Here it is the runtimes that are tested: that
 they report what happened, wake who is to be woken, keep the time, and let go of everything.
@@ -20,7 +20,6 @@ What is reused
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import selectors
 import socket
@@ -36,14 +35,14 @@ import trio.testing
 import turnwire.aio
 import turnwire.aio._opening
 import turnwire.trio_shell
-from kit.driver_simulation import HORIZON, OPTIONS, Entry, Judge, Life, Peer, Story, random_bytes
+from kit.driver_simulation import HORIZON, OPTIONS, Entry, Judge, Peer, Run, Story, random_bytes
 from turnwire.sansio.errors import SessionClosedError, TurnError
 from turnwire.sansio.replay import Verdict
 from turnwire.sansio.session import ResponsesSession
 from turnwire.sansio.timeouts import Timeouts
 
 STEPS = 100_000
-"""Rounds of the loop, or steps of tasks, after which a life counts as spinning."""
+"""Rounds of the loop, or steps of tasks, after which a run counts as spinning."""
 SHELLS = {"asyncio": turnwire.aio, "trio": turnwire.trio_shell, "aio on trio": turnwire.aio}
 
 
@@ -418,8 +417,8 @@ def _on_trio(world: World, run: Callable[[], Awaitable[None]]) -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def live(seed: int, shell: str) -> Life:
-    """One life, from its seed, on one shell."""
+def simulate(seed: int, shell: str) -> Run:
+    """One run, from its seed, on one shell."""
     world = World(seed, shell)
 
     async def connected(host: str, port: int) -> socket.socket:
@@ -439,14 +438,10 @@ def live(seed: int, shell: str) -> Life:
         except Exception as exc:
             world.clock = lambda: 0.0
             world.judge.complain(f"it raised {_leaves(exc)}")
-    return Life(seed, world.judge.complaints, world.trace, 0.0)
+    return Run(seed, world.judge.complaints, world.trace, 0.0)
 
 
 def _leaves(exc: BaseException) -> str:
     if isinstance(exc, BaseExceptionGroup):
         return ", ".join(_leaves(one) for one in exc.exceptions)
     return repr(exc)
-
-
-def digest(life: Life) -> str:
-    return hashlib.sha256("\n".join(life.trace).encode()).hexdigest()

@@ -12,24 +12,24 @@ import turnwire.aio
 import turnwire.trio_shell
 
 
-class Dialect(NamedTuple):
+class Backend(NamedTuple):
     """A shell, and the event loop to run it on."""
 
     name: str
-    backend: str
+    anyio_name: str
     """For anyio, in which the tests and their servers are written, whatever the shell is written in."""
     shell: ModuleType
     options: Mapping[str, Any] = {}
     """For anyio, too."""
 
 
-DIALECTS = (
-    Dialect("asyncio", "asyncio", turnwire.aio),
-    Dialect("uvloop", "asyncio", turnwire.aio, {"use_uvloop": True}),
-    Dialect("anyio-trio", "trio", turnwire.aio),
-    Dialect("trio", "trio", turnwire.trio_shell),
+BACKENDS = (
+    Backend("asyncio", "asyncio", turnwire.aio),
+    Backend("uvloop", "asyncio", turnwire.aio, {"use_uvloop": True}),
+    Backend("anyio-trio", "trio", turnwire.aio),
+    Backend("trio", "trio", turnwire.trio_shell),
 )
 if sys.platform == "win32":
-    DIALECTS = tuple(one for one in DIALECTS if one.name != "uvloop")
+    BACKENDS = tuple(one for one in BACKENDS if one.name != "uvloop")
 else:
     anyio.run(anyio.sleep, 0, backend_options={"use_uvloop": True})  # Its first loop opens a pipe for ever.

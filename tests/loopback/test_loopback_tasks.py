@@ -189,6 +189,7 @@ def test_a_task_that_the_end_of_asyncios_loop_cancels_before_its_first_step_stil
     assert told == ["begins", "ends"]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 @pytest.mark.parametrize("ends", ["Ctrl-C", "sys.exit() in a log's handler"])
 def test_nothing_in_a_peer_is_a_trio_internal_error(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:

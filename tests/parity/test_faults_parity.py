@@ -114,8 +114,8 @@ def rejected(status: int, **headers: str) -> Breakage:
     return upgrading(Error(status, "x", headers=named))
 
 
-async def farewell(peer: Peer) -> None:
-    """Answer the client's close frame, and be gone; or see it gone."""
+async def answer_close(peer: Peer) -> None:
+    """Answer the client's close frame, or return when it has gone."""
     while not isinstance(await peer.item(), CloseFrame):
         pass
     await peer.send(frame(CLOSE, (1000).to_bytes(2, "big")))
@@ -125,7 +125,7 @@ async def response_error(peer: Peer) -> None:
     await peer.upgrade()
     await peer.message()
     await peer.send(event("response.error", error={"type": "server_error", "code": None, "message": "no"}))
-    await farewell(peer)
+    await answer_close(peer)
 
 
 CODES = {

@@ -167,7 +167,7 @@ def test_a_conversation_of_twenty_turns_is_the_same(kind: str, streamed: bool, s
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize(("text", "limit"), [("fail", None), ("count 5", 2)], ids=["failed", "incomplete"])
 def test_a_response_that_did_not_succeed_is_an_error_as_there_if_asked_for(kind, streamed, text, limit) -> None:
-    """PARITY C4: the seed returns it, and so does turnwire unless ``raise_on_unsuccessful``."""
+    """PARITY C4: the Agents SDK's model returns it, and so does turnwire unless ``raise_on_unsuccessful``."""
 
     async def seen(module: Any, **options: Any) -> tuple[list[Any], bool]:
         async with model_of(module, kind, **options) as (model, _):

@@ -38,7 +38,7 @@ EXAMPLES = 2000
 
 INTENDED = {
     "A3 pydantic": "items that are pydantic objects are sent as objects; the Agents SDK sends a list of pairs",
-    "A4 idle": "parallel_tool_calls=False is sent without tools, as in the seed, unless asked otherwise",
+    "A4 idle": "parallel_tool_calls=False is sent without tools, as by the Agents SDK's model, unless asked otherwise",
     "A7 order": "include is sorted, so that frames are deterministic; the Agents SDK's order is a set's",
     "A10 empty": "an empty provider_data is removed, too: no server knows the field",
     "A11 name": "the User-Agent is turnwire's",

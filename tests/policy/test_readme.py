@@ -28,7 +28,7 @@ README = ROOT / "README.md"
 WRITE = "TURNWIRE_WRITE_README"
 COMMANDS = [
     "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/turnwire demo",
-    "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest",
+    "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest -n auto",
 ]
 LIMIT = 60
 """Seconds until a program counts as hanging."""
@@ -99,7 +99,7 @@ def test_the_first_two_commands_are_the_front_door_and_ci_runs_them() -> None:
     assert commands == COMMANDS
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "sed -n '/^```sh$/{n;p;}' README.md" in ci, "CI takes the commands from the README"
-    assert '"$python" -m pytest\n' in ci, "CI runs the tests as the second command does"
+    assert '"$python" -m pytest -n auto --durations=20\n' in ci, "CI runs the tests as the second command does"
 
 
 def test_the_parts_come_in_their_order() -> None:
@@ -225,14 +225,14 @@ def size(package: str, names: tuple[str, ...]) -> int:
     return round(lines, -2)
 
 
-def house() -> str:
-    """The rooms of the three packages, and what each says it is. Parts of a room go unmentioned."""
-    lines = ["| room | |", "| --- | --- |"]
+def modules() -> str:
+    """The modules of the three packages, and what each says it is. Parts of a subpackage go unmentioned."""
+    lines = ["| module | |", "| --- | --- |"]
     for package in ("sansio", "aio", "trio_shell"):
         size = f"; {shell_size(package)}" if package != "sansio" else ""
         lines.append(f"| **`{package}/`** | **{first_sentence(ROOT / package / '__init__.py')}**{size} |")
-        rooms = [*(ROOT / package).glob("*.py"), *(ROOT / package).glob("*/__init__.py")]
-        for path in sorted(rooms, key=lambda path: path.relative_to(ROOT).as_posix()):
+        paths = [*(ROOT / package).glob("*.py"), *(ROOT / package).glob("*/__init__.py")]
+        for path in sorted(paths, key=lambda path: path.relative_to(ROOT).as_posix()):
             if path != ROOT / package / "__init__.py":
                 lines.append(f"| `{path.relative_to(ROOT)}` | {first_sentence(path)} |".replace("/__init__.py", "/"))
     lines.append(f"| **`benchmarks/`** | **{first_sentence(ROOT / 'benchmarks' / '__init__.py')}** |")
@@ -243,7 +243,7 @@ def house() -> str:
     return "\n".join(lines)
 
 
-GENERATED = {"verdicts": verdicts, "advice": advice, "options": options, "house": house}
+GENERATED = {"verdicts": verdicts, "advice": advice, "options": options, "modules": modules}
 
 
 @pytest.mark.parametrize("name", GENERATED)

@@ -1,4 +1,4 @@
-"""Thousands of lives of the driver, each from its seed. See ``driver_simulation.py``.
+"""Thousands of runs of the driver, each from its seed. See ``driver_simulation.py``.
 
 ``TURNWIRE_SEEDS=100000 pytest tests/proofs/test_driver_simulation.py`` runs more, ``TURNWIRE_SEED=123`` one,
 and prints all that happened in it if anything was wrong.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-from kit.driver_simulation import Life, explain, live
+from kit.driver_simulation import Run, explain, simulate
+from kit.faults import decides_at_the_next_update
+from kit.processes import run_python
 from turnwire.sansio.connection import ResponsesConnection, Turn, TurnState
 from turnwire.sansio.driver import Driver, Link, LinkState
 from turnwire.sansio.errors import TurnError, TurnwireError
@@ -29,7 +27,7 @@ from turnwire.sansio.session import ResponsesSession
 ONE = os.environ.get("TURNWIRE_SEED")
 SEEDS = range(int(ONE), int(ONE) + 1) if ONE is not None else range(int(os.environ.get("TURNWIRE_SEEDS", "10000")))
 TWICE = SEEDS[:100]
-"""Seeds that are lived again, here and in another process."""
+"""Seeds that are run again, here and in another process."""
 SEARCHED = 2000
 """Seeds in which each planted fault is found."""
 
@@ -45,50 +43,48 @@ HAPPENINGS = {
     *("ERROR_FRAME AWAIT SAFE", "ERROR_FRAME AWAIT AMBIGUOUS", "ERROR_FRAME STREAM UNSAFE"),
     *("CLIENT_CLOSED AWAIT AMBIGUOUS", "TRANSPORT CONNECT SAFE", "PEER_CLOSED SEND SAFE"),
 }
-"""What happens at least three times in a thousand lives: to connections, to the server, to clients, to turns."""
+"""What happens at least three times in a thousand runs: to connections, to the server, to clients, to turns."""
 
 
 @cache
-def lives() -> tuple[list[Life], Counter[str], float]:
+def runs() -> tuple[list[Run], Counter[str], float]:
     """What went wrong, what happened, and how many seconds all of it would have taken."""
     wrong, happened, seconds = [], Counter[str](), 0.0
     for seed in SEEDS:
-        life = live(seed)
-        seconds += life.seconds
-        if life.complaints:
-            wrong.append(life)
+        run = simulate(seed)
+        seconds += run.seconds
+        if run.complaints:
+            wrong.append(run)
         if seed < 1000:
-            happened.update(re.split(r": |, ", line[15:])[-1] for line in life.trace)
+            happened.update(re.split(r": |, ", line[15:])[-1] for line in run.trace)
     return wrong, happened, seconds
 
 
-def test_nothing_is_wrong_in_ten_thousand_lives():
-    wrong, _, _ = lives()
-    told = "\n\n".join(explain(life, whole=ONE is not None) for life in wrong[:3])
-    more = f"\n\n… and the seeds {[life.seed for life in wrong[3:]]}" if wrong[3:] else ""
-    assert not wrong, f"{len(wrong)} of {len(SEEDS)} lives went wrong\n\n{told}{more}"
+def test_nothing_is_wrong_in_ten_thousand_runs():
+    wrong, _, _ = runs()
+    told = "\n\n".join(explain(run, whole=ONE is not None) for run in wrong[:3])
+    more = f"\n\n… and the seeds {[run.seed for run in wrong[3:]]}" if wrong[3:] else ""
+    assert not wrong, f"{len(wrong)} of {len(SEEDS)} runs went wrong\n\n{told}{more}"
 
 
-def test_the_same_seed_is_the_same_life_here_and_in_another_process():
+def test_the_same_seed_is_the_same_run_here_and_in_another_process():
     """Neither the order of sets, nor the addresses of objects, nor a clock may have a say."""
-    code = f"from kit.driver_simulation import live\nfor seed in {TWICE!r}: print(live(seed).digest)"
-    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    assert told.stdout.split() == [live(seed).digest for seed in TWICE]
+    code = f"from kit.driver_simulation import simulate\nfor seed in {TWICE!r}: print(simulate(seed).digest)"
+    assert run_python(code, PYTHONHASHSEED="1").split() == [simulate(seed).digest for seed in TWICE]
 
 
-@pytest.mark.skipif(len(SEEDS) < 1000, reason="of so few lives nothing can be said")
-def test_the_lives_are_long_and_varied():
+@pytest.mark.skipif(len(SEEDS) < 1000, reason="so few runs show nothing")
+def test_the_runs_are_long_and_varied():
     """Or the first test would say little."""
-    _, happened, seconds = lives()
+    _, happened, seconds = runs()
     assert seconds >= len(SEEDS) * 1000.0
     missing = {what for what in HAPPENINGS if happened[what] < 3}
     assert not missing, f"{missing}\n{happened}"
 
 
 def found(words: str, driver: type[Driver] = Driver) -> bool:
-    """Whether some life says this."""
-    return any(words in said for seed in range(SEARCHED) for said in live(seed, driver).complaints)
+    """Whether some run says this."""
+    return any(words in said for seed in range(SEARCHED) for said in simulate(seed, driver).complaints)
 
 
 # --- Faults of the core ----------------------------------------------------------------------------------------------
@@ -117,29 +113,6 @@ MUTANTS = {
 def test_the_judge_notices(complaint, monkeypatch):
     monkeypatch.setattr(*MUTANTS[complaint])
     assert found(complaint.partition(":")[0])
-
-
-def decides_at_the_next_update(patch: pytest.MonkeyPatch) -> None:
-    """The session takes an input, and decides when it is next updated: in the next step."""
-    recover, update = ResponsesSession._recover, ResponsesSession.update
-
-    def decide_later(self: ResponsesSession, turn: Turn, failure: TurnError) -> bool:
-        self.__dict__.setdefault("undecided", []).append((turn, failure))
-        return False
-
-    def update_and_decide(self: ResponsesSession, now: float) -> None:
-        for turn, failure in self.__dict__.pop("undecided", ()):
-            if recover(self, turn, failure):
-                turn.failure, turn.state = None, TurnState.LIVE
-        update(self, now)
-
-    def pass_on(name: str) -> Callable[..., Any]:
-        return lambda self, connection, *args: getattr(connection, name)(*args)
-
-    patch.setattr(ResponsesSession, "_recover", decide_later)
-    patch.setattr(ResponsesSession, "update", update_and_decide)
-    for name in ("transport_connected", "transport_failed", "receive_data", "abort"):
-        patch.setattr(ResponsesSession, name, pass_on(name))
 
 
 def shows_the_failure_until_the_next_attempt(patch: pytest.MonkeyPatch) -> None:
@@ -252,7 +225,7 @@ class DoesNotListenForDeadlines(Driver):
         del self._arm
 
 
-class SaysNoGoodbye(Driver):
+class SendsNoCloseFrame(Driver):
     def _connection_ended(self, link: Link, now: float) -> None:
         link.writable = False
         super()._connection_ended(link, now)
@@ -331,7 +304,7 @@ FAULTS = {
     DoesNotSetTheTimerAgain: "I6",
     SetsTheTimerLater: "contract: the timer was set to",
     DoesNotListenForDeadlines: "I6",
-    SaysNoGoodbye: "closed without a close frame",
+    SendsNoCloseFrame: "closed without a close frame",
     OpensAfterClose: "contract: a link is opened after close",
     LosesWhatItCloses: "nothing had happened",
     DoesNotNoticeALoss: "on a link that was lost",
@@ -348,4 +321,6 @@ FAULTS = {
 @pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
 @pytest.mark.parametrize("driver", FAULTS, ids=lambda driver: driver.__name__)
 def test_a_fault_of_the_driver_is_found(driver):
+    missing = {name for name in vars(driver) if not name.startswith("__") and not hasattr(Driver, name)}
+    assert not missing, "the driver has no such methods any more"
     assert found(FAULTS[driver], driver)

@@ -6,8 +6,6 @@ import ast
 import contextlib
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -19,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.machines import ENDPOINT, Wire, answer, check_text, steady, switching
 from kit.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, completed, created, delta, event, frame
+from kit.processes import run_python
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, State, Turn
 from turnwire.sansio.errors import TurnError, TurnwireError
 from turnwire.sansio.events import ResponseTextDeltaEvent, encode_event
@@ -380,7 +379,7 @@ CALLS = st.sampled_from(
         "update",
         "open",
         "ping",
-        "goodbye",
+        "close frame",
     ]
 )
 
@@ -416,7 +415,7 @@ def call(name: str, number: int, wire: Wire, turn: Turn | None, turns: list[Turn
         "events": (created(lane), delta("x", lane), completed(lane), event("error", status=500 - 100 * number))[number],
         "garbage": (b"\x00", frame(BINARY), frame(TEXT, b"{"), event("response.created", response=5))[number],
         "ping": frame(PING),
-        "goodbye": frame(CLOSE),
+        "close frame": frame(CLOSE),
         "eof": b"",
     }
     if name in data:
@@ -574,12 +573,11 @@ def test_I8_pure_no_file_can_do_io(path: Path) -> None:
 
 
 def test_I8_pure_the_core_brings_neither_openai_nor_a_loop_with_it() -> None:
-    rooms = [path.relative_to(SANSIO).with_suffix("") for path in FILES if path.name != "__init__.py"]
-    names = [".".join(("turnwire.sansio", *room.parts)) for room in rooms]
+    modules = [path.relative_to(SANSIO).with_suffix("") for path in FILES if path.name != "__init__.py"]
+    names = [".".join(("turnwire.sansio", *module.parts)) for module in modules]
     loaded = "[name for name in sys.modules if name in {'openai', 'asyncio', 'anyio', 'trio'}]"
     check = f"import sys, {', '.join(names)}; print({loaded})"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_python(check).strip() == "[]"
 
 
 # --- I9 -------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Hundreds of lives on each shell, each from its seed. See ``shell_simulation.py``.
+"""Hundreds of runs on each shell, each from its seed. See ``shell_simulation.py``.
 
-``TURNWIRE_SEEDS=5000 pytest tests/proofs/test_shell_simulation.py`` lives more of them, and ``TURNWIRE_SEED=123`` one,
+``TURNWIRE_SEEDS=5000 pytest tests/proofs/test_shell_simulation.py`` runs more of them, and ``TURNWIRE_SEED=123`` one,
 with all that happened in it if anything was wrong.
 """
 
@@ -9,8 +9,6 @@ from __future__ import annotations
 import ast
 import gc
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ import pytest
 import turnwire.aio._asyncio
 import turnwire.sansio
 import turnwire.trio_shell._runtime
-from kit.driver_simulation import Life
-from kit.shell_simulation import SHELLS, live
+from kit.driver_simulation import Run
+from kit.processes import run_python
+from kit.shell_simulation import SHELLS, simulate
 from turnwire.aio._asyncio import AsyncioRuntime
 from turnwire.trio_shell._runtime import Runtime as TrioRuntime
 
@@ -30,29 +29,27 @@ SEARCHED = 150
 """Seeds in which each planted fault is found."""
 
 
-def explain(life: Life) -> str:
-    again = f"seed {life.seed}: TURNWIRE_SEED={life.seed} pytest --no-cov tests/proofs/test_shell_simulation.py"
-    return "\n".join([again, *(f"  {what}" for what in life.complaints), *life.trace[0 if ONE else -15 :]])
+def explain(run: Run) -> str:
+    again = f"seed {run.seed}: TURNWIRE_SEED={run.seed} pytest tests/proofs/test_shell_simulation.py"
+    return "\n".join([again, *(f"  {what}" for what in run.complaints), *run.trace[0 if ONE else -15 :]])
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_nothing_is_wrong_in_hundreds_of_lives(shell):
-    wrong = [life for life in (live(seed, shell) for seed in SEEDS) if life.complaints]
-    told = "\n\n".join(explain(life) for life in wrong[:3])
-    assert not wrong, f"{len(wrong)} of {len(SEEDS)} lives went wrong: {[life.seed for life in wrong]}\n\n{told}"
+def test_nothing_is_wrong_in_hundreds_of_runs(shell):
+    wrong = [run for run in (simulate(seed, shell) for seed in SEEDS) if run.complaints]
+    told = "\n\n".join(explain(run) for run in wrong[:3])
+    assert not wrong, f"{len(wrong)} of {len(SEEDS)} runs went wrong: {[run.seed for run in wrong]}\n\n{told}"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_same_seed_is_the_same_life_here_and_in_another_process(shell):
-    code = f"from kit.shell_simulation import live\nfor seed in {TWICE!r}: print(live(seed, {shell!r}).digest)"
-    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    assert told.stdout.split() == [live(seed, shell).digest for seed in TWICE]
+def test_the_same_seed_is_the_same_run_here_and_in_another_process(shell):
+    code = f"from kit.shell_simulation import simulate\nfor seed in {TWICE!r}: print(simulate(seed, {shell!r}).digest)"
+    assert run_python(code, PYTHONHASHSEED="1").split() == [simulate(seed, shell).digest for seed in TWICE]
 
 
-def test_turnwire_aio_on_trio_lives_as_the_trio_shell_does():
+def test_turnwire_aio_on_trio_runs_as_the_trio_shell_does():
     for seed in TWICE:
-        assert live(seed, "aio on trio").trace == live(seed, "trio").trace
+        assert simulate(seed, "aio on trio").trace == simulate(seed, "trio").trace
 
 
 # --- Faults of the runtimes ------------------------------------------------------------------------------------------
@@ -99,7 +96,7 @@ FAULTS = {
 def test_a_fault_of_a_runtime_is_found(shell, method, monkeypatch):
     original = getattr(RUNTIMES[shell], method)
     monkeypatch.setattr(RUNTIMES[shell], method, FAULTS[method](original))
-    assert any(live(seed, shell).complaints for seed in range(SEARCHED))
+    assert any(simulate(seed, shell).complaints for seed in range(SEARCHED))
     gc.collect()
 
 

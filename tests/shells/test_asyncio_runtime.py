@@ -156,7 +156,7 @@ def test_what_arrived_while_the_loop_was_blocked_is_read_before_a_turn_begins(ru
                 await peer.upgrade()
                 await peer.message()
                 await peer.answer("second")
-                await peer.polite_end()
+                await peer.end_code()
 
             async with raw_server(first, second, ssl_context=tls["server"] if secure else None) as server:
                 fields.append(server)

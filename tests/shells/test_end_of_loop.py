@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import pytest
 import turnwire.aio as shell
-from kit.shells import Dialect
+from kit.shells import Backend
 from turnwire.aio.loopback import LoopbackServer, serve
 
 
@@ -176,10 +176,10 @@ def test_the_lifespan_of_a_web_application(new_loop: Callable[[], asyncio.Abstra
 
 
 @pytest.mark.parametrize("turns", ["none", "done", "running"])
-def test_what_nobody_closes_ends_with_the_run(dialect: Dialect, turns: str) -> None:
+def test_what_nobody_closes_ends_with_the_run(backend: Backend, turns: str) -> None:
     async def main() -> LoopbackServer:
         server = await serve(latency=0.001)
-        sessions = [await dialect.shell.connect(server.base_url) for _ in range(3)]
+        sessions = [await backend.shell.connect(server.base_url) for _ in range(3)]
         for session in sessions if turns != "none" else []:
             await said(session, "hello")
         for session in sessions if turns == "running" else []:
@@ -188,7 +188,7 @@ def test_what_nobody_closes_ends_with_the_run(dialect: Dialect, turns: str) -> N
             await turn.__anext__()
         return server
 
-    server = anyio.run(main, backend=dialect.backend)
+    server = anyio.run(main, backend=backend.anyio_name)
     assert {entry.outcome for entry in server.ledger} <= {"completed", "shutdown", "disconnected"}
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((server.host, server.port))
@@ -217,6 +217,6 @@ def test_what_nobody_closes_ends_with_a_loop_that_is_ended_step_by_step(
     loop.close()
 
 
-def test_a_server_that_was_left_by_its_loop_may_be_closed_in_the_next(dialect: Dialect) -> None:
-    server = anyio.run(serve().__aenter__, backend=dialect.backend)
-    anyio.run(server.aclose, backend=dialect.backend)
+def test_a_server_that_was_left_by_its_loop_may_be_closed_in_the_next(backend: Backend) -> None:
+    server = anyio.run(serve().__aenter__, backend=backend.anyio_name)
+    anyio.run(server.aclose, backend=backend.anyio_name)

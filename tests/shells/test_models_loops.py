@@ -29,23 +29,23 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
 
 @pytest.fixture
-def model(dialect, server):
+def model(backend, server):
     client = AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0)
-    return dialect.shell.OpenAIResponsesWSModel("m", client)
+    return backend.shell.OpenAIResponsesWSModel("m", client)
 
 
-def run(dialect, function, *args):
+def run(backend, function, *args):
     """In an event loop of its own."""
 
     async def bounded():
         with anyio.fail_after(STUCK):
             return await function(*args)
 
-    return anyio.run(bounded, backend=dialect.backend, backend_options=dict(dialect.options))
+    return anyio.run(bounded, backend=backend.anyio_name, backend_options=dict(backend.options))
 
 
-async def ask(dialect, model, text, **more):
-    shell = dialect.shell
+async def ask(backend, model, text, **more):
+    shell = backend.shell
     response = await model.get_response(
         None, text, shell.ModelSettings(), [], None, [], shell.ModelTracing.DISABLED, **more
     )
@@ -72,47 +72,47 @@ def _settled(expected: int) -> int:
     return now
 
 
-def test_one_run_after_another_each_with_a_connection_of_its_own(dialect, server, model) -> None:
+def test_one_run_after_another_each_with_a_connection_of_its_own(backend, server, model) -> None:
     with no_descriptor_left():
         for number in range(3):
 
             async def twice(number=number):
-                assert await ask(dialect, model, f"run {number}") == f"run {number}"
-                assert await ask(dialect, model, f"again {number}") == f"again {number}"
+                assert await ask(backend, model, f"run {number}") == f"run {number}"
+                assert await ask(backend, model, f"again {number}") == f"again {number}"
 
-            run(dialect, twice)
+            run(backend, twice)
     assert [entry.connection for entry in server.ledger] == [1, 1, 2, 2, 3, 3]
 
 
-def test_a_run_that_ended_in_the_middle_of_a_call(dialect, server, model) -> None:
+def test_a_run_that_ended_in_the_middle_of_a_call(backend, server, model) -> None:
     server.faults.append(Fault(AfterEvent(3), Silence()))
 
     async def left():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask, dialect, model.on_lane("a"), "never ends")
-            tasks.start_soon(ask, dialect, model.on_lane("b"), "count 1000")
+            tasks.start_soon(ask, backend, model.on_lane("a"), "never ends")
+            tasks.start_soon(ask, backend, model.on_lane("b"), "count 1000")
             while server.faults:  # One of them will not end.
                 await anyio.sleep(0.001)
             tasks.cancel_scope.cancel()
 
     with no_descriptor_left():
-        run(dialect, left)
-        assert run(dialect, ask, dialect, model, "next") == "next"
+        run(backend, left)
+        assert run(backend, ask, backend, model, "next") == "next"
 
 
-def test_runs_in_two_threads_at_once(dialect, server, model) -> None:
+def test_runs_in_two_threads_at_once(backend, server, model) -> None:
     both = threading.Barrier(2, timeout=STUCK)
     failures: list[BaseException] = []
 
     async def calls(name):
         for number in range(20):
-            assert await ask(dialect, model.on_lane(name), f"{name} {number}") == f"{name} {number}"
+            assert await ask(backend, model.on_lane(name), f"{name} {number}") == f"{name} {number}"
             if not number % 5:
                 both.wait()
 
     def thread(name):
         try:
-            run(dialect, calls, name)
+            run(backend, calls, name)
         except BaseException as exc:
             failures.append(exc)
 
@@ -131,43 +131,43 @@ def test_runs_in_two_threads_at_once(dialect, server, model) -> None:
     )
 
 
-def test_a_scope_belongs_to_its_run_and_others_use_the_model_without_it(dialect, server, model) -> None:
+def test_a_scope_belongs_to_its_run_and_others_use_the_model_without_it(backend, server, model) -> None:
     entered, done = threading.Event(), threading.Event()
     answers = []
 
     async def kept():
         async with model:
-            answers.append(await ask(dialect, model, "one"))
+            answers.append(await ask(backend, model, "one"))
             entered.set()
             await anyio.to_thread.run_sync(done.wait)
-            answers.append(await ask(dialect, model, "three"))
+            answers.append(await ask(backend, model, "three"))
 
     with no_descriptor_left():
-        thread = threading.Thread(target=run, args=(dialect, kept))
+        thread = threading.Thread(target=run, args=(backend, kept))
         thread.start()
         assert entered.wait(STUCK)
-        answers.append(run(dialect, ask, dialect, model, "two"))
+        answers.append(run(backend, ask, backend, model, "two"))
         done.set()
         thread.join(STUCK)
     assert answers == ["one", "two", "three"]
     assert [entry.connection for entry in server.ledger] == [1, 2, 1]
 
 
-def test_closing_from_another_run_shuts_the_connection_down_and_the_next_call_opens_one(dialect, server, model) -> None:
+def test_closing_from_another_run_shuts_the_connection_down_and_the_next_call_opens_one(backend, server, model) -> None:
     used, closed = threading.Event(), threading.Event()
     answers = []
 
     async def user():
-        answers.append(await ask(dialect, model, "one"))
+        answers.append(await ask(backend, model, "one"))
         used.set()
         closed.wait()
-        answers.append(await ask(dialect, model, "two", previous_response_id=server.ledger[0].response_id))
+        answers.append(await ask(backend, model, "two", previous_response_id=server.ledger[0].response_id))
 
     with no_descriptor_left():
-        thread = threading.Thread(target=run, args=(dialect, user))
+        thread = threading.Thread(target=run, args=(backend, user))
         thread.start()
         assert used.wait(STUCK)
-        run(dialect, model.close)
+        run(backend, model.close)
         closed.set()
         thread.join(STUCK)
     assert answers == ["one", "two"]
@@ -196,7 +196,7 @@ class Loop:
             self.loop.close()
 
 
-ASYNCIO = SimpleNamespace(name="asyncio", backend="asyncio", shell=turnwire.aio)
+ASYNCIO = SimpleNamespace(name="asyncio", anyio_name="asyncio", shell=turnwire.aio)
 """Only asyncio ends its asynchronous generators while the loop goes on."""
 
 LATE_GENERATORS = pytest.mark.filterwarnings("ignore:asynchronous generator .* was scheduled after:ResourceWarning")
@@ -204,15 +204,15 @@ LATE_GENERATORS = pytest.mark.filterwarnings("ignore:asynchronous generator .* w
 
 
 @LATE_GENERATORS
-@pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
+@pytest.mark.parametrize("backend", [ASYNCIO], ids=["asyncio"])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_model_works_on_when_its_loops_generators_were_shut_down(dialect, server, model, streamed) -> None:
+def test_a_model_works_on_when_its_loops_generators_were_shut_down(backend, server, model, streamed) -> None:
     """Only asyncio ends its asynchronous generators while the loop goes on."""
 
     async def call(text: str) -> str:
         if not streamed:
-            return await ask(dialect, model, text)
-        arguments = (None, text, dialect.shell.ModelSettings(), [], None, [], dialect.shell.ModelTracing.DISABLED)
+            return await ask(backend, model, text)
+        arguments = (None, text, backend.shell.ModelSettings(), [], None, [], backend.shell.ModelTracing.DISABLED)
         async with aclosing(model.stream_response(*arguments)) as events:
             return [event async for event in events][-1].response.output[0].content[0].text
 
@@ -227,24 +227,24 @@ def test_a_model_works_on_when_its_loops_generators_were_shut_down(dialect, serv
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
-@pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
-def test_calls_work_on_where_warnings_are_errors(dialect, server, model) -> None:
+@pytest.mark.parametrize("backend", [ASYNCIO], ids=["asyncio"])
+def test_calls_work_on_where_warnings_are_errors(backend, server, model) -> None:
     """Only asyncio ends its asynchronous generators while the loop goes on."""
     with no_descriptor_left(), Loop() as loop:
         for text in ("one", "two", "three"):
-            assert loop(ask(dialect, model, text)) == text
+            assert loop(ask(backend, model, text)) == text
             loop.shutdown_asyncgens()
     assert server.connections == 3
 
 
 @LATE_GENERATORS
-@pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
-def test_a_call_that_runs_meanwhile_keeps_its_connection(dialect, server, model) -> None:
+@pytest.mark.parametrize("backend", [ASYNCIO], ids=["asyncio"])
+def test_a_call_that_runs_meanwhile_keeps_its_connection(backend, server, model) -> None:
     """Only asyncio ends its asynchronous generators while the loop goes on."""
     server.faults.append(Fault(AfterEvent(2), Delay(0.2)))
 
     async def run_on() -> str:
-        call = asyncio.ensure_future(ask(dialect, model, "meanwhile"))
+        call = asyncio.ensure_future(ask(backend, model, "meanwhile"))
         while not server.ledger or server.ledger[0].events < 2:
             await asyncio.sleep(0.005)
         await asyncio.get_running_loop().shutdown_asyncgens()
@@ -252,21 +252,21 @@ def test_a_call_that_runs_meanwhile_keeps_its_connection(dialect, server, model)
 
     with no_descriptor_left(), Loop() as loop:
         assert loop(run_on()) == "meanwhile"
-        assert loop(ask(dialect, model, "again")) == "again"
+        assert loop(ask(backend, model, "again")) == "again"
         loop.shutdown_asyncgens()  # The hook is set again, so the connection does not stay open.
     assert [entry.connection for entry in server.ledger] == [1, 1]
 
 
 @LATE_GENERATORS
-@pytest.mark.parametrize("dialect", [ASYNCIO], ids=["asyncio"])
-def test_a_scope_of_the_model_goes_on_as_well(dialect, server, model) -> None:
+@pytest.mark.parametrize("backend", [ASYNCIO], ids=["asyncio"])
+def test_a_scope_of_the_model_goes_on_as_well(backend, server, model) -> None:
     """Only asyncio ends its asynchronous generators while the loop goes on."""
 
     async def scope() -> None:
         async with model:
-            assert await ask(dialect, model, "before") == "before"
+            assert await ask(backend, model, "before") == "before"
             await asyncio.get_running_loop().shutdown_asyncgens()
-            assert await ask(dialect, model, "after") == "after"
+            assert await ask(backend, model, "after") == "after"
 
     with no_descriptor_left(), Loop() as loop:
         loop(scope())

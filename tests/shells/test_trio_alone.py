@@ -10,6 +10,7 @@ import sys
 
 import anyio
 import pytest
+from kit.processes import run_python
 from turnwire.aio.loopback import serve
 
 FORBID = '''
@@ -129,5 +130,4 @@ def test_importing_the_shell_loads_no_other_event_loop_and_no_client():
         "print(sorted({name.partition('.')[0] for name in sys.modules} & "
         "{'anyio', 'asyncio', 'openai', 'httpx', 'pydantic'}))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_python(program).strip() == "[]"

@@ -202,7 +202,7 @@ def test_a_model_keeps_its_connection_between_calls_of_different_tasks_and_answe
 
 
 def test_what_arrived_while_reading_was_paused_is_read_before_a_turn_begins():
-    """A consumer has fallen behind, so the server's farewell is unread: the next turn is not sent to it."""
+    """A consumer has fallen behind, so the server's close frame is unread: the next turn is not sent to it."""
 
     async def first(peer: Peer) -> None:
         await peer.upgrade()
@@ -329,6 +329,7 @@ def test_the_run_may_end_at_every_moment_of_an_opening():
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("where", ["connect", "event", "close"])
 def test_a_keyboard_interrupt_during_a_wait_leaves_nothing_behind(where):
     """It is raised in the main task, in whatever it waits for."""
@@ -537,8 +538,8 @@ def test_what_tls_cannot_encrypt_yet_goes_when_the_peer_was_read():
         assert not wire.blocked
 
 
-@pytest.mark.parametrize("farewell", [True, False])
-def test_what_tls_read_before_the_end_counts(contexts, farewell):
+@pytest.mark.parametrize("close_notify", [True, False])
+def test_what_tls_read_before_the_end_counts(contexts, close_notify):
     """Data and the end in one read: first the one, then the other."""
     served, trusting = contexts
     near, far = socket.socketpair()
@@ -558,11 +559,11 @@ def test_what_tls_read_before_the_end_counts(contexts, farewell):
         wire.sock, wire._tls = near, [tls]
         peer.write(b"one")
         peer.write(b"two")
-        if farewell:
+        if close_notify:
             with pytest.raises(ssl.SSLWantReadError):
                 peer.unwrap()
         far.sendall((data or b"") + outgoing.read())
-        if not farewell:
+        if not close_notify:
             far.shutdown(socket.SHUT_WR)
         assert wire.take() == b"onetwo"
         assert wire.take() == b""

@@ -1,4 +1,4 @@
-"""Every test in this folder runs in each dialect, ends in time, and leaves nothing behind: no task, no descriptor."""
+"""Every test in this folder runs on each backend, ends in time, and leaves nothing behind: no task, no descriptor."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LIMIT = 20.0
 
 
 @pytest.fixture
-def anyio_backend(dialect) -> tuple[str, dict[str, object]]:
-    return dialect.backend, dict(dialect.options)
+def anyio_backend(backend) -> tuple[str, dict[str, object]]:
+    return backend.anyio_name, dict(backend.options)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,8 +50,8 @@ def _descriptors() -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_leaked_descriptor(dialect) -> Iterator[None]:
-    """Around the event loop's whole life."""
+def _no_leaked_descriptor(backend) -> Iterator[None]:
+    """Around everything that the event loop does."""
     if not os.path.isdir("/proc/self/fd"):
         yield
         return

@@ -83,9 +83,9 @@ def _task_factory(loop, coroutine, **options):
 
 
 @asynccontextmanager
-async def counting(dialect):
+async def counting(backend):
     """Steps are counted here; gives the ways to cancel."""
-    if dialect.backend == "trio":
+    if backend.anyio_name == "trio":
         instrument = Counting()
         trio.lowlevel.add_instrument(instrument)
         try:
@@ -133,9 +133,9 @@ async def as_a_task(steps, call, *args):
     return result
 
 
-async def at_every_step(dialect, attempt):
+async def at_every_step(backend, attempt):
     """``await attempt(interrupted)`` for each step of the call that it makes by ``await interrupted(call, *args)``."""
-    async with counting(dialect) as ways:
+    async with counting(backend) as ways:
         for way in ways:
             last = 0
             while True:
@@ -250,9 +250,9 @@ def once_each(ledger) -> bool:
     return len(fingerprints) == len(set(fingerprints))
 
 
-async def test_what_a_cancelled_turn_says_of_itself_is_what_the_server_knows(dialect):
+async def test_what_a_cancelled_turn_says_of_itself_is_what_the_server_knows(backend):
     """Nobody iterates again: its verdict, its result and its repr say it."""
-    shell = dialect.shell
+    shell = backend.shell
     async with serve() as server, shell.connect(server.base_url) as session:
 
         async def attempt(interrupted):
@@ -276,12 +276,12 @@ async def test_what_a_cancelled_turn_says_of_itself_is_what_the_server_knows(dia
                 turn.result()
             assert caught.value.verdict is turn.verdict
 
-        await at_every_step(dialect, attempt)
+        await at_every_step(backend, attempt)
 
 
-async def test_who_sends_again_what_is_safe_has_it_done_once(dialect):
+async def test_who_sends_again_what_is_safe_has_it_done_once(backend):
     """The handshake of the new connection is cut while two turns wait for it, and one of the two is cancelled."""
-    shell = dialect.shell
+    shell = backend.shell
 
     async def order(session, name):
         while True:
@@ -312,36 +312,36 @@ async def test_who_sends_again_what_is_safe_has_it_done_once(dialect):
 
 
 @pytest.mark.parametrize(("subject", "how"), ALL, ids=_name)
-async def test_a_first_call(dialect, subject, how):
+async def test_a_first_call(backend, subject, how):
     async with serve() as server, client_of(server) as client:
 
         async def attempt(interrupted):
             server.ledger.clear()
-            async with subject(dialect.shell, client, how) as call:
+            async with subject(backend.shell, client, how) as call:
                 assert await interrupted(call, "one two") in (None, "one two")
                 assert await call("and again") == "and again"
             assert once_each(server.ledger)
 
-        await at_every_step(dialect, attempt)
+        await at_every_step(backend, attempt)
 
 
 @pytest.mark.parametrize(("subject", "how"), ALL[:-1], ids=_name)
-async def test_a_later_call(dialect, subject, how):
+async def test_a_later_call(backend, subject, how):
     async with serve() as server, client_of(server) as client:
 
         async def attempt(interrupted):
             server.ledger.clear()
-            async with subject(dialect.shell, client, how) as call:
+            async with subject(backend.shell, client, how) as call:
                 await call("first")
                 assert await interrupted(call, "one two") in (None, "one two")
                 assert await call("and again") == "and again"
             assert once_each(server.ledger)
 
-        await at_every_step(dialect, attempt)
+        await at_every_step(backend, attempt)
 
 
 @pytest.mark.parametrize(("subject", "how"), WEBSOCKET, ids=_name)
-async def test_a_call_beside_one_that_began_with_it(dialect, subject, how):
+async def test_a_call_beside_one_that_began_with_it(backend, subject, how):
     """Whoever of them opened the connection, wrote, or read."""
     async with serve() as server, client_of(server) as client:
 
@@ -352,7 +352,7 @@ async def test_a_call_beside_one_that_began_with_it(dialect, subject, how):
             async def other(call, text):
                 others.append(await call(text, text))
 
-            async with subject(dialect.shell, client, how) as call:
+            async with subject(backend.shell, client, how) as call:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(other, call, "early")
                     assert await interrupted(call, "one two", "mine") in (None, "one two")
@@ -361,11 +361,11 @@ async def test_a_call_beside_one_that_began_with_it(dialect, subject, how):
                 assert await call("and again", "mine") == "and again"
             assert once_each(server.ledger)
 
-        await at_every_step(dialect, attempt)
+        await at_every_step(backend, attempt)
 
 
 @pytest.mark.parametrize(("subject", "how"), WEBSOCKET, ids=_name)
-async def test_a_call_beside_one_in_the_middle(dialect, subject, how):
+async def test_a_call_beside_one_in_the_middle(backend, subject, how):
     """The other one waits for the server all the while, and so it reads for both."""
     halves = []
 
@@ -390,7 +390,7 @@ async def test_a_call_beside_one_in_the_middle(dialect, subject, how):
             async def other(call):
                 others.append(await call("", "other"))
 
-            async with subject(dialect.shell, client, how) as call:
+            async with subject(backend.shell, client, how) as call:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(other, call)
                     while not halves:
@@ -408,16 +408,16 @@ async def test_a_call_beside_one_in_the_middle(dialect, subject, how):
             await attempt(interrupted)
 
         before = 0
-        await at_every_step(dialect, counted_attempt)
+        await at_every_step(backend, counted_attempt)
 
 
 LARGE = "x" * 16_000_000
 
 
 @pytest.mark.parametrize("reads_again", [False, True])
-async def test_a_call_that_writes_for_others_to_a_peer_that_does_not_read(dialect, reads_again):
+async def test_a_call_that_writes_for_others_to_a_peer_that_does_not_read(backend, reads_again):
     """The rest of its message has to go first, but holds up the others no longer than ``close_timeout``."""
-    shell = dialect.shell
+    shell = backend.shell
     reading = anyio.Event()
 
     async def script(peer):
@@ -459,9 +459,9 @@ async def test_a_call_that_writes_for_others_to_a_peer_that_does_not_read(dialec
         await model.close()
 
 
-async def test_a_call_that_writes_alone_to_a_peer_that_does_not_read(dialect):
+async def test_a_call_that_writes_alone_to_a_peer_that_does_not_read(backend):
     """It leaves at once."""
-    shell = dialect.shell
+    shell = backend.shell
     left = anyio.Event()
 
     async def script(peer):

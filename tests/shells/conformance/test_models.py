@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from types import SimpleNamespace
 
 import anyio
 import openai
 import pytest
+from kit.models import HTTP, KINDS, WEBSOCKET, model_of
 from kit.peers import completed, created, delta, frame, raw_server
 from openai import AsyncOpenAI
 from openai.types import responses as sdk
@@ -19,27 +20,6 @@ from turnwire.sansio.agents.tools import FunctionTool
 from turnwire.sansio.websocket import Pong
 
 pytestmark = pytest.mark.anyio
-
-KINDS = ("OpenAIResponsesModel", "OpenAIResponsesWSModel")
-
-
-@asynccontextmanager
-async def client_of(base_url, **options):
-    client = AsyncOpenAI(base_url=base_url, api_key="sk-secret-key", max_retries=0, **options)
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-@asynccontextmanager
-async def model_of(shell, kind, base_url, *, client_options=None, **options):
-    async with client_of(base_url, **(client_options or {})) as client:
-        model = getattr(shell, kind)("gpt-5.4", client, **options)
-        try:
-            yield model
-        finally:
-            await model.close()
 
 
 def arguments(shell, text="one two", *, settings=None, tools=(), tracing=None, **more):
@@ -92,7 +72,7 @@ async def test_C1_the_methods_have_the_seeds_signatures(shell, kind, method):
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_C1_streaming_yields_the_sdks_objects(shell, kind):
-    async with serve() as server, model_of(shell, kind, server.base_url) as model:
+    async with serve() as server, model_of(shell, kind, server) as model:
         events = await stream(model, shell, "one two")
     assert type(events[0]) is sdk.ResponseCreatedEvent
     assert "".join(event.delta for event in events if type(event) is sdk.ResponseTextDeltaEvent) == "one two"
@@ -102,7 +82,7 @@ async def test_C1_streaming_yields_the_sdks_objects(shell, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_C5_a_model_response_has_output_usage_and_ids(shell, kind):
-    async with serve() as server, model_of(shell, kind, server.base_url) as model:
+    async with serve() as server, model_of(shell, kind, server) as model:
         response = await ask(model, shell, "one two")
         assert text_of(response) == "one two"
         assert response.response_id == server.ledger[0].response_id
@@ -120,7 +100,7 @@ async def test_C5_usage_is_of_one_request_and_zeros_when_the_server_sent_none(sh
         await peer.send(created(), completed(text="x"))
         await peer.end()
 
-    async with raw_server(script) as server, model_of(shell, KINDS[1], server.base_url) as model:
+    async with raw_server(script) as server, model_of(shell, WEBSOCKET, server) as model:
         usage = (await ask(model, shell)).usage
     assert (usage.requests, usage.input_tokens, usage.output_tokens, usage.total_tokens) == (1, 0, 0, 0)
     assert usage.input_tokens_details.cached_tokens == 0
@@ -131,7 +111,7 @@ async def test_C5_usage_is_of_one_request_and_zeros_when_the_server_sent_none(sh
 
 
 async def test_C2_a_streams_terminal_response_carries_the_request_id(shell):
-    async with serve() as server, model_of(shell, KINDS[0], server.base_url) as model:
+    async with serve() as server, model_of(shell, HTTP, server) as model:
         events = await stream(model, shell)
     assert events[-1].response._request_id.startswith("req_")
 
@@ -219,7 +199,7 @@ async def test_C2_a_cancelled_consumer_leaves_a_stream_that_is_closed_once(shell
 
 
 async def test_C3_calls_share_one_connection_while_url_and_headers_are_equal(shell):
-    async with serve() as server, model_of(shell, KINDS[1], server.base_url) as model:
+    async with serve() as server, model_of(shell, WEBSOCKET, server) as model:
         await ask(model, shell)
         await ask(model, shell)
         assert server.connections == 1
@@ -232,7 +212,7 @@ async def test_C3_calls_share_one_connection_while_url_and_headers_are_equal(she
 
 
 async def test_C3_a_connection_that_was_lost_between_calls_is_replaced(shell):
-    async with serve() as server, model_of(shell, KINDS[1], server.base_url) as model:
+    async with serve() as server, model_of(shell, WEBSOCKET, server) as model:
         server.faults.append(Fault(AfterEvent(10), Close(1001)))
         first = await ask(model, shell, "one")
         second = await ask(model, shell, "two")
@@ -241,7 +221,7 @@ async def test_C3_a_connection_that_was_lost_between_calls_is_replaced(shell):
 
 
 async def test_C3_several_tasks_use_one_model_at_once_on_lanes_and_in_turn(shell):
-    async with serve() as server, model_of(shell, KINDS[1], server.base_url) as model:
+    async with serve() as server, model_of(shell, WEBSOCKET, server) as model:
         answers = []
 
         async def call(lane, number):
@@ -268,13 +248,13 @@ async def test_C3_a_model_in_a_scope_answers_pings_between_calls(shell):
         got.set()
         await peer.end()
 
-    async with raw_server(script) as server, model_of(shell, KINDS[1], server.base_url) as model, model:
+    async with raw_server(script) as server, model_of(shell, WEBSOCKET, server) as model, model:
         await ask(model, shell)
         await got.wait()
 
 
 async def test_C7_leaving_before_the_terminal_event_aborts_and_after_it_keeps_the_connection(shell):
-    async with serve() as server, model_of(shell, KINDS[1], server.base_url) as model:
+    async with serve() as server, model_of(shell, WEBSOCKET, server) as model:
         positional, keyword = arguments(shell, "count 100000")
         async with aclosing(model.stream_response(*positional, **keyword)) as events:
             async for _ in events:
@@ -291,7 +271,7 @@ async def test_C7_leaving_before_the_terminal_event_aborts_and_after_it_keeps_th
 
 async def test_C8_a_cancelled_call_aborts_and_the_next_one_works(shell):
     async with serve(faults=[Fault(BeforeEvent(3), Silence())]) as server:
-        async with model_of(shell, KINDS[1], server.base_url) as model:
+        async with model_of(shell, WEBSOCKET, server) as model:
             with anyio.move_on_after(0.2) as scope:
                 await ask(model, shell)
             assert scope.cancelled_caught
@@ -305,10 +285,10 @@ async def test_C8_a_cancelled_call_aborts_and_the_next_one_works(shell):
 @pytest.mark.parametrize("kind", KINDS)
 async def test_C4_a_failed_response_is_a_result_and_on_request_an_error(shell, kind):
     async with serve() as server:
-        async with model_of(shell, kind, server.base_url) as model:
+        async with model_of(shell, kind, server) as model:
             assert (await ask(model, shell, "fail")).response_id
             assert (await stream(model, shell, "fail"))[-1].type == "response.failed"
-        async with model_of(shell, kind, server.base_url, raise_on_unsuccessful=True) as model:
+        async with model_of(shell, kind, server, raise_on_unsuccessful=True) as model:
             with pytest.raises(shell.UnsuccessfulResponseError) as caught:
                 await ask(model, shell, "fail")
             assert caught.value.response.status == "failed"
@@ -316,7 +296,7 @@ async def test_C4_a_failed_response_is_a_result_and_on_request_an_error(shell, k
 
 async def test_C6_closing_fails_running_calls_as_aborted_and_they_are_not_repeated(shell):
     async with serve(faults=[Fault(BeforeEvent(3), Silence())]) as server:
-        async with model_of(shell, KINDS[1], server.base_url) as model:
+        async with model_of(shell, WEBSOCKET, server) as model:
             failures = []
 
             async def call():
@@ -339,14 +319,14 @@ async def test_C6_closing_fails_running_calls_as_aborted_and_they_are_not_repeat
 
 async def test_C6_closing_an_idle_connection_is_polite(shell):
     async with serve() as server:
-        async with model_of(shell, KINDS[1], server.base_url) as model:
+        async with model_of(shell, WEBSOCKET, server) as model:
             await ask(model, shell)
         assert server.ledger[0].outcome == "completed"
 
 
 async def test_C10_advice_for_both_transports(shell):
     async with serve() as server:
-        async with model_of(shell, KINDS[1], server.base_url) as model:
+        async with model_of(shell, WEBSOCKET, server) as model:
             server.faults.append(Fault(BeforeEvent(1), Cut()))
             with pytest.raises(shell.TurnError) as caught:
                 await ask(model, shell)
@@ -354,7 +334,7 @@ async def test_C10_advice_for_both_transports(shell):
             request = shell.ModelRetryAdviceRequest
             assert model.get_retry_advice(request(caught.value)).suggested is True
             assert model.get_retry_advice(request(caught.value, previous_response_id="r")).replay_safety == "unsafe"
-        async with model_of(shell, KINDS[0], server.base_url) as model:
+        async with model_of(shell, HTTP, server) as model:
             server.faults.append(Fault(BeforeEvent(1), Error(429, "rate_limit_exceeded", headers={"retry-after": "7"})))
             with pytest.raises(openai.RateLimitError) as caught:
                 await ask(model, shell)
@@ -362,7 +342,7 @@ async def test_C10_advice_for_both_transports(shell):
 
 
 async def test_C14_an_error_frame_raises_with_the_seeds_attributes(shell):
-    async with serve() as server, model_of(shell, KINDS[1], server.base_url) as model:
+    async with serve() as server, model_of(shell, WEBSOCKET, server) as model:
         with pytest.raises(shell.ResponsesWebSocketError) as caught:
             await ask(model, shell, previous_response_id="resp_unknown")
         error = caught.value
@@ -383,7 +363,7 @@ async def test_C11_bodies_are_logged_at_debug_if_allowed_and_credentials_never(s
         for value in ("0", "false", "False"):
             monkeypatch.setenv("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", value)
             caplog.clear()
-            async with model_of(shell, kind, server.base_url) as model:
+            async with model_of(shell, kind, server) as model:
                 await ask(model, shell, "marmalade", settings=settings)
             lines = [record.getMessage() for record in caplog.records if record.name == "turnwire"]
             assert sum("marmalade" in line for line in lines) == 2
@@ -393,14 +373,14 @@ async def test_C11_bodies_are_logged_at_debug_if_allowed_and_credentials_never(s
             monkeypatch.delenv("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", raising=False)
             if value is not None:
                 monkeypatch.setenv("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", value)
-            async with model_of(shell, kind, server.base_url) as model:
+            async with model_of(shell, kind, server) as model:
                 await ask(model, shell, "marmalade")
         lines = [record.getMessage() for record in caplog.records if record.name == "turnwire"]
         assert lines == ["Calling LLM", "LLM responded"] * 5
 
 
 async def test_C11_errors_are_logged_with_the_request_id(shell, caplog):
-    async with serve() as server, model_of(shell, KINDS[0], server.base_url) as model:
+    async with serve() as server, model_of(shell, HTTP, server) as model:
         server.faults.append(Fault(BeforeEvent(1), Error(500, "server_error")))
         with pytest.raises(openai.InternalServerError) as caught:
             await ask(model, shell)
@@ -438,7 +418,7 @@ async def test_C12_a_span_holds_what_the_tracing_mode_allows(shell, kind, run):
             modes.ENABLED: ["start", "usage", "data", "end"],
             modes.ENABLED_WITHOUT_DATA: ["start", "usage", "end"],
         }.items():
-            async with model_of(shell, kind, server.base_url, tracer=(tracer := _Tracer())) as model:
+            async with model_of(shell, kind, server, tracer=(tracer := _Tracer())) as model:
                 await run(model, shell, "one two", tracing=mode)
                 assert [step[0] for step in tracer.seen] == expected
 
@@ -448,7 +428,7 @@ async def test_C12_a_failures_text_is_on_the_span_only_with_data(shell, kind):
     modes = shell.ModelTracing
     async with serve() as server:
         for mode in (modes.ENABLED, modes.ENABLED_WITHOUT_DATA):
-            async with model_of(shell, kind, server.base_url, tracer=(tracer := _Tracer())) as model:
+            async with model_of(shell, kind, server, tracer=(tracer := _Tracer())) as model:
                 server.faults.append(Fault(BeforeEvent(1), Error(400, "bad_request", message="cucumber")))
                 with pytest.raises((openai.BadRequestError, shell.ResponsesWebSocketError)):
                     await ask(model, shell, tracing=mode)
@@ -467,7 +447,7 @@ async def test_C12_opentelemetry_spans_follow_the_semantic_conventions(shell):
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = shell.OpenTelemetryTracer(provider.get_tracer("test"))
-    async with serve() as server, model_of(shell, KINDS[1], server.base_url, tracer=tracer) as model:
+    async with serve() as server, model_of(shell, WEBSOCKET, server, tracer=tracer) as model:
         await ask(model, shell, "one two", tracing=shell.ModelTracing.ENABLED)
         with pytest.raises(shell.ResponsesWebSocketError):
             await ask(model, shell, tracing=shell.ModelTracing.ENABLED_WITHOUT_DATA, previous_response_id="resp_0")
@@ -494,13 +474,13 @@ async def test_C13_the_websocket_options_are_the_seeds_names(shell):
         await peer.end()
 
     async with raw_server(script) as server:
-        async with model_of(shell, KINDS[1], server.base_url, websocket_options={"max_size": 1000}) as model:
+        async with model_of(shell, WEBSOCKET, server, websocket_options={"max_size": 1000}) as model:
             with pytest.raises(shell.LimitExceededError):
                 await ask(model, shell)
         options = {"ping_interval": None, "ping_timeout": None, "max_size": None}
-        async with model_of(shell, KINDS[1], server.base_url, websocket_options=options) as model:
+        async with model_of(shell, WEBSOCKET, server, websocket_options=options) as model:
             await ask(model, shell)
-        async with client_of(server.base_url) as client:
+        async with AsyncOpenAI(base_url=server.base_url, api_key="sk-secret-key") as client:
             with pytest.raises(shell.UserError, match="ping_intervall"):
                 shell.OpenAIResponsesWSModel("m", client, websocket_options={"ping_intervall": 1})
 
@@ -508,7 +488,7 @@ async def test_C13_the_websocket_options_are_the_seeds_names(shell):
 async def test_a_tool_call_makes_its_round_trip(shell):
     tool = FunctionTool(name="add", description="Adds.", params_json_schema={"type": "object", "properties": {}})
     for kind in KINDS:
-        async with serve() as server, model_of(shell, kind, server.base_url) as model:
+        async with serve() as server, model_of(shell, kind, server) as model:
             first = await ask(model, shell, 'call add {"a": 1}', tools=[tool])
             (call,) = first.output
             assert (call.type, call.name, json.loads(call.arguments)) == ("function_call", "add", {"a": 1})

@@ -6,15 +6,15 @@ The server here writes bytes; the client is ``openai``'s own.
 from __future__ import annotations
 
 import json
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import openai
 import pytest
+from kit.models import HTTP, call_of, model_of
 from kit.peers import Peer, raw_server
-from openai import AsyncOpenAI
 
 pytestmark = pytest.mark.anyio
 
@@ -71,33 +71,17 @@ def answers(content_type: str | None, body: bytes, status: str = "200 OK", *, th
     return script
 
 
-@asynccontextmanager
-async def model_of(shell, server, **options: Any):
-    client = AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0)
-    model = shell.OpenAIResponsesModel("m", client, **options)
-    try:
-        yield model
-    finally:
-        with anyio.CancelScope(shield=True):
-            await model.close()
-            await client.close()
-
-
-def call(shell, text: str = "hi", **settings: Any):
-    return None, text, shell.ModelSettings(**settings), [], None, [], shell.ModelTracing.DISABLED
-
-
 async def get(shell, script, *, options: Any = None, settings: Any = None, more: Any = None) -> Any:
-    async with raw_server(script) as server, model_of(shell, server, **(options or {})) as model:
-        return await model.get_response(*call(shell, **(settings or {})), **(more or {}))
+    async with raw_server(script) as server, model_of(shell, HTTP, server, **(options or {})) as model:
+        return await model.get_response(*call_of(shell, **(settings or {})), **(more or {}))
 
 
 async def stream(shell, script, *, options: Any = None, settings: Any = None) -> tuple[list[Any], Exception | None]:
     """The events, and what the stream ended with."""
     events: list[Any] = []
-    async with raw_server(script) as server, model_of(shell, server, **(options or {})) as model:
+    async with raw_server(script) as server, model_of(shell, HTTP, server, **(options or {})) as model:
         try:
-            async with aclosing(model.stream_response(*call(shell, **(settings or {})))) as source:
+            async with aclosing(model.stream_response(*call_of(shell, **(settings or {})))) as source:
                 async for event in source:
                     events.append(event)
         except Exception as exc:
@@ -267,9 +251,9 @@ FAILING = {
 
 @pytest.mark.parametrize("raising", [False, True])
 @pytest.mark.parametrize(("sent", "seen", "kind", "verdict", "told"), FAILING.values(), ids=FAILING)
-async def test_a_stream_that_fails_says_how_far_it_got(dialect, shell, sent, seen, kind, verdict, told, raising):
+async def test_a_stream_that_fails_says_how_far_it_got(backend, shell, sent, seen, kind, verdict, told, raising):
     """On trio, openai leaves a generator of its own unfinished after ``[DONE]``: those cases are asyncio's."""
-    if dialect.backend == "trio" and "[DONE]" in sent:
+    if backend.anyio_name == "trio" and "[DONE]" in sent:
         pytest.skip(OF_OPENAI)
     script = answers(SSE, b"".join(map(data, sent)))
     events, error = await stream(shell, script, options={"raise_on_unsuccessful": raising})
@@ -325,10 +309,10 @@ async def test_a_stream_that_stalls_is_a_timeout(shell, settings):
 
     whole = answers(SSE, data(CREATED) + data(COMPLETED))
     types_seen: list[str] = []
-    async with raw_server(whole, script) as server, model_of(shell, server) as model:
-        await collect(model.stream_response(*call(shell)), [])
+    async with raw_server(whole, script) as server, model_of(shell, HTTP, server) as model:
+        await collect(model.stream_response(*call_of(shell)), [])
         with pytest.raises(shell.TurnTimeoutError) as caught:
-            await collect(model.stream_response(*call(shell, **settings)), types_seen)
+            await collect(model.stream_response(*call_of(shell, **settings)), types_seen)
     assert types_seen == ["response.created"]
     assert caught.value.verdict is shell.Verdict.UNSAFE
 
@@ -406,9 +390,9 @@ AFTER_THE_END = {
 
 
 @pytest.mark.parametrize("late", AFTER_THE_END.values(), ids=AFTER_THE_END)
-async def test_what_comes_after_the_end_changes_nothing(dialect, shell, late):
+async def test_what_comes_after_the_end_changes_nothing(backend, shell, late):
     """On trio, openai leaves a generator of its own unfinished after an error: those cases are asyncio's."""
-    if dialect.backend == "trio" and late in (data(NESTED), data("<html>")):
+    if backend.anyio_name == "trio" and late in (data(NESTED), data("<html>")):
         pytest.skip(OF_OPENAI)
     script = answers(SSE, data(CREATED) + data(COMPLETED) + late)
     events, error = await stream(shell, script, options={"raise_on_unsuccessful": True})
@@ -539,7 +523,7 @@ def custom(shell, answer: Any, **options: Any) -> Any:
 async def test_the_source_and_its_iterator_are_each_closed_once(shell, synchronous):
     last = SimpleNamespace(type="response.completed", response=SimpleNamespace(id="r", output=[], usage=None))
     source = Source([SimpleNamespace(type="response.created", response=None), last], synchronous=synchronous)
-    async with aclosing(custom(shell, source).stream_response(*call(shell))) as events:
+    async with aclosing(custom(shell, source).stream_response(*call_of(shell))) as events:
         assert [event.type async for event in events] == ["response.created", "response.completed"]
     assert source.closed == ["iterator", "source"]
 
@@ -557,7 +541,7 @@ async def test_the_source_and_its_iterator_are_each_closed_once(shell, synchrono
 async def test_a_custom_clients_answers_may_lack_nearly_everything(shell, answer, output, raising):
     model = custom(shell, answer, raise_on_unsuccessful=raising)
     with shell.provider_managed_retries_disabled():
-        result = await model.get_response(*call(shell))
+        result = await model.get_response(*call_of(shell))
     assert result.output == output or len(result.output) == output
     assert result.usage.requests == 1
     assert (result.request_id, result.raw_usage) == (None, None)
@@ -566,7 +550,7 @@ async def test_a_custom_clients_answers_may_lack_nearly_everything(shell, answer
 @pytest.mark.parametrize("answer", ["text", b"bytes", None, [], 3, SimpleNamespace(), {}, object()])
 async def test_a_custom_clients_answer_that_is_none_is_a_failure(shell, answer):
     with pytest.raises(shell.ProtocolError):
-        await custom(shell, answer).get_response(*call(shell))
+        await custom(shell, answer).get_response(*call_of(shell))
 
 
 async def test_what_a_custom_client_raises_before_the_answer_is_raised_as_it_is(shell):
@@ -574,6 +558,6 @@ async def test_what_a_custom_client_raises_before_the_answer_is_raised_as_it_is(
         raise LookupError("mine")
 
     model = shell.OpenAIResponsesModel("m", SimpleNamespace(responses=SimpleNamespace(create=create)))
-    for run in (model.get_response(*call(shell)), anext(model.stream_response(*call(shell)))):
+    for run in (model.get_response(*call_of(shell)), anext(model.stream_response(*call_of(shell)))):
         with pytest.raises(LookupError, match="mine"):
             await run

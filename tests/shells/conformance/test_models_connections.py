@@ -5,33 +5,18 @@ It is in no scope here: between its calls nobody reads.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 import anyio
 import pytest
+from kit.models import WEBSOCKET, call_of, model_of
 from kit.peers import CLOSE, PING, frame, raw_server
-from openai import AsyncOpenAI
 from turnwire.aio.loopback import AfterEvent, Close, Cut, Fault, serve
 from turnwire.sansio.websocket import Pong
 
 pytestmark = pytest.mark.anyio
 
 
-@asynccontextmanager
-async def model_of(shell, server, *, api_key="none", **options):
-    client = AsyncOpenAI(base_url=server.base_url, api_key=api_key, max_retries=0)
-    model = shell.OpenAIResponsesWSModel("m", client, **options)
-    try:
-        yield model
-    finally:
-        await model.close()
-        await client.close()
-
-
 async def ask(model, shell, text, **more):
-    response = await model.get_response(
-        None, text, shell.ModelSettings(), [], None, [], shell.ModelTracing.DISABLED, **more
-    )
+    response = await model.get_response(*call_of(shell, text), **more)
     return response.output[0].content[0].text, response.response_id
 
 
@@ -41,7 +26,7 @@ EVENTS = 9
 
 @pytest.mark.parametrize("end", [Cut(), Cut(reset=True), Close(1001)], ids=["FIN", "RST", "close"])
 async def test_a_connection_that_ended_between_calls_gets_no_call(shell, end):
-    async with serve(faults=[Fault(AfterEvent(EVENTS), end)]) as server, model_of(shell, server) as model:
+    async with serve(faults=[Fault(AfterEvent(EVENTS), end)]) as server, model_of(shell, WEBSOCKET, server) as model:
         _, first = await ask(model, shell, "one")
         for _ in range(3):
             await anyio.wait_all_tasks_blocked()  # The server has ended the connection.
@@ -62,7 +47,7 @@ async def test_a_ping_that_came_between_calls_is_answered_and_harms_nothing(shel
         await peer.end()
 
     answered, pinged = anyio.Event(), anyio.Event()
-    async with raw_server(script) as server, model_of(shell, server) as model:
+    async with raw_server(script) as server, model_of(shell, WEBSOCKET, server) as model:
         await ask(model, shell, "one")
         answered.set()
         await pinged.wait()
@@ -86,7 +71,10 @@ async def test_A15_the_key_is_asked_for_at_each_handshake_and_at_no_call(shell):
         asked.append(len(asked))
         return f"key-{len(asked)}"
 
-    async with raw_server(script) as server, model_of(shell, server, api_key=key) as model:
+    async with (
+        raw_server(script) as server,
+        model_of(shell, WEBSOCKET, server, client_options={"api_key": key}) as model,
+    ):
         for _ in range(4):
             await ask(model, shell, "x")
             await anyio.wait_all_tasks_blocked()
@@ -97,7 +85,7 @@ async def test_A15_a_key_provider_that_raises_fails_the_call_before_anything_is_
     async def key():
         raise RuntimeError("the vault is closed: hunter2")
 
-    async with serve() as server, model_of(shell, server, api_key=key) as model:
+    async with serve() as server, model_of(shell, WEBSOCKET, server, client_options={"api_key": key}) as model:
         with shell.websocket_pre_event_retries_disabled(), pytest.raises(shell.TurnError) as caught:
             await ask(model, shell, "x")
         assert caught.value.verdict is shell.Verdict.SAFE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,17 +12,13 @@ import anyio
 import httpx2
 import pytest
 import trustme
+from kit.models import KINDS, call_of, model_of
 from kit.peers import created, event, raw_server
 from openai import AsyncOpenAI
 from turnwire.aio.loopback import serve
 from turnwire.sansio.errors import UnsuccessfulResponseError
 
 pytestmark = pytest.mark.anyio
-
-
-def call(shell, text: str = "hi", *, tracing: Any = None, **settings: Any):
-    mode = tracing or shell.ModelTracing.DISABLED
-    return None, text, shell.ModelSettings(**settings), [], None, [], mode
 
 
 # --- Closing a stream over HTTP ---------------------------------------------------------------------------------------
@@ -90,7 +86,7 @@ def client_of(stream: Stream, carrier: Carrier | None) -> Any:
 
 @pytest.mark.parametrize("carried", [False, True])
 @pytest.mark.parametrize("when", ["in mid-stream", "while it is closed after its end", "while it is closed early"])
-async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(dialect, shell, when, carried):
+async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(backend, shell, when, carried):
     stream = Stream(SimpleNamespace(type="response.created"), completed(), endless=when == "in mid-stream")
     if stream.endless:
         stream.events = stream.events[:1]
@@ -99,7 +95,7 @@ async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(diale
     got = anyio.Event()
 
     async def consume() -> None:
-        async with aclosing(model.stream_response(*call(shell))) as events:
+        async with aclosing(model.stream_response(*call_of(shell))) as events:
             async for _ in events:
                 got.set()
                 if when == "while it is closed early":
@@ -110,7 +106,7 @@ async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(diale
         await (got if stream.endless else stream.closing).wait()
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-        if dialect.backend == "trio":  # Tasks do not outlive their scope there: the consumer waits for it, shielded.
+        if backend.anyio_name == "trio":  # Tasks do not outlive their scope there: the consumer waits for it, shielded.
             with anyio.CancelScope(shield=True):
                 await stream.closing.wait()
                 stream.release.set()
@@ -120,9 +116,9 @@ async def test_a_stream_is_closed_once_and_to_the_end_whoever_is_cancelled(diale
     assert carrier is None or carrier.left == 1
 
 
-async def test_a_consumer_that_is_cancelled_by_its_library_alone_does_not_wait(dialect, shell):
+async def test_a_consumer_that_is_cancelled_by_its_library_alone_does_not_wait(backend, shell):
     """``task.cancel()`` is delivered once: awaiting again would wait."""
-    if dialect.name != "asyncio":
+    if backend.name != "asyncio":
         pytest.skip("only asyncio has tasks that are cancelled once")
     import asyncio
 
@@ -130,7 +126,7 @@ async def test_a_consumer_that_is_cancelled_by_its_library_alone_does_not_wait(d
     model = shell.OpenAIResponsesModel("m", client_of(stream, None))
 
     async def consume() -> None:
-        async for _ in model.stream_response(*call(shell)):
+        async for _ in model.stream_response(*call_of(shell)):
             got.set()
 
     got = asyncio.Event()
@@ -159,7 +155,7 @@ async def test_closing_that_goes_wrong_after_a_cancellation_is_logged_without_wo
         got = anyio.Event()
 
         async def consume() -> None:
-            async with aclosing(model.stream_response(*call(shell))) as events:
+            async with aclosing(model.stream_response(*call_of(shell))) as events:
                 async for _ in events:
                     got.set()
 
@@ -189,28 +185,13 @@ class Spans:
         return lambda *_, **__: self.told.append(name)
 
 
-KINDS = ("OpenAIResponsesModel", "OpenAIResponsesWSModel")
-
-
-@asynccontextmanager
-async def model_of(shell, kind, server, **options):
-    client = AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0)
-    model = getattr(shell, kind)("m", client, **options)
-    try:
-        yield model
-    finally:
-        with anyio.CancelScope(shield=True):
-            await model.close()
-            await client.close()
-
-
 @pytest.mark.parametrize("stops", [False, True])
 @pytest.mark.parametrize(("text", "last"), [("fail", "response.failed"), ("one two three", "response.incomplete")])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_span_knows_the_failure_before_the_last_event_is_given_out(shell, kind, text, last, stops):
     spans = Spans()
     async with serve() as server, model_of(shell, kind, server, tracer=spans, raise_on_unsuccessful=True) as model:
-        arguments = call(shell, text, tracing=shell.ModelTracing.ENABLED, max_tokens=1)
+        arguments = call_of(shell, text, tracing=shell.ModelTracing.ENABLED, max_tokens=1)
         try:
             async with aclosing(model.stream_response(*arguments)) as events:
                 async for one in events:
@@ -229,9 +210,11 @@ async def test_a_span_knows_the_failure_before_the_last_event_is_given_out(shell
 async def test_a_span_of_a_response_that_may_fail_has_no_error(shell, kind):
     spans = Spans()
     async with serve() as server, model_of(shell, kind, server, tracer=spans) as model:
-        async with aclosing(model.stream_response(*call(shell, "fail"))) as events:
+        async with aclosing(model.stream_response(*call_of(shell, "fail"))) as events:
             assert [one.type async for one in events][-1] == "response.failed"
-        async with aclosing(model.stream_response(*call(shell, "fail", tracing=shell.ModelTracing.ENABLED))) as events:
+        async with aclosing(
+            model.stream_response(*call_of(shell, "fail", tracing=shell.ModelTracing.ENABLED))
+        ) as events:
             assert [one.type async for one in events][-1] == "response.failed"
     assert spans.told == ["start", "set_usage", "set_data", "end"]
 
@@ -265,7 +248,7 @@ async def test_the_end_of_a_turn_is_what_its_event_says(shell, kind, fields, out
                 event("response.output_item.done", output_index=0, item=item),
                 event(kind, response={"id": "resp_1", **fields}),
             )
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server:
         async with model_of(shell, KINDS[1], server, raise_on_unsuccessful=raising) as model:
@@ -282,13 +265,13 @@ async def test_the_end_of_a_turn_is_what_its_event_says(shell, kind, fields, out
 
 
 async def streamed(shell, model, types: list[str]) -> None:
-    async with aclosing(model.stream_response(*call(shell))) as events:
+    async with aclosing(model.stream_response(*call_of(shell))) as events:
         async for one in events:
             types.append(one.type)
 
 
 async def at_once(shell, model, results: list[Any]) -> None:
-    results.append(await model.get_response(*call(shell)))
+    results.append(await model.get_response(*call_of(shell)))
 
 
 async def ending(awaitable: Any) -> Any:
@@ -311,9 +294,9 @@ async def test_the_settings_timeout_bounds_a_whole_call_over_websocket(shell):
             await anyio.sleep(0.05)
 
     async with raw_server(script) as server, model_of(shell, KINDS[1], server) as model:
-        await model.get_response(*call(shell))
+        await model.get_response(*call_of(shell))
         with pytest.raises(shell.TurnTimeoutError) as caught:
-            await model.get_response(*call(shell, timeout=1.0))
+            await model.get_response(*call_of(shell, timeout=1.0))
         assert caught.value.verdict is shell.Verdict.UNSAFE
 
 
@@ -335,9 +318,9 @@ async def test_a_private_authority_is_given_to_the_model_or_taken_from_the_clien
         model = shell.OpenAIResponsesWSModel("m", client, websocket_options=policy, **options)
         if given == "nowhere":
             with pytest.raises(shell.ConnectError):
-                await model.get_response(*call(shell))
+                await model.get_response(*call_of(shell))
         else:
-            assert (await model.get_response(*call(shell, "x"))).output[0].content[0].text == "x"
+            assert (await model.get_response(*call_of(shell, "x"))).output[0].content[0].text == "x"
         await model.close()
         await client.close()
 
@@ -352,7 +335,7 @@ async def test_a_proxy_is_given_to_the_model(shell):
             websocket_options=shell.SessionOptions(recovery=shell.RecoveryPolicy(attempts=0)),
         )
         with pytest.raises(shell.ConnectError, match=r"127\.0\.0\.1:1"):
-            await model.get_response(*call(shell))
+            await model.get_response(*call_of(shell))
         await model.close()
         await client.close()
     assert json.dumps(server.ledger) == "[]"

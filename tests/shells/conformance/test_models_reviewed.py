@@ -8,9 +8,10 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager
 
 import anyio
+import kit.models
 import pytest
+from kit.models import WEBSOCKET, call_of
 from kit.peers import PING, PONG, Peer, completed, created, delta, frame, raw_server
-from openai import AsyncOpenAI
 from turnwire.aio.loopback import serve
 from turnwire.sansio.websocket import Close, Ping, Pong
 
@@ -24,29 +25,17 @@ COUNT = 10
 """Events of a turn beside one whose message is large."""
 
 
-@asynccontextmanager
-async def model_of(shell, server, **options):
-    client = AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0)
-    model = shell.OpenAIResponsesWSModel("m", client, websocket_options=shell.SessionOptions(**options))
-    try:
-        yield model
-    finally:
-        with anyio.CancelScope(shield=True):
-            await model.close()
-            await client.close()
-
-
-def arguments(shell, text, **settings):
-    return None, text, shell.ModelSettings(**settings), [], None, [], shell.ModelTracing.DISABLED
+def model_of(shell, server, **options):
+    return kit.models.model_of(shell, WEBSOCKET, server, websocket_options=shell.SessionOptions(**options))
 
 
 async def ask(shell, model, text, lane=None, **settings) -> str:
-    response = await model.on_lane(lane).get_response(*arguments(shell, text, **settings))
+    response = await model.on_lane(lane).get_response(*call_of(shell, text, **settings))
     return response.output[0].content[0].text
 
 
 def stream(shell, model, text, lane=None):
-    return aclosing(model.on_lane(lane).stream_response(*arguments(shell, text)))
+    return aclosing(model.on_lane(lane).stream_response(*call_of(shell, text)))
 
 
 @asynccontextmanager
@@ -97,7 +86,7 @@ async def test_a_scope_entered_after_a_first_call_answers_pings_between_calls(sh
             pass
         assert found.payload == b"there?"
         answered.set()
-        await peer.polite_end()
+        await peer.end_code()
 
     entered, answered = anyio.Event(), anyio.Event()
     async with raw_server(script) as server, model_of(shell, server) as model:
@@ -127,7 +116,7 @@ async def test_closing_the_model_does_not_disturb_a_call_that_begins_meanwhile(s
         await peer.send(created(), delta())
         await closed.wait()
         await peer.send(completed(text="two"))
-        await peer.polite_end()
+        await peer.end_code()
 
     closing, closed = anyio.Event(), anyio.Event()
     async with raw_server(first, second) as server, model_of(shell, server, close_timeout=0.3) as model:
@@ -144,7 +133,7 @@ async def test_closing_the_model_does_not_disturb_a_call_that_begins_meanwhile(s
                 assert await ask(shell, model, "2") == "two"
 
 
-def without_goodbye(over: anyio.Event):
+def without_close_frame(over: anyio.Event):
     """Scripts that answer turns, and close frames only by hanging up when it is over."""
 
     async def script(peer: Peer) -> None:
@@ -158,7 +147,7 @@ def without_goodbye(over: anyio.Event):
 
 async def test_calls_with_different_headers_complete_side_by_side(shell):
     over = anyio.Event()
-    async with raw_server(without_goodbye(over)) as server, model_of(shell, server, close_timeout=0.1) as model:
+    async with raw_server(without_close_frame(over)) as server, model_of(shell, server, close_timeout=0.1) as model:
 
         async def call(number: int) -> None:
             answers[number] = await ask(shell, model, str(number), extra_headers={"x-n": str(number)})
@@ -176,7 +165,7 @@ async def test_calls_with_different_headers_complete_side_by_side(shell):
 
 async def test_a_call_with_other_headers_does_not_wait_for_the_old_connections_farewell(shell):
     over = anyio.Event()
-    async with raw_server(without_goodbye(over)) as server, model_of(shell, server, close_timeout=60.0) as model:
+    async with raw_server(without_close_frame(over)) as server, model_of(shell, server, close_timeout=60.0) as model:
         async with promptly("a call on a new connection, while the old one's server does not answer a close frame"):
             for text in ("0", "1", "2"):
                 assert await ask(shell, model, text, extra_headers={"x-n": text}) == text

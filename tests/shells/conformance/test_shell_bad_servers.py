@@ -154,7 +154,7 @@ async def test_redirects_within_the_origin_are_followed_with_credentials(shell):
         await peer.upgrade()
         await peer.message()
         await peer.answer()
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(moved, good) as server, shell.connect(server.base_url, api_key="k") as session:
         await session.respond(input="x")
@@ -247,7 +247,7 @@ async def test_a_text_that_cannot_be_read_ends_no_turn(shell, case, phase):
         await peer.message()
         await peer.send(created() if phase is Phase.STREAM else b"", frame(TEXT, COSTS_NOTHING[case]))
         await peer.send(b"" if phase is Phase.STREAM else created(), delta("word"), completed(text="word"))
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x") as turn:
@@ -298,7 +298,7 @@ async def test_what_nobody_can_read_ends_the_connection(shell, case, phase):
         await peer.upgrade()
         await peer.message()
         await peer.answer()
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script, good) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x") as turn:
@@ -309,8 +309,8 @@ async def test_what_nobody_can_read_ends_the_connection(shell, case, phase):
         check(caught.value, ProtocolError, Cause.PROTOCOL, phase, verdict)
         assert caught.value.response_id == ("resp_1" if phase is Phase.STREAM else None)
         await server.peers[0].has_ended.wait()
-        (farewell,) = sent
-        assert farewell.code == (code or farewell.code)
+        (close_frame,) = sent
+        assert close_frame.code == (code or close_frame.code)
         assert (await session.respond(input="x")).status == "completed"  # The next turn opens a fresh connection.
         assert session.stats.repeated == 0
 
@@ -371,7 +371,7 @@ async def test_an_event_with_fields_of_the_wrong_type_costs_no_turn(shell, bad):
         await peer.send(bad, created("good"), delta("x", "good"), completed("bad"), completed("good"))
         assert (await peer.message())["stream_id"] == "bad"
         await peer.answer(lane="bad")
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         async with (
@@ -542,7 +542,7 @@ async def test_an_error_frame_ends_its_own_turn_only(shell):
         await peer.answer(lane="one")
         await peer.message()
         await peer.answer(lane="two")
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x", stream_id="one") as one, session.create(input="x", stream_id="two") as two:
@@ -564,13 +564,13 @@ async def test_an_error_frame_without_a_lane_spares_the_turns_that_run(shell):
         await peer.message()
         await peer.send(event("error", status=400, error={"code": "websocket_connection_limit_reached"}))
         await peer.send(delta("x", "runs"), completed("runs"))
-        await peer.polite_end()
+        await peer.end_code()
 
     async def good(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
         await peer.answer(lane="waits")
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script, good) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x", stream_id="runs") as runs:
@@ -592,7 +592,7 @@ async def test_a_turn_cut_before_its_last_byte_is_repeated_unseen(shell):
         await peer.upgrade()
         await peer.message()
         await peer.answer("twice tried")
-        await peer.polite_end()
+        await peer.end_code()
 
     options = shell.SessionOptions(max_request_size=None)
     async with raw_server(cut, good) as server, shell.connect(server.base_url, options=options) as session:

@@ -20,7 +20,7 @@ from turnwire.sansio.websocket import Close, Pong
 pytestmark = pytest.mark.anyio
 
 PROMPTLY = 0.4
-"""Seconds: less than the keeper waits before it reads in a consumer's place."""
+"""Seconds: less than any deadline here, more than a slow machine needs."""
 
 
 async def hold(peer: Peer) -> None:
@@ -87,7 +87,7 @@ async def test_leaving_one_turn_of_several_abandons_it_and_the_others_go_on(shel
         assert (await peer.message())["input"] == "again"
         await peer.answer("again", "leaves", "resp_2")
         await peer.send(completed("stays", "resp_s"))
-        await peer.polite_end()
+        await peer.end_code()
 
     left, busy = anyio.Event(), anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -115,7 +115,7 @@ async def test_a_turn_left_before_it_was_sent_is_never_sent(shell):
         await peer.answer()
         assert (await peer.message())["input"] == "third"
         await peer.answer()
-        await peer.polite_end()
+        await peer.end_code()
 
     left = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -200,7 +200,7 @@ async def test_an_idle_session_closes_politely(shell, used):
         if used:
             await peer.message()
             await peer.answer()
-        codes.append(await peer.polite_end())
+        codes.append(await peer.end_code())
 
     codes: list = []
     async with raw_server(script) as server:
@@ -319,9 +319,9 @@ async def test_a_turn_left_open_when_its_session_ends(shell):
 # --- Cancellation ----------------------------------------------------------------------------------------------------
 
 
-async def cancelled(dialect, function) -> None:
+async def cancelled(backend, function) -> None:
     """Run the function as a task of the loop's own kind, and cancel it natively once everything has come to rest."""
-    if dialect.backend == "asyncio":
+    if backend.anyio_name == "asyncio":
         import asyncio
 
         task = asyncio.get_running_loop().create_task(function())
@@ -339,8 +339,8 @@ async def cancelled(dialect, function) -> None:
         assert nursery.cancel_scope.cancelled_caught
 
 
-def native_timeout(dialect, seconds: float):
-    if dialect.backend == "asyncio":
+def native_timeout(backend, seconds: float):
+    if backend.anyio_name == "asyncio":
         import asyncio
 
         return asyncio.timeout(seconds), TimeoutError
@@ -356,7 +356,7 @@ async def test_a_consumer_that_gave_up_waiting_may_go_on_later(shell):
         await peer.send(created())
         await gave_up.wait()
         await peer.send(delta("late"), completed())
-        await peer.polite_end()
+        await peer.end_code()
 
     gave_up = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -372,27 +372,27 @@ async def test_a_consumer_that_gave_up_waiting_may_go_on_later(shell):
         assert session.stats.connections == 1
 
 
-async def test_native_cancellation_in_a_turn_aborts_the_connection(shell, dialect):
+async def test_native_cancellation_in_a_turn_aborts_the_connection(shell, backend):
     async def run() -> None:
         async with shell.connect(server.base_url) as session, session.create(input="x") as turn:
             async for _ in turn:
                 pass
 
     async with raw_server(hold) as server:
-        await cancelled(dialect, run)
+        await cancelled(backend, run)
         with anyio.fail_after(5):
             await server.peers[0].has_ended.wait()
         assert len(server.peers[0].received) == 1
 
 
-async def test_native_cancellation_of_one_turn_leaves_the_others(shell, dialect):
+async def test_native_cancellation_of_one_turn_leaves_the_others(shell, backend):
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
         await peer.message()
         await gone.wait()
         await peer.answer(lane="stays")
-        await peer.polite_end()
+        await peer.end_code()
 
     gone = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -401,7 +401,7 @@ async def test_native_cancellation_of_one_turn_leaves_the_others(shell, dialect)
             async def leaves() -> None:
                 await session.respond(input="x", stream_id="leaves")
 
-            await cancelled(dialect, leaves)
+            await cancelled(backend, leaves)
             gone.set()
             with anyio.fail_after(PROMPTLY):
                 assert [found.type async for found in stays][-1] == "response.completed"
@@ -409,8 +409,8 @@ async def test_native_cancellation_of_one_turn_leaves_the_others(shell, dialect)
 
 
 @pytest.mark.parametrize("where", ["around the turn", "around the session", "around the wait"])
-async def test_a_native_timeout(shell, dialect, where):
-    timeout, kind = native_timeout(dialect, 0.1)
+async def test_a_native_timeout(shell, backend, where):
+    timeout, kind = native_timeout(backend, 0.1)
     async with raw_server(hold) as server:
         if where == "around the session":
             with pytest.raises(kind):
@@ -452,7 +452,7 @@ class _either:
 
 
 @pytest.mark.parametrize("stage", ["handshake", "TLS"])
-async def test_cancelling_the_opening_leaves_nothing(shell, dialect, stage):
+async def test_cancelling_the_opening_leaves_nothing(shell, backend, stage):
     async def script(peer: Peer) -> None:
         await peer.end()
 
@@ -462,7 +462,7 @@ async def test_cancelling_the_opening_leaves_nothing(shell, dialect, stage):
             async with shell.connect(server.base_url.replace("http", "https" if stage == "TLS" else "http")):
                 pass
 
-        await cancelled(dialect, run)
+        await cancelled(backend, run)
         with anyio.fail_after(5):
             await server.peers[0].has_ended.wait()
 
@@ -479,8 +479,8 @@ async def test_what_leaves_the_body_is_not_lost_in_a_scope_that_is_cancelled(she
     assert "mine" in repr(caught.value)
 
 
-async def test_cancelling_the_closing_still_closes(shell, dialect):
-    """The farewell is shielded, and bounded."""
+async def test_cancelling_the_closing_still_closes(shell, backend):
+    """Sending the close frame is shielded, and bounded."""
 
     async def script(peer: Peer) -> None:
         await peer.upgrade()
@@ -493,7 +493,7 @@ async def test_cancelling_the_closing_still_closes(shell, dialect):
                 await anyio.sleep_forever()
 
         with anyio.fail_after(2):
-            await cancelled(dialect, run)
+            await cancelled(backend, run)
         await server.peers[0].has_ended.wait()
 
 
@@ -564,7 +564,7 @@ async def test_a_leader_that_has_its_events_hands_over(shell):
             done.set()
 
 
-async def test_cancellation_in_the_middle_of_a_large_message_spares_the_connection(shell, dialect):
+async def test_cancellation_in_the_middle_of_a_large_message_spares_the_connection(shell, backend):
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
@@ -574,7 +574,7 @@ async def test_cancellation_in_the_middle_of_a_large_message_spares_the_connecti
             pass
         await peer.answer(lane="after")
         await peer.send(completed("stays"))
-        await peer.polite_end()
+        await peer.end_code()
 
     gone = anyio.Event()
     async with raw_server(script, receive_buffer=4096) as server, shell.connect(server.base_url) as session:
@@ -584,7 +584,7 @@ async def test_cancellation_in_the_middle_of_a_large_message_spares_the_connecti
             async def leaves() -> None:
                 await session.respond(input="x" * 10_000_000, stream_id="large")
 
-            await cancelled(dialect, leaves)
+            await cancelled(backend, leaves)
             gone.set()
             await session.respond(input="x", stream_id="after")
             assert [found.type async for found in stays][-1] == "response.completed"
@@ -606,7 +606,7 @@ async def test_pings_are_answered_while_no_turn_runs(shell):
         await peer.send(frame(PING, b"after"))
         assert await peer.item() == Pong(b"after")
         answered.set()
-        await peer.polite_end()
+        await peer.end_code()
 
     idle, answered = anyio.Event(), anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -626,7 +626,7 @@ async def test_pings_are_answered_while_a_consumer_is_busy_elsewhere(shell):
         assert await peer.item() == Pong(b"2")
         answered.set()
         await peer.send(completed())
-        await peer.polite_end()
+        await peer.end_code()
 
     answered = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -643,7 +643,7 @@ async def test_an_idle_connection_is_pinged(shell):
             ping = await peer.item()
             await peer.send(frame(10, ping.payload))
         pinged.set()
-        await peer.polite_end()
+        await peer.end_code()
 
     pinged = anyio.Event()
     async with raw_server(script) as server:
@@ -675,7 +675,7 @@ async def test_a_dead_idle_connection_is_noticed_and_the_next_turn_opens_another
         await peer.upgrade()
         await peer.message()
         await peer.answer("fresh")
-        await peer.polite_end()
+        await peer.end_code()
 
     done = anyio.Event()
     options = shell.SessionOptions(ping_interval=0.05, ping_timeout=0.05) if how == "no pong" else None
@@ -701,7 +701,7 @@ async def test_a_connection_is_replaced_when_it_is_old_and_idle(shell):
 
 
 async def test_a_connection_is_replaced_without_waiting_for_the_servers_half_of_the_farewell(shell):
-    async def never_says_goodbye(peer: Peer) -> None:
+    async def never_closes(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
         await peer.answer()
@@ -709,7 +709,7 @@ async def test_a_connection_is_replaced_without_waiting_for_the_servers_half_of_
 
     over = anyio.Event()
     options = shell.SessionOptions(max_age=1e-9, close_timeout=60.0)
-    async with raw_server(*[never_says_goodbye] * 4) as server:
+    async with raw_server(*[never_closes] * 4) as server:
         async with shell.connect(server.base_url, options=options) as session:
             for _ in range(3):
                 await anyio.sleep(0.002)  # uvloop's clock counts milliseconds.

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 from kit.peers import CONTINUATION, PING, PONG, TEXT, Peer, completed, created, delta, frame, raw_server
+from kit.waiting import until_disconnected
 from turnwire.aio.loopback import serve
 from turnwire.sansio.errors import (
     ConnectError,
@@ -88,8 +89,7 @@ async def test_the_connect_deadline_of_a_turn(shell, secure, seconds):
         check_timeout(caught.value, Phase.CONNECT, Verdict.SAFE)
         return
     async with raw_server(closes, nothing) as server, shell.connect(server.base_url) as session:
-        while session._runtime._driver._link is not None:
-            await anyio.sleep(0.001)
+        await until_disconnected(session)
         with pytest.raises(TurnTimeoutError, match="connect") as caught:
             await session.respond(input="x", timeout=shell.Timeouts(connect=seconds))
         assert caught.value.phase in (Phase.CONNECT, Phase.HANDSHAKE)
@@ -133,7 +133,7 @@ async def test_the_send_deadline_when_the_server_does_not_read(shell, seconds):
         await peer.upgrade()
         await peer.message()
         await peer.answer()
-        await peer.polite_end()
+        await peer.end_code()
 
     over = anyio.Event()
     async with raw_server(script, good, receive_buffer=4096) as server:
@@ -160,7 +160,7 @@ async def test_the_send_deadline_of_one_spares_those_who_stream(shell):
         await peer.upgrade()
         await peer.message()
         await peer.answer()
-        await peer.polite_end()
+        await peer.end_code()
 
     failed, over = anyio.Event(), anyio.Event()
     async with raw_server(script, good, receive_buffer=4096) as server:
@@ -206,8 +206,7 @@ async def test_the_session_has_deadlines_for_turns_that_bring_none(shell):
 async def test_a_server_that_is_gone_is_a_connect_error_for_the_turn(shell):
     options = shell.SessionOptions(recovery=shell.RecoveryPolicy(initial_delay=0.01))
     async with raw_server(closes) as server, shell.connect(server.base_url, options=options) as session:
-        while session._runtime._driver._link is not None:
-            await anyio.sleep(0.001)
+        await until_disconnected(session)
         server.listener.close()
         with pytest.raises(ConnectError) as caught:
             await session.respond(input="x")
@@ -238,7 +237,7 @@ async def test_reading_ahead_pauses_while_the_consumer_lags(shell):
                 return
         stuck.set()
         await peer.send(completed())
-        await peer.polite_end()
+        await peer.end_code()
 
     sent = 0
     stuck, goes_on = anyio.Event(), anyio.Event()
@@ -305,7 +304,7 @@ async def test_a_huge_request_while_the_server_streams_and_does_not_read(shell):
         assert len(request["input"]) == size
         await peer.send(completed("streams"))
         await peer.answer("got it", "large")
-        await peer.polite_end()
+        await peer.end_code()
 
     sending, options = anyio.Event(), shell.SessionOptions(max_request_size=None)
     async with (
@@ -368,7 +367,7 @@ async def test_50_000_events_hold_no_memory(shell):
         for _ in range(100):
             await peer.send(piece)
         await peer.send(completed())
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x") as turn:
@@ -435,7 +434,7 @@ async def test_a_flood_of_tiny_frames_lets_other_tasks_run(shell, flood):
         await peer.send(
             created(), FLOODS[flood], frame(CONTINUATION, b"}") if "fragments" in flood else b"", completed()
         )
-        await peer.polite_end()
+        await peer.end_code()
 
     steps, over = 0, False
 

@@ -360,8 +360,8 @@ async def test_whatever_a_transport_raises_is_a_transport_error(shell, error):
 
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
-async def test_whatever_the_opening_raises_is_a_connect_error(shell, dialect, error, monkeypatch):
-    trio = dialect.backend == "trio"
+async def test_whatever_the_opening_raises_is_a_connect_error(shell, backend, error, monkeypatch):
+    trio = backend.anyio_name == "trio"
     library = sys.modules["trio" if trio else "turnwire.aio._opening"]
 
     async def fail(*_: object, **__: object) -> None:

@@ -7,6 +7,7 @@ import time
 import anyio
 import pytest
 from kit.peers import PONG, Peer, created, frame, raw_server
+from kit.waiting import until_disconnected
 from openai import AsyncOpenAI
 from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, Upgrading, serve
 
@@ -63,8 +64,7 @@ async def test_a_turn_outlives_a_gateway_that_restarts(shell, action):
     faults = [Fault(Upgrading(), action, connection=number) for number in (2, 3, 4)]
     async with serve(faults=faults) as server, shell.connect(server.base_url, options=quick(shell)) as session:
         session._runtime.shutdown_threadsafe()
-        while session._runtime._driver._link is not None:
-            await anyio.sleep(0.001)
+        await until_disconnected(session)
         response = await session.respond(model="m", input="hello")
         assert response.output_text == "hello"
         assert session.stats.repeated == 3
@@ -117,12 +117,12 @@ async def test_a_server_that_answers_pings_for_a_dead_one_does_not_keep_a_turn_a
         await peer.send(created())
         async with anyio.create_task_group() as tasks:
 
-            async def beat() -> None:
+            async def pongs() -> None:
                 while True:
                     await peer.send(frame(PONG))
                     await anyio.sleep(0.05)
 
-            tasks.start_soon(beat)
+            tasks.start_soon(pongs)
             await peer.end()
             tasks.cancel_scope.cancel()
 

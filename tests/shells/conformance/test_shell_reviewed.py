@@ -44,12 +44,12 @@ def served(request, authority, monkeypatch, tmp_path) -> ssl.SSLContext | None:
 # --- Cancellation ----------------------------------------------------------------------------------------------------
 
 
-async def interrupted(dialect, steps, function) -> None:
+async def interrupted(backend, steps, function) -> None:
     """Run the function as a task of the loop's own kind, and cancel it natively after so many rounds of the loop.
 
     No rounds: it runs into a timeout of no time at all, in this task.
     """
-    if dialect.backend == "asyncio":
+    if backend.anyio_name == "asyncio":
         import asyncio
 
         if not steps:
@@ -80,7 +80,7 @@ async def interrupted(dialect, steps, function) -> None:
 
 @pytest.mark.parametrize("steps", range(4))
 async def test_a_turn_cancelled_natively_at_its_beginning_leaves_another_on_its_connection_unharmed(
-    shell, dialect, served, steps
+    shell, backend, served, steps
 ):
     """``Task.cancel()``, which only asyncio has, reaches into a write that cancel scopes shield."""
 
@@ -92,7 +92,7 @@ async def test_a_turn_cancelled_natively_at_its_beginning_leaves_another_on_its_
             await peer.answer("late", "leaves", "resp_l")
         await peer.answer("again", "leaves", "resp_a")
         await peer.send(delta("good", "stays"), completed("stays", "resp_s"))
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script, ssl_context=served) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x", stream_id="stays") as stays:
@@ -101,7 +101,7 @@ async def test_a_turn_cancelled_natively_at_its_beginning_leaves_another_on_its_
             async def leaves() -> None:
                 await session.respond(input="cancelled", stream_id="leaves")
 
-            await interrupted(dialect, steps, leaves)
+            await interrupted(backend, steps, leaves)
             with anyio.move_on_after(STUCK) as scope:
                 again = await session.respond(input="again", stream_id="leaves")
             assert not scope.cancelled_caught, "the lane of the cancelled turn stays busy for ever"
@@ -233,7 +233,7 @@ async def test_a_close_frame_right_behind_the_terminal_event_gets_no_turn(shell,
         await peer.upgrade()
         await peer.message()
         await peer.answer("two")
-        await peer.polite_end()
+        await peer.end_code()
 
     lost: list = []
     async with raw_server(first, second, ssl_context=served) as server:

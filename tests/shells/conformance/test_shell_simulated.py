@@ -1,4 +1,4 @@
-"""What the simulation (``tests/kit/shell_simulation.py``) found in one dialect, over real sockets in all of them."""
+"""What the simulation (``tests/kit/shell_simulation.py``) found on one backend, over real sockets in all of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from kit.faults import decides_at_the_next_update
 from kit.peers import CLOSE, Peer, created, frame, raw_server
+from kit.waiting import until, until_disconnected
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.replay import Verdict
-
-from tests.proofs.test_driver_simulation import decides_at_the_next_update
 
 pytestmark = pytest.mark.anyio
 
@@ -29,15 +29,14 @@ async def test_a_deadline_is_kept_that_is_shorter_than_that_of_the_one_who_reads
                 await session.respond(model="m", input="x", stream_id="a", timeout=shell.Timeouts(receive=60))
 
             tasks.start_soon(wait_long)
-            while session.stats.turns == 0:
-                await anyio.sleep(0.01)
+            await until(lambda: session.stats.turns)
             await anyio.sleep(0.1)
             with anyio.fail_after(5), pytest.raises(shell.TurnTimeoutError):
                 await session.respond(model="m", input="x", stream_id="b", timeout=shell.Timeouts(receive=0.2))
             tasks.cancel_scope.cancel()
 
 
-async def test_a_consumer_that_comes_back_to_a_reading_keeper_has_its_deadline(shell):
+async def test_a_consumer_that_comes_back_while_the_shell_reads_has_its_deadline(shell):
     async def silent(peer: Peer) -> None:
         await peer.upgrade()
         await peer.end()
@@ -45,7 +44,7 @@ async def test_a_consumer_that_comes_back_to_a_reading_keeper_has_its_deadline(s
     options = shell.SessionOptions(ping_interval=None)
     async with raw_server(silent) as server, shell.connect(server.base_url, options=options) as session:
         async with session.create(model="m", input="x", timeout=shell.Timeouts(receive=0.2)) as turn:
-            await anyio.sleep(1)  # By now the keeper reads.
+            await anyio.sleep(1)  # Meanwhile nobody waits for the turn.
             with anyio.fail_after(5), pytest.raises(shell.TurnTimeoutError):
                 async for _ in turn:
                     pass
@@ -57,8 +56,8 @@ async def test_a_turn_that_is_left_before_its_connection_is_opened_opens_none(sh
 
     async with raw_server(leave) as server:
         async with shell.connect(server.base_url) as session:
-            while session.stats.bytes_in == 0 or session._runtime._driver._link is not None:
-                await anyio.sleep(0.01)
+            await until(lambda: session.stats.bytes_in)
+            await until_disconnected(session)
             async with session.create(model="m", input="x"):
                 pass
         assert len(server.peers) == 1

@@ -129,7 +129,7 @@ async def test_more_than_16_turns_wait_for_a_slot_unsent(shell):
             await peer.answer(lane=request["stream_id"])
         for _ in range(4):
             await peer.answer(lane=(await peer.message())["stream_id"])
-        await peer.polite_end()
+        await peer.end_code()
 
     sixteen, more = anyio.Event(), anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -153,7 +153,7 @@ async def test_turns_of_one_lane_run_one_after_another_in_the_order_given(shell)
             seen.append((await peer.message())["input"])
             assert len(peer.received) == len(seen), "the next request came before the lane was free"
             await peer.answer(seen[-1], lane="one")
-        await peer.polite_end()
+        await peer.end_code()
 
     seen: list[str] = []
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -171,7 +171,7 @@ async def test_the_body_goes_out_as_given_without_stream(shell):
         await peer.upgrade()
         requests.append(await peer.message())
         await peer.answer(lane="a.b-c_9")
-        await peer.polite_end()
+        await peer.end_code()
 
     requests: list[dict] = []
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
@@ -203,7 +203,7 @@ async def test_unknown_events_fields_and_values_are_delivered(shell):
             created(), event("response.telepathy.delta", thought=[1]), event("response.in_progress", colour="blue")
         )
         await peer.send(completed())
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x") as turn:
@@ -223,7 +223,7 @@ async def test_events_are_the_same_byte_by_byte_and_in_one_piece(shell):
             await peer.send(stream[index : index + 1])
         await peer.message()
         await peer.send(stream)
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(one_by_one) as server, shell.connect(server.base_url) as session:
         runs = []
@@ -239,7 +239,7 @@ async def test_events_that_come_with_the_upgrades_answer_are_orphans_and_harm_no
         await peer.upgrade(created(), delta())
         await peer.message()
         await peer.answer("yes")
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         assert (await session.respond(input="x")).output_text == "yes"
@@ -258,7 +258,7 @@ async def test_fragmented_messages_pings_in_between_and_large_ones(shell):
         assert await peer.item() == Pong(b"are you there")
         await peer.send(frame(CONTINUATION, text[10:20], fin=False), frame(CONTINUATION, text[20:]))
         await peer.send(delta("x" * 3_000_000), completed())
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x") as turn:
@@ -309,7 +309,7 @@ async def test_nothing_is_awaited_for_events_that_are_there(shell):
         await peer.upgrade()
         await peer.message()
         await peer.send(b"".join([created(), *[delta()] * 20, completed()]))
-        await peer.polite_end()
+        await peer.end_code()
 
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
         async with session.create(input="x") as turn:

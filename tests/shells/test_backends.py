@@ -1,16 +1,15 @@
-"""Every behaviour of the shells is tested in every dialect; what is tested in one only has a reason."""
+"""Every behaviour of the shells is tested on every backend; what is tested on one only has a reason."""
 
 from __future__ import annotations
 
 import ast
 import json
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from kit.processes import run_python
 
 HERE = Path(__file__).parents[1]
 NAMES = ["anyio-trio", "asyncio", "trio", "uvloop"]
@@ -23,17 +22,17 @@ class Collected:
         self.tests = []
         for item in session.items:
             call = getattr(item, "callspec", None)
-            dialect = call and call.params.get("dialect")
+            backend = call and call.params.get("backend")
             others = list(call._idlist) if call else []
-            dialect = dialect if hasattr(dialect, "backend") else None  # Servers have dialects, too.
-            if dialect:
-                others.remove(dialect.name)
+            backend = backend if hasattr(backend, "shell") else None
+            if backend:
+                others.remove(backend.name)
             path = item.path.relative_to(session.startpath).as_posix()
             test = f"{path}::{item.originalname}"
-            self.tests.append((test, str(others), dialect and dialect.name, item.obj.__doc__))
+            self.tests.append((test, str(others), backend and backend.name, item.obj.__doc__))
 
 plugin = Collected()
-options = ["--collect-only", "-qq", "--no-cov", "-p", "no:cacheprovider", "--ignore=parity"]
+options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "--ignore=parity"]
 code = pytest.main([*options, "."], plugins=[plugin])
 assert code == 0, code
 print("\\n" + json.dumps(plugin.tests))
@@ -43,12 +42,11 @@ IN_ONE_ONLY = {
     "test_request_round_trip.py": "it tests requests, which the core makes, and each shell sends as they are",
     "shell_simulation.py": "it runs each shell itself, on event loops whose clocks jump; uvloop has none",
     "test_shell_simulation.py": "it runs each shell itself, through the above",
-    "test_shells_alike.py": "it reads their text",
     "test_asyncio_runtime.py": "it looks at asyncio's transports",
     "test_trio_runtime.py": "it looks at trio's system tasks",
-    "shells.py": "it makes the dialects",
+    "shells.py": "it makes the backends",
 }
-"""Files outside of ``conformance/`` that use a shell, and why they do not do so in every dialect."""
+"""Files outside of ``conformance/``, ``parity/`` and ``policy/`` that use a shell on one backend, and why."""
 
 
 class Collected(NamedTuple):
@@ -57,53 +55,51 @@ class Collected(NamedTuple):
     test: str
     """Its file and its name."""
     parameters: str
-    """But for the dialect."""
-    dialect: str | None
+    """But for the backend."""
+    backend: str | None
     docstring: str | None
 
 
 @pytest.fixture(scope="module")
 def collected() -> list[Collected]:
-    done = subprocess.run([sys.executable, "-c", COLLECT], cwd=HERE, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [Collected(*one) for one in json.loads(done.stdout.splitlines()[-1])]
+    return [Collected(*one) for one in json.loads(run_python(COLLECT).splitlines()[-1])]
 
 
-def test_every_dialect_has_the_same_tests_but_for_those_with_a_reason(collected, summary):
-    dialects: dict[tuple[str, str], list[str]] = defaultdict(list)
+def test_every_backend_has_the_same_tests_but_for_those_with_a_reason(collected, summary):
+    backends: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in collected:
-        if one.dialect is not None:
-            dialects[one.test, one.parameters].append(one.dialect)
-    uneven = {test for (test, _), found in dialects.items() if sorted(found) != NAMES}
+        if one.backend is not None:
+            backends[one.test, one.parameters].append(one.backend)
+    uneven = {test for (test, _), found in backends.items() if sorted(found) != NAMES}
     unexplained = {one.test for one in collected if one.test in uneven and not one.docstring}
     assert not unexplained, f"these are not in each of {NAMES}, and no docstring says why: {sorted(unexplained)}"
-    counts = Counter(one.dialect for one in collected if one.dialect is not None and one.test not in uneven)
+    counts = Counter(one.backend for one in collected if one.backend is not None and one.test not in uneven)
     assert len(set(counts.values())) == 1, counts
     assert min(counts.values()) > 300
-    summary.append(f"tests of the shells: {dict(counts)}; in some dialects only, with a reason: {sorted(uneven)}")
+    summary.append(f"tests of the shells: {dict(counts)}; on some backends only, with a reason: {sorted(uneven)}")
 
 
-def test_every_conformance_test_is_of_every_dialect(collected):
-    alone = {one.test for one in collected if one.test.startswith("shells/conformance/") and one.dialect is None}
-    assert not alone, f"these take neither 'shell' nor 'dialect': {sorted(alone)}"
+def test_every_conformance_test_is_of_every_backend(collected):
+    alone = {one.test for one in collected if one.test.startswith("shells/conformance/") and one.backend is None}
+    assert not alone, f"these take neither 'shell' nor 'backend': {sorted(alone)}"
 
 
-def test_a_conformance_test_that_leaves_a_dialect_out_says_why():
+def test_a_conformance_test_that_leaves_a_backend_out_says_why():
     """By skipping, or by returning early."""
     for path in (HERE / "shells" / "conformance").glob("test_*.py"):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 text = ast.unparse(node)
-                picks = any(word in text for word in ("dialect.name", "dialect.backend", "shell.__name__"))
+                picks = any(word in text for word in ("backend.name", "backend.anyio_name", "shell.__name__"))
                 branches = [branch for branch in node.body if isinstance(branch, ast.If)]
                 leaves = any(isinstance(one, ast.Return) for branch in branches for one in branch.body)
                 if picks and (leaves or "pytest.skip" in text):
                     assert ast.get_docstring(node), f"{path.name}: {node.name} has no reason"
 
 
-def test_a_shell_is_used_in_one_dialect_only_where_there_is_a_reason(collected):
-    in_all = {Path(one.test.partition("::")[0]).name for one in collected if one.dialect is not None}
-    files = (path for path in HERE.rglob("*.py") if not {"conformance", "parity"} & set(path.parts))
+def test_a_shell_is_used_on_one_backend_only_where_there_is_a_reason(collected):
+    in_all = {Path(one.test.partition("::")[0]).name for one in collected if one.backend is not None}
+    files = (path for path in HERE.rglob("*.py") if not {"conformance", "parity", "policy"} & set(path.parts))
     users = {path.name for path in files if uses_a_shell(path)}
     assert users - in_all == set(IN_ONE_ONLY)
 

@@ -1,0 +1,60 @@
+"""The tests themselves: the lists of ``kit/tiers.py`` are true, no test file imports another, Ctrl-C works."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit import tiers
+
+TESTS = Path(__file__).parents[1]
+FILES = sorted(TESTS.rglob("test_*.py"))
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The tests of a file."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node
+
+
+def test_every_folder_has_its_place_in_the_order() -> None:
+    assert sorted(tiers.FOLDERS) == sorted({path.relative_to(TESTS).parts[0] for path in FILES})
+
+
+def test_what_the_quick_tests_leave_out_exists() -> None:
+    files = [path for path in FILES if path.relative_to(TESTS).parts[0] in tiers.QUICK]
+    assert {test.name for path in files for test in functions(path)} >= tiers.SLOW
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_test_file_imports_no_other(path: Path) -> None:
+    """What two of them need is in ``tests/kit``."""
+    names = {one.stem for one in FILES} | {"tests"}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert not {name.split(".")[0] for name in imported} & names, f"{path.name}:{node.lineno}"
+
+
+def test_a_test_that_sends_a_signal_has_it_not_ignored() -> None:
+    for path in FILES:
+        for test in functions(path):
+            calls = {one.attr for one in ast.walk(test) if isinstance(one, ast.Attribute)}
+            if calls & {"raise_signal", "send_signal"}:
+                marks = [ast.unparse(one) for one in test.decorator_list]
+                assert "pytest.mark.usefixtures('ctrl_c')" in marks, f"{path.name}: {test.name}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses a POSIX shell")
+def test_ctrl_c_interrupts_where_the_shell_ignores_it() -> None:
+    """As it does for its background jobs."""
+    test = TESTS / "cli" / "test_cli.py::test_ctrl_c_ends_a_piped_demo"
+    run = f'trap "" INT; exec "{sys.executable}" -m pytest -q -p no:cacheprovider "{test}"'
+    done = subprocess.run(["/bin/sh", "-c", run], cwd=TESTS.parent, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
