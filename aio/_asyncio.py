@@ -43,8 +43,7 @@ from ..sansio.events import ServerEvent
 from ..sansio.proxy import Proxy, choose_proxy
 from ..sansio.secret import Secret
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
-from ._opening import READ_SIZE, Opened, open_transport
-from ._transport import translated
+from ._opening import FAILURES, READ_SIZE, Opened, open_transport
 
 __all__ = ["AsyncioRuntime"]
 
@@ -422,5 +421,5 @@ class _Wire(asyncio.Protocol):
         self._lost(exc)
 
     def _lost(self, exc: BaseException | None) -> None:
-        error = exc if exc is None or isinstance(exc, TurnwireError) else translated(exc)
+        error = exc if exc is None or isinstance(exc, TurnwireError) else FAILURES.translated(exc)
         self._runtime.lost(self, self._link, error)

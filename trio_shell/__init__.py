@@ -6,107 +6,19 @@ What to do with what it read, the core decides (``turnwire.sansio``); see ``_run
 
 from __future__ import annotations
 
-from ..sansio.agents.model import ModelResponse, ModelTracing
-from ..sansio.agents.settings import MCPToolChoice, ModelRetryBackoffSettings, ModelRetrySettings, ModelSettings
-from ..sansio.agents.tracing import OpenTelemetryTracer, Span, Tracer
-from ..sansio.agents.usage import RequestUsage, Usage
-from ..sansio.connection import Stats
-from ..sansio.errors import (
-    ConcurrentUseError,
-    ConnectError,
-    ConnectionLostError,
-    EventDecodeError,
-    HandshakeRejectedError,
-    InvalidStreamIdError,
-    LaneLimitError,
-    LimitExceededError,
-    MissingResponseError,
-    ProtocolError,
-    RequestTooLargeError,
-    ResponsesHTTPError,
-    ResponsesWebSocketError,
-    SessionClosedError,
-    StreamEndedError,
-    TooManyTurnsError,
-    TurnAbortedError,
-    TurnError,
-    TurnTimeoutError,
-    TurnwireError,
-    UnsuccessfulResponseError,
-    UserError,
-    WrongTypeError,
-)
-from ..sansio.events import Response, ServerEvent
-from ..sansio.replay import (
-    Cause,
-    Evidence,
-    ModelRetryAdvice,
-    ModelRetryAdviceRequest,
-    ModelRetryNormalizedError,
-    Phase,
-    RecoveryPolicy,
-    Verdict,
-    get_retry_advice,
-)
-from ..sansio.session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
-from ..sansio.timeouts import Timeouts
-from ._models import OpenAIResponsesModel, OpenAIResponsesWSModel
-from ._session import Session, Turn, connect
+from ..sansio import api
+from ..sansio.agents import httpmodel, wsmodel
+from ..sansio.api import *  # noqa: F403
+from ._shell import SHELL, connect
 
-__all__ = [
-    "Cause",
-    "ConcurrentUseError",
-    "ConnectError",
-    "ConnectionLostError",
-    "EventDecodeError",
-    "Evidence",
-    "HandshakeRejectedError",
-    "InvalidStreamIdError",
-    "LaneLimitError",
-    "LimitExceededError",
-    "MCPToolChoice",
-    "MissingResponseError",
-    "ModelResponse",
-    "ModelRetryAdvice",
-    "ModelRetryAdviceRequest",
-    "ModelRetryBackoffSettings",
-    "ModelRetryNormalizedError",
-    "ModelRetrySettings",
-    "ModelSettings",
-    "ModelTracing",
-    "OpenAIResponsesModel",
-    "OpenAIResponsesWSModel",
-    "OpenTelemetryTracer",
-    "Phase",
-    "ProtocolError",
-    "RequestTooLargeError",
-    "RecoveryPolicy",
-    "RequestUsage",
-    "Response",
-    "ResponsesHTTPError",
-    "ResponsesWebSocketError",
-    "ServerEvent",
-    "Session",
-    "SessionClosedError",
-    "SessionOptions",
-    "Span",
-    "Stats",
-    "StreamEndedError",
-    "Timeouts",
-    "TooManyTurnsError",
-    "Tracer",
-    "Turn",
-    "TurnAbortedError",
-    "TurnError",
-    "TurnTimeoutError",
-    "TurnwireError",
-    "UnsuccessfulResponseError",
-    "Usage",
-    "UserError",
-    "WrongTypeError",
-    "Verdict",
-    "connect",
-    "get_retry_advice",
-    "provider_managed_retries_disabled",
-    "websocket_pre_event_retries_disabled",
-]
+__all__ = ["OpenAIResponsesModel", "OpenAIResponsesWSModel", "connect"]
+__all__ += api.__all__
+
+
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel):  # noqa: D101 - it has one
+    __doc__ = httpmodel.OpenAIResponsesModel.__doc__
+    _shell = SHELL
+
+
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel):  # noqa: D101 - it has one
+    __doc__ = wsmodel.OpenAIResponsesWSModel.__doc__

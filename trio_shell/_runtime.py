@@ -57,9 +57,9 @@ from ..sansio.events import ServerEvent
 from ..sansio.proxy import Proxy, choose_proxy
 from ..sansio.secret import Secret
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
-from ._transport import TRANSPORT_ERRORS, Wire, open_wire, translated
+from ._transport import FAILURES, TRANSPORT_ERRORS, Wire, open_wire
 
-__all__ = ["Runtime", "is_over"]
+__all__ = ["Runtime"]
 
 _LOGGER: Final = logging.getLogger("turnwire")
 
@@ -417,7 +417,7 @@ class Runtime:
             data = wire.take()
         except TRANSPORT_ERRORS as exc:
             wire.scope.cancel()
-            self._lost(link, translated(exc))
+            self._lost(link, FAILURES.translated(exc))
             return False
         if wire.blocked:
             self._go_on_writing(link, wire)

@@ -22,7 +22,7 @@ from ...sansio.events import (
 )
 from ...sansio.session import SessionOptions
 from ...sansio.timeouts import Timeouts
-from .._session import connect
+from .._shell import connect
 from ._arguments import seconds
 
 __all__ = ["add_arguments", "run"]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from kit.machines import ENDPOINT, Wire, answer, check_text, failed, steady, switching, types
 from kit.peers import CLOSE, PING, completed, created, delta, event, frame
+from turnwire.sansio.client import TurnHandle
 from turnwire.sansio.connection import State, Turn
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.errors import (
@@ -29,7 +30,6 @@ from turnwire.sansio.session import (
     EndpointSource,
     ResponsesSession,
     SessionOptions,
-    TurnHandle,
     options_from_client,
     provider_managed_retries_disabled,
     provider_retries_are_off,

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 from kit.peers import Peer, created, event, raw_server
+from kit.shells import FAILURES
 from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI, Timeout
 from turnwire.aio.loopback import BeforeEvent, Close, Cut, Error, Fault, Upgrading, serve
 from turnwire.sansio.errors import (
@@ -479,7 +480,7 @@ async def test_secrets_stay_out_of_every_frame(shell, stage):
 
 async def test_what_was_being_sent_is_in_no_frame(shell):
     """Whatever a transport raises passes through this function."""
-    translated = sys.modules[f"{shell.__name__}._transport"].translated
+    translated = FAILURES[shell].translated
 
     def send(data: bytes) -> None:
         raise OSError(32, "Broken pipe")

@@ -1,0 +1,383 @@
+"""What users hold, in every shell: :func:`connect`, :class:`Session`, :class:`Turn`.
+
+The promise
+    Nothing here waits. A method that has to wait returns what the shell makes of a flow (``flow.py``): a coroutine.
+    What differs between event loops is a :class:`Shell`, and the runtime that it makes for each session.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Mapping
+from functools import wraps
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from .connection import Stats
+from .connection import Turn as StartedTurn
+from .errors import ConcurrentUseError, SessionClosedError, UserError, WrongTypeError
+from .events import Response, ServerEvent
+from .flow import Emitting, Flow, Wait, immediately
+from .omit import OMIT
+from .proxy import Proxy, checked_proxy, choose_proxy
+from .replay import Evidence, Verdict
+from .secret import discreet
+from .session import EndpointSource, SessionOptions, options_from_client
+
+if TYPE_CHECKING:
+    import ssl
+
+    from openai import AsyncOpenAI
+
+__all__ = [
+    "Connecting",
+    "Session",
+    "SessionRuntime",
+    "Shell",
+    "Turn",
+    "TurnHandle",
+    "bound",
+    "connect",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class SessionRuntime(Protocol):
+    """What runs one session, in one event loop. Its methods are used by sessions, turns and models."""
+
+    @property
+    def source(self) -> EndpointSource:
+        """Where it connects to."""
+        ...
+
+    @property
+    def stats(self) -> Stats:
+        """The counters of now; a copy."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """No turn runs or waits."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """No turn may begin any more."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """The event loop has ended, and everything with it."""
+        ...
+
+    def connect(self) -> Coroutine[Any, Any, None]:
+        """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
+        ...
+
+    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> StartedTurn:
+        """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
+        ...
+
+    def submit(self, turn: StartedTurn) -> StartedTurn:
+        """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
+        ...
+
+    def iterate(self, turn: StartedTurn) -> Coroutine[Any, Any, ServerEvent]:
+        """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure."""
+        ...
+
+    def cancel(self, turn: StartedTurn) -> None:
+        """The consumer leaves the turn. After its end, this forgets what was not read."""
+        ...
+
+    def aclose(self, *, wait_for_peer: bool = True) -> CoroutineType[Any, Any, None]:
+        """End the session. ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``."""
+        ...
+
+    def shutdown_threadsafe(self) -> None:
+        """Shut the connections down, from any thread; whoever uses them will see their end."""
+        ...
+
+
+class Shell(Protocol):
+    """What differs between event loops."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The process's variables."""
+        ...
+
+    @property
+    def context_type(self) -> type[Any]:
+        """``ssl.SSLContext``."""
+        ...
+
+    @property
+    def cancelled(self) -> type[BaseException]:
+        """What is raised where a task waits when it is cancelled."""
+        ...
+
+    def now(self) -> float:
+        """The clock of the running event loop, in seconds."""
+        ...
+
+    def token(self) -> Hashable:
+        """Which event loop runs: equal to itself, and to no other's."""
+        ...
+
+    def run(self, flow: Flow[T]) -> CoroutineType[Any, Any, T]:
+        """A coroutine that runs the flow."""
+        ...
+
+    def iterate(self, flow: Emitting) -> AsyncGenerator[Any]:
+        """An asynchronous generator of what the flow emits."""
+        ...
+
+    def runtime(
+        self,
+        source: EndpointSource,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Proxy | str | None,
+        options: SessionOptions,
+    ) -> SessionRuntime:
+        """A new runtime, in the running event loop."""
+        ...
+
+
+class Session:
+    """One endpoint, and turns on it. Made by :func:`connect`; see there."""
+
+    def __init__(self, shell: Shell, runtime: SessionRuntime) -> None:
+        self._shell = shell
+        self._runtime = runtime
+
+    def create(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Turn:
+        """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
+
+        ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
+        one lane run one after another, different lanes run side by side. ``timeout`` is in seconds, for each wait, or
+        ``Timeouts(lane, connect, send, receive, total)``; None means no limit. Not given, the session's own holds.
+
+        Entering raises UserError or TypeError if the turn cannot be sent as it is.
+        """
+        return Turn(self._shell, self._runtime, body, stream_id, timeout)
+
+    def respond(
+        self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any
+    ) -> CoroutineType[Any, Any, Response]:
+        """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
+
+        Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
+        """
+        turn = Turn(self._shell, self._runtime, body, stream_id, timeout)
+        return self._shell.run(turn._run())  # pyright: ignore[reportPrivateUsage] - nobody else should call it.
+
+    @property
+    def stats(self) -> Stats:
+        """The counters of now; a copy."""
+        return self._runtime.stats
+
+    def aclose(self) -> CoroutineType[Any, Any, None]:
+        """End the session: turns in flight fail as aborted, an idle connection is closed with a closing handshake.
+
+        Any task may call this, and it may be called again.
+        """
+        return self._runtime.aclose()
+
+
+class TurnHandle:
+    """What a caller holds of a turn, before it is sent and after."""
+
+    def __init__(self, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
+        self._arguments = (body, stream_id, timeout)
+        self._core: StartedTurn | None = None
+        self._entered = False
+
+    def __repr__(self) -> str:
+        return f"<Turn {'not sent' if self._core is None else self._core!r}>"
+
+    def _enter(self) -> tuple[Mapping[str, Any], str | None, object]:
+        """What to send. Raises ConcurrentUseError the second time."""
+        if self._entered:
+            raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
+        self._entered = True
+        return self._arguments
+
+    @property
+    def _begun(self) -> StartedTurn:
+        if self._core is None:
+            raise SessionClosedError("the turn was not sent yet — write 'async with session.create(…) as turn'")
+        return self._core
+
+    @property
+    def response(self) -> Response | None:
+        """The response, after the terminal event; None before it."""
+        return None if self._core is None else self._core.response
+
+    @property
+    def response_id(self) -> str | None:
+        """The response's id, from ``response.created`` on."""
+        return None if self._core is None else self._core.response_id
+
+    @property
+    def stream_id(self) -> str | None:
+        """The name of the lane; None for the default lane."""
+        return self._arguments[1] if self._core is None else self._core.lane
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """How far the turn got when it failed or was left; None if neither happened."""
+        failure = None if self._core is None else self._core.failure
+        return None if failure is None else failure.evidence
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether a turn that failed or was left may be sent again; None if neither happened (REPLAY.md, "Verdict").
+
+        Also after a cancellation, where no exception of the turn itself was raised.
+        """
+        return None if self.evidence is None else self.evidence.verdict
+
+    def result(self) -> Response:
+        """The response. Raises the failure of a turn that failed or was left, and SessionClosedError before the end."""
+        if self.response is not None:
+            return self.response
+        if self._core is not None and self._core.failure is not None:
+            raise self._core.failure
+        state = "was not sent yet" if self._core is None else "goes on"
+        raise SessionClosedError(f"the turn has no response yet — it {state} — iterate to its terminal event first")
+
+
+class Turn(TurnHandle):
+    """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
+
+    Leaving the ``async with`` before the terminal event gives the turn up: if other turns use the connection, this
+    one's events are discarded; if none does, the connection is aborted at once.
+    """
+
+    def __init__(
+        self, shell: Shell, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: str | None, timeout: object
+    ) -> None:
+        super().__init__(body, stream_id, timeout)
+        self._shell = shell
+        self._runtime = runtime
+
+    def __aenter__(self) -> CoroutineType[Any, Any, Turn]:
+        return self._shell.run(immediately(self._begin))
+
+    def _begin(self) -> Turn:
+        self._core = self._runtime.create(*self._enter())  # From here on it knows what became of it.
+        return self
+
+    def __aexit__(self, *exc: object) -> CoroutineType[Any, Any, None]:
+        return self._shell.run(immediately(self._leave))
+
+    def _leave(self) -> None:
+        self._runtime.cancel(self._begun)
+
+    def __aiter__(self) -> Turn:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
+        return self._runtime.iterate(self._core or self._begun)
+
+    def _run(self) -> Flow[Response]:
+        """All of it."""
+        self._begin()
+        receive = Wait(self.__anext__)
+        try:
+            while True:
+                yield receive
+        except StopAsyncIteration:
+            pass
+        finally:
+            self._leave()
+        return self.result()
+
+
+class Connecting:
+    """What :func:`connect` returns: await it, or enter it. Once."""
+
+    def __init__(self, shell: Shell, make: Callable[[], SessionRuntime]) -> None:
+        self._shell = shell
+        self._make = make
+        self._runtime: SessionRuntime | None = None
+
+    def __await__(self) -> Generator[Any, Any, Session]:
+        return self._shell.run(self._open()).__await__()
+
+    def __aenter__(self) -> CoroutineType[Any, Any, Session]:
+        return self._shell.run(self._open())
+
+    def __aexit__(self, *exc: object) -> CoroutineType[Any, Any, None]:
+        return self._shell.run(self._close())
+
+    def _open(self) -> Flow[Session]:
+        if self._runtime is not None:
+            raise ConcurrentUseError("a connect() opens one session — no other was opened — call it again")
+        self._runtime = self._make()
+        yield Wait(self._runtime.connect)
+        return Session(self._shell, self._runtime)
+
+    def _close(self) -> Flow[None]:
+        if self._runtime is not None:
+            yield Wait(self._runtime.aclose, shield=True)  # Bounded by close_timeout.
+
+
+def connect(
+    shell: Shell,
+    base_url: str | None = None,
+    *,
+    api_key: str | None = None,
+    client: AsyncOpenAI | None = None,
+    headers: Mapping[str, Any] | None = None,
+    query: Mapping[str, Any] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: str | None = "env",
+    options: SessionOptions | None = None,
+) -> Connecting:
+    """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
+
+    Connects then; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
+    When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a fresh one. A
+    session belongs to no task: it may be closed by another one than opened it.
+
+    ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
+    else ``OPENAI_BASE_URL``, else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an
+    ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
+    defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits.
+
+    Raises UserError, at once, for arguments that cannot be used; when it is awaited or entered, ConnectError or
+    HandshakeRejectedError if no connection can be opened.
+    """
+    source = EndpointSource(
+        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
+    )
+    choose_proxy(proxy, source.initial, shell.variables)
+    _check_context(ssl_context, shell.context_type)
+    arguments = (source, ssl_context, checked_proxy(proxy), options_from_client(client, options))
+    return Connecting(shell, lambda: shell.runtime(*arguments))
+
+
+def _check_context(context: Any, context_type: type[Any]) -> None:
+    """Raise UserError for what is no TLS context of a client."""
+    if context is not None and not isinstance(context, context_type):
+        raise WrongTypeError(f"ssl_context is of type {type(context).__name__}: write an ssl.SSLContext, or None")
+    if context is not None and context.protocol.name == "PROTOCOL_TLS_SERVER":
+        raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
+
+
+def bound(function: Callable[Concatenate[Shell, P], R], shell: Shell) -> Callable[P, R]:
+    """The function with its first argument given. It has the others' signature, and the docstring."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(shell, *args, **kwargs)
+
+    bare = discreet(called)
+    signature = inspect.signature(function)
+    bare.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return bare
