@@ -40,9 +40,9 @@ from ..sansio.connection import Stats, Turn
 from ..sansio.driver import Driver, Link, LinkState
 from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
 from ..sansio.events import ServerEvent
-from ..sansio.proxy import Proxy, choose_proxy
-from ..sansio.secret import Secret
+from ..sansio.proxy import Proxy
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
+from ..sansio.transports import Route
 from ._opening import FAILURES, READ_SIZE, Opened, open_transport
 
 __all__ = ["AsyncioRuntime"]
@@ -66,8 +66,14 @@ class AsyncioRuntime:
     ) -> None:
         self.source = source
         """Where it connects to."""
-        self.ssl_context = ssl_context
-        self.proxy = proxy
+        self.route = Route(
+            source,
+            proxy=proxy,
+            variables=os.environ,
+            ssl_context=ssl_context,
+            default_context=ssl.create_default_context,
+            failures=FAILURES,
+        )
         self.loop = asyncio.get_running_loop()
         self._session = ResponsesSession(options=options, wall_clock=time)
         self._driver = Driver(self._session, self, lambda: source.initial)
@@ -303,24 +309,12 @@ class _Wire(asyncio.Protocol):
         self._task.add_done_callback(self._ended)
 
     async def _open(self) -> None:
-        runtime, link = self._runtime, self._link
-        if link.connection.endpoint is runtime.source.initial:  # Neither asked for anew yet, nor redirected.
-            self._driver.use_endpoint(link, runtime.source.endpoint(await self._fresh_key()))
-        endpoint = link.connection.endpoint
-        proxy = choose_proxy(runtime.proxy, endpoint, os.environ)
-        opened = await open_transport(endpoint, ssl_context=runtime.ssl_context, proxy=proxy)
+        route, use_endpoint = self._runtime.route, self._driver.use_endpoint
+        opened = await open_transport(lambda carrier: route.open(self._link, carrier, use_endpoint))
         if self._given_up:
             opened.transport.abort()
         else:
             self._use(opened)
-
-    async def _fresh_key(self) -> Secret | None:
-        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
-        refresh = self._runtime.source.key_refresh
-        try:
-            return None if refresh is None else Secret(await refresh())
-        except Exception as exc:
-            raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
 
     def _use(self, opened: Opened) -> None:
         self.transport, lowest, self._socket, early = opened

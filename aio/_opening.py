@@ -12,20 +12,19 @@ import contextlib
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 import anyio
 
-from ..sansio.endpoint import Endpoint
 from ..sansio.errors import TransportError
-from ..sansio.proxy import Proxy
-from ..sansio.transports import Failures, alternating, opening
+from ..sansio.flow import Flow
+from ..sansio.transports import Carrier, Failures, alternating
 from ._flows import run
 
 __all__ = ["FAILURES", "Early", "Opened", "open_transport"]
 
-FAILURES: Final = Failures(ssl.SSLError)
+FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: isinstance(raised, Exception))
 
 READ_SIZE: Final = 64 * 1024
 """Bytes asked of the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""
@@ -90,13 +89,11 @@ class Opened(NamedTuple):
     early: Early
 
 
-async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Opened:
-    """Connect to the endpoint. Raises TransportError, which names the proxy if it was the proxy that failed."""
+async def open_transport(route: Callable[[Carrier], Flow[None]]) -> Opened:
+    """Open what the route leads to. Raises what it raises."""
     steps = _Steps()
-    default = ssl.create_default_context
-    flow = opening(steps, endpoint, proxy=proxy, ssl_context=ssl_context, default_context=default, failures=FAILURES)
     try:
-        await run(flow)
+        await run(route(steps))
     except BaseException:
         steps.abort()
         raise

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from .driver import Link
 from .endpoint import Endpoint
 from .errors import TransportError
 from .flow import Flow, Wait
-from .proxy import Proxy
-from .secret import without_frames
+from .proxy import Proxy, choose_proxy
+from .secret import Secret, without_frames
+from .session import EndpointSource
 
-__all__ = ["Carrier", "Failures", "alternating", "opening"]
+__all__ = ["Carrier", "Failures", "Route", "alternating"]
 
 A = TypeVar("A")
 
@@ -43,50 +45,77 @@ class Carrier(Protocol):
         ...
 
 
-def opening(
-    carrier: Carrier,
-    endpoint: Endpoint,
-    *,
-    proxy: Proxy | None,
-    ssl_context: Any,
-    default_context: Callable[[], Any],
-    failures: Failures,
-) -> Flow[None]:
-    """Connect to the endpoint: TCP, through the proxy if there is one, then TLS.
+class Route:
+    """How the connections of a session are opened: where to, with which TLS and through which proxy."""
 
-    ``ssl_context`` is that of the endpoint, ``default_context`` makes one where None is given, and for the proxy.
-    Raises TransportError.
-    """
-    try:
-        if proxy is None:
-            yield Wait(lambda: carrier.connect(endpoint.host, endpoint.port))
-        else:
-            yield from _through(carrier, proxy, endpoint, default_context, failures)
-        if endpoint.secure:
-            yield Wait(lambda: carrier.start_tls(endpoint.host, ssl_context or default_context()))
-    except TransportError:
-        raise
-    except Exception as exc:
-        raise failures.translated(exc) from exc
+    def __init__(
+        self,
+        source: EndpointSource,
+        *,
+        proxy: Proxy | str | None,
+        variables: Mapping[str, str],
+        ssl_context: Any,
+        default_context: Callable[[], Any],
+        failures: Failures,
+    ) -> None:
+        self.source = source
+        self._proxy = proxy
+        self._variables = variables
+        """The process's, for ``proxy="env"``."""
+        self._ssl_context = ssl_context
+        self._default_context = default_context
+        """Makes the TLS settings where none are given, and those for a proxy."""
+        self._failures = failures
 
+    def open(self, link: Link, carrier: Carrier, use_endpoint: Callable[[Link, Endpoint], None]) -> Flow[None]:
+        """Ask for a fresh key, which ``use_endpoint`` is told of; TCP; through the proxy if there is one; TLS.
 
-def _through(
-    carrier: Carrier, proxy: Proxy, endpoint: Endpoint, default_context: Callable[[], Any], failures: Failures
-) -> Flow[None]:
-    """By CONNECT through the proxy."""
-    try:
-        yield Wait(lambda: carrier.connect(proxy.host, proxy.port))
-        if proxy.secure:
-            yield Wait(lambda: carrier.start_tls(proxy.host, default_context()))
-        tunnel = proxy.tunnel(endpoint)
-        yield Wait(lambda: carrier.send_all(tunnel.request()))
-        while not tunnel.through:
-            tunnel.receive((yield Wait(carrier.receive)))
-    except Exception as exc:
-        cause = exc.__cause__ if isinstance(exc, TransportError) else exc
-        if not isinstance(cause, Exception):  # It is the tunnel that says so.
+        Raises TransportError, which names the proxy if it was the proxy that failed, and UserError for what the
+        environment says of proxies, or a key that cannot be sent.
+        """
+        if link.connection.endpoint is self.source.initial:  # Neither asked for anew yet, nor redirected.
+            use_endpoint(link, self.source.endpoint((yield from self._fresh_key())))
+        endpoint = link.connection.endpoint
+        proxy = choose_proxy(self._proxy, endpoint, self._variables)
+        try:
+            if proxy is None:
+                yield Wait(lambda: carrier.connect(endpoint.host, endpoint.port))
+            else:
+                yield from self._through(proxy, endpoint, carrier)
+            if endpoint.secure:
+                yield Wait(lambda: carrier.start_tls(endpoint.host, self._ssl_context or self._default_context()))
+        except TransportError:
             raise
-        raise TransportError(f"the proxy {proxy} cannot be used: {failures.translated(cause)}") from cause
+        except Exception as exc:
+            raise self._failures.translated(exc) from exc
+
+    def _fresh_key(self) -> Flow[Secret | None]:
+        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
+        refresh = self.source.key_refresh
+        if refresh is None:
+            return None
+        try:
+            return Secret((yield Wait(refresh)))
+        except BaseException as exc:
+            if not self._failures.is_failure(exc):
+                raise
+            raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
+
+    def _through(self, proxy: Proxy, endpoint: Endpoint, carrier: Carrier) -> Flow[None]:
+        """By CONNECT through the proxy."""
+        try:
+            yield Wait(lambda: carrier.connect(proxy.host, proxy.port))
+            if proxy.secure:
+                yield Wait(lambda: carrier.start_tls(proxy.host, self._default_context()))
+            tunnel = proxy.tunnel(endpoint)
+            yield Wait(lambda: carrier.send_all(tunnel.request()))
+            while not tunnel.through:
+                tunnel.receive((yield Wait(carrier.receive)))
+        except Exception as exc:
+            cause = exc.__cause__ if isinstance(exc, TransportError) else exc
+            if not isinstance(cause, Exception):  # It is the tunnel that says so.
+                raise
+            raise TransportError(f"the proxy {proxy} cannot be used: {self._failures.translated(cause)}") from cause
 
 
 _MEANINGS: Final[Mapping[type[Exception], str]] = {
@@ -103,11 +132,21 @@ _MEANINGS: Final[Mapping[type[Exception], str]] = {
 
 
 class Failures:
-    """What the exceptions of a shell's libraries mean: ``own`` are only its, ``tls`` is the class of those of TLS."""
+    """What the exceptions of a shell's libraries mean: ``own`` are only its, ``tls`` is the class of those of TLS.
 
-    def __init__(self, tls: type[Exception], own: Mapping[type[Exception], str] | None = None) -> None:
+    ``is_failure`` tells what a caller's function raised from what the event loop raised there.
+    """
+
+    def __init__(
+        self,
+        *,
+        tls: type[Exception],
+        own: Mapping[type[Exception], str],
+        is_failure: Callable[[BaseException], bool],
+    ) -> None:
+        self.is_failure = is_failure
         self._tls = tls
-        self._meanings = {**(own or {}), tls: "TLS failed", **_MEANINGS}
+        self._meanings = {**own, tls: "TLS failed", **_MEANINGS}
 
     def translated(self, exc: BaseException) -> TransportError:
         """What it means, with what the system or TLS said. It becomes the cause, without its frames."""

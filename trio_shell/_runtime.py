@@ -52,12 +52,13 @@ from trio.lowlevel import (
 
 from ..sansio.connection import Stats, Turn
 from ..sansio.driver import Driver, Link, LinkState
-from ..sansio.errors import TransportError, TurnwireError
+from ..sansio.errors import TurnwireError
 from ..sansio.events import ServerEvent
-from ..sansio.proxy import Proxy, choose_proxy
-from ..sansio.secret import Secret
+from ..sansio.proxy import Proxy
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
-from ._transport import FAILURES, TRANSPORT_ERRORS, Wire, open_wire
+from ..sansio.transports import Route
+from ._flows import run
+from ._transport import FAILURES, TRANSPORT_ERRORS, Wire
 
 __all__ = ["Runtime"]
 
@@ -121,8 +122,14 @@ class Runtime:
     ) -> None:
         self.source = source
         """Where it connects to."""
-        self._ssl_context = ssl_context
-        self._proxy = proxy
+        self._route = Route(
+            source,
+            proxy=proxy,
+            variables=os.environ,
+            ssl_context=ssl_context,
+            default_context=ssl.create_default_context,
+            failures=FAILURES,
+        )
         self._session = ResponsesSession(options=options, wall_clock=time)
         self._driver = Driver(self._session, self, lambda: source.initial)
         self._token = current_trio_token()
@@ -365,7 +372,7 @@ class Runtime:
         error: TurnwireError | None = None
         try:
             with wire.scope:
-                await self._open(link, wire)
+                await run(self._route.open(link, wire, self._driver.use_endpoint))
                 link.transport = wire
                 self._driver.opened(link, current_time())
                 await self._keep_reading(link, wire)
@@ -383,23 +390,6 @@ class Runtime:
         """Tell the driver, once."""
         if self._links.pop(link, None) is not None:
             self._driver.lost(link, error, current_time())
-
-    async def _open(self, link: Link, wire: Wire) -> None:
-        if link.connection.endpoint is self.source.initial:  # Not redirected.
-            self._driver.use_endpoint(link, self.source.endpoint(await self._fresh_key()))
-        endpoint = link.connection.endpoint
-        proxy = choose_proxy(self._proxy, endpoint, os.environ)
-        await open_wire(wire, endpoint, ssl_context=self._ssl_context, proxy=proxy)
-
-    async def _fresh_key(self) -> Secret | None:
-        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
-        refresh = self.source.key_refresh
-        try:
-            return None if refresh is None else Secret(await refresh())
-        except trio.Cancelled:
-            raise
-        except BaseException as exc:
-            raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
 
     async def _keep_reading(self, link: Link, wire: Wire) -> None:
         """Hot path: runs once per read."""

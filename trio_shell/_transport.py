@@ -1,6 +1,6 @@
 """A transport of the trio shell: one socket, the TLS around it, and what the socket has not taken yet.
 
-:class:`Wire` reads and writes without blocking; :func:`open_wire` is the one thing here that waits. TLS is
+:class:`Wire` reads and writes without blocking; only the steps that open it wait. TLS is
 ``ssl.MemoryBIO``, once, or twice inside the tunnel of an https proxy.
 """
 
@@ -16,18 +16,19 @@ import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from ..sansio.driver import CHUNK
-from ..sansio.endpoint import Endpoint
 from ..sansio.errors import TransportError
-from ..sansio.proxy import Proxy
-from ..sansio.transports import Failures, opening
-from ._flows import run
+from ..sansio.transports import Failures
 
-__all__ = ["FAILURES", "TRANSPORT_ERRORS", "Wire", "open_wire"]
+__all__ = ["FAILURES", "TRANSPORT_ERRORS", "Wire"]
 
 READ_SIZE: Final = 64 * 1024
 """Bytes asked of the socket at a time; TLS has at most 16 KiB in a record."""
 
-FAILURES: Final = Failures(ssl.SSLError, {trio.ClosedResourceError: "the connection was closed on this side"})
+FAILURES: Final = Failures(
+    tls=ssl.SSLError,
+    own={trio.ClosedResourceError: "the connection was closed on this side"},
+    is_failure=lambda raised: not isinstance(raised, trio.Cancelled),
+)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """What the libraries below raise for what the network or the peer did. TLS's errors are OSErrors."""
 
@@ -235,9 +236,3 @@ class Wire:
             self.send_rest()
         if self.broken is not None:
             raise self.broken
-
-
-async def open_wire(wire: Wire, endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> None:
-    """Connect to the endpoint. Raises TransportError, which names the proxy if it was the proxy that failed."""
-    default = ssl.create_default_context
-    await run(opening(wire, endpoint, proxy=proxy, ssl_context=ssl_context, default_context=default, failures=FAILURES))
