@@ -8,18 +8,8 @@ A shell: it opens sockets, does TLS, reads, writes and waits. What to do with wh
 from __future__ import annotations
 
 from ..sansio import api
-from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.api import *  # noqa: F403
-from ._shell import SHELL, connect
+from ._shell import OpenAIResponsesModel, OpenAIResponsesWSModel, Session, Turn, connect
 
-__all__ = ["OpenAIResponsesModel", "OpenAIResponsesWSModel", "connect"]
+__all__ = ["OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 __all__ += api.__all__
-
-
-class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel):  # noqa: D101 - it has one
-    __doc__ = httpmodel.OpenAIResponsesModel.__doc__
-    _shell = SHELL
-
-
-class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel):  # noqa: D101 - it has one
-    __doc__ = wsmodel.OpenAIResponsesWSModel.__doc__

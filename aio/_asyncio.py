@@ -9,7 +9,7 @@ Who writes
     buffer, and again when :meth:`_Wire.resume_writing` says that it has got rid of it.
 
 Who wakes
-    A consumer that finds no event sleeps on a future (:meth:`AsyncioRuntime.next_event`). The driver has the future
+    A consumer that finds no event sleeps on a future (:meth:`AsyncioRuntime.iterate`). The driver has the future
     done (:meth:`AsyncioRuntime.wake`) when there is news of the turn.
 
 Who opens
@@ -23,27 +23,24 @@ end.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
-from copy import copy
-from time import time
 from typing import Any, Final, Literal, cast
 
 import anyio
 
-from ..sansio.connection import Stats, Turn
-from ..sansio.driver import Driver, Link, LinkState
+from ..sansio.connection import Turn
+from ..sansio.driver import Link, LinkState
 from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
 from ..sansio.events import ServerEvent
 from ..sansio.proxy import Proxy
-from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
-from ..sansio.transports import Route
-from ._opening import FAILURES, READ_SIZE, Opened, open_transport
+from ..sansio.runtime import SessionRuntime
+from ..sansio.session import EndpointSource, SessionOptions
+from ._opening import FAILURES, MEANS, READ_SIZE, Opened, open_transport
 
 __all__ = ["AsyncioRuntime"]
 
@@ -53,8 +50,10 @@ CAN_READ_AHEAD: Final = sys.platform != "win32"
 """Whether a socket may be read beside its transport: with Windows' proactor, a read of the transport's is under way."""
 
 
-class AsyncioRuntime:
-    """Runs one ``ResponsesSession`` in the running event loop. Implements :class:`turnwire.sansio.driver.Runtime`."""
+class AsyncioRuntime(SessionRuntime):
+    """Runs one session in the running event loop."""
+
+    _means = MEANS
 
     def __init__(
         self,
@@ -64,19 +63,9 @@ class AsyncioRuntime:
         proxy: Proxy | Literal["env"] | str | None,
         options: SessionOptions,
     ) -> None:
-        self.source = source
-        """Where it connects to."""
-        self.route = Route(
-            source,
-            proxy=proxy,
-            variables=os.environ,
-            ssl_context=ssl_context,
-            default_context=ssl.create_default_context,
-            failures=FAILURES,
-        )
+        super().__init__(source, ssl_context=ssl_context, proxy=proxy, options=options)
+        self.route = self._route
         self.loop = asyncio.get_running_loop()
-        self._session = ResponsesSession(options=options, wall_clock=time)
-        self._driver = Driver(self._session, self, lambda: source.initial)
         self._now = self.loop.time
         self._timer: asyncio.Handle | None = None
         self._end: AsyncGenerator[None] | None = None
@@ -85,21 +74,6 @@ class AsyncioRuntime:
         """Those that are not lost; the newest is the last."""
 
     # -- for the session, its turns and the models
-
-    @property
-    def stats(self) -> Stats:
-        """The counters of now; a copy."""
-        return copy(self._session.stats)
-
-    @property
-    def idle(self) -> bool:
-        """No turn runs or waits."""
-        return self._session.idle
-
-    @property
-    def closed(self) -> bool:
-        """No turn may begin any more."""
-        return self._session.closed
 
     @property
     def over(self) -> bool:
@@ -131,13 +105,6 @@ class AsyncioRuntime:
     def submit(self, turn: Turn) -> Turn:
         """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
         return self._driver.submit(turn, self._begin())
-
-    async def next_event(self, turn: Turn) -> ServerEvent | None:
-        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
-        try:
-            return await self.iterate(turn)
-        except StopAsyncIteration:
-            return None
 
     async def iterate(self, turn: Turn) -> ServerEvent:
         """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import wraps
 from math import inf
-from typing import Any, TypeVar
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 
 from ..sansio.flow import Emit, Emitting, ExpiredError, Flow, Steps, Wait
 
-__all__ = ["iterate", "run"]
+__all__ = ["coroutine_function", "iterate", "run"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -24,6 +27,16 @@ async def run(flow: Flow[T]) -> T:
         except BaseException as exc:
             steps.failed(exc)
     return steps.result
+
+
+def coroutine_function(flow: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
+    """A function whose calls run a flow each."""
+
+    @wraps(flow)
+    async def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await run(flow(*args, **kwargs))
+
+    return called
 
 
 async def iterate(flow: Emitting) -> AsyncGenerator[Any]:

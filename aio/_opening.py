@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from time import time
 from typing import Any, Final, NamedTuple
 
 import anyio
 
 from ..sansio.errors import TransportError
 from ..sansio.flow import Flow
-from ..sansio.transports import Carrier, Failures, alternating
+from ..sansio.transports import Carrier, Failures, Means, alternating
 from ._flows import run
 
-__all__ = ["FAILURES", "Early", "Opened", "open_transport"]
+__all__ = ["FAILURES", "MEANS", "Early", "Opened", "open_transport"]
 
 FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: isinstance(raised, Exception))
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
 
 READ_SIZE: Final = 64 * 1024
 """Bytes asked of the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""

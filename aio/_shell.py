@@ -19,15 +19,17 @@ import anyio
 from anyio.lowlevel import current_token
 
 from ..sansio import client
+from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import Environment, ModelShell
-from ..sansio.client import SessionRuntime, bound
+from ..sansio.client import bound
 from ..sansio.flow import Flow
 from ..sansio.proxy import Proxy
+from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
 from . import _flows
 from ._asyncio import AsyncioRuntime
 
-__all__ = ["SHELL", "connect"]
+__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ class AnyioShell:
     token = staticmethod(current_token)
     run = staticmethod(_flows.run)
     iterate = staticmethod(_flows.iterate)
+    coroutine_function = staticmethod(_flows.coroutine_function)
 
     @property
     def cancelled(self) -> type[BaseException]:
@@ -74,4 +77,25 @@ class AnyioShell:
 
 SHELL: Final[ModelShell] = AnyioShell()
 
-connect: Final = bound(client.connect, SHELL)
+
+class Turn(client.Turn, shell=SHELL):
+    pass
+
+
+class Session(client.Session[Turn], shell=SHELL):
+    _turn = Turn
+
+
+class Connecting(client.Connecting[Session], shell=SHELL):
+    _session = Session
+
+
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL):
+    pass
+
+
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL):
+    pass
+
+
+connect: Final = bound(client.connect, Connecting)

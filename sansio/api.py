@@ -1,8 +1,8 @@
 """The public names that are the same in every shell.
 
 The promise
-    ``turnwire.aio`` and ``turnwire.trio_shell`` have these names, and ``connect``, ``OpenAIResponsesModel`` and
-    ``OpenAIResponsesWSModel``, which differ in the shell that they are bound to.
+    ``turnwire.aio`` and ``turnwire.trio_shell`` have these names, and those that each has for itself: ``connect``,
+    ``Session``, ``Turn``, ``OpenAIResponsesModel`` and ``OpenAIResponsesWSModel``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from .agents.call import ModelResponse, ModelTracing
 from .agents.settings import MCPToolChoice, ModelRetryBackoffSettings, ModelRetrySettings, ModelSettings
 from .agents.tracing import OpenTelemetryTracer, Span, Tracer
 from .agents.usage import RequestUsage, Usage
-from .client import Session, Turn
 from .connection import Stats
 from .errors import (
     ConcurrentUseError,
@@ -84,7 +83,6 @@ __all__ = [
     "ResponsesHTTPError",
     "ResponsesWebSocketError",
     "ServerEvent",
-    "Session",
     "SessionClosedError",
     "SessionOptions",
     "Span",
@@ -93,7 +91,6 @@ __all__ = [
     "Timeouts",
     "TooManyTurnsError",
     "Tracer",
-    "Turn",
     "TurnAbortedError",
     "TurnError",
     "TurnTimeoutError",

@@ -11,16 +11,17 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Mapping
 from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from .connection import Stats
 from .connection import Turn as StartedTurn
 from .errors import ConcurrentUseError, SessionClosedError, UserError, WrongTypeError
 from .events import Response, ServerEvent
-from .flow import Emitting, Flow, Wait, immediately
+from .flow import Awaited, Emitting, Flow, Wait, awaited
 from .omit import OMIT
 from .proxy import Proxy, checked_proxy, choose_proxy
 from .replay import Evidence, Verdict
+from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Connecting",
+    "OnShell",
     "Session",
-    "SessionRuntime",
     "Shell",
     "Turn",
     "TurnHandle",
@@ -40,66 +41,13 @@ __all__ = [
     "connect",
 ]
 
+A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class SessionRuntime(Protocol):
-    """What runs one session, in one event loop. Its methods are used by sessions, turns and models."""
-
-    @property
-    def source(self) -> EndpointSource:
-        """Where it connects to."""
-        ...
-
-    @property
-    def stats(self) -> Stats:
-        """The counters of now; a copy."""
-        ...
-
-    @property
-    def idle(self) -> bool:
-        """No turn runs or waits."""
-        ...
-
-    @property
-    def closed(self) -> bool:
-        """No turn may begin any more."""
-        ...
-
-    @property
-    def over(self) -> bool:
-        """The event loop has ended, and everything with it."""
-        ...
-
-    def connect(self) -> Coroutine[Any, Any, None]:
-        """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
-        ...
-
-    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> StartedTurn:
-        """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
-        ...
-
-    def submit(self, turn: StartedTurn) -> StartedTurn:
-        """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
-        ...
-
-    def iterate(self, turn: StartedTurn) -> Coroutine[Any, Any, ServerEvent]:
-        """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure."""
-        ...
-
-    def cancel(self, turn: StartedTurn) -> None:
-        """The consumer leaves the turn. After its end, this forgets what was not read."""
-        ...
-
-    def aclose(self, *, wait_for_peer: bool = True) -> CoroutineType[Any, Any, None]:
-        """End the session. ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``."""
-        ...
-
-    def shutdown_threadsafe(self) -> None:
-        """Shut the connections down, from any thread; whoever uses them will see their end."""
-        ...
+TurnT = TypeVar("TurnT", bound="Turn")
+SessionT = TypeVar("SessionT", bound="Session[Any]")
+ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
 class Shell(Protocol):
@@ -132,6 +80,10 @@ class Shell(Protocol):
         """A coroutine that runs the flow."""
         ...
 
+    def coroutine_function(self, flow: Callable[..., Flow[T]]) -> Callable[..., CoroutineType[Any, Any, T]]:
+        """A function defined by ``async def``, so that others see that it is one; each call runs a flow."""
+        ...
+
     def iterate(self, flow: Emitting) -> AsyncGenerator[Any]:
         """An asynchronous generator of what the flow emits."""
         ...
@@ -147,14 +99,35 @@ class Shell(Protocol):
         ...
 
 
-class Session:
+class OnShell:
+    """Something whose flows are run by a shell: ``class Session(client.Session, shell=SHELL)``.
+
+    Such a class has the docstring of its base, and its :func:`~turnwire.sansio.flow.awaited` methods are coroutine
+    functions.
+    """
+
+    _shell: Shell
+
+    def __init_subclass__(cls, *, shell: Shell | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if shell is None:
+            return
+        cls._shell = shell
+        cls.__doc__ = cls.__doc__ or cls.__mro__[1].__doc__
+        for name in dir(cls):
+            if isinstance(method := inspect.getattr_static(cls, name), Awaited):
+                setattr(cls, name, method.made_by(shell.coroutine_function))
+
+
+class Session(OnShell, Generic[TurnT]):
     """One endpoint, and turns on it. Made by :func:`connect`; see there."""
 
-    def __init__(self, shell: Shell, runtime: SessionRuntime) -> None:
-        self._shell = shell
+    _turn: type[TurnT]
+
+    def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
 
-    def create(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Turn:
+    def create(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> TurnT:
         """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
 
         ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
@@ -163,29 +136,29 @@ class Session:
 
         Entering raises UserError or TypeError if the turn cannot be sent as it is.
         """
-        return Turn(self._shell, self._runtime, body, stream_id, timeout)
+        return self._turn(self._runtime, body, stream_id, timeout)
 
-    def respond(
-        self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any
-    ) -> CoroutineType[Any, Any, Response]:
+    @awaited
+    def respond(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Flow[Response]:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
         Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
         """
-        turn = Turn(self._shell, self._runtime, body, stream_id, timeout)
-        return self._shell.run(turn._run())  # pyright: ignore[reportPrivateUsage] - nobody else should call it.
+        turn = self._turn(self._runtime, body, stream_id, timeout)
+        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - nobody else should call it.
 
     @property
     def stats(self) -> Stats:
         """The counters of now; a copy."""
         return self._runtime.stats
 
-    def aclose(self) -> CoroutineType[Any, Any, None]:
+    @awaited
+    def aclose(self) -> Flow[None]:
         """End the session: turns in flight fail as aborted, an idle connection is closed with a closing handshake.
 
         Any task may call this, and it may be called again.
         """
-        return self._runtime.aclose()
+        yield Wait(self._runtime.aclose)
 
 
 class TurnHandle:
@@ -251,7 +224,7 @@ class TurnHandle:
         raise SessionClosedError(f"the turn has no response yet — it {state} — iterate to its terminal event first")
 
 
-class Turn(TurnHandle):
+class Turn(TurnHandle, OnShell):
     """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
 
     Leaving the ``async with`` before the terminal event gives the turn up: if other turns use the connection, this
@@ -259,26 +232,23 @@ class Turn(TurnHandle):
     """
 
     def __init__(
-        self, shell: Shell, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: str | None, timeout: object
+        self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: str | None, timeout: object
     ) -> None:
         super().__init__(body, stream_id, timeout)
-        self._shell = shell
         self._runtime = runtime
 
-    def __aenter__(self) -> CoroutineType[Any, Any, Turn]:
-        return self._shell.run(immediately(self._begin))
-
-    def _begin(self) -> Turn:
+    @awaited
+    def __aenter__(self) -> Flow[Self]:
+        yield from ()  # It waits for nothing.
         self._core = self._runtime.create(*self._enter())  # From here on it knows what became of it.
         return self
 
-    def __aexit__(self, *exc: object) -> CoroutineType[Any, Any, None]:
-        return self._shell.run(immediately(self._leave))
-
-    def _leave(self) -> None:
+    @awaited
+    def __aexit__(self, *exc: object) -> Flow[None]:
+        yield from ()
         self._runtime.cancel(self._begun)
 
-    def __aiter__(self) -> Turn:
+    def __aiter__(self) -> Self:
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
@@ -286,49 +256,50 @@ class Turn(TurnHandle):
 
     def _run(self) -> Flow[Response]:
         """All of it."""
-        self._begin()
-        receive = Wait(self.__anext__)
+        self._core = turn = self._runtime.create(*self._enter())
+        receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:
                 yield receive
         except StopAsyncIteration:
             pass
         finally:
-            self._leave()
+            self._runtime.cancel(turn)
         return self.result()
 
 
-class Connecting:
+class Connecting(OnShell, Generic[SessionT]):
     """What :func:`connect` returns: await it, or enter it. Once."""
 
-    def __init__(self, shell: Shell, make: Callable[[], SessionRuntime]) -> None:
-        self._shell = shell
-        self._make = make
+    _session: type[SessionT]
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+        """Those of the runtime."""
         self._runtime: SessionRuntime | None = None
 
-    def __await__(self) -> Generator[Any, Any, Session]:
+    def __await__(self) -> Generator[Any, Any, SessionT]:
         return self._shell.run(self._open()).__await__()
 
-    def __aenter__(self) -> CoroutineType[Any, Any, Session]:
-        return self._shell.run(self._open())
+    @awaited
+    def __aenter__(self) -> Flow[SessionT]:
+        return (yield from self._open())
 
-    def __aexit__(self, *exc: object) -> CoroutineType[Any, Any, None]:
-        return self._shell.run(self._close())
-
-    def _open(self) -> Flow[Session]:
-        if self._runtime is not None:
-            raise ConcurrentUseError("a connect() opens one session — no other was opened — call it again")
-        self._runtime = self._make()
-        yield Wait(self._runtime.connect)
-        return Session(self._shell, self._runtime)
-
-    def _close(self) -> Flow[None]:
+    @awaited
+    def __aexit__(self, *exc: object) -> Flow[None]:
         if self._runtime is not None:
             yield Wait(self._runtime.aclose, shield=True)  # Bounded by close_timeout.
 
+    def _open(self) -> Flow[SessionT]:
+        if self._runtime is not None:
+            raise ConcurrentUseError("a connect() opens one session — no other was opened — call it again")
+        self._runtime = self._shell.runtime(*self._arguments)
+        yield Wait(self._runtime.connect)
+        return self._session(self._runtime)
+
 
 def connect(
-    shell: Shell,
+    connecting: type[ConnectingT],
     base_url: str | None = None,
     *,
     api_key: str | None = None,
@@ -338,7 +309,7 @@ def connect(
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = "env",
     options: SessionOptions | None = None,
-) -> Connecting:
+) -> ConnectingT:
     """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
 
     Connects then; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
@@ -353,13 +324,13 @@ def connect(
     Raises UserError, at once, for arguments that cannot be used; when it is awaited or entered, ConnectError or
     HandshakeRejectedError if no connection can be opened.
     """
+    shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
     source = EndpointSource(
         base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
     )
     choose_proxy(proxy, source.initial, shell.variables)
     _check_context(ssl_context, shell.context_type)
-    arguments = (source, ssl_context, checked_proxy(proxy), options_from_client(client, options))
-    return Connecting(shell, lambda: shell.runtime(*arguments))
+    return connecting(source, ssl_context, checked_proxy(proxy), options_from_client(client, options))
 
 
 def _check_context(context: Any, context_type: type[Any]) -> None:
@@ -370,12 +341,12 @@ def _check_context(context: Any, context_type: type[Any]) -> None:
         raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
 
 
-def bound(function: Callable[Concatenate[Shell, P], R], shell: Shell) -> Callable[P, R]:
+def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
     """The function with its first argument given. It has the others' signature, and the docstring."""
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(shell, *args, **kwargs)
+        return function(first, *args, **kwargs)
 
     bare = discreet(called)
     signature = inspect.signature(function)

@@ -32,11 +32,14 @@ How a flow is run
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Generic, TypeAlias, TypeVar, final
+from types import CoroutineType
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, final
 
-__all__ = ["Emit", "Emitting", "ExpiredError", "Flow", "Steps", "Wait", "immediately"]
+__all__ = ["Awaited", "Emit", "Emitting", "ExpiredError", "Flow", "Steps", "Wait", "awaited"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Y = TypeVar("Y")
 
@@ -117,7 +120,21 @@ class Steps(Generic[Y, T]):
         self._given = error
 
 
-def immediately(action: Callable[[], T]) -> Flow[T]:
-    """A flow that waits for nothing: it returns, or raises, what ``action`` does."""
-    yield from ()
-    return action()
+class Awaited:
+    """A method that is a flow, and that a shell makes a coroutine function of. See :func:`awaited`."""
+
+    def __init__(self, function: Callable[..., Flow[Any]]) -> None:
+        self._function = function
+
+    def made_by(self, coroutine_function: Callable[[Callable[..., Flow[Any]]], Callable[..., Any]]) -> Any:
+        """The coroutine function, with the docstring of the flow, and its signature, which tells what it returns."""
+        made: Any = coroutine_function(self._function)
+        signature = inspect.signature(self._function)
+        returned = str(signature.return_annotation).removeprefix("Flow[").removesuffix("]")
+        made.__signature__ = signature.replace(return_annotation=returned)
+        return made
+
+
+def awaited(function: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
+    """Mark a method that is a flow, so that the classes of shells have a coroutine function of this name."""
+    return cast("Callable[P, CoroutineType[Any, Any, T]]", Awaited(function))

@@ -10,6 +10,7 @@ The promise
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from .driver import Link
@@ -20,7 +21,7 @@ from .proxy import Proxy, choose_proxy
 from .secret import Secret, without_frames
 from .session import EndpointSource
 
-__all__ = ["Carrier", "Failures", "Route", "alternating"]
+__all__ = ["Carrier", "Failures", "Means", "Route", "alternating"]
 
 A = TypeVar("A")
 
@@ -45,27 +46,28 @@ class Carrier(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Means:
+    """What a shell's runtimes have from their process and their libraries."""
+
+    variables: Mapping[str, str]
+    """The process's, for ``proxy="env"``."""
+    wall_clock: Callable[[], float]
+    """Seconds since the epoch."""
+    default_context: Callable[[], Any]
+    """Makes the TLS settings where none are given, and those for a proxy."""
+    failures: Failures
+
+
 class Route:
     """How the connections of a session are opened: where to, with which TLS and through which proxy."""
 
-    def __init__(
-        self,
-        source: EndpointSource,
-        *,
-        proxy: Proxy | str | None,
-        variables: Mapping[str, str],
-        ssl_context: Any,
-        default_context: Callable[[], Any],
-        failures: Failures,
-    ) -> None:
+    def __init__(self, source: EndpointSource, *, ssl_context: Any, proxy: Proxy | str | None, means: Means) -> None:
         self.source = source
-        self._proxy = proxy
-        self._variables = variables
-        """The process's, for ``proxy="env"``."""
         self._ssl_context = ssl_context
-        self._default_context = default_context
-        """Makes the TLS settings where none are given, and those for a proxy."""
-        self._failures = failures
+        self._proxy = proxy
+        self._means = means
+        self._failures = means.failures
 
     def open(self, link: Link, carrier: Carrier, use_endpoint: Callable[[Link, Endpoint], None]) -> Flow[None]:
         """Ask for a fresh key, which ``use_endpoint`` is told of; TCP; through the proxy if there is one; TLS.
@@ -76,14 +78,14 @@ class Route:
         if link.connection.endpoint is self.source.initial:  # Neither asked for anew yet, nor redirected.
             use_endpoint(link, self.source.endpoint((yield from self._fresh_key())))
         endpoint = link.connection.endpoint
-        proxy = choose_proxy(self._proxy, endpoint, self._variables)
+        proxy = choose_proxy(self._proxy, endpoint, self._means.variables)
         try:
             if proxy is None:
                 yield Wait(lambda: carrier.connect(endpoint.host, endpoint.port))
             else:
                 yield from self._through(proxy, endpoint, carrier)
             if endpoint.secure:
-                yield Wait(lambda: carrier.start_tls(endpoint.host, self._ssl_context or self._default_context()))
+                yield Wait(lambda: carrier.start_tls(endpoint.host, self._ssl_context or self._means.default_context()))
         except TransportError:
             raise
         except Exception as exc:
@@ -106,7 +108,7 @@ class Route:
         try:
             yield Wait(lambda: carrier.connect(proxy.host, proxy.port))
             if proxy.secure:
-                yield Wait(lambda: carrier.start_tls(proxy.host, self._default_context()))
+                yield Wait(lambda: carrier.start_tls(proxy.host, self._means.default_context()))
             tunnel = proxy.tunnel(endpoint)
             yield Wait(lambda: carrier.send_all(tunnel.request()))
             while not tunnel.through:

@@ -24,13 +24,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
-from copy import copy
 from math import inf
-from time import time
 from typing import Any, Final
 
 import trio
@@ -50,15 +47,15 @@ from trio.lowlevel import (
     wait_writable,
 )
 
-from ..sansio.connection import Stats, Turn
-from ..sansio.driver import Driver, Link, LinkState
+from ..sansio.connection import Turn
+from ..sansio.driver import Link, LinkState
 from ..sansio.errors import TurnwireError
 from ..sansio.events import ServerEvent
 from ..sansio.proxy import Proxy
-from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
-from ..sansio.transports import Route
+from ..sansio.runtime import SessionRuntime
+from ..sansio.session import EndpointSource, SessionOptions
 from ._flows import run
-from ._transport import FAILURES, TRANSPORT_ERRORS, Wire
+from ._transport import FAILURES, MEANS, TRANSPORT_ERRORS, Wire
 
 __all__ = ["Runtime"]
 
@@ -105,12 +102,14 @@ def is_over(token: TrioToken) -> bool:
     return False
 
 
-class Runtime:
+class Runtime(SessionRuntime):
     """Runs one session, in the run of trio in which it is made. Safe to use from all of its tasks.
 
     The first methods are for the shell's session, turns and models, the others are the driver's
     (:class:`turnwire.sansio.driver.Runtime`).
     """
+
+    _means = MEANS
 
     def __init__(
         self,
@@ -120,18 +119,7 @@ class Runtime:
         proxy: Proxy | str | None,
         options: SessionOptions,
     ) -> None:
-        self.source = source
-        """Where it connects to."""
-        self._route = Route(
-            source,
-            proxy=proxy,
-            variables=os.environ,
-            ssl_context=ssl_context,
-            default_context=ssl.create_default_context,
-            failures=FAILURES,
-        )
-        self._session = ResponsesSession(options=options, wall_clock=time)
-        self._driver = Driver(self._session, self, lambda: source.initial)
+        super().__init__(source, ssl_context=ssl_context, proxy=proxy, options=options)
         self._token = current_trio_token()
         self._tasks = 0
         self._links: dict[Link, Wire] = {}
@@ -140,21 +128,6 @@ class Runtime:
         self._when = inf
         self._leaving: list[_Waiter] = []
         """Who waits for the tasks' end."""
-
-    @property
-    def stats(self) -> Stats:
-        """The counters of now; a copy."""
-        return copy(self._session.stats)
-
-    @property
-    def idle(self) -> bool:
-        """No turn runs or waits."""
-        return self._session.idle
-
-    @property
-    def closed(self) -> bool:
-        """No turn may begin any more."""
-        return self._session.closed
 
     @property
     def over(self) -> bool:
@@ -236,14 +209,6 @@ class Runtime:
                 if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self._read(link, wire):
                     break
         return current_time()
-
-    @enable_ki_protection
-    async def next_event(self, turn: Turn) -> ServerEvent | None:
-        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
-        try:
-            return await self.iterate(turn)
-        except StopAsyncIteration:
-            return None
 
     @enable_ki_protection
     async def iterate(self, turn: Turn) -> ServerEvent:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from ..sansio import client
+from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import Environment, ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
@@ -21,7 +22,7 @@ from ..sansio.session import EndpointSource, SessionOptions
 from . import _flows
 from ._runtime import Runtime
 
-__all__ = ["SHELL", "connect"]
+__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class TrioShell:
     token = staticmethod(trio.lowlevel.current_trio_token)
     run = staticmethod(_flows.run)
     iterate = staticmethod(_flows.iterate)
+    coroutine_function = staticmethod(_flows.coroutine_function)
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
         """Here no task stands alone: the caller, even a cancelled one, runs the clean-up."""
@@ -55,4 +57,25 @@ class TrioShell:
 
 SHELL: Final[ModelShell] = TrioShell()
 
-connect: Final = bound(client.connect, SHELL)
+
+class Turn(client.Turn, shell=SHELL):
+    pass
+
+
+class Session(client.Session[Turn], shell=SHELL):
+    _turn = Turn
+
+
+class Connecting(client.Connecting[Session], shell=SHELL):
+    _session = Session
+
+
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL):
+    pass
+
+
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL):
+    pass
+
+
+connect: Final = bound(client.connect, Connecting)

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Sequence
+from time import time
 from typing import Final
 
 import trio
@@ -17,9 +19,9 @@ from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from ..sansio.driver import CHUNK
 from ..sansio.errors import TransportError
-from ..sansio.transports import Failures
+from ..sansio.transports import Failures, Means
 
-__all__ = ["FAILURES", "TRANSPORT_ERRORS", "Wire"]
+__all__ = ["FAILURES", "MEANS", "TRANSPORT_ERRORS", "Wire"]
 
 READ_SIZE: Final = 64 * 1024
 """Bytes asked of the socket at a time; TLS has at most 16 KiB in a record."""
@@ -29,6 +31,7 @@ FAILURES: Final = Failures(
     own={trio.ClosedResourceError: "the connection was closed on this side"},
     is_failure=lambda raised: not isinstance(raised, trio.Cancelled),
 )
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """What the libraries below raise for what the network or the peer did. TLS's errors are OSErrors."""
 

@@ -21,12 +21,11 @@ from typing import Any, Final, NamedTuple, cast
 import anyio
 import msgspec
 
-from ...sansio.client import Session
 from ...sansio.errors import TurnError
 from ...sansio.events import Response, ResponseFunctionToolCall, ResponseTextDeltaEvent
 from ...sansio.replay import Verdict
 from ...sansio.session import websocket_pre_event_retries_disabled
-from .._shell import connect
+from .._shell import Session, connect
 from ..loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Fault, LedgerEntry, Received, serve
 from ._arguments import seconds
 from ._demo_view import Nothing, Paint, View, choose_view

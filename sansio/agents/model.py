@@ -12,12 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
-from ..client import Shell
+from ..client import OnShell, Shell
 from ..errors import UserError, WrongTypeError
-from ..flow import Emitting, Flow
+from ..flow import Emitting, Flow, awaited
 from ..replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
 from ..session import SessionOptions, provider_retries_are_off, websocket_pre_event_retries_disabled
 from .call import HEADERS_OVERRIDE, ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing
@@ -77,10 +76,10 @@ class ModelShell(Shell, Protocol):
         ...
 
 
-class ResponsesModel(ABC):
+class ResponsesModel(OnShell, ABC):
     """What the models have in common. ``_shell`` is set by the class of the shell."""
 
-    _shell: ModelShell
+    _shell: ModelShell  # pyright: ignore[reportIncompatibleVariableOverride] - the class of a shell sets it, once
 
     def __init__(
         self,
@@ -105,6 +104,7 @@ class ResponsesModel(ABC):
             idle_parallel_tool_calls=idle_parallel_tool_calls,
         )
 
+    @awaited
     def get_response(
         self,
         system_instructions: str | None,
@@ -117,7 +117,7 @@ class ResponsesModel(ABC):
         previous_response_id: str | None = None,
         conversation_id: str | None = None,
         prompt: Any = None,
-    ) -> CoroutineType[Any, Any, ModelResponse]:
+    ) -> Flow[ModelResponse]:
         """Run one call to its end.
 
         Raises UserError or TypeError for what cannot be sent, and the transport's failure: the client's over HTTP, a
@@ -127,9 +127,6 @@ class ResponsesModel(ABC):
             system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
             previous_response_id, conversation_id, prompt,
         )  # fmt: skip
-        return self._shell.run(self._respond(arguments))
-
-    def _respond(self, arguments: ModelArguments) -> Flow[ModelResponse]:
         call = ModelCall(self._config, arguments, stream=False)
         with call.span():
             return (yield from self._get(call))
@@ -158,9 +155,10 @@ class ResponsesModel(ABC):
         )  # fmt: skip
         return self._shell.iterate(self._stream(ModelCall(self._config, arguments, stream=True)))
 
-    def close(self) -> CoroutineType[Any, Any, None]:
+    @awaited
+    def close(self) -> Flow[None]:
         """Let go of what the model holds. The client is the caller's."""
-        return self._shell.run(self._close())
+        yield from self._close()
 
     @property
     def _http_client(self) -> AsyncOpenAI:

@@ -11,15 +11,14 @@ from collections.abc import Hashable, Mapping
 from contextlib import AsyncExitStack
 from copy import copy
 from functools import partial
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Self
 
-from ..client import SessionRuntime
 from ..connection import Turn
 from ..events import ServerEvent
 from ..events._openai import to_stream_event
-from ..flow import Emit, Emitting, Flow, Wait, immediately
+from ..flow import Emit, Emitting, Flow, Wait, awaited
 from ..proxy import Proxy, checked_proxy
+from ..runtime import SessionRuntime
 from ..session import EndpointSource, SessionOptions
 from .call import ModelCall, ModelResponse
 from .httpmodel import OpenAIResponsesModel
@@ -81,19 +80,20 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         other._stream_id = stream_id
         return other
 
-    def __aenter__(self) -> CoroutineType[Any, Any, Self]:
-        return self._shell.run(immediately(lambda: self))
+    @awaited
+    def __aenter__(self) -> Flow[Self]:
+        yield from ()  # It waits for nothing.
+        return self
 
-    def __aexit__(self, *exc: object) -> CoroutineType[Any, Any, None]:
-        return self._shell.run(self._leave())
-
-    def _leave(self) -> Flow[None]:
-        """Those in other event loops go on."""
+    @awaited
+    def __aexit__(self, *exc: object) -> Flow[None]:
+        """Close the connection in this event loop; those in others go on."""
         yield Wait(lambda: self._shell.run(self._shared.close_here()), shield=True)  # Bounded by close_timeout.
 
-    def close(self) -> CoroutineType[Any, Any, None]:
+    @awaited
+    def close(self) -> Flow[None]:
         """Close the connection. Calls that run fail as aborted, and are not repeated (PARITY C6)."""
-        return super().close()
+        yield from self._close()
 
     def _close(self) -> Flow[None]:
         yield from self._shared.close()

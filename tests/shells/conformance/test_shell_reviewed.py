@@ -136,7 +136,7 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
     async with raw_server(script, receive_buffer=4096) as server:
         runtime = runtime_of(shell, server, close_timeout=10.0)
         first = runtime.create({"input": "first"}, None, None)
-        while await runtime.next_event(first) is not None:
+        while not (await runtime.iterate(first)).terminal:
             pass
         runtime.cancel(first)
         wire = runtime._driver._link.transport
@@ -146,7 +146,7 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
 
         async def consume() -> None:
             with scope:
-                await runtime.next_event(small)
+                await runtime.iterate(small)
             left.set()
 
         async with anyio.create_task_group() as tasks:
