@@ -143,7 +143,10 @@ class SteppedShell:
 
     def __init__(self, **modules: Any) -> None:
         self.at = 100.0
+        self.slow = 0.0
+        """Seconds that each wait takes."""
         self.here: object = "here"
+        """Which event loop runs."""
         self.logger = Log()
         self.variables: dict[str, str] = {}
         self.environment = Environment(self.logger, lambda: 0.0, modules)
@@ -188,6 +191,7 @@ class SteppedShell:
 
     async def _wait(self, wait: Wait) -> Any:
         self.waits.append(wait)
+        self.at += self.slow
         if wait.deadline is not None and wait.deadline <= self.at:
             raise ExpiredError
         return await wait.start()
