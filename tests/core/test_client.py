@@ -10,6 +10,7 @@ import pytest
 from kit.stepping import Cancelled, Context, SteppedShell, finished
 from turnwire.sansio import client
 from turnwire.sansio.errors import ConcurrentUseError, SessionClosedError, UserError, WrongTypeError
+from turnwire.sansio.runtime import SessionRuntime
 from turnwire.sansio.session import SessionOptions
 
 URL = "http://h.test/v1"
@@ -147,6 +148,7 @@ def test_a_turn_is_sent_on_entering_and_left_on_leaving(shell: SteppedShell) -> 
     session = opened(shell)
     runtime = shell.runtimes[0]
     turn = session.create(input="x", stream_id="a", timeout=3)
+    assert (repr(turn), turn.response_id, turn.stream_id) == ("<Turn not sent>", None, "a")
     assert runtime.done == ["connect"]
     with pytest.raises(SessionClosedError, match="not sent yet"):
         turn.__anext__()
@@ -162,6 +164,7 @@ def test_a_turn_is_sent_on_entering_and_left_on_leaving(shell: SteppedShell) -> 
     finished(turn.__aexit__(None, None, None))
     assert runtime.done[2:] == ["cancel"]
     assert turn.result() == "the response"
+    assert (turn.response_id, turn.stream_id) == ("resp_1", "a")
     with pytest.raises(ConcurrentUseError, match="entered once"):
         finished(turn.__aenter__())
 
@@ -198,3 +201,10 @@ def test_respond_leaves_its_turn_whatever_happens(shell: SteppedShell, raised: B
 def test_closing_a_session_is_its_runtimes_matter(shell: SteppedShell) -> None:
     finished(opened(shell).aclose())
     assert shell.runtimes[0].done == ["connect", "close True"]
+
+
+def test_a_runtime_tells_of_its_session(shell: SteppedShell) -> None:
+    opened(shell)
+    (runtime,) = shell.runtimes
+    assert SessionRuntime.idle.fget(runtime) is True  # type: ignore[attr-defined]
+    assert SessionRuntime.closed.fget(runtime) is False  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from turnwire.sansio.errors import (
     UserError,
 )
 from turnwire.sansio.events import decode_event
-from turnwire.sansio.replay import Phase
+from turnwire.sansio.replay import ModelRetryAdviceRequest, Phase
 from turnwire.sansio.session import SessionOptions
 
 CALL = ("be brief", "hi")
@@ -155,6 +155,16 @@ def test_what_the_client_raises(shell: SteppedShell, raised: BaseException, kind
         finished(http_model(shell, client_of(raised)).get_response(*arguments()))
 
 
+def test_an_answer_that_is_no_response(shell: SteppedShell) -> None:
+    with pytest.raises(ProtocolError, match="is no response, but 'Hello'"):
+        finished(http_model(shell, client_of(b"Hello")).get_response(*arguments()))
+
+
+def test_the_advice_of_a_model_looks_at_its_shells_clock(shell: SteppedShell) -> None:
+    request = ModelRetryAdviceRequest(error=KeyError("x"), attempt=1, stream=False)
+    assert http_model(shell, client_of(ANSWER)).get_retry_advice(request) is None
+
+
 # --- Over HTTP, streamed ---------------------------------------------------------------------------------------------
 
 
@@ -225,6 +235,12 @@ def test_an_answer_that_is_a_document(shell: SteppedShell) -> None:
     with pytest.raises(ResponsesHTTPError):
         types(http_model(shell, client_of(answer)).stream_response(*arguments()))
     assert answer.left == 1
+
+
+def test_a_stream_that_calls_itself_something_else(shell: SteppedShell) -> None:
+    answer = HttpResponse(Stream(), content_type="text/plain")
+    with pytest.raises(StreamEndedError, match="its content-type is 'text/plain'"):
+        types(http_model(shell, client_of(answer)).stream_response(*arguments()))
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,11 @@ class SteppedRuntime(SessionRuntime):
         if self.shut:
             raise SessionClosedError("closed")
         self.done.append(f"create {dict(body)} {lane}")
-        return ScriptedTurn(self.shell.script)
+        return ScriptedTurn(self.shell.script, lane)
 
     def submit(self, turn: Turn) -> Any:
         self.done.append(f"submit {turn.lane} {turn.timeouts.total}")
-        return ScriptedTurn(self.shell.script)
+        return ScriptedTurn(self.shell.script, turn.lane)
 
     async def iterate(self, turn: Any) -> Any:
         return turn.wait()
@@ -113,8 +113,10 @@ class SteppedRuntime(SessionRuntime):
 class ScriptedTurn:
     """A turn of the core, as far as its consumer sees it: what is there, and what has to be waited for."""
 
-    def __init__(self, script: list[Any]) -> None:
+    def __init__(self, script: list[Any], lane: str | None) -> None:
         self._script = script
+        self.lane = lane
+        self.response_id = "resp_1"
         self.response: Any = None
         self.failure: Exception | None = None
 

@@ -111,12 +111,10 @@ MACHINES = {
     *("requeue_unstarted", "close_without_waiting", "next_deadline"),
 }
 FILES = [
-    Path(shell.__file__).with_name(name)
-    for shell, names in (
-        (turnwire.aio, ("_asyncio.py", "_opening.py", "_session.py", "_models.py", "_background.py")),
-        (turnwire.trio_shell, ("_runtime.py", "_transport.py", "_session.py", "_models.py", "_background.py")),
-    )
-    for name in names
+    path
+    for package in (turnwire.aio, turnwire.trio_shell)
+    for path in sorted(Path(package.__file__).parent.glob("*.py"))
+    if path.name != "__init__.py"
 ]
 
 
