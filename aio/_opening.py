@@ -1,4 +1,4 @@
-"""How a transport of asyncio is opened: TCP with happy eyeballs, an HTTP proxy's tunnel, TLS, in that order.
+"""The steps that open a transport of asyncio: TCP with happy eyeballs, and TLS. Their order is the core's matter.
 
 asyncio does TLS itself, by ``start_tls`` on what carries it, so the same steps lead to every kind of endpoint, and the
 same code runs on uvloop. The addresses of a host are tried here (RFC 8305) because uvloop's ``create_connection`` tries
