@@ -1,4 +1,4 @@
-"""Measure turnwire beside its peers, and against the targets of PERFORMANCE.md: ``python -m benchmarks``.
+"""Measure turnwire beside its peers, and against its targets (``_targets.py``): ``python -m benchmarks``.
 
 Run it from the repository's root, with the extra ``bench``; a peer that is not installed is left out. Without names
 all benchmarks run. On a shared machine absolute values drift: compare the ratios.
@@ -20,6 +20,7 @@ import msgspec
 from ._measure import QUICK, Finding, Outcome, Plan
 from ._output import progress, table
 from ._plot import plot
+from ._targets import TARGETS, WITHOUT_SUBJECT
 from .building import building
 from .clients import CLIENTS
 from .core import decoding, growth, lanes
@@ -44,7 +45,7 @@ _PACKAGES: Final = (
 
 
 class Benchmark(NamedTuple):
-    """What measures which targets."""
+    """A benchmark, and the targets that it measures."""
 
     targets: str
     run: Callable[[Plan], Outcome]
@@ -71,14 +72,31 @@ class Results(msgspec.Struct, frozen=True):
     plan: Plan
     findings: list[Finding]
     measured: dict[str, Any]
-    """By benchmark."""
+    """What each benchmark measured, by its name."""
 
 
 def main() -> None:
-    """Measure what the command line asks for, and print a table each and one of the targets."""
+    """Measure what the command line asks for; print a table for each benchmark, and one of the targets."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    names, clients = _asked_for(parser, arguments)
+    plan = _plan(arguments, clients)
+    results = measured(names, plan, markdown=arguments.markdown)
+    if arguments.quick:
+        print("\nNothing below says anything of speed: too little was measured.")
+    print(f"\n{table(targets_table(results.findings), markdown=arguments.markdown)}\n\n{results.machine}; ", end="")
+    print(", ".join(f"{package} {version}" for package, version in results.versions.items()) + ".")
+    if arguments.json is not None:
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    if arguments.plot is not None:
+        plot(results.measured["clients"]["median"], arguments.plot)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.epilog = "targets:\n" + "\n".join(f"  {target:3} {what}" for target, what in TARGETS.items())
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="so little of everything that it says nothing of speed")
     parser.add_argument("--turns", type=int, help=f"turns of many deltas in a client's run (default: {Plan().turns})")
@@ -88,7 +106,11 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the measurements to this file")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the clients' table: .svg, .png")
-    arguments = parser.parse_args()
+    return parser
+
+
+def _asked_for(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The names of the benchmarks and of the clients. Ends the program if the command line is wrong."""
     names = arguments.names or list(BENCHMARKS)
     clients = arguments.only.split(",") if arguments.only else list(CLIENTS)
     for what, given, known in (("benchmark", names, BENCHMARKS), ("client", clients, CLIENTS)):
@@ -99,26 +121,20 @@ def main() -> None:
             parser.error("--plot draws what the benchmark clients measures")
         if importlib.util.find_spec("matplotlib") is None:
             parser.error("--plot needs matplotlib, of the extra bench")
+    return names, clients
 
-    present = tuple(name for name in clients if not CLIENTS[name].missing)
+
+def _plan(arguments: argparse.Namespace, clients: list[str]) -> Plan:
+    """What to measure, of the clients that are installed. Names the others."""
     for name in clients:
         if missing := CLIENTS[name].missing:
             print(f"{name} is left out; not installed: {', '.join(missing)}")
     given = {name: getattr(arguments, name) for name in ("turns", "deltas", "rounds")}
-    plan = msgspec.structs.replace(
+    return msgspec.structs.replace(
         QUICK if arguments.quick else Plan(),
-        clients=present,
+        clients=tuple(name for name in clients if not CLIENTS[name].missing),
         **{name: value for name, value in given.items() if value is not None},
     )
-    results = measured(names, plan, markdown=arguments.markdown)
-    if arguments.quick:
-        print("\nNothing below says anything of speed: too little was measured.")
-    print(f"\n{table(targets_table(results.findings), markdown=arguments.markdown)}\n\n{results.machine}; ", end="")
-    print(", ".join(f"{package} {version}" for package, version in results.versions.items()) + ".")
-    if arguments.json is not None:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
-    if arguments.plot is not None:
-        plot(results.measured["clients"]["median"], arguments.plot)
 
 
 def measured(names: list[str], plan: Plan, *, markdown: bool) -> Results:
@@ -139,7 +155,7 @@ def measured(names: list[str], plan: Plan, *, markdown: bool) -> Results:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what is installed of the packages that matter."""
+    """The versions of the packages that matter, as far as they are installed."""
     found: dict[str, str] = {}
     for package in _PACKAGES:
         try:
@@ -150,9 +166,10 @@ def versions() -> dict[str, str]:
 
 
 def targets_table(findings: list[Finding]) -> list[list[str]]:
-    """The targets of PERFORMANCE.md, and what was found of them."""
+    """The targets, and what was found of each limit of theirs."""
     words = {True: "met", False: "missed", None: "not measured"}
     lines = [[f"{one.target:3} {one.what}", one.limit, one.measured, words[one.met]] for one in findings]
+    lines += [[f"{target:3} {TARGETS[target]}", "", "", why] for target, why in WITHOUT_SUBJECT.items()]
     return [["what", "target", "measured", "outcome"], *lines]
 
 

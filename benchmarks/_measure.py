@@ -1,4 +1,4 @@
-"""What the benchmarks have in common: how much is measured, how code is timed, and what is found of a target."""
+"""What the benchmarks have in common: how much is measured, how code is timed, how a limit is checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from ._output import seconds, share, times
 
 _WINDOW: Final = 0.005
-"""CPU seconds that one timing lasts at least."""
+"""CPU seconds of one timing, at least."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Plan(msgspec.Struct, frozen=True):
     deltas: int = 1000
     """Deltas of a turn."""
     rounds: int = 3
-    """Runs of each process; of clients the median counts, of imports the best."""
+    """Runs of each process: the median of a client's runs counts, and the best of an import's."""
     repeats: int = 15
     """Timings of each side of a ratio within one process; the best counts."""
     divisor: int = 1
@@ -42,7 +42,7 @@ QUICK: Final = Plan(turns=1, deltas=20, rounds=1, repeats=2, divisor=100)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What was found of one target of PERFORMANCE.md."""
+    """What was found of one target, or of one limit of it (``_targets.py``)."""
 
     target: str
     what: str
@@ -53,7 +53,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What one benchmark gives: a table, its header first; the findings; and for ``--json`` what it measured."""
+    """The result of a benchmark: a table, its header first; the findings; and for ``--json`` what it measured."""
 
     table: list[list[str]]
     findings: list[Finding]
@@ -63,7 +63,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def ratio(target: str, what: str, ours: float | None, theirs: float | None, at_most: float) -> Finding:
-    """The finding for a target that limits ours to so many times theirs; None stands for what was not measured."""
+    """The finding for a limit: ours is at most ``at_most`` times theirs. None is for what was not measured."""
     small = at_most < 0.1
     limit = f"<= {share(at_most) if small else times(at_most)}"
     if ours is None or theirs is None:
@@ -78,7 +78,7 @@ def best(*actions: Callable[[], Any], repeats: int) -> list[float]:
     calls = [_calls(action) for action in actions]
     took = [math.inf] * len(actions)
     gc.collect()
-    gc.freeze()  # What other benchmarks imported must not make the collections of this one dearer.
+    gc.freeze()  # Collections must not cost more because other benchmarks have imported something.
     for _ in range(repeats):
         for at, action in enumerate(actions):
             gc.collect()
@@ -88,7 +88,7 @@ def best(*actions: Callable[[], Any], repeats: int) -> list[float]:
 
 
 def _calls(action: Callable[[], Any]) -> int:
-    """How many calls fill the window; finding out warms them up."""
+    """How many calls fill the window. Making them warms the code up."""
     calls = 1
     while _timed(action, calls) < _WINDOW:
         calls *= 2

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def seconds(value: float) -> str:
-    """A duration with three digits, in the unit that suits it."""
+    """A duration with three digits, in s, ms or µs."""
     factor, unit = (1.0, "s") if value >= 0.995 else (1e3, "ms") if value >= 0.995e-3 else (1e6, "µs")
     return f"{value * factor:#.3g}".rstrip(".") + f" {unit}"
 
@@ -41,6 +41,6 @@ def table(lines: Sequence[Sequence[str]], *, markdown: bool) -> str:
 
 
 def progress(text: str = "") -> None:
-    """Say on a terminal what is going on; without a text, wipe that away."""
+    """On a terminal, show what is being measured; without a text, erase that line."""
     if sys.stderr.isatty():
         print(f"\r{text:60}" if text else f"\r{'':60}\r", end="", file=sys.stderr, flush=True)

@@ -28,5 +28,7 @@ def plot(best: Mapping[str, Measurement], path: Path) -> None:
         panel.set_xlabel("CPU seconds")
         panel.margins(x=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "turnwire"}):  # Small, and the same again.
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "turnwire"}
+    ):  # Small, and the same bytes each time.
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -29,6 +29,7 @@ from turnwire.sansio.websocket import mask
 from . import wire
 from ._measure import Outcome, Plan, best, ratio
 from ._output import progress, seconds
+from ._targets import BUILDING_LIMITS
 from .core import opened
 
 SIZES: Final = (1_000, 100_000, 1_000_000)
@@ -67,8 +68,6 @@ def message(text: str) -> dict[str, Any]:
 
 
 SHAPES: Final = (one_text, large_items, small_items)
-LIMITS: Final = (1.2, 1.5, 2.0)
-"""Of each shape, at the largest size: how many times the floor."""
 
 
 def frame_of(items: list[Any]) -> dict[str, Any]:
@@ -148,7 +147,7 @@ def building(plan: Plan) -> Outcome:
     table = [header, *([row["input"], *(seconds(row[column]) for column in header[1:])] for row in rows)]
     findings = [
         ratio("T9", f"{row['input']}: {column} to floor", row[column], row["floor"], at_most)
-        for row, at_most in zip(rows[-len(SHAPES) :], LIMITS, strict=True)
+        for row, at_most in zip(rows[-len(SHAPES) :], BUILDING_LIMITS, strict=True)
         for column in ("session", "model")
     ]
     return Outcome(table, findings, rows)

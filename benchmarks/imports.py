@@ -8,14 +8,13 @@ from typing import Final
 
 from ._measure import Finding, Outcome, Plan
 from ._output import progress, seconds
+from ._targets import IMPORT_LIMITS
 from .clients import CLIENTS
 
 _PROGRAM: Final = (
     "import sys, time; began = time.process_time(); import {0}; "
     "print(time.process_time() - began, 'openai' in sys.modules)"
 )
-_LIMITS: Final = {"turnwire.sansio": 0.25, "turnwire.sansio.session": 0.25, "turnwire.aio": 0.35}
-"""CPU seconds. All that a shell needs of the core comes with ``turnwire.sansio.session``."""
 
 
 def imports(plan: Plan) -> Outcome:
@@ -24,12 +23,12 @@ def imports(plan: Plan) -> Outcome:
     findings: list[Finding] = []
     measured: dict[str, float] = {}
     others = {module for name in plan.clients for module in CLIENTS[name].needs}
-    for module in (*_LIMITS, *sorted(others)):
+    for module in (*IMPORT_LIMITS, *sorted(others)):
         progress(f"import {module}")
         took, openai = imported(module, plan.rounds)
         measured[module] = took
         table.append([f"`{module}`", seconds(took), "yes" if openai else "no"])
-        if limit := _LIMITS.get(module):
+        if limit := IMPORT_LIMITS.get(module):
             wanted, found = (
                 f"<= {seconds(limit)}, without openai",
                 f"{seconds(took)}, with{'' if openai else 'out'} openai",

@@ -1,23 +1,21 @@
 """T10: what an idle connection holds after a turn.
 
-What counts is what Python allocates, as ``tracemalloc`` sees it: neither the kernel's buffers nor those of C libraries.
-Each client opens its connections as its module in ``clients/`` does, in a process of its own. The core alone is weighed
-in this one.
+Counted is what Python allocates, by ``tracemalloc``: neither the kernel's buffers nor those of C libraries. Each client
+opens its connections as its module in ``clients/`` does, in a process of its own. The core alone is measured in this
+process.
 """
 
 from __future__ import annotations
 
 import gc
 import tracemalloc
-from typing import Final
 
 from . import server, wire
 from ._measure import Finding, Outcome, Plan
 from ._output import kibibytes, progress
+from ._targets import MEMORY_LIMIT
 from .clients import CLIENTS, run_apart
 from .core import opened, reads, stream
-
-_LIMIT: Final = 64 * 1024
 
 
 def memory(plan: Plan) -> Outcome:
@@ -32,7 +30,11 @@ def memory(plan: Plan) -> Outcome:
     lines = [[labels[name], kibibytes(value)] for name, value in sorted(held.items(), key=lambda entry: entry[1])]
     findings = [
         Finding(
-            "T10", f"idle connection: {name}", f"<= {kibibytes(_LIMIT)}", kibibytes(held[name]), held[name] <= _LIMIT
+            "T10",
+            f"idle connection: {name}",
+            f"<= {kibibytes(MEMORY_LIMIT)}",
+            kibibytes(held[name]),
+            held[name] <= MEMORY_LIMIT,
         )
         for name in ("core", "turnwire", "turnwire-trio")
         if name in held

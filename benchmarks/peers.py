@@ -2,21 +2,22 @@
 
 Each client streams turns from one server process, in a process of its own. What is compared is the CPU time of the
 client's process: per event, when events come one by one, as a model's words do; for a turn of two events; and per
-event, when events come as fast as they are read. On a shared machine absolute values drift, so the clients are run in
-turn, several rounds, and the median of each counts: the best of a few may be half of the usual. Compare the ratios.
+event, when events come as fast as they are read. On a shared machine absolute values drift. So the clients run in turn
+for several rounds, and the median of each counts: the best of a few may be half of the usual. Compare the ratios.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from . import server
 from ._measure import Finding, Outcome, Plan, ratio
 from ._output import progress, seconds, times
+from ._targets import CLIENT_LIMITS
 from .clients import CLIENTS, Measurement, run_apart
 
 COLUMNS: Final = {
@@ -27,44 +28,13 @@ COLUMNS: Final = {
 """What is measured, and what it is called."""
 
 
-class Target(NamedTuple):
-    """One line of PERFORMANCE.md: what a client costs, in terms of another."""
-
-    id: str
-    column: str
-    client: str
-    peer: str
-    at_most: float
-
-
-TARGETS: Final = (
-    Target("T2", "per_event", "turnwire", "openai", 1 / 50),
-    Target("T2", "per_event", "turnwire", "aiohttp", 1.1),
-    Target("T2", "per_event", "turnwire", "push-floor", 1.8),
-    Target("T3", "per_short_turn", "turnwire", "aiohttp", 0.85),
-    Target("T3", "per_short_turn", "turnwire", "websockets", 0.5),
-    Target("T3", "per_short_turn", "turnwire", "openai", 1 / 12),
-    Target("T3", "per_short_turn", "turnwire", "push-floor", 1.4),
-    Target("T4", "per_lone_event", "turnwire-model", "agents", 0.55),
-    Target("T4", "per_event", "turnwire-model", "agents", 1 / 20),
-    Target("T5", "per_event", "turnwire-trio", "turnwire", 1.1),
-    Target("T5", "per_lone_event", "turnwire-trio", "trio-floor", 1.6),
-    Target("T5", "per_short_turn", "turnwire-trio", "trio-floor", 1.6),
-    Target("T11", "per_lone_event", "turnwire", "aiohttp", 0.65),
-    Target("T11", "per_lone_event", "turnwire", "websockets", 0.55),
-    Target("T11", "per_lone_event", "turnwire", "picows", 1.5),
-    Target("T11", "per_lone_event", "turnwire", "push-floor", 1.4),
-    Target("T12", "per_lone_event", "turnwire-uvloop", "aiohttp-uvloop", 0.9),
-)
-
-
 def peers(plan: Plan) -> Outcome:
     """The clients side by side."""
     return compared(plan, plan.clients, reference="turnwire", targets=("T2", "T3", "T5", "T11", "T12"))
 
 
 def compared(plan: Plan, names: Sequence[str], *, reference: str, targets: Collection[str]) -> Outcome:
-    """Run the clients, and say what each costs compared to the reference and what that means for the targets."""
+    """Run the clients, compare each with the reference, and check the limits of these targets."""
     runs = measured(plan, names)
     usual = {
         name: Measurement(**{column: median(getattr(one, column) for one in ran) for column in COLUMNS})
@@ -80,7 +50,7 @@ def compared(plan: Plan, names: Sequence[str], *, reference: str, targets: Colle
 
 
 def measured(plan: Plan, names: Sequence[str]) -> dict[str, list[Measurement]]:
-    """Run each of the clients ``plan.rounds`` times, in turn."""
+    """Run the clients in turn, ``plan.rounds`` times; the measurements of each."""
     runs: dict[str, list[Measurement]] = {name: [] for name in names}
     with server.running() as base_url:
         for number in range(1, plan.rounds + 1):
@@ -91,14 +61,14 @@ def measured(plan: Plan, names: Sequence[str]) -> dict[str, list[Measurement]]:
     return runs
 
 
-def compared_table(best: Mapping[str, Measurement], reference: str) -> list[list[str]]:
-    """The clients, the cheapest first, and what each costs in terms of the reference."""
-    ours = best.get(reference)
+def compared_table(usual: Mapping[str, Measurement], reference: str) -> list[list[str]]:
+    """A table of the clients, the cheapest first: what each costs, and the ratio to the reference."""
+    ours = usual.get(reference)
     header = ["client"]
     for title in COLUMNS.values():
         header += [title, f"to {reference}"]
     lines = [header]
-    for name, one in sorted(best.items(), key=lambda entry: entry[1].per_lone_event):
+    for name, one in sorted(usual.items(), key=lambda entry: entry[1].per_lone_event):
         line = [CLIENTS[name].label]
         for column in COLUMNS:
             cost = getattr(one, column)
@@ -107,16 +77,16 @@ def compared_table(best: Mapping[str, Measurement], reference: str) -> list[list
     return lines
 
 
-def findings(best: Mapping[str, Measurement], targets: Collection[str]) -> list[Finding]:
-    """What the measurements mean for these targets."""
+def findings(usual: Mapping[str, Measurement], targets: Collection[str]) -> list[Finding]:
+    """Whether the limits of these targets are kept."""
     return [
         ratio(
-            target.id,
-            f"{COLUMNS[target.column]}: {target.client} to {target.peer}",
-            getattr(best.get(target.client), target.column, None),
-            getattr(best.get(target.peer), target.column, None),
-            target.at_most,
+            limit.target,
+            f"{COLUMNS[limit.column]}: {limit.client} to {limit.peer}",
+            getattr(usual.get(limit.client), limit.column, None),
+            getattr(usual.get(limit.peer), limit.column, None),
+            limit.at_most,
         )
-        for target in TARGETS
-        if target.id in targets
+        for limit in CLIENT_LIMITS
+        if limit.target in targets
     ]

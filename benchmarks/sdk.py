@@ -1,8 +1,8 @@
-"""What SDK-typed events cost.
+"""What it costs to make objects of ``openai`` from messages.
 
-Each message is made an object of ``openai`` three ways: by the SDK itself as ``client.responses.connect()`` does
-(``json.loads`` and ``construct_type``), by turnwire from the message's text (decoding included), and by turnwire from
-an event at hand. Before anything is timed, the objects are held to be equal.
+Three ways: by ``openai`` itself, as ``client.responses.connect()`` does (``json.loads`` and ``construct_type``); by
+turnwire from the message's text, decoding included; and by turnwire from an event that is decoded already. Before
+anything is timed, the objects are checked to be equal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._output import seconds, times
 
 
 def corpus() -> dict[str, bytes]:
-    """The messages, by what is told of them."""
+    """The messages, by a description of each."""
     _, delta, completed = wire.messages(1)
     partial = msgspec.json.decode(delta)
     del partial["logprobs"], partial["sequence_number"]

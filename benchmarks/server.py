@@ -1,8 +1,8 @@
-"""The benchmarks' server: answers every request for a turn with prebuilt bytes, in one go or event by event.
+"""The benchmarks' server: answers every request for a turn with prebuilt bytes, all at once or one by one.
 
-It knows no more of HTTP, WebSocket and the Responses API than the clients need. A thread per connection and blocking
-writes keep its own cost out of the way. ``python -m benchmarks.server`` prints its port and serves until its standard
-input ends, so that it never outlives the benchmark.
+It implements only as much of HTTP, WebSocket and the Responses API as the clients need. It is a process of its own,
+with a thread for each connection. ``python -m benchmarks.server`` prints its port and serves until its standard input
+ends, so that it ends with the benchmark.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from . import wire
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _CLOSE, _PING = 1, 8, 9
 _THINKING = 0.001
-"""Seconds before an answer, and between events that are to come one by one. Without them it is there before an eager
-reader first looks, and only the other clients pay for being woken up; no real server is that fast. Waiting costs a
-client no CPU time."""
+"""Seconds before an answer, and between events that come one by one. Without them an answer is there before some
+clients begin to wait, and only the others pay for being woken; no real server is that fast. Waiting costs no CPU."""
 
 
 @contextlib.contextmanager

@@ -29,62 +29,72 @@ def asked_for(message: bytes) -> tuple[int, bool] | None:
     return (int(found[1]), found[2] is not None) if found else None
 
 
+_PARAMETERS: Final = {
+    "type": "object",
+    "properties": {name: {"type": "string", "description": name * 6} for name in ("place", "unit", "days")},
+    "required": ["place", "unit", "days"],
+    "additionalProperties": False,
+}
+_TOOL: Final = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather at a place, now and for the next days. " * 6,
+    "strict": True,
+    "parameters": _PARAMETERS,
+}
+_TEXT: Final = {"type": "output_text", "text": PIECE * 60, "annotations": [], "logprobs": []}
+_MESSAGE: Final = {"id": _ITEM_ID, "type": "message", "role": "assistant", "status": "completed", "content": [_TEXT]}
+_USAGE: Final = {
+    "input_tokens": 412,
+    "input_tokens_details": {"cached_tokens": 256},
+    "output_tokens": 120,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 532,
+}
+_RESPONSE: Final = {
+    "id": _RESPONSE_ID,
+    "object": "response",
+    "created_at": 1756322861,
+    "status": "in_progress",
+    "background": False,
+    "completed_at": None,
+    "error": None,
+    "incomplete_details": None,
+    "instructions": "You are a helpful assistant. Answer in whole sentences. " * 12,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "model": "gpt-5.4-2026-03-05",
+    "output": [],
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": "medium", "summary": None},
+    "safety_identifier": None,
+    "service_tier": "auto",
+    "store": False,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}, "verbosity": "medium"},
+    "tool_choice": "auto",
+    "tools": [_TOOL, {**_TOOL, "name": "get_forecast"}],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "usage": None,
+    "user": None,
+    "metadata": {},
+}
+_COMPLETED: Final = {
+    "status": "completed",
+    "completed_at": 1756322865,
+    "output": [_MESSAGE],
+    "service_tier": "default",
+    "usage": _USAGE,
+}
+
+
 def response(status: str) -> dict[str, Any]:
     """A response object of some 4 KB, as the public endpoint sends it with its first and its last event."""
-    tool = {
-        "type": "function",
-        "name": "get_weather",
-        "description": "The weather at a place, now and for the next days. " * 6,
-        "strict": True,
-        "parameters": {
-            "type": "object",
-            "properties": {name: {"type": "string", "description": name * 6} for name in ("place", "unit", "days")},
-            "required": ["place", "unit", "days"],
-            "additionalProperties": False,
-        },
-    }
-    text = {"type": "output_text", "text": PIECE * 60, "annotations": [], "logprobs": []}
-    message = {"id": _ITEM_ID, "type": "message", "role": "assistant", "status": "completed", "content": [text]}
-    done = status == "completed"
-    usage = {
-        "input_tokens": 412,
-        "input_tokens_details": {"cached_tokens": 256},
-        "output_tokens": 120,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 532,
-    }
-    return {
-        "id": _RESPONSE_ID,
-        "object": "response",
-        "created_at": 1756322861,
-        "status": status,
-        "background": False,
-        "completed_at": 1756322865 if done else None,
-        "error": None,
-        "incomplete_details": None,
-        "instructions": "You are a helpful assistant. Answer in whole sentences. " * 12,
-        "max_output_tokens": None,
-        "max_tool_calls": None,
-        "model": "gpt-5.4-2026-03-05",
-        "output": [message] if done else [],
-        "parallel_tool_calls": True,
-        "previous_response_id": None,
-        "prompt_cache_key": None,
-        "reasoning": {"effort": "medium", "summary": None},
-        "safety_identifier": None,
-        "service_tier": "default" if done else "auto",
-        "store": False,
-        "temperature": 1.0,
-        "text": {"format": {"type": "text"}, "verbosity": "medium"},
-        "tool_choice": "auto",
-        "tools": [tool, {**tool, "name": "get_forecast"}],
-        "top_logprobs": 0,
-        "top_p": 1.0,
-        "truncation": "disabled",
-        "usage": usage if done else None,
-        "user": None,
-        "metadata": {},
-    }
+    return {**_RESPONSE, **_COMPLETED} if status == "completed" else {**_RESPONSE, "status": status}
 
 
 def messages(deltas: int, *, lane: str | None = None, piece: str = PIECE) -> list[bytes]:

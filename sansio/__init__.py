@@ -38,4 +38,18 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
 
 ``settings``, ``tools``, ``converter``, ``request``, ``model``, ``tracing``, ``usage``, ``httpturn`` and ``sdk`` are the
 former places of modules that are in ``agents`` and ``events`` now.
+
+``__version__`` is the version of the distribution ``turnwire``. It is here because ``turnwire`` itself is a namespace
+package: it has no file that could say it, so that other distributions can add packages to it.
 """
+
+from __future__ import annotations
+
+
+def __getattr__(name: str) -> str:
+    """``__version__``, read on demand from the metadata of the distribution, so that an import stays cheap."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("turnwire")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

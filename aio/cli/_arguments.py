@@ -1,4 +1,4 @@
-"""What the options of the console script may be: text to values, or one line that says what to write."""
+"""Types for argparse: they convert the text of an option, or raise an error that says what the option takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["key", "port", "seconds"]
 
 
 def seconds(*, most: float, above: bool = False) -> Callable[[str], float]:
-    """A type for argparse: a number of seconds from 0 (or above it) to ``most``."""
+    """A type for a number of seconds: from 0 to ``most``, or with ``above``, more than 0."""
 
     def parse(text: str) -> float:
         try:
@@ -26,14 +26,14 @@ def seconds(*, most: float, above: bool = False) -> Callable[[str], float]:
 
 
 def port(text: str) -> int:
-    """A type for argparse: a TCP port, or 0 for any that is free."""
+    """A type for a TCP port; 0 is any free one."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
         raise argparse.ArgumentTypeError("takes a port, from 0 to 65535")
     return int(text)
 
 
 def key(text: str) -> str:
-    """A type for argparse: a key as a header can hold it."""
+    """A type for a key that an HTTP header can hold."""
     if not text or not all("!" <= character <= "~" for character in text):
         raise argparse.ArgumentTypeError("takes visible ASCII characters, without spaces")
     return text

@@ -1,4 +1,4 @@
-"""``turnwire ask``: one turn on a real endpoint, its text as it comes."""
+"""``turnwire ask``: one turn on an endpoint; its text is printed as it comes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from ...sansio.events import (
 )
 from ...sansio.session import SessionOptions
 from ...sansio.timeouts import Timeouts
-from .._shell import connect
+from .. import connect
 from ._arguments import seconds
 
 __all__ = ["add_arguments", "run"]
 
 MODEL: Final = "gpt-5.4"
 KEY: Final = "OPENAI_API_KEY"
+_DEFAULTS: Final = Timeouts()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api-key-env", metavar="NAME", default=KEY, help="the variable that holds the API key (default: %(default)s)"
     )
-    parser.add_argument("--instructions", metavar="TEXT", help="what the model is to be told before the prompt")
+    parser.add_argument("--instructions", metavar="TEXT", help="instructions for the model")
     parser.add_argument("--previous-response-id", metavar="ID", help="the response that this turn continues")
     parser.add_argument("--reasoning", metavar="EFFORT", help="how much to reason: low, medium, high, …")
     parser.add_argument(
@@ -50,19 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="a function tool that the model may call, as the API takes it, or a list of them; may be given again. "
-        "Calls are printed, not made",
+        help="a file with a function tool that the model may call, in the form of the API, or with a list of them; may "
+        "be given several times. Calls are printed and not executed",
     )
-    parser.add_argument("--stream-id", metavar="LANE", help="the lane to run on (default: the unnamed one)")
+    parser.add_argument("--stream-id", metavar="LANE", help="the lane to run on (default: the default lane)")
     parser.add_argument(
         "--timeout",
         type=seconds(most=1e6, above=True),
         metavar="SECONDS",
-        help="give up when nothing comes for this long (default: wait for as long as the server answers pings)",
+        help="give up after waiting this long to connect, to send, or for an event (default: "
+        f"{_DEFAULTS.connect:g}, {_DEFAULTS.send:g} and {_DEFAULTS.receive:g})",
     )
     parser.add_argument("--json", action="store_true", help="print each event as one line of JSON")
     parser.epilog = (
-        "Text goes to stdout as it comes, a tool call as a line 'call NAME ARGUMENTS CALL_ID', troubles to stderr. "
+        "Prints the text on stdout as it comes, a tool call as a line 'call NAME ARGUMENTS CALL_ID', and problems on "
+        "stderr. "
         "Exit status: 0 if the response completed, 1 if not, 2 for wrong arguments, 130 after Ctrl-C. To try it "
         "without a key: run 'turnwire serve', and pass its URL as --base-url."
     )
@@ -79,11 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
             )
         return anyio.run(_run, arguments, key)
     except (TurnwireError, TypeError) as exc:
-        return _trouble(str(exc), key)
+        return _problem(str(exc), key)
 
 
-def _trouble(text: str, key: str | None) -> int:
-    """Say it in one line, without the key, whoever repeated it."""
+def _problem(text: str, key: str | None) -> int:
+    """Print a problem in one line, without the key, which a server may have repeated. Returns the exit status."""
     if key:
         text = text.replace(key, "***")
     print(f"turnwire ask: {_harmless(' '.join(text.split()))}", file=sys.stderr)
@@ -106,14 +109,14 @@ async def _run(arguments: argparse.Namespace, key: str | None) -> int:
 
 
 def _options(limit: float | None) -> SessionOptions:
-    """The limit holds for every wait by itself."""
+    """The options of a session where no single wait may take longer than ``limit`` seconds."""
     if limit is None:
         return SessionOptions()
     return SessionOptions(connect_timeout=limit, timeouts=Timeouts(limit, limit, limit, limit))
 
 
 def _body(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The request's fields; those that were not given are left out."""
+    """The body of the request; options that were not given are left out."""
     body: dict[str, Any] = {
         "model": arguments.model,
         "input": arguments.prompt,
@@ -126,7 +129,7 @@ def _body(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tools(path: Path) -> list[dict[str, Any]]:
-    """The function tools in a file."""
+    """The function tools in a file. Raises UserError."""
     try:
         found: object = json.loads(path.read_bytes())
     except OSError as exc:
@@ -149,19 +152,20 @@ def _tool(tool: object, path: Path) -> dict[str, Any]:
 
 
 class _Printer:
-    """Prints events, as text or as JSON."""
+    """Prints events on stdout, as text or as JSON."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
         self._terminal = sys.stdout.isatty()
         self._open = False
-        """There is text in the line."""
+        """Whether the last line has no end yet."""
 
     def print(self, event: ServerEvent) -> None:
-        """Print what there is to print of it."""
+        """Print the event, or the text in it."""
         if self._json:
-            # JSON has line breaks between its tokens and never within one, so these are only a server's formatting.
-            print(event.raw.replace("\r", " ").replace("\n", " "), flush=True)
+            # In JSON line breaks are between tokens, never inside one: here they are only the server's formatting.
+            line = event.raw.replace("\r", " ").replace("\n", " ")
+            print(_harmless(line) if self._terminal else line, flush=True)
         elif isinstance(event, ResponseTextDeltaEvent | ResponseRefusalDeltaEvent):
             self._write(event.delta)
         elif isinstance(event, ResponseOutputItemDoneEvent) and isinstance(event.item, ResponseFunctionToolCall):
@@ -169,7 +173,7 @@ class _Printer:
             self._write(f"call {event.item.name} {event.item.arguments} {event.item.call_id}\n")
 
     def end(self) -> None:
-        """End the line, if one has begun."""
+        """End the line, if it has no end yet."""
         if self._open:
             self._write("\n")
 
@@ -180,12 +184,12 @@ class _Printer:
 
 
 def _harmless(text: str) -> str:
-    """The text without what a terminal would take for a command (the control characters of ECMA-48)."""
+    """The text without the control characters of ECMA-48, which a terminal may take for commands."""
     return "".join(char if char in "\n\t" or char.isprintable() or ord(char) > 0x9F else "\ufffd" for char in text)
 
 
 def _status(response: Response, key: str | None) -> int:
-    """The exit status for a response; anything but completed is explained."""
+    """The exit status for a response. If it did not complete, prints why."""
     if response.status == "completed":
         return 0
     why = f"the response ended as {response.status}"
@@ -193,4 +197,4 @@ def _status(response: Response, key: str | None) -> int:
         why += f": {response.error.code}: {response.error.message}"
     elif response.incomplete_details is not None:
         why += f": {response.incomplete_details.reason}"
-    return _trouble(f"{why} — the turn ran ({response.id}) — what there is of its text is above", key)
+    return _problem(f"{why} — the turn ran ({response.id}) — what came of its text is above", key)

@@ -1,7 +1,7 @@
-"""How ``turnwire demo`` shows lanes: in columns that grow side by side on a terminal, as plain lines anywhere else.
+"""How ``turnwire demo`` shows lanes: as columns side by side on a terminal, as plain lines elsewhere.
 
 Plain ANSI (ECMA-48): cursor up, erase in line, show and hide the cursor, a few colours. The columns are drawn again in
-place, at most :data:`FRAMES` times a second, and follow the terminal's width.
+place, at most :data:`FRAMES` times a second, and adapt to the terminal's width.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Protocol, TextIO
 
-__all__ = ["Columns", "Lines", "Nothing", "Paint", "View", "choose_view"]
+__all__ = ["ColumnView", "LineView", "NoView", "Paint", "View", "choose_view"]
 
 FRAMES: Final = 30.0
 """Drawings a second, at most."""
@@ -40,23 +40,23 @@ _LANE_COLOURS: Final = ("cyan", "magenta", "blue")
 
 
 class Paint:
-    """Colours, or none."""
+    """Adds styles to text, or does not."""
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
 
     def __call__(self, text: str, *styles: str) -> str:
-        """The text in these styles."""
+        """The text with the codes for these styles, if colours are enabled."""
         if not (self.enabled and styles and text):
             return text
         return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
 
 
 class View(Protocol):
-    """What the demo tells of its lanes."""
+    """What the demo shows of its lanes."""
 
     def __enter__(self) -> View:
-        """Begin to show."""
+        """Begin to show the lanes."""
         ...
 
     def __exit__(
@@ -66,24 +66,24 @@ class View(Protocol):
         ...
 
     def say(self, lane: str, text: str) -> None:
-        """A remark about a lane: a line of its own."""
+        """Show a remark on a lane, on a line of its own."""
         ...
 
     def stream(self, lane: str, text: str) -> None:
-        """A piece of what the model says on a lane."""
+        """Show a piece of the text that streams on a lane."""
         ...
 
 
-class Nothing:
+class NoView:
     """Shows nothing."""
 
-    def __enter__(self) -> Nothing:
+    def __enter__(self) -> NoView:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing to leave behind."""
+        """Nothing to do."""
 
     def say(self, lane: str, text: str) -> None:
         """Not shown."""
@@ -92,7 +92,7 @@ class Nothing:
         """Not shown."""
 
 
-class Lines:
+class LineView:
     """A line for each remark, and for each :data:`PIECE` of streamed text, in the order in which they come."""
 
     def __init__(self, out: TextIO, lanes: Sequence[str], paint: Paint) -> None:
@@ -104,7 +104,7 @@ class Lines:
         }
         self._pending = dict.fromkeys(lanes, "")
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> LineView:
         return self
 
     def __exit__(
@@ -115,12 +115,12 @@ class Lines:
                 self._flush(lane)
 
     def say(self, lane: str, text: str) -> None:
-        """Print it, after what the model has said so far."""
+        """Print a remark, after the text that has streamed so far."""
         self._flush(lane)
         self._print(lane, self._paint(text, "dim"))
 
     def stream(self, lane: str, text: str) -> None:
-        """Print it once there is a line of it."""
+        """Print the text when there is a line of it."""
         *lines, self._pending[lane] = (self._pending[lane] + text).split("\n")
         for line in lines:
             self._print(lane, line)
@@ -136,7 +136,7 @@ class Lines:
         print(f"{self._names[lane]} | {text}", file=self._out, flush=True)
 
 
-class Columns:
+class ColumnView:
     """A column for each lane, drawn again in place as it grows."""
 
     def __init__(self, out: TextIO, lanes: Sequence[str], paint: Paint) -> None:
@@ -149,7 +149,7 @@ class Columns:
         self._size: os.terminal_size | None = None
         self._drawn_at = 0.0
 
-    def __enter__(self) -> Columns:
+    def __enter__(self) -> ColumnView:
         self._out.write(_HIDE)
         self._draw()
         return self
@@ -164,12 +164,12 @@ class Columns:
             self._out.flush()
 
     def say(self, lane: str, text: str) -> None:
-        """Draw it as a paragraph of its own."""
+        """Draw a remark as a paragraph of its own."""
         self._texts[lane].append((text, True))
         self._draw()
 
     def stream(self, lane: str, text: str) -> None:
-        """Draw it behind what the model has said so far, unless something was drawn a moment ago."""
+        """Add a piece of text to the column; draw unless that was done a moment ago."""
         texts = self._texts[lane]
         if not texts or texts[-1][1]:
             texts.append(("", False))
@@ -186,7 +186,7 @@ class Columns:
         columns = [self._column(index, lane, width, rows) for index, lane in enumerate(self._texts)]
         bar = self._paint(" | ", "dim")
         lines = [bar.join(cells) for cells in zip(*columns, strict=True)]
-        if self._size not in (None, size):  # Lines that wrapped are not where they were.
+        if self._size not in (None, size):  # Lines that wrapped have moved.
             self._out.write(_CLEAR)
         elif self._drawn:
             self._out.write(f"\x1b[{self._drawn}A")
@@ -209,4 +209,4 @@ class Columns:
 def choose_view(out: TextIO, lanes: Sequence[str], paint: Paint) -> View:
     """Columns on a terminal that is wide enough and can move its cursor; else lines."""
     live = out.isatty() and os.environ.get("TERM") != "dumb" and shutil.get_terminal_size().columns >= NARROW
-    return Columns(out, lanes, paint) if live else Lines(out, lanes, paint)
+    return ColumnView(out, lanes, paint) if live else LineView(out, lanes, paint)

@@ -1,11 +1,11 @@
-"""Faults: what the loopback server does wrong, when, and to whom. Plain data, and what picks out of it what is due.
+"""Faults: what the loopback server does wrong, at which point, and for which requests.
 
 The promise
-    A fault strikes at exactly its point, to the byte and to the event, as often as it says, and never otherwise.
-    Nothing here does I/O: the server asks what is due, and does it.
+    A fault is done at exactly its point, to the byte and to the event, as often as it says, and never otherwise.
+    Nothing here does I/O: the server asks which actions are due at a point, and does them.
 
-The table of points and actions is :mod:`turnwire.aio.loopback`'s, which has the public names; here it is
-:data:`_POSSIBLE`.
+:mod:`turnwire.aio.loopback` has the public names and the table of which action is possible at which point; here the
+table is :data:`_POSSIBLE`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ __all__ = [
     "Fault",
     "Faults",
     "Garbage",
-    "Meter",
     "Opened",
     "Point",
     "Received",
@@ -45,23 +44,23 @@ __all__ = [
 
 
 class _Checked(msgspec.Struct, frozen=True):
-    """Its fields are held against :data:`_RULES` when it is made. Raises UserError."""
+    """A struct whose fields are checked against :data:`_RULES` when it is made. Raises UserError."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Check the fields."""
         check_fields(self, _RULES.get(type(self).__name__, {}))
 
 
-# --- When ------------------------------------------------------------------------------------------------------------
+# --- Points ----------------------------------------------------------------------------------------------------------
 
 
 class Received(_Checked, frozen=True):
-    """When exactly ``n`` bytes have been read, and not one more; they are parsed after the action, if at all.
+    """When the server has read exactly ``n`` bytes. It parses them after the action.
 
-    ``of="request"``: bytes of the request's message, counted over WebSocket from the first byte of its frame's header,
-    over HTTP from the request line on; the upgrade's GET is no request, for it asks for no turn. ``of="connection"``:
-    bytes since the connection was accepted, the handshake included; 0 is the moment of accepting. With TLS, bytes are
-    counted as they were before encryption.
+    ``of="request"``: ``n`` bytes of a request. Over WebSocket they are counted from the first byte of the header of the
+    message's first frame, over HTTP from the first byte of the request line. The GET that upgrades the connection does
+    not count as a request. ``of="connection"``: ``n`` bytes since the connection was accepted, the upgrade included; 0
+    is the moment of accepting. With TLS, decrypted bytes are counted.
     """
 
     n: int
@@ -69,25 +68,25 @@ class Received(_Checked, frozen=True):
 
 
 class Upgrading(_Checked, frozen=True):
-    """When the WebSocket's upgrade request has been read and not been answered."""
+    """When the request to upgrade to WebSocket has been read, and not yet answered."""
 
 
 class Opened(_Checked, frozen=True):
-    """When the upgrade has been accepted, and nothing that the client sent after it has been looked at."""
+    """When the upgrade has been accepted, and nothing that the client sent after it has been parsed."""
 
 
 class BeforeRun(_Checked, frozen=True):
-    """When a request has been read whole and been found good, its lane is free, and it has not been run."""
+    """When all of a request has been read, it is valid, its lane is free, and its turn has not begun."""
 
 
 class BeforeEvent(_Checked, frozen=True):
-    """When the turn runs and its events before the ``k``-th, from 1, have been sent. An answer in JSON is one event."""
+    """When ``k - 1`` events of the turn have been sent; ``k`` counts from 1. An answer in JSON is one event."""
 
     k: int
 
 
 class AfterEvent(_Checked, frozen=True):
-    """When the turn's ``k``-th event, from 1, has been sent. After its last event: still before the next request."""
+    """When ``k`` events of the turn have been sent. After the last event: before the next request is run."""
 
     k: int
 
@@ -95,19 +94,19 @@ class AfterEvent(_Checked, frozen=True):
 Point: TypeAlias = Received | Upgrading | Opened | BeforeRun | BeforeEvent | AfterEvent
 
 
-# --- What ------------------------------------------------------------------------------------------------------------
+# --- Actions ---------------------------------------------------------------------------------------------------------
 
 
 class Cut(_Checked, frozen=True):
-    """End the connection without a word: with FIN, or with RST if ``reset``. What was sent before arrives."""
+    """End the connection without a close frame: with FIN, or with RST if ``reset``. With FIN, what was sent arrives."""
 
     reset: bool = False
 
 
 class CutFrame(_Checked, frozen=True):
-    """Send the beginning of the event's frame, then :class:`Cut`. ``keep`` bytes of it; None is half.
+    """Send the first ``keep`` bytes of the event's frame (None: half of it), then do a :class:`Cut`.
 
-    Where a fault before it at the same point has ended the turn, there is no such frame, and it is a :class:`Cut`.
+    If an earlier fault at the same point has ended the turn, there is no such frame: then it is only a :class:`Cut`.
     """
 
     keep: int | None = None
@@ -115,27 +114,27 @@ class CutFrame(_Checked, frozen=True):
 
 
 class Delay(_Checked, frozen=True):
-    """Wait for ``seconds``, then go on as if nothing had happened."""
+    """Wait for ``seconds``, then go on."""
 
     seconds: float
 
 
 class Silence(_Checked, frozen=True):
-    """Say nothing more of this turn, ever; the connection stays up and its other lanes go on.
+    """Send no more events of this turn. The connection stays open, and its other lanes go on.
 
-    ``connection=True``: nothing more on the whole connection, not even a pong; what it receives is ignored. At
-    ``Received``, ``Upgrading`` and ``Opened``, which belong to no turn, it is always the connection.
+    ``connection=True``: send nothing more on the whole connection, not even a pong, and ignore what comes in. At
+    ``Received``, ``Upgrading`` and ``Opened``, where there is no turn, it is always the whole connection.
     """
 
     connection: bool = False
 
 
 class Error(_Checked, frozen=True):
-    """End the turn with an ``error`` frame. Over HTTP, before anything was sent, with an error response of that status.
+    """End the turn with an ``error`` frame; over HTTP, if nothing was sent yet, with an error response of that status.
 
     At ``Upgrading`` it is the HTTP response that rejects the upgrade. ``attributed=False`` leaves out the frame's
-    ``stream_id``. ``type`` defaults to what the API sends with that status. A real server refuses with 400-499 what it
-    has not run, which is at ``BeforeRun``; clients rely on that (REPLAY.md, "Refusals").
+    ``stream_id``. ``type`` defaults to what the API sends with that status. A real server sends a status of 400 to 499
+    for a request that it has not run. Use those at ``BeforeRun``: clients rely on it (REPLAY.md, "Refusals").
     """
 
     status: int = 500
@@ -147,7 +146,7 @@ class Error(_Checked, frozen=True):
     attributed: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what neither a frame nor an HTTP response can say."""
+        """Refuse what neither a frame nor an HTTP response can carry."""
         super().__post_init__()
         _check_text("Error.message", self.message)
         for name in ("code", "type", "param"):
@@ -179,18 +178,18 @@ class Close(_Checked, frozen=True):
 
 
 class Garbage(_Checked, frozen=True):
-    """Send ``data`` as it is, between frames, then go on. The default is no frame: it has all reserved bits set."""
+    """Send ``data`` as it is, between two frames, then go on. The default is not a valid frame."""
 
     data: bytes = b"\xff\xff garbage \xff\xff"
 
 
 class Send(_Checked, frozen=True):
-    """Send one more message, then go on: what servers put between the events of a response, and what they repeat.
+    """Send one more message, then go on: for messages that servers send between the events of a response, or twice.
 
     A mapping is sent as JSON, exactly as it is: no ``sequence_number`` and no ``stream_id`` is added. A string is sent
-    as the text that it is, be it JSON or not (``"[DONE]"``, ``""``). It moves nothing here: whatever it says, the turn
-    goes on, and events are counted without it. As a server-sent event, a mapping has its ``type`` as its name, and a
-    string has none; an answer in JSON has no place for it, and goes on without it.
+    as it is, JSON or not (``"[DONE]"``, ``""``). It has no effect on the turn, and is not counted as an event. As a
+    server-sent event, a mapping is named by its ``type``, and a string has no name. In an answer in JSON it is left
+    out.
 
     ::
 
@@ -201,7 +200,7 @@ class Send(_Checked, frozen=True):
     event: Mapping[str, Any] | str
 
     def __post_init__(self) -> None:
-        """Refuse what is no message."""
+        """Refuse what cannot be sent as a message."""
         _check_kind("Send.event", self.event, (Mapping, str), "a mapping, or a string")
         if isinstance(self.event, str):
             _check_text("Send.event", self.event)
@@ -241,34 +240,40 @@ _POSSIBLE: Final[Mapping[type[Point], tuple[type[Action], ...]]] = {
 }
 
 
-# --- To whom ---------------------------------------------------------------------------------------------------------
+# --- Faults ----------------------------------------------------------------------------------------------------------
 
 
 class Fault(_Checked, frozen=True):
-    """At a point, an action, for the requests that match. Raises UserError if there is no such combination."""
+    """One thing to do wrong: at a point, an action, for the requests that match.
+
+    Raises UserError if the action is not possible at that point.
+    """
 
     at: Point
+    """When to do it."""
     do: Action
+    """What to do."""
     connection: int | None = None
-    """Only on the n-th connection that the server accepts, from 1."""
+    """Only on this connection: the number in the order of accepting, from 1. None is any."""
     request: int | None = None
-    """Only for the n-th request of its connection, from 1: a WebSocket message, or an HTTP request."""
+    """Only for this request of its connection, from 1: a WebSocket message, or an HTTP request. None is any."""
     marker: str | None = None
-    """Only for requests whose ``metadata["marker"]`` is this. Nobody knows it before the request has been read."""
+    """Only for requests whose ``metadata["marker"]`` is this. Not possible where the request is not read yet."""
     times: int | None = 1
-    """How often it strikes; after that it is taken off the list. None: always."""
+    """How often to do it; after that the fault is taken off the list. None is always."""
 
     def __post_init__(self) -> None:
+        """Check that the combination is possible."""
         super().__post_init__()
         point, action = type(self.at), type(self.do)
         self._check_kinds(self.at, self.do)
         if action not in _POSSIBLE[point]:
             raise UserError(
-                f"{action.__name__} is not possible at {point.__name__}: write another point or another action: see "
-                "the table of turnwire.aio.loopback"
+                f"{action.__name__} is not possible at {point.__name__}: write another point or another action; "
+                "help(turnwire.aio.loopback) has the table"
             )
         if self.at == Received(0):
-            raise UserError("Received(0) would be before the first byte of a request: write 1 or more")
+            raise UserError("Received(0) is before the first byte of a request: write 1 or more")
         if self.marker is not None:
             _check_text("Fault.marker", self.marker)
             if point in (Received, Upgrading, Opened):
@@ -289,7 +294,7 @@ class Fault(_Checked, frozen=True):
                 raise UserError(f"Fault.{name} is {shown(value)}: write one of {', '.join(k.__name__ for k in kinds)}")
 
     def matches(self, connection: int, request: int | None, marker: str | None) -> bool:
-        """Whether it is meant for this request."""
+        """Whether this request is one of those it is for."""
         return (
             self.connection in (None, connection) and self.request in (None, request) and self.marker in (None, marker)
         )
@@ -318,9 +323,9 @@ _ACTIONS: Final = (Cut, CutFrame, Delay, Silence, Error, Close, Garbage, Send)
 
 
 class Faults(list[Fault]):
-    """The faults that have not struck yet: a list that may be changed at any time.
+    """The faults that have not been done yet: a list, which may be changed at any time.
 
-    Raises UserError for what is no fault, when it is put in.
+    Adding anything that is not a fault raises UserError.
     """
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
@@ -338,18 +343,20 @@ class Faults(list[Fault]):
         """Add a fault before another."""
         super().insert(index, *_faults((fault,)))
 
-    def due(self, point: Point, connection: int, request: int | None = None, marker: str | None = None) -> list[Action]:
-        """What is to be done here, in the order of the list. What has struck often enough is gone from it."""
-        struck = [fault for fault in self if fault.at == point and fault.matches(connection, request, marker)]
-        for fault in struck:
+    def take_due(
+        self, point: Point, connection: int, request: int | None = None, marker: str | None = None
+    ) -> list[Action]:
+        """The actions to do now, in the order of the list. Counts them as done: a fault of ``times=1`` is removed."""
+        due = [fault for fault in self if fault.at == point and fault.matches(connection, request, marker)]
+        for fault in due:
             # By identity: an equal fault further down is another one.
             place = next(index for index, other in enumerate(self) if other is fault)
             if fault.times is not None:
                 self[place : place + 1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
-        return [fault.do for fault in struck]
+        return [fault.do for fault in due]
 
-    def room(self, received: Received, connection: int, request: int | None = None) -> int | None:
-        """How many bytes may be read before the next fault of this kind strikes; None if there is none."""
+    def bytes_until_due(self, received: Received, connection: int, request: int | None = None) -> int | None:
+        """How many more bytes may be read until a fault at :class:`Received` is due; None if there is none."""
         return min(
             (
                 fault.at.n - received.n
@@ -363,7 +370,7 @@ class Faults(list[Fault]):
         )
 
     def counts_from(self, connection: int, request: int) -> bool:
-        """Whether a fault counts the bytes of this request of a connection, or of a later one."""
+        """Whether a fault counts the bytes of this request of a connection, or of a later one of it."""
         return any(
             isinstance(fault.at, Received)
             and fault.at.of == "request"
@@ -374,7 +381,7 @@ class Faults(list[Fault]):
 
 
 def _faults(given: object) -> list[Fault]:
-    """The faults that were given, if that is what they are."""
+    """What was given, as a list of faults. Raises UserError if it is none."""
     if isinstance(given, Fault):
         raise UserError(f"one {shown(given)}, where several may be: write a list: [Fault(…)]")
     if not isinstance(given, Iterable):
@@ -384,108 +391,3 @@ def _faults(given: object) -> list[Fault]:
         if not isinstance(fault, Fault):
             raise UserError(f"faults[{index}] is {shown(fault)}: write Fault(point, action)")
     return cast("list[Fault]", found)
-
-
-# --- Where -----------------------------------------------------------------------------------------------------------
-
-
-class Meter:
-    """How far into which request the bytes of a client have come: what :class:`Received` counts by.
-
-    It walks the headers of frames (RFC 6455 section 5.2) and nothing else, for bytes are counted before they are
-    parsed. Control frames count for the connection, and for no request.
-    """
-
-    def __init__(self) -> None:
-        self.total = 0
-        """Bytes of the connection."""
-        self.request = 0
-        """The number of the request that has begun last."""
-        self.received = 0
-        """Bytes of it."""
-        self._idle = True
-        self._counted = True
-        self._websocket = False
-        self._head = bytearray()
-        self._left = 0
-
-    def switch(self, trailing: bytes) -> None:
-        """What comes from here on is frames, and their messages are the requests; ``trailing`` has come already."""
-        self._websocket = True
-        self.request = 0
-        self.between()
-        self.total -= len(trailing)
-        self.feed(trailing)
-
-    def between(self) -> None:
-        """The request has come to its end: the next byte begins another one."""
-        self._idle = self._counted = True
-        self.received = 0
-
-    def feed(self, data: bytes) -> None:
-        """Take what was read."""
-        self.total += len(data)
-        if not self._websocket:
-            if self._idle:
-                self._counted = data[:1] != b"G"
-            if self._counted:
-                self._count(len(data))
-            self._idle = False
-            return
-        position = 0
-        while position < len(data):
-            if self._left:
-                step = min(self._left, len(data) - position)
-                self._left -= step
-            else:
-                step = 1
-                self._head.append(data[position])
-                if len(self._head) == self._head_length():
-                    self._left = self._payload_length()
-            position += step
-            if self._head[0] & 0x0F < 8:
-                self._count(step)
-            if not self._left and len(self._head) == self._head_length():
-                if self._head[0] & 0x88 == 0x80:  # final, and not a control frame
-                    self._idle = True
-                self._head.clear()
-
-    def room(self, faults: Faults, connection: int) -> int | None:
-        """How many bytes may be read before something is due; None for as many as there are.
-
-        While a fault counts the bytes of this request or of one to come, no read goes past the end of a frame, or of
-        its header: what comes after it may be the request that is meant.
-        """
-        request, received = (self.request + 1, 0) if self._idle else (self.request, self.received)
-        rooms = [faults.room(Received(self.total, "connection"), connection)]
-        if self._counted:
-            rooms.append(faults.room(Received(received), connection, request))
-        if (self._websocket or self._idle) and faults.counts_from(connection, request):
-            rooms.append(self._left or (self._head_length() - len(self._head) if self._head else 1))
-        return min((room for room in rooms if room is not None), default=None)
-
-    def due(self, faults: Faults, connection: int, data: bytes) -> list[Action]:
-        """Take what was read, and say what is due after its last byte."""
-        before = (self.request, self.received)
-        self.feed(data)
-        actions = faults.due(Received(self.total, "connection"), connection)
-        if (self.request, self.received) != before:
-            actions += faults.due(Received(self.received), connection, self.request)
-        return actions
-
-    def _count(self, step: int) -> None:
-        if self._idle:
-            self._idle = False
-            self.request += 1
-            self.received = 0
-        self.received += step
-
-    def _head_length(self) -> int:
-        if len(self._head) < 2:
-            return 2
-        length = self._head[1] & 0x7F
-        return 2 + (2 if length == 126 else 8 if length == 127 else 0) + (4 if self._head[1] & 0x80 else 0)
-
-    def _payload_length(self) -> int:
-        length = self._head[1] & 0x7F
-        return length if length < 126 else int.from_bytes(self._head[2 : 4 if length == 126 else 10], "big")

@@ -1,7 +1,7 @@
-"""HTTP for the loopback server, without the sockets: routes, bodies, and a turn's events as JSON or as SSE.
+"""HTTP for the loopback server, without sockets: which requests are refused, and a turn's events as JSON or SSE.
 
 The rules are those of the API's reference: errors are ``{"error": {message, type, param, code}}``, every answer has an
-``x-request-id``, ``stream: true`` answers with server-sent events and anything else with the finished response.
+``x-request-id``, and a request with ``stream: true`` gets server-sent events, any other the finished response.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["PATH", "HttpAnswer", "parse_request", "refuse"]
 PATH: Final = "/v1/responses"
 _WEBSOCKET_ONLY: Final = ("generate", "stream_id")
 _OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
-"""Fields of an answer that say how it is sent, or that it has anyway."""
+"""Header fields of an answer that a fault cannot set: how the body is sent, and those that every answer has."""
 _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
-    """What is wrong with a request before its body is looked at: its path, its key, its method."""
+    """What is wrong with a request's path, key or method, as the answer to it; None if nothing is."""
     path = request.target.split(b"?", 1)[0].decode("latin-1")
     method = request.method.decode("latin-1")[:20]
     if path != PATH:
@@ -41,17 +41,17 @@ def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
         if _header(request, b"upgrade").lower() == b"websocket":
             return None
         upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
-        return Problem(426, None, "This path speaks WebSocket to GET, and answers POST.", headers=upgrade)
+        return Problem(426, None, "GET needs an upgrade to WebSocket here; or use POST.", headers=upgrade)
     return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET, POST"})
 
 
 def _header(request: h11.Request, name: bytes) -> bytes:
-    """A header's value, ``b""`` if it is not there; ``name`` is in lower case."""
+    """The value of a header field, or ``b""``; ``name`` is in lower case."""
     return next((value for field, value in request.headers if field == name), b"")
 
 
 def parse_request(body: bytes) -> dict[str, Any] | Problem:
-    """The body of a ``POST /v1/responses``, if it is good."""
+    """The body of a ``POST /v1/responses``; or what is wrong with it."""
     try:
         value = read_json(body)
     except ValueError as exc:
@@ -67,10 +67,10 @@ def parse_request(body: bytes) -> dict[str, Any] | Problem:
 
 
 class HttpAnswer:
-    """The answer to one HTTP request: bytes, from a turn's events or from a problem.
+    """The answer to one HTTP request: its bytes, made from a turn's events or from a problem.
 
-    ``stream`` answers with server-sent events; ``head`` with the head of an answer and without its body; it is a
-    probe's last request, after which the connection ends.
+    ``stream``: answer with server-sent events. ``head``: the request was HEAD, so that the answer has no body; it also
+    closes the connection.
     """
 
     def __init__(self, http: h11.Connection, request_id: str, *, stream: bool = False, head: bool = False) -> None:
@@ -83,21 +83,21 @@ class HttpAnswer:
         self._out: list[bytes] = []
 
     def send(self, event: dict[str, Any]) -> None:
-        """Take an event from a :class:`~turnwire.sansio.server.ServerTurn`; an ``error`` frame may be among them."""
+        """Send an event of a :class:`~turnwire.sansio.server.ServerTurn`, or an ``error`` frame."""
         kind: str = event["type"]
         if kind == "error" and not self._begun:
             headers: dict[str, str] = event["error"].pop("headers", {})
             self._whole(event["status"], {"error": event["error"]}, headers)
         elif self._stream:
             if kind == "error":
-                # In mid-stream there is no status to set; the API sends the particulars flat (ResponseErrorEvent).
+                # The status has been sent. The API sends the fields of the error in the event (ResponseErrorEvent).
                 event = {"sequence_number": 0, **event["error"], "type": "error"}
             self._event(kind, write_json(event))
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
             self._whole(200, event["response"])
 
     def send_extra(self, event: Mapping[str, Any] | str) -> None:
-        """Take an event that belongs to no turn, or a line of text; an answer that is no stream has no place for it."""
+        """Send an event that belongs to no turn, or text; nothing if the answer is not a stream of events."""
         if self._stream and not self._ended:
             if isinstance(event, str):
                 self._event(None, event.encode())
@@ -106,7 +106,7 @@ class HttpAnswer:
                 self._event(kind if isinstance(kind, str) else None, write_json(event))
 
     def finish(self) -> None:
-        """End a stream of events, if it has begun and has not been ended."""
+        """End a stream of events, if it has begun and not ended."""
         if self._begun and not self._ended:
             self._end()
 
@@ -115,7 +115,7 @@ class HttpAnswer:
         self._whole(problem.status, {"error": problem.body()}, problem.headers or _NO_HEADERS)
 
     def take(self) -> bytes:
-        """Everything that is to be sent by now."""
+        """The bytes to send by now; each call gives them once."""
         data = b"".join(self._out)
         self._out.clear()
         return data

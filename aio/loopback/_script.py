@@ -1,25 +1,26 @@
-"""The loopback server's model: a function from a conversation to the events of a response. It never surprises.
+"""What the loopback server answers: a function from a conversation to the events of a response.
 
 The promise
-    The same request after the same conversation gets the same answer, event for event; only ids and times differ, and
-    those come in. No I/O, no clock, no randomness.
+    The same request after the same conversation gets the same events; only ids and times differ, and those are
+    arguments. No I/O, no clock, no randomness.
 
-What it answers is a table in :mod:`turnwire.aio.loopback`. Texts are cut before each word, blanks kept, so that the
-deltas joined are the text exactly. The events around the deltas, and the fields of a response, are those of the API.
+:mod:`turnwire.aio.loopback` has the table of what it answers to which input. Each delta is a word with the blanks
+before it, so that the deltas joined are exactly the text. The events around the deltas, and the fields of a response,
+are those of the API.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from ...sansio.server import Item, Remembered, input_items
 
-__all__ = ["MODEL", "respond", "response_id"]
+__all__ = ["DEFAULT_MODEL", "respond", "response_id"]
 
-MODEL: Final = "loopback"
-"""What answers a request that names no model."""
+DEFAULT_MODEL: Final = "loopback"
+"""The ``model`` of a response to a request that names none."""
 
 _WORD: Final = re.compile(r"\s*\S+(?:\s+\Z)?|\s+\Z")
 _CALL: Final = re.compile(r"call ([A-Za-z0-9_-]+) (\{.*\})")
@@ -41,52 +42,65 @@ def response_id(number: int) -> str:
 def respond(
     request: Mapping[str, Any], previous: Remembered | None, *, number: int, created_at: int, generate: bool = True
 ) -> Iterator[Event]:
-    """The events of a response, without ``sequence_number``.
+    """The events of the response to a request, in their order, without ``sequence_number``.
 
-    ``number`` makes the ids, of the response and of its items. ``previous`` is what the request continues.
+    Args:
+        request: the body of the request.
+        previous: the response that it continues.
+        number: makes the ids of the response and of its items.
+        created_at: the time of the response, in seconds since 1970.
+        generate: False for a warm-up, whose response has no output.
     """
     history = previous.items() if previous is not None else []
     given = input_items(request.get("input"))
     response = _response(request, previous, number, created_at)
     yield {"type": "response.created", "response": {**response}}
     yield {"type": "response.in_progress", "response": {**response}}
+    answer = _answer(request, history, given) if generate else []
+    status, words = "completed", 0
     output: list[Item] = []
-    tokens = 0
-    ending = "completed"
-    if generate:
-        answer = _answer(request, history, given)
-        if answer is None:
-            ending = "failed"
-        elif isinstance(answer, str):
-            words = _WORD.findall(answer)
-            limit: int | None = request.get("max_output_tokens")
-            if limit is not None and len(words) > limit:
-                ending, words = "incomplete", words[: max(limit, 0)]
-            tokens = len(words)
-            output.append(_message(number, "".join(words), ending))
-            yield from _message_events(output[0], words)
-        else:
-            for index, call in enumerate(answer):
-                item = _function_call(number, index, call)
-                words = _WORD.findall(call.arguments)
-                tokens += len(words)
-                output.append(item)
-                yield from _function_call_events(item, index, words)
-    usage = _usage(_tokens(history), _tokens(given), tokens)
-    finished = {**response, "status": ending, "output": output, "usage": usage}
-    if ending == "completed":
-        finished["completed_at"] = created_at
-    elif ending == "incomplete":
-        finished["incomplete_details"] = {"reason": "max_output_tokens"}
+    if answer is None:
+        status = "failed"
+    elif isinstance(answer, str):
+        deltas, status = _deltas(answer, request.get("max_output_tokens"))
+        words = len(deltas)
+        output.append(_message(number, "".join(deltas), status))
+        yield from _message_events(output[0], deltas)
     else:
-        finished["error"] = {"code": "server_error", "message": "The model was asked to fail, and did."}
-    yield {"type": f"response.{ending}", "response": finished}
+        for index, call in enumerate(answer):
+            deltas = _WORD.findall(call.arguments)
+            words += len(deltas)
+            output.append(_function_call(number, index, call))
+            yield from _function_call_events(output[-1], index, deltas)
+    usage = _usage(_tokens(history), _tokens(given), words)
+    ending = _ENDINGS[status](created_at)
+    yield {
+        "type": f"response.{status}",
+        "response": {**response, "status": status, "output": output, "usage": usage, **ending},
+    }
 
 
-# --- What it says ----------------------------------------------------------------------------------------------------
+def _deltas(text: str, limit: int | None) -> tuple[list[str], str]:
+    """The text in words, ``limit`` of them at most, and the status of the response."""
+    words: list[str] = _WORD.findall(text)
+    if limit is None or len(words) <= limit:
+        return words, "completed"
+    return words[: max(limit, 0)], "incomplete"
+
+
+_ENDINGS: Final[Mapping[str, Callable[[int], Item]]] = {
+    "completed": lambda time: {"completed_at": time},
+    "incomplete": lambda time: {"incomplete_details": {"reason": "max_output_tokens"}},
+    "failed": lambda time: {"error": {"code": "server_error", "message": "The model was asked to fail, and did."}},
+}
+"""The fields of a finished response that depend on its status."""
+
+
+# --- The answer ------------------------------------------------------------------------------------------------------
 
 
 def _answer(request: Mapping[str, Any], history: list[Item], given: list[Item]) -> str | list[_Call] | None:
+    """The text of the answer, or its function calls; None if the response fails."""
     if not given:
         return ""
     last = given[-1]
@@ -100,7 +114,8 @@ def _answer(request: Mapping[str, Any], history: list[Item], given: list[Item]) 
         return "\n".join(_text(item.get("content")) for item in [*history, *given[:-1]] if item.get("role") == "user")
     if counted := _COUNT.fullmatch(asked):
         return " ".join(map(str, range(1, int(counted[1]) + 1)))
-    names = [tool.get("name") for tool in cast("list[Item]", request.get("tools") or [])]
+    tools = cast("list[Item]", request.get("tools") or [])
+    names = {name for tool in tools if isinstance(name := tool.get("name"), str)}
     calls = [_CALL.fullmatch(line.strip()) for line in asked.splitlines()]
     found = [_Call(call[1], call[2]) for call in calls if call and call[1] in names]
     return found if found and len(found) == len(calls) else said
@@ -116,15 +131,16 @@ def _text(content: object) -> str:
 
 
 def _tokens(items: list[Item]) -> int:
+    """The number of words in the items."""
     fields = (item.get(name) for item in items for name in ("content", "output", "arguments"))
     return sum(len(_text(field).split()) for field in fields)
 
 
-# --- How it is said --------------------------------------------------------------------------------------------------
+# --- Its events ------------------------------------------------------------------------------------------------------
 
 
 def _response(request: Mapping[str, Any], previous: Remembered | None, number: int, created_at: int) -> Item:
-    """A Response as it begins: every field that the API sends, echoing those of the request."""
+    """A response that has begun: every field that the API sends, with the request's values where it has them."""
     conversation = request.get("conversation")
     return {
         "id": response_id(number),
@@ -140,7 +156,7 @@ def _response(request: Mapping[str, Any], previous: Remembered | None, number: i
         "max_output_tokens": request.get("max_output_tokens"),
         "max_tool_calls": request.get("max_tool_calls"),
         "metadata": request.get("metadata") or {},
-        "model": request.get("model") or MODEL,
+        "model": request.get("model") or DEFAULT_MODEL,
         "output": [],
         "parallel_tool_calls": request.get("parallel_tool_calls") is not False,
         "previous_response_id": request.get("previous_response_id"),

@@ -1,8 +1,8 @@
-"""Plain sockets for the loopback server: what a transport hides, a server that breaks on purpose needs.
+"""Plain sockets for the loopback server, which has to stop reading at an exact byte, and to close with RST.
 
-anyio's own streams read ahead on asyncio (its transports take up to 256 KiB at once) and close with FIN only. Here a
-read takes at most the bytes that were asked for out of the kernel, and a close can be a FIN or an RST; on asyncio and
-on trio alike, for anyio waits on bare file descriptors on both.
+anyio's own streams cannot: on asyncio they read ahead (up to 256 KiB at once), and they close with FIN only. Here a
+read takes at most the bytes that were asked for out of the kernel, and a close can be a FIN or an RST. It is the same
+on asyncio and on trio, because anyio can wait for a bare socket on both.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 from typing import Final
 
 import anyio
@@ -26,7 +27,7 @@ TRANSPORT_ERRORS: Final = (
     ValueError,
     ExceptionGroup,
 )
-"""What a stream of the server's raises when the peer is gone, TLS included."""
+"""What a stream of the server raises when the client is gone, TLS included."""
 
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 """``SO_LINGER``, on, for 0 seconds: close() discards what is unsent and sends RST (RFC 9293 section 3.10.4)."""
@@ -35,21 +36,21 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 class SocketStream(anyio.abc.ByteStream):
     """A connected TCP socket as a stream of bytes. One task may receive and one may send at a time.
 
-    Whatever the system says raises BrokenResourceError; after :meth:`aclose` or :meth:`reset`, every method but these
-    two raises ClosedResourceError, in tasks that wait already, too.
+    An error of the operating system raises BrokenResourceError. After :meth:`aclose` or :meth:`reset`, every other
+    method raises ClosedResourceError, also in a task that was already waiting in it.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        with contextlib.suppress(OSError):  # The client may be gone already; reading will tell.
+        with contextlib.suppress(OSError):  # The client may be gone already: then reading fails.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sent = 0
-        """Bytes that the kernel has taken."""
+        """Bytes that were given to the kernel so far."""
         self._socket = sock
         self._closed = False
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """At least one byte and at most ``max_bytes``; no more than that leaves the kernel. Raises EndOfStream."""
+        """At least one byte and at most ``max_bytes``; the rest stays in the kernel. Raises EndOfStream at the end."""
         await anyio.lowlevel.checkpoint()
         while True:
             self._check_open()
@@ -65,7 +66,7 @@ class SocketStream(anyio.abc.ByteStream):
                 raise anyio.EndOfStream
 
     async def send(self, item: bytes) -> None:
-        """Send all of it."""
+        """Send all of ``item``."""
         await anyio.lowlevel.checkpoint()
         view = memoryview(item)
         while view:
@@ -81,16 +82,16 @@ class SocketStream(anyio.abc.ByteStream):
                 view = view[sent:]
 
     async def send_eof(self) -> None:
-        """Send FIN: nothing more will come from here."""
+        """Send FIN: nothing more will be sent."""
         await anyio.lowlevel.checkpoint()
         self._check_open()
         try:
             self._socket.shutdown(socket.SHUT_WR)
-        except OSError as exc:  # The peer was faster.
+        except OSError as exc:  # The peer has closed before.
             raise anyio.BrokenResourceError from exc
 
     async def aclose(self) -> None:
-        """Close, with whatever TCP makes of it: FIN, or RST if there is something unread."""
+        """Close. The kernel sends FIN, or RST if there are unread bytes."""
         if not self._closed:
             self._closed = True
             anyio.notify_closing(self._socket)
@@ -99,7 +100,7 @@ class SocketStream(anyio.abc.ByteStream):
     async def reset(self) -> None:
         """Close with RST."""
         if not self._closed:
-            with contextlib.suppress(OSError):  # Where the peer was faster, some systems refuse.
+            with contextlib.suppress(OSError):  # Some systems refuse if the peer has closed before.
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         await self.aclose()
 
@@ -109,13 +110,16 @@ class SocketStream(anyio.abc.ByteStream):
 
 
 async def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on the first address that ``host`` stands for; ``port`` 0 is any that is free."""
+    """A listening socket on the first address that ``host`` resolves to; ``port`` 0 is any free one. Raises OSError."""
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = found[0]
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "win32":  # There SO_REUSEADDR would let another process take the port, too.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(1024)
     except OSError:

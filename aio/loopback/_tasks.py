@@ -1,20 +1,21 @@
 """Tasks that belong to no other task: plain tasks on asyncio, system tasks on trio.
 
 Why not a task group
-    A task group is left by the task that entered it, before any other that this task entered since. A server is started
-    in one task and closed in another: by fixtures of pytest-asyncio, ``IsolatedAsyncioTestCase``, the cells of a
-    notebook, the lifespan of a web application.
+    Only the task that entered a task group can leave it, and it has to leave first those that it entered later. A
+    server is started in one task and closed in another by fixtures of pytest-asyncio, by ``IsolatedAsyncioTestCase``,
+    by the cells of a notebook, and by the lifespan of a web application.
 
 What is the same on both event loops
-    A task has a cancel scope of its own, so cancelling it is anyio's cancelling: every await raises until it ends.
-    Every task that was started begins, and cleans up, also when the event loop is ending. What it raises is logged, and
-    ends neither the event loop nor another task.
+    Each task has a cancel scope of its own. So it is cancelled as anyio cancels: every await raises until the task
+    ends. Every task that was started begins, and cleans up, even if the event loop is ending. An exception in a task is
+    logged, and ends neither the event loop nor another task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -29,14 +30,14 @@ _Ts = TypeVarTuple("_Ts")
 
 
 def on_trio() -> bool:
-    """Whether the event loop that runs is trio's."""
+    """Whether the running event loop is trio's."""
     return anyio.get_cancelled_exc_class() is not asyncio.CancelledError
 
 
 class Tasks:
-    """Several tasks that are cancelled and waited for together, from any task of their event loop.
+    """Several tasks, which any task of their event loop can cancel, and wait for, together.
 
-    As an asynchronous context manager it cancels them on leaving, and waits for them.
+    At the end of ``async with`` they are cancelled and waited for.
     """
 
     def __init__(self) -> None:
@@ -45,9 +46,9 @@ class Tasks:
         self._none_left = anyio.Event()
 
     def start(self, run: Callable[[*_Ts], Awaitable[None]], *args: *_Ts) -> None:
-        """Begin a task. After :meth:`cancel` it begins all the same, and is cancelled at its first await.
+        """Start a task that runs ``run(*args)``. After :meth:`cancel`, it starts and is cancelled at its first await.
 
-        Raises RuntimeError if a run of trio is over but for its asynchronous generators.
+        Raises RuntimeError at the very end of a trio run, when only asynchronous generators are still being closed.
         """
 
         async def call() -> None:
@@ -66,18 +67,18 @@ class Tasks:
             raise
 
     def cancel(self) -> None:
-        """Cancel them all, and those that are started from now on."""
+        """Cancel all tasks, also those that are started later."""
         self._cancelled = True
         for task in list(self._tasks):
             task.scope.cancel()
 
     async def wait(self) -> None:
-        """Wait until all of them have ended."""
+        """Wait until all tasks have ended."""
         while self._tasks:
             await self._none_left.wait()
 
     async def aclose(self) -> None:
-        """Cancel them all, and wait until they have ended, whoever cancels the caller meanwhile."""
+        """Cancel all tasks and wait until they have ended, also if the caller is cancelled meanwhile."""
         self.cancel()
         with anyio.CancelScope(shield=True):
             await self.wait()
@@ -95,8 +96,8 @@ class Tasks:
             self._none_left.set()
 
 
-class _Task:
-    """What a task is on both event loops."""
+class _Task(ABC):
+    """One task; what is the same on both event loops."""
 
     def __init__(self, owner: Tasks, call: Callable[[], Awaitable[None]]) -> None:
         self.scope = anyio.CancelScope()
@@ -104,9 +105,9 @@ class _Task:
         self._call = call
         self._begun = False
 
+    @abstractmethod
     def spawn(self) -> None:
-        """Have the event loop run it."""
-        raise NotImplementedError
+        """Give the task to the event loop."""
 
     async def _run(self) -> None:
         self._begun = True
@@ -119,29 +120,29 @@ class _Task:
 
 
 class _AsyncioTask(_Task):
-    """A plain task of asyncio's. KeyboardInterrupt and SystemExit leave through the event loop, as they always do."""
+    """A plain asyncio task. KeyboardInterrupt and SystemExit in it end the event loop, as in any task."""
 
     def spawn(self) -> None:
-        """Have the event loop run it."""
+        """Give the task to the event loop."""
         asyncio.get_running_loop().create_task(self._run(), name="turnwire: loopback").add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if not self._begun:
-            # asyncio cancelled it before its first step, as it does when the event loop ends. What it would have
-            # cleaned up, a socket say, is still there: let it begin, cancelled.
+            # asyncio cancelled it before its first step, as it does when the event loop ends. It may have something to
+            # clean up, a socket for example: so start it, cancelled.
             self.scope.cancel()
             self.spawn()
             return
         if not task.cancelled():
-            task.exception()  # Seen, so that asyncio does not log it once more.
+            task.exception()  # Retrieved, so that asyncio does not log it again.
         self._owner.ended(self)
 
 
 class _TrioTask(_Task):
-    """A system task of trio's: not interrupted by Ctrl-C, cancelled when the main task has ended, and never raising."""
+    """A system task of trio: Ctrl-C does not interrupt it, and the end of the main task cancels it. Never raises."""
 
     def spawn(self) -> None:
-        """Have trio run it."""
+        """Give the task to trio."""
         from trio.lowlevel import spawn_system_task
 
         spawn_system_task(self._guarded, name="turnwire: loopback", context=copy_context())
@@ -149,7 +150,7 @@ class _TrioTask(_Task):
     async def _guarded(self) -> None:
         try:
             await self._run()
-        except BaseException as exc:  # It would be a TrioInternalError, and the end of the whole run.
+        except BaseException as exc:  # From a system task it would end the whole run, with TrioInternalError.
             if not isinstance(exc, anyio.get_cancelled_exc_class()):
                 with suppress(BaseException):
                     _LOGGER.exception("a task of the server failed")
@@ -158,10 +159,10 @@ class _TrioTask(_Task):
 
 
 async def call_at_end_of_loop(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
-    """Suspended, once begun, until ``loop.shutdown_asyncgens()`` closes it; then it calls ``close``.
+    """A generator that, once started, waits until ``loop.shutdown_asyncgens()`` closes it, and then calls ``close``.
 
-    For asyncio's loops that are ended step by step: ``asyncio.run`` and its like cancel all tasks before. On trio the
-    end of the run cancels system tasks.
+    For asyncio loops that are driven by ``run_until_complete``: no one cancels their tasks, as ``asyncio.run`` does.
+    On trio the end of the run cancels system tasks.
     """
     try:
         yield

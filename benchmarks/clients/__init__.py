@@ -2,7 +2,7 @@
 
 A client module has ``connect(base_url)``, an async context manager that gives a function: it runs the turn that a
 prompt of ``wire.prompt`` asks for and returns how many characters of text came, so that every client does the
-consumer's part of the work, and a client that loses an event is found out. ``python -m benchmarks.clients NAME
+consumer's part of the work, and a client that loses an event is noticed. ``python -m benchmarks.clients NAME
 BASE_URL`` measures one in its own process.
 """
 
@@ -89,15 +89,15 @@ class Measurement(msgspec.Struct, frozen=True):
     """CPU seconds of one run, of the client's process alone."""
 
     per_lone_event: float
-    """When they come one by one, as from a model: a read brings one."""
+    """An event when they come one by one, as from a model: each read brings one."""
     per_short_turn: float
     """A turn of two events: created, completed."""
     per_event: float
-    """When events come as fast as they are read: a read brings many."""
+    """An event when they come as fast as they are read: each read brings many."""
 
 
 def run_apart(name: str, base_url: str, **options: int) -> bytes:
-    """Run a client in a process of its own; what it printed."""
+    """Run a client in a process of its own; returns what it printed."""
     command = [sys.executable, "-m", __name__, name, base_url]
     command += [f"--{option}={value}" for option, value in options.items()]
     return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
@@ -125,7 +125,7 @@ async def _timed(run: RunTurn, turns: int, deltas: int, *, one_by_one: bool = Fa
     return took / turns
 
 
-async def weigh(connect: Connect, base_url: str, count: int) -> float:
+async def idle_memory(connect: Connect, base_url: str, count: int) -> float:
     """Bytes that an idle connection holds after a turn, of what Python allocates."""
     async with AsyncExitStack() as stack:
 
@@ -134,7 +134,7 @@ async def weigh(connect: Connect, base_url: str, count: int) -> float:
                 run = await stack.enter_async_context(connect(base_url))
                 await run(prompt(100))
 
-        await opened(1)  # What all connections share is not to be counted.
+        await opened(1)  # What all connections share does not count.
         gc.collect()
         tracemalloc.start()
         await opened(count)

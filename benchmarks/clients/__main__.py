@@ -6,7 +6,7 @@ import argparse
 
 import msgspec
 
-from . import CLIENTS, measure, weigh
+from . import CLIENTS, idle_memory, measure
 
 
 def main() -> None:
@@ -16,11 +16,13 @@ def main() -> None:
     parser.add_argument("base_url")
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--deltas", type=int, default=1000)
-    parser.add_argument("--idle", metavar="COUNT", type=int, help="weigh so many idle connections instead")
+    parser.add_argument(
+        "--idle", metavar="COUNT", type=int, help="measure the memory of so many idle connections instead"
+    )
     arguments = parser.parse_args()
     client = CLIENTS[arguments.name]
     if arguments.idle:
-        measured = client.run(weigh, client.connect, arguments.base_url, arguments.idle)
+        measured = client.run(idle_memory, client.connect, arguments.base_url, arguments.idle)
     else:
         measured = client.run(measure, client.connect, arguments.base_url, arguments.turns, arguments.deltas)
     print(msgspec.json.encode(measured).decode())

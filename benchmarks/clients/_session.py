@@ -1,4 +1,4 @@
-"""turnwire's sessions, which are alike in every shell."""
+"""turnwire's sessions, which have the same methods in every shell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import Connect, RunTurn
 
 
 def client_of(connect_session: Callable[[str], AbstractAsyncContextManager[Any]]) -> Connect:
-    """The client that opens its sessions so."""
+    """A client that opens its sessions with this function."""
 
     @asynccontextmanager
     async def connect(base_url: str) -> AsyncIterator[RunTurn]:

@@ -1,4 +1,4 @@
-"""turnwire's anyio shell, on whichever event loop runs."""
+"""turnwire's asyncio shell; on trio, the same names."""
 
 from __future__ import annotations
 

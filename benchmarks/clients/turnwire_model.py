@@ -1,4 +1,4 @@
-"""turnwire's model over WebSocket, which yields the SDK's objects; on whichever event loop runs."""
+"""turnwire's model over WebSocket, which yields objects of ``openai``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import RunTurn
 
 @asynccontextmanager
 async def connect(base_url: str) -> AsyncIterator[RunTurn]:
-    """A model, without tracing and without a scope, as the Agents SDK's has none."""
+    """A model, without tracing and without ``async with``, which the Agents SDK's does not have."""
     async with AsyncOpenAI(api_key="none", websocket_base_url=base_url) as client:
         model = OpenAIResponsesWSModel("gpt-5.4", client)
 

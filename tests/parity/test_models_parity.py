@@ -28,7 +28,7 @@ import turnwire.aio
 import turnwire.trio_shell
 from agents.models import openai_responses as theirs
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import _peer, serve
+from turnwire.aio.loopback import _turns, serve
 
 MODELS = ("OpenAIResponsesModel", "OpenAIResponsesWSModel")
 SHELLS = ((turnwire.aio, "asyncio"), (turnwire.aio, "trio"), (turnwire.trio_shell, "trio"))
@@ -37,7 +37,7 @@ TURNS = 20
 
 @pytest.fixture(autouse=True)
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_peer, "time", SimpleNamespace(time=lambda: 1_790_000_000))
+    monkeypatch.setattr(_turns, "time", SimpleNamespace(time=lambda: 1_790_000_000))
     monkeypatch.setenv("NO_PROXY", "*")
     agents.set_tracing_disabled(True)
 
@@ -250,7 +250,7 @@ def test_an_agent_with_tools_runs_the_same_in_the_runner(kind: str, streamed: bo
 def main() -> None:
     """Print how the transcripts compare."""
     agents.set_tracing_disabled(True)
-    _peer.time = SimpleNamespace(time=lambda: 1_790_000_000)  # type: ignore[assignment]
+    _turns.time = SimpleNamespace(time=lambda: 1_790_000_000)  # type: ignore[assignment]
     for kind in MODELS:
         for streamed in (False, True):
             how = {"streamed": streamed, "stateful": True}

@@ -1,0 +1,256 @@
+"""The loopback server: what :func:`serve` starts, and the object that it gives."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+from typing import Any, Final
+
+import anyio
+from msgspec.structs import replace
+
+from ...sansio.checks import COUNT, SECONDS, Instance, Number, Rule
+from ...sansio.errors import ConcurrentUseError, UserError
+from ...sansio.server import ResponseStore, ServerOptions
+from ._connection import ClientConnection
+from ._faults import Fault, Faults
+from ._ledger import Ledger, LedgerEntry
+from ._serve_http import serve_http
+from ._service import Service
+from ._sockets import SocketStream, listen
+from ._tasks import Tasks, call_at_end_of_loop, on_trio
+
+__all__ = ["LoopbackServer", "Serving", "serve"]
+
+_RETRY_ACCEPT: Final = 0.01
+"""Seconds to wait after ``accept()`` failed: file descriptors may be used up."""
+
+
+class LoopbackServer:
+    """A running server. :func:`serve` makes it."""
+
+    def __init__(self, host: str, port: int, service: Service) -> None:
+        self.host = host
+        """The address that it listens on."""
+        self.port = port
+        """The port that it listens on."""
+        self.connections = 0
+        """How many connections have been accepted."""
+        self._service = service
+        self._tasks = Tasks()
+        """One that accepts, and one for each connection."""
+        self._closed_at_end_of_loop: AsyncGenerator[None] | None = None
+        """On asyncio, until the server is closed: the generator that closes it when the event loop ends."""
+
+    @property
+    def base_url(self) -> str:
+        """For ``AsyncOpenAI(base_url=…)`` and ``connect(…)``: ``http://127.0.0.1:PORT/v1``."""
+        scheme = "http" if self.ssl_context is None else "https"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}/v1"
+
+    @property
+    def latency(self) -> float:
+        """Seconds before each event; may be changed at any time. Raises UserError for what cannot be."""
+        return self._service.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        _RULES["latency"].check("latency", seconds)
+        self._service.latency = seconds
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that have not been done yet: a list, which may be changed at any time.
+
+        A connection that is already waiting for bytes when a :class:`Received` is added may read past its byte; from
+        its next read on it does not.
+        """
+        return self._service.faults
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        """Every request that was run, in the order of starting; with ``ledger_limit``, the newest of them."""
+        return self._service.ledger.entries
+
+    @property
+    def store(self) -> ResponseStore:
+        """The responses that can be continued from any connection."""
+        return self._service.store
+
+    @property
+    def options(self) -> ServerOptions:
+        """Limits and dialect of its WebSocket connections."""
+        return self._service.options
+
+    @property
+    def api_key(self) -> str | None:
+        """The key that requests must bring; None if any will do."""
+        return self._service.api_key
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The context for TLS; None without TLS."""
+        return self._service.ssl_context
+
+    def __repr__(self) -> str:
+        return f"<LoopbackServer {self.base_url}>"
+
+    async def aclose(self) -> None:
+        """Cancel running turns, close WebSockets with code 1001, and wait until every task and socket is closed.
+
+        Any task of the server's event loop may call this, at any time; several may, at once or one after another. It
+        takes up to about a second, for clients that do not read. If the caller is cancelled, it completes all the same.
+        """
+        generator, self._closed_at_end_of_loop = self._closed_at_end_of_loop, None
+        try:
+            await self._tasks.aclose()
+        finally:
+            if generator is not None:
+                await generator.aclose()
+
+    def start(self, listener: socket.socket) -> None:
+        """Accept connections, until :meth:`aclose`. For :func:`serve`, once. Closes the listener in the end."""
+        try:
+            self._tasks.start(self._accept, listener)
+        except BaseException:
+            listener.close()
+            raise
+        if not on_trio():
+            self._closed_at_end_of_loop = call_at_end_of_loop(self._close_with_loop)
+            with contextlib.suppress(StopIteration, ResourceWarning):  # A loop that has ended its generators warns.
+                self._closed_at_end_of_loop.__anext__().send(None)
+
+    async def _close_with_loop(self) -> None:
+        if self._closed_at_end_of_loop is not None:
+            self._closed_at_end_of_loop = None
+            await self.aclose()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        with listener:
+            while True:
+                await anyio.wait_readable(listener)
+                try:
+                    sock, _ = listener.accept()
+                    self._start_connection(sock)
+                except OSError:  # The client is gone already, or file descriptors are used up: others are served.
+                    await anyio.sleep(_RETRY_ACCEPT)
+
+    def _start_connection(self, sock: socket.socket) -> None:
+        try:
+            stream = SocketStream(sock)
+            self.connections += 1
+            connection = ClientConnection(self._service, stream, self.connections)
+            self._tasks.start(connection.run, serve_http)
+        except BaseException:
+            sock.close()
+            raise
+
+
+class Serving:
+    """What :func:`serve` returns: ``await`` it, or enter it with ``async with``. It starts one server, once."""
+
+    def __init__(self, start: Callable[[], Awaitable[LoopbackServer]]) -> None:
+        self._start: Callable[[], Awaitable[LoopbackServer]] | None = start
+        self._server: LoopbackServer | None = None
+
+    def __await__(self) -> Generator[Any, Any, LoopbackServer]:
+        return self._start_once().__await__()
+
+    async def __aenter__(self) -> LoopbackServer:
+        self._server = await self._start_once()
+        return self._server
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._server is not None:
+            await self._server.aclose()
+
+    async def _start_once(self) -> LoopbackServer:
+        start, self._start = self._start, None
+        if start is None:
+            raise ConcurrentUseError("serve() starts one server, and this one was started before: call serve() again")
+        return await start()
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    latency: float = 0.0,
+    api_key: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    faults: Iterable[Fault] = (),
+    options: ServerOptions | None = None,
+    dialect: str | None = "openai",
+    ledger_limit: int | None = None,
+) -> Serving:
+    """Run a loopback server: ``async with serve() as server``, or ``server = await serve()`` and ``server.aclose()``.
+
+    It runs on asyncio and on trio, and belongs to no task: one task may start it and another close it, in any order
+    with other servers and sessions. A server that nobody closes is closed when the event loop ends.
+
+    Closing cancels the running turns, closes WebSockets with code 1001, and leaves no task and no socket.
+
+    Args:
+        host: the address to listen on. Without ``api_key``, whoever reaches it can read its conversations; so can a
+            web page in a browser on the same machine.
+        port: the port; 0 takes a free one, which ``server.port`` and ``server.base_url`` tell.
+        latency: seconds before each event of a turn; 0 streams as fast as the client reads.
+        api_key: the key that requests must bring, as ``Authorization: Bearer`` or ``api-key``; None takes any.
+        ssl_context: a server's context, for TLS.
+        faults: what to do wrong (:class:`Fault`). ``server.faults`` is the list of what has not been done yet.
+        options: limits of a WebSocket connection; ``max_message_size`` also limits HTTP bodies.
+        dialect: what kind of server to be over WebSocket: ``"openai"`` has lanes and steering and says so in the
+            answer to the upgrade, None has them too and does not say so, ``"no-lanes"`` ignores ``stream_id``
+            (:data:`turnwire.sansio.server.SERVER_DIALECTS`). With the default, ``options.dialect`` decides.
+        ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
+
+    Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there.
+    """
+    options = ServerOptions() if options is None else options
+    given = {
+        "host": host,
+        "port": port,
+        "latency": latency,
+        "ssl_context": ssl_context,
+        "options": options,
+        "ledger_limit": ledger_limit,
+    }
+    for name, value in given.items():
+        _RULES[name].check(name, value)
+    _check_key(api_key)
+    service = Service(
+        latency=latency,
+        api_key=api_key,
+        ssl_context=ssl_context,
+        options=options if dialect == "openai" else replace(options, dialect=dialect),
+        faults=Faults(faults),
+        ledger=Ledger(ledger_limit),
+    )
+
+    async def start() -> LoopbackServer:
+        listener = await listen(host, port)
+        server = LoopbackServer(host, listener.getsockname()[1], service)
+        server.start(listener)
+        return server
+
+    return Serving(start)
+
+
+_RULES: Final[Mapping[str, Rule]] = {
+    "host": Instance(str),
+    "port": Number("a port", whole=True),
+    "latency": Number(SECONDS),
+    "ssl_context": Instance(ssl.SSLContext, optional=True),
+    "options": Instance(ServerOptions),
+    "ledger_limit": Number(COUNT, whole=True, optional=True),
+}
+"""What the arguments of :func:`serve` may be."""
+
+
+def _check_key(key: object) -> None:
+    """Raise UserError for what cannot be a key, without showing it."""
+    if key is not None and not (isinstance(key, str) and key.isascii() and key):
+        raise UserError(f"api_key, a {type(key).__name__}, is no key: write ASCII text, or None to take any")

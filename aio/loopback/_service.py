@@ -1,0 +1,30 @@
+"""What all connections of one loopback server have in common: its options, its faults, its ledger and its store."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+
+from ...sansio.server import ResponseStore, ServerOptions
+from ._faults import Faults
+from ._ledger import Ledger
+
+__all__ = ["Service"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """The state of a server that its connections read and change; most of it comes from the arguments of ``serve``."""
+
+    latency: float
+    """Seconds before each event; may change at any time."""
+    api_key: str | None = field(repr=False)
+    """The key that requests must bring; None for any."""
+    ssl_context: ssl.SSLContext | None
+    options: ServerOptions
+    """Limits and dialect of a WebSocket connection; ``max_message_size`` also limits HTTP bodies."""
+    faults: Faults
+    """The faults that have not been done yet; may change at any time."""
+    ledger: Ledger
+    store: ResponseStore = field(default_factory=ResponseStore)
+    """The responses that can be continued from any connection."""

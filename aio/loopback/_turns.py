@@ -1,0 +1,122 @@
+"""The turns of the loopback server: the events of a response, sent at their pace, with the faults between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+
+from ...sansio.server import TurnState
+from ._connection import ClientConnection, RunningTurn
+from ._faults import Action, AfterEvent, BeforeEvent, BeforeRun, Point
+from ._ledger import LedgerEntry
+from ._script import respond
+
+__all__ = ["begin_turn", "run_turn"]
+
+_BATCH: Final = 64
+"""Events per write at latency 0: few system calls, and the lanes still take turns."""
+
+
+def begin_turn(connection: ClientConnection, running: RunningTurn) -> list[Action]:
+    """Put a turn into the ledger; if faults are due before it runs, give their actions instead."""
+    actions = _take_due(connection, BeforeRun(), running)
+    if not actions:
+        _enter(connection, running)
+    return actions
+
+
+async def run_turn(connection: ClientConnection, running: RunningTurn, before: list[Action]) -> None:
+    """Do the actions that are due before the turn runs, then stream its events, until it ends or is ended."""
+    connection.turns.add(running)
+    try:
+        if before:
+            await connection.flush()
+            await _perform_all(connection, before, running)
+        if running.turn.state is TurnState.RUNNING:
+            await _stream_events(connection, running, running.entry or _enter(connection, running))
+        await connection.flush()
+    except Exception:
+        connection.ended_by = connection.ended_by or "crashed"
+        raise
+    finally:
+        connection.turns.discard(running)
+        running.set_outcome_if_running(connection.ended_by or "shutdown")
+
+
+async def _stream_events(connection: ClientConnection, running: RunningTurn, entry: LedgerEntry) -> None:
+    turn, service = running.turn, connection.service
+    events: Iterable[dict[str, Any]] = respond(
+        turn.request, turn.previous, number=entry.number, created_at=int(time.time()), generate=turn.generate
+    )
+    if running.delivery == "http":
+        events = [await _last(events)]
+    for k, event in enumerate(events, 1):
+        if latency := service.latency:
+            await anyio.sleep(latency)
+        if connection.stream.silenced:
+            await anyio.sleep_forever()
+        if service.faults and not await _goes_on_before(connection, running, k, event):
+            return
+        after = _take_due(connection, AfterEvent(k), running) if service.faults else None
+        if not after:
+            _emit(running, event, k)
+            if latency or not k % _BATCH:
+                await connection.flush()
+        else:
+            # No other task may send this event: the client could answer it, and be read, before the fault is done.
+            async with connection.sending:
+                _emit(running, event, k)
+                await connection.send_all()
+            await _perform_all(connection, after, running)
+        if turn.state is not TurnState.RUNNING:
+            return
+
+
+async def _goes_on_before(connection: ClientConnection, running: RunningTurn, k: int, event: Mapping[str, Any]) -> bool:
+    """Do what is due before an event is sent; say whether the turn is still running after it."""
+    actions = _take_due(connection, BeforeEvent(k), running)
+    if actions:
+        await connection.flush()
+        await _perform_all(connection, actions, running, event)
+    return running.turn.state is TurnState.RUNNING
+
+
+def _emit(running: RunningTurn, event: Mapping[str, Any], k: int) -> None:
+    running.turn.emit(event)
+    if running.turn.state is not TurnState.CANCELLED:
+        running.emitted = k
+    if running.turn.state is TurnState.ENDED:
+        running.set_outcome(event["type"].removeprefix("response."))
+
+
+def _take_due(connection: ClientConnection, point: Point, running: RunningTurn) -> list[Action]:
+    return connection.service.faults.take_due(point, connection.number, running.turn.number, running.marker)
+
+
+async def _perform_all(
+    connection: ClientConnection,
+    actions: list[Action],
+    running: RunningTurn,
+    event: Mapping[str, Any] | None = None,
+) -> None:
+    for action in actions:
+        await connection.perform(action, running, event)
+
+
+def _enter(connection: ClientConnection, running: RunningTurn) -> LedgerEntry:
+    running.entry = connection.service.ledger.enter(running.turn, running.delivery, connection.number, running.marker)
+    return running.entry
+
+
+async def _last(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The last of the events; other tasks run in between."""
+    last: dict[str, Any] = {}
+    for k, event in enumerate(events, 1):
+        last = event
+        if not k % _BATCH:
+            await anyio.lowlevel.checkpoint()
+    return last
