@@ -14,13 +14,12 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from .connection import Stats
-from .connection import Turn as StartedTurn
-from .errors import ConcurrentUseError, SessionClosedError, UserError, WrongTypeError
+from .errors import ConcurrentUseError, UserError, WrongTypeError
 from .events import Response, ServerEvent
 from .flow import Awaited, Emitting, Flow, Wait, awaited
+from .handle import TurnHandle
 from .omit import OMIT
 from .proxy import Proxy, checked_proxy, choose_proxy
-from .replay import Evidence, Verdict
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
@@ -36,7 +35,6 @@ __all__ = [
     "Session",
     "Shell",
     "Turn",
-    "TurnHandle",
     "bound",
     "connect",
 ]
@@ -159,69 +157,6 @@ class Session(OnShell, Generic[TurnT]):
         Any task may call this, and it may be called again.
         """
         yield Wait(self._runtime.aclose)
-
-
-class TurnHandle:
-    """What a caller holds of a turn, before it is sent and after."""
-
-    def __init__(self, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
-        self._arguments = (body, stream_id, timeout)
-        self._core: StartedTurn | None = None
-        self._entered = False
-
-    def __repr__(self) -> str:
-        return f"<Turn {'not sent' if self._core is None else self._core!r}>"
-
-    def _enter(self) -> tuple[Mapping[str, Any], str | None, object]:
-        """What to send. Raises ConcurrentUseError the second time."""
-        if self._entered:
-            raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
-        self._entered = True
-        return self._arguments
-
-    @property
-    def _begun(self) -> StartedTurn:
-        if self._core is None:
-            raise SessionClosedError("the turn was not sent yet — write 'async with session.create(…) as turn'")
-        return self._core
-
-    @property
-    def response(self) -> Response | None:
-        """The response, after the terminal event; None before it."""
-        return None if self._core is None else self._core.response
-
-    @property
-    def response_id(self) -> str | None:
-        """The response's id, from ``response.created`` on."""
-        return None if self._core is None else self._core.response_id
-
-    @property
-    def stream_id(self) -> str | None:
-        """The name of the lane; None for the default lane."""
-        return self._arguments[1] if self._core is None else self._core.lane
-
-    @property
-    def evidence(self) -> Evidence | None:
-        """How far the turn got when it failed or was left; None if neither happened."""
-        failure = None if self._core is None else self._core.failure
-        return None if failure is None else failure.evidence
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """Whether a turn that failed or was left may be sent again; None if neither happened (REPLAY.md, "Verdict").
-
-        Also after a cancellation, where no exception of the turn itself was raised.
-        """
-        return None if self.evidence is None else self.evidence.verdict
-
-    def result(self) -> Response:
-        """The response. Raises the failure of a turn that failed or was left, and SessionClosedError before the end."""
-        if self.response is not None:
-            return self.response
-        if self._core is not None and self._core.failure is not None:
-            raise self._core.failure
-        state = "was not sent yet" if self._core is None else "goes on"
-        raise SessionClosedError(f"the turn has no response yet — it {state} — iterate to its terminal event first")
 
 
 class Turn(TurnHandle, OnShell):

@@ -17,6 +17,7 @@ from .connection import Stats, Turn
 from .driver import Driver, Runtime
 from .events import ServerEvent
 from .proxy import Proxy
+from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
 from .transports import Means, Route
 
@@ -34,7 +35,8 @@ class SessionRuntime(Runtime):
         self.source = source
         """Where it connects to."""
         self._route = Route(source, ssl_context=ssl_context, proxy=proxy, means=self._means)
-        self._session = ResponsesSession(options=options, wall_clock=self._means.wall_clock)
+        clock = self._means.wall_clock
+        self._session = ResponsesSession(options=options, wall_clock=clock, retries_allowed=retries_allowed)
         self._driver = Driver(self._session, self, lambda: source.initial)
 
     @property

@@ -35,38 +35,33 @@ What a user of this class does
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from math import inf
-from os import urandom
 from typing import Any
 
 import msgspec
 
 from .backlog import Backlog
+from .chance import SYSTEM_RANDOM, RandomBytes
 from .checks import Instance
 from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
 from .endpoint import (
-    PUBLIC_BASE_URL,
     Endpoint,
-    checked_key,
-    endpoint,
-    endpoint_from_client,
-    key_refresh,
-    needs_key,
 )
 from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
+from .handle import TurnHandle
 from .omit import OMIT, is_omitted
 from .replay import Cause, Plan, Reason, RecoveryPolicy
-from .secret import Secret, discreet
+from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .source import EndpointSource
 from .timeouts import timeouts_from
 
 __all__ = [
     "EndpointSource",
     "ResponsesSession",
     "SessionOptions",
+    "TurnHandle",
     "options_from_client",
     "provider_managed_retries_disabled",
     "websocket_pre_event_retries_disabled",
@@ -81,103 +76,6 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     "Connection")."""
     recovery: RecoveryPolicy = RecoveryPolicy()
     """What is repeated automatically."""
-
-
-_provider_retries_off: ContextVar[bool] = ContextVar("turnwire_provider_retries_off", default=False)
-_pre_event_retries_off: ContextVar[bool] = ContextVar("turnwire_pre_event_retries_off", default=False)
-
-
-@contextmanager
-def provider_managed_retries_disabled(disabled: bool = True) -> Generator[None]:
-    """Within this context, nothing is repeated automatically: neither turns here nor requests of the HTTP client.
-
-    For callers that run retries of their own (REPLAY.md, "Automatic recovery"). ``disabled=False`` allows them again.
-    """
-    token = _provider_retries_off.set(disabled)
-    try:
-        yield
-    finally:
-        _provider_retries_off.reset(token)
-
-
-@contextmanager
-def websocket_pre_event_retries_disabled(disabled: bool = True) -> Generator[None]:
-    """Within this context, turns are not repeated automatically (REPLAY.md, "Automatic recovery")."""
-    token = _pre_event_retries_off.set(disabled)
-    try:
-        yield
-    finally:
-        _pre_event_retries_off.reset(token)
-
-
-def _retries_are_off() -> bool:
-    return _provider_retries_off.get() or _pre_event_retries_off.get()
-
-
-def provider_retries_are_off() -> bool:
-    """Whether :func:`provider_managed_retries_disabled` is in force; the HTTP model then sets ``max_retries=0``."""
-    return _provider_retries_off.get()
-
-
-class EndpointSource:
-    """Where to connect to, from the arguments of ``connect()`` (DESIGN.md, "Public API").
-
-    ``environment`` holds the process's variables: ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` are read from it, unless
-    there is a client, which has read them already.
-
-    Raises UserError for what cannot be used, and when the public endpoint is meant and there is no key.
-    """
-
-    @discreet
-    def __init__(
-        self,
-        *,
-        base_url: str | None,
-        api_key: str | None,
-        client: object | None,
-        headers: Mapping[str, Any] | None,
-        query: Mapping[str, Any] | None,
-        environment: Mapping[str, str],
-    ) -> None:
-        self._client = client
-        self._headers = headers
-        self._query = query
-        self._api_key = checked_key(api_key)
-        self._base_url: object = base_url
-        if client is None:
-            self._base_url = base_url or environment.get("OPENAI_BASE_URL") or PUBLIC_BASE_URL
-            self._api_key = self._api_key or checked_key(environment.get("OPENAI_API_KEY"))
-        self.initial = self.endpoint()
-        """The endpoint as of now."""
-        if client is None and needs_key(self.initial):
-            raise UserError(
-                "there is no API key: pass api_key=, set OPENAI_API_KEY, or name a server that needs none by base_url="
-            )
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """Equal for sources whose connections may stand in for each other: URL and headers are (PARITY C3).
-
-        A credential that is asked for anew at each handshake does not count.
-        """
-        url, headers = self.initial.identity
-        if self.key_refresh is not None:
-            headers = tuple(pair for pair in headers if pair[0] not in ("authorization", "api-key"))
-        return url, headers
-
-    @property
-    def key_refresh(self) -> Callable[[], Awaitable[str | None]] | None:
-        """What to await before each handshake, and give to :meth:`endpoint`; None if the credential is fixed."""
-        return None if self._client is None or self._api_key is not None else key_refresh(self._client)
-
-    def endpoint(self, fresh_key: str | Secret | None = None) -> Endpoint:
-        """The endpoint, with the credential as of now. Raises UserError for a key that cannot be sent."""
-        key = checked_key(fresh_key) or self._api_key
-        if self._client is None:
-            return endpoint(self._base_url or PUBLIC_BASE_URL, api_key=key, headers=self._headers, query=self._query)
-        return endpoint_from_client(
-            self._client, base_url=self._base_url, api_key=key, headers=self._headers, query=self._query
-        )
 
 
 def options_from_client(client: object | None, options: SessionOptions | None) -> SessionOptions:
@@ -197,15 +95,17 @@ class ResponsesSession:
     """See the top of the module. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
 
     ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
-    counts only beside the server's own ``date``.
+    counts only beside the server's own ``date``. ``retries_allowed`` is asked when a turn is submitted: whether it may
+    be repeated (``retries.py``).
     """
 
     def __init__(
         self,
         *,
         options: SessionOptions | None = None,
-        random_bytes: Callable[[int], bytes] = urandom,
+        random_bytes: RandomBytes = SYSTEM_RANDOM,
         wall_clock: Callable[[], float | None] = lambda: None,
+        retries_allowed: Callable[[], bool] = lambda: True,
     ) -> None:
         self.options = options or SessionOptions()
         self.stats = Stats()
@@ -214,6 +114,7 @@ class ResponsesSession:
         self.closed = False
         self._random_bytes = random_bytes
         self._wall_clock = wall_clock
+        self._retries_allowed = retries_allowed
         self.alarm = Alarm()
         """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
         self._backlog = Backlog(self.alarm)
@@ -246,7 +147,7 @@ class ResponsesSession:
         if self.closed:
             raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
         self.update(now)  # The connection may have come of age since anybody looked.
-        turn.repeatable = not _retries_are_off()
+        turn.repeatable = self._retries_allowed()
         if self.connection is not None and self.connection.accepts_turns:
             self.connection.submit(turn, now)
             self.update(now)
@@ -484,7 +385,7 @@ class ResponsesSession:
             self.update(now)
 
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
-        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed politely, a busy one aborted.
+        """End the session: turns fail as CLIENT_CLOSED, an idle connection is closed, a busy one aborted.
 
         ``wait_for_peer``: the server's half of the closing handshake is waited for.
         """
@@ -513,20 +414,26 @@ class ResponsesSession:
 
     def first_opening(self, now: float) -> FirstOpening:
         """For ``connect()``, which opens a connection before there is a turn."""
-        return FirstOpening(self.options, self._chance, self._wall_clock, now)
+        return FirstOpening(self.options, self._chance, self._wall_clock, now, repeatable=self._retries_allowed())
 
 
 class FirstOpening:
     """``connect()``'s own opening, in one attempt or several (REPLAY.md, "Automatic recovery")."""
 
     def __init__(
-        self, options: SessionOptions, chance: Callable[[], float], wall_clock: Callable[[], float | None], now: float
+        self,
+        options: SessionOptions,
+        chance: Callable[[], float],
+        wall_clock: Callable[[], float | None],
+        now: float,
+        *,
+        repeatable: bool,
     ) -> None:
         limits = (options.connect_timeout, options.turn_timeouts.connect)
         self.deadline = min((now + limit for limit in limits if limit is not None), default=None)
         """When all of it has to be over."""
         self._policy = options.recovery
-        self._repeatable = not _retries_are_off()
+        self._repeatable = repeatable
         self._chance = chance
         self._wall_clock = wall_clock
         self._made: list[Reason] = []

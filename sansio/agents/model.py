@@ -18,7 +18,8 @@ from ..client import OnShell, Shell
 from ..errors import UserError, WrongTypeError
 from ..flow import Emitting, Flow, awaited
 from ..replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
-from ..session import SessionOptions, provider_retries_are_off, websocket_pre_event_retries_disabled
+from ..retries import provider_retries_are_off, websocket_pre_event_retries_disabled
+from ..session import SessionOptions
 from .call import HEADERS_OVERRIDE, ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing
 from .settings import ModelSettings
 from .tools import Handoff, OutputSchemaLike, Tool

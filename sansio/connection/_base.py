@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from os import urandom
 from typing import NamedTuple
 
+from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..deadlines import Alarm, Deadlines
 from ..dialect import LaneSupport, dialect_of_host
 from ..endpoint import Endpoint
@@ -68,7 +68,7 @@ class ConnectionBase:
         *,
         options: ConnectionOptions | None = None,
         now: float,
-        random_bytes: Callable[[int], bytes] = urandom,
+        random_bytes: RandomBytes = SYSTEM_RANDOM,
         stats: Stats | None = None,
         recover: Callable[[Turn, TurnError], bool] | None = None,
         connect_by: float | None = None,

@@ -31,6 +31,8 @@ import enum
 from collections.abc import Container
 from typing import Final
 
+from ..error_body import ERROR_TYPES
+
 __all__ = ["ENDINGS", "FINAL_STATUSES", "Role", "ending", "role_of"]
 
 
@@ -52,7 +54,6 @@ class Role(enum.Enum):
 NEUTRAL_TYPES: Final = frozenset({"keepalive", "ping", "rate_limits", "response.heartbeat", "response.metadata"})
 NEUTRAL_PREFIX: Final = "codex."
 NEUTRAL_SUFFIX: Final = ".rate_limits"
-ERROR_TYPES: Final = frozenset({"error", "response.error"})
 OUTCOME_PREFIXES: Final = ("response.steer.", "response.inject.")
 RESPONSE_PREFIX: Final = "response."
 RESPONSE_MEMBERS: Final = ("response", "response_id", "item_id", "output_index", "delta")

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import pytest
 from kit.machines import ENDPOINT, Wire, answer, check_text, failed, steady, switching, types
 from kit.peers import CLOSE, PING, completed, created, delta, event, frame
-from turnwire.sansio.client import TurnHandle
 from turnwire.sansio.connection import State, Turn
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.errors import (
@@ -24,15 +23,16 @@ from turnwire.sansio.errors import (
     TurnTimeoutError,
     UserError,
 )
+from turnwire.sansio.handle import TurnHandle
 from turnwire.sansio.omit import OMIT
 from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.retries import provider_retries_are_off, retries_allowed
 from turnwire.sansio.session import (
     EndpointSource,
     ResponsesSession,
     SessionOptions,
     options_from_client,
     provider_managed_retries_disabled,
-    provider_retries_are_off,
     websocket_pre_event_retries_disabled,
 )
 from turnwire.sansio.timeouts import NO_TIMEOUTS, Timeouts
@@ -50,7 +50,10 @@ class Desk:
         self.chance = 0.0
         self.wall: float | None = None
         self.session = ResponsesSession(
-            options=SessionOptions(**options), random_bytes=self._random, wall_clock=lambda: self.wall
+            options=SessionOptions(**options),
+            random_bytes=self._random,
+            wall_clock=lambda: self.wall,
+            retries_allowed=retries_allowed,
         )
         self.now = 100.0
 
