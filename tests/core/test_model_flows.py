@@ -187,6 +187,34 @@ def test_a_stream_is_read_to_its_end_and_closed_once(shell: SteppedShell) -> Non
     assert ANSWER._request_id == "req_1"
 
 
+def test_a_model_emits_what_its_stream_has_and_closes_it(shell: SteppedShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Given:
+        """A stream without waits."""
+
+        def __init__(self, *_: object) -> None:
+            self.events = [DELTA, DONE, None]
+
+        def _step(self, name: str, value: Any = None) -> Any:
+            yield from ()
+            done.append(name)
+            return value
+
+        def open(self, client: Any) -> Any:
+            return self._step("open")
+
+        def next(self) -> Any:
+            return self._step("next", self.events.pop(0))
+
+        def close(self) -> Any:
+            return self._step("close")
+
+    monkeypatch.setattr(httpmodel, "HttpStream", Given)
+    assert len(types(http_model(shell, client_of(None)).stream_response(*arguments()))) == 2
+    assert done == ["open", "next", "next", "next", "close"]
+
+
 def test_the_deadlines_of_a_stream(shell: SteppedShell) -> None:
     """To open it, and to read it: the settings'. After the terminal event: DRAIN. To close it: BOUND, shielded."""
     model = http_model(shell, client_of(HttpResponse(Stream(DELTA, DONE))))
@@ -225,6 +253,21 @@ def test_a_client_without_streaming_responses(shell: SteppedShell) -> None:
     model = http_model(shell, client_of(other, plain=True))
     assert types(model.stream_response(*arguments())) == ["response.completed"]
     assert (stream.closed, other.closed) == (1, 1)
+
+
+def test_a_stream_that_cannot_be_closed(shell: SteppedShell) -> None:
+    class Endless:
+        """It has nothing to close."""
+
+        def __aiter__(self) -> Endless:
+            return self
+
+        async def __anext__(self) -> Any:
+            return DONE
+
+    events = http_model(shell, client_of(Endless(), plain=True)).stream_response(*arguments())
+    assert step(events) is DONE
+    finished(events.aclose())
 
 
 def test_an_answer_that_is_a_document(shell: SteppedShell) -> None:
