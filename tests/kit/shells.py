@@ -8,7 +8,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import anyio
+import turnwire.aio
 import turnwire.aio._opening
+import turnwire.trio_shell
 import turnwire.trio_shell._transport
 
 
