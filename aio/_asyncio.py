@@ -9,7 +9,7 @@ Who writes
     buffer, and again when :meth:`_Wire.resume_writing` says that it has got rid of it.
 
 Who wakes
-    A consumer that finds no event sleeps on a future (:meth:`AsyncioRuntime.next_event`). The driver has the future
+    A consumer that finds no event sleeps on a future (:meth:`AsyncioRuntime.iterate`). The driver has the future
     done (:meth:`AsyncioRuntime.wake`) when there is news of the turn.
 
 Who opens
@@ -23,7 +23,6 @@ end.
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import socket
 import ssl
@@ -31,22 +30,19 @@ import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
-from copy import copy
-from time import monotonic, time
+from time import monotonic
 from typing import Any, Final, Literal, cast
 
 import anyio
 
-from ..sansio.connection import LIVE, Stats, Turn
-from ..sansio.driver import Driver, Link, LinkState
+from ..sansio.connection import LIVE, Turn
+from ..sansio.driver import Link, LinkState
 from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
 from ..sansio.events import ServerEvent
-from ..sansio.proxy import Proxy, choose_proxy
-from ..sansio.retries import retries_allowed
-from ..sansio.secret import Secret
-from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
-from ._opening import READ_SIZE, Opened, open_transport
-from ._transport import translated
+from ..sansio.proxy import Proxy
+from ..sansio.runtime import SessionRuntime
+from ..sansio.session import EndpointSource, SessionOptions
+from ._opening import FAILURES, MEANS, READ_SIZE, Opened, open_transport
 
 __all__ = ["AsyncioRuntime"]
 
@@ -56,8 +52,10 @@ CAN_READ_AHEAD: Final = sys.platform != "win32" and hasattr(select, "poll")
 """Whether a socket may be read beside its transport: with Windows' proactor, a read of the transport's is under way."""
 
 
-class AsyncioRuntime:
-    """Runs one ``ResponsesSession`` in the running event loop. Implements :class:`turnwire.sansio.driver.Runtime`."""
+class AsyncioRuntime(SessionRuntime):
+    """Runs one session in the running event loop."""
+
+    _means = MEANS
 
     def __init__(
         self,
@@ -67,13 +65,9 @@ class AsyncioRuntime:
         proxy: Proxy | Literal["env"] | str | None,
         options: SessionOptions,
     ) -> None:
-        self.source = source
-        """Where it connects to."""
-        self.ssl_context = ssl_context
-        self.proxy = proxy
+        super().__init__(source, ssl_context=ssl_context, proxy=proxy, options=options)
+        self.route = self._route
         self.loop = asyncio.get_running_loop()
-        self._session = ResponsesSession(options=options, wall_clock=time, retries_allowed=retries_allowed)
-        self._driver = Driver(self._session, self, lambda: source.initial)
         self.now = _clock_of(self.loop)
         """Tells the loop's time, in seconds."""
         self._timer: asyncio.Handle | None = None
@@ -83,21 +77,6 @@ class AsyncioRuntime:
         """Those that are not lost; the newest is the last."""
 
     # -- for the session, its turns and the models
-
-    @property
-    def stats(self) -> Stats:
-        """The counters of now; a copy."""
-        return copy(self._session.stats)
-
-    @property
-    def idle(self) -> bool:
-        """No turn runs or waits."""
-        return self._session.idle
-
-    @property
-    def closed(self) -> bool:
-        """No turn may begin any more."""
-        return self._session.closed
 
     @property
     def over(self) -> bool:
@@ -129,13 +108,6 @@ class AsyncioRuntime:
     def submit(self, turn: Turn) -> Turn:
         """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
         return self._driver.submit(turn, self._begin())
-
-    async def next_event(self, turn: Turn) -> ServerEvent | None:
-        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
-        try:
-            return await self.iterate(turn)
-        except StopAsyncIteration:
-            return None
 
     async def iterate(self, turn: Turn) -> ServerEvent:
         """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure.
@@ -320,24 +292,12 @@ class _Wire(asyncio.Protocol):
         self._task.add_done_callback(self._ended)
 
     async def _open(self) -> None:
-        runtime, link = self._runtime, self._link
-        if link.connection.endpoint is runtime.source.initial:  # Neither asked for anew yet, nor redirected.
-            self._driver.use_endpoint(link, runtime.source.endpoint(await self._fresh_key()))
-        endpoint = link.connection.endpoint
-        proxy = choose_proxy(runtime.proxy, endpoint, os.environ)
-        opened = await open_transport(endpoint, ssl_context=runtime.ssl_context, proxy=proxy)
+        route, use_endpoint = self._runtime.route, self._driver.use_endpoint
+        opened = await open_transport(lambda carrier: route.open(self._link, carrier, use_endpoint))
         if self._given_up:
             opened.transport.abort()
         else:
             self._use(opened)
-
-    async def _fresh_key(self) -> Secret | None:
-        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
-        refresh = self._runtime.source.key_refresh
-        try:
-            return None if refresh is None else Secret(await refresh())
-        except Exception as exc:
-            raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
 
     def _use(self, opened: Opened) -> None:
         self.transport, lowest, self._socket, early = opened
@@ -437,5 +397,5 @@ class _Wire(asyncio.Protocol):
         self._lost(exc)
 
     def _lost(self, exc: BaseException | None) -> None:
-        error = exc if exc is None or isinstance(exc, TurnwireError) else translated(exc)
+        error = exc if exc is None or isinstance(exc, TurnwireError) else FAILURES.translated(exc)
         self._runtime.lost(self, self._link, error)

@@ -1,4 +1,4 @@
-"""How a transport of asyncio is opened: TCP with happy eyeballs, an HTTP proxy's tunnel, TLS, in that order.
+"""The steps that open a transport of asyncio: TCP with happy eyeballs, and TLS. Their order is the core's matter.
 
 asyncio does TLS itself, by ``start_tls`` on what carries it, so the same steps lead to every kind of endpoint, and the
 same code runs on uvloop. The addresses of a host are tried here (RFC 8305) because uvloop's ``create_connection`` tries
@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import sys
+from collections.abc import Awaitable, Callable
+from time import time
 from typing import Any, Final, NamedTuple
 
 import anyio
 
-from ..sansio.endpoint import Endpoint
 from ..sansio.errors import TransportError
-from ..sansio.proxy import Proxy
-from ._transport import translated
+from ..sansio.flow import Flow
+from ..sansio.transports import Carrier, Failures, Means, alternating
+from ._flows import run
 
-__all__ = ["Early", "Opened", "open_transport"]
+__all__ = ["FAILURES", "MEANS", "Early", "Opened", "open_transport"]
+
+FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: isinstance(raised, Exception))
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
 
 READ_SIZE: Final = 64 * 1024
 """Bytes asked of the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""
@@ -86,38 +92,15 @@ class Opened(NamedTuple):
     early: Early
 
 
-async def open_transport(endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> Opened:
-    """Connect to the endpoint. Raises TransportError, which names the proxy if it was the proxy that failed."""
+async def open_transport(route: Callable[[Carrier], Flow[None]]) -> Opened:
+    """Open what the route leads to. Raises what it raises."""
     steps = _Steps()
     try:
-        if proxy is None:
-            await steps.tcp(endpoint.host, endpoint.port)
-        else:
-            await _through(steps, proxy, endpoint)
-        if endpoint.secure:
-            await steps.tls(endpoint.host, ssl_context or ssl.create_default_context())
-        return Opened(steps.transport, steps.lowest, steps.socket, steps.early)
-    except BaseException as exc:
+        await run(route(steps))
+    except BaseException:
         steps.abort()
-        if isinstance(exc, TransportError) or not isinstance(exc, Exception):
-            raise
-        raise translated(exc) from exc
-
-
-async def _through(steps: _Steps, proxy: Proxy, endpoint: Endpoint) -> None:
-    """Lead to the endpoint by CONNECT through the proxy."""
-    try:
-        await steps.tcp(proxy.host, proxy.port)
-        if proxy.secure:
-            await steps.tls(proxy.host, ssl.create_default_context())
-        tunnel = proxy.tunnel(endpoint)
-        steps.transport.write(tunnel.request())
-        while not tunnel.through:
-            tunnel.receive(await steps.early.receive())
-    except Exception as exc:
-        if isinstance(exc, TransportError):  # The tunnel says so itself.
-            raise
-        raise TransportError(f"the proxy {proxy} cannot be used: {translated(exc)}") from exc
+        raise
+    return Opened(steps.transport, steps.lowest, steps.socket, steps.early)
 
 
 class _Steps:
@@ -131,8 +114,8 @@ class _Steps:
     def __init__(self) -> None:
         self.early = Early()
 
-    async def tcp(self, host: str, port: int) -> None:
-        """Open the lowest transport."""
+    async def connect(self, host: str, port: int) -> None:
+        """Open the lowest transport: TCP."""
         loop = asyncio.get_running_loop()
         self.socket = await _connected(host, port)
         transport, _ = await loop.create_connection(lambda: self.early, sock=self.socket)
@@ -140,7 +123,7 @@ class _Steps:
         transport.set_write_buffer_limits(high=0)  # Any byte that it keeps is to be heard of.
         _limit_reads(transport)
 
-    async def tls(self, host: str, context: ssl.SSLContext) -> None:
+    async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
         """Speak TLS from here on, to a peer that proves to be this host."""
         transport = await asyncio.get_running_loop().start_tls(
             self.transport, self.early, context, server_hostname=host, ssl_handshake_timeout=A_DAY
@@ -150,6 +133,14 @@ class _Steps:
         _limit_reads(self.transport.get_protocol())  # It is TLS's, now.
         self.transport = transport
         transport.set_write_buffer_limits(high=1, low=0)  # With high=0, asyncio's TLS would always be "full".
+
+    async def send_all(self, data: bytes) -> None:
+        """Write bytes."""
+        self.transport.write(data)
+
+    def receive(self) -> Awaitable[bytes]:
+        """What arrives."""
+        return self.early.receive()
 
     def abort(self) -> None:
         """Close whatever there is."""
@@ -215,11 +206,7 @@ async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:  # It is a name.
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    first = found[0][0] if found else 0
-    one = [(family, address) for family, _, _, _, address in found if family == first]
-    other = [(family, address) for family, _, _, _, address in found if family != first]
-    pairs = [pair for both in zip(one, other, strict=False) for pair in both]
-    return [*pairs, *one[len(other) :], *other[len(one) :]]
+    return alternating([(family, address) for family, _, _, _, address in found])
 
 
 def _tune(sock: socket.socket) -> None:

@@ -7,7 +7,12 @@ and go out by ``data_to_send``; waiting is the caller's, up to ``next_deadline``
 The modules; each imports only modules below it. ``agents`` is the Agents SDK's side; the protocol imports none of it:
 
     ============== ==================================================================================================
+    api            the public names that are the same in every shell
     agents         model calls: settings, tools, requests, results, traces
+    client         what users hold: ``connect()``, sessions, turns; and what a shell has to give
+    runtime        what runs a session, in every shell
+    transports     how a transport is opened, and what its failures mean
+    flow           what a call waits for, in order, without an event loop
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several

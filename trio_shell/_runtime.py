@@ -24,13 +24,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
-from copy import copy
 from math import inf
-from time import time
 from typing import Any, Final
 
 import trio
@@ -50,17 +47,17 @@ from trio.lowlevel import (
     wait_writable,
 )
 
-from ..sansio.connection import LIVE, Stats, Turn
-from ..sansio.driver import Driver, Link, LinkState
-from ..sansio.errors import TransportError, TurnwireError
+from ..sansio.connection import LIVE, Turn
+from ..sansio.driver import Link, LinkState
+from ..sansio.errors import TurnwireError
 from ..sansio.events import ServerEvent
-from ..sansio.proxy import Proxy, choose_proxy
-from ..sansio.retries import retries_allowed
-from ..sansio.secret import Secret
-from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
-from ._transport import TRANSPORT_ERRORS, Wire, open_wire, translated
+from ..sansio.proxy import Proxy
+from ..sansio.runtime import SessionRuntime
+from ..sansio.session import EndpointSource, SessionOptions
+from ._flows import run
+from ._transport import FAILURES, MEANS, TRANSPORT_ERRORS, Wire
 
-__all__ = ["Runtime", "is_over"]
+__all__ = ["Runtime"]
 
 _LOGGER: Final = logging.getLogger("turnwire")
 
@@ -105,12 +102,14 @@ def is_over(token: TrioToken) -> bool:
     return False
 
 
-class Runtime:
+class Runtime(SessionRuntime):
     """Runs one session, in the run of trio in which it is made. Safe to use from all of its tasks.
 
     The first methods are for the shell's session, turns and models, the others are the driver's
     (:class:`turnwire.sansio.driver.Runtime`).
     """
+
+    _means = MEANS
 
     def __init__(
         self,
@@ -120,12 +119,7 @@ class Runtime:
         proxy: Proxy | str | None,
         options: SessionOptions,
     ) -> None:
-        self.source = source
-        """Where it connects to."""
-        self._ssl_context = ssl_context
-        self._proxy = proxy
-        self._session = ResponsesSession(options=options, wall_clock=time, retries_allowed=retries_allowed)
-        self._driver = Driver(self._session, self, lambda: source.initial)
+        super().__init__(source, ssl_context=ssl_context, proxy=proxy, options=options)
         self._token = current_trio_token()
         self._now = current_clock().current_time
         """What ``trio.current_time()`` asks."""
@@ -136,21 +130,6 @@ class Runtime:
         self._when = inf
         self._leaving: list[_Waiter] = []
         """Who waits for the tasks' end."""
-
-    @property
-    def stats(self) -> Stats:
-        """The counters of now; a copy."""
-        return copy(self._session.stats)
-
-    @property
-    def idle(self) -> bool:
-        """No turn runs or waits."""
-        return self._session.idle
-
-    @property
-    def closed(self) -> bool:
-        """No turn may begin any more."""
-        return self._session.closed
 
     @property
     def over(self) -> bool:
@@ -237,14 +216,6 @@ class Runtime:
         for _ in range(READS):
             if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self._read(link, wire):
                 return
-
-    @enable_ki_protection
-    async def next_event(self, turn: Turn) -> ServerEvent | None:
-        """The turn's next event, waiting for it; None after the terminal one. Raises the turn's failure."""
-        try:
-            return await self.iterate(turn)
-        except StopAsyncIteration:
-            return None
 
     @enable_ki_protection
     async def iterate(self, turn: Turn) -> ServerEvent:
@@ -375,7 +346,7 @@ class Runtime:
         error: TurnwireError | None = None
         try:
             with wire.scope:
-                await self._open(link, wire)
+                await run(self._route.open(link, wire, self._driver.use_endpoint))
                 link.transport = wire
                 self._driver.opened(link, self._now())
                 while True:  # Hot path: runs once per read, and so stands here, not in a coroutine of its own.
@@ -399,30 +370,13 @@ class Runtime:
         if self._links.pop(link, None) is not None:
             self._driver.lost(link, error, self._now())
 
-    async def _open(self, link: Link, wire: Wire) -> None:
-        if link.connection.endpoint is self.source.initial:  # Not redirected.
-            self._driver.use_endpoint(link, self.source.endpoint(await self._fresh_key()))
-        endpoint = link.connection.endpoint
-        proxy = choose_proxy(self._proxy, endpoint, os.environ)
-        await open_wire(wire, endpoint, ssl_context=self._ssl_context, proxy=proxy)
-
-    async def _fresh_key(self) -> Secret | None:
-        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
-        refresh = self.source.key_refresh
-        try:
-            return None if refresh is None else Secret(await refresh())
-        except trio.Cancelled:
-            raise
-        except BaseException as exc:
-            raise TransportError(f"the API key provider raised {type(exc).__name__}") from exc
-
     def _read(self, link: Link, wire: Wire) -> bool:
         """Give the driver what has arrived. Whether there may be more."""
         try:
             data = wire.take()
         except TRANSPORT_ERRORS as exc:
             wire.scope.cancel()
-            self._lost(link, translated(exc))
+            self._lost(link, FAILURES.translated(exc))
             return False
         if wire.blocked:
             self._go_on_writing(link, wire)

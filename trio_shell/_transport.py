@@ -1,68 +1,40 @@
 """A transport of the trio shell: one socket, the TLS around it, and what the socket has not taken yet.
 
-:class:`Wire` reads and writes without blocking; :func:`open_wire` is the one thing here that waits. TLS is
-``ssl.MemoryBIO``, once, or twice inside the tunnel of an https proxy. One table maps what the libraries below raise to
-:class:`TransportError`.
+:class:`Wire` reads and writes without blocking; only the steps that open it wait. TLS is
+``ssl.MemoryBIO``, once, or twice inside the tunnel of an https proxy.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from collections.abc import Sequence
+from time import time
+from typing import Final
 
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from ..sansio.driver import CHUNK
-from ..sansio.endpoint import Endpoint
-from ..sansio.errors import TransportError, UserError, WrongTypeError
-from ..sansio.proxy import Proxy
-from ..sansio.secret import without_frames
+from ..sansio.errors import TransportError
+from ..sansio.transports import Failures, Means
 
-__all__ = ["TRANSPORT_ERRORS", "Wire", "checked_context", "open_wire", "translated"]
+__all__ = ["FAILURES", "MEANS", "TRANSPORT_ERRORS", "Wire"]
 
 READ_SIZE: Final = 64 * 1024
 """Bytes asked of the socket at a time; TLS has at most 16 KiB in a record."""
 
-_BROKEN: Mapping[type[Exception], str] = {
-    trio.ClosedResourceError: "the connection was closed on this side",
-    ssl.SSLError: "TLS failed",
-    ConnectionResetError: "the connection was reset",
-    BrokenPipeError: "the connection was reset",
-    OSError: "the network failed",
-    UnicodeError: "this is no host name",
-    ValueError: "the network cannot take this",  # An empty name for TLS, a NUL for a resolver, a negative descriptor.
-    OverflowError: "the network cannot take this",  # A port beyond 65535.
-    ExceptionGroup: "every attempt failed",
-}
-"""What each exception below means, the most specific first."""
-
-TRANSPORT_ERRORS: Final = tuple(_BROKEN)
-"""Every exception that the libraries below raise for what the network or the peer did."""
-
-
-def translated(exc: Exception) -> TransportError:
-    """What it means, with what the system or TLS said. It becomes the cause, without its frames."""
-    without_frames(exc)  # A handshake has a key in it.
-    origin = _origin(exc)
-    told = origin if isinstance(origin, ssl.SSLError) else exc
-    meaning = next(text for kind, text in _BROKEN.items() if isinstance(told, kind))
-    error = TransportError(f"{meaning}: {origin}" if str(origin) else meaning)
-    error.__cause__ = exc
-    return error
-
-
-def _origin(exc: BaseException) -> BaseException:
-    """What the system or TLS said at first, also when happy eyeballs tried several addresses."""
-    while isinstance(exc.__cause__, BaseException) and not isinstance(exc, ssl.SSLError):
-        exc = exc.__cause__
-    if isinstance(exc, BaseExceptionGroup):
-        return _origin(cast("BaseExceptionGroup[BaseException]", exc).exceptions[0])
-    return exc
+FAILURES: Final = Failures(
+    tls=ssl.SSLError,
+    own={trio.ClosedResourceError: "the connection was closed on this side"},
+    is_failure=lambda raised: not isinstance(raised, trio.Cancelled),
+)
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
+TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
+"""What the libraries below raise for what the network or the peer did. TLS's errors are OSErrors."""
 
 
 class _Tls:
@@ -217,7 +189,7 @@ class Wire:
             if not self._unsent:
                 self._unsent += data
         except OSError as exc:  # TLS's errors are such, too.
-            self.broken = self.broken or translated(exc)
+            self.broken = self.broken or FAILURES.translated(exc)
             self._unsent.clear()
         self.blocked = self.broken is not None or self.left_over or self.held
 
@@ -276,44 +248,3 @@ class Wire:
             self.send_rest()
         if self.broken is not None:
             raise self.broken
-
-
-def checked_context(context: object) -> None:
-    """Raise UserError for what is no ``ssl.SSLContext`` of a client."""
-    if context is not None and not isinstance(context, ssl.SSLContext):
-        raise WrongTypeError(f"ssl_context is of type {type(context).__name__}: write an ssl.SSLContext, or None")
-    if context is not None and context.protocol is ssl.PROTOCOL_TLS_SERVER:
-        raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
-
-
-async def open_wire(wire: Wire, endpoint: Endpoint, *, ssl_context: ssl.SSLContext | None, proxy: Proxy | None) -> None:
-    """Connect to the endpoint: TCP, through the proxy if there is one, then TLS.
-
-    Raises TransportError, which names the proxy if it was the proxy that failed.
-    """
-    try:
-        if proxy is None:
-            await wire.connect(endpoint.host, endpoint.port)
-        else:
-            await _through(wire, proxy, endpoint)
-        if endpoint.secure:
-            await wire.start_tls(endpoint.host, ssl_context or ssl.create_default_context())
-    except TRANSPORT_ERRORS as exc:
-        raise translated(exc) from exc
-
-
-async def _through(wire: Wire, proxy: Proxy, endpoint: Endpoint) -> None:
-    """By CONNECT through the proxy."""
-    try:
-        await wire.connect(proxy.host, proxy.port)
-        if proxy.secure:
-            await wire.start_tls(proxy.host, ssl.create_default_context())
-        tunnel = proxy.tunnel(endpoint)
-        await wire.send_all(tunnel.request())
-        while not tunnel.through:
-            tunnel.receive(await wire.receive())
-    except (TransportError, *TRANSPORT_ERRORS) as exc:
-        cause = exc.__cause__ if isinstance(exc, TransportError) else exc
-        if not isinstance(cause, Exception):  # It is the tunnel that says so.
-            raise
-        raise TransportError(f"the proxy {proxy} cannot be used: {translated(cause)}") from cause

@@ -207,10 +207,10 @@ class Observers:
         self._guarded("span", lambda: self._span.set_error(what, told, kind))
         self._log(ERROR, lambda: f"{what}: {text_of(error) if self._log_data else _without_data(error)}{_id_of(error)}")
 
-    def closing_failed(self, error: Exception) -> None:
-        """Letting go of a stream failed after the answer was complete: logged, not raised (PARITY C2)."""
+    def closing_failed(self, error: Exception, after: str) -> None:
+        """Letting go of a stream failed when nobody waited for more of it: logged, not raised (PARITY C2)."""
         told = text_of(error) if self._log_data else type(error).__name__
-        self._log(DEBUG, lambda: f"Closing a stream after its terminal event failed: {told}")
+        self._log(DEBUG, lambda: f"Closing a stream after {after} failed: {told}")
 
     def _log_body(self, without_data: str, with_data: Callable[[], str]) -> None:
         def write() -> None:

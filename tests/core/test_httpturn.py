@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from openai._models import construct_type
 from openai.types.responses import Response as SdkResponse
 from openai.types.responses import ResponseStreamEvent
+from turnwire.sansio.agents.call import ModelArguments, ModelCall, ModelConfig, ModelTracing
 from turnwire.sansio.agents.httpturn import (
     content_type_of,
     events_in,
@@ -23,7 +24,6 @@ from turnwire.sansio.agents.httpturn import (
     is_response,
     is_stream,
 )
-from turnwire.sansio.agents.model import ModelArguments, ModelCall, ModelConfig, ModelTracing
 from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.agents.tracing import OpenTelemetryTracer
 from turnwire.sansio.agents.usage import member

@@ -11,19 +11,16 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 from openai.types import responses as sdk
-from turnwire.sansio.agents.model import (
+from turnwire.sansio.agents.call import (
     HEADERS_OVERRIDE,
-    Environment,
     ModelArguments,
     ModelCall,
     ModelConfig,
     ModelResponse,
     ModelTracing,
-    ResponsesModel,
-    Usage,
-    options_for_model,
-    tls_of,
 )
+from turnwire.sansio.agents.httpmodel import OpenAIResponsesModel
+from turnwire.sansio.agents.model import Environment, Usage, options_for_model, tls_of
 from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.agents.tracing import DEBUG, ERROR, NO_TRACING, OpenTelemetryTracer
 from turnwire.sansio.errors import (
@@ -272,11 +269,8 @@ def test_events_without_a_type_are_passed_over_before_and_after_the_end() -> Non
 
 def test_what_the_agents_sdk_says_counts_only_if_it_can_be_asked() -> None:
     def model_with(modules: dict[str, Any]) -> Any:
-        class Model(ResponsesModel):
-            _environment = Environment(Log(ERROR), {}, lambda: 0.0, modules)
-
-            def _stream(self, call: ModelCall) -> Any:
-                raise NotImplementedError
+        class Model(OpenAIResponsesModel):
+            _shell = SimpleNamespace(variables={}, environment=Environment(Log(ERROR), lambda: 0.0, modules))
 
         return Model("m", SimpleNamespace(with_options=lambda **given: given))  # type: ignore[arg-type]
 

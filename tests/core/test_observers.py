@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from openai.types import responses as sdk
-from turnwire.sansio.agents.model import ModelArguments, ModelCall, ModelConfig, ModelTracing
+from turnwire.sansio.agents.call import ModelArguments, ModelCall, ModelConfig, ModelTracing
 from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.agents.tracing import DEBUG, ERROR, WARNING, Observers, OpenTelemetryTracer, shown
 

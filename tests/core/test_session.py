@@ -23,6 +23,7 @@ from turnwire.sansio.errors import (
     TurnTimeoutError,
     UserError,
 )
+from turnwire.sansio.handle import TurnHandle
 from turnwire.sansio.omit import OMIT
 from turnwire.sansio.pool import RETRY
 from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
@@ -31,7 +32,6 @@ from turnwire.sansio.session import (
     EndpointSource,
     ResponsesSession,
     SessionOptions,
-    TurnHandle,
     options_from_client,
     provider_managed_retries_disabled,
     websocket_pre_event_retries_disabled,

@@ -30,5 +30,5 @@ def decides_at_the_next_update(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(ResponsesSession, "_recover", decide_later)
     patch.setattr(ResponsesSession, "update", update_and_decide)
-    for name in ("transport_connected", "transport_failed", "receive_data", "data_to_send", "abort"):
+    for name in ("transport_connected", "transport_failed", "receive_data", "abort"):
         patch.setattr(ResponsesSession, name, pass_on(name))

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import anyio
 import turnwire.aio
+import turnwire.aio._opening
 import turnwire.trio_shell
+import turnwire.trio_shell._transport
 
 
 class Backend(NamedTuple):
@@ -33,3 +35,6 @@ if sys.platform == "win32":
     BACKENDS = tuple(one for one in BACKENDS if one.name != "uvloop")
 else:
     anyio.run(anyio.sleep, 0, backend_options={"use_uvloop": True})  # Its first loop opens a pipe for ever.
+
+FAILURES = {turnwire.aio: turnwire.aio._opening.FAILURES, turnwire.trio_shell: turnwire.trio_shell._transport.FAILURES}
+"""What the exceptions below each shell mean."""

@@ -24,7 +24,6 @@ NO_CODE = {
 }
 
 PENDING = {
-    "model.py has 6",
     "ConnectionBase has",
     "Turn has",
     "Driver has",

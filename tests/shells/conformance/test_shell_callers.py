@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import logging
 import ssl
-import sys
 import traceback
 from collections import deque
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import anyio
 import pytest
 from kit.peers import Peer, created, event, raw_server
 from kit.processes import run_python
+from kit.shells import FAILURES
 from kit.waiting import until_disconnected
 from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI, Timeout
 from turnwire.aio.loopback import BeforeEvent, Close, Cut, Error, Fault, Upgrading, serve
@@ -474,7 +474,7 @@ async def test_secrets_stay_out_of_every_frame(shell, stage):
 
 async def test_what_was_being_sent_is_in_no_frame(shell):
     """Whatever a transport raises passes through this function."""
-    translated = sys.modules[f"{shell.__name__}._transport"].translated
+    translated = FAILURES[shell].translated
 
     def send(data: bytes) -> None:
         raise OSError(32, "Broken pipe")

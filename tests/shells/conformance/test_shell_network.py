@@ -10,6 +10,7 @@ import anyio
 import pytest
 import trustme
 from kit.peers import Peer, proxy_server, raw_server
+from kit.shells import FAILURES
 from turnwire.aio.loopback import serve
 from turnwire.sansio.errors import ConnectError, ConnectionLostError, TransportError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
@@ -353,7 +354,7 @@ RAISED = [
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 async def test_whatever_a_transport_raises_is_a_transport_error(shell, error):
-    told = sys.modules[f"{shell.__name__}._transport"].translated(error)
+    told = FAILURES[shell].translated(error)
     assert isinstance(told, TransportError)
     assert told.__cause__ is error
     assert str(told)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 import trustme
-import turnwire.aio
-import turnwire.trio_shell
 from kit.peers import CLOSE, Peer, completed, created, delta, frame, raw_server
 from openai import AsyncOpenAI
 from turnwire.sansio.session import EndpointSource
@@ -115,10 +114,7 @@ def runtime_of(shell, server, **options):
     source = EndpointSource(
         base_url=server.base_url, api_key="none", client=None, headers=None, query=None, environment={}
     )
-    options = shell.SessionOptions(**options)
-    if shell is turnwire.trio_shell:
-        return turnwire.trio_shell._runtime.Runtime(source, ssl_context=None, proxy=None, options=options)
-    return turnwire.aio._runtime.runtime(source, None, None, options)
+    return sys.modules[f"{shell.__name__}._shell"].SHELL.runtime(source, None, None, shell.SessionOptions(**options))
 
 
 @pytest.mark.parametrize("again", range(3))
@@ -140,7 +136,7 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
     async with raw_server(script, receive_buffer=4096) as server:
         runtime = runtime_of(shell, server, close_timeout=10.0)
         first = runtime.create({"input": "first"}, None, None)
-        while await runtime.next_event(first) is not None:
+        while not (await runtime.iterate(first)).terminal:
             pass
         runtime.cancel(first)
         wire = runtime._driver._link.transport
@@ -150,7 +146,7 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
 
         async def consume() -> None:
             with scope:
-                await runtime.next_event(small)
+                await runtime.iterate(small)
             left.set()
 
         async with anyio.create_task_group() as tasks:

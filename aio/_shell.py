@@ -1,0 +1,101 @@
+"""What differs on asyncio, or on anyio's trio, for the sessions and models of the core.
+
+The runtime is the one for asyncio (``_asyncio.py``), or, on trio, that of ``turnwire.trio_shell``; which of the two is
+found out when a session is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+import sys
+import time
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+import anyio
+from anyio.lowlevel import current_token
+
+from ..sansio import client
+from ..sansio.agents import httpmodel, wsmodel
+from ..sansio.agents.model import Environment, ModelShell
+from ..sansio.client import bound
+from ..sansio.flow import Flow
+from ..sansio.proxy import Proxy
+from ..sansio.runtime import SessionRuntime
+from ..sansio.session import EndpointSource, SessionOptions
+from . import _flows
+from ._asyncio import AsyncioRuntime
+
+__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
+
+T = TypeVar("T")
+
+
+class AnyioShell:
+    """See :class:`turnwire.sansio.agents.model.ModelShell`."""
+
+    environment = Environment(logging.getLogger("turnwire"), time.time, sys.modules)
+    variables = os.environ
+    context_type = ssl.SSLContext
+    now = staticmethod(anyio.current_time)
+    token = staticmethod(current_token)
+    run = staticmethod(_flows.run)
+    iterate = staticmethod(_flows.iterate)
+    coroutine_function = staticmethod(_flows.coroutine_function)
+
+    @property
+    def cancelled(self) -> type[BaseException]:
+        """What the backend raises."""
+        return anyio.get_cancelled_exc_class()
+
+    def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
+        """On asyncio, a task. On trio none stands alone: the caller, even a cancelled one, runs the clean-up."""
+        if self.cancelled is not asyncio.CancelledError:
+            return self.run(flow)
+        task = asyncio.get_running_loop().create_task(self.run(flow))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return asyncio.shield(task) if wait else None
+
+    def runtime(
+        self,
+        source: EndpointSource,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Proxy | str | None,
+        options: SessionOptions,
+    ) -> SessionRuntime:
+        """A new runtime, in the running event loop."""
+        if self.cancelled is asyncio.CancelledError:
+            return AsyncioRuntime(source, ssl_context=ssl_context, proxy=proxy, options=options)
+        from ..trio_shell._runtime import Runtime as TrioRuntime
+
+        return TrioRuntime(source, ssl_context=ssl_context, proxy=proxy, options=options)
+
+
+SHELL: Final[ModelShell] = AnyioShell()
+
+
+class Turn(client.Turn, shell=SHELL):
+    pass
+
+
+class Session(client.Session[Turn], shell=SHELL):
+    _turn = Turn
+
+
+class Connecting(client.Connecting[Session], shell=SHELL):
+    _session = Session
+
+
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL):
+    pass
+
+
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL):
+    pass
+
+
+connect: Final = bound(client.connect, Connecting)

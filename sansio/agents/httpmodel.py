@@ -1,0 +1,251 @@
+"""The model over HTTP, through the caller's client: one request a call, and a stream of server-sent events.
+
+The promise
+    A call's time is bounded by its settings, from the request to the last event. The HTTP response is closed exactly
+    once, whatever ends the call, and a caller that was cancelled does not wait for that where somebody else can
+    (PARITY C2). What the client raises is judged by ``httpturn.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import AsyncExitStack
+from functools import cached_property, partial
+from inspect import isawaitable
+from json import JSONDecodeError
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..flow import Emit, Emitting, ExpiredError, Flow, Wait
+from .call import ModelCall, ModelResponse
+from .httpturn import content_type_of, is_document
+from .model import ModelShell, ResponsesModel
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+__all__ = ["BOUND", "Background", "HttpStream", "OpenAIResponsesModel"]
+
+DRAIN: Final = 1.0
+"""Seconds to wait for the end of a stream after its terminal event."""
+BOUND: Final = 5.0
+"""Seconds that a clean-up may take."""
+
+
+class OpenAIResponsesModel(ResponsesModel):
+    """A model behind the Responses API over HTTP, through the given client.
+
+    ``model_is_explicit=False`` says that ``model`` is a default, which a prompt may overrule (PARITY A5). ``tracer``
+    gets a span per call. ``raise_on_unsuccessful`` raises UnsuccessfulResponseError for a failed or incomplete response
+    (PARITY C4), after its events if they are streamed; ``idle_parallel_tool_calls=False`` leaves out a setting that has
+    nothing to act on (PARITY A4).
+    """
+
+    @cached_property
+    def _background(self) -> Background:
+        return Background(self._shell)
+
+    def _get(self, call: ModelCall) -> Flow[ModelResponse]:
+        responses = cast("Any", self._http_client.responses)
+        try:
+            answer: Any = yield Wait(lambda: responses.create(**call.kwargs), deadline=_deadline(self._shell, call))
+            call.answer(answer)
+        except ExpiredError:
+            raise call.timed_out(answered=False) from None
+        except (JSONDecodeError, UnicodeDecodeError) as exc:  # The client cannot read it.
+            raise call.unreadable(exc) from exc
+        return call.result()
+
+    def _stream(self, call: ModelCall) -> Emitting:
+        with call.span():
+            stream = HttpStream(self._shell, call, self._background)
+            try:
+                yield from stream.open(self._http_client)
+                while (event := (yield from stream.next())) is not None:
+                    yield Emit(event)
+            except self._shell.cancelled:
+                yield from stream.close(wait=False)
+                raise
+            finally:
+                yield from stream.close()
+
+    def _close(self) -> Flow[None]:
+        yield from self._background.finish()
+
+
+def _deadline(shell: ModelShell, call: ModelCall) -> float | None:
+    """When the call is to be over."""
+    return None if call.timeout is None else shell.now() + call.timeout
+
+
+class HttpStream:
+    """A stream of server-sent events, and the HTTP response that carries it. Its methods are flows."""
+
+    def __init__(self, shell: ModelShell, call: ModelCall, background: Background) -> None:
+        self._shell = shell
+        self._call = call
+        self._background = background
+        self._deadline = _deadline(shell, call)
+        self._receive: Callable[[], Awaitable[Any]]
+        """Waits for the next event."""
+        self._request_id: str | None = None
+        self._content_type: str | None = None
+        self._closing = AsyncExitStack()
+        self._closed = False
+        self._reading = False
+        """The stream has begun, and neither ended nor failed."""
+
+    def open(self, client: AsyncOpenAI) -> Flow[None]:
+        """Send the request. Raises what the client raises, and TurnTimeoutError."""
+        try:
+            yield from self._open(client.responses)
+        except ExpiredError:
+            raise self._call.timed_out(answered=False) from None
+
+    def _open(self, responses: Any) -> Flow[None]:
+        """A custom client may lack ``with_streaming_response``; then there is no request id."""
+        arguments, deadline = self._call.kwargs, self._deadline
+        create: Any = getattr(getattr(responses, "with_streaming_response", None), "create", None)
+        if not callable(create):
+            self._take((yield Wait(lambda: responses.create(**arguments), deadline=deadline)))
+            return
+        entering = partial(self._closing.enter_async_context, cast("Any", create(**arguments)))
+        response: Any = yield Wait(entering, deadline=deadline)
+        self._request_id = getattr(response, "request_id", None)
+        self._content_type = content_type_of(response)
+        if is_document(self._content_type):
+            self._take(self._shell.iterate(_document(self._call, response, self._content_type or "")))
+        else:
+            self._take((yield Wait(response.parse, deadline=deadline)))
+
+    def _take(self, source: Any) -> None:
+        """Read from an iterable of events, and close it and its iterator in the end."""
+        events: AsyncIterator[Any] = aiter(source)
+        self._receive = partial(anext, events)
+        self._reading = True
+        for one in (source,) if events is source else (source, events):
+            close: Any = getattr(one, "aclose", None) or getattr(one, "close", None)
+            if callable(close):
+                self._closing.push_async_callback(partial(self._close_one, close))
+
+    def _close_one(self, close: Callable[[], Any]) -> Awaitable[None]:
+        return self._shell.run(_called(close))
+
+    def next(self) -> Flow[Any]:
+        """The next event; None at the end. Raises the turn's failure.
+
+        After the terminal event it waits no longer than DRAIN for the end of the stream, which gives the connection
+        back to the client.
+        """
+        call = self._call
+        call.check()
+        receive = Wait(self._receive, deadline=self._shell.now() + DRAIN if call.ended else self._deadline)
+        try:
+            while True:
+                event: Any = yield receive
+                if call.observe(event, self._request_id):
+                    return event
+                call.check()
+        except StopAsyncIteration:
+            self._reading = False
+            failure = call.stream_ended(self._content_type)
+        except ExpiredError:
+            failure = None if call.ended else call.timed_out(answered=True)
+        except Exception as exc:
+            self._reading = False
+            failure = call.broken(exc, self._request_id)
+        if failure is not None:
+            raise failure
+        return None
+
+    def close(self, *, wait: bool = True) -> Flow[None]:
+        """Close both; again, it does nothing. Cancelled in the middle, or if it is not to wait, this goes on by itself.
+
+        What goes wrong is raised if the consumer left in mid-stream; else it is logged, for the call's end is known.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            yield from self._background.run(self._closing.aclose, self._call.closing_failed, wait=wait)
+        except Exception as exc:
+            if self._reading and not self._call.ended:
+                raise
+            self._call.closing_failed(exc)
+
+
+def _called(close: Callable[[], Any]) -> Flow[None]:
+    """Closing is not asynchronous everywhere."""
+    closed = close()
+    if isawaitable(closed):
+        yield Wait(lambda: closed)
+
+
+def _document(call: ModelCall, response: Any, content_type: str) -> Emitting:
+    """The events in an answer that is no stream."""
+    text: str = yield Wait(response.text)
+    for event in call.document(text, content_type):
+        yield Emit(event)
+
+
+class Background:
+    """The clean-ups of one model, which a cancelled caller does not wait for, and which still have an owner."""
+
+    def __init__(self, shell: ModelShell) -> None:
+        self._shell = shell
+        self._tasks: dict[Hashable, set[Any]] = {}
+        """Those that run, by event loop."""
+
+    def run(
+        self, cleanup: Callable[[], Awaitable[Any]], failed: Callable[[Exception], None], *, wait: bool = True
+    ) -> Flow[None]:
+        """Do the clean-up, once, and wait for it; what it raises is raised.
+
+        Cancelled meanwhile, or with ``wait=False``, it goes on; if it can do so by itself, the caller does not wait for
+        it. What it raises is given to ``failed`` then.
+        """
+        self._tasks = {token: tasks for token, tasks in self._tasks.items() if tasks}
+        tasks = self._tasks.setdefault(self._shell.token(), set())
+        one = _CleanUp(cleanup, failed, wait=wait)
+        left = self._shell.spawn(one.run(self._shell.now() + BOUND), tasks, wait=wait)
+        if left is None:
+            return
+        try:
+            error: Exception | None = yield Wait(lambda: left)
+        except BaseException:
+            one.awaited = False
+            raise
+        if error is not None:
+            raise error
+
+    def finish(self) -> Flow[None]:
+        """Wait for what was begun in this event loop."""
+        for task in list(self._tasks.get(self._shell.token(), ())):
+            yield Wait(partial(_itself, task))
+
+
+def _itself(task: Awaitable[Any]) -> Awaitable[Any]:
+    return task
+
+
+class _CleanUp:
+    """One clean-up, which takes no longer than BOUND."""
+
+    def __init__(
+        self, cleanup: Callable[[], Awaitable[Any]], failed: Callable[[Exception], None], *, wait: bool
+    ) -> None:
+        self._cleanup = cleanup
+        self._failed = failed
+        self.awaited = wait
+        """Somebody waits for what it raises."""
+
+    def run(self, deadline: float) -> Flow[Exception | None]:
+        """Do it. Returns what it raised, if somebody waits for that."""
+        try:
+            yield Wait(self._cleanup, deadline=deadline, shield=True)
+        except ExpiredError:
+            pass
+        except Exception as exc:
+            if self.awaited:
+                return exc
+            self._failed(exc)
+        return None

@@ -1,0 +1,106 @@
+"""The public names that are the same in every shell.
+
+The promise
+    ``turnwire.aio`` and ``turnwire.trio_shell`` have these names, and those that each has for itself: ``connect``,
+    ``Session``, ``Turn``, ``OpenAIResponsesModel`` and ``OpenAIResponsesWSModel``.
+"""
+
+from __future__ import annotations
+
+from .agents.call import ModelResponse, ModelTracing
+from .agents.settings import MCPToolChoice, ModelRetryBackoffSettings, ModelRetrySettings, ModelSettings
+from .agents.tracing import OpenTelemetryTracer, Span, Tracer
+from .agents.usage import RequestUsage, Usage
+from .connection import Stats
+from .errors import (
+    ConcurrentUseError,
+    ConnectError,
+    ConnectionLostError,
+    EventDecodeError,
+    HandshakeRejectedError,
+    InvalidStreamIdError,
+    LaneLimitError,
+    LimitExceededError,
+    MissingResponseError,
+    ProtocolError,
+    RequestTooLargeError,
+    ResponsesHTTPError,
+    ResponsesWebSocketError,
+    SessionClosedError,
+    StreamEndedError,
+    TooManyTurnsError,
+    TurnAbortedError,
+    TurnError,
+    TurnTimeoutError,
+    TurnwireError,
+    UnsuccessfulResponseError,
+    UserError,
+    WrongTypeError,
+)
+from .events import Response, ServerEvent
+from .replay import (
+    Cause,
+    Evidence,
+    ModelRetryAdvice,
+    ModelRetryAdviceRequest,
+    ModelRetryNormalizedError,
+    Phase,
+    RecoveryPolicy,
+    Verdict,
+    get_retry_advice,
+)
+from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .timeouts import Timeouts
+
+__all__ = [
+    "Cause",
+    "ConcurrentUseError",
+    "ConnectError",
+    "ConnectionLostError",
+    "EventDecodeError",
+    "Evidence",
+    "HandshakeRejectedError",
+    "InvalidStreamIdError",
+    "LaneLimitError",
+    "LimitExceededError",
+    "MCPToolChoice",
+    "MissingResponseError",
+    "ModelResponse",
+    "ModelRetryAdvice",
+    "ModelRetryAdviceRequest",
+    "ModelRetryBackoffSettings",
+    "ModelRetryNormalizedError",
+    "ModelRetrySettings",
+    "ModelSettings",
+    "ModelTracing",
+    "OpenTelemetryTracer",
+    "Phase",
+    "ProtocolError",
+    "RequestTooLargeError",
+    "RecoveryPolicy",
+    "RequestUsage",
+    "Response",
+    "ResponsesHTTPError",
+    "ResponsesWebSocketError",
+    "ServerEvent",
+    "SessionClosedError",
+    "SessionOptions",
+    "Span",
+    "Stats",
+    "StreamEndedError",
+    "Timeouts",
+    "TooManyTurnsError",
+    "Tracer",
+    "TurnAbortedError",
+    "TurnError",
+    "TurnTimeoutError",
+    "TurnwireError",
+    "UnsuccessfulResponseError",
+    "Usage",
+    "UserError",
+    "WrongTypeError",
+    "Verdict",
+    "get_retry_advice",
+    "provider_managed_retries_disabled",
+    "websocket_pre_event_retries_disabled",
+]

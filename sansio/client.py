@@ -1,0 +1,289 @@
+"""What users hold, in every shell: :func:`connect`, :class:`Session`, :class:`Turn`.
+
+The promise
+    Nothing here waits. A method that has to wait returns what the shell makes of a flow (``flow.py``): a coroutine.
+    What differs between event loops is a :class:`Shell`, and the runtime that it makes for each session.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Mapping
+from functools import wraps
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+
+from .connection import Stats
+from .errors import ConcurrentUseError, UserError, WrongTypeError
+from .events import Response, ServerEvent
+from .flow import Awaited, Emitting, Flow, Wait, awaited
+from .handle import TurnHandle
+from .omit import OMIT
+from .proxy import Proxy, checked_proxy, choose_proxy
+from .runtime import SessionRuntime
+from .secret import discreet
+from .session import EndpointSource, SessionOptions, options_from_client
+
+if TYPE_CHECKING:
+    import ssl
+
+    from openai import AsyncOpenAI
+
+__all__ = [
+    "Connecting",
+    "OnShell",
+    "Session",
+    "Shell",
+    "Turn",
+    "bound",
+    "connect",
+]
+
+A = TypeVar("A")
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+TurnT = TypeVar("TurnT", bound="Turn")
+SessionT = TypeVar("SessionT", bound="Session[Any]")
+ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
+
+
+class Shell(Protocol):
+    """What differs between event loops."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The process's variables."""
+        ...
+
+    @property
+    def context_type(self) -> type[Any]:
+        """``ssl.SSLContext``."""
+        ...
+
+    @property
+    def cancelled(self) -> type[BaseException]:
+        """What is raised where a task waits when it is cancelled."""
+        ...
+
+    def now(self) -> float:
+        """The clock of the running event loop, in seconds."""
+        ...
+
+    def token(self) -> Hashable:
+        """Which event loop runs: equal to itself, and to no other's."""
+        ...
+
+    def run(self, flow: Flow[T]) -> CoroutineType[Any, Any, T]:
+        """A coroutine that runs the flow."""
+        ...
+
+    def coroutine_function(self, flow: Callable[..., Flow[T]]) -> Callable[..., CoroutineType[Any, Any, T]]:
+        """A function defined by ``async def``, so that others see that it is one; each call runs a flow."""
+        ...
+
+    def iterate(self, flow: Emitting) -> AsyncGenerator[Any]:
+        """An asynchronous generator of what the flow emits."""
+        ...
+
+    def runtime(
+        self,
+        source: EndpointSource,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Proxy | str | None,
+        options: SessionOptions,
+    ) -> SessionRuntime:
+        """A new runtime, in the running event loop."""
+        ...
+
+
+class OnShell:
+    """Something whose flows are run by a shell: ``class Session(client.Session, shell=SHELL)``.
+
+    Such a class has the docstring of its base, and its :func:`~turnwire.sansio.flow.awaited` methods are coroutine
+    functions.
+    """
+
+    _shell: Shell
+
+    def __init_subclass__(cls, *, shell: Shell | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if shell is None:
+            return
+        cls._shell = shell
+        cls.__doc__ = cls.__doc__ or cls.__mro__[1].__doc__
+        for name in dir(cls):
+            if isinstance(method := inspect.getattr_static(cls, name), Awaited):
+                setattr(cls, name, method.made_by(shell.coroutine_function))
+
+
+class Session(OnShell, Generic[TurnT]):
+    """One endpoint, and turns on it. Made by :func:`connect`; see there."""
+
+    _turn: type[TurnT]
+
+    def __init__(self, runtime: SessionRuntime) -> None:
+        self._runtime = runtime
+
+    def create(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> TurnT:
+        """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
+
+        ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
+        one lane run one after another, different lanes run side by side. ``timeout`` is in seconds, for each wait, or
+        ``Timeouts(lane, connect, send, receive, total)``; None means no limit. Not given, the session's own holds.
+
+        Entering raises UserError or TypeError if the turn cannot be sent as it is.
+        """
+        return self._turn(self._runtime, body, stream_id, timeout)
+
+    @awaited
+    def respond(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Flow[Response]:
+        """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
+
+        Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
+        """
+        turn = self._turn(self._runtime, body, stream_id, timeout)
+        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - nobody else should call it.
+
+    @property
+    def stats(self) -> Stats:
+        """The counters of now; a copy."""
+        return self._runtime.stats
+
+    @awaited
+    def aclose(self) -> Flow[None]:
+        """End the session: turns in flight fail as aborted, an idle connection is closed with a closing handshake.
+
+        Any task may call this, and it may be called again.
+        """
+        yield Wait(self._runtime.aclose)
+
+
+class Turn(TurnHandle, OnShell):
+    """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
+
+    Leaving the ``async with`` before the terminal event gives the turn up: if other turns use the connection, this
+    one's events are discarded; if none does, the connection is aborted at once.
+    """
+
+    def __init__(
+        self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: str | None, timeout: object
+    ) -> None:
+        super().__init__(body, stream_id, timeout)
+        self._runtime = runtime
+
+    @awaited
+    def __aenter__(self) -> Flow[Self]:
+        yield from ()  # It waits for nothing.
+        self._core = self._runtime.create(*self._enter())  # From here on it knows what became of it.
+        return self
+
+    @awaited
+    def __aexit__(self, *exc: object) -> Flow[None]:
+        yield from ()
+        self._runtime.cancel(self._begun)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
+        return self._runtime.iterate(self._core or self._begun)
+
+    def _run(self) -> Flow[Response]:
+        """All of it."""
+        self._core = turn = self._runtime.create(*self._enter())
+        receive = Wait(lambda: self._runtime.iterate(turn))
+        try:
+            while True:
+                yield receive
+        except StopAsyncIteration:
+            pass
+        finally:
+            self._runtime.cancel(turn)
+        return self.result()
+
+
+class Connecting(OnShell, Generic[SessionT]):
+    """What :func:`connect` returns: await it, or enter it. Once."""
+
+    _session: type[SessionT]
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+        """Those of the runtime."""
+        self._runtime: SessionRuntime | None = None
+
+    def __await__(self) -> Generator[Any, Any, SessionT]:
+        return self._shell.run(self._open()).__await__()
+
+    @awaited
+    def __aenter__(self) -> Flow[SessionT]:
+        return (yield from self._open())
+
+    @awaited
+    def __aexit__(self, *exc: object) -> Flow[None]:
+        if self._runtime is not None:
+            yield Wait(self._runtime.aclose, shield=True)  # Bounded by close_timeout.
+
+    def _open(self) -> Flow[SessionT]:
+        if self._runtime is not None:
+            raise ConcurrentUseError("a connect() opens one session — no other was opened — call it again")
+        self._runtime = self._shell.runtime(*self._arguments)
+        yield Wait(self._runtime.connect)
+        return self._session(self._runtime)
+
+
+def connect(
+    connecting: type[ConnectingT],
+    base_url: str | None = None,
+    *,
+    api_key: str | None = None,
+    client: AsyncOpenAI | None = None,
+    headers: Mapping[str, Any] | None = None,
+    query: Mapping[str, Any] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: str | None = "env",
+    options: SessionOptions | None = None,
+) -> ConnectingT:
+    """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
+
+    Connects then; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
+    When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a fresh one. A
+    session belongs to no task: it may be closed by another one than opened it.
+
+    ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
+    else ``OPENAI_BASE_URL``, else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an
+    ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
+    defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits.
+
+    Raises UserError, at once, for arguments that cannot be used; when it is awaited or entered, ConnectError or
+    HandshakeRejectedError if no connection can be opened.
+    """
+    shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
+    source = EndpointSource(
+        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
+    )
+    choose_proxy(proxy, source.initial, shell.variables)
+    _check_context(ssl_context, shell.context_type)
+    return connecting(source, ssl_context, checked_proxy(proxy), options_from_client(client, options))
+
+
+def _check_context(context: Any, context_type: type[Any]) -> None:
+    """Raise UserError for what is no TLS context of a client."""
+    if context is not None and not isinstance(context, context_type):
+        raise WrongTypeError(f"ssl_context is of type {type(context).__name__}: write an ssl.SSLContext, or None")
+    if context is not None and context.protocol.name == "PROTOCOL_TLS_SERVER":
+        raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
+
+
+def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
+    """The function with its first argument given. It has the others' signature, and the docstring."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(first, *args, **kwargs)
+
+    bare = discreet(called)
+    signature = inspect.signature(function)
+    bare.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return bare

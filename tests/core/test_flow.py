@@ -1,0 +1,184 @@
+"""Flows are stepped through without an event loop: what comes back, what is thrown in, what is let go of."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import weakref
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from kit.stepping import SteppedShell, finished
+from turnwire.sansio.flow import Awaited, Emit, Emitting, Flow, Steps, Wait, awaited
+
+
+async def nothing() -> None:
+    """Never awaited here."""
+
+
+FIRST, SECOND, LAST = (Wait(nothing) for _ in range(3))
+
+
+def test_results_are_sent_back_and_the_flow_returns_one() -> None:
+    def flow() -> Flow[int]:
+        return (yield FIRST) + (yield SECOND)
+
+    steps = Steps(flow())
+    assert steps.next() is FIRST
+    steps.succeeded(3)
+    assert steps.next() is SECOND
+    steps.succeeded(4)
+    assert steps.next() is None
+    assert steps.result == 7
+
+
+def test_what_a_wait_raises_is_raised_in_the_flow() -> None:
+    def flow() -> Flow[str]:
+        try:
+            yield FIRST
+        except KeyError as exc:
+            return f"no {exc}"
+        return "yes"
+
+    steps = Steps(flow())
+    steps.next()
+    steps.failed(KeyError("key"))
+    assert steps.next() is None
+    assert steps.result == "no 'key'"
+
+
+class CancelledError(BaseException):
+    """As event loops have it."""
+
+
+@pytest.mark.parametrize("thrown", [CancelledError(), KeyboardInterrupt(), GeneratorExit(), ValueError("x")])
+def test_whatever_is_thrown_in_passes_through_what_is_to_be_done_last(thrown: BaseException) -> None:
+    def flow() -> Flow[None]:
+        try:
+            yield FIRST
+        finally:
+            yield LAST
+
+    steps = Steps(flow())
+    steps.next()
+    steps.failed(thrown)
+    assert steps.next() is LAST
+    steps.succeeded(None)
+    with pytest.raises(type(thrown)) as caught:
+        steps.next()
+    assert caught.value is thrown
+
+
+def test_what_is_raised_in_the_end_keeps_its_context() -> None:
+    def flow() -> Flow[None]:
+        try:
+            yield FIRST
+        finally:
+            yield LAST
+
+    steps = Steps(flow())
+    steps.next()
+    steps.failed(KeyError("first"))
+    steps.next()
+    steps.failed(ValueError("last"))
+    with pytest.raises(ValueError, match="last") as caught:
+        steps.next()
+    assert isinstance(caught.value.__context__, KeyError)
+
+
+def test_an_iterator_may_emit() -> None:
+    def flow() -> Emitting:
+        value: Any = yield FIRST
+        assert (yield Emit(value)) is None
+        yield Emit(value + 1)
+
+    steps = Steps(flow())
+    assert steps.next() is FIRST
+    steps.succeeded(3)
+    emitted = []
+    while (step := steps.next()) is not None:
+        assert isinstance(step, Emit)
+        emitted.append(step.value)
+        steps.succeeded(None)
+    assert emitted == [3, 4]
+    assert steps.result is None
+
+
+def test_a_consumer_that_leaves_ends_the_flow() -> None:
+    left: list[str] = []
+
+    def flow() -> Emitting:
+        try:
+            yield Emit(1)
+        finally:
+            yield LAST
+            left.append("closed")
+
+    steps = Steps(flow())
+    steps.next()
+    steps.failed(GeneratorExit())
+    assert steps.next() is LAST
+    steps.succeeded(None)
+    with pytest.raises(GeneratorExit):
+        steps.next()
+    assert left == ["closed"]
+
+
+def test_a_flow_that_waits_for_nothing() -> None:
+    def flow() -> Flow[int]:
+        yield from ()
+        return 5
+
+    steps = Steps(flow())
+    assert steps.next() is None
+    assert steps.result == 5
+
+
+def test_an_awaited_flow_becomes_a_coroutine_function_that_says_what_it_returns() -> None:
+    def flow(one: int, *, two: str = "") -> Flow[list[int]]:
+        """What it does."""
+        yield FIRST
+        return [one]
+
+    marked = awaited(flow)
+    assert isinstance(marked, Awaited)
+    made = marked.made_by(SteppedShell().coroutine_function)
+    assert inspect.iscoroutinefunction(made)
+    assert str(inspect.signature(made)) == "(one: 'int', *, two: 'str' = '') -> 'list[int]'"
+    assert (made.__name__, made.__doc__) == ("flow", "What it does.")
+    assert finished(made(3)) == [3]
+
+
+@pytest.mark.parametrize(
+    ("wait", "unbounded"),
+    [(FIRST, True), (Wait(nothing, deadline=1.0), False), (Wait(nothing, shield=True), False)],
+    ids=["plain", "deadline", "shield"],
+)
+def test_only_a_wait_that_is_bounded_needs_a_scope(wait: Wait, unbounded: bool) -> None:
+    assert wait.unbounded is unbounded
+
+
+def test_a_flow_that_failed_is_let_go_of_without_a_garbage_collection() -> None:
+    """A reference from the exception's traceback to itself would keep what is in the frames: sockets, and keys."""
+
+    class Held:
+        pass
+
+    def flow(held: Held) -> Generator[Wait, Any, None]:
+        yield FIRST
+
+    def failing() -> weakref.ref[Held]:
+        held = Held()
+        steps = Steps(flow(held))
+        steps.next()
+        steps.failed(ValueError("x"))
+        with pytest.raises(ValueError, match="x"):
+            steps.next()
+        return weakref.ref(held)
+
+    gc.disable()
+    try:
+        assert failing()() is None
+    finally:
+        gc.enable()

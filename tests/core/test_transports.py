@@ -1,0 +1,231 @@
+"""The steps that open a transport, and what their failures are called. A carrier that carries nothing."""
+
+from __future__ import annotations
+
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kit.machines import answer
+from kit.stepping import DEFAULT_CONTEXT, FAILURES, Cancelled, Context, OwnError, SteppedShell, TlsError, finished
+from turnwire.sansio.errors import TransportError
+from turnwire.sansio.flow import Wait
+from turnwire.sansio.secret import Secret
+from turnwire.sansio.session import EndpointSource
+from turnwire.sansio.transports import Means, Route, alternating
+
+OWN = Context()
+
+
+class Carrier:
+    """Writes down what is done. What it raises, and what it reads, are given."""
+
+    def __init__(self, *reads: bytes, **raises: BaseException) -> None:
+        self.done: list[Any] = []
+        self.reads = list(reads)
+        self.raises = raises
+
+    def _step(self, name: str, *what: Any) -> None:
+        self.done.append((name, *what))
+        if name in self.raises:
+            raise self.raises[name]
+
+    async def connect(self, host: str, port: int) -> None:
+        self._step("connect", host, port)
+
+    async def start_tls(self, host: str, context: Any) -> None:
+        self._step("tls", host, context)
+
+    async def send_all(self, data: bytes) -> None:
+        self._step("send", data.split(b"\r\n")[0].decode())
+
+    async def receive(self) -> bytes:
+        self._step("receive")
+        return self.reads.pop(0)
+
+
+def source(url: str = "https://h.test/v1", client: Any = None) -> EndpointSource:
+    key = None if client else "key"
+    return EndpointSource(base_url=url, api_key=key, client=client, headers=None, query=None, environment={})
+
+
+def link(source: EndpointSource) -> Any:
+    return SimpleNamespace(connection=SimpleNamespace(endpoint=source.initial))
+
+
+def use_endpoint(link: Any, endpoint: Any) -> None:
+    link.connection.endpoint = endpoint
+
+
+def opened(
+    carrier: Carrier,
+    where: EndpointSource | None = None,
+    *,
+    context: Any = OWN,
+    proxy: str | None = None,
+    **environment: str,
+) -> Any:
+    where = where or source()
+    means = Means(environment, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
+    route, to = Route(where, ssl_context=context, proxy=proxy, means=means), link(where)
+    finished(SteppedShell().run(route.open(to, carrier, use_endpoint)))
+    return to.connection.endpoint
+
+
+# --- The steps -------------------------------------------------------------------------------------------------------
+
+
+def test_straight_to_the_endpoint() -> None:
+    carrier = Carrier()
+    opened(carrier)
+    assert carrier.done == [("connect", "h.test", 443), ("tls", "h.test", OWN)]
+
+
+def test_without_tls_and_with_that_of_the_system() -> None:
+    carrier = Carrier()
+    opened(carrier, source("http://h.test/v1"))
+    assert carrier.done == [("connect", "h.test", 80)]
+    carrier = Carrier()
+    opened(carrier, context=None)
+    assert carrier.done[1:] == [("tls", "h.test", DEFAULT_CONTEXT)]
+
+
+def test_through_a_proxy_that_speaks_tls() -> None:
+    carrier = Carrier(b"HTTP/1.1 200 ", b"OK\r\n\r\n")
+    opened(carrier, proxy="env", https_proxy="https://p.test:8443")
+    assert carrier.done == [
+        ("connect", "p.test", 8443),
+        ("tls", "p.test", DEFAULT_CONTEXT),
+        ("send", "CONNECT h.test:443 HTTP/1.1"),
+        ("receive",),
+        ("receive",),
+        ("tls", "h.test", OWN),
+    ]
+
+
+def test_a_proxy_is_named_by_what_goes_wrong_there_and_only_there() -> None:
+    for carrier, text in (
+        (Carrier(connect=OSError("no route")), "the proxy p.test:1 cannot be used: the network failed: no route"),
+        (Carrier(send=FAILURES.translated(OwnError("it"))), "the proxy p.test:1 cannot be used: ours: it"),
+        (Carrier(answer(407)), "the proxy p.test:1 refused to connect to h.test: HTTP status 407"),
+        (Carrier(b""), "the proxy p.test:1 ended the connection instead of answering CONNECT"),
+        (Carrier(b"HTTP/1.1 200 OK\r\n\r\n", tls=TlsError("bad")), "TLS failed: bad"),
+    ):
+        with pytest.raises(TransportError) as caught:
+            opened(carrier, proxy="http://p.test:1")
+        assert str(caught.value) == text
+
+
+def test_a_cancelled_opening_is_cancelled() -> None:
+    for proxy in (None, "http://p.test:1"):
+        with pytest.raises(Cancelled):
+            opened(Carrier(connect=Cancelled()), proxy=proxy)
+
+
+# --- The key ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_fresh_key_is_asked_for_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = source()
+    carrier = Carrier()
+
+    async def refresh() -> str:
+        assert carrier.done == []
+        return "fresh"
+
+    monkeypatch.setattr(EndpointSource, "key_refresh", staticmethod(refresh))
+    endpoint = opened(carrier, where)
+    assert ("Authorization", Secret("Bearer fresh")) in endpoint.headers
+    assert endpoint is not where.initial
+
+
+def test_where_the_server_redirected_to_no_key_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EndpointSource, "key_refresh", property(lambda self: pytest.fail("asked")))
+    where, elsewhere, carrier = source(), source("http://else.test/v1"), Carrier()
+    means = Means({}, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
+    flow = Route(where, ssl_context=None, proxy=None, means=means).open(link(elsewhere), carrier, use_endpoint)
+    finished(SteppedShell().run(flow))
+    assert carrier.done == [("connect", "else.test", 80)]
+
+
+@pytest.mark.parametrize("raised", [ValueError("secret"), SystemExit(3)])
+def test_what_a_key_provider_raises_is_the_openings_failure(
+    monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    async def refresh() -> str:
+        raise raised
+
+    monkeypatch.setattr(EndpointSource, "key_refresh", staticmethod(refresh))
+    carrier = Carrier()
+    with pytest.raises(TransportError) as caught:
+        opened(carrier)
+    assert str(caught.value) == f"the API key provider raised {type(raised).__name__}"
+    assert carrier.done == []
+
+
+def test_a_cancelled_key_provider_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refresh() -> str:
+        raise Cancelled
+
+    monkeypatch.setattr(EndpointSource, "key_refresh", staticmethod(refresh))
+    with pytest.raises(Cancelled):
+        opened(Carrier())
+
+
+def test_every_step_is_waited_for_as_it_is() -> None:
+    """The driver has the deadline of the opening, and cancels it."""
+    where = source()
+    route = Route(where, ssl_context=None, proxy=None, means=Means({}, lambda: 0.0, Context, FAILURES))
+    for step in route.open(link(where), Carrier(), use_endpoint):
+        assert isinstance(step, Wait)
+        assert step.unbounded
+
+
+# --- What failures are called ----------------------------------------------------------------------------------------
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("raised", "text"),
+    [
+        (OwnError("it"), "ours: it"),
+        (TlsError("bad certificate"), "TLS failed: bad certificate"),
+        (caused(OSError("all"), TlsError("deep")), "TLS failed: deep"),
+        (ConnectionResetError(), "the connection was reset"),
+        (BrokenPipeError("pipe"), "the connection was reset: pipe"),
+        (socket.gaierror("name"), "the network failed: name"),
+        (UnicodeError("idna"), "this is no host name: idna"),
+        (ValueError("NUL"), "the network cannot take this: NUL"),
+        (OverflowError("port"), "the network cannot take this: port"),
+        (ExceptionGroup("all", [OSError("one"), OSError("two")]), "every attempt failed: one"),
+        (ExceptionGroup("all", [ExceptionGroup("some", [TlsError("deep")])]), "TLS failed: deep"),
+        (RuntimeError("what"), "the transport failed: what"),
+        (Cancelled(), "the attempt was cancelled"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_what_a_failure_is_called(raised: BaseException, text: str) -> None:
+    error = FAILURES.translated(raised)
+    assert str(error) == text
+    assert error.__cause__ is raised
+
+
+# --- Addresses -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "tried"),
+    [
+        ([], []),
+        ([(6, "a")], [(6, "a")]),
+        ([(6, "a"), (6, "b"), (4, "c")], [(6, "a"), (4, "c"), (6, "b")]),
+        ([(4, "a"), (6, "b"), (6, "c"), (6, "d")], [(4, "a"), (6, "b"), (6, "c"), (6, "d")]),
+    ],
+)
+def test_addresses_of_two_families_are_tried_in_turn(found: Any, tried: Any) -> None:
+    assert alternating(found) == tried

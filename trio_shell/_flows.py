@@ -1,0 +1,59 @@
+"""How the flows of the core are run on trio (see ``turnwire.sansio.flow``)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from functools import wraps
+from math import inf
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
+
+import trio
+
+from ..sansio.flow import Emit, Emitting, ExpiredError, Flow, Steps, Wait
+
+__all__ = ["coroutine_function", "iterate", "run"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def run(flow: Flow[T]) -> T:
+    """Run a call."""
+    steps = Steps(flow)
+    while (step := steps.next()) is not None:
+        try:
+            steps.succeeded(await (step.start() if step.unbounded else _within(step)))
+        except BaseException as exc:
+            steps.failed(exc)
+    return steps.result
+
+
+def coroutine_function(flow: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
+    """A function whose calls run a flow each."""
+
+    @wraps(flow)
+    async def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await run(flow(*args, **kwargs))
+
+    return called
+
+
+async def iterate(flow: Emitting) -> AsyncGenerator[Any]:
+    """Run a call, and yield what it emits. Hot path: goes round once or twice per event."""
+    steps = Steps(flow)
+    while (step := steps.next()) is not None:
+        try:
+            if type(step) is Emit:
+                steps.succeeded((yield step.value))
+            else:
+                steps.succeeded(await (step.start() if step.unbounded else _within(step)))
+        except BaseException as exc:
+            steps.failed(exc)
+
+
+async def _within(wait: Wait) -> Any:
+    """Await it within its own scope."""
+    with trio.CancelScope(deadline=inf if wait.deadline is None else wait.deadline, shield=wait.shield):
+        return await wait.start()
+    raise ExpiredError

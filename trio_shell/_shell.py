@@ -1,0 +1,81 @@
+"""What differs on trio, for the sessions and models of the core: its clock, its cancellation, its runtime."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import sys
+import time
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+import trio
+
+from ..sansio import client
+from ..sansio.agents import httpmodel, wsmodel
+from ..sansio.agents.model import Environment, ModelShell
+from ..sansio.client import bound
+from ..sansio.flow import Flow
+from ..sansio.proxy import Proxy
+from ..sansio.session import EndpointSource, SessionOptions
+from . import _flows
+from ._runtime import Runtime
+
+__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
+
+T = TypeVar("T")
+
+
+class TrioShell:
+    """See :class:`turnwire.sansio.agents.model.ModelShell`."""
+
+    environment = Environment(logging.getLogger("turnwire"), time.time, sys.modules)
+    variables = os.environ
+    context_type = ssl.SSLContext
+    cancelled = trio.Cancelled
+    now = staticmethod(trio.current_time)
+    token = staticmethod(trio.lowlevel.current_trio_token)
+    run = staticmethod(_flows.run)
+    iterate = staticmethod(_flows.iterate)
+    coroutine_function = staticmethod(_flows.coroutine_function)
+
+    def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
+        """Here no task stands alone: the caller, even a cancelled one, runs the clean-up."""
+        return self.run(flow)
+
+    def runtime(
+        self,
+        source: EndpointSource,
+        ssl_context: ssl.SSLContext | None,
+        proxy: Proxy | str | None,
+        options: SessionOptions,
+    ) -> Runtime:
+        """A new runtime, in the run of trio."""
+        return Runtime(source, ssl_context=ssl_context, proxy=proxy, options=options)
+
+
+SHELL: Final[ModelShell] = TrioShell()
+
+
+class Turn(client.Turn, shell=SHELL):
+    pass
+
+
+class Session(client.Session[Turn], shell=SHELL):
+    _turn = Turn
+
+
+class Connecting(client.Connecting[Session], shell=SHELL):
+    _session = Session
+
+
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL):
+    pass
+
+
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL):
+    pass
+
+
+connect: Final = bound(client.connect, Connecting)
