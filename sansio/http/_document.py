@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from ..error_body import EVENT_TYPES, ErrorBody, is_error, read_error
+from ..error_body import ERROR_TYPES, ErrorBody, is_error, read_error
 from ..errors import UserError
 from ..events import (
     FINAL_STATUSES,
@@ -166,6 +166,6 @@ def error_in(answer: object, status: int, headers: Mapping[str, str]) -> tuple[d
         payload: dict[str, Any] = {"message": particulars.message}
     else:
         members = cast("Mapping[str, Any]", answer)
-        flat = members.get("type") not in (None, *EVENT_TYPES) or not ("error" in members or "detail" in members)
+        flat = members.get("type") not in (None, *ERROR_TYPES) or not ("error" in members or "detail" in members)
         payload = {"error": dict(members)} if flat else dict(members)
     return {**payload, "type": "error", "status": status}, particulars
