@@ -51,10 +51,7 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class EventStream:
-    """The events of one stream. ``limit``: bytes of one line, and of the data of one event; None: no limit.
-
-    It has 11 attributes: the standard's own buffers are five of them.
-    """
+    """The events of one stream. ``limit``: bytes of one line, and of the data of one event; None: no limit."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.last_id = ""

@@ -25,8 +25,6 @@ class HttpConnection(Reading):
 
     ``now`` is always monotonic seconds. ``recover``, ``connect_by`` and ``alarm`` are those of a
     :class:`~turnwire.sansio.connection.ResponsesConnection`, and so is what both have under the same name.
-
-    It has 16 attributes: nine are what an owner asks for.
     """
 
     # -- turns

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 import h11
 
 from ..endpoint import Endpoint
+from ..secret import Secret
 from ..websocket import MAX_EARLY, MAX_HEADERS
 from ._inflate import CODINGS, Inflater
 
@@ -77,17 +78,9 @@ class Exchange:
         self._inflated = 0
 
     def _request(self, endpoint: Endpoint, body: bytes) -> bytes:
-        head = [
-            ("Host", endpoint.authority),
-            ("Accept", "text/event-stream, application/json"),
-            ("Accept-Encoding", "gzip, deflate"),
-            ("Connection", "keep-alive"),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-        ]
-        others = [(name, value.reveal()) for name, value in endpoint.headers if name.lower() not in OURS]
-        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (*head, *others)]
-        begin = self._http.send(h11.Request(method=b"POST", target=endpoint.target.encode("ascii"), headers=headers))
+        # The headers are in no variable: what h11 raises would show them.
+        target, length = endpoint.target.encode("ascii"), len(body)
+        begin = self._http.send(h11.Request(method=b"POST", target=target, headers=_headers(endpoint, length)))
         self._http.send_with_data_passthrough(h11.Data(data=body))
         self._http.send(h11.EndOfMessage())
         return begin + body
@@ -191,6 +184,20 @@ class Exchange:
 
 
 TRAILERS: Final = f"its trailers have more than {MAX_HEADERS} bytes"
+
+
+def _headers(endpoint: Endpoint, length: int) -> list[tuple[bytes, bytes]]:
+    """The headers of a request: ours, and the endpoint's, with its credentials."""
+    head = [
+        ("Host", endpoint.authority),
+        ("Accept", "text/event-stream, application/json"),
+        ("Accept-Encoding", "gzip, deflate"),
+        ("Connection", "keep-alive"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(length)),
+    ]
+    others = [(name, value) for name, value in endpoint.headers if name.lower() not in OURS]
+    return [(name.encode("ascii"), Secret(value).reveal().encode("latin-1")) for name, value in (*head, *others)]
 
 
 def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
