@@ -39,6 +39,7 @@ from ..sansio.connection import LIVE, Turn
 from ..sansio.driver import Link, LinkState
 from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
 from ..sansio.events import ServerEvent
+from ..sansio.lanes import AnyLane
 from ..sansio.proxy import Proxy
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
@@ -101,7 +102,7 @@ class AsyncioRuntime(SessionRuntime):
         if self.closed:
             raise SessionClosedError("the session was closed while it was being opened — open a new session")
 
-    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
+    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does."""
         return self._driver.create(body, lane=lane, timeouts=timeouts, now=self._begin())
 

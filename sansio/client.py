@@ -17,7 +17,9 @@ from .connection import Stats
 from .errors import ConcurrentUseError, UserError, WrongTypeError
 from .events import Response, ServerEvent
 from .flow import Awaited, Emitting, Flow, Wait, awaited
+from .fallback import Transport
 from .handle import TurnHandle
+from .lanes import AUTO, AnyLane
 from .omit import OMIT
 from .proxy import Proxy, checked_proxy, choose_proxy
 from .runtime import SessionRuntime
@@ -125,19 +127,21 @@ class Session(OnShell, Generic[TurnT]):
     def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
 
-    def create(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> TurnT:
+    def create(self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, **body: Any) -> TurnT:
         """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
 
         ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
-        one lane run one after another, different lanes run side by side. ``timeout`` is in seconds, for each wait, or
-        ``Timeouts(lane, connect, send, receive, total)``; None means no limit. Not given, the session's own holds.
+        one lane run one after another, different lanes run side by side. AUTO takes any free lane, where the server has
+        lanes; a turn that continues a response takes that one's lane, or, if that is busy or has gone on, another. None
+        is the default lane. ``timeout`` is in seconds, for each wait, or ``Timeouts(lane, connect, send, receive,
+        total)``; None means no limit. Not given, the session's own holds.
 
         Entering raises UserError or TypeError if the turn cannot be sent as it is.
         """
         return self._turn(self._runtime, body, stream_id, timeout)
 
     @awaited
-    def respond(self, *, stream_id: str | None = None, timeout: object = OMIT, **body: Any) -> Flow[Response]:
+    def respond(self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, **body: Any) -> Flow[Response]:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
         Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
@@ -167,7 +171,7 @@ class Turn(TurnHandle, OnShell):
     """
 
     def __init__(
-        self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: str | None, timeout: object
+        self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: AnyLane, timeout: object
     ) -> None:
         super().__init__(body, stream_id, timeout)
         self._runtime = runtime
@@ -243,6 +247,8 @@ def connect(
     query: Mapping[str, Any] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = "env",
+    transport: Transport | None = None,
+    connections: int | None = None,
     options: SessionOptions | None = None,
 ) -> ConnectingT:
     """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
@@ -254,7 +260,8 @@ def connect(
     ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
     else ``OPENAI_BASE_URL``, else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an
     ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
-    defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits.
+    defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits;
+    ``transport`` and ``connections`` go before those of the same name in them.
 
     Raises UserError, at once, for arguments that cannot be used; when it is awaited or entered, ConnectError or
     HandshakeRejectedError if no connection can be opened.
@@ -265,7 +272,8 @@ def connect(
     )
     choose_proxy(proxy, source.initial, shell.variables)
     _check_context(ssl_context, shell.context_type)
-    return connecting(source, ssl_context, checked_proxy(proxy), options_from_client(client, options))
+    options = options_from_client(client, options, transport=transport, connections=connections)
+    return connecting(source, ssl_context, checked_proxy(proxy), options)
 
 
 def _check_context(context: Any, context_type: type[Any]) -> None:

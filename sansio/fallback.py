@@ -19,15 +19,17 @@ The promise
 from __future__ import annotations
 
 from math import inf
-from typing import Final, get_args
+from typing import Final, Literal, TypeAlias
 
 from .connection import Turn
-from .errors import UserError
 from .http import HttpConnection
-from .pool import Connection, Kind, Transport
+from .pool import Connection, Kind
 from .replay import Cause, Evidence
 
-__all__ = ["Fallback"]
+__all__ = ["Fallback", "Transport"]
+
+Transport: TypeAlias = Literal["auto", "websocket", "http"]
+"""What turns go over: a WebSocket, HTTP, or the one and, where there is none, the other."""
 
 NO_WEBSOCKET: Final = frozenset({404, 405, 426, 501})
 """Statuses of an upgrade's answer that mean: there is no WebSocket here."""
@@ -41,8 +43,6 @@ class Fallback:
     """See the top of the module. ``now`` is monotonic seconds."""
 
     def __init__(self, transport: Transport) -> None:
-        if transport not in get_args(Transport):
-            raise UserError(f"transport is {transport!r}: write 'auto', 'websocket' or 'http'")
         self._transport = transport
         self._http_until = inf if transport == "http" else -inf
         self._failures = 0

@@ -17,11 +17,12 @@ The promise
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from .connection import Turn
 from .errors import ConcurrentUseError, SessionClosedError
 from .events import Response
+from .lanes import AUTO, AnyLane
 from .replay import Evidence, Verdict
 
 __all__ = ["TurnHandle"]
@@ -30,7 +31,7 @@ __all__ = ["TurnHandle"]
 class TurnHandle:
     """What a caller holds of a turn, before it is sent and after. The ``Turn`` of every shell is one."""
 
-    def __init__(self, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
+    def __init__(self, body: Mapping[str, Any], stream_id: AnyLane, timeout: object) -> None:
         self._arguments = (body, stream_id, timeout)
         self._core: Turn | None = None
         self._entered = False
@@ -38,7 +39,7 @@ class TurnHandle:
     def __repr__(self) -> str:
         return f"<Turn {'not sent' if self._core is None else self._core!r}>"
 
-    def _enter(self) -> tuple[Mapping[str, Any], str | None, object]:
+    def _enter(self) -> tuple[Mapping[str, Any], AnyLane, object]:
         """What to send. Raises ConcurrentUseError the second time."""
         if self._entered:
             raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
@@ -63,8 +64,16 @@ class TurnHandle:
 
     @property
     def stream_id(self) -> str | None:
-        """The name of the lane; None for the default lane."""
-        return self._arguments[1] if self._core is None else self._core.lane
+        """The name of the lane; None for the default lane, and while any lane will do."""
+        if self._core is not None:
+            return self._core.lane
+        lane = self._arguments[1]
+        return None if lane is AUTO else lane
+
+    @property
+    def transport(self) -> Literal["websocket", "http"] | None:
+        """What it was sent over; None before it was sent."""
+        return None if self._core is None else self._core.transport
 
     @property
     def evidence(self) -> Evidence | None:

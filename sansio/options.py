@@ -12,6 +12,7 @@ import msgspec
 
 from .checks import Instance
 from .connection import ConnectionOptions
+from .fallback import Transport
 from .omit import OMIT, is_omitted
 from .replay import RecoveryPolicy
 from .timeouts import timeouts_from
@@ -22,6 +23,11 @@ __all__ = ["SessionOptions", "options_from_client"]
 class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """The options of a session: those of its connections, and when to replace and repeat."""
 
+    connections: int = 1
+    """WebSockets that may take turns at a time. Another is opened when those that there are have no free slot."""
+    transport: Transport = "auto"
+    """``"websocket"``; ``"http"``; or ``"auto"``: a WebSocket, and HTTP where the server has none, and for a request that
+    is larger than ``max_request_size``."""
     max_age: float | None = 55 * 60.0
     """Seconds after which a connection is replaced when no turn runs on it; servers end it at 60 minutes (PROTOCOL.md,
     "Connection")."""
@@ -31,13 +37,16 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """What is repeated automatically."""
 
 
-def options_from_client(client: object | None, options: SessionOptions | None) -> SessionOptions:
+def options_from_client(client: object | None, options: SessionOptions | None, **given: object) -> SessionOptions:
     """The session's options; the deadlines are the client's, its own defaults too, unless the options name some.
 
-    Raises WrongTypeError for options that are none.
+    ``given`` are options that go before those, unless they are None. Raises WrongTypeError for options that are none,
+    and UserError for a value that an option cannot have.
     """
     Instance(SessionOptions, optional=True).check("options", options)
     options = options or SessionOptions()
+    if given := {name: value for name, value in given.items() if value is not None}:
+        options = msgspec.structs.replace(options, **given)
     timeout = getattr(client, "timeout", OMIT)
     if options.timeouts is not msgspec.UNSET or is_omitted(timeout):
         return options

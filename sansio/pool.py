@@ -40,23 +40,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from math import inf
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from .connection import ResponsesConnection, Stats, Turn
 from .http import HttpConnection
 from .lanes import AUTO
 
-__all__ = ["Connection", "Kind", "Pool", "Transport"]
+__all__ = ["Connection", "Kind", "Pool"]
 
 RETRY: Final = 10.0
 """Seconds after which another replacement is opened, if one could not be."""
 
 Connection: TypeAlias = ResponsesConnection | HttpConnection
 """What carries turns. Both have what sessions and drivers need, under the same names."""
-
-
-Transport: TypeAlias = Literal["auto", "websocket", "http"]
-"""What turns go over: a WebSocket, HTTP, or the one and, where there is none, the other."""
 
 
 class Kind(enum.Enum):

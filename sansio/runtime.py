@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from .connection import Stats, Turn
 from .driver import Driver, Runtime
 from .events import ServerEvent
+from .lanes import AnyLane
 from .proxy import Proxy
 from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
@@ -64,7 +65,7 @@ class SessionRuntime(Runtime):
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
 
     @abstractmethod
-    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
+    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
 
     @abstractmethod

@@ -57,7 +57,7 @@ from .http import HttpConnection
 from .lanes import AnyLane
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
-from .pool import Connection, Kind, Pool, Transport
+from .pool import Connection, Kind, Pool
 from .replay import Cause, Plan, Reason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
@@ -77,7 +77,6 @@ __all__ = [
 class ResponsesSession:
     """See the top of the module. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
 
-    ``connections`` is how many may take turns at a time, ``transport`` what they speak (``sansio/fallback.py``).
     ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
     counts only beside the server's own ``date``. ``retries_allowed`` is asked when a turn is submitted: whether it may
     be repeated (``retries.py``).
@@ -90,22 +89,20 @@ class ResponsesSession:
         self,
         *,
         options: SessionOptions | None = None,
-        connections: int = 1,
-        transport: Transport = "websocket",
         random_bytes: RandomBytes = SYSTEM_RANDOM,
         wall_clock: Callable[[], float | None] = lambda: None,
         retries_allowed: Callable[[], bool] = lambda: True,
     ) -> None:
         self.options = options or SessionOptions()
-        Number(COUNT, least=1, whole=True).check("connections", connections)
-        self._fallback = Fallback(transport)
+        self._fallback = Fallback(self.options.transport)
         self.closed = False
         self._retries_allowed = retries_allowed
         self.alarm = Alarm()
         """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
         self.changed: list[Connection] = []
         """Connections of which something may have to be written, read or closed; whoever does that clears it."""
-        most = {Kind.WEBSOCKET: connections, Kind.HTTP: connections * self.options.max_in_flight}
+        most = self.options.connections
+        most = {Kind.WEBSOCKET: most, Kind.HTTP: most * self.options.max_in_flight}
         self.pool = Pool(most=most, max_age=self.options.max_age, max_idle=self.options.max_idle)
         self._random_bytes = random_bytes
         self._wall_clock = wall_clock

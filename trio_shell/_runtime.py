@@ -51,6 +51,7 @@ from ..sansio.connection import LIVE, Turn
 from ..sansio.driver import Link, LinkState
 from ..sansio.errors import TurnwireError
 from ..sansio.events import ServerEvent
+from ..sansio.lanes import AnyLane
 from ..sansio.proxy import Proxy
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
@@ -195,7 +196,7 @@ class Runtime(SessionRuntime):
     # -- turns
 
     @enable_ki_protection
-    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Turn:
+    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
         return self._driver.create(body, lane=lane, timeouts=timeouts, now=self._caught_up())
 

@@ -234,7 +234,7 @@ def options_for_model(options: Mapping[str, Any] | SessionOptions | None) -> Ses
     known = {ours: given.pop(theirs) for theirs, ours in _WEBSOCKET_OPTIONS.items() if theirs in given}
     if given:
         raise UserError(f"websocket_options has {', '.join(map(repr, given))}: write {', '.join(_WEBSOCKET_OPTIONS)}")
-    return SessionOptions(**known)
+    return SessionOptions(transport="websocket", **known)
 
 
 _WEBSOCKET_OPTIONS: Final = {

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import astuple
 
-from ..checks import BYTES, COUNT, SECONDS, Instance, Number, Rule, check_fields
+from ..checks import BYTES, COUNT, SECONDS, Choice, Instance, Number, Rule, check_fields
 from ..dialect import DEFAULT_MESSAGE_LIMIT, Dialect
 from ..error_body import read_error
 from ..errors import (
@@ -136,6 +136,8 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "dialect": Instance(Dialect, optional=True),
     "max_age": _ABOVE_ZERO,
     "max_idle": _ABOVE_ZERO,
+    "connections": Number(COUNT, least=1, whole=True),
+    "transport": Choice(("auto", "websocket", "http")),
     "recovery": Instance(RecoveryPolicy),
 }
 """What each option of a connection or a session may be; a test holds it against their fields."""
