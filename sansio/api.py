@@ -38,6 +38,7 @@ from .errors import (
     WrongTypeError,
 )
 from .events import Response, ServerEvent
+from .lanes import AUTO
 from .replay import (
     Cause,
     Evidence,
@@ -53,6 +54,7 @@ from .session import SessionOptions, provider_managed_retries_disabled, websocke
 from .timeouts import Timeouts
 
 __all__ = [
+    "AUTO",
     "Cause",
     "ConcurrentUseError",
     "ConnectError",

@@ -91,7 +91,9 @@ class Choice:
         return "one of " + ", ".join(map(repr, self.choices))
 
     def check(self, name: str, value: object) -> None:
-        """Raise UserError for anything else."""
+        """Raise WrongTypeError for another type, and UserError for anything else."""
+        if not any(type(value) is type(choice) for choice in self.choices):
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
         if not any(type(value) is type(choice) and value == choice for choice in self.choices):
             raise UserError(f"{name} is {shown(value)}: write {self}")
 

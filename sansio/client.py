@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 from .connection import Stats
 from .errors import ConcurrentUseError, UserError, WrongTypeError
 from .events import Response, ServerEvent
-from .flow import Awaited, Emitting, Flow, Wait, awaited
 from .fallback import Transport
+from .flow import Awaited, Emitting, Flow, Wait, awaited
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .omit import OMIT
@@ -170,9 +170,7 @@ class Turn(TurnHandle, OnShell):
     one's events are discarded; if none does, the connection is aborted at once.
     """
 
-    def __init__(
-        self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: AnyLane, timeout: object
-    ) -> None:
+    def __init__(self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: AnyLane, timeout: object) -> None:
         super().__init__(body, stream_id, timeout)
         self._runtime = runtime
 

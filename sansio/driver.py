@@ -124,8 +124,8 @@ class Runtime(Protocol):
 class Driver:
     """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere.
 
-    It has 15 attributes: four are what it was given, two are its links, four are about those who wait, three about the
-    first opening, and two about the timer.
+    It has 14 attributes: four are what it was given, two are its links, four are about those who wait, three about the
+    first opening, and one about the timer.
     """
 
     def __init__(self, session: ResponsesSession, runtime: Runtime, endpoint: Callable[[], Endpoint]) -> None:

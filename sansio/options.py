@@ -26,8 +26,8 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     connections: int = 1
     """WebSockets that may take turns at a time. Another is opened when those that there are have no free slot."""
     transport: Transport = "auto"
-    """``"websocket"``; ``"http"``; or ``"auto"``: a WebSocket, and HTTP where the server has none, and for a request that
-    is larger than ``max_request_size``."""
+    """``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; HTTP where the server has none, and for a request larger
+    than ``max_request_size``."""
     max_age: float | None = 55 * 60.0
     """Seconds after which a connection is replaced when no turn runs on it; servers end it at 60 minutes (PROTOCOL.md,
     "Connection")."""

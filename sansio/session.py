@@ -43,7 +43,6 @@ from typing import Any, cast
 
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
-from .checks import COUNT, Number
 from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
 from .endpoint import (

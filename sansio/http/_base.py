@@ -25,9 +25,10 @@ __all__ = ["HttpBase"]
 
 
 class HttpBase:
-    """See the top of the package."""
+    """See the top of the package.
 
-    # More than 12 attributes: of 18, nine are what an owner asks for, and three are moments that deadlines count from.
+    It has 18 attributes: nine are what an owner asks for, and three are moments that deadlines count from.
+    """
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 import pytest
+from kit.driving import FakeRuntime, completed, created, delta
 from kit.machines import ENDPOINT, answer, steady, switching
 from turnwire.sansio import driver as module
 from turnwire.sansio.connection import State, Turn
@@ -28,55 +29,6 @@ from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import WORK_AT_ONCE, Close, WebSocket
 
 NO_RECOVERY = RecoveryPolicy(attempts=0)
-
-
-class FakeRuntime:
-    """Notes what it is asked for, as words; a test looks at what it was given by :attr:`written`."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.links: list[Link] = []
-        self.written = b""
-        self.takes: list[bool] = []
-        """What the next writes answer; then True."""
-        self.timers: list[float | None] = []
-        self.woken: list[Any] = []
-        self.looks: list[Any] = []
-        """Called within each call."""
-
-    def _note(self, what: str) -> None:
-        self.calls.append(what)
-        for look in self.looks:
-            look(what)
-
-    def _name(self, link: Link) -> int:
-        return self.links.index(link)
-
-    def open(self, link: Link) -> None:
-        self.links.append(link)
-        self._note(f"open {self._name(link)}")
-
-    def write(self, link: Link, data: bytes) -> bool:
-        assert data
-        self.written += data
-        self._note(f"write {self._name(link)}")
-        return self.takes.pop(0) if self.takes else True
-
-    def pause(self, link: Link) -> None:
-        self._note(f"pause {self._name(link)}")
-
-    def resume(self, link: Link) -> None:
-        self._note(f"resume {self._name(link)}")
-
-    def close(self, link: Link, *, abort: bool) -> None:
-        self._note(f"{'abort' if abort else 'close'} {self._name(link)}")
-
-    def set_timer(self, when: float | None) -> None:
-        self.timers.append(when)
-
-    def wake(self, waiter: Any) -> None:
-        self.woken.append(waiter)
-        self._note(f"wake {waiter}")
 
 
 class Rig:
@@ -144,24 +96,6 @@ class Rig:
             self.now = max(self.now, when)
             self.driver.time_came(self.now)
         self.now = end
-
-
-def created(number: int = 1, lane: str | None = None) -> dict[str, Any]:
-    return _lifecycle("created", "in_progress", number, lane)
-
-
-def completed(number: int = 1, lane: str | None = None) -> dict[str, Any]:
-    return _lifecycle("completed", "completed", number, lane)
-
-
-def _lifecycle(kind: str, status: str, number: int, lane: str | None) -> dict[str, Any]:
-    response = {"id": f"r{number}", "object": "response", "status": status, "output": []}
-    return {"type": f"response.{kind}", "response": response, **({} if lane is None else {"stream_id": lane})}
-
-
-def delta(text: str = "x", lane: str | None = None) -> dict[str, Any]:
-    at = {"item_id": "m", "output_index": 0, "content_index": 0}
-    return {"type": "response.output_text.delta", "delta": text, **at, **({} if lane is None else {"stream_id": lane})}
 
 
 # --- The order of a step ---------------------------------------------------------------------------------------------

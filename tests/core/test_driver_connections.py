@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kit.driving import FakeRuntime, completed, created, delta
 from kit.machines import ENDPOINT, steady, switching
-from test_driver import FakeRuntime, completed, created, delta
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.driver import CHUNK, Driver, Link
 from turnwire.sansio.errors import TransportError
@@ -23,7 +23,7 @@ class Rig:
         self.now = 100.0
         self.runtime = FakeRuntime()
         chosen = {"max_in_flight": 2, "recovery": RecoveryPolicy(attempts=0), **options}
-        self.session = ResponsesSession(options=SessionOptions(**chosen), connections=2, random_bytes=steady)
+        self.session = ResponsesSession(options=SessionOptions(connections=2, **chosen), random_bytes=steady)
         self.driver = Driver(self.session, self.runtime, lambda: ENDPOINT)
         self.servers: list[WebSocket] = []
         self.driver.connect(self.now)

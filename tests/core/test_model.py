@@ -481,7 +481,7 @@ def test_opentelemetry_spans() -> None:
 
 
 def test_websocket_options_have_the_seeds_names() -> None:
-    assert options_for_model(None) == SessionOptions()
+    assert options_for_model(None) == SessionOptions(transport="websocket")
     given = {"ping_interval": 1.0, "ping_timeout": None, "max_size": 5}
     assert options_for_model(given) == SessionOptions(ping_interval=1.0, ping_timeout=None, max_message_size=5)
     everything = SessionOptions(max_age=None)

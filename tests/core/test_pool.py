@@ -21,7 +21,7 @@ class Office:
     def __init__(self, connections: int, dialect: Dialect | None = OPENAI, **options: Any) -> None:
         self.now = 0.0
         self.session = ResponsesSession(
-            options=SessionOptions(dialect=dialect, **options), connections=connections, random_bytes=steady
+            options=SessionOptions(dialect=dialect, connections=connections, **options), random_bytes=steady
         )
         self.wires: list[Wire] = []
         self.announced = dialect.name if dialect is not None else "unknown"
@@ -199,7 +199,7 @@ def test_the_counters_are_of_all_connections() -> None:
 @pytest.mark.parametrize("connections", [0, -1, 1.5, True])
 def test_how_many_connections_is_a_whole_number_from_one(connections: Any) -> None:
     with pytest.raises((UserError, TypeError)):
-        ResponsesSession(connections=connections)
+        SessionOptions(connections=connections)
 
 
 # --- Names that were added -------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ class Desk:
     def __init__(self, **options: Any) -> None:
         options.setdefault("ping_interval", None)
         options.setdefault("connect_timeout", None)
+        options.setdefault("transport", "websocket")
         self.chance = 0.0
         self.wall: float | None = None
         self.session = ResponsesSession(

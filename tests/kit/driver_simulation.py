@@ -1076,11 +1076,11 @@ class World:
         more = random.Random(seed + 2)  # So that the worlds of old seeds stay what they are, but for this.
         self.connections = more.choice((1, 1, 2, 3))
         self.any_lane = more.choice(((), (AUTO,), (AUTO,) * 10))
-        if more.random() < 0.15:
-            self.options = msgspec.structs.replace(self.options, max_named_lanes=1)
-        self.session = ResponsesSession(
-            options=self.options, connections=self.connections, random_bytes=random_bytes(seed)
+        names = 1 if more.random() < 0.15 else 32
+        self.options = msgspec.structs.replace(
+            self.options, connections=self.connections, max_named_lanes=names, transport="websocket"
         )
+        self.session = ResponsesSession(options=self.options, random_bytes=random_bytes(seed))
         self.driver = driver(self.session, self.runtime, lambda: ENDPOINT)
         self.closes_at = HORIZON
         """When the clients closed the session."""

@@ -101,7 +101,14 @@ class World:
     """The session, the shell, the server, and what was seen of them so far."""
 
     def __init__(self, lanes: tuple[AnyLane, ...], disturbances: int, kind: Kind = ANNOUNCED, **options: Any) -> None:
-        chosen = {"max_age": 10.0, "ping_interval": 20.0, "recovery": RECOVERY, "timeouts": PATIENT, **options}
+        chosen = {
+            "transport": "websocket",
+            "max_age": 10.0,
+            "ping_interval": 20.0,
+            "recovery": RECOVERY,
+            "timeouts": PATIENT,
+            **options,
+        }
         self.kind = kind
         self.session = ResponsesSession(options=SessionOptions(dialect=kind.dialect, **chosen), random_bytes=zeros)
         self.lanes = lanes
