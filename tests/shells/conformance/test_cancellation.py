@@ -23,7 +23,7 @@ from turnwire.aio.loopback import AfterEvent, Cut, Fault, Upgrading, serve
 
 pytestmark = pytest.mark.anyio
 
-STUCK = 5.0
+STUCK = 15.0
 """Seconds after which a call, or what follows its cancellation, counts as hanging."""
 
 
