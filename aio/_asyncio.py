@@ -42,6 +42,7 @@ from ..sansio.driver import Driver, Link, LinkState
 from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
 from ..sansio.events import ServerEvent
 from ..sansio.proxy import Proxy, choose_proxy
+from ..sansio.retries import retries_allowed
 from ..sansio.secret import Secret
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
 from ._opening import READ_SIZE, Opened, open_transport
@@ -71,7 +72,7 @@ class AsyncioRuntime:
         self.ssl_context = ssl_context
         self.proxy = proxy
         self.loop = asyncio.get_running_loop()
-        self._session = ResponsesSession(options=options, wall_clock=time)
+        self._session = ResponsesSession(options=options, wall_clock=time, retries_allowed=retries_allowed)
         self._driver = Driver(self._session, self, lambda: source.initial)
         self.now = _clock_of(self.loop)
         """Tells the loop's time, in seconds."""

@@ -10,6 +10,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     agents         model calls: settings, tools, requests, results, traces
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
+    handle         what a caller holds of a turn
     backlog        the turns that wait for a connection, in order
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role
@@ -18,17 +19,21 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
     proxy          which proxy to use
+    source         where a session connects to, from the arguments of ``connect()``
     endpoint       where to connect to, and with which headers
+    retries        the switches of callers that run retries of their own
     encoding       Python values to JSON
     lanes          which turn may go now
-    replay         evidence of how far a turn got, its verdict, and retry advice
+    replay         what a failure means: its words, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     websocket      bytes to text messages and back; the handshake
     secret         text that no repr and no traceback shows
     checks         the rules of options, and the message for a value that breaks one
     omit           the markers that say "leave this out"
     errors         everything that is raised
+    evidence       how far a turn got, and the verdict that follows
     error_body     what an error says, in every shape that servers send
+    chance         the source of random bytes, unless the caller gives another
     ============== ==================================================================================================
 
 ``settings``, ``tools``, ``converter``, ``request``, ``model``, ``tracing``, ``usage``, ``httpturn`` and ``sdk`` are the

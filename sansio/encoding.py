@@ -1,4 +1,4 @@
-"""Values to JSON, and the path to what JSON lacks; ``request`` re-exports it.
+"""Values to JSON, and the path to what JSON lacks.
 
 The promise
     The same value gives the same bytes, and the caller's objects are never changed. What is JSON already takes one
@@ -235,7 +235,10 @@ def _set_members(made: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _excluded(made: Any) -> set[str]:
-    """The names of ``__api_exclude__``: a set, or a mapping, which has True for a whole member."""
+    """The names of ``__api_exclude__``: a set, or a mapping, which has True for a whole member.
+
+    Private to openai (3.57): without it, members that the SDK adds are sent, too, and the API may refuse them.
+    """
     names: Any = getattr(made, "__api_exclude__", None) or ()
     if isinstance(names, Mapping):
         return {name for name, which in cast("Mapping[str, Any]", names).items() if which is True}

@@ -1,4 +1,4 @@
-"""Where to connect and what to say in the handshake; a part of the room ``request``, which re-exports it.
+"""Where to connect, and which headers the handshake sends.
 
 The promise
     Pure functions over frozen values. No credential leaves an :class:`Endpoint` but by its ``headers`` and ``url``: no
@@ -216,6 +216,7 @@ def endpoint_from_client(
     merged.overlay(_of(client, "default_headers"))
     merged.overlay({"User-Agent": USER_AGENT})
     merged.overlay(headers)
+    # The second is private to openai (3.57): without it, such a client's handshake is refused by the server.
     signs = _of(client, "workload_identity") or _of(client, "_provider_runtime")
     if signs and not any(name.lower() == "authorization" for name, _ in merged.pairs()):
         raise UserError(
@@ -247,7 +248,8 @@ _KEY_SOURCES: Final = (
     ("_azure_ad_token_provider", "_get_azure_ad_token"),
     ("_api_key_provider", "_refresh_api_key"),
 )
-"""Where a client keeps a callable that gives its credential, and what to await so that it is asked."""
+"""Where a client keeps a callable that gives its credential, and what to await so that it is asked. Both are private to
+openai (3.57): without them, the credential is the one that the client has."""
 
 
 def key_refresh(client: Any) -> Callable[[], Awaitable[str | None]] | None:
@@ -281,6 +283,7 @@ def needs_key(place: Endpoint) -> bool:
 
 def _credential(client: Any, key: Secret) -> dict[str, str]:
     """``key`` in the header in which ``client`` sends its own: ``api-key`` for Azure OpenAI, unless it uses tokens."""
+    # Private to openai (3.57), and only of AzureOpenAI: without them, its own headers tell.
     azure = hasattr(client, "_azure_ad_token_provider") or "api-key" in (_of(client, "auth_headers") or ())
     token = _of(client, "_azure_ad_token_provider") or _of(client, "_azure_ad_token")
     return {"api-key": key.reveal()} if azure and not token else {"Authorization": f"Bearer {key.reveal()}"}

@@ -45,7 +45,23 @@ from typing import Any, Final, cast
 
 import msgspec
 
-__all__ = ["STATUS_BY_CODE", "STATUS_BY_TYPE", "ErrorBody", "is_error", "members_of_error", "read_error"]
+__all__ = [
+    "CONNECTION_LIMIT",
+    "ERROR_TYPES",
+    "STATUS_BY_CODE",
+    "STATUS_BY_TYPE",
+    "ErrorBody",
+    "is_error",
+    "members_of_error",
+    "read_error",
+]
+
+CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
+"""The code of the error with which a server ends a connection that has reached its age limit (PROTOCOL.md,
+"Connection")."""
+
+ERROR_TYPES: Final = frozenset({"error", "response.error"})
+"""Values of ``type`` that name the event and not the kind of error: every ``error`` frame has one of them."""
 
 _EITHER: Final[dict[str, int]] = {
     "authentication_error": 401,
@@ -65,7 +81,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = _EITHER | dict.fromkeys(
         "previous_response_not_found",
         "invalid_stream_id",
         "websocket_stream_limit_reached",
-        "websocket_connection_limit_reached",
+        CONNECTION_LIMIT,
         "invalid_prompt",
         "context_length_exceeded",
         "unsupported_parameter",
@@ -95,9 +111,6 @@ RETRY_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Members that say how long to wait, by the header whose unit they have. Their values are numbers or text such as
 ``"30"``, ``"1m30s"``, ``"250 ms"``, or of ``retry-after`` an HTTP date."""
-
-EVENT_TYPES: Final = frozenset({"error", "response.error"})
-"""Values of ``type`` that name the event, not the kind of error."""
 
 DEPTH: Final = 4
 """How many levels are looked into."""
@@ -231,7 +244,7 @@ def _name(value: object) -> str | None:
 
 def _kind(value: object) -> str | None:
     name = _name(value)
-    return None if name in EVENT_TYPES else name
+    return None if name in ERROR_TYPES else name
 
 
 def _name_or_number(value: object) -> str | None:

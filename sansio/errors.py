@@ -41,12 +41,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from .error_body import read_error
-
-if TYPE_CHECKING:
-    from .replay import Cause, Evidence, Phase, Verdict
+from .evidence import Cause, Evidence, Phase, Verdict
 
 __all__ = [
     "ConcurrentUseError",

@@ -3,3 +3,6 @@
 from __future__ import annotations
 
 from .agents.model import *  # noqa: F403
+from .agents.model import Environment
+
+Surroundings = Environment

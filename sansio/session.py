@@ -36,33 +36,26 @@ What a user of this class does
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from math import inf
-from os import urandom
 from typing import Any, cast
 
 import msgspec
 
 from .backlog import Backlog
+from .chance import SYSTEM_RANDOM, RandomBytes
 from .checks import Instance
 from .connection import ConnectionOptions, ResponsesConnection, State, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
 from .endpoint import (
-    PUBLIC_BASE_URL,
     Endpoint,
-    checked_key,
-    endpoint,
-    endpoint_from_client,
-    key_refresh,
-    needs_key,
 )
-from .errors import ConcurrentUseError, LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
-from .events import Response
+from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
+from .handle import TurnHandle
 from .omit import OMIT, is_omitted
-from .replay import Cause, Evidence, Plan, Reason, RecoveryPolicy, Verdict
-from .secret import Secret, discreet
+from .replay import Cause, Plan, Reason, RecoveryPolicy
+from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .source import EndpointSource
 from .timeouts import timeouts_from
 
 __all__ = [
@@ -86,103 +79,6 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """What is repeated automatically."""
 
 
-_provider_retries_off: ContextVar[bool] = ContextVar("turnwire_provider_retries_off", default=False)
-_pre_event_retries_off: ContextVar[bool] = ContextVar("turnwire_pre_event_retries_off", default=False)
-
-
-@contextmanager
-def provider_managed_retries_disabled(disabled: bool = True) -> Generator[None]:
-    """Within this context, nothing is repeated automatically: neither turns here nor requests of the HTTP client.
-
-    For callers that run retries of their own (REPLAY.md, "Automatic recovery"). ``disabled=False`` allows them again.
-    """
-    token = _provider_retries_off.set(disabled)
-    try:
-        yield
-    finally:
-        _provider_retries_off.reset(token)
-
-
-@contextmanager
-def websocket_pre_event_retries_disabled(disabled: bool = True) -> Generator[None]:
-    """Within this context, turns are not repeated automatically (REPLAY.md, "Automatic recovery")."""
-    token = _pre_event_retries_off.set(disabled)
-    try:
-        yield
-    finally:
-        _pre_event_retries_off.reset(token)
-
-
-def _retries_are_off() -> bool:
-    return _provider_retries_off.get() or _pre_event_retries_off.get()
-
-
-def provider_retries_are_off() -> bool:
-    """Whether :func:`provider_managed_retries_disabled` is in force; the HTTP model then sets ``max_retries=0``."""
-    return _provider_retries_off.get()
-
-
-class EndpointSource:
-    """Where to connect to, from the arguments of ``connect()`` (DESIGN.md, "Public API").
-
-    ``environment`` holds the process's variables: ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` are read from it, unless
-    there is a client, which has read them already.
-
-    Raises UserError for what cannot be used, and when the public endpoint is meant and there is no key.
-    """
-
-    @discreet
-    def __init__(
-        self,
-        *,
-        base_url: str | None,
-        api_key: str | None,
-        client: object | None,
-        headers: Mapping[str, Any] | None,
-        query: Mapping[str, Any] | None,
-        environment: Mapping[str, str],
-    ) -> None:
-        self._client = client
-        self._headers = headers
-        self._query = query
-        self._api_key = checked_key(api_key)
-        self._base_url: object = base_url
-        if client is None:
-            self._base_url = base_url or environment.get("OPENAI_BASE_URL") or PUBLIC_BASE_URL
-            self._api_key = self._api_key or checked_key(environment.get("OPENAI_API_KEY"))
-        self.initial = self.endpoint()
-        """The endpoint as of now."""
-        if client is None and needs_key(self.initial):
-            raise UserError(
-                "there is no API key: pass api_key=, set OPENAI_API_KEY, or name a server that needs none by base_url="
-            )
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """Equal for sources whose connections may stand in for each other: URL and headers are (PARITY C3).
-
-        A credential that is asked for anew at each handshake does not count.
-        """
-        url, headers = self.initial.identity
-        if self.key_refresh is not None:
-            headers = tuple(pair for pair in headers if pair[0] not in ("authorization", "api-key"))
-        return url, headers
-
-    @property
-    def key_refresh(self) -> Callable[[], Awaitable[str | None]] | None:
-        """What to await before each handshake, and give to :meth:`endpoint`; None if the credential is fixed."""
-        return None if self._client is None or self._api_key is not None else key_refresh(self._client)
-
-    def endpoint(self, fresh_key: str | Secret | None = None) -> Endpoint:
-        """The endpoint, with the credential as of now. Raises UserError for a key that cannot be sent."""
-        key = checked_key(fresh_key) or self._api_key
-        if self._client is None:
-            return endpoint(self._base_url or PUBLIC_BASE_URL, api_key=key, headers=self._headers, query=self._query)
-        return endpoint_from_client(
-            self._client, base_url=self._base_url, api_key=key, headers=self._headers, query=self._query
-        )
-
-
 def options_from_client(client: object | None, options: SessionOptions | None) -> SessionOptions:
     """The session's options; the deadlines are the client's, its own defaults too, unless the options name some.
 
@@ -200,18 +96,20 @@ class ResponsesSession:
     """See the top of the module. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
 
     ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
-    counts only beside the server's own ``date``.
-
-    It has 13 attributes: four are what an owner asks for, four are what it was given, and five hold what turns and the
-    next connection wait for.
+    counts only beside the server's own ``date``. ``retries_allowed`` is asked when a turn is submitted: whether it may
+    be repeated (``retries.py``).
     """
+
+    # More than 12 attributes: four are what an owner asks for, five are what it was given, and the others hold what
+    # turns and the next connection wait for.
 
     def __init__(
         self,
         *,
         options: SessionOptions | None = None,
-        random_bytes: Callable[[int], bytes] = urandom,
+        random_bytes: RandomBytes = SYSTEM_RANDOM,
         wall_clock: Callable[[], float | None] = lambda: None,
+        retries_allowed: Callable[[], bool] = lambda: True,
     ) -> None:
         self.options = options or SessionOptions()
         self.stats = Stats()
@@ -220,6 +118,7 @@ class ResponsesSession:
         self.closed = False
         self._random_bytes = random_bytes
         self._wall_clock = wall_clock
+        self._retries_allowed = retries_allowed
         self.alarm = Alarm()
         """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
         self._backlog = Backlog(self.alarm)
@@ -252,7 +151,7 @@ class ResponsesSession:
         if self.closed:
             raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
         self.update(now)  # The connection may have reached its ``max_age`` meanwhile.
-        turn.repeatable = not _retries_are_off()
+        turn.repeatable = self._retries_allowed()
         if self.connection is not None and self.connection.accepts_turns:
             self.connection.submit(turn, now)
             self.update(now)
@@ -512,20 +411,26 @@ class ResponsesSession:
 
     def first_opening(self, now: float) -> FirstOpening:
         """For ``connect()``, which opens a connection before there is a turn."""
-        return FirstOpening(self.options, self._chance, self._wall_clock, now)
+        return FirstOpening(self.options, self._chance, self._wall_clock, now, repeatable=self._retries_allowed())
 
 
 class FirstOpening:
     """``connect()``'s own opening, in one attempt or several (REPLAY.md, "Automatic recovery")."""
 
     def __init__(
-        self, options: SessionOptions, chance: Callable[[], float], wall_clock: Callable[[], float | None], now: float
+        self,
+        options: SessionOptions,
+        chance: Callable[[], float],
+        wall_clock: Callable[[], float | None],
+        now: float,
+        *,
+        repeatable: bool,
     ) -> None:
         limits = (options.connect_timeout, options.turn_timeouts.connect)
         self.deadline = min((now + limit for limit in limits if limit is not None), default=None)
         """When all of it has to be over."""
         self._policy = options.recovery
-        self._repeatable = not _retries_are_off()
+        self._repeatable = repeatable
         self._chance = chance
         self._wall_clock = wall_clock
         self._made: list[Reason] = []
@@ -542,66 +447,3 @@ class FirstOpening:
             return None
         self._made.append(plan.reason)
         return plan.delay
-
-
-class TurnHandle:
-    """What a caller holds of a turn, before it is sent and after. The ``Turn`` of every shell is one."""
-
-    def __init__(self, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
-        self._arguments = (body, stream_id, timeout)
-        self._core: Turn | None = None
-        self._entered = False
-
-    def __repr__(self) -> str:
-        return f"<Turn {'not sent' if self._core is None else self._core!r}>"
-
-    def _enter(self) -> tuple[Mapping[str, Any], str | None, object]:
-        """What to send. Raises ConcurrentUseError the second time."""
-        if self._entered:
-            raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
-        self._entered = True
-        return self._arguments
-
-    @property
-    def _begun(self) -> Turn:
-        if self._core is None:
-            raise SessionClosedError("the turn was not sent yet — write 'async with session.create(…) as turn'")
-        return self._core
-
-    @property
-    def response(self) -> Response | None:
-        """The response, after the terminal event; None before it."""
-        return None if self._core is None else self._core.response
-
-    @property
-    def response_id(self) -> str | None:
-        """The response's id, from ``response.created`` on."""
-        return None if self._core is None else self._core.response_id
-
-    @property
-    def stream_id(self) -> str | None:
-        """The name of the lane; None for the default lane."""
-        return self._arguments[1] if self._core is None else self._core.lane
-
-    @property
-    def evidence(self) -> Evidence | None:
-        """How far the turn got when it failed or was left; None if neither happened."""
-        failure = None if self._core is None else self._core.failure
-        return None if failure is None else failure.evidence
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """Whether a turn that failed or was left may be sent again; None if neither happened (REPLAY.md, "Verdict").
-
-        Also after a cancellation, where no exception of the turn itself was raised.
-        """
-        return None if self.evidence is None else self.evidence.verdict
-
-    def result(self) -> Response:
-        """The response. Raises the failure of a turn that failed or was left, and SessionClosedError before the end."""
-        if self.response is not None:
-            return self.response
-        if self._core is not None and self._core.failure is not None:
-            raise self._core.failure
-        state = "was not sent yet" if self._core is None else "goes on"
-        raise SessionClosedError(f"the turn has no response yet — it {state} — iterate to its terminal event first")

@@ -55,6 +55,7 @@ from ..sansio.driver import Driver, Link, LinkState
 from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
 from ..sansio.proxy import Proxy, choose_proxy
+from ..sansio.retries import retries_allowed
 from ..sansio.secret import Secret
 from ..sansio.session import EndpointSource, ResponsesSession, SessionOptions
 from ._transport import TRANSPORT_ERRORS, Wire, open_wire, translated
@@ -123,7 +124,7 @@ class Runtime:
         """Where it connects to."""
         self._ssl_context = ssl_context
         self._proxy = proxy
-        self._session = ResponsesSession(options=options, wall_clock=time)
+        self._session = ResponsesSession(options=options, wall_clock=time, retries_allowed=retries_allowed)
         self._driver = Driver(self._session, self, lambda: source.initial)
         self._token = current_trio_token()
         self._now = current_clock().current_time

@@ -5,6 +5,7 @@ Bytes are counted before they are parsed. So this reads the headers of frames (R
 
 from __future__ import annotations
 
+from ...sansio.websocket import head_length, payload_length
 from ._faults import Action, Faults, Received
 
 __all__ = ["ByteCounter"]
@@ -66,12 +67,12 @@ class ByteCounter:
             else:
                 step = 1
                 self._header.append(data[position])
-                if len(self._header) == self._header_length():
-                    self._payload_left = self._payload_length()
+                if len(self._header) == head_length(self._header):
+                    self._payload_left = payload_length(self._header)
             position += step
             if self._header[0] & 0x0F < 8:
                 self._count_for_request(step)
-            if not self._payload_left and len(self._header) == self._header_length():
+            if not self._payload_left and len(self._header) == head_length(self._header):
                 if self._header[0] & 0x88 == 0x80:  # Final, and not a control frame.
                     self._between_requests = True
                 self._header.clear()
@@ -95,7 +96,7 @@ class ByteCounter:
         if self._counted:
             limits.append(faults.bytes_until_due(Received(received), connection, request))
         if (self._websocket or between) and faults.counts_from(connection, request):
-            limits.append(self._payload_left or (self._header_length() - len(self._header) if self._header else 1))
+            limits.append(self._payload_left or (head_length(self._header) - len(self._header) if self._header else 1))
         return min((limit for limit in limits if limit is not None), default=None)
 
     def count_and_take_due(self, faults: Faults, connection: int, data: bytes) -> list[Action]:
@@ -106,13 +107,3 @@ class ByteCounter:
         if (self.request, self.received) != before:
             actions += faults.take_due(Received(self.received), connection, self.request)
         return actions
-
-    def _header_length(self) -> int:
-        if len(self._header) < 2:
-            return 2
-        length = self._header[1] & 0x7F
-        return 2 + (2 if length == 126 else 8 if length == 127 else 0) + (4 if self._header[1] & 0x80 else 0)
-
-    def _payload_length(self) -> int:
-        length = self._header[1] & 0x7F
-        return length if length < 126 else int.from_bytes(self._header[2 : 4 if length == 126 else 10], "big")

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 import h11
 
+from ...sansio.events import ENDINGS
 from ...sansio.server import BODILESS, Problem, check_request, read_json, write_json
 
 __all__ = ["PATH", "HttpAnswer", "parse_request", "refuse"]
@@ -93,7 +94,7 @@ class HttpAnswer:
                 # The status has been sent. The API sends the fields of the error in the event (ResponseErrorEvent).
                 event = {"sequence_number": 0, **event["error"], "type": "error"}
             self._event(kind, write_json(event))
-        elif kind in ("response.completed", "response.incomplete", "response.failed"):
+        elif kind in ENDINGS:
             self._whole(200, event["response"])
 
     def send_extra(self, event: Mapping[str, Any] | str) -> None:

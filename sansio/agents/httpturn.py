@@ -37,7 +37,7 @@ from ..errors import (
     TurnError,
     TurnTimeoutError,
 )
-from ..events import Role, role_of
+from ..events import FINAL_STATUSES, Role, role_of
 from ..replay import Cause, Evidence, Refusal, attach_evidence, http_evidence, meaning
 from .tracing import shown
 from .usage import member
@@ -209,7 +209,7 @@ def _has_status(members: Mapping[str, Any]) -> bool:
     return isinstance(status, str) and status in STATUSES
 
 
-STATUSES: Final = frozenset({"completed", "failed", "incomplete", "cancelled", "canceled", "queued", "in_progress"})
+STATUSES: Final = frozenset({*FINAL_STATUSES, "queued", "in_progress"})
 """What a response's status can be. An error's status is another thing: a number."""
 
 

@@ -60,7 +60,8 @@ from ..events import EVENT_TYPES, LifecycleEvent, Role, final_status, gather_out
 from ..events._openai import response_of, stream_event_of
 from ..omit import OMIT
 from ..replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
-from ..session import SessionOptions, provider_retries_are_off, websocket_pre_event_retries_disabled
+from ..retries import provider_retries_are_off, websocket_pre_event_retries_disabled
+from ..session import SessionOptions
 from ..timeouts import Timeouts, timeouts_from
 from .httpturn import HttpTurn, decoded, events_in, is_error_body, is_response, members_of
 from .request import Prepared, create_kwargs, prepare

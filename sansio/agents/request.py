@@ -86,8 +86,8 @@ def create_kwargs(
         stream: whether ``stream=True`` is among the arguments.
         model_is_explicit: whether the caller chose ``model``, rather than left the default.
         headers_override: headers over those of the settings (A11): the caller's context variable.
-        idle_parallel_tool_calls: send ``parallel_tool_calls=False`` even when there is nothing to call, as the seed
-            does; with False, only when there are tools or a prompt, as later versions of it do (A4).
+        idle_parallel_tool_calls: send ``parallel_tool_calls=False`` even when there is nothing to call, as the Agents
+            SDK does; with False, only when there are tools or a prompt, as its later versions do (A4).
 
     Raises:
         UserError: what the converter refuses (B1-B5); an ``include`` that is no text; ``extra_headers`` that are no
@@ -96,6 +96,38 @@ def create_kwargs(
     """
     settings = model_settings or ModelSettings()
     request_model = None if prompt is not None and not model_is_explicit else model
+    callables = _callables(tools, handoffs, prompt, settings, request_model, idle=idle_parallel_tool_calls)
+    fields: dict[str, Any] = {
+        "previous_response_id": previous_response_id,
+        "conversation": conversation_id,
+        "instructions": system_instructions,
+        "model": request_model,
+        "input": _input_items(turn_input),
+        **callables,
+        "stream": stream or None,
+        "text": _text(output_schema, settings),
+        **{name: getattr(settings, setting, None) for name, setting in _FROM_SETTINGS},
+    }
+    kwargs = {name: value for name, value in fields.items() if value is not None and not is_omitted(value)}
+    kwargs["extra_headers"] = _extra_headers(settings.extra_headers, headers_override)
+    kwargs["extra_query"] = settings.extra_query
+    kwargs["extra_body"] = settings.extra_body
+    extra_args = {**(settings.extra_args or {}), **_given(top_logprobs=settings.top_logprobs)}
+    if twice := sorted(kwargs.keys() & extra_args.keys()):
+        raise TypeError(f"extra_args repeats what is set already: leave out {', '.join(map(repr, twice))}")
+    return kwargs | extra_args
+
+
+def _callables(
+    tools: Sequence[Tool],
+    handoffs: Sequence[Handoff],
+    prompt: Any,
+    settings: ModelSettings,
+    request_model: str | None,
+    *,
+    idle: bool,
+) -> dict[str, Any]:
+    """What the model may call, and how: the fields of tools, tool choice and prompt (PARITY A4-A7)."""
     computer_model = Converter.resolve_computer_tool_model(request_model=request_model, tools=tools)
     tool_choice = Converter.convert_tool_choice(
         settings.tool_choice, tools=tools, handoffs=handoffs, model=computer_model
@@ -107,36 +139,21 @@ def create_kwargs(
         model=computer_model,
         tool_choice=settings.tool_choice,
     )
-    text = Converter.get_response_format(output_schema)
-    callable_here = bool(converted.tools) or prompt is not None
     brought_by_prompt = prompt is not None and not converted.tools
-
-    kwargs: dict[str, Any] = {
-        "previous_response_id": previous_response_id,
-        "conversation": conversation_id,
-        "instructions": system_instructions,
-        "model": request_model,
-        "input": _input_items(turn_input),
+    callable_here = bool(converted.tools) or prompt is not None
+    return {
         "include": _include(converted.includes, settings),
         "tools": None if brought_by_prompt else plain(converted.tools, "tools"),
         "prompt": prompt,
         "tool_choice": None if brought_by_prompt and isinstance(tool_choice, dict) else tool_choice,
-        "parallel_tool_calls": _parallel_tool_calls(
-            settings.parallel_tool_calls, callable_here, idle_parallel_tool_calls
-        ),
-        "stream": stream or None,
-        "text": {**plain(text or {}, "text"), **_given(verbosity=settings.verbosity)} or None,
-        **{name: getattr(settings, setting, None) for name, setting in _FROM_SETTINGS},
+        "parallel_tool_calls": _parallel_tool_calls(settings.parallel_tool_calls, callable_here, idle),
     }
-    kwargs = {name: value for name, value in kwargs.items() if value is not None and not is_omitted(value)}
-    kwargs["extra_headers"] = _extra_headers(settings.extra_headers, headers_override)
-    kwargs["extra_query"] = settings.extra_query
-    kwargs["extra_body"] = settings.extra_body
 
-    extra_args = {**(settings.extra_args or {}), **_given(top_logprobs=settings.top_logprobs)}
-    if twice := sorted(kwargs.keys() & extra_args.keys()):
-        raise TypeError(f"extra_args repeats what is set already: leave out {', '.join(map(repr, twice))}")
-    return kwargs | extra_args
+
+def _text(output_schema: OutputSchemaLike | None, settings: ModelSettings) -> dict[str, Any] | None:
+    """The shape of the answer, and how long it is to be (PARITY A8, B6)."""
+    text = Converter.get_response_format(output_schema)
+    return {**plain(text or {}, "text"), **_given(verbosity=settings.verbosity)} or None
 
 
 def _given(**named: Any) -> dict[str, Any]:
@@ -210,7 +227,7 @@ def prepare(kwargs: Mapping[str, Any], *, stream_id: str | None = None) -> Prepa
     """The frame for the keyword arguments of ``responses.create`` (PARITY A12).
 
     ``extra_body`` is laid over the arguments; only ``type`` and ``stream`` are not for it to say. ``stream`` is always
-    True, as in the seed.
+    True, as the Agents SDK's model sends it.
 
     Args:
         kwargs: as :func:`create_kwargs` makes them; None is sent, ``Omit`` and ``NotGiven`` are not.

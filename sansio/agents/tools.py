@@ -359,7 +359,10 @@ KINDS: Final = frozenset(cls.__name__ for cls in cast("tuple[type, ...]", Tool._
 
 
 def namespace_of(tool: object) -> tuple[str | None, str]:
-    """The namespace of a function tool and its description, or None and nothing (the Agents SDK hides them)."""
+    """The namespace of a function tool and its description, or None and nothing.
+
+    The Agents SDK keeps them in attributes that are private to it (openai-agents 0.24): without them there is none.
+    """
     name = getattr(tool, "namespace", None) or getattr(tool, "_tool_namespace", None)
     about = getattr(tool, "namespace_description", None) or getattr(tool, "_tool_namespace_description", None)
     return name or None, about or ""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from os import urandom
 from typing import NamedTuple
 
+from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..deadlines import Alarm, Deadlines
 from ..dialect import LaneSupport, dialect_of_host
 from ..endpoint import Endpoint
@@ -58,12 +58,11 @@ class Loss(NamedTuple):
 
 
 class ConnectionBase:
-    """See the top of the package.
+    """See the top of the package."""
 
-    It has 20 attributes: six are what an owner asks for, seven are parts with a module of their own (opening,
-    WebSocket, lanes, owners, outbox, keepalive, deadlines), three bound the memory of unread events and are looked at
-    once per read, and four belong to its end and to the session (close_by, failure, recover, alarm).
-    """
+    # More than 12 attributes: six are what an owner asks for, seven are parts with a module of their own (opening,
+    # WebSocket, lanes, owners, outbox, keepalive, deadlines), three bound the memory of unread events and are looked
+    # at once per read, and four belong to its end and to the session (close_by, failure, recover, alarm).
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class ConnectionBase:
         *,
         options: ConnectionOptions | None = None,
         now: float,
-        random_bytes: Callable[[int], bytes] = urandom,
+        random_bytes: RandomBytes = SYSTEM_RANDOM,
         stats: Stats | None = None,
         recover: Callable[[Turn, TurnError], bool] | None = None,
         connect_by: float | None = None,

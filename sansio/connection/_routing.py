@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..error_body import CONNECTION_LIMIT
 from ..errors import EventDecodeError, ResponsesWebSocketError, TurnError
 from ..events import (
     ErrorEvent,
@@ -15,12 +16,13 @@ from ..events import (
     ServerEvent,
     decode_event,
 )
+from ..evidence import TOO_BIG
 from ..replay import Cause, Evidence, Phase
 from ..websocket import Close, Item, Ping, Violation, WebSocket
 from ._base import ConnectionBase
 from ._owners import Whose
 from ._states import LIVE, Signal, State
-from ._tables import CONNECTION_LIMIT, PROTOCOL_ERROR, SMALL_MESSAGE, TOO_BIG, limit_exceeded, refusal_in_event
+from ._tables import PROTOCOL_ERROR, SMALL_MESSAGE, limit_exceeded, refusal_in_event
 from ._turn import EVENT_COST, Turn
 
 __all__ = ["Routing"]

@@ -40,12 +40,10 @@ ERRORS: Final[dict[Cause, type[TurnError]]] = {
 }
 """The exception by cause. REJECTED and ERROR_FRAME bring their own, with what the server said."""
 
-CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS: Final = 5
 NO_WEBSOCKET: Final = frozenset({404, 405, 426})
 PROTOCOL_ERROR: Final = 1002
-TOO_BIG: Final = 1009
 SMALL_MESSAGE: Final = 16 * 1024
 """Bytes of a message that no server finds too big: close code 1009 was not about one that was being handed."""
 

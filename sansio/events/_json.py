@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import msgspec
 from msgspec.structs import astuple, force_setattr
@@ -37,6 +37,9 @@ class JsonText:
     """An object that was read from a JSON text, keeps that text, and equals others of its class with the same text."""
 
     __slots__ = ("_lazy", "_raw")
+
+    reader: ClassVar[Callable[[bytes], Any]]
+    """Makes such an object of its text; pickle calls it. Set where the function is defined, beside the class."""
 
     _lazy: Any
     _raw: bytes
@@ -90,6 +93,9 @@ class JsonText:
 
     def __copy__(self) -> Self:
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).reader, (self.raw_bytes,)
 
 
 def members_of(struct: msgspec.Struct) -> dict[str, Any]:

@@ -18,43 +18,25 @@ The promise
     The former's classes derive from the latter's, errors and steering apart, so ``isinstance`` works on both. The model
     classes yield the latter: their events must dump to the same JSON over either transport.
 
-Why ``construct_type`` is slow
-    It asks pydantic whether the message is valid, and pydantic, which is not told that ``type`` tells the events apart,
-    validates it against all 62 of them. Within, it does the same for 28 kinds of output items, 16 kinds of tools, and
-    so on. Only if none fits does it go field by field, accept everything, and ask the same of every union it meets.
-
-How plans work
-    1. *Validate.* The SDK's own core schema is given back to pydantic, with a tagged union for every union whose
-       members ``type`` tells apart. Pydantic still does all the validating and building; it no longer guesses. The
-       answer is the same: a member cannot fit that requires another ``type``.
-    2. *Construct.* What is not valid (a field is missing, an enumeration has grown) is built without validation, as
-       ``construct_type`` does: one plan a model, a table from JSON name to field and the plan for its value.
-    3. *Ask the oracle.* Where a plan cannot be sure, ``construct_type`` itself is called. For a part of the message: a
-       union with a discriminator that does not tell all its members apart; an annotation that is none of model, union,
-       list, dict, literal and plain type; a model with a ``construct``, typed extra fields, population by name or
-       changeable defaults of its own. For the whole of it: members named as the parameters of ``construct``; half a
-       surrogate pair, nesting beyond 200, and whatever else fails on the way.
-
-    Plans are compiled on first use, from the installed SDK's declarations, and kept: no list of types or fields is
-    repeated here. ``openai`` is imported then, and not before: this is the only room that does.
+Both modules, this one and :mod:`._openai_plans`, import ``openai`` when one of their functions is called, and not
+before; no other module of the core imports it.
 """
 
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin, overload
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast, overload
 
-from . import LifecycleEvent, Response, ServerEvent, decode_event
-from ._lenient import decode_members
+from ._event import ServerEvent
+from ._lifecycle import LifecycleEvent
+from ._openai_plans import read_response, read_stream_event
+from ._response import Response
+from ._stream import decode_event
 
 if TYPE_CHECKING:
     import openai.types.responses as sdk
     import pydantic
-    from pydantic_core import SchemaValidator
 
 __all__ = [
     "from_openai",
@@ -66,32 +48,15 @@ __all__ = [
     "to_stream_event",
 ]
 
-Plan = Callable[[Any], Any]
-"""Makes the SDK's value of a JSON value, as ``construct_type`` does for one annotation."""
-
-NO_OBJECTS = frozenset({"str", "int", "float", "bool", "none", "literal", "list"})
-"""Types of core schema that no JSON object fits, not even in pydantic's lax mode."""
-
-NOT_SCHEMAS = frozenset({"metadata", "default", "config", "expected"})
-"""Members of a core schema that hold values, and look like schemas if the values do."""
-
-BEYOND_FLOAT = 309
-"""An integer of so many digits is more than a float can hold."""
-
-MOST_NESTED = 200
-"""How deeply a message may be nested from which members are taken out."""
-
-SCALARS = (str, int, float, bool, types.NoneType)
-
 
 def to_server_event(event: ServerEvent) -> sdk.ResponsesServerEvent:
     """The event as ``client.responses.connect()`` would have yielded it."""
-    return _read_server_event()(event.full_bytes, event.type)
+    return event.to_openai()
 
 
 def to_stream_event(event: ServerEvent) -> sdk.ResponseStreamEvent:
     """The event as ``client.responses.create(stream=True)`` would have yielded it (PARITY C1)."""
-    return _read_stream_event()(event.full_bytes, event.type)
+    return read_stream_event(event.full_bytes, event.type)
 
 
 def response_to_openai(response: Response, *, request_id: str | None = None) -> sdk.Response:
@@ -100,7 +65,7 @@ def response_to_openai(response: Response, *, request_id: str | None = None) -> 
     With ``request_id``, it has that as ``_request_id``, as the SDK's answers over HTTP have (PARITY C2, C5); without,
     it has no such attribute, as a response within an event has none.
     """
-    made = _read_response()(response.raw_bytes, "response")
+    made: Any = response.to_openai()
     if request_id is not None:
         made._request_id = request_id
     return made
@@ -108,7 +73,7 @@ def response_to_openai(response: Response, *, request_id: str | None = None) -> 
 
 def response_of(members: Mapping[str, Any]) -> sdk.Response:
     """The response with these members, as the SDK makes it of JSON: for an event whose type the SDK does not know."""
-    return _read_response()(json.dumps(members).encode(), "response")
+    return read_response(json.dumps(members).encode())
 
 
 def stream_event_of(members: Mapping[str, Any]) -> Any:
@@ -142,371 +107,3 @@ def from_openai(made: pydantic.BaseModel) -> Response | ServerEvent:
     if isinstance(made, SdkResponse):
         return cast("LifecycleEvent", decode_event(b'{"type":"response.completed","response":%b}' % text)).response
     return decode_event(text)
-
-
-# Reading a message
-
-
-@cache
-def _read_server_event() -> Callable[..., Any]:
-    from openai.types.responses import ResponsesServerEvent
-
-    return _reader(ResponsesServerEvent)
-
-
-@cache
-def _read_stream_event() -> Callable[..., Any]:
-    from openai.types.responses import ResponseStreamEvent
-
-    return _reader(ResponseStreamEvent)
-
-
-@cache
-def _read_response() -> Callable[..., Any]:
-    from openai.types.responses import Response as SdkResponse
-
-    return _reader(SdkResponse)
-
-
-def _reader(annotation: Any) -> Callable[[bytes, str], Any]:
-    """What makes the SDK's object of a JSON text; its other argument is the ``type`` that the text is known to have."""
-    from pydantic_core import from_json  # and not msgspec's: it makes floats of integers beyond 64 bits
-
-    plan = _plan(annotation)
-    tagged = _by_tag(annotation) or {}
-
-    def read(text: bytes, kind: str) -> Any:
-        model = tagged.get(kind)
-        if model is not None:
-            try:
-                return model.validate_json(text)
-            except ValueError:  # A ValidationError is one: not valid, or no JSON to pydantic.
-                pass
-        try:
-            return plan(from_json(text))
-        except Exception:
-            return _ask(annotation, text, kind)
-
-    return read
-
-
-def _ask(annotation: Any, text: bytes, kind: str) -> Any:
-    """The oracle's own answer to a whole message; if it raises, to as much of the message as it can take."""
-    oracle = _oracle(annotation)
-    for load in (json.loads, _takeable, _flat):
-        with suppress(Exception):
-            return oracle(load(text))
-    return oracle({"type": kind})
-
-
-def _takeable(text: bytes) -> Any:
-    """The message without members named as parameters of ``construct``, numbers beyond a float, bytes not UTF-8."""
-    value = json.loads(text.decode(errors="replace"), parse_int=_integer)
-    return _without(PARAMETERS, value)
-
-
-def _flat(text: bytes) -> Any:
-    """The members of the message that are neither arrays nor objects, however deeply the others are nested."""
-    members = [(name, bytes(member)) for name, member in decode_members(text).items() if name not in PARAMETERS]
-    return {name: json.loads(member, parse_int=_integer) for name, member in members if member[:1] not in b"{["}
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < BEYOND_FLOAT else float(digits)
-
-
-def _without(names: frozenset[str], value: Any, depth: int = 0) -> Any:
-    if depth > MOST_NESTED:
-        raise ValueError("nested too deeply")
-    if isinstance(value, dict):
-        members = cast("dict[str, Any]", value).items()
-        return {name: _without(names, member, depth + 1) for name, member in members if name not in names}
-    if isinstance(value, list):
-        return [_without(names, each, depth + 1) for each in cast("list[Any]", value)]
-    return value
-
-
-def _oracle(annotation: Any, metadata: Iterable[Any] = ()) -> Plan:
-    """The plan that needs none: ``construct_type`` itself."""
-    from openai._models import construct_type
-
-    return lambda value: construct_type(value=value, type_=annotation, metadata=list(metadata))
-
-
-# Plans
-
-
-def _plan(annotation: Any, metadata: Iterable[Any] = ()) -> Plan:
-    """The plan for an annotation; ``metadata`` is what pydantic has already taken out of an ``Annotated``."""
-    metadata = tuple(metadata)
-    if not metadata and get_origin(annotation) is Annotated:
-        annotation, *metadata = get_args(annotation)
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Union or origin is types.UnionType:
-        return _union_plan(annotation, metadata)
-    if origin is list:
-        return _list_plan(_plan(arguments[0]))
-    if origin is dict:
-        return _dict_plan(_plan(arguments[1]))
-    if _is_model(annotation):
-        return _model(annotation).build
-    if annotation is float:
-        return _to_float
-    if annotation in SCALARS or annotation is object or annotation is Any or origin is Literal:
-        return _as_is
-    return _oracle(annotation, metadata)
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def _to_float(value: Any) -> Any:
-    if isinstance(value, int):
-        converted = float(value)
-        return converted if converted == value else value
-    return value
-
-
-def _list_plan(element: Plan) -> Plan:
-    def build(value: Any) -> Any:
-        return [element(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
-
-    return build
-
-
-def _dict_plan(member: Plan) -> Plan:
-    def build(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {name: member(each) for name, each in cast("dict[str, Any]", value).items()}
-
-    return build
-
-
-def _union_plan(union: Any, metadata: Iterable[Any]) -> Plan:
-    """Valid for a member: what pydantic makes of it. Else the member that ``type`` names, if the SDK goes by that, or
-    else the first.
-    """
-    from openai._utils import PropertyInfo
-    from pydantic import TypeAdapter, ValidationError
-
-    discriminators = {each.discriminator for each in metadata if isinstance(each, PropertyInfo)} - {None}
-    tagged = _by_tag(union)
-    if discriminators and (tagged is None or discriminators != {"type"}):
-        return _oracle(union, metadata)
-    members = get_args(union)
-    named = {tag for member in members if _is_model(member) for tag in _tags(member)} if discriminators else set[str]()
-    passing = {member for member in members if member in SCALARS}
-    if all(member in (str, types.NoneType) or _is_literal_string(member) for member in members):
-        passing.add(str)  # valid or not, it stays what it is
-    otherwise = _plan(members[0])
-    validate = cache(lambda: _validator(TypeAdapter[Any](union).core_schema).validate_python)
-
-    def build(value: Any) -> Any:
-        kind = value.__class__
-        if kind in passing:
-            return value
-        if kind is dict and tagged is not None:
-            tag = value.get("type")
-            model = tagged.get(tag) if isinstance(tag, str) else None
-            if model is None:
-                return otherwise(value)
-            attempt, resort = model.validate, model.build if tag in named else otherwise
-        else:
-            attempt, resort = validate(), otherwise
-        try:
-            return attempt(value)
-        except ValidationError:
-            return resort(value)
-
-    return build
-
-
-def _by_tag(annotation: Any) -> dict[str, _Model] | None:
-    """The models that a JSON object can become, by ``type``; None if that alone does not tell them apart."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if _is_model(annotation):
-        return dict.fromkeys(_tags(annotation), _model(annotation)) or None
-    if get_origin(annotation) in (Union, types.UnionType):
-        told_apart: dict[str, _Model] = {}
-        for member in get_args(annotation):
-            more = _by_tag(member)
-            if more is None or more.keys() & told_apart.keys():
-                return None
-            told_apart |= more
-        return told_apart
-    is_no_object = annotation in SCALARS or get_origin(annotation) in (list, Literal)
-    return {} if is_no_object else None
-
-
-def _tags(model: Any) -> tuple[str, ...]:
-    """The values of the model's ``type``, one of which a valid object has; none if the model does not demand that."""
-    field = model.model_fields.get("type")
-    if field is None or not field.is_required() or field.alias is not None or not _is_literal_string(field.annotation):
-        return ()
-    return get_args(field.annotation)
-
-
-def _is_literal_string(annotation: Any) -> bool:
-    return get_origin(annotation) is Literal and all(isinstance(value, str) for value in get_args(annotation))
-
-
-# Models
-
-
-def _is_model(annotation: Any) -> bool:
-    from openai import BaseModel
-
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-class _Model:
-    """One of the SDK's models: how to validate a JSON object for it, and how to build it from any."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def build(self, value: Any) -> Any:
-        """What ``construct_type`` makes of a value for this model."""
-        if isinstance(value, dict):
-            return self.construct(value)
-        if isinstance(value, list):
-            elements = cast("list[Any]", value)
-            return [self.construct(each) if isinstance(each, dict) else each for each in elements]
-        return value
-
-    @cached_property
-    def validate(self) -> Plan:
-        """Builds the model from a valid object; ValidationError for any other."""
-        return self._validator.validate_python
-
-    @cached_property
-    def validate_json(self) -> Plan:
-        """The same from a text, in one go."""
-        return self._validator.validate_json
-
-    @cached_property
-    def _validator(self) -> SchemaValidator:
-        return _validator(self._model.__pydantic_core_schema__)
-
-    @cached_property
-    def construct(self) -> Plan:
-        """Builds the model from an object, valid or not."""
-        model = self._model
-        fields: dict[str, tuple[str, Plan]] = {}
-        defaults: dict[str, Any] = {}
-        for name, field in model.model_fields.items():
-            default = None if field.is_required() else field.get_default()
-            if type(default) not in SCALARS or field.annotation is None:
-                return _oracle(model)
-            fields[field.alias or name] = name, _plan(field.annotation, field.metadata)
-            defaults[name] = default
-        if _is_peculiar(model):
-            return _oracle(model)
-        new, put = model.__new__, object.__setattr__
-
-        def construct(value: dict[str, Any]) -> Any:
-            if not PARAMETERS.isdisjoint(value):
-                raise TypeError("a member is named as a parameter of construct")
-            values = defaults.copy()
-            given: set[str] = set()
-            extra: dict[str, Any] = {}
-            for key, member in value.items():
-                field = fields.get(key)
-                if field is not None:
-                    name, plan = field
-                    given.add(name)
-                    if member is not None:
-                        values[name] = member if plan is _as_is else plan(member)
-                if key not in defaults:  # so is, in the SDK, a field that JSON calls by another name
-                    extra[key] = member
-            made = new(model)
-            put(made, "__dict__", values)
-            put(made, "__pydantic_private__", None)
-            put(made, "__pydantic_extra__", extra)
-            put(made, "__pydantic_fields_set__", given)
-            return made
-
-        return construct
-
-
-_model = cache(_Model)
-
-PARAMETERS = frozenset({"_fields_set", "_BaseModel__cls"})
-"""The parameters of the SDK's ``construct``, which takes an object's members as keyword arguments beside them."""
-
-
-def _is_peculiar(model: Any) -> bool:
-    """Whether the SDK builds this model in a way of its own."""
-    import openai._models
-
-    sdk_models: Any = openai._models
-    return (
-        model.construct.__func__ is not sdk_models.BaseModel.construct.__func__
-        or model.model_config.get("populate_by_name") is not None
-        or sdk_models._get_extra_fields_type(model) is not None
-    )
-
-
-# Validators
-
-
-def _validator(schema: Mapping[str, Any]) -> SchemaValidator:
-    """Pydantic's validator for one of the SDK's core schemas, told to go by ``type``."""
-    from pydantic_core import SchemaValidator
-
-    definitions = {each["ref"]: each for each in schema.get("definitions", ())}
-    told_apart = _tell_apart(dict(schema), definitions)
-    # Prebuilt validators are those of the models' own schemas, which do not go by ``type``.
-    return SchemaValidator(told_apart, _use_prebuilt=False)
-
-
-def _tell_apart(node: Any, definitions: Mapping[str, Any]) -> Any:
-    """A copy of a core schema, or a part of one, with tagged unions wherever that changes no answer."""
-    if isinstance(node, list):
-        return [_tell_apart(each, definitions) for each in cast("list[Any]", node)]
-    if not isinstance(node, dict):
-        return node
-    members = cast("dict[str, Any]", node)
-    kind = members.get("type")
-    is_schema = isinstance(kind, str)
-    copied = {
-        name: member if is_schema and name in NOT_SCHEMAS else _tell_apart(member, definitions)
-        for name, member in members.items()
-    }
-    return _tagged_union(members, copied, definitions) if is_schema and kind == "union" else copied
-
-
-def _tagged_union(union: dict[str, Any], copied: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """The union, with those of its choices that are told apart by ``type`` made one tagged union.
-
-    The others must be such as no object fits; else nothing is changed, because an object might fit several.
-    """
-    tagged: dict[str, Any] = {}
-    others: list[Any] = []
-    for choice, replacement in zip(union["choices"], copied["choices"], strict=True):
-        tags = _schema_tags(choice, definitions)
-        if tags is None or not tags.isdisjoint(tagged):
-            return copied
-        tagged |= dict.fromkeys(tags, replacement)
-        if not tags:
-            others.append(replacement)
-    if len(tagged) < 2:
-        return copied
-    return {**copied, "choices": [*others, {"type": "tagged-union", "discriminator": "type", "choices": tagged}]}
-
-
-def _schema_tags(schema: dict[str, Any], definitions: Mapping[str, Any]) -> frozenset[str] | None:
-    """The values of ``type`` with which an object can fit; none if no object fits; None if that cannot be told."""
-    while schema["type"] == "definition-ref":
-        schema = definitions[schema["schema_ref"]]
-    if schema["type"] in NO_OBJECTS:
-        return frozenset()
-    if schema["type"] != "model" or schema["schema"]["type"] != "model-fields":
-        return None
-    field = schema["schema"]["fields"].get("type", {"schema": {"type": "any"}})
-    tags: list[Any] = field["schema"].get("expected", [])  # of a literal: a member with a default has it further in
-    is_told = tags and "validation_alias" not in field and all(isinstance(tag, str) for tag in tags)
-    return frozenset(tags) if is_told else None

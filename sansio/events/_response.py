@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ._items import OutputItem, ResponseOutputMessage, ResponseOutputText, decode_item
+from ._items import OutputItem, ResponseOutputMessage, decode_item
 from ._json import JsonText, exactly, force_setattr, keep, objects_in, read_envelope
 from ._lenient import CodeString, decode_any, read_struct
+from ._openai_plans import read_response
+from ._parts import ResponseOutputText
 
 if TYPE_CHECKING:
     from openai.types import responses as sdk
@@ -135,15 +137,10 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
 
     def to_openai(self) -> sdk.Response:
         """The response as a new object of the ``openai`` SDK, as ``client.responses.create()`` would return it."""
-        from ._openai import response_to_openai
-
-        return response_to_openai(self)
+        return read_response(self.raw_bytes)
 
     def __repr__(self) -> str:
         return f"Response(id={self.id!r}, status={self.status!r}, model={self.model!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return decode_response, (self.raw_bytes,)
 
 
 _decode_response = msgspec.json.Decoder(Response).decode
@@ -160,3 +157,6 @@ def decode_response(text: bytes) -> Response:
         force_setattr(response, "undecoded_output", list(map(msgspec.Raw, items)))
     keep(response, "_raw", text)
     return response
+
+
+Response.reader = decode_response

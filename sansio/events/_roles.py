@@ -32,6 +32,8 @@ from collections.abc import Container
 from functools import lru_cache
 from typing import Final
 
+from ..error_body import ERROR_TYPES
+
 __all__ = ["ENDINGS", "FINAL_STATUSES", "Role", "ending", "role_of"]
 
 
@@ -53,7 +55,6 @@ class Role(enum.Enum):
 NEUTRAL_TYPES: Final = frozenset({"keepalive", "ping", "rate_limits", "response.heartbeat", "response.metadata"})
 NEUTRAL_PREFIX: Final = "codex."
 NEUTRAL_SUFFIX: Final = ".rate_limits"
-ERROR_TYPES: Final = frozenset({"error", "response.error"})
 OUTCOME_PREFIXES: Final = ("response.steer.", "response.inject.")
 RESPONSE_PREFIX: Final = "response."
 RESPONSE_MEMBERS: Final = ("response", "response_id", "item_id", "output_index", "delta")

@@ -78,17 +78,11 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 from __future__ import annotations
 
 from ._json import read_json, write_json
-from ._machine import (
-    BODILESS,
-    INJECT_CODES,
-    STEER_CODES,
-    ServerConnection,
-    ServerState,
-    ServerTurn,
-    TurnState,
-)
+from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
 from ._memory import Item, Problem, Remembered, ResponseStore, check_request, input_items
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
+from ._turn import ServerTurn, TurnState
+from ._upgrade import BODILESS
 
 __all__ = [
     "BODILESS",

@@ -1,19 +1,15 @@
-"""The machines of the server's role: a turn, and a connection. The tables are at the top of the package."""
+"""The machine of a connection in the server's role. The tables are at the top of the package."""
 
 from __future__ import annotations
 
-import binascii
 import enum
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
 
-import h11
-
-from ..errors import LaneLimitError, UserError
-from ..lanes import Lanes, is_stream_id
+from ..error_body import CONNECTION_LIMIT
+from ..errors import LaneLimitError
+from ..lanes import is_stream_id
 from ..websocket import (
-    MAX_HEADERS,
     Close,
     Item,
     Ping,
@@ -23,116 +19,17 @@ from ..websocket import (
     accept_upgrade,
 )
 from ._json import read_json, write_json
-from ._memory import Problem, Remembered, ResponseStore, check_request
+from ._memory import Problem, ResponseStore
 from ._options import SERVER_DIALECTS, ServerOptions
+from ._requests import Requests
+from ._turn import ServerTurn
+from ._upgrade import Check, Upgrade, refuse_upgrade
 
 # --- A turn ----------------------------------------------------------------------------------------------------------
 
 
-class TurnState(enum.Enum):
-    """Where a turn is, on the server's side."""
-
-    WAITING = "waiting"
-    """For its lane, or for a slot."""
-    RUNNING = "running"
-    ENDED = "ended"
-    """Its terminal event, or its error, has been emitted."""
-    CANCELLED = "cancelled"
-    """Its connection ended first. What is emitted now goes nowhere."""
-
-
-_ENDS_WELL: Final[Mapping[str, bool]] = {
-    "response.completed": True,
-    "response.incomplete": True,
-    "response.failed": False,
-    "response.error": False,
-    "error": False,
-}
-"""The events that end a turn, and whether it can be continued afterwards."""
-
-
-class ServerTurn:
-    """One ``response.create``: what was asked, and where the answers go.
-
-    ``send`` takes each message that goes out, ``end`` the turn and, if it can be continued, its response. A server of
-    another transport (HTTP has no lanes) makes its turns itself, RUNNING from the start.
-    """
-
-    def __init__(
-        self,
-        request: dict[str, Any],
-        lane: str | None,
-        *,
-        send: Callable[[dict[str, Any]], None],
-        end: Callable[[ServerTurn, Mapping[str, Any] | None], None],
-        number: int = 1,
-        state: TurnState = TurnState.RUNNING,
-        previous: Remembered | None = None,
-    ) -> None:
-        self._send = send
-        self._end = end
-        self.lane = lane
-        """Its ``stream_id``; None is the default lane."""
-        self.request = request
-        """The body: everything but ``type`` and ``stream_id``, as the client sent it."""
-        self.number = number
-        """The how-manieth message of its connection asked for it, from 1."""
-        self.state = state
-        self.previous = previous
-        """What it continues, once it runs."""
-        self.response_id: str | None = None
-        """The id that ``response.created`` gave it."""
-        self.sequence_number = 0
-        """That of the next event; counted per turn, from 0."""
-
-    @property
-    def generate(self) -> bool:
-        """False for a warm-up: the response is to have no output."""
-        return self.request.get("generate") is not False
-
-    def emit(self, event: Mapping[str, Any]) -> None:
-        """Send an event of this turn, with its ``sequence_number`` and, on a named lane, its ``stream_id``.
-
-        A terminal event ends the turn. Raises UserError for an event after that; on a connection that has ended, does
-        nothing.
-        """
-        if self._may_emit():
-            kind: str = event["type"]
-            message = {**event, "sequence_number": self.sequence_number}
-            if self.lane is not None:
-                message["stream_id"] = self.lane
-            self._send(message)
-            self.sequence_number += 1
-            if kind == "response.created":
-                self.response_id = event["response"]["id"]
-            elif kind in _ENDS_WELL:
-                self.state = TurnState.ENDED
-                self._end(self, event["response"] if _ENDS_WELL[kind] else None)
-
-    def fail(self, problem: Problem, *, attributed: bool = True) -> None:
-        """End the turn with an ``error`` frame; ``attributed`` says whether with its ``stream_id``.
-
-        Raises UserError if the turn has ended already; on a connection that has ended, does nothing.
-        """
-        if self._may_emit():
-            self._send(problem.frame(self.lane if attributed else None))
-            self.state = TurnState.ENDED
-            self._end(self, None)
-
-    def _may_emit(self) -> bool:
-        if self.state in (TurnState.WAITING, TurnState.ENDED):
-            raise UserError(
-                f"an event for a turn that is {self.state.value} — nothing was sent — emit events between "
-                "next_request() and the terminal event"
-            )
-        return self.state is TurnState.RUNNING
-
-
-# --- The connection --------------------------------------------------------------------------------------------------
-
-
 class ServerState(enum.Enum):
-    """Where a connection is: see the table at the top of this room."""
+    """Where a connection is: see the table at the top of the package."""
 
     HANDSHAKE = "handshake"
     OPEN = "open"
@@ -165,11 +62,9 @@ _MEANINGS: Final[Mapping[str, str]] = {
 
 _LIMIT_REACHED: Final = Problem(
     400,
-    "websocket_connection_limit_reached",
+    CONNECTION_LIMIT,
     "Responses websocket connection limit reached. Create a new websocket connection to continue.",
 )
-
-Check: TypeAlias = Callable[[h11.Request], Rejected | None]
 
 
 class ServerConnection:
@@ -196,17 +91,10 @@ class ServerConnection:
         """What ended the open phase, if the peer did so in words."""
         self.messages = 0
         """How many messages have arrived."""
-        self._check = check
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
+        self._upgrade = Upgrade(check)
         self._websocket = WebSocket(client=False)
         self._out: list[bytes] = []
-        self._lanes: Lanes[ServerTurn] = Lanes(
-            max_in_flight=self.options.max_in_flight, max_named=self.options.max_named_lanes
-        )
-        self._memory: dict[str | None, Remembered] = {}
-        self._waiting: dict[ServerTurn, tuple[int, Problem | None]] = {}
-        self._waiting_bytes = 0
-        self._ready: deque[ServerTurn] = deque()
+        self._requests = Requests(self.options, self.store, self.send_event)
         self._deadline: float | None = None
 
     # -- the upgrade
@@ -216,7 +104,7 @@ class ServerConnection:
     ) -> Rejected | None:
         """Take the upgrade request that was read elsewhere. What is returned is to be sent as an ordinary response."""
         fields = list(headers)
-        accepted = _refuse_upgrade(fields, http_version) or accept_upgrade(
+        accepted = refuse_upgrade(fields, http_version) or accept_upgrade(
             target,
             fields,
             compression=self.options.compression,
@@ -234,36 +122,19 @@ class ServerConnection:
         return None
 
     def _handshake(self, data: bytes, now: float) -> None:
-        try:
-            self._http.receive_data(data)
-            request = self._http.next_event()
-        except h11.RemoteProtocolError as exc:
-            return self._reject(Rejected(exc.error_status_hint, {}, str(exc).encode()))
-        if not isinstance(request, h11.Request):
-            return None
-        if request.method != b"GET":
-            rejected = Rejected(405, {"allow": "GET"}, b"the upgrade is a GET request (RFC 6455 section 4.1)")
-            return self._reject(rejected, has_body=request.method != b"HEAD")
-        rejected = self._check(request) if self._check is not None else None
-        if rejected is None:
+        request = self._upgrade.receive(data)
+        if request is None:
+            return
+        if isinstance(request, Rejected):
+            rejected = request
+        else:
             rejected = self.accept(request.target, request.headers, now, http_version=request.http_version)
         if rejected is not None:
-            return self._reject(rejected)
-        return self.receive_data(self._http.trailing_data[0], now) if self._http.trailing_data[0] else None
-
-    def _reject(self, rejected: Rejected, *, has_body: bool = True) -> None:
-        self.rejected = rejected
-        self.state = ServerState.CLOSED
-        body = rejected.body
-        try:
-            response = _response(rejected.status, rejected.headers, body)
-        except (h11.LocalProtocolError, ValueError):  # What ``check`` gave is no answer that HTTP can carry.
-            body = b""
-            response = _response(500, {}, body)
-        self._out.append(self._http.send(response) or b"")
-        if has_body and response.status_code not in BODILESS:
-            self._out.append(self._http.send(h11.Data(data=body)) or b"")
-        self._out.append(self._http.send(h11.EndOfMessage()) or b"")
+            self.rejected = rejected
+            self.state = ServerState.CLOSED
+            self._out.append(self._upgrade.rejection(rejected))
+        elif self._upgrade.trailing:
+            self.receive_data(self._upgrade.trailing, now)
 
     # -- bytes
 
@@ -353,7 +224,7 @@ class ServerConnection:
             return
         if self.state is ServerState.OPEN:
             # The code says "not run" to every client's turn that has seen no event (REPLAY.md, "Refusals").
-            if not any(turn.sequence_number == 0 and turn not in self._ready for turn in self._lanes.running.values()):
+            if not self._requests.any_silent:
                 self.send_event(_LIMIT_REACHED.frame())
             self.close(now, 1000, "connection limit reached")
         else:
@@ -362,31 +233,21 @@ class ServerConnection:
     def _end(self, state: ServerState) -> None:
         self.state = state
         self._deadline = None
-        for turn in self._turns():
-            turn.state = TurnState.CANCELLED
-        self._ready.clear()
-        self._waiting.clear()
-        self._waiting_bytes = 0
-        self._memory.clear()
-        self._lanes = Lanes()
+        self._requests.cancel()
 
     # -- turns: out
 
     def next_request(self) -> ServerTurn | None:
         """The next turn that is to run now. Ask until it says None, after receiving and after a turn has ended."""
-        return self._ready.popleft() if self._ready else None
+        return self._requests.next()
 
     def in_flight(self) -> int:
         """How many turns are running."""
-        return len(self._lanes.running)
+        return self._requests.running
 
     def waiting(self) -> int:
         """How many requests wait for their lane or for a slot."""
-        return len(self._waiting)
-
-    def _turns(self) -> Iterator[ServerTurn]:
-        yield from self._lanes.running.values()
-        yield from self._lanes.waiting()
+        return self._requests.waiting
 
     def _message(self, data: bytes, now: float) -> None:
         self.messages += 1
@@ -424,72 +285,18 @@ class ServerConnection:
         elif lane is not None and not is_stream_id(lane):
             wanted = "Invalid 'stream_id': expected 1-256 characters of A-Z, a-z, 0-9, '_', '-' and '.'."
             return self._complain("invalid_stream_id", wanted, "stream_id")
-        turn = ServerTurn(
-            request,
-            lane,
-            send=self.send_event,
-            end=self._turn_ended,
-            number=self.messages,
-            state=TurnState.WAITING,
-        )
         try:
-            self._lanes.enter(turn, lane)
+            self._requests.enter(request, lane, size=size, number=self.messages)
         except LaneLimitError:
             limit = f"At most {self.options.max_named_lanes} distinct stream ids are allowed on one connection."
             return self._complain("websocket_stream_limit_reached", limit, "stream_id", lane)
-        self._waiting[turn] = (size, check_request(request))
-        self._waiting_bytes += size
-        self._admit()
-        return self._close_if_too_many_wait(now)
-
-    def _close_if_too_many_wait(self, now: float) -> None:
-        count, limit = len(self._waiting), self.options.max_waiting_bytes
-        if count > self.options.max_waiting:
-            self.close(now, 1008, f"more than {self.options.max_waiting} requests are waiting")
-        elif count > 1 and self._waiting_bytes > limit:
-            self.close(now, 1008, f"the requests that are waiting have more than {limit} bytes")
-
-    def _admit(self) -> None:
-        """Start every turn that may start; refuse, in its turn, what cannot be run."""
-        while (turn := self._lanes.start()) is not None:
-            size, problem = self._waiting.pop(turn)
-            self._waiting_bytes -= size
-            turn.state = TurnState.RUNNING
-            if problem is None:
-                found = self._find(turn.request)
-                if not isinstance(found, Problem):
-                    turn.previous = found
-                    self._ready.append(turn)
-                    continue
-                problem = found
-            self.send_event(problem.frame(turn.lane))
-            turn.state = TurnState.ENDED
-            self._end_turn(turn, None)
-
-    def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
-        wanted = request.get("previous_response_id")
-        for remembered in self._memory.values():
-            if remembered.response_id == wanted:
-                return remembered
-        return self.store.find(request)
-
-    def _turn_ended(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
-        remembered = None if response is None else self.store.remember(turn.request, response, turn.previous)
-        self._end_turn(turn, remembered)
-        self._admit()
-
-    def _end_turn(self, turn: ServerTurn, remembered: Remembered | None) -> None:
-        self._lanes.leave(turn, turn.lane)
-        latest = self._memory.get(turn.lane)
-        if remembered is not None:
-            self._memory[turn.lane] = remembered
-        elif latest is not None and latest.response_id == turn.request.get("previous_response_id"):
-            del self._memory[turn.lane]
+        excess = self._requests.excess()
+        return None if excess is None else self.close(now, 1008, excess)
 
     # -- turns: input for one that runs, which is not supported, and said so
 
     def _steer(self, target: str, given: object) -> None:
-        relation, turn = self._relation(target)
+        relation, turn = self._requests.relation(target)
         code = STEER_CODES[relation] if given and type(given) in (str, list) else "invalid_input"
         meaning = _MEANINGS.get(code, "The input is neither a string nor a non-empty array of user messages.")
         self._failed(
@@ -500,18 +307,10 @@ class ServerConnection:
         )
 
     def _inject(self, target: str, given: object) -> None:
-        relation, turn = self._relation(target)
+        relation, turn = self._requests.relation(target)
         code = INJECT_CODES[relation]
         error = {"code": code, "message": _MEANINGS[code]}
         self._failed("response.inject.failed", turn, error=error, response_id=target, input=given)
-
-    def _relation(self, target: str) -> tuple[str, ServerTurn | None]:
-        """What a response is to this connection: the turn that runs it, if one does."""
-        for turn in self._lanes.running.values():
-            if turn.response_id == target:
-                return "running", turn
-        known = any(remembered.response_id == target for remembered in self._memory.values())
-        return ("latest" if known else "unknown"), None
 
     def _failed(self, kind: str, turn: ServerTurn | None, **particulars: object) -> None:
         if turn is not None:
@@ -522,36 +321,3 @@ class ServerConnection:
 
 def _answer_reason(item: Close | Violation) -> str:
     return item.reason if isinstance(item, Violation) else ""
-
-
-# --- HTTP ------------------------------------------------------------------------------------------------------------
-
-BODILESS: Final = frozenset({204, 304})
-"""Statuses of answers that have no body (RFC 9110 section 6.4.1); nor has any to HEAD."""
-_FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
-"""Fields that say how the answer is sent. They are ours to set."""
-
-
-def _response(status: int, headers: Mapping[str, str], body: bytes) -> h11.Response:
-    """The head of an answer after which the connection is closed."""
-    fields = [(name, value) for name, value in headers.items() if name.lower() not in _FRAMING]
-    return h11.Response(
-        status_code=status, headers=[*fields, ("connection", "close"), ("content-length", str(len(body)))]
-    )
-
-
-def _refuse_upgrade(headers: list[tuple[bytes, bytes]], http_version: bytes) -> Rejected | None:
-    """What wsproto lets pass (version 1.2): HTTP/1.0, and a ``Sec-WebSocket-Key`` that is none (RFC 6455 4.2.1)."""
-    if http_version < b"1.1":
-        return Rejected(426, {"upgrade": "websocket"}, b"a WebSocket needs HTTP/1.1 (RFC 6455 section 4.1)")
-    keys = [value for name, value in headers if name.lower() == b"sec-websocket-key"]
-    if len(keys) > 1 or not all(map(_is_key, keys)):
-        return Rejected(400, {}, b"Sec-WebSocket-Key is not the base64 of 16 bytes (RFC 6455 section 4.2.1)")
-    return None
-
-
-def _is_key(value: bytes) -> bool:
-    try:
-        return len(binascii.a2b_base64(value, strict_mode=True)) == 16
-    except binascii.Error:
-        return False

@@ -19,9 +19,10 @@ from kit.peers import TEXT, frame
 from turnwire.sansio import events
 from turnwire.sansio.errors import EventDecodeError
 from turnwire.sansio.events import EVENT_TYPES, LifecycleEvent, ServerEvent, decode_event
-from turnwire.sansio.events._items import _ITEMS, _PARTS
+from turnwire.sansio.events._items import _ITEMS
 from turnwire.sansio.events._json import Object
 from turnwire.sansio.events._lenient import CodeString, JsonString
+from turnwire.sansio.events._parts import _PARTS
 
 ODD: list[Any] = [
     None,

@@ -22,7 +22,7 @@ import openai
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from turnwire.sansio import replay
+from turnwire.sansio import evidence as rules
 from turnwire.sansio.error_body import read_error
 from turnwire.sansio.errors import (
     ConnectionLostError,
@@ -56,6 +56,8 @@ from turnwire.sansio.replay import (
     meaning,
     parse_retry_after,
 )
+from turnwire.sansio.replay import _advice as advice_rules
+from turnwire.sansio.replay import _recovery as recovery_rules
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=300)
 
@@ -1579,7 +1581,7 @@ def test_no_header_stops_a_client_or_crashes_it(ms: Any, after: Any, date: Any, 
 
 def changed_verdict_tables() -> Iterator[tuple[str, tuple[VerdictRow, ...]]]:
     """Every row with another verdict, every phase in another row or in none, every row missing."""
-    table = replay.VERDICT_TABLE
+    table = rules.VERDICT_TABLE
     for index, row in enumerate(table):
         yield f"row {index} is missing", (*table[:index], *table[index + 1 :])
         for verdict in Verdict:
@@ -1607,13 +1609,13 @@ CHANGED_VERDICT = dict(changed_verdict_tables())
 
 @pytest.mark.parametrize("change", CHANGED_VERDICT)
 def test_the_walk_finds_every_change_to_the_verdict_table(change: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "VERDICT_TABLE", CHANGED_VERDICT[change])
+    monkeypatch.setattr(rules, "VERDICT_TABLE", CHANGED_VERDICT[change])
     assert difference_of_verdicts(), change
 
 
 def changed_advice_tables() -> Iterator[tuple[str, tuple[AdviceRow, ...]]]:
     """Every row with another suggestion, another safety, another condition; every two rows with situations swapped."""
-    table = replay.ADVICE_TABLE
+    table = advice_rules.ADVICE_TABLE
 
     def with_row(index: int, row: AdviceRow) -> tuple[AdviceRow, ...]:
         return (*table[:index], row, *table[index + 1 :])
@@ -1643,56 +1645,58 @@ CHANGED_ADVICE = dict(changed_advice_tables())
 
 @pytest.mark.parametrize("change", CHANGED_ADVICE)
 def test_the_walk_finds_every_change_to_the_advice_table(change: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "ADVICE_TABLE", CHANGED_ADVICE[change])
+    monkeypatch.setattr(advice_rules, "ADVICE_TABLE", CHANGED_ADVICE[change])
     assert difference_of_advice(), change
 
 
 @pytest.mark.parametrize("code", REFUSING_CODES)
 def test_the_walk_finds_a_refusing_code_that_is_missing(code: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "REFUSAL_CODES", replay.REFUSAL_CODES - {code})
+    monkeypatch.setattr(rules, "REFUSAL_CODES", rules.REFUSAL_CODES - {code})
     assert difference_of_verdicts()
 
 
 def test_the_walk_finds_a_code_or_a_status_that_does_not_belong(monkeypatch: pytest.MonkeyPatch):
     for name, value in (
-        ("REFUSAL_CODES", replay.REFUSAL_CODES | {"invalid_prompt"}),
+        ("REFUSAL_CODES", rules.REFUSAL_CODES | {"invalid_prompt"}),
         ("NOT_REFUSING_STATUSES", frozenset({408})),
         ("NOT_REFUSING_STATUSES", frozenset({409})),
         ("NOT_REFUSING_STATUSES", frozenset({408, 409, 429})),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(replay, name, value)
+            patch.setattr(rules, name, value)
             assert difference_of_verdicts(), (name, value)
 
 
 def test_every_situation_has_its_rows():
     """Were one missing, there would be evidence without an answer."""
     for situation, stateful in itertools.product(Situation, (True, False)):
-        rows = [row for row in replay.ADVICE_TABLE if row.situation is situation and row.stateful in (None, stateful)]
+        rows = [
+            row for row in advice_rules.ADVICE_TABLE if row.situation is situation and row.stateful in (None, stateful)
+        ]
         assert len(rows) == 1, situation
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
 def test_the_walk_finds_a_gateways_status_that_is_missing(status: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "GATEWAY_STATUSES", replay.GATEWAY_STATUSES - {status})
+    monkeypatch.setattr(rules, "GATEWAY_STATUSES", rules.GATEWAY_STATUSES - {status})
     assert difference_of_plans(RecoveryPolicy())
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 409, 410, 499])
 def test_the_walk_finds_a_gateways_status_that_does_not_belong(status: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "GATEWAY_STATUSES", replay.GATEWAY_STATUSES | {status})
+    monkeypatch.setattr(rules, "GATEWAY_STATUSES", rules.GATEWAY_STATUSES | {status})
     assert difference_of_plans(RecoveryPolicy())
 
 
-@pytest.mark.parametrize("words", replay.MAY_HAVE_RUN)
+@pytest.mark.parametrize("words", rules.MAY_HAVE_RUN)
 def test_the_walk_finds_words_that_are_missing(words: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "MAY_HAVE_RUN", tuple(word for word in replay.MAY_HAVE_RUN if word != words))
+    monkeypatch.setattr(rules, "MAY_HAVE_RUN", tuple(word for word in rules.MAY_HAVE_RUN if word != words))
     assert difference_of_verdicts()
 
 
-@pytest.mark.parametrize("name", sorted(replay.EXHAUSTED))
+@pytest.mark.parametrize("name", sorted(rules.EXHAUSTED))
 def test_the_walk_finds_a_budget_that_is_waited_for(name: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "EXHAUSTED", replay.EXHAUSTED - {name})
+    monkeypatch.setattr(rules, "EXHAUSTED", rules.EXHAUSTED - {name})
     assert difference_of_plans(RecoveryPolicy(), QUOTAS)
 
 
@@ -1702,7 +1706,7 @@ PERMISSIVE = RecoveryPolicy(repeat_ambiguous_stateless=True, repeat_ambiguous_st
 @pytest.mark.parametrize("situation", list(Situation))
 def test_the_walk_finds_every_change_to_the_recovery_table(situation: Situation, monkeypatch: pytest.MonkeyPatch):
     for reason in (*Reason, None):
-        table = dict(replay.RECOVERY_TABLE)
+        table = dict(recovery_rules.RECOVERY_TABLE)
         if table.pop(situation, None) is reason:
             continue
         without_wait = (Situation.REFUSED, Situation.TOO_BIG, Situation.TOO_BIG_NOT_SENT)
@@ -1711,21 +1715,21 @@ def test_the_walk_finds_every_change_to_the_recovery_table(situation: Situation,
         if reason is not None:
             table[situation] = reason
         with monkeypatch.context() as patch:
-            patch.setattr(replay, "RECOVERY_TABLE", table)
+            patch.setattr(recovery_rules, "RECOVERY_TABLE", table)
             ours = situation is Situation.OUR_OWN_DOING  # Its causes are not repeated, whatever the table says.
             evidences = WORLD[::20] if ours else WORLD
             assert bool(difference_of_plans(PERMISSIVE, evidences)) is not ours, (situation, reason)
 
 
-@pytest.mark.parametrize("reason", sorted(replay.ONCE, key=str))
+@pytest.mark.parametrize("reason", sorted(recovery_rules.ONCE, key=str))
 def test_the_walk_finds_what_is_repeated_for_ever(reason: Reason, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "ONCE", replay.ONCE - {reason})
+    monkeypatch.setattr(recovery_rules, "ONCE", recovery_rules.ONCE - {reason})
     assert difference_of_plans(RecoveryPolicy())
 
 
 def changed_http_tables() -> Iterator[tuple[str, tuple[HttpRow, ...]]]:
     """Every row missing, with another phase, and with each of its conditions taken away."""
-    table = replay.HTTP_TABLE
+    table = rules.HTTP_TABLE
     for index, row in enumerate(table):
         others: list[tuple[str, HttpRow | None]] = [("missing", None)]
         for phase in (Phase.SEND, Phase.AWAIT, Phase.STREAM):
@@ -1749,5 +1753,5 @@ NO_DIFFERENCE = {
 
 @pytest.mark.parametrize("change", CHANGED_HTTP)
 def test_the_walk_finds_every_change_to_the_table_of_http(change: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replay, "HTTP_TABLE", CHANGED_HTTP[change])
+    monkeypatch.setattr(rules, "HTTP_TABLE", CHANGED_HTTP[change])
     assert bool(difference_over_http()) is (change not in NO_DIFFERENCE), change

@@ -1,6 +1,8 @@
 """What starts a response and what ends a turn: the table of PROTOCOL.md, row by row."""
 
+import inspect
 import json
+import sys
 
 import pytest
 from turnwire.sansio.events import (
@@ -151,6 +153,19 @@ def test_an_unknown_event_with_a_response_has_it():
 @pytest.mark.parametrize("kind", ["vendor.note", "response.tomorrow"])
 def test_whose_event_it_is_is_read_from_the_text(kind, members, ids):
     assert event(kind, **members).ids() == ids
+
+
+def test_a_stack_that_is_too_deep_to_read_the_text_tells_no_ids():
+    deep: object = "end"
+    for _ in range(200):
+        deep = [deep]
+    late = event("vendor.note", response_id="r", x=deep)
+
+    def ids_at(depth: int):
+        return late.ids() if depth == 0 else ids_at(depth - 1)
+
+    assert ids_at(0) == ("r", None)
+    assert ids_at(sys.getrecursionlimit() - 100 - len(inspect.stack())) == (None, None)
 
 
 def test_role_of_needs_only_the_names_of_the_members():

@@ -24,6 +24,7 @@ from openai.types.responses import ResponsesServerEvent, ResponseStreamEvent
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from turnwire.sansio.events import EVENT_TYPES, LifecycleEvent, Response, UnknownEvent, decode_event
 from turnwire.sansio.events import _openai as sdk
+from turnwire.sansio.events import _openai_plans as plans
 from typing_extensions import TypeAliasType
 
 UNIONS = {"connect": ResponsesServerEvent, "stream": ResponseStreamEvent}
@@ -95,7 +96,7 @@ def compare(text: bytes, annotation: Any, *, thorough: bool = True) -> Any:
 
 @cache
 def reader(annotation: Any) -> Any:
-    return sdk._reader(annotation)
+    return plans._reader(annotation)
 
 
 # Messages, made from the SDK's declarations
@@ -473,29 +474,29 @@ def test_a_parameter_of_construct_that_does_no_harm():
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The annotations for which a plan has asked the oracle since the test began, with no plan made before."""
     annotations: list[Any] = []
-    oracle = sdk._oracle
+    oracle = plans._oracle
 
-    def recorded(annotation: Any, metadata: Any = ()) -> sdk.Plan:
+    def recorded(annotation: Any, metadata: Any = ()) -> plans.Plan:
         annotations.append(annotation)
         return oracle(annotation, metadata)
 
-    monkeypatch.setattr(sdk, "_oracle", recorded)
-    sdk._model.cache_clear()
+    monkeypatch.setattr(plans, "_oracle", recorded)
+    plans._model.cache_clear()
     yield annotations
-    sdk._model.cache_clear()
+    plans._model.cache_clear()
 
 
 def test_the_oracle_is_not_asked_for_anything_that_the_sdk_declares_today(asked: list[Any]):
     for union in UNIONS.values():
-        sdk._reader(union)
+        plans._reader(union)
     for model in models_within(list(UNIONS.values()), {}):
-        assert callable(sdk._model(model).construct)
+        assert callable(plans._model(model).construct)
     assert asked == []
 
 
 def test_no_message_that_is_only_new_or_partial_goes_to_the_oracle(asked: list[Any]):
     for union in UNIONS.values():
-        read = sdk._reader(union)
+        read = plans._reader(union)
         for model in members_of(union):
             read(encoded(valid_object(model, 0)), "message")
             read(encoded({"type": tag_of(model), "new": 1}), "message")
@@ -677,6 +678,7 @@ def test_a_response_has_the_request_id_that_it_is_given():
     assert response._request_id == "req_1"
     assert "_request_id" not in response.to_dict()
     assert difference(response, theirs) == ""
+    assert not hasattr(sdk.response_to_openai(ours), "_request_id")
 
 
 @pytest.mark.parametrize("kind", sorted(EVENT_TYPES))

@@ -25,6 +25,7 @@ from turnwire.sansio.errors import (
 )
 from turnwire.sansio.omit import OMIT
 from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.retries import provider_retries_are_off, retries_allowed
 from turnwire.sansio.session import (
     EndpointSource,
     ResponsesSession,
@@ -32,7 +33,6 @@ from turnwire.sansio.session import (
     TurnHandle,
     options_from_client,
     provider_managed_retries_disabled,
-    provider_retries_are_off,
     websocket_pre_event_retries_disabled,
 )
 from turnwire.sansio.timeouts import NO_TIMEOUTS, Timeouts
@@ -50,7 +50,10 @@ class Desk:
         self.chance = 0.0
         self.wall: float | None = None
         self.session = ResponsesSession(
-            options=SessionOptions(**options), random_bytes=self._random, wall_clock=lambda: self.wall
+            options=SessionOptions(**options),
+            random_bytes=self._random,
+            wall_clock=lambda: self.wall,
+            retries_allowed=retries_allowed,
         )
         self.now = 100.0
 

@@ -37,7 +37,10 @@ from turnwire.sansio.websocket import (
     Violation,
     WebSocket,
     accept_upgrade,
+    head_length,
     mask,
+    payload_length,
+    write_head,
 )
 from websockets.exceptions import PayloadTooBig
 from websockets.extensions.permessage_deflate import PerMessageDeflate as TheirDeflate
@@ -1260,3 +1263,16 @@ def test_a_long_message_is_sent_in_fragments(length: int, compressed: bool) -> N
         if number < len(frames) - 1:
             assert server.receive(client.ping(b"?")) == [Ping(b"?")]
     assert items == [payload]
+
+
+# --- Headers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65_535, 65_536, 2**40])
+def test_a_header_tells_its_own_length_and_that_of_its_payload(length: int, masked: bool):
+    head = write_head(0x81, length, masked=masked) + b"mask" * masked
+    assert head_length(head) == len(head)
+    assert payload_length(head) == length
+    assert [head_length(head[:few]) for few in range(2)] == [2, 2]
+    assert all(head_length(head[:few]) == len(head) for few in range(2, len(head)))

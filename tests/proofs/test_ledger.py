@@ -49,6 +49,7 @@ from turnwire.aio._asyncio import AsyncioRuntime
 from turnwire.aio.loopback import AfterEvent, BeforeRun, Error, Fault, LoopbackServer, Upgrading, serve
 from turnwire.aio.loopback import Cut as ServerCut
 from turnwire.sansio import driver, replay
+from turnwire.sansio import evidence as rules
 from turnwire.sansio.connection import ResponsesConnection
 from turnwire.sansio.connection._owners import Owners
 from turnwire.sansio.dialect import LaneSupport
@@ -783,12 +784,12 @@ def by_response(passages: Iterable[Passage]) -> dict[str, list[bytes]]:
 
 
 def with_table(*rows: VerdictRow) -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setattr(replay, "VERDICT_TABLE", rows)
+    return lambda patch: patch.setattr(rules, "VERDICT_TABLE", rows)
 
 
 def mutants() -> Iterator[tuple[str, Callable[[pytest.MonkeyPatch], None]]]:
     """Every row with each verdict that is not its own, every phase in each row that is not its own, and worse."""
-    table = replay.VERDICT_TABLE
+    table = rules.VERDICT_TABLE
     for number, row in enumerate(table):
         for verdict in Verdict:
             if verdict is not row.verdict:

@@ -74,7 +74,7 @@ from kit.search_world import (
     World,
     search,
 )
-from turnwire.sansio import replay
+from turnwire.sansio import evidence as rules
 from turnwire.sansio.connection import TRANSITIONS, ResponsesConnection, Signal, State, Turn, TurnState, _routing
 from turnwire.sansio.connection._outbox import Outbox
 from turnwire.sansio.connection._owners import Owners, Whose
@@ -159,7 +159,7 @@ ROWS = [
     pytest.param(
         row, verdict, id=f"{'+'.join(phase.name for phase in sorted(row.phases))}-{row.refused}-{verdict.name}"
     )
-    for row in replay.VERDICT_TABLE
+    for row in rules.VERDICT_TABLE
     for verdict in Verdict
     if verdict is not row.verdict
 ]
@@ -167,15 +167,15 @@ ROWS = [
 
 @pytest.mark.parametrize(("row", "verdict"), ROWS)
 def test_a_flipped_verdict_is_found(monkeypatch: pytest.MonkeyPatch, row: Any, verdict: Verdict) -> None:
-    table = tuple(other._replace(verdict=verdict) if other is row else other for other in replay.VERDICT_TABLE)
-    monkeypatch.setattr(replay, "VERDICT_TABLE", table)
+    table = tuple(other._replace(verdict=verdict) if other is row else other for other in rules.VERDICT_TABLE)
+    monkeypatch.setattr(rules, "VERDICT_TABLE", table)
     with pytest.raises(ViolatedError, match=r"I[34]"):
         small_search()
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.DONE])
 def test_a_phase_in_the_wrong_row_is_found(monkeypatch: pytest.MonkeyPatch, phase: Phase) -> None:
-    safe, refused, ambiguous, unsafe = replay.VERDICT_TABLE
+    safe, refused, ambiguous, unsafe = rules.VERDICT_TABLE
     if phase < Phase.AWAIT:
         table = (
             safe._replace(phases=safe.phases - {phase}),
@@ -183,7 +183,7 @@ def test_a_phase_in_the_wrong_row_is_found(monkeypatch: pytest.MonkeyPatch, phas
         )
     else:
         table = (safe._replace(phases=safe.phases | {phase}), ambiguous)
-    monkeypatch.setattr(replay, "VERDICT_TABLE", (*table, refused, unsafe))
+    monkeypatch.setattr(rules, "VERDICT_TABLE", (*table, refused, unsafe))
     with pytest.raises(ViolatedError, match=r"I[34]"):
         small_search()
 
@@ -335,11 +335,11 @@ def nobody_is_to_blame_for_1009(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_rejected_upgrade_is_a_refusal_whatever_its_status(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(replay, "GATEWAY_STATUSES", frozenset())
+    patch.setattr(rules, "GATEWAY_STATUSES", frozenset())
 
 
 def a_rejected_upgrade_is_repeated_whatever_its_status(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(replay, "GATEWAY_STATUSES", frozenset(range(600)))
+    patch.setattr(rules, "GATEWAY_STATUSES", frozenset(range(600)))
 
 
 def a_late_answer_is_not_repeated(patch: pytest.MonkeyPatch) -> None:

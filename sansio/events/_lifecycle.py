@@ -1,0 +1,119 @@
+"""The events that carry the response: those that begin it, and those that end it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from ._event import ServerEvent
+from ._filling import Particulars, fill_response
+from ._json import (
+    keep,
+    read_envelope,
+)
+from ._lenient import decode_members
+from ._response import Response, decode_response
+from ._roles import ENDINGS, FINAL_STATUSES
+
+
+class ResponseHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """As much of a response as is decoded with its event."""
+
+    id: str | None = None
+
+
+class LifecycleEvent(ServerEvent, frozen=True):
+    """An event that carries the response. Base of the six, and of those of other types that carry one too."""
+
+    routed: ClassVar[bool] = True
+
+    head: ResponseHead = msgspec.field(name="response", default=ResponseHead())
+
+    @property
+    def response_id(self) -> str | None:
+        """The response's id, at no cost."""
+        return self.head.id
+
+    def ids(self) -> tuple[str | None, str | None]:
+        """As of every event, without reading the text again if the response has an id."""
+        return ServerEvent.ids(self) if self.head.id is None else (self.head.id, None)
+
+    @property
+    def response(self) -> Response:
+        """The response as of this event, decoded on first use.
+
+        At the end of a turn, what is missing is filled in: an ``output`` that is missing or empty is made of the items
+        that came before, the ``id`` is that of the events before. The ``status`` is then what the event says, if the
+        response says nothing or something else (PROTOCOL.md, "What starts, what ends, what is neither").
+        """
+        found = getattr(self, "_lazy", None)
+        if isinstance(found, Response):
+            return found
+        return keep(self, "_lazy", self._read(lambda: self._read_response(found)))
+
+    @property
+    def full_bytes(self) -> bytes:
+        """The event's text with the response as :attr:`response` has it, unless it has neither response nor items."""
+        text = self._member("response")
+        if not hasattr(self, "_lazy") or self.response.raw_bytes == text:
+            return self.raw_bytes
+        members = decode_members(read_envelope(self.raw_bytes)[1])
+        if not bytes(members.get("response", b"")).startswith(b"{") and not self.response.undecoded_output:
+            return self.raw_bytes
+        return msgspec.json.encode({**members, "response": msgspec.Raw(self.response.raw_bytes)})
+
+    def _read_response(self, known: Particulars | None) -> Response:
+        text = self._member("response")
+        response = decode_response(text)
+        if known is None:
+            return response
+        filled = {} if response.id or known.id is None else {"id": known.id}
+        outcome = self._outcome_of(response)
+        if outcome is not None and FINAL_STATUSES.get(response.status or "") != outcome:
+            filled["status"] = outcome
+        full = fill_response(text, known.done, filled)
+        return response if full is text else decode_response(full)
+
+    def _outcome_of(self, response: Response) -> str | None:
+        """As what the event ends this response, which is its own; None if it does not."""
+        return ENDINGS.get(self.type)
+
+
+class ResponseCreatedEvent(LifecycleEvent, frozen=True, tag="response.created"):
+    """The server made a response for the turn: from here on it may be running."""
+
+
+class ResponseQueuedEvent(LifecycleEvent, frozen=True, tag="response.queued"):
+    """The response waits to be processed."""
+
+
+class ResponseInProgressEvent(LifecycleEvent, frozen=True, tag="response.in_progress"):
+    """The response is being generated."""
+
+
+class ResponseCompletedEvent(LifecycleEvent, frozen=True, tag="response.completed"):
+    """The response is complete."""
+
+    terminal: ClassVar[bool] = True
+    ends_turn: ClassVar[bool] = True
+
+
+class ResponseFailedEvent(LifecycleEvent, frozen=True, tag="response.failed"):
+    """The response failed; ``response.error`` says why."""
+
+    terminal: ClassVar[bool] = True
+    ends_turn: ClassVar[bool] = True
+
+
+class ResponseIncompleteEvent(LifecycleEvent, frozen=True, tag="response.incomplete"):
+    """The response ended early; ``response.incomplete_details`` says why, ``steered`` if a successor takes over."""
+
+    terminal: ClassVar[bool] = True
+    ends_turn: ClassVar[bool] = True
+
+
+class UnknownLifecycleEvent(LifecycleEvent, frozen=True):
+    """An event of a type that turnwire does not know, ``response.…``, which carries a response."""
+
+    type: str = ""

@@ -1,0 +1,64 @@
+"""The outcomes of steering and of injecting (PROTOCOL.md, "Steering")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ._event import ServerEvent
+from ._lenient import CodeString
+
+
+class Steer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
+    """A steering submission: its id if it got one, the response that it steers and, when it failed, its input."""
+
+    id: str | None = None
+    previous_response_id: str | None = None
+    input: Any = None
+
+
+class InputError(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Why input could not be committed to a response; PROTOCOL.md lists the known codes."""
+
+    code: CodeString | None = None
+    message: str | None = None
+    type: str | None = None
+
+
+class ResponseSteerAcceptedEvent(ServerEvent, frozen=True, tag="response.steer.accepted"):
+    """The server owns the steering input; it is applied once the successor is created."""
+
+    steer: Steer = Steer()
+
+
+class ResponseSteerPendingEvent(ServerEvent, frozen=True, tag="response.steer.pending"):
+    """The input waits until the client sends what ``required_input`` lists: stubs of input items, to be filled in.
+
+    Known reason: ``waiting_for_required_input``.
+    """
+
+    steer: Steer = Steer()
+    reason: str = ""
+    required_input: list[dict[str, Any]] = []
+
+
+class ResponseSteerFailedEvent(ServerEvent, frozen=True, tag="response.steer.failed"):
+    """The steering input was not committed and comes back in ``steer.input``."""
+
+    steer: Steer = Steer()
+    error: InputError = InputError()
+
+
+class ResponseInjectCreatedEvent(ServerEvent, frozen=True, tag="response.inject.created"):
+    """The injected input was committed to the running response."""
+
+    response_id: str = ""
+
+
+class ResponseInjectFailedEvent(ServerEvent, frozen=True, tag="response.inject.failed"):
+    """The injected input was not committed and comes back."""
+
+    response_id: str = ""
+    error: InputError = InputError()
+    input: list[Any] = []

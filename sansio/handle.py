@@ -1,0 +1,90 @@
+"""What a caller holds of a turn: whether it was sent, how far it got, and its response.
+
+The promise
+    A handle may be asked at any time: before the turn is sent, while it runs, after it ended, failed or was left. It
+    sends nothing and waits for nothing; the ``Turn`` of each shell is one, and adds the methods that wait.
+
+    ================== ============== ================= ============== =====================
+    the turn           ``response``   ``evidence``      ``verdict``    :meth:`result`
+    ================== ============== ================= ============== =====================
+    was not sent       None           None              None           SessionClosedError
+    runs               None           None              None           SessionClosedError
+    ended              the response   None              None           the response
+    failed, was left   None           of its failure    of that        raises the failure
+    ================== ============== ================= ============== =====================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .connection import Turn
+from .errors import ConcurrentUseError, SessionClosedError
+from .events import Response
+from .replay import Evidence, Verdict
+
+__all__ = ["TurnHandle"]
+
+
+class TurnHandle:
+    """What a caller holds of a turn, before it is sent and after. The ``Turn`` of every shell is one."""
+
+    def __init__(self, body: Mapping[str, Any], stream_id: str | None, timeout: object) -> None:
+        self._arguments = (body, stream_id, timeout)
+        self._core: Turn | None = None
+        self._entered = False
+
+    def __repr__(self) -> str:
+        return f"<Turn {'not sent' if self._core is None else self._core!r}>"
+
+    def _enter(self) -> tuple[Mapping[str, Any], str | None, object]:
+        """What to send. Raises ConcurrentUseError the second time."""
+        if self._entered:
+            raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
+        self._entered = True
+        return self._arguments
+
+    @property
+    def _begun(self) -> Turn:
+        if self._core is None:
+            raise SessionClosedError("the turn was not sent yet — write 'async with session.create(…) as turn'")
+        return self._core
+
+    @property
+    def response(self) -> Response | None:
+        """The response, after the terminal event; None before it."""
+        return None if self._core is None else self._core.response
+
+    @property
+    def response_id(self) -> str | None:
+        """The response's id, from ``response.created`` on."""
+        return None if self._core is None else self._core.response_id
+
+    @property
+    def stream_id(self) -> str | None:
+        """The name of the lane; None for the default lane."""
+        return self._arguments[1] if self._core is None else self._core.lane
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """How far the turn got when it failed or was left; None if neither happened."""
+        failure = None if self._core is None else self._core.failure
+        return None if failure is None else failure.evidence
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether a turn that failed or was left may be sent again; None if neither happened (REPLAY.md, "Verdict").
+
+        Also after a cancellation, where no exception of the turn itself was raised.
+        """
+        return None if self.evidence is None else self.evidence.verdict
+
+    def result(self) -> Response:
+        """The response. Raises the failure of a turn that failed or was left, and SessionClosedError before the end."""
+        if self.response is not None:
+            return self.response
+        if self._core is not None and self._core.failure is not None:
+            raise self._core.failure
+        state = "was not sent yet" if self._core is None else "goes on"
+        raise SessionClosedError(f"the turn has no response yet — it {state} — iterate to its terminal event first")

@@ -1,0 +1,333 @@
+"""Advice on repeating a failed call, for the Agents SDK's runner and its like (REPLAY.md, "Advice"; PARITY C10).
+
+A failure that brings evidence is looked up in :data:`ADVICE_TABLE`. One that brings none, such as a failure of the HTTP
+client, is judged by its status and headers, as the Agents SDK does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from ..errors import TurnError
+from ..evidence import Cause, Evidence, Refusal, Verdict
+from ._recovery import Situation, situation_of
+from ._retry_after import lower_names, parse_retry_after
+
+_T = TypeVar("_T")
+
+
+def attach_evidence(error: BaseException, evidence: Evidence) -> None:
+    """Write the evidence onto an exception of another library, for :func:`evidence_of` and :func:`get_retry_advice`.
+
+    Sets ``turnwire_evidence``, and ``unsafe_to_replay``, which the Agents SDK reads.
+    """
+    error.__dict__.update(turnwire_evidence=evidence, unsafe_to_replay=evidence.unsafe_to_replay)
+
+
+def evidence_of(error: BaseException) -> Evidence | None:
+    """The evidence that an exception brings: that of a turnwire failure, or one that was attached; None: none."""
+    if isinstance(error, TurnError):
+        return error.evidence
+    attached = getattr(error, "turnwire_evidence", None)
+    return attached if isinstance(attached, Evidence) else None
+
+
+_UNSET: Final[Any] = object()
+
+
+@dataclass(init=False)
+class ModelRetryNormalizedError:
+    """A failure in terms that do not depend on the transport, for retry policies.
+
+    ``_explicit_fields`` holds the names of the fields that were given, be it as None or False. The Agents SDK's runner
+    takes those for facts, and the others from the exception (PARITY C10).
+    """
+
+    status_code: int | None = None
+    error_code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    """Seconds the server asked to wait."""
+    is_abort: bool = False
+    """This side ended it; repeating would undo the caller's own decision."""
+    is_network_error: bool = False
+    is_timeout: bool = False
+
+    def __init__(
+        self,
+        status_code: int | None = _UNSET,
+        error_code: str | None = _UNSET,
+        message: str | None = _UNSET,
+        request_id: str | None = _UNSET,
+        retry_after: float | None = _UNSET,
+        is_abort: bool = _UNSET,
+        is_network_error: bool = _UNSET,
+        is_timeout: bool = _UNSET,
+    ) -> None:
+        values = (status_code, error_code, message, request_id, retry_after, is_abort, is_network_error, is_timeout)
+        given = {field.name: value for field, value in zip(fields(self), values, strict=True) if value is not _UNSET}
+        for field in fields(self):
+            setattr(self, field.name, given.get(field.name, field.default))
+        self._explicit_fields = frozenset(given)
+
+
+@dataclass
+class ModelRetryAdvice:
+    """What turnwire advises after a failure. The field order is the Agents SDK's."""
+
+    suggested: bool | None = None
+    """Whether to repeat the call; None: no opinion."""
+    retry_after: float | None = None
+    """Seconds to wait first, if the server asked for it."""
+    replay_safety: str | None = None
+    """``"safe"``, ``"unsafe"`` or None when it cannot be known."""
+    reason: str | None = None
+    normalized: ModelRetryNormalizedError | None = None
+    response_started: bool = False
+    """The response had begun when the failure came."""
+
+
+@dataclass
+class ModelRetryAdviceRequest:
+    """The question: this error, on this attempt, of this call."""
+
+    error: Exception
+    attempt: int = 1
+    """1 for the first try."""
+    stream: bool = False
+    previous_response_id: str | None = None
+    conversation_id: str | None = None
+
+
+class AdviceRow(NamedTuple):
+    """One row of the advice table. A None in the column ``stateful`` means: either."""
+
+    situation: Situation
+    stateful: bool | None
+    suggested: bool | None
+    replay_safety: str | None
+
+
+ADVICE_TABLE: tuple[AdviceRow, ...] = (
+    AdviceRow(Situation.OUR_OWN_DOING, None, False, None),
+    AdviceRow(Situation.UNSAFE, None, False, "unsafe"),
+    AdviceRow(Situation.REFUSED_CONNECTION_LIMIT, None, True, "safe"),
+    AdviceRow(Situation.REFUSED_RATE_LIMIT, None, True, "safe"),
+    AdviceRow(Situation.REFUSED_RETRY_LATER, None, True, "safe"),
+    AdviceRow(Situation.REFUSED, None, None, None),
+    AdviceRow(Situation.OVERLOADED, None, True, None),
+    AdviceRow(Situation.ERROR_FRAME, None, None, None),
+    AdviceRow(Situation.TOO_BIG, True, False, "unsafe"),
+    AdviceRow(Situation.TOO_BIG, False, False, None),
+    AdviceRow(Situation.TOO_BIG_NOT_SENT, None, False, "safe"),
+    AdviceRow(Situation.SAFE, None, True, "safe"),
+    AdviceRow(Situation.AMBIGUOUS, True, False, "unsafe"),
+    AdviceRow(Situation.AMBIGUOUS, False, True, None),
+)
+"""Advice for a failure with evidence (REPLAY.md, "Advice"). A row without opinion means: no advice on an ``error``
+frame; what the Agents SDK says on an answer of HTTP."""
+
+
+def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = None) -> ModelRetryAdvice | None:
+    """Advise on repeating a failed call; None when there is nothing to say.
+
+    ``request.error`` may be a turnwire failure or an exception that evidence was attached to (judged by that evidence),
+    a failure of the HTTP client (judged by its status and headers), or an exception that was raised from one of these.
+    ``now`` is the wall clock in seconds since the epoch, used only for a ``retry-after`` that is an HTTP date and comes
+    without a ``date`` header to measure it from.
+
+    Source of the rules: REPLAY.md, "Advice"; PARITY C10.
+    """
+    error = request.error
+    stateful = bool(request.previous_response_id or request.conversation_id)
+    facts, link = _facts(error, now)
+    evidence = None if link is None else evidence_of(link)
+    if evidence is None:
+        return _unproven_advice(error, facts, stateful=stateful)
+    stateful = stateful or evidence.stateful
+    situation = situation_of(evidence)
+    row = next(r for r in ADVICE_TABLE if r.situation is situation and r.stateful in (None, stateful))
+    if row.suggested is None:
+        over_http = evidence.cause is Cause.REJECTED or not isinstance(link, TurnError)
+        advice = _http_advice(error, facts, stateful=stateful) if over_http else None
+        if advice is not None and evidence.verdict is not Verdict.SAFE:
+            advice.replay_safety = None
+        return advice
+    return ModelRetryAdvice(
+        suggested=row.suggested,
+        retry_after=facts.retry_after if row.suggested else None,
+        replay_safety=row.replay_safety,
+        reason=str(error),
+        normalized=facts.normalized(
+            str(error),
+            retry_after=facts.retry_after if row.suggested else None,
+            is_abort=situation is Situation.OUR_OWN_DOING,
+        ),
+        response_started=evidence.response_started or situation is Situation.UNSAFE,
+    )
+
+
+class _Facts(NamedTuple):
+    """What is known of a failure beside its evidence."""
+
+    status_code: int | None = None
+    error_code: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    should_retry: str | None = None
+    """The header ``x-should-retry``, in lower case."""
+    is_network_error: bool = False
+    is_timeout: bool = False
+    unsafe: bool = False
+    """An exception says ``unsafe_to_replay`` of itself."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing in it that an advice could be made of."""
+        return self._replace(error_code=None, request_id=None) == _Facts()
+
+    def completed(self, cause: _Facts) -> _Facts:
+        """These facts, and where they say nothing, those of the error's cause."""
+        said = {name: value for name, value in self._asdict().items() if value is not None and value is not False}
+        return cause._replace(**said)
+
+    def normalized(
+        self, message: str, *, retry_after: float | None, is_abort: bool = False
+    ) -> ModelRetryNormalizedError:
+        return ModelRetryNormalizedError(
+            status_code=self.status_code,
+            error_code=self.error_code,
+            message=message,
+            request_id=self.request_id,
+            retry_after=retry_after,
+            is_abort=is_abort,
+            is_network_error=self.is_network_error,
+            is_timeout=self.is_timeout,
+        )
+
+
+NETWORK_CAUSES: Final = frozenset({Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.STALLED})
+"""What counts as a network error, unless it was a close with 1009: a policy that repeats those must not repeat that."""
+
+
+def _facts(error: Exception, now: float | None) -> tuple[_Facts, BaseException | None]:
+    """What the chain of an error's causes says, down to the first exception with evidence in it, and that exception.
+
+    A failure of the HTTP client that was raised while a turnwire failure was handled is the later one, and the answer:
+    so the turnwire failure counts only if nothing before it says anything.
+    """
+    facts = _Facts()
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        evidence = evidence_of(link)
+        of_link = _facts_of_http_error(link, now)
+        if evidence is not None:
+            return (_facts_of_evidence(evidence, now).completed(of_link), link) if facts.silent else (facts, None)
+        facts = facts.completed(of_link)
+        link = link.__cause__ or link.__context__
+    return facts, None
+
+
+def _facts_of_evidence(evidence: Evidence, now: float | None) -> _Facts:
+    refusal = evidence.refusal or Refusal()
+    return _Facts(
+        status_code=refusal.status,
+        error_code=refusal.code,
+        request_id=refusal.request_id,
+        retry_after=parse_retry_after(refusal.headers, now=now),
+        should_retry=_should_retry(lower_names(refusal.headers.items())),
+        is_network_error=evidence.cause in NETWORK_CAUSES and not evidence.closed_as_too_big,
+        is_timeout=evidence.cause is Cause.TIMEOUT,
+    )
+
+
+def _facts_of_http_error(error: BaseException, now: float | None) -> _Facts:
+    """Read one exception, an ``openai`` failure or a cause of it, by its public attributes, without importing it.
+
+    Of network errors and timeouts only ``openai``'s own count: they mean that no response had begun. A bare
+    ``ConnectionError`` can as well be the end of one that was streaming.
+    """
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    response = _attribute(error, "response")
+    headers: dict[str, str] = {}
+    for holder, name in ((error, "response_headers"), (error, "headers"), (response, "headers")):
+        items = _attribute(_attribute(holder, name), "items")
+        if callable(items):
+            headers |= lower_names(cast("Callable[[], Iterable[tuple[object, object]]]", items)())
+    return _Facts(
+        status_code=_first(int, (error, "status_code"), (error, "status"), (response, "status_code")),
+        error_code=_error_code(error),
+        request_id=_first(str, (error, "request_id")) or headers.get("x-request-id"),
+        retry_after=parse_retry_after(headers, now=now),
+        should_retry=_should_retry(headers),
+        is_network_error="openai.APIConnectionError" in kinds,
+        is_timeout="openai.APITimeoutError" in kinds,
+        unsafe=_attribute(error, "unsafe_to_replay") is True,
+    )
+
+
+def _attribute(holder: object, name: str) -> object:
+    """An attribute of another library's object; None if it is not there or cannot be had."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
+
+
+def _first(kind: type[_T], *places: tuple[object, str]) -> _T | None:
+    """The first of some attributes that is of this type."""
+    for holder, name in places:
+        value = _attribute(holder, name)
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def _error_code(error: BaseException) -> str | None:
+    """The error's code: its own, else that of the body it carries, nested under ``error`` or on top."""
+    body = _attribute(error, "body")
+    for value in (_attribute(error, "code"), _member(_member(body, "error"), "code"), _member(body, "code")):
+        if isinstance(value, str):
+            return value
+    return None
+
+
+def _member(value: object, name: str) -> object:
+    return cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else None
+
+
+def _should_retry(headers: Mapping[str, str]) -> str | None:
+    value = headers.get("x-should-retry")
+    return None if value is None else value.strip().lower()
+
+
+def _unproven_advice(error: Exception, facts: _Facts, *, stateful: bool) -> ModelRetryAdvice | None:
+    """Advice on an exception without evidence, as the Agents SDK gives it."""
+    if facts.unsafe:
+        return ModelRetryAdvice(suggested=False, replay_safety="unsafe", reason=str(error))
+    return _http_advice(error, facts, stateful=stateful)
+
+
+def _http_advice(error: Exception, facts: _Facts, *, stateful: bool) -> ModelRetryAdvice | None:
+    """REPLAY.md's rules for HTTP failures and rejected upgrades, in its order."""
+    advice = ModelRetryAdvice(
+        retry_after=facts.retry_after,
+        reason=str(error),
+        normalized=facts.normalized(str(error), retry_after=facts.retry_after),
+    )
+    if facts.should_retry == "true":
+        advice.suggested, advice.replay_safety = True, "safe"
+    elif facts.should_retry == "false":
+        advice.suggested = False
+    elif facts.is_network_error or facts.is_timeout:
+        advice.suggested = True
+    elif facts.status_code is not None and (facts.status_code in (408, 409, 429) or facts.status_code >= 500):
+        advice.suggested, advice.replay_safety = True, "safe" if stateful else None
+    elif facts.retry_after is None:
+        return None
+    return advice

@@ -1,0 +1,172 @@
+"""What is repeated automatically, and when (REPLAY.md, "Automatic recovery").
+
+:func:`situation_of` puts a failure into one row of REPLAY.md's advice table; :data:`RECOVERY_TABLE` says which of these
+rows are repeated, and :meth:`RecoveryPolicy.plan` whether this one is, and after how many seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ..checks import COUNT, SECONDS, Instance, Number, Rule, check_fields
+from ..error_body import CONNECTION_LIMIT
+from ..evidence import Cause, Evidence, Refusal, Verdict
+from ._retry_after import parse_retry_after
+
+
+class Situation(enum.Enum):
+    """What advice and recovery go by: the left-hand column of REPLAY.md's advice table."""
+
+    OUR_OWN_DOING = "cause CLIENT_CLOSED or CANCELLED"
+    UNSAFE = "verdict UNSAFE"
+    REFUSED_CONNECTION_LIMIT = "refusal websocket_connection_limit_reached"
+    REFUSED_RATE_LIMIT = "refusal with status 429"
+    REFUSED_RETRY_LATER = "refusal with retry-after in its headers"
+    REFUSED = "any other refusal"
+    OVERLOADED = "error frame server_is_overloaded, or server_error without a code, before any event"
+    ERROR_FRAME = "any other error frame that leaves the turn AMBIGUOUS"
+    TOO_BIG = "verdict AMBIGUOUS, close code 1009"
+    TOO_BIG_NOT_SENT = "verdict SAFE, close code 1009 while its message was being handed, not a refusal"
+    SAFE = "verdict SAFE, not a refusal"
+    AMBIGUOUS = "verdict AMBIGUOUS, not an error frame"
+
+
+def situation_of(evidence: Evidence) -> Situation:
+    """The first situation that holds for a failure."""
+    if evidence.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
+        return Situation.OUR_OWN_DOING
+    match evidence.verdict:
+        case Verdict.SAFE if evidence.is_refusal:
+            return _situation_of_refusal(evidence.refusal or Refusal())
+        case Verdict.SAFE:
+            return Situation.TOO_BIG_NOT_SENT if evidence.closed_as_too_big else Situation.SAFE
+        case Verdict.AMBIGUOUS if evidence.cause is Cause.ERROR_FRAME:
+            refusal = evidence.refusal or Refusal()
+            overloaded = refusal.code == "server_is_overloaded" or (
+                refusal.type == "server_error" and refusal.code is None
+            )
+            return Situation.OVERLOADED if overloaded and not evidence.unknown_event else Situation.ERROR_FRAME
+        case Verdict.AMBIGUOUS:
+            return Situation.TOO_BIG if evidence.closed_as_too_big else Situation.AMBIGUOUS
+        case _:
+            return Situation.UNSAFE
+
+
+def _situation_of_refusal(refusal: Refusal) -> Situation:
+    if refusal.code == CONNECTION_LIMIT:
+        return Situation.REFUSED_CONNECTION_LIMIT
+    if refusal.status == 429:
+        return Situation.REFUSED_RATE_LIMIT
+    later = parse_retry_after(refusal.headers, now=0.0) is not None
+    return Situation.REFUSED_RETRY_LATER if later else Situation.REFUSED
+
+
+REPEATABLE_CAUSES: Final = frozenset(
+    {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME, Cause.REJECTED}
+)
+"""Failures of the connection, not of the turn. A deadline that passed or a caller who left is never repeated."""
+
+
+class Reason(enum.Enum):
+    """Why a turn is repeated."""
+
+    NOT_RUN = "the turn did not run, and the server did not refuse it"
+    CONNECTION_LIMIT = "the connection had reached its age limit"
+    RATE_LIMIT = "the server asked to wait, for a time that is short enough"
+    AMBIGUOUS = "the turn may have run, and the caller allows that it runs twice"
+
+
+class Plan(NamedTuple):
+    """One repetition: why, and how many seconds to wait before it."""
+
+    reason: Reason
+    delay: float
+
+
+RECOVERY_RULES: Final[Mapping[str, Rule]] = {
+    "attempts": Number(COUNT, whole=True),
+    "initial_delay": Number(SECONDS),
+    "max_delay": Number(SECONDS),
+    "max_retry_after": Number(SECONDS),
+    "repeat_ambiguous_stateless": Instance(bool),
+    "repeat_ambiguous_stateful": Instance(bool),
+}
+"""What each field of a recovery policy may be."""
+
+
+class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When the core repeats a failed turn by itself, unseen by its consumer (REPLAY.md, "Automatic recovery").
+
+    A turn with verdict SAFE that the server did not refuse is repeated on a fresh connection. Before repetition n (0,
+    1, …) the core waits between d/2 and d seconds, d = ``min(max_delay, initial_delay * 2**n)``, and never less than
+    the server's ``retry-after``. A turn that was refused because of the connection's age, or with a 429 and a
+    ``retry-after`` that can be waited for, is repeated once for each of these reasons.
+
+    Raises UserError for a number out of its range, and WrongTypeError for a value of another type.
+    """
+
+    attempts: int = 5
+    """Repetitions of one turn, for whatever reasons; 0 switches recovery off."""
+    initial_delay: float = 0.5
+    """Seconds."""
+    max_delay: float = 8.0
+    """Seconds."""
+    max_retry_after: float = 60.0
+    """Seconds. A server that asks to wait longer than this fails the turn at once."""
+    repeat_ambiguous_stateless: bool = False
+    """Also repeat a stateless turn whose verdict is AMBIGUOUS. It may then run twice: only for work that may."""
+    repeat_ambiguous_stateful: bool = False
+    """The same for a turn that continues a response or a conversation kept by the server."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, RECOVERY_RULES)
+
+    def plan(
+        self, evidence: Evidence, made: Sequence[Reason], random: float, *, wall: float | None = None
+    ) -> Plan | None:
+        """Whether and when to repeat a turn that failed with this evidence; None: not at all.
+
+        ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1). ``wall`` is the
+        wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:func:`parse_retry_after`).
+        """
+        reason = self._reason(evidence)
+        if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
+            return None
+        asked = parse_retry_after(evidence.refusal.headers, now=wall) if evidence.refusal is not None else None
+        if asked is None and reason is Reason.RATE_LIMIT:
+            return None
+        wait = asked or 0.0
+        if reason not in ONCE:
+            wait = max(wait, self._backoff(sum(other not in ONCE for other in made), random))
+        return Plan(reason, wait) if (asked or 0.0) <= self.max_retry_after else None
+
+    def _reason(self, evidence: Evidence) -> Reason | None:
+        """Why this failure may be repeated, if it may."""
+        exhausted = evidence.refusal is not None and evidence.refusal.exhausted
+        if evidence.cause not in REPEATABLE_CAUSES or exhausted:
+            return None
+        reason = RECOVERY_TABLE.get(situation_of(evidence))
+        allowed = self.repeat_ambiguous_stateful if evidence.stateful else self.repeat_ambiguous_stateless
+        return None if reason is Reason.AMBIGUOUS and not allowed else reason
+
+    def _backoff(self, made: int, random: float) -> float:
+        """Seconds to wait before the next repetition, between half and the whole of what has doubled so far."""
+        longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
+        return longest * (0.5 + random / 2)
+
+
+RECOVERY_TABLE: Final[Mapping[Situation, Reason]] = {
+    Situation.SAFE: Reason.NOT_RUN,
+    Situation.REFUSED_CONNECTION_LIMIT: Reason.CONNECTION_LIMIT,
+    Situation.REFUSED_RATE_LIMIT: Reason.RATE_LIMIT,
+    Situation.AMBIGUOUS: Reason.AMBIGUOUS,
+}
+"""What is repeated, and why; nothing else is (REPLAY.md, "Automatic recovery"). RATE_LIMIT needs a ``retry-after``, and
+AMBIGUOUS the caller's permission."""
+
+ONCE: Final = frozenset({Reason.CONNECTION_LIMIT, Reason.RATE_LIMIT})
+"""Reasons for which a turn is repeated only once."""

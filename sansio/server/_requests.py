@@ -1,0 +1,140 @@
+"""The turns of one connection on the server's side: which wait, which run, and what a later one may continue."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ..lanes import Lanes
+from ._memory import Problem, Remembered, ResponseStore, check_request
+from ._options import ServerOptions
+from ._turn import ServerTurn, TurnState
+
+
+class Relation(NamedTuple):
+    """What a response is to this connection."""
+
+    name: str
+    """``running``, ``latest`` (of a lane, and over) or ``unknown``."""
+    turn: ServerTurn | None = None
+    """The turn that runs it, if one does."""
+
+
+class Requests:
+    """The ``response.create`` messages of one connection, from their arrival to their end.
+
+    A request starts when it is the oldest of its lane, a slot is free, and what it continues is at hand. One that is
+    refused is refused when it would start. ``send`` takes each message that goes out.
+    """
+
+    def __init__(self, options: ServerOptions, store: ResponseStore, send: Callable[[dict[str, Any]], None]) -> None:
+        self._options = options
+        self._store = store
+        self._send = send
+        self._lanes: Lanes[ServerTurn] = Lanes(max_in_flight=options.max_in_flight, max_named=options.max_named_lanes)
+        self._memory: dict[str | None, Remembered] = {}
+        """The latest response of each lane."""
+        self._waiting: dict[ServerTurn, tuple[int, Problem | None]] = {}
+        """The size of each request that waits, and what is wrong with it."""
+        self._waiting_bytes = 0
+        self._ready: deque[ServerTurn] = deque()
+        """Turns that run and that the application has not taken yet."""
+
+    def enter(self, request: dict[str, Any], lane: str | None, *, size: int, number: int) -> None:
+        """Take a request, of ``size`` bytes, the connection's message number ``number``; start what may start.
+
+        Raises LaneLimitError for a lane beyond the limit.
+        """
+        turn = ServerTurn(request, lane, send=self._send, end=self._turn_ended, number=number, state=TurnState.WAITING)
+        self._lanes.enter(turn, lane)
+        self._waiting[turn] = (size, check_request(request))
+        self._waiting_bytes += size
+        self._admit()
+
+    def excess(self) -> str | None:
+        """Which limit the waiting requests exceed, in words; None if none."""
+        count, limit = len(self._waiting), self._options.max_waiting_bytes
+        if count > self._options.max_waiting:
+            return f"more than {self._options.max_waiting} requests are waiting"
+        if count > 1 and self._waiting_bytes > limit:
+            return f"the requests that are waiting have more than {limit} bytes"
+        return None
+
+    def next(self) -> ServerTurn | None:
+        """The next turn that is to run now."""
+        return self._ready.popleft() if self._ready else None
+
+    @property
+    def running(self) -> int:
+        """How many turns are running."""
+        return len(self._lanes.running)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their lane or for a slot."""
+        return len(self._waiting)
+
+    @property
+    def any_silent(self) -> bool:
+        """Whether a turn runs at the application that has sent nothing yet."""
+        return any(turn.sequence_number == 0 and turn not in self._ready for turn in self._lanes.running.values())
+
+    def relation(self, response_id: str) -> Relation:
+        """What a response is to this connection."""
+        for turn in self._lanes.running.values():
+            if turn.response_id == response_id:
+                return Relation("running", turn)
+        known = any(remembered.response_id == response_id for remembered in self._memory.values())
+        return Relation("latest" if known else "unknown")
+
+    def cancel(self) -> None:
+        """The connection's open phase is over: every turn that has not ended is cancelled, and nothing is kept."""
+        for turn in self._turns():
+            turn.state = TurnState.CANCELLED
+        self._ready.clear()
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._memory.clear()
+        self._lanes = Lanes()
+
+    def _turns(self) -> Iterator[ServerTurn]:
+        yield from self._lanes.running.values()
+        yield from self._lanes.waiting()
+
+    def _admit(self) -> None:
+        """Start every turn that may start; refuse, in its turn, what cannot be run."""
+        while (turn := self._lanes.start()) is not None:
+            size, problem = self._waiting.pop(turn)
+            self._waiting_bytes -= size
+            turn.state = TurnState.RUNNING
+            if problem is None:
+                found = self._find(turn.request)
+                if not isinstance(found, Problem):
+                    turn.previous = found
+                    self._ready.append(turn)
+                    continue
+                problem = found
+            self._send(problem.frame(turn.lane))
+            turn.state = TurnState.ENDED
+            self._end_turn(turn, None)
+
+    def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
+        wanted = request.get("previous_response_id")
+        for remembered in self._memory.values():
+            if remembered.response_id == wanted:
+                return remembered
+        return self._store.find(request)
+
+    def _turn_ended(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
+        remembered = None if response is None else self._store.remember(turn.request, response, turn.previous)
+        self._end_turn(turn, remembered)
+        self._admit()
+
+    def _end_turn(self, turn: ServerTurn, remembered: Remembered | None) -> None:
+        self._lanes.leave(turn, turn.lane)
+        latest = self._memory.get(turn.lane)
+        if remembered is not None:
+            self._memory[turn.lane] = remembered
+        elif latest is not None and latest.response_id == turn.request.get("previous_response_id"):
+            del self._memory[turn.lane]

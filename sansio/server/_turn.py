@@ -1,0 +1,105 @@
+"""A turn on the server's side: what was asked, and where the answers go."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ..error_body import ERROR_TYPES
+from ..errors import UserError
+from ..events import ENDINGS
+from ._memory import Problem, Remembered
+
+
+class TurnState(enum.Enum):
+    """Where a turn is, on the server's side."""
+
+    WAITING = "waiting"
+    """For its lane, or for a slot."""
+    RUNNING = "running"
+    ENDED = "ended"
+    """Its terminal event, or its error, has been emitted."""
+    CANCELLED = "cancelled"
+    """Its connection ended first. What is emitted now goes nowhere."""
+
+
+CONTINUABLE: Final = frozenset({"completed", "incomplete"})
+"""The outcomes after which a response can be continued."""
+
+
+class ServerTurn:
+    """One ``response.create``: what was asked, and where the answers go.
+
+    ``send`` takes each message that goes out, ``end`` the turn and, if it can be continued, its response. A server of
+    another transport (HTTP has no lanes) makes its turns itself, RUNNING from the start.
+    """
+
+    def __init__(
+        self,
+        request: dict[str, Any],
+        lane: str | None,
+        *,
+        send: Callable[[dict[str, Any]], None],
+        end: Callable[[ServerTurn, Mapping[str, Any] | None], None],
+        number: int = 1,
+        state: TurnState = TurnState.RUNNING,
+        previous: Remembered | None = None,
+    ) -> None:
+        self._send = send
+        self._end = end
+        self.lane = lane
+        """Its ``stream_id``; None is the default lane."""
+        self.request = request
+        """The body: everything but ``type`` and ``stream_id``, as the client sent it."""
+        self.number = number
+        """Which message of its connection asked for it, counted from 1."""
+        self.state = state
+        self.previous = previous
+        """What it continues, once it runs."""
+        self.response_id: str | None = None
+        """The id that ``response.created`` gave it."""
+        self.sequence_number = 0
+        """That of the next event; counted per turn, from 0."""
+
+    @property
+    def generate(self) -> bool:
+        """False for a warm-up: the response is to have no output."""
+        return self.request.get("generate") is not False
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Send an event of this turn, with its ``sequence_number`` and, on a named lane, its ``stream_id``.
+
+        A terminal event ends the turn. Raises UserError for an event after that; on a connection that has ended, does
+        nothing.
+        """
+        if self._may_emit():
+            kind: str = event["type"]
+            message = {**event, "sequence_number": self.sequence_number}
+            if self.lane is not None:
+                message["stream_id"] = self.lane
+            self._send(message)
+            self.sequence_number += 1
+            if kind == "response.created":
+                self.response_id = event["response"]["id"]
+            elif kind in ENDINGS or kind in ERROR_TYPES:
+                self.state = TurnState.ENDED
+                self._end(self, event["response"] if ENDINGS.get(kind) in CONTINUABLE else None)
+
+    def fail(self, problem: Problem, *, attributed: bool = True) -> None:
+        """End the turn with an ``error`` frame; ``attributed`` says whether with its ``stream_id``.
+
+        Raises UserError if the turn has ended already; on a connection that has ended, does nothing.
+        """
+        if self._may_emit():
+            self._send(problem.frame(self.lane if attributed else None))
+            self.state = TurnState.ENDED
+            self._end(self, None)
+
+    def _may_emit(self) -> bool:
+        if self.state in (TurnState.WAITING, TurnState.ENDED):
+            raise UserError(
+                f"an event for a turn that is {self.state.value} — nothing was sent — emit events between "
+                "next_request() and the terminal event"
+            )
+        return self.state is TurnState.RUNNING

@@ -1,0 +1,87 @@
+"""The upgrade on the server's side: the HTTP request that is read before there is a WebSocket, and its refusal."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+import h11
+
+from ..websocket import MAX_HEADERS, Rejected
+
+Check: TypeAlias = Callable[[h11.Request], Rejected | None]
+"""Says what is wrong with a request (its path, its key), or None."""
+
+BODILESS: Final = frozenset({204, 304})
+"""Statuses of answers that have no body (RFC 9110 section 6.4.1); nor has any to HEAD."""
+_FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
+"""Fields that say how the answer is sent. They are ours to set."""
+
+
+class Upgrade:
+    """One HTTP request, as it arrives; and the answer to one that is turned away."""
+
+    def __init__(self, check: Check | None) -> None:
+        self._check = check
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
+        self._has_body = True
+
+    def receive(self, data: bytes) -> h11.Request | Rejected | None:
+        """The request once its head is complete, or what is wrong with it; None while more of it is to come."""
+        try:
+            self._http.receive_data(data)
+            request = self._http.next_event()
+        except h11.RemoteProtocolError as exc:
+            return Rejected(exc.error_status_hint, {}, str(exc).encode())
+        if not isinstance(request, h11.Request):
+            return None
+        if request.method != b"GET":
+            self._has_body = request.method != b"HEAD"
+            return Rejected(405, {"allow": "GET"}, b"the upgrade is a GET request (RFC 6455 section 4.1)")
+        rejected = self._check(request) if self._check is not None else None
+        return request if rejected is None else rejected
+
+    @property
+    def trailing(self) -> bytes:
+        """What came after the request's head: already frames."""
+        return self._http.trailing_data[0]
+
+    def rejection(self, rejected: Rejected) -> bytes:
+        """The answer to a request that is turned away; the connection is closed after it."""
+        body = rejected.body
+        try:
+            response = _response(rejected.status, rejected.headers, body)
+        except (h11.LocalProtocolError, ValueError):  # What ``check`` gave is no answer that HTTP can carry.
+            body = b""
+            response = _response(500, {}, body)
+        parts = [self._http.send(response)]
+        if self._has_body and response.status_code not in BODILESS:
+            parts.append(self._http.send(h11.Data(data=body)))
+        parts.append(self._http.send(h11.EndOfMessage()))
+        return b"".join(sent or b"" for sent in parts)
+
+
+def _response(status: int, headers: Mapping[str, str], body: bytes) -> h11.Response:
+    """The head of an answer after which the connection is closed."""
+    fields = [(name, value) for name, value in headers.items() if name.lower() not in _FRAMING]
+    return h11.Response(
+        status_code=status, headers=[*fields, ("connection", "close"), ("content-length", str(len(body)))]
+    )
+
+
+def refuse_upgrade(headers: list[tuple[bytes, bytes]], http_version: bytes) -> Rejected | None:
+    """What wsproto lets pass (version 1.2): HTTP/1.0, and a ``Sec-WebSocket-Key`` that is none (RFC 6455 4.2.1)."""
+    if http_version < b"1.1":
+        return Rejected(426, {"upgrade": "websocket"}, b"a WebSocket needs HTTP/1.1 (RFC 6455 section 4.1)")
+    keys = [value for name, value in headers if name.lower() == b"sec-websocket-key"]
+    if len(keys) > 1 or not all(map(_is_key, keys)):
+        return Rejected(400, {}, b"Sec-WebSocket-Key is not the base64 of 16 bytes (RFC 6455 section 4.2.1)")
+    return None
+
+
+def _is_key(value: bytes) -> bool:
+    try:
+        return len(binascii.a2b_base64(value, strict_mode=True)) == 16
+    except binascii.Error:
+        return False

@@ -1,0 +1,103 @@
+"""WebSocket: bytes to complete text messages and back, in both roles; the upgrade and the proxy's CONNECT before it.
+
+The promise
+    Whatever bytes arrive, and however they are split, the same messages come out. Nothing here raises on input from
+    the peer: what is wrong with it comes out as a value, after everything that was right before it. Every buffer is
+    bounded: headers, the body of a rejection, messages, and what compressed messages expand to.
+
+Before the frames
+    :class:`ClientHandshake` and :class:`ProxyTunnel` each send one HTTP request (h11) and wait for its answer:
+    :class:`Accepted`, :class:`Rejected` or :class:`Broken`. wsproto has a handshake of its own; it draws its nonce
+    from the operating system, and this core takes its randomness from outside, so the upgrade is written on h11
+    directly and only the server's side (:func:`accept_upgrade`), which needs no randomness, is wsproto's.
+
+Frames, two paths
+    ===================================================== ======================================================
+    a frame that is                                        takes
+    ===================================================== ======================================================
+    text, final, unmasked, no reserved bit, minimal       the fast path: its payload is sliced out of the buffer
+    length, not inside a fragmented message, whole
+    control, well-formed (at most 125 bytes, final)       the fast path, too, wherever it stands
+    anything else: fragments, compressed, binary,          the slow path: wsproto's ``FrameProtocol``, which knows
+    masked text, malformed                                 RFC 6455 and RFC 7692 in full
+    ===================================================== ======================================================
+
+    The fast path yields what wsproto would, with one exception: close code 1014 (Bad Gateway), which IANA registered
+    after RFC 6455, is a close code here. A test compares them.
+
+What comes out of :meth:`WebSocket.receive`, in order of arrival
+    ``bytes`` (one complete text message, valid UTF-8) · :class:`Ping` · :class:`Pong` · :class:`Close` (the peer
+    closes) · :class:`Violation` (the peer broke the protocol or a limit; ``code`` is what RFC 6455 section 7.4.1 has
+    us close with). After a Close or a Violation nothing more comes out.
+
+Bounded work
+    One call of :meth:`WebSocket.receive` does at most :data:`WORK_AT_ONCE` units of work, so that one peer cannot hold
+    an event loop for long with frames of a byte, or with compressed ones. It keeps what it did not come to, and
+    :attr:`WebSocket.pending` says so. Then call ``receive()`` again, without data, after letting others run, and read
+    no more from the transport meanwhile::
+
+        items = websocket.receive(data)
+        while websocket.pending:
+            await let_others_run()
+            items = websocket.receive()
+"""
+
+from __future__ import annotations
+
+from ._frames import (
+    DEFAULT_MAX_MESSAGE_SIZE,
+    FRAGMENT,
+    MASKED_AT_ONCE,
+    WORK_AT_ONCE,
+    Close,
+    Deflate,
+    Item,
+    Ping,
+    Pong,
+    Violation,
+    WebSocket,
+    mask,
+)
+from ._handshake import (
+    MAX_BODY,
+    MAX_CHUNKS,
+    MAX_EARLY,
+    MAX_HEADERS,
+    Accepted,
+    Answer,
+    Broken,
+    ClientHandshake,
+    ProxyTunnel,
+    Rejected,
+    accept_upgrade,
+)
+from ._heads import head_length, payload_length, write_head
+
+__all__ = [
+    "DEFAULT_MAX_MESSAGE_SIZE",
+    "FRAGMENT",
+    "MASKED_AT_ONCE",
+    "MAX_BODY",
+    "MAX_CHUNKS",
+    "MAX_EARLY",
+    "MAX_HEADERS",
+    "WORK_AT_ONCE",
+    "Accepted",
+    "Answer",
+    "Broken",
+    "ClientHandshake",
+    "Close",
+    "Deflate",
+    "Item",
+    "Ping",
+    "Pong",
+    "ProxyTunnel",
+    "Rejected",
+    "Violation",
+    "WebSocket",
+    "accept_upgrade",
+    "head_length",
+    "mask",
+    "payload_length",
+    "write_head",
+]

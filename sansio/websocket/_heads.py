@@ -1,0 +1,44 @@
+"""The header of a frame: how it is written, and what its first bytes say (RFC 6455 section 5.2).
+
+======= ==========================================================================================
+bytes   what they hold
+======= ==========================================================================================
+1       final (0x80), compressed (0x40), two reserved bits, the opcode
+1       masked (0x80), the payload's length; 126 or 127: the length follows
+0, 2, 8 the length, in so many bytes (:data:`EXTENDED`)
+0, 4    the masking key, if the frame is masked
+======= ==========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["EXTENDED", "SHORT", "head_length", "payload_length", "write_head"]
+
+SHORT: Final = 125
+"""Bytes: the longest payload whose length stands in the header's second byte; a control frame's longest."""
+
+EXTENDED: Final[Mapping[int, int]] = {126: 2, 127: 8}
+"""In how many bytes the length follows, by what stands in its place."""
+
+
+def write_head(first: int, length: int, *, masked: bool) -> bytes:
+    """The header of a frame, without the masking key. ``first`` is its first byte, ``length`` that of its payload."""
+    mask_bit = 0x80 if masked else 0
+    if length <= SHORT:
+        return bytes((first, mask_bit | length))
+    code = 126 if length <= 0xFFFF else 127
+    return bytes((first, mask_bit | code)) + length.to_bytes(EXTENDED[code], "big")
+
+
+def head_length(head: bytes | bytearray) -> int:
+    """Bytes of the header that begins like this, with its masking key; 2 until there are 2."""
+    return 2 if len(head) < 2 else 2 + EXTENDED.get(head[1] & 0x7F, 0) + (4 if head[1] & 0x80 else 0)
+
+
+def payload_length(head: bytes | bytearray) -> int:
+    """Bytes of the payload behind this header, which is complete."""
+    length = head[1] & 0x7F
+    return length if length <= SHORT else int.from_bytes(head[2 : 2 + EXTENDED[length]], "big")
