@@ -122,11 +122,10 @@ class Runtime(Protocol):
 
 
 class Driver:
-    """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere.
+    """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere."""
 
-    It has 14 attributes: four are what it was given, two are its links, four are about those who wait, three about the
-    first opening, and one about the timer.
-    """
+    # More than 12 attributes: four are what it was given, two are its links, four are about those who wait, three about
+    # the first opening, and two about the timer; a step looks at all of them.
 
     def __init__(self, session: ResponsesSession, runtime: Runtime, endpoint: Callable[[], Endpoint]) -> None:
         self.session = session

@@ -79,10 +79,10 @@ class ResponsesSession:
     ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
     counts only beside the server's own ``date``. ``retries_allowed`` is asked when a turn is submitted: whether it may
     be repeated (``retries.py``).
-
-    It has 15 attributes: five are what an owner asks for, five are what it was given, and five hold what has to be
-    decided, and what turns and the next connection wait for.
     """
+
+    # More than 12 attributes: five are what an owner asks for, five are what it was given, and the others hold what has
+    # to be decided, and what turns and the next connection wait for.
 
     def __init__(
         self,

@@ -58,12 +58,11 @@ class Loss(NamedTuple):
 
 
 class ConnectionBase:
-    """See the top of the package.
+    """See the top of the package."""
 
-    It has 20 attributes: six are what an owner asks for, seven are parts with a module of their own (opening,
-    WebSocket, lanes, owners, outbox, keepalive, deadlines), three bound the memory of unread events and are looked at
-    once per read, and four belong to its end and to the session (close_by, failure, recover, alarm).
-    """
+    # More than 12 attributes: six are what an owner asks for, seven are parts with a module of their own (opening,
+    # WebSocket, lanes, owners, outbox, keepalive, deadlines), three bound the memory of unread events and are looked
+    # at once per read, and four belong to its end and to the session (close_by, failure, recover, alarm).
 
     def __init__(
         self,

@@ -69,12 +69,11 @@ class Carrier(Protocol):
 
 
 class Turn:
-    """One ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session.
+    """One ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session."""
 
-    It has 29 attributes, because it is the record of all that its verdict, its deadlines and the whereabouts of its
-    events depend on, and most of them are read or written for each event: what was asked for (9), how far it got and
-    since when (10), what its response was seen to have (7), and what its consumer has not taken yet (3).
-    """
+    # More than 12 attributes: it is the record of what its verdict and its deadlines depend on, and its parts are read
+    # and written for each event, where objects within it would cost a look-up each: what was asked for, how far it got
+    # and since when, what its response was seen to have, and what its consumer has not taken yet.
 
     def __init__(
         self,

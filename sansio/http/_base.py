@@ -25,10 +25,9 @@ __all__ = ["HttpBase"]
 
 
 class HttpBase:
-    """See the top of the package.
+    """See the top of the package."""
 
-    It has 18 attributes: nine are what an owner asks for, and three are moments that deadlines count from.
-    """
+    # More than 12 attributes: of 18, nine are what an owner asks for, and three are moments that deadlines count from.
 
     def __init__(
         self,

@@ -101,9 +101,11 @@ class WebSocket:
 
     ``max_message_size`` is in bytes, after decompression; None means no limit. ``random_bytes(4)`` gives a masking key
     (client only), which RFC 6455 section 10.3 wants unpredictable.
-
-    It has 13 attributes: four are what it was given, and nine are how far it got in what arrived.
     """
+
+    # More than 12 attributes: four are what it was given, and nine say how far it got in what arrived.
+
+    # More than 12 attributes: ten are what an incomplete frame, message or call leaves for the next call.
 
     def __init__(
         self,
