@@ -19,14 +19,19 @@ def decides_at_the_next_update(patch: pytest.MonkeyPatch) -> None:
         self.__dict__.setdefault("undecided", []).append((turn, failure))
         return False
 
-    def update_and_decide(self: ResponsesSession, now: float) -> None:
+    def update_and_decide(self: ResponsesSession, now: float, *touched: Any) -> None:
         for turn, failure in self.__dict__.pop("undecided", ()):
             if recover(self, turn, failure):
                 turn.failure, turn.state = None, TurnState.LIVE
-        update(self, now)
+        update(self, now, *touched)
 
     def pass_on(name: str) -> Callable[..., Any]:
-        return lambda self, connection, *args: getattr(connection, name)(*args)
+        def call(self: ResponsesSession, connection: Any, *args: Any) -> Any:
+            self._touched[connection] = None
+            self.changed.append(connection)
+            return getattr(connection, name)(*args)
+
+        return call
 
     patch.setattr(ResponsesSession, "_recover", decide_later)
     patch.setattr(ResponsesSession, "update", update_and_decide)

@@ -16,4 +16,4 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def until_disconnected(session: Any) -> None:
     """Until a session has noticed that its connection has ended."""
-    await until(lambda: session._runtime._driver._link is None)
+    await until(lambda: not session._runtime._driver._links)

@@ -73,7 +73,7 @@ def tasks_of_turnwire() -> list[str]:
 
 
 def wire_of(session: Any) -> Any:
-    return session._runtime._driver._link.transport
+    return next(iter(session._runtime._driver._links.values())).transport
 
 
 # --- What is asked of transports and sockets -------------------------------------------------------------------------

@@ -223,7 +223,7 @@ def test_what_arrived_while_reading_was_paused_is_read_before_a_turn_begins():
         options = SessionOptions(high_water=1000, dialect=OPENAI)
         async with raw_server(first, second) as server, connect(server.base_url, options=options) as session:
             async with session.create(model="m", input="x", stream_id="slow") as slow:
-                while not session._runtime._driver._link.paused:
+                while not next(iter(session._runtime._driver._links.values())).paused:
                     await trio.sleep(0.001)
                 paused.set()
                 await said.wait()

@@ -44,7 +44,7 @@ def check(error: TurnError, kind: type[TurnError], cause: Cause, phase: Phase, v
 
 
 def only_once(shell, **options):
-    return shell.SessionOptions(recovery=shell.RecoveryPolicy(attempts=0), **options)
+    return shell.SessionOptions(transport="websocket", recovery=shell.RecoveryPolicy(attempts=0), **options)
 
 
 # --- Instead of the upgrade ------------------------------------------------------------------------------------------
@@ -635,7 +635,7 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
         await session.respond(input="x", stream_id="nobody")
         tracemalloc.start()
         try:
-            async with session.create(input="x") as turn:
+            async with session.create(input="x", stream_id=None) as turn:
                 await anext(turn)
                 held, peak = tracemalloc.get_traced_memory()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import logging
 import ssl
 import traceback
@@ -23,7 +24,6 @@ from turnwire.sansio.errors import (
     ConnectError,
     HandshakeRejectedError,
     InvalidStreamIdError,
-    LaneLimitError,
     SessionClosedError,
     TurnError,
     UserError,
@@ -85,14 +85,85 @@ async def test_an_invalid_stream_id(shell, stream_id):
 
 
 async def test_a_33rd_lane(shell):
+    """The server allows 32 names on a connection: the 33rd is the first of the next one."""
     async with serve() as server, shell.connect(server.base_url) as session:
-        for number in range(32):
+        for number in range(33):
             await session.respond(model="m", input="x", stream_id=f"lane-{number}")
-        with pytest.raises(LaneLimitError, match=r"lane-32.* — .* — "):
-            await session.respond(model="m", input="x", stream_id="lane-32")
-        await session.respond(model="m", input="x")  # The default lane does not count,
+        await session.respond(model="m", input="x", stream_id=None)  # The default lane does not count,
         await session.respond(model="m", input="x", stream_id="lane-7")  # and names may be used again.
-        assert session.stats.turns == len(server.ledger) == 34
+        assert session.stats.turns == len(server.ledger) == 35
+        assert session.stats.connections == 2
+        assert session.stats.repeated == 0
+
+
+async def test_forty_turns_without_a_name_use_lanes_and_one_connection(shell):
+    async with serve() as server, shell.connect(server.base_url) as session:
+        async with anyio.create_task_group() as tasks:
+            for number in range(40):
+                tasks.start_soon(functools.partial(session.respond, model="m", input=f"say {number}"))
+        assert session.stats.completed == len(server.ledger) == 40
+        assert session.stats.connections == 1
+        assert {entry.lane for entry in server.ledger} <= {f"auto-{number}" for number in range(1, 17)}
+
+
+async def test_a_continuation_takes_the_lane_of_what_it_continues(shell):
+    async with serve() as server, shell.connect(server.base_url) as session:
+        first = await session.respond(model="m", input="one", store=False)
+        await session.respond(model="m", input="another")
+        await session.respond(model="m", input="two", previous_response_id=first.id, store=False)
+        lanes = [entry.lane for entry in server.ledger]
+        assert lanes[2] == lanes[0] != lanes[1]
+
+
+async def test_several_connections(shell):
+    async with serve() as server, shell.connect(server.base_url, connections=3) as session:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(48):
+                tasks.start_soon(lambda: session.respond(model="m", input="count 20"))
+        assert session.stats.completed == len(server.ledger) == 48
+        assert 2 <= session.stats.connections <= 3
+
+
+async def test_where_there_is_no_websocket_turns_go_over_http(shell):
+    async with serve(faults=[Fault(Upgrading(), Error(426))] * 9) as server:
+        async with shell.connect(server.base_url) as session:
+            async with session.create(model="m", input="hello there") as turn:
+                kinds = [event.type async for event in turn]
+            assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+            assert turn.result().output_text == "hello there"
+            assert turn.transport == "http"
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(lambda: session.respond(model="m", input="count 5"))
+            assert session.stats.http_turns == session.stats.completed == 6
+        assert [entry.outcome for entry in server.ledger] == ["completed"] * 6
+
+
+async def test_http_alone(shell):
+    async with serve() as server, shell.connect(server.base_url, transport="http") as session:
+        for number in range(3):
+            assert (await session.respond(model="m", input=f"say {number}")).output_text == f"say {number}"
+        assert session.stats.http_turns == 3
+        assert session.stats.connections < 3, "connections are kept; but one may still read the end of its last answer"
+        async with session.create(model="m", input="count 5000") as turn:
+            await anext(turn)
+        with pytest.raises(shell.TurnError) as caught:
+            turn.result()
+        assert caught.value.verdict is shell.Verdict.UNSAFE
+        assert (await session.respond(model="m", input="next")).output_text == "next"
+
+
+async def test_a_request_that_is_too_large_for_a_websocket_goes_over_http(shell):
+    options = shell.SessionOptions(max_request_size=10_000)
+    async with serve() as server, shell.connect(server.base_url, options=options) as session:
+        async with session.create(model="m", input="x" * 20_000) as turn:
+            async for _ in turn:
+                pass
+        assert turn.transport == "http"
+        assert (await session.respond(model="m", input="small")).output_text == "small"
+        assert (session.stats.http_turns, session.stats.completed) == (1, 2)
+        with pytest.raises(shell.RequestTooLargeError):
+            await session.respond(model="m", input="x" * 20_000, generate=False)
 
 
 @pytest.mark.parametrize(
@@ -508,7 +579,7 @@ async def test_secrets_stay_out_of_every_word(shell, fault, caplog):
             async with opened as session:
                 turn = session.create(model="m", input="x")
                 words += [repr(session), repr(turn), repr(session.stats), str(session._runtime), repr(session._runtime)]
-                words += [repr(session._runtime._driver), repr(session._runtime._driver._link)]
+                words += [repr(session._runtime._driver), repr(next(iter(session._runtime._driver._links.values())))]
                 async with turn:
                     words += [repr(turn), repr(turn._core)]
                     async for found in turn:

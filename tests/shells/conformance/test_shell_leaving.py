@@ -119,8 +119,8 @@ async def test_a_turn_left_before_it_was_sent_is_never_sent(shell):
 
     left = anyio.Event()
     async with raw_server(script) as server, shell.connect(server.base_url) as session:
-        async with session.create(input="first") as first:
-            async with session.create(input="second") as second:
+        async with session.create(input="first", stream_id=None) as first:
+            async with session.create(input="second", stream_id=None) as second:
                 pass
             with pytest.raises(TurnAbortedError) as caught:
                 await anext(second)
@@ -683,7 +683,7 @@ async def test_a_dead_idle_connection_is_noticed_and_the_next_turn_opens_another
         if used:
             await session.respond(input="x")
         done.set()
-        while session._runtime._driver._link is not None:  # Nothing public tells.
+        while session._runtime._driver._links:  # Nothing public tells.
             await anyio.sleep(0.001)
         assert (await session.respond(input="x")).output_text == "fresh"
         assert session.stats.connections == 2

@@ -324,7 +324,7 @@ async def test_a_huge_request_while_the_server_streams_and_does_not_read(shell):
 async def test_what_waits_has_a_limit(shell):
     async with raw_server(hold) as server:
         async with shell.connect(server.base_url, options=shell.SessionOptions(max_waiting=3)) as session:
-            turns = [session.create(input=str(number)) for number in range(5)]
+            turns = [session.create(input=str(number), stream_id=None) for number in range(5)]
             for turn in turns[:4]:
                 await turn.__aenter__()
             with pytest.raises(TooManyTurnsError, match=r" — .* — "):

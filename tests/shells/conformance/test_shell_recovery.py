@@ -40,7 +40,7 @@ async def test_connect_repeats_an_upgrade_that_will_be_accepted_later_and_asks_f
 async def test_connect_raises_at_once_what_a_caller_has_to_know(shell, status):
     async with serve(faults=[Fault(Upgrading(), Error(status))]) as server:
         with pytest.raises(shell.HandshakeRejectedError) as caught:
-            async with shell.connect(server.base_url):
+            async with shell.connect(server.base_url, transport="websocket"):
                 pass
         assert caught.value.status == status
         assert server.connections == 1
