@@ -143,7 +143,7 @@ def test_credentials_go_to_the_proxy_and_nowhere_else(url: str, credentials: str
 @pytest.mark.parametrize(
     "url",
     [
-        f"socks5://user:{SECRET}@p:1",
+        f"socks4://user:{SECRET}@p:1",
         f"http://user:{SECRET}@",
         f"http://user:{SECRET}@:1",
         f"http://user:{SECRET}@p:port",
@@ -165,7 +165,7 @@ def test_what_names_no_http_proxy_is_refused_without_telling_its_credentials(url
 
 @pytest.mark.parametrize("url", ["p:1", "p", "", "//p:1", "127.0.0.1:3128"])
 def test_a_named_proxy_needs_its_scheme(url: str):
-    with pytest.raises(UserError, match=r"^proxy has no scheme: write http://host:port or https://host:port"):
+    with pytest.raises(UserError, match=r"^proxy has no scheme: write http://host:port, https://…, socks5://… or socks5h://host:port"):
         choose_proxy(url, SECURE, {})
 
 

@@ -11,9 +11,10 @@ from kit.machines import answer
 from kit.stepping import DEFAULT_CONTEXT, FAILURES, Cancelled, Context, OwnError, SteppedShell, TlsError, finished
 from turnwire.sansio.errors import TransportError
 from turnwire.sansio.flow import Wait
+from turnwire.sansio.proxy import checked_proxy
 from turnwire.sansio.secret import Secret
 from turnwire.sansio.session import EndpointSource
-from turnwire.sansio.transports import Means, Route, alternating
+from turnwire.sansio.transports import Means, Network, Route, alternating
 
 OWN = Context()
 
@@ -34,11 +35,18 @@ class Carrier:
     async def connect(self, host: str, port: int) -> None:
         self._step("connect", host, port)
 
+    async def connect_unix(self, path: str) -> None:
+        self._step("unix", path)
+
+    async def look_up(self, host: str, port: int) -> str:
+        self._step("look up", host, port)
+        return "10.0.0.9"
+
     async def start_tls(self, host: str, context: Any) -> None:
         self._step("tls", host, context)
 
     async def send_all(self, data: bytes) -> None:
-        self._step("send", data.split(b"\r\n")[0].decode())
+        self._step("send", data.split(b"\r\n")[0].decode() if data.isascii() and data[:1] == b"C" else data)
 
     async def receive(self) -> bytes:
         self._step("receive")
@@ -64,11 +72,12 @@ def opened(
     *,
     context: Any = OWN,
     proxy: str | None = None,
+    proxy_context: Any = None,
     **environment: str,
 ) -> Any:
     where = where or source()
     means = Means(environment, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
-    route, to = Route(where, ssl_context=context, proxy=proxy, means=means), link(where)
+    route, to = Route(where, Network(context, checked_proxy(proxy), proxy_context), means), link(where)
     finished(SteppedShell().run(route.open(to, carrier, use_endpoint)))
     return to.connection.endpoint
 
@@ -144,7 +153,7 @@ def test_where_the_server_redirected_to_no_key_is_asked_for(monkeypatch: pytest.
     monkeypatch.setattr(EndpointSource, "key_refresh", property(lambda self: pytest.fail("asked")))
     where, elsewhere, carrier = source(), source("http://else.test/v1"), Carrier()
     means = Means({}, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
-    flow = Route(where, ssl_context=None, proxy=None, means=means).open(link(elsewhere), carrier, use_endpoint)
+    flow = Route(where, Network(proxy=None), means).open(link(elsewhere), carrier, use_endpoint)
     finished(SteppedShell().run(flow))
     assert carrier.done == [("connect", "else.test", 80)]
 
@@ -176,7 +185,7 @@ def test_a_cancelled_key_provider_is_cancelled(monkeypatch: pytest.MonkeyPatch) 
 def test_every_step_is_waited_for_as_it_is() -> None:
     """The driver has the deadline of the opening, and cancels it."""
     where = source()
-    route = Route(where, ssl_context=None, proxy=None, means=Means({}, lambda: 0.0, Context, FAILURES))
+    route = Route(where, Network(proxy=None), Means({}, lambda: 0.0, Context, FAILURES))
     for step in route.open(link(where), Carrier(), use_endpoint):
         assert isinstance(step, Wait)
         assert step.unbounded

@@ -240,7 +240,7 @@ UNUSABLE = {
     "the handshake's own": ({"headers": {"Sec-WebSocket-Key": "secret-a"}}, "leave it out"),
     "query": ({"query": {"a": object()}}, "the query's 'a' is of type object"),
     "no query": ({"query": "a=secret-a"}, "query must be a mapping"),
-    "proxy": ({"proxy": "socks5://u:secret-a@127.0.0.1"}, "proxy has the scheme 'socks5': write http://host:port"),
+    "proxy": ({"proxy": "socks4://u:secret-a@127.0.0.1"}, "proxy has the scheme 'socks4': write http://host:port"),
     "proxy without scheme": ({"proxy": "127.0.0.1:3128"}, "proxy has no scheme: write http://host:port"),
     "no proxy": ({"proxy": 5}, "proxy is of type int: write http://host:port"),
     "no context": ({"ssl_context": True}, "ssl_context is of type bool: write an ssl.SSLContext, or None"),
@@ -263,7 +263,7 @@ def test_arguments_of_connect_that_cannot_be_used(backend, case, monkeypatch):
     assert "secret-a" not in everything_in_frames(caught.value)
 
 
-@pytest.mark.parametrize("url", ["socks5h://127.0.0.1:1080", "http://:1", "//x"])
+@pytest.mark.parametrize("url", ["socks://127.0.0.1:1080/", "socks4a://127.0.0.1:1080", "http://:1", "//x"])
 def test_a_proxy_of_the_environment_that_cannot_be_used(backend, url, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", url)
     with pytest.raises(UserError, match="the environment variable all_proxy"):
