@@ -112,7 +112,7 @@ def split_socket(url: object) -> tuple[str | None, object]:
     text = str(url) if _is_url(url) else ""
     if text[:5].lower() != "unix:":
         return None, url
-    path, _, rest = text[5:].partition(":/")
+    path, colon, rest = text[5:].partition(":/")
     if path.startswith("//"):  # With an empty host, as in file:///path.
         path = path[2:]
     if found := re.search("[:?#]", path):
@@ -123,7 +123,7 @@ def split_socket(url: object) -> tuple[str | None, object]:
     except UnicodeDecodeError:
         raise UserError(f"the socket's path in the base URL is not UTF-8: {_SOCKET_ADVICE}") from None
     check_socket(socket)
-    return socket, f"http://localhost/{rest if ':/' in text else 'v1'}"
+    return socket, f"http://localhost/{rest if colon else 'v1'}"
 
 
 def check_socket(path: str) -> None:
