@@ -164,7 +164,7 @@ def choose_proxy(proxy: AnyProxy | str | None, endpoint: Endpoint, environment: 
     named = checked_proxy(proxy)
     if endpoint.socket is not None:
         if named not in (None, "env"):
-            raise UserError(f"no proxy leads to {endpoint.words}, a socket of this machine: leave proxy= out, or None")
+            raise UserError(f"no proxy leads to {endpoint.words}, a socket of this machine: leave proxy= out")
         return None
     if named != "env":
         return named
