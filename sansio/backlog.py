@@ -40,11 +40,6 @@ class Backlog:
         yield from self.delayed
 
     @property
-    def has_ready(self) -> bool:
-        """Whether a turn waits for nothing but a connection."""
-        return bool(self._ready)
-
-    @property
     def first(self) -> Turn | None:
         """The first of those that wait for nothing but a connection."""
         return next(iter(self._ready), None)

@@ -184,6 +184,8 @@ def shown_default(value: object) -> str:
         return f"{value >> 20} MiB"
     if isinstance(value, bool | int | float | None):
         return str(value) if not isinstance(value, float) else f"{value:g}"
+    if isinstance(value, str):
+        return f'`"{value}"`'
     return "see below" if isinstance(value, RecoveryPolicy) else "not given"
 
 
