@@ -175,7 +175,7 @@ class Pool:
         """One is being opened: in place of one that is too old, or beside the others."""
         self._connections[connection] = None
         for old, new in self._too_old.items():
-            if new is None and type(connection) is ResponsesConnection:
+            if new is None:
                 self._too_old[old] = connection
                 return
 

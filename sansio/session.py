@@ -52,7 +52,7 @@ from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnE
 from .fallback import Fallback
 from .first_opening import FirstOpening
 from .handle import TurnHandle
-from .http import HttpConnection
+from .http import HttpConnection, body_of
 from .lanes import AnyLane
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
@@ -160,6 +160,8 @@ class ResponsesSession:
             )
         turn.repeatable = self._retries_allowed()
         kind = self._kind_for(turn)
+        if kind is Kind.HTTP and not turn.fits_http:
+            body_of(turn.message)  # Raises UserError for a warm-up.
         too_large = turn.too_large(self.options.max_request_size) if kind is Kind.WEBSOCKET else None
         if too_large is not None:
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
@@ -366,7 +368,7 @@ class ResponsesSession:
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """The turns that have to leave this connection, to which something has happened, without having started."""
         left: list[Turn] = []
-        if connection.draining:
+        if isinstance(connection, ResponsesConnection) and connection.draining:
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)

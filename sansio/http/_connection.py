@@ -96,10 +96,6 @@ class HttpConnection(Reading):
     def drain(self) -> None:
         """Nothing: it is closed when its turn ends, or it is not."""
 
-    def requeue_unstarted(self, now: float) -> list[Turn]:
-        """None: a turn that was given to it waits for its opening alone."""
-        return []
-
     # -- the transport's side
 
     def transport_connected(self, now: float) -> None:
