@@ -85,8 +85,8 @@ class HttpConnection(Reading):
         """Any lane: no name is sent."""
         return True
 
-    def runs_in(self, lane: str | None) -> bool:
-        """Whether the turn that runs here is of this lane."""
+    def has_in_lane(self, lane: str | None) -> bool:
+        """Whether the turn on this connection is of this lane."""
         return self.turn is not None and self.turn.wanted == lane
 
     def remembers(self, response_id: str | None) -> bool:

@@ -284,6 +284,36 @@ def test_over_http_each_turn_has_a_connection_up_to_the_slots_of_the_websockets(
     assert service.create(previous_response_id="resp_0").connection is connections[2], "nothing is remembered"
 
 
+def test_a_turn_that_waits_for_its_lane_opens_no_connection() -> None:
+    service = Service(transport="http")
+    first, second = service.create("a"), service.create("a")
+    connection = service.open()
+    assert not service.wants
+    service.run(first)
+    assert second.connection is connection
+
+
+@pytest.mark.parametrize("lane", ["a", None])
+@pytest.mark.parametrize("queued", [False, True])
+def test_turns_of_one_lane_go_one_after_another_whatever_they_go_over(lane: str | None, queued: bool) -> None:
+    service = Service(max_in_flight=1)
+    other = service.create("b") if queued else None
+    small = service.create(lane)
+    websocket = service.open()
+    large, last = service.create(lane, input=LARGE), service.create(lane)
+    assert (small.connection, large.connection, last.connection) == (websocket, None, None)
+    assert small.phase is (Phase.LANE_WAIT if queued else Phase.SEND)
+    if other is not None:
+        service.run(other)
+    assert large.connection is None
+    service.run(small)
+    assert service.wants
+    http = service.open()
+    assert (large.connection, last.connection) == (http, None), "the last one was given after it"
+    service.run(large)
+    assert last.connection is websocket
+
+
 @pytest.mark.parametrize("lane", ["a", None])
 def test_turns_of_one_lane_go_one_after_another_over_http(lane: str | None) -> None:
     service = Service(transport="http")
