@@ -17,7 +17,7 @@ from .connection import Stats
 from .errors import ConcurrentUseError, UserError, WrongTypeError
 from .events import Response, ServerEvent
 from .fallback import Transport
-from .flow import Awaited, Emitting, Flow, Wait, awaited
+from .flow import Awaited, Emitting, Flow, Wait, at_once, awaited
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .omit import OMIT
@@ -80,8 +80,11 @@ class Shell(Protocol):
         """A coroutine that runs the flow."""
         ...
 
-    def coroutine_function(self, flow: Callable[..., Flow[T]]) -> Callable[..., CoroutineType[Any, Any, T]]:
-        """A function defined by ``async def``, so that others see that it is one; each call runs a flow."""
+    def coroutine_function(self, method: Callable[..., Any]) -> Callable[..., CoroutineType[Any, Any, Any]]:
+        """A function defined by ``async def``, so that others see that it is one.
+
+        Each call runs the flow that ``method`` returns, or returns what else that returns.
+        """
         ...
 
     def iterate(self, flow: Emitting) -> AsyncGenerator[Any]:
@@ -174,16 +177,14 @@ class Turn(TurnHandle, OnShell):
         super().__init__(body, stream_id, timeout)
         self._runtime = runtime
 
-    @awaited
-    def __aenter__(self) -> Flow[Self]:
-        yield from ()  # It waits for nothing.
+    @at_once
+    def __aenter__(self) -> Self:
         self._core = self._runtime.create(*self._enter())  # From here on it knows what became of it.
         return self
 
-    @awaited
-    def __aexit__(self, *exc: object) -> Flow[None]:
-        yield from ()
-        self._runtime.cancel(self._begun)
+    @at_once
+    def __aexit__(self, *exc: object) -> None:
+        self._runtime.cancel(self._core or self._begun)
 
     def __aiter__(self) -> Self:
         return self

@@ -46,7 +46,7 @@ class Fallback:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._http_until = inf if transport == "http" else -inf
-        self._failures = 0
+        self.failures = 0
         """Connections that have failed in a row before they were open."""
 
     def active(self, now: float) -> bool:
@@ -57,11 +57,11 @@ class Fallback:
         """What a connection that is opened now speaks."""
         return Kind.HTTP if now < self._http_until else Kind.WEBSOCKET
 
-    def kind_for(self, turn: Turn, largest: int | None, now: float) -> Kind:
-        """What has to carry this turn; ``largest`` is how many bytes a message on a WebSocket may have."""
+    def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
+        """What has to carry this turn; ``too_large``: its message is, for a WebSocket."""
         if self._transport != "auto" or not turn.fits_http:
             return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
-        return Kind.HTTP if now < self._http_until or turn.too_large(largest) is not None else Kind.WEBSOCKET
+        return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
         """Whether a turn that failed so was not sent, and goes over HTTP instead. From then on, all turns do."""
@@ -72,13 +72,13 @@ class Fallback:
         if self._transport != "auto" or type(connection) is HttpConnection:
             return
         if connection.opened_at is not None:
-            self._failures = 0
+            self.failures = 0
         elif connection.is_closed and connection.failure is not None:
-            self._failures += 1
+            self.failures += 1
             if _is_no_websocket(connection.failure.evidence):
                 self._http_until = inf
-            elif self._failures >= FAILURES:
-                self._http_until, self._failures = now + PAUSE, 0
+            elif self.failures >= FAILURES:
+                self._http_until, self.failures = now + PAUSE, 0
 
 
 def _is_no_websocket(evidence: Evidence) -> bool:

@@ -157,11 +157,11 @@ class ResponsesSession:
                 "leave stream_id out, or allow names"
             )
         turn.repeatable = self._retries_allowed()
-        kind = self._kind_for(turn)
+        too_large = turn.too_large(self.options.max_request_size)
+        kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
         if kind is Kind.HTTP and not turn.fits_http:
             body_of(turn.message)  # Raises UserError for a warm-up.
-        too_large = turn.too_large(self.options.max_request_size) if kind is Kind.WEBSOCKET else None
-        if too_large is not None:
+        if too_large is not None and kind is Kind.WEBSOCKET:
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
         elif not self._is_behind(turn) and (connection := self.pool.choose(turn, kind)) is not None:
             connection.submit(turn, now)
@@ -175,12 +175,12 @@ class ResponsesSession:
 
     def _kind_for(self, turn: Turn) -> Kind:
         """What has to carry this turn."""
-        return self._fallback.kind_for(turn, self.options.max_request_size, self._now)
+        too_large = turn.too_large(self.options.max_request_size) is not None
+        return self._fallback.kind_for(turn, self._now, too_large=too_large)
 
     def _is_behind(self, turn: Turn) -> bool:
         """Whether a turn of this one's lane waits for a connection, one of another kind."""
-        waiting = self._backlog.ready
-        return bool(waiting) and turn.wanted is not AUTO and any(one.wanted == turn.wanted for one in waiting)
+        return turn.wanted is not AUTO and self._backlog.has_lane(turn.wanted)
 
     def _check_backlog(self) -> None:
         if len(self._backlog) >= self.options.max_waiting:
@@ -221,6 +221,8 @@ class ResponsesSession:
 
     def _wanted(self) -> Kind | None:
         """Which kind of connection should be opened, if any."""
+        if not self._backlog.ready and not self.pool.too_old:
+            return None
         found = self._next_waiting(set())
         return self.pool.wants_connection(None if found is None else found[1])
 
@@ -361,11 +363,13 @@ class ResponsesSession:
                 self._backlog.add(turn)
         while self._touched or self._returned:
             changed, self._touched = self._touched, {}
-            first = self._place_returned(now)
+            first = self._place_returned(now) if self._returned else []
             for connection in changed:
                 first += self._settle(connection, now)
-            self._backlog.add_first(first)
-            self._place_waiting(now)
+            if first:
+                self._backlog.add_first(first)
+            if self._backlog.ready:
+                self._place_waiting(now)
             self.changed.extend(changed)
 
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
@@ -375,7 +379,7 @@ class ResponsesSession:
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)
-        if connection in self.pool:
+        if (connection.is_closed or self._fallback.failures) and connection in self.pool:
             self._fallback.settled(connection, now)
         replaced = self.pool.settled(connection, now)
         if replaced is not None:

@@ -74,11 +74,6 @@ class ResponsesConnection(Routing, Timing):
         self._enter(turn, now)
 
     @property
-    def accepts_turns(self) -> bool:
-        """Whether a new turn may be given to this connection."""
-        return self.state in (State.CONNECTING, State.HANDSHAKING, State.OPEN)
-
-    @property
     def in_flight(self) -> int:
         """Turns whose messages were framed and whose lanes are busy, abandoned ones included."""
         return len(self._lanes.running)

@@ -129,6 +129,8 @@ class Turn:
         """While it awaited its response, something came that may have been anything."""
         self.state = TurnState.LIVE
         """Whether it goes on."""
+        self.abandoned = False
+        """It failed for its consumer while the server might still run it."""
         self.failure: TurnError | None = None
         self.repetitions: list[Reason] = []
         """Why it was repeated, each time."""
@@ -176,14 +178,10 @@ class Turn:
         """No further event will come: the terminal one did, or the turn failed."""
         return self.state is not LIVE
 
-    @property
-    def abandoned(self) -> bool:
-        """It failed for its consumer while the server might still run it."""
-        return self.state is TurnState.ABANDONED or self.state is TurnState.OVERDUE
-
     def move(self, signal: TurnSignal) -> None:
         """Move its state, as :data:`TURN_TRANSITIONS` says."""
         self.state = TURN_TRANSITIONS[self.state][signal]
+        self.abandoned = self.state is TurnState.ABANDONED or self.state is TurnState.OVERDUE
 
     @property
     def current_phase(self) -> Phase:

@@ -4,7 +4,7 @@ model of a server. See ``test_state_search.py``."""
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -176,6 +176,7 @@ class World:
         backlog = Backlog()
         backlog.ready = OrderedDict.fromkeys(new[turn] for turn in old.ready)
         backlog.delayed = {new[turn]: moment for turn, moment in old.delayed.items()}
+        backlog._lanes = Counter(old._lanes)
         backlog._resumptions = Deadlines(backlog.delayed.get)
         for turn in backlog.delayed:
             backlog._resumptions.watch(turn)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -176,10 +177,11 @@ class SteppedShell:
                 steps.failed(exc)
         return steps.result
 
-    def coroutine_function(self, flow: Any) -> Any:
-        @functools.wraps(flow)
+    def coroutine_function(self, method: Any) -> Any:
+        @functools.wraps(method)
         async def called(*args: Any, **kwargs: Any) -> Any:
-            return await self.run(flow(*args, **kwargs))
+            given = method(*args, **kwargs)
+            return await self.run(given) if inspect.isgenerator(given) else given
 
         return called
 
