@@ -148,7 +148,8 @@ def without_code(text: str) -> str:
     [
         (
             "Options and limits",
-            "Lanes and connections, HTTP where there is no WebSocket, Timeouts, Recovery, Logging, Fixtures, All options",
+            "Lanes and connections, HTTP where there is no WebSocket, Timeouts, Recovery, Logging, Fixtures, "
+            "All options",
         ),
         (
             "Recipes",
@@ -159,8 +160,8 @@ def without_code(text: str) -> str:
         ),
         (
             "Working on turnwire",
-            "Set-up and the loop, Where a change of the protocol goes, How the proofs work, Releasing, "
-            "What stays as it is",
+            "Set-up and the loop, Where things are decided, Where a change of the protocol goes, How the proofs work, "
+            "Releasing, What stays as it is",
         ),
     ],
 )
