@@ -89,8 +89,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
     """Bytes of one incoming message, decompressed."""
     max_request_size: int | None = DEFAULT_MESSAGE_LIMIT
-    """Bytes of one message to the server: a turn with a larger one fails before anything is sent, or goes over HTTP.
-    None: no limit."""
+    """Bytes of one message to the server: a turn with a larger one fails before anything is sent. None: no limit."""
     max_buffered: int = 64 * 1024 * 1024
     """Bytes of memory that the unread events of one turn may take; a turn that goes over it fails."""
     max_buffered_total: int = 256 * 1024 * 1024
@@ -102,7 +101,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = MAX_IN_FLIGHT
     """Turns that run at a time, over all lanes."""
     max_named_lanes: int = MAX_NAMED_LANES
-    """Different names of lanes that one connection may use in its life; a session opens another for the next one."""
+    """Different names of lanes that one connection may use in its life."""
     dialect: Dialect | None = None
     """What the server has; None: by its host, by what it announces, and by what it is seen to have."""
 
