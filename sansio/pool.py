@@ -10,8 +10,8 @@ Where a turn goes
     ============================================================ ======================================================
     the turn                                                     goes to
     ============================================================ ======================================================
-    names a lane in which a turn runs on a connection that       none: it waits for the end of that turn
-    takes no more
+    names a lane in which a turn is on a connection that takes   none: it waits for the end of that turn
+    no more, or that is of the other kind
     continues a response that is the last one of its lane on     that connection: only there is it in memory
     a connection
     names a lane that was used                                   the connection on which it was used
@@ -114,7 +114,7 @@ class Pool:
         A connection of which all names are used up begins to drain, if the turn can go nowhere else.
         """
         takers = self._takers(kind)
-        if not takers or self.is_lane_busy(turn):
+        if not takers or self.is_lane_busy(turn, kind):
             return None
         chosen = self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
         if chosen is not None and not chosen.has_room_for(turn.wanted):
@@ -124,10 +124,13 @@ class Pool:
             self._lanes[turn.wanted] = chosen
         return chosen
 
-    def is_lane_busy(self, turn: Turn) -> bool:
-        """Whether a turn runs in this one's lane on a connection that takes no more: turns of a lane never overlap."""
-        lane = turn.wanted
-        return lane is not AUTO and any(one.runs_in(lane) for one in self._connections if not one.accepts_turns)
+    def is_lane_busy(self, turn: Turn, kind: Kind) -> bool:
+        """Whether another turn is in this one's lane where it cannot queue: turns of a lane never overlap."""
+        lane, cls = turn.wanted, _CLASSES[kind]
+        if lane is AUTO:
+            return False
+        elsewhere = (one for one in self._connections if type(one) is not cls or not one.accepts_turns)
+        return any(one.has_in_lane(lane) for one in elsewhere)
 
     def _takers(self, kind: Kind) -> list[Connection]:
         """Those that take turns; not one that is being opened in place of another that still does."""
@@ -175,7 +178,7 @@ class Pool:
         """One is being opened: in place of one that is too old, or beside the others."""
         self._connections[connection] = None
         for old, new in self._too_old.items():
-            if new is None and type(connection) is ResponsesConnection:
+            if new is None:
                 self._too_old[old] = connection
                 return
 

@@ -45,15 +45,13 @@ from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
 from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
-from .endpoint import (
-    Endpoint,
-)
+from .endpoint import Endpoint
 from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .fallback import Fallback
 from .first_opening import FirstOpening
 from .handle import TurnHandle
-from .http import HttpConnection
-from .lanes import AnyLane
+from .http import HttpConnection, body_of
+from .lanes import AUTO, AnyLane
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
@@ -160,10 +158,12 @@ class ResponsesSession:
             )
         turn.repeatable = self._retries_allowed()
         kind = self._kind_for(turn)
+        if kind is Kind.HTTP and not turn.fits_http:
+            body_of(turn.message)  # Raises UserError for a warm-up.
         too_large = turn.too_large(self.options.max_request_size) if kind is Kind.WEBSOCKET else None
         if too_large is not None:
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
-        elif (connection := self.pool.choose(turn, kind)) is not None:
+        elif not self._is_behind(turn) and (connection := self.pool.choose(turn, kind)) is not None:
             connection.submit(turn, now)
             self._touched[connection] = None
         else:
@@ -176,6 +176,11 @@ class ResponsesSession:
     def _kind_for(self, turn: Turn) -> Kind:
         """What has to carry this turn."""
         return self._fallback.kind_for(turn, self.options.max_request_size, self._now)
+
+    def _is_behind(self, turn: Turn) -> bool:
+        """Whether a turn of this one's lane waits for a connection, one of another kind."""
+        waiting = self._backlog.ready
+        return bool(waiting) and turn.wanted is not AUTO and any(one.wanted == turn.wanted for one in waiting)
 
     def _check_backlog(self) -> None:
         if len(self._backlog) >= self.options.max_waiting:
@@ -216,8 +221,8 @@ class ResponsesSession:
 
     def _wanted(self) -> Kind | None:
         """Which kind of connection should be opened, if any."""
-        first = self._backlog.first
-        return self.pool.wants_connection(None if first is None else self._kind_for(first))
+        found = self._next_waiting(set())
+        return self.pool.wants_connection(None if found is None else found[1])
 
     def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> Connection:
         """A new connection, to be connected by the caller; turns that waited for one wait on it now.
@@ -285,7 +290,7 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`, with all consequences. Hot path: runs once per read."""
         self._now = now
-        ran = connection.in_flight if self.pool.spreads else 0
+        ran = connection.in_flight if self.pool.spreads or self._backlog.ready else 0
         connection.receive_data(data, now)
         if not connection.only_events or (
             ran and connection.in_flight < ran
@@ -366,7 +371,7 @@ class ResponsesSession:
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """The turns that have to leave this connection, to which something has happened, without having started."""
         left: list[Turn] = []
-        if connection.draining:
+        if isinstance(connection, ResponsesConnection) and connection.draining:
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)
@@ -393,18 +398,28 @@ class ResponsesSession:
 
     def _place_waiting(self, now: float) -> None:
         """Give the turns that wait to connections, in order, as long as one takes them."""
-        held: list[Turn] = []
-        while (turn := self._backlog.first) is not None:
-            connection = self.pool.choose(turn, self._kind_for(turn))
-            if connection is None and not self.pool.is_lane_busy(turn):
+        held: set[AnyLane] = set()
+        while (found := self._next_waiting(held)) is not None:
+            turn, kind = found
+            connection = self.pool.choose(turn, kind)
+            if connection is None:
                 break
             self._backlog.remove(turn)
-            if connection is None:
-                held.append(turn)
-            else:
-                self._submit(connection, turn, now)
-        self._backlog.add_first(held)
+            self._submit(connection, turn, now)
         self._touch_draining()
+
+    def _next_waiting(self, held: set[AnyLane]) -> tuple[Turn, Kind] | None:
+        """The first turn that waits for a connection, and of which kind.
+
+        Those are passed over that wait for the turn before them in their lane; ``held`` are these lanes, and grows.
+        """
+        for turn in self._backlog.ready:
+            if turn.wanted not in held:
+                kind = self._kind_for(turn)
+                if not self.pool.is_lane_busy(turn, kind):
+                    return turn, kind
+                held.add(turn.wanted)
+        return None
 
     def _touch_draining(self) -> None:
         """One may have begun to drain because its names are used up."""

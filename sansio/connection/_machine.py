@@ -88,10 +88,10 @@ class ResponsesConnection(Routing, Timing):
         """Turns that have not started."""
         return self._lanes.waiting_count
 
-    def runs_in(self, lane: str | None) -> bool:
-        """Whether a turn that somebody wants is in flight in this lane."""
+    def has_in_lane(self, lane: str | None) -> bool:
+        """Whether a turn that somebody wants waits in this lane, or is in flight in it."""
         turn = self._lanes.running.get(lane)
-        return turn is not None and not turn.abandoned
+        return self._lanes.waits_in(lane) or (turn is not None and not turn.abandoned)
 
     @property
     def slots(self) -> int:

@@ -174,7 +174,7 @@ class World:
     @staticmethod
     def _clone_backlog(old: Backlog, new: dict[Turn, Turn]) -> Backlog:
         backlog = Backlog()
-        backlog._ready = OrderedDict.fromkeys(new[turn] for turn in old._ready)
+        backlog.ready = OrderedDict.fromkeys(new[turn] for turn in old.ready)
         backlog.delayed = {new[turn]: moment for turn, moment in old.delayed.items()}
         backlog._resumptions = Deadlines(backlog.delayed.get)
         for turn in backlog.delayed:
