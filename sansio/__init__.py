@@ -28,10 +28,11 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     deadlines      the moments at which something is to be done, by whom they concern
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
-    socks          through a SOCKS5 proxy
     proxy          which proxy to use
+    socks          through a SOCKS5 proxy
     source         where a session connects to, from the arguments of ``connect()``
     endpoint       where to connect to, and with which headers
+    urls           URLs that callers give, checked and taken apart
     retries        the switches of callers that run retries of their own
     encoding       Python values to JSON
     lanes          which turn may go now

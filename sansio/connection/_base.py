@@ -181,7 +181,7 @@ class ConnectionBase:
 
     def _where(self) -> str:
         """The endpoint in words; never with its query or headers, which may hold secrets."""
-        return self.endpoint.authority
+        return self.endpoint.words
 
     # -- turns: start, wait, leave
 

@@ -234,7 +234,7 @@ def test_any_headers_query_and_key_are_sent_or_a_user_error(headers: Any, query:
 @given(
     st.one_of(
         odd,
-        st.builds("{}://{}:{}@{}".format, st.sampled_from(["http", "https", "socks5h"]), odd, odd, hosts),
+        st.builds("{}://{}:{}@{}".format, st.sampled_from(["http", "https", "socks5", "socks5h"]), odd, odd, hosts),
         st.builds("http://{}:{}".format, hosts, st.integers(-1, 70000)),
     ),
     st.booleans(),
@@ -247,7 +247,8 @@ def test_any_text_is_a_proxy_or_a_user_error(url: str, named: bool):
         return
     if proxy is not None:
         usable(Endpoint(f"ws://[{proxy.host}]" if ":" in proxy.host else f"ws://{proxy.host}:{proxy.port}"))
-        assert proxy.tunnel(place).request().count(b"\r\n\r\n") == 1
+        begun = proxy.tunnel(place).request()
+        assert begun.count(b"\r\n\r\n") == 1 if isinstance(proxy, Proxy) else begun[0] == 5
 
 
 # --- Keys, headers, queries ------------------------------------------------------------------------------------------
@@ -365,7 +366,9 @@ def test_a_proxy_is_text_or_none(wrong: Any):
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("socks5h://p:1", "proxy has the scheme 'socks5h': write http://host:port"),
+        ("socks4://p:1", "proxy has the scheme 'socks4': write http://host:port"),
+        ("socks5://:pw@p:1", "the SOCKS proxy's password comes without a user name"),
+        (f"socks5://{'u' * 256}@p:1", "the SOCKS proxy's user name has 256 bytes: SOCKS5 takes at most 255"),
         ("http://p%00:1", "proxy's host is not valid"),
         ("http://p:0", "proxy's port is 0"),
         ("http://p:1\n", "proxy holds a space or a control character"),
