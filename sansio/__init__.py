@@ -45,6 +45,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     errors         everything that is raised
     evidence       how far a turn got, and the verdict that follows
     error_body     what an error says, in every shape that servers send
+    retry_after    how long a server asks to wait
     chance         the source of random bytes, unless the caller gives another
     ============== ==================================================================================================
 

@@ -42,9 +42,10 @@ class FirstOpening:
 
         Only a rejection that will pass is repeated: who cannot be reached at first may be a wrong address.
         """
+        failure.seen_at = wall = self._wall_clock()
         if failure.evidence.cause is not Cause.REJECTED or not self._repeatable:
             return None
-        plan = self._policy.plan(failure.evidence, self._made, self._chance(), wall=self._wall_clock())
+        plan = self._policy.plan(failure.evidence, self._made, self._chance(), wall=wall)
         if plan is None or (self.deadline is not None and now + plan.delay >= self.deadline):
             return None
         self._made.append(plan.reason)

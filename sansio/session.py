@@ -57,7 +57,7 @@ from .lanes import AnyLane
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
-from .replay import Cause, Plan, Reason
+from .replay import Cause, Plan, Reason, Verdict
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
 from .timeouts import timeouts_from
@@ -151,7 +151,8 @@ class ResponsesSession:
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that was made already. Raises as :meth:`create` does."""
         if self.closed:
-            raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
+            what = "the session is closed — the turn was not sent — open a new session"
+            raise SessionClosedError(what, verdict=Verdict.SAFE)
         self.update(now)  # A connection may have reached its ``max_age`` meanwhile.
         if turn.lane is not None and self.options.max_named_lanes == 0:
             raise LaneLimitError(
@@ -309,14 +310,14 @@ class ResponsesSession:
 
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
         """Whether the turn is repeated; then it is one that has not begun."""
+        failure.seen_at = wall = self._wall_clock()
         if self.closed:
             return False
         if self._fallback.replaces(turn, failure.evidence):
             return self._repeat(turn, Plan(Reason.NO_WEBSOCKET, 0.0))
         if not turn.repeatable:
             return False
-        recovery, wall = self.options.recovery, self._wall_clock()
-        plan = recovery.plan(failure.evidence, turn.repetitions, self._chance(), wall=wall)
+        plan = self.options.recovery.plan(failure.evidence, turn.repetitions, self._chance(), wall=wall)
         if plan is None or plan.delay > self._patience(turn):
             return False
         return self._repeat(turn, plan)

@@ -15,7 +15,6 @@ import msgspec
 from ..checks import COUNT, SECONDS, Instance, Number, Rule, check_fields
 from ..error_body import CONNECTION_LIMIT
 from ..evidence import Cause, Evidence, Refusal, Verdict
-from ._retry_after import parse_retry_after
 
 
 class Situation(enum.Enum):
@@ -61,7 +60,7 @@ def _situation_of_refusal(refusal: Refusal) -> Situation:
         return Situation.REFUSED_CONNECTION_LIMIT
     if refusal.status == 429:
         return Situation.REFUSED_RATE_LIMIT
-    later = parse_retry_after(refusal.headers, now=0.0) is not None
+    later = refusal.retry_after(0.0) is not None
     return Situation.REFUSED_RETRY_LATER if later else Situation.REFUSED
 
 
@@ -132,12 +131,12 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Whether and when to repeat a turn that failed with this evidence; None: not at all.
 
         ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1). ``wall`` is the
-        wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:func:`parse_retry_after`).
+        wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:meth:`Refusal.retry_after`).
         """
         reason = self._reason(evidence)
         if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
             return None
-        asked = parse_retry_after(evidence.refusal.headers, now=wall) if evidence.refusal is not None else None
+        asked = evidence.refusal.retry_after(wall) if evidence.refusal is not None else None
         if asked is None and reason is Reason.RATE_LIMIT:
             return None
         wait = asked or 0.0

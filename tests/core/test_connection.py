@@ -1464,8 +1464,9 @@ def test_a_33rd_lane_is_refused() -> None:
 
 def test_what_cannot_be_sent_is_refused_at_once() -> None:
     wire = Wire.opened()
-    with pytest.raises(InvalidStreamIdError):
+    with pytest.raises(InvalidStreamIdError) as caught:
         wire.create("no spaces")
+    assert caught.value.verdict is Verdict.SAFE
     with pytest.raises(TypeError, match="input"):
         wire.create(input=object())
     assert wire.connection.idle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -26,7 +27,15 @@ from turnwire.sansio.errors import (
 from turnwire.sansio.handle import TurnHandle
 from turnwire.sansio.omit import OMIT
 from turnwire.sansio.pool import RETRY
-from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import (
+    Cause,
+    ModelRetryAdviceRequest,
+    Phase,
+    Reason,
+    RecoveryPolicy,
+    Verdict,
+    get_retry_advice,
+)
 from turnwire.sansio.retries import provider_retries_are_off, retries_allowed
 from turnwire.sansio.session import (
     EndpointSource,
@@ -521,6 +530,7 @@ def test_only_so_many_turns_may_wait_for_a_connection() -> None:
         desk.create()
     with pytest.raises(TooManyTurnsError, match="2 turns wait for a connection") as caught:
         desk.create()
+    assert caught.value.verdict is SAFE
     check_text(caught.value)
     assert len(desk.open().sent()) == 1
 
@@ -530,6 +540,7 @@ def test_a_name_is_refused_where_none_is_allowed() -> None:
     desk.create(None)
     with pytest.raises(LaneLimitError, match="max_named_lanes=0 allows none") as caught:
         desk.create("c")
+    assert caught.value.verdict is SAFE
     check_text(caught.value)
 
 
@@ -538,9 +549,11 @@ def test_after_its_end_a_session_takes_nothing() -> None:
     turn = desk.create()
     desk.session.close(desk.now)
     failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
-    for use in (desk.create, desk.open):
+    for use, verdict in ((desk.create, SAFE), (desk.open, None)):
         with pytest.raises(SessionClosedError) as caught:
             use()
+        assert caught.value.verdict is verdict
+        assert pickle.loads(pickle.dumps(caught.value)).verdict is verdict
         check_text(caught.value)
     desk.session.close(desk.now)
     assert desk.session.stats.failed == 1
@@ -656,6 +669,42 @@ def test_a_date_that_is_far_or_that_nothing_measures_fails_at_once_and_is_named(
     desk.wall = wall
     limited(desk, desk.open(), NEW_YEAR)
     assert f"asks to wait until {NEW_YEAR}" in str(failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE))
+
+
+NOON = "Wed, 21 Oct 2015 12:00:00 GMT"
+AT_NOON = 1445428800.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "wall", "expected"),
+    [
+        ({"retry-after": "90"}, None, 90.0),
+        ({"retry-after-ms": "90500"}, None, 90.5),
+        ({"retry-after": NOON}, AT_NOON - 90, 90.0),
+        ({"retry-after": NOON}, None, None),
+        ({}, AT_NOON, None),
+    ],
+)
+def test_a_failure_says_how_long_the_server_asks_to_wait(
+    headers: dict[str, str], wall: float | None, expected: float | None
+) -> None:
+    desk = Desk()
+    desk.wall = wall
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    desk.session.receive_data(wire.connection, refused(**headers), desk.now)
+    error = failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    assert error.retry_after == expected == pickle.loads(pickle.dumps(error)).retry_after
+    advice = get_retry_advice(ModelRetryAdviceRequest(error))
+    assert advice is not None
+    assert advice.retry_after == expected
+
+
+def test_a_failure_without_the_servers_words_asks_for_no_wait() -> None:
+    desk, turn, wire = lost_in(Phase.AWAIT)
+    desk.lose(wire)
+    assert failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS).retry_after is None
 
 
 def test_a_turn_that_waits_to_be_repeated_after_its_connection_is_gone_opens_another() -> None:
