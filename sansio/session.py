@@ -45,18 +45,18 @@ from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
 from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
-from .endpoint import (
-    Endpoint,
-)
+from .endpoint import Endpoint
 from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .fallback import Fallback
 from .first_opening import FirstOpening
 from .handle import TurnHandle
 from .http import HttpConnection
 from .lanes import AnyLane
+from .notices import Notices
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
+from .recovery import Recovery
 from .replay import Cause, Plan, Reason, Verdict
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
@@ -91,6 +91,7 @@ class ResponsesSession:
         random_bytes: RandomBytes = SYSTEM_RANDOM,
         wall_clock: Callable[[], float | None] = lambda: None,
         retries_allowed: Callable[[], bool] = lambda: True,
+        notices: Notices | None = None,
     ) -> None:
         self.options = options or SessionOptions()
         self._fallback = Fallback(self.options.transport)
@@ -104,7 +105,11 @@ class ResponsesSession:
         most = {Kind.WEBSOCKET: most, Kind.HTTP: most * self.options.max_in_flight}
         self.pool = Pool(most=most, max_age=self.options.max_age, max_idle=self.options.max_idle)
         self._random_bytes = random_bytes
-        self._wall_clock = wall_clock
+        self.notices = notices or Notices()
+        """What has happened, for those who watch; whoever ends the steps delivers it."""
+        self._recovery = Recovery(
+            self.options.recovery, random_bytes=random_bytes, wall_clock=wall_clock, notices=self.notices
+        )
         self._backlog = Backlog(self.alarm)
         self._own = Stats()
         """What was counted of turns that were on no connection."""
@@ -310,33 +315,21 @@ class ResponsesSession:
 
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
         """Whether the turn is repeated; then it is one that has not begun."""
-        failure.seen_at = wall = self._wall_clock()
+        self._recovery.saw(failure)
         if self.closed:
             return False
         if self._fallback.replaces(turn, failure.evidence):
-            return self._repeat(turn, Plan(Reason.NO_WEBSOCKET, 0.0))
-        if not turn.repeatable:
+            plan = Plan(Reason.NO_WEBSOCKET, 0.0)
+        else:
+            plan = self._recovery.plan(turn, failure, self._now)
+        if plan is None:
             return False
-        plan = self.options.recovery.plan(failure.evidence, turn.repetitions, self._chance(), wall=wall)
-        if plan is None or plan.delay > self._patience(turn):
-            return False
-        return self._repeat(turn, plan)
-
-    def _repeat(self, turn: Turn, plan: Plan) -> bool:
+        self.notices.repeats(turn, cast("Connection", turn.connection), failure, plan)
         turn.unsent()
         turn.repetitions.append(plan.reason)
         self._own.repeated += 1
         self._returned.append((turn, plan))
         return True
-
-    def _patience(self, turn: Turn) -> float:
-        """For how many seconds the turn may wait for its repetition."""
-        lane, end = turn.timeouts.lane, turn.total_deadline()
-        return min(inf if lane is None else lane, inf if end is None else end - self._now)
-
-    def _chance(self) -> float:
-        """Uniform in [0, 1)."""
-        return int.from_bytes(self._random_bytes(6), "big") / 2**48
 
     # -- the consequences
 
@@ -481,4 +474,4 @@ class ResponsesSession:
 
     def first_opening(self, now: float) -> FirstOpening:
         """For ``connect()``, which opens a connection before there is a turn."""
-        return FirstOpening(self.options, self._chance, self._wall_clock, now, repeatable=self._retries_allowed())
+        return FirstOpening(self.options, self._recovery, now, repeatable=self._retries_allowed())

@@ -132,6 +132,8 @@ class Turn:
         self.failure: TurnError | None = None
         self.repetitions: list[Reason] = []
         """Why it was repeated, each time."""
+        self.failing_since: float | None = None
+        """When it failed for the first time, if it did."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
         self.response_id: str | None = None

@@ -23,8 +23,10 @@ from turnwire.sansio.errors import (
     TurnError,
     TurnTimeoutError,
     UserError,
+    WrongTypeError,
 )
 from turnwire.sansio.handle import TurnHandle
+from turnwire.sansio.notices import Notices
 from turnwire.sansio.omit import OMIT
 from turnwire.sansio.pool import RETRY
 from turnwire.sansio.replay import (
@@ -54,7 +56,7 @@ SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
 class Desk:
     """A session, and what a shell does with it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, notices: Notices | None = None, **options: Any) -> None:
         options.setdefault("ping_interval", None)
         options.setdefault("connect_timeout", None)
         options.setdefault("transport", "websocket")
@@ -65,6 +67,7 @@ class Desk:
             random_bytes=self._random,
             wall_clock=lambda: self.wall,
             retries_allowed=retries_allowed,
+            notices=notices,
         )
         self.now = 100.0
 
@@ -222,6 +225,83 @@ def test_an_ambiguous_turn_is_repeated_if_the_caller_opted_in_and_it_is_stateles
     desk, turn, wire = lost_in(Phase.AWAIT, policy=policy, previous_response_id="resp_1")
     desk.lose(wire)
     failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS)
+
+
+def test_what_a_turn_may_spend_on_repetitions_counts_from_its_first_failure() -> None:
+    desk = Desk(recovery=RecoveryPolicy(initial_delay=4.0, max_delay=4.0, budget=7.0))
+    turn = desk.create()
+    for _ in range(3):  # After 0, 2 and 4 seconds: each wait is of 2, half of what it may be.
+        desk.lose(desk.open())
+        assert not turn.ended
+        desk.now += 2.0
+    desk.lose(desk.open())
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    assert desk.session.stats.repeated == 3
+
+
+def test_a_budget_of_nothing_allows_what_costs_no_time() -> None:
+    desk = Desk(recovery=RecoveryPolicy(budget=0.0))
+    turn = desk.create()
+    desk.lose(desk.open())
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    refusal = event("error", code="websocket_connection_limit_reached", status=400)
+    desk.session.receive_data(wire.connection, refusal, desk.now)
+    assert not turn.ended
+
+
+def test_the_caller_is_asked_last_and_can_only_say_no() -> None:
+    asked: list[TurnError] = []
+
+    def ask(failure: TurnError) -> bool:
+        asked.append(failure)
+        return len(asked) < 2
+
+    desk = Desk(recovery=RecoveryPolicy(initial_delay=0.0, should_repeat=ask))
+    turn = desk.create()
+    desk.lose(desk.open())
+    assert not turn.ended
+    desk.lose(desk.open())
+    error = failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    assert asked[1] is error
+    for phase in (Phase.AWAIT, Phase.STREAM):  # The policy says no: nobody is asked.
+        desk, turn, wire = lost_in(phase, policy={"should_repeat": ask})
+        desk.lose(wire)
+        assert turn.ended
+    assert len(asked) == 2
+
+
+def test_a_caller_that_raises_when_it_is_asked_has_said_no() -> None:
+    lines: list[tuple[object, ...]] = []
+
+    class Log:
+        def log(self, *line: object) -> None:
+            lines.append(line)
+
+    def ask(failure: TurnError) -> bool:
+        raise ValueError("hush")
+
+    desk = Desk(notices=Notices(Log()), recovery=RecoveryPolicy(should_repeat=ask))
+    turn = desk.create()
+    desk.lose(desk.open())
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    assert lines == [(30, "%s raised %s", "should_repeat", "ValueError")]
+
+
+@pytest.mark.parametrize("wrong", [1, "yes", [print], True])
+def test_what_is_asked_is_a_function(wrong: object) -> None:
+    with pytest.raises(WrongTypeError, match=r"should_repeat .*write a function \(TurnError\) -> bool, or None"):
+        RecoveryPolicy(should_repeat=wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_asked_cannot_wait() -> None:
+    async def ask(failure: TurnError) -> bool:
+        return True
+
+    with pytest.raises(WrongTypeError, match="should_repeat"):
+        RecoveryPolicy(should_repeat=ask)  # type: ignore[arg-type]
 
 
 def test_a_refused_turn_is_not_repeated() -> None:
@@ -819,6 +899,20 @@ def test_what_will_pass_is_repeated_at_the_first_opening(status: int) -> None:
     opening = desk.session.first_opening(desk.now)
     delays = [opening.delay(first_failure(desk, status), desk.now) for _ in range(6)]
     assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, None]
+
+
+def test_the_first_opening_has_the_policys_budget_and_asks_the_caller_too() -> None:
+    allowed: list[bool] = []
+    policy = RecoveryPolicy(initial_delay=2.0, max_delay=2.0, budget=3.0, should_repeat=lambda failure: allowed[-1])
+    desk = Desk(recovery=policy)
+    opening = desk.session.first_opening(desk.now)
+    failure = first_failure(desk, 503)
+    allowed.append(True)
+    assert opening.delay(failure, desk.now) == 1.0
+    assert opening.delay(failure, desk.now + 2.0) == 1.0
+    assert opening.delay(failure, desk.now + 2.5) is None
+    allowed.append(False)
+    assert opening.delay(failure, desk.now) is None
 
 
 def test_the_first_opening_waits_as_long_as_the_server_asks_within_the_connect_deadline() -> None:

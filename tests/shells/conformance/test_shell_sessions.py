@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from turnwire.aio.loopback import BeforeRun, Error, Fault, serve
+from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, serve
 from turnwire.sansio.replay import Verdict
 
 pytestmark = pytest.mark.anyio
@@ -34,3 +34,25 @@ async def test_a_failure_says_how_long_the_server_asks_to_wait(shell):
         with pytest.raises(shell.TurnError) as caught:
             await session.respond(model="m", input="x")
         assert caught.value.retry_after == 7200.0
+
+
+# --- Retries ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_caller_decides_whether_a_turn_that_may_have_run_is_repeated(shell):
+    asked = []
+
+    def ask(failure):
+        asked.append((failure.verdict, failure.phase.name))
+        return len(asked) < 2
+
+    policy = shell.RecoveryPolicy(repeat_ambiguous_stateless=True, initial_delay=0.01, budget=60.0, should_repeat=ask)
+    faults = [Fault(BeforeRun(), Cut(), connection=number) for number in (1, 2)]
+    options = shell.SessionOptions(recovery=policy)
+    async with serve(faults=faults) as server, shell.connect(server.base_url, options=options) as session:
+        with pytest.raises(shell.ConnectionLostError) as caught:
+            await session.respond(model="m", input="x")
+        assert asked == [(Verdict.AMBIGUOUS, "AWAIT")] * 2
+        assert caught.value.verdict is Verdict.AMBIGUOUS
+        assert session.stats.repeated == 1
+        assert (await session.respond(model="m", input="x")).output_text == "x"
