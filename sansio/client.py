@@ -11,8 +11,9 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Mapping
 from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
+from .checks import SECONDS, Number
 from .connection import Stats
 from .errors import ConcurrentUseError, UserError, WrongTypeError
 from .events import Response, ServerEvent
@@ -40,6 +41,8 @@ __all__ = [
     "bound",
     "connect",
 ]
+
+_TIMEOUT: Final = Number(SECONDS, optional=True)
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -153,6 +156,17 @@ class Session(OnShell, Generic[TurnT]):
     def stats(self) -> Stats:
         """The counters of now; a copy."""
         return self._runtime.stats
+
+    @awaited
+    def drain(self, timeout: float | None = None) -> Flow[None]:
+        """End the session without ending its turns, for SIGTERM: no new ones begin (SessionClosedError); those that run
+        or wait go on; when all have ended, the session is closed as by :meth:`aclose`.
+
+        After ``timeout`` seconds, if given, turns that are left fail as aborted. Whoever is cancelled here waits no
+        more, but the session still ends so.
+        """
+        _TIMEOUT.check("timeout", timeout)
+        yield Wait(lambda: self._runtime.drain(timeout))
 
     @awaited
     def aclose(self) -> Flow[None]:

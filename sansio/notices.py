@@ -109,9 +109,7 @@ class Notices:
         if name not in get_args(NoticeName):
             raise UserError(f"nothing is called {name!r}: write one of {', '.join(map(repr, get_args(NoticeName)))}")
         if not callable(hook) or inspect.iscoroutinefunction(hook):
-            raise WrongTypeError(
-                f"the hook for {name!r} cannot be called without waiting: write a function"
-            )
+            raise WrongTypeError(f"the hook for {name!r} cannot be called without waiting: write a function")
         hooks = self._hooks.setdefault(name, [])
         hooks.append(hook)
 

@@ -96,6 +96,8 @@ class ResponsesSession:
         self.options = options or SessionOptions()
         self._fallback = Fallback(self.options.transport)
         self.closed = False
+        self._drain_by: float | None = None
+        """Once :meth:`drain` was called: when the session is closed, if not before; ``inf``: when no turn runs."""
         self._retries_allowed = retries_allowed
         self.alarm = Alarm()
         """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
@@ -155,8 +157,9 @@ class ResponsesSession:
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that was made already. Raises as :meth:`create` does."""
-        if self.closed:
-            what = "the session is closed — the turn was not sent — open a new session"
+        if self.closed or self._drain_by is not None:
+            state = "closed" if self.closed else "being closed (drain)"
+            what = f"the session is {state} — the turn was not sent — open a new session"
             raise SessionClosedError(what, verdict=Verdict.SAFE)
         self.update(now)  # A connection may have reached its ``max_age`` meanwhile.
         if turn.lane is not None and self.options.max_named_lanes == 0:
@@ -291,7 +294,7 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`, with all consequences. Hot path: runs once per read."""
         self._now = now
-        ran = connection.in_flight if self.pool.spreads else 0
+        ran = connection.in_flight if self._drain_by is not None or self.pool.spreads else 0
         connection.receive_data(data, now)
         if not connection.only_events or (
             ran and connection.in_flight < ran
@@ -356,6 +359,9 @@ class ResponsesSession:
             self._backlog.add_first(first)
             self._place_waiting(now)
             self.changed.extend(changed)
+        if self._drain_by is not None and (self._drain_by <= now or self.idle):
+            self._drain_by = None
+            self.close(now)
 
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """The turns that have to leave this connection, to which something has happened, without having started."""
@@ -409,6 +415,7 @@ class ResponsesSession:
     def next_deadline(self) -> float | None:
         """When :meth:`handle_deadline` wants to be called; None: not at all."""
         moments = [self._backlog.next_deadline(), self._backlog.next_resumption(), self.pool.next_deadline()]
+        moments.append(None if self._drain_by == inf else self._drain_by)
         if self._now < self._not_before and self._wanted() is not None:
             moments.append(self._not_before)
         moments += [connection.next_deadline() for connection in self.pool]
@@ -440,13 +447,23 @@ class ResponsesSession:
                 connection.close_without_waiting(now)
         self.update(now)
 
+    def drain(self, now: float, by: float = inf) -> None:
+        """Take no more turns. Those that there are go on; when they have ended, or at ``by``, this closes itself.
+
+        Called again, the earlier time holds.
+        """
+        if not self.closed:
+            self._drain_by = by if self._drain_by is None else min(self._drain_by, by)
+            self.alarm.announce()
+            self.update(now)
+
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
         """End the session: turns fail as CLIENT_CLOSED, idle connections close with a handshake, busy ones at once.
 
         ``wait_for_peer``: the server's half of the closing handshake is waited for, for ``close_timeout``.
         """
         self.update(now)
-        self.closed = True
+        self.closed, self._drain_by = True, None
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
         for connection in self.pool:

@@ -48,7 +48,7 @@ from turnwire.sansio.session import (
     websocket_pre_event_retries_disabled,
 )
 from turnwire.sansio.timeouts import NO_TIMEOUTS, Timeouts
-from turnwire.sansio.websocket import WORK_AT_ONCE
+from turnwire.sansio.websocket import WORK_AT_ONCE, Close
 
 SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
 
@@ -637,6 +637,86 @@ def test_after_its_end_a_session_takes_nothing() -> None:
         check_text(caught.value)
     desk.session.close(desk.now)
     assert desk.session.stats.failed == 1
+
+
+def test_a_session_that_drains_takes_no_turns_and_closes_itself_when_the_last_has_ended() -> None:
+    desk = Desk()
+    running = desk.create("a")
+    wire = desk.open()
+    waiting = desk.create("a")
+    wire.sent()
+    desk.session.drain(desk.now)
+    assert desk.session.next_deadline() == desk.now + 600.0  # It has none of its own.
+    with pytest.raises(SessionClosedError, match="being closed") as caught:
+        desk.create()
+    assert caught.value.verdict is SAFE
+    check_text(caught.value)
+    desk.session.receive_data(wire.connection, created("a") + completed("a"), desk.now)
+    assert not desk.session.closed
+    assert len(wire.sent()) == 1
+    desk.session.receive_data(wire.connection, created("a", "r2") + completed("a", "r2"), desk.now)
+    assert desk.session.closed
+    assert [types(turn)[-1] for turn in (running, waiting)] == ["response.completed"] * 2
+    assert wire.sent() == [Close(1000, "")]
+    with pytest.raises(SessionClosedError, match="is closed"):
+        desk.create()
+    desk.session.drain(desk.now, desk.now)
+    assert desk.session.next_deadline() == desk.now + 2.0  # The peer's half.
+
+
+def test_a_session_that_drains_repeats_what_failed_and_opens_connections_for_it() -> None:
+    desk = Desk(recovery=RecoveryPolicy(initial_delay=0.0))
+    turn = desk.create()
+    wire = desk.open()
+    desk.session.drain(desk.now)
+    desk.lose(wire)
+    assert desk.session.wants_connection(desk.now)
+    wire = desk.open()
+    assert len(wire.sent()) == 1
+    desk.session.receive_data(wire.connection, created() + completed(), desk.now)
+    assert types(turn)[-1] == "response.completed"
+    assert desk.session.closed
+
+
+def test_a_session_that_drains_for_too_long_is_closed() -> None:
+    desk = Desk()
+    turns = [desk.create("a"), desk.create("a"), desk.create("b")]
+    wire = desk.open()
+    wire.sent()
+    desk.session.drain(desk.now, desk.now + 9.0)
+    desk.session.drain(desk.now)  # The earlier time holds.
+    assert desk.pass_deadline() == 9.0
+    for turn, phase in zip(turns, (Phase.AWAIT, Phase.LANE_WAIT, Phase.AWAIT), strict=True):
+        verdict = SAFE if phase is Phase.LANE_WAIT else AMBIGUOUS
+        failed(turn, Cause.CLIENT_CLOSED, phase, verdict, TurnAbortedError)
+    assert desk.session.closed
+    assert wire.state is State.CLOSED
+
+
+def test_an_idle_session_that_drains_is_closed_at_once_and_abandoned_turns_do_not_count() -> None:
+    desk = Desk()
+    desk.session.drain(desk.now)
+    assert desk.session.closed
+    desk = Desk()
+    stays, leaves = desk.create("a"), desk.create("b")
+    wire = desk.open()
+    wire.sent()
+    desk.session.cancel(leaves, desk.now)
+    desk.session.drain(desk.now, desk.now + 9.0)
+    desk.session.receive_data(wire.connection, created("a") + completed("a"), desk.now)
+    assert types(stays)[-1] == "response.completed"
+    assert desk.session.closed
+    assert wire.state is State.CLOSED
+
+
+def test_a_session_that_is_closed_while_it_drains_is_closed() -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.open().sent()
+    desk.session.drain(desk.now, desk.now + 9.0)
+    desk.session.close(desk.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.AWAIT, AMBIGUOUS, TurnAbortedError)
+    assert desk.session.next_deadline() is None
 
 
 def test_the_end_of_a_busy_session_is_not_repaired() -> None:

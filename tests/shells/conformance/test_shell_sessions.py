@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
-from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, serve
+from kit.peers import Peer, completed, created, raw_server
+from kit.waiting import until_disconnected
+from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, Silence, serve
 from turnwire.sansio.replay import Verdict
 
 pytestmark = pytest.mark.anyio
@@ -56,3 +59,60 @@ async def test_the_caller_decides_whether_a_turn_that_may_have_run_is_repeated(s
         assert caught.value.verdict is Verdict.AMBIGUOUS
         assert session.stats.repeated == 1
         assert (await session.respond(model="m", input="x")).output_text == "x"
+
+
+# --- Draining ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_that_drains_ends_when_its_turns_have_ended(shell):
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.send(created())
+        await refused.wait()
+        await peer.send(completed())
+        codes.append(await peer.end_code())
+
+    async def drain() -> None:
+        await session.drain()
+        drained.set()
+
+    refused, drained, codes = anyio.Event(), anyio.Event(), []
+    async with raw_server(script) as server, shell.connect(server.base_url) as session:
+        async with anyio.create_task_group() as tasks, session.create(input="x") as turn:
+            await anext(turn)
+            tasks.start_soon(drain)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(shell.SessionClosedError) as caught:
+                await session.respond(input="late")
+            assert caught.value.verdict is Verdict.SAFE
+            assert not drained.is_set()
+            refused.set()
+            assert [event.type async for event in turn][-1] == "response.completed"
+            await drained.wait()
+        assert codes == [1000]
+        await session.drain()
+
+
+async def test_a_session_that_drains_for_too_long_aborts_what_is_left(shell):
+    fault = Fault(BeforeRun(), Silence())
+    async with serve(faults=[fault]) as server, shell.connect(server.base_url) as session:
+        async with session.create(model="m", input="x") as turn:
+            await session.drain(0.05)
+            with pytest.raises(shell.TurnAbortedError) as caught:
+                await anext(turn)
+            assert caught.value.verdict in (Verdict.SAFE, Verdict.AMBIGUOUS)
+        with pytest.raises(shell.SessionClosedError):
+            await session.respond(model="m", input="late")
+
+
+async def test_a_session_goes_on_draining_if_nobody_waits_for_it(shell):
+    async with serve() as server, shell.connect(server.base_url) as session:
+        async with session.create(model="m", input="count 5") as turn:
+            await anext(turn)
+            with anyio.move_on_after(0.01):
+                await session.drain()
+            assert [event.type async for event in turn][-1] == "response.completed"
+        await until_disconnected(session)
+        with pytest.raises(shell.SessionClosedError):
+            await session.respond(model="m", input="late")
