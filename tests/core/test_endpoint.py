@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio.agents.model import options_for_model
+from turnwire.sansio.checks import Choice
 from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.connection._tables import OPTION_RULES
 from turnwire.sansio.endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client
@@ -411,6 +412,10 @@ def test_a_number_out_of_its_range_is_refused(name: str, wrong: Any):
 @pytest.mark.parametrize("name", OPTION_RULES)
 @pytest.mark.parametrize("wrong", ["5", b"5", [], {}, object(), 1j, SessionOptions])
 def test_a_value_of_another_type_is_refused(name: str, wrong: Any):
+    if isinstance(wrong, str) and isinstance(OPTION_RULES[name], Choice):
+        with pytest.raises(UserError, match=rf"^SessionOptions\.{name} is '5': write one of"):
+            SessionOptions(**{name: wrong})
+        return
     with pytest.raises(WrongTypeError, match=rf"^SessionOptions\.{name} is .*, of type {type(wrong).__name__}: write"):
         SessionOptions(**{name: wrong})
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from kit.peers import Peer, completed, created, raw_server
 from kit.waiting import until_disconnected
-from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, Silence, serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, Silence, serve
 from turnwire.sansio.replay import Verdict
 
 pytestmark = pytest.mark.anyio
@@ -116,3 +116,40 @@ async def test_a_session_goes_on_draining_if_nobody_waits_for_it(shell):
         await until_disconnected(session)
         with pytest.raises(shell.SessionClosedError):
             await session.respond(model="m", input="late")
+
+
+# --- Leaving a turn ---------------------------------------------------------------------------------------------------
+
+
+async def test_leaving_the_only_turn_keeps_what_is_in_the_connections_memory_only(shell):
+    hangs = Fault(AfterEvent(1), Silence(), request=2)
+    async with serve(faults=[hangs]) as server, shell.connect(server.base_url) as session:
+        first = await session.respond(model="m", input="first", stream_id="a", store=False)
+        async with session.create(model="m", input="left", stream_id="b") as turn:
+            await anext(turn)
+        assert turn.verdict is Verdict.UNSAFE
+        again = await session.respond(
+            model="m", input="again", stream_id="a", store=False, previous_response_id=first.id
+        )
+        assert again.output_text == "again"
+        assert session.stats.connections == 1
+
+
+@pytest.mark.parametrize(("option", "leave"), [("abort", None), (None, "abort"), ("abandon", "abort")])
+async def test_a_caller_may_have_the_connection_aborted_all_the_same(shell, option, leave):
+    options = shell.SessionOptions(leave=option)
+    async with serve() as server, shell.connect(server.base_url, options=options) as session:
+        await session.respond(model="m", input="first", stream_id="a", store=False)
+        async with session.create(model="m", input="count 100000", stream_id="b", leave=leave) as turn:
+            await anext(turn)
+        await session.respond(model="m", input="again", stream_id="a", store=False)
+        assert session.stats.connections == 2
+
+
+async def test_a_caller_may_keep_the_connection(shell):
+    hangs = Fault(AfterEvent(1), Silence(), request=1)
+    async with serve(faults=[hangs]) as server, shell.connect(server.base_url) as session:
+        async with session.create(model="m", input="left", leave="abandon") as turn:
+            await anext(turn)
+        assert (await session.respond(model="m", input="again", leave="abandon")).output_text == "again"
+        assert session.stats.connections == 1
