@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio.agents.model import options_for_model
+from turnwire.sansio.checks import Choice
 from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.connection._tables import OPTION_RULES
 from turnwire.sansio.endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client
@@ -411,11 +412,28 @@ def test_a_number_out_of_its_range_is_refused(name: str, wrong: Any):
     assert len(str(refused.value)) < 250
 
 
-@pytest.mark.parametrize("name", OPTION_RULES)
-@pytest.mark.parametrize("wrong", ["5", b"5", [], {}, object(), 1j, SessionOptions])
+OF_OTHER_TYPES = [
+    (name, wrong)
+    for name, rule in OPTION_RULES.items()
+    for wrong in ("5", b"5", [], {}, object(), 1j, SessionOptions)
+    if not (isinstance(rule, Choice) and type(wrong) in map(type, rule.choices))
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), OF_OTHER_TYPES)
 def test_a_value_of_another_type_is_refused(name: str, wrong: Any):
+    if isinstance(wrong, str) and isinstance(OPTION_RULES[name], Choice):
+        with pytest.raises(UserError, match=rf"^SessionOptions\.{name} is '5': write one of"):
+            SessionOptions(**{name: wrong})
+        return
     with pytest.raises(WrongTypeError, match=rf"^SessionOptions\.{name} is .*, of type {type(wrong).__name__}: write"):
         SessionOptions(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", ["5", "HTTP", ""])
+def test_a_transport_that_there_is_not_is_refused(wrong: Any):
+    with pytest.raises(UserError, match=rf"^SessionOptions\.transport is '{wrong}': write one of 'auto', 'websocket'"):
+        SessionOptions(transport=wrong)
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -106,6 +107,9 @@ class SteppedRuntime(SessionRuntime):
         if self.closing is not None:
             raise self.closing
 
+    async def drain(self, timeout: float | None) -> None:
+        self.done.append(f"drain {timeout}")
+
     def shutdown_threadsafe(self) -> None:
         self.done.append("shut down")
 
@@ -176,10 +180,11 @@ class SteppedShell:
                 steps.failed(exc)
         return steps.result
 
-    def coroutine_function(self, flow: Any) -> Any:
-        @functools.wraps(flow)
+    def coroutine_function(self, method: Any) -> Any:
+        @functools.wraps(method)
         async def called(*args: Any, **kwargs: Any) -> Any:
-            return await self.run(flow(*args, **kwargs))
+            given = method(*args, **kwargs)
+            return await self.run(given) if inspect.isgenerator(given) else given
 
         return called
 
