@@ -141,6 +141,12 @@ class AsyncioRuntime(SessionRuntime):
             if end is not None:
                 await end.aclose()
 
+    async def drain(self, timeout: float | None) -> None:
+        """Let no more turns begin; end the session when the others have ended, or after so many seconds."""
+        self._driver.drain(self.now(), timeout)
+        await self._until(lambda: self._driver.drained)
+        await self.aclose()
+
     def shutdown_threadsafe(self) -> None:
         """Shut the connections down from outside of the event loop; whoever uses them there will see their end."""
         for wire in list(self._wires):

@@ -16,6 +16,8 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several
+    recovery       whether a turn that failed is repeated
+    notices        what happens in a session, for hooks and the log
     options        the options of a session
     handle         what a caller holds of a turn
     fallback       whether a turn goes over a WebSocket or over HTTP
@@ -46,6 +48,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     errors         everything that is raised
     evidence       how far a turn got, and the verdict that follows
     error_body     what an error says, in every shape that servers send
+    retry_after    how long a server asks to wait
     chance         the source of random bytes, unless the caller gives another
     ============== ==================================================================================================
 

@@ -11,9 +11,10 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Mapping
 from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
-from .connection import Stats
+from .checks import SECONDS, Number
+from .connection import Leave, Stats
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import Transport
@@ -41,6 +42,8 @@ __all__ = [
     "bound",
     "connect",
 ]
+
+_TIMEOUT: Final = Number(SECONDS, optional=True)
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -125,32 +128,49 @@ class Session(OnShell, Generic[TurnT]):
     def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
 
-    def create(self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, **body: Any) -> TurnT:
+    def create(
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
+    ) -> TurnT:
         """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
 
         ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
         one lane run one after another, different lanes run side by side. AUTO takes any free lane, where the server has
         lanes; a turn that continues a response takes that one's lane, or, if that is busy or has gone on, another. None
         is the default lane. ``timeout`` is in seconds, for each wait, or ``Timeouts(lane, connect, send, receive,
-        total)``; None means no limit. Not given, the session's own holds.
+        total)``; None means no limit. Not given, the session's own holds. ``leave`` is what becomes of the WebSocket if
+        this is its only turn and is left before its end: ``"abort"``, which stops the server at once, or ``"abandon"``,
+        which keeps the connection and discards the turn's events. Not given, that of the options holds.
 
         Entering raises UserError or TypeError if the turn cannot be sent as it is.
         """
-        return self._turn(self._runtime, body, stream_id, timeout)
+        return self._turn(self._runtime, body, stream_id, timeout, leave)
 
     @awaited
-    def respond(self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, **body: Any) -> Flow[Response]:
+    def respond(
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
+    ) -> Flow[Response]:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
         Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
         """
-        turn = self._turn(self._runtime, body, stream_id, timeout)
+        turn = self._turn(self._runtime, body, stream_id, timeout, leave)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - nobody else should call it.
 
     @property
     def stats(self) -> Stats:
         """The counters of now; a copy."""
         return self._runtime.stats
+
+    @awaited
+    def drain(self, timeout: float | None = None) -> Flow[None]:
+        """End the session without ending its turns, for SIGTERM: no new ones begin (SessionClosedError); those that run
+        or wait go on; when all have ended, the session is closed as by :meth:`aclose`.
+
+        After ``timeout`` seconds, if given, turns that are left fail as aborted. Whoever is cancelled here waits no
+        more, but the session still ends so.
+        """
+        _TIMEOUT.check("timeout", timeout)
+        yield Wait(lambda: self._runtime.drain(timeout))
 
     @awaited
     def aclose(self) -> Flow[None]:
@@ -164,17 +184,25 @@ class Session(OnShell, Generic[TurnT]):
 class Turn(TurnHandle, OnShell):
     """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
 
-    Leaving the ``async with`` before the terminal event gives the turn up: if other turns use the connection, this
-    one's events are discarded; if none does, the connection is aborted at once.
+    Leaving the ``async with`` before the terminal event gives the turn up. If other turns use the connection, this
+    one's events are discarded. If none does, the connection is aborted at once, unless another lane's last response is
+    in its memory only (``store: false``), or ``leave`` says otherwise.
     """
 
-    def __init__(self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: AnyLane, timeout: object) -> None:
-        super().__init__(body, stream_id, timeout)
+    def __init__(
+        self,
+        runtime: SessionRuntime,
+        body: Mapping[str, Any],
+        stream_id: AnyLane,
+        timeout: object,
+        leave: Leave | None = None,
+    ) -> None:
+        super().__init__(body, stream_id, timeout, leave)
         self._runtime = runtime
 
     @at_once
     def __aenter__(self) -> Self:
-        self._core = self._runtime.create(*self._enter())  # From here on it knows what became of it.
+        self._sent(self._runtime.create(*self._enter()))  # From here on it knows what became of it.
         return self
 
     @at_once
@@ -189,7 +217,7 @@ class Turn(TurnHandle, OnShell):
 
     def _run(self) -> Flow[Response]:
         """All of it."""
-        self._core = turn = self._runtime.create(*self._enter())
+        turn = self._sent(self._runtime.create(*self._enter()))
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:

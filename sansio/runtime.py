@@ -86,5 +86,12 @@ class SessionRuntime(Runtime):
         """
 
     @abstractmethod
+    def drain(self, timeout: float | None) -> CoroutineType[Any, Any, None]:
+        """Let no more turns begin; end the session when the others have ended, or after so many seconds.
+
+        Cancelled, it waits no more, but the session still ends so.
+        """
+
+    @abstractmethod
     def shutdown_threadsafe(self) -> None:
         """Shut the connections down, from any thread: both ends see their end, and a later turn opens another."""

@@ -159,6 +159,13 @@ class Runtime(SessionRuntime):
             with trio.move_on_after(CLEANUP, shield=True):
                 await self._no_tasks()
 
+    @enable_ki_protection
+    async def drain(self, timeout: float | None) -> None:
+        """Let no more turns begin; end the session when the others have ended, or after so many seconds."""
+        self._driver.drain(self._now(), timeout)
+        await self._until(lambda: self._driver.drained)
+        await self.aclose()
+
     async def _no_tasks(self) -> None:
         self._end_timer()
         while self._tasks:

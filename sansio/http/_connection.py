@@ -8,7 +8,7 @@ from ..connection import Turn
 from ..connection._tables import WAIT_NAMES
 from ..errors import ConnectError, SessionClosedError
 from ..lanes import AnyLane
-from ..replay import Cause, Phase
+from ..replay import Cause, Phase, Verdict
 from ._document import body_of
 from ._exchange import Exchange
 from ._reading import Reading
@@ -36,9 +36,8 @@ class HttpConnection(Reading):
         """
         if not self.accepts_turns:
             state = self.state.value if self.turn is None else "busy"
-            raise SessionClosedError(
-                f"this connection is {state} and takes no turn — the turn was not sent — open a new connection"
-            )
+            what = f"this connection is {state} and takes no turn — the turn was not sent — open a new connection"
+            raise SessionClosedError(what, verdict=Verdict.SAFE)
         self._body = body_of(turn.message)
         self.turn = turn
         turn.connection = cast("Any", self)

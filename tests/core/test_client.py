@@ -180,6 +180,24 @@ def test_what_cannot_be_sent_is_raised_on_entering(shell: SteppedShell) -> None:
         finished(turn.__aexit__(None, None, None))
 
 
+def test_leaving_is_one_of_two_things(shell: SteppedShell) -> None:
+    session = opened(shell)
+    with pytest.raises(UserError, match="leave is 'forget': write one of 'abort', 'abandon', None"):
+        session.create(leave="forget")
+    turn = session.create(input="x", leave="abandon")
+    finished(turn.__aenter__())
+    assert turn._begun.leave == "abandon"
+
+
+def test_draining_is_the_runtimes(shell: SteppedShell) -> None:
+    session = opened(shell)
+    finished(session.drain(3.0))
+    finished(session.drain())
+    assert shell.runtimes[0].done[1:] == ["drain 3.0", "drain None"]
+    with pytest.raises(UserError, match="timeout is -1"):
+        finished(session.drain(-1))
+
+
 def test_respond_runs_a_turn_to_its_end(shell: SteppedShell) -> None:
     session = opened(shell)
     shell.script[:] = [DELTA, DELTA, END]

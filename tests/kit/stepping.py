@@ -107,6 +107,9 @@ class SteppedRuntime(SessionRuntime):
         if self.closing is not None:
             raise self.closing
 
+    async def drain(self, timeout: float | None) -> None:
+        self.done.append(f"drain {timeout}")
+
     def shutdown_threadsafe(self) -> None:
         self.done.append("shut down")
 
