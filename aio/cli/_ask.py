@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file with a function tool that the model may call, in the form of the API, or with a list of them; may "
         "be given several times. Calls are printed and not executed",
     )
-    _add_network_arguments(parser)
+    _add_network(parser)
     parser.add_argument("--stream-id", metavar="LANE", help="the lane to run on (default: the default lane)")
     parser.add_argument(
         "--timeout",
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proxy",
         metavar="URL",
