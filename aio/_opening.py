@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -27,7 +28,7 @@ from ._flows import run
 __all__ = ["FAILURES", "MEANS", "Early", "Opened", "open_transport"]
 
 FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: isinstance(raised, Exception))
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=logging.getLogger("turnwire"))
 
 READ_SIZE: Final = 64 * 1024
 """Bytes asked of the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""

@@ -69,10 +69,11 @@ class Fallback:
             return False
         return turn.fits_http
 
-    def settled(self, connection: Connection, now: float) -> None:
-        """Something has happened to this connection."""
+    def settled(self, connection: Connection, now: float) -> bool:
+        """Something has happened to this connection. True: it is the last of those after which HTTP is used."""
         if self._transport != "auto" or type(connection) is HttpConnection:
-            return
+            return False
+        before = self._http_until
         if connection.opened_at is not None:
             self._failures = 0
         elif connection.is_closed and connection.failure is not None:
@@ -81,6 +82,7 @@ class Fallback:
                 self._http_until = inf
             elif self._failures >= FAILURES:
                 self._http_until, self._failures = now + PAUSE, 0
+        return self._http_until > before
 
 
 def _is_no_websocket(evidence: Evidence) -> bool:

@@ -30,7 +30,7 @@ import msgspec
 
 from .connection import Turn
 from .errors import TurnError, UserError, WrongTypeError
-from .evidence import Cause
+from .evidence import Cause, Phase
 from .http import HttpConnection
 from .pool import Connection
 from .replay import Plan
@@ -123,18 +123,20 @@ class Notices:
 
     def look(self, connection: Connection) -> None:
         """Something has happened to this connection."""
-        if connection.opened_at is not None and connection not in self._open and not connection.is_closed:
+        if connection.opened_at is not None and connection not in self._open:
             self._open.add(connection)
             self._note("connection_opened", connection, "")
         if connection.draining and connection not in self._rotated:
             self._rotated.add(connection)
             self._note("rotated", connection, connection.state.value)
-        if connection.is_closed:
-            self._open.discard(connection)
-            self._rotated.discard(connection)
-            failure = connection.failure
-            if failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
-                self._note("connection_lost", connection, _why(failure), failure=failure)
+
+    def ended(self, connection: Connection, *, expected: bool) -> None:
+        """This connection is over; told once. ``expected``: the session is closed, and all its connections with it."""
+        self._open.discard(connection)
+        self._rotated.discard(connection)
+        failure = connection.failure
+        if not expected and failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
+            self._note("connection_lost", connection, _why(failure), failure=failure)
 
     def repeats(self, turn: Turn, connection: Connection, failure: TurnError, plan: Plan) -> None:
         """A turn that failed so on this connection will be repeated."""
@@ -181,7 +183,9 @@ class Notices:
 def _why(failure: TurnError) -> str:
     """What went wrong, without a word of the server's."""
     evidence = failure.evidence
-    words = [evidence.cause.value, evidence.phase.name.lower()]
+    words = [evidence.cause.value]
+    if evidence.phase is not Phase.LANE_WAIT:
+        words.append(f"phase {evidence.phase.name}")
     if evidence.close_code is not None:
         words.append(f"code {evidence.close_code}")
     if evidence.refusal is not None and evidence.refusal.status is not None:

@@ -17,6 +17,7 @@ from .connection import Stats, Turn
 from .driver import Driver, Runtime
 from .events import ServerEvent
 from .lanes import AnyLane
+from .notices import Notices
 from .proxy import Proxy
 from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
@@ -37,7 +38,11 @@ class SessionRuntime(Runtime):
         """Where it connects to."""
         self._route = Route(source, ssl_context=ssl_context, proxy=proxy, means=self._means)
         clock = self._means.wall_clock
-        self._session = ResponsesSession(options=options, wall_clock=clock, retries_allowed=retries_allowed)
+        self.notices = Notices(self._means.logger)
+        """What happens, for hooks and the log."""
+        self._session = ResponsesSession(
+            options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
+        )
         self._driver = Driver(self._session, self, lambda: source.initial)
 
     @property

@@ -247,24 +247,11 @@ class ResponsesSession:
         return connection
 
     def _new(self, kind: Kind, endpoint: Endpoint, now: float, connect_by: float | None) -> Connection:
+        given: dict[str, Any] = {"options": self.options, "now": now, "connect_by": connect_by}
+        given |= {"recover": self._recover, "alarm": self.alarm}
         if kind is Kind.HTTP:
-            return HttpConnection(
-                endpoint,
-                options=self.options,
-                now=now,
-                recover=self._recover,
-                connect_by=connect_by,
-                alarm=self.alarm,
-            )
-        return ResponsesConnection(
-            endpoint,
-            options=self.options,
-            now=now,
-            random_bytes=self._random_bytes,
-            recover=self._recover,
-            connect_by=connect_by,
-            alarm=self.alarm,
-        )
+            return HttpConnection(endpoint, **given)
+        return ResponsesConnection(endpoint, random_bytes=self._random_bytes, **given)
 
     def _submit(self, connection: Connection, turn: Turn, now: float) -> None:
         self._touched[connection] = None
@@ -366,12 +353,16 @@ class ResponsesSession:
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """The turns that have to leave this connection, to which something has happened, without having started."""
         left: list[Turn] = []
+        self.notices.look(connection)
         if connection.draining:
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)
         if connection in self.pool:
-            self._fallback.settled(connection, now)
+            if connection.is_closed:
+                self.notices.ended(connection, expected=self.closed)
+            if self._fallback.settled(connection, now):
+                self.notices.fell_back(connection)
         replaced = self.pool.settled(connection, now)
         if replaced is not None:
             replaced.drain()

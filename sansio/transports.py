@@ -17,6 +17,7 @@ from .driver import Link
 from .endpoint import Endpoint
 from .errors import TransportError
 from .flow import Flow, Wait
+from .notices import Logger
 from .proxy import Proxy, choose_proxy
 from .secret import Secret, without_frames
 from .session import EndpointSource
@@ -57,6 +58,8 @@ class Means:
     default_context: Callable[[], Any]
     """Makes the TLS settings where none are given, and those for a proxy."""
     failures: Failures
+    logger: Logger | None = None
+    """Where it is written what happens in a session."""
 
 
 class Route:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import socket
@@ -32,7 +33,7 @@ FAILURES: Final = Failures(
     own={trio.ClosedResourceError: "the connection was closed on this side"},
     is_failure=lambda raised: not isinstance(raised, trio.Cancelled),
 )
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=logging.getLogger("turnwire"))
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """What the libraries below raise for what the network or the peer did. TLS's errors are OSErrors."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask; return the exit status."""
+    logging.getLogger("turnwire").addHandler(logging.NullHandler())  # What is lost, the command says itself.
     key: str | None = os.environ.get(arguments.api_key_env)
     try:
         if not key and (arguments.api_key_env != KEY or not (arguments.base_url or os.environ.get("OPENAI_BASE_URL"))):
