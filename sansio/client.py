@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 
 from .checks import SECONDS, Number
 from .connection import Leave, Stats
-from .errors import ConcurrentUseError, UserError, WrongTypeError
+from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import Transport
-from .flow import Awaited, Emitting, Flow, Wait, awaited
+from .flow import Awaited, Emitting, Flow, Wait, at_once, awaited
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
 from .omit import OMIT
-from .proxy import Proxy, checked_proxy, choose_proxy
+from .proxy import choose_proxy
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
+from .transports import Network, checked_network
 
 if TYPE_CHECKING:
     import ssl
@@ -84,21 +85,18 @@ class Shell(Protocol):
         """A coroutine that runs the flow."""
         ...
 
-    def coroutine_function(self, flow: Callable[..., Flow[T]]) -> Callable[..., CoroutineType[Any, Any, T]]:
-        """A function defined by ``async def``, so that others see that it is one; each call runs a flow."""
+    def coroutine_function(self, method: Callable[..., Any]) -> Callable[..., CoroutineType[Any, Any, Any]]:
+        """A function defined by ``async def``, so that others see that it is one.
+
+        Each call runs the flow that ``method`` returns, or returns what else that returns.
+        """
         ...
 
     def iterate(self, flow: Emitting) -> AsyncGenerator[Any]:
         """An asynchronous generator of what the flow emits."""
         ...
 
-    def runtime(
-        self,
-        source: EndpointSource,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | str | None,
-        options: SessionOptions,
-    ) -> SessionRuntime:
+    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
         """A new runtime, in the running event loop."""
         ...
 
@@ -165,7 +163,7 @@ class Session(OnShell, Generic[TurnT]):
         ``name`` is ``"connection_opened"``, ``"connection_lost"``, ``"turn_repeated"``, ``"rotated"`` (a connection
         takes no more turns) or ``"fell_back"`` (to HTTP). The function is called between other work of the event loop,
         after turns were given their events; it must not block. What it raises is logged, and changes nothing. The same
-        is written to the logger ``turnwire``, at INFO and WARNING. What is returned ends the calls.
+        is written to the logger ``turnwire.session``, at INFO and WARNING. What is returned ends the calls.
 
         Raises UserError for another name, and WrongTypeError for what is no function, or an ``async`` one.
         """
@@ -215,16 +213,14 @@ class Turn(TurnHandle, OnShell):
         super().__init__(body, stream_id, timeout, leave)
         self._runtime = runtime
 
-    @awaited
-    def __aenter__(self) -> Flow[Self]:
-        yield from ()  # It waits for nothing.
+    @at_once
+    def __aenter__(self) -> Self:
         self._sent(self._runtime.create(*self._enter()))  # From here on it knows what became of it.
         return self
 
-    @awaited
-    def __aexit__(self, *exc: object) -> Flow[None]:
-        yield from ()
-        self._runtime.cancel(self._begun)
+    @at_once
+    def __aexit__(self, *exc: object) -> None:
+        self._runtime.cancel(self._core or self._begun)
 
     def __aiter__(self) -> Self:
         return self
@@ -286,6 +282,7 @@ def connect(
     query: Mapping[str, Any] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = "env",
+    proxy_ssl_context: ssl.SSLContext | None = None,
     transport: Transport | None = None,
     connections: int | None = None,
     options: SessionOptions | None = None,
@@ -296,10 +293,13 @@ def connect(
     When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a fresh one. A
     session belongs to no task: it may be closed by another one than opened it.
 
-    ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
-    else ``OPENAI_BASE_URL``, else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an
-    ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
-    defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits;
+    ``base_url`` is http(s) or ws(s), with or without a path, or ``unix:/path/to.sock``, which may be followed by
+    ``:/v1``, the path of the API; ``/responses`` is appended. It defaults to the client's, else ``OPENAI_BASE_URL``,
+    else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an ``openai.AsyncOpenAI``, or
+    Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context`` defaults to the system's trust
+    store. ``proxy`` is ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), None, or the URL of a
+    proxy, with ``user:password@`` if it asks for them: http, https (``proxy_ssl_context`` is for TLS to this one),
+    socks5 (the name of the server is looked up on this side) or socks5h (by the proxy). ``options`` are the limits;
     ``transport`` and ``connections`` go before those of the same name in them.
 
     Raises UserError, at once, for arguments that cannot be used; when it is awaited or entered, ConnectError or
@@ -309,18 +309,12 @@ def connect(
     source = EndpointSource(
         base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
     )
-    choose_proxy(proxy, source.initial, shell.variables)
-    _check_context(ssl_context, shell.context_type)
+    network = checked_network(
+        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
+    )
+    choose_proxy(network.proxy, source.initial, shell.variables)  # To refuse what the environment says, if it is that.
     options = options_from_client(client, options, transport=transport, connections=connections)
-    return connecting(source, ssl_context, checked_proxy(proxy), options)
-
-
-def _check_context(context: Any, context_type: type[Any]) -> None:
-    """Raise UserError for what is no TLS context of a client."""
-    if context is not None and not isinstance(context, context_type):
-        raise WrongTypeError(f"ssl_context is of type {type(context).__name__}: write an ssl.SSLContext, or None")
-    if context is not None and context.protocol.name == "PROTOCOL_TLS_SERVER":
-        raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
+    return connecting(source, network, options)
 
 
 def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:

@@ -3,8 +3,8 @@
 The promise
     Whoever watches cannot change or fail anything. What happens is only written down while it happens; hooks and the
     logger are called afterwards, when the step is over and consumers were woken (``driver.py``, "The order of a step").
-    What they raise is logged by its type, and goes no further. No line of the log holds data of a request or an answer,
-    a header, a key or a query.
+    What they raise is logged by its type, and goes no further. The logger is ``turnwire.session``. No line of it holds
+    data of a request or an answer, a header, a key or a query.
 
 What there is to be told
 
@@ -96,7 +96,7 @@ class Notices:
         self._hooks: dict[str, list[Hook]] = {}
         self.queued: deque[Notice] = deque(maxlen=MOST)
         """What has happened, and was not delivered yet."""
-        self._open: set[Connection] = set()
+        self.seen_open: set[Connection] = set()
         """The connections that were seen open, and not closed yet; ..."""
         self._rotated: set[Connection] = set()
         """... and of these, those that were seen to take no more turns."""
@@ -123,8 +123,8 @@ class Notices:
 
     def look(self, connection: Connection) -> None:
         """Something has happened to this connection."""
-        if connection.opened_at is not None and connection not in self._open:
-            self._open.add(connection)
+        if connection.opened_at is not None and connection not in self.seen_open:
+            self.seen_open.add(connection)
             self._note("connection_opened", connection, "")
         if connection.draining and connection not in self._rotated:
             self._rotated.add(connection)
@@ -132,7 +132,7 @@ class Notices:
 
     def ended(self, connection: Connection, *, expected: bool) -> None:
         """This connection is over; told once. ``expected``: the session is closed, and all its connections with it."""
-        self._open.discard(connection)
+        self.seen_open.discard(connection)
         self._rotated.discard(connection)
         failure = connection.failure
         if not expected and failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):

@@ -10,8 +10,8 @@ Where a turn goes
     ============================================================ ======================================================
     the turn                                                     goes to
     ============================================================ ======================================================
-    names a lane in which a turn runs on a connection that       none: it waits for the end of that turn
-    takes no more
+    names a lane in which a turn is on a connection that takes   none: it waits for the end of that turn
+    no more, or that is of the other kind
     continues a response that is the last one of its lane on     that connection: only there is it in memory
     a connection
     names a lane that was used                                   the connection on which it was used
@@ -61,6 +61,8 @@ class Kind(enum.Enum):
     WEBSOCKET = "websocket"
     HTTP = "http"
 
+    __hash__ = object.__hash__  # CPython 3.11 hashes a member of an enum by a function written in Python.
+
 
 class Pool:
     """See the top of the module. ``now`` is monotonic seconds; ``most`` is how many of each kind may take turns."""
@@ -74,13 +76,16 @@ class Pool:
         self._connections: dict[Connection, None] = {}
         self._lanes: dict[str | None, Connection] = {}
         """Where each lane that a turn has named was last used."""
-        self._too_old: dict[Connection, Connection | None] = {}
+        self.too_old: dict[Connection, Connection | None] = {}
         """Those that are to be replaced, and by which; None: it was not opened yet."""
         self._idle_since: dict[Connection, float] = {}
         self._slots = 1
         """Turns that the last WebSocket that was open could run at a time."""
         self._past = Stats()
         """The counters of those that are gone."""
+        self.spreads = False
+        """Whether turns may be on several connections at a time. Hot path: asked once per read."""
+        self._count()
 
     def __iter__(self) -> Iterator[Connection]:
         """All of them, the oldest first."""
@@ -97,14 +102,12 @@ class Pool:
         """The one that was added last."""
         return next(reversed(self._connections), None)
 
-    @property
-    def spreads(self) -> bool:
-        """Whether turns may be on several connections at a time."""
-        return self.most[Kind.WEBSOCKET] > 1 or len(self._connections) > 1
-
     def stats(self) -> Stats:
         """The counters of all of them together, those that are gone included."""
         return sum((connection.stats for connection in self._connections), self._past)
+
+    def _count(self) -> None:
+        self.spreads = self.most[Kind.WEBSOCKET] > 1 or len(self._connections) > 1
 
     # -- turns
 
@@ -113,32 +116,43 @@ class Pool:
 
         A connection of which all names are used up begins to drain, if the turn can go nowhere else.
         """
-        takers = self._takers(kind)
-        if not takers or self.is_lane_busy(turn):
-            return None
-        chosen = self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
-        if chosen is not None and not chosen.has_room_for(turn.wanted):
+        chosen = self._of_several(turn, kind) if self.spreads else self._only(kind)
+        if chosen is None or turn.wanted is AUTO:  # It needs no name of its own.
+            return chosen
+        if not chosen.has_room_for(turn.wanted):
             chosen.drain()
             return None
-        if chosen is not None and turn.wanted is not AUTO and self.spreads:
+        if self.spreads:
             self._lanes[turn.wanted] = chosen
         return chosen
 
-    def is_lane_busy(self, turn: Turn) -> bool:
-        """Whether a turn runs in this one's lane on a connection that takes no more: turns of a lane never overlap."""
-        lane = turn.wanted
-        return lane is not AUTO and any(one.runs_in(lane) for one in self._connections if not one.accepts_turns)
+    def _only(self, kind: Kind) -> Connection | None:
+        """The connection, where there is one at most, if it takes a turn."""
+        only = next(reversed(self._connections), None)
+        return only if only is not None and type(only) is _CLASSES[kind] and only.accepts_turns else None
+
+    def _of_several(self, turn: Turn, kind: Kind) -> Connection | None:
+        takers = self._takers(kind)
+        if not takers or self.is_lane_busy(turn, kind):
+            return None
+        return self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
+
+    def is_lane_busy(self, turn: Turn, kind: Kind) -> bool:
+        """Whether another turn is in this one's lane where it cannot queue: turns of a lane never overlap."""
+        lane, cls = turn.wanted, _CLASSES[kind]
+        if lane is AUTO:
+            return False
+        elsewhere = (one for one in self._connections if type(one) is not cls or not one.accepts_turns)
+        return any(one.has_in_lane(lane) for one in elsewhere)
 
     def _takers(self, kind: Kind) -> list[Connection]:
         """Those that take turns; not one that is being opened in place of another that still does."""
-        replacements = self._too_old.values()
+        replacements = self.too_old.values()
         cls = _CLASSES[kind]
         return [one for one in self._connections if type(one) is cls and one.accepts_turns and one not in replacements]
 
     def _bound_to(self, turn: Turn, takers: list[Connection]) -> Connection | None:
         """The one whose memory the turn needs, or in whose lane it has to queue."""
-        if len(takers) == 1 and not self.spreads:
-            return takers[0]
         if turn.previous is not None:
             for connection in takers:
                 if connection.remembers(turn.previous):
@@ -159,7 +173,7 @@ class Pool:
 
     def wants_connection(self, kind: Kind | None) -> Kind | None:
         """Which kind of connection should be opened, if any; ``kind`` is what turns wait for that found no place."""
-        if None in self._too_old.values():
+        if None in self.too_old.values():
             return Kind.WEBSOCKET
         if kind is None or self._taking(kind) >= self.most[kind]:
             return None
@@ -174,9 +188,10 @@ class Pool:
     def add(self, connection: Connection) -> None:
         """One is being opened: in place of one that is too old, or beside the others."""
         self._connections[connection] = None
-        for old, new in self._too_old.items():
-            if new is None and type(connection) is ResponsesConnection:
-                self._too_old[old] = connection
+        self._count()
+        for old, new in self.too_old.items():
+            if new is None:
+                self.too_old[old] = connection
                 return
 
     def settled(self, connection: Connection, now: float) -> Connection | None:
@@ -194,14 +209,14 @@ class Pool:
         if type(connection) is HttpConnection:
             return None
         self._slots = connection.slots
-        if connection.opened_at is not None and connection not in self._too_old:
+        if connection.opened_at is not None and connection not in self.too_old:
             self.rotate_at = min(self.rotate_at, connection.opened_at + self._max_age)
-        return self._replaced_by(connection)
+        return self._replaced_by(connection) if self.too_old else None
 
     def _replaced_by(self, connection: Connection) -> Connection | None:
-        for old, new in self._too_old.items():
+        for old, new in self.too_old.items():
             if new is connection:
-                del self._too_old[old]
+                del self.too_old[old]
                 return old
         return None
 
@@ -209,11 +224,12 @@ class Pool:
         if self._connections.pop(connection, connection) is not None:
             return  # It is gone already.
         self._past += connection.stats
+        self._count()
         if not self._connections:
             self.rotate_at = inf
         self._idle_since.pop(connection, None)
         self._lanes = {lane: home for lane, home in self._lanes.items() if home is not connection}
-        self._too_old.pop(connection, None)
+        self.too_old.pop(connection, None)
         if (old := self._replaced_by(connection)) is not None:  # It could not be opened: the old one goes on.
             self.rotate_at = min(self.rotate_at, max(now, (old.opened_at or now) + self._max_age) + RETRY)
 
@@ -224,7 +240,7 @@ class Pool:
         self.rotate_at = inf
         drained: list[Connection] = []
         for connection in self._takers(Kind.WEBSOCKET):
-            if not connection.is_open or connection in self._too_old or connection.opened_at is None:
+            if not connection.is_open or connection in self.too_old or connection.opened_at is None:
                 continue
             due = connection.opened_at + self._max_age
             if due > now:
@@ -232,7 +248,7 @@ class Pool:
             elif connection.idle:
                 drained.append(connection)
             else:
-                self._too_old[connection] = None
+                self.too_old[connection] = None
         return drained
 
     def unused(self, now: float) -> Connection | None:

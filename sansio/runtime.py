@@ -18,10 +18,9 @@ from .driver import Driver, Runtime
 from .events import ServerEvent
 from .lanes import AnyLane
 from .notices import Notices
-from .proxy import Proxy
 from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
-from .transports import Means, Route
+from .transports import Means, Network, Route
 
 __all__ = ["SessionRuntime"]
 
@@ -31,12 +30,10 @@ class SessionRuntime(Runtime):
 
     _means: ClassVar[Means]
 
-    def __init__(
-        self, source: EndpointSource, *, ssl_context: Any, proxy: Proxy | str | None, options: SessionOptions
-    ) -> None:
+    def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         self.source = source
         """Where it connects to."""
-        self._route = Route(source, ssl_context=ssl_context, proxy=proxy, means=self._means)
+        self._route = Route(source, network, self._means)
         clock = self._means.wall_clock
         self.notices = Notices(self._means.logger)
         """What happens, for hooks and the log."""

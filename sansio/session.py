@@ -41,23 +41,24 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, cast
 
+from .admission import check_backlog, check_lane, check_open
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
 from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
 from .endpoint import Endpoint
-from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
+from .errors import SessionClosedError, TurnError, UserError
 from .fallback import Fallback
 from .first_opening import FirstOpening
 from .handle import TurnHandle
-from .http import HttpConnection
-from .lanes import AnyLane
+from .http import HttpConnection, body_of
+from .lanes import AUTO, AnyLane
 from .notices import Notices
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
 from .recovery import Recovery
-from .replay import Cause, Plan, Reason, Verdict
+from .replay import Cause, Plan, Reason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
 from .timeouts import timeouts_from
@@ -157,26 +158,21 @@ class ResponsesSession:
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that was made already. Raises as :meth:`create` does."""
-        if self.closed or self._drain_by is not None:
-            state = "closed" if self.closed else "being closed (drain)"
-            what = f"the session is {state} — the turn was not sent — open a new session"
-            raise SessionClosedError(what, verdict=Verdict.SAFE)
+        check_open(closed=self.closed, draining=self._drain_by is not None)
         self.update(now)  # A connection may have reached its ``max_age`` meanwhile.
-        if turn.lane is not None and self.options.max_named_lanes == 0:
-            raise LaneLimitError(
-                f"stream_id {turn.lane!r} names a lane, and max_named_lanes=0 allows none — the turn was not sent — "
-                "leave stream_id out, or allow names"
-            )
+        check_lane(turn, self.options)
         turn.repeatable = self._retries_allowed()
-        kind = self._kind_for(turn)
-        too_large = turn.too_large(self.options.max_request_size) if kind is Kind.WEBSOCKET else None
-        if too_large is not None:
+        too_large = turn.too_large(self.options.max_request_size)
+        kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
+        if kind is Kind.HTTP and not turn.fits_http:
+            body_of(turn.message)  # Raises UserError for a warm-up.
+        if too_large is not None and kind is Kind.WEBSOCKET:
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
-        elif (connection := self.pool.choose(turn, kind)) is not None:
+        elif not self._is_behind(turn) and (connection := self.pool.choose(turn, kind)) is not None:
             connection.submit(turn, now)
             self._touched[connection] = None
         else:
-            self._check_backlog()
+            check_backlog(len(self._backlog), self.options)
             self._backlog.add(turn)
             self._touch_draining()
         self.update(now)
@@ -184,14 +180,12 @@ class ResponsesSession:
 
     def _kind_for(self, turn: Turn) -> Kind:
         """What has to carry this turn."""
-        return self._fallback.kind_for(turn, self.options.max_request_size, self._now)
+        too_large = turn.too_large(self.options.max_request_size) is not None
+        return self._fallback.kind_for(turn, self._now, too_large=too_large)
 
-    def _check_backlog(self) -> None:
-        if len(self._backlog) >= self.options.max_waiting:
-            raise TooManyTurnsError(
-                f"{self.options.max_waiting} turns wait for a connection already (max_waiting) — the turn was not "
-                "sent — wait for some of them to end"
-            )
+    def _is_behind(self, turn: Turn) -> bool:
+        """Whether a turn of this one's lane waits for a connection, one of another kind."""
+        return turn.wanted is not AUTO and self._backlog.has_lane(turn.wanted)
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After its end this does nothing."""
@@ -225,8 +219,10 @@ class ResponsesSession:
 
     def _wanted(self) -> Kind | None:
         """Which kind of connection should be opened, if any."""
-        first = self._backlog.first
-        return self.pool.wants_connection(None if first is None else self._kind_for(first))
+        if not self._backlog.ready and not self.pool.too_old:
+            return None
+        found = self._next_waiting(set())
+        return self.pool.wants_connection(None if found is None else found[1])
 
     def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> Connection:
         """A new connection, to be connected by the caller; turns that waited for one wait on it now.
@@ -281,7 +277,8 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`, with all consequences. Hot path: runs once per read."""
         self._now = now
-        ran = connection.in_flight if self._drain_by is not None or self.pool.spreads else 0
+        watched = self.pool.spreads or self._backlog.ready or self._drain_by is not None
+        ran = connection.in_flight if watched else 0
         connection.receive_data(data, now)
         if not connection.only_events or (
             ran and connection.in_flight < ran
@@ -340,11 +337,13 @@ class ResponsesSession:
                 self._backlog.add(turn)
         while self._touched or self._returned:
             changed, self._touched = self._touched, {}
-            first = self._place_returned(now)
+            first = self._place_returned(now) if self._returned else []
             for connection in changed:
                 first += self._settle(connection, now)
-            self._backlog.add_first(first)
-            self._place_waiting(now)
+            if first:
+                self._backlog.add_first(first)
+            if self._backlog.ready:
+                self._place_waiting(now)
             self.changed.extend(changed)
         if self._drain_by is not None and (self._drain_by <= now or self.idle):
             self._drain_by = None
@@ -353,12 +352,14 @@ class ResponsesSession:
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """The turns that have to leave this connection, to which something has happened, without having started."""
         left: list[Turn] = []
-        self.notices.look(connection)
-        if connection.draining:
+        if connection not in self.notices.seen_open:
+            self.notices.look(connection)
+        if isinstance(connection, ResponsesConnection) and connection.draining:
+            self.notices.look(connection)
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)
-        if connection in self.pool:
+        if (connection.is_closed or self._fallback.failures) and connection in self.pool:
             if connection.is_closed:
                 self.notices.ended(connection, expected=self.closed)
             if self._fallback.settled(connection, now):
@@ -384,18 +385,28 @@ class ResponsesSession:
 
     def _place_waiting(self, now: float) -> None:
         """Give the turns that wait to connections, in order, as long as one takes them."""
-        held: list[Turn] = []
-        while (turn := self._backlog.first) is not None:
-            connection = self.pool.choose(turn, self._kind_for(turn))
-            if connection is None and not self.pool.is_lane_busy(turn):
+        held: set[AnyLane] = set()
+        while (found := self._next_waiting(held)) is not None:
+            turn, kind = found
+            connection = self.pool.choose(turn, kind)
+            if connection is None:
                 break
             self._backlog.remove(turn)
-            if connection is None:
-                held.append(turn)
-            else:
-                self._submit(connection, turn, now)
-        self._backlog.add_first(held)
+            self._submit(connection, turn, now)
         self._touch_draining()
+
+    def _next_waiting(self, held: set[AnyLane]) -> tuple[Turn, Kind] | None:
+        """The first turn that waits for a connection, and of which kind.
+
+        Those are passed over that wait for the turn before them in their lane; ``held`` are these lanes, and grows.
+        """
+        for turn in self._backlog.ready:
+            if turn.wanted not in held:
+                kind = self._kind_for(turn)
+                if not self.pool.is_lane_busy(turn, kind):
+                    return turn, kind
+                held.add(turn.wanted)
+        return None
 
     def _touch_draining(self) -> None:
         """One may have begun to drain because its names are used up."""

@@ -33,7 +33,10 @@ FAILURES: Final = Failures(
     own={trio.ClosedResourceError: "the connection was closed on this side"},
     is_failure=lambda raised: not isinstance(raised, trio.Cancelled),
 )
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=logging.getLogger("turnwire"))
+LOGGER: Final = logging.getLogger("turnwire.session")
+"""What happens in sessions. Where the log is not configured, nothing is written to stderr: turns raise what fails."""
+LOGGER.addHandler(logging.NullHandler())
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=LOGGER)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """What the libraries below raise for what the network or the peer did. TLS's errors are OSErrors."""
 
@@ -211,7 +214,18 @@ class Wire:
 
     async def connect(self, host: str, port: int) -> None:
         """TCP, with happy eyeballs (RFC 8305)."""
-        stream = await trio.open_tcp_stream(host, port)  # It sets TCP_NODELAY.
+        self._begin(await trio.open_tcp_stream(host, port))  # It sets TCP_NODELAY.
+
+    async def connect_unix(self, path: str) -> None:
+        """A unix socket."""
+        self._begin(await trio.open_unix_socket(path))
+
+    async def look_up(self, host: str, port: int) -> str:
+        """The first address of a host."""
+        found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+        return str(found[0][4][0])
+
+    def _begin(self, stream: trio.SocketStream) -> None:
         self.sock = socket.socket(fileno=stream.socket.detach())
         self.connected = True
         self.sock.setblocking(False)

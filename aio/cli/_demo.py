@@ -9,7 +9,6 @@ with the server's ledger (:func:`differences`).
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 import time
@@ -59,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
-    logging.getLogger("turnwire").addHandler(logging.NullHandler())  # What is lost, the command says itself.
     return anyio.run(_run, arguments, backend=arguments.shell)
 
 

@@ -22,7 +22,7 @@ from ._keepalive import Keepalive
 from ._opening import Opening
 from ._outbox import Outbox
 from ._owners import Owners
-from ._states import TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
+from ._states import FACTS, TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
 from ._tables import ConnectionOptions, ErrorFactory, Stats, turn_failure
 from ._turn import Turn
 
@@ -60,9 +60,10 @@ class Loss(NamedTuple):
 class ConnectionBase:
     """See the top of the package."""
 
-    # More than 12 attributes: six are what an owner asks for, seven are parts with a module of their own (opening,
-    # WebSocket, lanes, owners, outbox, keepalive, deadlines), three bound the memory of unread events and are looked
-    # at once per read, and four belong to its end and to the session (close_by, failure, recover, alarm).
+    # More than 12 attributes: eleven are what an owner asks for (five say what its state means, so that asking costs no
+    # call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive,
+    # deadlines), three bound the memory of unread events and are looked at once per read, and four belong to its end
+    # and to the session (close_by, failure, recover, alarm).
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class ConnectionBase:
         self.endpoint = endpoint
         """Where to connect to; a redirect within the origin changes it."""
         self.options = options or ConnectionOptions()
-        self.state = State.CONNECTING
+        self._enter_state(State.CONNECTING)
         self.stats = stats or Stats()
         self.opened_at: float | None = None
         self._opening = Opening(self.options, random_bytes, now, connect_by)
@@ -121,29 +122,9 @@ class ConnectionBase:
         return WAITING_PHASE[self.state]
 
     @property
-    def is_closed(self) -> bool:
-        """It is over."""
-        return self.state is State.CLOSED
-
-    @property
-    def needs_transport(self) -> bool:
-        """A transport is to be opened for it: at first, and after a redirect."""
-        return self.state is State.CONNECTING
-
-    @property
-    def is_open(self) -> bool:
-        """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
-        return self._is_up or self.state is State.CLOSING
-
-    @property
     def _is_up(self) -> bool:
         """Turns may run here."""
         return self.state is State.OPEN or self.draining
-
-    @property
-    def draining(self) -> bool:
-        """No turn may start here any more; :meth:`requeue_unstarted` gives back those that wait."""
-        return self.state in (State.DRAINING, State.ENDING, State.WRITE_DISABLED)
 
     def drain(self) -> None:
         """Let no more turns start here: the session is to replace it. Nothing changes unless it is OPEN."""
@@ -158,7 +139,12 @@ class ConnectionBase:
     @property
     def idle(self) -> bool:
         """No turn needs this connection: none waits, and all that run were abandoned."""
-        return not self._live_count
+        if self._lanes.waiting_count:
+            return False
+        for turn in self._lanes.running.values():  # noqa: SIM110 - any() takes three calls more
+            if not turn.abandoned:
+                return False
+        return True
 
     @property
     def _live_count(self) -> int:
@@ -172,8 +158,22 @@ class ConnectionBase:
 
     def _move(self, signal: Signal) -> None:
         self.only_events = False
-        self.state = TRANSITIONS[self.state][signal]
+        self._enter_state(TRANSITIONS[self.state][signal])
         self._alarm.announce()
+
+    def _enter_state(self, state: State) -> None:
+        self.state = state
+        facts = FACTS[state]
+        self.accepts_turns = facts.accepts_turns
+        """Whether a new turn may be given to this connection."""
+        self.draining = facts.draining
+        """No turn may start here any more; :meth:`requeue_unstarted` gives back those that wait."""
+        self.is_open = facts.is_open
+        """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
+        self.is_closed = facts.is_closed
+        """It is over."""
+        self.needs_transport = facts.needs_transport
+        """A transport is to be opened for it: at first, and after a redirect."""
 
     def _move_if_listed(self, signal: Signal) -> None:
         if signal in TRANSITIONS[self.state]:
@@ -181,7 +181,7 @@ class ConnectionBase:
 
     def _where(self) -> str:
         """The endpoint in words; never with its query or headers, which may hold secrets."""
-        return self.endpoint.authority
+        return self.endpoint.words
 
     # -- turns: start, wait, leave
 

@@ -73,11 +73,6 @@ class ResponsesConnection(Routing, Timing):
         self._enter(turn, now)
 
     @property
-    def accepts_turns(self) -> bool:
-        """Whether a new turn may be given to this connection."""
-        return self.state in (State.CONNECTING, State.HANDSHAKING, State.OPEN)
-
-    @property
     def in_flight(self) -> int:
         """Turns whose messages were framed and whose lanes are busy, abandoned ones included."""
         return len(self._lanes.running)
@@ -87,10 +82,10 @@ class ResponsesConnection(Routing, Timing):
         """Turns that have not started."""
         return self._lanes.waiting_count
 
-    def runs_in(self, lane: str | None) -> bool:
-        """Whether a turn that somebody wants is in flight in this lane."""
+    def has_in_lane(self, lane: str | None) -> bool:
+        """Whether a turn that somebody wants waits in this lane, or is in flight in it."""
         turn = self._lanes.running.get(lane)
-        return turn is not None and not turn.abandoned
+        return self._lanes.waits_in(lane) or (turn is not None and not turn.abandoned)
 
     @property
     def slots(self) -> int:

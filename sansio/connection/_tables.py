@@ -23,7 +23,7 @@ from ..errors import (
 from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 from ..replay import Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
-from ..timeouts import Timeouts, timeouts_from
+from ..timeouts import DEFAULT_TIMEOUTS, Timeouts, timeouts_from
 from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, Rejected
 
 # --- The tables ------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def turn_timeouts(self) -> Timeouts:
         """The deadlines of turns that bring none of their own, whatever was given or not."""
-        return Timeouts() if isinstance(self.timeouts, msgspec.UnsetType) else timeouts_from(self.timeouts)
+        return DEFAULT_TIMEOUTS if self.timeouts is msgspec.UNSET else timeouts_from(self.timeouts)
 
     def __post_init__(self) -> None:
         check_fields(self, OPTION_RULES)

@@ -84,8 +84,8 @@ class HttpConnection(Reading):
         """Any lane: no name is sent."""
         return True
 
-    def runs_in(self, lane: str | None) -> bool:
-        """Whether the turn that runs here is of this lane."""
+    def has_in_lane(self, lane: str | None) -> bool:
+        """Whether the turn on this connection is of this lane."""
         return self.turn is not None and self.turn.wanted == lane
 
     def remembers(self, response_id: str | None) -> bool:
@@ -94,10 +94,6 @@ class HttpConnection(Reading):
 
     def drain(self) -> None:
         """Nothing: it is closed when its turn ends, or it is not."""
-
-    def requeue_unstarted(self, now: float) -> list[Turn]:
-        """None: a turn that was given to it waits for its opening alone."""
-        return []
 
     # -- the transport's side
 

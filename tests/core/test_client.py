@@ -78,12 +78,13 @@ def test_leaving_what_was_not_entered_does_nothing(shell: SteppedShell) -> None:
 def test_the_arguments_are_the_runtimes(shell: SteppedShell) -> None:
     context, options = Context(), SessionOptions(max_age=1.0)
     finished(connect(shell, URL, ssl_context=context, proxy="http://p.test:1", options=options))  # type: ignore[arg-type]
-    given = shell.runtimes[0].given
-    assert (given["ssl_context"], str(given["proxy"]), given["options"]) == (context, "p.test:1", options)
+    (runtime,) = shell.runtimes
+    assert (runtime.network.ssl_context, str(runtime.network.proxy)) == (context, "p.test:1")
+    assert runtime.options is options
 
 
 def test_the_environment_is_the_shells(shell: SteppedShell) -> None:
-    shell.variables = {"OPENAI_BASE_URL": "http://elsewhere.test/v1", "HTTP_PROXY": "socks5://no"}
+    shell.variables = {"OPENAI_BASE_URL": "http://elsewhere.test/v1", "HTTP_PROXY": "socks4://no"}
     with pytest.raises(UserError, match="environment variable http_proxy"):
         connect(shell)
     del shell.variables["HTTP_PROXY"]

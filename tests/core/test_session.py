@@ -1195,7 +1195,7 @@ def test_a_session_takes_what_happens_to_its_connection_and_draws_the_consequenc
 
 def handle_of(desk: Desk) -> tuple[TurnHandle, Turn]:
     handle = TurnHandle({"input": "x"}, None, OMIT)
-    assert (handle.verdict, handle.evidence) == (None, None)
+    assert (handle.verdict, handle.evidence, handle.transport) == (None, None, None)
     with pytest.raises(SessionClosedError, match="was not sent yet"):
         handle.result()
     handle._core = desk.create()
@@ -1222,6 +1222,7 @@ def test_a_turn_that_failed_raises_its_failure_again_and_one_that_ended_has_no_v
     handle, turn = handle_of(desk)
     wire = desk.open()
     wire.hand()
+    assert handle.transport == "websocket"
     wire.receive(created(), delta())
     desk.lose(wire)
     assert handle.verdict is UNSAFE
@@ -1322,6 +1323,16 @@ def test_the_deadlines_are_the_clients_unless_the_options_name_some() -> None:
     assert options_from_client(Client(), given) is given
     unlimited = SessionOptions(timeouts=None)
     assert options_from_client(Client(), unlimited).turn_timeouts == NO_TIMEOUTS
+
+
+def test_what_is_given_goes_before_the_options_unless_it_is_none() -> None:
+    options = SessionOptions(connections=2, transport="http")
+    assert options_from_client(None, options, connections=None, transport=None) is options
+    assert options_from_client(None, options, connections=3, transport=None) == SessionOptions(
+        connections=3, transport="http"
+    )
+    with pytest.raises(UserError, match="transport is 'tcp'"):
+        options_from_client(None, options, transport="tcp")
 
 
 def test_a_request_that_is_too_large_fails_before_there_is_a_connection() -> None:

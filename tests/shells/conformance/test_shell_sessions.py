@@ -178,7 +178,7 @@ async def test_hooks_and_the_log_say_what_happens_without_secrets(shell, caplog)
             with pytest.raises(shell.UserError):
                 session.on("no such thing", print)
     assert told == ["turn_repeated", "connection_lost", "connection_opened"]
-    lines = [record.getMessage() for record in caplog.records if record.name == "turnwire"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "turnwire.session"]
     assert [next(word for word in ("open (", "repeated (", "lost") if word in line) for line in lines[:3]] == [
         "open (",
         "repeated (",
