@@ -10,9 +10,9 @@ from email.utils import parsedate_to_datetime
 def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Seconds to wait according to ``retry-after-ms``, else ``retry-after`` (RFC 9110 section 10.2.3).
 
-    Header names are matched in any case. A date is measured from the response's own ``date`` header, else from ``now``
-    (seconds since the epoch), and is in UTC if it names no zone. Anything unreadable, negative or not finite is None;
-    how long is too long is the caller's to judge.
+    Header names match in any case. A date is measured from the response's own ``date`` header, else from ``now``
+    (seconds since the epoch). A date without a zone is in UTC. The result is None for a value that is unreadable,
+    negative or not finite. The caller judges how long is too long.
     """
     named = lower_names(headers.items())
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
@@ -32,17 +32,17 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -
 
 
 def http_date(value: str | None) -> float | None:
-    """Seconds since the epoch for an HTTP date, in any form of RFC 9110 section 5.6.7; None for what is none."""
+    """Seconds since the epoch for an HTTP date in any form of RFC 9110 section 5.6.7; None if it is not one."""
     try:
         date = None if value is None else parsedate_to_datetime(value)
         if date is None:
             return None
-        # asctime's form, which RFC 9110 section 5.6.7 has us read, names no zone: it is UTC, not where we happen to be.
+        # asctime's form has no zone, and RFC 9110 section 5.6.7 requires us to accept it: it is UTC, not local time.
         return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
 
 
 def lower_names(items: Iterable[tuple[object, object]]) -> dict[str, str]:
-    """Headers by lower-case names."""
+    """The headers with their names in lower case."""
     return {str(name).lower(): str(value) for name, value in items}
