@@ -1,19 +1,19 @@
-"""Which transport a turn goes over: a WebSocket, or HTTP where there is none.
+"""Which transport a turn goes over: a WebSocket, or HTTP if there is none.
 
 The promise
-    ``"websocket"`` and ``"http"`` are strict. With ``"auto"``, a WebSocket is used as long as there is one:
+    ``"websocket"`` and ``"http"`` are strict. With ``"auto"``, a WebSocket is used unless a row says otherwise:
 
     ==================================================== ==============================================================
     what happens                                         then
     ==================================================== ==============================================================
-    the upgrade is answered with 404, 405, 426 or 501    HTTP, for as long as the session lives; the turns that waited
-                                                         for that connection go over HTTP, for none of them was sent
+    the upgrade is answered with 404, 405, 426 or 501    HTTP until the session ends; the turns that waited for that
+                                                         connection go over HTTP, because none of them was sent
     five connections in a row fail before they are open  HTTP; a WebSocket is tried again after five minutes
-    a request is larger than ``max_request_size``        that turn alone goes over HTTP
+    a request is larger than ``max_request_size``        only that turn goes over HTTP
     ==================================================== ==============================================================
 
-    A turn that exists on a WebSocket only stays there: a warm-up (``generate``), and one that continues a response
-    which is not stored, and so is in the memory of a connection.
+    Two kinds of turn are not moved from a WebSocket to HTTP: a warm-up (``generate``), and a turn that continues a
+    response that is not stored, because only the connection's memory has it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from .replay import Cause, Evidence
 __all__ = ["Fallback", "Transport"]
 
 Transport: TypeAlias = Literal["auto", "websocket", "http"]
-"""What turns go over: a WebSocket, HTTP, or the one and, where there is none, the other."""
+"""What turns go over: a WebSocket, HTTP, or (``"auto"``) a WebSocket and, if the server has none, HTTP. This is an
+option of a session; the transports of :mod:`turnwire.sansio.transports` are byte streams."""
 
 NO_WEBSOCKET: Final = frozenset({404, 405, 426, 501})
-"""Statuses of an upgrade's answer that mean: there is no WebSocket here."""
+"""Statuses in answer to an upgrade that mean: there is no WebSocket here."""
 FAILURES: Final = 5
-"""Connections that fail in a row before HTTP is used."""
+"""How many connections must fail in a row before HTTP is used."""
 PAUSE: Final = 300.0
-"""Seconds until a WebSocket is tried again then."""
+"""Seconds until a WebSocket is tried again after these failures."""
 
 
 class Fallback:
@@ -46,31 +47,31 @@ class Fallback:
         self._transport = transport
         self._http_until = inf if transport == "http" else -inf
         self._failures = 0
-        """Connections that have failed in a row before they were open."""
+        """How many connections in a row have failed before they were open."""
 
     def active(self, now: float) -> bool:
-        """Whether HTTP is used in place of a WebSocket."""
+        """Whether HTTP is used instead of a WebSocket."""
         return self._transport == "auto" and now < self._http_until
 
     def kind(self, now: float) -> Kind:
-        """What a connection that is opened now speaks."""
+        """The kind of a connection that is opened now."""
         return Kind.HTTP if now < self._http_until else Kind.WEBSOCKET
 
     def kind_for(self, turn: Turn, largest: int | None, now: float) -> Kind:
-        """What has to carry this turn; ``largest`` is how many bytes a message on a WebSocket may have."""
+        """The kind of connection that this turn needs. ``largest``: the size limit in bytes of a WebSocket message."""
         if now < self._http_until:
             return Kind.HTTP
         may = self._transport == "auto" and turn.fits_http
         return Kind.HTTP if may and turn.too_large(largest) is not None else Kind.WEBSOCKET
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
-        """Whether a turn that failed so was not sent, and goes over HTTP instead. From then on, all turns do."""
+        """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""
         if self._transport != "auto" or not _is_no_websocket(evidence) or self._http_until == inf:
             return False
         return turn.fits_http
 
     def settled(self, connection: Connection, now: float) -> None:
-        """Something has happened to this connection."""
+        """Update the state after a change of this connection."""
         if self._transport != "auto" or type(connection) is HttpConnection:
             return
         if connection.opened_at is not None:

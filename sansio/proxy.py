@@ -1,8 +1,8 @@
-"""Proxies: which one to use for an endpoint, given what the caller or the environment says.
+"""Proxies: which one to use for an endpoint, by the caller's argument or the environment.
 
 The promise
-    The choice is a function of the endpoint and of a mapping of settings that the shell read; credentials in a proxy's
-    URL go to that proxy in ``Proxy-Authorization`` and appear nowhere else (``sansio/secret.py``).
+    The choice depends only on the endpoint and on a mapping of settings that the shell has read. Credentials in a
+    proxy's URL are sent to that proxy in ``Proxy-Authorization`` and appear nowhere else (``sansio/secret.py``).
 
     ======================= =========================================================================================
     ``proxy=``              means
@@ -54,9 +54,9 @@ class Proxy:
     host: str
     port: int
     secure: bool
-    """Speak TLS to the proxy."""
+    """Whether to use TLS to the proxy."""
     authorization: str | Secret | None = field(default=None, repr=False)
-    """The value of ``Proxy-Authorization``; a secret, whatever it was made of."""
+    """The value of ``Proxy-Authorization``; it is stored as a secret."""
 
     def __post_init__(self) -> None:
         if self.authorization is not None:
@@ -66,12 +66,12 @@ class Proxy:
         return _authority(self.host, self.port)
 
     def tunnel(self, endpoint: Endpoint) -> Tunnel:
-        """The exchange that leads through this proxy to the endpoint."""
+        """The exchange that opens a tunnel through this proxy to the endpoint."""
         return Tunnel(self, endpoint)
 
 
 class Tunnel:
-    """CONNECT through a proxy to an endpoint: write :meth:`request`, then feed :meth:`receive` until ``through``."""
+    """CONNECT through a proxy to an endpoint: write :meth:`request`, then call :meth:`receive` until ``through``."""
 
     def __init__(self, proxy: Proxy, endpoint: Endpoint) -> None:
         headers = [("Proxy-Authorization", proxy.authorization)] if proxy.authorization is not None else []
@@ -80,14 +80,15 @@ class Tunnel:
         self._proxy = proxy
         self._endpoint = endpoint
         self.through = False
-        """From here on the bytes are the endpoint's."""
+        """True when the tunnel is open: all further bytes are the endpoint's."""
 
     def request(self) -> bytes:
-        """What to write."""
+        """The bytes to write."""
         return self._exchange.request()
 
     def receive(self, data: bytes) -> None:
-        """Take what the proxy sent, ``b""`` for end of file. Raises TransportError if it leads nowhere."""
+        """Take what the proxy sent, ``b""`` for end of file. Raises TransportError if the proxy refuses or cannot be
+        read."""
         answer = self._exchange.receive(data)
         if isinstance(answer, Accepted):
             self.through = True
@@ -102,10 +103,10 @@ class Tunnel:
 def choose_proxy(proxy: Proxy | str | None, endpoint: Endpoint, environment: Mapping[str, str]) -> Proxy | None:
     """The proxy for this endpoint, or None to connect directly; see the table at the top of this module.
 
-    ``environment`` holds the process's variables, in either case; lower case wins. In a CGI process, to be known by
-    ``REQUEST_METHOD``, ``HTTP_PROXY`` is not looked at: there it is whatever a visitor sent as ``Proxy:`` (httpoxy).
+    ``environment`` holds the process's variables; names in lower case win over upper case. In a CGI process, which
+    ``REQUEST_METHOD`` shows, ``HTTP_PROXY`` is ignored: there it holds what a visitor sent as ``Proxy:`` (httpoxy).
 
-    Raises as :func:`checked_proxy` does, also for what the environment says.
+    Raises as :func:`checked_proxy` does, also for values from the environment.
     """
     named = checked_proxy(proxy)
     if named != "env":
@@ -132,7 +133,7 @@ def _bypassed(endpoint: Endpoint, entry: str) -> bool:
             return address in ip_network(entry, strict=False)
         except ValueError:
             return False
-    if _address(entry) is None:  # An IPv6 address has colons, but no port.
+    if _address(entry) is None:  # An IPv6 address contains colons, but no port.
         entry, _, port = entry.rpartition(":") if _PORTED.fullmatch(entry) else (entry, "", "")
         if port and int(port) != endpoint.port:
             return False
@@ -154,9 +155,9 @@ def _authority(host: str, port: int) -> str:
 
 
 def checked_proxy(proxy: object) -> Proxy | Literal["env"] | None:
-    """What ``proxy=`` means, once it is sure that it can be used; see the table at the top of this module.
+    """The meaning of ``proxy=``, after checking that it can be used; see the table at the top of this module.
 
-    Raises UserError for a URL that names no HTTP proxy, and WrongTypeError for anything but text and None.
+    Raises UserError for a URL that is not an HTTP proxy's, and WrongTypeError for anything but text, Proxy and None.
     """
     if proxy is None or isinstance(proxy, Proxy):
         return proxy
