@@ -390,8 +390,8 @@ def _validator(schema: Mapping[str, Any]) -> SchemaValidator:
     definitions = {each["ref"]: each for each in schema.get("definitions", ())}
     told_apart = _tell_apart(dict(schema), definitions)
     try:
-        # Prebuilt validators are those of the models' own schemas, which do not use ``type``. The parameter is private to
-        # pydantic_core (2.50); without it the results are the same, but parts of a message take longer.
+        # Prebuilt validators are those of the models' own schemas, which do not use ``type``. The parameter is private
+        # to pydantic_core (2.50); without it the results are the same, but parts of a message take longer.
         return SchemaValidator(told_apart, _use_prebuilt=False)
     except TypeError:
         return SchemaValidator(told_apart)
