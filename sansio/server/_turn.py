@@ -1,4 +1,4 @@
-"""A turn on the server's side: what was asked, and where the answers go."""
+"""A turn on the server's side: its request, and how it is answered."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ._memory import Problem, Remembered
 
 
 class TurnState(enum.Enum):
-    """Where a turn is, on the server's side."""
+    """The state of a turn on the server's side. (The client's is :class:`turnwire.sansio.connection.TurnState`.)"""
 
     WAITING = "waiting"
-    """For its lane, or for a slot."""
+    """It waits for its lane or for a slot."""
     RUNNING = "running"
     ENDED = "ended"
-    """Its terminal event, or its error, has been emitted."""
+    """Its terminal event or its error has been emitted."""
     CANCELLED = "cancelled"
-    """Its connection ended first. What is emitted now goes nowhere."""
+    """Its connection ended first. Events that are emitted now are dropped."""
 
 
 CONTINUABLE: Final = frozenset({"completed", "incomplete"})
@@ -29,10 +29,10 @@ CONTINUABLE: Final = frozenset({"completed", "incomplete"})
 
 
 class ServerTurn:
-    """One ``response.create``: what was asked, and where the answers go.
+    """One ``response.create``: its request, and how it is answered.
 
-    ``send`` takes each message that goes out, ``end`` the turn and, if it can be continued, its response. A server of
-    another transport (HTTP has no lanes) makes its turns itself, RUNNING from the start.
+    ``send`` is called with each message to be sent; ``end`` with the turn and, if it can be continued, its response. A
+    server of another transport (HTTP has no lanes) makes its turns itself; they are RUNNING from the start.
     """
 
     def __init__(
@@ -53,24 +53,24 @@ class ServerTurn:
         self.request = request
         """The body: everything but ``type`` and ``stream_id``, as the client sent it."""
         self.number = number
-        """Which message of its connection asked for it, counted from 1."""
+        """The number of the message that requested it, counted from 1 per connection."""
         self.state = state
         self.previous = previous
-        """What it continues, once it runs."""
+        """The response that it continues, once it runs."""
         self.response_id: str | None = None
-        """The id that ``response.created`` gave it."""
+        """The id in its ``response.created``."""
         self.sequence_number = 0
-        """That of the next event; counted per turn, from 0."""
+        """The number of the next event; counted per turn, from 0."""
 
     @property
     def generate(self) -> bool:
-        """False for a warm-up: the response is to have no output."""
+        """False for a warm-up, whose response must have no output."""
         return self.request.get("generate") is not False
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Send an event of this turn, with its ``sequence_number`` and, on a named lane, its ``stream_id``.
 
-        A terminal event ends the turn. Raises UserError for an event after that; on a connection that has ended, does
+        A terminal event ends the turn. Raises UserError for an event after that. On a connection that has ended it does
         nothing.
         """
         if self._may_emit():
@@ -87,9 +87,9 @@ class ServerTurn:
                 self._end(self, event["response"] if ENDINGS.get(kind) in CONTINUABLE else None)
 
     def fail(self, problem: Problem, *, attributed: bool = True) -> None:
-        """End the turn with an ``error`` frame; ``attributed`` says whether with its ``stream_id``.
+        """End the turn with an ``error`` frame; ``attributed``: the frame contains its ``stream_id``.
 
-        Raises UserError if the turn has ended already; on a connection that has ended, does nothing.
+        Raises UserError if the turn has already ended. On a connection that has ended it does nothing.
         """
         if self._may_emit():
             self._send(problem.frame(self.lane if attributed else None))
