@@ -158,8 +158,11 @@ class AsyncioRuntime(SessionRuntime):
         """What time it is. First, what has arrived is read: it may be the connection's end, and is not of the turn."""
         if self._end is None:
             self._watch()
-        if self._wires:
-            next(reversed(self._wires)).read_ahead()
+        if len(self._wires) == 1:
+            next(iter(self._wires)).read_ahead()
+        else:  # Of several, those that the event loop may not have looked at for long.
+            for wire in [one for one in self._wires if one.is_idle]:
+                wire.read_ahead()
         return self.now()
 
     async def _until(self, until: Callable[[], bool]) -> None:
@@ -345,6 +348,11 @@ class _Wire(asyncio.Protocol):
         with suppress(OSError):
             if self._socket is not None:
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no turn runs or waits on its connection."""
+        return self._link.connection.idle
 
     def read_ahead(self, *, lost: bool = False) -> None:
         """Take what has arrived at the socket, and the event loop did not get to; of one that is lost, not its end.

@@ -207,10 +207,11 @@ class Runtime(SessionRuntime):
 
     def _caught_up(self) -> float:
         """Read what has arrived: it speaks of no turn that begins after it. What time it is."""
-        for link, wire in self._links.items():
-            if link.state is LinkState.OPEN and wire.readable():
+        several = len(self._links) > 1
+        for link, wire in list(self._links.items()):
+            # Of several, those that nobody may have looked at for long.
+            if link.state is LinkState.OPEN and wire.readable() and not (several and not link.connection.idle):
                 self._read_ahead(link, wire)
-                break  # One link is open, and what it read may have changed which.
         return self._now()
 
     def _read_ahead(self, link: Link, wire: Wire) -> None:
