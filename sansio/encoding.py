@@ -66,8 +66,8 @@ def encode_json(value: object) -> bytes:
     not changed.
 
     Raises:
-    TypeError: a value that JSON does not have (bytes, dates, NaN, an object of another type, a structure that
-        contains itself); its text names the path: ``input[3].content[0].image``.
+        TypeError: a value that JSON does not have (bytes, dates, NaN, an object of another type, a structure that
+            contains itself); its text names the path: ``input[3].content[0].image``.
     """
     try:
         data = _ENCODER.encode(value)

@@ -200,15 +200,15 @@ def endpoint_from_client(
     Args:
         client: an asynchronous OpenAI or Azure OpenAI client.
         base_url: used in place of the client's.
-    api_key: used in place of the client's credential, in the header that this client uses: the result of awaiting
-        :func:`key_refresh`, or a key from the caller. The client's ``default_headers`` still replace it.
+        api_key: used in place of the client's credential, in the header that this client uses: the result of awaiting
+            :func:`key_refresh`, or a key from the caller. The client's ``default_headers`` still replace it.
         headers: as for :func:`endpoint`, over the client's.
         query: as for :func:`endpoint`, over the client's.
 
     Raises:
-    UserError: as :func:`endpoint`; and for a client whose authentication does not work on WebSockets, whose
-        attributes cannot be read, or that has no URL.
-    WrongTypeError: as :func:`endpoint`; and for a client that is not asynchronous.
+        UserError: as :func:`endpoint`; and for a client whose authentication does not work on WebSockets, whose
+            attributes cannot be read, or that has no URL.
+        WrongTypeError: as :func:`endpoint`; and for a client that is not asynchronous.
     """
     _check_client(client)
     merged = _Headers()

@@ -90,10 +90,10 @@ def create_kwargs(
             SDK does; with False, only when there are tools or a prompt, as its later versions do (A4).
 
     Raises:
-    UserError: what the converter refuses (B1-B5); an ``include`` that is not text; ``extra_headers`` that are not a
-        mapping; an input that is neither text nor items.
-    TypeError: an ``extra_args`` key that is set already (A9); a value that JSON does not have in input, tools or
-        schema.
+        UserError: what the converter refuses (B1-B5); an ``include`` that is not text; ``extra_headers`` that are not a
+            mapping; an input that is neither text nor items.
+        TypeError: an ``extra_args`` key that is set already (A9); a value that JSON does not have in input, tools or
+            schema.
     """
     settings = model_settings or ModelSettings()
     request_model = None if prompt is not None and not model_is_explicit else model

@@ -103,11 +103,11 @@ class ModelSettings:
     def resolve(self, override: ModelSettings | Mapping[str, Any] | None) -> ModelSettings:
         """These settings, overridden by those of ``override`` that are not None.
 
-            ``extra_args`` are merged, and so is ``retry``, with its ``backoff``. ``override`` may be a mapping of settings.
+        ``extra_args`` are merged, and so is ``retry``, with its ``backoff``. ``override`` may be a mapping of settings.
 
-            Raises:
-        TypeError: a mapping with a name that is not a setting, or an override of another type.
-        UserError: a value of a type that the setting cannot have.
+        Raises:
+            TypeError: a mapping with a name that is not a setting, or an override of another type.
+            UserError: a value of a type that the setting cannot have.
         """
         if override is None:
             return self
