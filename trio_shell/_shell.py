@@ -41,7 +41,7 @@ class TrioShell:
     coroutine_function = staticmethod(_flows.coroutine_function)
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
-        """Here no task stands alone: the caller, even a cancelled one, runs the clean-up."""
+        """On trio no task can run on its own: the caller runs the clean-up, even if cancelled."""
         return self.run(flow)
 
     def runtime(
@@ -51,7 +51,7 @@ class TrioShell:
         proxy: Proxy | str | None,
         options: SessionOptions,
     ) -> Runtime:
-        """A new runtime, in the run of trio."""
+        """A new runtime in the current run of trio."""
         return Runtime(source, ssl_context=ssl_context, proxy=proxy, options=options)
 
 
