@@ -1,8 +1,8 @@
-"""What users hold, in every shell: :func:`connect`, :class:`Session`, :class:`Turn`.
+"""The classes that users hold, in every shell: :func:`connect`, :class:`Session`, :class:`Turn`.
 
 The promise
-    Nothing here waits. A method that has to wait returns what the shell makes of a flow (``flow.py``): a coroutine.
-    What differs between event loops is a :class:`Shell`, and the runtime that it makes for each session.
+    Nothing here waits. A method that has to wait returns a coroutine, which the shell makes from a flow (``flow.py``).
+    What differs between event loops is in a :class:`Shell`, and in the runtime that it makes for each session.
 """
 
 from __future__ import annotations
@@ -55,25 +55,25 @@ class Shell(Protocol):
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """The process's variables."""
+        """The environment variables of the process."""
         ...
 
     @property
     def context_type(self) -> type[Any]:
-        """``ssl.SSLContext``."""
+        """The class ``ssl.SSLContext``."""
         ...
 
     @property
     def cancelled(self) -> type[BaseException]:
-        """What is raised where a task waits when it is cancelled."""
+        """The exception class that is raised in a task that is cancelled."""
         ...
 
     def now(self) -> float:
-        """The clock of the running event loop, in seconds."""
+        """The time of the running event loop, in seconds."""
         ...
 
     def token(self) -> Hashable:
-        """Which event loop runs: equal to itself, and to no other's."""
+        """An object that identifies the running event loop; tokens of different loops are not equal."""
         ...
 
     def run(self, flow: Flow[T]) -> CoroutineType[Any, Any, T]:
@@ -81,11 +81,12 @@ class Shell(Protocol):
         ...
 
     def coroutine_function(self, flow: Callable[..., Flow[T]]) -> Callable[..., CoroutineType[Any, Any, T]]:
-        """A function defined by ``async def``, so that others see that it is one; each call runs a flow."""
+        """A function made with ``async def``, so that inspection shows a coroutine function; each call runs one
+        flow."""
         ...
 
     def iterate(self, flow: Emitting) -> AsyncGenerator[Any]:
-        """An asynchronous generator of what the flow emits."""
+        """An asynchronous generator that yields what the flow emits."""
         ...
 
     def runtime(
@@ -100,9 +101,9 @@ class Shell(Protocol):
 
 
 class OnShell:
-    """Something whose flows are run by a shell: ``class Session(client.Session, shell=SHELL)``.
+    """A class whose flows are run by a shell: ``class Session(client.Session, shell=SHELL)``.
 
-    Such a class has the docstring of its base, and its :func:`~turnwire.sansio.flow.awaited` methods are coroutine
+    Such a class has the docstring of its base. Its :func:`~turnwire.sansio.flow.awaited` methods are coroutine
     functions.
     """
 
@@ -120,7 +121,7 @@ class OnShell:
 
 
 class Session(OnShell, Generic[TurnT]):
-    """One endpoint, and turns on it. Made by :func:`connect`; see there."""
+    """A session on one endpoint; it makes turns. Made by :func:`connect`."""
 
     _turn: type[TurnT]
 
@@ -128,15 +129,16 @@ class Session(OnShell, Generic[TurnT]):
         self._runtime = runtime
 
     def create(self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, **body: Any) -> TurnT:
-        """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
+        """Make a turn: ``async with session.create(model=…, input=…) as turn``. It is sent when the block is entered.
 
         ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
-        one lane run one after another, different lanes run side by side. AUTO takes any free lane, where the server has
-        lanes; a turn that continues a response takes that one's lane, or, if that is busy or has gone on, another. None
-        is the default lane. ``timeout`` is in seconds, for each wait, or ``Timeouts(lane, connect, send, receive,
-        total)``; None means no limit. Not given, the session's own holds.
+        one lane run one after another, different lanes run side by side. AUTO takes any free lane if the server has
+        lanes. A turn that continues a response takes the lane of that response; if that lane is busy, or another
+        response came after it, the turn takes another lane. None is the default lane. ``timeout`` is a number of
+        seconds for each wait, or ``Timeouts(lane, connect, send, receive, total)``; None means no limit. If it is not
+        given, the session's timeouts apply.
 
-        Entering raises UserError or TypeError if the turn cannot be sent as it is.
+        Entering the block raises UserError or TypeError if the turn cannot be sent as given.
         """
         return self._turn(self._runtime, body, stream_id, timeout)
 
@@ -147,18 +149,18 @@ class Session(OnShell, Generic[TurnT]):
         Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
         """
         turn = self._turn(self._runtime, body, stream_id, timeout)
-        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - nobody else should call it.
+        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
 
     @property
     def stats(self) -> Stats:
-        """The counters of now; a copy."""
+        """The present counters; a copy."""
         return self._runtime.stats
 
     @awaited
     def aclose(self) -> Flow[None]:
         """End the session: turns in flight fail as aborted, an idle connection is closed with a closing handshake.
 
-        Any task may call this, and it may be called again.
+        Any task may call it, and it may be called more than once.
         """
         yield Wait(self._runtime.aclose)
 
@@ -166,8 +168,10 @@ class Session(OnShell, Generic[TurnT]):
 class Turn(TurnHandle, OnShell):
     """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
 
-    Leaving the ``async with`` before the terminal event gives the turn up: if other turns use the connection, this
-    one's events are discarded; if none does, the connection is aborted at once.
+    This is the handle that users hold. The protocol's record of the turn is :class:`turnwire.sansio.connection.Turn`.
+
+    Leaving the ``async with`` before the terminal event abandons the turn: if other turns use the connection, its
+    events are discarded; if none does, the connection is aborted at once.
     """
 
     def __init__(self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: AnyLane, timeout: object) -> None:
@@ -176,8 +180,8 @@ class Turn(TurnHandle, OnShell):
 
     @awaited
     def __aenter__(self) -> Flow[Self]:
-        yield from ()  # It waits for nothing.
-        self._core = self._runtime.create(*self._enter())  # From here on it knows what became of it.
+        yield from ()  # There is nothing to wait for.
+        self._core = self._runtime.create(*self._enter())  # From now on the handle has the turn's state.
         return self
 
     @awaited
@@ -192,7 +196,7 @@ class Turn(TurnHandle, OnShell):
         return self._runtime.iterate(self._core or self._begun)
 
     def _run(self) -> Flow[Response]:
-        """All of it."""
+        """Run the turn from start to end."""
         self._core = turn = self._runtime.create(*self._enter())
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
@@ -206,13 +210,13 @@ class Turn(TurnHandle, OnShell):
 
 
 class Connecting(OnShell, Generic[SessionT]):
-    """What :func:`connect` returns: await it, or enter it. Once."""
+    """The result of :func:`connect`: await it, or enter it with ``async with``; only once."""
 
     _session: type[SessionT]
 
     def __init__(self, *arguments: Any) -> None:
         self._arguments = arguments
-        """Those of the runtime."""
+        """The arguments for the runtime."""
         self._runtime: SessionRuntime | None = None
 
     def __await__(self) -> Generator[Any, Any, SessionT]:
@@ -251,17 +255,17 @@ def connect(
 ) -> ConnectingT:
     """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
 
-    Connects then; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
-    When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a fresh one. A
-    session belongs to no task: it may be closed by another one than opened it.
+    It connects then. An upgrade that is answered with 408, 425, 429 or 5xx is repeated until the connect deadline. When
+    the connection is lost, turns in flight fail with their verdicts, and the next turn opens a new connection. A
+    session belongs to no task: one task may open it and another close it.
 
     ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
     else ``OPENAI_BASE_URL``, else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an
-    ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
-    defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits;
-    ``transport`` and ``connections`` go before those of the same name in them.
+    ``openai.AsyncOpenAI`` (or Azure's); URL, credentials, headers, query and timeouts are taken from it.
+    ``ssl_context`` defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options``
+    are the limits; the arguments ``transport`` and ``connections`` override the options of the same name.
 
-    Raises UserError, at once, for arguments that cannot be used; when it is awaited or entered, ConnectError or
+    Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
     """
     shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
@@ -275,7 +279,7 @@ def connect(
 
 
 def _check_context(context: Any, context_type: type[Any]) -> None:
-    """Raise UserError for what is no TLS context of a client."""
+    """Raise UserError for an ``ssl_context`` that is not a client's TLS context."""
     if context is not None and not isinstance(context, context_type):
         raise WrongTypeError(f"ssl_context is of type {type(context).__name__}: write an ssl.SSLContext, or None")
     if context is not None and context.protocol.name == "PROTOCOL_TLS_SERVER":
@@ -283,7 +287,7 @@ def _check_context(context: Any, context_type: type[Any]) -> None:
 
 
 def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
-    """The function with its first argument given. It has the others' signature, and the docstring."""
+    """The function with its first argument given. It has the docstring, and the signature of the other arguments."""
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
