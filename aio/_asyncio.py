@@ -42,7 +42,7 @@ from ..sansio.lanes import AnyLane
 from ..sansio.proxy import Proxy
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
-from ._opening import FAILURES, MEANS, READ_SIZE, Opened, open_transport
+from ._opening import FAILURES, MEANS, READ_SIZE, OpenTransport, open_transport
 
 __all__ = ["AsyncioRuntime"]
 
@@ -305,7 +305,7 @@ class _Wire(asyncio.Protocol):
         else:
             self._use(opened)
 
-    def _use(self, opened: Opened) -> None:
+    def _use(self, opened: OpenTransport) -> None:
         self.transport, lowest, self._socket, early = opened
         if lowest is not self.transport:
             self._tls = cast("asyncio.BufferedProtocol", lowest.get_protocol())

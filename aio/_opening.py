@@ -24,7 +24,7 @@ from ..sansio.flow import Flow
 from ..sansio.transports import Carrier, Failures, Means, alternating
 from ._flows import run
 
-__all__ = ["FAILURES", "MEANS", "Early", "Opened", "open_transport"]
+__all__ = ["FAILURES", "MEANS", "Early", "OpenTransport", "open_transport"]
 
 FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: isinstance(raised, Exception))
 MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
@@ -82,7 +82,7 @@ class Early(asyncio.Protocol):
         return data
 
 
-class Opened(NamedTuple):
+class OpenTransport(NamedTuple):
     """An open transport, the transport below it, and the data that has arrived; :class:`Early` is its protocol."""
 
     transport: asyncio.Transport
@@ -92,7 +92,7 @@ class Opened(NamedTuple):
     early: Early
 
 
-async def open_transport(route: Callable[[Carrier], Flow[None]]) -> Opened:
+async def open_transport(route: Callable[[Carrier], Flow[None]]) -> OpenTransport:
     """Open a transport as the route says. Raises what the route raises."""
     steps = _Steps()
     try:
@@ -100,7 +100,7 @@ async def open_transport(route: Callable[[Carrier], Flow[None]]) -> Opened:
     except BaseException:
         steps.abort()
         raise
-    return Opened(steps.transport, steps.lowest, steps.socket, steps.early)
+    return OpenTransport(steps.transport, steps.lowest, steps.socket, steps.early)
 
 
 class _Steps:

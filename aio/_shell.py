@@ -71,7 +71,7 @@ class AnyioShell:
         """A new runtime, in the running event loop."""
         if self.cancelled is asyncio.CancelledError:
             return AsyncioRuntime(source, ssl_context=ssl_context, proxy=proxy, options=options)
-        from ..trio_shell._runtime import Runtime as TrioRuntime
+        from ..trio_shell._runtime import TrioRuntime
 
         return TrioRuntime(source, ssl_context=ssl_context, proxy=proxy, options=options)
 

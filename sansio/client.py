@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 from .connection import Stats
 from .errors import ConcurrentUseError, UserError, WrongTypeError
 from .events import Response, ServerEvent
-from .fallback import Transport
+from .fallback import TransportChoice
 from .flow import Awaited, Emitting, Flow, Wait, awaited
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
@@ -249,7 +249,7 @@ def connect(
     query: Mapping[str, Any] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = "env",
-    transport: Transport | None = None,
+    transport: TransportChoice | None = None,
     connections: int | None = None,
     options: SessionOptions | None = None,
 ) -> ConnectingT:

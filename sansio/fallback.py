@@ -26,9 +26,9 @@ from .http import HttpConnection
 from .pool import Connection, Kind
 from .replay import Cause, Evidence
 
-__all__ = ["Fallback", "Transport"]
+__all__ = ["Fallback", "TransportChoice"]
 
-Transport: TypeAlias = Literal["auto", "websocket", "http"]
+TransportChoice: TypeAlias = Literal["auto", "websocket", "http"]
 """What turns go over: a WebSocket, HTTP, or (``"auto"``) a WebSocket and, if the server has none, HTTP. This is an
 option of a session; the transports of :mod:`turnwire.sansio.transports` are byte streams."""
 
@@ -43,7 +43,7 @@ PAUSE: Final = 300.0
 class Fallback:
     """See the top of the module. ``now`` is monotonic seconds."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: TransportChoice) -> None:
         self._transport = transport
         self._http_until = inf if transport == "http" else -inf
         self._failures = 0

@@ -12,7 +12,7 @@ import msgspec
 
 from .checks import Instance
 from .connection import ConnectionOptions
-from .fallback import Transport
+from .fallback import TransportChoice
 from .omit import OMIT, is_omitted
 from .replay import RecoveryPolicy
 from .timeouts import timeouts_from
@@ -25,7 +25,7 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
 
     connections: int = 1
     """How many WebSockets may take turns at a time. Another is opened when the present ones have no free slot."""
-    transport: Transport = "auto"
+    transport: TransportChoice = "auto"
     """``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; but HTTP if the server has no WebSocket, and for a
     request larger than ``max_request_size``."""
     max_age: float | None = 55 * 60.0

@@ -215,7 +215,7 @@ class Pool:
         if not self._connections:
             self.rotate_at = inf
         self._idle_since.pop(connection, None)
-        self._lanes = {lane: home for lane, home in self._lanes.items() if home is not connection}
+        self._lanes = {lane: one for lane, one in self._lanes.items() if one is not connection}
         self._too_old.pop(connection, None)
         if (old := self._replaced_by(connection)) is not None:  # The replacement failed: the old one stays in use.
             self.rotate_at = min(self.rotate_at, max(now, (old.opened_at or now) + self._max_age) + RETRY)
@@ -240,16 +240,16 @@ class Pool:
 
     def unused(self, now: float) -> Connection | None:
         """A connection to be closed, because nothing ran on it for ``max_idle`` and there are others; None: none."""
-        may_go = self._idle_since.items() if self._may_retire() else ()
+        may_go = self._idle_since.items() if self._may_close_one() else ()
         return next((one for one, since in may_go if since + self._max_idle <= now), None)
 
-    def _may_retire(self) -> bool:
+    def _may_close_one(self) -> bool:
         return sum(one.accepts_turns for one in self._connections) > 1
 
     def next_deadline(self) -> float | None:
         """When :meth:`rotate` or :meth:`unused` must be called next; None: not at all."""
         moment = self.rotate_at
-        if self._idle_since and self._may_retire():
+        if self._idle_since and self._may_close_one():
             moment = min(moment, min(self._idle_since.values()) + self._max_idle)
         return None if moment == inf else moment
 

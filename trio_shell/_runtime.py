@@ -58,7 +58,7 @@ from ..sansio.session import EndpointSource, SessionOptions
 from ._flows import run
 from ._transport import FAILURES, MEANS, TRANSPORT_ERRORS, Wire
 
-__all__ = ["Runtime"]
+__all__ = ["TrioRuntime"]
 
 _LOGGER: Final = logging.getLogger("turnwire")
 
@@ -103,7 +103,7 @@ def is_over(token: TrioToken) -> bool:
     return False
 
 
-class Runtime(SessionRuntime):
+class TrioRuntime(SessionRuntime):
     """Runs one session in the run of trio in which it is made. All tasks of this run may use it.
 
     The first methods are for sessions, turns and models; the others are called by the driver

@@ -20,7 +20,7 @@ from ..sansio.flow import Flow
 from ..sansio.proxy import Proxy
 from ..sansio.session import EndpointSource, SessionOptions
 from . import _flows
-from ._runtime import Runtime
+from ._runtime import TrioRuntime
 
 __all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
@@ -50,9 +50,9 @@ class TrioShell:
         ssl_context: ssl.SSLContext | None,
         proxy: Proxy | str | None,
         options: SessionOptions,
-    ) -> Runtime:
+    ) -> TrioRuntime:
         """A new runtime in the current run of trio."""
-        return Runtime(source, ssl_context=ssl_context, proxy=proxy, options=options)
+        return TrioRuntime(source, ssl_context=ssl_context, proxy=proxy, options=options)
 
 
 SHELL: Final[ModelShell] = TrioShell()

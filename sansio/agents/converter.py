@@ -59,14 +59,14 @@ from .tools import (
 
 __all__ = ["TOOL_CHOICES", "ConvertedTools", "Converter", "ToolChoiceRow"]
 
-Wire: TypeAlias = dict[str, Any]
+JsonObject: TypeAlias = dict[str, Any]
 
 
 @dataclass
 class ConvertedTools:
     """Tools as they are sent, and the ``include`` values that are needed for their results to come back."""
 
-    tools: list[Wire]
+    tools: list[JsonObject]
     includes: list[str]
 
 
@@ -78,7 +78,7 @@ class ToolChoiceRow(NamedTuple):
 
     literal: str
     needs: str | None
-    wire: str | Wire | None
+    wire: str | JsonObject | None
 
 
 def _rows(literals: str, needs: str | None = None) -> tuple[ToolChoiceRow, ...]:
@@ -110,8 +110,8 @@ def _uses_preview(model: str | None, tool_choice: object) -> bool:
 # --- tools -----------------------------------------------------------------------------------------------------------
 
 
-def _function(tool: Any) -> Wire:
-    wire: Wire = {
+def _function(tool: Any) -> JsonObject:
+    wire: JsonObject = {
         "name": tool.name,
         "parameters": tool.params_json_schema,
         "strict": tool.strict_json_schema,
@@ -127,7 +127,7 @@ def _function(tool: Any) -> Wire:
     return wire
 
 
-def _handoff(handoff: Handoff) -> Wire:
+def _handoff(handoff: Handoff) -> JsonObject:
     return {
         "name": handoff.tool_name,
         "parameters": handoff.input_json_schema,
@@ -137,18 +137,18 @@ def _handoff(handoff: Handoff) -> Wire:
     }
 
 
-def _file_search(tool: Any) -> Wire:
+def _file_search(tool: Any) -> JsonObject:
     check_max_num_results(tool.max_num_results)
-    wire: Wire = {"type": "file_search", "vector_store_ids": tool.vector_store_ids}
+    wire: JsonObject = {"type": "file_search", "vector_store_ids": tool.vector_store_ids}
     for name in ("max_num_results", "ranking_options", "filters"):
         if value := getattr(tool, name):
             wire[name] = value
     return wire
 
 
-def _web_search(tool: Any) -> Wire:
+def _web_search(tool: Any) -> JsonObject:
     dump = getattr(tool.filters, "model_dump", None)
-    wire: Wire = {
+    wire: JsonObject = {
         "type": "web_search",
         "filters": dump() if callable(dump) else tool.filters,
         "user_location": tool.user_location,
@@ -160,11 +160,11 @@ def _web_search(tool: Any) -> Wire:
     return wire
 
 
-def _computer(tool: Any) -> Wire:
+def _computer(tool: Any) -> JsonObject:
     return {"type": "computer"}
 
 
-def _preview_computer(tool: Any) -> Wire:
+def _preview_computer(tool: Any) -> JsonObject:
     computer: object = tool.computer
     environment = getattr(tool, "environment", None) or _of_computer(computer, "environment")
     dimensions = getattr(tool, "dimensions", None) or _of_computer(computer, "dimensions")
@@ -193,13 +193,13 @@ def _of_computer(computer: object, name: str) -> Any:
     return getattr(computer, name)
 
 
-def _as_configured(tool: Any) -> Wire:
+def _as_configured(tool: Any) -> JsonObject:
     check_config(tool)
     return tool.tool_config
 
 
-def _custom(tool: Any) -> Wire:
-    wire: Wire = {"type": "custom", "name": tool.name, "description": tool.description}
+def _custom(tool: Any) -> JsonObject:
+    wire: JsonObject = {"type": "custom", "name": tool.name, "description": tool.description}
     if tool.format is not None:
         wire["format"] = tool.format
     if tool.defer_loading:
@@ -209,41 +209,41 @@ def _custom(tool: Any) -> Wire:
     return wire
 
 
-def _apply_patch(tool: Any) -> Wire:
-    wire: Wire = {"type": "apply_patch"}
+def _apply_patch(tool: Any) -> JsonObject:
+    wire: JsonObject = {"type": "apply_patch"}
     if tool.allowed_callers is not None:
         wire["allowed_callers"] = tool.allowed_callers
     return wire
 
 
-def _shell(tool: Any) -> Wire:
+def _shell(tool: Any) -> JsonObject:
     environment = tool.environment
     if not isinstance(environment, Mapping | None):
         raise UserError('ShellTool(environment=…) must be a mapping: write {"type": "local"}, or None for the same')
-    wire: Wire = {"type": "shell", "environment": dict(cast("Wire", environment or {}))}
+    wire: JsonObject = {"type": "shell", "environment": dict(cast("JsonObject", environment or {}))}
     wire["environment"].setdefault("type", "local")
     if tool.allowed_callers is not None:
         wire["allowed_callers"] = tool.allowed_callers
     return wire
 
 
-def _local_shell(tool: Any) -> Wire:
+def _local_shell(tool: Any) -> JsonObject:
     return {"type": "local_shell"}
 
 
-def _tool_search(tool: Any) -> Wire:
-    wire: Wire = {"type": "tool_search"}
+def _tool_search(tool: Any) -> JsonObject:
+    wire: JsonObject = {"type": "tool_search"}
     for name in ("description", "execution", "parameters"):
         if (value := getattr(tool, name)) is not None:
             wire[name] = value
     return wire
 
 
-def _programmatic_tool_calling(tool: Any) -> Wire:
+def _programmatic_tool_calling(tool: Any) -> JsonObject:
     return {"type": "programmatic_tool_calling"}
 
 
-_WIRE: Final[Mapping[str, Callable[[Any], Wire]]] = {
+_WIRE: Final[Mapping[str, Callable[[Any], JsonObject]]] = {
     "ApplyPatchTool": _apply_patch,
     "CodeInterpreterTool": _as_configured,
     "ComputerTool": _computer,
@@ -281,7 +281,7 @@ class Converter:
         tools: Sequence[Tool] | None = None,
         handoffs: Sequence[Handoff] | None = None,
         model: str | None = None,
-    ) -> str | Wire | Omit:
+    ) -> str | JsonObject | Omit:
         """The request's ``tool_choice``, or :data:`~turnwire.sansio.omit.OMIT` for None (PARITY B1-B3).
 
         Raises:
@@ -310,7 +310,7 @@ class Converter:
         return request_model if any(kind_of(tool) == "ComputerTool" for tool in tools or ()) else None
 
     @classmethod
-    def get_response_format(cls, output_schema: OutputSchemaLike | None) -> Wire | Omit:
+    def get_response_format(cls, output_schema: OutputSchemaLike | None) -> JsonObject | Omit:
         """The request's ``text`` for an output schema, or OMIT for plain text (PARITY B6)."""
         if output_schema is not None and not output_schema.is_plain_text():
             return {
@@ -349,9 +349,9 @@ class Converter:
         """
         check_tools(tools, tool_choice, opaque=allow_opaque_tool_search_surface)
         writers = _PREVIEW_WIRE if _uses_preview(model, tool_choice) else _WIRE
-        converted: list[Wire] = []
+        converted: list[JsonObject] = []
         includes: list[str] = []
-        groups: dict[str, Wire] = {}
+        groups: dict[str, JsonObject] = {}
         for tool in tools:
             kind = kind_of(tool) or ""
             wire = writers[kind](tool)
@@ -375,7 +375,7 @@ class Converter:
         return ConvertedTools(converted, includes)
 
 
-def _mcp_choice(choice: MCPToolChoice) -> Wire:
+def _mcp_choice(choice: MCPToolChoice) -> JsonObject:
     if not (hasattr(choice, "server_label") and hasattr(choice, "name")):
         raise UserError(
             f"tool_choice is of type {type(choice).__name__}: write 'auto', 'required', 'none', the name of a tool, "

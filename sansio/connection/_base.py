@@ -244,14 +244,14 @@ class ConnectionBase:
             queued = [turn for turn in queued if not self._outbox.begun(turn)]
         elif self.state is not State.WRITE_DISABLED:
             queued = []
-        evicted = [*queued, *self._lanes.waiting()]
-        for turn in evicted:
+        requeued = [*queued, *self._lanes.waiting()]
+        for turn in requeued:
             self._lanes.leave(turn, turn.lane)
             self._deadlines.drop(turn)
             self._outbox.remove(turn)
             turn.unsent()
         self._end_if_useless(now)
-        return evicted
+        return requeued
 
     def _free_lane(self, turn: Turn, now: float) -> None:
         """Remove a turn that is over; the next one in its lane may start."""

@@ -19,7 +19,7 @@ from ..events import (
 from ..evidence import TOO_BIG
 from ..lanes import AUTO
 from ..replay import Cause, Evidence, Phase, Verdict
-from ..websocket import Close, Item, Ping, Violation, WebSocket
+from ..websocket import CloseFrame, Item, Ping, Violation, WebSocket
 from ._base import ConnectionBase
 from ._owners import Whose
 from ._states import LIVE, Signal, State
@@ -93,7 +93,7 @@ class Routing(ConnectionBase):
         self.only_events = False
         if isinstance(item, Ping):
             self._outbox.pong(websocket.pong(item.payload))
-        elif isinstance(item, Close):
+        elif isinstance(item, CloseFrame):
             self._peer_closed(item, now)
         elif isinstance(item, Violation):
             self._violated(item.code, item.reason, now)
@@ -271,7 +271,7 @@ class Routing(ConnectionBase):
 
     # -- the server ends the connection, or makes us end it
 
-    def _peer_closed(self, item: Close, now: float) -> None:
+    def _peer_closed(self, item: CloseFrame, now: float) -> None:
         said = f" ({item.reason})" if item.reason else ""
         what = f"{self._where()} closed the connection with code {item.code}{said}"
         blame = self._blame_for_size() if item.code == TOO_BIG else None

@@ -56,7 +56,7 @@ MAX_ITEMS: Final = 64
 """How many item ids of a turn's output are kept."""
 
 
-class Carrier(Protocol):
+class TurnConnection(Protocol):
     """The connection of a turn, as the turn uses it: a ``ResponsesConnection`` or an ``HttpConnection``."""
 
     @property
@@ -104,7 +104,7 @@ class Turn:
         """What it was sent over; None before it is sent."""
         self.stateful = stateful
         self.timeouts = timeouts
-        self.connection: Carrier | None = None
+        self.connection: TurnConnection | None = None
         """The connection that it runs on or waits for."""
         self.phase = Phase.LANE_WAIT
         """How far its message and its events got. For a turn that waits, see :attr:`current_phase`."""

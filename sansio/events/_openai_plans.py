@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import openai.types.responses as sdk
     from pydantic_core import SchemaValidator
 
-Plan = Callable[[Any], Any]
+ValuePlan = Callable[[Any], Any]
 """Makes the SDK's value from a JSON value, as ``construct_type`` does for one annotation."""
 
 NO_OBJECTS = frozenset({"str", "int", "float", "bool", "none", "literal", "list"})
@@ -156,14 +156,14 @@ def _without(names: frozenset[str], value: Any, depth: int = 0) -> Any:
     return value
 
 
-def _oracle(annotation: Any, metadata: Iterable[Any] = ()) -> Plan:
+def _oracle(annotation: Any, metadata: Iterable[Any] = ()) -> ValuePlan:
     """The plan that calls ``construct_type`` itself."""
     from openai._models import construct_type  # Private to openai (3.57); pyproject.toml bounds the version.
 
     return lambda value: construct_type(value=value, type_=annotation, metadata=list(metadata))
 
 
-def _plan(annotation: Any, metadata: Iterable[Any] = ()) -> Plan:
+def _plan(annotation: Any, metadata: Iterable[Any] = ()) -> ValuePlan:
     """The plan for an annotation; ``metadata`` is what pydantic has already removed from an ``Annotated``."""
     metadata = tuple(metadata)
     if not metadata and get_origin(annotation) is Annotated:
@@ -195,14 +195,14 @@ def _to_float(value: Any) -> Any:
     return value
 
 
-def _list_plan(element: Plan) -> Plan:
+def _list_plan(element: ValuePlan) -> ValuePlan:
     def build(value: Any) -> Any:
         return [element(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
     return build
 
 
-def _dict_plan(member: Plan) -> Plan:
+def _dict_plan(member: ValuePlan) -> ValuePlan:
     def build(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
@@ -211,7 +211,7 @@ def _dict_plan(member: Plan) -> Plan:
     return build
 
 
-def _union_plan(union: Any, metadata: Iterable[Any]) -> Plan:
+def _union_plan(union: Any, metadata: Iterable[Any]) -> ValuePlan:
     """If the value is valid for a member, what pydantic makes of it. Else the member that ``type`` names, if the SDK
     uses ``type`` for this union; else the first member.
     """
@@ -303,12 +303,12 @@ class _Model:
         return value
 
     @cached_property
-    def validate(self) -> Plan:
+    def validate(self) -> ValuePlan:
         """Builds the model from a valid object; ValidationError for any other."""
         return self._validator.validate_python
 
     @cached_property
-    def validate_json(self) -> Plan:
+    def validate_json(self) -> ValuePlan:
         """The same directly from a text."""
         return self._validator.validate_json
 
@@ -317,10 +317,10 @@ class _Model:
         return _validator(self._model.__pydantic_core_schema__)
 
     @cached_property
-    def construct(self) -> Plan:
+    def construct(self) -> ValuePlan:
         """Builds the model from an object, valid or not."""
         model = self._model
-        fields: dict[str, tuple[str, Plan]] = {}
+        fields: dict[str, tuple[str, ValuePlan]] = {}
         defaults: dict[str, Any] = {}
         for name, field in model.model_fields.items():
             default = None if field.is_required() else field.get_default()

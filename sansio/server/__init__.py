@@ -80,15 +80,16 @@ from __future__ import annotations
 
 from ._json import read_json, write_json
 from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
-from ._memory import Item, Problem, Remembered, ResponseStore, check_request, input_items
+from ._memory import ItemDict, Problem, Remembered, ResponseStore, check_request, input_items
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
-from ._turn import ServerTurn, TurnState
+from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
 __all__ = [
     "BODILESS",
     "INJECT_CODES",
     "Item",
+    "ItemDict",
     "SERVER_DIALECTS",
     "STEER_CODES",
     "Problem",
@@ -99,9 +100,15 @@ __all__ = [
     "ServerOptions",
     "ServerState",
     "ServerTurn",
+    "ServerTurnState",
     "TurnState",
     "check_request",
     "input_items",
     "read_json",
     "write_json",
 ]
+
+Item = ItemDict
+"""The former name, kept so that existing imports work."""
+TurnState = ServerTurnState
+"""The former name, kept so that existing imports work."""

@@ -10,7 +10,7 @@ from ..error_body import CONNECTION_LIMIT
 from ..errors import LaneLimitError
 from ..lanes import is_stream_id
 from ..websocket import (
-    Close,
+    CloseFrame,
     Item,
     Ping,
     Rejected,
@@ -87,7 +87,7 @@ class ServerConnection:
         self.state = ServerState.HANDSHAKE
         self.rejected: Rejected | None = None
         """The refusal of the upgrade; None if it was not refused."""
-        self.ended_by: Close | Violation | None = None
+        self.ended_by: CloseFrame | Violation | None = None
         """The close frame or the violation that ended the connection; None if there was none."""
         self.messages = 0
         """How many messages have arrived."""
@@ -167,7 +167,7 @@ class ServerConnection:
 
     def _receive_items(self, items: Iterable[Item], now: float) -> None:
         for item in items:
-            if isinstance(item, Close | Violation):
+            if isinstance(item, CloseFrame | Violation):
                 self.ended_by = item
                 if self.state is ServerState.OPEN:
                     self._out.append(self._websocket.close(item.code, _answer_reason(item)))
@@ -320,5 +320,5 @@ class ServerConnection:
             self.send_event({"type": kind, "sequence_number": 0, **particulars})
 
 
-def _answer_reason(item: Close | Violation) -> str:
+def _answer_reason(item: CloseFrame | Violation) -> str:
     return item.reason if isinstance(item, Violation) else ""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import msgspec
 
-Item: TypeAlias = dict[str, Any]
+ItemDict: TypeAlias = dict[str, Any]
 
 # --- What is wrong ---------------------------------------------------------------------------------------------------
 
@@ -79,22 +79,22 @@ def check_request(request: Mapping[str, Any]) -> Problem | None:
 # --- What is remembered ----------------------------------------------------------------------------------------------
 
 
-def input_items(value: object) -> list[Item]:
+def input_items(value: object) -> list[ItemDict]:
     """A request's ``input`` as items: a string becomes one user message; a missing input gives none."""
     if isinstance(value, str):
         return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}]
-    return list(cast("list[Item]", value)) if isinstance(value, list) else []
+    return list(cast("list[ItemDict]", value)) if isinstance(value, list) else []
 
 
 class Remembered(msgspec.Struct, frozen=True):
     """A response that can be continued: its input, its output, and the response that it continues."""
 
     response_id: str
-    input: list[Item]
-    output: list[Item]
+    input: list[ItemDict]
+    output: list[ItemDict]
     previous: Remembered | None = None
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[ItemDict]:
         """The whole conversation up to and including this response, oldest first."""
         chain: list[Remembered] = []
         link: Remembered | None = self
@@ -153,4 +153,4 @@ def _conversation_key(request: Mapping[str, Any]) -> str:
     """The store's key for the latest response of a conversation. The blank makes it different from every response
     id."""
     value = request.get("conversation")
-    return f"conversation {cast('Item', value).get('id') if isinstance(value, dict) else value}"
+    return f"conversation {cast('ItemDict', value).get('id') if isinstance(value, dict) else value}"

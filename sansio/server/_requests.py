@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..lanes import Lanes
 from ._memory import Problem, Remembered, ResponseStore, check_request
 from ._options import ServerOptions
-from ._turn import ServerTurn, TurnState
+from ._turn import ServerTurn, ServerTurnState
 
 
 class Relation(NamedTuple):
@@ -46,7 +46,9 @@ class Requests:
 
         Raises LaneLimitError for a lane beyond the limit.
         """
-        turn = ServerTurn(request, lane, send=self._send, end=self._turn_ended, number=number, state=TurnState.WAITING)
+        turn = ServerTurn(
+            request, lane, send=self._send, end=self._turn_ended, number=number, state=ServerTurnState.WAITING
+        )
         self._lanes.enter(turn, lane)
         self._waiting[turn] = (size, check_request(request))
         self._waiting_bytes += size
@@ -91,7 +93,7 @@ class Requests:
     def cancel(self) -> None:
         """The connection has ended: every turn that has not ended is cancelled, and nothing is kept."""
         for turn in self._turns():
-            turn.state = TurnState.CANCELLED
+            turn.state = ServerTurnState.CANCELLED
         self._ready.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -108,7 +110,7 @@ class Requests:
             turn, _ = started
             size, problem = self._waiting.pop(turn)
             self._waiting_bytes -= size
-            turn.state = TurnState.RUNNING
+            turn.state = ServerTurnState.RUNNING
             if problem is None:
                 found = self._find(turn.request)
                 if not isinstance(found, Problem):
@@ -117,7 +119,7 @@ class Requests:
                     continue
                 problem = found
             self._send(problem.frame(turn.lane))
-            turn.state = TurnState.ENDED
+            turn.state = ServerTurnState.ENDED
             self._end_turn(turn, None)
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:

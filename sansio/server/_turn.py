@@ -12,8 +12,8 @@ from ..events import ENDINGS
 from ._memory import Problem, Remembered
 
 
-class TurnState(enum.Enum):
-    """The state of a turn on the server's side. (The client's is :class:`turnwire.sansio.connection.TurnState`.)"""
+class ServerTurnState(enum.Enum):
+    """The state of a turn on the server's side."""
 
     WAITING = "waiting"
     """It waits for its lane or for a slot."""
@@ -43,7 +43,7 @@ class ServerTurn:
         send: Callable[[dict[str, Any]], None],
         end: Callable[[ServerTurn, Mapping[str, Any] | None], None],
         number: int = 1,
-        state: TurnState = TurnState.RUNNING,
+        state: ServerTurnState = ServerTurnState.RUNNING,
         previous: Remembered | None = None,
     ) -> None:
         self._send = send
@@ -83,7 +83,7 @@ class ServerTurn:
             if kind == "response.created":
                 self.response_id = event["response"]["id"]
             elif kind in ENDINGS or kind in ERROR_TYPES:
-                self.state = TurnState.ENDED
+                self.state = ServerTurnState.ENDED
                 self._end(self, event["response"] if ENDINGS.get(kind) in CONTINUABLE else None)
 
     def fail(self, problem: Problem, *, attributed: bool = True) -> None:
@@ -93,13 +93,13 @@ class ServerTurn:
         """
         if self._may_emit():
             self._send(problem.frame(self.lane if attributed else None))
-            self.state = TurnState.ENDED
+            self.state = ServerTurnState.ENDED
             self._end(self, None)
 
     def _may_emit(self) -> bool:
-        if self.state in (TurnState.WAITING, TurnState.ENDED):
+        if self.state in (ServerTurnState.WAITING, ServerTurnState.ENDED):
             raise UserError(
                 f"an event for a turn that is {self.state.value} — nothing was sent — emit events between "
                 "next_request() and the terminal event"
             )
-        return self.state is TurnState.RUNNING
+        return self.state is ServerTurnState.RUNNING

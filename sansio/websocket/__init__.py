@@ -49,7 +49,7 @@ from ._frames import (
     FRAGMENT,
     MASKED_AT_ONCE,
     WORK_AT_ONCE,
-    Close,
+    CloseFrame,
     Deflate,
     Item,
     Ping,
@@ -64,9 +64,9 @@ from ._handshake import (
     MAX_EARLY,
     MAX_HEADERS,
     Accepted,
-    Answer,
     Broken,
     ClientHandshake,
+    HandshakeAnswer,
     ProxyTunnel,
     Rejected,
     accept_upgrade,
@@ -84,9 +84,11 @@ __all__ = [
     "WORK_AT_ONCE",
     "Accepted",
     "Answer",
+    "HandshakeAnswer",
     "Broken",
     "ClientHandshake",
     "Close",
+    "CloseFrame",
     "Deflate",
     "Item",
     "Ping",
@@ -101,3 +103,8 @@ __all__ = [
     "payload_length",
     "write_head",
 ]
+
+Answer = HandshakeAnswer
+"""The former name, kept so that existing imports work."""
+Close = CloseFrame
+"""The former name, kept so that existing imports work."""

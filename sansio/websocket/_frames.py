@@ -42,7 +42,7 @@ class Pong(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class Close(msgspec.Struct, frozen=True):
+class CloseFrame(msgspec.Struct, frozen=True):
     """The peer's close frame. ``code`` 1005 means that it contained no code."""
 
     code: int
@@ -86,7 +86,7 @@ class Deflate(PerMessageDeflate):
         return rest
 
 
-Item: TypeAlias = bytes | Ping | Pong | Close | Violation
+Item: TypeAlias = bytes | Ping | Pong | CloseFrame | Violation
 
 _TEXT_FINAL: Final = 0x80 | Opcode.TEXT
 _PING: Final = 0x80 | Opcode.PING
@@ -394,15 +394,15 @@ def mask(payload: bytes, key: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _closing(payload: bytes) -> Close | Violation:
+def _closing(payload: bytes) -> CloseFrame | Violation:
     """Read the payload of a close frame (RFC 6455 section 5.5.1)."""
     if not payload:
-        return Close(CloseReason.NO_STATUS_RCVD, "")
+        return CloseFrame(CloseReason.NO_STATUS_RCVD, "")
     code = int.from_bytes(payload[:2], "big")
     if len(payload) == 1 or not any(code in codes for codes in _CLOSE_CODES):
         return Violation(1002, "a close frame whose code may not stand in one")
     try:
-        return Close(code, payload[2:].decode())
+        return CloseFrame(code, payload[2:].decode())
     except UnicodeDecodeError:
         return Violation(1007, "a close frame whose reason is not valid UTF-8")
 

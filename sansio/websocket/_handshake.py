@@ -55,7 +55,7 @@ class Broken(msgspec.Struct, frozen=True):
     reason: str
 
 
-Answer: TypeAlias = Accepted | Rejected | Broken
+HandshakeAnswer: TypeAlias = Accepted | Rejected | Broken
 
 
 class _Exchange:
@@ -74,7 +74,7 @@ class _Exchange:
         """The bytes of the request. The same on every call."""
         return self._request
 
-    def receive(self, data: bytes) -> Answer | None:
+    def receive(self, data: bytes) -> HandshakeAnswer | None:
         """Take data, ``b""`` for end of file; return the answer once it is complete.
 
         At end of file, a rejection with an incomplete body is still a rejection. If no response has begun, the result
@@ -88,7 +88,7 @@ class _Exchange:
                 return self._rejected(self._response)
             return None if not data else Broken(f"not an HTTP answer: {exc}")
 
-    def _read(self) -> Answer | None:
+    def _read(self) -> HandshakeAnswer | None:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
@@ -118,7 +118,7 @@ class _Exchange:
     def _rejected(self, response: h11.Response) -> Rejected:
         return Rejected(response.status_code, _header_dict(response.headers), bytes(self._body))
 
-    def _switched(self, response: h11.InformationalResponse | h11.Response) -> Answer:
+    def _switched(self, response: h11.InformationalResponse | h11.Response) -> HandshakeAnswer:
         return Accepted(self._http.trailing_data[0])
 
 
@@ -154,7 +154,7 @@ class ClientHandshake(_Exchange):
         head += [(b"Sec-WebSocket-Extensions", f"{e.name}; {e.offer()}".encode("ascii")) for e in self._offered]
         super().__init__(h11.Request(method=b"GET", target=target.encode("ascii"), headers=[*head, *_encoded(headers)]))
 
-    def _switched(self, response: h11.InformationalResponse | h11.Response) -> Answer:
+    def _switched(self, response: h11.InformationalResponse | h11.Response) -> HandshakeAnswer:
         headers = _header_dict(response.headers)
         if headers.get("upgrade", "").lower() != "websocket":
             return Broken("the answer 101 lacks 'Upgrade: websocket'")

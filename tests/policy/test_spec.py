@@ -158,7 +158,7 @@ def test_every_reference_leads_somewhere() -> None:
         ('# (REPLAY.md, "Whose\n    # 1009 it is")', []),
         ('PROTOCOL.md\'s ("Lanes", "Dialects") and PARITY A13-A15', []),
         ("PARITY A, B; C1-C14 of PARITY.md; P-LANES-3 and R-VERDICT-2", []),
-        ("See MOODS.md.", ["MOODS.md is not a page"]),
+        ("See NOTES.md.", ["NOTES.md is not a page"]),
         ('REPLAY.md, "Connection"', ['REPLAY.md has no heading "Connection"']),
         ('PROTOCOL.md, "What s"', ['PROTOCOL.md has no heading "What s"']),
         ('PROTOCOL.md, "What"', ['PROTOCOL.md has no heading "What"']),
