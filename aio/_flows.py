@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from functools import wraps
 from math import inf
-from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar
+from types import CoroutineType, GeneratorType
+from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 
@@ -29,12 +29,13 @@ async def run(flow: Flow[T]) -> T:
     return steps.result
 
 
-def coroutine_function(flow: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
-    """A coroutine function; each call runs one flow."""
+def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[Any, Any, Any]]:
+    """A function whose calls run a flow each, or are over at once."""
 
-    @wraps(flow)
-    async def called(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await run(flow(*args, **kwargs))
+    @wraps(method)
+    async def called(*args: P.args, **kwargs: P.kwargs) -> Any:
+        given = method(*args, **kwargs)
+        return (await run(cast("Flow[Any]", given))) if type(given) is GeneratorType else given
 
     return called
 

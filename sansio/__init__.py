@@ -16,6 +16,8 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     driver         what a session's sockets and timer must do, and which consumers wake
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several
+    recovery       whether a turn that failed is repeated
+    notices        what happens in a session, for hooks and the log
     options        the options of a session
     handle         what a caller can ask about a turn
     fallback       whether a turn goes over a WebSocket or over HTTP
@@ -28,10 +30,11 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     deadlines      many deadlines at once: which is the next
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
-    socks          through a SOCKS5 proxy
     proxy          which proxy to use
+    socks          through a SOCKS5 proxy
     source         where a session connects to, from the arguments of ``connect()``
     endpoint       where to connect to, and with which headers
+    urls           URLs that callers give, checked and taken apart
     retries        switches for callers with retries of their own
     encoding       Python values to JSON
     lanes          which turn may start now
@@ -45,6 +48,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     errors         everything that is raised
     evidence       how far a turn got, and the verdict that follows
     error_body     reads an error in every shape that servers send
+    retry_after    how long a server asks to wait
     chance         the source of random bytes, unless the caller gives another
     ============== ==================================================================================================
 

@@ -11,11 +11,12 @@ cost of a method grows at most with the logarithm of the number of turns.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 
 from .connection import Turn
 from .deadlines import Alarm, Deadlines
+from .lanes import AnyLane
 
 __all__ = ["Backlog"]
 
@@ -25,33 +26,31 @@ class Backlog:
 
     def __init__(self, alarm: Alarm | None = None) -> None:
         self._alarm = alarm or Alarm()
-        self._ready: OrderedDict[Turn, None] = OrderedDict()
+        self.ready: OrderedDict[Turn, None] = OrderedDict()
+        """Those that wait for nothing but a connection, in order."""
         self.delayed: dict[Turn, float] = {}
         """Turns that wait for a time, with that time."""
+        self._lanes: Counter[AnyLane] = Counter()
+        """How many of the ready ones were given each lane."""
         self._resumptions: Deadlines[Turn] = Deadlines(self.delayed.get, self._alarm)
         self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline, self._alarm)
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self.delayed)
+        return len(self.ready) + len(self.delayed)
 
     def __iter__(self) -> Iterator[Turn]:
         """All turns; the ready ones first, in order."""
-        yield from self._ready
+        yield from self.ready
         yield from self.delayed
 
-    @property
-    def has_ready(self) -> bool:
-        """Whether a turn waits only for a connection."""
-        return bool(self._ready)
-
-    @property
-    def first(self) -> Turn | None:
-        """The first turn that waits only for a connection; None: there is none."""
-        return next(iter(self._ready), None)
+    def has_lane(self, lane: AnyLane) -> bool:
+        """Whether a turn that was given this lane is ready."""
+        return self._lanes[lane] > 0
 
     def add(self, turn: Turn) -> None:
         """Add a turn behind the others."""
-        self._ready[turn] = None
+        self.ready[turn] = None
+        self._lanes[turn.wanted] += 1
         self._alarm.announce()  # A connection may be needed at once.
         self._added(turn)
 
@@ -59,7 +58,7 @@ class Backlog:
         """Put turns before the others, in this order."""
         for turn in reversed(list(turns)):
             self.add(turn)
-            self._ready.move_to_end(turn, last=False)
+            self.ready.move_to_end(turn, last=False)
 
     def delay(self, turn: Turn, until: float) -> None:
         """Keep a turn until this time. Then :meth:`due` returns it."""
@@ -72,7 +71,11 @@ class Backlog:
 
     def remove(self, turn: Turn) -> None:
         """Remove a turn, ready or delayed."""
-        self._ready.pop(turn, None)
+        if turn in self.ready:
+            del self.ready[turn]
+            self._lanes[turn.wanted] -= 1
+            if not self._lanes[turn.wanted]:
+                del self._lanes[turn.wanted]
         self.delayed.pop(turn, None)
         self._resumptions.drop(turn)
         self._deadlines.drop(turn)

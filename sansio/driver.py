@@ -39,9 +39,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
-from .connection import Turn
+from .connection import LIVE, Turn
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
 from .first_opening import FirstOpening
@@ -173,7 +173,7 @@ class Driver:
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves its turn. After the turn's end, and when called again, it drops the unread events."""
-        if turn.events or not turn.ended:
+        if turn.events or turn.state is LIVE:
             self.session.cancel(turn, now)
             self._settle(now)
 
@@ -189,7 +189,7 @@ class Driver:
             )
         self._waiters[turn] = waiter
         turn.listener = self._tell
-        link = self._links.get(cast("Connection", turn.connection))
+        link = self._links.get(turn.connection)  # pyright: ignore[reportArgumentType] - there are two kinds, both known.
         if link is not None and link.paused:
             self._pause_or_resume(link)
         if self._alarm.at < self._timer:  # The turn's receive deadline runs again.
@@ -231,6 +231,16 @@ class Driver:
         self._first = self._first_at = None
         self.session.close(now, wait_for_peer=wait_for_peer)
         self._settle(now, timed=True)
+
+    def drain(self, now: float, timeout: float | None) -> None:
+        """Take no more turns; when those that there are have ended, or after so many seconds, the session is closed."""
+        self.session.drain(now, inf if timeout is None else now + timeout)
+        self._settle(now, timed=True)
+
+    @property
+    def drained(self) -> bool:
+        """The session is closed, and there is no transport any more."""
+        return self.session.closed and self.done
 
     def abort(self, now: float) -> None:
         """Close without waiting for anything."""
@@ -355,7 +365,8 @@ class Driver:
             self._open(now)
         if self._alarm.at < self._timer or timed or self._closing or self._first_at is not None:
             self._arm(now)
-        self._wake()
+        if self._news:
+            self._wake()
         if self._observers:
             for waiter, until in list(self._observers.items()):
                 if until():
@@ -363,13 +374,12 @@ class Driver:
 
     def _wake(self) -> None:
         """Wake the consumers of the turns in ``_news``."""
-        if self._news:
-            for turn in self._news:
-                waiter = self._waiters.pop(turn, None)
-                if waiter is not None:  # None: it has stopped waiting, or the turn is in the list twice.
-                    turn.listener = None
-                    self._runtime.wake(waiter)
-            self._news.clear()
+        for turn in self._news:
+            waiter = self._waiters.pop(turn, None)
+            if waiter is not None:  # It has not gone since, and this is not the second piece of its news.
+                turn.listener = None
+                self._runtime.wake(waiter)
+        self._news.clear()
 
     def _tend(self, link: Link, now: float) -> None:
         """Do what the link's connection needs: write, redirect, pause, close."""

@@ -12,8 +12,9 @@ The promise
     a request is larger than ``max_request_size``        only that turn goes over HTTP
     ==================================================== ==============================================================
 
-    Two kinds of turn are not moved from a WebSocket to HTTP: a warm-up (``generate``), and a turn that continues a
-    response that is not stored, because only the connection's memory has it.
+    A turn that exists on a WebSocket only stays there, whatever happens: a warm-up (``generate``), and one that
+    continues a response which is not stored, and so is in the memory of a connection. With ``"http"``, a warm-up is
+    refused when it is submitted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Final, Literal, TypeAlias
 from .connection import Turn
 from .http import HttpConnection
 from .pool import Connection, Kind
-from .replay import Cause, Evidence
+from .replay import Cause, Evidence, Phase
 
 __all__ = ["Fallback", "TransportChoice"]
 
@@ -46,7 +47,7 @@ class Fallback:
     def __init__(self, transport: TransportChoice) -> None:
         self._transport = transport
         self._http_until = inf if transport == "http" else -inf
-        self._failures = 0
+        self.failures = 0
         """How many connections in a row have failed before they were open."""
 
     def active(self, now: float) -> bool:
@@ -57,33 +58,32 @@ class Fallback:
         """The kind of a connection that is opened now."""
         return Kind.HTTP if now < self._http_until else Kind.WEBSOCKET
 
-    def kind_for(self, turn: Turn, largest: int | None, now: float) -> Kind:
-        """The kind of connection that this turn needs. ``largest``: the size limit in bytes of a WebSocket message."""
-        if now < self._http_until:
-            return Kind.HTTP
-        may = self._transport == "auto" and turn.fits_http
-        return Kind.HTTP if may and turn.too_large(largest) is not None else Kind.WEBSOCKET
+    def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
+        """What has to carry this turn; ``too_large``: its message is, for a WebSocket."""
+        if self._transport != "auto" or not turn.fits_http:
+            return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
+        return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
         """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""
-        if self._transport != "auto" or not _is_no_websocket(evidence) or self._http_until == inf:
-            return False
-        return turn.fits_http
+        return self._transport == "auto" and turn.fits_http and _is_no_websocket(evidence)
 
     def settled(self, connection: Connection, now: float) -> None:
         """Update the state after a change of this connection."""
         if self._transport != "auto" or type(connection) is HttpConnection:
             return
         if connection.opened_at is not None:
-            self._failures = 0
+            self.failures = 0
         elif connection.is_closed and connection.failure is not None:
-            self._failures += 1
+            self.failures += 1
             if _is_no_websocket(connection.failure.evidence):
                 self._http_until = inf
-            elif self._failures >= FAILURES:
-                self._http_until, self._failures = now + PAUSE, 0
+            elif self.failures >= FAILURES:
+                self._http_until, self.failures = now + PAUSE, 0
 
 
 def _is_no_websocket(evidence: Evidence) -> bool:
+    """An upgrade was refused so; not a request over HTTP, which was handed when its answer came."""
     refusal = evidence.refusal
-    return evidence.cause is Cause.REJECTED and refusal is not None and refusal.status in NO_WEBSOCKET
+    of_upgrade = evidence.cause is Cause.REJECTED and evidence.phase < Phase.SEND
+    return of_upgrade and refusal is not None and refusal.status in NO_WEBSOCKET

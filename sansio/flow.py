@@ -37,7 +37,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import CoroutineType
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, final
 
-__all__ = ["Awaited", "Emit", "Emitting", "ExpiredError", "Flow", "Steps", "Wait", "awaited"]
+__all__ = ["Awaited", "Emit", "Emitting", "ExpiredError", "Flow", "Steps", "Wait", "at_once", "awaited"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,12 +121,12 @@ class Steps(Generic[Y, T]):
 
 
 class Awaited:
-    """A method that is a flow. The classes of a shell have a coroutine function in its place. See :func:`awaited`."""
+    """A method that a shell makes a coroutine function of. See :func:`awaited` and :func:`at_once`."""
 
-    def __init__(self, function: Callable[..., Flow[Any]]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
-    def made_by(self, coroutine_function: Callable[[Callable[..., Flow[Any]]], Callable[..., Any]]) -> Any:
+    def made_by(self, coroutine_function: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
         """The coroutine function. It has the flow's docstring and a signature with the type of the result."""
         made: Any = coroutine_function(self._function)
         signature = inspect.signature(self._function)
@@ -137,4 +137,9 @@ class Awaited:
 
 def awaited(function: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
     """Decorator for a method that is a flow: classes of a shell get a coroutine function of the same name."""
+    return cast("Callable[P, CoroutineType[Any, Any, T]]", Awaited(function))
+
+
+def at_once(function: Callable[P, T]) -> Callable[P, CoroutineType[Any, Any, T]]:
+    """Mark a method in the same way that waits for nothing, and so is no flow. Hot path: a turn is entered and left."""
     return cast("Callable[P, CoroutineType[Any, Any, T]]", Awaited(function))

@@ -10,8 +10,8 @@ Where a turn goes
     ============================================================ ======================================================
     the turn                                                     goes to
     ============================================================ ======================================================
-    names a lane in which a turn runs on a connection that       none: it waits for the end of that turn
-    takes no more turns
+    names a lane in which a turn is on a connection that takes   none: it waits for the end of that turn
+    no more, or that is of the other kind
     continues a response that is the last one of its lane on     that connection: the response is in its memory only
     a connection
     names a lane that was used                                   the connection on which it was used last
@@ -62,6 +62,8 @@ class Kind(enum.Enum):
     WEBSOCKET = "websocket"
     HTTP = "http"
 
+    __hash__ = object.__hash__  # CPython 3.11 hashes a member of an enum by a function written in Python.
+
 
 class Pool:
     """See the top of the module. ``now`` is monotonic seconds; ``most``: how many of each kind may take turns."""
@@ -75,13 +77,16 @@ class Pool:
         self._connections: dict[Connection, None] = {}
         self._lanes: dict[str | None, Connection] = {}
         """By lane name: the connection on which it was last used."""
-        self._too_old: dict[Connection, Connection | None] = {}
+        self.too_old: dict[Connection, Connection | None] = {}
         """Connections to be replaced, with their replacement; None: it is not opened yet."""
         self._idle_since: dict[Connection, float] = {}
         self._slots = 1
         """How many turns the last open WebSocket could run at a time."""
         self._past = Stats()
         """The counters of removed connections."""
+        self.spreads = False
+        """Whether turns may be on several connections at a time. Hot path: asked once per read."""
+        self._count()
 
     def __iter__(self) -> Iterator[Connection]:
         """All connections, the oldest first."""
@@ -98,14 +103,12 @@ class Pool:
         """The connection that was added last."""
         return next(reversed(self._connections), None)
 
-    @property
-    def spreads(self) -> bool:
-        """Whether turns may be on several connections at a time."""
-        return self.most[Kind.WEBSOCKET] > 1 or len(self._connections) > 1
-
     def stats(self) -> Stats:
         """The counters of all connections together, including removed ones."""
         return sum((connection.stats for connection in self._connections), self._past)
+
+    def _count(self) -> None:
+        self.spreads = self.most[Kind.WEBSOCKET] > 1 or len(self._connections) > 1
 
     # -- turns
 
@@ -114,33 +117,43 @@ class Pool:
 
         If the chosen connection has no lane name left for the turn, the connection begins to drain, and the turn waits.
         """
-        takers = self._takers(kind)
-        if not takers or self.is_lane_busy(turn):
-            return None
-        chosen = self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
-        if chosen is not None and not chosen.has_room_for(turn.wanted):
+        chosen = self._of_several(turn, kind) if self.spreads else self._only(kind)
+        if chosen is None or turn.wanted is AUTO:  # It needs no name of its own.
+            return chosen
+        if not chosen.has_room_for(turn.wanted):
             chosen.drain()
             return None
-        if chosen is not None and turn.wanted is not AUTO and self.spreads:
+        if self.spreads:
             self._lanes[turn.wanted] = chosen
         return chosen
 
-    def is_lane_busy(self, turn: Turn) -> bool:
-        """Whether a turn of the same lane runs on a connection that takes no more turns: turns of a lane never
-        overlap."""
-        lane = turn.wanted
-        return lane is not AUTO and any(one.runs_in(lane) for one in self._connections if not one.accepts_turns)
+    def _only(self, kind: Kind) -> Connection | None:
+        """The connection, where there is one at most, if it takes a turn."""
+        only = next(reversed(self._connections), None)
+        return only if only is not None and type(only) is _CLASSES[kind] and only.accepts_turns else None
+
+    def _of_several(self, turn: Turn, kind: Kind) -> Connection | None:
+        takers = self._takers(kind)
+        if not takers or self.is_lane_busy(turn, kind):
+            return None
+        return self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
+
+    def is_lane_busy(self, turn: Turn, kind: Kind) -> bool:
+        """Whether another turn is in this one's lane where it cannot queue: turns of a lane never overlap."""
+        lane, cls = turn.wanted, _CLASSES[kind]
+        if lane is AUTO:
+            return False
+        elsewhere = (one for one in self._connections if type(one) is not cls or not one.accepts_turns)
+        return any(one.has_in_lane(lane) for one in elsewhere)
 
     def _takers(self, kind: Kind) -> list[Connection]:
         """Connections that take turns, without a replacement whose predecessor still takes turns."""
-        replacements = self._too_old.values()
+        replacements = self.too_old.values()
         cls = _CLASSES[kind]
         return [one for one in self._connections if type(one) is cls and one.accepts_turns and one not in replacements]
 
     def _bound_to(self, turn: Turn, takers: list[Connection]) -> Connection | None:
         """The connection whose memory the turn needs, or on which its lane is in use; None: it may go to any."""
-        if len(takers) == 1 and not self.spreads:
-            return takers[0]
         if turn.previous is not None:
             for connection in takers:
                 if connection.remembers(turn.previous):
@@ -161,7 +174,7 @@ class Pool:
 
     def wants_connection(self, kind: Kind | None) -> Kind | None:
         """The kind of connection that should be opened; None: none. ``kind`` is what the waiting turns need."""
-        if None in self._too_old.values():
+        if None in self.too_old.values():
             return Kind.WEBSOCKET
         if kind is None or self._taking(kind) >= self.most[kind]:
             return None
@@ -176,9 +189,10 @@ class Pool:
     def add(self, connection: Connection) -> None:
         """Add a connection that is being opened: as the replacement of one that is too old, or in addition."""
         self._connections[connection] = None
-        for old, new in self._too_old.items():
-            if new is None and type(connection) is ResponsesConnection:
-                self._too_old[old] = connection
+        self._count()
+        for old, new in self.too_old.items():
+            if new is None:
+                self.too_old[old] = connection
                 return
 
     def settled(self, connection: Connection, now: float) -> Connection | None:
@@ -197,14 +211,14 @@ class Pool:
         if type(connection) is HttpConnection:
             return None
         self._slots = connection.slots
-        if connection.opened_at is not None and connection not in self._too_old:
+        if connection.opened_at is not None and connection not in self.too_old:
             self.rotate_at = min(self.rotate_at, connection.opened_at + self._max_age)
-        return self._replaced_by(connection)
+        return self._replaced_by(connection) if self.too_old else None
 
     def _replaced_by(self, connection: Connection) -> Connection | None:
-        for old, new in self._too_old.items():
+        for old, new in self.too_old.items():
             if new is connection:
-                del self._too_old[old]
+                del self.too_old[old]
                 return old
         return None
 
@@ -212,11 +226,12 @@ class Pool:
         if self._connections.pop(connection, connection) is not None:
             return  # It was removed before.
         self._past += connection.stats
+        self._count()
         if not self._connections:
             self.rotate_at = inf
         self._idle_since.pop(connection, None)
         self._lanes = {lane: one for lane, one in self._lanes.items() if one is not connection}
-        self._too_old.pop(connection, None)
+        self.too_old.pop(connection, None)
         if (old := self._replaced_by(connection)) is not None:  # The replacement failed: the old one stays in use.
             self.rotate_at = min(self.rotate_at, max(now, (old.opened_at or now) + self._max_age) + RETRY)
 
@@ -227,7 +242,7 @@ class Pool:
         self.rotate_at = inf
         drained: list[Connection] = []
         for connection in self._takers(Kind.WEBSOCKET):
-            if not connection.is_open or connection in self._too_old or connection.opened_at is None:
+            if not connection.is_open or connection in self.too_old or connection.opened_at is None:
                 continue
             due = connection.opened_at + self._max_age
             if due > now:
@@ -235,7 +250,7 @@ class Pool:
             elif connection.idle:
                 drained.append(connection)
             else:
-                self._too_old[connection] = None
+                self.too_old[connection] = None
         return drained
 
     def unused(self, now: float) -> Connection | None:

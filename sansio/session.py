@@ -46,19 +46,19 @@ from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
 from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
-from .endpoint import (
-    Endpoint,
-)
+from .endpoint import Endpoint
 from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .fallback import Fallback
 from .first_opening import FirstOpening
 from .handle import TurnHandle
-from .http import HttpConnection
-from .lanes import AnyLane
+from .http import HttpConnection, body_of
+from .lanes import AUTO, AnyLane
+from .notices import Notices
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
-from .replay import Cause, Plan, Reason
+from .recovery import Recovery
+from .replay import Cause, Plan, Reason, Verdict
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
 from .timeouts import timeouts_from
@@ -92,10 +92,13 @@ class ResponsesSession:
         random_bytes: RandomBytes = SYSTEM_RANDOM,
         wall_clock: Callable[[], float | None] = lambda: None,
         retries_allowed: Callable[[], bool] = lambda: True,
+        notices: Notices | None = None,
     ) -> None:
         self.options = options or SessionOptions()
         self._fallback = Fallback(self.options.transport)
         self.closed = False
+        self._drain_by: float | None = None
+        """Once :meth:`drain` was called: when the session is closed, if not before; ``inf``: when no turn runs."""
         self._retries_allowed = retries_allowed
         self.alarm = Alarm()
         """Says, to whoever sets a timer, when :meth:`next_deadline` may have become earlier."""
@@ -105,7 +108,11 @@ class ResponsesSession:
         most = {Kind.WEBSOCKET: most, Kind.HTTP: most * self.options.max_in_flight}
         self.pool = Pool(most=most, max_age=self.options.max_age, max_idle=self.options.max_idle)
         self._random_bytes = random_bytes
-        self._wall_clock = wall_clock
+        self.notices = notices or Notices()
+        """What has happened, for those who watch; whoever ends the steps delivers it."""
+        self._recovery = Recovery(
+            self.options.recovery, random_bytes=random_bytes, wall_clock=wall_clock, notices=self.notices
+        )
         self._backlog = Backlog(self.alarm)
         self._own = Stats()
         """Counters of turns that were on no connection."""
@@ -151,8 +158,10 @@ class ResponsesSession:
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that already exists. Raises as :meth:`create` does."""
-        if self.closed:
-            raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
+        if self.closed or self._drain_by is not None:
+            state = "closed" if self.closed else "being closed (drain)"
+            what = f"the session is {state} — the turn was not sent — open a new session"
+            raise SessionClosedError(what, verdict=Verdict.SAFE)
         self.update(now)  # A connection may have reached its ``max_age`` since the last call.
         if turn.lane is not None and self.options.max_named_lanes == 0:
             raise LaneLimitError(
@@ -160,11 +169,13 @@ class ResponsesSession:
                 "leave stream_id out, or allow names"
             )
         turn.repeatable = self._retries_allowed()
-        kind = self._kind_for(turn)
-        too_large = turn.too_large(self.options.max_request_size) if kind is Kind.WEBSOCKET else None
-        if too_large is not None:
+        too_large = turn.too_large(self.options.max_request_size)
+        kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
+        if kind is Kind.HTTP and not turn.fits_http:
+            body_of(turn.message)  # Raises UserError for a warm-up.
+        if too_large is not None and kind is Kind.WEBSOCKET:
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
-        elif (connection := self.pool.choose(turn, kind)) is not None:
+        elif not self._is_behind(turn) and (connection := self.pool.choose(turn, kind)) is not None:
             connection.submit(turn, now)
             self._touched[connection] = None
         else:
@@ -176,7 +187,12 @@ class ResponsesSession:
 
     def _kind_for(self, turn: Turn) -> Kind:
         """The kind of connection that this turn needs."""
-        return self._fallback.kind_for(turn, self.options.max_request_size, self._now)
+        too_large = turn.too_large(self.options.max_request_size) is not None
+        return self._fallback.kind_for(turn, self._now, too_large=too_large)
+
+    def _is_behind(self, turn: Turn) -> bool:
+        """Whether a turn of this one's lane waits for a connection, one of another kind."""
+        return turn.wanted is not AUTO and self._backlog.has_lane(turn.wanted)
 
     def _check_backlog(self) -> None:
         if len(self._backlog) >= self.options.max_waiting:
@@ -217,8 +233,10 @@ class ResponsesSession:
 
     def _wanted(self) -> Kind | None:
         """The kind of connection that should be opened; None: none."""
-        first = self._backlog.first
-        return self.pool.wants_connection(None if first is None else self._kind_for(first))
+        if not self._backlog.ready and not self.pool.too_old:
+            return None
+        found = self._next_waiting(set())
+        return self.pool.wants_connection(None if found is None else found[1])
 
     def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> Connection:
         """Make a connection; the caller opens its transport. Waiting turns that it can take are given to it.
@@ -286,7 +304,8 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`; then updates the session. Hot path: runs once per read."""
         self._now = now
-        ran = connection.in_flight if self.pool.spreads else 0
+        watched = self.pool.spreads or self._backlog.ready or self._drain_by is not None
+        ran = connection.in_flight if watched else 0
         connection.receive_data(data, now)
         if not connection.only_events or (ran and connection.in_flight < ran):  # A waiting turn may take the free slot.
             self._touched[connection] = None
@@ -308,33 +327,21 @@ class ResponsesSession:
 
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
         """Decide about a failure. True: the turn is repeated, and is again a turn that has not begun."""
+        self._recovery.saw(failure)
         if self.closed:
             return False
         if self._fallback.replaces(turn, failure.evidence):
-            return self._repeat(turn, Plan(Reason.NO_WEBSOCKET, 0.0))
-        if not turn.repeatable:
+            plan = Plan(Reason.NO_WEBSOCKET, 0.0)
+        else:
+            plan = self._recovery.plan(turn, failure, self._now)
+        if plan is None:
             return False
-        recovery, wall = self.options.recovery, self._wall_clock()
-        plan = recovery.plan(failure.evidence, turn.repetitions, self._chance(), wall=wall)
-        if plan is None or plan.delay > self._patience(turn):
-            return False
-        return self._repeat(turn, plan)
-
-    def _repeat(self, turn: Turn, plan: Plan) -> bool:
+        self.notices.repeats(turn, cast("Connection", turn.connection), failure, plan)
         turn.unsent()
         turn.repetitions.append(plan.reason)
         self._own.repeated += 1
         self._returned.append((turn, plan))
         return True
-
-    def _patience(self, turn: Turn) -> float:
-        """How many seconds the turn may wait for its repetition."""
-        lane, end = turn.timeouts.lane, turn.total_deadline()
-        return min(inf if lane is None else lane, inf if end is None else end - self._now)
-
-    def _chance(self) -> float:
-        """A random number, uniform in [0, 1)."""
-        return int.from_bytes(self._random_bytes(6), "big") / 2**48
 
     # -- the consequences
 
@@ -355,21 +362,26 @@ class ResponsesSession:
                 self._backlog.add(turn)
         while self._touched or self._returned:
             changed, self._touched = self._touched, {}
-            first = self._place_returned(now)
+            first = self._place_returned(now) if self._returned else []
             for connection in changed:
                 first += self._settle(connection, now)
-            self._backlog.add_first(first)
-            self._place_waiting(now)
+            if first:
+                self._backlog.add_first(first)
+            if self._backlog.ready:
+                self._place_waiting(now)
             self.changed.extend(changed)
+        if self._drain_by is not None and (self._drain_by <= now or self.idle):
+            self._drain_by = None
+            self.close(now)
 
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """Update the session for one changed connection; return the turns that must leave it and have not started."""
         left: list[Turn] = []
-        if connection.draining:
+        if isinstance(connection, ResponsesConnection) and connection.draining:
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)
-        if connection in self.pool:
+        if (connection.is_closed or self._fallback.failures) and connection in self.pool:
             self._fallback.settled(connection, now)
         replaced = self.pool.settled(connection, now)
         if replaced is not None:
@@ -392,18 +404,28 @@ class ResponsesSession:
 
     def _place_waiting(self, now: float) -> None:
         """Give waiting turns to connections, in order, until a turn finds none."""
-        held: list[Turn] = []
-        while (turn := self._backlog.first) is not None:
-            connection = self.pool.choose(turn, self._kind_for(turn))
-            if connection is None and not self.pool.is_lane_busy(turn):
+        held: set[AnyLane] = set()
+        while (found := self._next_waiting(held)) is not None:
+            turn, kind = found
+            connection = self.pool.choose(turn, kind)
+            if connection is None:
                 break
             self._backlog.remove(turn)
-            if connection is None:
-                held.append(turn)
-            else:
-                self._submit(connection, turn, now)
-        self._backlog.add_first(held)
+            self._submit(connection, turn, now)
         self._touch_draining()
+
+    def _next_waiting(self, held: set[AnyLane]) -> tuple[Turn, Kind] | None:
+        """The first turn that waits for a connection, and of which kind.
+
+        Those are passed over that wait for the turn before them in their lane; ``held`` are these lanes, and grows.
+        """
+        for turn in self._backlog.ready:
+            if turn.wanted not in held:
+                kind = self._kind_for(turn)
+                if not self.pool.is_lane_busy(turn, kind):
+                    return turn, kind
+                held.add(turn.wanted)
+        return None
 
     def _touch_draining(self) -> None:
         """Mark draining connections as changed: one may have begun to drain because its lane names are used up."""
@@ -414,6 +436,7 @@ class ResponsesSession:
     def next_deadline(self) -> float | None:
         """When :meth:`handle_deadline` must be called; None: not at all."""
         moments = [self._backlog.next_deadline(), self._backlog.next_resumption(), self.pool.next_deadline()]
+        moments.append(None if self._drain_by == inf else self._drain_by)
         if self._now < self._not_before and self._wanted() is not None:
             moments.append(self._not_before)
         moments += [connection.next_deadline() for connection in self.pool]
@@ -445,13 +468,23 @@ class ResponsesSession:
                 connection.close_without_waiting(now)
         self.update(now)
 
+    def drain(self, now: float, by: float = inf) -> None:
+        """Take no more turns. Those that there are go on; when they have ended, or at ``by``, this closes itself.
+
+        Called again, the earlier time holds.
+        """
+        if not self.closed:
+            self._drain_by = by if self._drain_by is None else min(self._drain_by, by)
+            self.alarm.announce()
+            self.update(now)
+
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
         """End the session: turns fail as CLIENT_CLOSED, idle connections close with a handshake, busy ones at once.
 
         ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``.
         """
         self.update(now)
-        self.closed = True
+        self.closed, self._drain_by = True, None
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
         for connection in self.pool:
@@ -479,4 +512,4 @@ class ResponsesSession:
 
     def first_opening(self, now: float) -> FirstOpening:
         """The state of the opening that ``connect()`` does before there is a turn."""
-        return FirstOpening(self.options, self._chance, self._wall_clock, now, repeatable=self._retries_allowed())
+        return FirstOpening(self.options, self._recovery, now, repeatable=self._retries_allowed())

@@ -16,7 +16,7 @@ import msgspec
 from .checks import SECONDS, Number
 from .omit import OMIT, is_omitted
 
-__all__ = ["NO_TIMEOUTS", "Timeouts", "timeouts_from"]
+__all__ = ["DEFAULT_TIMEOUTS", "NO_TIMEOUTS", "Timeouts", "timeouts_from"]
 
 _WAIT: Final = Number(SECONDS, optional=True)
 
@@ -71,7 +71,7 @@ def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
     """
     given = default if is_omitted(value) else value
     if is_omitted(given):
-        return Timeouts()
+        return DEFAULT_TIMEOUTS
     if given is None:
         return NO_TIMEOUTS
     if isinstance(given, Timeouts):
@@ -93,5 +93,7 @@ def shortest_wait(timeouts: Timeouts) -> float:
     return min(inf if limit is None else limit for limit in (timeouts.send, timeouts.receive))
 
 
+DEFAULT_TIMEOUTS: Final = Timeouts()
+"""Those that hold where nobody has given any."""
 NO_TIMEOUTS: Final = Timeouts(None, None, None, None, None)
 """Every wait without a limit."""

@@ -17,8 +17,8 @@ from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import Environment, ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
-from ..sansio.proxy import Proxy
 from ..sansio.session import EndpointSource, SessionOptions
+from ..sansio.transports import Network
 from . import _flows
 from ._runtime import TrioRuntime
 
@@ -44,15 +44,9 @@ class TrioShell:
         """On trio no task can run on its own: the caller runs the clean-up, even if cancelled."""
         return self.run(flow)
 
-    def runtime(
-        self,
-        source: EndpointSource,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | str | None,
-        options: SessionOptions,
-    ) -> TrioRuntime:
+    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> TrioRuntime:
         """A new runtime in the current run of trio."""
-        return TrioRuntime(source, ssl_context=ssl_context, proxy=proxy, options=options)
+        return TrioRuntime(source, network, options)
 
 
 SHELL: Final[ModelShell] = TrioShell()

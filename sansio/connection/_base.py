@@ -23,7 +23,7 @@ from ._keepalive import Keepalive
 from ._opening import Opening
 from ._outbox import Outbox
 from ._owners import Owners
-from ._states import TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
+from ._states import FACTS, TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
 from ._tables import ConnectionOptions, ErrorFactory, Stats, turn_failure
 from ._turn import Turn
 
@@ -61,9 +61,10 @@ class Loss(NamedTuple):
 class ConnectionBase:
     """See the top of the package."""
 
-    # More than 12 attributes: six are what an owner asks for, seven are parts with a module of their own (opening,
-    # WebSocket, lanes, owners, outbox, keepalive, deadlines), three bound the memory of unread events and are looked
-    # at once per read, and four belong to its end and to the session (close_by, failure, recover, alarm).
+    # More than 12 attributes: eleven are what an owner asks for (five say what its state means, so that asking costs no
+    # call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive,
+    # deadlines), three bound the memory of unread events and are looked at once per read, and four belong to its end
+    # and to the session (close_by, failure, recover, alarm).
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class ConnectionBase:
         self.endpoint = endpoint
         """Where to connect to. A redirect within the origin changes it."""
         self.options = options or ConnectionOptions()
-        self.state = State.CONNECTING
+        self._enter_state(State.CONNECTING)
         self.stats = stats or Stats()
         self.opened_at: float | None = None
         self._opening = Opening(self.options, random_bytes, now, connect_by)
@@ -122,29 +123,9 @@ class ConnectionBase:
         return WAITING_PHASE[self.state]
 
     @property
-    def is_closed(self) -> bool:
-        """Whether the connection has ended."""
-        return self.state is State.CLOSED
-
-    @property
-    def needs_transport(self) -> bool:
-        """Whether a transport must be opened for it: at first, and after a redirect."""
-        return self.state is State.CONNECTING
-
-    @property
-    def is_open(self) -> bool:
-        """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
-        return self._is_up or self.state is State.CLOSING
-
-    @property
     def _is_up(self) -> bool:
         """Whether turns may run here."""
         return self.state is State.OPEN or self.draining
-
-    @property
-    def draining(self) -> bool:
-        """Whether no more turns may start here; :meth:`requeue_unstarted` gives back those that wait."""
-        return self.state in (State.DRAINING, State.ENDING, State.WRITE_DISABLED)
 
     def drain(self) -> None:
         """Start no more turns here: the session will replace this connection. Does nothing unless it is OPEN."""
@@ -159,7 +140,12 @@ class ConnectionBase:
     @property
     def idle(self) -> bool:
         """Whether no turn needs this connection: none waits, and all that run were abandoned."""
-        return not self._live_count
+        if self._lanes.waiting_count:
+            return False
+        for turn in self._lanes.running.values():  # noqa: SIM110 - any() takes three calls more
+            if not turn.abandoned:
+                return False
+        return True
 
     @property
     def _live_count(self) -> int:
@@ -173,8 +159,22 @@ class ConnectionBase:
 
     def _move(self, signal: Signal) -> None:
         self.only_events = False
-        self.state = TRANSITIONS[self.state][signal]
+        self._enter_state(TRANSITIONS[self.state][signal])
         self._alarm.announce()
+
+    def _enter_state(self, state: State) -> None:
+        self.state = state
+        facts = FACTS[state]
+        self.accepts_turns = facts.accepts_turns
+        """Whether a new turn may be given to this connection."""
+        self.draining = facts.draining
+        """No turn may start here any more; :meth:`requeue_unstarted` gives back those that wait."""
+        self.is_open = facts.is_open
+        """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
+        self.is_closed = facts.is_closed
+        """It is over."""
+        self.needs_transport = facts.needs_transport
+        """A transport is to be opened for it: at first, and after a redirect."""
 
     def _move_if_listed(self, signal: Signal) -> None:
         if signal in TRANSITIONS[self.state]:
@@ -182,7 +182,7 @@ class ConnectionBase:
 
     def _where(self) -> str:
         """The endpoint in words, without its query and headers, which may hold secrets."""
-        return self.endpoint.authority
+        return self.endpoint.words
 
     # -- turns: start, wait, leave
 
@@ -328,7 +328,7 @@ class ConnectionBase:
         error: BaseException | None = None,
     ) -> None:
         """End one turn from this side while the connection goes on. Such a failure is never recovered from."""
-        alone = self._live_count == 1
+        alone = self._live_count == 1 and not (cause is Cause.CANCELLED and self._outlives(turn))
         left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
         # The rest of the message will be sent, so that other turns can use the connection: judge it as handed.
         judged = Phase.AWAIT if left_in_the_middle and not alone else None
@@ -343,6 +343,13 @@ class ConnectionBase:
                 self._lost(Cause.CANCELLED, "no turn needed the connection any more", now)
         else:
             self._withdraw(turn, now)
+
+    def _outlives(self, turn: Turn) -> bool:
+        """Whether the connection goes on when its only turn is left; see the table at the top of the package."""
+        if self.state is not State.OPEN:
+            return False
+        leave = turn.leave or self.options.leave
+        return leave == "abandon" or (leave is None and self._owners.remembers_beside(turn))
 
     def _fail(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from ..dialect import announced_dialect
 from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
 from ..lanes import AnyLane
-from ..replay import Cause, Phase
+from ..replay import Cause, Phase, Verdict
 from ..timeouts import Timeouts
 from ..websocket import Accepted, WebSocket
 from ._opening import Refused
@@ -59,9 +59,8 @@ class ResponsesConnection(Routing, Timing):
         """Take a turn that already exists. Raises as :meth:`create` does."""
         if not self.accepts_turns:
             state = State.DRAINING.value if self.draining else self.state.value
-            raise SessionClosedError(
-                f"this connection is {state} and takes no turns — the turn was not sent — open a new connection"
-            )
+            what = f"this connection is {state} and takes no turns — the turn was not sent — open a new connection"
+            raise SessionClosedError(what, verdict=Verdict.SAFE)
         if self._lanes.waiting_count >= self.options.max_waiting:
             raise TooManyTurnsError(
                 f"{self.options.max_waiting} turns wait for a lane already (max_waiting) — the turn was not sent — "
@@ -74,11 +73,6 @@ class ResponsesConnection(Routing, Timing):
         self._enter(turn, now)
 
     @property
-    def accepts_turns(self) -> bool:
-        """Whether a new turn may be given to this connection."""
-        return self.state in (State.CONNECTING, State.HANDSHAKING, State.OPEN)
-
-    @property
     def in_flight(self) -> int:
         """How many turns have a queued or sent message and hold their lanes, abandoned ones included."""
         return len(self._lanes.running)
@@ -88,10 +82,10 @@ class ResponsesConnection(Routing, Timing):
         """How many turns have not started."""
         return self._lanes.waiting_count
 
-    def runs_in(self, lane: str | None) -> bool:
-        """Whether a turn that is not abandoned is in flight in this lane."""
+    def has_in_lane(self, lane: str | None) -> bool:
+        """Whether a turn that somebody wants waits in this lane, or is in flight in it."""
         turn = self._lanes.running.get(lane)
-        return turn is not None and not turn.abandoned
+        return self._lanes.waits_in(lane) or (turn is not None and not turn.abandoned)
 
     @property
     def slots(self) -> int:

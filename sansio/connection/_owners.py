@@ -83,6 +83,8 @@ class Owners:
         """By lane: the id of its last response, which the server keeps in the connection's memory."""
         self._lane_of: dict[str, str | None] = {}
         """By response id: its lane. The reverse of ``_latest``."""
+        self._unstored: set[str | None] = set()
+        """The lanes whose last response the server keeps nowhere else."""
         self.late_items: set[str] = set()
         """Ids of items of ended responses, of all lanes. An event with one of them needs the full check."""
         self.support = LaneSupport.UNKNOWN
@@ -207,6 +209,10 @@ class Owners:
         """The lane whose last response has this id; AUTO if there is none."""
         return AUTO if response_id is None else self._lane_of.get(response_id, AUTO)
 
+    def remembers_beside(self, turn: Turn) -> bool:
+        """Whether another lane's last response is in the connection's memory only."""
+        return not self._unstored <= {turn.lane if self.support is LaneSupport.YES else None}
+
     # -- what is learned
 
     def begins(self, turn: Turn, event: ServerEvent) -> None:
@@ -236,6 +242,7 @@ class Owners:
             self._lane_of.pop(self._latest.get(lane, ""), None)
             self._latest[lane] = turn.response_id
             self._lane_of[turn.response_id] = lane
+            (self._unstored.discard if turn.stored else self._unstored.add)(lane)
         if added or self.late_items:
             self.late_items.clear()
             self.late_items.update(item for lane in self._ended.values() for ended in lane for item in ended.added)

@@ -40,11 +40,22 @@ A turn
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..replay import Phase
 
-__all__ = ["LIVE", "TRANSITIONS", "TURN_TRANSITIONS", "WAITING_PHASE", "Signal", "State", "TurnSignal", "TurnState"]
+__all__ = [
+    "FACTS",
+    "LIVE",
+    "TRANSITIONS",
+    "TURN_TRANSITIONS",
+    "WAITING_PHASE",
+    "Facts",
+    "Signal",
+    "State",
+    "TurnSignal",
+    "TurnState",
+]
 
 
 class State(enum.Enum):
@@ -65,6 +76,18 @@ class State(enum.Enum):
     """Our close frame was queued; the peer's is awaited."""
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # For the tables: that of Enum is a function written in Python.
+
+
+class Facts(NamedTuple):
+    """What a state means to those who look at a connection."""
+
+    accepts_turns: bool = False
+    draining: bool = False
+    is_open: bool = False
+    is_closed: bool = False
+    needs_transport: bool = False
+
 
 class Signal(enum.Enum):
     """What changes a connection's state."""
@@ -77,6 +100,8 @@ class Signal(enum.Enum):
     MESSAGE_CUT = "a message that had begun must not go on"
     CLOSE = "we begin the closing handshake"
     LOST = "end of file, failure, rejection, violation, the peer's close, or our abort"
+
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: Final[dict[State, dict[Signal, State]]] = {
@@ -109,6 +134,19 @@ TRANSITIONS: Final[dict[State, dict[Signal, State]]] = {
     State.CLOSED: {},
 }
 """All state changes of a connection."""
+
+_DRAINING: Final = Facts(draining=True, is_open=True)
+FACTS: Final[dict[State, Facts]] = {
+    State.CONNECTING: Facts(accepts_turns=True, needs_transport=True),
+    State.HANDSHAKING: Facts(accepts_turns=True),
+    State.OPEN: Facts(accepts_turns=True, is_open=True),
+    State.DRAINING: _DRAINING,
+    State.ENDING: _DRAINING,
+    State.WRITE_DISABLED: _DRAINING,
+    State.CLOSING: Facts(is_open=True),
+    State.CLOSED: Facts(is_closed=True),
+}
+"""The meaning of each state."""
 
 WAITING_PHASE: Final[dict[State, Phase]] = {
     State.CONNECTING: Phase.CONNECT,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import astuple
@@ -23,7 +23,7 @@ from ..errors import (
 from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 from ..replay import Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
-from ..timeouts import Timeouts, timeouts_from
+from ..timeouts import DEFAULT_TIMEOUTS, Timeouts, timeouts_from
 from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, Rejected
 
 # --- The tables ------------------------------------------------------------------------------------------------
@@ -103,13 +103,16 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Turns that may run at the same time, over all lanes."""
     max_named_lanes: int = MAX_NAMED_LANES
     """Different lane names that one connection may use in its life."""
+    leave: Literal["abort", "abandon"] | None = None
+    """What becomes of a WebSocket when its only turn is left before its end: it is aborted, or it goes on, and the
+    turn's events are discarded. None: it goes on if another lane's ``store: false`` response is in its memory."""
     dialect: Dialect | None = None
     """What the server supports; None: decided by its host name, by what it announces, and by what it is seen to do."""
 
     @property
     def turn_timeouts(self) -> Timeouts:
         """The deadlines of turns that are created without their own."""
-        return Timeouts() if isinstance(self.timeouts, msgspec.UnsetType) else timeouts_from(self.timeouts)
+        return DEFAULT_TIMEOUTS if self.timeouts is msgspec.UNSET else timeouts_from(self.timeouts)
 
     def __post_init__(self) -> None:
         check_fields(self, OPTION_RULES)
@@ -117,6 +120,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 _ABOVE_ZERO: Final = Number(SECONDS, above=True, optional=True)
 _FROM_ZERO: Final = Number(SECONDS)
+LEAVE_RULE: Final = Choice(("abort", "abandon", None))
 
 OPTION_RULES: Final[Mapping[str, Rule]] = {
     "connect_timeout": _ABOVE_ZERO,
@@ -134,6 +138,7 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "max_waiting": Number(COUNT, least=1, whole=True),
     "max_in_flight": Number(COUNT, least=1, whole=True),
     "max_named_lanes": Number(COUNT, whole=True),  # 0: the default lane only.
+    "leave": LEAVE_RULE,
     "dialect": Instance(Dialect, optional=True),
     "max_age": _ABOVE_ZERO,
     "max_idle": _ABOVE_ZERO,

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from ..encoding import encode_json
 from ..errors import TurnError
@@ -48,12 +48,16 @@ from ..replay import Cause, Evidence, Phase, Reason, Refusal
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
-__all__ = ["EVENT_COST", "Turn"]
+__all__ = ["EVENT_COST", "Leave", "Turn"]
 
 EVENT_COST: Final = 400
 """Bytes of memory that a decoded event takes in addition to its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
 MAX_ITEMS: Final = 64
 """How many item ids of a turn's output are kept."""
+
+
+Leave: TypeAlias = Literal["abort", "abandon"]
+"""What becomes of a connection when its only turn is left; see the table at the top of the package."""
 
 
 class TurnConnection(Protocol):
@@ -88,6 +92,7 @@ class Turn:
         now: float,
         previous: str | None = None,
         fits_http: bool = True,
+        stored: bool = True,
     ) -> None:
         self.message = message
         """The JSON text to send, without the name of an automatic lane; kept until an event shows that it arrived."""
@@ -100,6 +105,10 @@ class Turn:
         self.fits_http = fits_http
         """Whether it may go over HTTP: it is no warm-up, and it does not continue a response that only a connection
         remembers."""
+        self.stored = stored
+        """Whether the server stores its response, so that more than the connection's memory has it."""
+        self.leave: Leave | None = None
+        """What becomes of its connection when it is left; None: as the options say."""
         self.transport: Literal["websocket", "http"] | None = None
         """What it was sent over; None before it is sent."""
         self.stateful = stateful
@@ -134,9 +143,13 @@ class Turn:
         """Whether, in AWAIT, a message came that may have been an event of any kind."""
         self.state = TurnState.LIVE
         """Whether it goes on."""
+        self.abandoned = False
+        """It failed for its consumer while the server might still run it."""
         self.failure: TurnError | None = None
         self.repetitions: list[Reason] = []
         """The reasons for which it was repeated, in order."""
+        self.failing_since: float | None = None
+        """When it failed for the first time, if it did."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
         self.response_id: str | None = None
@@ -174,6 +187,7 @@ class Turn:
             now=now,
             previous=previous,
             fits_http=fits_http,
+            stored=frame.get("store") is not False,
         )
 
     @property
@@ -181,14 +195,10 @@ class Turn:
         """Whether no more events will come: the terminal event came, or the turn failed."""
         return self.state is not LIVE
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether it failed for its consumer while the server may still run it."""
-        return self.state is TurnState.ABANDONED or self.state is TurnState.OVERDUE
-
     def move(self, signal: TurnSignal) -> None:
         """Change its state as :data:`TURN_TRANSITIONS` says."""
         self.state = TURN_TRANSITIONS[self.state][signal]
+        self.abandoned = self.state is TurnState.ABANDONED or self.state is TurnState.OVERDUE
 
     @property
     def current_phase(self) -> Phase:

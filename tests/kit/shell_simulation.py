@@ -61,6 +61,10 @@ class Line:
         self._socket.setblocking(False)
         self.fate: str | None = None
         self.reads_along = False
+        self.over: float | None = None
+        """When the client could know of the server's end."""
+        self.closed: float | None = None
+        """When the server learned of the client's."""
         self.handed: set[str] = set()
         self._dark = False
         self._ended = False
@@ -119,6 +123,7 @@ class Line:
             except OSError:
                 data = b""
             if not data:
+                self.closed = self.world.now
                 self._peer.receive(b"")
                 self.cut(cleanly=True)
             elif through := self._through(len(data)):
@@ -154,6 +159,7 @@ class Line:
             self.world.at(self.world.now + 0.1, lambda: self.cut(cleanly=cleanly))
             return
         self._ended = True
+        self.over = self.world.now
         self._peer.gone()
         anyio.notify_closing(self._socket)
         self._socket.close()

@@ -292,7 +292,7 @@ class KeepsItsFirstOpening(Driver):
 class ReopensWithoutWaiting(Driver):
     def _settle(self, now: float, *, timed: bool = False) -> None:
         super()._settle(now, timed=timed)
-        if not self._links and self.session._backlog.has_ready and not self.session.closed:
+        if not self._links and self.session._backlog.ready and not self.session.closed:
             self._open(now)
 
 
