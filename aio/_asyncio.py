@@ -142,7 +142,7 @@ class AsyncioRuntime(SessionRuntime):
                 await end.aclose()
 
     async def drain(self, timeout: float | None) -> None:
-        """Let no more turns begin; end the session when the others have ended, or after so many seconds."""
+        """Take no more turns; end the session when the present ones have ended, or after this many seconds."""
         self._driver.drain(self.now(), timeout)
         await self._until(lambda: self._driver.drained)
         await self.aclose()

@@ -30,7 +30,7 @@ async def run(flow: Flow[T]) -> T:
 
 
 def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[Any, Any, Any]]:
-    """A function whose calls run a flow each, or are over at once."""
+    """A coroutine function. Each call runs the flow that ``method`` returns, or returns another result at once."""
 
     @wraps(method)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Any:

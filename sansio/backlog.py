@@ -27,11 +27,11 @@ class Backlog:
     def __init__(self, alarm: Alarm | None = None) -> None:
         self._alarm = alarm or Alarm()
         self.ready: OrderedDict[Turn, None] = OrderedDict()
-        """Those that wait for nothing but a connection, in order."""
+        """Turns that wait only for a connection, in order."""
         self.delayed: dict[Turn, float] = {}
         """Turns that wait for a time, with that time."""
         self._lanes: Counter[AnyLane] = Counter()
-        """How many of the ready ones were given each lane."""
+        """How many ready turns asked for each lane."""
         self._resumptions: Deadlines[Turn] = Deadlines(self.delayed.get, self._alarm)
         self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline, self._alarm)
 
@@ -44,7 +44,7 @@ class Backlog:
         yield from self.delayed
 
     def has_lane(self, lane: AnyLane) -> bool:
-        """Whether a turn that was given this lane is ready."""
+        """Whether a turn that asked for this lane is ready."""
         return self._lanes[lane] > 0
 
     def add(self, turn: Turn) -> None:

@@ -85,9 +85,9 @@ class Shell(Protocol):
         ...
 
     def coroutine_function(self, method: Callable[..., Any]) -> Callable[..., CoroutineType[Any, Any, Any]]:
-        """A function defined by ``async def``, so that others see that it is one.
+        """A function made with ``async def``, so that inspection shows a coroutine function.
 
-        Each call runs the flow that ``method`` returns, or returns what else that returns.
+        Each call runs the flow that ``method`` returns; if it returns anything else, the call returns that.
         """
         ...
 
@@ -134,12 +134,13 @@ class Session(OnShell, Generic[TurnT]):
         """Make a turn: ``async with session.create(model=…, input=…) as turn``. It is sent when the block is entered.
 
         ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
-        one lane run one after another, different lanes run side by side. AUTO takes any free lane, where the server has
-        lanes; a turn that continues a response takes that one's lane, or, if that is busy or has gone on, another. None
-        is the default lane. ``timeout`` is in seconds, for each wait, or ``Timeouts(lane, connect, send, receive,
-        total)``; None means no limit. Not given, the session's own holds. ``leave`` is what becomes of the WebSocket if
-        this is its only turn and is left before its end: ``"abort"``, which stops the server at once, or ``"abandon"``,
-        which keeps the connection and discards the turn's events. Not given, that of the options holds.
+        one lane run one after another, different lanes run side by side. AUTO takes any free lane if the server has
+        lanes. A turn that continues a response takes the lane of that response; if that lane is busy, or another
+        response came after it, the turn takes another lane. None is the default lane. ``timeout`` is a number of
+        seconds for each wait, or ``Timeouts(lane, connect, send, receive, total)``; None means no limit. If it is not
+        given, the session's timeouts apply. ``leave`` says what happens to the WebSocket if this is its only turn and
+        it is left before its end: ``"abort"`` closes the connection, which stops the server at once; ``"abandon"``
+        keeps the connection and discards the turn's events. If it is not given, the session's option applies.
 
         Entering the block raises UserError or TypeError if the turn cannot be sent as given.
         """
@@ -163,11 +164,11 @@ class Session(OnShell, Generic[TurnT]):
 
     @awaited
     def drain(self, timeout: float | None = None) -> Flow[None]:
-        """End the session without ending its turns, for SIGTERM: no new ones begin (SessionClosedError); those that run
-        or wait go on; when all have ended, the session is closed as by :meth:`aclose`.
+        """End the session without ending its turns, for example on SIGTERM. New turns raise SessionClosedError; turns
+        that run or wait go on; when all have ended, the session is closed as by :meth:`aclose`.
 
-        After ``timeout`` seconds, if given, turns that are left fail as aborted. Whoever is cancelled here waits no
-        more, but the session still ends so.
+        After ``timeout`` seconds, if given, the remaining turns fail as aborted. If the caller is cancelled, it stops
+        waiting, but the session still ends in this way.
         """
         _TIMEOUT.check("timeout", timeout)
         yield Wait(lambda: self._runtime.drain(timeout))
@@ -184,9 +185,11 @@ class Session(OnShell, Generic[TurnT]):
 class Turn(TurnHandle, OnShell):
     """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
 
-    Leaving the ``async with`` before the terminal event gives the turn up. If other turns use the connection, this
-    one's events are discarded. If none does, the connection is aborted at once, unless another lane's last response is
-    in its memory only (``store: false``), or ``leave`` says otherwise.
+    This is the handle that users hold. The protocol's record of the turn is :class:`turnwire.sansio.connection.Turn`.
+
+    Leaving the ``async with`` before the terminal event abandons the turn. If other turns use the connection, its
+    events are discarded. If none does, the connection is aborted at once, unless another lane's last response is only
+    in this connection's memory (``store: false``), or ``leave`` says otherwise.
     """
 
     def __init__(
@@ -281,13 +284,13 @@ def connect(
     session belongs to no task: one task may open it and another close it.
 
     ``base_url`` is http(s) or ws(s), with or without a path, or ``unix:/path/to.sock``, which may be followed by
-    ``:/v1``, the path of the API; ``/responses`` is appended. It defaults to the client's, else ``OPENAI_BASE_URL``,
-    else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an ``openai.AsyncOpenAI``, or
-    Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context`` defaults to the system's trust
-    store. ``proxy`` is ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), None, or the URL of a
-    proxy, with ``user:password@`` if it asks for them: http, https (``proxy_ssl_context`` is for TLS to this one),
-    socks5 (the name of the server is looked up on this side) or socks5h (by the proxy). ``options`` are the limits;
-    are the limits; the arguments ``transport`` and ``connections`` override the options of the same name.
+    ``:/v1``, the path of the API. ``/responses`` is appended. It defaults to the client's, else ``OPENAI_BASE_URL``,
+    else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an ``openai.AsyncOpenAI`` (or
+    Azure's); URL, credentials, headers, query and timeouts are taken from it. ``ssl_context`` defaults to the system's
+    trust store. ``proxy`` is ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), None, or the URL
+    of a proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
+    proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``options`` are the limits; the
+    arguments ``transport`` and ``connections`` override the options of the same name.
 
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
@@ -299,7 +302,7 @@ def connect(
     network = checked_network(
         ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
     )
-    choose_proxy(network.proxy, source.initial, shell.variables)  # To refuse what the environment says, if it is that.
+    choose_proxy(network.proxy, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
     options = options_from_client(client, options, transport=transport, connections=connections)
     return connecting(source, network, options)
 

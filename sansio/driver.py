@@ -233,13 +233,13 @@ class Driver:
         self._settle(now, timed=True)
 
     def drain(self, now: float, timeout: float | None) -> None:
-        """Take no more turns; when those that there are have ended, or after so many seconds, the session is closed."""
+        """Take no more turns. The session is closed when the present ones have ended, or after this many seconds."""
         self.session.drain(now, inf if timeout is None else now + timeout)
         self._settle(now, timed=True)
 
     @property
     def drained(self) -> bool:
-        """The session is closed, and there is no transport any more."""
+        """Whether the session is closed and no transport is left."""
         return self.session.closed and self.done
 
     def abort(self, now: float) -> None:

@@ -76,8 +76,8 @@ class Endpoint:
     ``url`` is ``ws`` or ``wss`` (``http`` and ``https`` become these), with path and query, percent-encoded. It is the
     complete URL, nothing is appended. ``headers`` are sent in addition to those that WebSocket itself needs, and
     include the credentials; names are unique ignoring case, values are secrets. ``repr`` shows only the public parts of
-    shown by ``repr`` beyond what is public. ``socket`` is the path of the unix socket to connect to instead of the
-    url's host. Made by :func:`endpoint` and :func:`endpoint_from_client`.
+    both. ``socket`` is the path of the unix socket to connect to instead of the URL's host. Made by :func:`endpoint`
+    and :func:`endpoint_from_client`.
 
     Raises:
         UserError: a URL or a header that cannot be sent.

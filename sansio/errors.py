@@ -119,7 +119,7 @@ class ConcurrentUseError(UserError, RuntimeError):
 class SessionClosedError(UserError, RuntimeError):
     """The session or the turn was used after it was closed.
 
-    ``verdict`` is SAFE if a turn was refused so, which was not sent; None if it is not about a turn to be sent.
+    ``verdict`` is SAFE if a turn was refused for this reason, and so was not sent; else it is None.
     """
 
     def __init__(self, message: str, *, verdict: Verdict | None = None) -> None:
@@ -186,7 +186,7 @@ class TurnError(TurnwireError):
     """A turn failed. ``evidence`` says how far it got; ``verdict`` says whether it may be sent again (REPLAY.md)."""
 
     seen_at: float | None = None
-    """The wall clock when it failed, in seconds since the epoch, where that is known: for :attr:`retry_after`."""
+    """When it failed, in seconds since the epoch, if that is known; used by :attr:`retry_after`."""
 
     def __init__(self, message: str, *, evidence: Evidence) -> None:
         super().__init__(message)
@@ -194,9 +194,9 @@ class TurnError(TurnwireError):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the server asks to wait, counted from the failure; None: it does not ask.
+        """How many seconds the server asks to wait, counted from the failure; None: it does not ask.
 
-        From ``retry-after-ms`` or ``retry-after`` among the headers of what the server said, which may be a date.
+        It is taken from the headers ``retry-after-ms`` or ``retry-after``, which may be a date, in the server's answer.
         """
         return None if self.evidence.refusal is None else self.evidence.refusal.retry_after(self.seen_at)
 

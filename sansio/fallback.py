@@ -12,9 +12,8 @@ The promise
     a request is larger than ``max_request_size``        only that turn goes over HTTP
     ==================================================== ==============================================================
 
-    A turn that exists on a WebSocket only stays there, whatever happens: a warm-up (``generate``), and one that
-    continues a response which is not stored, and so is in the memory of a connection. With ``"http"``, a warm-up is
-    refused when it is submitted.
+    Two kinds of turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response that is
+    not stored, because only the connection's memory has it. With ``"http"``, a warm-up is refused when it is submitted.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Fallback:
         return Kind.HTTP if now < self._http_until else Kind.WEBSOCKET
 
     def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
-        """What has to carry this turn; ``too_large``: its message is, for a WebSocket."""
+        """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
         if self._transport != "auto" or not turn.fits_http:
             return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
         return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET
@@ -83,7 +82,7 @@ class Fallback:
 
 
 def _is_no_websocket(evidence: Evidence) -> bool:
-    """An upgrade was refused so; not a request over HTTP, which was handed when its answer came."""
+    """Whether an upgrade was refused in this way. A refused HTTP request is different: it was handed over."""
     refusal = evidence.refusal
     of_upgrade = evidence.cause is Cause.REJECTED and evidence.phase < Phase.SEND
     return of_upgrade and refusal is not None and refusal.status in NO_WEBSOCKET

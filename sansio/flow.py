@@ -121,7 +121,7 @@ class Steps(Generic[Y, T]):
 
 
 class Awaited:
-    """A method that a shell makes a coroutine function of. See :func:`awaited` and :func:`at_once`."""
+    """A method that becomes a coroutine function in a shell's class. See :func:`awaited` and :func:`at_once`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -141,5 +141,5 @@ def awaited(function: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, An
 
 
 def at_once(function: Callable[P, T]) -> Callable[P, CoroutineType[Any, Any, T]]:
-    """Mark a method in the same way that waits for nothing, and so is no flow. Hot path: a turn is entered and left."""
+    """The same decorator for a method that never waits, and so is not a flow. Hot path: runs once or twice per turn."""
     return cast("Callable[P, CoroutineType[Any, Any, T]]", Awaited(function))

@@ -28,7 +28,6 @@ The states of a WebSocket here
 
         added ──► opening ──► taking turns ──► draining ──► gone
                      │             │ its age; its names are used up; the server announces its end
-                     │             │ its age; its names are used up; the server announces its end
                      └─ it replaces one that is too old; until it is open, the old one takes turns
 
     A connection that reaches ``max_age`` while turns run on it is replaced before it drains: the new one is opened
@@ -128,7 +127,7 @@ class Pool:
         return chosen
 
     def _only(self, kind: Kind) -> Connection | None:
-        """The connection, where there is one at most, if it takes a turn."""
+        """The newest connection, if it is of this kind and takes turns. For a pool of at most one connection."""
         only = next(reversed(self._connections), None)
         return only if only is not None and type(only) is _CLASSES[kind] and only.accepts_turns else None
 
@@ -139,7 +138,8 @@ class Pool:
         return self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
 
     def is_lane_busy(self, turn: Turn, kind: Kind) -> bool:
-        """Whether another turn is in this one's lane where it cannot queue: turns of a lane never overlap."""
+        """Whether a turn of the same lane is on a connection where this turn cannot wait: turns of a lane never
+        overlap."""
         lane, cls = turn.wanted, _CLASSES[kind]
         if lane is AUTO:
             return False

@@ -1,8 +1,8 @@
 """How long a server asks to wait: the headers ``retry-after-ms`` and ``retry-after``.
 
 The promise
-    Pure functions; whatever a header holds, they raise nothing. What cannot be read asks for no wait. Nothing here
-    knows what time it is: a date counts from another one, or from a clock that the caller gives.
+    Pure functions; they never raise, whatever a header contains. A value that cannot be read counts as missing. Nothing
+    here reads a clock: a date is measured from another date, or from a time that the caller passes.
 """
 
 from __future__ import annotations

@@ -87,9 +87,9 @@ class SessionRuntime(Runtime):
 
     @abstractmethod
     def drain(self, timeout: float | None) -> CoroutineType[Any, Any, None]:
-        """Let no more turns begin; end the session when the others have ended, or after so many seconds.
+        """Take no more turns; end the session when the present ones have ended, or after this many seconds.
 
-        Cancelled, it waits no more, but the session still ends so.
+        If the caller is cancelled, it stops waiting, but the session still ends in this way.
         """
 
     @abstractmethod

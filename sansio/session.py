@@ -98,7 +98,7 @@ class ResponsesSession:
         self._fallback = Fallback(self.options.transport)
         self.closed = False
         self._drain_by: float | None = None
-        """Once :meth:`drain` was called: when the session is closed, if not before; ``inf``: when no turn runs."""
+        """After :meth:`drain`: when the session is closed at the latest; ``inf``: only when no turn is left."""
         self._retries_allowed = retries_allowed
         self.alarm = Alarm()
         """Says, to whoever sets a timer, when :meth:`next_deadline` may have become earlier."""
@@ -109,7 +109,7 @@ class ResponsesSession:
         self.pool = Pool(most=most, max_age=self.options.max_age, max_idle=self.options.max_idle)
         self._random_bytes = random_bytes
         self.notices = notices or Notices()
-        """What has happened, for those who watch; whoever ends the steps delivers it."""
+        """Notices for observers. The owner delivers them at the end of each step."""
         self._recovery = Recovery(
             self.options.recovery, random_bytes=random_bytes, wall_clock=wall_clock, notices=self.notices
         )
@@ -415,9 +415,9 @@ class ResponsesSession:
         self._touch_draining()
 
     def _next_waiting(self, held: set[AnyLane]) -> tuple[Turn, Kind] | None:
-        """The first turn that waits for a connection, and of which kind.
+        """The first turn that waits for a connection and may get one, and the kind that it needs.
 
-        Those are passed over that wait for the turn before them in their lane; ``held`` are these lanes, and grows.
+        Turns behind a waiting turn of the same lane are skipped. ``held`` holds these lanes; lanes are added to it.
         """
         for turn in self._backlog.ready:
             if turn.wanted not in held:
@@ -469,9 +469,10 @@ class ResponsesSession:
         self.update(now)
 
     def drain(self, now: float, by: float = inf) -> None:
-        """Take no more turns. Those that there are go on; when they have ended, or at ``by``, this closes itself.
+        """Take no more turns. Present turns go on; when they have ended, or at the time ``by``, the session closes
+        itself.
 
-        Called again, the earlier time holds.
+        If it is called again, the earlier time applies.
         """
         if not self.closed:
             self._drain_by = by if self._drain_by is None else min(self._drain_by, by)

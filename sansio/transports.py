@@ -1,10 +1,9 @@
 """How a transport is opened, and what its failures mean.
 
 The promise
-    The steps that lead to an endpoint (TCP or a unix socket, the tunnel of a proxy, TLS) are in one order, and every
-    failure is a :class:`~turnwire.sansio.errors.TransportError` that names the proxy if it was the proxy that failed.
-    The sockets and TLS are the shell's: it gives a :class:`Carrier`, and says by :class:`Failures` which exceptions its
-    libraries have of their own.
+    The steps to an endpoint (TCP or a unix socket, a proxy's tunnel, TLS) have one order. Every failure is a
+    :class:`~turnwire.sansio.errors.TransportError`, which names the proxy if the proxy failed. The shell provides the
+    sockets and TLS as a :class:`Carrier`, and lists by :class:`Failures` the exceptions of its libraries.
 """
 
 from __future__ import annotations
@@ -71,22 +70,22 @@ class Means:
 
 @dataclass(frozen=True)
 class Network:
-    """What leads to an endpoint, as the caller wants it. Made by :func:`checked_network`."""
+    """The caller's settings for the network. Made by :func:`checked_network`."""
 
     ssl_context: Any = None
     """The TLS settings, an ``ssl.SSLContext``; None: the shell's default."""
     proxy: AnyProxy | Literal["env"] | None = "env"
-    """Which proxy (``sansio/proxy.py``)."""
+    """The proxy to use (``sansio/proxy.py``)."""
     proxy_ssl_context: Any = None
     """The TLS settings for an https proxy; None: the shell's default."""
 
 
 @discreet
 def checked_network(*, ssl_context: Any, proxy: object, proxy_ssl_context: Any, context_type: type[Any]) -> Network:
-    """The arguments of ``connect()``, once it is sure that they can be used. ``context_type``: ``ssl.SSLContext``.
+    """Check the network arguments of ``connect()``. ``context_type`` is the class ``ssl.SSLContext``.
 
-    Raises UserError for a proxy that cannot be, a server's context, or one for a proxy that speaks no TLS; and
-    WrongTypeError for anything else.
+    Raises UserError for an invalid proxy, for a server's context, and for a proxy context without an https proxy; and
+    WrongTypeError for a value of another type.
     """
     for name, context in (("ssl_context", ssl_context), ("proxy_ssl_context", proxy_ssl_context)):
         if context is not None and not isinstance(context, context_type):
@@ -109,7 +108,7 @@ class Route:
         self._failures = means.failures
 
     def open(self, link: Link, carrier: Carrier, use_endpoint: Callable[[Link, Endpoint], None]) -> Flow[None]:
-        """Ask for a fresh key, which ``use_endpoint`` is told of; the socket; through the proxy if there is one; TLS.
+        """Get a fresh key and pass it to ``use_endpoint``; open the socket; connect through a proxy; start TLS.
 
         Raises TransportError, which names the proxy if the proxy failed; and UserError for a proxy in the environment
         that cannot be used, or a key that cannot be sent.
@@ -152,7 +151,7 @@ class Route:
         return Wait(lambda: carrier.start_tls(host, context or self._means.default_context()))
 
     def _through(self, proxy: AnyProxy, tunnel: Tunnel | SocksTunnel, carrier: Carrier) -> Flow[None]:
-        """Through the proxy: the proxy is spoken to, and answers, until the bytes are the endpoint's."""
+        """Connect to the proxy, and exchange messages with it until the tunnel is open."""
         try:
             yield Wait(lambda: carrier.connect(proxy.host, proxy.port))
             if proxy.secure:
@@ -170,7 +169,7 @@ class Route:
 
 
 def _answering(tunnel: Tunnel | SocksTunnel, data: bytes, carrier: Carrier) -> Wait | None:
-    """Say what the tunnel says to this. It may be a password: no variable of a frame that stays holds it."""
+    """Write the tunnel's answer to this data. It may be a password, so no variable of a lasting frame holds it."""
     answer = tunnel.receive(data)
     return Wait(lambda: carrier.send_all(answer)) if answer else None
 

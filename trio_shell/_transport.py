@@ -216,7 +216,7 @@ class Wire:
         self._begin(await trio.open_tcp_stream(host, port))  # It sets TCP_NODELAY.
 
     async def connect_unix(self, path: str) -> None:
-        """A unix socket."""
+        """Connect to a unix socket."""
         self._begin(await trio.open_unix_socket(path))
 
     async def look_up(self, host: str, port: int) -> str:

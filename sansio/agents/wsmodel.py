@@ -40,9 +40,9 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     Calls run on the lane ``stream_id``, one after another. Models (or copies of one, made by :meth:`on_lane`) with
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
-    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context``, ``proxy``
-    and ``proxy_ssl_context`` are those of ``connect()``; without ``ssl_context`` it is the one of the client's
-    ``http_client``, if that can be found.
+    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context``, ``proxy`` and
+    ``proxy_ssl_context`` are as for ``connect()``; ``ssl_context`` defaults to that of the client's ``http_client``, if
+    it can be found.
 
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
     the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.

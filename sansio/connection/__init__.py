@@ -28,8 +28,8 @@ Theory of operation
     =========================== ============================================== ======================================
 
     *Abandoned* means: its events are discarded, and its lane stays busy until its terminal event. If it was the only
-    turn that anybody wanted, the connection may be aborted instead, so that the server stops working at once. That is
-    the choice of ``leave``, of the turn or else of the options:
+    turn that was not abandoned, the connection may be aborted instead, so that the server stops working at once. The
+    value of ``leave`` decides, that of the turn or else that of the options:
 
     ================== ======================== =================================================== ==================
     ``leave``          other turns use the      no other turn does, and ...
@@ -43,7 +43,7 @@ Theory of operation
     ``"abandon"``      abandoned                abandoned                                           abandoned
     ================== ======================== =================================================== ==================
 
-    A turn whose deadline passed, or that goes over a limit, is given up as by ``"abort"``; so is any on a connection
+    A turn whose deadline passed, or that exceeds a limit, is ended as by ``"abort"``. So is any turn on a connection
     that takes no more turns.
 
     A turn may have to fail in the middle of its message while others stream (its send deadline passed). The connection

@@ -61,10 +61,10 @@ class Loss(NamedTuple):
 class ConnectionBase:
     """See the top of the package."""
 
-    # More than 12 attributes: eleven are what an owner asks for (five say what its state means, so that asking costs no
-    # call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive,
-    # deadlines), three bound the memory of unread events and are looked at once per read, and four belong to its end
-    # and to the session (close_by, failure, recover, alarm).
+    # More than 12 attributes: eleven are read by the owner (five of them follow from the state; as attributes, reading
+    # them costs no call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox,
+    # keepalive, deadlines), three limit the memory of unread events and are read once per read, and four are for its
+    # end and for the session (close_by, failure, recover, alarm).
 
     def __init__(
         self,
@@ -168,13 +168,13 @@ class ConnectionBase:
         self.accepts_turns = facts.accepts_turns
         """Whether a new turn may be given to this connection."""
         self.draining = facts.draining
-        """No turn may start here any more; :meth:`requeue_unstarted` gives back those that wait."""
+        """Whether no more turns may start here; :meth:`requeue_unstarted` gives back those that wait."""
         self.is_open = facts.is_open
         """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
         self.is_closed = facts.is_closed
-        """It is over."""
+        """Whether the connection has ended."""
         self.needs_transport = facts.needs_transport
-        """A transport is to be opened for it: at first, and after a redirect."""
+        """Whether a transport must be opened for it: at first, and after a redirect."""
 
     def _move_if_listed(self, signal: Signal) -> None:
         if signal in TRANSITIONS[self.state]:

@@ -80,7 +80,7 @@ class State(enum.Enum):
 
 
 class Facts(NamedTuple):
-    """What a state means to those who look at a connection."""
+    """What a state means for the users of a connection."""
 
     accepts_turns: bool = False
     draining: bool = False

@@ -104,8 +104,8 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_named_lanes: int = MAX_NAMED_LANES
     """Different lane names that one connection may use in its life."""
     leave: Literal["abort", "abandon"] | None = None
-    """What becomes of a WebSocket when its only turn is left before its end: it is aborted, or it goes on, and the
-    turn's events are discarded. None: it goes on if another lane's ``store: false`` response is in its memory."""
+    """What happens to a WebSocket when its only turn is left before its end: it is aborted, or it stays open and the
+    turn's events are discarded. None: it stays open if another lane's ``store: false`` response is in its memory."""
     dialect: Dialect | None = None
     """What the server supports; None: decided by its host name, by what it announces, and by what it is seen to do."""
 

@@ -126,10 +126,10 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     repeat_ambiguous_stateful: bool = False
     """The same for a turn that continues a response or a conversation kept by the server."""
     budget: float | None = None
-    """Seconds that one turn may spend on repetitions, in all, counted from its first failure: none begins later."""
+    """Seconds from a turn's first failure within which its repetitions must begin; None: no limit."""
     should_repeat: Callable[[TurnError], bool] | None = None
-    """Asked with the failure when all of the above allows a repetition; it can only say no. It is called within a step:
-    it must return at once, and not use the session. If it raises, it has said no."""
+    """Called with the failure when everything above allows a repetition; it can only refuse it. It is called within a
+    step: it must return at once and must not use the session. If it raises, that counts as a refusal."""
 
     def __post_init__(self) -> None:
         check_fields(self, RECOVERY_RULES)
