@@ -35,7 +35,7 @@ from .http import HttpConnection
 from .pool import Connection
 from .replay import Plan
 
-__all__ = ["Hook", "Logger", "Notice", "NoticeName", "Notices"]
+__all__ = ["Hook", "NoticeLogger", "Notice", "NoticeName", "Notices"]
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ MOST: Final = 1000
 """How many notices are stored until they are delivered; if there are more, the oldest are dropped."""
 
 
-class Logger(Protocol):
+class NoticeLogger(Protocol):
     """The part of ``logging.Logger`` that is used."""
 
     def log(self, level: int, msg: str, /, *args: object) -> None:
@@ -91,7 +91,7 @@ Hook = Callable[[Notice], object]
 class Notices:
     """See the top of the module."""
 
-    def __init__(self, logger: Logger | None = None) -> None:
+    def __init__(self, logger: NoticeLogger | None = None) -> None:
         self._logger = logger
         self._hooks: dict[str, list[Hook]] = {}
         self.queued: deque[Notice] = deque(maxlen=MOST)
