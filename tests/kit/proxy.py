@@ -4,7 +4,7 @@
 
     async with cutting_proxy(server.host, server.port) as proxy:
         async with connect(proxy.base_url, headers={"x-client": "a"}) as session:
-            proxy.arm("a", Cut(up=100, reset=True))  # 100 bytes into its next message
+            proxy.arm("a", ProxyCut(up=100, reset=True))  # 100 bytes into its next message
             ...
             proxy.passages["a"]                      # what went through since, message by message
 
@@ -32,7 +32,7 @@ _GONE = (anyio.BrokenResourceError, anyio.EndOfStream)
 
 
 @dataclass(frozen=True)
-class Cut:
+class ProxyCut:
     """Where to cut, one of the four, and how."""
 
     up: int | None = None
@@ -56,7 +56,7 @@ class Cut:
 class Passage:
     """One message of a client, and what came back until the next one; or all that a connection carried."""
 
-    cut: Cut | None
+    cut: ProxyCut | None
     length: int = 0
     """Bytes of the client's frames of this message that have been read to their end."""
     up: int = 0
@@ -133,10 +133,10 @@ class CuttingProxy:
         self.open = 0
         """Connections that are being served."""
         self.whole = whole
-        self.plan: Callable[[], Cut | None] = lambda: None
+        self.plan: Callable[[], ProxyCut | None] = lambda: None
         """Where to cut when nothing was armed."""
         self._upstream = upstream
-        self._armed: dict[str, Cut] = {}
+        self._armed: dict[str, ProxyCut] = {}
         self._deaf: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self._listening = anyio.Event()
@@ -171,7 +171,7 @@ class CuttingProxy:
             except anyio.ClosedResourceError:
                 pass
 
-    def arm(self, client: str, cut: Cut | None) -> None:
+    def arm(self, client: str, cut: ProxyCut | None) -> None:
         """For the client's next message. Forgets its passages."""
         self.passages[client] = []
         self._armed.pop(client, None)
@@ -219,7 +219,7 @@ class _Link:
         self.server = server
         self.name = ""
         self.passage: Passage | None = None
-        self.cutting: Cut | None = None
+        self.cutting: ProxyCut | None = None
         self.tasks = anyio.create_task_group()
 
     async def run(self) -> None:
@@ -251,7 +251,7 @@ class _Link:
         if self.proxy.whole:
             self.passage = self.proxy.begin(self.name)
 
-    async def _cut(self, cut: Cut) -> None:
+    async def _cut(self, cut: ProxyCut) -> None:
         if self.passage is not None:
             self.passage.was_cut = True
         if cut.ready is not None:
@@ -260,7 +260,7 @@ class _Link:
         self.tasks.cancel_scope.cancel()
         await anyio.sleep_forever()
 
-    async def _end(self, cut: Cut) -> None:
+    async def _end(self, cut: ProxyCut) -> None:
         self.proxy.cuts += 1
         if cut.reset:
             await self.server.reset()

@@ -45,10 +45,9 @@ import anyio.lowlevel
 import msgspec
 import pytest
 import turnwire.aio
-from kit.proxy import Cut, CuttingProxy, Passage, cutting_proxy
+from kit.proxy import CuttingProxy, Passage, ProxyCut, cutting_proxy
 from turnwire.aio._asyncio import AsyncioRuntime
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Error, Fault, LoopbackServer, Upgrading, serve
-from turnwire.aio.loopback import Cut as ServerCut
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading, serve
 from turnwire.sansio import driver, replay
 from turnwire.sansio import evidence as rules
 from turnwire.sansio.connection import ResponsesConnection
@@ -57,7 +56,7 @@ from turnwire.sansio.dialect import LaneSupport
 from turnwire.sansio.driver import Link
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
-from turnwire.trio_shell._runtime import Runtime as TrioRuntime
+from turnwire.trio_shell._runtime import TrioRuntime
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +95,7 @@ FULL = os.environ.get("TURNWIRE_LEDGER") == "full"
 class Try:
     """One turn, and where it is cut."""
 
-    cut: Cut
+    cut: ProxyCut
     stateful: bool
     held: bool = False
 
@@ -211,8 +210,8 @@ def judge(outcome: Outcome, in_ledger: int) -> list[str]:
 class Hold:
     """Lets a transport take so many bytes of a message, and then none, until it is closed."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, left: int) -> None:
+        self.left = left
 
 
 @dataclass
@@ -272,11 +271,11 @@ def held(write: Callable[[Any, Link, bytes], bool]) -> Callable[[Any, Link, byte
         hold = client.hold if client is not None else None
         if client is None or hold is None or data.startswith(b"GET "):
             return write(runtime, link, data)
-        if len(data) < hold.room:
-            hold.room -= len(data)
+        if len(data) < hold.left:
+            hold.left -= len(data)
             return write(runtime, link, data)
         client.hold = None
-        write(runtime, link, data[: hold.room])
+        write(runtime, link, data[: hold.left])
         return False
 
     return held_write
@@ -456,13 +455,13 @@ def kinds() -> Iterator[tuple[bool, bool]]:
 
 
 def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
-    """After every byte, or every so-manieth, of a turn's message; also before the first and after the last."""
+    """After every byte, or every nth, of a turn's message; also before the first and after the last."""
     tries = []
     for reset, stateful in kinds():
         length = lab.length[stateful]
         edges = {0, 1, length - 1, length, *(n + d for n in range(PIECE, length, PIECE) for d in (-1, 0, 1))}
         offsets = sorted({*range(0, length + 1, stride), *edges})
-        tries += [Try(Cut(up=up, reset=reset), stateful, held) for up in offsets]
+        tries += [Try(ProxyCut(up=up, reset=reset), stateful, held) for up in offsets]
     if held or FULL:
         return tries
     order = list(kinds())
@@ -472,7 +471,7 @@ def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
 def on_the_way_down(lab: Laboratory) -> list[Try]:
     """Before, within and after every event."""
     return [
-        Try(Cut(**{where: k}, reset=reset), stateful)
+        Try(ProxyCut(**{where: k}, reset=reset), stateful)
         for where in ("before", "within", "after")
         for k in range(1, lab.events + 1)
         for reset, stateful in kinds()
@@ -593,7 +592,7 @@ async def test_cut_in_the_middle_of_sending_with_full_buffers(shell, backend, su
                 for reset, stateful in kinds():
                     # The kernel tells of a reset once: if the writer hears of it, the reader sees the end of file.
                     causes = (Cause.TRANSPORT, Cause.EOF) if reset else (Cause.EOF,)
-                    attempt = Try(Cut(up=offset, reset=reset, deaf=True), stateful)
+                    attempt = Try(ProxyCut(up=offset, reset=reset, deaf=True), stateful)
                     expected = Expectation(SAFE, (0,), 0, causes, Phase.SEND)
                     await lab.attempt(client, attempt, padding=8_000_000, expected=expected)
 
@@ -623,7 +622,9 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
     }
     async with lab.client("otherwise", repeats=repeats) as client:
 
-        async def turn(name: str, expected: Expectation, cut: Cut | None = None, fault: Fault | None = None) -> Outcome:
+        async def turn(
+            name: str, expected: Expectation, cut: ProxyCut | None = None, fault: Fault | None = None
+        ) -> Outcome:
             lab.proxy.arm("otherwise", cut)
             body = lab.body(stateful=stateful)
             if fault is not None:
@@ -642,7 +643,7 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
 
             # The lane is busy with a turn that is cut; another one waits for it.
             waited = Expectation(SAFE, (0,), 0, (cause,), Phase.LANE_WAIT, attempts=1)
-            lab.proxy.arm("otherwise", Cut(before=1, reset=reset))
+            lab.proxy.arm("otherwise", ProxyCut(before=1, reset=reset))
             bodies = lab.body(stateful=stateful), lab.body(stateful=stateful)
             both: list[Outcome] = []
 
@@ -661,11 +662,11 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
                 outcome.sent = [passage.events for passage in (passages[:1] if first else passages[1:])]
 
         # The session knows that its connection is gone. The next one ends in its handshake.
-        await turn("cut before its first event", lost, Cut(before=1, reset=True))
-        lab.server.faults.append(Fault(Upgrading(), ServerCut()))
+        await turn("cut before its first event", lost, ProxyCut(before=1, reset=True))
+        lab.server.faults.append(Fault(Upgrading(), Cut()))
         shaken = Expectation(SAFE, (0,), 0, (Cause.EOF,), Phase.HANDSHAKE, attempts=1)
         await turn("cut in the handshake", shaken)
-        await turn("cut before its first event", lost, Cut(before=1, reset=True))
+        await turn("cut before its first event", lost, ProxyCut(before=1, reset=True))
         await lab.proxy.refuse()
         refused = Expectation(SAFE, (0,), 0, (Cause.TRANSPORT,), Phase.CONNECT, repeatable=False)
         await turn("refused by TCP", refused)
@@ -698,12 +699,12 @@ async def test_cut_at_random_with_lanes_that_share_a_connection(shell, backend, 
     lanes = (None, "a", "b", "c")
     holdable(PIECE)
 
-    def plan() -> Cut | None:
+    def plan() -> ProxyCut | None:
         if chance.random() < 0.15:
             return None
         where = chance.choice(["up", "before", "within", "after"])
         number = chance.randrange(8_000) if where == "up" else chance.randrange(1, 40)
-        return Cut(**{where: number}, reset=chance.random() < 0.5)
+        return ProxyCut(**{where: number}, reset=chance.random() < 0.5)
 
     left: set[str] = set()
 
@@ -866,8 +867,8 @@ def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
 async def reduced(lab: Laboratory) -> list[str]:
     """A little of everything above."""
     length = lab.length[False]
-    tries = [Try(Cut(up=up), False, held=True) for up in (0, 300, length - 300, length - 1, length)]
-    tries += [Try(Cut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))]
+    tries = [Try(ProxyCut(up=up), False, held=True) for up in (0, 300, length - 300, length - 1, length)]
+    tries += [Try(ProxyCut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))]
     for repeats in (False, True):
         async with lab.client("reduced", repeats=repeats) as client:
             for attempt in tries:
