@@ -446,6 +446,14 @@ def test_a_turn_is_begun_run_and_left(shell: SteppedShell) -> None:
     assert all(wait.unbounded for wait in shell.waits), "the turn has its own deadlines"
 
 
+def test_a_context_that_is_given_goes_before_that_of_the_client(shell: SteppedShell) -> None:
+    given = shell.context_type()
+    for more, context in (({"ssl_context": given}, given), ({}, None)):
+        shell.script[:] = [WS_CREATED, WS_DONE]
+        finished(ws_model(shell, **more).get_response(*arguments()))
+        assert shell.runtimes[-1].network.ssl_context is context
+
+
 def test_events_that_are_there_are_not_waited_for(shell: SteppedShell) -> None:
     model = ws_model(shell)
     shell.script[:] = [WS_CREATED, [WS_DELTA, WS_DELTA, WS_DONE]]
