@@ -25,13 +25,12 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-import ssl
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import anyio
 
@@ -40,9 +39,9 @@ from ..sansio.driver import Link, LinkState
 from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
 from ..sansio.events import ServerEvent
 from ..sansio.lanes import AnyLane
-from ..sansio.proxy import Proxy
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
+from ..sansio.transports import Network
 from ._opening import FAILURES, MEANS, READ_SIZE, Opened, open_transport
 
 __all__ = ["AsyncioRuntime"]
@@ -58,15 +57,8 @@ class AsyncioRuntime(SessionRuntime):
 
     _means = MEANS
 
-    def __init__(
-        self,
-        source: EndpointSource,
-        *,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | Literal["env"] | str | None,
-        options: SessionOptions,
-    ) -> None:
-        super().__init__(source, ssl_context=ssl_context, proxy=proxy, options=options)
+    def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
+        super().__init__(source, network, options)
         self.route = self._route
         self.loop = asyncio.get_running_loop()
         self.now = _clock_of(self.loop)
@@ -148,6 +140,12 @@ class AsyncioRuntime(SessionRuntime):
             end, self._end = self._end, None
             if end is not None:
                 await end.aclose()
+
+    async def drain(self, timeout: float | None) -> None:
+        """Let no more turns begin; end the session when the others have ended, or after so many seconds."""
+        self._driver.drain(self.now(), timeout)
+        await self._until(lambda: self._driver.drained)
+        await self.aclose()
 
     def shutdown_threadsafe(self) -> None:
         """Shut the connections down from outside of the event loop; whoever uses them there will see their end."""

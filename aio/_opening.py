@@ -116,9 +116,21 @@ class _Steps:
 
     async def connect(self, host: str, port: int) -> None:
         """Open the lowest transport: TCP."""
-        loop = asyncio.get_running_loop()
         self.socket = await _connected(host, port)
-        transport, _ = await loop.create_connection(lambda: self.early, sock=self.socket)
+        create = asyncio.get_running_loop().create_connection
+        self._begin(*(await create(lambda: self.early, sock=self.socket)))
+
+    async def connect_unix(self, path: str) -> None:
+        """Open the lowest transport: a unix socket."""
+        self.socket = await _connected_unix(path)
+        create = asyncio.get_running_loop().create_unix_connection
+        self._begin(*(await create(lambda: self.early, sock=self.socket)))
+
+    async def look_up(self, host: str, port: int) -> str:
+        """The first address of a host."""
+        return (await _addresses(host, port))[0][1][0]
+
+    def _begin(self, transport: asyncio.Transport, _: Early) -> None:
         self.transport = self.lowest = transport
         transport.set_write_buffer_limits(high=0)  # Any byte that it keeps is to be heard of.
         _limit_reads(transport)
@@ -198,6 +210,19 @@ async def _connected(host: str, port: int) -> socket.socket:
     if not won:
         raise failures[0] if len(failures) == 1 else ExceptionGroup("every address failed", failures)
     return won[0]
+
+
+async def _connected_unix(path: str) -> socket.socket:
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError("Python has no unix sockets on this system")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:

@@ -23,9 +23,9 @@ from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import Environment, ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
-from ..sansio.proxy import Proxy
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
+from ..sansio.transports import Network
 from . import _flows
 from ._asyncio import AsyncioRuntime
 
@@ -60,19 +60,13 @@ class AnyioShell:
         task.add_done_callback(tasks.discard)
         return asyncio.shield(task) if wait else None
 
-    def runtime(
-        self,
-        source: EndpointSource,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | str | None,
-        options: SessionOptions,
-    ) -> SessionRuntime:
+    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
         """A new runtime, in the running event loop."""
         if self.cancelled is asyncio.CancelledError:
-            return AsyncioRuntime(source, ssl_context=ssl_context, proxy=proxy, options=options)
+            return AsyncioRuntime(source, network, options)
         from ..trio_shell._runtime import Runtime as TrioRuntime
 
-        return TrioRuntime(source, ssl_context=ssl_context, proxy=proxy, options=options)
+        return TrioRuntime(source, network, options)
 
 
 SHELL: Final[ModelShell] = AnyioShell()

@@ -16,6 +16,8 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several
+    recovery       whether a turn that failed is repeated
+    notices        what happens in a session, for hooks and the log
     options        the options of a session
     handle         what a caller holds of a turn
     fallback       whether a turn goes over a WebSocket or over HTTP
@@ -28,10 +30,11 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     deadlines      the moments at which something is to be done, by whom they concern
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
-    socks          through a SOCKS5 proxy
     proxy          which proxy to use
+    socks          through a SOCKS5 proxy
     source         where a session connects to, from the arguments of ``connect()``
     endpoint       where to connect to, and with which headers
+    urls           URLs that callers give, checked and taken apart
     retries        the switches of callers that run retries of their own
     encoding       Python values to JSON
     lanes          which turn may go now
@@ -45,6 +48,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     errors         everything that is raised
     evidence       how far a turn got, and the verdict that follows
     error_body     what an error says, in every shape that servers send
+    retry_after    how long a server asks to wait
     chance         the source of random bytes, unless the caller gives another
     ============== ==================================================================================================
 

@@ -11,11 +11,12 @@ costs the same however many turns there are, but for a logarithm.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 
 from .connection import Turn
 from .deadlines import Alarm, Deadlines
+from .lanes import AnyLane
 
 __all__ = ["Backlog"]
 
@@ -26,9 +27,11 @@ class Backlog:
     def __init__(self, alarm: Alarm | None = None) -> None:
         self._alarm = alarm or Alarm()
         self.ready: OrderedDict[Turn, None] = OrderedDict()
-        """Those that wait for nothing but a connection."""
+        """Those that wait for nothing but a connection, in order."""
         self.delayed: dict[Turn, float] = {}
         """Those that wait for a moment, and for which."""
+        self._lanes: Counter[AnyLane] = Counter()
+        """How many of the ready ones were given each lane."""
         self._resumptions: Deadlines[Turn] = Deadlines(self.delayed.get, self._alarm)
         self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline, self._alarm)
 
@@ -40,14 +43,14 @@ class Backlog:
         yield from self.ready
         yield from self.delayed
 
-    @property
-    def first(self) -> Turn | None:
-        """The first of those that wait for nothing but a connection."""
-        return next(iter(self.ready), None)
+    def has_lane(self, lane: AnyLane) -> bool:
+        """Whether a turn that was given this lane is ready."""
+        return self._lanes[lane] > 0
 
     def add(self, turn: Turn) -> None:
         """Put a turn behind the others."""
         self.ready[turn] = None
+        self._lanes[turn.wanted] += 1
         self._alarm.announce()  # A connection may be wanted at once.
         self._added(turn)
 
@@ -68,7 +71,11 @@ class Backlog:
 
     def remove(self, turn: Turn) -> None:
         """Take out a turn, wherever it is."""
-        self.ready.pop(turn, None)
+        if turn in self.ready:
+            del self.ready[turn]
+            self._lanes[turn.wanted] -= 1
+            if not self._lanes[turn.wanted]:
+                del self._lanes[turn.wanted]
         self.delayed.pop(turn, None)
         self._resumptions.drop(turn)
         self._deadlines.drop(turn)

@@ -7,6 +7,7 @@ The promise
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import msgspec
 
 from .errors import UserError, WrongTypeError
 
-__all__ = ["BYTES", "COUNT", "SECONDS", "Choice", "Instance", "Number", "Rule", "check_fields", "shown"]
+__all__ = ["BYTES", "COUNT", "SECONDS", "Choice", "Function", "Instance", "Number", "Rule", "check_fields", "shown"]
 
 
 def shown(value: object) -> str:
@@ -98,7 +99,23 @@ class Choice:
             raise UserError(f"{name} is {shown(value)}: write {self}")
 
 
-Rule: TypeAlias = Number | Instance | Choice
+@dataclass(frozen=True, slots=True)
+class Function:
+    """The rule of an option that is a function, or None. It is called within a step, so it must not be ``async``."""
+
+    what: str
+    """What it takes and returns, for the message."""
+
+    def __str__(self) -> str:
+        return f"{self.what}, or None"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise WrongTypeError for anything else."""
+        if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
+
+
+Rule: TypeAlias = Number | Instance | Choice | Function
 
 SECONDS: Final = "a number of seconds"
 BYTES: Final = "a whole number of bytes"

@@ -11,20 +11,22 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Mapping
 from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
-from .connection import Stats
-from .errors import ConcurrentUseError, UserError, WrongTypeError
+from .checks import SECONDS, Number
+from .connection import Leave, Stats
+from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import Transport
 from .flow import Awaited, Emitting, Flow, Wait, at_once, awaited
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .omit import OMIT
-from .proxy import Proxy, checked_proxy, choose_proxy
+from .proxy import choose_proxy
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
+from .transports import Network, checked_network
 
 if TYPE_CHECKING:
     import ssl
@@ -40,6 +42,8 @@ __all__ = [
     "bound",
     "connect",
 ]
+
+_TIMEOUT: Final = Number(SECONDS, optional=True)
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -91,13 +95,7 @@ class Shell(Protocol):
         """An asynchronous generator of what the flow emits."""
         ...
 
-    def runtime(
-        self,
-        source: EndpointSource,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | str | None,
-        options: SessionOptions,
-    ) -> SessionRuntime:
+    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
         """A new runtime, in the running event loop."""
         ...
 
@@ -130,32 +128,49 @@ class Session(OnShell, Generic[TurnT]):
     def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
 
-    def create(self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, **body: Any) -> TurnT:
+    def create(
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
+    ) -> TurnT:
         """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
 
         ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
         one lane run one after another, different lanes run side by side. AUTO takes any free lane, where the server has
         lanes; a turn that continues a response takes that one's lane, or, if that is busy or has gone on, another. None
         is the default lane. ``timeout`` is in seconds, for each wait, or ``Timeouts(lane, connect, send, receive,
-        total)``; None means no limit. Not given, the session's own holds.
+        total)``; None means no limit. Not given, the session's own holds. ``leave`` is what becomes of the WebSocket if
+        this is its only turn and is left before its end: ``"abort"``, which stops the server at once, or ``"abandon"``,
+        which keeps the connection and discards the turn's events. Not given, that of the options holds.
 
         Entering raises UserError or TypeError if the turn cannot be sent as it is.
         """
-        return self._turn(self._runtime, body, stream_id, timeout)
+        return self._turn(self._runtime, body, stream_id, timeout, leave)
 
     @awaited
-    def respond(self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, **body: Any) -> Flow[Response]:
+    def respond(
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
+    ) -> Flow[Response]:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
         Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
         """
-        turn = self._turn(self._runtime, body, stream_id, timeout)
+        turn = self._turn(self._runtime, body, stream_id, timeout, leave)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - nobody else should call it.
 
     @property
     def stats(self) -> Stats:
         """The counters of now; a copy."""
         return self._runtime.stats
+
+    @awaited
+    def drain(self, timeout: float | None = None) -> Flow[None]:
+        """End the session without ending its turns, for SIGTERM: no new ones begin (SessionClosedError); those that run
+        or wait go on; when all have ended, the session is closed as by :meth:`aclose`.
+
+        After ``timeout`` seconds, if given, turns that are left fail as aborted. Whoever is cancelled here waits no
+        more, but the session still ends so.
+        """
+        _TIMEOUT.check("timeout", timeout)
+        yield Wait(lambda: self._runtime.drain(timeout))
 
     @awaited
     def aclose(self) -> Flow[None]:
@@ -169,17 +184,25 @@ class Session(OnShell, Generic[TurnT]):
 class Turn(TurnHandle, OnShell):
     """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
 
-    Leaving the ``async with`` before the terminal event gives the turn up: if other turns use the connection, this
-    one's events are discarded; if none does, the connection is aborted at once.
+    Leaving the ``async with`` before the terminal event gives the turn up. If other turns use the connection, this
+    one's events are discarded. If none does, the connection is aborted at once, unless another lane's last response is
+    in its memory only (``store: false``), or ``leave`` says otherwise.
     """
 
-    def __init__(self, runtime: SessionRuntime, body: Mapping[str, Any], stream_id: AnyLane, timeout: object) -> None:
-        super().__init__(body, stream_id, timeout)
+    def __init__(
+        self,
+        runtime: SessionRuntime,
+        body: Mapping[str, Any],
+        stream_id: AnyLane,
+        timeout: object,
+        leave: Leave | None = None,
+    ) -> None:
+        super().__init__(body, stream_id, timeout, leave)
         self._runtime = runtime
 
     @at_once
     def __aenter__(self) -> Self:
-        self._core = self._runtime.create(*self._enter())  # From here on it knows what became of it.
+        self._sent(self._runtime.create(*self._enter()))  # From here on it knows what became of it.
         return self
 
     @at_once
@@ -194,7 +217,7 @@ class Turn(TurnHandle, OnShell):
 
     def _run(self) -> Flow[Response]:
         """All of it."""
-        self._core = turn = self._runtime.create(*self._enter())
+        turn = self._sent(self._runtime.create(*self._enter()))
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:
@@ -246,6 +269,7 @@ def connect(
     query: Mapping[str, Any] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = "env",
+    proxy_ssl_context: ssl.SSLContext | None = None,
     transport: Transport | None = None,
     connections: int | None = None,
     options: SessionOptions | None = None,
@@ -256,10 +280,13 @@ def connect(
     When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a fresh one. A
     session belongs to no task: it may be closed by another one than opened it.
 
-    ``base_url`` is http(s) or ws(s), with or without a path; ``/responses`` is appended. It defaults to the client's,
-    else ``OPENAI_BASE_URL``, else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an
-    ``openai.AsyncOpenAI``, or Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context``
-    defaults to the system's trust store. ``proxy`` is ``"env"``, None, or an http(s) URL. ``options`` are the limits;
+    ``base_url`` is http(s) or ws(s), with or without a path, or ``unix:/path/to.sock``, which may be followed by
+    ``:/v1``, the path of the API; ``/responses`` is appended. It defaults to the client's, else ``OPENAI_BASE_URL``,
+    else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an ``openai.AsyncOpenAI``, or
+    Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context`` defaults to the system's trust
+    store. ``proxy`` is ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), None, or the URL of a
+    proxy, with ``user:password@`` if it asks for them: http, https (``proxy_ssl_context`` is for TLS to this one),
+    socks5 (the name of the server is looked up on this side) or socks5h (by the proxy). ``options`` are the limits;
     ``transport`` and ``connections`` go before those of the same name in them.
 
     Raises UserError, at once, for arguments that cannot be used; when it is awaited or entered, ConnectError or
@@ -269,18 +296,12 @@ def connect(
     source = EndpointSource(
         base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
     )
-    choose_proxy(proxy, source.initial, shell.variables)
-    _check_context(ssl_context, shell.context_type)
+    network = checked_network(
+        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
+    )
+    choose_proxy(network.proxy, source.initial, shell.variables)  # To refuse what the environment says, if it is that.
     options = options_from_client(client, options, transport=transport, connections=connections)
-    return connecting(source, ssl_context, checked_proxy(proxy), options)
-
-
-def _check_context(context: Any, context_type: type[Any]) -> None:
-    """Raise UserError for what is no TLS context of a client."""
-    if context is not None and not isinstance(context, context_type):
-        raise WrongTypeError(f"ssl_context is of type {type(context).__name__}: write an ssl.SSLContext, or None")
-    if context is not None and context.protocol.name == "PROTOCOL_TLS_SERVER":
-        raise UserError("ssl_context is a server's: write ssl.create_default_context(), or None")
+    return connecting(source, network, options)
 
 
 def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:

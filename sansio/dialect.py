@@ -14,7 +14,10 @@ The states of what is known about them, and what moves them:
                                                                   response
                                                                   NO: the first event of a named turn's response
                                                                   came without that name
-    YES          turns run side by side                           (it stays)
+    YES          turns run side by side                           NO: the first event of a named turn's response
+                                                                  came without that name, and no name had come
+                                                                  back on this connection before; or the server
+                                                                  refuses a name that turnwire chose
     NO           turns run one after another, ``stream_id`` is    (it stays)
                  not sent, and every event belongs to the one in
                  flight

@@ -227,6 +227,16 @@ class Driver:
         self.session.close(now, wait_for_peer=wait_for_peer)
         self._settle(now, timed=True)
 
+    def drain(self, now: float, timeout: float | None) -> None:
+        """Take no more turns; when those that there are have ended, or after so many seconds, the session is closed."""
+        self.session.drain(now, inf if timeout is None else now + timeout)
+        self._settle(now, timed=True)
+
+    @property
+    def drained(self) -> bool:
+        """The session is closed, and there is no transport any more."""
+        return self.session.closed and self.done
+
     def abort(self, now: float) -> None:
         """Close without waiting for anything."""
         self._first = self._first_at = None

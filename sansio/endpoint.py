@@ -13,6 +13,8 @@ From a client's settings to a connection
     =================== ============================================================================ =========
     url                 ``base_url``, http→ws, https→wss, + ``/responses``; its query, then          A14
                         the client's ``default_query``, then ``query``
+    socket              the path in ``unix:/path/to.sock:/v1`` (``sansio/urls.py``); the url is that
+                        of ``http://localhost/v1``
     headers             the client's credential, its ``default_headers``, turnwire's ``User-Agent``, A11, A13
                         then ``headers``: later replaces earlier, whatever the case of the name
     credential          asked of the client anew before each handshake: :func:`key_refresh`          A15
@@ -22,16 +24,16 @@ From a client's settings to a connection
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
-from typing import Any, Final, NamedTuple, cast
-from urllib.parse import SplitResult, quote, quote_plus, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
+from typing import Any, Final, cast
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
 
 from .checks import shown
 from .errors import UserError, WrongTypeError
 from .omit import is_not_given, is_omit, is_omitted
 from .secret import Secret, discreet
+from .urls import Parts, check_socket, kind_of, parse_url, split_socket
 
 __all__ = [
     "PUBLIC_BASE_URL",
@@ -59,11 +61,6 @@ _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _UNFIT_IN_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5: no control but the tab
-_UNFIT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")  # urlsplit would strip some of them in silence
-_NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
-"""A host's name as resolvers and TLS take it: RFC 1123 section 2.1, and the underscores that containers have."""
-_LONGEST_NAME: Final = 253
-_ZONE: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")  # RFC 6874
 _PERCENT_ALONE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _OF_THE_HANDSHAKE: Final = frozenset(
@@ -79,7 +76,8 @@ class Endpoint:
     ``url`` is ``ws`` or ``wss`` (``http`` and ``https`` become these), with path and query, percent-encoded; it is the
     place itself, nothing is appended to it. ``headers`` are the handshake's headers beside those that
     WebSocket itself needs, credentials included; names are unique whatever their case, values are secrets. Neither is
-    shown by ``repr`` beyond what is public. Made by :func:`endpoint` and :func:`endpoint_from_client`.
+    shown by ``repr`` beyond what is public. ``socket`` is the path of the unix socket to connect to instead of the
+    url's host. Made by :func:`endpoint` and :func:`endpoint_from_client`.
 
     Raises:
         UserError: a URL or a header that cannot be sent.
@@ -87,9 +85,13 @@ class Endpoint:
 
     url: str = field(repr=False)  # For those who look at the fields instead of the repr: its query may be secret.
     headers: tuple[tuple[str, Secret], ...]
+    socket: str | None
 
     @discreet
-    def __init__(self, url: str, headers: Iterable[tuple[str, str | Secret]] = ()) -> None:
+    def __init__(self, url: str, headers: Iterable[tuple[str, str | Secret]] = (), socket: str | None = None) -> None:
+        if socket is not None:
+            check_socket(socket)
+        object.__setattr__(self, "socket", socket)
         object.__setattr__(self, "url", _final_url(_place(url)))
         object.__setattr__(self, "headers", tuple((name, Secret(value)) for name, value in headers))
         for name, value in self.headers:
@@ -98,7 +100,8 @@ class Endpoint:
     def __repr__(self) -> str:
         parts = urlsplit(self.url)
         names = "&".join(re.sub("=.*|^[^=]+$", "=…", segment) for segment in parts.query.split("&"))
-        shown = f"{parts.scheme}://{self.authority}{parts.path}" + (f"?{names}" if names else "")
+        start = f"{parts.scheme}://{self.authority}" if self.socket is None else f"unix:{self.socket}:"
+        shown = start + parts.path + (f"?{names}" if names else "")
         return f"Endpoint({shown!r}, headers={[name for name, _ in self.headers]!r})"
 
     @property
@@ -126,6 +129,11 @@ class Endpoint:
         return (f"[{host}]" if ":" in host else host) + port
 
     @property
+    def words(self) -> str:
+        """The place in words, for messages; never with its query or headers, which may hold secrets."""
+        return self.authority if self.socket is None else f"unix:{self.socket}"
+
+    @property
     def target(self) -> str:
         """The request target: path and query, percent-encoded ASCII."""
         parts = urlsplit(self.url)
@@ -140,12 +148,12 @@ class Endpoint:
     def identity(self) -> tuple[Secret, tuple[tuple[str, Secret], ...]]:
         """URL and headers, names lower-cased and sorted: equal identities may share a connection (PARITY C3)."""
         headers = sorted(((name.lower(), value) for name, value in self.headers), key=lambda pair: pair[0])
-        return Secret(self.url), tuple(headers)
+        return Secret(self.url if self.socket is None else f"unix:{self.socket}:{self.target}"), tuple(headers)
 
     def redirected(self, location: str) -> Endpoint | None:
         """This endpoint moved to a ``Location``, relative or absolute; None if that is another origin or no URL."""
         try:
-            moved = Endpoint(urljoin(self.url, location.partition("#")[0]), self.headers)
+            moved = Endpoint(urljoin(self.url, location.partition("#")[0]), self.headers, self.socket)
         except (UserError, ValueError):
             return None
         return moved if moved.origin == self.origin else None
@@ -162,8 +170,8 @@ def endpoint(
     """The endpoint under ``base_url`` (PARITY A11, A13, A14).
 
     Args:
-        base_url: ``http``, ``https``, ``ws`` or ``wss``, with or without a path. ``/responses`` is appended unless the
-            path already ends with it; a query stays.
+        base_url: ``http``, ``https``, ``ws`` or ``wss``, with or without a path; or ``unix:/path/to.sock``, or
+            ``unix:/path/to.sock:/v1``. ``/responses`` is appended unless the path already ends with it; a query stays.
         api_key: sent as ``Authorization: Bearer …``; None or empty sends none.
         headers: replace what would be sent, whatever the case of the name; ``Omit`` removes, ``NotGiven`` leaves.
         query: the same for the query; a list repeats its key.
@@ -179,7 +187,7 @@ def endpoint(
         merged.overlay({"Authorization": f"Bearer {key.reveal()}"})
     merged.overlay({"User-Agent": USER_AGENT})
     merged.overlay(headers)
-    return Endpoint(_responses_url(base_url, query), merged.pairs())
+    return _made(base_url, merged, query)
 
 
 @discreet
@@ -225,15 +233,17 @@ def endpoint_from_client(
         )
     url = base_url or _of(client, "websocket_base_url") or _of(client, "base_url")
     if url is None:
-        raise WrongTypeError(f"client is {_a(client)}, without a base_url: give an openai.AsyncOpenAI, or one like it")
-    return Endpoint(_responses_url(url, _of(client, "default_query"), query), merged.pairs())
+        raise WrongTypeError(
+            f"client is {kind_of(client)}, without a base_url: give an openai.AsyncOpenAI, or one like it"
+        )
+    return _made(url, merged, _of(client, "default_query"), query)
 
 
 def _check_client(client: object) -> None:
     if isinstance(client, type):
         raise WrongTypeError(f"client is the class {client.__name__}: give an object of it, {client.__name__}(…)")
     if any(base.__name__ == "SyncAPIClient" for base in type(client).__mro__):
-        raise WrongTypeError(f"client is {_a(client)}, which is synchronous: give an openai.AsyncOpenAI")
+        raise WrongTypeError(f"client is {kind_of(client)}, which is synchronous: give an openai.AsyncOpenAI")
 
 
 def _of(client: object, name: str) -> Any:
@@ -270,7 +280,7 @@ def checked_key(key: object) -> Secret | None:
     held = cast("object", Secret(key).reveal())
     if not isinstance(held, str | None):
         hint = " (for a key that changes, give client=AsyncOpenAI(api_key=…))" if callable(held) else ""
-        raise WrongTypeError(f"api_key is {_a(held)}: write text{hint}")
+        raise WrongTypeError(f"api_key is {kind_of(held)}: write text{hint}")
     return Secret(held) if held else None
 
 
@@ -304,7 +314,8 @@ class _Headers:
                 continue
             if isinstance(value, bool) or not isinstance(value, str | int | float | Secret):
                 raise WrongTypeError(
-                    f"the value of header {name!r} is {_a(value)}: write text, or Omit() to remove an inherited header"
+                    f"the value of header {name!r} is {kind_of(value)}: "
+                    "write text, or Omit() to remove an inherited header"
                 )
             self._by_name[name.lower()] = (name, value if isinstance(value, Secret) else Secret(str(value)))
 
@@ -338,79 +349,16 @@ def _pairs(given: object, what: str) -> list[tuple[str, object]]:
     if given is None or is_omitted(given):
         return []
     if not isinstance(given, Mapping):
-        raise WrongTypeError(f"{what} must be a mapping of names to values, not {_a(given)}")
+        raise WrongTypeError(f"{what} must be a mapping of names to values, not {kind_of(given)}")
     pairs: list[tuple[str, object]] = []
     for name, value in cast("Mapping[object, object]", given).items():
         if not isinstance(name, str):
-            raise WrongTypeError(f"a name in {what} is {_a(name)}: write text")
+            raise WrongTypeError(f"a name in {what} is {kind_of(name)}: write text")
         pairs.append((name, value))
     return pairs
 
 
-class Parts(NamedTuple):
-    """A URL that names a place to connect to."""
-
-    split: SplitResult
-    host: str
-    """An address, IPv6 without brackets, or a name in ASCII; decoded, in lower case, as resolvers and TLS take it."""
-    port: int | None
-
-
-def parse_url(url: object, what: str, schemes: Collection[str], advice: str) -> Parts:
-    """A URL in parts, checked after it is decoded. ``what`` is what to call it, ``advice`` what to write instead.
-
-    Raises:
-        UserError: no URL, another scheme, or a host or port that nobody can connect to.
-        WrongTypeError: no text, and no URL object of another library.
-    """
-    if not isinstance(url, str) and not type(url).__name__.lower().endswith("url"):  # httpx's, yarl's, pydantic's.
-        raise WrongTypeError(f"{what} is {_a(url)}: {advice}")
-    text = str(url)
-    if found := _UNFIT_IN_URL.search(text):
-        kind = "half a surrogate pair" if found[0] > "\x7f" else "a space or a control character"
-        raise UserError(f"{what} holds {kind}: {advice}")
-    try:
-        split = urlsplit(text)
-    except ValueError:  # Its text may quote the whole authority, and with it a password.
-        raise UserError(f"{what}'s host is not valid: {advice}") from None
-    if split.scheme not in schemes:
-        scheme = f"the scheme {shown(split.scheme)}" if split.scheme and "//" in text else "no scheme"
-        raise UserError(f"{what} has {scheme}: {advice}")
-    try:
-        port = split.port
-    except ValueError:
-        raise UserError(f"{what}'s port is not valid: {advice}") from None
-    if not split.hostname:
-        raise UserError(f"{what} names no host: {advice}")
-    if port == 0:
-        raise UserError(f"{what}'s port is 0: {advice}")
-    return Parts(split, _host(split.hostname, "[" in split.netloc, what, advice), port)
-
-
-def _host(hostname: str, bracketed: bool, what: str, advice: str) -> str:
-    host = unquote(hostname)
-    if bracketed:
-        address, _, zone = host.partition("%")
-        try:
-            return str(IPv6Address(address)) + (f"%{_zone(zone)}" if "%" in host else "")
-        except ValueError:
-            raise UserError(f"{what}'s host is not valid: {advice}") from None
-    try:
-        name = host if host.isascii() else host.encode("idna").decode("ascii")
-    except UnicodeError:
-        raise UserError(f"{what}'s host is no valid domain name: write it in its xn-- form") from None
-    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name.lower()):
-        raise UserError(f"{what}'s host is not valid: {advice}")
-    return name.lower()
-
-
-def _zone(zone: str) -> str:
-    if not _ZONE.fullmatch(zone):
-        raise ValueError
-    return zone
-
-
-_ADVICE: Final = "write it like https://api.openai.com/v1 or wss://host:8443/path"
+_ADVICE: Final = "write it like https://api.openai.com/v1, wss://host:8443/path or unix:/path/to.sock"
 
 
 def _place(url: object) -> Parts:
@@ -431,6 +379,11 @@ def _final_url(parts: Parts) -> str:
     path = quote(_PERCENT_ALONE.sub("%25", parts.split.path), safe="/%:@!$&'()*+,;=~") or "/"
     query = quote(_PERCENT_ALONE.sub("%25", parts.split.query), safe="/%:@!$&'()*+,;=~?")
     return urlunsplit((scheme, host + port, path, query, ""))
+
+
+def _made(base_url: object, headers: _Headers, *queries: object) -> Endpoint:
+    socket, url = split_socket(base_url)
+    return Endpoint(_responses_url(url, *queries), headers.pairs(), socket)
 
 
 def _responses_url(base_url: object, *queries: object) -> str:
@@ -461,7 +414,7 @@ def _query_text(key: str, value: object) -> str:
             return _quoted(str(value), f"the value of {shown(key)}")
         case _:
             raise WrongTypeError(
-                f"the query's {shown(key)} is {_a(value)}: write text, a number, true or false, or a list of these"
+                f"the query's {shown(key)} is {kind_of(value)}: write text, a number, true or false, or a list of these"
             )
 
 
@@ -470,8 +423,3 @@ def _quoted(text: str, what: str) -> str:
         return quote_plus(text)
     except UnicodeEncodeError:
         raise UserError(f"{what} in the query holds half a surrogate pair: write whole characters") from None
-
-
-def _a(value: object) -> str:
-    """What kind of thing ``value`` is, for a message that must not show it."""
-    return "None" if value is None else f"of type {type(value).__name__}"

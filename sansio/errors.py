@@ -2,15 +2,16 @@
 
 The promise
     A caller can act on an exception without reading its text. A failure of a turn carries the evidence of how far the
-    turn got, hence its verdict, from the moment it is made; nothing is attached to it afterwards. The text is for
-    people and always has three parts: what happened — what it means for the turn — what to do. Every one of them can be
-    pickled and copied.
+    turn got, hence its verdict, from the moment it is made; nothing but the time of day is added, and that before
+    anybody can see it. The text is for people and always has three parts: what happened — what it means for the turn —
+    what to do. Every one of them can be pickled and copied.
 
 The tree
     ::
 
         TurnwireError
         ├── UserError                     the caller asked for something that cannot be; nothing was sent
+        │   │                             (those of a turn that was refused have a .verdict: SAFE)
         │   ├── WrongTypeError            an argument or an option of a wrong type (also a TypeError)
         │   ├── InvalidStreamIdError      a stream_id outside 1-256 of A-Z a-z 0-9 _ - .
         │   ├── LaneLimitError            a 33rd named lane on one connection
@@ -93,13 +94,22 @@ class WrongTypeError(UserError, TypeError):
 class InvalidStreamIdError(UserError, ValueError):
     """A ``stream_id`` that is not 1-256 characters of ``A-Z a-z 0-9 _ - .`` (PROTOCOL.md, "Server events")."""
 
+    verdict: ClassVar[Verdict] = Verdict.SAFE
+    """The turn was not sent."""
+
 
 class LaneLimitError(UserError):
     """More distinct named lanes than one connection may have in its life: 32 (PROTOCOL.md, "Lanes")."""
 
+    verdict: ClassVar[Verdict] = Verdict.SAFE
+    """The turn was not sent."""
+
 
 class TooManyTurnsError(UserError):
     """More turns wait for a lane or a connection than the options allow (``max_waiting``)."""
+
+    verdict: ClassVar[Verdict] = Verdict.SAFE
+    """The turn was not sent."""
 
 
 class ConcurrentUseError(UserError, RuntimeError):
@@ -107,7 +117,14 @@ class ConcurrentUseError(UserError, RuntimeError):
 
 
 class SessionClosedError(UserError, RuntimeError):
-    """The session or the turn was used after it was closed."""
+    """The session or the turn was used after it was closed.
+
+    ``verdict`` is SAFE if a turn was refused so, which was not sent; None if it is not about a turn to be sent.
+    """
+
+    def __init__(self, message: str, *, verdict: Verdict | None = None) -> None:
+        super().__init__(message)
+        self.verdict = verdict
 
 
 class EventDecodeError(TurnwireError, ValueError):
@@ -169,9 +186,20 @@ class UnsuccessfulResponseError(TurnwireError):
 class TurnError(TurnwireError):
     """A turn failed. ``evidence`` says how far it got; ``verdict`` says whether it may be sent again (REPLAY.md)."""
 
+    seen_at: float | None = None
+    """The wall clock when it failed, in seconds since the epoch, where that is known: for :attr:`retry_after`."""
+
     def __init__(self, message: str, *, evidence: Evidence) -> None:
         super().__init__(message)
         self.evidence = evidence
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait, counted from the failure; None: it does not ask.
+
+        From ``retry-after-ms`` or ``retry-after`` among the headers of what the server said, which may be a date.
+        """
+        return None if self.evidence.refusal is None else self.evidence.refusal.retry_after(self.seen_at)
 
     @property
     def verdict(self) -> Verdict:

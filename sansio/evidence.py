@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from .error_body import CONNECTION_LIMIT, ErrorBody
+from .retry_after import parse_retry_after
 
 __all__ = [
     "EXHAUSTED",
@@ -100,6 +101,13 @@ class Refusal(ErrorBody, frozen=True, kw_only=True):
     def from_body(cls, body: ErrorBody, *, of_connection: bool = False) -> Refusal:
         """What :func:`~turnwire.sansio.error_body.read_error` found."""
         return cls(**msgspec.structs.asdict(body), of_connection=of_connection)
+
+    def retry_after(self, wall: float | None = None) -> float | None:
+        """Seconds that the server asks to wait, from its headers; None: it does not ask.
+
+        ``wall`` is seconds since the epoch, for a date that comes without a ``date`` header to measure it from.
+        """
+        return parse_retry_after(self.headers, now=wall)
 
     @property
     def may_have_run(self) -> bool:

@@ -12,8 +12,9 @@ The promise
     a request is larger than ``max_request_size``        that turn alone goes over HTTP
     ==================================================== ==============================================================
 
-    A turn that exists on a WebSocket only stays there: a warm-up (``generate``), and one that continues a response
-    which is not stored, and so is in the memory of a connection.
+    A turn that exists on a WebSocket only stays there, whatever happens: a warm-up (``generate``), and one that
+    continues a response which is not stored, and so is in the memory of a connection. With ``"http"``, a warm-up is
+    refused when it is submitted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Final, Literal, TypeAlias
 from .connection import Turn
 from .http import HttpConnection
 from .pool import Connection, Kind
-from .replay import Cause, Evidence
+from .replay import Cause, Evidence, Phase
 
 __all__ = ["Fallback", "Transport"]
 
@@ -58,15 +59,13 @@ class Fallback:
 
     def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
         """What has to carry this turn; ``too_large``: its message is, for a WebSocket."""
-        if now < self._http_until:
-            return Kind.HTTP
-        return Kind.HTTP if too_large and self._transport == "auto" and turn.fits_http else Kind.WEBSOCKET
+        if self._transport != "auto" or not turn.fits_http:
+            return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
+        return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
         """Whether a turn that failed so was not sent, and goes over HTTP instead. From then on, all turns do."""
-        if self._transport != "auto" or not _is_no_websocket(evidence) or self._http_until == inf:
-            return False
-        return turn.fits_http
+        return self._transport == "auto" and turn.fits_http and _is_no_websocket(evidence)
 
     def settled(self, connection: Connection, now: float) -> None:
         """Something has happened to this connection."""
@@ -83,5 +82,7 @@ class Fallback:
 
 
 def _is_no_websocket(evidence: Evidence) -> bool:
+    """An upgrade was refused so; not a request over HTTP, which was handed when its answer came."""
     refusal = evidence.refusal
-    return evidence.cause is Cause.REJECTED and refusal is not None and refusal.status in NO_WEBSOCKET
+    of_upgrade = evidence.cause is Cause.REJECTED and evidence.phase < Phase.SEND
+    return of_upgrade and refusal is not None and refusal.status in NO_WEBSOCKET

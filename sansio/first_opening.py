@@ -7,10 +7,11 @@ The promise
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from math import inf, nextafter
 
 from .errors import TurnError
 from .options import SessionOptions
+from .recovery import Recovery
 from .replay import Cause, Reason
 
 __all__ = ["FirstOpening"]
@@ -22,8 +23,7 @@ class FirstOpening:
     def __init__(
         self,
         options: SessionOptions,
-        chance: Callable[[], float],
-        wall_clock: Callable[[], float | None],
+        recovery: Recovery,
         now: float,
         *,
         repeatable: bool,
@@ -31,10 +31,9 @@ class FirstOpening:
         limits = (options.connect_timeout, options.turn_timeouts.connect)
         self.deadline = min((now + limit for limit in limits if limit is not None), default=None)
         """When all of it has to be over."""
-        self._policy = options.recovery
+        self._recovery = recovery
         self._repeatable = repeatable
-        self._chance = chance
-        self._wall_clock = wall_clock
+        self._failing_since: float | None = None
         self._made: list[Reason] = []
 
     def delay(self, failure: TurnError, now: float) -> float | None:
@@ -42,10 +41,15 @@ class FirstOpening:
 
         Only a rejection that will pass is repeated: who cannot be reached at first may be a wrong address.
         """
+        self._recovery.saw(failure)
         if failure.evidence.cause is not Cause.REJECTED or not self._repeatable:
             return None
-        plan = self._policy.plan(failure.evidence, self._made, self._chance(), wall=self._wall_clock())
-        if plan is None or (self.deadline is not None and now + plan.delay >= self.deadline):
+        if self._failing_since is None:
+            self._failing_since = now
+        patience = inf if self.deadline is None else nextafter(self.deadline - now, -inf)  # Before it, not at it.
+        spent = now - self._failing_since
+        plan = self._recovery.decide(failure, self._made, spent=spent, patience=patience)
+        if plan is None:
             return None
         self._made.append(plan.reason)
         return plan.delay

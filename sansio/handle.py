@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .connection import Turn
+from .connection import LEAVE_RULE, Leave, Turn
 from .errors import ConcurrentUseError, SessionClosedError
 from .events import Response
 from .lanes import AUTO, AnyLane
@@ -31,8 +31,12 @@ __all__ = ["TurnHandle"]
 class TurnHandle:
     """What a caller holds of a turn, before it is sent and after. The ``Turn`` of every shell is one."""
 
-    def __init__(self, body: Mapping[str, Any], stream_id: AnyLane, timeout: object) -> None:
+    def __init__(
+        self, body: Mapping[str, Any], stream_id: AnyLane, timeout: object, leave: Leave | None = None
+    ) -> None:
+        LEAVE_RULE.check("leave", leave)
         self._arguments = (body, stream_id, timeout)
+        self._leave: Leave | None = leave
         self._core: Turn | None = None
         self._entered = False
 
@@ -45,6 +49,12 @@ class TurnHandle:
             raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
         self._entered = True
         return self._arguments
+
+    def _sent(self, turn: Turn) -> Turn:
+        """This is what became of it."""
+        turn.leave = self._leave
+        self._core = turn
+        return turn
 
     @property
     def _begun(self) -> Turn:

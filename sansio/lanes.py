@@ -126,6 +126,10 @@ class Lanes(Generic[TurnT]):
             yield from queue
         yield from self._any
 
+    def waits_in(self, lane: str | None) -> bool:
+        """Whether a turn waits in this lane."""
+        return lane in self._waiting
+
     def has_room_for(self, lane: AnyLane) -> bool:
         """Whether :meth:`enter` would take a turn of this lane."""
         known = lane is None or lane is AUTO or lane in self._names

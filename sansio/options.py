@@ -29,8 +29,8 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; HTTP where the server has none, and for a request larger
     than ``max_request_size``."""
     max_age: float | None = 55 * 60.0
-    """Seconds after which a connection is replaced when no turn runs on it; servers end it at 60 minutes (PROTOCOL.md,
-    "Connection")."""
+    """Seconds after which a WebSocket is replaced: closed if no turn runs on it, else kept until another one is open.
+    Servers end it at 60 minutes (PROTOCOL.md, "Several connections")."""
     max_idle: float | None = 60.0
     """Seconds after which a connection on which no turn ran is closed, if the session has others."""
     recovery: RecoveryPolicy = RecoveryPolicy()

@@ -10,8 +10,8 @@ Where a turn goes
     ============================================================ ======================================================
     the turn                                                     goes to
     ============================================================ ======================================================
-    names a lane in which a turn runs on a connection that       none: it waits for the end of that turn
-    takes no more
+    names a lane in which a turn is on a connection that takes   none: it waits for the end of that turn
+    no more, or that is of the other kind
     continues a response that is the last one of its lane on     that connection: only there is it in memory
     a connection
     names a lane that was used                                   the connection on which it was used
@@ -133,14 +133,17 @@ class Pool:
 
     def _of_several(self, turn: Turn, kind: Kind) -> Connection | None:
         takers = self._takers(kind)
-        if not takers or self.is_lane_busy(turn):
+        if not takers or self.is_lane_busy(turn, kind):
             return None
         return self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
 
-    def is_lane_busy(self, turn: Turn) -> bool:
-        """Whether a turn runs in this one's lane on a connection that takes no more: turns of a lane never overlap."""
-        lane = turn.wanted
-        return lane is not AUTO and any(one.runs_in(lane) for one in self._connections if not one.accepts_turns)
+    def is_lane_busy(self, turn: Turn, kind: Kind) -> bool:
+        """Whether another turn is in this one's lane where it cannot queue: turns of a lane never overlap."""
+        lane, cls = turn.wanted, _CLASSES[kind]
+        if lane is AUTO:
+            return False
+        elsewhere = (one for one in self._connections if type(one) is not cls or not one.accepts_turns)
+        return any(one.has_in_lane(lane) for one in elsewhere)
 
     def _takers(self, kind: Kind) -> list[Connection]:
         """Those that take turns; not one that is being opened in place of another that still does."""
@@ -187,7 +190,7 @@ class Pool:
         self._connections[connection] = None
         self._count()
         for old, new in self.too_old.items():
-            if new is None and type(connection) is ResponsesConnection:
+            if new is None:
                 self.too_old[old] = connection
                 return
 

@@ -2,7 +2,7 @@
 
 The promise
     The choice is a function of the endpoint and of a mapping of settings that the shell read; credentials in a proxy's
-    URL go to that proxy in ``Proxy-Authorization`` and appear nowhere else (``sansio/secret.py``).
+    URL go to that proxy and appear nowhere else (``sansio/secret.py``).
 
     ======================= =========================================================================================
     ``proxy=``              means
@@ -10,7 +10,12 @@ The promise
     ``None``                connect directly
     ``"env"``               as ``HTTPS_PROXY`` (for wss), ``HTTP_PROXY`` (for ws) or ``ALL_PROXY`` and ``NO_PROXY`` say
     ``"http://host:port"``  through this HTTP proxy, by CONNECT; ``https://`` speaks TLS to the proxy itself
+    ``"socks5://…"``        through this SOCKS5 proxy, to the first address that this side finds for the host
+    ``"socks5h://…"``       the same; the proxy gets the name, and finds the address
     ======================= =========================================================================================
+
+    Each may have credentials: ``http://user:password@host:port``. The ports are 80, 443 and 1080 where none is given.
+    A unix socket is on this machine, and no proxy leads there.
 
     An entry of ``NO_PROXY`` matches as it does for curl and requests; entries are separated by commas or spaces:
 
@@ -32,17 +37,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal, TypeAlias
 from urllib.parse import unquote
 
-from .endpoint import Endpoint, parse_url
-from .errors import TransportError, WrongTypeError
+from .endpoint import Endpoint
+from .errors import TransportError, UserError, WrongTypeError
 from .secret import Secret, discreet
+from .socks import SocksTunnel, checked_credential
+from .urls import Parts, parse_url
 from .websocket import Accepted, ProxyTunnel, Rejected
 
-__all__ = ["Proxy", "Tunnel", "checked_proxy", "choose_proxy"]
+__all__ = ["AnyProxy", "Proxy", "SocksProxy", "Tunnel", "checked_proxy", "choose_proxy"]
 
-_PORTS: Final = {"http": 80, "https": 443}
+_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _SEPARATORS: Final = re.compile(r"[,\s]+")
 _PORTED: Final = re.compile(r".*:[0-9]{1,5}")
 
@@ -65,13 +72,55 @@ class Proxy:
     def __str__(self) -> str:
         return _authority(self.host, self.port)
 
-    def tunnel(self, endpoint: Endpoint) -> Tunnel:
+    def looks_up(self, endpoint: Endpoint) -> bool:
+        """Whether this side has to find the address of the endpoint's host: never, the proxy does."""
+        return False
+
+    def tunnel(self, endpoint: Endpoint, address: str | None = None) -> Tunnel:
         """The exchange that leads through this proxy to the endpoint."""
         return Tunnel(self, endpoint)
 
 
+@dataclass(frozen=True)
+class SocksProxy:
+    """A SOCKS5 proxy. Its string and its repr show host and port only.
+
+    Raises UserError for a user name or password that it cannot be told.
+    """
+
+    host: str
+    port: int
+    gets_names: bool
+    """The proxy finds the address of the endpoint's host (``socks5h``); else this side does (``socks5``)."""
+    username: str | Secret | None = field(default=None, repr=False)
+    """None: it asks for none. A secret, whatever it was made of, as is ..."""
+    password: str | Secret | None = field(default=None, repr=False)
+    secure: ClassVar = False
+
+    @discreet
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "username", checked_credential(self.username, "user name"))
+        object.__setattr__(self, "password", checked_credential(self.password, "password"))
+        if self.password and not self.username:
+            raise UserError("the SOCKS proxy's password comes without a user name: write socks5://user:password@host")
+
+    def __str__(self) -> str:
+        return _authority(self.host, self.port)
+
+    def looks_up(self, endpoint: Endpoint) -> bool:
+        """Whether this side has to find the address of the endpoint's host, and give it to :meth:`tunnel`."""
+        return not self.gets_names and _address(endpoint.host) is None
+
+    def tunnel(self, endpoint: Endpoint, address: str | None = None) -> SocksTunnel:
+        """The exchange that leads through this proxy to the endpoint."""
+        return SocksTunnel(str(self), endpoint, username=self.username, password=self.password, address=address)
+
+
+AnyProxy: TypeAlias = Proxy | SocksProxy
+
+
 class Tunnel:
-    """CONNECT through a proxy to an endpoint: write :meth:`request`, then feed :meth:`receive` until ``through``."""
+    """CONNECT through an HTTP proxy: write :meth:`request`, then feed :meth:`receive` until ``through``."""
 
     def __init__(self, proxy: Proxy, endpoint: Endpoint) -> None:
         headers = [("Proxy-Authorization", proxy.authorization)] if proxy.authorization is not None else []
@@ -86,8 +135,11 @@ class Tunnel:
         """What to write."""
         return self._exchange.request()
 
-    def receive(self, data: bytes) -> None:
-        """Take what the proxy sent, ``b""`` for end of file. Raises TransportError if it leads nowhere."""
+    def receive(self, data: bytes) -> bytes:
+        """Take what the proxy sent, ``b""`` for end of file; return what to write next: nothing.
+
+        Raises TransportError if it leads nowhere.
+        """
         answer = self._exchange.receive(data)
         if isinstance(answer, Accepted):
             self.through = True
@@ -96,18 +148,24 @@ class Tunnel:
             raise TransportError(f"the proxy {self._proxy} refused to connect to {self._endpoint.authority}: {said}")
         elif not data:
             raise TransportError(f"the proxy {self._proxy} ended the connection instead of answering CONNECT")
+        return b""
 
 
 @discreet
-def choose_proxy(proxy: Proxy | str | None, endpoint: Endpoint, environment: Mapping[str, str]) -> Proxy | None:
+def choose_proxy(proxy: AnyProxy | str | None, endpoint: Endpoint, environment: Mapping[str, str]) -> AnyProxy | None:
     """The proxy for this endpoint, or None to connect directly; see the table at the top of this module.
 
     ``environment`` holds the process's variables, in either case; lower case wins. In a CGI process, to be known by
     ``REQUEST_METHOD``, ``HTTP_PROXY`` is not looked at: there it is whatever a visitor sent as ``Proxy:`` (httpoxy).
 
-    Raises as :func:`checked_proxy` does, also for what the environment says.
+    Raises as :func:`checked_proxy` does, also for what the environment says; and UserError for a proxy that was named,
+    and an endpoint on this machine.
     """
     named = checked_proxy(proxy)
+    if endpoint.socket is not None:
+        if named not in (None, "env"):
+            raise UserError(f"no proxy leads to {endpoint.words}, a socket of this machine: leave proxy= out")
+        return None
     if named != "env":
         return named
     if any(_bypassed(endpoint, entry) for entry in _SEPARATORS.split(_variable(environment, "no_proxy") or "")):
@@ -153,25 +211,39 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def checked_proxy(proxy: object) -> Proxy | Literal["env"] | None:
+def checked_proxy(proxy: object) -> AnyProxy | Literal["env"] | None:
     """What ``proxy=`` means, once it is sure that it can be used; see the table at the top of this module.
 
-    Raises UserError for a URL that names no HTTP proxy, and WrongTypeError for anything but text and None.
+    Raises UserError for a URL that names no proxy, and WrongTypeError for anything but text and None.
     """
-    if proxy is None or isinstance(proxy, Proxy):
+    if proxy is None or isinstance(proxy, AnyProxy):
         return proxy
     if not isinstance(proxy, str):
         raise WrongTypeError(f"proxy is of type {type(proxy).__name__}: write {_WAYS}, 'env' or None")
     return "env" if proxy == "env" else _parsed(proxy, "proxy")
 
 
-_WAYS: Final = "http://host:port or https://host:port"
+_WAYS: Final = "http://host:port, https://…, socks5://… or socks5h://host:port"
 
 
-def _parsed(url: str, where: str) -> Proxy:
+def _parsed(url: str, where: str) -> AnyProxy:
     parts = parse_url(url, where, _PORTS, f"write {_WAYS} (other kinds of proxies are not supported)")
-    split, authorization = parts.split, None
-    if split.username is not None:
-        credentials = f"{unquote(split.username)}:{unquote(split.password or '')}".encode()
-        authorization = Secret("Basic " + base64.b64encode(credentials).decode("ascii"))
-    return Proxy(parts.host, parts.port or _PORTS[split.scheme], split.scheme == "https", authorization)
+    scheme, port = parts.split.scheme, parts.port or _PORTS[parts.split.scheme]
+    if scheme.startswith("socks"):
+        return SocksProxy(parts.host, port, scheme == "socks5h", *_credentials(parts))
+    return Proxy(parts.host, port, scheme == "https", _basic(*_credentials(parts)))
+
+
+def _credentials(parts: Parts) -> tuple[Secret | None, Secret | None]:
+    """The user name and the password in a URL."""
+    split = parts.split
+    if split.username is None:
+        return None, None
+    return Secret(unquote(split.username)), Secret(unquote(split.password or ""))
+
+
+def _basic(username: Secret | None, password: Secret | None) -> Secret | None:
+    """The value of ``Proxy-Authorization`` (RFC 7617)."""
+    if username is None or password is None:
+        return None
+    return Secret("Basic " + base64.b64encode(f"{username.reveal()}:{password.reveal()}".encode()).decode("ascii"))

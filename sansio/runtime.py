@@ -17,10 +17,9 @@ from .connection import Stats, Turn
 from .driver import Driver, Runtime
 from .events import ServerEvent
 from .lanes import AnyLane
-from .proxy import Proxy
 from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
-from .transports import Means, Route
+from .transports import Means, Network, Route
 
 __all__ = ["SessionRuntime"]
 
@@ -30,12 +29,10 @@ class SessionRuntime(Runtime):
 
     _means: ClassVar[Means]
 
-    def __init__(
-        self, source: EndpointSource, *, ssl_context: Any, proxy: Proxy | str | None, options: SessionOptions
-    ) -> None:
+    def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         self.source = source
         """Where it connects to."""
-        self._route = Route(source, ssl_context=ssl_context, proxy=proxy, means=self._means)
+        self._route = Route(source, network, self._means)
         clock = self._means.wall_clock
         self._session = ResponsesSession(options=options, wall_clock=clock, retries_allowed=retries_allowed)
         self._driver = Driver(self._session, self, lambda: source.initial)
@@ -86,6 +83,13 @@ class SessionRuntime(Runtime):
 
         ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``. Any task may call this, and several
         may, at once or one after another.
+        """
+
+    @abstractmethod
+    def drain(self, timeout: float | None) -> CoroutineType[Any, Any, None]:
+        """Let no more turns begin; end the session when the others have ended, or after so many seconds.
+
+        Cancelled, it waits no more, but the session still ends so.
         """
 
     @abstractmethod

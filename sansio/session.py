@@ -45,19 +45,19 @@ from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
 from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
-from .endpoint import (
-    Endpoint,
-)
+from .endpoint import Endpoint
 from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
 from .fallback import Fallback
 from .first_opening import FirstOpening
 from .handle import TurnHandle
-from .http import HttpConnection
-from .lanes import AnyLane
+from .http import HttpConnection, body_of
+from .lanes import AUTO, AnyLane
+from .notices import Notices
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
-from .replay import Cause, Plan, Reason
+from .recovery import Recovery
+from .replay import Cause, Plan, Reason, Verdict
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
 from .timeouts import timeouts_from
@@ -91,10 +91,13 @@ class ResponsesSession:
         random_bytes: RandomBytes = SYSTEM_RANDOM,
         wall_clock: Callable[[], float | None] = lambda: None,
         retries_allowed: Callable[[], bool] = lambda: True,
+        notices: Notices | None = None,
     ) -> None:
         self.options = options or SessionOptions()
         self._fallback = Fallback(self.options.transport)
         self.closed = False
+        self._drain_by: float | None = None
+        """Once :meth:`drain` was called: when the session is closed, if not before; ``inf``: when no turn runs."""
         self._retries_allowed = retries_allowed
         self.alarm = Alarm()
         """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
@@ -104,7 +107,11 @@ class ResponsesSession:
         most = {Kind.WEBSOCKET: most, Kind.HTTP: most * self.options.max_in_flight}
         self.pool = Pool(most=most, max_age=self.options.max_age, max_idle=self.options.max_idle)
         self._random_bytes = random_bytes
-        self._wall_clock = wall_clock
+        self.notices = notices or Notices()
+        """What has happened, for those who watch; whoever ends the steps delivers it."""
+        self._recovery = Recovery(
+            self.options.recovery, random_bytes=random_bytes, wall_clock=wall_clock, notices=self.notices
+        )
         self._backlog = Backlog(self.alarm)
         self._own = Stats()
         """What was counted of turns that were on no connection."""
@@ -150,8 +157,10 @@ class ResponsesSession:
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that was made already. Raises as :meth:`create` does."""
-        if self.closed:
-            raise SessionClosedError("the session is closed — the turn was not sent — open a new session")
+        if self.closed or self._drain_by is not None:
+            state = "closed" if self.closed else "being closed (drain)"
+            what = f"the session is {state} — the turn was not sent — open a new session"
+            raise SessionClosedError(what, verdict=Verdict.SAFE)
         self.update(now)  # A connection may have reached its ``max_age`` meanwhile.
         if turn.lane is not None and self.options.max_named_lanes == 0:
             raise LaneLimitError(
@@ -161,9 +170,11 @@ class ResponsesSession:
         turn.repeatable = self._retries_allowed()
         too_large = turn.too_large(self.options.max_request_size)
         kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
+        if kind is Kind.HTTP and not turn.fits_http:
+            body_of(turn.message)  # Raises UserError for a warm-up.
         if too_large is not None and kind is Kind.WEBSOCKET:
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
-        elif (connection := self.pool.choose(turn, kind)) is not None:
+        elif not self._is_behind(turn) and (connection := self.pool.choose(turn, kind)) is not None:
             connection.submit(turn, now)
             self._touched[connection] = None
         else:
@@ -177,6 +188,10 @@ class ResponsesSession:
         """What has to carry this turn."""
         too_large = turn.too_large(self.options.max_request_size) is not None
         return self._fallback.kind_for(turn, self._now, too_large=too_large)
+
+    def _is_behind(self, turn: Turn) -> bool:
+        """Whether a turn of this one's lane waits for a connection, one of another kind."""
+        return turn.wanted is not AUTO and self._backlog.has_lane(turn.wanted)
 
     def _check_backlog(self) -> None:
         if len(self._backlog) >= self.options.max_waiting:
@@ -219,8 +234,8 @@ class ResponsesSession:
         """Which kind of connection should be opened, if any."""
         if not self._backlog.ready and not self.pool.too_old:
             return None
-        first = self._backlog.first
-        return self.pool.wants_connection(None if first is None else self._kind_for(first))
+        found = self._next_waiting(set())
+        return self.pool.wants_connection(None if found is None else found[1])
 
     def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> Connection:
         """A new connection, to be connected by the caller; turns that waited for one wait on it now.
@@ -288,7 +303,8 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`, with all consequences. Hot path: runs once per read."""
         self._now = now
-        ran = connection.in_flight if self.pool.spreads else 0
+        watched = self.pool.spreads or self._backlog.ready or self._drain_by is not None
+        ran = connection.in_flight if watched else 0
         connection.receive_data(data, now)
         if not connection.only_events or (
             ran and connection.in_flight < ran
@@ -312,33 +328,21 @@ class ResponsesSession:
 
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
         """Whether the turn is repeated; then it is one that has not begun."""
+        self._recovery.saw(failure)
         if self.closed:
             return False
         if self._fallback.replaces(turn, failure.evidence):
-            return self._repeat(turn, Plan(Reason.NO_WEBSOCKET, 0.0))
-        if not turn.repeatable:
+            plan = Plan(Reason.NO_WEBSOCKET, 0.0)
+        else:
+            plan = self._recovery.plan(turn, failure, self._now)
+        if plan is None:
             return False
-        recovery, wall = self.options.recovery, self._wall_clock()
-        plan = recovery.plan(failure.evidence, turn.repetitions, self._chance(), wall=wall)
-        if plan is None or plan.delay > self._patience(turn):
-            return False
-        return self._repeat(turn, plan)
-
-    def _repeat(self, turn: Turn, plan: Plan) -> bool:
+        self.notices.repeats(turn, cast("Connection", turn.connection), failure, plan)
         turn.unsent()
         turn.repetitions.append(plan.reason)
         self._own.repeated += 1
         self._returned.append((turn, plan))
         return True
-
-    def _patience(self, turn: Turn) -> float:
-        """For how many seconds the turn may wait for its repetition."""
-        lane, end = turn.timeouts.lane, turn.total_deadline()
-        return min(inf if lane is None else lane, inf if end is None else end - self._now)
-
-    def _chance(self) -> float:
-        """Uniform in [0, 1)."""
-        return int.from_bytes(self._random_bytes(6), "big") / 2**48
 
     # -- the consequences
 
@@ -367,11 +371,14 @@ class ResponsesSession:
             if self._backlog.ready:
                 self._place_waiting(now)
             self.changed.extend(changed)
+        if self._drain_by is not None and (self._drain_by <= now or self.idle):
+            self._drain_by = None
+            self.close(now)
 
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """The turns that have to leave this connection, to which something has happened, without having started."""
         left: list[Turn] = []
-        if connection.draining:
+        if isinstance(connection, ResponsesConnection) and connection.draining:
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)
@@ -398,18 +405,28 @@ class ResponsesSession:
 
     def _place_waiting(self, now: float) -> None:
         """Give the turns that wait to connections, in order, as long as one takes them."""
-        held: list[Turn] = []
-        while (turn := self._backlog.first) is not None:
-            connection = self.pool.choose(turn, self._kind_for(turn))
-            if connection is None and not self.pool.is_lane_busy(turn):
+        held: set[AnyLane] = set()
+        while (found := self._next_waiting(held)) is not None:
+            turn, kind = found
+            connection = self.pool.choose(turn, kind)
+            if connection is None:
                 break
             self._backlog.remove(turn)
-            if connection is None:
-                held.append(turn)
-            else:
-                self._submit(connection, turn, now)
-        self._backlog.add_first(held)
+            self._submit(connection, turn, now)
         self._touch_draining()
+
+    def _next_waiting(self, held: set[AnyLane]) -> tuple[Turn, Kind] | None:
+        """The first turn that waits for a connection, and of which kind.
+
+        Those are passed over that wait for the turn before them in their lane; ``held`` are these lanes, and grows.
+        """
+        for turn in self._backlog.ready:
+            if turn.wanted not in held:
+                kind = self._kind_for(turn)
+                if not self.pool.is_lane_busy(turn, kind):
+                    return turn, kind
+                held.add(turn.wanted)
+        return None
 
     def _touch_draining(self) -> None:
         """One may have begun to drain because its names are used up."""
@@ -420,6 +437,7 @@ class ResponsesSession:
     def next_deadline(self) -> float | None:
         """When :meth:`handle_deadline` wants to be called; None: not at all."""
         moments = [self._backlog.next_deadline(), self._backlog.next_resumption(), self.pool.next_deadline()]
+        moments.append(None if self._drain_by == inf else self._drain_by)
         if self._now < self._not_before and self._wanted() is not None:
             moments.append(self._not_before)
         moments += [connection.next_deadline() for connection in self.pool]
@@ -451,13 +469,23 @@ class ResponsesSession:
                 connection.close_without_waiting(now)
         self.update(now)
 
+    def drain(self, now: float, by: float = inf) -> None:
+        """Take no more turns. Those that there are go on; when they have ended, or at ``by``, this closes itself.
+
+        Called again, the earlier time holds.
+        """
+        if not self.closed:
+            self._drain_by = by if self._drain_by is None else min(self._drain_by, by)
+            self.alarm.announce()
+            self.update(now)
+
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
         """End the session: turns fail as CLIENT_CLOSED, idle connections close with a handshake, busy ones at once.
 
         ``wait_for_peer``: the server's half of the closing handshake is waited for, for ``close_timeout``.
         """
         self.update(now)
-        self.closed = True
+        self.closed, self._drain_by = True, None
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
         for connection in self.pool:
@@ -485,4 +513,4 @@ class ResponsesSession:
 
     def first_opening(self, now: float) -> FirstOpening:
         """For ``connect()``, which opens a connection before there is a turn."""
-        return FirstOpening(self.options, self._chance, self._wall_clock, now, repeatable=self._retries_allowed())
+        return FirstOpening(self.options, self._recovery, now, repeatable=self._retries_allowed())

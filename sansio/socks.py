@@ -40,7 +40,7 @@ from .endpoint import Endpoint
 from .errors import TransportError, UserError
 from .secret import Secret, discreet
 
-__all__ = ["LONGEST", "SocksState", "SocksTunnel"]
+__all__ = ["LONGEST", "SocksState", "SocksTunnel", "checked_credential"]
 
 LONGEST: Final = 262
 """Bytes of the longest message of a proxy: a reply with a name of 255."""
@@ -99,8 +99,8 @@ class SocksTunnel:
         self._endpoint = endpoint
         # Without an IPv6 zone: it names an interface of this machine, which means nothing to the proxy (RFC 6874).
         self._host = (endpoint.host if address is None else address).partition("%")[0]
-        self._username = _credential(username, "user name")
-        self._password = _credential(password, "password")
+        self._username = checked_credential(username, "user name")
+        self._password = checked_credential(password, "password")
         self.state = SocksState.GREETED
         self._buffer = b""
 
@@ -176,8 +176,11 @@ class SocksTunnel:
         return TransportError(f"the proxy {self._proxy} refused to connect to {self._endpoint.authority}: {reason}")
 
 
-def _credential(value: str | Secret | None, what: str) -> Secret:
-    """A user name or password in its wrapping, once it is sure that it can be sent."""
+def checked_credential(value: str | Secret | None, what: str) -> Secret:
+    """A user name or password in its wrapping, once it is sure that it can be sent; None is an empty one.
+
+    Raises UserError if it cannot.
+    """
     held = Secret("" if value is None else value)
     try:
         size = len(held.reveal().encode())

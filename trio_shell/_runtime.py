@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
 from math import inf
@@ -52,9 +51,9 @@ from ..sansio.driver import Link, LinkState
 from ..sansio.errors import TurnwireError
 from ..sansio.events import ServerEvent
 from ..sansio.lanes import AnyLane
-from ..sansio.proxy import Proxy
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
+from ..sansio.transports import Network
 from ._flows import run
 from ._transport import FAILURES, MEANS, TRANSPORT_ERRORS, Wire
 
@@ -112,15 +111,8 @@ class Runtime(SessionRuntime):
 
     _means = MEANS
 
-    def __init__(
-        self,
-        source: EndpointSource,
-        *,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | str | None,
-        options: SessionOptions,
-    ) -> None:
-        super().__init__(source, ssl_context=ssl_context, proxy=proxy, options=options)
+    def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
+        super().__init__(source, network, options)
         self._token = current_trio_token()
         self._now = current_clock().current_time
         """What ``trio.current_time()`` asks."""
@@ -166,6 +158,13 @@ class Runtime(SessionRuntime):
             self._driver.abort(self._now())
             with trio.move_on_after(CLEANUP, shield=True):
                 await self._no_tasks()
+
+    @enable_ki_protection
+    async def drain(self, timeout: float | None) -> None:
+        """Let no more turns begin; end the session when the others have ended, or after so many seconds."""
+        self._driver.drain(self._now(), timeout)
+        await self._until(lambda: self._driver.drained)
+        await self.aclose()
 
     async def _no_tasks(self) -> None:
         self._end_timer()

@@ -17,8 +17,8 @@ from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import Environment, ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
-from ..sansio.proxy import Proxy
 from ..sansio.session import EndpointSource, SessionOptions
+from ..sansio.transports import Network
 from . import _flows
 from ._runtime import Runtime
 
@@ -44,15 +44,9 @@ class TrioShell:
         """Here no task stands alone: the caller, even a cancelled one, runs the clean-up."""
         return self.run(flow)
 
-    def runtime(
-        self,
-        source: EndpointSource,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | str | None,
-        options: SessionOptions,
-    ) -> Runtime:
+    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> Runtime:
         """A new runtime, in the run of trio."""
-        return Runtime(source, ssl_context=ssl_context, proxy=proxy, options=options)
+        return Runtime(source, network, options)
 
 
 SHELL: Final[ModelShell] = TrioShell()

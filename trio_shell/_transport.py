@@ -210,7 +210,18 @@ class Wire:
 
     async def connect(self, host: str, port: int) -> None:
         """TCP, with happy eyeballs (RFC 8305)."""
-        stream = await trio.open_tcp_stream(host, port)  # It sets TCP_NODELAY.
+        self._begin(await trio.open_tcp_stream(host, port))  # It sets TCP_NODELAY.
+
+    async def connect_unix(self, path: str) -> None:
+        """A unix socket."""
+        self._begin(await trio.open_unix_socket(path))
+
+    async def look_up(self, host: str, port: int) -> str:
+        """The first address of a host."""
+        found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+        return str(found[0][4][0])
+
+    def _begin(self, stream: trio.SocketStream) -> None:
         self.sock = socket.socket(fileno=stream.socket.detach())
         self.connected = True
         self.sock.setblocking(False)

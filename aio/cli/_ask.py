@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import ssl
 import sys
 from pathlib import Path
 from typing import Any, Final, cast
@@ -54,6 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file with a function tool that the model may call, in the form of the API, or with a list of them; may "
         "be given several times. Calls are printed and not executed",
     )
+    parser.add_argument(
+        "--proxy",
+        metavar="URL",
+        default="env",
+        help="the proxy to connect through: http, https, socks5 or socks5h, as in socks5h://user:password@host:port; "
+        "'none' connects directly (default: as HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say)",
+    )
+    parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        type=Path,
+        help="a file with certificates in PEM, of authorities to trust beside the system's; for an https proxy, too",
+    )
     parser.add_argument("--stream-id", metavar="LANE", help="the lane to run on (default: the default lane)")
     parser.add_argument(
         "--timeout",
@@ -96,7 +110,7 @@ def _problem(text: str, key: str | None) -> int:
 async def _run(arguments: argparse.Namespace, key: str | None) -> int:
     body = _body(arguments)
     async with (
-        connect(arguments.base_url, api_key=key, options=_options(arguments.timeout)) as session,
+        connect(arguments.base_url, api_key=key, options=_options(arguments.timeout), **_network(arguments)) as session,
         session.create(stream_id=arguments.stream_id, **body) as turn,
     ):
         printer = _Printer(as_json=arguments.json)
@@ -113,6 +127,26 @@ def _options(limit: float | None) -> SessionOptions:
     if limit is None:
         return SessionOptions()
     return SessionOptions(connect_timeout=limit, timeouts=Timeouts(limit, limit, limit, limit))
+
+
+def _network(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of ``connect()`` for the network."""
+    proxy: str | None = None if arguments.proxy == "none" else arguments.proxy
+    context = None if arguments.ca is None else _trusting(arguments.ca)
+    to_proxy = context if proxy == "env" or (proxy or "").lower().startswith("https:") else None
+    return {"proxy": proxy, "ssl_context": context, "proxy_ssl_context": to_proxy}
+
+
+def _trusting(path: Path) -> ssl.SSLContext:
+    """TLS settings that trust the authorities in a file, too. Raises UserError."""
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError as exc:
+        raise UserError(f"{path} holds no certificates in PEM: {exc.reason or exc}") from exc
+    except OSError as exc:
+        raise UserError(f"cannot read {path}: {exc.strerror}") from exc
+    return context
 
 
 def _body(arguments: argparse.Namespace) -> dict[str, Any]:

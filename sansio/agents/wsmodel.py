@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from contextlib import AsyncExitStack
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,9 +18,10 @@ from ..connection import Turn
 from ..events import ServerEvent
 from ..events._openai import to_stream_event
 from ..flow import Emit, Emitting, Flow, Wait, awaited
-from ..proxy import Proxy, checked_proxy
 from ..runtime import SessionRuntime
+from ..secret import discreet
 from ..session import EndpointSource, SessionOptions
+from ..transports import Network, checked_network
 from .call import ModelCall, ModelResponse
 from .httpmodel import OpenAIResponsesModel
 from .model import ModelShell, options_for_model, tls_of
@@ -38,8 +40,9 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     Calls run on the lane ``stream_id``, one after another; models, or copies of one made by :meth:`on_lane`, with
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
-    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context`` and ``proxy`` are those
-    of ``connect()``; without ``ssl_context`` it is the one of the client's ``http_client``, if that can be found.
+    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context``, ``proxy``
+    and ``proxy_ssl_context`` are those of ``connect()``; without ``ssl_context`` it is the one of the client's
+    ``http_client``, if that can be found.
 
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it in
     the end, as :meth:`close` does; when nobody does, the end of the event loop will.
@@ -47,6 +50,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     Successful calls have no request id on this transport.
     """
 
+    @discreet
     def __init__(
         self,
         model: str,
@@ -57,6 +61,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         stream_id: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = "env",
+        proxy_ssl_context: ssl.SSLContext | None = None,
         tracer: Tracer = NO_TRACING,
         raise_on_unsuccessful: bool = False,
         idle_parallel_tool_calls: bool = True,
@@ -70,9 +75,15 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             idle_parallel_tool_calls=idle_parallel_tool_calls,
         )
         self._stream_id = stream_id
-        tls = ssl_context or tls_of(openai_client)
-        options = options_for_model(websocket_options)
-        self._shared = _SharedConnection(self._shell, openai_client, options, tls, checked_proxy(proxy))
+        network = checked_network(
+            ssl_context=ssl_context,
+            proxy=proxy,
+            proxy_ssl_context=proxy_ssl_context,
+            context_type=self._shell.context_type,
+        )
+        if ssl_context is None:
+            network = replace(network, ssl_context=tls_of(openai_client))
+        self._shared = _SharedConnection(self._shell, openai_client, options_for_model(websocket_options), network)
 
     def on_lane(self, stream_id: str | None) -> Self:
         """The same model, on another lane of the same connection."""
@@ -160,14 +171,12 @@ class _SharedConnection:
         shell: ModelShell,
         client: AsyncOpenAI,
         options: SessionOptions,
-        ssl_context: ssl.SSLContext | None,
-        proxy: Proxy | str | None,
+        network: Network,
     ) -> None:
         self._shell = shell
         self._client = client
         self._options = options
-        self._ssl_context = ssl_context
-        self._proxy = proxy
+        self._network = network
         self._pools: dict[Hashable, _Pool] = {}
 
     def pool(self, headers: Mapping[str, Any], query: Mapping[str, Any] | None) -> _Pool:
@@ -183,7 +192,7 @@ class _SharedConnection:
                     self._pools.pop(other, None)
             pool = _Pool()
         if not pool.fits(source):
-            pool.runtimes.append(self._shell.runtime(source, self._ssl_context, self._proxy, self._options))
+            pool.runtimes.append(self._shell.runtime(source, self._network, self._options))
         self._pools[token] = pool
         return pool
 

@@ -1,4 +1,4 @@
-"""One connection: many turns over one WebSocket, from opening the transport to the last verdict.
+r"""One connection: many turns over one WebSocket, from opening the transport to the last verdict.
 
 The promise
     However the connection ends, each turn on it ends exactly once: with its terminal event, or with one typed failure
@@ -28,8 +28,24 @@ Theory of operation
     STREAM                      abandoned                                      fails, UNSAFE
     =========================== ============================================== ======================================
 
-    *Abandoned* means: its events are discarded, and its lane stays busy until its terminal event. If no other turn
-    needs the connection, it is aborted instead.
+    *Abandoned* means: its events are discarded, and its lane stays busy until its terminal event. If it was the only
+    turn that anybody wanted, the connection may be aborted instead, so that the server stops working at once. That is
+    the choice of ``leave``, of the turn or else of the options:
+
+    ================== ======================== =================================================== ==================
+    ``leave``          other turns use the      no other turn does, and ...
+                       connection
+    ------------------ ------------------------ ----------------------------------------------------------------------
+    \                  \                        another lane's last response is in its memory only  it holds no such
+                                                (``store: false``)                                  response
+    ================== ======================== =================================================== ==================
+    None (default)     abandoned                abandoned                                           aborted
+    ``"abort"``        abandoned                aborted                                             aborted
+    ``"abandon"``      abandoned                abandoned                                           abandoned
+    ================== ======================== =================================================== ==================
+
+    A turn whose deadline passed, or that goes over a limit, is given up as by ``"abort"``; so is any on a connection
+    that takes no more turns.
 
     A turn that must fail in the middle of its message while others stream on (its send deadline passed) *disables
     writing*: no byte is handed out any more, so that its verdict SAFE stays true; those that stream finish, and then
@@ -52,15 +68,17 @@ from __future__ import annotations
 
 from ._machine import ResponsesConnection
 from ._states import LIVE, TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
-from ._tables import ConnectionOptions, Stats, limit_exceeded, turn_failure
-from ._turn import Turn
+from ._tables import LEAVE_RULE, ConnectionOptions, Stats, limit_exceeded, turn_failure
+from ._turn import Leave, Turn
 
 __all__ = [
+    "LEAVE_RULE",
     "LIVE",
     "TRANSITIONS",
     "TURN_TRANSITIONS",
     "WAITING_PHASE",
     "ConnectionOptions",
+    "Leave",
     "ResponsesConnection",
     "Signal",
     "State",

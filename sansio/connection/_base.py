@@ -181,7 +181,7 @@ class ConnectionBase:
 
     def _where(self) -> str:
         """The endpoint in words; never with its query or headers, which may hold secrets."""
-        return self.endpoint.authority
+        return self.endpoint.words
 
     # -- turns: start, wait, leave
 
@@ -327,7 +327,7 @@ class ConnectionBase:
         error: BaseException | None = None,
     ) -> None:
         """End one turn from this side while the connection goes on: no such failure is recovered from."""
-        alone = self._live_count == 1
+        alone = self._live_count == 1 and not (cause is Cause.CANCELLED and self._outlives(turn))
         left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
         # The rest will be handed, so that the others can go on using the connection: judge it as handed.
         judged = Phase.AWAIT if left_in_the_middle and not alone else None
@@ -342,6 +342,13 @@ class ConnectionBase:
                 self._lost(Cause.CANCELLED, "no turn needed the connection any more", now)
         else:
             self._withdraw(turn, now)
+
+    def _outlives(self, turn: Turn) -> bool:
+        """Whether the connection goes on when its only turn is left; see the table at the top of the package."""
+        if self.state is not State.OPEN:
+            return False
+        leave = turn.leave or self.options.leave
+        return leave == "abandon" or (leave is None and self._owners.remembers_beside(turn))
 
     def _fail(
         self,

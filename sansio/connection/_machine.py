@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from ..dialect import announced_dialect
 from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
 from ..lanes import AnyLane
-from ..replay import Cause, Phase
+from ..replay import Cause, Phase, Verdict
 from ..timeouts import Timeouts
 from ..websocket import Accepted, WebSocket
 from ._opening import Refused
@@ -59,9 +59,8 @@ class ResponsesConnection(Routing, Timing):
         """Take a turn that was made already. Raises as :meth:`create` does."""
         if not self.accepts_turns:
             state = State.DRAINING.value if self.draining else self.state.value
-            raise SessionClosedError(
-                f"this connection is {state} and takes no turns — the turn was not sent — open a new connection"
-            )
+            what = f"this connection is {state} and takes no turns — the turn was not sent — open a new connection"
+            raise SessionClosedError(what, verdict=Verdict.SAFE)
         if self._lanes.waiting_count >= self.options.max_waiting:
             raise TooManyTurnsError(
                 f"{self.options.max_waiting} turns wait for a lane already (max_waiting) — the turn was not sent — "
@@ -83,10 +82,10 @@ class ResponsesConnection(Routing, Timing):
         """Turns that have not started."""
         return self._lanes.waiting_count
 
-    def runs_in(self, lane: str | None) -> bool:
-        """Whether a turn that somebody wants is in flight in this lane."""
+    def has_in_lane(self, lane: str | None) -> bool:
+        """Whether a turn that somebody wants waits in this lane, or is in flight in it."""
         turn = self._lanes.running.get(lane)
-        return turn is not None and not turn.abandoned
+        return self._lanes.waits_in(lane) or (turn is not None and not turn.abandoned)
 
     @property
     def slots(self) -> int:

@@ -68,9 +68,9 @@ class Opening:
         if isinstance(answer, Rejected):
             return self._rejected(answer, endpoint)
         if answer is not None:
-            return Refused(Cause.PROTOCOL, f"{endpoint.authority} is no WebSocket server: {answer.reason}")
+            return Refused(Cause.PROTOCOL, f"{endpoint.words} is no WebSocket server: {answer.reason}")
         if not data:
-            what = f"{endpoint.authority} ended the connection instead of answering the upgrade"
+            what = f"{endpoint.words} ended the connection instead of answering the upgrade"
             return Refused(Cause.EOF, what)
         return None
 
@@ -100,7 +100,7 @@ class Opening:
             hint = " (there is no WebSocket mode at this URL)"
         refusal = refusal_in_answer(answer)
         said = f": {refusal.message}" if refusal.message else ""
-        what = f"{endpoint.authority} rejected the WebSocket handshake with HTTP status {answer.status}{said}{hint}"
+        what = f"{endpoint.words} rejected the WebSocket handshake with HTTP status {answer.status}{said}{hint}"
 
         def make(evidence: Evidence, text: str) -> TurnError:
             return HandshakeRejectedError(

@@ -79,6 +79,8 @@ class Owners:
         """The last response of each lane, which the server keeps in the connection's memory, ..."""
         self._lane_of: dict[str, str | None] = {}
         """... and the lane of each of these."""
+        self._unstored: set[str | None] = set()
+        """The lanes whose last response the server keeps nowhere else."""
         self.late_items: set[str] = set()
         """Items that were added to responses that have ended, of all lanes: an event of one is to be looked at."""
         self.support = LaneSupport.UNKNOWN
@@ -203,6 +205,10 @@ class Owners:
         """The lane whose last response has this id; AUTO if none has, or if that lane has gone on."""
         return AUTO if response_id is None else self._lane_of.get(response_id, AUTO)
 
+    def remembers_beside(self, turn: Turn) -> bool:
+        """Whether another lane's last response is in the connection's memory only."""
+        return not self._unstored <= {turn.lane if self.support is LaneSupport.YES else None}
+
     # -- what is learned
 
     def begins(self, turn: Turn, event: ServerEvent) -> None:
@@ -232,6 +238,7 @@ class Owners:
             self._lane_of.pop(self._latest.get(lane, ""), None)
             self._latest[lane] = turn.response_id
             self._lane_of[turn.response_id] = lane
+            (self._unstored.discard if turn.stored else self._unstored.add)(lane)
         if added or self.late_items:
             self.late_items.clear()
             self.late_items.update(item for lane in self._ended.values() for ended in lane for item in ended.added)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import astuple
@@ -102,6 +102,9 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Turns that run at a time, over all lanes."""
     max_named_lanes: int = MAX_NAMED_LANES
     """Different names of lanes that one connection may use in its life."""
+    leave: Literal["abort", "abandon"] | None = None
+    """What becomes of a WebSocket when its only turn is left before its end: it is aborted, or it goes on, and the
+    turn's events are discarded. None: it goes on if another lane's ``store: false`` response is in its memory."""
     dialect: Dialect | None = None
     """What the server has; None: by its host, by what it announces, and by what it is seen to have."""
 
@@ -116,6 +119,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 _ABOVE_ZERO: Final = Number(SECONDS, above=True, optional=True)
 _FROM_ZERO: Final = Number(SECONDS)
+LEAVE_RULE: Final = Choice(("abort", "abandon", None))
 
 OPTION_RULES: Final[Mapping[str, Rule]] = {
     "connect_timeout": _ABOVE_ZERO,
@@ -133,6 +137,7 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "max_waiting": Number(COUNT, least=1, whole=True),
     "max_in_flight": Number(COUNT, least=1, whole=True),
     "max_named_lanes": Number(COUNT, whole=True),  # 0: the default lane only.
+    "leave": LEAVE_RULE,
     "dialect": Instance(Dialect, optional=True),
     "max_age": _ABOVE_ZERO,
     "max_idle": _ABOVE_ZERO,

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from ..encoding import encode_json
 from ..errors import TurnError
@@ -48,12 +48,16 @@ from ..replay import Cause, Evidence, Phase, Reason, Refusal
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
-__all__ = ["EVENT_COST", "Turn"]
+__all__ = ["EVENT_COST", "Leave", "Turn"]
 
 EVENT_COST: Final = 400
 """Bytes of memory that a decoded event takes beside its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
 MAX_ITEMS: Final = 64
 """How many items of a turn's output are remembered."""
+
+
+Leave: TypeAlias = Literal["abort", "abandon"]
+"""What becomes of a connection when its only turn is left; see the table at the top of the package."""
 
 
 class Carrier(Protocol):
@@ -85,6 +89,7 @@ class Turn:
         now: float,
         previous: str | None = None,
         fits_http: bool = True,
+        stored: bool = True,
     ) -> None:
         self.message = message
         """The JSON text to send, without an automatic lane's name; kept until an event shows that it arrived."""
@@ -96,6 +101,10 @@ class Turn:
         """The response that it continues."""
         self.fits_http = fits_http
         """Whether it may go over HTTP: no warm-up, and it continues nothing that is in a connection's memory only."""
+        self.stored = stored
+        """Whether the server stores its response, so that more than the connection's memory has it."""
+        self.leave: Leave | None = None
+        """What becomes of its connection when it is left; None: as the options say."""
         self.transport: Literal["websocket", "http"] | None = None
         """What it was sent over; None before it was sent."""
         self.stateful = stateful
@@ -134,6 +143,8 @@ class Turn:
         self.failure: TurnError | None = None
         self.repetitions: list[Reason] = []
         """Why it was repeated, each time."""
+        self.failing_since: float | None = None
+        """When it failed for the first time, if it did."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
         self.response_id: str | None = None
@@ -171,6 +182,7 @@ class Turn:
             now=now,
             previous=previous,
             fits_http=fits_http,
+            stored=frame.get("store") is not False,
         )
 
     @property

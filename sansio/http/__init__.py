@@ -65,6 +65,7 @@ What a user of this class does
 from __future__ import annotations
 
 from ._connection import HttpConnection
+from ._document import body_of
 from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
 
-__all__ = ["HTTP_TRANSITIONS", "HTTP_WAITING_PHASE", "HttpConnection", "HttpSignal", "HttpState"]
+__all__ = ["HTTP_TRANSITIONS", "HTTP_WAITING_PHASE", "HttpConnection", "HttpSignal", "HttpState", "body_of"]

@@ -122,7 +122,7 @@ class HttpBase:
     @property
     def _where(self) -> str:
         """The endpoint in words; never with its query or headers, which may hold secrets."""
-        return self.endpoint.authority
+        return self.endpoint.words
 
     def _connect_deadline(self, now: float, connect_by: float | None) -> float | None:
         """When opening the transport is given up, if it begins now."""

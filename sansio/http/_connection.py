@@ -8,7 +8,7 @@ from ..connection import Turn
 from ..connection._tables import WAIT_NAMES
 from ..errors import ConnectError, SessionClosedError
 from ..lanes import AnyLane
-from ..replay import Cause, Phase
+from ..replay import Cause, Phase, Verdict
 from ._document import body_of
 from ._exchange import Exchange
 from ._reading import Reading
@@ -36,9 +36,8 @@ class HttpConnection(Reading):
         """
         if not self.accepts_turns:
             state = self.state.value if self.turn is None else "busy"
-            raise SessionClosedError(
-                f"this connection is {state} and takes no turn — the turn was not sent — open a new connection"
-            )
+            what = f"this connection is {state} and takes no turn — the turn was not sent — open a new connection"
+            raise SessionClosedError(what, verdict=Verdict.SAFE)
         self._body = body_of(turn.message)
         self.turn = turn
         turn.connection = cast("Any", self)
@@ -85,8 +84,8 @@ class HttpConnection(Reading):
         """Any lane: no name is sent."""
         return True
 
-    def runs_in(self, lane: str | None) -> bool:
-        """Whether the turn that runs here is of this lane."""
+    def has_in_lane(self, lane: str | None) -> bool:
+        """Whether the turn on this connection is of this lane."""
         return self.turn is not None and self.turn.wanted == lane
 
     def remembers(self, response_id: str | None) -> bool:
@@ -95,10 +94,6 @@ class HttpConnection(Reading):
 
     def drain(self) -> None:
         """Nothing: it is closed when its turn ends, or it is not."""
-
-    def requeue_unstarted(self, now: float) -> list[Turn]:
-        """None: a turn that was given to it waits for its opening alone."""
-        return []
 
     # -- the transport's side
 

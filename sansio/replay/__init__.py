@@ -77,6 +77,7 @@ from ..evidence import (
     VerdictRow,
     http_evidence,
 )
+from ..retry_after import parse_retry_after
 from ._advice import (
     ADVICE_TABLE,
     AdviceRow,
@@ -89,7 +90,6 @@ from ._advice import (
 )
 from ._meaning import Meaning, meaning
 from ._recovery import RECOVERY_TABLE, Plan, Reason, RecoveryPolicy, Situation
-from ._retry_after import parse_retry_after
 
 __all__ = [
     "ADVICE_TABLE",

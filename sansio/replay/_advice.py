@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from ..errors import TurnError
 from ..evidence import Cause, Evidence, Refusal, Verdict
+from ..retry_after import lower_names, parse_retry_after
 from ._recovery import Situation, situation_of
-from ._retry_after import lower_names, parse_retry_after
 
 _T = TypeVar("_T")
 
@@ -227,7 +227,8 @@ def _facts(error: Exception, now: float | None) -> tuple[_Facts, BaseException |
         evidence = evidence_of(link)
         of_link = _facts_of_http_error(link, now)
         if evidence is not None:
-            return (_facts_of_evidence(evidence, now).completed(of_link), link) if facts.silent else (facts, None)
+            wall = link.seen_at if now is None and isinstance(link, TurnError) else now
+            return (_facts_of_evidence(evidence, wall).completed(of_link), link) if facts.silent else (facts, None)
         facts = facts.completed(of_link)
         link = link.__cause__ or link.__context__
     return facts, None
@@ -239,7 +240,7 @@ def _facts_of_evidence(evidence: Evidence, now: float | None) -> _Facts:
         status_code=refusal.status,
         error_code=refusal.code,
         request_id=refusal.request_id,
-        retry_after=parse_retry_after(refusal.headers, now=now),
+        retry_after=refusal.retry_after(now),
         should_retry=_should_retry(lower_names(refusal.headers.items())),
         is_network_error=evidence.cause in NETWORK_CAUSES and not evidence.closed_as_too_big,
         is_timeout=evidence.cause is Cause.TIMEOUT,

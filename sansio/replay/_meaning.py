@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from ..error_body import CONNECTION_LIMIT
 from ..evidence import GATEWAY_STATUSES, Cause, Evidence, Phase, Verdict
-from ._retry_after import http_date, lower_names, parse_retry_after
+from ..retry_after import http_date, lower_names, parse_retry_after
 
 
 class Meaning(NamedTuple):

@@ -7,15 +7,15 @@ rows are repeated, and :meth:`RecoveryPolicy.plan` whether this one is, and afte
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from ..checks import COUNT, SECONDS, Instance, Number, Rule, check_fields
+from ..checks import COUNT, SECONDS, Function, Instance, Number, Rule, check_fields
 from ..error_body import CONNECTION_LIMIT
+from ..errors import TurnError
 from ..evidence import Cause, Evidence, Refusal, Verdict
-from ._retry_after import parse_retry_after
 
 
 class Situation(enum.Enum):
@@ -61,7 +61,7 @@ def _situation_of_refusal(refusal: Refusal) -> Situation:
         return Situation.REFUSED_CONNECTION_LIMIT
     if refusal.status == 429:
         return Situation.REFUSED_RATE_LIMIT
-    later = parse_retry_after(refusal.headers, now=0.0) is not None
+    later = refusal.retry_after(0.0) is not None
     return Situation.REFUSED_RETRY_LATER if later else Situation.REFUSED
 
 
@@ -95,6 +95,8 @@ RECOVERY_RULES: Final[Mapping[str, Rule]] = {
     "max_retry_after": Number(SECONDS),
     "repeat_ambiguous_stateless": Instance(bool),
     "repeat_ambiguous_stateful": Instance(bool),
+    "budget": Number(SECONDS, optional=True),
+    "should_repeat": Function("a function (TurnError) -> bool"),
 }
 """What each field of a recovery policy may be."""
 
@@ -122,28 +124,42 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Also repeat a stateless turn whose verdict is AMBIGUOUS. It may then run twice: only for work that may."""
     repeat_ambiguous_stateful: bool = False
     """The same for a turn that continues a response or a conversation kept by the server."""
+    budget: float | None = None
+    """Seconds that one turn may spend on repetitions, in all, counted from its first failure: none begins later."""
+    should_repeat: Callable[[TurnError], bool] | None = None
+    """Asked with the failure when all of the above allows a repetition; it can only say no. It is called within a step:
+    it must return at once, and not use the session. If it raises, it has said no."""
 
     def __post_init__(self) -> None:
         check_fields(self, RECOVERY_RULES)
 
     def plan(
-        self, evidence: Evidence, made: Sequence[Reason], random: float, *, wall: float | None = None
+        self,
+        evidence: Evidence,
+        made: Sequence[Reason],
+        random: float,
+        *,
+        wall: float | None = None,
+        spent: float = 0.0,
     ) -> Plan | None:
         """Whether and when to repeat a turn that failed with this evidence; None: not at all.
 
         ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1). ``wall`` is the
-        wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:func:`parse_retry_after`).
+        wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:meth:`Refusal.retry_after`).
+        ``spent`` is how many seconds ago the turn failed for the first time.
         """
         reason = self._reason(evidence)
         if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
             return None
-        asked = parse_retry_after(evidence.refusal.headers, now=wall) if evidence.refusal is not None else None
+        asked = evidence.refusal.retry_after(wall) if evidence.refusal is not None else None
         if asked is None and reason is Reason.RATE_LIMIT:
             return None
         wait = asked or 0.0
         if reason not in ONCE:
             wait = max(wait, self._backoff(sum(other not in ONCE for other in made), random))
-        return Plan(reason, wait) if (asked or 0.0) <= self.max_retry_after else None
+        if (asked or 0.0) > self.max_retry_after or (self.budget is not None and spent + wait > self.budget):
+            return None
+        return Plan(reason, wait)
 
     def _reason(self, evidence: Evidence) -> Reason | None:
         """Why this failure may be repeated, if it may."""

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import struct
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+import trustme
+from kit.peers import proxy_server
+from kit.socks import socks_server
 from turnwire.aio import loopback
 from turnwire.aio.cli import _demo, main
 from turnwire.aio.cli._demo_report import differences
@@ -54,8 +58,22 @@ def anyio_backend() -> str:
 
 def environment(**more: str) -> dict[str, str]:
     """The machine's, without what would change the outcome."""
-    ours = ("OPENAI_", "NO_COLOR", "COLUMNS", "LINES", "PYTHONUNBUFFERED")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {"TERM": "xterm"} | more
+    ours = (
+        "OPENAI_",
+        "NO_COLOR",
+        "NO_PROXY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "ALL_PROXY",
+        "COLUMNS",
+        "LINES",
+        "PYTHONUNBUFFERED",
+    )
+    return (
+        {name: value for name, value in os.environ.items() if not name.upper().startswith(ours)}
+        | {"TERM": "xterm"}
+        | more
+    )
 
 
 def turnwire(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -513,6 +531,51 @@ def test_ask_explains_a_tool_file_that_is_none(content: str | None, words: str, 
     assert words in ran.stderr
 
 
+@pytest.mark.anyio
+async def test_ask_through_a_proxy_and_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    trusting = ["--ca", str(tmp_path / "ca.pem")]
+    async with (
+        loopback.serve(ssl_context=context) as server,
+        socks_server(authorization=("me", "hunter2")) as socks,
+        proxy_server(ssl_context=context) as secure,
+    ):
+        status, _, errors = await ask(server, "hi")
+        assert (status, "TLS failed" in errors) == (1, True)
+        for proxy in (f"socks5h://me:hunter2@{socks.authority}", f"https://{secure.authority}", "none"):
+            assert await ask(server, "hi", *trusting, "--proxy", proxy, ALL_PROXY="http://127.0.0.1:1") == (
+                0,
+                "hi\n",
+                "",
+            )
+        assert await ask(server, "hi", *trusting, HTTPS_PROXY=f"https://{secure.authority}") == (0, "hi\n", "")
+        assert (len(socks.asked), len(secure.peers), len(server.ledger)) == (1, 2, 4)
+        status, _, errors = await ask(server, "hi", *trusting, "--proxy", f"socks5://me:hunter3@{socks.authority}")
+        assert (status, errors.count("\n"), "hunter3" in errors) == (1, 1, False)
+        assert f"the proxy {socks.authority} refused" in errors
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot read"), ("", "holds no certificates in PEM")])
+def test_ask_explains_a_file_of_authorities_that_is_none(content: str | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    ran = turnwire("ask", "x", "--base-url", "https://127.0.0.1:9/v1", "--ca", str(path))
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert str(path) in ran.stderr
+    assert words in ran.stderr
+
+
+@pytest.mark.parametrize("proxy", ["socks4://me:hunter2@p", "p:1", ""])
+def test_ask_explains_a_proxy_that_is_none(proxy: str) -> None:
+    ran = turnwire("ask", "x", "--base-url", "http://127.0.0.1:9/v1", "--proxy", proxy)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert "write http://host:port, https://…, socks5://… or socks5h://host:port" in ran.stderr
+    assert "hunter2" not in ran.stderr
+
+
 @pytest.mark.parametrize("base_url", ["ftp://127.0.0.1/v1", "nowhere", "http://user:hunter2@[::1"])
 def test_ask_explains_a_url_that_is_none(base_url: str) -> None:
     ran = turnwire("ask", "x", "--base-url", base_url)
@@ -611,7 +674,7 @@ def test_help_names_every_command_and_says_where_to_begin(capsys: pytest.Capture
         (
             "ask",
             """--model --base-url --api-key-env --instructions --previous-response-id --reasoning --tool --stream-id
-            --timeout --json""",
+            --timeout --json --proxy --ca""",
         ),
     ],
 )

@@ -78,12 +78,13 @@ def test_leaving_what_was_not_entered_does_nothing(shell: SteppedShell) -> None:
 def test_the_arguments_are_the_runtimes(shell: SteppedShell) -> None:
     context, options = Context(), SessionOptions(max_age=1.0)
     finished(connect(shell, URL, ssl_context=context, proxy="http://p.test:1", options=options))  # type: ignore[arg-type]
-    given = shell.runtimes[0].given
-    assert (given["ssl_context"], str(given["proxy"]), given["options"]) == (context, "p.test:1", options)
+    (runtime,) = shell.runtimes
+    assert (runtime.network.ssl_context, str(runtime.network.proxy)) == (context, "p.test:1")
+    assert runtime.options is options
 
 
 def test_the_environment_is_the_shells(shell: SteppedShell) -> None:
-    shell.variables = {"OPENAI_BASE_URL": "http://elsewhere.test/v1", "HTTP_PROXY": "socks5://no"}
+    shell.variables = {"OPENAI_BASE_URL": "http://elsewhere.test/v1", "HTTP_PROXY": "socks4://no"}
     with pytest.raises(UserError, match="environment variable http_proxy"):
         connect(shell)
     del shell.variables["HTTP_PROXY"]
@@ -177,6 +178,24 @@ def test_what_cannot_be_sent_is_raised_on_entering(shell: SteppedShell) -> None:
         finished(turn.__aenter__())
     with pytest.raises(SessionClosedError, match="not sent yet"):
         finished(turn.__aexit__(None, None, None))
+
+
+def test_leaving_is_one_of_two_things(shell: SteppedShell) -> None:
+    session = opened(shell)
+    with pytest.raises(UserError, match="leave is 'forget': write one of 'abort', 'abandon', None"):
+        session.create(leave="forget")
+    turn = session.create(input="x", leave="abandon")
+    finished(turn.__aenter__())
+    assert turn._begun.leave == "abandon"
+
+
+def test_draining_is_the_runtimes(shell: SteppedShell) -> None:
+    session = opened(shell)
+    finished(session.drain(3.0))
+    finished(session.drain())
+    assert shell.runtimes[0].done[1:] == ["drain 3.0", "drain None"]
+    with pytest.raises(UserError, match="timeout is -1"):
+        finished(session.drain(-1))
 
 
 def test_respond_runs_a_turn_to_its_end(shell: SteppedShell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from kit.machines import ENDPOINT, Wire, answer, check_text, failed, steady, switching, types
@@ -1442,6 +1443,109 @@ def test_a_consumer_that_falls_behind_makes_the_connection_lag_until_it_has_caug
     assert not wire.connection.has_slow_consumer  # It takes no more: there is nothing to pause for.
 
 
+def remembering(lane: str | None = "kept", *, store: bool = False, **options: Any) -> Wire:
+    """A connection that has the last response of a lane in its memory, and nowhere else unless it is stored."""
+    wire = Wire.opened(**options)
+    turn = wire.run(lane, store=store)
+    wire.receive(created(lane), completed(lane))
+    assert turn.ended
+    return wire
+
+
+UNSTORED = {"lane": "kept", "store": False}
+STORED = {"lane": "kept", "store": True}
+ITS_OWN = {"lane": "left", "store": False}
+
+
+@pytest.mark.parametrize(
+    ("memory", "option", "leave", "goes_on"),
+    [
+        (UNSTORED, None, None, True),
+        (STORED, None, None, False),
+        (ITS_OWN, None, None, False),
+        (UNSTORED, "abort", None, False),
+        (UNSTORED, "abandon", "abort", False),
+        (UNSTORED, None, "abort", False),
+        (STORED, "abandon", None, True),
+        (STORED, "abort", "abandon", True),
+        (ITS_OWN, None, "abandon", True),
+    ],
+)
+def test_what_becomes_of_a_connection_whose_only_turn_is_left(
+    memory: dict[str, Any], option: Any, leave: Any, goes_on: bool
+) -> None:
+    """The table of the package, row by row."""
+    wire = remembering(leave=option, **memory)
+    turn = wire.run("left")
+    turn.leave = leave
+    wire.connection.cancel(turn, wire.now)
+    failed(turn, Cause.CANCELLED, Phase.AWAIT, Verdict.AMBIGUOUS)
+    assert (wire.state is State.OPEN) is goes_on
+    if goes_on:
+        again = wire.create("left")
+        assert again.phase is Phase.LANE_WAIT
+        wire.receive(created("left", "r8"), completed("left", "r8"))
+        assert again.phase is Phase.SEND
+        assert types(again) == []
+
+
+@pytest.mark.parametrize("leave", [None, "abort", "abandon"])
+def test_a_turn_that_is_left_beside_others_never_ends_the_connection(leave: Any) -> None:
+    wire = remembering(leave=leave)
+    stays, left = wire.run("stays"), wire.run("left")
+    wire.connection.cancel(left, wire.now)
+    assert wire.state is State.OPEN
+    assert not stays.ended
+
+
+def test_a_lane_that_goes_on_with_a_stored_response_holds_nothing_that_would_be_lost() -> None:
+    wire = remembering()
+    wire.run("kept", store=True)
+    wire.receive(created("kept", "r2"), completed("kept", "r2"))
+    wire.connection.cancel(wire.run("left"), wire.now)
+    assert wire.state is State.CLOSED
+
+
+def test_an_only_turn_left_in_the_middle_of_its_message_is_sent_to_its_end_if_the_connection_goes_on() -> None:
+    wire = remembering()
+    turn = wire.begun("left")
+    wire.connection.cancel(turn, wire.now)
+    failed(turn, Cause.CANCELLED, Phase.AWAIT, Verdict.AMBIGUOUS)
+    assert wire.hand()
+    wire.receive(created("left"), completed("left"))
+    assert wire.connection.in_flight == 0
+    turn = wire.begun("left")
+    wire.connection.cancel(turn, wire.now)
+    wire.pass_deadline()  # The peer does not read.
+    assert wire.state is State.CLOSED
+    failed(turn, Cause.CANCELLED, Phase.SEND, Verdict.SAFE)
+
+
+def test_leaving_is_no_reason_to_keep_a_connection_that_takes_no_more_turns() -> None:
+    wire = remembering(leave="abandon")
+    turn = wire.run("left")
+    wire.connection.drain()
+    wire.connection.cancel(turn, wire.now)
+    assert wire.state is State.CLOSED
+
+
+def test_a_deadline_of_the_only_turn_ends_the_connection_as_before() -> None:
+    wire = remembering(leave="abandon")
+    turn = wire.run("left", timeouts=Timeouts(receive=5.0))
+    wire.pass_deadline()
+    failed(turn, Cause.TIMEOUT, Phase.AWAIT, Verdict.AMBIGUOUS)
+    assert wire.state is State.CLOSED
+
+
+def test_where_no_lanes_are_known_there_is_one_memory() -> None:
+    wire = Wire()
+    wire.accept(dialect="azure")
+    wire.run("a", store=False)
+    wire.receive(created(), completed())
+    wire.connection.cancel(wire.run("b"), wire.now)
+    assert wire.state is State.CLOSED
+
+
 def test_only_so_many_turns_may_wait() -> None:
     wire = Wire.opened(max_waiting=2)
     for _ in range(3):
@@ -1464,8 +1568,9 @@ def test_a_33rd_lane_is_refused() -> None:
 
 def test_what_cannot_be_sent_is_refused_at_once() -> None:
     wire = Wire.opened()
-    with pytest.raises(InvalidStreamIdError):
+    with pytest.raises(InvalidStreamIdError) as caught:
         wire.create("no spaces")
+    assert caught.value.verdict is Verdict.SAFE
     with pytest.raises(TypeError, match="input"):
         wire.create(input=object())
     assert wire.connection.idle

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from kit.driving import FakeRuntime, completed, created, delta
-from kit.machines import ENDPOINT, steady, switching
+from kit.machines import ENDPOINT, answer, steady, switching
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.driver import CHUNK, Driver, Link
 from turnwire.sansio.errors import TransportError
@@ -162,3 +162,41 @@ def test_a_replacement_is_open_before_the_old_one_drains():
     rig.calls()
     rig.say(0, created(1, turn.lane), completed(1, turn.lane), created(2, "auto-2"), completed(2, "auto-2"))
     assert rig.calls() == ["write 0", "close 0"]
+
+
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+def http() -> tuple[FakeRuntime, Driver, Turn]:
+    """A driver with a turn whose request was written on its only link, over HTTP."""
+    runtime = FakeRuntime()
+    session = ResponsesSession(options=SessionOptions(transport="http"), random_bytes=steady)
+    driver = Driver(session, runtime, lambda: ENDPOINT)
+    turn = driver.create({"input": "x"}, lane=AUTO, now=0.0)
+    driver.opened(runtime.links[0], 0.0)
+    assert runtime.calls == ["open 0", "write 0"]
+    runtime.calls.clear()
+    return runtime, driver, turn
+
+
+def test_a_redirect_of_a_request_is_followed_on_a_new_link():
+    runtime, driver, turn = http()
+    driver.received(runtime.links[0], answer(307, Location="https://server.test/v2/responses"), 1.0)
+    assert runtime.calls == ["close 0", "open 1"]
+    runtime.written = b""
+    driver.opened(runtime.links[1], 2.0)
+    assert runtime.written.startswith(b"POST /v2/responses ")
+    assert turn.phase is Phase.AWAIT
+    driver.lost(runtime.links[0], None, 3.0)
+    assert not turn.ended, "the first link is of no use any more"
+
+
+def test_an_answer_over_http_wakes_the_one_that_waits_for_it_and_keeps_the_link():
+    runtime, driver, turn = http()
+    driver.listen(turn, "waiter", lambda: 1.0)
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in (created(), completed()))
+    driver.received(runtime.links[0], answer(200, body, Content_Type="text/event-stream"), 1.0)
+    assert runtime.calls == ["wake waiter"]
+    assert turn.phase is Phase.DONE
+    driver.create({"input": "y"}, lane=AUTO, now=2.0)
+    assert runtime.calls == ["wake waiter", "write 0"]

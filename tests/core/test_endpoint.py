@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio.agents.model import options_for_model
+from turnwire.sansio.checks import Choice
 from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.connection._tables import OPTION_RULES
 from turnwire.sansio.endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client
@@ -233,7 +234,7 @@ def test_any_headers_query_and_key_are_sent_or_a_user_error(headers: Any, query:
 @given(
     st.one_of(
         odd,
-        st.builds("{}://{}:{}@{}".format, st.sampled_from(["http", "https", "socks5h"]), odd, odd, hosts),
+        st.builds("{}://{}:{}@{}".format, st.sampled_from(["http", "https", "socks5", "socks5h"]), odd, odd, hosts),
         st.builds("http://{}:{}".format, hosts, st.integers(-1, 70000)),
     ),
     st.booleans(),
@@ -246,7 +247,8 @@ def test_any_text_is_a_proxy_or_a_user_error(url: str, named: bool):
         return
     if proxy is not None:
         usable(Endpoint(f"ws://[{proxy.host}]" if ":" in proxy.host else f"ws://{proxy.host}:{proxy.port}"))
-        assert proxy.tunnel(place).request().count(b"\r\n\r\n") == 1
+        begun = proxy.tunnel(place).request()
+        assert begun.count(b"\r\n\r\n") == 1 if isinstance(proxy, Proxy) else begun[0] == 5
 
 
 # --- Keys, headers, queries ------------------------------------------------------------------------------------------
@@ -364,7 +366,9 @@ def test_a_proxy_is_text_or_none(wrong: Any):
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("socks5h://p:1", "proxy has the scheme 'socks5h': write http://host:port"),
+        ("socks4://p:1", "proxy has the scheme 'socks4': write http://host:port"),
+        ("socks5://:pw@p:1", "the SOCKS proxy's password comes without a user name"),
+        (f"socks5://{'u' * 256}@p:1", "the SOCKS proxy's user name has 256 bytes: SOCKS5 takes at most 255"),
         ("http://p%00:1", "proxy's host is not valid"),
         ("http://p:0", "proxy's port is 0"),
         ("http://p:1\n", "proxy holds a space or a control character"),
@@ -408,11 +412,28 @@ def test_a_number_out_of_its_range_is_refused(name: str, wrong: Any):
     assert len(str(refused.value)) < 250
 
 
-@pytest.mark.parametrize("name", OPTION_RULES)
-@pytest.mark.parametrize("wrong", ["5", b"5", [], {}, object(), 1j, SessionOptions])
+OF_OTHER_TYPES = [
+    (name, wrong)
+    for name, rule in OPTION_RULES.items()
+    for wrong in ("5", b"5", [], {}, object(), 1j, SessionOptions)
+    if not (isinstance(rule, Choice) and type(wrong) in map(type, rule.choices))
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), OF_OTHER_TYPES)
 def test_a_value_of_another_type_is_refused(name: str, wrong: Any):
+    if isinstance(wrong, str) and isinstance(OPTION_RULES[name], Choice):
+        with pytest.raises(UserError, match=rf"^SessionOptions\.{name} is '5': write one of"):
+            SessionOptions(**{name: wrong})
+        return
     with pytest.raises(WrongTypeError, match=rf"^SessionOptions\.{name} is .*, of type {type(wrong).__name__}: write"):
         SessionOptions(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", ["5", "HTTP", ""])
+def test_a_transport_that_there_is_not_is_refused(wrong: Any):
+    with pytest.raises(UserError, match=rf"^SessionOptions\.transport is '{wrong}': write one of 'auto', 'websocket'"):
+        SessionOptions(transport=wrong)
 
 
 @pytest.mark.parametrize("name", NUMBERS)

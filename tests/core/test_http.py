@@ -1150,6 +1150,17 @@ def test_leaving_a_turn_after_its_end_forgets_its_events() -> None:
     assert (types(turn), turn.failure, http.state) == ([], None, HttpState.FINISHING)
 
 
+def test_a_connection_is_closed_without_waiting_if_no_turn_needs_it_and_once() -> None:
+    http = Http.opened()
+    turn = http.run()
+    http.connection.close_without_waiting(http.now)
+    assert (http.state, turn.ended) == (HttpState.WAITING, False)
+    http.receive(streamed())
+    for _ in range(2):
+        http.connection.close_without_waiting(http.now)
+        assert (http.state, http.connection.failure) == (HttpState.CLOSED, None)
+
+
 def test_a_turn_that_is_left_before_it_was_handed_leaves_the_connection_to_another() -> None:
     http = Http()
     first = http.create()

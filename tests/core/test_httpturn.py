@@ -139,6 +139,17 @@ def test_any_document_gives_events_or_a_typed_failure(document: Any, content_typ
     assert failure is not None or ending(call)
 
 
+def test_server_sent_events_under_a_wrong_name_are_read_as_events() -> None:
+    text = "".join(f"data: {json.dumps(event)}\n\n" for event in [STREAM[0], [], *STREAM[1:]])
+    events = list(call_of(raising=True).document(text, "application/json"))
+    assert [member(event, "type") for event in events] == [event["type"] for event in STREAM]
+    call = call_of(raising=True)
+    for event in events:
+        call.observe(event)
+    assert ending(call) == "result"
+    assert list(call_of(raising=True).document("data: []\n\n", "text/html")) == [], "no event, and no response either"
+
+
 def raised_by(step: Callable[[], object]) -> Any:
     """The typed failure that it raises, if it does."""
     try:

@@ -483,8 +483,9 @@ def test_opentelemetry_spans() -> None:
 def test_websocket_options_have_the_seeds_names() -> None:
     assert options_for_model(None) == SessionOptions(transport="websocket")
     given = {"ping_interval": 1.0, "ping_timeout": None, "max_size": 5}
-    assert options_for_model(given) == SessionOptions(ping_interval=1.0, ping_timeout=None, max_message_size=5)
-    everything = SessionOptions(max_age=None)
+    same = {"ping_interval": 1.0, "ping_timeout": None, "max_message_size": 5}
+    assert options_for_model(given) == SessionOptions(transport="websocket", **same)
+    everything = SessionOptions(max_age=None, transport="http")
     assert options_for_model(everything) is everything
     with pytest.raises(UserError, match="'pingg', 'size'"):
         options_for_model({"pingg": 1, "size": 2, "max_size": 3})

@@ -442,7 +442,7 @@ def test_a_turn_is_begun_run_and_left(shell: SteppedShell) -> None:
     assert finished(model.get_response(*arguments(timeout=7.0))).response_id == "r"
     (runtime,) = shell.runtimes
     assert runtime.done == ["submit a 7.0", "cancel"]
-    assert (runtime.given["options"].max_age, runtime.given["proxy"]) == (1.0, None)
+    assert (runtime.options.max_age, runtime.network.proxy) == (1.0, None)
     assert all(wait.unbounded for wait in shell.waits), "the turn has its own deadlines"
 
 

@@ -196,6 +196,68 @@ def test_the_counters_are_of_all_connections() -> None:
     assert [connection.stats.completed for connection in office.session.pool] == [16, 1]
 
 
+# --- Age -------------------------------------------------------------------------------------------------------------
+
+
+def begin(office: Office, turn: Turn, response_id: str) -> None:
+    """The server begins to run a turn."""
+    wire = office.wires[office.where(turn) or 0]
+    wire.hand(10**6)
+    wire.receive(created(turn.lane, response_id))
+
+
+def test_connections_that_reach_their_age_together_are_each_replaced_by_one() -> None:
+    office = Office(2, max_in_flight=1, max_age=60.0, ping_interval=None)
+    turns = [office.create(), office.create()]
+    for number, turn in enumerate(turns):
+        begin(office, turn, f"r-{number}")
+    session = office.session
+    office.now = 60.0
+    session.handle_deadline(60.0)
+    new: list[Wire] = []
+    while session.wants_connection(60.0):
+        new.append(Wire(session.open(ENDPOINT, 60.0)))
+    assert len(new) == 2
+    new[1].accept(dialect="openai")
+    office.update()
+    assert [wire.state for wire in office.wires] == [State.OPEN, State.DRAINING], "the second replaces the second"
+    new[0].accept(dialect="openai")
+    office.update()
+    assert [wire.state for wire in office.wires] == [State.DRAINING, State.DRAINING]
+    assert not session.wants_connection(60.0)
+
+
+def test_only_the_connection_that_has_reached_its_age_is_replaced() -> None:
+    office = Office(2, max_in_flight=1, max_age=60.0, ping_interval=None)
+    first = office.create()
+    office.now = 30.0
+    second = office.create()
+    for number, turn in enumerate([first, second]):
+        begin(office, turn, f"r-{number}")
+    office.now = 60.0
+    office.session.handle_deadline(60.0)
+    office.open()
+    assert [wire.state for wire in office.wires] == [State.DRAINING, State.OPEN, State.OPEN]
+    assert office.session.next_deadline() == 90.0
+
+
+def test_the_age_of_a_connection_counts_from_when_it_was_open() -> None:
+    office = Office(2, max_in_flight=1, max_age=60.0, ping_interval=None, connect_timeout=None)
+    office.create()
+    session = office.session
+    office.now = 10.0
+    session.create({"input": "x"}, lane=AUTO, now=10.0)
+    slow = Wire(session.open(ENDPOINT, 10.0))
+    office.now = 60.0
+    office.run(next(iter(office.wires[0].connection._lanes.running.values())), "r-1")
+    session.handle_deadline(60.0)
+    assert office.wires[0].state is State.CLOSED
+    slow.now = office.now = 75.0
+    slow.accept(dialect="openai")
+    office.update()
+    assert session.next_deadline() == 135.0
+
+
 @pytest.mark.parametrize("connections", [0, -1, 1.5, True])
 def test_how_many_connections_is_a_whole_number_from_one(connections: Any) -> None:
     with pytest.raises((UserError, TypeError)):

@@ -7,9 +7,9 @@ import pickle
 from typing import Any
 
 import pytest
-from turnwire.sansio.endpoint import Endpoint
+from turnwire.sansio.endpoint import Endpoint, endpoint
 from turnwire.sansio.errors import TransportError, UserError
-from turnwire.sansio.proxy import Proxy, choose_proxy
+from turnwire.sansio.proxy import Proxy, SocksProxy, choose_proxy
 
 SECURE = Endpoint("wss://api.example.com/v1/responses")
 PLAIN = Endpoint("ws://localhost:8080/v1/responses")
@@ -33,6 +33,10 @@ PLAIN = Endpoint("ws://localhost:8080/v1/responses")
         ({"HTTPS_PROXY": "https://p"}, "p:443", None),
         ({"HTTPS_PROXY": "HTTP://P:1/ignored"}, "p:1", None),
         ({"HTTPS_PROXY": "http://[::1]:3128"}, "[::1]:3128", None),
+        ({"ALL_PROXY": "socks5://p"}, "p:1080", "p:1080"),
+        ({"all_proxy": "SOCKS5H://p:9/", "HTTP_PROXY": "http://q:2"}, "p:9", "q:2"),
+        ({"HTTPS_PROXY": "socks5h://p", "NO_PROXY": "localhost"}, "p:1080", None),
+        ({"ALL_PROXY": "socks5://p", "NO_PROXY": "example.com"}, None, "p:1080"),
         ({"HTTP_PROXY": "http://p:1", "REQUEST_METHOD": "GET"}, None, None),
         ({"http_proxy": "http://p:1", "REQUEST_METHOD": "GET"}, None, "p:1"),
         ({"HTTPS_PROXY": "http://p:1", "REQUEST_METHOD": "GET"}, "p:1", None),
@@ -41,7 +45,7 @@ PLAIN = Endpoint("ws://localhost:8080/v1/responses")
     ],
 )
 def test_the_environment_chooses(environment: dict[str, str], secure: str | None, plain: str | None):
-    chosen = [choose_proxy("env", endpoint, environment) for endpoint in (SECURE, PLAIN)]
+    chosen = [choose_proxy("env", place, environment) for place in (SECURE, PLAIN)]
     assert [proxy and str(proxy) for proxy in chosen] == [secure, plain]
 
 
@@ -110,6 +114,10 @@ def test_a_proxy_that_was_named_is_used_whatever_the_environment_says():
     environment = {"HTTPS_PROXY": "http://other:1", "NO_PROXY": "*"}
     assert choose_proxy("https://p", SECURE, environment) == Proxy("p", 443, True)
     assert choose_proxy("http://p:8080", PLAIN, environment) == Proxy("p", 8080, False)
+    assert choose_proxy("socks5://p", PLAIN, environment) == SocksProxy("p", 1080, False)
+    assert choose_proxy("socks5h://[::1]:9", SECURE, environment) == SocksProxy("::1", 9, True)
+    named = SocksProxy("p", 1080, True)
+    assert choose_proxy(named, SECURE, environment) is named
     assert choose_proxy(None, SECURE, {"HTTPS_PROXY": "http://p:1"}) is None
 
 
@@ -141,9 +149,57 @@ def test_credentials_go_to_the_proxy_and_nowhere_else(url: str, credentials: str
 
 
 @pytest.mark.parametrize(
+    ("url", "username", "password"),
+    [
+        ("socks5://p", "", ""),
+        (f"socks5h://me:{SECRET}@p", "me", SECRET),
+        (f"socks5://m%40e:{SECRET}%3A%2F@p", "m@e", f"{SECRET}:/"),
+        ("socks5://me@p", "me", ""),
+        (f"socks5://ü:{SECRET}é@p", "ü", f"{SECRET}é"),
+    ],
+)
+def test_credentials_go_to_the_socks_proxy_and_nowhere_else(url: str, username: str, password: str):
+    for proxy in (choose_proxy(url, SECURE, {}), choose_proxy("env", SECURE, {"ALL_PROXY": url})):
+        assert isinstance(proxy, SocksProxy)
+        assert (proxy.username, proxy.password, proxy.secure) == (username, password, False)
+        tunnel = proxy.tunnel(SECURE)
+        assert len(tunnel.request()) == (4 if username else 3)
+        if username:
+            said = [part.encode() for part in (username, password)]
+            assert tunnel.receive(b"\x05\x02") == b"\x01" + b"".join(bytes([len(part)]) + part for part in said)
+        assert SECRET not in f"{proxy} {proxy!r} {vars(proxy)} {vars(tunnel)}"
+        assert str(proxy) == "p:1080"
+        assert pickle.loads(pickle.dumps(proxy)) == proxy
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (f"socks5://:{SECRET}@p", "password comes without a user name: write socks5://user:password@host"),
+        (f"socks5://me:{SECRET * 50}@p", "password has 300 bytes: SOCKS5 takes at most 255"),
+        (f"socks5h://{SECRET * 50}:x@p", "user name has 300 bytes: SOCKS5 takes at most 255"),
+    ],
+)
+def test_what_a_socks_proxy_cannot_be_told_is_refused_without_telling_it(url: str, problem: str):
+    for arguments in ((url, SECURE, {}), ("env", SECURE, {"ALL_PROXY": url})):
+        with pytest.raises(UserError, match=f"^the SOCKS proxy's {problem}") as caught:
+            choose_proxy(*arguments)
+        assert SECRET not in str(caught.value)
+
+
+def test_no_proxy_leads_to_a_socket_of_this_machine():
+    place = endpoint("unix:/s")
+    assert choose_proxy("env", place, {"ALL_PROXY": "http://p:1"}) is None
+    assert choose_proxy(None, place, {}) is None
+    for url in (f"http://me:{SECRET}@p", f"socks5://me:{SECRET}@p"):
+        with pytest.raises(UserError, match=r"^no proxy leads to unix:/s, a socket of this machine: leave proxy= out"):
+            choose_proxy(url, place, {})
+
+
+@pytest.mark.parametrize(
     "url",
     [
-        f"socks5://user:{SECRET}@p:1",
+        f"socks4://user:{SECRET}@p:1",
         f"http://user:{SECRET}@",
         f"http://user:{SECRET}@:1",
         f"http://user:{SECRET}@p:port",
@@ -165,7 +221,9 @@ def test_what_names_no_http_proxy_is_refused_without_telling_its_credentials(url
 
 @pytest.mark.parametrize("url", ["p:1", "p", "", "//p:1", "127.0.0.1:3128"])
 def test_a_named_proxy_needs_its_scheme(url: str):
-    with pytest.raises(UserError, match=r"^proxy has no scheme: write http://host:port or https://host:port"):
+    with pytest.raises(
+        UserError, match=r"^proxy has no scheme: write http://host:port, https://…, socks5://… or socks5h://host:port"
+    ):
         choose_proxy(url, SECURE, {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -22,11 +23,21 @@ from turnwire.sansio.errors import (
     TurnError,
     TurnTimeoutError,
     UserError,
+    WrongTypeError,
 )
 from turnwire.sansio.handle import TurnHandle
+from turnwire.sansio.notices import Notices
 from turnwire.sansio.omit import OMIT
 from turnwire.sansio.pool import RETRY
-from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import (
+    Cause,
+    ModelRetryAdviceRequest,
+    Phase,
+    Reason,
+    RecoveryPolicy,
+    Verdict,
+    get_retry_advice,
+)
 from turnwire.sansio.retries import provider_retries_are_off, retries_allowed
 from turnwire.sansio.session import (
     EndpointSource,
@@ -37,7 +48,7 @@ from turnwire.sansio.session import (
     websocket_pre_event_retries_disabled,
 )
 from turnwire.sansio.timeouts import NO_TIMEOUTS, Timeouts
-from turnwire.sansio.websocket import WORK_AT_ONCE
+from turnwire.sansio.websocket import WORK_AT_ONCE, Close
 
 SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
 
@@ -45,7 +56,7 @@ SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
 class Desk:
     """A session, and what a shell does with it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, notices: Notices | None = None, **options: Any) -> None:
         options.setdefault("ping_interval", None)
         options.setdefault("connect_timeout", None)
         options.setdefault("transport", "websocket")
@@ -56,6 +67,7 @@ class Desk:
             random_bytes=self._random,
             wall_clock=lambda: self.wall,
             retries_allowed=retries_allowed,
+            notices=notices,
         )
         self.now = 100.0
 
@@ -213,6 +225,83 @@ def test_an_ambiguous_turn_is_repeated_if_the_caller_opted_in_and_it_is_stateles
     desk, turn, wire = lost_in(Phase.AWAIT, policy=policy, previous_response_id="resp_1")
     desk.lose(wire)
     failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS)
+
+
+def test_what_a_turn_may_spend_on_repetitions_counts_from_its_first_failure() -> None:
+    desk = Desk(recovery=RecoveryPolicy(initial_delay=4.0, max_delay=4.0, budget=7.0))
+    turn = desk.create()
+    for _ in range(3):  # After 0, 2 and 4 seconds: each wait is of 2, half of what it may be.
+        desk.lose(desk.open())
+        assert not turn.ended
+        desk.now += 2.0
+    desk.lose(desk.open())
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    assert desk.session.stats.repeated == 3
+
+
+def test_a_budget_of_nothing_allows_what_costs_no_time() -> None:
+    desk = Desk(recovery=RecoveryPolicy(budget=0.0))
+    turn = desk.create()
+    desk.lose(desk.open())
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    refusal = event("error", code="websocket_connection_limit_reached", status=400)
+    desk.session.receive_data(wire.connection, refusal, desk.now)
+    assert not turn.ended
+
+
+def test_the_caller_is_asked_last_and_can_only_say_no() -> None:
+    asked: list[TurnError] = []
+
+    def ask(failure: TurnError) -> bool:
+        asked.append(failure)
+        return len(asked) < 2
+
+    desk = Desk(recovery=RecoveryPolicy(initial_delay=0.0, should_repeat=ask))
+    turn = desk.create()
+    desk.lose(desk.open())
+    assert not turn.ended
+    desk.lose(desk.open())
+    error = failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    assert asked[1] is error
+    for phase in (Phase.AWAIT, Phase.STREAM):  # The policy says no: nobody is asked.
+        desk, turn, wire = lost_in(phase, policy={"should_repeat": ask})
+        desk.lose(wire)
+        assert turn.ended
+    assert len(asked) == 2
+
+
+def test_a_caller_that_raises_when_it_is_asked_has_said_no() -> None:
+    lines: list[tuple[object, ...]] = []
+
+    class Log:
+        def log(self, *line: object) -> None:
+            lines.append(line)
+
+    def ask(failure: TurnError) -> bool:
+        raise ValueError("hush")
+
+    desk = Desk(notices=Notices(Log()), recovery=RecoveryPolicy(should_repeat=ask))
+    turn = desk.create()
+    desk.lose(desk.open())
+    failed(turn, Cause.EOF, Phase.SEND, SAFE)
+    assert lines == [(30, "%s raised %s", "should_repeat", "ValueError")]
+
+
+@pytest.mark.parametrize("wrong", [1, "yes", [print], True])
+def test_what_is_asked_is_a_function(wrong: object) -> None:
+    with pytest.raises(WrongTypeError, match=r"should_repeat .*write a function \(TurnError\) -> bool, or None"):
+        RecoveryPolicy(should_repeat=wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_asked_cannot_wait() -> None:
+    async def ask(failure: TurnError) -> bool:
+        return True
+
+    with pytest.raises(WrongTypeError, match="should_repeat"):
+        RecoveryPolicy(should_repeat=ask)  # type: ignore[arg-type]
 
 
 def test_a_refused_turn_is_not_repeated() -> None:
@@ -521,6 +610,7 @@ def test_only_so_many_turns_may_wait_for_a_connection() -> None:
         desk.create()
     with pytest.raises(TooManyTurnsError, match="2 turns wait for a connection") as caught:
         desk.create()
+    assert caught.value.verdict is SAFE
     check_text(caught.value)
     assert len(desk.open().sent()) == 1
 
@@ -530,6 +620,7 @@ def test_a_name_is_refused_where_none_is_allowed() -> None:
     desk.create(None)
     with pytest.raises(LaneLimitError, match="max_named_lanes=0 allows none") as caught:
         desk.create("c")
+    assert caught.value.verdict is SAFE
     check_text(caught.value)
 
 
@@ -538,12 +629,94 @@ def test_after_its_end_a_session_takes_nothing() -> None:
     turn = desk.create()
     desk.session.close(desk.now)
     failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, SAFE, TurnAbortedError)
-    for use in (desk.create, desk.open):
+    for use, verdict in ((desk.create, SAFE), (desk.open, None)):
         with pytest.raises(SessionClosedError) as caught:
             use()
+        assert caught.value.verdict is verdict
+        assert pickle.loads(pickle.dumps(caught.value)).verdict is verdict
         check_text(caught.value)
     desk.session.close(desk.now)
     assert desk.session.stats.failed == 1
+
+
+def test_a_session_that_drains_takes_no_turns_and_closes_itself_when_the_last_has_ended() -> None:
+    desk = Desk()
+    running = desk.create("a")
+    wire = desk.open()
+    waiting = desk.create("a")
+    wire.sent()
+    desk.session.drain(desk.now)
+    assert desk.session.next_deadline() == desk.now + 600.0  # It has none of its own.
+    with pytest.raises(SessionClosedError, match="being closed") as caught:
+        desk.create()
+    assert caught.value.verdict is SAFE
+    check_text(caught.value)
+    desk.session.receive_data(wire.connection, created("a") + completed("a"), desk.now)
+    assert not desk.session.closed
+    assert len(wire.sent()) == 1
+    desk.session.receive_data(wire.connection, created("a", "r2") + completed("a", "r2"), desk.now)
+    assert desk.session.closed
+    assert [types(turn)[-1] for turn in (running, waiting)] == ["response.completed"] * 2
+    assert wire.sent() == [Close(1000, "")]
+    with pytest.raises(SessionClosedError, match="is closed"):
+        desk.create()
+    desk.session.drain(desk.now, desk.now)
+    assert desk.session.next_deadline() == desk.now + 2.0  # The peer's half.
+
+
+def test_a_session_that_drains_repeats_what_failed_and_opens_connections_for_it() -> None:
+    desk = Desk(recovery=RecoveryPolicy(initial_delay=0.0))
+    turn = desk.create()
+    wire = desk.open()
+    desk.session.drain(desk.now)
+    desk.lose(wire)
+    assert desk.session.wants_connection(desk.now)
+    wire = desk.open()
+    assert len(wire.sent()) == 1
+    desk.session.receive_data(wire.connection, created() + completed(), desk.now)
+    assert types(turn)[-1] == "response.completed"
+    assert desk.session.closed
+
+
+def test_a_session_that_drains_for_too_long_is_closed() -> None:
+    desk = Desk()
+    turns = [desk.create("a"), desk.create("a"), desk.create("b")]
+    wire = desk.open()
+    wire.sent()
+    desk.session.drain(desk.now, desk.now + 9.0)
+    desk.session.drain(desk.now)  # The earlier time holds.
+    assert desk.pass_deadline() == 9.0
+    for turn, phase in zip(turns, (Phase.AWAIT, Phase.LANE_WAIT, Phase.AWAIT), strict=True):
+        verdict = SAFE if phase is Phase.LANE_WAIT else AMBIGUOUS
+        failed(turn, Cause.CLIENT_CLOSED, phase, verdict, TurnAbortedError)
+    assert desk.session.closed
+    assert wire.state is State.CLOSED
+
+
+def test_an_idle_session_that_drains_is_closed_at_once_and_abandoned_turns_do_not_count() -> None:
+    desk = Desk()
+    desk.session.drain(desk.now)
+    assert desk.session.closed
+    desk = Desk()
+    stays, leaves = desk.create("a"), desk.create("b")
+    wire = desk.open()
+    wire.sent()
+    desk.session.cancel(leaves, desk.now)
+    desk.session.drain(desk.now, desk.now + 9.0)
+    desk.session.receive_data(wire.connection, created("a") + completed("a"), desk.now)
+    assert types(stays)[-1] == "response.completed"
+    assert desk.session.closed
+    assert wire.state is State.CLOSED
+
+
+def test_a_session_that_is_closed_while_it_drains_is_closed() -> None:
+    desk = Desk()
+    turn = desk.create()
+    desk.open().sent()
+    desk.session.drain(desk.now, desk.now + 9.0)
+    desk.session.close(desk.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.AWAIT, AMBIGUOUS, TurnAbortedError)
+    assert desk.session.next_deadline() is None
 
 
 def test_the_end_of_a_busy_session_is_not_repaired() -> None:
@@ -658,6 +831,42 @@ def test_a_date_that_is_far_or_that_nothing_measures_fails_at_once_and_is_named(
     assert f"asks to wait until {NEW_YEAR}" in str(failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE))
 
 
+NOON = "Wed, 21 Oct 2015 12:00:00 GMT"
+AT_NOON = 1445428800.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "wall", "expected"),
+    [
+        ({"retry-after": "90"}, None, 90.0),
+        ({"retry-after-ms": "90500"}, None, 90.5),
+        ({"retry-after": NOON}, AT_NOON - 90, 90.0),
+        ({"retry-after": NOON}, None, None),
+        ({}, AT_NOON, None),
+    ],
+)
+def test_a_failure_says_how_long_the_server_asks_to_wait(
+    headers: dict[str, str], wall: float | None, expected: float | None
+) -> None:
+    desk = Desk()
+    desk.wall = wall
+    turn = desk.create()
+    wire = desk.open()
+    wire.hand()
+    desk.session.receive_data(wire.connection, refused(**headers), desk.now)
+    error = failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE)
+    assert error.retry_after == expected == pickle.loads(pickle.dumps(error)).retry_after
+    advice = get_retry_advice(ModelRetryAdviceRequest(error))
+    assert advice is not None
+    assert advice.retry_after == expected
+
+
+def test_a_failure_without_the_servers_words_asks_for_no_wait() -> None:
+    desk, turn, wire = lost_in(Phase.AWAIT)
+    desk.lose(wire)
+    assert failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS).retry_after is None
+
+
 def test_a_turn_that_waits_to_be_repeated_after_its_connection_is_gone_opens_another() -> None:
     desk = Desk()
     turn = desk.create()
@@ -770,6 +979,20 @@ def test_what_will_pass_is_repeated_at_the_first_opening(status: int) -> None:
     opening = desk.session.first_opening(desk.now)
     delays = [opening.delay(first_failure(desk, status), desk.now) for _ in range(6)]
     assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, None]
+
+
+def test_the_first_opening_has_the_policys_budget_and_asks_the_caller_too() -> None:
+    allowed: list[bool] = []
+    policy = RecoveryPolicy(initial_delay=2.0, max_delay=2.0, budget=3.0, should_repeat=lambda failure: allowed[-1])
+    desk = Desk(recovery=policy)
+    opening = desk.session.first_opening(desk.now)
+    failure = first_failure(desk, 503)
+    allowed.append(True)
+    assert opening.delay(failure, desk.now) == 1.0
+    assert opening.delay(failure, desk.now + 2.0) == 1.0
+    assert opening.delay(failure, desk.now + 2.5) is None
+    allowed.append(False)
+    assert opening.delay(failure, desk.now) is None
 
 
 def test_the_first_opening_waits_as_long_as_the_server_asks_within_the_connect_deadline() -> None:
@@ -972,7 +1195,7 @@ def test_a_session_takes_what_happens_to_its_connection_and_draws_the_consequenc
 
 def handle_of(desk: Desk) -> tuple[TurnHandle, Turn]:
     handle = TurnHandle({"input": "x"}, None, OMIT)
-    assert (handle.verdict, handle.evidence) == (None, None)
+    assert (handle.verdict, handle.evidence, handle.transport) == (None, None, None)
     with pytest.raises(SessionClosedError, match="was not sent yet"):
         handle.result()
     handle._core = desk.create()
@@ -999,6 +1222,7 @@ def test_a_turn_that_failed_raises_its_failure_again_and_one_that_ended_has_no_v
     handle, turn = handle_of(desk)
     wire = desk.open()
     wire.hand()
+    assert handle.transport == "websocket"
     wire.receive(created(), delta())
     desk.lose(wire)
     assert handle.verdict is UNSAFE
@@ -1099,6 +1323,16 @@ def test_the_deadlines_are_the_clients_unless_the_options_name_some() -> None:
     assert options_from_client(Client(), given) is given
     unlimited = SessionOptions(timeouts=None)
     assert options_from_client(Client(), unlimited).turn_timeouts == NO_TIMEOUTS
+
+
+def test_what_is_given_goes_before_the_options_unless_it_is_none() -> None:
+    options = SessionOptions(connections=2, transport="http")
+    assert options_from_client(None, options, connections=None, transport=None) is options
+    assert options_from_client(None, options, connections=3, transport=None) == SessionOptions(
+        connections=3, transport="http"
+    )
+    with pytest.raises(UserError, match="transport is 'tcp'"):
+        options_from_client(None, options, transport="tcp")
 
 
 def test_a_request_that_is_too_large_fails_before_there_is_a_connection() -> None:

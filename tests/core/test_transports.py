@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from kit.machines import answer
 from kit.stepping import DEFAULT_CONTEXT, FAILURES, Cancelled, Context, OwnError, SteppedShell, TlsError, finished
-from turnwire.sansio.errors import TransportError
+from turnwire.sansio.errors import TransportError, UserError, WrongTypeError
 from turnwire.sansio.flow import Wait
+from turnwire.sansio.proxy import checked_proxy
 from turnwire.sansio.secret import Secret
 from turnwire.sansio.session import EndpointSource
-from turnwire.sansio.transports import Means, Route, alternating
+from turnwire.sansio.transports import Means, Network, Route, alternating, checked_network
 
 OWN = Context()
 
@@ -34,11 +35,18 @@ class Carrier:
     async def connect(self, host: str, port: int) -> None:
         self._step("connect", host, port)
 
+    async def connect_unix(self, path: str) -> None:
+        self._step("unix", path)
+
+    async def look_up(self, host: str, port: int) -> str:
+        self._step("look up", host, port)
+        return "10.0.0.9"
+
     async def start_tls(self, host: str, context: Any) -> None:
         self._step("tls", host, context)
 
     async def send_all(self, data: bytes) -> None:
-        self._step("send", data.split(b"\r\n")[0].decode())
+        self._step("send", data.split(b"\r\n")[0].decode() if data.isascii() and data[:1] == b"C" else data)
 
     async def receive(self) -> bytes:
         self._step("receive")
@@ -64,11 +72,12 @@ def opened(
     *,
     context: Any = OWN,
     proxy: str | None = None,
+    proxy_context: Any = None,
     **environment: str,
 ) -> Any:
     where = where or source()
     means = Means(environment, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
-    route, to = Route(where, ssl_context=context, proxy=proxy, means=means), link(where)
+    route, to = Route(where, Network(context, checked_proxy(proxy), proxy_context), means), link(where)
     finished(SteppedShell().run(route.open(to, carrier, use_endpoint)))
     return to.connection.endpoint
 
@@ -104,6 +113,70 @@ def test_through_a_proxy_that_speaks_tls() -> None:
     ]
 
 
+def test_through_a_proxy_with_tls_settings_of_its_own() -> None:
+    other = Context()
+    carrier = Carrier(b"HTTP/1.1 200 OK\r\n\r\n")
+    opened(carrier, proxy="https://p.test", proxy_context=other)
+    assert [step for step in carrier.done if step[0] == "tls"] == [("tls", "p.test", other), ("tls", "h.test", OWN)]
+    carrier = Carrier(b"HTTP/1.1 200 OK\r\n\r\n")
+    opened(carrier, source("http://h.test/v1"), proxy="env", all_proxy="http://p.test", proxy_context=other)
+    assert "tls" not in [step[0] for step in carrier.done], "the environment's proxy is none that speaks TLS"
+
+
+GRANTED = b"\x05\x00\x00\x01" + bytes(6)
+NAME = b"\x05\x01\x00\x03\x06h.test\x01\xbb"
+
+
+def test_through_a_socks_proxy_that_looks_the_name_up() -> None:
+    carrier = Carrier(b"\x05", b"\x02", b"\x01\x00", GRANTED[:5], GRANTED[5:])
+    opened(carrier, proxy="env", ALL_PROXY="socks5h://me:p%40ss@p.test")
+    assert carrier.done == [
+        ("connect", "p.test", 1080),
+        ("send", b"\x05\x02\x00\x02"),
+        ("receive",),
+        ("receive",),
+        ("send", b"\x01\x02me\x04p@ss"),
+        ("receive",),
+        ("send", NAME),
+        ("receive",),
+        ("receive",),
+        ("tls", "h.test", OWN),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "target"),
+    [
+        ("http://h.test/v1", [("look up", "h.test", 80)], b"\x01\x0a\x00\x00\x09\x00\x50"),
+        ("http://127.0.0.1/v1", [], b"\x01\x7f\x00\x00\x01\x00\x50"),
+        ("http://[::1]:8/v1", [], b"\x04" + bytes(15) + b"\x01\x00\x08"),
+    ],
+)
+def test_a_name_is_looked_up_here_for_socks5(url: str, asked: list[Any], target: bytes) -> None:
+    carrier = Carrier(b"\x05\x00", GRANTED)
+    opened(carrier, source(url), proxy="socks5://p.test:1")
+    assert carrier.done == [
+        *asked,
+        ("connect", "p.test", 1),
+        ("send", b"\x05\x01\x00"),
+        ("receive",),
+        ("send", b"\x05\x01\x00" + target),
+        ("receive",),
+    ]
+
+
+def test_a_unix_socket() -> None:
+    for proxy in (None, "env"):
+        carrier = Carrier()
+        endpoint = opened(carrier, source("unix:/run/api.sock"), proxy=proxy, all_proxy="http://p.test")
+        assert carrier.done == [("unix", "/run/api.sock")]
+        assert endpoint.target == "/v1/responses"
+    with pytest.raises(UserError, match=r"no proxy leads to unix:/run/api\.sock"):
+        opened(Carrier(), source("unix:/run/api.sock"), proxy="http://p.test")
+    with pytest.raises(TransportError, match=r"^the network failed: no file$"):
+        opened(Carrier(unix=OSError("no file")), source("unix:/run/api.sock"))
+
+
 def test_a_proxy_is_named_by_what_goes_wrong_there_and_only_there() -> None:
     for carrier, text in (
         (Carrier(connect=OSError("no route")), "the proxy p.test:1 cannot be used: the network failed: no route"),
@@ -115,12 +188,52 @@ def test_a_proxy_is_named_by_what_goes_wrong_there_and_only_there() -> None:
         with pytest.raises(TransportError) as caught:
             opened(carrier, proxy="http://p.test:1")
         assert str(caught.value) == text
+    for carrier, text in (
+        (Carrier(**{"look up": OSError("no such name")}), "the network failed: no such name"),
+        (Carrier(connect=OSError("no route")), "the proxy p.test:1080 cannot be used: the network failed: no route"),
+        (Carrier(b"HTTP"), "the proxy p.test:1080 refused to connect to h.test: it does not speak SOCKS5"),
+        (Carrier(b"\x05\x00", b"\x05\x01"), "the proxy p.test:1080 refused to connect to h.test: it failed"),
+    ):
+        with pytest.raises(TransportError) as caught:
+            opened(carrier, proxy="socks5://p.test")
+        assert str(caught.value) == text
 
 
 def test_a_cancelled_opening_is_cancelled() -> None:
     for proxy in (None, "http://p.test:1"):
         with pytest.raises(Cancelled):
             opened(Carrier(connect=Cancelled()), proxy=proxy)
+
+
+def checked(**given: Any) -> Network:
+    arguments: dict[str, Any] = {"ssl_context": None, "proxy": "env", "proxy_ssl_context": None, **given}
+    return checked_network(**arguments, context_type=Context)
+
+
+def test_the_network_as_the_caller_wants_it() -> None:
+    assert checked() == Network(None, "env", None)
+    assert checked(ssl_context=OWN, proxy=None) == Network(OWN, None, None)
+    for proxy in ("env", "https://p.test"):
+        assert checked(proxy=proxy, proxy_ssl_context=OWN) == Network(None, checked_proxy(proxy), OWN)
+
+
+@pytest.mark.parametrize("name", ["ssl_context", "proxy_ssl_context"])
+def test_what_is_no_context_of_a_client(name: str) -> None:
+    with pytest.raises(WrongTypeError, match=f"^{name} is of type int: write an ssl.SSLContext, or None"):
+        checked(**{name: 5})
+    with pytest.raises(UserError, match=f"^{name} is a server's: write ssl.create_default_context"):
+        checked(**{name: Context("PROTOCOL_TLS_SERVER")})
+
+
+@pytest.mark.parametrize("proxy", [None, "http://p.test", "socks5://p.test", "socks5h://p.test"])
+def test_tls_settings_for_a_proxy_without_tls_are_refused(proxy: str | None) -> None:
+    with pytest.raises(UserError, match=r"^proxy_ssl_context is for TLS to the proxy: write proxy='https://host:port'"):
+        checked(proxy=proxy, proxy_ssl_context=OWN)
+
+
+def test_nothing_shows_the_password() -> None:
+    for proxy in ("http://me:hush@p.test", "socks5://me:hush@p.test"):
+        assert "hush" not in repr(checked(proxy=proxy))
 
 
 # --- The key ---------------------------------------------------------------------------------------------------------
@@ -144,7 +257,7 @@ def test_where_the_server_redirected_to_no_key_is_asked_for(monkeypatch: pytest.
     monkeypatch.setattr(EndpointSource, "key_refresh", property(lambda self: pytest.fail("asked")))
     where, elsewhere, carrier = source(), source("http://else.test/v1"), Carrier()
     means = Means({}, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
-    flow = Route(where, ssl_context=None, proxy=None, means=means).open(link(elsewhere), carrier, use_endpoint)
+    flow = Route(where, Network(proxy=None), means).open(link(elsewhere), carrier, use_endpoint)
     finished(SteppedShell().run(flow))
     assert carrier.done == [("connect", "else.test", 80)]
 
@@ -176,7 +289,7 @@ def test_a_cancelled_key_provider_is_cancelled(monkeypatch: pytest.MonkeyPatch) 
 def test_every_step_is_waited_for_as_it_is() -> None:
     """The driver has the deadline of the opening, and cancels it."""
     where = source()
-    route = Route(where, ssl_context=None, proxy=None, means=Means({}, lambda: 0.0, Context, FAILURES))
+    route = Route(where, Network(proxy=None), Means({}, lambda: 0.0, Context, FAILURES))
     for step in route.open(link(where), Carrier(), use_endpoint):
         assert isinstance(step, Wait)
         assert step.unbounded

@@ -193,7 +193,7 @@ class RawServer:
     def __init__(self, host: str, listener: socket.socket, secure: bool) -> None:
         self.host = host
         self.listener = listener
-        self.port = listener.getsockname()[1]
+        self.port = 0 if host.startswith("/") else listener.getsockname()[1]
         self.secure = secure
         self.peers: list[Peer] = []
 
@@ -203,10 +203,21 @@ class RawServer:
 
     @property
     def base_url(self) -> str:
+        if self.host.startswith("/"):
+            return f"unix:{self.host}"
         return f"{'https' if self.secure else 'http'}://{self.authority}/v1"
 
 
 Script = Callable[[Peer], Awaitable[None]]
+
+
+def listen_at(path: str) -> socket.socket:
+    """A listening unix socket."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.setblocking(False)
+    listener.bind(path)
+    listener.listen()
+    return listener
 
 
 @asynccontextmanager
@@ -216,11 +227,11 @@ async def raw_server(
     ssl_context: ssl.SSLContext | None = None,
     receive_buffer: int | None = None,
 ) -> AsyncIterator[RawServer]:
-    """Run a script for each connection; the last one for all further ones.
+    """Run a script for each connection; the last one for all further ones. A host that is a path is a unix socket.
 
     A script that returns closes its connection (FIN). What a script raises fails the test, but for :class:`GoneError`.
     """
-    listener = await listen(host, 0)
+    listener = listen_at(host) if host.startswith("/") else await listen(host, 0)
     if receive_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     server = RawServer(host, listener, ssl_context is not None)

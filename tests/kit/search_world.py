@@ -4,7 +4,7 @@ model of a server. See ``test_state_search.py``."""
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -174,8 +174,9 @@ class World:
     @staticmethod
     def _clone_backlog(old: Backlog, new: dict[Turn, Turn]) -> Backlog:
         backlog = Backlog()
-        backlog._ready = OrderedDict.fromkeys(new[turn] for turn in old._ready)
+        backlog.ready = OrderedDict.fromkeys(new[turn] for turn in old.ready)
         backlog.delayed = {new[turn]: moment for turn, moment in old.delayed.items()}
+        backlog._lanes = Counter(old._lanes)
         backlog._resumptions = Deadlines(backlog.delayed.get)
         for turn in backlog.delayed:
             backlog._resumptions.watch(turn)

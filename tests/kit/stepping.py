@@ -19,10 +19,9 @@ from turnwire.sansio.agents.model import Environment
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.errors import SessionClosedError
 from turnwire.sansio.flow import Emit, Emitting, ExpiredError, Flow, Steps, Wait
-from turnwire.sansio.proxy import Proxy
 from turnwire.sansio.runtime import SessionRuntime
 from turnwire.sansio.session import EndpointSource, SessionOptions
-from turnwire.sansio.transports import Failures, Means
+from turnwire.sansio.transports import Failures, Means, Network
 
 T = TypeVar("T")
 
@@ -68,10 +67,11 @@ class SteppedRuntime(SessionRuntime):
 
     _means = Means({"NO_PROXY": "*"}, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
 
-    def __init__(self, shell: SteppedShell, source: EndpointSource, **given: Any) -> None:
-        super().__init__(source, **given)
+    def __init__(self, shell: SteppedShell, source: EndpointSource, network: Network, options: SessionOptions) -> None:
+        super().__init__(source, network, options)
         self.shell = shell
-        self.given = given
+        self.network = network
+        self.options = options
         self.done: list[str] = []
         self.closing: BaseException | None = None
         """What closing it raises."""
@@ -106,6 +106,9 @@ class SteppedRuntime(SessionRuntime):
         self.done.append(f"close {wait_for_peer}")
         if self.closing is not None:
             raise self.closing
+
+    async def drain(self, timeout: float | None) -> None:
+        self.done.append(f"drain {timeout}")
 
     def shutdown_threadsafe(self) -> None:
         self.done.append("shut down")
@@ -208,10 +211,8 @@ class SteppedShell:
         tasks.add(coroutine)
         return coroutine if wait else None
 
-    def runtime(
-        self, source: EndpointSource, ssl_context: Any, proxy: Proxy | str | None, options: SessionOptions
-    ) -> SteppedRuntime:
-        self.runtimes.append(SteppedRuntime(self, source, ssl_context=ssl_context, proxy=proxy, options=options))
+    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SteppedRuntime:
+        self.runtimes.append(SteppedRuntime(self, source, network, options))
         return self.runtimes[-1]
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import itertools
 import os
@@ -65,11 +66,30 @@ def readme() -> str:
     return README.read_text(encoding="utf-8")
 
 
+def section(title: str) -> str:
+    """What stands under a heading of the second level."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", readme(), re.M | re.S)
+    assert found, title
+    return found[1]
+
+
+OPTIONAL = {"agents": "parity", "websockets": "test", "opentelemetry": "test"}
+"""Modules that programs import and turnwire does not need, and the extra that has them."""
+
+
+def missing(code: str) -> list[str]:
+    """What a program imports of an extra that is not installed."""
+    wanted = {name.split(".")[0] for name in re.findall(r"^(?:from|import) (\S+)", code, re.M)}
+    return [name for name in sorted(wanted & OPTIONAL.keys()) if importlib.util.find_spec(name) is None]
+
+
 # --- What runs -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("program", list(programs()), ids=lambda program: program.title)
 def test_the_program_runs_as_it_stands(program: Program, tmp_path: Path) -> None:
+    if lacks := missing(program.code):
+        pytest.skip(f"install the extra {OPTIONAL[lacks[0]]!r}: there is no {lacks[0]}")
     named = re.match(r"# (test_\w+\.py)\n", program.code)
     path = tmp_path / (named[1] if named else "program.py")
     path.write_text(program.code, encoding="utf-8")
@@ -110,11 +130,94 @@ def test_the_parts_come_in_their_order() -> None:
         "## Did it run?",
         "## What it costs",
         "## Options and limits",
+        "## Recipes",
         "## The map of the code",
+        "## Working on turnwire",
     ]
-    assert re.findall(r"^##? .*$", re.sub(r"^```.*?^```$", "", readme(), flags=re.M | re.S), re.M) == parts
+    assert re.findall(r"^##? .*$", without_code(readme()), re.M) == parts
     what_it_is_for = readme().split("\n\n")[1].splitlines()
     assert len(what_it_is_for) == 5
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+
+
+@pytest.mark.parametrize(
+    ("title", "subjects"),
+    [
+        (
+            "Options and limits",
+            "Lanes and connections, HTTP where there is no WebSocket, Timeouts, Recovery, Logging, Fixtures, "
+            "All options",
+        ),
+        (
+            "Recipes",
+            "Several requests at once, Named lanes and a fork, Tools, One session for a web application, "
+            "Your own tests, Models and a trace of a call, Lanes a tool and a verdict, Behind a proxy, "
+            "Instead of `openai`'s `responses.connect()`, Instead of `websockets`, "
+            "Instead of the Agents SDK's `OpenAIResponsesWSModel`",
+        ),
+        (
+            "Working on turnwire",
+            "Set-up and the loop, Where things are decided, Where a change of the protocol goes, How the proofs work, "
+            "Releasing, What stays as it is",
+        ),
+    ],
+)
+def test_every_subject_has_its_place(title: str, subjects: str) -> None:
+    found = re.findall(r"^### (.*)$", without_code(section(title)), re.M)
+    assert ", ".join(heading.replace(",", "") for heading in found) == subjects
+
+
+@pytest.mark.parametrize("title", ["Options and limits", "Recipes"])
+def test_every_subject_has_a_program_that_runs(title: str) -> None:
+    headings = re.findall(r"^### (.*)$", without_code(section(title)), re.M)
+    run = {program.title.removesuffix(" on trio") for program in programs()}
+    assert set(headings) - run <= {"All options"}
+
+
+# --- What it says of the repository ----------------------------------------------------------------------------------
+
+PLACES = ("", "sansio/events", "sansio/spec")
+"""Where a file may be that is named without its folder."""
+
+
+def without_a_place(text: str) -> list[str]:
+    """What a text names in ``code`` that is not there: files, and names that no file of the same row has."""
+    wrong: list[str] = []
+    for line in text.splitlines():
+        named = re.findall(r"`([^`]+)`", line) + re.findall(r"(?<![\w/.])((?:tests|\.ci)/[\w./]+)", line)
+        paths = [word for word in named if re.fullmatch(r"[\w./]*(/|\.)[\w./]+", word) and "turnwire." not in word]
+        files = [[ROOT / place / path for place in PLACES if (ROOT / place / path).exists()] for path in paths]
+        wrong += [path for path, found in zip(paths, files, strict=True) if not found]
+        code = "".join(found[0].read_text(encoding="utf-8") for found in files if found and found[0].suffix == ".py")
+        if line.startswith("| ") and code:
+            names = [word for word in named if re.fullmatch(r"[A-Za-z_]+", word)]
+            wrong += [name for name in names if not re.search(rf"\b{name}\b", code)]
+    return wrong
+
+
+def test_what_is_said_of_working_on_it_is_there() -> None:
+    assert without_a_place(section("Working on turnwire")) == []
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "proofs").glob("test_*.py"))
+    switches = set(re.findall(r"\bTURNWIRE_[A-Z]+\b", section("Working on turnwire")))
+    assert switches == {"TURNWIRE_SEARCH", "TURNWIRE_SEEDS", "TURNWIRE_SEED", "TURNWIRE_LEDGER"}
+    assert all(f'"{switch}"' in tests for switch in switches)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("`sansio/pool.py`, `REPLAY.md`, `.ci/check` and `_roles.py`", []),
+        ("`sansio/pond.py`", ["sansio/pond.py"]),
+        ("python -m pytest tests/cores", ["tests/cores"]),
+        ("| code | `REFUSAL_CODES` in `sansio/evidence.py` |", []),
+        ("| code | `REFUSED_CODES` in `sansio/evidence.py` |", ["REFUSED_CODES"]),
+    ],
+)
+def test_what_is_not_there_is_found(text: str, wrong: list[str]) -> None:
+    assert without_a_place(text) == wrong
 
 
 # --- What is generated -----------------------------------------------------------------------------------------------
@@ -153,6 +256,34 @@ def advice() -> str:
     return "\n".join(lines)
 
 
+def limits() -> str:
+    """What a server limits, and what happens beyond it."""
+    most = SessionOptions()
+    size = shown_default(most.max_request_size)
+    rows = [
+        ("turns of one lane", "one at a time, in order", "the next one waits for the end of the one before"),
+        (
+            "turns in flight on one connection",
+            f"{most.max_in_flight} (`max_in_flight`)",
+            "the others wait, unsent and so SAFE; with `connections=2` another connection is opened first",
+        ),
+        (
+            "names of lanes in a connection's life",
+            f"{most.max_named_lanes} (`max_named_lanes`)",
+            "another connection is opened; the old one ends after its last turn",
+        ),
+        (
+            "bytes of one request",
+            f"{size} (`max_request_size`)",
+            'the turn goes over HTTP; with `transport="websocket"` it fails before a byte is sent',
+        ),
+        ("turns that wait", f"{most.max_waiting} (`max_waiting`)", "`TooManyTurnsError`"),
+    ]
+    return "\n".join(
+        ["| what | limit | beyond it |", "| --- | --- | --- |", *(f"| {' | '.join(row)} |" for row in rows)]
+    )
+
+
 OPTIONS = (
     ("SessionOptions", (ConnectionOptions, SessionOptions)),
     ("Timeouts", (Timeouts,)),
@@ -184,6 +315,8 @@ def shown_default(value: object) -> str:
         return f"{value >> 20} MiB"
     if isinstance(value, bool | int | float | None):
         return str(value) if not isinstance(value, float) else f"{value:g}"
+    if isinstance(value, str):
+        return f'`"{value}"`'
     return "see below" if isinstance(value, RecoveryPolicy) else "not given"
 
 
@@ -215,25 +348,45 @@ def shell_size(package: str) -> int:
     return round(lines / 50) * 50
 
 
+TESTS = {
+    "core": "The core without an event loop: every branch of it",
+    "shells": "Both shells; `tests/shells/conformance/` runs the same on asyncio, uvloop and trio",
+    "proofs": "Verdicts and invariants against what servers did: searches, simulations, a ledger",
+    "parity": "The models against those of the Agents SDK",
+    "loopback": "The test server",
+    "cli": "The console script",
+    "policy": "The rules of the repository, and this page",
+    "kit": "What they share",
+}
+"""What each folder of tests proves; a test holds the list."""
+
+
+def test_every_folder_of_tests_is_in_the_map() -> None:
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/*.py")}
+    assert folders == TESTS.keys()
+
+
 def modules() -> str:
-    """The modules of the three packages, and what each says it is. Parts of a subpackage go unmentioned."""
+    """The modules of the three packages, and what each says it is.
+
+    Parts of a subpackage go unmentioned, and so do the former places of modules.
+    """
     lines = ["| module | |", "| --- | --- |"]
     for package in ("sansio", "aio", "trio_shell"):
         size = f"; it has about {shell_size(package)} lines of code" if package != "sansio" else ""
         lines.append(f"| **`{package}/`** | **{first_sentence(ROOT / package / '__init__.py')}**{size} |")
         paths = [*(ROOT / package).glob("*.py"), *(ROOT / package).glob("*/__init__.py")]
         for path in sorted(paths, key=lambda path: path.relative_to(ROOT).as_posix()):
-            if path != ROOT / package / "__init__.py":
-                lines.append(f"| `{path.relative_to(ROOT)}` | {first_sentence(path)} |".replace("/__init__.py", "/"))
+            said = first_sentence(path)
+            if path != ROOT / package / "__init__.py" and not said.startswith("The former place of"):
+                lines.append(f"| `{path.relative_to(ROOT)}` | {said} |".replace("/__init__.py", "/"))
     lines.append(f"| **`benchmarks/`** | **{first_sentence(ROOT / 'benchmarks' / '__init__.py')}** |")
-    lines.append(
-        "| **`tests/`** | **`conformance/` runs against every shell, `parity/` against the Agents SDK; "
-        "`test_state_search.py` and `test_ledger.py` hold the verdicts against what servers did** |"
-    )
+    lines.append("| **`tests/`** | **Tests, by what they prove** |")
+    lines += [f"| `tests/{folder}/` | {said} |" for folder, said in TESTS.items()]
     return "\n".join(lines)
 
 
-GENERATED = {"verdicts": verdicts, "advice": advice, "options": options, "modules": modules}
+GENERATED = {"verdicts": verdicts, "advice": advice, "limits": limits, "options": options, "modules": modules}
 
 
 @pytest.mark.parametrize("name", GENERATED)

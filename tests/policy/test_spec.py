@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 import pytest
 import turnwire.sansio
+from turnwire.sansio import driver, fallback, lanes, pool
+from turnwire.sansio.connection._tables import MAX_REDIRECTS, SMALL_MESSAGE
+from turnwire.sansio.session import SessionOptions
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
@@ -148,6 +151,59 @@ def test_every_reference_leads_somewhere() -> None:
                 wrong.append(f"{path.relative_to(ROOT)}:{reference.line}: {what}")
     assert counted > 100
     assert not wrong, "\n".join(wrong)
+
+
+# --- Numbers ---------------------------------------------------------------------------------------------------------
+
+STATUSES = " or ".join(", ".join(map(str, sorted(fallback.NO_WEBSOCKET))).rsplit(", ", 1))
+OPTIONS = SessionOptions()
+MINUTES = 60
+WORDS = {4: "four", 5: "five"}
+
+NUMBERS = [
+    ("P-CONN-3", f"at most {MAX_REDIRECTS} of them"),
+    ("P-CONN-5", f"Status {STATUSES} means"),
+    ("P-CONN-8", f"`max_age` ({OPTIONS.max_age / MINUTES:g} minutes)"),
+    ("P-CONN-9", f"({OPTIONS.max_request_size:,} bytes)"),
+    ("P-CONN-13", f"`ping_interval` ({OPTIONS.ping_interval:g} s)"),
+    ("P-TRANSPORT-2", f"answered with {STATUSES} |"),
+    ("P-TRANSPORT-3", f"{WORDS[fallback.FAILURES]} connections in a row"),
+    ("P-TRANSPORT-3", f"after {WORDS[fallback.PAUSE / MINUTES]} minutes"),
+    ("P-DEFAULT-7", f"up to {OPTIONS.recovery.attempts} repetitions"),
+    ("P-DEFAULT-8", f"at most {OPTIONS.recovery.max_retry_after:g} s"),
+    ("P-LANES-3", f"at most {OPTIONS.max_in_flight} responses"),
+    ("P-LANES-4", f"at most {OPTIONS.max_named_lanes} different names"),
+    ("P-LANES-10", f"`auto-1` to `auto-{lanes.AUTOMATIC_NAMES}`"),
+    ("P-POOL-1", f"({OPTIONS.connections} by default)"),
+    ("P-POOL-10", f"`max_age` ({OPTIONS.max_age / MINUTES:g} minutes)"),
+    ("P-POOL-10", f"after {pool.RETRY:g} s"),
+    ("P-POOL-11", f"`max_idle` ({OPTIONS.max_idle:g} s)"),
+    ("R-1009-2", f"of {SMALL_MESSAGE // 1024} KiB or more"),
+    ("R-RECOVER-14", f"answered with {STATUSES},"),
+    ("D-RUNTIME-8", f"{driver.LOOK * 1000:g} ms"),
+    ("D-RUNTIME-10", f"({driver.CHUNK // 1024} KiB)"),
+]
+"""Rules that say a number of the code, and how."""
+
+
+@pytest.mark.parametrize(("rule", "says"), NUMBERS)
+def test_a_number_is_that_of_the_code(rule: str, says: str) -> None:
+    assert says in rule_text(rule)
+
+
+def rule_text(rule: str) -> str:
+    """A rule's paragraph or row, on one line."""
+    found = re.search(rf"^(?:\| )?\*\*{rule}\*\*.*?(?=\n\n|\n\|)", PAGES[page_of(rule)], re.MULTILINE | re.DOTALL)
+    assert found, rule
+    return found[0].replace("\n", " ")
+
+
+# --- The tests above can fail ----------------------------------------------------------------------------------------
+
+
+def test_a_number_that_is_another_is_found() -> None:
+    with pytest.raises(AssertionError):
+        test_a_number_is_that_of_the_code("P-LANES-3", "at most 17 responses")
 
 
 @pytest.mark.parametrize(

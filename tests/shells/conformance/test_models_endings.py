@@ -341,7 +341,7 @@ async def test_a_proxy_is_given_to_the_model(shell):
     assert json.dumps(server.ledger) == "[]"
 
 
-@pytest.mark.parametrize("proxy", [5, "socks5://127.0.0.1:1", "not a url"])
+@pytest.mark.parametrize("proxy", [5, "socks4://127.0.0.1:1", "not a url"])
 async def test_a_proxy_that_cannot_be_used_is_refused_when_the_model_is_made(shell, proxy):
     client = AsyncOpenAI(base_url="http://127.0.0.1:1/v1", api_key="none")
     with pytest.raises(shell.UserError):

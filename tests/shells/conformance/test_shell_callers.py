@@ -240,8 +240,19 @@ UNUSABLE = {
     "the handshake's own": ({"headers": {"Sec-WebSocket-Key": "secret-a"}}, "leave it out"),
     "query": ({"query": {"a": object()}}, "the query's 'a' is of type object"),
     "no query": ({"query": "a=secret-a"}, "query must be a mapping"),
-    "proxy": ({"proxy": "socks5://u:secret-a@127.0.0.1"}, "proxy has the scheme 'socks5': write http://host:port"),
+    "proxy": ({"proxy": "socks4://u:secret-a@127.0.0.1"}, "proxy has the scheme 'socks4': write http://host:port"),
     "proxy without scheme": ({"proxy": "127.0.0.1:3128"}, "proxy has no scheme: write http://host:port"),
+    "a proxy to a unix socket": (
+        {"proxy": "http://u:secret-a@p:1", "base_url": "unix:/s"},
+        "no proxy leads to unix:/s, a socket of this machine: leave proxy= out",
+    ),
+    "no socket": ({"base_url": "unix:relative.sock"}, "write it like unix:/path/to.sock"),
+    "TLS to a proxy without": (
+        {"proxy": "socks5://u:secret-a@p", "proxy_ssl_context": ssl.create_default_context()},
+        "proxy_ssl_context is for TLS to the proxy: write proxy='https://host:port', or leave it out",
+    ),
+    "no context for the proxy": ({"proxy_ssl_context": 5}, "proxy_ssl_context is of type int: write an ssl.SSLContext"),
+    "a SOCKS password alone": ({"proxy": "socks5://:secret-a@p"}, "comes without a user name: write socks5://user"),
     "no proxy": ({"proxy": 5}, "proxy is of type int: write http://host:port"),
     "no context": ({"ssl_context": True}, "ssl_context is of type bool: write an ssl.SSLContext, or None"),
     "a server's context": ({"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}, "ssl_context is a server's"),
@@ -263,7 +274,7 @@ def test_arguments_of_connect_that_cannot_be_used(backend, case, monkeypatch):
     assert "secret-a" not in everything_in_frames(caught.value)
 
 
-@pytest.mark.parametrize("url", ["socks5h://127.0.0.1:1080", "http://:1", "//x"])
+@pytest.mark.parametrize("url", ["socks://127.0.0.1:1080/", "socks4a://127.0.0.1:1080", "http://:1", "//x"])
 def test_a_proxy_of_the_environment_that_cannot_be_used(backend, url, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", url)
     with pytest.raises(UserError, match="the environment variable all_proxy"):
@@ -501,13 +512,37 @@ async def silent(peer: Peer) -> None:
     await peer.end()
 
 
+async def wrong_password(peer: Peer) -> None:
+    await peer.read()
+    await peer.send(b"\x05\x02")
+    await peer.read()
+    await peer.send(b"\x01\x01")
+
+
+async def cut_at_password(peer: Peer) -> None:
+    await peer.read()
+    await peer.send(b"\x05\x02")
+    await peer.reset()
+
+
+async def no_socks(peer: Peer) -> None:
+    await peer.read()
+    await peer.send(b"\x05\x02")
+    await peer.read()
+    await peer.send(b"\x04\x5a")
+
+
 STAGES = {
     "refused": (None, {}),
-    "a dead proxy": (None, {"proxy": True}),
+    "a dead proxy": (None, {"proxy": "http"}),
+    "a dead SOCKS proxy": (None, {"proxy": "socks5"}),
+    "turned away by a SOCKS proxy": (wrong_password, {"proxy": "socks5h"}),
+    "cut by a SOCKS proxy": (cut_at_password, {"proxy": "socks5h"}),
+    "a SOCKS proxy that is none": (no_socks, {"proxy": "socks5"}),
     "turned away": (turned_away, {}),
-    "turned away by a proxy": (turned_away, {"proxy": True}),
+    "turned away by a proxy": (turned_away, {"proxy": "http"}),
     "cut": (cut, {}),
-    "cut by a proxy": (cut, {"proxy": True}),
+    "cut by a proxy": (cut, {"proxy": "http"}),
     "alien": (alien, {}),
     "no TLS": (plain, {"secure": True}),
     "silent": (silent, {}),
@@ -522,7 +557,7 @@ async def test_secrets_stay_out_of_every_frame(shell, stage):
     password = base64.b64encode(f"me:{SECRETS[3]}".encode()).decode()
     async with raw_server(script or silent) as server:
         url = server.base_url.replace("http", "https") if "secure" in case else server.base_url
-        proxy = f"http://me:{SECRETS[3]}@{server.authority}" if "proxy" in case else None
+        proxy = f"{case['proxy']}://me:{SECRETS[3]}@{server.authority}" if "proxy" in case else None
         arguments: dict = {"base_url": url, "api_key": SECRETS[0]}
         if "provider" in case:
             arguments = {"client": AsyncOpenAI(base_url=url, api_key=case["provider"])}

@@ -186,6 +186,20 @@ async def test_through_a_proxy_that_speaks_tls(shell, served, trusting, trusted_
             assert (await session.respond(model="m", input="x")).output_text == "x"
 
 
+async def test_a_proxy_with_tls_settings_of_its_own(shell, served, trusting):
+    for transport in ("websocket", "http"):
+        async with serve(ssl_context=served) as server, proxy_server(ssl_context=served) as proxy:
+            arguments = {"proxy": f"https://{proxy.authority}", "transport": transport}
+            async with shell.connect(
+                server.base_url, ssl_context=trusting, proxy_ssl_context=trusting, **arguments
+            ) as session:
+                assert (await session.respond(model="m", input="x")).output_text == "x"
+    async with serve() as server, proxy_server(ssl_context=served) as proxy:
+        with pytest.raises(ConnectError, match=f"the proxy {proxy.authority} cannot be used: TLS failed"):
+            async with shell.connect(server.base_url, ssl_context=trusting, proxy=f"https://{proxy.authority}"):
+                pass
+
+
 async def test_a_proxy_that_asks_for_a_password(shell):
     async with serve() as server, proxy_server(authorization=("me", "p@ss")) as proxy:
         async with shell.connect(server.base_url, proxy=f"http://me:p%40ss@{proxy.authority}") as session:

@@ -1,10 +1,17 @@
-"""How long a server asks to wait: the headers ``retry-after-ms`` and ``retry-after``."""
+"""How long a server asks to wait: the headers ``retry-after-ms`` and ``retry-after``.
+
+The promise
+    Pure functions; whatever a header holds, they raise nothing. What cannot be read asks for no wait. Nothing here
+    knows what time it is: a date counts from another one, or from a clock that the caller gives.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+__all__ = ["http_date", "lower_names", "parse_retry_after"]
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:

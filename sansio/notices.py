@@ -1,0 +1,189 @@
+"""What happens in a session, for those who watch it: hooks of the application, and lines of the log.
+
+The promise
+    Whoever watches cannot change or fail anything. What happens is only written down while it happens; hooks and the
+    logger are called afterwards, when the step is over and consumers were woken (``driver.py``, "The order of a step").
+    What they raise is logged by its type, and goes no further. No line of the log holds data of a request or an answer,
+    a header, a key or a query.
+
+What there is to be told
+
+    ===================== ======= ==================================================================================
+    name                  level   it has happened that
+    ===================== ======= ==================================================================================
+    connection_opened     INFO    a connection is open: the upgrade was accepted; over HTTP, the transport is up
+    connection_lost       WARNING one ended, not by this side's doing, or could not be opened: ``failure`` says why
+    turn_repeated         INFO    a turn failed unseen, and is repeated after ``delay`` seconds
+    rotated               INFO    a connection takes no more turns: its age, its names, or the server's announcement
+    fell_back             WARNING turns go over HTTP from now on
+    ===================== ======= ==================================================================================
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Literal, Protocol, TypeVar, get_args
+
+import msgspec
+
+from .connection import Turn
+from .errors import TurnError, UserError, WrongTypeError
+from .evidence import Cause
+from .http import HttpConnection
+from .pool import Connection
+from .replay import Plan
+
+__all__ = ["Hook", "Logger", "Notice", "NoticeName", "Notices"]
+
+T = TypeVar("T")
+
+NoticeName = Literal["connection_opened", "connection_lost", "turn_repeated", "rotated", "fell_back"]
+"""What a hook may be called for."""
+
+INFO: Final = 20
+WARNING: Final = 30
+"""The levels of the standard library's logging."""
+
+LINES: Final[dict[str, tuple[int, str]]] = {
+    "connection_opened": (INFO, "connection to %s: open (%s)"),
+    "connection_lost": (WARNING, "connection to %s: lost, or not opened (%s)"),
+    "turn_repeated": (INFO, "turn to %s: repeated (%s)"),
+    "rotated": (INFO, "connection to %s: takes no more turns (%s)"),
+    "fell_back": (WARNING, "turns to %s: over HTTP from now on (%s)"),
+}
+"""The level and the text of each line of the log."""
+MOST: Final = 1000
+"""Notices that are kept until they are delivered; of more, the oldest are forgotten."""
+
+
+class Logger(Protocol):
+    """As much of ``logging.Logger`` as is used."""
+
+    def log(self, level: int, msg: str, /, *args: object) -> None:
+        """Write one line."""
+        ...
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """What has happened in a session."""
+
+    name: NoticeName
+    endpoint: str
+    """Host and port of the connection."""
+    reason: str
+    """Why, in words, without data of requests and answers."""
+    transport: Literal["websocket", "http"]
+    """What the connection speaks; of ``fell_back``, what it spoke."""
+    failure: TurnError | None = None
+    """Of ``connection_lost`` and ``turn_repeated``: what went wrong. It may hold what the server said."""
+    stream_id: str | None = None
+    """Of ``turn_repeated``: the turn's lane, if it has a name."""
+    delay: float | None = None
+    """Of ``turn_repeated``: seconds until the turn goes again, at the earliest."""
+
+
+Hook = Callable[[Notice], object]
+"""Called with what has happened. It must not block; what it returns is ignored."""
+
+
+class Notices:
+    """See the top of the module."""
+
+    def __init__(self, logger: Logger | None = None) -> None:
+        self._logger = logger
+        self._hooks: dict[str, list[Hook]] = {}
+        self.queued: deque[Notice] = deque(maxlen=MOST)
+        """What has happened, and was not delivered yet."""
+        self._open: set[Connection] = set()
+        """The connections that were seen open, and not closed yet; ..."""
+        self._rotated: set[Connection] = set()
+        """... and of these, those that were seen to take no more turns."""
+
+    def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
+        """Call this for everything of this name. What is returned ends that.
+
+        Raises UserError for a name that there is not, and WrongTypeError for what cannot be called without waiting.
+        """
+        if name not in get_args(NoticeName):
+            raise UserError(f"nothing is called {name!r}: write one of {', '.join(map(repr, get_args(NoticeName)))}")
+        if not callable(hook) or inspect.iscoroutinefunction(hook):
+            raise WrongTypeError(f"the hook for {name!r} cannot be called without waiting: write a function")
+        hooks = self._hooks.setdefault(name, [])
+        hooks.append(hook)
+
+        def off() -> None:
+            if hook in hooks:
+                hooks.remove(hook)
+
+        return off
+
+    # -- what happens
+
+    def look(self, connection: Connection) -> None:
+        """Something has happened to this connection."""
+        if connection.opened_at is not None and connection not in self._open and not connection.is_closed:
+            self._open.add(connection)
+            self._note("connection_opened", connection, "")
+        if connection.draining and connection not in self._rotated:
+            self._rotated.add(connection)
+            self._note("rotated", connection, connection.state.value)
+        if connection.is_closed:
+            self._open.discard(connection)
+            self._rotated.discard(connection)
+            failure = connection.failure
+            if failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
+                self._note("connection_lost", connection, _why(failure), failure=failure)
+
+    def repeats(self, turn: Turn, connection: Connection, failure: TurnError, plan: Plan) -> None:
+        """A turn that failed so on this connection will be repeated."""
+        more = {"failure": failure, "stream_id": turn.lane, "delay": plan.delay}
+        self._note("turn_repeated", connection, f"in {plan.delay:.2f} s: {_why(failure)}", **more)
+
+    def fell_back(self, connection: Connection) -> None:
+        """After what has happened to this connection, turns go over HTTP."""
+        failure = connection.failure
+        self._note("fell_back", connection, "" if failure is None else _why(failure))
+
+    def _note(self, name: NoticeName, connection: Connection, reason: str, **more: Any) -> None:
+        transport = "http" if isinstance(connection, HttpConnection) else "websocket"
+        where = connection.endpoint.authority
+        self.queued.append(Notice(name=name, endpoint=where, transport=transport, reason=reason or transport, **more))
+
+    # -- who is told
+
+    def deliver(self) -> None:
+        """Tell the log and the hooks what has happened."""
+        while self.queued:
+            notice = self.queued.popleft()
+            level, text = LINES[notice.name]
+            self._log(level, text, notice.endpoint, notice.reason)
+            for hook in list(self._hooks.get(notice.name, ())):
+                self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: hook(notice))
+
+    def guarded(self, what: str, call: Callable[[], T]) -> T | None:
+        """Call something of the application's. None if it raises; the log then has the type of what it raised."""
+        try:
+            return call()
+        except Exception as exc:
+            self._log(WARNING, "%s raised %s", what, type(exc).__name__)
+            return None
+
+    def _log(self, level: int, text: str, *args: object) -> None:
+        if self._logger is not None:
+            try:
+                self._logger.log(level, text, *args)
+            except Exception:  # There is nobody to tell.
+                self._logger = None
+
+
+def _why(failure: TurnError) -> str:
+    """What went wrong, without a word of the server's."""
+    evidence = failure.evidence
+    words = [evidence.cause.value, evidence.phase.name.lower()]
+    if evidence.close_code is not None:
+        words.append(f"code {evidence.close_code}")
+    if evidence.refusal is not None and evidence.refusal.status is not None:
+        words.append(f"status {evidence.refusal.status}")
+    return ", ".join(words)

@@ -1,0 +1,70 @@
+"""Whether a turn that failed is repeated, and when: by the policy, the caller's ``should_repeat``, its own deadlines.
+
+The promise
+    A failure is decided about once, in the step in which it occurs, before anybody can see it. In this order: whether
+    the turn was begun where repetition is switched off; the policy (``RecoveryPolicy.plan``), with its budget of time;
+    the turn's own deadlines; last, the caller's ``should_repeat``, which can only say no. If that raises, it has said
+    no, and the log names the type of what it raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+from .chance import RandomBytes
+from .connection import Turn
+from .errors import TurnError
+from .notices import Notices
+from .replay import Plan, Reason, RecoveryPolicy
+
+__all__ = ["Recovery"]
+
+
+class Recovery:
+    """See the top of the module. ``wall_clock`` tells the seconds since the epoch, or None if nobody knows."""
+
+    def __init__(
+        self,
+        policy: RecoveryPolicy,
+        *,
+        random_bytes: RandomBytes,
+        wall_clock: Callable[[], float | None],
+        notices: Notices,
+    ) -> None:
+        self._policy = policy
+        self._random_bytes = random_bytes
+        self._wall_clock = wall_clock
+        self._notices = notices
+
+    def saw(self, failure: TurnError) -> None:
+        """The failure has just occurred."""
+        failure.seen_at = self._wall_clock()
+
+    def plan(self, turn: Turn, failure: TurnError, now: float) -> Plan | None:
+        """Whether and when this turn is repeated; None: it is not, and its consumer has to know."""
+        if not turn.repeatable:
+            return None
+        if turn.failing_since is None:
+            turn.failing_since = now
+        lane, end = turn.timeouts.lane, turn.total_deadline()
+        patience = min(inf if lane is None else lane, inf if end is None else end - now)
+        return self.decide(failure, turn.repetitions, spent=now - turn.failing_since, patience=patience)
+
+    def decide(self, failure: TurnError, made: Sequence[Reason], *, spent: float, patience: float) -> Plan | None:
+        """The same for whatever failed so, after these repetitions.
+
+        ``spent`` is how many seconds ago it failed for the first time; ``patience`` is how long it may wait.
+        """
+        policy = self._policy
+        plan = policy.plan(failure.evidence, made, self._chance(), wall=failure.seen_at, spent=spent)
+        if plan is None or plan.delay > patience:
+            return None
+        allows = policy.should_repeat
+        if allows is not None and not self._notices.guarded("should_repeat", lambda: bool(allows(failure))):
+            return None
+        return plan
+
+    def _chance(self) -> float:
+        """Uniform in [0, 1)."""
+        return int.from_bytes(self._random_bytes(6), "big") / 2**48
