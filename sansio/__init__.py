@@ -16,6 +16,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     driver         what a session's sockets, its timer and those who wait for it have to do
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several
+    admission      whether a session takes a turn
     recovery       whether a turn that failed is repeated
     notices        what happens in a session, for hooks and the log
     options        the options of a session

@@ -12,7 +12,7 @@ The order of a step
     A    the connection takes the input
     B    the session draws the consequences: recovery, rotation, the backlog
     C    what is to be opened, written, closed and timed is given to the runtime
-    D    those whose turn has news are woken
+    D    those whose turn has news are woken; then those who watch the session are told (``notices.py``)
     ==== ===========================================================================================================
 
     A failure is visible to a consumer after B, never before (REPLAY.md, "A failure becomes visible when recovery has
@@ -366,6 +366,8 @@ class Driver:
             for waiter, until in list(self._observers.items()):
                 if until():
                     self._runtime.wake(waiter)
+        if session.notices.queued:
+            session.notices.deliver()
 
     def _wake(self) -> None:
         """Wake the consumers of the turns that have told their news."""

@@ -79,6 +79,13 @@ class Turn:
     # and written for each event, where objects within it would cost a look-up each: what was asked for, how far it got
     # and since when, what its response was seen to have, and what its consumer has not taken yet.
 
+    stored = True
+    """Whether the server stores its response, so that more than the connection's memory has it."""
+    leave: Leave | None = None
+    """What becomes of its connection when it is left; None: as the options say."""
+    failing_since: float | None = None
+    """When it failed for the first time, if it did."""
+
     def __init__(
         self,
         message: bytes,
@@ -89,7 +96,6 @@ class Turn:
         now: float,
         previous: str | None = None,
         fits_http: bool = True,
-        stored: bool = True,
     ) -> None:
         self.message = message
         """The JSON text to send, without an automatic lane's name; kept until an event shows that it arrived."""
@@ -101,10 +107,6 @@ class Turn:
         """The response that it continues."""
         self.fits_http = fits_http
         """Whether it may go over HTTP: no warm-up, and it continues nothing that is in a connection's memory only."""
-        self.stored = stored
-        """Whether the server stores its response, so that more than the connection's memory has it."""
-        self.leave: Leave | None = None
-        """What becomes of its connection when it is left; None: as the options say."""
         self.transport: Literal["websocket", "http"] | None = None
         """What it was sent over; None before it was sent."""
         self.stateful = stateful
@@ -143,8 +145,6 @@ class Turn:
         self.failure: TurnError | None = None
         self.repetitions: list[Reason] = []
         """Why it was repeated, each time."""
-        self.failing_since: float | None = None
-        """When it failed for the first time, if it did."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
         self.response_id: str | None = None
@@ -174,7 +174,7 @@ class Turn:
         if name is not None:  # First, so that it can be taken off the encoded message.
             frame, lane = {"stream_id": name, **frame}, name
         fits_http = "generate" not in frame and not (previous and frame.get("store") is False)
-        return cls(
+        turn = cls(
             encode_json(frame),
             lane=lane,
             stateful=stateful,
@@ -182,8 +182,9 @@ class Turn:
             now=now,
             previous=previous,
             fits_http=fits_http,
-            stored=frame.get("store") is not False,
         )
+        turn.stored = frame.get("store") is not False
+        return turn
 
     @property
     def ended(self) -> bool:
