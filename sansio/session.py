@@ -57,6 +57,7 @@ from .notices import Notices
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
+from .rate_limits import RateLimitLog
 from .recovery import Recovery
 from .replay import Cause, Plan, Reason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
@@ -110,9 +111,8 @@ class ResponsesSession:
         self._random_bytes = random_bytes
         self.notices = notices or Notices()
         """What has happened, for those who watch; whoever ends the steps delivers it."""
-        self._recovery = Recovery(
-            self.options.recovery, random_bytes=random_bytes, wall_clock=wall_clock, notices=self.notices
-        )
+        self.limits = RateLimitLog()
+        self._recovery = Recovery(self.options.recovery, random_bytes, wall_clock, self.notices)
         self._backlog = Backlog(self.alarm)
         self._own = Stats()
         """What was counted of turns that were on no connection."""
@@ -237,6 +237,7 @@ class ResponsesSession:
         if kind is None:
             raise UserError("the session has its connections — nothing was opened — wait until wants_connection()")
         connection = self._new(kind, endpoint, now, connect_by)
+        connection.limits = self.limits
         self.pool.add(connection)
         self._touched[connection] = None
         self.update(now)
@@ -303,6 +304,8 @@ class ResponsesSession:
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
         """Whether the turn is repeated; then it is one that has not begun."""
         self._recovery.saw(failure)
+        if failure.evidence.refusal is not None:
+            self.limits.answered(failure.evidence.refusal.headers)
         if self.closed:
             return False
         if self._fallback.replaces(turn, failure.evidence):
