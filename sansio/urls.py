@@ -126,14 +126,14 @@ def split_socket(url: object) -> tuple[str | None, object]:
     return socket, f"http://localhost/{rest if colon else 'v1'}"
 
 
-def check_socket(path: str) -> None:
-    """Raise UserError for what cannot be the path of a unix socket."""
+def check_socket(path: str, what: str = "the socket's path in the base URL", advice: str = _SOCKET_ADVICE) -> None:
+    """Raise UserError for what cannot be the path of a unix socket. ``what`` is what to call it."""
     if not path.isprintable():
-        raise UserError(f"the socket's path in the base URL holds a control character or the like: {_SOCKET_ADVICE}")
+        raise UserError(f"{what} holds a control character or the like: {advice}")
     if path[:1] != "/" or path[-1:] == "/":
-        raise UserError(f"the base URL names no unix socket by an absolute path: {_SOCKET_ADVICE}")
+        raise UserError(f"{what} is no absolute path of a socket: {advice}")
     if (size := len(path.encode())) > LONGEST_SOCKET:
-        raise UserError(f"the socket's path in the base URL has {size} bytes: write one of at most {LONGEST_SOCKET}")
+        raise UserError(f"{what} has {size} bytes: write one of at most {LONGEST_SOCKET}")
 
 
 def kind_of(value: object) -> str:

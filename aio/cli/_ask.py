@@ -55,19 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file with a function tool that the model may call, in the form of the API, or with a list of them; may "
         "be given several times. Calls are printed and not executed",
     )
-    parser.add_argument(
-        "--proxy",
-        metavar="URL",
-        default="env",
-        help="the proxy to connect through: http, https, socks5 or socks5h, as in socks5h://user:password@host:port; "
-        "'none' connects directly (default: as HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say)",
-    )
-    parser.add_argument(
-        "--ca",
-        metavar="FILE",
-        type=Path,
-        help="a file with certificates in PEM, of authorities to trust beside the system's; for an https proxy, too",
-    )
+    _add_network(parser)
     parser.add_argument("--stream-id", metavar="LANE", help="the lane to run on (default: the default lane)")
     parser.add_argument(
         "--timeout",
@@ -82,6 +70,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "stderr. "
         "Exit status: 0 if the response completed, 1 if not, 2 for wrong arguments, 130 after Ctrl-C. To try it "
         "without a key: run 'turnwire serve', and pass its URL as --base-url."
+    )
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--proxy",
+        metavar="URL",
+        default="env",
+        help="the proxy to connect through: http, https, socks5 or socks5h, as in socks5h://user:password@host:port; "
+        "'none' connects directly (default: as HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say)",
+    )
+    parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        type=Path,
+        help="a file with certificates in PEM, of authorities to trust beside the system's; for an https proxy, too",
     )
 
 

@@ -6,7 +6,9 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import anyio
 from msgspec.structs import replace
@@ -14,16 +16,19 @@ from msgspec.structs import replace
 from ...sansio.checks import COUNT, SECONDS, Instance, Number, Rule
 from ...sansio.errors import ConcurrentUseError, UserError
 from ...sansio.server import ResponseStore, ServerOptions
+from ...sansio.urls import check_socket
 from ._connection import ClientConnection
 from ._faults import Fault, Faults
 from ._ledger import Ledger, LedgerEntry
 from ._serve_http import serve_http
 from ._service import Service
-from ._sockets import SocketStream, listen
+from ._sockets import SocketStream, listen, listen_unix
 from ._tasks import Tasks, call_at_end_of_loop, on_trio
 
 __all__ = ["LoopbackServer", "Serving", "serve"]
 
+_HOST: Final = "127.0.0.1"
+"""Where it listens, unless the caller says."""
 _RETRY_ACCEPT: Final = 0.01
 """Seconds to wait after ``accept()`` failed: file descriptors may be used up."""
 
@@ -31,11 +36,13 @@ _RETRY_ACCEPT: Final = 0.01
 class LoopbackServer:
     """A running server. :func:`serve` makes it."""
 
-    def __init__(self, host: str, port: int, service: Service) -> None:
+    def __init__(self, host: str, port: int, service: Service, path: str | None = None) -> None:
         self.host = host
-        """The address that it listens on."""
+        """The address that it listens on, unless there is a path."""
         self.port = port
-        """The port that it listens on."""
+        """The port that it listens on; 0 if there is a path."""
+        self.path = path
+        """The unix socket that it listens on; None: it is TCP."""
         self.connections = 0
         """How many connections have been accepted."""
         self._service = service
@@ -46,7 +53,12 @@ class LoopbackServer:
 
     @property
     def base_url(self) -> str:
-        """For ``AsyncOpenAI(base_url=…)`` and ``connect(…)``: ``http://127.0.0.1:PORT/v1``."""
+        """For ``AsyncOpenAI(base_url=…)`` and ``connect(…)``: ``http://127.0.0.1:PORT/v1``.
+
+        With a path, for ``connect(…)`` only: ``unix:/path/to.sock``.
+        """
+        if self.path is not None:
+            return f"unix:{quote(self.path)}"
         scheme = "http" if self.ssl_context is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{self.port}/v1"
@@ -129,7 +141,7 @@ class LoopbackServer:
             await self.aclose()
 
     async def _accept(self, listener: socket.socket) -> None:
-        with listener:
+        with listener, self._removed_at_the_end():
             while True:
                 await anyio.wait_readable(listener)
                 try:
@@ -137,6 +149,15 @@ class LoopbackServer:
                     self._start_connection(sock)
                 except OSError:  # The client is gone already, or file descriptors are used up: others are served.
                     await anyio.sleep(_RETRY_ACCEPT)
+
+    @contextlib.contextmanager
+    def _removed_at_the_end(self) -> Generator[None]:
+        """The file of the unix socket, if it is one."""
+        try:
+            yield
+        finally:
+            if self.path is not None:
+                Path(self.path).unlink(missing_ok=True)
 
     def _start_connection(self, sock: socket.socket) -> None:
         try:
@@ -175,9 +196,10 @@ class Serving:
 
 
 def serve(
-    host: str = "127.0.0.1",
+    host: str = _HOST,
     port: int = 0,
     *,
+    path: str | None = None,
     latency: float = 0.0,
     api_key: str | None = None,
     ssl_context: ssl.SSLContext | None = None,
@@ -197,6 +219,7 @@ def serve(
         host: the address to listen on. Without ``api_key``, whoever reaches it can read its conversations; so can a
             web page in a browser on the same machine.
         port: the port; 0 takes a free one, which ``server.port`` and ``server.base_url`` tell.
+        path: the path of a unix socket to listen on instead; its file is made, and removed in the end.
         latency: seconds before each event of a turn; 0 streams as fast as the client reads.
         api_key: the key that requests must bring, as ``Authorization: Bearer`` or ``api-key``; None takes any.
         ssl_context: a server's context, for TLS.
@@ -210,17 +233,11 @@ def serve(
     Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there.
     """
     options = ServerOptions() if options is None else options
-    given = {
-        "host": host,
-        "port": port,
-        "latency": latency,
-        "ssl_context": ssl_context,
-        "options": options,
-        "ledger_limit": ledger_limit,
-    }
-    for name, value in given.items():
-        _RULES[name].check(name, value)
+    _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
+    _check(ledger_limit=ledger_limit)
     _check_key(api_key)
+    if path is not None:
+        _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
     service = Service(
         latency=latency,
         api_key=api_key,
@@ -231,8 +248,8 @@ def serve(
     )
 
     async def start() -> LoopbackServer:
-        listener = await listen(host, port)
-        server = LoopbackServer(host, listener.getsockname()[1], service)
+        listener = await listen(host, port) if path is None else listen_unix(path)
+        server = LoopbackServer(host, listener.getsockname()[1] if path is None else 0, service, path)
         server.start(listener)
         return server
 
@@ -242,12 +259,24 @@ def serve(
 _RULES: Final[Mapping[str, Rule]] = {
     "host": Instance(str),
     "port": Number("a port", whole=True),
+    "path": Instance(str, optional=True),
     "latency": Number(SECONDS),
     "ssl_context": Instance(ssl.SSLContext, optional=True),
     "options": Instance(ServerOptions),
     "ledger_limit": Number(COUNT, whole=True, optional=True),
 }
 """What the arguments of :func:`serve` may be."""
+
+
+def _check(**given: object) -> None:
+    for name, value in given.items():
+        _RULES[name].check(name, value)
+
+
+def _check_path(path: str, tcp: bool) -> None:
+    check_socket(path, "path", "write it like /path/to.sock")
+    if tcp:
+        raise UserError("path is a unix socket, without TLS: write path=, or host=, port= and ssl_context=, not both")
 
 
 def _check_key(key: object) -> None:

@@ -17,7 +17,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-__all__ = ["TRANSPORT_ERRORS", "SocketStream", "listen"]
+__all__ = ["TRANSPORT_ERRORS", "SocketStream", "listen", "listen_unix"]
 
 TRANSPORT_ERRORS: Final = (
     anyio.BrokenResourceError,
@@ -34,7 +34,7 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 class SocketStream(anyio.abc.ByteStream):
-    """A connected TCP socket as a stream of bytes. One task may receive and one may send at a time.
+    """A connected socket, TCP or unix, as a stream of bytes. One task may receive and one may send at a time.
 
     An error of the operating system raises BrokenResourceError. After :meth:`aclose` or :meth:`reset`, every other
     method raises ClosedResourceError, also in a task that was already waiting in it.
@@ -121,6 +121,21 @@ async def listen(host: str, port: int) -> socket.socket:
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
+        sock.listen(1024)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_unix(path: str) -> socket.socket:
+    """A listening unix socket, whose file is made here. Raises OSError, also if there is such a file already."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError("Python has no unix sockets on this system")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.bind(path)
         sock.listen(1024)
     except OSError:
         sock.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import traceback
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kit.stepping import Cancelled, SteppedShell, finished, step
+from kit.stepping import Cancelled, Context, SteppedShell, finished, step
 from openai import AsyncOpenAI
 from openai.types.responses import Response
 from turnwire.sansio.agents import httpmodel, wsmodel
@@ -444,6 +445,20 @@ def test_a_turn_is_begun_run_and_left(shell: SteppedShell) -> None:
     assert runtime.done == ["submit a 7.0", "cancel"]
     assert (runtime.options.max_age, runtime.network.proxy) == (1.0, None)
     assert all(wait.unbounded for wait in shell.waits), "the turn has its own deadlines"
+
+
+def test_its_network_is_the_callers_or_the_clients(shell: SteppedShell) -> None:
+    tls, to_proxy = Context(), Context()
+    model = ws_model(shell, ssl_context=tls, proxy="https://p.test", proxy_ssl_context=to_proxy)
+    shell.script[:] = [WS_CREATED, WS_DONE]
+    finished(model.get_response(*arguments()))
+    network = shell.runtimes[0].network
+    assert (network.ssl_context, str(network.proxy), network.proxy_ssl_context) == (tls, "p.test:443", to_proxy)
+    for given in ({"proxy": "socks4://me:hush@p"}, {"proxy": "socks5://me:hush@p", "proxy_ssl_context": tls}):
+        with pytest.raises(UserError, match="write ") as caught:
+            ws_model(shell, **given)
+        for found, _ in traceback.walk_tb(caught.value.__traceback__):
+            assert found.f_code.co_filename == __file__ or "hush" not in repr(found.f_locals)
 
 
 def test_events_that_are_there_are_not_waited_for(shell: SteppedShell) -> None:

@@ -75,12 +75,12 @@ def test_a_redirect_stays_on_the_socket():
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("unix:", "names no unix socket by an absolute path: write it like unix:/path/to.sock"),
-        ("unix:relative.sock", "names no unix socket by an absolute path"),
-        ("unix://host/path", "names no unix socket by an absolute path"),
-        ("unix:/run/", "names no unix socket by an absolute path"),
-        ("unix:@abstract", "names no unix socket by an absolute path"),
-        ("unix::/v1", "names no unix socket by an absolute path"),
+        ("unix:", "is no absolute path of a socket: write it like unix:/path/to.sock"),
+        ("unix:relative.sock", "is no absolute path of a socket"),
+        ("unix://host/path", "is no absolute path of a socket"),
+        ("unix:/run/", "is no absolute path of a socket"),
+        ("unix:@abstract", "is no absolute path of a socket"),
+        ("unix::/v1", "is no absolute path of a socket"),
         ("unix:/s:v1", "holds ':', written %3A: write it like unix:/path/to.sock"),
         ("unix:/s:", "holds ':', written %3A"),
         ("unix:/s?x=1", r"holds '\?', written %3F"),
@@ -106,7 +106,7 @@ NOTHING: dict[str, Any] = {**dict.fromkeys(("api_key", "client", "headers", "que
 
 
 def test_a_socket_that_was_named_is_checked():
-    with pytest.raises(UserError, match="names no unix socket"):
+    with pytest.raises(UserError, match="is no absolute path of a socket"):
         Endpoint("ws://localhost/", (), "relative")
 
 

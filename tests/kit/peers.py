@@ -24,7 +24,7 @@ from typing import Any
 import anyio
 import h11
 from anyio.streams.tls import TLSStream
-from turnwire.aio.loopback._sockets import SocketStream, listen
+from turnwire.aio.loopback._sockets import SocketStream, listen, listen_unix
 from turnwire.sansio.websocket import Close, Ping, Pong, WebSocket
 from wsproto.utilities import generate_accept_token
 
@@ -211,15 +211,6 @@ class RawServer:
 Script = Callable[[Peer], Awaitable[None]]
 
 
-def listen_at(path: str) -> socket.socket:
-    """A listening unix socket."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.setblocking(False)
-    listener.bind(path)
-    listener.listen()
-    return listener
-
-
 @asynccontextmanager
 async def raw_server(
     *scripts: Script,
@@ -231,7 +222,7 @@ async def raw_server(
 
     A script that returns closes its connection (FIN). What a script raises fails the test, but for :class:`GoneError`.
     """
-    listener = listen_at(host) if host.startswith("/") else await listen(host, 0)
+    listener = listen_unix(host) if host.startswith("/") else await listen(host, 0)
     if receive_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     server = RawServer(host, listener, ssl_context is not None)

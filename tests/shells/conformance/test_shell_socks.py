@@ -14,8 +14,8 @@ from kit.models import call_of
 from kit.peers import Peer, raw_server
 from kit.socks import GRANTED, exactly, socks_server
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import serve
-from turnwire.sansio.errors import ConnectError, HandshakeRejectedError
+from turnwire.aio.loopback import BeforeEvent, Cut, Fault, serve
+from turnwire.sansio.errors import ConnectError, ConnectionLostError, HandshakeRejectedError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 
 pytestmark = pytest.mark.anyio
@@ -197,6 +197,25 @@ async def test_over_a_unix_socket(shell, folder, monkeypatch):
             peer = server.peers[-1]
             assert (peer.target, peer.headers["host"]) == (target, "localhost")
             assert peer.headers["authorization"] == "Bearer k"
+
+
+@needs_unix
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_turns_over_a_unix_socket(shell, folder, transport):
+    async with serve(path=str(folder / "a:b"), api_key="k") as server:
+        assert server.base_url == f"unix:{folder}/a%3Ab"
+        async with shell.connect(server.base_url, api_key="k", transport=transport) as session:
+            first = await session.respond(model="m", input="x" * 300_000)
+            assert first.output_text == "x" * 300_000
+            second = await session.respond(model="m", input="recall", previous_response_id=first.id)
+            assert second.output_text == first.output_text
+        server.faults.append(Fault(BeforeEvent(2), Cut(reset=True)))
+        async with shell.connect(server.base_url, api_key="k", transport=transport) as session:
+            with pytest.raises(ConnectionLostError) as caught:
+                await session.respond(model="m", input="x")
+            assert caught.value.verdict is Verdict.UNSAFE
+            assert (await session.respond(model="m", input="y")).output_text == "y"
+    assert not list(folder.iterdir())
 
 
 @needs_unix
