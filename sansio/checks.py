@@ -93,10 +93,15 @@ class Choice:
 
     def check(self, name: str, value: object) -> None:
         """Raise WrongTypeError for another type, and UserError for anything else."""
-        if not any(type(value) is type(choice) for choice in self.choices):
-            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
-        if not any(type(value) is type(choice) and value == choice for choice in self.choices):
-            raise UserError(f"{name} is {shown(value)}: write {self}")
+        kind, known = type(value), False
+        for choice in self.choices:  # No any(): each turn has such an option.
+            if kind is type(choice):
+                if value == choice:
+                    return
+                known = True
+        if not known:
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {kind.__name__}: write {self}")
+        raise UserError(f"{name} is {shown(value)}: write {self}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ begun to write decides what it may say. The two differ by what is in flight, so 
     The shell writes chunks of :data:`PIECE` bytes, and its transport takes no more after the offset, as if the socket's
     buffers were full. So it is known to the byte what was handed: SAFE, if that is not all; else AMBIGUOUS.
 
-The same is done to a server that has no lanes and to one that does not announce them, with turns that name theirs.
+The same is done to a server that has no lanes and to one that does not announce them, with turns that name theirs; and
+over HTTP, to a request and to its answer.
 
 After that come: the same with buffers that are really full; turns that fail in another way, or before they are sent;
 chance, with lanes that share a connection; and the proof that all this would notice a verdict that is wrong.
@@ -45,17 +46,18 @@ import anyio.lowlevel
 import msgspec
 import pytest
 import turnwire.aio
-from kit.proxy import Cut, CuttingProxy, Passage, cutting_proxy
+from kit.http_link import HttpLink
+from kit.proxy import CuttingProxy, Passage, ProxyCut, ProxyLink, cutting_proxy
 from turnwire.aio._asyncio import AsyncioRuntime
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Error, Fault, LoopbackServer, Upgrading, serve
-from turnwire.aio.loopback import Cut as ServerCut
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading, serve
 from turnwire.sansio import driver, replay
 from turnwire.sansio import evidence as rules
 from turnwire.sansio.connection import ResponsesConnection
 from turnwire.sansio.connection._owners import Owners
 from turnwire.sansio.dialect import LaneSupport
-from turnwire.sansio.driver import Link
 from turnwire.sansio.errors import TurnError
+from turnwire.sansio.http import HttpConnection
+from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
 from turnwire.trio_shell._runtime import Runtime as TrioRuntime
 
@@ -96,7 +98,7 @@ FULL = os.environ.get("TURNWIRE_LEDGER") == "full"
 class Try:
     """One turn, and where it is cut."""
 
-    cut: Cut
+    cut: ProxyCut
     stateful: bool
     held: bool = False
 
@@ -266,8 +268,8 @@ def make_holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda size: monkeypatch.setattr(driver, "CHUNK", size)
 
 
-def held(write: Callable[[Any, Link, bytes], bool]) -> Callable[[Any, Link, bytes], bool]:
-    def held_write(runtime: Any, link: Link, data: bytes) -> bool:
+def held(write: Callable[[Any, driver.ProxyLink, bytes], bool]) -> Callable[[Any, driver.ProxyLink, bytes], bool]:
+    def held_write(runtime: Any, link: driver.ProxyLink, data: bytes) -> bool:
         client = CLIENT.get(None)
         hold = client.hold if client is not None else None
         if client is None or hold is None or data.startswith(b"GET "):
@@ -285,8 +287,12 @@ def held(write: Callable[[Any, Link, bytes], bool]) -> Callable[[Any, Link, byte
 class Laboratory:
     """A server, a proxy before it, sessions that go through the proxy; and what came of all turns."""
 
-    def __init__(self, shell: Any, server: LoopbackServer, proxy: CuttingProxy, lane: str | None = None) -> None:
+    def __init__(
+        self, shell: Any, server: LoopbackServer, proxy: CuttingProxy, lane: str | None = None, **session: Any
+    ) -> None:
         self.shell = shell
+        self.session = {"transport": "websocket", **session}
+        """Options of the sessions."""
         self.lane = lane
         """Of the turns that are cut."""
         self.server = server
@@ -308,6 +314,7 @@ class Laboratory:
             timeouts=self.shell.Timeouts(self.patience, self.patience, self.patience, self.patience),
             ping_interval=None,
             close_timeout=SAFETY_NET,
+            **self.session,
         )
 
     @asynccontextmanager
@@ -396,29 +403,29 @@ class Laboratory:
         outcome.seconds = time.monotonic() - began
         return outcome
 
+    async def work(self, name: str, repeats: bool, queue: Iterator[Try]) -> None:
+        """Each of them, one after another."""
+        over = False
+        while not over:
+            async with self.client(name, repeats=repeats) as client:
+                over = True
+                for attempt in queue:
+                    outcome = await self.attempt(client, attempt)
+                    if outcome.expected.verdict is None or (self.lane and outcome.error is None):
+                        # The connection was cut when the turn was over. Whether the session knows that by its next
+                        # turn is chance: it gets another one. So it does where its connection has learned whether
+                        # the server has lanes, for then its messages are shorter.
+                        over = False
+                        break
+
     async def run_all(self, tries: Iterable[Try], *, share: bool = False) -> None:
         """Each of them, with recovery on and off (``share``: on or off), on sessions side by side."""
-
-        async def work(name: str, repeats: bool, queue: Iterator[Try]) -> None:
-            over = False
-            while not over:
-                async with self.client(name, repeats=repeats) as client:
-                    over = True
-                    for attempt in queue:
-                        outcome = await self.attempt(client, attempt)
-                        if outcome.expected.verdict is None or (self.lane and outcome.error is None):
-                            # The connection was cut when the turn was over. Whether the session knows that by its next
-                            # turn is chance: it gets another one. So it does where its connection has learned whether
-                            # the server has lanes, for then its messages are shorter.
-                            over = False
-                            break
-
         tries = list(tries)
         async with anyio.create_task_group() as tasks:
             for repeats in (False, True):
                 queue = iter(tries[repeats::2] if share else tries)
                 for number in range(AT_ONCE // 2):
-                    tasks.start_soon(work, f"{number} {'on' if repeats else 'off'}", repeats, queue)
+                    tasks.start_soon(self.work, f"{number} {'on' if repeats else 'off'}", repeats, queue)
 
     async def settled(self) -> None:
         """Wait until the server has read whatever reached it."""
@@ -443,9 +450,12 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def laboratory(shell: Any, *, lane: str | None = None, **options: Any) -> AsyncIterator[Laboratory]:
-    async with serve(**options) as server, cutting_proxy(server.host, server.port) as proxy:
-        lab = Laboratory(shell, server, proxy, lane)
+async def laboratory(
+    shell: Any, *, lane: str | None = None, transport: str = "websocket", **options: Any
+) -> AsyncIterator[Laboratory]:
+    link = HttpLink if transport == "http" else ProxyLink
+    async with serve(**options) as server, cutting_proxy(server.host, server.port, link=link) as proxy:
+        lab = Laboratory(shell, server, proxy, lane, transport=transport)
         await lab.measure()
         yield lab
 
@@ -462,7 +472,7 @@ def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
         length = lab.length[stateful]
         edges = {0, 1, length - 1, length, *(n + d for n in range(PIECE, length, PIECE) for d in (-1, 0, 1))}
         offsets = sorted({*range(0, length + 1, stride), *edges})
-        tries += [Try(Cut(up=up, reset=reset), stateful, held) for up in offsets]
+        tries += [Try(ProxyCut(up=up, reset=reset), stateful, held) for up in offsets]
     if held or FULL:
         return tries
     order = list(kinds())
@@ -472,7 +482,7 @@ def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
 def on_the_way_down(lab: Laboratory) -> list[Try]:
     """Before, within and after every event."""
     return [
-        Try(Cut(**{where: k}, reset=reset), stateful)
+        Try(ProxyCut(**{where: k}, reset=reset), stateful)
         for where in ("before", "within", "after")
         for k in range(1, lab.events + 1)
         for reset, stateful in kinds()
@@ -580,6 +590,57 @@ async def test_cut_before_within_and_after_every_event(shell, backend, kind, sum
     report.conclude(summary, f"{backend.name}, {kind}, around every event", began)
 
 
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+HTTP_STRIDES = {"asyncio": 7}
+"""Every n-th offset of a request is cut; where no number is given, HTTP_OTHERWISE."""
+HTTP_OTHERWISE = 97
+
+
+async def run_over_http(lab: Laboratory, tries: list[Try]) -> None:
+    """One after another, for the proxy cannot tell clients apart; recovery is on for every second one."""
+    for repeats in (False, True):
+        await lab.work(f"HTTP {repeats}", repeats, iter(tries[repeats::2]))
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "flowing"])
+async def test_cut_after_the_bytes_of_a_request(shell, backend, holdable, summary, held):
+    began, report = time.monotonic(), Report()
+    async with laboratory(shell, transport="http") as lab:
+        holdable(PIECE if held else 65536)
+        stride = 1 if FULL else HTTP_STRIDES.get(backend.name, HTTP_OTHERWISE)
+        tries = on_the_way_up(lab, stride, held=held)
+        if not FULL:  # Each kind of cut takes its turn; of the last two bytes, all are made.
+            order = list(kinds())
+            tries = [
+                one
+                for number, one in enumerate(tries)
+                if number % 4 == order.index((one.cut.reset, one.stateful))
+                or (one.cut.up or 0) >= lab.length[one.stateful] - 1
+            ]
+        await run_over_http(lab, tries)
+        assert lab.server.ledger[-1].transport != "websocket"
+        await report.add(lab)
+    report.conclude(
+        summary, f"{backend.name}, HTTP, after the bytes of a request, {'held' if held else 'flowing'}", began
+    )
+
+
+async def test_cut_around_every_event_of_an_answer(shell, backend, summary):
+    """A cut within the first event leaves the head of the answer, with a status that says that the turn runs."""
+    began, report = time.monotonic(), Report()
+    async with laboratory(shell, transport="http") as lab:
+        tries = [one for one in on_the_way_down(lab) if one.cut.within != 1]
+        await run_over_http(lab, tries if backend.name == "asyncio" or FULL else tries[::3])
+        cut_in_head = Expectation(UNSAFE, (1,), 0, (Cause.EOF,))
+        for repeats in (False, True):
+            async with lab.client("head", repeats=repeats) as client:
+                for stateful in (False, True):
+                    await lab.attempt(client, Try(ProxyCut(within=1), stateful), expected=cut_in_head)
+        await report.add(lab)
+    report.conclude(summary, f"{backend.name}, HTTP, around every event", began)
+
+
 # --- Buffers that are really full ------------------------------------------------------------------------------------
 
 
@@ -593,7 +654,7 @@ async def test_cut_in_the_middle_of_sending_with_full_buffers(shell, backend, su
                 for reset, stateful in kinds():
                     # The kernel tells of a reset once: if the writer hears of it, the reader sees the end of file.
                     causes = (Cause.TRANSPORT, Cause.EOF) if reset else (Cause.EOF,)
-                    attempt = Try(Cut(up=offset, reset=reset, deaf=True), stateful)
+                    attempt = Try(ProxyCut(up=offset, reset=reset, deaf=True), stateful)
                     expected = Expectation(SAFE, (0,), 0, causes, Phase.SEND)
                     await lab.attempt(client, attempt, padding=8_000_000, expected=expected)
 
@@ -623,7 +684,9 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
     }
     async with lab.client("otherwise", repeats=repeats) as client:
 
-        async def turn(name: str, expected: Expectation, cut: Cut | None = None, fault: Fault | None = None) -> Outcome:
+        async def turn(
+            name: str, expected: Expectation, cut: ProxyCut | None = None, fault: Fault | None = None
+        ) -> Outcome:
             lab.proxy.arm("otherwise", cut)
             body = lab.body(stateful=stateful)
             if fault is not None:
@@ -642,7 +705,7 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
 
             # The lane is busy with a turn that is cut; another one waits for it.
             waited = Expectation(SAFE, (0,), 0, (cause,), Phase.LANE_WAIT, attempts=1)
-            lab.proxy.arm("otherwise", Cut(before=1, reset=reset))
+            lab.proxy.arm("otherwise", ProxyCut(before=1, reset=reset))
             bodies = lab.body(stateful=stateful), lab.body(stateful=stateful)
             both: list[Outcome] = []
 
@@ -661,11 +724,11 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
                 outcome.sent = [passage.events for passage in (passages[:1] if first else passages[1:])]
 
         # The session knows that its connection is gone. The next one ends in its handshake.
-        await turn("cut before its first event", lost, Cut(before=1, reset=True))
-        lab.server.faults.append(Fault(Upgrading(), ServerCut()))
+        await turn("cut before its first event", lost, ProxyCut(before=1, reset=True))
+        lab.server.faults.append(Fault(Upgrading(), Cut()))
         shaken = Expectation(SAFE, (0,), 0, (Cause.EOF,), Phase.HANDSHAKE, attempts=1)
         await turn("cut in the handshake", shaken)
-        await turn("cut before its first event", lost, Cut(before=1, reset=True))
+        await turn("cut before its first event", lost, ProxyCut(before=1, reset=True))
         await lab.proxy.refuse()
         refused = Expectation(SAFE, (0,), 0, (Cause.TRANSPORT,), Phase.CONNECT, repeatable=False)
         await turn("refused by TCP", refused)
@@ -689,25 +752,30 @@ async def test_turns_that_fail_otherwise(shell, backend, summary):
 # --- Chance ----------------------------------------------------------------------------------------------------------
 
 
+TWO = "any lane of two connections"
+
+
 @pytest.mark.parametrize(
-    ("kind", "seed"), [(kind, seed) for kind in SERVERS for seed in range(20 if FULL else 3 if kind == "lanes" else 1)]
+    ("kind", "seed"),
+    [(kind, seed) for kind in (*SERVERS, TWO) for seed in range(20 if FULL else 3 if kind in ("lanes", TWO) else 1)],
 )
 async def test_cut_at_random_with_lanes_that_share_a_connection(shell, backend, holdable, summary, kind, seed):
     """Several lanes at once; turns of all lengths; some are left early; every connection is cut somewhere, or not."""
     began, report, chance = time.monotonic(), Report(), random.Random(seed)
-    lanes = (None, "a", "b", "c")
+    lanes = (AUTO, AUTO, AUTO, "a") if kind == TWO else (None, "a", "b", "c")
+    session = {"connections": 2, "max_in_flight": 2} if kind == TWO else {}
     holdable(PIECE)
 
-    def plan() -> Cut | None:
+    def plan() -> ProxyCut | None:
         if chance.random() < 0.15:
             return None
         where = chance.choice(["up", "before", "within", "after"])
         number = chance.randrange(8_000) if where == "up" else chance.randrange(1, 40)
-        return Cut(**{where: number}, reset=chance.random() < 0.5)
+        return ProxyCut(**{where: number}, reset=chance.random() < 0.5)
 
     left: set[str] = set()
 
-    async def take_turns(lab: Laboratory, client: Client, lane: str | None) -> None:
+    async def take_turns(lab: Laboratory, client: Client, lane: AnyLane) -> None:
         for _ in range(12):
             body = lab.body(stateful=chance.random() < 0.5, padding=chance.randrange(4000))
             body["input"].append({"role": "user", "content": f"count {chance.randrange(1, 6)}"})
@@ -722,9 +790,9 @@ async def test_cut_at_random_with_lanes_that_share_a_connection(shell, backend, 
             for lane in lanes:
                 tasks.start_soon(take_turns, lab, client, lane)
 
-    async with serve(dialect=SERVERS[kind].get("dialect", "openai")) as server:
+    async with serve(dialect=SERVERS.get(kind, {}).get("dialect", "openai")) as server:
         async with cutting_proxy(server.host, server.port) as proxy:
-            lab = Laboratory(shell, server, proxy)
+            lab = Laboratory(shell, server, proxy, **session)
             await lab.measure()
         async with cutting_proxy(server.host, server.port, whole=True) as lab.proxy:
             # The first connection of a session is opened by connect(), which has no second try: it is not cut.
@@ -866,8 +934,8 @@ def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
 async def reduced(lab: Laboratory) -> list[str]:
     """A little of everything above."""
     length = lab.length[False]
-    tries = [Try(Cut(up=up), False, held=True) for up in (0, 300, length - 300, length - 1, length)]
-    tries += [Try(Cut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))]
+    tries = [Try(ProxyCut(up=up), False, held=True) for up in (0, 300, length - 300, length - 1, length)]
+    tries += [Try(ProxyCut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))]
     for repeats in (False, True):
         async with lab.client("reduced", repeats=repeats) as client:
             for attempt in tries:
@@ -893,6 +961,51 @@ async def test_a_wrong_verdict_is_found(shell, holdable, monkeypatch, mutate):
         lab.patience = 1.0  # A turn that is repeated wrongly may well wait for ever.
         mutate(monkeypatch)
         assert await reduced(lab), "nobody noticed"
+
+
+def seen_as(phase: Phase, other: Phase) -> Callable[[pytest.MonkeyPatch], None]:
+    """The evidence of a turn over HTTP says that it got as far as ``other``."""
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        evidence = HttpConnection._evidence
+
+        def wrong(self: HttpConnection, turn: Any, *args: Any, **kwargs: Any) -> Any:
+            if turn.phase is phase:
+                turn.phase = other
+            return evidence(self, turn, *args, **kwargs)
+
+        patch.setattr(HttpConnection, "_evidence", wrong)
+
+    return mutate
+
+
+HTTP_MUTANTS = {
+    "none": None,
+    "what was handed counts as being handed": seen_as(Phase.AWAIT, Phase.SEND),
+    "what is being handed counts as handed": seen_as(Phase.SEND, Phase.AWAIT),
+    "an event proves nothing": seen_as(Phase.STREAM, Phase.AWAIT),
+    "AMBIGUOUS is repeated": repeats_what_is_ambiguous,
+}
+
+
+@pytest.mark.parametrize("mutant", HTTP_MUTANTS)
+@pytest.mark.parametrize(
+    "backend", [SimpleNamespace(name="asyncio", anyio_name="asyncio", shell=turnwire.aio)], ids=["asyncio"]
+)
+async def test_a_wrong_verdict_over_http_is_found(shell, holdable, monkeypatch, mutant):
+    mutate = HTTP_MUTANTS[mutant]
+    async with laboratory(shell, transport="http") as lab:
+        holdable(PIECE)
+        lab.patience = 1.0
+        if mutate is not None:
+            mutate(monkeypatch)
+        length = lab.length[False]
+        tries = [Try(ProxyCut(up=up), False, held=True) for up in (0, 300, length - 1, length)]
+        tries += [
+            Try(ProxyCut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))
+        ]
+        await run_over_http(lab, [one for one in tries for _ in range(2)])
+        assert bool(await lab.verdict()) is (mutate is not None)
 
 
 def every_server_has_lanes(patch: pytest.MonkeyPatch) -> None:
