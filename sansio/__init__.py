@@ -28,6 +28,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role
     dialect        what a server is known or seen to have
+    rate_limits    what a server says of its rate limits
     deadlines      many deadlines at once: which is the next
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take

@@ -40,6 +40,7 @@ from .errors import (
 from .events import Response, ServerEvent
 from .lanes import AUTO
 from .notices import Notice
+from .rate_limits import RateLimits
 from .replay import (
     Cause,
     Evidence,
@@ -81,6 +82,7 @@ __all__ = [
     "Phase",
     "ProtocolError",
     "RequestTooLargeError",
+    "RateLimits",
     "RecoveryPolicy",
     "RequestUsage",
     "Response",

@@ -24,6 +24,7 @@ from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
 from .omit import OMIT
 from .proxy import choose_proxy
+from .rate_limits import RateLimits
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
@@ -169,6 +170,11 @@ class Session(OnShell, Generic[TurnT]):
         Raises UserError for another name, and WrongTypeError for what is no function, or an ``async`` one.
         """
         return self._runtime.notices.on(name, hook)
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """What the server last said of its rate limits: ``headers`` of an answer, and ``events`` by type. A copy."""
+        return self._runtime.rate_limits
 
     @property
     def stats(self) -> Stats:

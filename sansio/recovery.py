@@ -27,7 +27,6 @@ class Recovery:
     def __init__(
         self,
         policy: RecoveryPolicy,
-        *,
         random_bytes: RandomBytes,
         wall_clock: Callable[[], float | None],
         notices: Notices,

@@ -18,6 +18,7 @@ from .driver import Driver, Runtime
 from .events import ServerEvent
 from .lanes import AnyLane
 from .notices import Notices
+from .rate_limits import RateLimits
 from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
 from .transports import Means, Network, Route
@@ -46,6 +47,11 @@ class SessionRuntime(Runtime):
     def stats(self) -> Stats:
         """The present counters; a copy."""
         return copy(self._session.stats)
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """What the server last said of its rate limits."""
+        return self._session.limits.now()
 
     @property
     def idle(self) -> bool:

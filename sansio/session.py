@@ -58,6 +58,7 @@ from .notices import Notices
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
+from .rate_limits import RateLimitLog
 from .recovery import Recovery
 from .replay import Cause, Plan, Reason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
@@ -111,9 +112,8 @@ class ResponsesSession:
         self._random_bytes = random_bytes
         self.notices = notices or Notices()
         """Notices for observers. The owner delivers them at the end of each step."""
-        self._recovery = Recovery(
-            self.options.recovery, random_bytes=random_bytes, wall_clock=wall_clock, notices=self.notices
-        )
+        self.limits = RateLimitLog()
+        self._recovery = Recovery(self.options.recovery, random_bytes, wall_clock, self.notices)
         self._backlog = Backlog(self.alarm)
         self._own = Stats()
         """Counters of turns that were on no connection."""
@@ -238,6 +238,7 @@ class ResponsesSession:
         if kind is None:
             raise UserError("the session has its connections — nothing was opened — wait until wants_connection()")
         connection = self._new(kind, endpoint, now, connect_by)
+        connection.limits = self.limits
         self.pool.add(connection)
         self._touched[connection] = None
         self.update(now)
@@ -302,6 +303,8 @@ class ResponsesSession:
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
         """Decide about a failure. True: the turn is repeated, and is again a turn that has not begun."""
         self._recovery.saw(failure)
+        if failure.evidence.refusal is not None:
+            self.limits.answered(failure.evidence.refusal.headers)
         if self.closed:
             return False
         if self._fallback.replaces(turn, failure.evidence):

@@ -16,6 +16,7 @@ from ..dialect import LaneSupport, dialect_of_host
 from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import AUTO, AnyLane, Lanes
+from ..rate_limits import RateLimitLog
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..timeouts import shortest_wait
 from ..websocket import WebSocket
@@ -65,6 +66,9 @@ class ConnectionBase:
     # them costs no call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox,
     # keepalive, deadlines), three limit the memory of unread events and are read once per read, and four are for its
     # end and for the session (close_by, failure, recover, alarm).
+
+    limits: RateLimitLog | None = None
+    """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
 
     def __init__(
         self,

@@ -247,6 +247,8 @@ class ResponsesConnection(Routing, Timing):
         dialect = announced_dialect(answer.headers)
         if dialect is not None and self.options.dialect is None:
             self._owners.adopt(dialect)
+        if self.limits is not None:
+            self.limits.answered(answer.headers)
         self._move(Signal.ACCEPTED)
         self.opened_at = now
         self.stats.connections += 1

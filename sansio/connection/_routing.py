@@ -14,6 +14,7 @@ from ..events import (
     ResponseQueuedEvent,
     Role,
     ServerEvent,
+    UnknownEvent,
     decode_event,
 )
 from ..evidence import TOO_BIG
@@ -122,6 +123,8 @@ class Routing(ConnectionBase):
         if isinstance(event, ErrorEvent):
             self._error_event(event, now, first=first)
             return
+        if type(event) is UnknownEvent and self.limits is not None:
+            self.limits.came(event)
         turn = self._owners.owner(event)
         if turn is None:
             self._orphan(event, now)

@@ -16,6 +16,7 @@ from ..deadlines import Alarm
 from ..endpoint import Endpoint
 from ..error_body import ErrorBody
 from ..errors import ResponsesHTTPError, TurnError
+from ..rate_limits import RateLimitLog
 from ..replay import Cause, Evidence, Phase, Refusal, http_evidence
 from ._answer import Answer
 from ._exchange import Exchange
@@ -28,6 +29,9 @@ class HttpBase:
     """See the top of the package."""
 
     # More than 12 attributes: of 18, nine are what an owner asks for, and three are moments that deadlines count from.
+
+    limits: RateLimitLog | None = None
+    """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from ..connection._tables import MAX_REDIRECTS
 from ..endpoint import Endpoint
 from ..error_body import read_error
 from ..errors import EventDecodeError, StreamEndedError, TurnError
-from ..events import ErrorEvent, LifecycleEvent, OutputItemEvent, Role, ServerEvent, decode_event
+from ..events import ErrorEvent, LifecycleEvent, OutputItemEvent, Role, ServerEvent, UnknownEvent, decode_event
 from ..replay import Cause, Evidence, Phase
 from ..sse import ServerSentEvent
 from ..websocket import WORK_AT_ONCE
@@ -64,6 +64,8 @@ class Reading(HttpBase):
 
     def _head_came(self, head: Head, now: float) -> None:
         self._answer = Answer(head, self.options.max_message_size)
+        if self.limits is not None:
+            self.limits.answered(head.headers)
         location = head.headers.get("location")
         if head.status in RESENDING and location is not None and self._redirects < MAX_REDIRECTS:
             elsewhere = self.endpoint.redirected(location)
@@ -127,6 +129,8 @@ class Reading(HttpBase):
         if isinstance(event, ErrorEvent):
             self._error_came(turn, event, now)
             return
+        if type(event) is UnknownEvent and self.limits is not None:
+            self.limits.came(event)
         if event.role is Role.RESPONSE:
             if turn.phase is Phase.AWAIT:
                 turn.phase = Phase.STREAM

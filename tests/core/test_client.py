@@ -180,6 +180,15 @@ def test_what_cannot_be_sent_is_raised_on_entering(shell: SteppedShell) -> None:
         finished(turn.__aexit__(None, None, None))
 
 
+def test_a_session_can_be_watched(shell: SteppedShell) -> None:
+    session = opened(shell)
+    off = session.on("rotated", print)
+    off()
+    with pytest.raises(UserError, match="nothing is called 'closed'"):
+        session.on("closed", print)
+    assert (session.rate_limits.headers, session.rate_limits.events) == ({}, {})
+
+
 def test_leaving_is_one_of_two_things(shell: SteppedShell) -> None:
     session = opened(shell)
     with pytest.raises(UserError, match="leave is 'forget': write one of 'abort', 'abandon', None"):

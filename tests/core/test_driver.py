@@ -98,6 +98,30 @@ class Rig:
         self.now = end
 
 
+# --- Draining --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_a_session_that_drains_is_closed_when_its_turns_have_ended_or_its_time_is_over(timeout: float | None):
+    rig = Rig.connected(ping_interval=None)
+    turn = rig.create()
+    rig.driver.drain(rig.now, timeout)
+    with pytest.raises(SessionClosedError):
+        rig.create()
+    rig.pass_time(4.0)
+    assert not turn.ended
+    if timeout is None:
+        rig.say(created(), completed())
+        assert turn.response is not None
+    else:
+        rig.pass_time(1.1)
+        assert isinstance(turn.failure, TurnAbortedError)
+    assert rig.session.closed
+    rig.pass_time(10.0)  # The peer's half of the closing handshake is waited for, and the transport's own closing.
+    rig.lost()
+    assert rig.driver.drained
+
+
 # --- The order of a step ---------------------------------------------------------------------------------------------
 
 

@@ -96,7 +96,7 @@ MUTANTS = {
     "I5: what may have run is repeated": (
         RecoveryPolicy,
         "plan",
-        lambda self, evidence, made, random, wall=None: (
+        lambda self, evidence, made, random, wall=None, spent=0.0: (
             Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None
         ),
     ),

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from kit.peers import Peer, completed, created, raw_server
 from kit.waiting import until_disconnected
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, Silence, serve
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Error, Fault, Send, Silence, serve
 from turnwire.sansio.replay import Verdict
 
 pytestmark = pytest.mark.anyio
@@ -186,3 +186,19 @@ async def test_hooks_and_the_log_say_what_happens_without_secrets(shell, caplog)
     ]
     assert "the hook for connection_lost raised ValueError" in lines
     assert "hush" not in caplog.text
+
+
+async def test_what_the_server_says_of_its_rate_limits_is_data(shell):
+    headers = {"X-RateLimit-Remaining-Tokens": "12", "retry-after": "7200", "set-cookie": "hush"}
+    frame = {"type": "codex.rate_limits", "primary": {"used_percent": 3}}
+    faults = [
+        Fault(BeforeRun(), Error(429, "rate_limit_exceeded", headers=headers), request=1),
+        Fault(BeforeEvent(2), Send(frame), request=2),
+    ]
+    async with serve(faults=faults) as server, shell.connect(server.base_url) as session:
+        assert (session.rate_limits.headers, session.rate_limits.events) == ({}, {})
+        with pytest.raises(shell.TurnError):
+            await session.respond(model="m", input="x")
+        await session.respond(model="m", input="x")
+        assert session.rate_limits.headers == {"x-ratelimit-remaining-tokens": "12"}
+        assert session.rate_limits.events["codex.rate_limits"]["primary"] == {"used_percent": 3}
