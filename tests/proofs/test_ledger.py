@@ -922,10 +922,10 @@ def handed_when_the_write_is_over(patch: pytest.MonkeyPatch) -> None:
 def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
     plan = replay.RecoveryPolicy.plan
 
-    def careless(self: Any, evidence: Any, made: Any, random: float, *, wall: float | None) -> Plan | None:
+    def careless(self: Any, evidence: Any, made: Any, random: float, **more: Any) -> Plan | None:
         if evidence.verdict is AMBIGUOUS:
             return Plan(Reason.AMBIGUOUS, 0.0) if len(made) < self.attempts else None
-        return plan(self, evidence, made, random, wall=wall)
+        return plan(self, evidence, made, random, **more)
 
     patch.setattr(replay.RecoveryPolicy, "plan", careless)
 
