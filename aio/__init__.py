@@ -1,7 +1,7 @@
 """turnwire for asyncio, and for trio: ``async with connect() as session``, or ``session = await connect()``.
 
-A shell: it opens sockets, does TLS, reads, writes and waits. What to do with what it read, the core decides
-(``turnwire.sansio``); see ``_asyncio.py`` for who reads, who writes and who wakes. On trio it is a front for
+This package is a shell: it opens sockets, does TLS, reads, writes and waits. The core (``turnwire.sansio``) decides
+what to do with the data. ``_asyncio.py`` says who reads, who writes and who wakes. On trio it uses
 ``turnwire.trio_shell``.
 """
 

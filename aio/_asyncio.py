@@ -1,23 +1,22 @@
-"""The runtime for asyncio: sockets, timer and futures of one session. What to do with them, the driver decides.
+"""The runtime for asyncio: sockets, timer and futures of one session. The driver decides what to do with them.
 
 Who reads
-    asyncio does. It calls :meth:`_Wire.data_received`, which gives the bytes to the driver; the driver wakes those
+    asyncio. It calls :meth:`_Wire.data_received`, which passes the bytes to the driver; the driver wakes the consumers
     whose events came. No task exists while a connection is open.
 
 Who writes
-    The driver, through :meth:`AsyncioRuntime.write`, chunk by chunk: as long as the transport keeps nothing in its own
-    buffer, and again when :meth:`_Wire.resume_writing` says that it has got rid of it.
+    The driver, by calls of :meth:`AsyncioRuntime.write`, one chunk at a time: while the transport's own buffer is
+    empty, and again when :meth:`_Wire.resume_writing` reports that it is empty again.
 
 Who wakes
-    A consumer that finds no event sleeps on a future (:meth:`AsyncioRuntime.iterate`). The driver has the future
-    done (:meth:`AsyncioRuntime.wake`) when there is news of the turn.
+    A consumer that finds no event waits on a future (:meth:`AsyncioRuntime.iterate`). When its turn has something new,
+    the driver calls :meth:`AsyncioRuntime.wake`, which completes the future.
 
 Who opens
-    A task, the only one that there is, and not for long. It ends when the transport is open, or has failed.
+    A task. It is the only kind of task here, and it ends when the transport is open or has failed.
 
-Nothing of this belongs to the task that happened to call, so a session may be opened in one task, used in others and
-closed in yet another. When nobody does, ``loop.shutdown_asyncgens()`` closes it, which ``asyncio.run`` calls in the
-end.
+Nothing of this belongs to the task that called. So a session may be opened in one task, used in others and closed in
+yet another. If no task closes it, ``loop.shutdown_asyncgens()`` does, which ``asyncio.run`` calls at its end.
 """
 
 from __future__ import annotations
@@ -42,14 +41,15 @@ from ..sansio.lanes import AnyLane
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
-from ._opening import FAILURES, MEANS, READ_SIZE, Opened, open_transport
+from ._opening import FAILURES, MEANS, READ_SIZE, OpenTransport, open_transport
 
 __all__ = ["AsyncioRuntime"]
 
 READS: Final = 16
 """How many reads are made before a turn begins, at most."""
 CAN_READ_AHEAD: Final = sys.platform != "win32" and hasattr(select, "poll")
-"""Whether a socket may be read beside its transport: with Windows' proactor, a read of the transport's is under way."""
+"""Whether a socket may be read directly, although its transport reads it, too. With Windows' proactor it may not,
+because the transport has a pending read."""
 
 
 class AsyncioRuntime(SessionRuntime):
@@ -62,18 +62,18 @@ class AsyncioRuntime(SessionRuntime):
         self.route = self._route
         self.loop = asyncio.get_running_loop()
         self.now = _clock_of(self.loop)
-        """Tells the loop's time, in seconds."""
+        """Returns the event loop's time in seconds."""
         self._timer: asyncio.Handle | None = None
         self._end: AsyncGenerator[None] | None = None
-        """Suspended until the event loop ends its asynchronous generators."""
+        """A generator that is suspended until the event loop closes its asynchronous generators."""
         self._wires: dict[_Wire, None] = {}
-        """Those that are not lost; the newest is the last."""
+        """The open wires; the newest is the last."""
 
     # -- for the session, its turns and the models
 
     @property
     def over(self) -> bool:
-        """The event loop has ended, and everything with it."""
+        """Whether the event loop has ended, and everything with it."""
         return self.loop.is_closed()
 
     async def connect(self) -> None:
@@ -84,7 +84,7 @@ class AsyncioRuntime(SessionRuntime):
             await self._until(lambda: not self._driver.connecting)
             self._check_connected()
         except BaseException:
-            with anyio.CancelScope(shield=True):  # It waits for nothing but the sockets' own closing.
+            with anyio.CancelScope(shield=True):  # It only waits for the sockets to close.
                 await self.aclose(wait_for_peer=False)
             raise
 
@@ -99,7 +99,7 @@ class AsyncioRuntime(SessionRuntime):
         return self._driver.create(body, lane=lane, timeouts=timeouts, now=self._begin())
 
     def submit(self, turn: Turn) -> Turn:
-        """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
+        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
         return self._driver.submit(turn, self._begin())
 
     async def iterate(self, turn: Turn) -> ServerEvent:
@@ -121,14 +121,14 @@ class AsyncioRuntime(SessionRuntime):
         return event
 
     def cancel(self, turn: Turn) -> None:
-        """The consumer leaves the turn. After its end, this forgets what was not read."""
+        """The consumer leaves the turn. After the turn's end it drops the unread events."""
         self._driver.cancel(turn, self.now())
 
     async def aclose(self, *, wait_for_peer: bool = True) -> None:
         """End the session: turns in flight fail as aborted; an idle connection is closed with a closing handshake.
 
-        ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``. Any task may call this, and several
-        may, at once or one after another.
+        ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``. Any task may call it; several
+        tasks may, at the same time or one after another.
         """
         self._driver.close(self.now(), wait_for_peer=wait_for_peer)
         try:
@@ -142,23 +142,23 @@ class AsyncioRuntime(SessionRuntime):
                 await end.aclose()
 
     async def drain(self, timeout: float | None) -> None:
-        """Let no more turns begin; end the session when the others have ended, or after so many seconds."""
+        """Take no more turns; end the session when the present ones have ended, or after this many seconds."""
         self._driver.drain(self.now(), timeout)
         await self._until(lambda: self._driver.drained)
         await self.aclose()
 
     def shutdown_threadsafe(self) -> None:
-        """Shut the connections down from outside of the event loop; whoever uses them there will see their end."""
+        """Shut the connections down from outside the event loop; their users in the loop will see them end."""
         for wire in list(self._wires):
             wire.shutdown()
 
     def _begin(self) -> float:
-        """What time it is. First, what has arrived is read: it may be the connection's end, and is not of the turn."""
+        """The present time. First, read the data that has arrived: it cannot belong to the turn that now begins."""
         if self._end is None:
             self._watch()
         if len(self._wires) == 1:
             next(iter(self._wires)).read_ahead()
-        else:  # Of several, those that the event loop may not have looked at for long.
+        else:  # There are several: read only idle ones, which the event loop may not have read for a long time.
             for wire in [one for one in self._wires if one.is_idle]:
                 wire.read_ahead()
         return self.now()
@@ -175,18 +175,19 @@ class AsyncioRuntime(SessionRuntime):
     # -- the end of the event loop
 
     def _watch(self) -> None:
-        """Have :meth:`_until_the_end` ended by the event loop, which learns of the generator when it is begun."""
+        """Start a generator that the event loop will close at its end (:meth:`_until_the_end`)."""
         try:
             self._end = _begun(self._until_the_end())
-        except ResourceWarning:  # Of a loop that has ended its generators before, where warnings are errors.
+        except ResourceWarning:  # The loop has closed its generators before, and warnings are errors.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 self._end = _begun(self._until_the_end())
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
-        """Ended by ``loop.shutdown_asyncgens()``. The loop may go on afterwards; then a later turn opens a connection.
+        """Closed by ``loop.shutdown_asyncgens()``. If the loop runs on afterwards, a later turn opens a new connection.
 
-        A consumer that waits at that moment shows that it does: the tasks of a loop that ends were cancelled before.
+        If a consumer waits at that moment, the loop is not ending (its tasks would have been cancelled): keep
+        everything.
         """
         try:
             yield
@@ -200,22 +201,22 @@ class AsyncioRuntime(SessionRuntime):
     # -- for the driver
 
     def open(self, link: Link) -> None:
-        """Begin to open a transport."""
+        """Start to open a transport."""
         wire = link.transport = _Wire(self, link)
         self._wires[wire] = None
         wire.start()
 
     def write(self, link: Link, data: bytes) -> bool:
-        """Give bytes to the transport; whether it took, and got rid of, all of them.
+        """Write bytes to the transport; return whether it has written all of them, so that its buffer is empty.
 
-        Over TLS, asyncio tells of its own buffer, not of the one below: that one holds a chunk at most.
+        Over TLS, asyncio only knows its own buffer, not the one below, which then holds at most one chunk.
         """
         transport: asyncio.Transport = link.transport.transport
         transport.write(data)
         return not transport.get_write_buffer_size() and not transport.is_closing()
 
     def pause(self, link: Link) -> None:
-        """Read no more."""
+        """Stop reading."""
         link.transport.transport.pause_reading()
 
     def resume(self, link: Link) -> None:
@@ -223,11 +224,11 @@ class AsyncioRuntime(SessionRuntime):
         link.transport.transport.resume_reading()
 
     def close(self, link: Link, *, abort: bool) -> None:
-        """Close the transport, or give up opening it."""
+        """Close the transport, or cancel its opening."""
         link.transport.close(abort=abort)
 
     def set_timer(self, when: float | None) -> None:
-        """Set the one timer, or stop it."""
+        """Set the timer, or switch it off."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if when is None else self.loop.call_at(when, self._due)
@@ -238,7 +239,8 @@ class AsyncioRuntime(SessionRuntime):
             waiter.set_result(None)
 
     def _due(self) -> None:
-        """What has arrived counts before any deadline: let the loop look at its sockets once (uvloop's has not yet)."""
+        """The timer has fired. Let the loop read its sockets once more before the deadline counts (uvloop has not done
+        so)."""
         self._timer = self.loop.call_soon(self._due_soon)
 
     def _due_soon(self) -> None:
@@ -249,47 +251,47 @@ class AsyncioRuntime(SessionRuntime):
         self._driver.time_came(self.now())
 
     def lost(self, wire: _Wire, link: Link, error: TurnwireError | None) -> None:
-        """A wire has come to its end, or never came up."""
+        """A wire has ended, or could not be opened."""
         self._wires.pop(wire, None)
         self._driver.lost(link, error, self.now())
 
 
 def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    """What tells the loop's time. asyncio's own loops take it from ``time.monotonic``, by a function in Python."""
+    """The function that returns the loop's time. asyncio's own loops wrap ``time.monotonic`` in a Python function."""
     return monotonic if getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time else loop.time
 
 
 def _begun(generator: AsyncGenerator[None]) -> AsyncGenerator[None]:
-    """Run it up to its first ``yield``, before which it waits for nothing."""
+    """Run a generator up to its first ``yield``; it awaits nothing before that."""
     with suppress(StopIteration):
         generator.__anext__().send(None)
     return generator
 
 
 class _Wire(asyncio.Protocol):
-    """What carries a link: at first a task that opens the transport, then the transport, whose protocol this is."""
+    """The transport of a link. At first a task opens it; then this object is the protocol of the asyncio transport."""
 
     transport: asyncio.Transport
-    """Once it is open."""
+    """Set when it is open."""
 
     def __init__(self, runtime: AsyncioRuntime, link: Link) -> None:
         self._runtime = runtime
-        self._driver = runtime._driver  # pyright: ignore[reportPrivateUsage] - two halves of one thing
+        self._driver = runtime._driver  # pyright: ignore[reportPrivateUsage] - the wire is a part of the runtime
         self._link = link
         self._now = runtime.now
         self._task: asyncio.Task[None] | None = None
-        """What opens it, while it does."""
+        """The task that opens the transport; None afterwards."""
         self._socket: socket.socket | None = None
         self._arrived: select.poll | None = None
-        """Tells whether something can be read from it; None where it may not be read beside its transport."""
+        """Says whether the socket can be read; None if it must not be read directly."""
         self._given_up = False
         self._tls: asyncio.BufferedProtocol | None = None
-        """The protocol that reads from the socket, if it is not this one."""
+        """The TLS protocol that reads from the socket; None without TLS."""
 
     # -- while it is being opened
 
     def start(self) -> None:
-        """Begin to open the transport."""
+        """Start to open the transport."""
         self._task = self._runtime.loop.create_task(self._open(), name="turnwire: open a connection")
         self._task.add_done_callback(self._ended)
 
@@ -301,7 +303,7 @@ class _Wire(asyncio.Protocol):
         else:
             self._use(opened)
 
-    def _use(self, opened: Opened) -> None:
+    def _use(self, opened: OpenTransport) -> None:
         self.transport, lowest, self._socket, early = opened
         if lowest is not self.transport:
             self._tls = cast("asyncio.BufferedProtocol", lowest.get_protocol())
@@ -318,18 +320,18 @@ class _Wire(asyncio.Protocol):
             self.connection_lost(early.error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """The task is over; if there is no transport, say so."""
+        """The task has ended. Report a loss if it has not opened a transport."""
         self._task = None
         error = None if task.cancelled() else task.exception()
         if self._socket is None:
             self._lost(error or TransportError("the attempt to connect was cancelled"))
-        elif error is not None:  # It is open, and something went wrong all the same.
+        elif error is not None:  # The transport is open, but the task failed afterwards.
             self.transport.abort()
 
     # -- for the runtime
 
     def close(self, *, abort: bool) -> None:
-        """Close the transport; :meth:`connection_lost` follows. An opening that does not end is left to itself."""
+        """Close the transport; :meth:`connection_lost` follows. If it is still being opened, cancel that."""
         if self._socket is None:
             if self._given_up:
                 self._runtime.loop.call_soon(self._lost, None)
@@ -337,12 +339,12 @@ class _Wire(asyncio.Protocol):
                 self._given_up = True
                 self._task.cancel()
         elif abort or not self.transport.get_write_buffer_size():
-            self.transport.abort()  # As everybody does, without TLS's own close_notify: WebSocket has a close frame.
+            self.transport.abort()  # Without TLS's close_notify, as is usual: WebSocket has its own close frame.
         else:
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Both ends will see the end, whatever becomes of the event loop."""
+        """Shut the socket down in both directions, independent of the event loop."""
         with suppress(OSError):
             if self._socket is not None:
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -353,12 +355,12 @@ class _Wire(asyncio.Protocol):
         return self._link.connection.idle
 
     def read_ahead(self, *, lost: bool = False) -> None:
-        """Take what has arrived at the socket, and the event loop did not get to; of one that is lost, not its end.
+        """Read data that the event loop has not read yet. ``lost``: the transport is lost; do not report its end.
 
-        Hot path: runs once per turn, and mostly there is nothing. Asking first costs a third of a read that fails.
+        Hot path: runs once per turn, usually without data. To poll first costs a third of a read that fails.
         """
         if self._arrived is not None and self._arrived.poll(0) and not self._link.paused:
-            with suppress(OSError):  # There is nothing more (BlockingIOError), or the transport will say what is wrong.
+            with suppress(OSError):  # There is no more data (BlockingIOError), or the transport will report the error.
                 self._read(lost=lost)
 
     def _read(self, *, lost: bool) -> None:
@@ -374,13 +376,13 @@ class _Wire(asyncio.Protocol):
                 return
 
     def _read_tls(self, sock: socket.socket, tls: asyncio.BufferedProtocol) -> None:
-        """Do what the transport does when there is something to be read: its protocol is asyncio's own, for TLS."""
+        """Read as the transport does when data arrives. Its protocol is asyncio's own TLS protocol."""
         count = sock.recv_into(tls.get_buffer(READ_SIZE))
         if count:
             tls.buffer_updated(count)
         else:
             tls.eof_received()
-        if not count or self.transport.is_closing():  # uvloop tells of TLS's own end later.
+        if not count or self.transport.is_closing():  # uvloop reports the end of TLS later.
             self._driver.received(self._link, b"", self._now())
 
     # -- for asyncio
@@ -390,7 +392,7 @@ class _Wire(asyncio.Protocol):
         self._driver.received(self._link, data, self._now())
 
     def eof_received(self) -> None:
-        """The peer will send no more; the transport closes itself."""
+        """The peer has ended its side; the transport then closes itself."""
         self._driver.received(self._link, b"", self._now())
 
     def resume_writing(self) -> None:
@@ -398,7 +400,7 @@ class _Wire(asyncio.Protocol):
         self._driver.writable(self._link, self._now())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is closed; if writing failed, the peer may have said why before it went."""
+        """The transport is closed. If writing failed, read first: the peer may have said why it closed."""
         if exc is not None and self._tls is None:
             self.read_ahead(lost=True)
         self._lost(exc)

@@ -1,4 +1,4 @@
-"""How the flows of the core are run by anyio, on asyncio and on trio (see ``turnwire.sansio.flow``)."""
+"""How anyio runs the flows of the core, on asyncio and on trio (see ``turnwire.sansio.flow``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 async def run(flow: Flow[T]) -> T:
-    """Run a call."""
+    """Run a flow to its end."""
     steps = Steps(flow)
     while (step := steps.next()) is not None:
         try:
@@ -30,7 +30,7 @@ async def run(flow: Flow[T]) -> T:
 
 
 def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[Any, Any, Any]]:
-    """A function whose calls run a flow each, or are over at once."""
+    """A coroutine function. Each call runs the flow that ``method`` returns, or returns another result at once."""
 
     @wraps(method)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -41,7 +41,7 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
 
 async def iterate(flow: Emitting) -> AsyncGenerator[Any]:
-    """Run a call, and yield what it emits. Hot path: goes round once or twice per event."""
+    """Run a flow and yield what it emits. Hot path: runs once or twice per event."""
     steps = Steps(flow)
     while (step := steps.next()) is not None:
         try:
@@ -54,7 +54,7 @@ async def iterate(flow: Emitting) -> AsyncGenerator[Any]:
 
 
 async def _within(wait: Wait) -> Any:
-    """Await it within its own scope."""
+    """Await it in a cancel scope of its own."""
     with anyio.CancelScope(deadline=inf if wait.deadline is None else wait.deadline, shield=wait.shield):
         return await wait.start()
     raise ExpiredError

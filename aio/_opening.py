@@ -1,8 +1,8 @@
-"""The steps that open a transport of asyncio: TCP with happy eyeballs, and TLS. Their order is the core's matter.
+"""The steps that open a transport of asyncio: TCP with happy eyeballs, and TLS. The core decides their order.
 
-asyncio does TLS itself, by ``start_tls`` on what carries it, so the same steps lead to every kind of endpoint, and the
-same code runs on uvloop. The addresses of a host are tried here (RFC 8305) because uvloop's ``create_connection`` tries
-them one after another, and asyncio's leaves sockets open when it is cancelled in the middle (CPython 3.11).
+asyncio does TLS by ``start_tls`` on any transport, so the same steps lead to every kind of endpoint, and the same code
+runs on uvloop. The addresses of a host are tried here (RFC 8305) for two reasons: uvloop's ``create_connection`` tries
+them one after another, and asyncio's leaves sockets open if it is cancelled in the middle (CPython 3.11).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..sansio.flow import Flow
 from ..sansio.transports import Carrier, Failures, Means, alternating
 from ._flows import run
 
-__all__ = ["FAILURES", "MEANS", "Early", "Opened", "open_transport"]
+__all__ = ["FAILURES", "MEANS", "Early", "OpenTransport", "open_transport"]
 
 FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: isinstance(raised, Exception))
 LOGGER: Final = logging.getLogger("turnwire.session")
@@ -34,38 +34,38 @@ LOGGER.addHandler(logging.NullHandler())
 MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=LOGGER)
 
 READ_SIZE: Final = 64 * 1024
-"""Bytes asked of the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""
+"""Bytes to read from the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""
 UNSENT: Final = 64 * 1024
-"""Bytes that the kernel takes beyond what it has sent: what it holds counts as handed, and may never leave."""
+"""Bytes that the kernel may hold beyond what it has sent. These count as handed over, though they may never be sent."""
 STAGGER: Final = 0.25
-"""Seconds before the next address is tried beside those before it (RFC 8305, section 5)."""
+"""Seconds before the next address is tried in addition to the earlier ones (RFC 8305, section 5)."""
 A_DAY: Final = 86400.0
-"""Seconds for TLS's handshake: the driver has a deadline of its own, and this one is not to come first."""
+"""Seconds for the TLS handshake: so long that the driver's own deadline always comes first."""
 
 
 class Early(asyncio.Protocol):
-    """Keeps what arrives before there is anybody to take it."""
+    """A protocol that keeps the data that arrives before the final protocol is set."""
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.eof = False
         self.lost = False
-        """The transport is closed, because of ..."""
+        """Whether the transport is closed. ``error`` is the reason."""
         self.error: Exception | None = None
         self._arrived: asyncio.Future[None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Called by the transport, as the others."""
+        """Called by the transport when data arrives."""
         self.data += data
         self._tell()
 
     def eof_received(self) -> None:
-        """The peer will send no more."""
+        """Called by the transport when the peer has ended its side."""
         self.eof = True
         self._tell()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is closed."""
+        """Called by the transport when it is closed."""
         self.eof = self.lost = True
         self.error = exc
         self._tell()
@@ -75,7 +75,7 @@ class Early(asyncio.Protocol):
             self._arrived.set_result(None)
 
     async def receive(self) -> bytes:
-        """What has arrived, waiting for at least one byte; ``b""`` at end of file."""
+        """Wait for data and return it, at least one byte; ``b""`` at end of file."""
         if not self.data and not self.eof:
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived
@@ -86,32 +86,32 @@ class Early(asyncio.Protocol):
         return data
 
 
-class Opened(NamedTuple):
-    """An open transport, what is below it, and what has arrived already; :class:`Early` is its protocol."""
+class OpenTransport(NamedTuple):
+    """An open transport, the transport below it, and the data that has arrived; :class:`Early` is its protocol."""
 
     transport: asyncio.Transport
     lowest: asyncio.Transport
-    """That of the socket; the same, but for TLS."""
+    """The transport of the socket; without TLS it is the same as ``transport``."""
     socket: socket.socket
     early: Early
 
 
-async def open_transport(route: Callable[[Carrier], Flow[None]]) -> Opened:
-    """Open what the route leads to. Raises what it raises."""
+async def open_transport(route: Callable[[Carrier], Flow[None]]) -> OpenTransport:
+    """Open a transport as the route says. Raises what the route raises."""
     steps = _Steps()
     try:
         await run(route(steps))
     except BaseException:
         steps.abort()
         raise
-    return Opened(steps.transport, steps.lowest, steps.socket, steps.early)
+    return OpenTransport(steps.transport, steps.lowest, steps.socket, steps.early)
 
 
 class _Steps:
-    """One transport on its way up."""
+    """The steps by which one transport is opened."""
 
     transport: asyncio.Transport
-    """The uppermost so far, once there is one."""
+    """The uppermost transport so far; set by :meth:`connect`."""
     lowest: asyncio.Transport
     socket: socket.socket
 
@@ -136,17 +136,17 @@ class _Steps:
 
     def _begin(self, transport: asyncio.Transport, _: Early) -> None:
         self.transport = self.lowest = transport
-        transport.set_write_buffer_limits(high=0)  # Any byte that it keeps is to be heard of.
+        transport.set_write_buffer_limits(high=0)  # Report any byte that it keeps in its buffer.
         _limit_reads(transport)
 
     async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
-        """Speak TLS from here on, to a peer that proves to be this host."""
+        """Start TLS on the transport and verify that the peer is this host."""
         transport = await asyncio.get_running_loop().start_tls(
             self.transport, self.early, context, server_hostname=host, ssl_handshake_timeout=A_DAY
         )
         if transport is None:
             raise TransportError("the peer ended the connection instead of speaking TLS")
-        _limit_reads(self.transport.get_protocol())  # It is TLS's, now.
+        _limit_reads(self.transport.get_protocol())  # It is the TLS protocol now.
         self.transport = transport
         transport.set_write_buffer_limits(high=1, low=0)  # With high=0, asyncio's TLS would always be "full".
 
@@ -155,20 +155,20 @@ class _Steps:
         self.transport.write(data)
 
     def receive(self) -> Awaitable[bytes]:
-        """What arrives."""
+        """Wait for data and return it."""
         return self.early.receive()
 
     def abort(self) -> None:
-        """Close whatever there is."""
+        """Close everything that is open."""
         if hasattr(self, "transport"):
             self.transport.abort()
 
 
 def _limit_reads(reader: object) -> None:
-    """Read less at a time.
+    """Make the reads smaller.
 
-    There is no public setting. asyncio's transports of sockets have this attribute, and its protocol for TLS has it
-    (CPython 3.11 to 3.14); uvloop's have none, and need none.
+    There is no public setting. asyncio's socket transports and its TLS protocol have this attribute (CPython 3.11 to
+    3.14). uvloop's do not have it, and need no change.
     """
     if isinstance(getattr(reader, "max_size", None), int):
         with contextlib.suppress(AttributeError):  # It cannot be set in a compiled class.
@@ -230,16 +230,16 @@ async def _connected_unix(path: str) -> socket.socket:
 
 
 async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
-    """Families and addresses, IPv6 and IPv4 in turn (RFC 8305, section 4)."""
+    """Pairs of family and address, alternating IPv6 and IPv4 (RFC 8305, section 4)."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:  # It is a name.
+    except socket.gaierror:  # It is a name, not an address.
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return alternating([(family, address) for family, _, _, _, address in found])
 
 
 def _tune(sock: socket.socket) -> None:
-    """Send small messages at once, and keep the kernel from hoarding large ones."""
+    """Send small messages at once, and limit what the kernel buffers."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     unsent = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
     if unsent is not None:

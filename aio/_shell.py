@@ -1,7 +1,7 @@
-"""What differs on asyncio, or on anyio's trio, for the sessions and models of the core.
+"""What differs on asyncio, or on trio through anyio, for the sessions and models of the core.
 
-The runtime is the one for asyncio (``_asyncio.py``), or, on trio, that of ``turnwire.trio_shell``; which of the two is
-found out when a session is opened.
+The runtime is the one for asyncio (``_asyncio.py``) or, on trio, that of ``turnwire.trio_shell``. It is chosen when a
+session is opened.
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ class AnyioShell:
 
     @property
     def cancelled(self) -> type[BaseException]:
-        """What the backend raises."""
+        """The exception class that the backend raises."""
         return anyio.get_cancelled_exc_class()
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
-        """On asyncio, a task. On trio none stands alone: the caller, even a cancelled one, runs the clean-up."""
+        """On asyncio, start a task. On trio no task can run on its own: the caller runs the clean-up, even if
+        cancelled."""
         if self.cancelled is not asyncio.CancelledError:
             return self.run(flow)
         task = asyncio.get_running_loop().create_task(self.run(flow))
@@ -64,7 +65,7 @@ class AnyioShell:
         """A new runtime, in the running event loop."""
         if self.cancelled is asyncio.CancelledError:
             return AsyncioRuntime(source, network, options)
-        from ..trio_shell._runtime import Runtime as TrioRuntime
+        from ..trio_shell._runtime import TrioRuntime
 
         return TrioRuntime(source, network, options)
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ._measure import QUICK, Finding, Outcome, Plan
+from ._measure import QUICK, BenchmarkPlan, Finding, Outcome
 from ._output import progress, table
 from ._plot import plot
 from ._targets import TARGETS, WITHOUT_SUBJECT
@@ -48,7 +48,7 @@ class Benchmark(NamedTuple):
     """A benchmark, and the targets that it measures."""
 
     targets: str
-    run: Callable[[Plan], Outcome]
+    run: Callable[[BenchmarkPlan], Outcome]
 
 
 BENCHMARKS: Final = {
@@ -69,7 +69,7 @@ class Results(msgspec.Struct, frozen=True):
 
     machine: str
     versions: dict[str, str]
-    plan: Plan
+    plan: BenchmarkPlan
     findings: list[Finding]
     measured: dict[str, Any]
     """What each benchmark measured, by its name."""
@@ -99,9 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.epilog = "targets:\n" + "\n".join(f"  {target:3} {what}" for target, what in TARGETS.items())
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="so little of everything that it says nothing of speed")
-    parser.add_argument("--turns", type=int, help=f"turns of many deltas in a client's run (default: {Plan().turns})")
-    parser.add_argument("--deltas", type=int, help=f"deltas per turn (default: {Plan().deltas})")
-    parser.add_argument("--rounds", type=int, help=f"runs of each client, of which the median counts ({Plan().rounds})")
+    parser.add_argument(
+        "--turns", type=int, help=f"turns of many deltas in a client's run (default: {BenchmarkPlan().turns})"
+    )
+    parser.add_argument("--deltas", type=int, help=f"deltas per turn (default: {BenchmarkPlan().deltas})")
+    parser.add_argument(
+        "--rounds", type=int, help=f"runs of each client, of which the median counts ({BenchmarkPlan().rounds})"
+    )
     parser.add_argument("--only", metavar="CLIENTS", help=f"comma-separated, of: {', '.join(CLIENTS)}")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the measurements to this file")
@@ -124,20 +128,20 @@ def _asked_for(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     return names, clients
 
 
-def _plan(arguments: argparse.Namespace, clients: list[str]) -> Plan:
+def _plan(arguments: argparse.Namespace, clients: list[str]) -> BenchmarkPlan:
     """What to measure, of the clients that are installed. Names the others."""
     for name in clients:
         if missing := CLIENTS[name].missing:
             print(f"{name} is left out; not installed: {', '.join(missing)}")
     given = {name: getattr(arguments, name) for name in ("turns", "deltas", "rounds")}
     return msgspec.structs.replace(
-        QUICK if arguments.quick else Plan(),
+        QUICK if arguments.quick else BenchmarkPlan(),
         clients=tuple(name for name in clients if not CLIENTS[name].missing),
         **{name: value for name, value in given.items() if value is not None},
     )
 
 
-def measured(names: list[str], plan: Plan, *, markdown: bool) -> Results:
+def measured(names: list[str], plan: BenchmarkPlan, *, markdown: bool) -> Results:
     """Run the benchmarks one after another, and print the table of each."""
     outcomes: dict[str, Outcome] = {}
     for name in names:

@@ -16,7 +16,7 @@ _WINDOW: Final = 0.005
 """CPU seconds of one timing, at least."""
 
 
-class Plan(msgspec.Struct, frozen=True):
+class BenchmarkPlan(msgspec.Struct, frozen=True):
     """How much is measured, and beside whom."""
 
     turns: int = 20
@@ -37,7 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
         return [max(1, size // self.divisor) for size in sizes]
 
 
-QUICK: Final = Plan(turns=1, deltas=20, rounds=1, repeats=2, divisor=100)
+QUICK: Final = BenchmarkPlan(turns=1, deltas=20, rounds=1, repeats=2, divisor=100)
 """Enough to see that the benchmarks run, too little to measure anything."""
 
 

@@ -27,7 +27,7 @@ from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import mask
 
 from . import wire
-from ._measure import Outcome, Plan, best, ratio
+from ._measure import BenchmarkPlan, Outcome, best, ratio
 from ._output import progress, seconds
 from ._targets import BUILDING_LIMITS
 from .core import opened
@@ -123,7 +123,7 @@ def by_agents(items: list[Any]) -> Callable[[], bytes]:
     return build
 
 
-def building(plan: Plan) -> Outcome:
+def building(plan: BenchmarkPlan) -> Outcome:
     """Every size in every shape."""
     rows: list[dict[str, Any]] = []
     for size in plan.scaled(*SIZES):

@@ -21,7 +21,7 @@ from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 
 from . import wire
-from ._measure import Finding, Outcome, Plan, best, ratio
+from ._measure import BenchmarkPlan, Finding, Outcome, best, ratio
 from ._output import seconds
 from ._targets import DECODING_TO_FLOOR, DECODING_TO_OPENAI, GROWTH_EXPONENTS, LANES_LIMIT
 from .clients._schema import decode as decode_little
@@ -69,7 +69,7 @@ def stream(connection: ResponsesConnection, chunks: list[bytes], lanes: list[str
     return events
 
 
-def decoding(plan: Plan) -> Outcome:
+def decoding(plan: BenchmarkPlan) -> Outcome:
     """T1: bytes of frames to typed events in a turn, beside the floor and beside what ``openai`` does with messages."""
     from openai._models import construct_type
     from openai.types.responses import ResponsesServerEvent
@@ -120,7 +120,7 @@ def decoded_by_floor(chunks: list[bytes]) -> int:
     return len(events)
 
 
-def lanes(plan: Plan, count: int = 16) -> Outcome:
+def lanes(plan: BenchmarkPlan, count: int = 16) -> Outcome:
     """T7: the cost of an event on one of many busy lanes, and on the only lane. Both are named: the bytes are equal."""
     (deltas,) = plan.scaled(200)
     names: list[str | None] = [f"lane-{number:02}" for number in range(count)]
@@ -230,7 +230,7 @@ class Consumers:
         assert all(turn.ended for turn in begun)
 
 
-def growth(plan: Plan) -> Outcome:
+def growth(plan: BenchmarkPlan) -> Outcome:
     """T8: how cost grows: the exponent of a power law through the cost at each size, less the cost at size 0.
 
     Sizes begin where that difference stands out from the cost at size 0.

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Final
 
-from ._measure import Finding, Outcome, Plan
+from ._measure import BenchmarkPlan, Finding, Outcome
 from ._output import progress, seconds
 from ._targets import IMPORT_LIMITS
 from .clients import CLIENTS
@@ -17,7 +17,7 @@ _PROGRAM: Final = (
 )
 
 
-def imports(plan: Plan) -> Outcome:
+def imports(plan: BenchmarkPlan) -> Outcome:
     """turnwire's packages against their limits, and what the clients import besides."""
     table = [["import", "CPU", "imports `openai`"]]
     findings: list[Finding] = []

@@ -11,14 +11,14 @@ import gc
 import tracemalloc
 
 from . import server, wire
-from ._measure import Finding, Outcome, Plan
+from ._measure import BenchmarkPlan, Finding, Outcome
 from ._output import kibibytes, progress
 from ._targets import MEMORY_LIMIT
 from .clients import CLIENTS, run_apart
 from .core import opened, reads, stream
 
 
-def memory(plan: Plan) -> Outcome:
+def memory(plan: BenchmarkPlan) -> Outcome:
     """The core alone, and every client."""
     (count,) = plan.scaled(100)
     held = {"core": core(count)}

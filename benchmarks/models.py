@@ -6,11 +6,11 @@ the same objects of ``openai``.
 
 from __future__ import annotations
 
-from ._measure import Outcome, Plan
+from ._measure import BenchmarkPlan, Outcome
 from .peers import compared
 
 
-def models(plan: Plan) -> Outcome:
+def models(plan: BenchmarkPlan) -> Outcome:
     """The two models side by side."""
     names = [name for name in ("turnwire-model", "agents") if name in plan.clients]
     return compared(plan, names, reference="turnwire-model", targets=("T4",))

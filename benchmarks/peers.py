@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from . import server
-from ._measure import Finding, Outcome, Plan, ratio
+from ._measure import BenchmarkPlan, Finding, Outcome, ratio
 from ._output import progress, seconds, times
 from ._targets import CLIENT_LIMITS
 from .clients import CLIENTS, Measurement, run_apart
@@ -28,12 +28,12 @@ COLUMNS: Final = {
 """What is measured, and what it is called."""
 
 
-def peers(plan: Plan) -> Outcome:
+def peers(plan: BenchmarkPlan) -> Outcome:
     """The clients side by side."""
     return compared(plan, plan.clients, reference="turnwire", targets=("T2", "T3", "T5", "T11", "T12"))
 
 
-def compared(plan: Plan, names: Sequence[str], *, reference: str, targets: Collection[str]) -> Outcome:
+def compared(plan: BenchmarkPlan, names: Sequence[str], *, reference: str, targets: Collection[str]) -> Outcome:
     """Run the clients, compare each with the reference, and check the limits of these targets."""
     runs = measured(plan, names)
     usual = {
@@ -49,7 +49,7 @@ def compared(plan: Plan, names: Sequence[str], *, reference: str, targets: Colle
     return Outcome(compared_table(usual, reference), found, {"median": usual, "runs": runs}, note)
 
 
-def measured(plan: Plan, names: Sequence[str]) -> dict[str, list[Measurement]]:
+def measured(plan: BenchmarkPlan, names: Sequence[str]) -> dict[str, list[Measurement]]:
     """Run the clients in turn, ``plan.rounds`` times; the measurements of each."""
     runs: dict[str, list[Measurement]] = {name: [] for name in names}
     with server.running() as base_url:

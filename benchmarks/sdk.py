@@ -15,7 +15,7 @@ from turnwire.sansio.events import ServerEvent, decode_event
 from turnwire.sansio.events._openai import to_server_event
 
 from . import wire
-from ._measure import Outcome, Plan, best
+from ._measure import BenchmarkPlan, Outcome, best
 from ._output import seconds, times
 
 
@@ -41,7 +41,7 @@ def turnwire(text: bytes) -> Any:
     return to_server_event(decode_event(text))
 
 
-def sdk(plan: Plan) -> Outcome:
+def sdk(plan: BenchmarkPlan) -> Outcome:
     """Each message, each way."""
     from openai._models import construct_type
     from openai.types.responses import ResponsesServerEvent

@@ -1,26 +1,26 @@
 """turnwire's protocol core: the OpenAI Responses API over WebSocket, as pure state machines.
 
-Nothing in this package does I/O, reads a clock, or draws a random number that it was not given: the same calls with the
-same arguments give the same results. Time comes in as ``now``, in monotonic seconds; bytes come in by ``receive_data``
-and go out by ``data_to_send``; waiting is the caller's, up to ``next_deadline``.
+Nothing in this package does I/O, reads a clock, or uses a random number that it was not given: the same calls with the
+same arguments give the same results. Time is an argument, ``now``, in monotonic seconds. Bytes go in by
+``receive_data`` and come out by ``data_to_send``. The caller waits, at most until ``next_deadline``.
 
-The modules; each imports only modules below it. ``agents`` is the Agents SDK's side; the protocol imports none of it:
+Each module imports only modules below it. ``agents`` is the Agents SDK's side; the protocol imports nothing of it:
 
     ============== ==================================================================================================
     api            the public names that are the same in every shell
     agents         model calls: settings, tools, requests, results, traces
-    client         what users hold: ``connect()``, sessions, turns; and what a shell has to give
+    client         what users hold: ``connect()``, sessions, turns; and what a shell must provide
     runtime        what runs a session, in every shell
     transports     how a transport is opened, and what its failures mean
-    flow           what a call waits for, in order, without an event loop
-    driver         what a session's sockets, its timer and those who wait for it have to do
+    flow           the steps and waits of a call, without an event loop
+    driver         what a session's sockets and timer must do, and which consumers wake
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several
     admission      whether a session takes a turn
     recovery       whether a turn that failed is repeated
     notices        what happens in a session, for hooks and the log
     options        the options of a session
-    handle         what a caller holds of a turn
+    handle         what a caller can ask about a turn
     fallback       whether a turn goes over a WebSocket or over HTTP
     pool           which connection takes a turn; when one is opened, replaced, closed
     backlog        the turns that wait for a connection, in order
@@ -28,7 +28,7 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role
     dialect        what a server is known or seen to have
-    deadlines      the moments at which something is to be done, by whom they concern
+    deadlines      many deadlines at once: which is the next
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
     proxy          which proxy to use
@@ -36,19 +36,19 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
     source         where a session connects to, from the arguments of ``connect()``
     endpoint       where to connect to, and with which headers
     urls           URLs that callers give, checked and taken apart
-    retries        the switches of callers that run retries of their own
+    retries        switches for callers with retries of their own
     encoding       Python values to JSON
-    lanes          which turn may go now
-    replay         what a failure means: its words, what is repeated, advice on retries
+    lanes          which turn may start now
+    replay         what a failure means: its text, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
     websocket      bytes to text messages and back; the handshake
     secret         text that no repr and no traceback shows
-    checks         the rules of options, and the message for a value that breaks one
-    omit           the markers that say "leave this out"
+    checks         the rules of options, and the message for a value that breaks a rule
+    omit           the markers that mean "leave this out"
     errors         everything that is raised
     evidence       how far a turn got, and the verdict that follows
-    error_body     what an error says, in every shape that servers send
+    error_body     reads an error in every shape that servers send
     retry_after    how long a server asks to wait
     chance         the source of random bytes, unless the caller gives another
     ============== ==================================================================================================
@@ -57,14 +57,14 @@ The modules; each imports only modules below it. ``agents`` is the Agents SDK's 
 former places of modules that are in ``agents`` and ``events`` now.
 
 ``__version__`` is the version of the distribution ``turnwire``. It is here because ``turnwire`` itself is a namespace
-package: it has no file that could say it, so that other distributions can add packages to it.
+package without a file, so that other distributions can add packages to it.
 """
 
 from __future__ import annotations
 
 
 def __getattr__(name: str) -> str:
-    """``__version__``, read on demand from the metadata of the distribution, so that an import stays cheap."""
+    """``__version__``, read from the distribution's metadata when it is needed, so that importing is fast."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,7 +1,7 @@
 """The public names that are the same in every shell.
 
 The promise
-    ``turnwire.aio`` and ``turnwire.trio_shell`` have these names, and those that each has for itself: ``connect``,
+    ``turnwire.aio`` and ``turnwire.trio_shell`` both have these names. In addition, each has its own ``connect``,
     ``Session``, ``Turn``, ``OpenAIResponsesModel`` and ``OpenAIResponsesWSModel``.
 """
 

@@ -1,12 +1,12 @@
-"""The backlog of a session: turns that have no connection to wait for, and those that wait for a moment.
+"""The backlog of a session: turns that wait for a connection, and turns that wait for a time.
 
 ::
 
     add() ───────────────────► ready ──remove()──► a connection
     delay() ──► delayed ──due()──►
 
-The ready ones go in order; a delayed one, which the server asked to come back later, holds up nobody. Every method
-costs the same however many turns there are, but for a logarithm.
+Ready turns go to connections in order. A delayed turn (the server asked to send it later) does not hold up others. The
+cost of a method grows at most with the logarithm of the number of turns.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Backlog:
     def __init__(self, alarm: Alarm | None = None) -> None:
         self._alarm = alarm or Alarm()
         self.ready: OrderedDict[Turn, None] = OrderedDict()
-        """Those that wait for nothing but a connection, in order."""
+        """Turns that wait only for a connection, in order."""
         self.delayed: dict[Turn, float] = {}
-        """Those that wait for a moment, and for which."""
+        """Turns that wait for a time, with that time."""
         self._lanes: Counter[AnyLane] = Counter()
-        """How many of the ready ones were given each lane."""
+        """How many ready turns asked for each lane."""
         self._resumptions: Deadlines[Turn] = Deadlines(self.delayed.get, self._alarm)
         self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline, self._alarm)
 
@@ -39,19 +39,19 @@ class Backlog:
         return len(self.ready) + len(self.delayed)
 
     def __iter__(self) -> Iterator[Turn]:
-        """All of them; the ready ones first, in order."""
+        """All turns; the ready ones first, in order."""
         yield from self.ready
         yield from self.delayed
 
     def has_lane(self, lane: AnyLane) -> bool:
-        """Whether a turn that was given this lane is ready."""
+        """Whether a turn that asked for this lane is ready."""
         return self._lanes[lane] > 0
 
     def add(self, turn: Turn) -> None:
-        """Put a turn behind the others."""
+        """Add a turn behind the others."""
         self.ready[turn] = None
         self._lanes[turn.wanted] += 1
-        self._alarm.announce()  # A connection may be wanted at once.
+        self._alarm.announce()  # A connection may be needed at once.
         self._added(turn)
 
     def add_first(self, turns: Iterable[Turn]) -> None:
@@ -61,7 +61,7 @@ class Backlog:
             self.ready.move_to_end(turn, last=False)
 
     def delay(self, turn: Turn, until: float) -> None:
-        """Keep a turn until then; it is ready afterwards, behind the others."""
+        """Keep a turn until this time. Then :meth:`due` returns it."""
         self.delayed[turn] = until
         self._resumptions.watch(turn)
         self._added(turn)
@@ -70,7 +70,7 @@ class Backlog:
         self._deadlines.watch(turn)
 
     def remove(self, turn: Turn) -> None:
-        """Take out a turn, wherever it is."""
+        """Remove a turn, ready or delayed."""
         if turn in self.ready:
             del self.ready[turn]
             self._lanes[turn.wanted] -= 1
@@ -81,20 +81,20 @@ class Backlog:
         self._deadlines.drop(turn)
 
     def due(self, now: float) -> list[Turn]:
-        """Take out the delayed ones whose moment has come."""
+        """Remove and return the delayed turns whose time has come."""
         found = self._resumptions.due(now)
         for turn in found:
             self.remove(turn)
         return found
 
     def next_resumption(self) -> float | None:
-        """When the next delayed one has waited long enough."""
+        """When the next delayed turn becomes ready."""
         return self._resumptions.next()
 
     def next_deadline(self) -> float | None:
-        """When the first of all times out."""
+        """When the next turn times out."""
         return self._deadlines.next()
 
     def expired(self, now: float) -> list[Turn]:
-        """Those that have timed out; they stay here."""
+        """The turns that have timed out; they stay in the backlog."""
         return self._deadlines.due(now)

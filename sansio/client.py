@@ -1,8 +1,8 @@
-"""What users hold, in every shell: :func:`connect`, :class:`Session`, :class:`Turn`.
+"""The classes that users hold, in every shell: :func:`connect`, :class:`Session`, :class:`Turn`.
 
 The promise
-    Nothing here waits. A method that has to wait returns what the shell makes of a flow (``flow.py``): a coroutine.
-    What differs between event loops is a :class:`Shell`, and the runtime that it makes for each session.
+    Nothing here waits. A method that has to wait returns a coroutine, which the shell makes from a flow (``flow.py``).
+    What differs between event loops is in a :class:`Shell`, and in the runtime that it makes for each session.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .checks import SECONDS, Number
 from .connection import Leave, Stats
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
-from .fallback import Transport
+from .fallback import TransportChoice
 from .flow import Awaited, Emitting, Flow, Wait, at_once, awaited
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
@@ -60,25 +60,25 @@ class Shell(Protocol):
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """The process's variables."""
+        """The environment variables of the process."""
         ...
 
     @property
     def context_type(self) -> type[Any]:
-        """``ssl.SSLContext``."""
+        """The class ``ssl.SSLContext``."""
         ...
 
     @property
     def cancelled(self) -> type[BaseException]:
-        """What is raised where a task waits when it is cancelled."""
+        """The exception class that is raised in a task that is cancelled."""
         ...
 
     def now(self) -> float:
-        """The clock of the running event loop, in seconds."""
+        """The time of the running event loop, in seconds."""
         ...
 
     def token(self) -> Hashable:
-        """Which event loop runs: equal to itself, and to no other's."""
+        """An object that identifies the running event loop; tokens of different loops are not equal."""
         ...
 
     def run(self, flow: Flow[T]) -> CoroutineType[Any, Any, T]:
@@ -86,14 +86,14 @@ class Shell(Protocol):
         ...
 
     def coroutine_function(self, method: Callable[..., Any]) -> Callable[..., CoroutineType[Any, Any, Any]]:
-        """A function defined by ``async def``, so that others see that it is one.
+        """A function made with ``async def``, so that inspection shows a coroutine function.
 
-        Each call runs the flow that ``method`` returns, or returns what else that returns.
+        Each call runs the flow that ``method`` returns; if it returns anything else, the call returns that.
         """
         ...
 
     def iterate(self, flow: Emitting) -> AsyncGenerator[Any]:
-        """An asynchronous generator of what the flow emits."""
+        """An asynchronous generator that yields what the flow emits."""
         ...
 
     def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
@@ -102,9 +102,9 @@ class Shell(Protocol):
 
 
 class OnShell:
-    """Something whose flows are run by a shell: ``class Session(client.Session, shell=SHELL)``.
+    """A class whose flows are run by a shell: ``class Session(client.Session, shell=SHELL)``.
 
-    Such a class has the docstring of its base, and its :func:`~turnwire.sansio.flow.awaited` methods are coroutine
+    Such a class has the docstring of its base. Its :func:`~turnwire.sansio.flow.awaited` methods are coroutine
     functions.
     """
 
@@ -122,7 +122,7 @@ class OnShell:
 
 
 class Session(OnShell, Generic[TurnT]):
-    """One endpoint, and turns on it. Made by :func:`connect`; see there."""
+    """A session on one endpoint; it makes turns. Made by :func:`connect`."""
 
     _turn: type[TurnT]
 
@@ -132,17 +132,18 @@ class Session(OnShell, Generic[TurnT]):
     def create(
         self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
     ) -> TurnT:
-        """A turn: ``async with session.create(model=…, input=…) as turn``. It is sent on entering.
+        """Make a turn: ``async with session.create(model=…, input=…) as turn``. It is sent when the block is entered.
 
         ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
-        one lane run one after another, different lanes run side by side. AUTO takes any free lane, where the server has
-        lanes; a turn that continues a response takes that one's lane, or, if that is busy or has gone on, another. None
-        is the default lane. ``timeout`` is in seconds, for each wait, or ``Timeouts(lane, connect, send, receive,
-        total)``; None means no limit. Not given, the session's own holds. ``leave`` is what becomes of the WebSocket if
-        this is its only turn and is left before its end: ``"abort"``, which stops the server at once, or ``"abandon"``,
-        which keeps the connection and discards the turn's events. Not given, that of the options holds.
+        one lane run one after another, different lanes run side by side. AUTO takes any free lane if the server has
+        lanes. A turn that continues a response takes the lane of that response; if that lane is busy, or another
+        response came after it, the turn takes another lane. None is the default lane. ``timeout`` is a number of
+        seconds for each wait, or ``Timeouts(lane, connect, send, receive, total)``; None means no limit. If it is not
+        given, the session's timeouts apply. ``leave`` says what happens to the WebSocket if this is its only turn and
+        it is left before its end: ``"abort"`` closes the connection, which stops the server at once; ``"abandon"``
+        keeps the connection and discards the turn's events. If it is not given, the session's option applies.
 
-        Entering raises UserError or TypeError if the turn cannot be sent as it is.
+        Entering the block raises UserError or TypeError if the turn cannot be sent as given.
         """
         return self._turn(self._runtime, body, stream_id, timeout, leave)
 
@@ -155,7 +156,7 @@ class Session(OnShell, Generic[TurnT]):
         Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
         """
         turn = self._turn(self._runtime, body, stream_id, timeout, leave)
-        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - nobody else should call it.
+        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
 
     def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
         """Have a function called with a :class:`~turnwire.sansio.notices.Notice` each time something happens.
@@ -171,16 +172,16 @@ class Session(OnShell, Generic[TurnT]):
 
     @property
     def stats(self) -> Stats:
-        """The counters of now; a copy."""
+        """The present counters; a copy."""
         return self._runtime.stats
 
     @awaited
     def drain(self, timeout: float | None = None) -> Flow[None]:
-        """End the session without ending its turns, for SIGTERM: no new ones begin (SessionClosedError); those that run
-        or wait go on; when all have ended, the session is closed as by :meth:`aclose`.
+        """End the session without ending its turns, for example on SIGTERM. New turns raise SessionClosedError; turns
+        that run or wait go on; when all have ended, the session is closed as by :meth:`aclose`.
 
-        After ``timeout`` seconds, if given, turns that are left fail as aborted. Whoever is cancelled here waits no
-        more, but the session still ends so.
+        After ``timeout`` seconds, if given, the remaining turns fail as aborted. If the caller is cancelled, it stops
+        waiting, but the session still ends in this way.
         """
         _TIMEOUT.check("timeout", timeout)
         yield Wait(lambda: self._runtime.drain(timeout))
@@ -189,7 +190,7 @@ class Session(OnShell, Generic[TurnT]):
     def aclose(self) -> Flow[None]:
         """End the session: turns in flight fail as aborted, an idle connection is closed with a closing handshake.
 
-        Any task may call this, and it may be called again.
+        Any task may call it, and it may be called more than once.
         """
         yield Wait(self._runtime.aclose)
 
@@ -197,9 +198,11 @@ class Session(OnShell, Generic[TurnT]):
 class Turn(TurnHandle, OnShell):
     """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
 
-    Leaving the ``async with`` before the terminal event gives the turn up. If other turns use the connection, this
-    one's events are discarded. If none does, the connection is aborted at once, unless another lane's last response is
-    in its memory only (``store: false``), or ``leave`` says otherwise.
+    This is the handle that users hold. The protocol's record of the turn is :class:`turnwire.sansio.connection.Turn`.
+
+    Leaving the ``async with`` before the terminal event abandons the turn. If other turns use the connection, its
+    events are discarded. If none does, the connection is aborted at once, unless another lane's last response is only
+    in this connection's memory (``store: false``), or ``leave`` says otherwise.
     """
 
     def __init__(
@@ -229,7 +232,7 @@ class Turn(TurnHandle, OnShell):
         return self._runtime.iterate(self._core or self._begun)
 
     def _run(self) -> Flow[Response]:
-        """All of it."""
+        """Run the turn from start to end."""
         turn = self._sent(self._runtime.create(*self._enter()))
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
@@ -243,13 +246,13 @@ class Turn(TurnHandle, OnShell):
 
 
 class Connecting(OnShell, Generic[SessionT]):
-    """What :func:`connect` returns: await it, or enter it. Once."""
+    """The result of :func:`connect`: await it, or enter it with ``async with``; only once."""
 
     _session: type[SessionT]
 
     def __init__(self, *arguments: Any) -> None:
         self._arguments = arguments
-        """Those of the runtime."""
+        """The arguments for the runtime."""
         self._runtime: SessionRuntime | None = None
 
     def __await__(self) -> Generator[Any, Any, SessionT]:
@@ -283,26 +286,26 @@ def connect(
     ssl_context: ssl.SSLContext | None = None,
     proxy: str | None = "env",
     proxy_ssl_context: ssl.SSLContext | None = None,
-    transport: Transport | None = None,
+    transport: TransportChoice | None = None,
     connections: int | None = None,
     options: SessionOptions | None = None,
 ) -> ConnectingT:
     """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
 
-    Connects then; an upgrade that is answered with 408, 425, 429 or 5xx is repeated, within the connect deadline.
-    When the connection is lost, turns in flight fail with their verdicts, and the next turn opens a fresh one. A
-    session belongs to no task: it may be closed by another one than opened it.
+    It connects then. An upgrade that is answered with 408, 425, 429 or 5xx is repeated until the connect deadline. When
+    the connection is lost, turns in flight fail with their verdicts, and the next turn opens a new connection. A
+    session belongs to no task: one task may open it and another close it.
 
     ``base_url`` is http(s) or ws(s), with or without a path, or ``unix:/path/to.sock``, which may be followed by
-    ``:/v1``, the path of the API; ``/responses`` is appended. It defaults to the client's, else ``OPENAI_BASE_URL``,
-    else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an ``openai.AsyncOpenAI``, or
-    Azure's, to take URL, credentials, headers, query and timeouts from. ``ssl_context`` defaults to the system's trust
-    store. ``proxy`` is ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), None, or the URL of a
-    proxy, with ``user:password@`` if it asks for them: http, https (``proxy_ssl_context`` is for TLS to this one),
-    socks5 (the name of the server is looked up on this side) or socks5h (by the proxy). ``options`` are the limits;
-    ``transport`` and ``connections`` go before those of the same name in them.
+    ``:/v1``, the path of the API. ``/responses`` is appended. It defaults to the client's, else ``OPENAI_BASE_URL``,
+    else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an ``openai.AsyncOpenAI`` (or
+    Azure's); URL, credentials, headers, query and timeouts are taken from it. ``ssl_context`` defaults to the system's
+    trust store. ``proxy`` is ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), None, or the URL
+    of a proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
+    proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``options`` are the limits; the
+    arguments ``transport`` and ``connections`` override the options of the same name.
 
-    Raises UserError, at once, for arguments that cannot be used; when it is awaited or entered, ConnectError or
+    Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
     """
     shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
@@ -312,13 +315,13 @@ def connect(
     network = checked_network(
         ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
     )
-    choose_proxy(network.proxy, source.initial, shell.variables)  # To refuse what the environment says, if it is that.
+    choose_proxy(network.proxy, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
     options = options_from_client(client, options, transport=transport, connections=connections)
     return connecting(source, network, options)
 
 
 def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
-    """The function with its first argument given. It has the others' signature, and the docstring."""
+    """The function with its first argument given. It has the docstring, and the signature of the other arguments."""
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:

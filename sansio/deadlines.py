@@ -1,13 +1,12 @@
-"""Deadlines of many things at once: which is the next, at a cost that does not grow with how many wait.
+"""Deadlines of many things at once: which is the next, at a cost that does not grow with their number.
 
 The promise
-    :meth:`Deadlines.next` and :meth:`Deadlines.due` agree with what the things themselves say at that moment, and no
-    call looks at all of them. A deadline may move later, or go away, without anybody saying so: that is found out when
-    its old moment comes up. Only one that is new, or may have moved *earlier*, has to be announced by
-    :meth:`Deadlines.watch`.
+    :meth:`Deadlines.next` and :meth:`Deadlines.due` return what the things themselves say at that moment, and no call
+    looks at all of them. A deadline may move later, or go away, without a call: that is noticed when the old time is
+    reached. A deadline that is new, or may have moved *earlier*, must be announced by :meth:`Deadlines.watch`.
 
-    An :class:`Alarm` keeps the earliest of what was announced, for whoever sets a timer: while that is not earlier than
-    the timer, no deadline has to be computed.
+    An :class:`Alarm` keeps the earliest announced time, for whoever sets a timer. As long as it is not earlier than the
+    timer, no deadline has to be computed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ __all__ = ["Alarm", "Deadlines"]
 T = TypeVar("T", bound=Hashable)
 
 _SPARE: Final = 64
-"""Outdated entries that are kept beside as many as there are things."""
+"""How many outdated entries may be kept in addition to one per thing."""
 
 
 class Alarm:
@@ -33,21 +32,21 @@ class Alarm:
 
     def __init__(self) -> None:
         self.at = -inf
-        """Monotonic seconds; ``-inf``: there may be one at any moment, ``inf``: none was announced."""
+        """Monotonic seconds. ``-inf``: a deadline may be at any time. ``inf``: none was announced."""
 
     def announce(self, moment: float = -inf) -> None:
-        """There is a deadline at this moment or later; without a moment: there may be one at any."""
+        """There may be a new deadline at this time or later; without an argument: at any time."""
         if moment < self.at:
             self.at = moment
 
     def take(self) -> bool:
-        """Whether one was announced; from now on, none was."""
+        """Whether a deadline was announced since the last call."""
         at, self.at = self.at, inf
         return at < inf
 
 
 class Deadlines(Generic[T]):
-    """A heap of moments, with lazy deletion. ``moment_of`` tells a thing's deadline as of now; None: it has none.
+    """A heap of times with lazy deletion. ``moment_of`` returns a thing's present deadline; None: it has none.
 
     New deadlines are announced to ``alarm``.
     """
@@ -56,16 +55,16 @@ class Deadlines(Generic[T]):
         self._moment_of = moment_of
         self._alarm = alarm or Alarm()
         self._heap: list[tuple[float, int]] = []
-        """Moments and the numbers of entries; an outdated entry's number means nothing any more."""
+        """Times with entry numbers. An entry whose number is no longer in use is outdated."""
         self._things: dict[int, T] = {}
         self._entries: dict[T, tuple[float, int]] = {}
-        """The one entry of each thing: never later than its deadline."""
+        """The one valid entry of each thing. Its time is never later than the thing's deadline."""
         self._numbers = count()
         self._fresh: dict[T, None] = {}
-        """Things that have no entry yet."""
+        """Things without an entry yet."""
 
     def watch(self, thing: T) -> None:
-        """It has a deadline from now on, or one that may be earlier than before."""
+        """This thing has a new deadline, or one that may be earlier than before."""
         moment, entry = self._moment_of(thing), self._entries.get(thing)
         if moment is not None and (entry is None or moment < entry[0]):
             if entry is not None:
@@ -76,20 +75,20 @@ class Deadlines(Generic[T]):
             self._alarm.announce(moment)
 
     def watch_later(self, thing: T, earliest: float) -> None:
-        """The same for a thing that is new, and has no deadline before ``earliest``.
+        """The same for a new thing that has no deadline before ``earliest``.
 
-        What its deadline is, is found out when somebody asks for the next one. Most things are over by then.
+        Its deadline is computed only when the next one is asked for. Most things have ended by then.
         """
         self._fresh[thing] = None
         self._alarm.announce(earliest)
 
     def is_watched(self, thing: T, moment: float) -> bool:
-        """Whether a deadline at ``moment`` need not be announced: the thing is looked at then, or before."""
+        """Whether a deadline at ``moment`` need not be announced: the thing is checked at that time or before."""
         entry = self._entries.get(thing)
         return thing in self._fresh if entry is None else entry[0] <= moment
 
     def drop(self, thing: T) -> None:
-        """It is over: nothing is kept of it."""
+        """Remove a thing that has ended."""
         self._fresh.pop(thing, None)
         entry = self._entries.pop(thing, None)
         if entry is not None:
@@ -98,7 +97,7 @@ class Deadlines(Generic[T]):
                 self._heap = sorted(self._entries.values())
 
     def clear(self) -> None:
-        """All of them are over."""
+        """Remove all things."""
         self._heap.clear()
         self._things.clear()
         self._entries.clear()
@@ -116,13 +115,13 @@ class Deadlines(Generic[T]):
             if thing is not None and self._moment_of(thing) == when:
                 return when
             heappop(self._heap)
-            if thing is not None:  # It has moved later, or gone away.
+            if thing is not None:  # Its deadline has moved later, or it has none any more.
                 self.drop(thing)
                 self.watch(thing)
         return None
 
     def due(self, now: float) -> list[T]:
-        """Those whose deadlines have passed, the earliest first. They stay watched until their deadlines move."""
+        """The things whose deadlines have passed, the earliest first. They stay watched."""
         found: list[T] = []
         while (moment := self.next()) is not None and moment <= now:
             found.append(self._things[heappop(self._heap)[1]])

@@ -1,11 +1,11 @@
-"""What a server is known, or was seen, to have: lanes, and how large a message may be.
+"""What a server supports, as known or as seen: lanes, and how large a message may be.
 
-A capability is used only if the server is known or seen to have it (PROTOCOL.md, "Dialects"). A dialect is chosen, in
-this order: by the caller (``SessionOptions(dialect=…)``), by what the server announces in the answer to the upgrade
-(:data:`ANNOUNCEMENT`), by its host.
+A capability is used only if the server is known or seen to have it (PROTOCOL.md, "Dialects"). The dialect is taken from
+the first of these that gives one: the caller (``SessionOptions(dialect=…)``), the server's announcement in its answer
+to the upgrade (:data:`ANNOUNCEMENT`), the host name.
 
-Lanes are the one capability that is also learned on the wire, because many servers accept ``stream_id`` and ignore it.
-The states of what is known about them, and what moves them:
+Only the lanes capability is also learned from the events that arrive, because many servers accept ``stream_id`` and
+ignore it. What is known about lanes has these states:
 
     ============ ================================================ ==================================================
     support      while it holds                                   moves to
@@ -48,10 +48,10 @@ __all__ = [
 ]
 
 ANNOUNCEMENT: Final = "x-turnwire-dialect"
-"""The header of the upgrade's answer in which a server may name its dialect."""
+"""The header, in the answer to the upgrade, in which a server may name its dialect."""
 
 DEFAULT_MESSAGE_LIMIT: Final = 16 * 1024 * 1024
-"""Bytes of one client message that servers take, until known otherwise (PROTOCOL.md, "Connection")."""
+"""The size limit in bytes of one client message, unless another is known (PROTOCOL.md, "Connection")."""
 
 
 class LaneSupport(enum.Enum):
@@ -63,12 +63,12 @@ class LaneSupport(enum.Enum):
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """What one kind of server has."""
+    """What one kind of server supports."""
 
     name: str
     lanes: LaneSupport = LaneSupport.UNKNOWN
     message_limit: int = DEFAULT_MESSAGE_LIMIT
-    """Bytes of one client message; a larger one is refused with close code 1009."""
+    """The size limit in bytes of one client message; the server refuses a larger one with close code 1009."""
 
 
 OPENAI: Final = Dialect(name="openai", lanes=LaneSupport.YES)
@@ -80,7 +80,7 @@ UNKNOWN: Final = Dialect(name="unknown")
 DIALECTS: Final[Mapping[str, Dialect]] = {
     dialect.name: dialect for dialect in (OPENAI, AZURE, CODEX, NO_LANES, UNKNOWN)
 }
-"""The dialects by the names under which a server may announce them."""
+"""The dialects, by the names that a server may announce."""
 
 _HOSTS: Final = (
     ("api.openai.com", OPENAI),
@@ -89,11 +89,11 @@ _HOSTS: Final = (
     ("cognitiveservices.azure.com", AZURE),
     ("chatgpt.com", CODEX),
 )
-"""Hosts, they and what stands below them, and what they speak."""
+"""Host names and their dialects; an entry also holds for the names below it."""
 
 
 def dialect_of_host(host: str) -> Dialect:
-    """The dialect of a server by its host name; :data:`UNKNOWN` for any that is not in the list."""
+    """The dialect of a server by its host name; :data:`UNKNOWN` if the name is not in the list."""
     name = host.lower().rstrip(".")
     for known, dialect in _HOSTS:
         if name == known or name.endswith("." + known):
@@ -102,7 +102,7 @@ def dialect_of_host(host: str) -> Dialect:
 
 
 def announced_dialect(headers: Mapping[str, str]) -> Dialect | None:
-    """The dialect that the answer to the upgrade names; None if it names none, or one that is not known here.
+    """The dialect named in the answer to the upgrade; None if it names none, or one that is not known here.
 
     ``headers`` have lower-case names.
     """

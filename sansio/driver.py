@@ -1,22 +1,22 @@
-"""The driver: what a session's sockets, its timer and those who wait for it have to do, without any of them.
+"""The driver: decides what a session's sockets and its timer do and which consumers wake, without any I/O itself.
 
 The promise
-    A shell reports what happened, each time by one call that does not block, await or call back: a transport opened,
-    bytes arrived, there is room to write, a transport was lost, the time came. The driver answers by calls to the
-    shell's :class:`Runtime`. There is one driver, and a runtime for each event loop; a simulation is a runtime, too.
+    A shell reports each event (a transport opened, bytes arrived, the transport can be written to, a transport was
+    lost, the timer fired) by one call that does not block, await or call back. The driver answers by calls to the
+    shell's :class:`Runtime`. There is one driver, and one runtime per event loop; the simulations are runtimes, too.
 
 The order of a step
     Every report, and every call of a consumer, is one uninterrupted step:
 
     ==== ===========================================================================================================
     A    the connection takes the input
-    B    the session draws the consequences: recovery, rotation, the backlog
-    C    what is to be opened, written, closed and timed is given to the runtime
-    D    those whose turn has news are woken; then those who watch the session are told (``notices.py``)
+    B    the session is brought up to date: recovery, rotation, the backlog
+    C    the runtime is told what to open, write, close and time
+    D    the consumers of turns with something new are woken; then the observers of the session (``notices.py``)
     ==== ===========================================================================================================
 
-    A failure is visible to a consumer after B, never before (REPLAY.md, "A failure becomes visible when recovery has
-    been decided"). Nothing can be awaited between A and D, so nobody can see half a step.
+    A consumer can see a failure after B, never before (REPLAY.md, "A failure becomes visible when recovery has been
+    decided"). Nothing is awaited between A and D, so nobody can see a half-finished step.
 
 The states of a link (a connection and the transport that carries it)
     ::
@@ -26,12 +26,12 @@ The states of a link (a connection and the transport that carries it)
            └────redirected─────┘                                  │
         OPENING ──the connection is over: the attempt is cancelled┘       any: lost() ──► CLOSED
 
-    Whoever is in CLOSING has ``close_timeout`` seconds to go; then it is aborted. The runtime answers each
-    :meth:`Runtime.open` by ``opened()`` or ``lost()``, and each :meth:`Runtime.close` by ``lost()``, once, later.
+    A link in CLOSING is aborted after ``close_timeout`` seconds. The runtime answers each :meth:`Runtime.open` with
+    ``opened()`` or ``lost()``, and each :meth:`Runtime.close` with ``lost()``: once, and not from within the call.
 
 What is written
-    A chunk is given to the transport when everything before it has left the transport's own buffer. So what counts as
-    handed is never far ahead of the wire, and a large message that is cut in the middle was not handed whole.
+    A chunk is given to the transport when everything before it has left the transport's own buffer. So the bytes that
+    count as handed over are never far ahead of the network, and a large message that is cut was not handed over whole.
 """
 
 from __future__ import annotations
@@ -53,28 +53,29 @@ from .session import ResponsesSession
 __all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
 
 CHUNK: Final = 64 * 1024
-"""Bytes that are given to a transport at a time."""
+"""Bytes given to a transport at a time."""
 LOOK: Final = 0.01
-"""Seconds that even a deadline that has passed grants to what is ready already (PARITY A16)."""
+"""The timer is set at least this many seconds ahead, also for a deadline that has passed, so that data that is ready is
+read first (PARITY A16)."""
 
 
 class LinkState(enum.Enum):
-    """Where a link is in its life; see the top of the module."""
+    """The state of a link; see the top of the module."""
 
     OPENING = "opening"
     """The runtime opens the transport: TCP, proxy, TLS."""
     OPEN = "open"
     CLOSING = "closing"
-    """Nothing is read or begun any more; the transport is on its way out."""
+    """Nothing more is read or started; the transport is being closed."""
     CLOSED = "closed"
 
 
 OPEN: Final = LinkState.OPEN
-"""For the hot path: CPython 3.11 looks up a member of an enum by a function written in Python."""
+"""A local name for the hot path: in CPython 3.11, access to an enum member calls a function written in Python."""
 
 
 class Link:
-    """A connection, and how far its transport is. ``transport`` is the runtime's own, whatever carries the bytes."""
+    """A connection and the state of its transport. ``transport`` belongs to the runtime: an object of its own kind."""
 
     __slots__ = ("close_by", "connection", "looking", "paused", "state", "transport", "writable")
 
@@ -83,74 +84,78 @@ class Link:
         self.state = LinkState.OPENING
         self.transport: Any = None
         self.writable = False
-        """The transport's buffer is empty: it takes the next chunk."""
+        """Whether the transport's buffer is empty, so that it takes the next chunk."""
         self.paused = False
-        """Reading is paused."""
+        """Whether reading is paused."""
         self.looking = False
-        """Reading was paused when a deadline passed: what has arrived is read before the deadline is acted on."""
+        """Whether reading goes on although a turn has too many unread events: a deadline has passed, and what has
+        arrived is read before the deadline is acted on."""
         self.close_by: float | None = None
         """When a link in CLOSING is aborted."""
 
 
 class Runtime(Protocol):
-    """What a shell does for the driver. Nothing here blocks, awaits or calls the driver back."""
+    """What a shell does for the driver. No method blocks, awaits or calls the driver back."""
 
     def open(self, link: Link) -> None:
-        """Begin to open a transport for ``link.connection.endpoint``."""
+        """Start to open a transport to ``link.connection.endpoint``."""
 
     def write(self, link: Link, data: bytes) -> bool:
-        """Give bytes to the transport. True: its buffer is empty again; False: ``writable()`` will tell."""
+        """Give bytes to the transport. True: its buffer is empty again. False: ``writable()`` will be called when it
+        is."""
         ...
 
     def pause(self, link: Link) -> None:
-        """Read no more until :meth:`resume`."""
+        """Stop reading until :meth:`resume`."""
 
     def resume(self, link: Link) -> None:
         """Read again."""
 
     def close(self, link: Link, *, abort: bool) -> None:
-        """Close the transport, after what was given to it, or at once. One that is being opened is given up."""
+        """Close the transport: after all written bytes, or at once. If it is still being opened, cancel that."""
 
     def set_timer(self, when: float | None) -> None:
-        """Call ``time_came()`` then, in the seconds of ``now``, and not at an earlier call's time any more.
+        """Call ``time_came()`` at this time, in the clock of ``now``. It replaces the time of an earlier call.
 
-        None: there is nothing to be timed any more.
+        None: switch the timer off.
         """
 
     def wake(self, waiter: Any) -> None:
-        """Let a sleeping consumer look again, soon. Whoever does not sleep may be woken, too."""
+        """Let a waiting consumer check its turn again, soon. It may also be called for a consumer that does not
+        wait."""
 
 
 class Driver:
     """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere."""
 
-    # More than 12 attributes: four are what it was given, two are its links, four are about those who wait, three about
-    # the first opening, and two about the timer; a step looks at all of them.
+    # More than 12 attributes: four are arguments, two hold the links, four are about waiting consumers, three about the
+    # first opening, and two about the timer; a step uses all of them.
 
     def __init__(self, session: ResponsesSession, runtime: Runtime, endpoint: Callable[[], Endpoint]) -> None:
         self.session = session
         self._alarm = session.alarm
         self._runtime = runtime
         self._endpoint = endpoint
-        """Where to connect to, as of now; the runtime may replace it before it connects (:meth:`use_endpoint`)."""
+        """Returns the endpoint to connect to now. The runtime may replace it before it connects
+        (:meth:`use_endpoint`)."""
         self._links: dict[Connection, Link] = {}
         """The links of the session's connections."""
         self._closing: dict[Link, None] = {}
-        """Links that are on their way out."""
+        """Links in state CLOSING."""
         self._waiters: dict[Turn, Any] = {}
         self._news: list[Turn] = []
-        """Turns that have told their news since anybody was woken."""
+        """Turns that have something new for their consumers, since consumers were last woken."""
         self._tell = self._news.append
         self._first: FirstOpening | None = None
-        """``connect()``'s own opening, while it goes on."""
+        """The opening that ``connect()`` does; None when it is over."""
         self.first_failure: TurnError | None = None
-        """What the first opening ended with, if it failed."""
+        """The failure of the first opening, if it failed."""
         self._first_at: float | None = None
         """When the first opening tries again."""
         self._observers: dict[Any, Callable[[], bool]] = {}
-        """Who waits for something else than a turn's events, and what for."""
+        """Waiters for a condition other than a turn's events, and the condition."""
         self._timer = inf
-        """When the runtime's timer fires; ``inf``: it is not set."""
+        """When the runtime's timer fires; ``inf``: it is off."""
 
     # -- what a consumer does
 
@@ -161,22 +166,22 @@ class Driver:
         return turn
 
     def submit(self, turn: Turn, now: float) -> Turn:
-        """Begin a turn that was made already. Raises as :meth:`ResponsesSession.submit` does."""
+        """Begin a turn that already exists. Raises as :meth:`ResponsesSession.submit` does."""
         self.session.submit(turn, now)
         self._settle(now)
         return turn
 
     def cancel(self, turn: Turn, now: float) -> None:
-        """The consumer leaves its turn. After the turn's end, and a second time, this forgets what was not read."""
+        """The consumer leaves its turn. After the turn's end, and when called again, it drops the unread events."""
         if turn.events or turn.state is LIVE:
             self.session.cancel(turn, now)
             self._settle(now)
 
     def listen(self, turn: Turn, waiter: Any, clock: Callable[[], float]) -> None:
-        """Wake this consumer, once, when its turn has news. It has looked, and found none.
+        """Wake this consumer, once, when its turn has something new. The caller has found nothing to read before.
 
-        ``clock`` tells what time it is. Hot path: runs once per event that is waited for. Raises ConcurrentUseError if
-        another one waits for the turn.
+        ``clock`` returns the present time. Hot path: runs once per event that is waited for. Raises ConcurrentUseError
+        if another consumer waits for the turn.
         """
         if turn in self._waiters:
             raise ConcurrentUseError(
@@ -187,28 +192,28 @@ class Driver:
         link = self._links.get(turn.connection)  # pyright: ignore[reportArgumentType] - there are two kinds, both known.
         if link is not None and link.paused:
             self._pause_or_resume(link)
-        if self._alarm.at < self._timer:  # Its receive deadline runs again.
+        if self._alarm.at < self._timer:  # The turn's receive deadline runs again.
             self._arm(clock())
 
     def ignore(self, turn: Turn, waiter: Any) -> None:
-        """The consumer waits no more, for another reason than that it was woken. After that, this does nothing."""
+        """The consumer stops waiting without having been woken. If it was woken, this does nothing."""
         if self._waiters.get(turn) is waiter:
             del self._waiters[turn]
             turn.listener = None
 
     def observe(self, waiter: Any, until: Callable[[], bool]) -> None:
-        """Wake somebody when ``until()`` holds, after some step."""
+        """Wake a waiter when ``until()`` is true at the end of a step."""
         self._observers[waiter] = until
 
     def forget(self, waiter: Any) -> None:
-        """It does not wait any more."""
+        """The waiter stops waiting."""
         self._observers.pop(waiter, None)
 
     # -- connect() and close
 
     def connect(self, now: float) -> None:
-        """Open the first connection, before there is a turn. It is over when :attr:`connecting` is False; then
-        :attr:`first_failure` says how it ended."""
+        """Open the first connection, before there is a turn. When :attr:`connecting` becomes False, it is over, and
+        :attr:`first_failure` is its failure or None."""
         self._first = self.session.first_opening(now)
         self._open(now, connect_by=self._first.deadline)
         self._settle(now)
@@ -219,22 +224,22 @@ class Driver:
         return self._first is not None
 
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
-        """End the session: turns fail as aborted, the connection is closed; :attr:`done` tells when that is over.
+        """End the session: turns fail as aborted, connections are closed. :attr:`done` says when that is finished.
 
-        ``wait_for_peer``: the server's half of the closing handshake is waited for, for ``close_timeout``.
+        ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``.
         """
         self._first = self._first_at = None
         self.session.close(now, wait_for_peer=wait_for_peer)
         self._settle(now, timed=True)
 
     def drain(self, now: float, timeout: float | None) -> None:
-        """Take no more turns; when those that there are have ended, or after so many seconds, the session is closed."""
+        """Take no more turns. The session is closed when the present ones have ended, or after this many seconds."""
         self.session.drain(now, inf if timeout is None else now + timeout)
         self._settle(now, timed=True)
 
     @property
     def drained(self) -> bool:
-        """The session is closed, and there is no transport any more."""
+        """Whether the session is closed and no transport is left."""
         return self.session.closed and self.done
 
     def abort(self, now: float) -> None:
@@ -248,7 +253,7 @@ class Driver:
             self._runtime.close(link, abort=True)
 
     def give_up(self, now: float) -> None:
-        """End every turn and the connection, at once; a later turn opens another connection."""
+        """End every turn and all connections at once. A later turn opens a new connection."""
         self._first = self._first_at = None
         self.session.give_up(now)
         self._settle(now)
@@ -256,24 +261,24 @@ class Driver:
             self._runtime.close(link, abort=True)
 
     def close_without_waiting(self, now: float) -> None:
-        """Close the connections that no turn needs, without waiting; a later turn opens another."""
+        """Close the connections that no turn needs, without waiting. A later turn opens a new one."""
         self.session.close_without_waiting(now)
         self._settle(now)
 
     @property
     def awaited(self) -> bool:
-        """Whether a consumer sleeps."""
+        """Whether any consumer waits."""
         return bool(self._waiters)
 
     @property
     def done(self) -> bool:
-        """There is no transport, open or closing."""
+        """Whether there is no transport left, neither open nor closing."""
         return not self._links and not self._closing
 
     # -- what the runtime reports
 
     def use_endpoint(self, link: Link, endpoint: Endpoint) -> None:
-        """Connect to this one: the same place, with the credential of now."""
+        """Connect to this endpoint: the same address, with a fresh credential."""
         link.connection.endpoint = endpoint
 
     def opened(self, link: Link, now: float) -> None:
@@ -304,7 +309,7 @@ class Driver:
             self._settle(now)
 
     def lost(self, link: Link, error: TurnwireError | None, now: float) -> None:
-        """The transport could not be opened, broke, or is closed: there will be no other report of this link."""
+        """The transport could not be opened, broke, or is closed. No other report of this link follows."""
         if link.state is LinkState.CLOSED:
             return
         expected = link.state is LinkState.CLOSING
@@ -318,7 +323,7 @@ class Driver:
     def time_came(self, now: float) -> None:
         """The runtime's timer has fired."""
         self._timer = inf
-        # What has arrived counts before any deadline.
+        # Data that has arrived is processed before any deadline.
         unprocessed = [one for one in self._links if one.has_unprocessed]
         unread = [link for link in self._links.values() if link.paused and not link.looking]
         for connection in unprocessed:
@@ -348,7 +353,7 @@ class Driver:
         self._runtime.open(link)
 
     def _settle(self, now: float, *, timed: bool = False) -> None:
-        """Give the runtime what is to be done now, then wake those who have news."""
+        """Tell the runtime what to do now, then wake the consumers of turns with something new."""
         session = self.session
         while True:
             while session.changed:
@@ -370,7 +375,7 @@ class Driver:
             session.notices.deliver()
 
     def _wake(self) -> None:
-        """Wake the consumers of the turns that have told their news."""
+        """Wake the consumers of the turns in ``_news``."""
         for turn in self._news:
             waiter = self._waiters.pop(turn, None)
             if waiter is not None:  # It has not gone since, and this is not the second piece of its news.
@@ -379,7 +384,7 @@ class Driver:
         self._news.clear()
 
     def _tend(self, link: Link, now: float) -> None:
-        """Write, redirect, pause, close: whatever the link's connection asks for."""
+        """Do what the link's connection needs: write, redirect, pause, close."""
         connection = link.connection
         if link.state is LinkState.OPEN and not connection.is_closed:
             self._flush(link, now)
@@ -388,7 +393,7 @@ class Driver:
             return
         if link.state is not LinkState.OPEN:
             return
-        if connection.needs_transport:  # Redirected, within its origin.
+        if connection.needs_transport:  # It was redirected within its origin.
             self._begin_to_close(link, now, abort=False)
             self._links[connection] = again = Link(connection)
             self._runtime.open(again)
@@ -402,14 +407,15 @@ class Driver:
 
     def _flush(self, link: Link, now: float) -> None:
         connection = link.connection
-        # What has arrived says nothing of a turn whose message has not begun, so it is read first, all of it.
+        # Data that has arrived is processed first: it cannot be an answer to a message that has not begun.
         while link.writable and not connection.has_unprocessed and (data := connection.data_to_send(CHUNK, now)):
             link.writable = self._runtime.write(link, data)
             if len(data) < CHUNK:
-                break  # That was all.
+                break  # There is no more.
 
     def _pause_or_resume(self, link: Link) -> None:
-        """Read nothing while a consumer has fallen behind, unless another one waits, or a deadline has passed."""
+        """Stop reading while a turn has too many unread events, unless another consumer waits or a deadline has
+        passed."""
         connection = link.connection
         awaited = link.looking or any(turn.connection is connection for turn in self._waiters)
         pause = connection.has_unprocessed or (connection.has_slow_consumer and not awaited)
@@ -418,7 +424,7 @@ class Driver:
             (self._runtime.pause if pause else self._runtime.resume)(link)
 
     def _connection_ended(self, link: Link, now: float) -> None:
-        """The link's connection is over; what it still has to say, a close frame, is worth one write."""
+        """The link's connection has ended. If it has a close frame to send, that is written once."""
         connection = link.connection
         del self._links[connection]
         if link.state is LinkState.OPEN:
@@ -428,7 +434,7 @@ class Driver:
             self._begin_to_close(link, now, abort=not says_why)
         elif link.state is LinkState.OPENING:
             self._begin_to_close(link, now, abort=True)
-        if connection.failure is None or self.session.fell_back:  # Closed on purpose; or HTTP will do.
+        if connection.failure is None or self.session.fell_back:  # It was closed on purpose, or HTTP is used instead.
             self._first = None
         elif self._first is not None:
             self._first_failed(self._first, connection.failure, now)
@@ -449,7 +455,7 @@ class Driver:
     # -- the timer
 
     def _arm(self, now: float) -> None:
-        """See to it that the timer does not fire too late. That it fires too early does no harm."""
+        """Set the timer no later than the next deadline. A timer that fires too early is harmless."""
         self._alarm.take()
         moments = [self.session.next_deadline(), self._first_at, *(link.close_by for link in self._closing)]
         earliest = min([moment for moment in moments if moment is not None], default=None)

@@ -1,14 +1,14 @@
-"""Values to JSON, and the path to what JSON lacks.
+"""Values to JSON; an error names the path to a value that JSON does not have.
 
 The promise
-    The same value gives the same bytes, and the caller's objects are never changed. What is JSON already takes one
-    pass of msgspec and one look at the kinds of what it wrote; only what is not is walked and converted, and only
-    there is the path known that a ``TypeError`` names: ``input[3].content[0].image``.
+    The same value gives the same bytes, and the caller's objects are never changed. Plain JSON values take one pass of
+    msgspec and one check of their types. Only other values are walked and converted; only then is the path known that a
+    ``TypeError`` names: ``input[3].content[0].image``.
 
-    What a response gave can be sent back, at any depth of the caller's own structures, as the API expects it: with
-    every member that the server sent and none that it did not.
+    What came in a response can be sent back, at any depth of the caller's own structures, with exactly the members that
+    the server sent.
 
-What is not JSON by itself (PARITY A3, A12): the first row that fits
+What is not JSON by itself (PARITY A3, A12); the first row that matches
 
     ============================================ =====================================================
     a value that is                              is written as
@@ -52,9 +52,9 @@ __all__ = ["encode_json", "plain"]
 _ENCODER: Final = msgspec.json.Encoder()
 _LARGEST: Final = sys.float_info.max
 _DIGITS: Final = 4000  # Python refuses to make an int of more than 4300
-_DEPTH: Final = 200  # what is nested deeper and is not plain JSON contains itself, or might as well
+_DEPTH: Final = 200  # a deeper structure that is not plain JSON is taken to contain itself
 
-_kind: Callable[[object], type[object]] = type  # what ``type`` means with one argument, which checkers forget
+_kind: Callable[[object], type[object]] = type  # ``type`` with one argument; type checkers do not see that
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
@@ -62,16 +62,16 @@ _FAILURES: Final = (TypeError, ValueError, OverflowError, RecursionError)
 def encode_json(value: object) -> bytes:
     """``value`` as compact UTF-8 JSON (PARITY A12).
 
-    JSON's own kinds go straight through; the table at the top says how others are written. Nothing of the caller's is
-    changed.
+    Plain JSON values are encoded directly; the table at the top says how others are written. The caller's objects are
+    not changed.
 
     Raises:
-        TypeError: a value that JSON lacks (bytes, dates, NaN, an object of another type, a structure that contains
-            itself), with the path to it: ``input[3].content[0].image``.
+        TypeError: a value that JSON does not have (bytes, dates, NaN, an object of another type, a structure that
+            contains itself); its text names the path: ``input[3].content[0].image``.
     """
     try:
         data = _ENCODER.encode(value)
-        if _is_json((value,)):  # msgspec also knows bytes, dates, sets and NaN, which JSON does not
+        if _is_json((value,)):  # msgspec also encodes bytes, dates, sets and NaN, which JSON does not have
             return data
     except _FAILURES:
         pass
@@ -83,7 +83,7 @@ def encode_json(value: object) -> bytes:
 
 
 def plain(value: Any, name: str = "") -> Any:
-    """A deep copy of ``value`` in nothing but JSON's own kinds; ``name`` begins the path in a ``TypeError`` (A3)."""
+    """A deep copy of ``value`` in plain JSON types only; ``name`` is the start of the path in a ``TypeError`` (A3)."""
     try:
         copy = msgspec.to_builtins(value)
         if _is_json((value,)):
@@ -98,7 +98,7 @@ def _as_sent(made: JsonText) -> msgspec.Raw:
 
 
 def _as_dict(made: JsonText) -> dict[str, Any]:
-    """The object with its halves of surrogate pairs; a number beyond a float's range is the largest one."""
+    """The object with half surrogate pairs kept; a number that is too large for a float becomes the largest float."""
     return json.loads(made.raw_bytes, parse_float=_clamped, parse_int=_whole)
 
 
@@ -111,10 +111,10 @@ def _whole(digits: str) -> int | float:
 
 
 def _is_json(items: Iterable[Any]) -> bool:
-    """Whether ``items`` are made of exactly JSON's own kinds.
+    """Whether ``items`` consist of plain JSON types only.
 
-    Called once for every container of every frame, after an encoder got through it: thus it has no cycle, and what is
-    left of the cost is this loop. Recursion is faster here than a stack (measured: by a quarter).
+    Called once for every container of every frame, after it was encoded, so there is no cycle. This loop is the
+    remaining cost. Recursion is faster here than a stack (measured: by a quarter).
     """
     for item in items:
         kind = _kind(item)
@@ -135,7 +135,7 @@ def _is_json(items: Iterable[Any]) -> bool:
 
 
 def _plain(value: Any, path: str, depth: int, ours: Callable[[JsonText], Any]) -> Any:
-    """The slow way, for what is not plain JSON: convert it, or name the path to what cannot be converted.
+    """The slow path, for what is not plain JSON: convert it, or raise with the path to what cannot be converted.
 
     ``ours`` converts turnwire's own objects.
     """
@@ -177,7 +177,7 @@ def _key(key: object, path: str) -> str:
 
 
 def _unwrapped(value: object, path: str) -> Any:
-    """One layer off something that JSON lacks; ``TypeError`` when there is nothing inside that JSON has."""
+    """Convert the outermost layer of a value that JSON does not have. Raises ``TypeError`` if that is not possible."""
     shown = str(value) if isinstance(value, float) else f"of type {type(value).__name__}"
     if not isinstance(value, type):
         if callable(dump := getattr(value, "model_dump", None)):
@@ -186,7 +186,7 @@ def _unwrapped(value: object, path: str) -> Any:
             return dict(_fields(value))
         if dataclasses.is_dataclass(value):
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        if isinstance(value, set | frozenset):  # no order of its own: that of the items' JSON, so that frames repeat
+        if isinstance(value, set | frozenset):  # Sorted by the items' JSON, so that the same set gives the same bytes.
             items = [_plain(item, path, 0, _as_dict) for item in cast("Iterable[object]", value)]
             return sorted(items, key=encode_json)
         if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
@@ -199,7 +199,7 @@ def _unwrapped(value: object, path: str) -> Any:
 def _dumped(dump: Callable[..., Any]) -> Any:
     try:
         return dump(mode="json", exclude_none=True)
-    except ValueError:  # It holds what JSON lacks: it is found in there, with the path to it.
+    except ValueError:  # It contains something that is not JSON: the walk finds it and knows its path.
         return dump(exclude_none=True)
 
 
@@ -218,14 +218,15 @@ def _fields(struct: msgspec.Struct) -> Iterator[tuple[str, Any]]:
 
 @lru_cache(1000)
 def _is_of_sdk(kind: type[Any]) -> bool:
-    """Whether its class, or one that it derives from, is of the package ``openai``: it then knows what was set."""
+    """Whether the class is the ``openai`` package's, or derives from one: such an object knows which members were
+    set."""
     return any(base.__module__.partition(".")[0] == "openai" for base in kind.__mro__) and hasattr(kind, "model_fields")
 
 
 def _set_members(made: Any) -> Iterator[tuple[str, Any]]:
-    """The members that were set, not those that have a default, by their names in JSON; what the SDK sends of it.
+    """The members that were set (not defaults), by their JSON names, as the SDK sends them.
 
-    Read here and not by ``model_dump``: of typed parts within, that would write what they exclude.
+    They are read here and not by ``model_dump``, which would also write members that typed parts within exclude.
     """
     kept_back = _excluded(made)
     for name, field in cast("Any", type(made)).model_fields.items():
@@ -235,9 +236,9 @@ def _set_members(made: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _excluded(made: Any) -> set[str]:
-    """The names of ``__api_exclude__``: a set, or a mapping, which has True for a whole member.
+    """The names in ``__api_exclude__``: a set, or a mapping whose value True means the whole member.
 
-    Private to openai (3.57): without it, members that the SDK adds are sent, too, and the API may refuse them.
+    Private to openai (3.57). Without it, members that the SDK adds are sent too, and the API may refuse them.
     """
     names: Any = getattr(made, "__api_exclude__", None) or ()
     if isinstance(names, Mapping):

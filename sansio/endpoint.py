@@ -1,10 +1,10 @@
 """Where to connect, and which headers the handshake sends.
 
 The promise
-    Pure functions over frozen values. No credential leaves an :class:`Endpoint` but by its ``headers`` and ``url``: no
-    message, no ``repr`` and no frame of a traceback holds a header's or a query's value (``sansio/secret.py``), and a
-    redirect keeps to the origin. What cannot be connected to is refused here, after everything is decoded: neither
-    sockets nor TLS nor HTTP find anything in an endpoint that they cannot take.
+    Pure functions over frozen values. Credentials are in the ``headers`` and ``url`` of an :class:`Endpoint` and
+    nowhere else: no message, ``repr`` or traceback frame contains a header's or a query's value (``sansio/secret.py``),
+    and a redirect stays within the origin. What cannot be connected to is refused here, after decoding: an endpoint
+    never contains anything that sockets, TLS or HTTP cannot accept.
 
 From a client's settings to a connection
 
@@ -17,7 +17,7 @@ From a client's settings to a connection
                         of ``http://localhost/v1``
     headers             the client's credential, its ``default_headers``, turnwire's ``User-Agent``, A11, A13
                         then ``headers``: later replaces earlier, whatever the case of the name
-    credential          asked of the client anew before each handshake: :func:`key_refresh`          A15
+    credential          asked of the client again before each handshake: :func:`key_refresh`         A15
     =================== ============================================================================ =========
 """
 
@@ -48,10 +48,10 @@ __all__ = [
 ]
 
 PUBLIC_BASE_URL: Final = "https://api.openai.com/v1"
-"""OpenAI's own service, where nothing else is said."""
+"""OpenAI's own service, used if no other is given."""
 
 USER_AGENT: Final = "turnwire/0.1.0"
-"""The ``User-Agent`` of a handshake to which the caller gave none (PARITY A11)."""
+"""The ``User-Agent`` of a handshake, unless the caller gives one (PARITY A11)."""
 
 
 _PUBLIC_HOST: Final = "api.openai.com"
@@ -66,24 +66,24 @@ _PERCENT_ALONE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _OF_THE_HANDSHAKE: Final = frozenset(
     {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-"""Headers that the handshake itself decides, beside ``sec-websocket-*``."""
+"""Headers that the handshake itself sets, besides ``sec-websocket-*``."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
 class Endpoint:
-    """Where to connect and what to say in the handshake. Two endpoints that are equal may share a connection.
+    """Where to connect and what to send in the handshake. Two equal endpoints may share a connection.
 
-    ``url`` is ``ws`` or ``wss`` (``http`` and ``https`` become these), with path and query, percent-encoded; it is the
-    place itself, nothing is appended to it. ``headers`` are the handshake's headers beside those that
-    WebSocket itself needs, credentials included; names are unique whatever their case, values are secrets. Neither is
-    shown by ``repr`` beyond what is public. ``socket`` is the path of the unix socket to connect to instead of the
-    url's host. Made by :func:`endpoint` and :func:`endpoint_from_client`.
+    ``url`` is ``ws`` or ``wss`` (``http`` and ``https`` become these), with path and query, percent-encoded. It is the
+    complete URL, nothing is appended. ``headers`` are sent in addition to those that WebSocket itself needs, and
+    include the credentials; names are unique ignoring case, values are secrets. ``repr`` shows only the public parts of
+    both. ``socket`` is the path of the unix socket to connect to instead of the URL's host. Made by :func:`endpoint`
+    and :func:`endpoint_from_client`.
 
     Raises:
         UserError: a URL or a header that cannot be sent.
     """
 
-    url: str = field(repr=False)  # For those who look at the fields instead of the repr: its query may be secret.
+    url: str = field(repr=False)  # Hidden from tools that print the fields: its query may be secret.
     headers: tuple[tuple[str, Secret], ...]
     socket: str | None
 
@@ -106,12 +106,12 @@ class Endpoint:
 
     @property
     def secure(self) -> bool:
-        """Whether the connection is to be TLS."""
+        """Whether the connection uses TLS."""
         return self.url.startswith("wss:")
 
     @property
     def host(self) -> str:
-        """The host to connect to and to verify the certificate for; an IPv6 address comes without brackets."""
+        """The host to connect to and to verify the certificate for; an IPv6 address is without brackets."""
         return unquote(urlsplit(self.url).hostname or "")
 
     @property
@@ -122,7 +122,8 @@ class Endpoint:
 
     @property
     def authority(self) -> str:
-        """The ``Host`` header: an IPv6 address in brackets and without its zone, the port unless it is the default."""
+        """The ``Host`` header. An IPv6 address is in brackets, without its zone. The port is left out if it is the
+        default."""
         parts = urlsplit(self.url)
         host = self.host.partition("%")[0]
         port = "" if self.port == _DEFAULT_PORTS[parts.scheme] else f":{self.port}"
@@ -151,7 +152,7 @@ class Endpoint:
         return Secret(self.url if self.socket is None else f"unix:{self.socket}:{self.target}"), tuple(headers)
 
     def redirected(self, location: str) -> Endpoint | None:
-        """This endpoint moved to a ``Location``, relative or absolute; None if that is another origin or no URL."""
+        """This endpoint moved to a ``Location``, relative or absolute; None if that is another origin or not a URL."""
         try:
             moved = Endpoint(urljoin(self.url, location.partition("#")[0]), self.headers, self.socket)
         except (UserError, ValueError):
@@ -173,13 +174,13 @@ def endpoint(
         base_url: ``http``, ``https``, ``ws`` or ``wss``, with or without a path; or ``unix:/path/to.sock``, or
             ``unix:/path/to.sock:/v1``. ``/responses`` is appended unless the path already ends with it; a query stays.
         api_key: sent as ``Authorization: Bearer …``; None or empty sends none.
-        headers: replace what would be sent, whatever the case of the name; ``Omit`` removes, ``NotGiven`` leaves.
+        headers: replace what would be sent, ignoring the case of names; ``Omit`` removes, ``NotGiven`` leaves.
         query: the same for the query; a list repeats its key.
 
     Raises:
-        UserError: what cannot be sent: a URL of another kind, without host, with a host that no resolver takes, or
-            with a user name or fragment in it; a header with a line break or beyond Latin-1.
-        WrongTypeError: a URL, a key or a value of another type; headers or query that are no mapping.
+        UserError: something that cannot be sent: a URL of another scheme, without a host, with a host that no resolver
+            accepts, or with a user name or fragment; a header with a line break or a character beyond Latin-1.
+        WrongTypeError: a URL, a key or a value of another type; headers or query that are not a mapping.
     """
     merged = _Headers()
     key = checked_key(api_key)
@@ -201,19 +202,19 @@ def endpoint_from_client(
 ) -> Endpoint:
     """The endpoint that an ``openai.AsyncOpenAI``, or an object like it, would use (PARITY A13-A15).
 
-    The client's ``websocket_base_url`` or else ``base_url``, its ``default_query``, its ``auth_headers`` and
-    ``default_headers`` are read (for the OpenAI organization and project, too); nothing of it is changed or awaited.
+    ``websocket_base_url`` (else ``base_url``), ``default_query``, ``auth_headers`` and ``default_headers`` of the
+    client are read; the headers include those for the OpenAI organization and project. Nothing is changed or awaited.
 
     Args:
         client: an asynchronous OpenAI or Azure OpenAI client.
         base_url: used in place of the client's.
-        api_key: used in place of the client's credential, in the header that this client sends it in: what the
-            awaitable of :func:`key_refresh` gave, or a key of the caller's. The client's ``default_headers`` still win.
+        api_key: used in place of the client's credential, in the header that this client uses: the result of awaiting
+            :func:`key_refresh`, or a key from the caller. The client's ``default_headers`` still replace it.
         headers: as for :func:`endpoint`, over the client's.
         query: as for :func:`endpoint`, over the client's.
 
     Raises:
-        UserError: as :func:`endpoint`; and for a client whose way to authenticate does not exist on WebSockets, whose
+        UserError: as :func:`endpoint`; and for a client whose authentication does not work on WebSockets, whose
             attributes cannot be read, or that has no URL.
         WrongTypeError: as :func:`endpoint`; and for a client that is not asynchronous.
     """
@@ -224,7 +225,8 @@ def endpoint_from_client(
     merged.overlay(_of(client, "default_headers"))
     merged.overlay({"User-Agent": USER_AGENT})
     merged.overlay(headers)
-    # The second is private to openai (3.57): without it, such a client's handshake is refused by the server.
+    # The second is private to openai (3.57). Without it the handshake of such a client is sent, and the server refuses
+    # it.
     signs = _of(client, "workload_identity") or _of(client, "_provider_runtime")
     if signs and not any(name.lower() == "authorization" for name, _ in merged.pairs()):
         raise UserError(
@@ -247,7 +249,7 @@ def _check_client(client: object) -> None:
 
 
 def _of(client: object, name: str) -> Any:
-    """An attribute of the client; None if it has none. Another library's property may raise anything."""
+    """An attribute of the client; None if it has none. A property of another library may raise any exception."""
     try:
         return getattr(client, name, None)
     except Exception as exc:
@@ -258,15 +260,15 @@ _KEY_SOURCES: Final = (
     ("_azure_ad_token_provider", "_get_azure_ad_token"),
     ("_api_key_provider", "_refresh_api_key"),
 )
-"""Where a client keeps a callable that gives its credential, and what to await so that it is asked. Both are private to
-openai (3.57): without them, the credential is the one that the client has."""
+"""Where a client keeps a callable that returns its credential, and the method to await to call it. Both are private to
+openai (3.57). Without them, the credential that the client has is used."""
 
 
 def key_refresh(client: Any) -> Callable[[], Awaitable[str | None]] | None:
-    """What to call and await before each handshake, or None if the client's credential is fixed (PARITY A15).
+    """The function to call and await before each handshake; None if the client's credential is fixed (PARITY A15).
 
-    The result goes into ``endpoint_from_client(client, api_key=…)``: thus each handshake has the key it asked for, even
-    while another one asks.
+    Pass the result as ``endpoint_from_client(client, api_key=…)``. So each handshake uses the key that it has fetched,
+    even if another handshake fetches one at the same time.
     """
     for provider, refresh in _KEY_SOURCES:
         method = getattr(client, refresh, None)
@@ -276,7 +278,7 @@ def key_refresh(client: Any) -> Callable[[], Awaitable[str | None]] | None:
 
 
 def checked_key(key: object) -> Secret | None:
-    """An API key in its wrapping; None if there is none. Raises WrongTypeError if it is no text."""
+    """An API key as a Secret; None if there is none. Raises WrongTypeError if it is not text."""
     held = cast("object", Secret(key).reveal())
     if not isinstance(held, str | None):
         hint = " (for a key that changes, give client=AsyncOpenAI(api_key=…))" if callable(held) else ""
@@ -285,22 +287,22 @@ def checked_key(key: object) -> Secret | None:
 
 
 def needs_key(place: Endpoint) -> bool:
-    """Whether this is OpenAI's own service, however it is spelled, and nothing in the headers would open it."""
+    """Whether this is OpenAI's own service, however its name is written, without a header that could authenticate."""
     host = place.host.rstrip(".")
     public = host == _PUBLIC_HOST or host.endswith(f".{_PUBLIC_HOST}")
     return public and not any(name.lower() == "authorization" for name, _ in place.headers)
 
 
 def _credential(client: Any, key: Secret) -> dict[str, str]:
-    """``key`` in the header in which ``client`` sends its own: ``api-key`` for Azure OpenAI, unless it uses tokens."""
-    # Private to openai (3.57), and only of AzureOpenAI: without them, its own headers tell.
+    """``key`` in the header that ``client`` uses: ``api-key`` for Azure OpenAI, unless it uses tokens."""
+    # Private to openai (3.57), and only in AzureOpenAI. Without it, the client's headers decide.
     azure = hasattr(client, "_azure_ad_token_provider") or "api-key" in (_of(client, "auth_headers") or ())
     token = _of(client, "_azure_ad_token_provider") or _of(client, "_azure_ad_token")
     return {"api-key": key.reveal()} if azure and not token else {"Authorization": f"Bearer {key.reveal()}"}
 
 
 class _Headers:
-    """Headers under construction: by lower-cased name, in the order in which the names came."""
+    """Headers under construction, by lower-case name, in the order in which names were added."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, tuple[str, Secret]] = {}
@@ -325,7 +327,7 @@ class _Headers:
 
 def _check_header(name: str, value: str) -> None:
     if not _TOKEN.fullmatch(name):
-        start = _TOKEN.match(name)  # The rest may be a value that was written into the name.
+        start = _TOKEN.match(name)  # The rest may be a secret value that was written into the name.
         raise UserError(f"{shown(start[0] if start else '')}… is not a header name: write letters, digits and hyphens")
     if name.lower() in _OF_THE_HANDSHAKE or name.lower().startswith("sec-websocket-"):
         raise UserError(f"the header {name!r} is the WebSocket handshake's own: leave it out")
@@ -362,7 +364,7 @@ _ADVICE: Final = "write it like https://api.openai.com/v1, wss://host:8443/path 
 
 
 def _place(url: object) -> Parts:
-    """``url`` in parts, once it is sure that it names a place to connect to and holds no credential."""
+    """The parts of ``url``, after checking that it can be connected to and contains no credential."""
     parts = parse_url(url, "the base URL", _SCHEMES, _ADVICE)
     if "@" in parts.split.netloc:
         raise UserError("the base URL holds a user name or password: give it as api_key= or in headers=")
@@ -372,7 +374,7 @@ def _place(url: object) -> Parts:
 
 
 def _final_url(parts: Parts) -> str:
-    """The URL as it goes out: ws or wss, ASCII host in lower case, no default port, path and query percent-encoded."""
+    """The URL that is used: ws or wss, ASCII host in lower case, no default port, path and query percent-encoded."""
     scheme = _SCHEMES[parts.split.scheme]
     host = f"[{parts.host.replace('%', '%25')}]" if ":" in parts.host else parts.host
     port = "" if parts.port in (None, _DEFAULT_PORTS[scheme]) else f":{parts.port}"

@@ -1,17 +1,17 @@
-"""What an error says, in every shape that servers send (PROTOCOL.md, "Shapes of errors seen in the wild").
+"""Reads errors in every shape that servers send (PROTOCOL.md, "Shapes of errors seen in the wild").
 
 The promise
-    :func:`read_error` is total: any JSON value, and any header, gives an :class:`ErrorBody` of bounded size. It is the
-    one reader of errors: of ``error`` events, of rejected upgrades, of HTTP answers, of frames without a ``type``.
+    :func:`read_error` is total: any JSON value with any headers gives an :class:`ErrorBody` of bounded size. All errors
+    are read by it: ``error`` events, rejected upgrades, HTTP answers, frames without a ``type``.
 
-Where a particular stands
-    The object itself is looked at, and what is nested in it: under ``error``, ``detail`` or ``errors`` (an object, or
-    the first object of an array, but for ``detail``), or under ``response`` its ``error``; again within those, up to
-    ``DEPTH`` levels.
-    A member of a type that cannot be read counts as missing, and the next place is looked at.
+Where a field is searched for
+    It is searched for in the object itself and in the objects nested in it: under ``error``, ``detail`` or ``errors``
+    (an object, or the first object of an array, but not for ``detail``), or in the ``error`` of a ``response``; again
+    within those, up to ``DEPTH`` levels. A member of a type that cannot be read counts as missing, and the search goes
+    on.
 
     ============= ======================================================================== ==========================
-    particular    members, in this order of preference                                     level that wins
+    field         members, in this order of preference                                     level that wins
     ============= ======================================================================== ==========================
     status        ``status``, ``status_code``, ``statusCode``, ``http_status``: a number   the HTTP answer, then from
                   or digits, 100-599; else the table below                                 outside to inside
@@ -30,9 +30,10 @@ Where a particular stands
                   message, as OpenAI and Azure write
     ============= ======================================================================== ==========================
 
-The status, where none is given
-    A number or digits 400-599 in ``code``; else :data:`STATUS_BY_CODE` for the code; else :data:`STATUS_BY_TYPE` for
-    the type. Names give none beside a code or type with ``server_error`` or ``overloaded`` in it: it may have run.
+If no status is given
+    It is a number or digits 400-599 in ``code``; else :data:`STATUS_BY_CODE` for the code; else :data:`STATUS_BY_TYPE`
+    for the type. The two tables are not used if a code or type contains ``server_error`` or ``overloaded``: the turn
+    may have run.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 "Connection")."""
 
 ERROR_TYPES: Final = frozenset({"error", "response.error"})
-"""Values of ``type`` that name the event and not the kind of error: every ``error`` frame has one of them."""
+"""Values of ``type`` that name the event, not the kind of error. Every ``error`` frame has one of them."""
 
 _EITHER: Final[dict[str, int]] = {
     "authentication_error": 401,
@@ -74,7 +75,7 @@ _EITHER: Final[dict[str, int]] = {
     "insufficient_quota": 429,
     "usage_limit_reached": 429,
 }
-"""Names that servers send both as a code and as a type."""
+"""Names that servers use both as a code and as a type."""
 
 STATUS_BY_CODE: Final[Mapping[str, int]] = _EITHER | dict.fromkeys(
     (
@@ -90,10 +91,10 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = _EITHER | dict.fromkeys(
     ),
     400,
 )
-"""The status of an error whose ``code`` is one of these and that gives no status (PROTOCOL.md, "Status unknown")."""
+"""The status for an error's ``code``, if the error gives no status (PROTOCOL.md, "Status unknown")."""
 
 STATUS_BY_TYPE: Final[Mapping[str, int]] = _EITHER | {"invalid_request_error": 400}
-"""The same for its ``type``."""
+"""The status for an error's ``type``, if the error gives no status."""
 
 RETRY_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "retry-after-ms": ("retry_after_ms", "retry-after-ms", "retryAfterMs"),
@@ -109,17 +110,18 @@ RETRY_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
         "retry_delay",
     ),
 }
-"""Members that say how long to wait, by the header whose unit they have. Their values are numbers or text such as
-``"30"``, ``"1m30s"``, ``"250 ms"``, or of ``retry-after`` an HTTP date."""
+"""Members that say how long to wait, by the header with the same unit. Their values are numbers or text such as
+``"30"``, ``"1m30s"``, ``"250 ms"``; those for ``retry-after`` may also be an HTTP date."""
 
 DEPTH: Final = 4
-"""How many levels are looked into."""
+"""How many levels of nesting are searched."""
 SHOWN: Final = 4000
-"""The longest message that is kept, in characters; a longer one is cut."""
+"""The maximal length of a message in characters; a longer one is cut."""
 NAME: Final = 256
-"""The same for a code, type, param and request id, and for the name of a header, which is dropped instead."""
+"""The maximal length in characters of a code, type, param and request id (a longer one is cut), and of a header's name
+(such a header is dropped)."""
 MANY: Final = 100
-"""The most headers, and elements of an array, that are looked at."""
+"""The maximal number of headers, and of elements of an array, that are read."""
 
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 _DIGITS: Final = re.compile(r"[0-9]{3}")
@@ -131,18 +133,18 @@ _PARTS: Final = re.compile(f"({_AMOUNT}) ?({_UNIT})")
 _DELAY: Final = re.compile(f"(?:{_AMOUNT} ?{_UNIT} ?){{1,4}}")
 _ADVICE: Final = re.compile(f"(?:try again|retry) (?:in|after) ({_DELAY.pattern})")
 _NESTED: Final = ("error", "detail", "errors")
-_WORDS_ONLY: Final = ("detail", list)  # what FastAPI says is wrong, one object for each field
+_WORDS_ONLY: Final = ("detail", list)  # FastAPI's list of validation errors: one object per field
 _WORDS: Final = ("message", "msg", "error_description", "detail", "title")
-_LATEST: Final = 253_402_300_799  # the last second of the year 9999, the last that an HTTP date can say
+_LATEST: Final = 253_402_300_799  # the last second of the year 9999: the last one that an HTTP date can express
 
 _Object = Mapping[str, object]
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The particulars of one error; None where the server gave none that can be read."""
+    """What one error says; a field is None if the server sent none that can be read."""
 
     status: int | None = None
-    """The HTTP status that it has, or would have had."""
+    """The HTTP status that it has; for an error without one, the status that follows from its code or type."""
     code: str | None = None
     """What went wrong, for programs. A numeric code is its digits: ``"400"``."""
     type: str | None = None
@@ -154,7 +156,7 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     """The request's id, for the provider's support."""
     headers: dict[str, str] = {}
-    """HTTP headers, names in lower case; ``retry-after`` and ``retry-after-ms`` also from where else they stood."""
+    """HTTP headers, names in lower case. ``retry-after`` and ``retry-after-ms`` may also come from other members."""
 
 
 def is_error(payload: Mapping[str, object]) -> bool:
@@ -168,10 +170,10 @@ def is_error(payload: Mapping[str, object]) -> bool:
 
 
 def read_error(payload: object, *, status: int | None = None, headers: Mapping[str, str] = {}) -> ErrorBody:
-    """The particulars of the error that ``payload`` is: a decoded JSON value, or the text of an answer that is no JSON.
+    """Read the error in ``payload``: a decoded JSON value, or the text of an answer that is not JSON.
 
-    ``status`` and ``headers`` are those of the HTTP answer that carried it, if one did; its status wins over all that
-    the payload says, also if it is 200.
+    ``status`` and ``headers`` are those of the HTTP answer that contained it, if there was one. This status wins over
+    any status in the payload, also if it is 200.
     """
     levels = list(_levels(payload))
     inside = levels[::-1]
@@ -197,7 +199,7 @@ def read_error(payload: object, *, status: int | None = None, headers: Mapping[s
 
 
 def members_of_error(payload: Mapping[str, Any], name: str) -> Iterator[Any]:
-    """The values of a member, from the innermost place where an error's particulars stand to the outermost."""
+    """The values of a member at all places where an error's fields are searched for, from the innermost outward."""
     return (level[name] for level in reversed(list(_levels(payload))) if name in level)
 
 
@@ -205,7 +207,7 @@ def members_of_error(payload: Mapping[str, Any], name: str) -> Iterator[Any]:
 
 
 def _levels(payload: object) -> Iterator[_Object]:
-    """The objects in which the particulars can stand, from outside to inside."""
+    """The objects in which fields are searched for, from outside to inside."""
     level = _object(payload)
     for _ in range(DEPTH):
         if level is None:
@@ -217,7 +219,7 @@ def _levels(payload: object) -> Iterator[_Object]:
 
 
 def _object(value: object) -> _Object | None:
-    """The object that the value is, or the first one in the array that it is."""
+    """The value if it is an object; if it is an array, the first object in it."""
     if isinstance(value, Mapping):
         return cast("_Object", value)
     if isinstance(value, list | tuple):
@@ -234,7 +236,7 @@ def _first(values: Iterable[Any]) -> Any:
 
 
 def _cut(value: str, most: int) -> str:
-    """At most so many characters, and no half of a surrogate pair: U+FFFD in its place."""
+    """At most so many characters; half of a surrogate pair is replaced by U+FFFD."""
     return value[:most].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -253,7 +255,7 @@ def _name_or_number(value: object) -> str | None:
 
 
 def _word(level: _Object) -> str | None:
-    """An ``error`` that is text, if it reads like a code."""
+    """An ``error`` that is text, if it looks like a code."""
     value = level.get("error")
     return _name(value) if isinstance(value, str) and _IDENTIFIER.fullmatch(value[: NAME + 1]) else None
 
@@ -282,7 +284,7 @@ def _three_digits(value: object) -> int | None:
 
 
 def _inferred(code: str | None, kind: str | None) -> int | None:
-    """The status that a code or type gives by itself."""
+    """The status that follows from a code or a type."""
     number = _three_digits(code)
     if number is not None and number >= 400:
         return number
@@ -293,7 +295,7 @@ def _inferred(code: str | None, kind: str | None) -> int | None:
 
 
 def _message(payload: object, inside: list[_Object]) -> str | None:
-    """The words of the innermost level that has any; failing that, text where an object was expected."""
+    """The message at the innermost level that has one; else, the text that stands where an object was expected."""
     places = [level.get(name) for level in inside for name in _WORDS]
     others = [level.get(name) for level in inside for name in _NESTED]
     words = _first(map(_text, places)) or _first(map(_text, [*others, payload])) or _first(map(_list, places + others))
@@ -305,7 +307,7 @@ def _text(value: object) -> str | None:
 
 
 def _list(value: object) -> str | None:
-    """The words of an array of texts, or of objects as FastAPI sends them: where, and what."""
+    """The message of an array of texts, or of objects as FastAPI sends them (place and message)."""
     if not isinstance(value, list):
         return None
     return "; ".join(filter(None, map(_element, cast("list[object]", value)[:MANY]))) or None
@@ -326,7 +328,7 @@ def _element(value: object) -> str | None:
 
 
 def _lower(headers: object) -> dict[str, str]:
-    """Headers with names in lower case and text as values; what is neither text nor a number is left out."""
+    """Headers with lower-case names and text values; a value that is neither text nor a number is left out."""
     if isinstance(headers, Mapping):
         pairs: list[Any] = list(cast("_Object", headers).items())
     else:
@@ -354,7 +356,7 @@ def _header(value: object) -> str | None:
 
 
 def _retry_after(sent: Mapping[str, str], inside: list[_Object], advice: str | None) -> dict[str, str]:
-    """The wait as a header, from where else than in the headers it stands; none if the headers have it."""
+    """The time to wait, as a header, from a place other than the headers; empty if the headers have it."""
     if not sent.keys().isdisjoint(RETRY_MEMBERS):
         return {}
     for level in _with_details(inside):
@@ -370,7 +372,7 @@ def _retry_after(sent: Mapping[str, str], inside: list[_Object], advice: str | N
 
 
 def _with_details(inside: list[_Object]) -> Iterator[_Object]:
-    """The levels, and the objects in their ``details``, where Google's APIs put the delay."""
+    """The levels, and the objects in their ``details``: Google's APIs put the delay there."""
     for level in inside:
         yield level
         details = level.get("details")
@@ -379,7 +381,7 @@ def _with_details(inside: list[_Object]) -> Iterator[_Object]:
 
 
 def _delay(value: object, header: str) -> dict[str, str] | None:
-    """A delay in the unit of the header, or with its own unit; or an HTTP date."""
+    """A delay in the unit of the header, or in a unit of its own; or an HTTP date."""
     number = _number(value)
     if number is not None:
         return {header: _digits(number)} if number >= 0 else None
@@ -394,7 +396,7 @@ def _delay(value: object, header: str) -> dict[str, str] | None:
 
 
 def _in_units(text: str) -> dict[str, str]:
-    """A delay such as ``1m30s`` or ``250 ms``, under the header whose unit it fits."""
+    """A delay such as ``1m30s`` or ``250 ms``, as the header whose unit fits it."""
     parts = _PARTS.findall(text)
     if [unit for _, unit in parts] == ["ms"]:
         return {"retry-after-ms": parts[0][0]}

@@ -35,7 +35,7 @@ The tree
             └── ResponsesWebSocketError   an error message from the server (also a RuntimeError)
                 └── ResponsesHTTPError    … in an answer or a stream of events over HTTP
 
-``TypeError`` is raised, as Python does, for arguments of the wrong type: a value that JSON lacks, a keyword twice.
+``TypeError`` is raised, as Python does, for a value that JSON does not have and for a keyword that is given twice.
 """
 
 from __future__ import annotations
@@ -76,19 +76,19 @@ __all__ = [
 
 
 class TurnwireError(Exception):
-    """The root of everything turnwire raises on its own account."""
+    """The base class of every exception that turnwire raises, except plain ``TypeError``."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Make it again from its parts: what ``__init__`` takes is not what pickle would give it."""
+        """Rebuild it from its parts: pickle's default would call ``__init__`` with other arguments."""
         return _remade, (type(self), self.args), self.__dict__
 
 
 class UserError(TurnwireError):
-    """The caller asked for something that cannot be done. Nothing was sent; the message says what to write instead."""
+    """The caller asked for something that cannot be done. Nothing was sent. The message says what to write instead."""
 
 
 class WrongTypeError(UserError, TypeError):
-    """An argument or an option is of a type that means nothing there; the message says which types do."""
+    """An argument or an option has a wrong type. The message says which types are accepted."""
 
 
 class InvalidStreamIdError(UserError, ValueError):
@@ -119,7 +119,7 @@ class ConcurrentUseError(UserError, RuntimeError):
 class SessionClosedError(UserError, RuntimeError):
     """The session or the turn was used after it was closed.
 
-    ``verdict`` is SAFE if a turn was refused so, which was not sent; None if it is not about a turn to be sent.
+    ``verdict`` is SAFE if a turn was refused for this reason, and so was not sent; else it is None.
     """
 
     def __init__(self, message: str, *, verdict: Verdict | None = None) -> None:
@@ -130,9 +130,8 @@ class SessionClosedError(UserError, RuntimeError):
 class EventDecodeError(TurnwireError, ValueError):
     """A message from the server that cannot be read as an event: no JSON, no object, no type, a field of a wrong type.
 
-    ``stream_id`` names the lane it was for when at least that much could be read; ``attributable`` says whether it
-    could: then only that lane's turn suffers from it, and ``event_type`` is the message's ``type``, which tells whether
-    it was to be the turn's last.
+    ``stream_id`` is the lane it was for, if that could be read; ``attributable`` says whether it could. If so, only
+    that lane's turn is affected. ``event_type`` is the message's ``type``, which says whether it was to end the turn.
     """
 
     def __init__(
@@ -150,9 +149,9 @@ class EventDecodeError(TurnwireError, ValueError):
 
 
 class TransportError(TurnwireError):
-    """The byte stream below could not be opened, or broke: the ``__cause__`` of what turns then raise.
+    """The byte stream could not be opened, or it broke. It is the ``__cause__`` of what turns then raise.
 
-    Its own ``__cause__`` is what the library below raised, if that was it.
+    Its own ``__cause__`` is the exception of the network library, if there was one.
     """
 
 
@@ -166,10 +165,10 @@ class MissingResponseError(TurnwireError, RuntimeError):
 
 
 class UnsuccessfulResponseError(TurnwireError):
-    """A model's response is failed, incomplete or cancelled, and the model was told to raise that (PARITY C4).
+    """A model's response is failed, incomplete or cancelled, and the model was configured to raise then (PARITY C4).
 
-    ``response`` is the response, an ``openai.types.responses.Response``. ``outcome`` is ``failed``, ``incomplete`` or
-    ``cancelled``, as its event says: ``response.status`` may be missing or another.
+    ``response`` is an ``openai.types.responses.Response``. ``outcome`` is ``failed``, ``incomplete`` or ``cancelled``,
+    as its event says: ``response.status`` may be missing or different.
     """
 
     @property
@@ -187,7 +186,7 @@ class TurnError(TurnwireError):
     """A turn failed. ``evidence`` says how far it got; ``verdict`` says whether it may be sent again (REPLAY.md)."""
 
     seen_at: float | None = None
-    """The wall clock when it failed, in seconds since the epoch, where that is known: for :attr:`retry_after`."""
+    """When it failed, in seconds since the epoch, if that is known; used by :attr:`retry_after`."""
 
     def __init__(self, message: str, *, evidence: Evidence) -> None:
         super().__init__(message)
@@ -195,20 +194,20 @@ class TurnError(TurnwireError):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the server asks to wait, counted from the failure; None: it does not ask.
+        """How many seconds the server asks to wait, counted from the failure; None: it does not ask.
 
-        From ``retry-after-ms`` or ``retry-after`` among the headers of what the server said, which may be a date.
+        It is taken from the headers ``retry-after-ms`` or ``retry-after``, which may be a date, in the server's answer.
         """
         return None if self.evidence.refusal is None else self.evidence.refusal.retry_after(self.seen_at)
 
     @property
     def verdict(self) -> Verdict:
         """SAFE, UNSAFE or AMBIGUOUS: may the turn be sent again?"""
-        return cast("Verdict", self.evidence.verdict)  # None only in phase DONE, and a turn that is done cannot fail.
+        return cast("Verdict", self.evidence.verdict)  # None only in phase DONE: such a turn cannot fail.
 
     @property
     def unsafe_to_replay(self) -> bool:
-        """Whether it should not be sent again: it ran, or it may have and continues a conversation kept by the server.
+        """Whether it should not be sent again: it ran, or may have run and continues a conversation kept by the server.
 
         The Agents SDK's advice for errors of any provider reads this name.
         """
@@ -226,18 +225,19 @@ class TurnError(TurnwireError):
 
     @property
     def response_id(self) -> str | None:
-        """The response's id, if ``response.created`` told it before the failure."""
+        """The response's id, if ``response.created`` came before the failure."""
         return self.evidence.response_id
 
 
 class ConnectError(TurnError):
-    """No connection could be opened: name lookup, TCP, proxy or TLS failed. The transport's own error is its cause."""
+    """No connection could be opened: name lookup, TCP, proxy or TLS failed. ``__cause__`` is the transport's own
+    error."""
 
 
 class HandshakeRejectedError(TurnError):
     """The server answered the upgrade with an HTTP response instead of 101 (PROTOCOL.md, "Connection").
 
-    ``status``, ``headers`` (lower-case names) and ``body`` (bytes, cut at the limit) are the server's.
+    ``status``, ``headers`` (lower-case names) and ``body`` (bytes, cut at the limit) are from the server's answer.
     """
 
     def __init__(
@@ -255,7 +255,8 @@ class HandshakeRejectedError(TurnError):
 
 
 class ConnectionLostError(TurnError):
-    """The connection ended under the turn: end of file, reset, a close frame, or silence beyond the stall limit."""
+    """The connection ended before the turn did: end of file, reset, a close frame, or silence beyond the stall
+    limit."""
 
     @property
     def close_code(self) -> int | None:
@@ -264,9 +265,9 @@ class ConnectionLostError(TurnError):
 
 
 class StreamEndedError(ConnectionLostError, MissingResponseError):
-    """A stream of events over HTTP ended without its terminal event; the answer is not whole (REPLAY.md, "HTTP turn").
+    """A stream of events over HTTP ended without its terminal event: the answer is incomplete (REPLAY.md, "HTTP turn").
 
-    ``unsafe_to_replay`` is that of its verdict.
+    ``unsafe_to_replay`` follows from its verdict.
     """
 
 
@@ -294,14 +295,14 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
     """An ``error`` or ``response.error`` message from the server (PARITY C14).
 
     ``event_type``, ``payload`` (the message as a dict), ``code``, ``error_type``, ``error_message``, ``request_id`` and
-    ``status`` are the server's, as :func:`~turnwire.sansio.error_body.read_error` reads them; None where it sent none.
-    The message holds the payload, and the server's words also where the payload is too long to be shown whole.
+    ``status`` are what :func:`~turnwire.sansio.error_body.read_error` finds in the message; None if it is missing. The
+    text contains the payload; if that is too long and is cut, it also contains the server's own message.
     """
 
     SHOWN: ClassVar[int] = 2000
     """How many characters of the payload the message shows."""
     WORDS: ClassVar[int] = 1000
-    """How many characters of the server's words it shows in any case."""
+    """How many characters of the server's own message are always shown."""
     TRANSPORT: ClassVar[str] = "websocket"
 
     def __init__(
@@ -322,7 +323,8 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
         super().__init__(text, evidence=evidence)
 
     def _shown(self, words: str) -> str:
-        """The payload as JSON, cut at the bound, and the words if they are not in what is left of it."""
+        """The payload as JSON, cut at the limit; with the server's message added if the cut text does not contain
+        it."""
         try:
             shown = json.dumps(self.payload, ensure_ascii=False, default=str)
         except (TypeError, ValueError, RecursionError) as exc:
@@ -337,8 +339,8 @@ class ResponsesWebSocketError(TurnError, RuntimeError):
 class ResponsesHTTPError(ResponsesWebSocketError):
     """The same over HTTP: an ``error`` event in a stream, or an answer with status 200 whose body is an error.
 
-    ``except ResponsesWebSocketError`` catches it, so one handler serves both transports. Answers with another status
-    raise what the HTTP client raises for them.
+    ``except ResponsesWebSocketError`` also catches it. For an answer with another status, the HTTP client's own
+    exception is raised.
     """
 
     TRANSPORT: ClassVar[str] = "HTTP"

@@ -1,20 +1,19 @@
-"""Which transport a turn goes over: a WebSocket, or HTTP where there is none.
+"""Which transport a turn goes over: a WebSocket, or HTTP if there is none.
 
 The promise
-    ``"websocket"`` and ``"http"`` are strict. With ``"auto"``, a WebSocket is used as long as there is one:
+    ``"websocket"`` and ``"http"`` are strict. With ``"auto"``, a WebSocket is used unless a row says otherwise:
 
     ==================================================== ==============================================================
     what happens                                         then
     ==================================================== ==============================================================
-    the upgrade is answered with 404, 405, 426 or 501    HTTP, for as long as the session lives; the turns that waited
-                                                         for that connection go over HTTP, for none of them was sent
+    the upgrade is answered with 404, 405, 426 or 501    HTTP until the session ends; the turns that waited for that
+                                                         connection go over HTTP, because none of them was sent
     five connections in a row fail before they are open  HTTP; a WebSocket is tried again after five minutes
-    a request is larger than ``max_request_size``        that turn alone goes over HTTP
+    a request is larger than ``max_request_size``        only that turn goes over HTTP
     ==================================================== ==============================================================
 
-    A turn that exists on a WebSocket only stays there, whatever happens: a warm-up (``generate``), and one that
-    continues a response which is not stored, and so is in the memory of a connection. With ``"http"``, a warm-up is
-    refused when it is submitted.
+    Two kinds of turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response that is
+    not stored, because only the connection's memory has it. With ``"http"``, a warm-up is refused when it is submitted.
 """
 
 from __future__ import annotations
@@ -27,48 +26,49 @@ from .http import HttpConnection
 from .pool import Connection, Kind
 from .replay import Cause, Evidence, Phase
 
-__all__ = ["Fallback", "Transport"]
+__all__ = ["Fallback", "TransportChoice"]
 
-Transport: TypeAlias = Literal["auto", "websocket", "http"]
-"""What turns go over: a WebSocket, HTTP, or the one and, where there is none, the other."""
+TransportChoice: TypeAlias = Literal["auto", "websocket", "http"]
+"""What turns go over: a WebSocket, HTTP, or (``"auto"``) a WebSocket and, if the server has none, HTTP. This is an
+option of a session; the transports of :mod:`turnwire.sansio.transports` are byte streams."""
 
 NO_WEBSOCKET: Final = frozenset({404, 405, 426, 501})
-"""Statuses of an upgrade's answer that mean: there is no WebSocket here."""
+"""Statuses in answer to an upgrade that mean: there is no WebSocket here."""
 FAILURES: Final = 5
-"""Connections that fail in a row before HTTP is used."""
+"""How many connections must fail in a row before HTTP is used."""
 PAUSE: Final = 300.0
-"""Seconds until a WebSocket is tried again then."""
+"""Seconds until a WebSocket is tried again after these failures."""
 
 
 class Fallback:
     """See the top of the module. ``now`` is monotonic seconds."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: TransportChoice) -> None:
         self._transport = transport
         self._http_until = inf if transport == "http" else -inf
         self.failures = 0
-        """Connections that have failed in a row before they were open."""
+        """How many connections in a row have failed before they were open."""
 
     def active(self, now: float) -> bool:
-        """Whether HTTP is used in place of a WebSocket."""
+        """Whether HTTP is used instead of a WebSocket."""
         return self._transport == "auto" and now < self._http_until
 
     def kind(self, now: float) -> Kind:
-        """What a connection that is opened now speaks."""
+        """The kind of a connection that is opened now."""
         return Kind.HTTP if now < self._http_until else Kind.WEBSOCKET
 
     def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
-        """What has to carry this turn; ``too_large``: its message is, for a WebSocket."""
+        """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
         if self._transport != "auto" or not turn.fits_http:
             return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
         return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
-        """Whether a turn that failed so was not sent, and goes over HTTP instead. From then on, all turns do."""
+        """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""
         return self._transport == "auto" and turn.fits_http and _is_no_websocket(evidence)
 
     def settled(self, connection: Connection, now: float) -> bool:
-        """Something has happened to this connection. True: it is the last of those after which HTTP is used."""
+        """Update the state after a change of this connection. True: from now on HTTP is used."""
         if self._transport != "auto" or type(connection) is HttpConnection:
             return False
         before = self._http_until
@@ -84,7 +84,7 @@ class Fallback:
 
 
 def _is_no_websocket(evidence: Evidence) -> bool:
-    """An upgrade was refused so; not a request over HTTP, which was handed when its answer came."""
+    """Whether an upgrade was refused in this way. A refused HTTP request is different: it was handed over."""
     refusal = evidence.refusal
     of_upgrade = evidence.cause is Cause.REJECTED and evidence.phase < Phase.SEND
     return of_upgrade and refusal is not None and refusal.status in NO_WEBSOCKET

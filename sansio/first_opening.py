@@ -1,8 +1,9 @@
-"""The first opening of a session: that of ``connect()``, in one attempt or several.
+"""The first opening of a session, which ``connect()`` does in one or more attempts.
 
 The promise
-    A caller of ``connect()`` hears at once of what it has to know: a refused connection, a name that does not exist, a
-    certificate, a key. Only an answer that will pass is waited for (408, 425, 429, 5xx), within the connect deadline.
+    A caller of ``connect()`` learns at once of failures that will not pass by themselves: a refused connection, an
+    unknown host name, a wrong certificate or key. Only answers that are temporary are followed by another attempt (408,
+    425, 429, 5xx), within the connect deadline.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["FirstOpening"]
 
 
 class FirstOpening:
-    """``connect()``'s own opening, in one attempt or several (REPLAY.md, "Automatic recovery")."""
+    """The state of the opening by ``connect()``, over all attempts (REPLAY.md, "Automatic recovery")."""
 
     def __init__(
         self,
@@ -30,16 +31,16 @@ class FirstOpening:
     ) -> None:
         limits = (options.connect_timeout, options.turn_timeouts.connect)
         self.deadline = min((now + limit for limit in limits if limit is not None), default=None)
-        """When all of it has to be over."""
+        """When the opening must be complete, over all attempts."""
         self._recovery = recovery
         self._repeatable = repeatable
         self._failing_since: float | None = None
         self._made: list[Reason] = []
 
     def delay(self, failure: TurnError, now: float) -> float | None:
-        """Seconds to wait before the next attempt; None: there is none, and the caller has to know this failure.
+        """Seconds to wait before the next attempt; None: there is none, and ``connect()`` raises this failure.
 
-        Only a rejection that will pass is repeated: who cannot be reached at first may be a wrong address.
+        Only a temporary rejection is repeated. A host that cannot be reached at first may be a wrong address.
         """
         self._recovery.saw(failure)
         if failure.evidence.cause is not Cause.REJECTED or not self._repeatable:

@@ -1,22 +1,22 @@
-"""Flows: what a call does and waits for, in order, as a plain generator that no event loop is needed for.
+"""Flows: the steps and waits of a call, in order, as a plain generator that needs no event loop.
 
 The promise
-    A flow never waits itself. It yields a :class:`Wait`; whoever runs it awaits that and sends the result back, or
-    throws in what was raised: also a cancellation. So ``try`` and ``finally`` mean in a flow what they mean in a
-    coroutine, the order of waits is written once for all event loops, and a test can step through it.
+    A flow never waits itself. It yields a :class:`Wait`; its runner awaits that and sends the result back, or throws in
+    the exception that was raised, including a cancellation. So ``try`` and ``finally`` work as in a coroutine, the
+    order of waits is written once for all event loops, and a test can step through it.
 
 What a flow yields, and what comes back
 
     =================== ============================================= ===============================================
-    it yields           whoever runs it                               it goes on with
+    it yields           its runner                                    it goes on with
     =================== ============================================= ===============================================
-    ``Wait(start)``     awaits ``start()``                            the result, or what was raised
-    … ``deadline=…``    … until then; later it cancels the wait       the same, or :class:`ExpiredError`
-    … ``shield=True``   … even if the caller is cancelled meanwhile   the same
+    ``Wait(start)``     awaits ``start()``                            the result, or the exception
+    … ``deadline=…``    cancels the wait at this time                 the same, or :class:`ExpiredError`
+    … ``shield=True``   goes on even if the caller is cancelled       the same
     ``Emit(value)``     gives the value to the consumer               None; GeneratorExit if the consumer leaves
     =================== ============================================= ===============================================
 
-    What a :data:`Flow` returns is the result of the call. An :data:`Emitting` one is run as an iterator.
+    The return value of a :data:`Flow` is the result of the call. An :data:`Emitting` flow is run as an iterator.
 
 How a flow is run
     Each shell has the same few lines around :class:`Steps`::
@@ -45,12 +45,12 @@ Y = TypeVar("Y")
 
 
 class ExpiredError(Exception):
-    """The deadline of a wait has passed. Thrown into the flow, and no further."""
+    """The deadline of a wait has passed. It is thrown into the flow and does not leave it."""
 
 
 @final
 class Wait:
-    """Something to wait for. It may be yielded again: each time, ``start`` is called for something to await."""
+    """Something to wait for. It may be yielded more than once: ``start`` is called each time."""
 
     __slots__ = ("deadline", "shield", "start", "unbounded")
 
@@ -59,11 +59,11 @@ class Wait:
     ) -> None:
         self.start = start
         self.deadline = deadline
-        """When it is given up, in seconds of the event loop's clock."""
+        """When to cancel the wait, in seconds of the event loop's clock; None: never."""
         self.shield = shield
-        """The cancellation of the caller does not reach it."""
+        """Whether the wait goes on if the caller is cancelled."""
         self.unbounded = deadline is None and not shield
-        """It can be awaited as it is. Hot path: a scope for its cancellation costs more than the rest."""
+        """Whether it can be awaited directly. Hot path: a cancel scope would cost more than everything else."""
 
 
 @final
@@ -79,11 +79,11 @@ class Emit:
 Flow: TypeAlias = Generator[Wait, Any, T]
 """A call that returns a T."""
 Emitting: TypeAlias = Generator[Wait | Emit, Any, None]
-"""A call that is iterated over."""
+"""A call that yields values to a consumer."""
 
 
 class Steps(Generic[Y, T]):
-    """Steps through one flow. Call :meth:`next`; then :meth:`succeeded` or :meth:`failed`; and so on.
+    """Runs one flow step by step. Call :meth:`next`, then :meth:`succeeded` or :meth:`failed`, and repeat.
 
     Hot path: runs once or twice per event.
     """
@@ -91,7 +91,7 @@ class Steps(Generic[Y, T]):
     __slots__ = ("_flow", "_given", "_resume", "result")
 
     result: T
-    """What the flow returned, once :meth:`next` has returned None."""
+    """The flow's return value, after :meth:`next` has returned None."""
 
     def __init__(self, flow: Generator[Y, Any, T]) -> None:
         self._flow = flow
@@ -99,7 +99,7 @@ class Steps(Generic[Y, T]):
         self._given: Any = None
 
     def next(self) -> Y | None:
-        """What the flow yields next; None: it has returned. Raises what the flow raises."""
+        """The next value that the flow yields; None: the flow has returned. Raises what the flow raises."""
         given, self._given = self._given, None
         try:
             return self._resume(given)
@@ -107,27 +107,27 @@ class Steps(Generic[Y, T]):
             self.result = end.value
             return None
         finally:
-            del given  # It may be an exception, and this frame is in its traceback.
+            del given  # It may be an exception whose traceback contains this frame.
 
     def succeeded(self, value: Any) -> None:
-        """What the flow waited for has come to this result."""
+        """Send the flow the result of its wait."""
         self._resume = self._flow.send
         self._given = value
 
     def failed(self, error: BaseException) -> None:
-        """What the flow waited for has raised this."""
+        """Throw into the flow what its wait raised."""
         self._resume = self._flow.throw
         self._given = error
 
 
 class Awaited:
-    """A method that a shell makes a coroutine function of. See :func:`awaited` and :func:`at_once`."""
+    """A method that becomes a coroutine function in a shell's class. See :func:`awaited` and :func:`at_once`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
     def made_by(self, coroutine_function: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
-        """The coroutine function, with the docstring of the flow, and its signature, which tells what it returns."""
+        """The coroutine function. It has the flow's docstring and a signature with the type of the result."""
         made: Any = coroutine_function(self._function)
         signature = inspect.signature(self._function)
         returned = str(signature.return_annotation).removeprefix("Flow[").removesuffix("]")
@@ -136,10 +136,10 @@ class Awaited:
 
 
 def awaited(function: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
-    """Mark a method that is a flow, so that the classes of shells have a coroutine function of this name."""
+    """Decorator for a method that is a flow: classes of a shell get a coroutine function of the same name."""
     return cast("Callable[P, CoroutineType[Any, Any, T]]", Awaited(function))
 
 
 def at_once(function: Callable[P, T]) -> Callable[P, CoroutineType[Any, Any, T]]:
-    """Mark a method in the same way that waits for nothing, and so is no flow. Hot path: a turn is entered and left."""
+    """The same decorator for a method that never waits, and so is not a flow. Hot path: runs once or twice per turn."""
     return cast("Callable[P, CoroutineType[Any, Any, T]]", Awaited(function))

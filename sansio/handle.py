@@ -1,8 +1,8 @@
-"""What a caller holds of a turn: whether it was sent, how far it got, and its response.
+"""What a caller can ask about a turn: whether it was sent, how far it got, and its response.
 
 The promise
-    A handle may be asked at any time: before the turn is sent, while it runs, after it ended, failed or was left. It
-    sends nothing and waits for nothing; the ``Turn`` of each shell is one, and adds the methods that wait.
+    A handle can be asked at any time: before the turn is sent, while it runs, and after it ended, failed or was left.
+    It sends nothing and waits for nothing. The ``Turn`` of each shell derives from it and adds the methods that wait.
 
     ================== ============== ================= ============== =====================
     the turn           ``response``   ``evidence``      ``verdict``    :meth:`result`
@@ -10,7 +10,7 @@ The promise
     was not sent       None           None              None           SessionClosedError
     runs               None           None              None           SessionClosedError
     ended              the response   None              None           the response
-    failed, was left   None           of its failure    of that        raises the failure
+    failed or was left None           of its failure    of its failure raises the failure
     ================== ============== ================= ============== =====================
 """
 
@@ -29,7 +29,7 @@ __all__ = ["TurnHandle"]
 
 
 class TurnHandle:
-    """What a caller holds of a turn, before it is sent and after. The ``Turn`` of every shell is one."""
+    """The state of a turn, before it is sent and after. The ``Turn`` of every shell derives from it."""
 
     def __init__(
         self, body: Mapping[str, Any], stream_id: AnyLane, timeout: object, leave: Leave | None = None
@@ -44,7 +44,7 @@ class TurnHandle:
         return f"<Turn {'not sent' if self._core is None else self._core!r}>"
 
     def _enter(self) -> tuple[Mapping[str, Any], AnyLane, object]:
-        """What to send. Raises ConcurrentUseError the second time."""
+        """The arguments to send the turn with. Raises ConcurrentUseError the second time."""
         if self._entered:
             raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
         self._entered = True
@@ -69,12 +69,12 @@ class TurnHandle:
 
     @property
     def response_id(self) -> str | None:
-        """The response's id, from ``response.created`` on."""
+        """The response's id, once ``response.created`` has come."""
         return None if self._core is None else self._core.response_id
 
     @property
     def stream_id(self) -> str | None:
-        """The name of the lane; None for the default lane, and while any lane will do."""
+        """The name of the lane; None for the default lane, and for AUTO until a lane is chosen."""
         if self._core is not None:
             return self._core.lane
         lane = self._arguments[1]
@@ -82,20 +82,21 @@ class TurnHandle:
 
     @property
     def transport(self) -> Literal["websocket", "http"] | None:
-        """What it was sent over; None before it was sent."""
+        """What the turn was sent over; None before it is sent."""
         return None if self._core is None else self._core.transport
 
     @property
     def evidence(self) -> Evidence | None:
-        """How far the turn got when it failed or was left; None if neither happened."""
+        """How far the turn got when it failed or was left; None if neither has happened."""
         failure = None if self._core is None else self._core.failure
         return None if failure is None else failure.evidence
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether a turn that failed or was left may be sent again; None if neither happened (REPLAY.md, "Verdict").
+        """Whether a turn that failed or was left may be sent again; None if neither has happened (REPLAY.md,
+        "Verdict").
 
-        Also after a cancellation, where no exception of the turn itself was raised.
+        It is also set after a cancellation, when the turn itself raised no exception.
         """
         return None if self.evidence is None else self.evidence.verdict
 

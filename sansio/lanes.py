@@ -1,26 +1,26 @@
-"""Lanes: which of the turns that share a connection may go now.
+"""Lanes: which of the turns that share a connection may start now.
 
 The promise
-    Turns of one lane go one after another, in the order in which they were given. Turns of different lanes go side by
-    side, at most 16 of them at a time, and one busy lane never keeps the others from their slots. A turn that may not
-    go yet waits here, unsent, and therefore SAFE.
+    Turns of one lane run one after another, in the order in which they were submitted. Turns of different lanes run
+    side by side, at most 16 at a time, and one busy lane never keeps the others from their slots. A turn that may not
+    start yet waits here, unsent, so its verdict is SAFE.
 
-A lane is named by its ``stream_id``; None names the default lane, whose rules are the same but whose name does not
+A lane is named by its ``stream_id``. None names the default lane: it follows the same rules, but its name does not
 count towards the 32 that a connection may use in its life (PROTOCOL.md, "Lanes"; the numbers are the server's).
 
-A turn in no lane of its own (:data:`AUTO`) takes a free one when it starts:
+A turn without a lane of its own (:data:`AUTO`) takes a free one when it starts:
 
     =============================================== ================================================================
     where                                           it takes the first of these that is free
     =============================================== ================================================================
-    the server is known to have lanes               the lane that it would rather have (that of the response that it
-                                                    continues); a new name; the name that was free for the longest
-                                                    time; the default lane
-    anywhere else                                   the default lane: no name is sent that was not asked for
+    the server is known to have lanes               its preferred lane (that of the response that it continues); a
+                                                    new name; the name that has been free for the longest time; the
+                                                    default lane
+    anywhere else                                   the default lane: no name is sent that the caller did not give
     =============================================== ================================================================
 
-    The names are drawn from a pool of 16, so they never use up the 32. A lane is free if no turn runs or waits in it.
-    If not even the default lane is free, the turn waits for that.
+    The new names are drawn from a set of 16, so they never use up the 32. A lane is free if no turn runs or waits in
+    it. If not even the default lane is free, the turn waits for that lane.
 
 States of a turn here
     ::
@@ -28,8 +28,8 @@ States of a turn here
         enter() ──► waiting ──start()──► running ──leave()──► gone
                        └──────leave()──────────────────────────▲
 
-    A lane is *ready* when turns wait in it and none runs. Ready lanes, and turns in no lane, queue for slots in the
-    order in which they became ready, so that a slot goes round.
+    A lane is *ready* if turns wait in it and none runs. Ready lanes, and turns without a lane of their own, queue for
+    slots in the order in which they became ready. So every lane gets a slot in its turn.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MAX_NAMED_LANES: Final = 32
 """Distinct names on one connection, over its whole life."""
 
 AUTOMATIC_NAMES: Final = 16
-"""Names for turns in no lane of their own, on one connection: as many as may be in flight."""
+"""Names for turns without a lane of their own, per connection: as many as may be in flight."""
 
 
 class Auto(enum.Enum):
@@ -86,7 +86,7 @@ def _no_preference(turn: object) -> AnyLane:
 class Lanes(Generic[TurnT]):
     """The waiting and the running turns of one connection. Every method costs O(1).
 
-    ``preferred`` tells which lane a turn in no lane of its own would rather have; AUTO: it has no preference.
+    ``preferred`` returns the lane that a turn without a lane of its own prefers; AUTO: it has no preference.
     """
 
     def __init__(
@@ -97,31 +97,31 @@ class Lanes(Generic[TurnT]):
         preferred: Callable[[TurnT], AnyLane] = _no_preference,
     ) -> None:
         self.max_in_flight = max_in_flight
-        """Turns that may run at a time. May be changed: what is learned of a server changes it."""
+        """How many turns may run at a time. It may be changed, when more is learned about the server."""
         self.max_named = max_named
-        """Distinct names that may be used; None: any number, where names are not sent."""
+        """How many different names may be used; None: any number, if names are not sent."""
         self.names_known = True
-        """Whether the server is known to have lanes, so that names may be added. May be changed."""
+        """Whether the server is known to have lanes, so that names may be added automatically. It may be changed."""
         self.waiting_count = 0
         """How many turns have not started."""
         self._preferred = preferred
         self._names: set[str] = set()
         self._automatic: OrderedDict[str, None] = OrderedDict()
-        """Those of the names that were drawn for turns in no lane of their own; the one last used is the last."""
+        """The names that were drawn for AUTO turns; the one last used comes last."""
         self._any: OrderedDict[TurnT, None] = OrderedDict()
-        """The turns in no lane that wait."""
+        """The waiting turns without a lane."""
         self._waiting: dict[str | None, OrderedDict[TurnT, None]] = {}
         self._ready: OrderedDict[str | TurnT | None, None] = OrderedDict()
-        """Lanes that are ready, and turns in no lane."""
+        """Ready lanes, and waiting turns without a lane, in the order in which they became ready."""
         self.running: dict[str | None, TurnT] = {}
-        """The turn that each busy lane is running."""
+        """By lane: the turn that it is running."""
 
     def __contains__(self, lane: str | None) -> bool:
-        """Whether a turn of this lane was ever queued here; the default lane always counts."""
+        """Whether a turn was ever in this lane; always true for the default lane."""
         return lane is None or lane in self._names
 
     def waiting(self) -> Iterator[TurnT]:
-        """The turns that have not started, lane by lane; then those in no lane."""
+        """The turns that have not started: lane by lane, then those without a lane."""
         for queue in self._waiting.values():
             yield from queue
         yield from self._any
@@ -131,16 +131,17 @@ class Lanes(Generic[TurnT]):
         return lane in self._waiting
 
     def has_room_for(self, lane: AnyLane) -> bool:
-        """Whether :meth:`enter` would take a turn of this lane."""
+        """Whether :meth:`enter` would accept a turn of this lane."""
         known = lane is None or lane is AUTO or lane in self._names
         return known or self.max_named is None or len(self._names) < self.max_named
 
     def enter(self, turn: TurnT, lane: AnyLane, *, at_once: bool = False) -> AnyLane:
-        """Queue a turn in its lane. AUTO is returned: it waits.
+        """Add a turn to its lane. Returns AUTO if it waits.
 
-        ``at_once``: where none waits, it may go, as by :meth:`start`; then the lane in which it goes is returned.
+        ``at_once``: if no turn waits, it may start immediately, as by :meth:`start`. Then the lane it runs in is
+        returned.
 
-        Raises LaneLimitError, and queues nothing, if the name would be one more than the connection may have.
+        Raises LaneLimitError, and adds nothing, if the connection may not have another name.
         """
         at_once = at_once and not self.waiting_count and len(self.running) < self.max_in_flight
         if lane is AUTO:
@@ -169,7 +170,8 @@ class Lanes(Generic[TurnT]):
         return AUTO
 
     def start(self) -> tuple[TurnT, str | None] | None:
-        """Let the next turn go, if one may: it is running from now on, in the lane that is returned with it."""
+        """Start the next turn, if one may start: it is running from now on. Returns it and its lane; None: none may
+        start."""
         while self._ready and len(self.running) < self.max_in_flight:
             key, _ = self._ready.popitem(last=False)
             if key in self._any:
@@ -192,7 +194,7 @@ class Lanes(Generic[TurnT]):
         return lane not in self.running and lane not in self._waiting
 
     def _free_lane(self, turn: TurnT) -> str | None:
-        """The lane for a turn in no lane of its own; None, the default lane, may be busy."""
+        """The lane for an AUTO turn. None, the default lane, may be busy."""
         if not self.names_known:
             return None
         preferred = self._preferred(turn)
@@ -213,7 +215,7 @@ class Lanes(Generic[TurnT]):
         return next(filter(self._is_free, self._automatic), None)
 
     def leave(self, turn: TurnT, lane: str | None) -> None:
-        """Take a turn out, waiting or running; its lane is free for the next one."""
+        """Remove a turn, waiting or running; its lane is free for the next one."""
         if self.running.get(lane) is turn:
             del self.running[lane]
             if lane in self._waiting:
@@ -226,14 +228,14 @@ class Lanes(Generic[TurnT]):
             self._left(lane)
 
     def _left(self, lane: str | None) -> None:
-        """A turn waits in this lane no more."""
+        """One turn fewer waits in this lane."""
         self.waiting_count -= 1
         if not self._waiting[lane]:
             del self._waiting[lane]
             self._ready.pop(lane, None)
 
     def clear(self) -> None:
-        """Forget every turn. The names that were used stay used."""
+        """Remove every turn. Used names stay used."""
         self._waiting.clear()
         self._any.clear()
         self._ready.clear()

@@ -1,8 +1,8 @@
-"""The ``response.create`` message, from a body that is given field by field.
+"""The ``response.create`` message, made from a body whose fields are given one by one.
 
 The promise
-    Pure functions: the caller's objects are never changed. What cannot be sent is refused here, before a connection is
-    opened for it, with a :class:`~turnwire.sansio.errors.UserError` that says what to write instead.
+    Pure functions: the caller's objects are never changed. A body that cannot be sent is refused here, before a
+    connection is opened for it, with a :class:`~turnwire.sansio.errors.UserError` that says what to write instead.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _NOT_IN_A_BODY: Final = {
 
 
 def response_create(body: Mapping[str, Any], *, stream_id: AnyLane = None) -> dict[str, Any]:
-    """The ``response.create`` message for a body given field by field (DESIGN.md, "Public API").
+    """The ``response.create`` message for a body (DESIGN.md, "Public API").
 
-    The fields go out exactly as given, None included; ``Omit`` and ``NotGiven`` are left out. ``stream`` is left out
-    too: on a WebSocket every response is a stream of events, whatever it says. So is ``background`` unless it asks for
-    what does not exist here.
+    The fields are sent exactly as given, None included; ``Omit`` and ``NotGiven`` are left out. ``stream`` is left out,
+    too, because on a WebSocket every response is a stream of events. So is ``background``, unless it is true, which is
+    refused.
 
     Args:
         body: the fields of ``POST /v1/responses``, and ``generate``. It may hold ``stream_id`` itself.
@@ -54,7 +54,7 @@ def response_create(body: Mapping[str, Any], *, stream_id: AnyLane = None) -> di
 
 
 def in_lane(frame: dict[str, Any], stream_id: AnyLane) -> dict[str, Any]:
-    """``frame`` with its lane, given apart or in it, once it is sure that this names one."""
+    """``frame`` with its lane, which is in it or given separately, after checking the lane's name."""
     named = frame.pop("stream_id", None)
     if stream_id is AUTO:
         stream_id = None

@@ -1,10 +1,10 @@
-"""What happens in a session, for those who watch it: hooks of the application, and lines of the log.
+"""Notices of what happens in a session: for hooks of the application, and for the log.
 
 The promise
-    Whoever watches cannot change or fail anything. What happens is only written down while it happens; hooks and the
+    Observers cannot change a session or make anything fail. During a step, notices are only stored; hooks and the
     logger are called afterwards, when the step is over and consumers were woken (``driver.py``, "The order of a step").
-    What they raise is logged by its type, and goes no further. The logger is ``turnwire.session``. No line of it holds
-    data of a request or an answer, a header, a key or a query.
+    What a hook raises is logged by its type and not raised further. The logger is ``turnwire.session``. No line of the
+    log contains data of a request or an answer, a header, a key or a query.
 
 What there is to be told
 
@@ -35,12 +35,12 @@ from .http import HttpConnection
 from .pool import Connection
 from .replay import Plan
 
-__all__ = ["Hook", "Logger", "Notice", "NoticeName", "Notices"]
+__all__ = ["Hook", "NoticeLogger", "Notice", "NoticeName", "Notices"]
 
 T = TypeVar("T")
 
 NoticeName = Literal["connection_opened", "connection_lost", "turn_repeated", "rotated", "fell_back"]
-"""What a hook may be called for."""
+"""The names of notices that a hook can be called for."""
 
 INFO: Final = 20
 WARNING: Final = 30
@@ -55,11 +55,11 @@ LINES: Final[dict[str, tuple[int, str]]] = {
 }
 """The level and the text of each line of the log."""
 MOST: Final = 1000
-"""Notices that are kept until they are delivered; of more, the oldest are forgotten."""
+"""How many notices are stored until they are delivered; if there are more, the oldest are dropped."""
 
 
-class Logger(Protocol):
-    """As much of ``logging.Logger`` as is used."""
+class NoticeLogger(Protocol):
+    """The part of ``logging.Logger`` that is used."""
 
     def log(self, level: int, msg: str, /, *args: object) -> None:
         """Write one line."""
@@ -67,44 +67,44 @@ class Logger(Protocol):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """What has happened in a session."""
+    """One thing that has happened in a session."""
 
     name: NoticeName
     endpoint: str
     """Host and port of the connection."""
     reason: str
-    """Why, in words, without data of requests and answers."""
+    """The reason in words, without data of requests and answers."""
     transport: Literal["websocket", "http"]
-    """What the connection speaks; of ``fell_back``, what it spoke."""
+    """What the connection speaks; for ``fell_back``, what it spoke before."""
     failure: TurnError | None = None
-    """Of ``connection_lost`` and ``turn_repeated``: what went wrong. It may hold what the server said."""
+    """For ``connection_lost`` and ``turn_repeated``: the failure. It may contain what the server said."""
     stream_id: str | None = None
-    """Of ``turn_repeated``: the turn's lane, if it has a name."""
+    """For ``turn_repeated``: the turn's lane, if it has a name."""
     delay: float | None = None
-    """Of ``turn_repeated``: seconds until the turn goes again, at the earliest."""
+    """For ``turn_repeated``: seconds until the turn is sent again, at the earliest."""
 
 
 Hook = Callable[[Notice], object]
-"""Called with what has happened. It must not block; what it returns is ignored."""
+"""Called with a notice. It must not block. Its result is ignored."""
 
 
 class Notices:
     """See the top of the module."""
 
-    def __init__(self, logger: Logger | None = None) -> None:
+    def __init__(self, logger: NoticeLogger | None = None) -> None:
         self._logger = logger
         self._hooks: dict[str, list[Hook]] = {}
         self.queued: deque[Notice] = deque(maxlen=MOST)
-        """What has happened, and was not delivered yet."""
+        """Notices that are not delivered yet."""
         self.seen_open: set[Connection] = set()
-        """The connections that were seen open, and not closed yet; ..."""
+        """Connections that were seen open and have not closed yet."""
         self._rotated: set[Connection] = set()
-        """... and of these, those that were seen to take no more turns."""
+        """Those of them that were seen to take no more turns."""
 
     def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
-        """Call this for everything of this name. What is returned ends that.
+        """Call ``hook`` for every notice with this name. Call the returned function to end that.
 
-        Raises UserError for a name that there is not, and WrongTypeError for what cannot be called without waiting.
+        Raises UserError for an unknown name, and WrongTypeError for a hook that is not callable, or is ``async``.
         """
         if name not in get_args(NoticeName):
             raise UserError(f"nothing is called {name!r}: write one of {', '.join(map(repr, get_args(NoticeName)))}")
@@ -119,10 +119,10 @@ class Notices:
 
         return off
 
-    # -- what happens
+    # -- making notices
 
     def look(self, connection: Connection) -> None:
-        """Something has happened to this connection."""
+        """Check this connection after a change, and make the notices for it."""
         if connection.opened_at is not None and connection not in self.seen_open:
             self.seen_open.add(connection)
             self._note("connection_opened", connection, "")
@@ -139,12 +139,12 @@ class Notices:
             self._note("connection_lost", connection, _why(failure), failure=failure)
 
     def repeats(self, turn: Turn, connection: Connection, failure: TurnError, plan: Plan) -> None:
-        """A turn that failed so on this connection will be repeated."""
+        """Note that a turn that failed on this connection will be repeated."""
         more = {"failure": failure, "stream_id": turn.lane, "delay": plan.delay}
         self._note("turn_repeated", connection, f"in {plan.delay:.2f} s: {_why(failure)}", **more)
 
     def fell_back(self, connection: Connection) -> None:
-        """After what has happened to this connection, turns go over HTTP."""
+        """Note that, after this connection's failure, turns go over HTTP."""
         failure = connection.failure
         self._note("fell_back", connection, "" if failure is None else _why(failure))
 
@@ -153,10 +153,10 @@ class Notices:
         where = connection.endpoint.authority
         self.queued.append(Notice(name=name, endpoint=where, transport=transport, reason=reason or transport, **more))
 
-    # -- who is told
+    # -- delivering them
 
     def deliver(self) -> None:
-        """Tell the log and the hooks what has happened."""
+        """Pass the stored notices to the log and the hooks."""
         while self.queued:
             notice = self.queued.popleft()
             level, text = LINES[notice.name]
@@ -165,7 +165,7 @@ class Notices:
                 self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: hook(notice))
 
     def guarded(self, what: str, call: Callable[[], T]) -> T | None:
-        """Call something of the application's. None if it raises; the log then has the type of what it raised."""
+        """Call a function of the application. If it raises, log the exception's type and return None."""
         try:
             return call()
         except Exception as exc:
@@ -176,12 +176,12 @@ class Notices:
         if self._logger is not None:
             try:
                 self._logger.log(level, text, *args)
-            except Exception:  # There is nobody to tell.
+            except Exception:  # The logger itself fails: stop using it.
                 self._logger = None
 
 
 def _why(failure: TurnError) -> str:
-    """What went wrong, without a word of the server's."""
+    """The reason of a failure in words, without the server's own text."""
     evidence = failure.evidence
     words = [evidence.cause.value]
     if evidence.phase is not Phase.LANE_WAIT:

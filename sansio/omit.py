@@ -1,8 +1,8 @@
-"""The markers that say "leave this out".
+"""The markers that mean "leave this out".
 
 The promise
-    ``openai`` is never imported: its markers ``Omit`` and ``NotGiven`` are recognised by the name and module of their
-    class, so they can be used wherever turnwire's own :data:`OMIT` can.
+    ``openai`` is never imported. Its markers ``Omit`` and ``NotGiven`` are recognised by the name and module of their
+    class, so they can be used wherever turnwire's own :data:`OMIT` can be used.
 
 The markers (PARITY A13, A14)
 
@@ -24,7 +24,7 @@ __all__ = ["OMIT", "Omit", "is_not_given", "is_omit", "is_omitted", "marker"]
 
 @final
 class Omit:
-    """The type of :data:`OMIT`; ``openai.Omit`` means the same wherever turnwire takes it."""
+    """The type of :data:`OMIT`. ``openai.Omit`` is accepted wherever turnwire accepts it."""
 
     __slots__ = ()
 
@@ -36,7 +36,7 @@ class Omit:
 
 
 OMIT: Final = Omit()
-"""Leave this out. In headers and query it removes the inherited value; as a converter's result, "do not send"."""
+"""Leave this out. In headers and query it removes an inherited value; as a converter's result it means "not sent"."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -49,15 +49,15 @@ def marker(kind: type) -> str | None:
 
 
 def is_omit(value: object) -> bool:
-    """Whether ``value`` is :data:`OMIT` or an ``openai.Omit``: what would have been inherited goes."""
+    """Whether ``value`` is :data:`OMIT` or an ``openai.Omit``: an inherited value is removed."""
     return marker(type(value)) == "Omit"
 
 
 def is_not_given(value: object) -> bool:
-    """Whether ``value`` is an ``openai.NotGiven``: what would have been inherited stays."""
+    """Whether ``value`` is an ``openai.NotGiven``: an inherited value is kept."""
     return marker(type(value)) == "NotGiven"
 
 
 def is_omitted(value: object) -> bool:
-    """Whether ``value`` is one of the markers, so that a body must not hold it."""
+    """Whether ``value`` is one of the markers, so that it is not sent in a body."""
     return marker(type(value)) is not None

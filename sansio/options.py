@@ -1,9 +1,9 @@
 """The options of a session.
 
 The promise
-    Plain declarations, checked where they are made; times are in seconds. A session has the options of its connections,
-    and those of what lies between them: when one is replaced or closed, and what is repeated. The deadlines of an
-    ``openai`` client count where its owner has named no others.
+    Plain declarations, checked when they are made; times are in seconds. A session has the options of its connections,
+    and options of its own: when a connection is replaced or closed, and what is repeated. The timeouts of an ``openai``
+    client apply if the options name none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from .checks import Instance
 from .connection import ConnectionOptions
-from .fallback import Transport
+from .fallback import TransportChoice
 from .omit import OMIT, is_omitted
 from .replay import RecoveryPolicy
 from .timeouts import timeouts_from
@@ -24,10 +24,10 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """The options of a session: those of its connections, and when to replace and repeat."""
 
     connections: int = 1
-    """WebSockets that may take turns at a time. Another is opened when those that there are have no free slot."""
-    transport: Transport = "auto"
-    """``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; HTTP where the server has none, and for a request larger
-    than ``max_request_size``."""
+    """How many WebSockets may take turns at a time. Another is opened when the present ones have no free slot."""
+    transport: TransportChoice = "auto"
+    """``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; but HTTP if the server has no WebSocket, and for a
+    request larger than ``max_request_size``."""
     max_age: float | None = 55 * 60.0
     """Seconds after which a WebSocket is replaced: closed if no turn runs on it, else kept until another one is open.
     Servers end it at 60 minutes (PROTOCOL.md, "Several connections")."""
@@ -38,10 +38,10 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
 
 
 def options_from_client(client: object | None, options: SessionOptions | None, **given: object) -> SessionOptions:
-    """The session's options; the deadlines are the client's, its own defaults too, unless the options name some.
+    """The session's options. The deadlines are the client's (including its defaults), unless ``options`` name some.
 
-    ``given`` are options that go before those, unless they are None. Raises WrongTypeError for options that are none,
-    and UserError for a value that an option cannot have.
+    ``given`` are options that replace those in ``options``, unless they are None. Raises WrongTypeError for options of
+    another type, and UserError for a value out of its range.
     """
     Instance(SessionOptions, optional=True).check("options", options)
     options = options or SessionOptions()

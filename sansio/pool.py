@@ -1,38 +1,38 @@
-"""The connections of a session: which of them takes a turn, when another is opened, and when one is replaced or closed.
+"""The connections of a session: which one takes a turn, when another is opened, and when one is replaced or closed.
 
 The promise
-    Nothing here sends, opens or closes anything by itself: it chooses, and says what is wanted. Every method costs at
-    most the number of connections, which is small, and nothing per turn that waits.
+    Nothing here sends, opens or closes anything: the pool chooses connections and says what should be opened or closed.
+    The cost of a method depends on the number of connections, which is small, not on how many turns wait.
 
 Where a turn goes
-    The first line that fits decides:
+    The first row that matches decides:
 
     ============================================================ ======================================================
     the turn                                                     goes to
     ============================================================ ======================================================
     names a lane in which a turn is on a connection that takes   none: it waits for the end of that turn
     no more, or that is of the other kind
-    continues a response that is the last one of its lane on     that connection: only there is it in memory
+    continues a response that is the last one of its lane on     that connection: the response is in its memory only
     a connection
-    names a lane that was used                                   the connection on which it was used
-    any, and a connection has a free slot and room for its name  the one with the fewest turns
-    any, and there is only one connection at most                that one: the turn waits there for its lane or a slot
-    any other                                                    none: it waits for a slot, or another connection
+    names a lane that was used                                   the connection on which it was used last
+    any, if a connection has a free slot and can take its name   the one with the fewest turns
+    any, if at most one connection may be used                   that one: the turn waits there for its lane or a slot
+    any other                                                    none: it waits for a slot or for another connection
     ============================================================ ======================================================
 
-    Connections are of two kinds (:class:`Kind`), and which one a turn needs is the session's decision. Over HTTP, a
-    connection has one slot, there may be as many as a WebSocket has slots, and there is neither memory nor age.
+    There are two kinds of connection (:class:`Kind`); the session decides which kind a turn needs. An HTTP connection
+    has one slot, no memory and no age limit. There may be as many of them as a WebSocket has slots.
 
 The states of a WebSocket here
     ::
 
         added ──► opening ──► taking turns ──► draining ──► gone
                      │             │ its age; its names are used up; the server announces its end
-                     └─ it replaces one that is too old: until it is open, that one goes on taking turns
+                     └─ it replaces one that is too old; until it is open, the old one takes turns
 
-    A connection that reached ``max_age`` while turns run on it is replaced before it drains: the new one is open first.
-    One that is idle then is closed, and the next turn opens another. Of several connections, one on which nothing ran
-    for ``max_idle`` is closed.
+    A connection that reaches ``max_age`` while turns run on it is replaced before it drains: the new one is opened
+    first. If it is idle, it is closed, and the next turn opens another. If there are several connections, one on which
+    nothing ran for ``max_idle`` is closed.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from .lanes import AUTO
 __all__ = ["Connection", "Kind", "Pool"]
 
 RETRY: Final = 10.0
-"""Seconds after which another replacement is opened, if one could not be."""
+"""Seconds until another replacement is opened after one could not be opened."""
 
 Connection: TypeAlias = ResponsesConnection | HttpConnection
-"""What carries turns. Both have what sessions and drivers need, under the same names."""
+"""A connection that carries turns. Both classes have the methods that sessions and drivers need."""
 
 
 class Kind(enum.Enum):
-    """What a connection speaks."""
+    """The protocol of a connection."""
 
     WEBSOCKET = "websocket"
     HTTP = "http"
@@ -65,30 +65,30 @@ class Kind(enum.Enum):
 
 
 class Pool:
-    """See the top of the module. ``now`` is monotonic seconds; ``most`` is how many of each kind may take turns."""
+    """See the top of the module. ``now`` is monotonic seconds; ``most``: how many of each kind may take turns."""
 
     def __init__(self, *, most: dict[Kind, int], max_age: float | None, max_idle: float | None) -> None:
         self.most = most
         self.rotate_at = inf
-        """When :meth:`rotate` has something to do."""
+        """When :meth:`rotate` must be called next."""
         self._max_age = inf if max_age is None else max_age
         self._max_idle = inf if max_idle is None else max_idle
         self._connections: dict[Connection, None] = {}
         self._lanes: dict[str | None, Connection] = {}
-        """Where each lane that a turn has named was last used."""
+        """By lane name: the connection on which it was last used."""
         self.too_old: dict[Connection, Connection | None] = {}
-        """Those that are to be replaced, and by which; None: it was not opened yet."""
+        """Connections to be replaced, with their replacement; None: it is not opened yet."""
         self._idle_since: dict[Connection, float] = {}
         self._slots = 1
-        """Turns that the last WebSocket that was open could run at a time."""
+        """How many turns the last open WebSocket could run at a time."""
         self._past = Stats()
-        """The counters of those that are gone."""
+        """The counters of removed connections."""
         self.spreads = False
         """Whether turns may be on several connections at a time. Hot path: asked once per read."""
         self._count()
 
     def __iter__(self) -> Iterator[Connection]:
-        """All of them, the oldest first."""
+        """All connections, the oldest first."""
         return iter(list(self._connections))
 
     def __contains__(self, connection: Connection) -> bool:
@@ -99,11 +99,11 @@ class Pool:
 
     @property
     def newest(self) -> Connection | None:
-        """The one that was added last."""
+        """The connection that was added last."""
         return next(reversed(self._connections), None)
 
     def stats(self) -> Stats:
-        """The counters of all of them together, those that are gone included."""
+        """The counters of all connections together, including removed ones."""
         return sum((connection.stats for connection in self._connections), self._past)
 
     def _count(self) -> None:
@@ -112,9 +112,9 @@ class Pool:
     # -- turns
 
     def choose(self, turn: Turn, kind: Kind = Kind.WEBSOCKET) -> Connection | None:
-        """The connection of this kind that the turn goes to now; None if it has to wait for one.
+        """The connection of this kind that the turn goes to now; None if it has to wait.
 
-        A connection of which all names are used up begins to drain, if the turn can go nowhere else.
+        If the chosen connection has no lane name left for the turn, the connection begins to drain, and the turn waits.
         """
         chosen = self._of_several(turn, kind) if self.spreads else self._only(kind)
         if chosen is None or turn.wanted is AUTO:  # It needs no name of its own.
@@ -127,7 +127,7 @@ class Pool:
         return chosen
 
     def _only(self, kind: Kind) -> Connection | None:
-        """The connection, where there is one at most, if it takes a turn."""
+        """The newest connection, if it is of this kind and takes turns. For a pool of at most one connection."""
         only = next(reversed(self._connections), None)
         return only if only is not None and type(only) is _CLASSES[kind] and only.accepts_turns else None
 
@@ -138,7 +138,8 @@ class Pool:
         return self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
 
     def is_lane_busy(self, turn: Turn, kind: Kind) -> bool:
-        """Whether another turn is in this one's lane where it cannot queue: turns of a lane never overlap."""
+        """Whether a turn of the same lane is on a connection where this turn cannot wait: turns of a lane never
+        overlap."""
         lane, cls = turn.wanted, _CLASSES[kind]
         if lane is AUTO:
             return False
@@ -146,13 +147,13 @@ class Pool:
         return any(one.has_in_lane(lane) for one in elsewhere)
 
     def _takers(self, kind: Kind) -> list[Connection]:
-        """Those that take turns; not one that is being opened in place of another that still does."""
+        """Connections that take turns, without a replacement whose predecessor still takes turns."""
         replacements = self.too_old.values()
         cls = _CLASSES[kind]
         return [one for one in self._connections if type(one) is cls and one.accepts_turns and one not in replacements]
 
     def _bound_to(self, turn: Turn, takers: list[Connection]) -> Connection | None:
-        """The one whose memory the turn needs, or in whose lane it has to queue."""
+        """The connection whose memory the turn needs, or on which its lane is in use; None: it may go to any."""
         if turn.previous is not None:
             for connection in takers:
                 if connection.remembers(turn.previous):
@@ -172,7 +173,7 @@ class Pool:
     # -- connections: what is wanted, what has happened
 
     def wants_connection(self, kind: Kind | None) -> Kind | None:
-        """Which kind of connection should be opened, if any; ``kind`` is what turns wait for that found no place."""
+        """The kind of connection that should be opened; None: none. ``kind`` is what the waiting turns need."""
         if None in self.too_old.values():
             return Kind.WEBSOCKET
         if kind is None or self._taking(kind) >= self.most[kind]:
@@ -180,13 +181,13 @@ class Pool:
         return kind
 
     def _taking(self, kind: Kind) -> int:
-        """How many of this kind there are that count: over HTTP, also those that are busy."""
+        """How many connections count towards the limit of this kind. For HTTP, busy ones count too."""
         if kind is Kind.HTTP:
             return sum(type(one) is HttpConnection for one in self._connections)
         return len(self._takers(kind))
 
     def add(self, connection: Connection) -> None:
-        """One is being opened: in place of one that is too old, or beside the others."""
+        """Add a connection that is being opened: as the replacement of one that is too old, or in addition."""
         self._connections[connection] = None
         self._count()
         for old, new in self.too_old.items():
@@ -195,7 +196,8 @@ class Pool:
                 return
 
     def settled(self, connection: Connection, now: float) -> Connection | None:
-        """Something has happened to this one. The connection that has to be drained now, because this replaces it."""
+        """Update the pool after a change of this connection. Returns the connection that it has replaced, to be
+        drained."""
         if connection.is_closed:
             self._remove(connection, now)
             return None
@@ -222,21 +224,21 @@ class Pool:
 
     def _remove(self, connection: Connection, now: float) -> None:
         if self._connections.pop(connection, connection) is not None:
-            return  # It is gone already.
+            return  # It was removed before.
         self._past += connection.stats
         self._count()
         if not self._connections:
             self.rotate_at = inf
         self._idle_since.pop(connection, None)
-        self._lanes = {lane: home for lane, home in self._lanes.items() if home is not connection}
+        self._lanes = {lane: one for lane, one in self._lanes.items() if one is not connection}
         self.too_old.pop(connection, None)
-        if (old := self._replaced_by(connection)) is not None:  # It could not be opened: the old one goes on.
+        if (old := self._replaced_by(connection)) is not None:  # The replacement failed: the old one stays in use.
             self.rotate_at = min(self.rotate_at, max(now, (old.opened_at or now) + self._max_age) + RETRY)
 
     # -- age, and idleness
 
     def rotate(self, now: float) -> list[Connection]:
-        """Have those replaced that are too old; returned are the ones to be drained at once."""
+        """Mark connections that are too old for replacement; return the idle ones, to be drained at once."""
         self.rotate_at = inf
         drained: list[Connection] = []
         for connection in self._takers(Kind.WEBSOCKET):
@@ -252,17 +254,17 @@ class Pool:
         return drained
 
     def unused(self, now: float) -> Connection | None:
-        """A connection that may be closed, because nothing ran on it for ``max_idle`` and there are others."""
-        may_go = self._idle_since.items() if self._may_retire() else ()
+        """A connection to be closed, because nothing ran on it for ``max_idle`` and there are others; None: none."""
+        may_go = self._idle_since.items() if self._may_close_one() else ()
         return next((one for one, since in may_go if since + self._max_idle <= now), None)
 
-    def _may_retire(self) -> bool:
+    def _may_close_one(self) -> bool:
         return sum(one.accepts_turns for one in self._connections) > 1
 
     def next_deadline(self) -> float | None:
-        """When age or idleness is to be looked at again."""
+        """When :meth:`rotate` or :meth:`unused` must be called next; None: not at all."""
         moment = self.rotate_at
-        if self._idle_since and self._may_retire():
+        if self._idle_since and self._may_close_one():
             moment = min(moment, min(self._idle_since.values()) + self._max_idle)
         return None if moment == inf else moment
 

@@ -1,8 +1,8 @@
-"""Proxies: which one to use for an endpoint, given what the caller or the environment says.
+"""Proxies: which one to use for an endpoint, by the caller's argument or the environment.
 
 The promise
-    The choice is a function of the endpoint and of a mapping of settings that the shell read; credentials in a proxy's
-    URL go to that proxy and appear nowhere else (``sansio/secret.py``).
+    The choice depends only on the endpoint and on a mapping of settings that the shell has read. Credentials in a
+    proxy's URL are sent to that proxy and appear nowhere else (``sansio/secret.py``).
 
     ======================= =========================================================================================
     ``proxy=``              means
@@ -14,8 +14,8 @@ The promise
     ``"socks5h://…"``       the same; the proxy gets the name, and finds the address
     ======================= =========================================================================================
 
-    Each may have credentials: ``http://user:password@host:port``. The ports are 80, 443 and 1080 where none is given.
-    A unix socket is on this machine, and no proxy leads there.
+    Each may have credentials: ``http://user:password@host:port``. The default ports are 80, 443 and 1080. An endpoint
+    on a unix socket is on this machine: no proxy is used for it.
 
     An entry of ``NO_PROXY`` matches as it does for curl and requests; entries are separated by commas or spaces:
 
@@ -61,9 +61,9 @@ class Proxy:
     host: str
     port: int
     secure: bool
-    """Speak TLS to the proxy."""
+    """Whether to use TLS to the proxy."""
     authorization: str | Secret | None = field(default=None, repr=False)
-    """The value of ``Proxy-Authorization``; a secret, whatever it was made of."""
+    """The value of ``Proxy-Authorization``; it is stored as a secret."""
 
     def __post_init__(self) -> None:
         if self.authorization is not None:
@@ -73,11 +73,11 @@ class Proxy:
         return _authority(self.host, self.port)
 
     def looks_up(self, endpoint: Endpoint) -> bool:
-        """Whether this side has to find the address of the endpoint's host: never, the proxy does."""
+        """Whether this side must look up the endpoint's address: no, an HTTP proxy does it."""
         return False
 
     def tunnel(self, endpoint: Endpoint, address: str | None = None) -> Tunnel:
-        """The exchange that leads through this proxy to the endpoint."""
+        """The exchange that opens a tunnel through this proxy to the endpoint."""
         return Tunnel(self, endpoint)
 
 
@@ -85,15 +85,15 @@ class Proxy:
 class SocksProxy:
     """A SOCKS5 proxy. Its string and its repr show host and port only.
 
-    Raises UserError for a user name or password that it cannot be told.
+    Raises UserError for a user name or password that SOCKS5 cannot transmit.
     """
 
     host: str
     port: int
     gets_names: bool
-    """The proxy finds the address of the endpoint's host (``socks5h``); else this side does (``socks5``)."""
+    """True: the proxy looks up the endpoint's name (``socks5h``). False: this side does (``socks5``)."""
     username: str | Secret | None = field(default=None, repr=False)
-    """None: it asks for none. A secret, whatever it was made of, as is ..."""
+    """The user name; None if the proxy needs none. It and the password are stored as secrets."""
     password: str | Secret | None = field(default=None, repr=False)
     secure: ClassVar = False
 
@@ -108,11 +108,11 @@ class SocksProxy:
         return _authority(self.host, self.port)
 
     def looks_up(self, endpoint: Endpoint) -> bool:
-        """Whether this side has to find the address of the endpoint's host, and give it to :meth:`tunnel`."""
+        """Whether this side must look up the endpoint's address and pass it to :meth:`tunnel`."""
         return not self.gets_names and _address(endpoint.host) is None
 
     def tunnel(self, endpoint: Endpoint, address: str | None = None) -> SocksTunnel:
-        """The exchange that leads through this proxy to the endpoint."""
+        """The exchange that opens a tunnel through this proxy to the endpoint."""
         return SocksTunnel(str(self), endpoint, username=self.username, password=self.password, address=address)
 
 
@@ -120,7 +120,7 @@ AnyProxy: TypeAlias = Proxy | SocksProxy
 
 
 class Tunnel:
-    """CONNECT through an HTTP proxy: write :meth:`request`, then feed :meth:`receive` until ``through``."""
+    """CONNECT through an HTTP proxy: write :meth:`request`, then call :meth:`receive` until ``through``."""
 
     def __init__(self, proxy: Proxy, endpoint: Endpoint) -> None:
         headers = [("Proxy-Authorization", proxy.authorization)] if proxy.authorization is not None else []
@@ -129,16 +129,16 @@ class Tunnel:
         self._proxy = proxy
         self._endpoint = endpoint
         self.through = False
-        """From here on the bytes are the endpoint's."""
+        """True when the tunnel is open: all further bytes are the endpoint's."""
 
     def request(self) -> bytes:
-        """What to write."""
+        """The bytes to write."""
         return self._exchange.request()
 
     def receive(self, data: bytes) -> bytes:
-        """Take what the proxy sent, ``b""`` for end of file; return what to write next: nothing.
+        """Take what the proxy sent, ``b""`` for end of file; return what to write next, which is always empty.
 
-        Raises TransportError if it leads nowhere.
+        Raises TransportError if the proxy refuses or its answer cannot be read.
         """
         answer = self._exchange.receive(data)
         if isinstance(answer, Accepted):
@@ -155,11 +155,11 @@ class Tunnel:
 def choose_proxy(proxy: AnyProxy | str | None, endpoint: Endpoint, environment: Mapping[str, str]) -> AnyProxy | None:
     """The proxy for this endpoint, or None to connect directly; see the table at the top of this module.
 
-    ``environment`` holds the process's variables, in either case; lower case wins. In a CGI process, to be known by
-    ``REQUEST_METHOD``, ``HTTP_PROXY`` is not looked at: there it is whatever a visitor sent as ``Proxy:`` (httpoxy).
+    ``environment`` holds the process's variables; names in lower case win over upper case. In a CGI process, which
+    ``REQUEST_METHOD`` shows, ``HTTP_PROXY`` is ignored: there it holds what a visitor sent as ``Proxy:`` (httpoxy).
 
-    Raises as :func:`checked_proxy` does, also for what the environment says; and UserError for a proxy that was named,
-    and an endpoint on this machine.
+    Raises as :func:`checked_proxy` does, also for values from the environment; and UserError if a proxy was given for
+    an endpoint on a unix socket.
     """
     named = checked_proxy(proxy)
     if endpoint.socket is not None:
@@ -190,7 +190,7 @@ def _bypassed(endpoint: Endpoint, entry: str) -> bool:
             return address in ip_network(entry, strict=False)
         except ValueError:
             return False
-    if _address(entry) is None:  # An IPv6 address has colons, but no port.
+    if _address(entry) is None:  # An IPv6 address contains colons, but no port.
         entry, _, port = entry.rpartition(":") if _PORTED.fullmatch(entry) else (entry, "", "")
         if port and int(port) != endpoint.port:
             return False
@@ -212,9 +212,9 @@ def _authority(host: str, port: int) -> str:
 
 
 def checked_proxy(proxy: object) -> AnyProxy | Literal["env"] | None:
-    """What ``proxy=`` means, once it is sure that it can be used; see the table at the top of this module.
+    """The meaning of ``proxy=``, after checking that it can be used; see the table at the top of this module.
 
-    Raises UserError for a URL that names no proxy, and WrongTypeError for anything but text and None.
+    Raises UserError for a URL that is not a proxy's, and WrongTypeError for anything but text, a proxy and None.
     """
     if proxy is None or isinstance(proxy, AnyProxy):
         return proxy

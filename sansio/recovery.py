@@ -1,10 +1,10 @@
-"""Whether a turn that failed is repeated, and when: by the policy, the caller's ``should_repeat``, its own deadlines.
+"""Decides whether a turn that failed is repeated, and when: by the policy, its deadlines and ``should_repeat``.
 
 The promise
-    A failure is decided about once, in the step in which it occurs, before anybody can see it. In this order: whether
-    the turn was begun where repetition is switched off; the policy (``RecoveryPolicy.plan``), with its budget of time;
-    the turn's own deadlines; last, the caller's ``should_repeat``, which can only say no. If that raises, it has said
-    no, and the log names the type of what it raised.
+    Each failure is decided about once, in the step in which it occurs, before anybody can see it. The checks, in this
+    order: whether the turn was begun where repetition is switched off; the policy (``RecoveryPolicy.plan``) with its
+    time budget; the turn's own deadlines; last, the caller's ``should_repeat``, which can only refuse. If that raises,
+    it counts as a refusal, and the log names the exception's type.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Recovery"]
 
 
 class Recovery:
-    """See the top of the module. ``wall_clock`` tells the seconds since the epoch, or None if nobody knows."""
+    """See the top of the module. ``wall_clock`` returns the seconds since the epoch, or None if they are not known."""
 
     def __init__(
         self,
@@ -38,11 +38,11 @@ class Recovery:
         self._notices = notices
 
     def saw(self, failure: TurnError) -> None:
-        """The failure has just occurred."""
+        """Set the time of a failure that has just occurred."""
         failure.seen_at = self._wall_clock()
 
     def plan(self, turn: Turn, failure: TurnError, now: float) -> Plan | None:
-        """Whether and when this turn is repeated; None: it is not, and its consumer has to know."""
+        """Whether and when to repeat this turn; None: do not repeat it, its consumer gets the failure."""
         if not turn.repeatable:
             return None
         if turn.failing_since is None:
@@ -52,9 +52,9 @@ class Recovery:
         return self.decide(failure, turn.repetitions, spent=now - turn.failing_since, patience=patience)
 
     def decide(self, failure: TurnError, made: Sequence[Reason], *, spent: float, patience: float) -> Plan | None:
-        """The same for whatever failed so, after these repetitions.
+        """The same for any failure after these repetitions.
 
-        ``spent`` is how many seconds ago it failed for the first time; ``patience`` is how long it may wait.
+        ``spent`` is how many seconds ago the first failure was; ``patience`` is how many seconds the turn may wait.
         """
         policy = self._policy
         plan = policy.plan(failure.evidence, made, self._chance(), wall=failure.seen_at, spent=spent)
@@ -66,5 +66,5 @@ class Recovery:
         return plan
 
     def _chance(self) -> float:
-        """Uniform in [0, 1)."""
+        """A random number, uniform in [0, 1)."""
         return int.from_bytes(self._random_bytes(6), "big") / 2**48

@@ -1,9 +1,9 @@
-"""Switches for callers that run retries of their own: two context managers, and what is in force.
+"""Switches for callers with retries of their own: two context managers, and functions that read their state.
 
 The promise
-    The machines of the core read no context variable. The shells give :func:`retries_allowed` to the session that
-    they make, which asks it when a turn is submitted, and when ``connect()`` opens the first connection: in the task of
-    the caller. What is set holds for the task that set it, and for those that it starts.
+    The machines of the core read no context variable. The shells pass :func:`retries_allowed` to each session. The
+    session calls it when a turn is submitted, and when ``connect()`` opens the first connection; both happen in the
+    caller's task. A switch applies to the task that set it, and to the tasks that this task starts.
 
     ================================================ ============================ =====================================
     within                                           turns are repeated           the HTTP client repeats requests
@@ -33,9 +33,9 @@ _pre_event_retries_off: ContextVar[bool] = ContextVar("turnwire_pre_event_retrie
 
 @contextmanager
 def provider_managed_retries_disabled(disabled: bool = True) -> Generator[None]:
-    """Within this context, nothing is repeated automatically: neither turns here nor requests of the HTTP client.
+    """Within this context nothing is repeated automatically: neither turns nor requests of the HTTP client.
 
-    For callers that run retries of their own (REPLAY.md, "Automatic recovery"). ``disabled=False`` allows them again.
+    It is for callers with retries of their own (REPLAY.md, "Automatic recovery"). ``disabled=False`` allows them again.
     """
     token = _provider_retries_off.set(disabled)
     try:
@@ -55,10 +55,10 @@ def websocket_pre_event_retries_disabled(disabled: bool = True) -> Generator[Non
 
 
 def retries_allowed() -> bool:
-    """Whether a turn that begins in this context may be repeated automatically: neither switch is in force."""
+    """Whether a turn that begins in this context may be repeated automatically: neither switch is set."""
     return not (_provider_retries_off.get() or _pre_event_retries_off.get())
 
 
 def provider_retries_are_off() -> bool:
-    """Whether :func:`provider_managed_retries_disabled` is in force; the HTTP model then sets ``max_retries=0``."""
+    """Whether :func:`provider_managed_retries_disabled` is set; the HTTP model then sets ``max_retries=0``."""
     return _provider_retries_off.get()

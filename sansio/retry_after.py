@@ -1,8 +1,8 @@
 """How long a server asks to wait: the headers ``retry-after-ms`` and ``retry-after``.
 
 The promise
-    Pure functions; whatever a header holds, they raise nothing. What cannot be read asks for no wait. Nothing here
-    knows what time it is: a date counts from another one, or from a clock that the caller gives.
+    Pure functions; they never raise, whatever a header contains. A value that cannot be read counts as missing. Nothing
+    here reads a clock: a date is measured from another date, or from a time that the caller passes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["http_date", "lower_names", "parse_retry_after"]
 def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Seconds to wait according to ``retry-after-ms``, else ``retry-after`` (RFC 9110 section 10.2.3).
 
-    Header names are matched in any case. A date is measured from the response's own ``date`` header, else from ``now``
-    (seconds since the epoch), and is in UTC if it names no zone. Anything unreadable, negative or not finite is None;
-    how long is too long is the caller's to judge.
+    Header names match in any case. A date is measured from the response's own ``date`` header, else from ``now``
+    (seconds since the epoch). A date without a zone is in UTC. The result is None for a value that is unreadable,
+    negative or not finite. The caller judges how long is too long.
     """
     named = lower_names(headers.items())
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
@@ -39,17 +39,17 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -
 
 
 def http_date(value: str | None) -> float | None:
-    """Seconds since the epoch for an HTTP date, in any form of RFC 9110 section 5.6.7; None for what is none."""
+    """Seconds since the epoch for an HTTP date in any form of RFC 9110 section 5.6.7; None if it is not one."""
     try:
         date = None if value is None else parsedate_to_datetime(value)
         if date is None:
             return None
-        # asctime's form, which RFC 9110 section 5.6.7 has us read, names no zone: it is UTC, not where we happen to be.
+        # asctime's form has no zone, and RFC 9110 section 5.6.7 requires us to accept it: it is UTC, not local time.
         return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
 
 
 def lower_names(items: Iterable[tuple[object, object]]) -> dict[str, str]:
-    """Headers by lower-case names."""
+    """The headers with their names in lower case."""
     return {str(name).lower(): str(value) for name, value in items}

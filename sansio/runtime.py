@@ -1,8 +1,8 @@
-"""What runs a session in one event loop: what the runtimes of all shells have in common, and what each has to do.
+"""The base class of all runtimes. A runtime runs a session in one event loop.
 
 The promise
-    Sessions, turns and models (``client.py``, ``agents``) use a :class:`SessionRuntime` and know nothing of event
-    loops. A shell's runtime derives from it: its sockets and its timer do what the driver says, and its callers wait.
+    Sessions, turns and models (``client.py``, ``agents``) use a :class:`SessionRuntime` and do not depend on the event
+    loop. Each shell's runtime derives from it: it adds the sockets, the timer, and the waiting of callers.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["SessionRuntime"]
 
 
 class SessionRuntime(Runtime):
-    """Runs one session, in the event loop in which it is made."""
+    """Runs one session in the event loop in which it is made."""
 
     _means: ClassVar[Means]
 
     def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         self.source = source
-        """Where it connects to."""
+        """Where to connect to."""
         self._route = Route(source, network, self._means)
         clock = self._means.wall_clock
         self.notices = Notices(self._means.logger)
@@ -44,23 +44,23 @@ class SessionRuntime(Runtime):
 
     @property
     def stats(self) -> Stats:
-        """The counters of now; a copy."""
+        """The present counters; a copy."""
         return copy(self._session.stats)
 
     @property
     def idle(self) -> bool:
-        """No turn runs or waits."""
+        """Whether no turn runs or waits."""
         return self._session.idle
 
     @property
     def closed(self) -> bool:
-        """No turn may begin any more."""
+        """Whether the session takes no more turns."""
         return self._session.closed
 
     @property
     @abstractmethod
     def over(self) -> bool:
-        """The event loop has ended, and everything with it."""
+        """Whether the event loop has ended, and everything with it."""
 
     @abstractmethod
     def connect(self) -> Coroutine[Any, Any, None]:
@@ -72,31 +72,31 @@ class SessionRuntime(Runtime):
 
     @abstractmethod
     def submit(self, turn: Turn) -> Turn:
-        """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
+        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
 
     @abstractmethod
     def iterate(self, turn: Turn) -> Coroutine[Any, Any, ServerEvent]:
-        """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure."""
+        """Wait for the turn's next event. Raises StopAsyncIteration after the terminal event, or the turn's failure."""
 
     @abstractmethod
     def cancel(self, turn: Turn) -> None:
-        """The consumer leaves the turn. After its end, this forgets what was not read."""
+        """The consumer leaves the turn. After the turn's end it drops the unread events."""
 
     @abstractmethod
     def aclose(self, *, wait_for_peer: bool = True) -> CoroutineType[Any, Any, None]:
         """End the session: turns in flight fail as aborted; an idle connection is closed with a closing handshake.
 
-        ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``. Any task may call this, and several
-        may, at once or one after another.
+        ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``. Any task may call it; several
+        tasks may, at the same time or one after another.
         """
 
     @abstractmethod
     def drain(self, timeout: float | None) -> CoroutineType[Any, Any, None]:
-        """Let no more turns begin; end the session when the others have ended, or after so many seconds.
+        """Take no more turns; end the session when the present ones have ended, or after this many seconds.
 
-        Cancelled, it waits no more, but the session still ends so.
+        If the caller is cancelled, it stops waiting, but the session still ends in this way.
         """
 
     @abstractmethod
     def shutdown_threadsafe(self) -> None:
-        """Shut the connections down, from any thread: both ends see their end, and a later turn opens another."""
+        """Shut the connections down, from any thread: both sides see them end, and a later turn opens new ones."""

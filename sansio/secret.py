@@ -1,9 +1,9 @@
-"""Secrets: text that no repr, no log and no tool that shows the variables of a traceback's frames can show.
+"""Secrets: text that is not shown by a repr, a log, or a tool that prints the variables in a traceback's frames.
 
 The promise
-    A key, a header's value or a proxy's password is a :class:`Secret` from the moment at which turnwire is given it. It
-    becomes text again only where the bytes of a header are made. Where a function has to take such values as they are,
-    because it checks them, :func:`discreet` keeps them out of what it raises.
+    A key, a header's value or a proxy's password is a :class:`Secret` from the moment it is given to turnwire. It
+    becomes text again only where the bytes of a header are made. Some functions must take such values as plain text,
+    because they check them; :func:`discreet` keeps the values out of what these functions raise.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ R = TypeVar("R")
 
 
 class Secret:
-    """Something that is not to be shown. Equal to what it holds, with the same hash; true if that is true.
+    """A value that must not be shown. It is equal to the value, with the same hash, and true if the value is true.
 
-    It takes anything, so that making one never raises: whoever uses what it holds checks that.
+    It accepts any object, so making one never raises: the code that uses the value checks it.
     """
 
     __slots__ = ("_held",)
@@ -32,7 +32,7 @@ class Secret:
         self._held: object = held._held if isinstance(held, Secret) else held
 
     def reveal(self) -> str:
-        """What it holds. Do not keep it in a variable while anything is called that may raise."""
+        """The value. Do not keep it in a variable while calling anything that may raise."""
         return cast("str", self._held)
 
     def __repr__(self) -> str:
@@ -52,7 +52,7 @@ class Secret:
 
 
 def discreet(function: Callable[P, R]) -> Callable[P, R]:
-    """Let what turnwire raises in ``function`` begin here: without its frames, their arguments, and its context."""
+    """Decorator: exceptions of turnwire that ``function`` raises are without its frames, arguments and context."""
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -67,7 +67,7 @@ def discreet(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def without_frames(error: BaseException | None) -> None:
-    """Take the tracebacks of an error, and of what led to it, away: what was being sent is in their frames."""
+    """Remove the tracebacks of an error and of its causes: their frames contain what was being sent."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

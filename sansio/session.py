@@ -1,9 +1,9 @@
-"""A session: one endpoint, one connection or several, and turns that outlive a connection that failed them.
+"""A session: one endpoint, one connection or several, and turns that can move from a failed connection to another.
 
 The promise
-    A turn is given once and ends once, whichever connections come and go meanwhile. A turn is repeated only if its
-    verdict is SAFE and the server did not refuse it, at most as often as the policy says, and its consumer sees nothing
-    of it but the time.
+    Each turn ends exactly once, whichever connections come and go. A turn is repeated only if its verdict is SAFE and
+    the server did not refuse it, and at most as often as the policy says. The consumer of a repeated turn notices
+    nothing but the delay.
 
 Where a turn can be
     ::
@@ -12,27 +12,28 @@ Where a turn can be
         create() ─► backlog ────► a connection ─────────────────────────► ended
                       ▲                │
                       ├── repeated ────┤  failed, and the policy has a plan (RecoveryPolicy.plan)
-                      └── evicted ─────┘  not started, and the connection is draining
+                      └── requeued ────┘  not started, and the connection is draining
 
-    The backlog holds, in order, the turns that have no connection to wait for: none is open, or none has a slot and
-    another one may be opened, or the one that they were on is *draining*: it was replaced (rotation), its names are
-    used up, the server announced its end, or it cannot be written to any more. A draining connection finishes what
-    runs on it and is then closed, without waiting for the server's half of the closing handshake. Which connection a
-    turn goes to is the pool's matter (``pool.py``), whether it goes over HTTP that of ``fallback.py``.
+    The backlog holds, in order, the turns without a connection: none is open; or none has a free slot and another one
+    may be opened; or the connection that they were on is *draining*. A connection drains when it was replaced
+    (rotation), when its lane names are used up, when the server announced its end, or when it cannot be written to any
+    more. It finishes the turns that run on it and is then closed, without waiting for the server's close frame.
+    ``pool.py`` chooses the connection for a turn; ``fallback.py`` decides whether the turn goes over HTTP.
 
-    What a repeated turn waits for first depends on what failed. The connection: the next one is not opened before that
-    (backoff). The turn alone, because the server asked to wait (429): the turn stays in the backlog until then, within
-    its own deadlines, and holds up no other.
+    What a repeated turn first waits for depends on what failed. If the connection failed, the next one is not opened
+    before the delay is over (backoff). If only the turn failed, because the server asked to wait (429), the turn stays
+    in the backlog for that time, within its own deadlines. Other turns are not held up.
 
-When a failure is seen
-    The session decides about a failure within the call to the connection in which it occurs: a turn that is repeated
-    never has one, not even for a moment. (REPLAY.md, "A failure becomes visible when recovery has been decided".)
+When a failure becomes visible
+    The session decides about a failure within the call to the connection in which it occurs. So a turn that is repeated
+    never shows a failure, not even for a moment (REPLAY.md, "A failure becomes visible when recovery has been
+    decided").
 
 What a user of this class does
-    When :meth:`ResponsesSession.wants_connection`: :meth:`open` one and connect its transport. Tell what happens to it
-    to the session, by the methods that take a connection (those that :meth:`open` has returned, no others); each draws
-    all consequences before it returns. Ask the connection what is to be written: taking it has no consequences here.
-    At :meth:`next_deadline`: :meth:`handle_deadline`.
+    If :meth:`ResponsesSession.wants_connection` is true, call :meth:`open` and connect the transport of the connection
+    it returns. Report what happens to a connection by the methods of the session that take one; each of them brings the
+    whole session up to date before it returns. Take the bytes to write from the connection itself; this does not affect
+    the session. At :meth:`next_deadline`, call :meth:`handle_deadline`.
 """
 
 from __future__ import annotations
@@ -75,15 +76,15 @@ __all__ = [
 
 
 class ResponsesSession:
-    """See the top of the module. ``now`` is monotonic seconds; ``random_bytes`` is the only source of chance.
+    """See the top of the module. ``now`` is monotonic seconds; ``random_bytes`` is the only source of random numbers.
 
-    ``wall_clock`` tells the seconds since the epoch, for a ``retry-after`` that is a date; without one, such a date
-    counts only beside the server's own ``date``. ``retries_allowed`` is asked when a turn is submitted: whether it may
-    be repeated (``retries.py``).
+    ``wall_clock`` returns the seconds since the epoch. It is used for a ``retry-after`` that is a date; without it,
+    such a date is used only if the server also sent ``date``. ``retries_allowed`` is called when a turn is submitted
+    and says whether that turn may be repeated (``retries.py``).
     """
 
-    # More than 12 attributes: five are what an owner asks for, five are what it was given, and the others hold what has
-    # to be decided, and what turns and the next connection wait for.
+    # More than 12 attributes: five are read by the owner, five are arguments, and the others hold what turns and the
+    # next connection wait for.
 
     def __init__(
         self,
@@ -98,46 +99,46 @@ class ResponsesSession:
         self._fallback = Fallback(self.options.transport)
         self.closed = False
         self._drain_by: float | None = None
-        """Once :meth:`drain` was called: when the session is closed, if not before; ``inf``: when no turn runs."""
+        """After :meth:`drain`: when the session is closed at the latest; ``inf``: only when no turn is left."""
         self._retries_allowed = retries_allowed
         self.alarm = Alarm()
-        """For whoever sets a timer: when :meth:`next_deadline` may be earlier than it was."""
+        """Says, to whoever sets a timer, when :meth:`next_deadline` may have become earlier."""
         self.changed: list[Connection] = []
-        """Connections of which something may have to be written, read or closed; whoever does that clears it."""
+        """Connections that may need a write, a pause or a close. The owner handles them and clears the list."""
         most = self.options.connections
         most = {Kind.WEBSOCKET: most, Kind.HTTP: most * self.options.max_in_flight}
         self.pool = Pool(most=most, max_age=self.options.max_age, max_idle=self.options.max_idle)
         self._random_bytes = random_bytes
         self.notices = notices or Notices()
-        """What has happened, for those who watch; whoever ends the steps delivers it."""
+        """Notices for observers. The owner delivers them at the end of each step."""
         self._recovery = Recovery(
             self.options.recovery, random_bytes=random_bytes, wall_clock=wall_clock, notices=self.notices
         )
         self._backlog = Backlog(self.alarm)
         self._own = Stats()
-        """What was counted of turns that were on no connection."""
+        """Counters of turns that were on no connection."""
         self._touched: dict[Connection, None] = {}
-        """Those to which something has happened since :meth:`update`."""
+        """Connections that have changed since the last :meth:`update`."""
         self._returned: list[tuple[Turn, Plan]] = []
-        """Turns that are to be repeated, in order, until :meth:`update` gives them their places in the backlog."""
+        """Turns to be repeated, in order. :meth:`update` puts them into the backlog."""
         self._now = -inf
-        """When this was last told what time it is."""
+        """The latest ``now``."""
         self._not_before = -inf
-        """When the next connection may be opened (backoff)."""
+        """The next connection is not opened before this time (backoff)."""
 
     @property
     def stats(self) -> Stats:
-        """The counters of now, of all connections together; a copy."""
+        """The present counters of all connections together; a copy."""
         return self._own + self.pool.stats()
 
     @property
     def connection(self) -> Connection | None:
-        """The newest connection; None if there is none."""
+        """The connection that was added last; None if there is none."""
         return self.pool.newest
 
     @property
     def fell_back(self) -> bool:
-        """Whether turns go over HTTP now, because the server has no WebSocket, or none that can be opened."""
+        """Whether turns go over HTTP now because the server has no WebSocket, or none could be opened."""
         return self._fallback.active(self._now)
 
     # -- turns
@@ -145,21 +146,21 @@ class ResponsesSession:
     def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
         """Begin a turn with these fields of a ``response.create``.
 
-        ``lane`` is a name, None for the default lane, or AUTO for any that is free. ``timeouts`` is what
-        :func:`timeouts_from` takes: seconds for each wait, ``Timeouts(…)``, or None for no limit; not given, the
-        session's own hold.
+        ``lane`` is a name, None for the default lane, or AUTO for any free lane. ``timeouts`` is a value for
+        :func:`timeouts_from`: seconds for each wait, ``Timeouts(…)``, or None for no limit. If it is not given, the
+        session's timeouts apply.
 
-        Raises UserError (invalid lane, too many turns, session closed) or TypeError (a value that JSON lacks); then
-        nothing was sent.
+        Raises UserError (invalid lane, too many turns, session closed) or TypeError (a value that JSON does not have).
+        Then nothing was sent.
         """
         default = self.options.turn_timeouts
         limits = default if timeouts is OMIT else timeouts_from(timeouts, default=default)
         return self.submit(Turn.from_body(body, lane=lane, timeouts=limits, now=now), now)
 
     def submit(self, turn: Turn, now: float) -> Turn:
-        """Begin a turn that was made already. Raises as :meth:`create` does."""
+        """Begin a turn that already exists. Raises as :meth:`create` does."""
         check_open(closed=self.closed, draining=self._drain_by is not None)
-        self.update(now)  # A connection may have reached its ``max_age`` meanwhile.
+        self.update(now)  # A connection may have reached its ``max_age`` since the last call.
         check_lane(turn, self.options)
         turn.repeatable = self._retries_allowed()
         too_large = turn.too_large(self.options.max_request_size)
@@ -179,7 +180,7 @@ class ResponsesSession:
         return turn
 
     def _kind_for(self, turn: Turn) -> Kind:
-        """What has to carry this turn."""
+        """The kind of connection that this turn needs."""
         too_large = turn.too_large(self.options.max_request_size) is not None
         return self._fallback.kind_for(turn, self._now, too_large=too_large)
 
@@ -188,8 +189,8 @@ class ResponsesSession:
         return turn.wanted is not AUTO and self._backlog.has_lane(turn.wanted)
 
     def cancel(self, turn: Turn, now: float) -> None:
-        """The consumer leaves the turn (DESIGN.md, "Public API"). After its end this does nothing."""
-        self.update(now)  # A turn that has just failed may be one that goes on.
+        """The consumer leaves the turn (DESIGN.md, "Public API"). After the turn's end it does nothing."""
+        self.update(now)  # First decide about failures: this turn may be one that is repeated.
         connection = cast("Connection | None", turn.connection)
         if connection is not None:
             self._touched[connection] = None
@@ -208,28 +209,28 @@ class ResponsesSession:
 
     @property
     def idle(self) -> bool:
-        """No turn runs or waits, here or on a connection; abandoned ones do not count."""
+        """Whether no turn runs or waits, here or on a connection; abandoned turns do not count."""
         return not (self._backlog or self._returned) and all(connection.idle for connection in self.pool)
 
     # -- connections
 
     def wants_connection(self, now: float) -> bool:
-        """Whether :meth:`open` should be called: turns wait for one, or one has to be replaced."""
+        """Whether :meth:`open` should be called: turns wait for a connection, or one has to be replaced."""
         return not self.closed and now >= self._not_before and self._wanted() is not None
 
     def _wanted(self) -> Kind | None:
-        """Which kind of connection should be opened, if any."""
+        """The kind of connection that should be opened; None: none."""
         if not self._backlog.ready and not self.pool.too_old:
             return None
         found = self._next_waiting(set())
         return self.pool.wants_connection(None if found is None else found[1])
 
     def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> Connection:
-        """A new connection, to be connected by the caller; turns that waited for one wait on it now.
+        """Make a connection; the caller opens its transport. Waiting turns that it can take are given to it.
 
-        ``connect_by`` is when opening it is given up, if that is earlier than ``connect_timeout`` says.
+        ``connect_by``: the attempt to open it ends at this time, if ``connect_timeout`` would end it later.
 
-        Raises SessionClosedError after :meth:`close`, and UserError if there are as many as there may be.
+        Raises SessionClosedError after :meth:`close`, and UserError if the session has all the connections it may have.
         """
         if self.closed:
             raise SessionClosedError("the session is closed — nothing was opened — open a new session")
@@ -253,14 +254,14 @@ class ResponsesSession:
         self._touched[connection] = None
         try:
             connection.submit(turn, now)
-        except UserError as exc:  # Those that came back from the last one were not counted by create().
+        except UserError as exc:  # Turns that were requeued are not counted by the check in create().
             what = "with the turns that the last connection left, more waited than a new one takes"
             self._fail(turn, turn_failure(turn.evidence(Cause.PROTOCOL), what, limit_exceeded, exc))
 
     # -- what happens to a connection
 
     def transport_connected(self, connection: Connection, now: float) -> None:
-        """As :meth:`ResponsesConnection.transport_connected`, with all consequences."""
+        """As :meth:`ResponsesConnection.transport_connected`; then updates the session."""
         self._touched[connection] = None
         connection.transport_connected(now)
         self.update(now)
@@ -268,40 +269,38 @@ class ResponsesSession:
     def transport_failed(
         self, connection: Connection, reason: str, now: float, error: BaseException | None = None
     ) -> None:
-        """As :meth:`ResponsesConnection.transport_failed`, with all consequences."""
+        """As :meth:`ResponsesConnection.transport_failed`; then updates the session."""
         self._now = now
         self._touched[connection] = None
         connection.transport_failed(reason, now, error)
         self.update(now)
 
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
-        """As :meth:`ResponsesConnection.receive_data`, with all consequences. Hot path: runs once per read."""
+        """As :meth:`ResponsesConnection.receive_data`; then updates the session. Hot path: runs once per read."""
         self._now = now
         watched = self.pool.spreads or self._backlog.ready or self._drain_by is not None
         ran = connection.in_flight if watched else 0
         connection.receive_data(data, now)
-        if not connection.only_events or (
-            ran and connection.in_flight < ran
-        ):  # One of those that wait may take its place.
+        if not connection.only_events or (ran and connection.in_flight < ran):  # A waiting turn may take the free slot.
             self._touched[connection] = None
             self.update(now)
 
     def process(self, connection: Connection, now: float) -> None:
-        """As :meth:`ResponsesConnection.process`, with all consequences."""
+        """As :meth:`ResponsesConnection.process`; then updates the session."""
         self._now = now
         self._touched[connection] = None
         connection.process(now)
         self.update(now)
 
     def abort(self, connection: Connection, now: float) -> None:
-        """As :meth:`ResponsesConnection.abort`, with all consequences."""
+        """As :meth:`ResponsesConnection.abort`; then updates the session."""
         self._now = now
         self._touched[connection] = None
         connection.abort(now)
         self.update(now)
 
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
-        """Whether the turn is repeated; then it is one that has not begun."""
+        """Decide about a failure. True: the turn is repeated, and is again a turn that has not begun."""
         self._recovery.saw(failure)
         if self.closed:
             return False
@@ -321,9 +320,9 @@ class ResponsesSession:
     # -- the consequences
 
     def update(self, now: float, *touched: Connection) -> None:
-        """Draw the consequences of what has happened. Every method that takes a connection does it.
+        """Bring the session up to date after changes of its connections. Every method that takes a connection calls it.
 
-        ``touched`` are connections that were called without the session. Mostly there are no consequences.
+        ``touched`` are connections that were called directly. Usually there is nothing to do.
         """
         self._now = now
         if touched:
@@ -350,7 +349,7 @@ class ResponsesSession:
             self.close(now)
 
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
-        """The turns that have to leave this connection, to which something has happened, without having started."""
+        """Update the session for one changed connection; return the turns that must leave it and have not started."""
         left: list[Turn] = []
         if connection not in self.notices.seen_open:
             self.notices.look(connection)
@@ -371,7 +370,7 @@ class ResponsesSession:
         return left
 
     def _place_returned(self, now: float) -> list[Turn]:
-        """The turns that are to be repeated as soon as there is a connection; others are put where they wait."""
+        """Put the turns to be repeated where they wait; return those that need nothing but a connection."""
         returned, self._returned = self._returned, []
         first: list[Turn] = []
         for turn, plan in returned:
@@ -384,7 +383,7 @@ class ResponsesSession:
         return first
 
     def _place_waiting(self, now: float) -> None:
-        """Give the turns that wait to connections, in order, as long as one takes them."""
+        """Give waiting turns to connections, in order, until a turn finds none."""
         held: set[AnyLane] = set()
         while (found := self._next_waiting(held)) is not None:
             turn, kind = found
@@ -396,9 +395,9 @@ class ResponsesSession:
         self._touch_draining()
 
     def _next_waiting(self, held: set[AnyLane]) -> tuple[Turn, Kind] | None:
-        """The first turn that waits for a connection, and of which kind.
+        """The first turn that waits for a connection and may get one, and the kind that it needs.
 
-        Those are passed over that wait for the turn before them in their lane; ``held`` are these lanes, and grows.
+        Turns behind a waiting turn of the same lane are skipped. ``held`` holds these lanes; lanes are added to it.
         """
         for turn in self._backlog.ready:
             if turn.wanted not in held:
@@ -409,13 +408,13 @@ class ResponsesSession:
         return None
 
     def _touch_draining(self) -> None:
-        """One may have begun to drain because its names are used up."""
+        """Mark draining connections as changed: one may have begun to drain because its lane names are used up."""
         self._touched.update((one, None) for one in self.pool if one.draining and one.waiting)
 
     # -- deadlines
 
     def next_deadline(self) -> float | None:
-        """When :meth:`handle_deadline` wants to be called; None: not at all."""
+        """When :meth:`handle_deadline` must be called; None: not at all."""
         moments = [self._backlog.next_deadline(), self._backlog.next_resumption(), self.pool.next_deadline()]
         moments.append(None if self._drain_by == inf else self._drain_by)
         if self._now < self._not_before and self._wanted() is not None:
@@ -424,7 +423,7 @@ class ResponsesSession:
         return min([moment for moment in moments if moment is not None], default=None)
 
     def handle_deadline(self, now: float) -> None:
-        """Act on every deadline that has passed; read first, as :meth:`ResponsesConnection.next_deadline` says."""
+        """Act on every deadline that has passed. First read, as :meth:`ResponsesConnection.next_deadline` says."""
         self._now = now
         for turn in self._backlog.expired(now):
             total = turn.total_deadline()
@@ -442,7 +441,7 @@ class ResponsesSession:
     # -- the end
 
     def close_without_waiting(self, now: float) -> None:
-        """End the connections that no turn needs, without waiting for the server; a later turn opens another."""
+        """Close the connections that no turn needs, without waiting for the server. A later turn opens a new one."""
         for connection in self.pool:
             if connection.idle:
                 self._touched[connection] = None
@@ -450,9 +449,10 @@ class ResponsesSession:
         self.update(now)
 
     def drain(self, now: float, by: float = inf) -> None:
-        """Take no more turns. Those that there are go on; when they have ended, or at ``by``, this closes itself.
+        """Take no more turns. Present turns go on; when they have ended, or at the time ``by``, the session closes
+        itself.
 
-        Called again, the earlier time holds.
+        If it is called again, the earlier time applies.
         """
         if not self.closed:
             self._drain_by = by if self._drain_by is None else min(self._drain_by, by)
@@ -462,7 +462,7 @@ class ResponsesSession:
     def close(self, now: float, *, wait_for_peer: bool = True) -> None:
         """End the session: turns fail as CLIENT_CLOSED, idle connections close with a handshake, busy ones at once.
 
-        ``wait_for_peer``: the server's half of the closing handshake is waited for, for ``close_timeout``.
+        ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``.
         """
         self.update(now)
         self.closed, self._drain_by = True, None
@@ -477,7 +477,7 @@ class ResponsesSession:
         self.update(now)
 
     def give_up(self, now: float) -> None:
-        """End every turn, as CLIENT_CLOSED, and the connections, at once; a later turn opens another."""
+        """End every turn as CLIENT_CLOSED, and all connections, at once. A later turn opens a new connection."""
         self.update(now)
         for turn in list(self._backlog):
             self._fail_waiting(turn, Cause.CLIENT_CLOSED, "the session was closed")
@@ -492,5 +492,5 @@ class ResponsesSession:
     # -- the first opening
 
     def first_opening(self, now: float) -> FirstOpening:
-        """For ``connect()``, which opens a connection before there is a turn."""
+        """The state of the opening that ``connect()`` does before there is a turn."""
         return FirstOpening(self.options, self._recovery, now, repeatable=self._retries_allowed())

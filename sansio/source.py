@@ -1,9 +1,9 @@
 """Where a session connects to, from the arguments of ``connect()`` and the process's environment.
 
 The promise
-    The environment is a mapping that the shell read: nothing is read here. What cannot be used is refused when the
-    source is made, before anything is opened. A credential that changes is asked for anew at each handshake
-    (:attr:`EndpointSource.key_refresh`), and shown by no message, ``repr`` or traceback (``sansio/secret.py``).
+    The environment is a mapping that the shell has read: this module reads none. Invalid arguments are refused when the
+    source is made, before anything is opened. A credential that changes is fetched again for each handshake
+    (:attr:`EndpointSource.key_refresh`). No message, ``repr`` or traceback shows a credential (``sansio/secret.py``).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = ["EndpointSource"]
 class EndpointSource:
     """Where to connect to, from the arguments of ``connect()`` (DESIGN.md, "Public API").
 
-    ``environment`` holds the process's variables: ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` are read from it, unless
-    there is a client, which has read them already.
+    ``environment`` holds the process's variables. ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` are read from it, but not
+    if a client is given, because the client has read them.
 
-    Raises UserError for what cannot be used, and when the public endpoint is meant and there is no key.
+    Raises UserError for arguments that cannot be used, and if there is no key for the public endpoint.
     """
 
     @discreet
@@ -55,7 +55,7 @@ class EndpointSource:
             self._base_url = base_url or environment.get("OPENAI_BASE_URL") or PUBLIC_BASE_URL
             self._api_key = self._api_key or checked_key(environment.get("OPENAI_API_KEY"))
         self.initial = self.endpoint()
-        """The endpoint as of now."""
+        """The endpoint at the time when the source was made."""
         if client is None and needs_key(self.initial):
             raise UserError(
                 "there is no API key: pass api_key=, set OPENAI_API_KEY, or name a server that needs none by base_url="
@@ -63,9 +63,9 @@ class EndpointSource:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Equal for sources whose connections may stand in for each other: URL and headers are (PARITY C3).
+        """Sources with equal identities may share connections: URL and headers are equal (PARITY C3).
 
-        A credential that is asked for anew at each handshake does not count.
+        A credential that is fetched again for each handshake is not part of it.
         """
         url, headers = self.initial.identity
         if self.key_refresh is not None:
@@ -74,11 +74,12 @@ class EndpointSource:
 
     @property
     def key_refresh(self) -> Callable[[], Awaitable[str | None]] | None:
-        """What to await before each handshake, and give to :meth:`endpoint`; None if the credential is fixed."""
+        """A function to await before each handshake; its result is passed to :meth:`endpoint`. None: the key is
+        fixed."""
         return None if self._client is None or self._api_key is not None else key_refresh(self._client)
 
     def endpoint(self, fresh_key: str | Secret | None = None) -> Endpoint:
-        """The endpoint, with the credential as of now. Raises UserError for a key that cannot be sent."""
+        """The endpoint with the present credential. Raises UserError for a key that cannot be sent."""
         key = checked_key(fresh_key) or self._api_key
         if self._client is None:
             return endpoint(self._base_url or PUBLIC_BASE_URL, api_key=key, headers=self._headers, query=self._query)

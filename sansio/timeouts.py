@@ -1,8 +1,8 @@
 """How long each wait of a turn may take.
 
 The promise
-    A turn waits four times: for its lane, for a connection, for its message to be written, for each event. Each wait
-    has a limit, and so has the whole turn (PARITY A16). "Not given" and "no limit" are different values.
+    A turn waits four times: for its lane, for a connection, for its message to be written, and for each event. Each
+    wait has a limit, and so has the whole turn (PARITY A16). "Not given" and "no limit" are different values.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _WAIT: Final = Number(SECONDS, optional=True)
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """How long a turn may wait, in seconds, at each of its four waits, and in all; None: without a limit (PARITY A16).
+    """The limits, in seconds, of a turn's four waits and of the whole turn; None: no limit (PARITY A16).
 
-    0 means "only if possible at once": what is ready when it is looked at never fails. The defaults, for what nobody
-    has given, are PROTOCOL.md's ("Defaults").
+    0 means "only if possible at once": something that is already available never times out. The defaults are
+    PROTOCOL.md's ("Defaults").
 
     Raises:
         UserError: a negative number of seconds, or NaN.
@@ -33,16 +33,16 @@ class Timeouts(msgspec.Struct, frozen=True):
     """
 
     lane: float | None = None
-    """For the lane, an in-flight slot, and a connection to be chosen."""
+    """For the lane, a slot, and the choice of a connection."""
     connect: float | None = 30.0
     """For TCP, proxy, TLS and the answer to the handshake."""
     send: float | None = 120.0
     """For the transport to take the turn's message."""
     receive: float | None = 600.0
-    """For the next event of the turn, each time: counted from its last event, or from when its message was handed.
-    Keepalive events count; pongs, and the events of other turns, do not."""
+    """For each next event of the turn, counted from its last event, or from when its message was handed over. Keepalive
+    events count as events of the turn; pongs, and events of other turns, do not."""
     total: float | None = None
-    """For the whole turn, repetitions included, from when it was made."""
+    """For the whole turn, including repetitions, counted from when it was made."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -53,17 +53,17 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 _HTTP_PHASES: Final = {"lane": "pool", "connect": "connect", "send": "write", "receive": "read"}
-"""The waits of a turn and what an HTTP client's timeout object calls them."""
+"""The waits of a turn, with their names in an HTTP client's timeout object."""
 
 
 def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
-    """The timeouts meant by ``value`` (PARITY A16). "Not given" and "no limit" are different values.
+    """The timeouts that ``value`` means (PARITY A16). "Not given" and "no limit" are different values.
 
     Args:
         value: seconds for each wait; None for no limit; :class:`Timeouts`; an object with ``pool``, ``connect``,
             ``write`` and ``read`` (``httpx.Timeout``); or ``Omit`` or ``NotGiven``, which takes ``default``.
-        default: the same, for when ``value`` was not given: the client's ``timeout``. Not given either, the defaults
-            of :class:`Timeouts` hold.
+        default: used if ``value`` was not given, for example the client's ``timeout``; the same types. If it is not
+            given either, the defaults of :class:`Timeouts` apply.
 
     Raises:
         UserError: a negative number of seconds, or NaN.
@@ -89,7 +89,7 @@ def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
 
 @lru_cache(64)
 def shortest_wait(timeouts: Timeouts) -> float:
-    """Seconds that each wait of a turn that is sent may take at least."""
+    """The shortest of the limits for waits after the turn was queued, in seconds."""
     return min(inf if limit is None else limit for limit in (timeouts.send, timeouts.receive))
 
 

@@ -1,10 +1,9 @@
-"""How a transport is opened, whatever carries it, and what its failures mean.
+"""How a transport is opened, and what its failures mean.
 
 The promise
-    The steps that lead to an endpoint (TCP or a unix socket, the tunnel of a proxy, TLS) are in one order, and every
-    failure is a :class:`~turnwire.sansio.errors.TransportError` that names the proxy if it was the proxy that failed.
-    The sockets and TLS are the shell's: it gives a :class:`Carrier`, and says by :class:`Failures` which exceptions its
-    libraries have of their own.
+    The steps to an endpoint (TCP or a unix socket, a proxy's tunnel, TLS) have one order. Every failure is a
+    :class:`~turnwire.sansio.errors.TransportError`, which names the proxy if the proxy failed. The shell provides the
+    sockets and TLS as a :class:`Carrier`, and lists by :class:`Failures` the exceptions of its libraries.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from .driver import Link
 from .endpoint import Endpoint
 from .errors import TransportError, UserError, WrongTypeError
 from .flow import Flow, Wait
-from .notices import Logger
+from .notices import NoticeLogger
 from .proxy import AnyProxy, Tunnel, checked_proxy, choose_proxy
 from .secret import Secret, discreet, without_frames
 from .session import EndpointSource
@@ -29,7 +28,8 @@ A = TypeVar("A")
 
 
 class Carrier(Protocol):
-    """A transport on its way up. Each step waits until it is done, and raises what the shell's libraries raise."""
+    """A transport that is being opened. Each step waits until it is done; it raises what the shell's libraries
+    raise."""
 
     def connect(self, host: str, port: int) -> Awaitable[None]:
         """Open a TCP connection, with happy eyeballs (RFC 8305)."""
@@ -44,7 +44,7 @@ class Carrier(Protocol):
         ...
 
     def start_tls(self, host: str, context: Any) -> Awaitable[None]:
-        """Speak TLS from here on, to a peer that proves to be this host."""
+        """Start TLS and verify that the peer is this host."""
         ...
 
     def send_all(self, data: bytes) -> Awaitable[None]:
@@ -52,43 +52,43 @@ class Carrier(Protocol):
         ...
 
     def receive(self) -> Awaitable[bytes]:
-        """What has arrived, at least one byte; ``b""`` at the end."""
+        """Wait for data and return it, at least one byte; ``b""`` at the end."""
         ...
 
 
 @dataclass(frozen=True)
 class Means:
-    """What a shell's runtimes have from their process and their libraries."""
+    """What a shell's runtimes take from their process and libraries."""
 
     variables: Mapping[str, str]
-    """The process's, for ``proxy="env"``."""
+    """The environment variables, for ``proxy="env"``."""
     wall_clock: Callable[[], float]
     """Seconds since the epoch."""
     default_context: Callable[[], Any]
-    """Makes the TLS settings where none are given, and those for a proxy."""
+    """Makes the default TLS settings, which are also used for a proxy."""
     failures: Failures
-    logger: Logger | None = None
+    logger: NoticeLogger | None = None
     """Where it is written what happens in a session."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What leads to an endpoint, as the caller wants it. Made by :func:`checked_network`."""
+    """The caller's settings for the network. Made by :func:`checked_network`."""
 
     ssl_context: Any = None
     """The TLS settings, an ``ssl.SSLContext``; None: the shell's default."""
     proxy: AnyProxy | Literal["env"] | None = "env"
-    """Which proxy (``sansio/proxy.py``)."""
+    """The proxy to use (``sansio/proxy.py``)."""
     proxy_ssl_context: Any = None
     """The TLS settings for an https proxy; None: the shell's default."""
 
 
 @discreet
 def checked_network(*, ssl_context: Any, proxy: object, proxy_ssl_context: Any, context_type: type[Any]) -> Network:
-    """The arguments of ``connect()``, once it is sure that they can be used. ``context_type``: ``ssl.SSLContext``.
+    """Check the network arguments of ``connect()``. ``context_type`` is the class ``ssl.SSLContext``.
 
-    Raises UserError for a proxy that cannot be, a server's context, or one for a proxy that speaks no TLS; and
-    WrongTypeError for anything else.
+    Raises UserError for an invalid proxy, for a server's context, and for a proxy context without an https proxy; and
+    WrongTypeError for a value of another type.
     """
     for name, context in (("ssl_context", ssl_context), ("proxy_ssl_context", proxy_ssl_context)):
         if context is not None and not isinstance(context, context_type):
@@ -102,7 +102,7 @@ def checked_network(*, ssl_context: Any, proxy: object, proxy_ssl_context: Any, 
 
 
 class Route:
-    """How the connections of a session are opened: where to, with which TLS and through which proxy."""
+    """How the connections of a session are opened: the endpoint, the TLS settings and the proxy."""
 
     def __init__(self, source: EndpointSource, network: Network, means: Means) -> None:
         self.source = source
@@ -111,12 +111,12 @@ class Route:
         self._failures = means.failures
 
     def open(self, link: Link, carrier: Carrier, use_endpoint: Callable[[Link, Endpoint], None]) -> Flow[None]:
-        """Ask for a fresh key, which ``use_endpoint`` is told of; the socket; through the proxy if there is one; TLS.
+        """Get a fresh key and pass it to ``use_endpoint``; open the socket; connect through a proxy; start TLS.
 
-        Raises TransportError, which names the proxy if it was the proxy that failed, and UserError for what the
-        environment says of proxies, or a key that cannot be sent.
+        Raises TransportError, which names the proxy if the proxy failed; and UserError for a proxy in the environment
+        that cannot be used, or a key that cannot be sent.
         """
-        if link.connection.endpoint is self.source.initial:  # Neither asked for anew yet, nor redirected.
+        if link.connection.endpoint is self.source.initial:  # It has neither a fresh key nor a redirect yet.
             use_endpoint(link, self.source.endpoint((yield from self._fresh_key())))
         endpoint = link.connection.endpoint
         proxy = choose_proxy(self._network.proxy, endpoint, self._means.variables)
@@ -139,7 +139,7 @@ class Route:
             raise self._failures.translated(exc) from exc
 
     def _fresh_key(self) -> Flow[Secret | None]:
-        """Ask the caller's key provider, if there is one (PARITY A15); if it raises, there is no connection."""
+        """Call the caller's key provider, if there is one (PARITY A15). If it raises, the connection fails."""
         refresh = self.source.key_refresh
         if refresh is None:
             return None
@@ -154,7 +154,7 @@ class Route:
         return Wait(lambda: carrier.start_tls(host, context or self._means.default_context()))
 
     def _through(self, proxy: AnyProxy, tunnel: Tunnel | SocksTunnel, carrier: Carrier) -> Flow[None]:
-        """Through the proxy: the proxy is spoken to, and answers, until the bytes are the endpoint's."""
+        """Connect to the proxy, and exchange messages with it until the tunnel is open."""
         try:
             yield Wait(lambda: carrier.connect(proxy.host, proxy.port))
             if proxy.secure:
@@ -166,13 +166,13 @@ class Route:
                     yield answer
         except Exception as exc:
             cause = exc.__cause__ if isinstance(exc, TransportError) else exc
-            if not isinstance(cause, Exception):  # It is the tunnel that says so.
+            if not isinstance(cause, Exception):  # The tunnel itself raised it.
                 raise
             raise TransportError(f"the proxy {proxy} cannot be used: {self._failures.translated(cause)}") from cause
 
 
 def _answering(tunnel: Tunnel | SocksTunnel, data: bytes, carrier: Carrier) -> Wait | None:
-    """Say what the tunnel says to this. It may be a password: no variable of a frame that stays holds it."""
+    """Write the tunnel's answer to this data. It may be a password, so no variable of a lasting frame holds it."""
     answer = tunnel.receive(data)
     return Wait(lambda: carrier.send_all(answer)) if answer else None
 
@@ -182,18 +182,19 @@ _MEANINGS: Final[Mapping[type[Exception], str]] = {
     BrokenPipeError: "the connection was reset",
     OSError: "the network failed",
     UnicodeError: "this is no host name",
-    ValueError: "the network cannot take this",  # An empty name for TLS, a NUL for a resolver, a negative descriptor.
+    ValueError: "the network cannot take this",  # An empty name for TLS, a NUL in a host name, a negative descriptor.
     OverflowError: "the network cannot take this",  # A port beyond 65535.
     ExceptionGroup: "every attempt failed",
     Exception: "the transport failed",
 }
-"""What each exception of every event loop means, the most specific first."""
+"""The meaning of exceptions that every event loop can raise, the most specific first."""
 
 
 class Failures:
-    """What the exceptions of a shell's libraries mean: ``own`` are only its, ``tls`` is the class of those of TLS.
+    """The meaning of the exceptions of a shell's libraries. ``own``: those that only they have; ``tls``: the class for
+    TLS.
 
-    ``is_failure`` tells what a caller's function raised from what the event loop raised there.
+    ``is_failure`` distinguishes an exception that a caller's function raised from one that the event loop raised in it.
     """
 
     def __init__(
@@ -208,8 +209,8 @@ class Failures:
         self._meanings = {**own, tls: "TLS failed", **_MEANINGS}
 
     def translated(self, exc: BaseException) -> TransportError:
-        """What it means, with what the system or TLS said. It becomes the cause, without its frames."""
-        without_frames(exc)  # A handshake has a key in it.
+        """The TransportError for an exception, with the text of the system or of TLS. ``exc`` becomes its cause."""
+        without_frames(exc)  # The frames of a handshake contain a key.
         origin = self._origin(exc)
         told = origin if isinstance(origin, self._tls) else exc
         meanings = (text for kind, text in self._meanings.items() if isinstance(told, kind))
@@ -219,7 +220,7 @@ class Failures:
         return error
 
     def _origin(self, exc: BaseException) -> BaseException:
-        """What the system or TLS said at first, also when happy eyeballs tried several addresses."""
+        """The first exception of the system or of TLS, even if several addresses were tried."""
         while isinstance(exc.__cause__, BaseException) and not isinstance(exc, self._tls):
             exc = exc.__cause__
         if isinstance(exc, BaseExceptionGroup):
@@ -228,7 +229,8 @@ class Failures:
 
 
 def alternating(found: Sequence[tuple[int, A]]) -> list[tuple[int, A]]:
-    """Families and addresses, the families in turn, beginning with the first one's (RFC 8305, section 4)."""
+    """Pairs of family and address, alternating families, beginning with the family of the first (RFC 8305, section
+    4)."""
     first = [pair for pair in found if pair[0] == found[0][0]]
     other = [pair for pair in found if pair[0] != found[0][0]]
     pairs = [pair for both in zip(first, other, strict=False) for pair in both]

@@ -1,8 +1,8 @@
-"""URLs that callers give: taken apart, decoded, and checked before anybody connects to what they name.
+"""URLs given by callers: split, decoded, and checked before anything connects.
 
 The promise
-    What is refused is refused here, with a message that says what to write and does not quote the URL, which may hold
-    a password. What is let through, neither sockets nor resolvers nor TLS find anything in that they cannot take.
+    Invalid URLs are refused here. The message says what to write and does not quote the URL, which may contain a
+    password. An accepted URL contains nothing that sockets, resolvers or TLS cannot accept.
 
 Unix sockets
     ``unix:/path/to.sock`` is HTTP over a socket of this machine; the path of the API follows the next colon, as in
@@ -24,30 +24,30 @@ from .errors import UserError, WrongTypeError
 __all__ = ["LONGEST_SOCKET", "Parts", "check_socket", "kind_of", "parse_url", "split_socket"]
 
 LONGEST_SOCKET: Final = 107
-"""Bytes of a unix socket's path: what Linux takes. Others take a few less, and say so themselves."""
+"""The maximal length of a unix socket's path in bytes, as on Linux. Other systems allow a few less, and report it."""
 
-_UNFIT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")  # urlsplit would strip some of them in silence
+_UNFIT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")  # urlsplit would silently strip some of them
 _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
-"""A host's name as resolvers and TLS take it: RFC 1123 section 2.1, and the underscores that containers have."""
+"""A host name that resolvers and TLS accept: RFC 1123 section 2.1, plus the underscores that container names have."""
 _LONGEST_NAME: Final = 253
 _ZONE: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")  # RFC 6874
 
 
 class Parts(NamedTuple):
-    """A URL that names a place to connect to."""
+    """The parts of a URL to connect to."""
 
     split: SplitResult
     host: str
-    """An address, IPv6 without brackets, or a name in ASCII; decoded, in lower case, as resolvers and TLS take it."""
+    """An address (IPv6 without brackets) or a name in ASCII; decoded, in lower case, as resolvers and TLS accept it."""
     port: int | None
 
 
 def parse_url(url: object, what: str, schemes: Collection[str], advice: str) -> Parts:
-    """A URL in parts, checked after it is decoded. ``what`` is what to call it, ``advice`` what to write instead.
+    """Split a URL and check its decoded parts. ``what`` names it in messages, ``advice`` says what to write instead.
 
     Raises:
-        UserError: no URL, another scheme, or a host or port that nobody can connect to.
-        WrongTypeError: no text, and no URL object of another library.
+        UserError: not a URL, another scheme, or a host or port that nobody can connect to.
+        WrongTypeError: neither text nor a URL object of another library.
     """
     if not _is_url(url):
         raise WrongTypeError(f"{what} is {kind_of(url)}: {advice}")
@@ -57,7 +57,7 @@ def parse_url(url: object, what: str, schemes: Collection[str], advice: str) -> 
         raise UserError(f"{what} holds {kind}: {advice}")
     try:
         split = urlsplit(text)
-    except ValueError:  # Its text may quote the whole authority, and with it a password.
+    except ValueError:  # Its text may contain the whole authority, and so a password.
         raise UserError(f"{what}'s host is not valid: {advice}") from None
     if split.scheme not in schemes:
         scheme = f"the scheme {shown(split.scheme)}" if split.scheme and "//" in text else "no scheme"
@@ -74,7 +74,7 @@ def parse_url(url: object, what: str, schemes: Collection[str], advice: str) -> 
 
 
 def _is_url(url: object) -> bool:
-    """Whether it is text, or a URL object: httpx's, yarl's, pydantic's."""
+    """Whether it is text, or a URL object of httpx, yarl or pydantic."""
     return isinstance(url, str) or type(url).__name__.lower().endswith("url")
 
 
@@ -105,9 +105,9 @@ _SOCKET_ADVICE: Final = "write it like unix:/path/to.sock, or unix:/path/to.sock
 
 
 def split_socket(url: object) -> tuple[str | None, object]:
-    """The path of the unix socket that a base URL names, if it names one; and the URL to ask for there.
+    """The path of the unix socket in a base URL (None if it names none), and the URL to request there.
 
-    Raises UserError for one that names no socket.
+    Raises UserError for a URL with scheme ``unix`` that contains no path of a socket.
     """
     text = str(url) if _is_url(url) else ""
     if text[:5].lower() != "unix:":
@@ -127,7 +127,7 @@ def split_socket(url: object) -> tuple[str | None, object]:
 
 
 def check_socket(path: str, what: str = "the socket's path in the base URL", advice: str = _SOCKET_ADVICE) -> None:
-    """Raise UserError for what cannot be the path of a unix socket. ``what`` is what to call it."""
+    """Raise UserError for an invalid path of a unix socket. ``what`` names it in the message."""
     if not path.isprintable():
         raise UserError(f"{what} holds a control character or the like: {advice}")
     if path[:1] != "/" or path[-1:] == "/":
@@ -137,5 +137,5 @@ def check_socket(path: str, what: str = "the socket's path in the base URL", adv
 
 
 def kind_of(value: object) -> str:
-    """What kind of thing ``value`` is, for a message that must not show it."""
+    """The type of ``value`` in words, for a message that must not show the value."""
     return "None" if value is None else f"of type {type(value).__name__}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-settings.register_profile("turnwire", deadline=None)  # Nothing is judged by time.
+settings.register_profile("turnwire", deadline=None)  # How busy the machine is says nothing of the code.
 settings.load_profile("turnwire")
 
 

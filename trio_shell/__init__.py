@@ -1,7 +1,8 @@
 """turnwire for trio, without anyio: ``async with connect() as session``.
 
-The same names and the same behaviour as ``turnwire.aio``. A shell: it opens sockets, does TLS, reads, writes and waits.
-What to do with what it read, the core decides (``turnwire.sansio``); see ``_runtime.py`` for who reads and writes when.
+It has the same names and the same behaviour as ``turnwire.aio``. This package is a shell: it opens sockets, does TLS,
+reads, writes and waits. The core (``turnwire.sansio``) decides what to do with the data. ``_runtime.py`` says who reads
+and writes, and when.
 """
 
 from __future__ import annotations

@@ -1,23 +1,23 @@
-"""The trio shell's runtime: the sockets, the timer and the waiting of one session. What to do, the core's driver says.
+"""The runtime for trio: sockets, timer and waiting tasks of one session. The driver decides what to do with them.
 
 Who reads, who writes, who wakes
     All tasks are system tasks of trio. They belong to no scope: a session may be opened in one task and closed in
-    another, and whoever is cancelled cancels nothing but its own wait.
+    another, and a task that is cancelled only cancels its own wait.
 
     ============ =================================================================== ==================================
     task         what it does                                                        until
     ============ =================================================================== ==================================
-    connection   opens the transport; then each read is given to the driver, which   the transport is closed, which it
-                 wakes those whose events came                                       tells the driver, once
-    writer       gives the socket what it did not take at once                       it has taken everything
-    timer        sleeps until the driver's next moment                               the session is closed
+    connection   opens the transport; then passes the data of each read to the       the transport is closed; it reports
+                 driver, which wakes the consumers whose events came                 this to the driver, once
+    writer       writes to the socket what the socket did not take at once           the socket has taken everything
+    timer        sleeps until the time that the driver has set                       the session is closed
     ============ =================================================================== ==================================
 
-    A consumer finds its turn's events in the turn. If there is none it sleeps until the driver wakes it.
+    A consumer reads the events of its turn from the turn. If there is none, it waits until the driver wakes it.
 
-What goes wrong in a task
-    is the failure of its connection. Nothing is raised into trio, where it would end the whole run. When the run ends,
-    its system tasks are cancelled: then the driver closes everything, and no task begins again.
+What happens when a task fails
+    Its connection fails. Nothing is raised into trio, where it would end the whole run. When the run ends, its system
+    tasks are cancelled: then the driver closes everything, and no new task is started.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ from ..sansio.transports import Network
 from ._flows import run
 from ._transport import FAILURES, MEANS, TRANSPORT_ERRORS, Wire
 
-__all__ = ["Runtime"]
+__all__ = ["TrioRuntime"]
 
 _LOGGER: Final = logging.getLogger("turnwire")
 
 DRAIN: Final = 1.0
 """Seconds for which reading goes on after writing has failed: the server may have said why."""
 CLEANUP: Final = 1.0
-"""Seconds that tasks may take to end after they were cancelled; only a key provider can take so long."""
+"""Seconds that tasks may take to end after they were cancelled. Only a key provider can take that long."""
 READS: Final = 16
-"""Reads before a turn is begun, at most: what has arrived by then is not for that turn."""
+"""How many reads are made before a turn begins, at most. The data cannot belong to that turn."""
 
 
 class _Waiter:
-    """A task that sleeps until it is woken, or was woken since :meth:`sleep` was last over."""
+    """Lets one task wait until it is woken; a call of :meth:`wake` before :meth:`sleep` counts, too."""
 
     __slots__ = ("_task",)
 
@@ -78,13 +78,13 @@ class _Waiter:
         self._task: Task | None = None
 
     def wake(self) -> None:
-        """Let it look again. Who does not sleep has not looked yet."""
+        """Wake the task. If it does not wait now, its next :meth:`sleep` ends at once."""
         task, self._task = self._task, None
         if task is not None:
             reschedule(task)
 
     def sleep(self) -> Awaitable[object]:
-        """Await this at once: it sleeps until :meth:`wake`. Hot path: no coroutine of its own."""
+        """Wait until :meth:`wake`; await the result at once. Hot path: it needs no coroutine of its own."""
         self._task = current_task()
         return wait_task_rescheduled(self._abort)
 
@@ -102,10 +102,10 @@ def is_over(token: TrioToken) -> bool:
     return False
 
 
-class Runtime(SessionRuntime):
-    """Runs one session, in the run of trio in which it is made. Safe to use from all of its tasks.
+class TrioRuntime(SessionRuntime):
+    """Runs one session in the run of trio in which it is made. All tasks of this run may use it.
 
-    The first methods are for the shell's session, turns and models, the others are the driver's
+    The first methods are for sessions, turns and models; the others are called by the driver
     (:class:`turnwire.sansio.driver.Runtime`).
     """
 
@@ -115,18 +115,18 @@ class Runtime(SessionRuntime):
         super().__init__(source, network, options)
         self._token = current_trio_token()
         self._now = current_clock().current_time
-        """What ``trio.current_time()`` asks."""
+        """The function that ``trio.current_time()`` calls."""
         self._tasks = 0
         self._links: dict[Link, Wire] = {}
-        """Those that have a task."""
+        """Links that have a task."""
         self._timer: trio.CancelScope | None = None
         self._when = inf
         self._leaving: list[_Waiter] = []
-        """Who waits for the tasks' end."""
+        """Tasks that wait for the end of all tasks."""
 
     @property
     def over(self) -> bool:
-        """The run of trio has ended, and everything with it."""
+        """Whether the run of trio has ended, and everything with it."""
         return is_over(self._token)
 
     # -- the session
@@ -148,8 +148,8 @@ class Runtime(SessionRuntime):
     async def aclose(self, *, wait_for_peer: bool = True) -> None:
         """End the session: turns in flight fail as aborted; an idle connection is closed with a closing handshake.
 
-        ``wait_for_peer``: wait for the server's close frame, for ``close_timeout``. Cancelled, it waits for
-        nothing. Afterwards the session has no task and no socket.
+        ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``. If it is cancelled, it stops
+        waiting. Afterwards the session has no task and no socket.
         """
         self._driver.close(self._now(), wait_for_peer=wait_for_peer)
         try:
@@ -186,7 +186,7 @@ class Runtime(SessionRuntime):
             self._driver.forget(waiter)
 
     def shutdown_threadsafe(self) -> None:
-        """Shut the connections down, from any thread: both ends will see the end, a later turn opens another."""
+        """Shut the connections down, from any thread: both sides see them end, and a later turn opens new ones."""
         for wire in list(self._links.values()):
             if not wire.shut_down():
                 with contextlib.suppress(trio.RunFinishedError):
@@ -201,14 +201,14 @@ class Runtime(SessionRuntime):
 
     @enable_ki_protection
     def submit(self, turn: Turn) -> Turn:
-        """Begin a turn that was made already. Raises as ``ResponsesSession.submit`` does."""
+        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
         return self._driver.submit(turn, self._caught_up())
 
     def _caught_up(self) -> float:
-        """Read what has arrived: it speaks of no turn that begins after it. What time it is."""
+        """Read the data that has arrived, which cannot belong to the turn that now begins. Returns the present time."""
         several = len(self._links) > 1
         for link, wire in list(self._links.items()):
-            # Of several, those that nobody may have looked at for long.
+            # If there are several: read only idle ones, which may not have been read for a long time.
             if link.state is LinkState.OPEN and wire.readable() and not (several and not link.connection.idle):
                 self._read_ahead(link, wire)
         return self._now()
@@ -245,7 +245,7 @@ class Runtime(SessionRuntime):
     # -- what the driver asks for
 
     def open(self, link: Link) -> None:
-        """Begin to open a transport."""
+        """Start to open a transport."""
         wire = self._links[link] = Wire()
         self._spawn(self._connection, link, wire)
 
@@ -258,7 +258,7 @@ class Runtime(SessionRuntime):
         return False
 
     def pause(self, link: Link) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._links[link].resumed = trio.Event()
 
     def resume(self, link: Link) -> None:
@@ -269,14 +269,14 @@ class Runtime(SessionRuntime):
         wire.resumed = None
 
     def close(self, link: Link, *, abort: bool) -> None:
-        """End the connection's task, which closes the socket; if not ``abort``, after what is left to be written."""
+        """End the connection's task, which closes the socket: at once, or without ``abort`` after all was written."""
         wire = self._links[link]
         wire.closing = True
         if abort or not wire.left_over:
             wire.scope.cancel()
 
     def set_timer(self, when: float | None) -> None:
-        """Call ``time_came()`` then."""
+        """Call ``time_came()`` at this time; None: never."""
         self._when = inf if when is None else when
         if self._timer is not None:
             self._timer.deadline = self._when
@@ -285,29 +285,29 @@ class Runtime(SessionRuntime):
             self._spawn(self._keep_time)
 
     def wake(self, waiter: _Waiter) -> None:
-        """Let a consumer look again."""
+        """Wake a consumer."""
         waiter.wake()
 
     # -- tasks
 
     def _spawn(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Begin a task, in the caller's context: the key provider may look at it."""
+        """Start a task in the caller's context, so that a key provider can read its context variables."""
         self._tasks += 1
         try:
             spawn_system_task(
                 self._task, run, *args, name=f"turnwire.{run.__name__.strip('_')}", context=copy_context()
             )
-        except RuntimeError:  # The run is over but for its async generators.
+        except RuntimeError:  # The run has ended, except for its asynchronous generators.
             self._token.run_sync_soon(self._run_is_over)
 
     async def _task(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Whatever happens in ``run``, nothing is raised into trio, where it would end the whole run."""
+        """Run a task. Its exceptions are not raised into trio, where they would end the whole run."""
         try:
             await run(*args)
         except Exception:
             _LOGGER.exception("A task of a session failed, and the session is closed")
             self._abort()
-        except BaseException:  # Cancelled by trio: the run is over, and nothing is opened again.
+        except BaseException:  # trio cancelled it: the run is ending, so open nothing new.
             self._abort()
         self._task_ended()
 
@@ -334,12 +334,12 @@ class Runtime(SessionRuntime):
                 await trio.sleep_forever()
             if self._when <= self._now():
                 self._when = inf
-                await checkpoint()  # What has arrived counts first.
+                await checkpoint()  # Data that has arrived is read before the deadline counts.
                 self._driver.time_came(self._now())
         self._timer = None
 
     def _end_timer(self) -> None:
-        """If it has nothing to time any more."""
+        """End the timer's task if there is nothing to time any more."""
         if self._timer is not None and self._session.closed and self._driver.done:
             self._timer.cancel()
 
@@ -350,7 +350,7 @@ class Runtime(SessionRuntime):
                 await run(self._route.open(link, wire, self._driver.use_endpoint))
                 link.transport = wire
                 self._driver.opened(link, self._now())
-                while True:  # Hot path: runs once per read, and so stands here, not in a coroutine of its own.
+                while True:  # Hot path: runs once per read, so it is inline and not a coroutine of its own.
                     await (checkpoint() if wire.ended else wait_readable(wire.sock))
                     if wire.resumed is not None:
                         await wire.resumed.wait()
@@ -358,7 +358,7 @@ class Runtime(SessionRuntime):
                         self._read(link, wire)
         except TurnwireError as exc:
             error = exc
-        except BaseException:  # Before the driver is told of the loss, lest it opens another.
+        except BaseException:  # Abort before the driver is told of the loss; otherwise it would open a new connection.
             self._abort()
             raise
         finally:
@@ -367,12 +367,12 @@ class Runtime(SessionRuntime):
             self._end_timer()
 
     def _lost(self, link: Link, error: TurnwireError | None) -> None:
-        """Tell the driver, once."""
+        """Tell the driver that the link is lost, once."""
         if self._links.pop(link, None) is not None:
             self._driver.lost(link, error, self._now())
 
     def _read(self, link: Link, wire: Wire) -> bool:
-        """Give the driver what has arrived. Whether there may be more."""
+        """Pass the data that has arrived to the driver. Returns whether there may be more."""
         try:
             data = wire.take()
         except TRANSPORT_ERRORS as exc:
@@ -386,7 +386,7 @@ class Runtime(SessionRuntime):
         return bool(data)
 
     def _go_on_writing(self, link: Link, wire: Wire) -> None:
-        """Not everything could be written: see to it that it will be, or that the connection ends."""
+        """Part of the data could not be written: start a writer, or let the connection end."""
         if wire.broken is not None:
             wire.scope.deadline = min(wire.scope.deadline, self._now() + DRAIN)
         elif wire.left_over and not wire.writing:
@@ -402,13 +402,13 @@ class Runtime(SessionRuntime):
                 wire.send_rest()
                 if not wire.left_over:
                     self._written(link, wire)
-        except TRANSPORT_ERRORS:  # It was closed meanwhile.
+        except TRANSPORT_ERRORS:  # It was closed in the meantime.
             pass
         finally:
             wire.writing = False
 
     def _written(self, link: Link, wire: Wire) -> None:
-        """Nothing is left over."""
+        """All data was written."""
         if wire.broken is not None:
             self._go_on_writing(link, wire)
         elif wire.closing:

@@ -20,7 +20,7 @@ from ..sansio.flow import Flow
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
 from . import _flows
-from ._runtime import Runtime
+from ._runtime import TrioRuntime
 
 __all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
@@ -41,12 +41,12 @@ class TrioShell:
     coroutine_function = staticmethod(_flows.coroutine_function)
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
-        """Here no task stands alone: the caller, even a cancelled one, runs the clean-up."""
+        """On trio no task can run on its own: the caller runs the clean-up, even if cancelled."""
         return self.run(flow)
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> Runtime:
-        """A new runtime, in the run of trio."""
-        return Runtime(source, network, options)
+    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> TrioRuntime:
+        """A new runtime in the current run of trio."""
+        return TrioRuntime(source, network, options)
 
 
 SHELL: Final[ModelShell] = TrioShell()

@@ -1,7 +1,7 @@
-"""A transport of the trio shell: one socket, the TLS around it, and what the socket has not taken yet.
+"""A transport for trio: one socket, the TLS around it, and the bytes that the socket has not taken yet.
 
-:class:`Wire` reads and writes without blocking; only the steps that open it wait. TLS is
-``ssl.MemoryBIO``, once, or twice inside the tunnel of an https proxy.
+:class:`Wire` reads and writes without blocking; only the steps that open it wait. TLS uses ``ssl.MemoryBIO``; inside
+the tunnel of an https proxy there are two layers of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..sansio.transports import Failures, Means
 __all__ = ["FAILURES", "MEANS", "TRANSPORT_ERRORS", "Wire"]
 
 READ_SIZE: Final = 64 * 1024
-"""Bytes asked of the socket at a time; TLS has at most 16 KiB in a record."""
+"""Bytes to read from the socket at a time. A TLS record has at most 16 KiB."""
 
 FAILURES: Final = Failures(
     tls=ssl.SSLError,
@@ -38,23 +38,24 @@ LOGGER: Final = logging.getLogger("turnwire.session")
 LOGGER.addHandler(logging.NullHandler())
 MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=LOGGER)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
-"""What the libraries below raise for what the network or the peer did. TLS's errors are OSErrors."""
+"""Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
 
 
 class _Tls:
-    """The client's side of one TLS session: bytes in, bytes out. Everything may raise ``ssl.SSLError``."""
+    """The client's side of one TLS session: bytes in, bytes out. Every method may raise ``ssl.SSLError``."""
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._failed: ssl.SSLError | None = None
         self.ended = False
-        """Nothing will be read any more: the peer has said so, its bytes have ended, or TLS has failed."""
+        """Whether nothing more can be read: the peer has ended TLS, its bytes have ended, or TLS has failed."""
         self.held = bytearray()
-        """What cannot be encrypted before the peer has answered (TLS 1.2, renegotiation)."""
+        """Data that cannot be encrypted before the peer has answered (TLS 1.2, renegotiation)."""
 
     def handshake(self, data: bytes | None) -> bool:
-        """Go on with what arrived. Whether the handshake is over; if not, send :meth:`outgoing` and read."""
+        """Continue the handshake with this data. Returns whether it is complete; if not, send :meth:`outgoing` and
+        read."""
         if data is not None:
             self._feed(data)
         try:
@@ -64,11 +65,11 @@ class _Tls:
         return True
 
     def outgoing(self) -> bytes:
-        """What has to be sent."""
+        """The bytes to send."""
         return self._outgoing.read()
 
     def encrypt(self, data: bytes) -> bytes:
-        """What to send, so that the peer reads this."""
+        """The bytes to send so that the peer receives this data."""
         self.held += data
         while self.held:
             try:
@@ -78,7 +79,7 @@ class _Tls:
         return self.outgoing()
 
     def decrypt(self, data: bytes) -> bytes | None:
-        """What the peer said; None: nothing yet, ``b""``: it has ended. Afterwards, send ``encrypt(b"")``."""
+        """The peer's data; None: nothing yet, ``b""``: the end. Afterwards, send ``encrypt(b"")``."""
         self._feed(data)
         chunks: list[bytes] = []
         try:
@@ -90,7 +91,7 @@ class _Tls:
         except ssl.SSLError as exc:
             self.ended = True
             if not _is_end_of_file(exc):
-                self._failed = exc  # What was said before it counts.
+                self._failed = exc  # Data before the failure still counts.
         if chunks:
             return b"".join(chunks)
         if self._failed is not None:
@@ -105,41 +106,42 @@ class _Tls:
 
 
 def _is_end_of_file(exc: ssl.SSLError) -> bool:
-    """A peer that ends TLS without close_notify has ended the byte stream, as everybody does."""
+    """Whether the peer ended TLS without close_notify. It is usual, and counts as the end of the byte stream."""
     return isinstance(exc, ssl.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in (exc.strerror or "")
 
 
 class Wire:
-    """A byte stream that never blocks. Made before it is opened; :meth:`take` and :meth:`send` are for an open one."""
+    """A byte stream that never blocks. It is made before it is opened; :meth:`take` and :meth:`send` need an open
+    one."""
 
     def __init__(self) -> None:
         self.sock: socket.socket
         self.connected = False
-        """There is a socket."""
+        """Whether there is a socket."""
         self.scope = trio.CancelScope()
-        """The life of the transport; cancelled to end it."""
+        """The scope of the connection's task; cancel it to end the transport."""
         self.broken: TransportError | None = None
-        """Why nothing can be written any more."""
+        """Why nothing can be written any more; None: writing works."""
         self.closing = False
-        """To be closed when all has been written."""
+        """Whether to close it when all data has been written."""
         self.writing = False
-        """A task writes what is left over."""
+        """Whether a writer task is running."""
         self.blocked = False
-        """Something is left over: the socket's buffer is full, TLS waits for the peer, or writing has failed."""
+        """Whether data is left: the socket's buffer is full, TLS waits for the peer, or writing has failed."""
         self.resumed: trio.Event | None = None
-        """Reading is paused until then."""
+        """If reading is paused: the event that ends the pause."""
         self.ended = False
-        """:meth:`take` has the end to tell, whatever the socket says: TLS has ended."""
+        """Whether :meth:`take` has an end to report, independent of the socket: TLS has ended."""
         self._arrived: select.poll | None = None
-        """Tells whether something can be read from the socket; None where there is no ``poll``."""
+        """Says whether the socket can be read; None if there is no ``poll``."""
         self._unsent = bytearray()
         self._tls: list[_Tls] = []
-        """The outermost first."""
+        """The layers of TLS, the outermost first."""
 
     # -- without waiting
 
     def take(self) -> bytes | None:
-        """What has arrived; None: nothing, ``b""``: the end. Raises one of TRANSPORT_ERRORS."""
+        """The data that has arrived; None: nothing, ``b""``: the end. Raises one of TRANSPORT_ERRORS."""
         data: bytes | None = b""
         if not self.ended:
             try:
@@ -156,11 +158,11 @@ class Wire:
         return data
 
     def readable(self) -> bool:
-        """Whether :meth:`take` may have something to tell; asking costs a third of a read that fails."""
+        """Whether :meth:`take` may return something. To ask costs a third of a read that fails."""
         return self.ended or self._arrived is None or bool(self._arrived.poll(0))
 
     def send(self, data: bytes) -> bool:
-        """Give bytes to the socket; False: it is :attr:`blocked`. Raises nothing: see :attr:`broken`."""
+        """Write bytes to the socket. False: some are left (:attr:`blocked`). Never raises: see :attr:`broken`."""
         self._send_through(data, self._tls)
         return not self.blocked
 
@@ -171,11 +173,11 @@ class Wire:
 
     @property
     def held(self) -> bool:
-        """Whether TLS keeps something back until the peer has been read."""
+        """Whether TLS holds data back until it has read from the peer."""
         return any(tls.held for tls in self._tls)
 
     def send_rest(self) -> None:
-        """Give the socket what it has not taken yet. Raises nothing."""
+        """Write what the socket has not taken yet. Never raises."""
         self._send_through(b"", ())
 
     def _send_through(self, data: bytes, layers: Sequence[_Tls]) -> None:
@@ -192,20 +194,21 @@ class Wire:
         except (BlockingIOError, InterruptedError):
             if not self._unsent:
                 self._unsent += data
-        except OSError as exc:  # TLS's errors are such, too.
+        except OSError as exc:  # This includes the errors of TLS.
             self.broken = self.broken or FAILURES.translated(exc)
             self._unsent.clear()
         self.blocked = self.broken is not None or self.left_over or self.held
 
     def shut_down(self) -> bool:
-        """End the stream in both directions, from any thread; :meth:`take` will tell. False: there is none yet."""
+        """End the stream in both directions, from any thread; :meth:`take` reports it. False: there is no socket
+        yet."""
         if self.connected:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
         return self.connected
 
     def close(self) -> None:
-        """Close at once, without another word at any layer. Who waits for the socket is woken."""
+        """Close the socket at once; TLS sends nothing more. Tasks that wait for the socket are woken."""
         if self.connected:
             notify_closing(self.sock)
             self.sock.close()
@@ -213,11 +216,11 @@ class Wire:
     # -- opening
 
     async def connect(self, host: str, port: int) -> None:
-        """TCP, with happy eyeballs (RFC 8305)."""
+        """Open a TCP connection with happy eyeballs (RFC 8305)."""
         self._begin(await trio.open_tcp_stream(host, port))  # It sets TCP_NODELAY.
 
     async def connect_unix(self, path: str) -> None:
-        """A unix socket."""
+        """Connect to a unix socket."""
         self._begin(await trio.open_unix_socket(path))
 
     async def look_up(self, host: str, port: int) -> str:
@@ -229,35 +232,35 @@ class Wire:
         self.sock = socket.socket(fileno=stream.socket.detach())
         self.connected = True
         self.sock.setblocking(False)
-        if hasattr(select, "poll"):  # Windows has none.
+        if hasattr(select, "poll"):  # Windows does not have it.
             self._arrived = select.poll()
             self._arrived.register(self.sock, select.POLLIN)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux, macOS: the kernel takes no more ahead of the wire.
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux, macOS: it limits the unsent bytes that the kernel takes.
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, CHUNK)
 
     async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
-        """Speak TLS from here on, to a peer that proves to be this host."""
+        """Start TLS and verify that the peer is this host."""
         tls, data = _Tls(context, host), None
         try:
             while not tls.handshake(data):
                 await self.send_all(tls.outgoing())
                 data = await self.receive()
-        finally:  # It may be an alert.
+        finally:  # There may be an alert to send.
             self._send_through(tls.outgoing(), self._tls)
         await self.send_all(b"")
         self._tls.append(tls)
 
     async def receive(self) -> bytes:
-        """What arrives; ``b""``: the end."""
+        """Wait for data and return it; ``b""``: the end."""
         while (data := self.take()) is None:
             await wait_readable(self.sock)
         return data
 
     async def send_all(self, data: bytes) -> None:
-        """Write, waiting while there is no room."""
+        """Write all bytes; wait while the socket's buffer is full."""
         self._send_through(data, self._tls)
-        del data  # What is sent to a proxy has a password in it.
+        del data  # Data for a proxy contains a password.
         while self._unsent:
             await wait_writable(self.sock)
             self.send_rest()

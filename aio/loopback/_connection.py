@@ -30,7 +30,7 @@ from typing import Any, Final, TypeVarTuple
 
 import anyio
 
-from ...sansio.server import Problem, ServerConnection, ServerState, ServerTurn, TurnState
+from ...sansio.server import Problem, ServerConnection, ServerState, ServerTurn, ServerTurnState
 from ._byte_counter import ByteCounter
 from ._faults import Action, Close, Cut, CutFrame, Delay, Error, Garbage, Received, Send, Silence
 from ._http import HttpAnswer
@@ -252,7 +252,7 @@ class ClientConnection:
     async def _cut_frame(self, action: CutFrame, running: RunningTurn | None, event: Mapping[str, Any] | None) -> None:
         async with self.sending:
             before = self.take_bytes()
-            if running is not None and event is not None and running.turn.state is TurnState.RUNNING:
+            if running is not None and event is not None and running.turn.state is ServerTurnState.RUNNING:
                 running.turn.emit(event)
             frame = self.take_bytes()
             await self.send(before + frame[: len(frame) // 2 if action.keep is None else action.keep])
@@ -267,7 +267,7 @@ class ClientConnection:
             await anyio.sleep_forever()
 
     async def _error(self, error: Error, running: RunningTurn | None) -> None:
-        if running is not None and running.turn.state is TurnState.RUNNING:
+        if running is not None and running.turn.state is ServerTurnState.RUNNING:
             running.turn.fail(problem_of(error), attributed=error.attributed)
             running.set_outcome("error")
             await self.flush()

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
-from ...sansio.server import Item, Remembered, input_items
+from ...sansio.server import ItemDict, Remembered, input_items
 
 __all__ = ["DEFAULT_MODEL", "respond", "response_id"]
 
@@ -58,7 +58,7 @@ def respond(
     yield {"type": "response.in_progress", "response": {**response}}
     answer = _answer(request, history, given) if generate else []
     status, words = "completed", 0
-    output: list[Item] = []
+    output: list[ItemDict] = []
     if answer is None:
         status = "failed"
     elif isinstance(answer, str):
@@ -88,7 +88,7 @@ def _deltas(text: str, limit: int | None) -> tuple[list[str], str]:
     return words[: max(limit, 0)], "incomplete"
 
 
-_ENDINGS: Final[Mapping[str, Callable[[int], Item]]] = {
+_ENDINGS: Final[Mapping[str, Callable[[int], ItemDict]]] = {
     "completed": lambda time: {"completed_at": time},
     "incomplete": lambda time: {"incomplete_details": {"reason": "max_output_tokens"}},
     "failed": lambda time: {"error": {"code": "server_error", "message": "The model was asked to fail, and did."}},
@@ -99,7 +99,7 @@ _ENDINGS: Final[Mapping[str, Callable[[int], Item]]] = {
 # --- The answer ------------------------------------------------------------------------------------------------------
 
 
-def _answer(request: Mapping[str, Any], history: list[Item], given: list[Item]) -> str | list[_Call] | None:
+def _answer(request: Mapping[str, Any], history: list[ItemDict], given: list[ItemDict]) -> str | list[_Call] | None:
     """The text of the answer, or its function calls; None if the response fails."""
     if not given:
         return ""
@@ -114,7 +114,7 @@ def _answer(request: Mapping[str, Any], history: list[Item], given: list[Item]) 
         return "\n".join(_text(item.get("content")) for item in [*history, *given[:-1]] if item.get("role") == "user")
     if counted := _COUNT.fullmatch(asked):
         return " ".join(map(str, range(1, int(counted[1]) + 1)))
-    tools = cast("list[Item]", request.get("tools") or [])
+    tools = cast("list[ItemDict]", request.get("tools") or [])
     names = {name for tool in tools if isinstance(name := tool.get("name"), str)}
     calls = [_CALL.fullmatch(line.strip()) for line in asked.splitlines()]
     found = [_Call(call[1], call[2]) for call in calls if call and call[1] in names]
@@ -126,11 +126,11 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return content
     parts = cast("list[object]", content) if isinstance(content, list) else []
-    texts = (cast("Item", part).get("text") for part in parts if isinstance(part, dict))
+    texts = (cast("ItemDict", part).get("text") for part in parts if isinstance(part, dict))
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _tokens(items: list[Item]) -> int:
+def _tokens(items: list[ItemDict]) -> int:
     """The number of words in the items."""
     fields = (item.get(name) for item in items for name in ("content", "output", "arguments"))
     return sum(len(_text(field).split()) for field in fields)
@@ -139,7 +139,7 @@ def _tokens(items: list[Item]) -> int:
 # --- Its events ------------------------------------------------------------------------------------------------------
 
 
-def _response(request: Mapping[str, Any], previous: Remembered | None, number: int, created_at: int) -> Item:
+def _response(request: Mapping[str, Any], previous: Remembered | None, number: int, created_at: int) -> ItemDict:
     """A response that has begun: every field that the API sends, with the request's values where it has them."""
     conversation = request.get("conversation")
     return {
@@ -177,7 +177,7 @@ def _response(request: Mapping[str, Any], previous: Remembered | None, number: i
     }
 
 
-def _usage(remembered: int, given: int, output: int) -> Item:
+def _usage(remembered: int, given: int, output: int) -> ItemDict:
     return {
         "input_tokens": remembered + given,
         "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": remembered},
@@ -187,7 +187,7 @@ def _usage(remembered: int, given: int, output: int) -> Item:
     }
 
 
-def _message(number: int, text: str, ending: str) -> Item:
+def _message(number: int, text: str, ending: str) -> ItemDict:
     return {
         "id": f"msg_{number:012d}_0",
         "type": "message",
@@ -197,14 +197,14 @@ def _message(number: int, text: str, ending: str) -> Item:
     }
 
 
-def _part(text: str) -> Item:
+def _part(text: str) -> ItemDict:
     return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
 
-def _message_events(item: Item, words: list[str]) -> Iterator[Event]:
+def _message_events(item: ItemDict, words: list[str]) -> Iterator[Event]:
     at = {"item_id": item["id"], "output_index": 0, "content_index": 0}
     part = item["content"][0]
-    added: Item = {**item, "status": "in_progress", "content": []}
+    added: ItemDict = {**item, "status": "in_progress", "content": []}
     yield {"type": "response.output_item.added", "output_index": 0, "item": added}
     yield {"type": "response.content_part.added", **at, "part": _part("")}
     for word in words:
@@ -214,7 +214,7 @@ def _message_events(item: Item, words: list[str]) -> Iterator[Event]:
     yield {"type": "response.output_item.done", "output_index": 0, "item": item}
 
 
-def _function_call(number: int, index: int, call: _Call) -> Item:
+def _function_call(number: int, index: int, call: _Call) -> ItemDict:
     return {
         "id": f"fc_{number:012d}_{index}",
         "type": "function_call",
@@ -225,7 +225,7 @@ def _function_call(number: int, index: int, call: _Call) -> Item:
     }
 
 
-def _function_call_events(item: Item, index: int, words: list[str]) -> Iterator[Event]:
+def _function_call_events(item: ItemDict, index: int, words: list[str]) -> Iterator[Event]:
     at = {"item_id": item["id"], "output_index": index}
     added = {**item, "status": "in_progress", "arguments": ""}
     yield {"type": "response.output_item.added", "output_index": index, "item": added}

@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from ...sansio.server import TurnState
+from ...sansio.server import ServerTurnState
 from ._connection import ClientConnection, RunningTurn
 from ._faults import Action, AfterEvent, BeforeEvent, BeforeRun, Point
 from ._ledger import LedgerEntry
@@ -36,7 +36,7 @@ async def run_turn(connection: ClientConnection, running: RunningTurn, before: l
         if before:
             await connection.flush()
             await _perform_all(connection, before, running)
-        if running.turn.state is TurnState.RUNNING:
+        if running.turn.state is ServerTurnState.RUNNING:
             await _stream_events(connection, running, running.entry or _enter(connection, running))
         await connection.flush()
     except Exception:
@@ -72,7 +72,7 @@ async def _stream_events(connection: ClientConnection, running: RunningTurn, ent
                 _emit(running, event, k)
                 await connection.send_all()
             await _perform_all(connection, after, running)
-        if turn.state is not TurnState.RUNNING:
+        if turn.state is not ServerTurnState.RUNNING:
             return
 
 
@@ -82,14 +82,14 @@ async def _goes_on_before(connection: ClientConnection, running: RunningTurn, k:
     if actions:
         await connection.flush()
         await _perform_all(connection, actions, running, event)
-    return running.turn.state is TurnState.RUNNING
+    return running.turn.state is ServerTurnState.RUNNING
 
 
 def _emit(running: RunningTurn, event: Mapping[str, Any], k: int) -> None:
     running.turn.emit(event)
-    if running.turn.state is not TurnState.CANCELLED:
+    if running.turn.state is not ServerTurnState.CANCELLED:
         running.emitted = k
-    if running.turn.state is TurnState.ENDED:
+    if running.turn.state is ServerTurnState.ENDED:
         running.set_outcome(event["type"].removeprefix("response."))
 
 

@@ -1,30 +1,30 @@
 """A call of a model, as plain steps, whichever transport carries it.
 
 The promise
-    A call of a model is one :class:`ModelCall`. It knows the request, the log lines, the span and the result; the model
-    around it sends and waits (``httpmodel.py``, ``wsmodel.py``). Nothing here reads the environment: the logger and the
-    tracer come from outside.
+    A call of a model is one :class:`ModelCall`. It has the request, the log lines, the span and the result; the model
+    that uses it sends and waits (``httpmodel.py``, ``wsmodel.py``). Nothing here reads the environment: the logger and
+    the tracer are arguments.
 
 The steps of a call
     ======================================= ===========================================================================
     step                                    what the model does with it
     ======================================= ===========================================================================
-    ``call = ModelCall(config, …)``         prepares nothing yet
+    ``call = ModelCall(config, …)``         nothing yet
     ``with call.span():``                   around all that follows: builds the request (PARITY A), traces and logs;
                                             records, logs and re-raises a failure
-    ``call.kwargs`` / ``call.prepared``     gives them to the HTTP client, or to a session as a frame
-    ``call.observe(event)``                 for each event of a stream: gathers the output, knows the end
+    ``call.kwargs`` / ``call.prepared``     passes them to the HTTP client, or to a session as a frame
+    ``call.observe(event)``                 for each event of a stream: collects the output, notes the end
     ``call.answer(value)``                  for the answer of an HTTP request without a stream
-    ``call.broken(exc)``/``call.ended()``   over HTTP, for what was raised by the stream, or its end: what to raise
-    ``call.check()``                        after a stream that was read to its end: raises its failure
+    ``call.broken(exc)``/``call.ended()``   over HTTP, when the stream raised, or ended: gives what to raise
+    ``call.check()``                        after a stream was read to its end: raises its failure
     ``call.result()``                       makes the :class:`ModelResponse`
     ======================================= ===========================================================================
 
-What ends a call is the table of ``events`` (``final_status``), over each transport. What a response gave is its
-``output``; where that is missing, null or empty, the items of ``response.output_item.done`` (PROTOCOL.md, "What the
+The table in ``events`` (``final_status``) says what ends a call, over each transport. The result is the response's
+``output``; if that is missing, null or empty, it is the items of ``response.output_item.done`` (PROTOCOL.md, "What the
 turn gave").
 
-What is written down, and where
+What is recorded, and where
     ========================== ==================== ===============================================================
     datum                      log                  span
     ========================== ==================== ===============================================================
@@ -35,8 +35,8 @@ What is written down, and where
     a credential               never                never
     ========================== ==================== ===============================================================
 
-    "If allowed": ``OPENAI_AGENTS_DONT_LOG_MODEL_DATA`` is ``0`` or ``false``. Observers cannot fail a call: they are
-    called by ``tracing.Observers`` alone.
+    "If allowed": ``OPENAI_AGENTS_DONT_LOG_MODEL_DATA`` is ``0`` or ``false``. Observers cannot make a call fail: only
+    ``tracing.Observers`` calls them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 __all__ = ["HEADERS_OVERRIDE", "ModelArguments", "ModelCall", "ModelConfig", "ModelResponse", "ModelTracing"]
 
 HEADERS_OVERRIDE: ContextVar[Mapping[str, Any] | None] = ContextVar("turnwire_headers_override", default=None)
-"""Headers over those of the settings, for every call in the present context (PARITY A11)."""
+"""Headers that replace those of the settings, for every call in the present context (PARITY A11)."""
 
 
 class ModelTracing(enum.Enum):
@@ -81,11 +81,11 @@ class ModelTracing(enum.Enum):
     ENABLED_WITHOUT_DATA = 2
 
     def is_disabled(self) -> bool:
-        """No span at all."""
+        """Whether there is no span at all."""
         return self is ModelTracing.DISABLED
 
     def include_data(self) -> bool:
-        """Input, response and the texts of failures belong on the span."""
+        """Whether input, response and the texts of failures may be put on the span."""
         return self is ModelTracing.ENABLED
 
 
@@ -98,24 +98,24 @@ class ModelResponse:
     usage: Usage
     response_id: str | None
     request_id: str | None = None
-    """The transport's id of the request; None over WebSocket, which has none (PROTOCOL.md, "Connection")."""
+    """The transport's id of the request; None over WebSocket, which has no such id (PROTOCOL.md, "Connection")."""
     raw_usage: dict[str, Any] | None = None
     """The usage as the server sent it, with ``ModelSettings(preserve_raw_usage=True)``; else None."""
 
     def to_input_items(self) -> list[dict[str, Any]]:
-        """The output as items of a next call's input, without what only a server may say (``created_by``)."""
+        """The output as items for a next call's input, without members that only a server may send (``created_by``)."""
         return [_input_item(item) for item in self.output]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What stays the same over the calls of one model object."""
+    """What is the same for all calls of one model object."""
 
     model: str
     model_is_explicit: bool
     logger: Logger
     log_model_data: bool
-    """Whether bodies and the texts of failures may be logged: ``OPENAI_AGENTS_DONT_LOG_MODEL_DATA`` is 0 or false."""
+    """Whether bodies and texts of failures may be logged: ``OPENAI_AGENTS_DONT_LOG_MODEL_DATA`` is 0 or false."""
     tracer: Tracer = field(default=NO_TRACING)
     raise_on_unsuccessful: bool = False
     """Raise UnsuccessfulResponseError for a failed or incomplete response instead of returning it (PARITY C4)."""
@@ -125,7 +125,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ModelArguments:
-    """What a caller of ``get_response`` or ``stream_response`` gives, in the seed's order (PARITY C1)."""
+    """The arguments of ``get_response`` and ``stream_response``, in the order of the Agents SDK's model (PARITY C1)."""
 
     system_instructions: str | None
     input: str | Sequence[Any]
@@ -140,14 +140,14 @@ class ModelArguments:
 
 
 DONE: Final = "response.done"
-"""An answer without a stream ends its turn as an event of this type does: by its status, or completed without one."""
+"""An answer without a stream ends its turn like an event of this type: by its status, or completed if it has none."""
 ITEM_DONE: Final = "response.output_item.done"
 
 
 class ModelCall:
     """One call; see the table of steps at the top of this module.
 
-    Its span raises UserError or TypeError for what cannot be sent (PARITY A, B).
+    Its span raises UserError or TypeError for a request that cannot be sent (PARITY A, B).
     """
 
     def __init__(self, config: ModelConfig, arguments: ModelArguments, *, stream: bool) -> None:
@@ -164,7 +164,7 @@ class ModelCall:
         )
         self._http = HttpTurn(stateful=self.stateful)
         self._items: list[tuple[int | None, Any]] = []
-        """The finished items of the output, each with its ``output_index``, in the order in which they came."""
+        """The completed items of the output, each with its ``output_index``, in the order in which they came."""
         self._output: list[Any] = []
         self.response: Any = None
         """The response that ended the call, an ``openai.types.responses.Response``."""
@@ -173,13 +173,13 @@ class ModelCall:
         self.outcome: str | None = None
         """``completed``, ``failed``, ``incomplete`` or ``cancelled``, once the response has ended."""
         self.failure: Exception | None = None
-        """What a stream ends with after its last event."""
+        """What is raised after the last event of the stream."""
         self.kwargs: dict[str, Any] = {}
         """The arguments of the HTTP client's ``responses.create``; empty until the span begins."""
 
     @contextmanager
     def span(self) -> Generator[None]:
-        """Around the call: trace it; record, log and re-raise what it raises."""
+        """The context of the call: traces it; records, logs and re-raises a failure."""
         self._observers.begin(self._config.model)
         try:
             self._build()
@@ -212,11 +212,11 @@ class ModelCall:
         self._observers.asked(config.model, self.kwargs)
 
     def prepared(self, stream_id: str | None = None) -> Prepared:
-        """The same request as a ``response.create`` frame for a lane, and what of it is the transport's matter."""
+        """The same request as a ``response.create`` frame for a lane, plus its headers, query and timeout."""
         return prepare(self.kwargs, stream_id=stream_id)
 
     def timeouts(self, prepared: Prepared, client: object) -> Timeouts:
-        """The deadlines of the call's turn: its own, else the client's; and the one of its settings for all together.
+        """The deadlines of the call's turn: its own, else the client's. The total is the settings' timeout.
 
         Raises UserError or TypeError as :func:`~turnwire.sansio.timeouts.timeouts_from` does.
         """
@@ -226,22 +226,22 @@ class ModelCall:
 
     @property
     def stateful(self) -> bool:
-        """Whether the request goes on from state that the server keeps."""
+        """Whether the request continues state that the server keeps."""
         return bool(self._arguments.previous_response_id or self._arguments.conversation_id)
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that the whole call may take, by its settings; None: no limit of theirs."""
+        """Seconds that the whole call may take, by its settings; None: no limit."""
         seconds = member(self._arguments.model_settings, "timeout")
         return seconds if isinstance(seconds, int | float) and seconds > 0 else None
 
-    # -- what comes
+    # -- events and answers
 
     def observe(self, event: Any, request_id: str | None = None) -> bool:
-        """Take note of an event of a stream; False for what is none (null, a list, text), which is passed over.
+        """Note an event of a stream. Returns False for a value that is not an event (null, a list, text); skip it then.
 
-        Events are the SDK's, or objects and mappings with the same members. Over HTTP the request's id goes where it is
-        without streaming, on the response (PARITY C2).
+        Events are the SDK's objects, or objects and mappings with the same members. Over HTTP the request's id is put
+        on the response, where it also is without streaming (PARITY C2).
         """
         kind = member(event, "type")
         if self.ended:
@@ -283,9 +283,9 @@ class ModelCall:
         self._end(None, final_status(DONE, _status_of(value), has_response=True), value)
 
     def document(self, text: str, content_type: str) -> Iterator[Any]:
-        """Yield the events in an answer to a request for a stream that calls itself JSON or a page.
+        """Yield the events in the answer to a streaming request whose content type is JSON or HTML.
 
-        They are server-sent events under a wrong name, or one whole response. Raises as :meth:`answer` does.
+        They are server-sent events under a wrong content type, or one whole response. Raises as :meth:`answer` does.
         """
         found = False
         for data in events_in(text):
@@ -304,7 +304,8 @@ class ModelCall:
         yield stream_event_of({"type": f"response.{outcome}", "response": value})
 
     def _end(self, kind: str | None, outcome: str | None, response: Any) -> None:
-        """The response has ended. Everything about it is written down before the consumer may leave."""
+        """The response has ended. Everything about it is recorded now, because the consumer may leave after this
+        event."""
         self.terminal_type, self.outcome = kind, outcome
         if isinstance(response, dict):
             response = response_of(cast("dict[str, Any]", response))
@@ -322,12 +323,12 @@ class ModelCall:
         self._observers.failed(failure)
 
     def _keep(self, index: object, item: object) -> None:
-        """An item of the output is done."""
+        """Keep a completed item of the output."""
         if _is_object(item):
             self._items.append((_place(index), item))
 
     def _gather(self, response: Any) -> None:
-        """Where the response has no output, it is that of the items that came (PROTOCOL.md, "What the turn gave")."""
+        """If the response has no output, use the items that came before (PROTOCOL.md, "What the turn gave")."""
         sent = member(response, "output")
         self._output = gather_output(
             self._items, list(cast("tuple[Any, ...]", sent)) if isinstance(sent, tuple) else sent
@@ -340,41 +341,43 @@ class ModelCall:
     def _usage(self) -> Usage:
         return usage_of(member(self.response, "usage"))
 
-    # -- how it ends
+    # -- the end
 
     def broken(self, error: Exception, request_id: str | None = None) -> Exception | None:
-        """Over HTTP, what to raise for what reading the answer raised; None if the answer is complete already."""
+        """Over HTTP: the exception to raise when reading the answer raised ``error``; None if the answer was
+        complete."""
         if self.ended:
             self.closing_failed(error)
             return self.failure
         return self._http.broken(error, request_id)
 
     def unreadable(self, error: Exception) -> TurnError:
-        """Over HTTP, what to raise for an answer without a stream that the client could not read."""
+        """Over HTTP: the exception to raise for an answer without a stream that the client could not read."""
         return self._http.unreadable(error)
 
     def closing_failed(self, error: Exception) -> None:
-        """Letting go of the stream failed, which changes nothing any more."""
+        """Closing the stream failed. The result of the call is not affected; it is only logged."""
         self._observers.closing_failed(error, "its terminal event" if self.ended else "its consumer was cancelled")
 
     def stream_ended(self, content_type: str | None = None) -> Exception | None:
-        """Over HTTP, what to raise at the end of the stream; None if the answer is complete."""
+        """Over HTTP: the exception to raise at the end of the stream; None if the answer is complete."""
         return self.failure if self.ended else self._http.ended(content_type)
 
     def timed_out(self, *, answered: bool) -> TurnError:
-        """Over HTTP, what to raise when the settings' timeout has passed; ``answered``: the stream had begun."""
+        """Over HTTP: the exception to raise when the settings' timeout has passed; ``answered``: the stream had
+        begun."""
         return self._http.timed_out(self.timeout, answered=answered)
 
     def check(self) -> None:
-        """Raise what a stream that was read to its end has failed with."""
+        """Raise the failure of a stream that was read to its end."""
         if self.failure is not None:
             raise self.failure
 
     def result(self) -> ModelResponse:
         """The result.
 
-        Raises MissingResponseError if there was no response, and, if the configuration says so,
-        UnsuccessfulResponseError for one that failed or is incomplete (PARITY C4).
+        Raises MissingResponseError if there was no response, and UnsuccessfulResponseError for a failed or incomplete
+        response if the configuration says so (PARITY C4).
         """
         self.check()
         if self.response is None:
@@ -399,11 +402,11 @@ _PLAIN: Final = frozenset(
     for kind, event in EVENT_TYPES.items()
     if kind != ITEM_DONE and not event.ends_turn and not issubclass(event, LifecycleEvent)
 )
-"""Types that say nothing new of a response that has begun. Hot path: most events are of one of these."""
+"""Types that add nothing once a response has begun. Hot path: most events have one of these types."""
 
 
 def _input_item(item: object) -> dict[str, Any]:
-    """An item of the output as one of the input: without ``created_by``, which the API does not take back."""
+    """An item of the output as an input item: without ``created_by``, which the API does not accept."""
     dump: Any = getattr(item, "model_dump", None)
     made = cast("dict[str, Any]", plain(dump(by_alias=True, exclude_unset=True, warnings=False) if dump else item))
     made.pop("created_by", None)
@@ -416,7 +419,7 @@ def _input_item(item: object) -> dict[str, Any]:
 
 
 def _place(index: object) -> int | None:
-    """An output index; None for what is none."""
+    """A valid output index; None for any other value."""
     if isinstance(index, float) and index.is_integer():
         return int(index)
     if isinstance(index, str) and index.isascii() and index.isdecimal():
@@ -425,12 +428,12 @@ def _place(index: object) -> int | None:
 
 
 def _attach(response: object, request_id: str) -> None:
-    with suppress(Exception):  # A mapping, or a custom client's object that takes no attributes.
+    with suppress(Exception):  # It may be a mapping, or a custom client's object whose attributes cannot be set.
         response._request_id = request_id  # type: ignore[attr-defined]
 
 
 def _is_object(value: object) -> bool:
-    """Whether it can be a response: an object or a mapping, and no plain value."""
+    """Whether it can be a response: an object or a mapping, not a plain value."""
     return value is not None and not isinstance(value, str | bytes | int | float | list | tuple)
 
 
@@ -440,7 +443,7 @@ def _status_of(response: object) -> str | None:
 
 
 def _why(response: object) -> str:
-    """The server's words on a response that did not succeed."""
+    """The server's message about a response that did not succeed."""
     error, details = member(response, "error"), member(response, "incomplete_details")
     words = [member(error, "code"), member(error, "message"), member(details, "reason")]
     said = ": ".join(word[:WORDS] for word in words if isinstance(word, str) and word)
@@ -448,4 +451,4 @@ def _why(response: object) -> str:
 
 
 WORDS: Final = 1000
-"""How many characters of the server's words a message shows."""
+"""How many characters of the server's message are shown."""

@@ -1,16 +1,16 @@
-"""Which tools and tool choices go together: what the API would refuse or misunderstand is refused here (PARITY B2-B5).
+"""Which tools and tool choices may be combined: what the API would refuse or misread is refused here (PARITY B2-B5).
 
 The promise
     Each check raises a :class:`~turnwire.sansio.errors.UserError` that says what to write instead, or returns nothing.
-    Nothing is converted or changed; :mod:`.converter` asks before it writes anything.
+    Nothing is converted or changed; :mod:`.converter` calls these checks before it converts anything.
 
     ============================== ==================================================================================
     check                          refuses
     ============================== ==================================================================================
     :func:`check_required`         ``required`` with deferred tools that nothing can load
-    :func:`check_named`            a name that is not that of a function which the model can call at once
-    :func:`check_tools`            an unknown kind of tool; two of a kind that goes out once; tools without a tool that
-                                   they need, and such a tool without any that it is for
+    :func:`check_named`            a name that is not that of a function that the model can call at once
+    :func:`check_tools`            an unknown kind of tool; two tools of a kind that may be sent only once; a tool
+                                   without another that it needs; a helper tool without any tool to help
     ============================== ==================================================================================
 """
 
@@ -114,7 +114,7 @@ def check_tools(tools: Sequence[Tool], tool_choice: object, *, opaque: bool) -> 
 
 
 def _check_function_names(functions: Iterable[Any]) -> None:
-    """PARITY B4, B5: the server must be able to tell which function is meant, and so must whoever runs it."""
+    """PARITY B4, B5: the server, and the code that runs functions, must know which function is meant."""
     owners: dict[str, str | None] = {}
     deferred: set[str] = set()
     about: dict[str, str] = {}
@@ -140,7 +140,7 @@ def _check_function_names(functions: Iterable[Any]) -> None:
 
 
 def _callers(tool: Any) -> Sequence[str]:
-    """Who may call ``tool``, where that was said."""
+    """Who may call ``tool``; empty if that is not set."""
     config: object = getattr(tool, "tool_config", None)
     match kind_of(tool):
         case "FunctionTool" | "CustomTool" | "ShellTool" | "ApplyPatchTool":
@@ -152,7 +152,7 @@ def _callers(tool: Any) -> Sequence[str]:
 
 
 def _check_programs(tools: Sequence[Tool], kinds: Counter[str | None], tool_choice: object, *, opaque: bool) -> None:
-    """PARITY B5: programmatic tool calling needs its tool, and its tool needs something to call."""
+    """PARITY B5: programmatic tool calling needs its tool, and that tool needs something to call."""
     has_programs = bool(kinds["ProgrammaticToolCallingTool"])
     if tool_choice == "programmatic_tool_calling" and not has_programs:
         raise UserError("tool_choice='programmatic_tool_calling' needs its tool: add ProgrammaticToolCallingTool()")

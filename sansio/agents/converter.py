@@ -1,14 +1,14 @@
-"""From declarations to the wire: tools, handoffs, tool choice and output schema (PARITY B1-B6).
+"""From declarations to the request's JSON: tools, handoffs, tool choice and output schema (PARITY B1-B6).
 
 The promise
-    Tables decide. :data:`TOOL_CHOICES` says what each literal tool choice becomes, ``_WIRE`` how each kind of tool is
-    written; the functions only look rows up, after :mod:`.combinations` has refused what the API would refuse or
-    misunderstand. Nothing is sent, nothing of the caller's is changed, but results may share the caller's objects.
+    The rules are tables. :data:`TOOL_CHOICES` says what each literal tool choice becomes, ``_WIRE`` how each kind of
+    tool is written. The functions look rows up, after :mod:`.combinations` has refused what the API would refuse or
+    misread. Nothing is sent, and none of the caller's objects is changed; results may share them.
 
-Tool choice: the first row whose literal is meant and whose tool is present
+Tool choice: the first row that has this literal and whose tool is present
 
     =========================== ================== ==========================================
-    literal                     needs the tool     goes out as
+    literal                     needs the tool     is sent as
     =========================== ================== ==========================================
     auto, none, required                           itself; ``required`` only if a tool can
                                                    be called before tool search loaded one
@@ -25,7 +25,7 @@ Tool choice: the first row whose literal is meant and whose tool is present
                                                    if it names a function that can be called
     =========================== ================== ==========================================
 
-The computer, by model (PARITY B3): the first row that holds
+The computer, by model (PARITY B3): the first row that matches
 
     ======================= ======================= ======================
     model                   tool choice             tool and choice
@@ -59,14 +59,14 @@ from .tools import (
 
 __all__ = ["TOOL_CHOICES", "ConvertedTools", "Converter", "ToolChoiceRow"]
 
-Wire: TypeAlias = dict[str, Any]
+JsonObject: TypeAlias = dict[str, Any]
 
 
 @dataclass
 class ConvertedTools:
-    """Tools as the wire has them, and what ``include`` must ask for so that their results come back."""
+    """Tools as they are sent, and the ``include`` values that are needed for their results to come back."""
 
-    tools: list[Wire]
+    tools: list[JsonObject]
     includes: list[str]
 
 
@@ -74,11 +74,11 @@ class ConvertedTools:
 
 
 class ToolChoiceRow(NamedTuple):
-    """One row of the table at the top of this module: ``wire`` is None where the model decides."""
+    """One row of the table at the top of this module. ``wire`` is None if the model decides."""
 
     literal: str
     needs: str | None
-    wire: str | Wire | None
+    wire: str | JsonObject | None
 
 
 def _rows(literals: str, needs: str | None = None) -> tuple[ToolChoiceRow, ...]:
@@ -97,11 +97,11 @@ TOOL_CHOICES: Final = (
     ToolChoiceRow("computer_use_preview", "ComputerTool", None),
     *_rows("computer_use_preview"),
 )
-"""What each literal tool choice becomes; the first row whose tool is present counts."""
+"""What each literal tool choice becomes; the first row whose tool is present applies."""
 
 
 def _uses_preview(model: str | None, tool_choice: object) -> bool:
-    """Whether the computer goes out in its preview shape: the second table at the top of this module."""
+    """Whether the computer is sent in its preview form: the second table at the top of this module."""
     if model is not None:
         return model.startswith("computer-use-preview")
     return tool_choice not in ("computer", "computer_use")
@@ -110,8 +110,8 @@ def _uses_preview(model: str | None, tool_choice: object) -> bool:
 # --- tools -----------------------------------------------------------------------------------------------------------
 
 
-def _function(tool: Any) -> Wire:
-    wire: Wire = {
+def _function(tool: Any) -> JsonObject:
+    wire: JsonObject = {
         "name": tool.name,
         "parameters": tool.params_json_schema,
         "strict": tool.strict_json_schema,
@@ -127,7 +127,7 @@ def _function(tool: Any) -> Wire:
     return wire
 
 
-def _handoff(handoff: Handoff) -> Wire:
+def _handoff(handoff: Handoff) -> JsonObject:
     return {
         "name": handoff.tool_name,
         "parameters": handoff.input_json_schema,
@@ -137,18 +137,18 @@ def _handoff(handoff: Handoff) -> Wire:
     }
 
 
-def _file_search(tool: Any) -> Wire:
+def _file_search(tool: Any) -> JsonObject:
     check_max_num_results(tool.max_num_results)
-    wire: Wire = {"type": "file_search", "vector_store_ids": tool.vector_store_ids}
+    wire: JsonObject = {"type": "file_search", "vector_store_ids": tool.vector_store_ids}
     for name in ("max_num_results", "ranking_options", "filters"):
         if value := getattr(tool, name):
             wire[name] = value
     return wire
 
 
-def _web_search(tool: Any) -> Wire:
+def _web_search(tool: Any) -> JsonObject:
     dump = getattr(tool.filters, "model_dump", None)
-    wire: Wire = {
+    wire: JsonObject = {
         "type": "web_search",
         "filters": dump() if callable(dump) else tool.filters,
         "user_location": tool.user_location,
@@ -160,11 +160,11 @@ def _web_search(tool: Any) -> Wire:
     return wire
 
 
-def _computer(tool: Any) -> Wire:
+def _computer(tool: Any) -> JsonObject:
     return {"type": "computer"}
 
 
-def _preview_computer(tool: Any) -> Wire:
+def _preview_computer(tool: Any) -> JsonObject:
     computer: object = tool.computer
     environment = getattr(tool, "environment", None) or _of_computer(computer, "environment")
     dimensions = getattr(tool, "dimensions", None) or _of_computer(computer, "dimensions")
@@ -182,7 +182,7 @@ def _preview_computer(tool: Any) -> Wire:
 
 
 def _of_computer(computer: object, name: str) -> Any:
-    """What a computer says of itself; None if it does not say, or there is none."""
+    """An attribute of a computer; None if it has none, or if there is no computer."""
     if computer is None:
         return None
     if isinstance(computer, type) or not hasattr(computer, name):
@@ -193,13 +193,13 @@ def _of_computer(computer: object, name: str) -> Any:
     return getattr(computer, name)
 
 
-def _as_configured(tool: Any) -> Wire:
+def _as_configured(tool: Any) -> JsonObject:
     check_config(tool)
     return tool.tool_config
 
 
-def _custom(tool: Any) -> Wire:
-    wire: Wire = {"type": "custom", "name": tool.name, "description": tool.description}
+def _custom(tool: Any) -> JsonObject:
+    wire: JsonObject = {"type": "custom", "name": tool.name, "description": tool.description}
     if tool.format is not None:
         wire["format"] = tool.format
     if tool.defer_loading:
@@ -209,41 +209,41 @@ def _custom(tool: Any) -> Wire:
     return wire
 
 
-def _apply_patch(tool: Any) -> Wire:
-    wire: Wire = {"type": "apply_patch"}
+def _apply_patch(tool: Any) -> JsonObject:
+    wire: JsonObject = {"type": "apply_patch"}
     if tool.allowed_callers is not None:
         wire["allowed_callers"] = tool.allowed_callers
     return wire
 
 
-def _shell(tool: Any) -> Wire:
+def _shell(tool: Any) -> JsonObject:
     environment = tool.environment
     if not isinstance(environment, Mapping | None):
         raise UserError('ShellTool(environment=…) must be a mapping: write {"type": "local"}, or None for the same')
-    wire: Wire = {"type": "shell", "environment": dict(cast("Wire", environment or {}))}
+    wire: JsonObject = {"type": "shell", "environment": dict(cast("JsonObject", environment or {}))}
     wire["environment"].setdefault("type", "local")
     if tool.allowed_callers is not None:
         wire["allowed_callers"] = tool.allowed_callers
     return wire
 
 
-def _local_shell(tool: Any) -> Wire:
+def _local_shell(tool: Any) -> JsonObject:
     return {"type": "local_shell"}
 
 
-def _tool_search(tool: Any) -> Wire:
-    wire: Wire = {"type": "tool_search"}
+def _tool_search(tool: Any) -> JsonObject:
+    wire: JsonObject = {"type": "tool_search"}
     for name in ("description", "execution", "parameters"):
         if (value := getattr(tool, name)) is not None:
             wire[name] = value
     return wire
 
 
-def _programmatic_tool_calling(tool: Any) -> Wire:
+def _programmatic_tool_calling(tool: Any) -> JsonObject:
     return {"type": "programmatic_tool_calling"}
 
 
-_WIRE: Final[Mapping[str, Callable[[Any], Wire]]] = {
+_WIRE: Final[Mapping[str, Callable[[Any], JsonObject]]] = {
     "ApplyPatchTool": _apply_patch,
     "CodeInterpreterTool": _as_configured,
     "ComputerTool": _computer,
@@ -261,17 +261,17 @@ _WIRE: Final[Mapping[str, Callable[[Any], Wire]]] = {
 """How each kind of tool is written."""
 
 _PREVIEW_WIRE: Final = {**_WIRE, "ComputerTool": _preview_computer}
-"""The same for the models that know the computer only in its preview shape."""
+"""The same for the models that know the computer only in its preview form."""
 
 _INCLUDES: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
     "FileSearchTool": ("file_search_call.results", lambda tool: bool(tool.include_search_results)),
     "WebSearchTool": ("web_search_call.results", lambda tool: "image" in (tool.search_content_types or ())),
 }
-"""Which kinds make ``include`` ask for their results, and when."""
+"""Which kinds need their results in ``include``, and when."""
 
 
 class Converter:
-    """Turns declarations into what the wire has. Stateless; the names and results are those of the Agents SDK."""
+    """Converts declarations to JSON as it is sent. Stateless; names and results are those of the Agents SDK."""
 
     @classmethod
     def convert_tool_choice(
@@ -281,12 +281,12 @@ class Converter:
         tools: Sequence[Tool] | None = None,
         handoffs: Sequence[Handoff] | None = None,
         model: str | None = None,
-    ) -> str | Wire | Omit:
-        """The wire's ``tool_choice``, or :data:`~turnwire.sansio.omit.OMIT` for None (PARITY B1-B3).
+    ) -> str | JsonObject | Omit:
+        """The request's ``tool_choice``, or :data:`~turnwire.sansio.omit.OMIT` for None (PARITY B1-B3).
 
         Raises:
-            UserError: a name that the model cannot call, ``required`` when nothing can be called, another kind of
-                value.
+            UserError: a name that the model cannot call, ``required`` if nothing can be called, or a value of another
+                kind.
         """
         if tool_choice is None:
             return OMIT
@@ -306,12 +306,12 @@ class Converter:
 
     @classmethod
     def resolve_computer_tool_model(cls, *, request_model: str | None, tools: Sequence[Tool] | None) -> str | None:
-        """The model that decides the computer's shape: the request's, or None if there is no computer (B3)."""
+        """The model that decides the computer's form: the request's, or None if there is no computer (B3)."""
         return request_model if any(kind_of(tool) == "ComputerTool" for tool in tools or ()) else None
 
     @classmethod
-    def get_response_format(cls, output_schema: OutputSchemaLike | None) -> Wire | Omit:
-        """The wire's ``text`` for an output schema, or OMIT for plain text (PARITY B6)."""
+    def get_response_format(cls, output_schema: OutputSchemaLike | None) -> JsonObject | Omit:
+        """The request's ``text`` for an output schema, or OMIT for plain text (PARITY B6)."""
         if output_schema is not None and not output_schema.is_plain_text():
             return {
                 "format": {
@@ -333,25 +333,25 @@ class Converter:
         model: str | None = None,
         tool_choice: ToolChoice | None = None,
     ) -> ConvertedTools:
-        """The wire's ``tools`` in order, handoffs last, and the ``include`` that they ask for (PARITY B3-B5).
+        """The request's ``tools`` in order, handoffs last, and the ``include`` values for their results (PARITY B3-B5).
 
-        Functions of one namespace become one entry where the first of them stands.
+        Functions of one namespace become one entry at the place of the first of them.
 
         Args:
             tools: of the kinds in :data:`~turnwire.sansio.agents.tools.Tool`.
             handoffs: offered as functions.
-            allow_opaque_tool_search_surface: a prompt may bring tools that cannot be seen here.
+            allow_opaque_tool_search_surface: whether a prompt may bring tools that are not known here.
             model: the request's model if there is a computer, see :meth:`resolve_computer_tool_model`.
-            tool_choice: the choice as declared; it can decide the computer's shape.
+            tool_choice: the choice as declared; it can decide the computer's form.
 
         Raises:
-            UserError: a combination that the Responses API does not take, or an unknown kind of tool.
+            UserError: a combination that the Responses API does not accept, or an unknown kind of tool.
         """
         check_tools(tools, tool_choice, opaque=allow_opaque_tool_search_surface)
         writers = _PREVIEW_WIRE if _uses_preview(model, tool_choice) else _WIRE
-        converted: list[Wire] = []
+        converted: list[JsonObject] = []
         includes: list[str] = []
-        groups: dict[str, Wire] = {}
+        groups: dict[str, JsonObject] = {}
         for tool in tools:
             kind = kind_of(tool) or ""
             wire = writers[kind](tool)
@@ -375,7 +375,7 @@ class Converter:
         return ConvertedTools(converted, includes)
 
 
-def _mcp_choice(choice: MCPToolChoice) -> Wire:
+def _mcp_choice(choice: MCPToolChoice) -> JsonObject:
     if not (hasattr(choice, "server_label") and hasattr(choice, "name")):
         raise UserError(
             f"tool_choice is of type {type(choice).__name__}: write 'auto', 'required', 'none', the name of a tool, "

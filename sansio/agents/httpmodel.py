@@ -1,9 +1,9 @@
-"""The model over HTTP, through the caller's client: one request a call, and a stream of server-sent events.
+"""The model over HTTP, through the caller's client: one request per call, and a stream of server-sent events.
 
 The promise
-    A call's time is bounded by its settings, from the request to the last event. The HTTP response is closed exactly
-    once, whatever ends the call, and a caller that was cancelled does not wait for that where somebody else can
-    (PARITY C2). What the client raises is judged by ``httpturn.py``.
+    The settings limit a call's time, from the request to the last event. The HTTP response is closed exactly once,
+    however the call ends. A cancelled caller does not wait for that if another task can do it (PARITY C2). What the
+    client raises is judged by ``httpturn.py``.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ BOUND: Final = 5.0
 class OpenAIResponsesModel(ResponsesModel):
     """A model behind the Responses API over HTTP, through the given client.
 
-    ``model_is_explicit=False`` says that ``model`` is a default, which a prompt may overrule (PARITY A5). ``tracer``
+    ``model_is_explicit=False`` says that ``model`` is a default, which a prompt may replace (PARITY A5). ``tracer``
     gets a span per call. ``raise_on_unsuccessful`` raises UnsuccessfulResponseError for a failed or incomplete response
-    (PARITY C4), after its events if they are streamed; ``idle_parallel_tool_calls=False`` leaves out a setting that has
-    nothing to act on (PARITY A4).
+    (PARITY C4); if events are streamed, after the last one. ``idle_parallel_tool_calls=False`` leaves out that setting
+    if there is nothing to call (PARITY A4).
     """
 
     @cached_property
@@ -51,7 +51,7 @@ class OpenAIResponsesModel(ResponsesModel):
             call.answer(answer)
         except ExpiredError:
             raise call.timed_out(answered=False) from None
-        except (JSONDecodeError, UnicodeDecodeError) as exc:  # The client cannot read it.
+        except (JSONDecodeError, UnicodeDecodeError) as exc:  # The client could not decode the answer.
             raise call.unreadable(exc) from exc
         return call.result()
 
@@ -73,12 +73,12 @@ class OpenAIResponsesModel(ResponsesModel):
 
 
 def _deadline(shell: ModelShell, call: ModelCall) -> float | None:
-    """When the call is to be over."""
+    """When the call must be over; None: no limit."""
     return None if call.timeout is None else shell.now() + call.timeout
 
 
 class HttpStream:
-    """A stream of server-sent events, and the HTTP response that carries it. Its methods are flows."""
+    """A stream of server-sent events and the HTTP response that contains it. Its methods are flows."""
 
     def __init__(self, shell: ModelShell, call: ModelCall, background: Background) -> None:
         self._shell = shell
@@ -92,7 +92,7 @@ class HttpStream:
         self._closing = AsyncExitStack()
         self._closed = False
         self._reading = False
-        """The stream has begun, and neither ended nor failed."""
+        """Whether the stream has begun and has neither ended nor failed."""
 
     def open(self, client: AsyncOpenAI) -> Flow[None]:
         """Send the request. Raises what the client raises, and TurnTimeoutError."""
@@ -102,7 +102,7 @@ class HttpStream:
             raise self._call.timed_out(answered=False) from None
 
     def _open(self, responses: Any) -> Flow[None]:
-        """A custom client may lack ``with_streaming_response``; then there is no request id."""
+        """Open the stream. A custom client may lack ``with_streaming_response``; then there is no request id."""
         arguments, deadline = self._call.kwargs, self._deadline
         create: Any = getattr(getattr(responses, "with_streaming_response", None), "create", None)
         if not callable(create):
@@ -118,7 +118,7 @@ class HttpStream:
             self._take((yield Wait(response.parse, deadline=deadline)))
 
     def _take(self, source: Any) -> None:
-        """Read from an iterable of events, and close it and its iterator in the end."""
+        """Read from an iterable of events; it and its iterator are closed at the end."""
         events: AsyncIterator[Any] = aiter(source)
         self._receive = partial(anext, events)
         self._reading = True
@@ -133,8 +133,8 @@ class HttpStream:
     def next(self) -> Flow[Any]:
         """The next event; None at the end. Raises the turn's failure.
 
-        After the terminal event it waits no longer than DRAIN for the end of the stream, which gives the connection
-        back to the client.
+        After the terminal event it waits at most DRAIN for the end of the stream: then the client can reuse the
+        connection.
         """
         call = self._call
         call.check()
@@ -158,9 +158,10 @@ class HttpStream:
         return None
 
     def close(self, *, wait: bool = True) -> Flow[None]:
-        """Close both; again, it does nothing. Cancelled in the middle, or if it is not to wait, this goes on by itself.
+        """Close the iterator and the response; a second call does nothing.
 
-        What goes wrong is raised if the consumer left in mid-stream; else it is logged, for the call's end is known.
+        If it is cancelled, or ``wait`` is False, closing goes on in the background. A failure to close is raised if the
+        consumer left before the terminal event; else it is logged, because the call's result is known.
         """
         if self._closed:
             return
@@ -174,34 +175,34 @@ class HttpStream:
 
 
 def _called(close: Callable[[], Any]) -> Flow[None]:
-    """Closing is not asynchronous everywhere."""
+    """Call a close function, which may be synchronous or asynchronous."""
     closed = close()
     if isawaitable(closed):
         yield Wait(lambda: closed)
 
 
 def _document(call: ModelCall, response: Any, content_type: str) -> Emitting:
-    """The events in an answer that is no stream."""
+    """The events in an answer that is not a stream."""
     text: str = yield Wait(response.text)
     for event in call.document(text, content_type):
         yield Emit(event)
 
 
 class Background:
-    """The clean-ups of one model, which a cancelled caller does not wait for, and which still have an owner."""
+    """The clean-ups of one model. A cancelled caller does not wait for them; :meth:`finish` does."""
 
     def __init__(self, shell: ModelShell) -> None:
         self._shell = shell
         self._tasks: dict[Hashable, set[Any]] = {}
-        """Those that run, by event loop."""
+        """The clean-ups that run, by event loop."""
 
     def run(
         self, cleanup: Callable[[], Awaitable[Any]], failed: Callable[[Exception], None], *, wait: bool = True
     ) -> Flow[None]:
-        """Do the clean-up, once, and wait for it; what it raises is raised.
+        """Run the clean-up, once, and wait for it; what it raises is raised.
 
-        Cancelled meanwhile, or with ``wait=False``, it goes on; if it can do so by itself, the caller does not wait for
-        it. What it raises is given to ``failed`` then.
+        If the caller is cancelled, or with ``wait=False``, the clean-up goes on; where it can run as a task, the caller
+        does not wait for it. What it then raises is passed to ``failed``.
         """
         self._tasks = {token: tasks for token, tasks in self._tasks.items() if tasks}
         tasks = self._tasks.setdefault(self._shell.token(), set())
@@ -218,7 +219,7 @@ class Background:
             raise error
 
     def finish(self) -> Flow[None]:
-        """Wait for what was begun in this event loop."""
+        """Wait for the clean-ups of this event loop."""
         for task in list(self._tasks.get(self._shell.token(), ())):
             yield Wait(partial(_itself, task))
 
@@ -228,7 +229,7 @@ def _itself(task: Awaitable[Any]) -> Awaitable[Any]:
 
 
 class _CleanUp:
-    """One clean-up, which takes no longer than BOUND."""
+    """One clean-up, which takes at most BOUND."""
 
     def __init__(
         self, cleanup: Callable[[], Awaitable[Any]], failed: Callable[[Exception], None], *, wait: bool
@@ -236,10 +237,10 @@ class _CleanUp:
         self._cleanup = cleanup
         self._failed = failed
         self.awaited = wait
-        """Somebody waits for what it raises."""
+        """Whether somebody waits for what it raises."""
 
     def run(self, deadline: float) -> Flow[Exception | None]:
-        """Do it. Returns what it raised, if somebody waits for that."""
+        """Run it. Returns what it raised, if somebody waits for that."""
         try:
             yield Wait(self._cleanup, deadline=deadline, shield=True)
         except ExpiredError:

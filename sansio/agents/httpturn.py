@@ -2,9 +2,9 @@
 
 The promise
     Over HTTP a turn fails as it does over WebSocket: with a :class:`~turnwire.sansio.errors.TurnError` whose evidence
-    says how far it got. What the server sends is read by the same tables: ``role_of`` and ``final_status`` of
-    ``events``, ``read_error`` of ``error_body``, ``http_evidence`` of ``replay``. What the HTTP client itself raises
-    before an answer, or for one with another status, stays as it is; its evidence is attached to it.
+    says how far it got. The server's data is read by the same tables: ``role_of`` and ``final_status`` of ``events``,
+    ``read_error`` of ``error_body``, ``http_evidence`` of ``replay``. An exception that the HTTP client raises before
+    an answer, or for one with another status, is not replaced; evidence is attached to it.
 
 The answer to a request
 
@@ -13,7 +13,7 @@ The answer to a request
     ============================================= ========================== =====================================
     a response, a stream of events                none                       none
     an error body                                 ResponsesHTTPError         ERROR_FRAME; never SAFE
-    text, HTML, a list, null, nothing             ProtocolError              PROTOCOL; AMBIGUOUS: who answered?
+    text, HTML, a list, null, nothing             ProtocolError              PROTOCOL; AMBIGUOUS
     an ``error`` event                            ResponsesHTTPError         ERROR_FRAME; never SAFE
     the end of the stream, no terminal event      StreamEndedError           EOF; UNSAFE
     a failure of the network in mid-stream        ConnectionLostError        TRANSPORT; UNSAFE
@@ -56,20 +56,20 @@ __all__ = [
 ]
 
 SHOWN: Final = 200
-"""How many characters of an answer that is no response a message shows."""
+"""How many characters of an answer that is no response are shown."""
 
 
 class HttpTurn:
-    """How far one HTTP request got, from its answer on. ``stateful``: it continues what the server keeps."""
+    """How far one HTTP request got, from its answer on. ``stateful``: it continues state that the server keeps."""
 
     def __init__(self, *, stateful: bool) -> None:
         self._stateful = stateful
         self.started = False
-        """An event of the response came."""
+        """Whether an event of the response came."""
         self._response_id: str | None = None
 
     def note(self, kind: str, members: Mapping[str, Any]) -> None:
-        """An event came, of this type and with these members."""
+        """Note an event of this type with these members."""
         role = role_of(kind, members)
         self.started = self.started or role is Role.RESPONSE or kind == "response.error"
         if role is Role.RESPONSE and self._response_id is None:
@@ -89,11 +89,11 @@ class HttpTurn:
         )
 
     def no_response(self, answer: object, content_type: str | None = None) -> TurnError:
-        """The failure for an answer with status 200 that is no response. It may not have come from the API."""
+        """The failure for an answer with status 200 that is not a response. It may not have come from the API."""
         return self._foreign(_said(answer, content_type))
 
     def unreadable(self, error: Exception) -> TurnError:
-        """The failure for an answer with status 200 that the client could not read, as ``error`` says."""
+        """The failure for an answer with status 200 that the client could not read; ``error`` says why."""
         failure = self._foreign(f"the answer has status 200 and is no JSON: {_line(error)}")
         failure.__cause__ = error
         return failure
@@ -112,18 +112,19 @@ class HttpTurn:
         return self._failure(StreamEndedError, Cause.EOF, what)
 
     def timed_out(self, seconds: float | None, *, answered: bool) -> TurnError:
-        """The failure for a call that took longer than its settings allow, before or after the head of its answer."""
+        """The failure for a call that took longer than its settings allow, before or after the head of its answer
+        came."""
         evidence = self._evidence(Cause.TIMEOUT, status=200 if answered else None, handed=True)
         what = f"the call took longer than ModelSettings.timeout ({seconds} s)"
         return TurnTimeoutError(" — ".join((what, *meaning(evidence))), evidence=evidence)
 
     def broken(self, error: Exception, request_id: str | None) -> TurnError:
-        """The failure for what was raised while the answer was read; ``error`` is its cause."""
+        """The failure for an exception that was raised while the answer was read; ``error`` becomes its cause."""
         body = getattr(error, "body", None)
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if isinstance(error, TurnError):
             return error
-        if isinstance(body, Mapping) and "APIError" in kinds:  # An event with ``error``: the client raises it.
+        if isinstance(body, Mapping) and "APIError" in kinds:  # The client raised it for an event with ``error``.
             failure = self.error_event({"type": "error", "error": dict(cast("Mapping[str, Any]", body))}, request_id)
         elif isinstance(error, TimeoutError) or any(name.endswith(("TimeoutError", "Timeout")) for name in kinds):
             failure = self._failure(TurnTimeoutError, Cause.TIMEOUT, "the HTTP client's timeout for reading passed")
@@ -135,7 +136,7 @@ class HttpTurn:
         return failure
 
     def judge(self, error: Exception) -> None:
-        """Attach the evidence to what the client raised for an answer with an error status (REPLAY.md, "HTTP turn")."""
+        """Attach evidence to the client's exception for an answer with an error status (REPLAY.md, "HTTP turn")."""
         status: object = getattr(error, "status_code", None)
         if isinstance(error, TurnError) or not isinstance(status, int):
             return
@@ -167,14 +168,14 @@ class HttpTurn:
             response_id=self._response_id,
             **seen,
         )
-        return cast("Evidence", evidence)  # None only if nobody knows whether the request was handed.
+        return cast("Evidence", evidence)  # None only if it is unknown whether the request was handed over.
 
 
 # --- What was sent ---------------------------------------------------------------------------------------------------
 
 
 def members_of(value: object) -> dict[str, Any]:
-    """The members of an event or an answer that were sent: a mapping, an object of the SDK, or any other object."""
+    """The members that were sent in an event or an answer: a mapping, an object of the SDK, or any other object."""
     if isinstance(value, Mapping):
         return {str(name): each for name, each in cast("Mapping[object, Any]", value).items()}
     members: dict[str, Any] = dict(getattr(value, "__dict__", {}))
@@ -186,25 +187,25 @@ def members_of(value: object) -> dict[str, Any]:
 
 
 READ: Final = ("type", "id", "object", "status", "output", "usage", "response", "error", "detail", "code", "message")
-"""Members that are looked for in an object of any library, which may have slots or properties."""
+"""Members that are read from an object of any library, which may have slots or properties."""
 
 
 def content_type_of(answer: object) -> str | None:
-    """The content-type of an HTTP client's answer; None if it has none to tell."""
+    """The content type of an HTTP client's answer; None if it is not known."""
     headers: Any = getattr(answer, "headers", None)
     found = headers.get("content-type") if callable(getattr(headers, "get", None)) else None
     return found if isinstance(found, str) else None
 
 
 def events_in(text: str) -> Iterator[str]:
-    """The data of the server-sent events in a whole text, also of the last one if its blank line is missing."""
+    """The data of the server-sent events in a whole text, including a last one without its blank line."""
     for event in EventStream().receive(text.encode(errors="replace") + b"\n\n"):
         if event.data:
             yield event.data.decode()
 
 
 def _said(answer: object, content_type: str | None) -> str:
-    """What came instead of a response, with its beginning if it is text."""
+    """A description of an answer that is no response, with the beginning of its text."""
     if answer is None or answer == "":
         return "the answer has status 200 and no body"
     kind = f" ({content_type[:SHOWN]})" if content_type else ""
@@ -215,13 +216,13 @@ def _said(answer: object, content_type: str | None) -> str:
 
 
 def _text_of(answer: object) -> str:
-    """What a JSON value, or an object of the SDK, says."""
+    """The text of a JSON value, or of an object of the SDK."""
     sent = {name: _dumped(value) for name, value in members_of(answer).items()}
     return shown(sent or answer)
 
 
 def _line(error: BaseException) -> str:
-    """An exception in one line of bounded length."""
+    """An exception as one line of bounded length."""
     return f"{type(error).__name__}: {error}"[: 2 * SHOWN]
 
 
@@ -234,6 +235,6 @@ def _id_header(request_id: str | None) -> dict[str, str]:
 
 
 def _dumped(value: Any) -> Any:
-    """A member of an error as JSON has it, where the SDK made an object of it."""
+    """A member of an error as plain JSON; the SDK may have made an object of it."""
     dump = getattr(value, "model_dump", None)
     return dump(exclude_unset=True, warnings=False) if callable(dump) else value

@@ -1,9 +1,9 @@
-"""What every model has in common, over each transport: how it is made, and what its calls are made of.
+"""What all models have in common, over each transport: how they are made, and how their calls are made.
 
 The promise
-    A model is a :class:`ResponsesModel`. Its methods wait for nothing themselves: they return what the shell makes of a
-    flow (``sansio/flow.py``). ``httpmodel.py`` and ``wsmodel.py`` say what such a flow does; a shell's models derive
-    from theirs, and name the shell.
+    A model is a :class:`ResponsesModel`. Its methods do not wait themselves: they return what the shell makes of a flow
+    (``sansio/flow.py``). ``httpmodel.py`` and ``wsmodel.py`` contain these flows; a shell's models derive from theirs
+    and name the shell.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Environment:
-    """What a model takes from its process, which a shell may look at."""
+    """What a model reads from its process; the shell provides it."""
 
     logger: Logger
     clock: Callable[[], float]
@@ -61,24 +61,25 @@ class Environment:
 
 
 class ModelShell(Shell, Protocol):
-    """What differs between event loops, for models."""
+    """The parts of a shell that models need in addition to :class:`Shell`."""
 
     @property
     def environment(self) -> Environment:
-        """What models may look at in the process."""
+        """What models may read from the process."""
         ...
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
-        """Run a clean-up to its end, whatever becomes of the calling task; it is shielded, bounded, and raises nothing.
+        """Run a clean-up to its end, even if the calling task is cancelled. It is shielded, bounded, and raises
+        nothing.
 
-        Where tasks may stand alone, it is one, and in ``tasks`` while it runs. Returns what the caller has to await;
-        None if that is nothing, because the caller does not ``wait``.
+        If tasks can run on their own, it is such a task, and in ``tasks`` while it runs. Returns what the caller must
+        await; None if there is nothing to await, because the caller does not ``wait``.
         """
         ...
 
 
 class ResponsesModel(OnShell, ABC):
-    """What the models have in common. ``_shell`` is set by the class of the shell."""
+    """The base class of the models. The shell's class sets ``_shell``."""
 
     _shell: ModelShell  # pyright: ignore[reportIncompatibleVariableOverride] - the class of a shell sets it, once
 
@@ -121,8 +122,8 @@ class ResponsesModel(OnShell, ABC):
     ) -> Flow[ModelResponse]:
         """Run one call to its end.
 
-        Raises UserError or TypeError for what cannot be sent, and the transport's failure: the client's over HTTP, a
-        :class:`~turnwire.sansio.errors.TurnError` over WebSocket. :meth:`get_retry_advice` understands both.
+        Raises UserError or TypeError for a request that cannot be sent, and the transport's failure: the client's over
+        HTTP, a :class:`~turnwire.sansio.errors.TurnError` over WebSocket. :meth:`get_retry_advice` accepts both.
         """
         arguments = ModelArguments(
             system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
@@ -148,7 +149,7 @@ class ResponsesModel(OnShell, ABC):
         """Run one call and yield its events, ``openai.types.responses`` objects. Raises as ``get_response`` does.
 
         A consumer that stops before the terminal event should close the iterator (``contextlib.aclosing``), so that the
-        connection is let go of at once.
+        connection is released at once.
         """
         arguments = ModelArguments(
             system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
@@ -158,23 +159,23 @@ class ResponsesModel(OnShell, ABC):
 
     @awaited
     def close(self) -> Flow[None]:
-        """Let go of what the model holds. The client is the caller's."""
+        """Release what the model holds. The client belongs to the caller and is not closed."""
         yield from self._close()
 
     @property
     def _http_client(self) -> AsyncOpenAI:
-        """The client, without retries of its own where they are switched off, if it can be told so."""
+        """The client; with its own retries switched off where the context asks for that and the client supports it."""
         off = provider_retries_are_off() or self._agents_say("should_disable_provider_managed_retries")
         with_options: Any = getattr(self._client, "with_options", None)
         return cast("AsyncOpenAI", with_options(max_retries=0)) if off and callable(with_options) else self._client
 
     def _repetitions_as_told(self) -> AbstractContextManager[None]:
-        """Within this, turns are begun that are not repeated automatically if the Agents SDK says so."""
+        """A context in which turns are not repeated automatically if the Agents SDK says so."""
         off = any(map(self._agents_say, _DISABLING))
         return websocket_pre_event_retries_disabled() if off else nullcontext()
 
     def _agents_say(self, question: str) -> bool:
-        """What the Agents SDK's context variables say, if it is loaded (it is never imported from here).
+        """The value of one of the Agents SDK's context variables, if that SDK is loaded (it is never imported here).
 
         The module is private to openai-agents 0.24; ``tests/parity`` notices when it goes.
         """
@@ -186,18 +187,18 @@ class ResponsesModel(OnShell, ABC):
 
     @abstractmethod
     def _get(self, call: ModelCall) -> Flow[ModelResponse]:
-        """Within the call's span: run it to its end."""
+        """Run the call to its end; called within its span."""
 
     @abstractmethod
     def _stream(self, call: ModelCall) -> Emitting:
-        """Run the call, in its span, and emit its events."""
+        """Run the call within its span, and emit its events."""
 
     @abstractmethod
     def _close(self) -> Flow[None]:
-        """Let go of everything."""
+        """Release everything."""
 
     def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
-        """Whether to repeat a call that failed (PARITY C10); None if there is nothing to say."""
+        """Whether to repeat a call that failed (PARITY C10); None if there is no advice."""
         return get_retry_advice(request, now=self._shell.environment.clock())
 
 
@@ -205,11 +206,12 @@ _DISABLING: Final = ("should_disable_provider_managed_retries", "should_disable_
 
 
 def tls_of(client: object) -> Any:
-    """The TLS settings of an ``http_client`` that the caller gave the client, so that one private CA serves both.
+    """The TLS settings of the ``http_client`` that the caller gave to the client, so that one private CA works for
+    both.
 
-    An ``ssl.SSLContext``; None for a client with an HTTP client of its own making, for one that may negotiate HTTP/2,
-    and where it is not found: it is private to httpx 0.28 and httpx2, httpcore 1 and httpcore2.
-    ``tests/core/test_model.py`` notices when it goes.
+    It is an ``ssl.SSLContext``. It is None for a client that made its own HTTP client, for one that may negotiate
+    HTTP/2, and if it is not found: it is private to httpx 0.28 and httpx2, httpcore 1 and httpcore2.
+    ``tests/core/test_model.py`` notices when it is gone.
     """
     http_client = getattr(client, "_client", None)
     pool = getattr(getattr(http_client, "_transport", None), "_pool", None)
@@ -220,9 +222,10 @@ def tls_of(client: object) -> Any:
 
 
 def options_for_model(options: Mapping[str, Any] | SessionOptions | None) -> SessionOptions:
-    """A model's ``websocket_options``: ``ping_interval``, ``ping_timeout`` and ``max_size`` (PARITY C13), or all.
+    """A model's ``websocket_options``: ``ping_interval``, ``ping_timeout`` and ``max_size`` (PARITY C13), or all
+    options.
 
-    Raises UserError for a name that there is not, or a value that cannot be, and WrongTypeError for another type.
+    Raises UserError for an unknown name or a value out of its range, and WrongTypeError for another type.
     """
     if isinstance(options, SessionOptions):
         return options

@@ -2,18 +2,18 @@
 
 The promise
     Pure functions. The same arguments give the same result; the caller's objects are never changed; nothing is sent,
-    awaited or read from the environment. What cannot be sent is refused here, before a connection is opened for it,
+    awaited or read from the environment. A request that cannot be sent is refused here, before a connection is opened:
     with a :class:`~turnwire.sansio.errors.UserError` that says what to write instead, or with a ``TypeError`` that
-    names the path to a value JSON lacks.
+    names the path to a value that JSON does not have.
 
-Two steps, each usable by itself
+Two steps; each can be used alone
 
     ======================================= =============================================================== ==========
     step                                    gives                                                           PARITY
     ======================================= =============================================================== ==========
     :func:`create_kwargs`                   the keyword arguments of the client's ``responses.create``      A2-A11
-    :func:`prepare`                         their message, and apart from it what belongs to the            A12
-                                            transport: headers, query, timeout
+    :func:`prepare`                         their message; and separately, what the transport needs: headers,       A12
+                                            query, timeout
     ======================================= =============================================================== ==========
 """
 
@@ -50,7 +50,7 @@ _FROM_SETTINGS: Final = (
     ("metadata", "metadata"),
     ("context_management", "context_management"),
 )
-"""Keyword arguments that are a setting as it is, and that setting (PARITY A2)."""
+"""Keyword arguments that are settings unchanged, with the name of the setting (PARITY A2)."""
 
 
 def create_kwargs(
@@ -70,29 +70,30 @@ def create_kwargs(
     headers_override: Mapping[str, Any] | None = None,
     idle_parallel_tool_calls: bool = True,
 ) -> dict[str, Any]:
-    """The keyword arguments of ``responses.create`` for one model call; what is not to be sent is not in them.
+    """The keyword arguments of ``responses.create`` for one model call; arguments that are not sent are left out.
 
     Args:
-        model: left out if a prompt is given and ``model_is_explicit`` is False: the prompt chooses then (A5).
+        model: left out if a prompt is given and ``model_is_explicit`` is False: then the prompt chooses (A5).
         turn_input: text, which becomes one user message, or items, which are copied into plain JSON (A3, A10).
         model_settings: the call's settings (A1, A4, A7-A9, A11).
         tools: what the model may use (A6, B4, B5).
         output_schema: the shape of its answer (A8, B6).
         handoffs: the agents it may pass the conversation to.
         system_instructions: sent as ``instructions``.
-        previous_response_id: the response to go on from.
+        previous_response_id: the response to continue.
         conversation_id: sent as ``conversation``.
         prompt: a stored prompt, which may bring model and tools (A5, A6).
         stream: whether ``stream=True`` is among the arguments.
-        model_is_explicit: whether the caller chose ``model``, rather than left the default.
-        headers_override: headers over those of the settings (A11): the caller's context variable.
+        model_is_explicit: whether the caller chose ``model``; False: it is the default.
+        headers_override: headers that replace those of the settings (A11): the caller's context variable.
         idle_parallel_tool_calls: send ``parallel_tool_calls=False`` even when there is nothing to call, as the Agents
             SDK does; with False, only when there are tools or a prompt, as its later versions do (A4).
 
     Raises:
-        UserError: what the converter refuses (B1-B5); an ``include`` that is no text; ``extra_headers`` that are no
+        UserError: what the converter refuses (B1-B5); an ``include`` that is not text; ``extra_headers`` that are not a
             mapping; an input that is neither text nor items.
-        TypeError: an ``extra_args`` key that is set already (A9); a value in input, tools or schema that JSON lacks.
+        TypeError: an ``extra_args`` key that is set already (A9); a value that JSON does not have in input, tools or
+            schema.
     """
     settings = model_settings or ModelSettings()
     request_model = None if prompt is not None and not model_is_explicit else model
@@ -151,7 +152,7 @@ def _callables(
 
 
 def _text(output_schema: OutputSchemaLike | None, settings: ModelSettings) -> dict[str, Any] | None:
-    """The shape of the answer, and how long it is to be (PARITY A8, B6)."""
+    """The format of the answer, and its verbosity (PARITY A8, B6)."""
     text = Converter.get_response_format(output_schema)
     return {**plain(text or {}, "text"), **_given(verbosity=settings.verbosity)} or None
 
@@ -161,7 +162,7 @@ def _given(**named: Any) -> dict[str, Any]:
 
 
 def _input_items(turn_input: object) -> list[Any]:
-    """The input as items in plain JSON, without what other providers left in them (PARITY A3, A10)."""
+    """The input as items in plain JSON, without what other providers added to them (PARITY A3, A10)."""
     if isinstance(turn_input, str):
         return [{"content": turn_input, "role": "user"}]
     kind = type(turn_input).__name__
@@ -194,12 +195,12 @@ def _include(wanted_by_tools: Sequence[str], settings: ModelSettings) -> list[st
 
 
 def _parallel_tool_calls(wanted: bool | None, callable_here: bool, idle: bool) -> bool | None:
-    """PARITY A4: True only where there is something to call; False there, and by default everywhere."""
+    """PARITY A4: True only if there is something to call; False then, and by default always."""
     return wanted if callable_here or (idle and wanted is False) else None
 
 
 def _extra_headers(*layers: object) -> dict[str, Any]:
-    """PARITY A11: turnwire's name, then each layer over it, whatever the case of a header's name."""
+    """PARITY A11: turnwire's name, then each layer over it; names match in any case."""
     merged: dict[str, tuple[str, Any]] = {"user-agent": ("User-Agent", USER_AGENT)}
     for layer in layers:
         for name, value in (_mapping("extra_headers", layer) or {}).items():
@@ -211,7 +212,7 @@ def _extra_headers(*layers: object) -> dict[str, Any]:
 
 
 class Prepared(NamedTuple):
-    """A ``response.create``, apart from what the transport does with it."""
+    """A ``response.create`` message, and separately what the transport needs."""
 
     frame: dict[str, Any]
     """The message, for :func:`encode_json`."""
@@ -220,21 +221,21 @@ class Prepared(NamedTuple):
     query: Mapping[str, Any] | None
     """For the handshake: ``endpoint_from_client(client, query=…)``."""
     timeout: Any
-    """For ``timeouts_from(timeout, default=client.timeout)``; OMIT if the call did not say."""
+    """For ``timeouts_from(timeout, default=client.timeout)``; OMIT if the call has none."""
 
 
 def prepare(kwargs: Mapping[str, Any], *, stream_id: str | None = None) -> Prepared:
     """The frame for the keyword arguments of ``responses.create`` (PARITY A12).
 
-    ``extra_body`` is laid over the arguments; only ``type`` and ``stream`` are not for it to say. ``stream`` is always
-    True, as the Agents SDK's model sends it.
+    ``extra_body`` overrides the arguments, except ``type`` and ``stream``. ``stream`` is always True, as the Agents
+    SDK's model sends it.
 
     Args:
         kwargs: as :func:`create_kwargs` makes them; None is sent, ``Omit`` and ``NotGiven`` are not.
-        stream_id: the lane to run in; None for the default lane, or for what ``extra_body`` or ``extra_args`` say.
+        stream_id: the lane to run in; None for the default lane, or for the one in ``extra_body`` or ``extra_args``.
 
     Raises:
-        UserError: ``extra_headers``, ``extra_query`` or ``extra_body`` that are no mapping; two different lanes.
+        UserError: ``extra_headers``, ``extra_query`` or ``extra_body`` that are not a mapping; two different lanes.
         InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
     """
     fields = dict(kwargs)

@@ -1,10 +1,10 @@
 """The settings of one model call.
 
 The promise
-    Plain declarations, checked where they are made: nothing here converts, sends or decides. ``openai`` is never
+    Plain declarations, checked when they are made: nothing here converts, sends or decides. ``openai`` is never
     imported.
 
-The settings (PARITY A1) are one table, :class:`ModelSettings`; what each may hold is another, ``_FITTING``.
+The settings (PARITY A1) are one table, :class:`ModelSettings`; the values that each may have are another, ``_FITTING``.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _Object: TypeAlias = Any
 class ModelSettings:
     """The settings of a model call; None leaves a setting to the server (PARITY A1).
 
-    Names and order are those of the Agents SDK's class, whose instances are taken in this one's place.
+    Names and order are those of the Agents SDK's class, whose instances are accepted, too.
 
     Raises:
-        UserError: a value of a kind that the setting cannot hold.
+        UserError: a value of a type that the setting cannot have.
     """
 
     temperature: float | None = None
@@ -70,26 +70,26 @@ class ModelSettings:
     include_usage: bool | None = None
     """Not a parameter of the Responses API, which always reports usage."""
     response_include: Sequence[str] | None = None
-    """More of ``include``, beside what the tools ask for; any string passes."""
+    """More values of ``include``, in addition to those that the tools need; any string is accepted."""
     top_logprobs: int | None = None
-    """How many alternatives to report per token; asks for ``message.output_text.logprobs`` by itself."""
+    """How many alternatives to report per token; it also asks for ``message.output_text.logprobs``."""
     extra_query: Mapping[str, Any] | None = None
     """For the handshake's URL."""
     extra_body: Mapping[str, Any] | None = None
-    """More fields of the body, as they are."""
+    """More fields of the body, sent unchanged."""
     extra_headers: Mapping[str, Any] | None = None
     """For the handshake."""
     extra_args: Mapping[str, Any] | None = None
     """More keyword arguments of ``responses.create``; none may repeat one that is already set (PARITY A9)."""
     retry: _Object | None = None
     """How the caller's loop repeats failed calls: :class:`ModelRetrySettings`, a mapping of its fields, or the Agents
-    SDK's. The models do not read it; whoever runs them does, as that SDK's Runner."""
+    SDK's object. The models do not read it; the code that runs them does, such as that SDK's Runner."""
     context_management: Sequence[Mapping[str, Any]] | None = None
     prompt_cache_options: _Object | None = None
     preserve_raw_usage: bool | None = None
     """Whether ``ModelResponse.raw_usage`` holds the usage as the server sent it."""
     timeout: float | None = None
-    """Seconds that a whole call may take, all waits and events included; more than 0."""
+    """Seconds that a whole call may take, including all waits and events; more than 0."""
 
     def __post_init__(self) -> None:
         for names, fits, wanted in _FITTING:
@@ -101,13 +101,13 @@ class ModelSettings:
                     )
 
     def resolve(self, override: ModelSettings | Mapping[str, Any] | None) -> ModelSettings:
-        """These settings with those of ``override`` that are not None laid over them.
+        """These settings, overridden by those of ``override`` that are not None.
 
         ``extra_args`` are merged, and so is ``retry``, with its ``backoff``. ``override`` may be a mapping of settings.
 
         Raises:
-            TypeError: a mapping with a name that is no setting, or an override of another type.
-            UserError: a value of a kind that the setting cannot hold.
+            TypeError: a mapping with a name that is not a setting, or an override of another type.
+            UserError: a value of a type that the setting cannot have.
         """
         if override is None:
             return self
@@ -124,7 +124,7 @@ class ModelSettings:
 
 
 def _from_mapping(given: Mapping[str, Any]) -> ModelSettings:
-    """Settings by their names, as a configuration file has them."""
+    """Settings from a mapping by name, such as a configuration file contains."""
     unknown = sorted(str(name) for name in given.keys() - {each.name for each in fields(ModelSettings)})
     if unknown:
         raise TypeError(f"there are no model settings {', '.join(unknown)}: write names of ModelSettings")
@@ -140,36 +140,37 @@ def _from_mapping(given: Mapping[str, Any]) -> ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class ModelRetryBackoffSettings:
-    """How long to wait between a caller's own repetitions. Names and order are the Agents SDK's."""
+    """How long to wait between a caller's own repetitions. Names and order are those of the Agents SDK."""
 
     initial_delay: float | None = None
-    """Seconds before the first one."""
+    """Seconds before the first repetition."""
     max_delay: float | None = None
-    """Seconds, the longest wait."""
+    """The longest wait, in seconds."""
     multiplier: float | None = None
-    """By how much each wait is longer than the one before."""
+    """The factor by which each wait is longer than the one before."""
     jitter: bool | None = None
-    """Whether chance has a part in it."""
+    """Whether the wait is random in part."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRetrySettings:
-    """How a caller's own loop repeats failed calls; None leaves it to the loop. Names and order are the Agents SDK's.
+    """How a caller's own loop repeats failed calls; None: the loop decides. Names and order are those of the Agents
+    SDK.
 
-    What turnwire repeats by itself is another matter: ``SessionOptions(recovery=…)``.
+    turnwire's own repetitions are set by ``SessionOptions(recovery=…)``.
     """
 
     max_retries: int | None = None
     """Repetitions after the first call."""
     backoff: ModelRetryBackoffSettings | Mapping[str, Any] | None = None
     policy: Callable[..., Any] | None = field(default=None, repr=False)
-    """Decides for each failure."""
+    """Called for each failure; decides whether to repeat."""
 
 
 def merged_retry(inherited: Any, override: Any) -> Any:
-    """One retry setting laid over another, and its ``backoff`` over the other's. Both may be mappings or dataclasses.
+    """One retry setting overridden by another; so are their ``backoff`` members. Both may be mappings or dataclasses.
 
-    The result is of the inherited one's type, or of the override's if only that is a dataclass.
+    The result has the type of the inherited one, or of the override if only that is a dataclass.
     """
     if inherited is None or override is None:
         return inherited if override is None else override
@@ -182,7 +183,7 @@ def merged_retry(inherited: Any, override: Any) -> Any:
 
 
 def _members_set(value: Any) -> dict[str, Any]:
-    """The members that say something."""
+    """The members that are not None."""
     if isinstance(value, Mapping):
         members = dict(cast("Mapping[str, Any]", value))
     else:
@@ -190,7 +191,7 @@ def _members_set(value: Any) -> dict[str, Any]:
     return {name: each for name, each in members.items() if each is not None}
 
 
-# --- What a setting may hold ---------------------------------------------------------------------------------------
+# --- The values that a setting may have ------------------------------------------------------------------------------
 
 
 def _is_number(value: object) -> bool:
@@ -240,4 +241,4 @@ _FITTING: Final = (
     (("metadata", "extra_query", "extra_body", "extra_headers", "extra_args"), _is_mapping, "a mapping"),
     (("response_include", "context_management"), _is_listing, "a list"),
 )
-"""Which settings hold what: names, a test, and what to write when it fails."""
+"""Which settings have which values: names, a test, and what to write if it fails."""

@@ -1,12 +1,12 @@
-"""What the model may use: one plain declaration per kind of tool, and the shape of its answer.
+"""What the model may use: one plain declaration per kind of tool, and the format of its answer.
 
 The promise
-    Frozen declarations, named and with the fields that users of the Agents SDK know, less what runs them: turnwire
-    tells a model about tools and never calls one. Each is checked where it is made; an error says what to write
-    instead. What becomes of a declaration on the wire is the converter's matter.
+    Frozen declarations with the names and fields of the Agents SDK, without those that run a tool: turnwire tells a
+    model about tools and never calls one. Each is checked when it is made; an error says what to write instead. The
+    converter turns a declaration into JSON.
 
-The Agents SDK's own objects may stand in for these: :func:`kind_of` knows both by the name of their class. Nothing is
-imported for it, and only fields that both have are read.
+The Agents SDK's own objects are accepted, too: :func:`kind_of` recognises both by the name of their class. Nothing is
+imported for this, and only fields that both have are read.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ _CALLERS: Final = ("direct", "programmatic")
 
 @dataclass(frozen=True, slots=True)
 class FunctionTool:
-    """A function of the caller's that the model may ask for.
+    """A function of the caller that the model may ask for.
 
     Raises:
-        UserError: no name; a schema that is no mapping; callers other than ``direct`` and ``programmatic``.
+        UserError: no name; a schema that is not a mapping; callers other than ``direct`` and ``programmatic``.
     """
 
     name: str
     description: str
     params_json_schema: Mapping[str, Any]
-    """The JSON schema of the arguments: an object. Sent as it is, whether ``strict_json_schema`` or not."""
+    """The JSON schema of the arguments, an object. It is sent unchanged, also if ``strict_json_schema`` is True."""
     _: KW_ONLY
     strict_json_schema: bool = True
-    """Whether the model must keep to the schema; it then has to close every object and require every property."""
+    """Whether the model must follow the schema; the schema then must close every object and require every property."""
     defer_loading: bool = False
     """Hide the definition until tool search loads it."""
     allowed_callers: Sequence[ToolCaller] | None = None
@@ -93,9 +93,9 @@ class FileSearchTool:
 
     vector_store_ids: Sequence[str]
     max_num_results: int | None = None
-    """1 to 50; None or 0 leaves it to the server."""
+    """1 to 50; None or 0: the server decides."""
     include_search_results: bool = False
-    """Whether the response is to hold what was found, not only what the model made of it."""
+    """Whether the response contains the search results, in addition to the model's use of them."""
     ranking_options: Any = None
     filters: Any = None
 
@@ -107,15 +107,15 @@ class FileSearchTool:
 
 @dataclass(frozen=True, slots=True)
 class WebSearchTool:
-    """The hosted search of the web."""
+    """The hosted web search."""
 
     user_location: Any = None
     filters: Any = None
     search_context_size: Literal["low", "medium", "high"] = "medium"
     external_web_access: bool | None = None
-    """False asks for what is cached or indexed only."""
+    """False: use only cached or indexed pages."""
     search_content_types: Sequence[Literal["text", "image"]] | None = None
-    """With ``image``, the response is to hold the results."""
+    """With ``image``, the response contains the results."""
     image_settings: Mapping[str, Any] | None = None
 
 
@@ -142,7 +142,7 @@ class ComputerTool:
 
 @dataclass(frozen=True, slots=True)
 class HostedMCPTool:
-    """A remote MCP server that OpenAI's side calls. ``tool_config`` goes out as it is."""
+    """A remote MCP server that OpenAI calls. ``tool_config`` is sent unchanged."""
 
     tool_config: Mapping[str, Any]
 
@@ -152,7 +152,7 @@ class HostedMCPTool:
 
 @dataclass(frozen=True, slots=True)
 class CodeInterpreterTool:
-    """The hosted Python sandbox. ``tool_config`` goes out as it is."""
+    """The hosted Python sandbox. ``tool_config`` is sent unchanged."""
 
     tool_config: Mapping[str, Any]
 
@@ -162,7 +162,7 @@ class CodeInterpreterTool:
 
 @dataclass(frozen=True, slots=True)
 class ImageGenerationTool:
-    """The hosted maker of images. ``tool_config`` goes out as it is."""
+    """The hosted image generator. ``tool_config`` is sent unchanged."""
 
     tool_config: Mapping[str, Any]
 
@@ -172,7 +172,7 @@ class ImageGenerationTool:
 
 @dataclass(frozen=True, slots=True)
 class LocalShellTool:
-    """A shell of the caller's, in the first form that models knew; :class:`ShellTool` has replaced it."""
+    """A shell of the caller, in the form that older models know; :class:`ShellTool` has replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class ShellTool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyPatchTool:
-    """An editor of the caller's that takes the model's patches."""
+    """An editor of the caller that applies the model's patches."""
 
     allowed_callers: Sequence[ToolCaller] | None = None
 
@@ -201,7 +201,7 @@ class ApplyPatchTool:
 
 @dataclass(frozen=True, slots=True)
 class CustomTool:
-    """A tool of the caller's that takes one text, in a ``format`` if there is one, rather than JSON arguments."""
+    """A tool of the caller that takes one text (in a ``format`` if one is given) instead of JSON arguments."""
 
     name: str
     description: str
@@ -231,7 +231,7 @@ class ProgrammaticToolCallingTool:
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """Another agent that the model may pass the conversation to; on the wire, a function after all tools."""
+    """Another agent that the model may pass the conversation to; it is sent as a function after all tools."""
 
     tool_name: str
     tool_description: str
@@ -258,19 +258,19 @@ Tool: TypeAlias = (
     | ToolSearchTool
     | ProgrammaticToolCallingTool
 )
-"""Every kind of tool; the Agents SDK's object of the same class name may stand in for any of them."""
+"""Every kind of tool. The Agents SDK's object of the same class name is accepted for each of them."""
 
 
 @runtime_checkable
 class OutputSchemaLike(Protocol):
-    """What the converter asks of an output schema; the Agents SDK's ``AgentOutputSchemaBase`` answers it."""
+    """What the converter needs of an output schema; the Agents SDK's ``AgentOutputSchemaBase`` has it."""
 
     def is_plain_text(self) -> bool:
-        """Whether the answer is to be plain text, so that there is no schema."""
+        """Whether the answer is plain text, so that there is no schema."""
         ...
 
     def name(self) -> str:
-        """What the answer's type is called, for people."""
+        """The name of the answer's type, for people."""
         ...
 
     def json_schema(self) -> Mapping[str, Any]:
@@ -278,13 +278,13 @@ class OutputSchemaLike(Protocol):
         ...
 
     def is_strict_json_schema(self) -> bool:
-        """Whether the model must keep to it."""
+        """Whether the model must follow it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
-    """The shape of the model's answer, as a JSON schema; without one, plain text (PARITY B6)."""
+    """The format of the model's answer, as a JSON schema; without one, plain text (PARITY B6)."""
 
     schema: Mapping[str, Any] | None = None
     _: KW_ONLY
@@ -300,7 +300,7 @@ class OutputSchema:
         return self.schema is None
 
     def name(self) -> str:
-        """``title``: for people; the wire always says ``final_output``."""
+        """``title``, for people; the request always contains ``final_output``."""
         return self.title
 
     def json_schema(self) -> Mapping[str, Any]:
@@ -322,7 +322,7 @@ def tool_namespace(*, name: str, description: str, tools: Iterable[FunctionTool]
     """Copies of ``tools`` grouped under a namespace, which the model searches as one (PARITY B4).
 
     Raises:
-        UserError: no name or description; a tool that is no function; a tool with the namespace's own name.
+        UserError: no name or description; a tool that is not a function; a tool with the namespace's own name.
     """
     for what, text in (("name", name), ("description", description)):
         if not isinstance(cast("object", text), str) or not text.strip():
@@ -338,7 +338,7 @@ def tool_namespace(*, name: str, description: str, tools: Iterable[FunctionTool]
     return grouped
 
 
-# --- what the converter asks of a tool -------------------------------------------------------------------------------
+# --- What the converter needs of a tool ------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=512)
@@ -350,7 +350,7 @@ def _kind(cls: type) -> str | None:
 
 
 def kind_of(tool: object) -> str | None:
-    """The name of the class of :data:`Tool` that ``tool`` is, or stands in for; None if it is none."""
+    """The name of the class of :data:`Tool` that ``tool`` has, or that its class is named like; None: neither."""
     return _kind(type(tool))
 
 
@@ -359,9 +359,9 @@ KINDS: Final = frozenset(cls.__name__ for cls in cast("tuple[type, ...]", Tool._
 
 
 def namespace_of(tool: object) -> tuple[str | None, str]:
-    """The namespace of a function tool and its description, or None and nothing.
+    """The namespace of a function tool and its description; None and "" if it has none.
 
-    The Agents SDK keeps them in attributes that are private to it (openai-agents 0.24): without them there is none.
+    The Agents SDK keeps them in private attributes (openai-agents 0.24). If these are gone, there is no namespace.
     """
     name = getattr(tool, "namespace", None) or getattr(tool, "_tool_namespace", None)
     about = getattr(tool, "namespace_description", None) or getattr(tool, "_tool_namespace_description", None)
@@ -369,7 +369,7 @@ def namespace_of(tool: object) -> tuple[str | None, str]:
 
 
 def check_not_its_namespace(name: str, namespace: str | None) -> None:
-    """Refuse a function named like its namespace: the server names deferred functions so itself."""
+    """Refuse a function named like its namespace: the server uses such names for deferred functions."""
     if namespace == name:
         raise UserError(
             f"function {name!r} is in a namespace of the same name, which the Responses API keeps for deferred "
@@ -382,11 +382,11 @@ _CONFIGS: Final = {
     "CodeInterpreterTool": '{"type": "code_interpreter", "container": …}',
     "ImageGenerationTool": '{"type": "image_generation", …}',
 }
-"""The kinds that are their ``tool_config``, and what it looks like."""
+"""The kinds that consist of their ``tool_config``, with an example of it."""
 
 
 def check_config(tool: Any) -> None:
-    """Refuse a ``tool_config`` that the wire could not tell from others'."""
+    """Refuse a ``tool_config`` without a ``type``, and one that is not a mapping."""
     cls = kind_of(tool) or ""
     wanted = f"a mapping like {_CONFIGS[cls]}"
     _check_mapping(f"{cls}(tool_config=…)", tool.tool_config, wanted)
@@ -397,7 +397,7 @@ def check_config(tool: Any) -> None:
 
 
 def check_max_num_results(value: object) -> None:
-    """Refuse what a file search cannot be limited to."""
+    """Refuse an invalid number of results for a file search."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 50):
         return
     shown = value if isinstance(value, int) else f"of type {type(value).__name__}"

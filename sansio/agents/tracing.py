@@ -1,12 +1,12 @@
 """Tracing: one span per model call, to whatever tracer the application has; none by default.
 
 The promise
-    A tracer is two small protocols, :class:`Tracer` and :class:`Span`. What they are told has been cleared for it: a
-    span never gets what the call's ``ModelTracing`` does not allow, and no credential at all.
+    A tracer implements two small protocols, :class:`Tracer` and :class:`Span`. A span never gets data that the call's
+    ``ModelTracing`` does not allow, and never a credential.
 
-    An observer cannot fail a call. Loggers, tracers and spans are called by :class:`Observers` alone, which catches
-    every ``Exception`` of theirs and says so once, as a WARNING without data. ``KeyboardInterrupt`` and cancellations
-    pass. What cannot be encoded is shown as well as it can be (:func:`shown`).
+    An observer cannot make a call fail. Only :class:`Observers` calls loggers, tracers and spans; it catches every
+    ``Exception`` that they raise and logs it once, as a WARNING without data. ``KeyboardInterrupt`` and cancellations
+    are not caught. A value that cannot be encoded is shown as well as possible (:func:`shown`).
 
 :class:`OpenTelemetryTracer` (extra ``otel``) writes OpenTelemetry spans by the semantic conventions for generative AI
 (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/):
@@ -46,23 +46,23 @@ __all__ = ["NO_TRACING", "Logger", "Observers", "OpenTelemetryTracer", "Span", "
 DEBUG: Final = 10
 WARNING: Final = 30
 ERROR: Final = 40
-"""The levels of the standard library's logging."""
+"""Levels of the standard library's logging."""
 
 
 class Logger(Protocol):
-    """As much of ``logging.Logger`` as is used."""
+    """The part of ``logging.Logger`` that is used."""
 
     def isEnabledFor(self, level: int, /) -> bool:
         """Whether a line of this level would be written."""
         ...
 
     def log(self, level: int, msg: str, /, *args: object) -> None:
-        """Write one."""
+        """Write a line."""
         ...
 
 
 class Span(Protocol):
-    """What happened in one call. Each method is called at most once, ``end`` always and last."""
+    """What happened in one call. Each method is called at most once; ``end`` is always called, and last."""
 
     def set_usage(self, usage: Any) -> None:
         """The call's :class:`~turnwire.sansio.agents.model.Usage`."""
@@ -82,7 +82,7 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Where spans come from."""
+    """Makes spans."""
 
     def start_span(self, *, model: str) -> Span:
         """A span for a call of this model that begins now."""
@@ -106,11 +106,11 @@ class _NoTracer:
 
 _NO_SPAN: Final = _NoSpan()
 NO_TRACING: Final[Tracer] = _NoTracer()
-"""The default: nothing is traced."""
+"""The default: no tracing."""
 
 
 class OpenTelemetryTracer:
-    """Spans for OpenTelemetry; ``tracer`` defaults to the global provider's (extra ``otel``)."""
+    """Makes OpenTelemetry spans; ``tracer`` defaults to the global provider's (extra ``otel``)."""
 
     def __init__(self, tracer: OtelTracer | None = None) -> None:
         from opentelemetry import trace
@@ -156,14 +156,14 @@ class _OpenTelemetrySpan:
         self._span.end()
 
 
-# --- The one guard ----------------------------------------------------------------------------------------------------
+# --- The calls of observers -------------------------------------------------------------------------------------------
 
 
 class Observers:
-    """The log lines and the span of one call. Nothing that they raise reaches the call, but what is no ``Exception``.
+    """The log lines and the span of one call. No ``Exception`` that an observer raises reaches the call.
 
-    ``doing`` is ``getting`` or ``streaming``. ``log_data`` allows bodies and the texts of failures in log lines,
-    ``trace_data`` on the span (PARITY C11, C12).
+    ``doing`` is ``getting`` or ``streaming``. ``log_data`` allows bodies and texts of failures in log lines,
+    ``trace_data`` allows them on the span (PARITY C11, C12).
     """
 
     def __init__(self, logger: Logger, tracer: Tracer, *, doing: str, log_data: bool, trace_data: bool) -> None:
@@ -190,7 +190,7 @@ class Observers:
         self._log_body("Calling LLM", lambda: f"Calling LLM {model} with:\n{shown(body, indent=2)}")
 
     def answered(self, response: Any, usage: Any, given: Any) -> None:
-        """The response is complete: put it on the span, before the consumer may leave, and log its output."""
+        """The response is complete: put it on the span now, because the consumer may leave, and log its output."""
         self._guarded("span", lambda: self._span.set_usage(usage))
         if self._trace_data:
             self._guarded("span", lambda: self._span.set_data(response=response, input=given))
@@ -198,7 +198,7 @@ class Observers:
         self._log_body("LLM responded", lambda: f"LLM resp:\n{shown(output, indent=2)}")
 
     def failed(self, error: Exception) -> None:
-        """The call failed: record and log it, once, without the error's text unless data is allowed."""
+        """The call failed: record and log it, once; the error's text only if data is allowed."""
         if self._failed:
             return
         self._failed = True
@@ -208,7 +208,7 @@ class Observers:
         self._log(ERROR, lambda: f"{what}: {text_of(error) if self._log_data else _without_data(error)}{_id_of(error)}")
 
     def closing_failed(self, error: Exception, after: str) -> None:
-        """Letting go of a stream failed when nobody waited for more of it: logged, not raised (PARITY C2)."""
+        """Closing a stream failed when nobody waited for more events: it is logged, not raised (PARITY C2)."""
         told = text_of(error) if self._log_data else type(error).__name__
         self._log(DEBUG, lambda: f"Closing a stream after {after} failed: {told}")
 
@@ -223,7 +223,7 @@ class Observers:
         self._guarded("logger", lambda: self._logger.log(level, "%s", encodable(line())))
 
     def _guarded(self, observer: str, step: Callable[[], object]) -> None:
-        """The one place where observers are called."""
+        """Call an observer. All calls of observers go through this method."""
         try:
             step()
         except Exception as error:
@@ -237,12 +237,12 @@ class Observers:
 
 
 def shown(value: object, *, indent: int | None = None) -> str:
-    """The JSON of a value, for people and tracers. Never raises, and can be encoded in UTF-8.
+    """A value as JSON, for people and tracers. It never raises, and its result can be encoded in UTF-8.
 
-    What JSON lacks is shown as what Python says of it: ``NaN``, an object's ``repr``; half a surrogate pair as its
-    escape; and what cannot even be walked by the name of its type.
+    A value that JSON does not have is shown as in Python: ``NaN``, an object's ``repr``. Half a surrogate pair is shown
+    as its escape. A value that cannot be walked is shown as the name of its type.
     """
-    with suppress(Exception):  # No JSON; and objects may raise anything when they are asked what they hold.
+    with suppress(Exception):  # It may not be JSON, and an object's attributes may raise anything.
         data = encode_json(value)
         return (data if indent is None else msgspec.json.format(data, indent=indent)).decode()
     try:
@@ -259,7 +259,7 @@ def _shown(value: object) -> object:
 
 
 def text_of(error: BaseException) -> str:
-    """An error's text; its class's name if it has none to give."""
+    """An error's text; the name of its class if it has none."""
     try:
         return str(error)
     except Exception:
@@ -280,7 +280,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def _without_data(error: Exception) -> str:
-    """What may be said of an error whose text may not: its class, and identifiers of the protocol."""
+    """A description of an error whose text may not be shown: its class, and identifiers of the protocol."""
     found = {name: getattr(error, name, None) for name in ("code", "status", "status_code")}
     told = [f"{name} {value}" for name, value in found.items() if _is_name(value)]
     return ", ".join((type(error).__name__, *told))
@@ -292,5 +292,5 @@ def _id_of(error: Exception) -> str:
 
 
 def _is_name(value: object) -> bool:
-    """Whether it is a number or one short word, and so no data of the model's."""
+    """Whether it is a number or one short word, so that it cannot be model data."""
     return isinstance(value, int | str) and re.fullmatch(r"[\w.:-]{1,100}", str(value), re.ASCII) is not None

@@ -1,11 +1,11 @@
-"""Tokens: what one call used, what many used together, and the server's own account of it.
+"""Tokens: the usage of one call, the sum over many calls, and the usage as the server sent it.
 
 The promise
-    No holes (PARITY C5): every count is an int, every detail an object with int attributes, whatever the server sent.
-    :func:`usage_of` is total: a count of another type, NaN or null counts as 0, and only that one. Names, order and
-    arithmetic are those of the Agents SDK (0.24), so code that reads its ``Usage`` reads this one.
+    No missing values (PARITY C5): every count is an int, and every detail is an object with int attributes, whatever
+    the server sent. :func:`usage_of` is total: a count of another type, NaN or null counts as 0, and only that count.
+    Names, order and arithmetic are those of the Agents SDK (0.24), so code that reads its ``Usage`` can read this one.
 
-What becomes of a count
+How a count is read
 
     ================================= ==========
     the server sent                   the count
@@ -31,7 +31,7 @@ __all__ = ["RequestUsage", "Usage", "member", "raw_usage_of", "usage_of"]
 
 @dataclass
 class RequestUsage:
-    """The tokens of one request among those that a :class:`Usage` sums up."""
+    """The tokens of one of the requests that a :class:`Usage` sums up."""
 
     input_tokens: int
     output_tokens: int
@@ -64,7 +64,7 @@ class Usage:
     output_tokens_details: Any = field(default_factory=_no_output)
     total_tokens: int = 0
     request_usage_entries: list[RequestUsage] = field(default_factory=list[RequestUsage])
-    """The single requests that were added, in order, for costs by request."""
+    """The single requests that were added, in order; for costs per request."""
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
@@ -75,8 +75,8 @@ class Usage:
     def add(self, other: Usage) -> None:
         """Add the tokens of ``other`` to these.
 
-        Its entries are added to ``request_usage_entries``; if it has none and is of one request that used tokens, it
-        becomes an entry itself.
+        Its entries are added to ``request_usage_entries``. If it has none, and is of one request that used tokens, it
+        is added as an entry itself.
         """
         other = usage_of(other, requests=_count(other.requests))
         entries = other.request_usage_entries
@@ -119,9 +119,9 @@ def usage_of(sent: object, *, requests: int = 1) -> Usage:
 
 
 def raw_usage_of(sent: object) -> dict[str, Any] | None:
-    """The server's usage as it was sent, as JSON of its own: for ``ModelSettings(preserve_raw_usage=True)``.
+    """The server's usage as it was sent, as a JSON copy: for ``ModelSettings(preserve_raw_usage=True)``.
 
-    Fields that were not sent are not there. None if there is no usage, or one that JSON cannot hold.
+    Fields that were not sent are missing. None if there is no usage, or if it cannot be JSON.
     """
     try:
         if isinstance(sent, Mapping):
@@ -130,12 +130,12 @@ def raw_usage_of(sent: object) -> dict[str, Any] | None:
             dump = getattr(sent, "model_dump", None)
             members = dump(mode="json", by_alias=True, exclude_unset=True, warnings=False) if callable(dump) else None
         return cast("dict[str, Any]", copy.deepcopy(members)) if _is_object(members) else None
-    except Exception:  # A custom client's object may raise anything, and this is a note beside the answer.
+    except Exception:  # A custom client's object may raise anything; the usage is not worth failing the call.
         return None
 
 
 def member(value: object, name: str) -> Any:
-    """A member of an object or of a mapping; None if it has none, or cannot say."""
+    """A member of an object or of a mapping; None if it has none, or if reading it raises."""
     if isinstance(value, Mapping):
         return cast("Mapping[str, Any]", value).get(name)
     try:
@@ -155,11 +155,11 @@ def _count(value: object) -> int:
 
 
 _DIGITS: Final = 20
-"""A count with more digits is none."""
+"""A count with more digits is not valid."""
 
 
 def _details(sent: Any, zeros: Any) -> Any:
-    """The details that were sent if they are an object without holes, else the same with zeros in the holes."""
+    """The details that were sent, if all counts are valid; else the same with zeros for the others."""
     whole = all(_is_count(getattr(sent, name, None)) for name in _names(zeros))
     return sent if whole else _sum(sent, None, zeros)
 
@@ -169,7 +169,7 @@ def _sum(one: object, other: object, zeros: Any) -> Any:
 
 
 def _names(zeros: object) -> list[str]:
-    """The details that are counts."""
+    """The names of the details that are counts."""
     return [name for name, value in vars(zeros).items() if _is_count(value)]
 
 

@@ -1,8 +1,8 @@
 """The model over one WebSocket, kept from call to call, in each event loop that it is used in.
 
 The promise
-    A call is a turn of a session like any other. The connection is read between calls: pings are answered, and its end
-    is noticed. It is replaced when URL or headers have changed, and closed with the model, or with its event loop.
+    A call is an ordinary turn of a session. The connection is read between calls: pings are answered, and its end is
+    noticed. It is replaced when URL or headers have changed, and closed with the model or with its event loop.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = ["OpenAIResponsesWSModel"]
 class OpenAIResponsesWSModel(OpenAIResponsesModel):
     """A model behind the Responses API over one WebSocket, kept from call to call (PARITY C3).
 
-    Calls run on the lane ``stream_id``, one after another; models, or copies of one made by :meth:`on_lane`, with
+    Calls run on the lane ``stream_id``, one after another. Models (or copies of one, made by :meth:`on_lane`) with
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
-    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context``, ``proxy``
-    and ``proxy_ssl_context`` are those of ``connect()``; without ``ssl_context`` it is the one of the client's
-    ``http_client``, if that can be found.
+    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context``, ``proxy`` and
+    ``proxy_ssl_context`` are as for ``connect()``; ``ssl_context`` defaults to that of the client's ``http_client``, if
+    it can be found.
 
-    Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it in
-    the end, as :meth:`close` does; when nobody does, the end of the event loop will.
+    Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
+    the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.
 
     Successful calls have no request id on this transport.
     """
@@ -98,7 +98,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     @awaited
     def __aexit__(self, *exc: object) -> Flow[None]:
-        """Close the connection in this event loop; those in others go on."""
+        """Close the connection in this event loop; those in other event loops stay open."""
         yield Wait(lambda: self._shell.run(self._shared.close_here()), shield=True)  # Bounded by close_timeout.
 
     @awaited
@@ -115,7 +115,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         try:
             while True:
                 event: ServerEvent = running.turn.next_event() or (yield running.receive)
-                if event.terminal:  # It has the items that came before it, if its own output is empty.
+                if event.terminal:  # Its response has the earlier items if its own output is empty.
                     call.observe(to_stream_event(event))
                     break
         finally:
@@ -148,7 +148,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
 
 class _RunningTurn:
-    """The turn that a call is, and the runtime that it runs on; to be left at the end, whatever the end is."""
+    """The turn of a call and the runtime that it runs on. Call :meth:`leave` at the end, however the call ends."""
 
     def __init__(self, pool: _Pool, turn: Turn) -> None:
         self._pool = pool
@@ -158,13 +158,13 @@ class _RunningTurn:
         """Waits for the next event."""
 
     def leave(self) -> Flow[None]:
-        """The consumer goes. After the turn's end, it only forgets what was not read."""
+        """The consumer leaves the turn. After the turn's end, only unread events are dropped."""
         self._runtime.cancel(self.turn)
         yield from self._pool.close_replaced()
 
 
 class _SharedConnection:
-    """What a model and its copies share: in each event loop that they are used in, a pool (PARITY C9)."""
+    """What a model and its copies share: one pool in each event loop in which they are used (PARITY C9)."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class _SharedConnection:
         self._pools: dict[Hashable, _Pool] = {}
 
     def pool(self, headers: Mapping[str, Any], query: Mapping[str, Any] | None) -> _Pool:
-        """The pool in this event loop. Its last runtime is for a call with these headers and this query."""
+        """The pool of this event loop. Its last runtime fits a call with these headers and this query."""
         source = EndpointSource(
             base_url=None, api_key=None, client=self._client, headers=headers, query=query, environment={}
         )
@@ -205,38 +205,38 @@ class _SharedConnection:
         yield from self.close_here()
 
     def close_here(self) -> Flow[None]:
-        """Close those in this event loop."""
+        """Close the connections of this event loop."""
         pool = self._pools.pop(self._shell.token(), None)
         if pool is not None:
             yield from pool.close()
 
 
 class _Pool:
-    """The runtimes of one event loop: one, and those that it replaced because URL or headers changed (PARITY C3)."""
+    """The runtimes of one event loop: the present one, and those replaced when URL or headers changed (PARITY C3)."""
 
     def __init__(self) -> None:
         self.runtimes: list[SessionRuntime] = []
-        """The present one is the last; the others have calls that go on."""
+        """The last one is the present one; the others still have running calls."""
 
     @property
     def over(self) -> bool:
-        """The event loop has ended."""
+        """Whether the event loop has ended."""
         return all(runtime.over for runtime in self.runtimes)
 
     def fits(self, source: EndpointSource) -> bool:
-        """Whether the present one is for this endpoint, and can be used."""
+        """Whether the present runtime is for this endpoint, and can be used."""
         last = self.runtimes[-1] if self.runtimes else None
         return last is not None and not last.closed and last.source.identity == source.identity
 
     def close_replaced(self) -> Flow[None]:
-        """A call has ended: those that were replaced are closed after their last, without waiting for the server."""
+        """After a call's end: close replaced runtimes that have no calls left, without waiting for the server."""
         for runtime in self.runtimes[:-1]:
             if runtime.idle and runtime in self.runtimes:
                 self.runtimes.remove(runtime)
                 yield Wait(partial(runtime.aclose, wait_for_peer=False))
 
     def close(self) -> Flow[None]:
-        """Close the connections; also when closing one of them is cancelled."""
+        """Close the connections; all of them, even if closing one is cancelled."""
         runtimes, self.runtimes = self.runtimes, []
         each = AsyncExitStack()
         for runtime in runtimes:
@@ -244,6 +244,7 @@ class _Pool:
         yield Wait(each.aclose)
 
     def shutdown_threadsafe(self) -> None:
-        """Shut the connections down from outside: calls in this event loop lose them, later ones open others."""
+        """Shut the connections down from another event loop or thread: running calls fail, later calls open new
+        ones."""
         for runtime in list(self.runtimes):
             runtime.shutdown_threadsafe()

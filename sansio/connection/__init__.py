@@ -1,21 +1,20 @@
 r"""One connection: many turns over one WebSocket, from opening the transport to the last verdict.
 
 The promise
-    However the connection ends, each turn on it ends exactly once: with its terminal event, or with one typed failure
-    whose evidence says how far the turn got. Nothing here reads a clock, opens a socket or draws a random number by
-    itself: the same calls with the same arguments give the same results.
+    However the connection ends, each turn on it ends exactly once: with its terminal event, or with one typed failure.
+    The failure's evidence says how far the turn got. Nothing here reads a clock, opens a socket or draws a random
+    number by itself: the same calls with the same arguments give the same results.
 
 Theory of operation
-    Two machines stand here, and their states and moves are in ``_states.py``. The *connection* has a state, moved by
-    signals (:data:`TRANSITIONS`). Each *turn* has a phase (:class:`~turnwire.sansio.replay.Phase`: how far it got),
-    moved by what happens to its message and by its events, and a state (:class:`TurnState`: whether it goes on). The
-    two machines meet in one place only: while a turn waits, its phase is read off the connection's state
-    (:data:`WAITING_PHASE`).
+    There are two state machines; their states and moves are in ``_states.py``. The *connection* has a state, which
+    signals change (:data:`TRANSITIONS`). Each *turn* has a phase (:class:`~turnwire.sansio.replay.Phase`: how far it
+    got), which changes when its message is handed over and when its events come, and a state (:class:`TurnState`:
+    whether it goes on). The two machines meet in one place only: while a turn waits, the connection's state determines
+    its phase (:data:`WAITING_PHASE`).
 
-    A turn's message joins the *outbox* when its lane and a slot are free. :meth:`data_to_send` hands the
-    outbox out in chunks and sees where each message ends: handing out the chunk that holds a message's last byte is the
-    moment at which its turn passes from SEND to AWAIT. That moment is exact, because the caller begins to write a chunk
-    before it asks for the next.
+    A turn's message joins the *outbox* when its lane and a slot are free. :meth:`data_to_send` returns the outbox in
+    chunks and knows where each message ends. When it returns the chunk with a message's last byte, the turn passes from
+    SEND to AWAIT. That moment is exact, because the caller begins to write a chunk before it asks for the next.
 
     =========================== ============================================== ======================================
     a turn in phase             when its consumer leaves it                    when the connection is lost
@@ -29,8 +28,8 @@ Theory of operation
     =========================== ============================================== ======================================
 
     *Abandoned* means: its events are discarded, and its lane stays busy until its terminal event. If it was the only
-    turn that anybody wanted, the connection may be aborted instead, so that the server stops working at once. That is
-    the choice of ``leave``, of the turn or else of the options:
+    turn that was not abandoned, the connection may be aborted instead, so that the server stops working at once. The
+    value of ``leave`` decides, that of the turn or else that of the options:
 
     ================== ======================== =================================================== ==================
     ``leave``          other turns use the      no other turn does, and ...
@@ -44,24 +43,25 @@ Theory of operation
     ``"abandon"``      abandoned                abandoned                                           abandoned
     ================== ======================== =================================================== ==================
 
-    A turn whose deadline passed, or that goes over a limit, is given up as by ``"abort"``; so is any on a connection
+    A turn whose deadline passed, or that exceeds a limit, is ended as by ``"abort"``. So is any turn on a connection
     that takes no more turns.
 
-    A turn that must fail in the middle of its message while others stream on (its send deadline passed) *disables
-    writing*: no byte is handed out any more, so that its verdict SAFE stays true; those that stream finish, and then
-    the connection is aborted. The others must go elsewhere.
+    A turn may have to fail in the middle of its message while others stream (its send deadline passed). The connection
+    then *disables writing*: it hands out no further byte, so that the verdict SAFE stays true. Turns that stream go on;
+    when they have ended, the connection is aborted. All other turns are moved to another connection.
 
-    An abandoned turn keeps its deadlines: when one passes, its lane has no end in sight. Turns that wait for that lane,
-    or for a slot where all are held so, need another connection: then this one drains.
+    An abandoned turn keeps its deadlines. When one passes, nobody can say when its lane becomes free. Turns that wait
+    for that lane need another connection, and so do turns that wait for a slot if all slots are held in this way: then
+    this connection drains.
 
-    A *draining* connection starts no turn any more. Whoever owns it takes those that wait, and those that cannot be
-    sent any more, back by :meth:`~ResponsesConnection.requeue_unstarted`.
+    A *draining* connection starts no more turns. Its owner calls :meth:`~ResponsesConnection.requeue_unstarted` to take
+    back the turns that wait and those that can no longer be sent.
 
 What a user of this class does
     Call :meth:`transport_connected`, :meth:`receive_data` (``b""`` is end of file), :meth:`transport_failed` and
-    :meth:`handle_deadline` when those things happen; after each, write what :meth:`data_to_send` gives. While it
-    :attr:`~ResponsesConnection.has_unprocessed` bytes, call :meth:`process` instead of reading, and let others run in
-    between. In state CLOSED, write what it still gives (a close frame), then close the transport.
+    :meth:`handle_deadline` when those things happen. After each call, write what :meth:`data_to_send` gives. While
+    :attr:`~ResponsesConnection.has_unprocessed` is true, call :meth:`process` instead of reading, and let other tasks
+    run in between. In state CLOSED, write what is left (a close frame), then close the transport.
 """
 
 from __future__ import annotations

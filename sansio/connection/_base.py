@@ -1,6 +1,7 @@
-"""What the parts of a connection share: its state, its turns, how each of them ends, and how all of them do.
+"""What the parts of a connection share: its state, its turns, and how a turn and the connection end.
 
-The seams: ``_routing.py`` reads what arrives, ``_timing.py`` looks at the clock, ``_machine.py`` is the public class.
+The other parts: ``_routing.py`` handles what arrives, ``_timing.py`` handles deadlines, ``_machine.py`` is the public
+class.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ __all__ = ["Blame", "ConnectionBase", "Loss"]
 
 
 Blame = Mapping[Turn, tuple[bool | None, str]]
-"""Of each turn whose message may have been too big: whether it was, and in words."""
+"""For each turn whose message may have been too big: whether it was (None: not known), and a text that says so."""
 
 
 class Loss(NamedTuple):
-    """What ended a connection, for every turn on it."""
+    """Why a connection ended; the same for every turn on it."""
 
     cause: Cause
     what: str
@@ -44,7 +45,7 @@ class Loss(NamedTuple):
     error: BaseException | None
 
     def seen_before_the_start(self, phase: Phase) -> TurnError:
-        """The failure of a turn that had waited in this phase."""
+        """The failure of a turn that was waiting in this phase."""
         evidence = Evidence(
             phase=phase,
             cause=self.cause,
@@ -60,10 +61,10 @@ class Loss(NamedTuple):
 class ConnectionBase:
     """See the top of the package."""
 
-    # More than 12 attributes: eleven are what an owner asks for (five say what its state means, so that asking costs no
-    # call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive,
-    # deadlines), three bound the memory of unread events and are looked at once per read, and four belong to its end
-    # and to the session (close_by, failure, recover, alarm).
+    # More than 12 attributes: eleven are read by the owner (five of them follow from the state; as attributes, reading
+    # them costs no call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox,
+    # keepalive, deadlines), three limit the memory of unread events and are read once per read, and four are for its
+    # end and for the session (close_by, failure, recover, alarm).
 
     def __init__(
         self,
@@ -78,14 +79,14 @@ class ConnectionBase:
         alarm: Alarm | None = None,
     ) -> None:
         self.endpoint = endpoint
-        """Where to connect to; a redirect within the origin changes it."""
+        """Where to connect to. A redirect within the origin changes it."""
         self.options = options or ConnectionOptions()
         self._enter_state(State.CONNECTING)
         self.stats = stats or Stats()
         self.opened_at: float | None = None
         self._opening = Opening(self.options, random_bytes, now, connect_by)
         self._websocket: WebSocket | None = None
-        """From the accepted upgrade on."""
+        """None until the upgrade is accepted."""
         self._lanes: Lanes[Turn] = Lanes(
             max_in_flight=self.options.max_in_flight,
             max_named=self.options.max_named_lanes,
@@ -95,22 +96,22 @@ class ConnectionBase:
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
         self.only_events = False
-        """The last :meth:`receive_data` brought nothing but events for turns, none of which has fallen behind or waits
-        for another's end: there are no consequences to be drawn, and nothing new is to be sent or timed. Whatever has
-        consequences clears it."""
+        """True if the last :meth:`receive_data` brought only events for turns, no such turn has too many unread events,
+        and no turn waits for another's end. The owner then has nothing to check, send or time. Everything else that
+        happens sets it to False."""
         self._unread_limit = min(self.options.high_water, self.options.max_buffered)
-        """Bytes of unread events above which a turn is to be looked at."""
+        """Bytes of unread events above which a turn's buffer is checked."""
         self._unchecked = 0
-        """Bytes that turns were given to hold since they were last counted together."""
+        """Bytes of events given to turns since the total was last checked."""
         self._unchecked_limit = self.options.max_buffered_total >> 6
-        """How many of those there may be."""
+        """The total is checked when ``_unchecked`` exceeds this number of bytes."""
         self._keepalive = Keepalive(self.options, now)
         self._close_by: float | None = None
-        """In CLOSING: when the peer's half is waited for no longer."""
+        """In state CLOSING: when to stop waiting for the peer's close frame."""
         self._alarm = alarm or Alarm()
         self._alarm.announce()
         self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of, self._alarm)
-        """Of the turns that are in the lanes."""
+        """The deadlines of the turns that are in the lanes."""
         self._recover = recover
         self._failure: TurnError | None = None
 
@@ -123,22 +124,22 @@ class ConnectionBase:
 
     @property
     def _is_up(self) -> bool:
-        """Turns may run here."""
+        """Whether turns may run here."""
         return self.state is State.OPEN or self.draining
 
     def drain(self) -> None:
-        """Let no more turns start here: the session is to replace it. Nothing changes unless it is OPEN."""
+        """Start no more turns here: the session will replace this connection. Does nothing unless it is OPEN."""
         self._move_if_listed(Signal.DRAIN)
 
     @property
     def failure(self) -> TurnError | None:
-        """Why the connection ended, as a turn that had waited for it would see it; None before its end, and if no turn
-        needed it then."""
+        """Why the connection ended, as the failure of a turn that was waiting for it. None before the end, and if no
+        turn needed the connection when it ended."""
         return self._failure
 
     @property
     def idle(self) -> bool:
-        """No turn needs this connection: none waits, and all that run were abandoned."""
+        """Whether no turn needs this connection: none waits, and all that run were abandoned."""
         if self._lanes.waiting_count:
             return False
         for turn in self._lanes.running.values():  # noqa: SIM110 - any() takes three calls more
@@ -148,11 +149,11 @@ class ConnectionBase:
 
     @property
     def _live_count(self) -> int:
-        """How many turns somebody wants: running and not abandoned, or waiting."""
+        """How many turns are wanted: running and not abandoned, or waiting."""
         return self._lanes.waiting_count + sum(not turn.abandoned for turn in self._lanes.running.values())
 
     def _live_turns(self) -> list[Turn]:
-        """The turns that somebody wants: running and not abandoned, or waiting."""
+        """The turns that are wanted: running and not abandoned, or waiting."""
         running = [turn for turn in self._lanes.running.values() if not turn.abandoned]
         return [*running, *self._lanes.waiting()]
 
@@ -167,26 +168,26 @@ class ConnectionBase:
         self.accepts_turns = facts.accepts_turns
         """Whether a new turn may be given to this connection."""
         self.draining = facts.draining
-        """No turn may start here any more; :meth:`requeue_unstarted` gives back those that wait."""
+        """Whether no more turns may start here; :meth:`requeue_unstarted` gives back those that wait."""
         self.is_open = facts.is_open
         """Whether bytes go both ways: the upgrade was accepted, and the connection is not closed."""
         self.is_closed = facts.is_closed
-        """It is over."""
+        """Whether the connection has ended."""
         self.needs_transport = facts.needs_transport
-        """A transport is to be opened for it: at first, and after a redirect."""
+        """Whether a transport must be opened for it: at first, and after a redirect."""
 
     def _move_if_listed(self, signal: Signal) -> None:
         if signal in TRANSITIONS[self.state]:
             self._move(signal)
 
     def _where(self) -> str:
-        """The endpoint in words; never with its query or headers, which may hold secrets."""
+        """The endpoint in words, without its query and headers, which may hold secrets."""
         return self.endpoint.words
 
     # -- turns: start, wait, leave
 
     def remembers(self, response_id: str | None) -> bool:
-        """Whether the server has this response in the connection's memory, as the last one of its lane."""
+        """Whether this response is the last one of its lane here: the server keeps it in the connection's memory."""
         return self._owners.lane_of(response_id) is not AUTO
 
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
@@ -194,7 +195,7 @@ class ConnectionBase:
         return self._owners.lane_of(turn.previous)
 
     def _enter(self, turn: Turn, now: float) -> None:
-        """Give the turn its place: it starts, or waits for its lane or a slot."""
+        """Add a turn: it starts at once, or waits for its lane or a slot."""
         lane = self._lanes.enter(turn, turn.wanted, at_once=self.state is State.OPEN)
         turn.connection = self
         turn.lane = None if turn.wanted is AUTO else turn.wanted
@@ -209,7 +210,7 @@ class ConnectionBase:
             self._drain_if_blocked((turn,))
 
     def _start_turns(self, now: float) -> None:
-        """Queue the messages of the turns that may go."""
+        """Start the waiting turns that may start."""
         while self._lanes.waiting_count and self.state is State.OPEN:
             started = self._lanes.start()
             if started is None:
@@ -218,13 +219,13 @@ class ConnectionBase:
             self._start(turn, now)
 
     def _start(self, turn: Turn, now: float) -> None:
-        """Queue the message of a turn that may go."""
+        """Queue the message of a turn that may start."""
         turn.phase = Phase.SEND
         turn.since = now
         turn.named = self._owners.support is not LaneSupport.NO
         turn.transport = "websocket"
         self.stats.turns += 1
-        if self._keepalive.stalls:  # That counts while the connection is busy.
+        if self._keepalive.stalls:  # The stall limit applies while the connection is busy.
             self._alarm.announce()
         if self._keepalive.turn_stall_timeout is None and turn.timeouts.total is None:
             self._deadlines.watch_later(turn, now + shortest_wait(turn.timeouts))
@@ -233,27 +234,27 @@ class ConnectionBase:
         self._outbox.message(turn)
 
     def requeue_unstarted(self, now: float) -> list[Turn]:
-        """Take back the turns that have not started, in order: another connection will run them. For the session.
+        """Remove the turns that have not started and return them in order. The session runs them on another connection.
 
-        Also those whose messages are queued, and not begun, if nothing can be sent or the server has announced the
-        connection's end.
+        If nothing can be sent any more, or if the server has announced the connection's end, this includes turns with a
+        queued message of which no byte was handed out.
         """
         queued = [turn for turn in self._lanes.running.values() if turn.phase is Phase.SEND]
         if self.state is State.ENDING:
             queued = [turn for turn in queued if not self._outbox.begun(turn)]
         elif self.state is not State.WRITE_DISABLED:
             queued = []
-        evicted = [*queued, *self._lanes.waiting()]
-        for turn in evicted:
+        requeued = [*queued, *self._lanes.waiting()]
+        for turn in requeued:
             self._lanes.leave(turn, turn.lane)
             self._deadlines.drop(turn)
             self._outbox.remove(turn)
             turn.unsent()
         self._end_if_useless(now)
-        return evicted
+        return requeued
 
     def _free_lane(self, turn: Turn, now: float) -> None:
-        """The turn is over: the next one in its lane may go."""
+        """Remove a turn that is over; the next one in its lane may start."""
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
         if self._lanes.waiting_count or self.state is not State.OPEN:
@@ -263,14 +264,14 @@ class ConnectionBase:
             self._end_if_useless(now)
 
     def _withdraw(self, turn: Turn, now: float) -> None:
-        """Take a failed turn that must not go any further out of lanes and outbox."""
+        """Remove a failed turn from lanes and outbox."""
         if self._outbox.begun(turn):
             self._move_if_listed(Signal.MESSAGE_CUT)
         self._outbox.remove(turn)
         self._free_lane(turn, now)
 
     def _drain_if_blocked(self, suspects: Iterable[Turn]) -> None:
-        """If one of these turns, or any, waits for one without an end in sight, it needs another connection."""
+        """Drain if one of these turns, or any turn that waits, is blocked by a turn without an end in sight."""
         if not self._lanes.waiting_count:
             return
         running = self._lanes.running
@@ -279,14 +280,14 @@ class ConnectionBase:
             self.drain()
 
     def _end_if_useless(self, now: float) -> None:
-        """A connection that cannot be written to is of use only to the turns that stream on it."""
+        """End a connection that cannot be written to if no turn streams on it."""
         if self.state is State.WRITE_DISABLED and self.idle:
             self._lost(Cause.TRANSPORT, "the connection could not be written to any more", now)
 
     # -- deadlines of turns
 
     def watch(self, turn: Turn) -> None:
-        """A turn's receive deadline runs, or runs again: its consumer has taken all of its events."""
+        """Start the receive deadline of a turn again: its consumer has taken all of its events."""
         limit = turn.timeouts.receive
         if limit is None or self._keepalive.turn_stall_timeout is not None:
             limit = -inf
@@ -294,7 +295,7 @@ class ConnectionBase:
             self._deadlines.watch(turn)
 
     def _deadline_of(self, turn: Turn) -> float | None:
-        """When a turn in the lanes has to be given up; an abandoned one, when its lane has."""
+        """When a turn in the lanes times out; for an abandoned one, when its lane counts as blocked."""
         turn.suspended = bool(turn.events)
         if turn.connection is not self or turn.state is TurnState.OVERDUE:
             return None
@@ -310,7 +311,7 @@ class ConnectionBase:
         return moment if stall is None else stall if moment is None else min(moment, stall)
 
     def _stall_of(self, turn: Turn, limit: float) -> float | None:
-        """When the silence about one turn is too long, where a pong is no sign that the server works on it."""
+        """When a turn without events has stalled, if stalls are counted per turn (``_keepalive.py``)."""
         waits = turn.phase >= Phase.AWAIT and (turn.abandoned or not turn.events)
         return turn.since + limit if waits else None
 
@@ -326,17 +327,17 @@ class ConnectionBase:
         make: ErrorFactory | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """End one turn from this side while the connection goes on: no such failure is recovered from."""
+        """End one turn from this side while the connection goes on. Such a failure is never recovered from."""
         alone = self._live_count == 1 and not (cause is Cause.CANCELLED and self._outlives(turn))
         left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
-        # The rest will be handed, so that the others can go on using the connection: judge it as handed.
+        # The rest of the message will be sent, so that other turns can use the connection: judge it as handed.
         judged = Phase.AWAIT if left_in_the_middle and not alone else None
         runs_on = left_in_the_middle or turn.phase >= Phase.AWAIT
         signal = TurnSignal.ABANDONED if runs_on else TurnSignal.FAILED
         self._end(turn, turn_failure(turn.evidence(cause, phase=judged), what, make, error), signal)
         if runs_on:
             if turn.phase is Phase.SEND:
-                turn.since = now  # From here on the rest of its message may take close_timeout.
+                turn.since = now  # From now on, sending the rest of its message may take close_timeout.
             self._deadlines.watch(turn)
             if alone:
                 self._lost(Cause.CANCELLED, "no turn needed the connection any more", now)
@@ -358,14 +359,14 @@ class ConnectionBase:
         make: ErrorFactory | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """End a turn, unless it is repeated."""
+        """End a turn with a failure, unless it is repeated."""
         self.only_events = False
         failure = turn_failure(evidence, what, make, error)
         if self._recover is None or not self._recover(turn, failure):
             self._end(turn, failure)
 
     def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
-        """The failure becomes visible, and is final."""
+        """Make the failure final and visible to the consumer."""
         self.only_events = False
         turn.fail(failure, signal)
         self.stats.failed += 1
@@ -387,10 +388,10 @@ class ConnectionBase:
         close_with: int | None = None,
         blame: Blame | None = None,
     ) -> None:
-        """The connection is over: every turn on it gets the verdict of its own evidence.
+        """End the connection: every turn on it gets the verdict of its own evidence.
 
-        ``close_with`` is the code of a close frame that is worth a last write, unless a message was cut in the middle,
-        or a close frame has gone already. ``blame`` is for close code 1009 (``_routing.py``).
+        ``close_with`` is the code of a close frame to send as the last write. It is not sent in the middle of a message
+        or after another close frame. ``blame`` is given for close code 1009 (``_routing.py``).
         """
         if self.state is State.CLOSED:
             return
@@ -407,9 +408,9 @@ class ConnectionBase:
             self._outbox.control(self._websocket.close(close_with))
 
     def _lose(self, turn: Turn, loss: Loss, blame: Blame | None) -> None:
-        """A turn's connection is over."""
+        """End one turn because its connection ended."""
         if not turn.abandoned:
-            # Of a message that has not begun, a 1009 says nothing.
+            # A 1009 says nothing about a message that has not begun.
             apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
             too_big, note = (blame or {}).get(turn, (None, ""))
             evidence = turn.evidence(
@@ -421,5 +422,5 @@ class ConnectionBase:
             )
             self._fail(turn, evidence, loss.what + note, loss.make, loss.error)
         elif turn.phase is Phase.SEND:
-            # Judged as handed when it was abandoned; now its last byte never will be.
+            # It was judged as handed when it was abandoned. Now its last byte will never be handed.
             turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), loss.what, None, loss.error))

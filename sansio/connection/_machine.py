@@ -22,18 +22,18 @@ from ._turn import Turn
 __all__ = ["ResponsesConnection"]
 
 NOT_READING: Final = (State.CONNECTING, State.CLOSED)
-"""The states in which what arrives means nothing."""
+"""States in which incoming data is ignored."""
 
 
 class ResponsesConnection(Routing, Timing):
     """One WebSocket to one endpoint, and the turns on it. See the top of the package.
 
-    ``now`` is always monotonic seconds; ``random_bytes`` gives the handshake's nonce and the frames' masks.
+    ``now`` is always monotonic seconds. ``random_bytes`` gives the handshake's nonce and the frames' masks.
 
-    ``recover`` is asked about every failure of a turn, before anybody can see it. Returning True, it takes the turn
-    away, as :meth:`Turn.unsent` leaves it; returning False, it lets the failure become visible. It must not call this
-    connection (REPLAY.md, "A failure becomes visible when recovery has been decided"). ``connect_by`` is when opening
-    it is given up, if that is earlier than ``connect_timeout`` says.
+    ``recover`` is called with every failure of a turn before the consumer can see it. If it returns True, it has taken
+    the turn back, in the state that :meth:`Turn.unsent` leaves. If it returns False, the failure becomes visible. It
+    must not call this connection (REPLAY.md, "A failure becomes visible when recovery has been decided").
+    ``connect_by`` is when the attempt to open the connection ends, if that is earlier than ``connect_timeout`` allows.
     """
 
     # -- turns
@@ -46,17 +46,17 @@ class ResponsesConnection(Routing, Timing):
         timeouts: Timeouts | None = None,
         now: float,
     ) -> Turn:
-        """Begin a turn: frame it if its lane and a slot are free, keep it waiting otherwise.
+        """Begin a turn: queue its message if its lane and a slot are free, else let it wait.
 
-        Raises UserError and TypeError as :meth:`Turn.from_body` does, LaneLimitError for a 33rd name, and
-        SessionClosedError if the connection takes no turns any more.
+        Raises UserError and TypeError as :meth:`Turn.from_body` does, LaneLimitError for a 33rd lane name, and
+        SessionClosedError if the connection takes no more turns.
         """
         turn = Turn.from_body(payload, lane=lane, timeouts=timeouts or self.options.turn_timeouts, now=now)
         self.submit(turn, now)
         return turn
 
     def submit(self, turn: Turn, now: float) -> None:
-        """Take a turn that was made already. Raises as :meth:`create` does."""
+        """Take a turn that already exists. Raises as :meth:`create` does."""
         if not self.accepts_turns:
             state = State.DRAINING.value if self.draining else self.state.value
             what = f"this connection is {state} and takes no turns — the turn was not sent — open a new connection"
@@ -74,12 +74,12 @@ class ResponsesConnection(Routing, Timing):
 
     @property
     def in_flight(self) -> int:
-        """Turns whose messages were framed and whose lanes are busy, abandoned ones included."""
+        """How many turns have a queued or sent message and hold their lanes, abandoned ones included."""
         return len(self._lanes.running)
 
     @property
     def waiting(self) -> int:
-        """Turns that have not started."""
+        """How many turns have not started."""
         return self._lanes.waiting_count
 
     def has_in_lane(self, lane: str | None) -> bool:
@@ -89,16 +89,16 @@ class ResponsesConnection(Routing, Timing):
 
     @property
     def slots(self) -> int:
-        """How many turns may be in flight, by what is known of the server."""
+        """How many turns may be in flight at a time, by what is known of the server."""
         return self._lanes.max_in_flight
 
     def has_room_for(self, lane: AnyLane) -> bool:
-        """Whether a turn of this lane may be given to this connection: no more names are used than it may have."""
+        """Whether a turn of this lane may be given to this connection without exceeding its number of lane names."""
         return self._lanes.has_room_for(lane)
 
     @property
     def has_slow_consumer(self) -> bool:
-        """A consumer has fallen behind: whoever reads ahead of need should pause."""
+        """Whether a turn has too many unread events; if so, the owner should pause reading."""
         most = self.options.high_water
         for turn in self._lanes.running.values():  # noqa: SIM110 - runs in every step, and any() takes three calls more
             if turn.buffered > most and not turn.abandoned:
@@ -106,7 +106,8 @@ class ResponsesConnection(Routing, Timing):
         return False
 
     def cancel(self, turn: Turn, now: float) -> None:
-        """The consumer leaves the turn; see the table at the top of the package. After its end this does nothing."""
+        """The consumer leaves the turn; see the table at the top of the package. After the turn's end it does
+        nothing."""
         if not turn.ended:
             self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event", now)
         turn.discard()
@@ -114,7 +115,8 @@ class ResponsesConnection(Routing, Timing):
     # -- the transport's side
 
     def transport_connected(self, now: float) -> None:
-        """TCP, proxy and TLS are up: the upgrade request is ready to be written. Too late, it changes nothing."""
+        """TCP, proxy and TLS are up: the upgrade request can be written. In any other state than CONNECTING it does
+        nothing."""
         if self.state is not State.CONNECTING:
             return
         self._move(Signal.TRANSPORT_UP)
@@ -122,7 +124,8 @@ class ResponsesConnection(Routing, Timing):
         self._outbox.control(self._opening.request(self.endpoint))
 
     def transport_failed(self, reason: str, now: float, error: BaseException | None = None) -> None:
-        """The transport could not be opened, or broke. ``error`` becomes the ``__cause__`` of what turns raise."""
+        """The transport could not be opened, or it broke. Turns raise their failures with ``error`` as
+        ``__cause__``."""
         self._process_all(now)
         if self.state is State.CONNECTING:
             what = f"could not connect to {self._where()}: {reason}"
@@ -133,8 +136,8 @@ class ResponsesConnection(Routing, Timing):
     def data_to_send(self, max_bytes: int = 65536, now: float | None = None) -> bytes:
         """At most ``max_bytes`` to write next; ``b""`` if there is nothing.
 
-        Taking bytes marks them handed. Begin to write them before asking for more: the exactness of
-        ``final_byte_handed`` rests on it. ``now`` starts the receive deadlines of the turns whose messages end here.
+        Returned bytes count as handed over. Begin to write them before asking for more: ``final_byte_handed`` is exact
+        only then. ``now`` starts the receive deadlines of the turns whose messages end in these bytes.
         """
         if not self._outbox or self.state is State.WRITE_DISABLED:
             return b""
@@ -142,7 +145,7 @@ class ResponsesConnection(Routing, Timing):
         self.stats.bytes_out += len(data)
         unfinished = self._outbox.turn
         if unfinished is not None and unfinished.abandoned and now is not None:
-            unfinished.since = now  # The peer reads.
+            unfinished.since = now  # The peer is reading: the send deadline starts again.
         for turn in ended:
             turn.phase = Phase.AWAIT
             if now is not None:
@@ -156,9 +159,9 @@ class ResponsesConnection(Routing, Timing):
         return bool(self._outbox) and self.state is not State.WRITE_DISABLED
 
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take what arrived from the transport; ``b""`` is end of file. Never raises on what the server sent.
+        """Take data from the transport; ``b""`` is end of file. Never raises because of what the server sent.
 
-        The work of one call is bounded (``sansio/websocket/``, "Bounded work"): afterwards, look at
+        The work of one call is bounded (``sansio/websocket/``, "Bounded work"). After the call, check
         :attr:`has_unprocessed`.
         """
         if self.state is State.CONNECTING or self.state is State.CLOSED:
@@ -184,20 +187,20 @@ class ResponsesConnection(Routing, Timing):
 
     @property
     def has_unprocessed(self) -> bool:
-        """Whether the last call stopped before the end of what arrived.
+        """Whether the last call stopped before the end of the data.
 
-        Then let others run and call :meth:`process`, and read nothing from the transport meanwhile.
+        If so, let other tasks run, then call :meth:`process`. Do not read from the transport meanwhile.
         """
         return self._websocket is not None and self._websocket.pending and self.state is not State.CLOSED
 
     def process(self, now: float) -> None:
-        """Go on with what arrived: as much work as one :meth:`receive_data` does. Nothing is left: does nothing."""
+        """Process more of the data, as much as one :meth:`receive_data` does. Does nothing if nothing is left."""
         if self.has_unprocessed:
             self._receive_frames(cast("WebSocket", self._websocket), b"", now)
             self._start_turns(now)
 
     def _process_all(self, now: float) -> None:
-        """What arrived before the end counts, whole."""
+        """Process all data that arrived before the end of file."""
         while self.has_unprocessed:
             self.process(now)
 
@@ -219,9 +222,9 @@ class ResponsesConnection(Routing, Timing):
             self._lost(Cause.CLIENT_CLOSED, "the session was closed", now)
 
     def close_without_waiting(self, now: float) -> None:
-        """End the connection, which no turn needs, so that another can be opened at once.
+        """End a connection that no turn needs, so that another can be opened at once.
 
-        The server is told (1000), but its half of the closing handshake is not waited for.
+        A close frame (1000) is sent, but the peer's close frame is not waited for.
         """
         self._lost(Cause.CLIENT_CLOSED, "the connection was replaced", now, close_with=1000)
         self._failure = None
@@ -236,7 +239,7 @@ class ResponsesConnection(Routing, Timing):
             self._lost(answer.cause, answer.what, now, make=answer.make, refusal=answer.refusal)
         elif answer is not None:
             self.endpoint = answer
-            self._outbox = Outbox()  # An answer may come before the whole of the request has gone.
+            self._outbox = Outbox()  # The answer may come before the whole request was sent.
             self._move(Signal.REDIRECTED)
 
     def _accepted(self, answer: Accepted, now: float) -> None:
@@ -248,7 +251,7 @@ class ResponsesConnection(Routing, Timing):
         self.opened_at = now
         self.stats.connections += 1
         for turn in self._lanes.waiting():
-            turn.since = now  # From here on they wait for their lanes.
+            turn.since = now  # From now on they wait for their lanes.
             self._deadlines.watch(turn)
         self._start_turns(now)
         if answer.trailing:

@@ -1,7 +1,7 @@
 """Opening: from an open transport to the accepted upgrade, with redirects within the endpoint's origin.
 
-It makes the upgrade request, reads what answers it, and says what that means. What then happens to the connection and
-to its turns is the connection's matter.
+It makes the upgrade request, reads the answer, and says what the answer means. The connection decides what then happens
+to itself and to its turns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Opening", "Refused"]
 
 
 class Refused(NamedTuple):
-    """The upgrade failed: as what, and in words."""
+    """The upgrade failed: the cause, a text, and how to make the exception."""
 
     cause: Cause
     what: str
@@ -29,7 +29,8 @@ class Refused(NamedTuple):
 
 
 class Opening:
-    """Of one connection. ``connect_by`` is when it is given up, if that is earlier than ``connect_timeout`` says."""
+    """The opening of one connection. ``connect_by``: it ends at this time, if ``connect_timeout`` would end it
+    later."""
 
     def __init__(
         self, options: ConnectionOptions, random_bytes: Callable[[int], bytes], now: float, connect_by: float | None
@@ -43,14 +44,14 @@ class Opening:
 
     @property
     def deadline(self) -> float | None:
-        """When it is given up, whatever the turns that wait for it say."""
+        """When the opening times out, independent of the deadlines of the turns that wait for it."""
         limit = self._options.connect_timeout
         own = inf if limit is None else self.began + limit
         earliest = own if self._connect_by is None else min(own, self._connect_by)
         return None if earliest == inf else earliest
 
     def request(self, endpoint: Endpoint) -> bytes:
-        """The transport is open: the upgrade request."""
+        """The upgrade request, to be written when the transport is open."""
         self._handshake = ClientHandshake(
             endpoint.authority,
             endpoint.target,
@@ -61,7 +62,8 @@ class Opening:
         return self._handshake.request()
 
     def receive(self, data: bytes, endpoint: Endpoint) -> Accepted | Endpoint | Refused | None:
-        """Take what arrived, ``b""`` for end of file. An Endpoint: go there instead. None: there is no answer yet."""
+        """Take data, ``b""`` for end of file. An Endpoint: connect to it instead (a redirect). None: no complete answer
+        yet."""
         answer = cast("ClientHandshake", self._handshake).receive(data)
         if isinstance(answer, Accepted):
             return answer
@@ -75,7 +77,7 @@ class Opening:
         return None
 
     def websocket(self, answer: Accepted) -> WebSocket:
-        """What the upgrade has agreed on."""
+        """A WebSocket with the options that the upgrade has agreed on."""
         return WebSocket(
             client=True,
             extensions=answer.extensions,

@@ -16,26 +16,26 @@ __all__ = ["Outbox"]
 
 
 class Outbox:
-    """What waits to be handed over: control frames and pongs first, then messages, in order; never within a frame.
+    """The queue of what to send: control frames and pongs first, then messages in order. A frame is never interrupted.
 
-    A message becomes frames only when its turn has come. So a turn that is taken out before leaves no trace: with
-    permessage-deflate, a frame depends on every frame before it. A long message is several frames, with room for
-    control frames between them.
+    A message is encoded into frames only when it is its turn to be sent. A turn that is removed before leaves no trace;
+    this matters because with permessage-deflate each frame depends on all frames before it. A long message is sent as
+    several frames, so that control frames can be sent between them.
     """
 
     def __init__(self) -> None:
         self._frame: bytes | memoryview = b""
-        """What is left of the frame that is being handed."""
+        """The rest of the frame that is being handed out."""
         self.turn: Turn | None = None
-        """The turn whose message has begun, until its last byte was handed."""
+        """The turn whose message has begun; None again when its last byte was handed out."""
         self._fragments: Iterator[bytes] = iter(())
         self._following = b""
-        """The next frame of that message; none, if its last one was begun."""
+        """The next frame of that message; empty if its last frame has begun."""
         self._control: deque[bytes] = deque()
         self._pong = b""
         self._messages: dict[Turn, None] = {}
         self.mid_frame = False
-        """Whether a frame was handed in part: nothing but its rest may follow."""
+        """Whether a frame was handed out in part: only its rest may follow."""
 
     def __bool__(self) -> bool:
         return bool(self._frame or self._following or self._pong or self._control or self._messages)
@@ -45,26 +45,26 @@ class Outbox:
         self._messages[turn] = None
 
     def control(self, frame: bytes) -> None:
-        """Queue a control frame before every message that has not begun: a ping does not wait for megabytes."""
+        """Queue a control frame before every message that has not begun, so that a ping does not wait for megabytes."""
         self._control.append(frame)
 
     def pong(self, frame: bytes) -> None:
-        """Queue the answer to a ping, in place of one that has not gone: RFC 6455 section 5.5.3 asks for the latest.
+        """Queue the answer to a ping. It replaces an unsent pong: RFC 6455 section 5.5.3 asks for the latest only.
 
-        A peer that pings and does not read must not fill our memory with pongs.
+        So a peer that sends pings and does not read cannot fill our memory with pongs.
         """
         self._pong = frame
 
     def begun(self, turn: Turn) -> bool:
-        """Whether part of this turn's message was handed, and part of it was not."""
+        """Whether part of this turn's message was handed out, but not all of it."""
         return self.turn is turn
 
     def remove(self, turn: Turn) -> None:
-        """Forget a message that has not begun."""
+        """Remove a message that has not begun."""
         self._messages.pop(turn, None)
 
     def take(self, most: int, websocket: WebSocket | None) -> tuple[bytes, list[Turn]]:
-        """Hand out at most ``most`` bytes, and the turns whose messages end within them."""
+        """Return at most ``most`` bytes, and the turns whose messages end within them."""
         parts: list[bytes | memoryview] = []
         ended: list[Turn] = []
         while most > 0 and (self._frame or self._next(websocket)):
@@ -83,7 +83,7 @@ class Outbox:
         return b"".join(parts), ended
 
     def _next(self, websocket: WebSocket | None) -> bool:
-        """Put the next frame in place; False if there is none."""
+        """Make the next frame current; False if there is none."""
         frame = self._pong
         if frame:
             self._pong = b""

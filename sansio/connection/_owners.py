@@ -1,24 +1,28 @@
-"""Whose event it is: which turn in flight a message from the server belongs to, or none.
+"""Which turn in flight a message from the server belongs to, or that it belongs to none.
 
-The rules are PROTOCOL.md's ("What starts, what ends, what is neither", "Whose error it is", "Dialects"). An event is
-looked at in this order; the first line that fits decides:
+The rules are PROTOCOL.md's ("What starts, what ends, what is neither", "Whose error it is", "Dialects"). The rows are
+checked in this order; the first row that matches decides:
 
     =============================================================== ================================================
     the event                                                       belongs to
     =============================================================== ================================================
-    names a lane in which a turn is in flight                       that turn, unless the last two lines say no
-    names no lane, or one that was never used, and only one turn    that turn (for no name: while the server was not
-    is in flight                                                    seen to send names), with the same exception
-    names no lane, and has the response's id, or the id of an       that turn
-    item, of one that is in flight
-    speaks of the response of a turn that has ended                 nobody, but ``response.created`` begins a response
-                                                                    whatever its id
-    speaks of an item of one, while the turn awaits its response    nobody
-    speaks of an item of one that was added, and not added again    nobody
+    names a lane in which a turn is in flight                       that turn, unless one of the last two rows says
+                                                                    nobody
+    names no lane, or one that was never used, and only one turn    that turn, with the same exception. An event that
+    is in flight                                                    names no lane: only while the server was not seen
+                                                                    to send names
+    names no lane; has the response id or an item id of a turn      that turn
+    in flight
+    has the response id of a turn that has ended                    nobody. Exception: ``response.created`` begins a
+                                                                    response with any id
+    has the id of an item of an ended turn, while this turn         nobody
+    awaits its response
+    has the id of an item that was added to an ended response,      nobody
+    and not added again
     =============================================================== ================================================
 
-*In flight* is a turn whose message was handed over whole and that has not ended; those that their consumers left count.
-Each lane's last few ended turns are remembered, by the ids of their responses and items.
+A turn is *in flight* from when its message was handed over whole until it ends. Turns that their consumers left count.
+The response and item ids of the last few ended turns of each lane are kept.
 """
 
 from __future__ import annotations
@@ -39,61 +43,61 @@ from ._turn import Turn
 __all__ = ["Owners", "Whose"]
 
 REMEMBERED: Final = 4
-"""Ended turns that are remembered of each lane."""
+"""How many ended turns are kept per lane."""
 
 
 NO_ITEMS: Final[frozenset[str]] = frozenset()
 
 
 class Whose(enum.Enum):
-    """What an error belongs to, if not to a turn."""
+    """What an error belongs to if it belongs to no turn."""
 
     NOBODY = "nobody"
     """Its turn has ended, or its lane is idle."""
     CONNECTION = "connection"
-    """It names nothing, and there is not one turn that it must be about."""
+    """It names nothing, and more than one turn, or none, could be meant."""
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """What is remembered of a turn that has ended."""
+    """What is kept of a turn that has ended."""
 
     response_id: str | None
     items: frozenset[str]
-    """Those that its events spoke of, ..."""
+    """The ids of the items in its events."""
     added: frozenset[str]
-    """... and of them, those of its ``response.output_item.added``."""
+    """The ids of those items that came in a ``response.output_item.added``."""
 
 
 class Owners:
-    """Of one connection. It also learns whether the server has lanes (``sansio/dialect.py`` has the table)."""
+    """Finds owners for one connection. It also learns whether the server has lanes (table in ``sansio/dialect.py``)."""
 
     def __init__(self, lanes: Lanes[Turn], dialect: Dialect, max_in_flight: int, max_named: int) -> None:
         self._lanes = lanes
         self._limits = (max_in_flight, max_named)
         self._seen = False
-        """A turn's own name came back on an event of its response."""
+        """Whether a turn's own lane name came back on an event of its response."""
         self.spoken = False
-        """The server has sent an event."""
+        """Whether the server has sent an event."""
         self._ended: dict[str | None, deque[Ended]] = {}
         self._latest: dict[str | None, str] = {}
-        """The last response of each lane, which the server keeps in the connection's memory, ..."""
+        """By lane: the id of its last response, which the server keeps in the connection's memory."""
         self._lane_of: dict[str, str | None] = {}
-        """... and the lane of each of these."""
+        """By response id: its lane. The reverse of ``_latest``."""
         self._unstored: set[str | None] = set()
         """The lanes whose last response the server keeps nowhere else."""
         self.late_items: set[str] = set()
-        """Items that were added to responses that have ended, of all lanes: an event of one is to be looked at."""
+        """Ids of items of ended responses, of all lanes. An event with one of them needs the full check."""
         self.support = LaneSupport.UNKNOWN
         self.dialect = dialect
         self.adopt(dialect)
 
     def adopt(self, dialect: Dialect) -> None:
-        """This is the server's dialect."""
+        """Set the server's dialect."""
         self.dialect = dialect
         self._support(dialect.lanes)
 
     def no_names(self) -> None:
-        """The server refuses names that were added: it has no lanes."""
+        """The server refuses lane names that were added automatically: it has no lanes."""
         self._support(LaneSupport.NO)
 
     def _support(self, support: LaneSupport) -> None:
@@ -105,16 +109,16 @@ class Owners:
 
     @property
     def only(self) -> Turn | None:
-        """Where the server was not seen to have lanes: the turn that runs, if one does."""
+        """The only turn in flight, if there is exactly one and the server was not seen to have lanes; else None."""
         if self.support is LaneSupport.YES:
             return None
         return next(iter(self._lanes.running.values()), None)
 
     def in_flight(self) -> list[Turn]:
-        """The turns in flight, in the order in which they began."""
+        """The turns in flight, in the order in which they started."""
         return [turn for turn in self._lanes.running.values() if turn.phase >= Phase.AWAIT]
 
-    # -- whose it is
+    # -- the owner of an event
 
     def owner(self, event: ServerEvent) -> Turn | None:
         """The turn that an event belongs to; None: nobody. For an error, ask :meth:`owner_of_error`."""
@@ -147,14 +151,14 @@ class Owners:
         return default or (turns[0] if len(turns) == 1 else Whose.CONNECTION)
 
     def is_late(self, event: ServerEvent) -> bool:
-        """Whether the event speaks of a turn that has ended."""
+        """Whether the event has an id of a turn that has ended."""
         response_id, item_id = event.ids()
         return self._is_late(event.stream_id, response_id, item_id)
 
     def contradicts(self, event: ServerEvent) -> bool:
-        """Whether a response begins without a name, though only named turns are in flight, and several.
+        """Whether a response begins without a name, though several turns are in flight and all have names.
 
-        A server that is said to have lanes has none then, and nobody can tell whose the events are.
+        If so, the server has no lanes, whatever its dialect says, and events cannot be assigned to turns.
         """
         return isinstance(event, ResponseCreatedEvent) and not self._seen and len(self.in_flight()) > 1
 
@@ -176,7 +180,7 @@ class Owners:
         return None
 
     def _is_late(self, stream_id: str | None, response_id: str | None = None, item_id: str | None = None) -> bool:
-        """Whether one of the ids is of a turn that has ended: in its lane, if the event names one."""
+        """Whether one of the ids is of an ended turn (of this lane, if the event names one)."""
         return any(
             (response_id is not None and response_id == ended.response_id) or item_id in ended.items
             for lane in self._ended_in(stream_id)
@@ -184,10 +188,10 @@ class Owners:
         )
 
     def _is_of_late_item(self, turn: Turn, event: ServerEvent, item_id: str | None) -> bool:
-        """Whether the event speaks of an item of a turn that has ended, and not of one of this turn.
+        """Whether the event has the id of an item of an ended turn that is not an item of this turn.
 
-        Once the turn's response has begun, an item that is added is its own, whatever its id: servers that give every
-        item the same id work. So do those that never say that an item was added.
+        Once this turn's response has begun, an item that is added belongs to it, whatever its id. So servers work that
+        give every item the same id, and servers that never announce added items.
         """
         if item_id is None or item_id in turn.items:
             return False
@@ -198,11 +202,11 @@ class Owners:
         return any(item_id in ended.added for lane in self._ended_in(event.stream_id) for ended in lane)
 
     def _ended_in(self, stream_id: str | None) -> Iterable[Iterable[Ended]]:
-        """The ended turns that an event may be late of: those of its lane, if it names one."""
+        """The ended turns to check: those of the event's lane if it names one, else all."""
         return self._ended.values() if stream_id is None or not self._seen else [self._ended.get(stream_id, ())]
 
     def lane_of(self, response_id: str | None) -> AnyLane:
-        """The lane whose last response has this id; AUTO if none has, or if that lane has gone on."""
+        """The lane whose last response has this id; AUTO if there is none."""
         return AUTO if response_id is None else self._lane_of.get(response_id, AUTO)
 
     def remembers_beside(self, turn: Turn) -> bool:
@@ -212,7 +216,7 @@ class Owners:
     # -- what is learned
 
     def begins(self, turn: Turn, event: ServerEvent) -> None:
-        """The first event of a turn's response came: does the server send names?"""
+        """Learn from the first event of a turn's response whether the server sends names."""
         if turn.lane is None:
             return
         if event.stream_id == turn.lane:
@@ -223,9 +227,9 @@ class Owners:
             self._support(LaneSupport.NO)
 
     def ended(self, turn: Turn) -> None:
-        """The turn's response has ended: what still speaks of it is late."""
+        """Keep the ids of a turn whose response has ended: later events with them are late."""
         items = added = NO_ITEMS
-        # A server that never says response.created may give every item the same id: there, items tell nothing.
+        # A server that never sends response.created may give every item the same id: its item ids prove nothing.
         if turn.created and (turn.items or turn.last is not None):
             items = frozenset((*turn.items, getattr(turn.last, "item_id", "")))
             added = frozenset(turn.added)
@@ -245,7 +249,7 @@ class Owners:
 
 
 def _claims(turn: Turn, response_id: str | None, item_id: str | None, *, begins: bool) -> bool:
-    """Whether an event with these ids is plainly this turn's."""
+    """Whether an event with these ids certainly belongs to this turn."""
     if response_id is not None:
         return response_id == turn.response_id or (begins and turn.phase is Phase.AWAIT)
     return item_id in turn.items

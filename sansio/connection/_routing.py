@@ -1,4 +1,4 @@
-"""What arrives: events go to their turns, an error ends what it is about, a close frame ends the connection."""
+"""Incoming messages: events go to their turns, an error ends what it is about, a close frame ends the connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..events import (
 from ..evidence import TOO_BIG
 from ..lanes import AUTO
 from ..replay import Cause, Evidence, Phase, Verdict
-from ..websocket import Close, Item, Ping, Violation, WebSocket
+from ..websocket import CloseFrame, Item, Ping, Violation, WebSocket
 from ._base import ConnectionBase
 from ._owners import Whose
 from ._states import LIVE, Signal, State
@@ -29,25 +29,26 @@ from ._turn import EVENT_COST, Turn
 __all__ = ["Routing"]
 
 RESPONSE_ID: Final = b'"response_id"'
-"""In the beginning of an event that streams, it makes the event one to look at: it may speak of another response."""
+"""An event with this in its first bytes needs the full check: it may belong to another response."""
 
 UNDERWAY: Final = (ResponseInProgressEvent, ResponseQueuedEvent)
-"""A response that has ended is neither again: with its id, they may speak of another one that was given the same id."""
+"""These events cannot follow the end of their response. With its id, they may belong to another response that was given
+the same id."""
 
 STREAM: Final = Phase.STREAM
-"""For the hot path, as :data:`LIVE` is."""
+"""A local name for the hot path, as :data:`LIVE` is."""
 
 NAME_REFUSED: Final = "invalid_stream_id"
 
 WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
-"""What may stand before a JSON text: white space, and the byte order mark that it should not have."""
+"""What may precede a JSON text: white space, and a byte order mark (which should not be there)."""
 
 
 class Routing(ConnectionBase):
     """See the top of the module."""
 
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
-        """Hand each message to its turn. Hot path: runs once per received event."""
+        """Give each event to its turn. Hot path: runs once per received event."""
         running, late, most = self._lanes.running, self._owners.late_items, self._unread_limit
         self.only_events, events, held = True, 0, 0
         for item in websocket.receive(data):
@@ -76,7 +77,7 @@ class Routing(ConnectionBase):
                     if turn.listener is not None:
                         turn.listener(turn)
                     if turn.buffered <= most:
-                        continue  # Nothing here can have closed the connection.
+                        continue  # An event for a turn cannot have closed the connection.
                     self._check_buffer(turn, now)
             else:
                 self._receive_control(websocket, item, now)
@@ -92,30 +93,30 @@ class Routing(ConnectionBase):
         self.only_events = False
         if isinstance(item, Ping):
             self._outbox.pong(websocket.pong(item.payload))
-        elif isinstance(item, Close):
+        elif isinstance(item, CloseFrame):
             self._peer_closed(item, now)
         elif isinstance(item, Violation):
             self._violated(item.code, item.reason, now)
 
     def _skip(self, text: bytes) -> None:
-        """A text that is no JSON object ends nothing (PROTOCOL.md, "What a field may look like").
+        """Skip a text that is no JSON object: it ends nothing (PROTOCOL.md, "What a field may look like").
 
-        One that begins like an object may have been an event, though: a refusal that follows it proves nothing.
+        If it begins like an object, it may have been an event. A refusal that comes after it then proves nothing.
         """
         self.stats.skipped += 1
         if text.lstrip(WHITESPACE).startswith(b"{"):
             self._make_refusals_uncertain()
 
     def _make_refusals_uncertain(self) -> None:
-        """Something came that may have been the beginning of any response that is awaited."""
+        """Mark the turns in AWAIT: what came may have been the first event of any of their responses."""
         for turn in self._lanes.running.values():
             if turn.phase is Phase.AWAIT:
                 turn.unknown_event = True
 
     def _route(self, event: ServerEvent, length: int, now: float) -> None:
-        """What is not simply the next event of a turn that streams (PROTOCOL.md, "What starts, what ends").
+        """Handle an event that is not simply the next one of a turn in STREAM (PROTOCOL.md, "What starts, what ends").
 
-        ``length`` is that of its text, in bytes.
+        ``length`` is the length of its text in bytes.
         """
         first, self._owners.spoken = not self._owners.spoken, True
         if isinstance(event, ErrorEvent):
@@ -129,7 +130,7 @@ class Routing(ConnectionBase):
         if turn.phase is Phase.AWAIT:
             if role is Role.RESPONSE:
                 self._begin(turn, event)
-            elif role is Role.OUTCOME:  # It answers a steer of the response before.
+            elif role is Role.OUTCOME:  # It answers a steer event that was sent for the response before.
                 self.stats.orphans += 1
                 return
             elif role is Role.UNKNOWN:
@@ -154,7 +155,7 @@ class Routing(ConnectionBase):
             self._check_buffer(turn, now)
 
     def _begin(self, turn: Turn, event: ServerEvent) -> None:
-        """The turn's response has begun. If that tells whether the server has lanes, turns that wait may go."""
+        """The turn's response has begun. If this shows whether the server has lanes, waiting turns may start."""
         self._owners.begins(turn, event)
         if self._lanes.waiting_count:
             self.only_events = False
@@ -162,7 +163,7 @@ class Routing(ConnectionBase):
         turn.message = b""
 
     def _orphan(self, event: ServerEvent, now: float) -> None:
-        """The event belongs to no turn: nobody awaits, or what it speaks of has ended, or it cannot be told."""
+        """Handle an event without an owner: no turn awaits it, its response has ended, or its turn is not known."""
         self.stats.orphans += 1
         if self._owners.contradicts(event):
             reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
@@ -175,7 +176,7 @@ class Routing(ConnectionBase):
     # -- errors
 
     def _error_event(self, event: ErrorEvent, now: float, *, first: bool) -> None:
-        """An error ends what it belongs to (PROTOCOL.md, "Whose error it is")."""
+        """End the turns that an error belongs to (PROTOCOL.md, "Whose error it is")."""
         limit = event.code == CONNECTION_LIMIT
         if limit:
             self._move_if_listed(Signal.END_ANNOUNCED)
@@ -191,7 +192,7 @@ class Routing(ConnectionBase):
             self._refuse_connection(event, now, of_all=of_all)
 
     def _refuse(self, turn: Turn, event: ErrorEvent, now: float) -> None:
-        """The error is this turn's."""
+        """Fail this turn with an error that belongs to it."""
         if event.type == "response.error":
             turn.phase = Phase.STREAM
         if turn.phase is Phase.STREAM:
@@ -204,7 +205,7 @@ class Routing(ConnectionBase):
         self._free_lane(turn, now)
 
     def _refuses_name(self, turn: Turn, event: ErrorEvent) -> bool:
-        """Whether the server refuses a name that the turn's caller has not asked for (PROTOCOL.md, "Dialects")."""
+        """Whether the server refuses a lane name that was added automatically (PROTOCOL.md, "Dialects")."""
         body = event.body
         automatic = turn.wanted is AUTO and turn.lane is not None and turn.named and not turn.abandoned
         if not automatic or self.state is not State.OPEN or (body.param != "stream_id" and body.code != NAME_REFUSED):
@@ -213,7 +214,7 @@ class Routing(ConnectionBase):
         return turn.evidence(Cause.ERROR_FRAME, refusal=refusal).verdict is Verdict.SAFE
 
     def _repeat_without_name(self, turn: Turn, now: float) -> None:
-        """It did not run: it goes again, once, for no name is sent here any more."""
+        """Send a refused turn again, once, without a name: it did not run, and no names are sent here from now on."""
         self._owners.no_names()
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
@@ -223,10 +224,10 @@ class Routing(ConnectionBase):
         self._enter(turn, now)
 
     def _refuse_connection(self, event: ErrorEvent, now: float, *, of_all: bool) -> None:
-        """The error is the connection's: turns that have begun may go on, the others fail with it.
+        """Handle an error of the connection: turns that stream go on, the others fail.
 
-        ``of_all``: what it says, it says of every one of them. So it does, at the end of the connection's life, if only
-        one awaits its response; those that were not begun go on elsewhere then.
+        ``of_all``: the error is about every turn that has not begun. This is so at the end of the connection's life,
+        even if only one turn awaits its response; turns whose messages have not begun then go to another connection.
         """
         self.drain()
         awaiting = [turn for turn in self._owners.in_flight() if turn.phase is Phase.AWAIT]
@@ -248,7 +249,7 @@ class Routing(ConnectionBase):
     # -- limits of memory
 
     def _check_buffer(self, turn: Turn, now: float) -> None:
-        self.only_events = False  # Reading may have to pause.
+        self.only_events = False  # The owner may have to pause reading.
         if turn.buffered > self.options.max_buffered and not turn.abandoned:
             self._overflowed(turn, now)
 
@@ -257,7 +258,8 @@ class Routing(ConnectionBase):
         self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
-        """The turns that run may hold so much together. What ended turns hold is their callers' to read or to leave."""
+        """Check the total size of unread events of running turns. Ended turns do not count: their callers hold
+        those."""
         self.only_events = False
         self._unchecked = 0
         most = self.options.max_buffered_total
@@ -269,14 +271,14 @@ class Routing(ConnectionBase):
 
     # -- the server ends the connection, or makes us end it
 
-    def _peer_closed(self, item: Close, now: float) -> None:
+    def _peer_closed(self, item: CloseFrame, now: float) -> None:
         said = f" ({item.reason})" if item.reason else ""
         what = f"{self._where()} closed the connection with code {item.code}{said}"
         blame = self._blame_for_size() if item.code == TOO_BIG else None
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
     def _blame_for_size(self) -> dict[Turn, tuple[bool | None, str]]:
-        """Of each turn whose message may have been too big: whether it was, and in words (REPLAY.md, "Whose 1009")."""
+        """For each turn whose message may have been too big: whether it was, and a text (REPLAY.md, "Whose 1009")."""
         running = self._lanes.running.values()
         most = self._owners.dialect.message_limit
         candidates = [turn for turn in running if turn.phase is Phase.AWAIT or self._outbox.begun(turn)]
@@ -294,12 +296,12 @@ class Routing(ConnectionBase):
         return blame
 
     def _violated(self, code: int, reason: str, now: float, error: Exception | None = None) -> None:
-        """The server cannot be understood any more: tell it so, and give the connection up."""
+        """End the connection because the server broke the protocol; a close frame tells it so."""
         make = limit_exceeded if code == TOO_BIG else None
         what = f"{self._where()} broke the protocol: {reason}"
         self._lost(Cause.PROTOCOL, what, now, make=make, error=error, close_with=code)
 
 
 def _is_unauthorized(event: ErrorEvent) -> bool:
-    """Whether it refuses the credentials, which all turns of a connection share."""
+    """Whether the error refuses the credentials, which all turns of a connection share."""
     return event.status in (401, 403) or event.code == "invalid_api_key"

@@ -1,9 +1,9 @@
 """The states of a connection and of a turn, and every move between them.
 
 Rules
-    All state that decides what may happen is here, in two tables. A signal that is not listed for a state cannot occur
-    in it, or changes nothing there (:data:`Signal.DRAIN`, :data:`Signal.END_ANNOUNCED`). No flag stands beside the
-    states: what only some of them allow is a state of its own.
+    All state that decides what may happen is here, in two tables. If a signal is not listed for a state, it cannot
+    occur in it, or it changes nothing (:data:`Signal.DRAIN`, :data:`Signal.END_ANNOUNCED`). There are no flags beside
+    the states: anything that only some states allow has a state of its own.
 
 A connection
     ::
@@ -12,8 +12,8 @@ A connection
              ▲                                     │                                               ▲
              └───────── redirect, same origin ─────┘        any state: end of file, failure, abort ┘
 
-    From OPEN on it may come to take fewer turns. Each of these states takes all that the one before it refuses, too,
-    and none of them is left but for CLOSING and CLOSED:
+    After OPEN it may take fewer and fewer turns. Each state in this table also refuses what the state above it refuses.
+    From each of them the connection can only move down the table, or to CLOSING and CLOSED:
 
     ================ ======================================= ===================================================
     state            turns that wait                         turns that have started
@@ -25,15 +25,16 @@ A connection
     ================ ======================================= ===================================================
 
 A turn
-    Two things are to be known of it: how far it got (:class:`~turnwire.sansio.replay.Phase`, the evidence), and whether
+    Two things are known of a turn: how far it got (:class:`~turnwire.sansio.replay.Phase`, the evidence), and whether
     it goes on (:class:`TurnState`). ::
 
         LIVE ──terminal event──► DONE
           ├──failed────────────► FAILED
           └──abandoned─────────► ABANDONED ──deadline──► OVERDUE
 
-    ABANDONED is a failure for its consumer, while the server may still run the turn: what comes for it is dropped, and
-    its lane is busy until its terminal event. OVERDUE is such a turn that has no end in sight.
+    ABANDONED is a failure for the consumer, while the server may still run the turn. Events for it are dropped, and its
+    lane is busy until its terminal event. OVERDUE: an abandoned turn whose deadline has passed without a terminal
+    event.
 """
 
 from __future__ import annotations
@@ -58,28 +59,28 @@ __all__ = [
 
 
 class State(enum.Enum):
-    """Where a connection is in its life."""
+    """The state of a connection."""
 
     CONNECTING = "connecting"
     """The shell is opening the transport: TCP, proxy, TLS."""
     HANDSHAKING = "handshaking"
-    """The upgrade request is out."""
+    """The upgrade request can be sent; its answer is awaited."""
     OPEN = "open"
     DRAINING = "draining"
-    """No turn starts here any more: the session is to replace it, or all that could start are blocked."""
+    """No more turns start here: the session will replace the connection, or all turns that could start are blocked."""
     ENDING = "ending"
     """The server announced the connection's end."""
     WRITE_DISABLED = "write disabled"
-    """A message was cut in the middle: not a byte is handed any more, so that its verdict SAFE stays true."""
+    """A message was cut in the middle. No further byte is handed out, so that its verdict SAFE stays true."""
     CLOSING = "closing"
-    """Our close frame is out; the peer's answer is awaited."""
+    """Our close frame was queued; the peer's is awaited."""
     CLOSED = "closed"
 
     __hash__ = object.__hash__  # For the tables: that of Enum is a function written in Python.
 
 
 class Facts(NamedTuple):
-    """What a state means to those who look at a connection."""
+    """What a state means for the users of a connection."""
 
     accepts_turns: bool = False
     draining: bool = False
@@ -89,7 +90,7 @@ class Facts(NamedTuple):
 
 
 class Signal(enum.Enum):
-    """What moves a connection."""
+    """What changes a connection's state."""
 
     TRANSPORT_UP = "the transport is connected"
     REDIRECTED = "the upgrade was redirected within its origin"
@@ -132,7 +133,7 @@ TRANSITIONS: Final[dict[State, dict[Signal, State]]] = {
     State.CLOSING: {Signal.LOST: State.CLOSED},
     State.CLOSED: {},
 }
-"""All the moves of a connection."""
+"""All state changes of a connection."""
 
 _DRAINING: Final = Facts(draining=True, is_open=True)
 FACTS: Final[dict[State, Facts]] = {
@@ -157,27 +158,27 @@ WAITING_PHASE: Final[dict[State, Phase]] = {
     State.CLOSING: Phase.LANE_WAIT,
     State.CLOSED: Phase.LANE_WAIT,
 }
-"""The phase of a turn that has not started, by the state of the connection that it waits for."""
+"""The phase of a turn that has not started, by the state of the connection it waits for."""
 
 
 class TurnState(enum.Enum):
     """Whether a turn goes on."""
 
-    __hash__ = object.__hash__  # For the tables: that of Enum is a function written in Python.
+    __hash__ = object.__hash__  # For the look-ups in the tables: Enum's own is written in Python and slower.
 
     LIVE = "live"
     DONE = "done"
     """Its terminal event came."""
     FAILED = "failed"
-    """It failed, and nothing of it is left on a connection."""
+    """It failed and is on no connection."""
     ABANDONED = "abandoned"
     """It failed for its consumer; the server may still run it."""
     OVERDUE = "overdue"
-    """ABANDONED, and its deadline has passed: its lane has no end in sight."""
+    """ABANDONED, and its deadline has passed: nobody can say when its lane becomes free."""
 
 
 class TurnSignal(enum.Enum):
-    """What moves a turn."""
+    """What changes a turn's state."""
 
     __hash__ = object.__hash__
 
@@ -188,7 +189,7 @@ class TurnSignal(enum.Enum):
 
 
 LIVE: Final = TurnState.LIVE
-"""For the hot path: CPython 3.11 looks up a member of an enum by a function written in Python."""
+"""A local name for the hot path: in CPython 3.11, access to an enum member calls a function written in Python."""
 
 TURN_TRANSITIONS: Final[dict[TurnState, dict[TurnSignal, TurnState]]] = {
     TurnState.LIVE: {
@@ -196,10 +197,10 @@ TURN_TRANSITIONS: Final[dict[TurnState, dict[TurnSignal, TurnState]]] = {
         TurnSignal.FAILED: TurnState.FAILED,
         TurnSignal.ABANDONED: TurnState.ABANDONED,
     },
-    # FAILED again: its message was never handed whole, as is known when its connection is lost.
+    # FAILED after ABANDONED: the connection was lost, and the message was never handed over whole.
     TurnState.ABANDONED: {TurnSignal.EXPIRED: TurnState.OVERDUE, TurnSignal.FAILED: TurnState.ABANDONED},
     TurnState.OVERDUE: {},
     TurnState.DONE: {},
     TurnState.FAILED: {},
 }
-"""All the moves of a turn. One that is repeated stays LIVE: its failure was never seen."""
+"""All state changes of a turn. A turn that is repeated stays LIVE: the consumer never saw its failure."""

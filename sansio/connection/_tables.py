@@ -1,4 +1,4 @@
-"""The tables of a connection but its states: its limits, its counters, and which exception each cause raises."""
+"""The other tables of a connection: its limits, its counters, and which exception each cause raises."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ ERRORS: Final[dict[Cause, type[TurnError]]] = {
     Cause.CLIENT_CLOSED: TurnAbortedError,
     Cause.CANCELLED: TurnAbortedError,
 }
-"""The exception by cause. REJECTED and ERROR_FRAME bring their own, with what the server said."""
+"""The exception by cause. REJECTED and ERROR_FRAME are not listed: their exceptions also hold what the server said."""
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS: Final = 5
 NO_WEBSOCKET: Final = frozenset({404, 405, 426})
 PROTOCOL_ERROR: Final = 1002
 SMALL_MESSAGE: Final = 16 * 1024
-"""Bytes of a message that no server finds too big: close code 1009 was not about one that was being handed."""
+"""Size in bytes. No server finds a smaller message too big: close code 1009 was not about a smaller one that was being
+sent."""
 
 WAIT_NAMES: Final[dict[Phase, str]] = {
     Phase.LANE_WAIT: "lane wait",
@@ -56,14 +57,14 @@ WAIT_NAMES: Final[dict[Phase, str]] = {
     Phase.AWAIT: "receive",
     Phase.STREAM: "receive",
 }
-"""The deadline that runs in each phase, by the name of its field in Timeouts."""
+"""The deadline that applies in each phase: the name of its field in Timeouts."""
 
 
 # --- Values ------------------------------------------------------------------------------------------------------
 
 
 class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits and habits of a connection. Times are in seconds; None, or infinity, switches a limit off.
+    """The limits and options of a connection. Times are in seconds; None, or infinity, switches a limit off.
 
     Raises:
         UserError: a number out of its range (:data:`OPTION_RULES`), NaN included.
@@ -73,44 +74,44 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float | None = 30.0
     """For TCP, proxy, TLS and the upgrade together."""
     close_timeout: float = 2.0
-    """How long to wait for the peer's half of the closing handshake."""
+    """How long to wait for the peer's close frame."""
     ping_interval: float | None = 20.0
     """Send a ping when nothing was received for this long."""
     ping_timeout: float | None = 20.0
-    """Give the connection up (STALLED) when nothing at all was received for this long after a ping."""
+    """Fail the connection (STALLED) when nothing was received for this long after a ping."""
     stall_timeout: float | None = None
-    """Give the connection up (STALLED) when nothing was received for this long while turns were in flight. If it is
-    longer than ``ping_interval``: give a turn up (STALLED) when no event of it was received for this long."""
+    """Fail the connection (STALLED) when nothing was received for this long while turns were in flight. If it is longer
+    than ``ping_interval``, it applies per turn: a turn fails (STALLED) when it received no event for this long."""
     timeouts: Timeouts | msgspec.UnsetType | None = msgspec.UNSET
-    """The deadlines of turns that bring none of their own; None: no limit. Not given: those of the client, and without
-    one the defaults of ``Timeouts``."""
+    """The deadlines of turns that are created without their own; None: no limit. If not given, the client's deadlines
+    apply, or the defaults of ``Timeouts`` if there is no client."""
     compression: bool = False
     """Offer permessage-deflate (RFC 7692)."""
     max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
-    """Bytes of one incoming message, decompressed."""
+    """Bytes of one incoming message, after decompression."""
     max_request_size: int | None = DEFAULT_MESSAGE_LIMIT
-    """Bytes of one message to the server: a turn with a larger one fails before anything is sent. None: no limit."""
+    """Bytes of one message to the server. A turn with a larger one fails before anything is sent. None: no limit."""
     max_buffered: int = 64 * 1024 * 1024
-    """Bytes of memory that the unread events of one turn may take; a turn that goes over it fails."""
+    """Bytes of memory for the unread events of one turn. A turn that exceeds it fails."""
     max_buffered_total: int = 256 * 1024 * 1024
-    """The same for all turns that run, together; the one that holds most of them fails."""
+    """Bytes of memory for the unread events of all running turns together. The turn that holds most of them fails."""
     high_water: int = 4 * 1024 * 1024
-    """Bytes of memory that the unread events of one turn may take before reading ahead pauses."""
+    """Bytes of memory for the unread events of one turn above which reading pauses."""
     max_waiting: int = 10_000
     """Turns that may wait for a lane or a slot."""
     max_in_flight: int = MAX_IN_FLIGHT
-    """Turns that run at a time, over all lanes."""
+    """Turns that may run at the same time, over all lanes."""
     max_named_lanes: int = MAX_NAMED_LANES
-    """Different names of lanes that one connection may use in its life."""
+    """Different lane names that one connection may use in its life."""
     leave: Literal["abort", "abandon"] | None = None
-    """What becomes of a WebSocket when its only turn is left before its end: it is aborted, or it goes on, and the
-    turn's events are discarded. None: it goes on if another lane's ``store: false`` response is in its memory."""
+    """What happens to a WebSocket when its only turn is left before its end: it is aborted, or it stays open and the
+    turn's events are discarded. None: it stays open if another lane's ``store: false`` response is in its memory."""
     dialect: Dialect | None = None
-    """What the server has; None: by its host, by what it announces, and by what it is seen to have."""
+    """What the server supports; None: decided by its host name, by what it announces, and by what it is seen to do."""
 
     @property
     def turn_timeouts(self) -> Timeouts:
-        """The deadlines of turns that bring none of their own, whatever was given or not."""
+        """The deadlines of turns that are created without their own."""
         return DEFAULT_TIMEOUTS if self.timeouts is msgspec.UNSET else timeouts_from(self.timeouts)
 
     def __post_init__(self) -> None:
@@ -123,7 +124,7 @@ LEAVE_RULE: Final = Choice(("abort", "abandon", None))
 
 OPTION_RULES: Final[Mapping[str, Rule]] = {
     "connect_timeout": _ABOVE_ZERO,
-    "close_timeout": _FROM_ZERO,  # 0: do not wait for the peer's half.
+    "close_timeout": _FROM_ZERO,  # 0: do not wait for the peer's close frame.
     "ping_interval": _ABOVE_ZERO,
     "ping_timeout": _ABOVE_ZERO,
     "stall_timeout": _ABOVE_ZERO,
@@ -133,7 +134,7 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "max_request_size": Number(BYTES, least=1, whole=True, optional=True),
     "max_buffered": Number(BYTES, least=1, whole=True),
     "max_buffered_total": Number(BYTES, least=1, whole=True),
-    "high_water": Number(BYTES, whole=True),  # 0: read nothing ahead.
+    "high_water": Number(BYTES, whole=True),  # 0: pause reading while any event is unread.
     "max_waiting": Number(COUNT, least=1, whole=True),
     "max_in_flight": Number(COUNT, least=1, whole=True),
     "max_named_lanes": Number(COUNT, whole=True),  # 0: the default lane only.
@@ -145,7 +146,7 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "transport": Choice(("auto", "websocket", "http")),
     "recovery": Instance(RecoveryPolicy),
 }
-"""What each option of a connection or a session may be; a test holds it against their fields."""
+"""The range of each option of a connection or a session; a test compares it with their fields."""
 
 
 class Stats(msgspec.Struct):
@@ -156,16 +157,16 @@ class Stats(msgspec.Struct):
     turns: int = 0
     """Turns whose message was queued to be sent, repetitions included."""
     http_turns: int = 0
-    """Those of them that went over HTTP."""
+    """How many of ``turns`` were sent over HTTP."""
     completed: int = 0
     """Turns that reached their terminal event."""
     failed: int = 0
-    """Turns that ended in a failure, abandoned ones included, repeated ones not."""
+    """Turns that ended in a failure: abandoned ones count, repeated ones do not."""
     repeated: int = 0
     """Turns that the core repeated by itself."""
     events: int = 0
     orphans: int = 0
-    """Events that belonged to no turn, or to one that was abandoned."""
+    """Events that belonged to no turn, or to an abandoned one."""
     skipped: int = 0
     """Messages that were no JSON objects."""
     bytes_in: int = 0
@@ -178,13 +179,13 @@ class Stats(msgspec.Struct):
 # --- Failures ----------------------------------------------------------------------------------------------------
 
 ErrorFactory = Callable[[Evidence, str], TurnError]
-"""Makes the exception for some evidence and the text that goes with it."""
+"""Makes the exception from the evidence and its text."""
 
 
 def turn_failure(
     evidence: Evidence, what: str, make: ErrorFactory | None = None, error: BaseException | None = None
 ) -> TurnError:
-    """The typed failure for this evidence: what happened — what it means for the turn — what to do."""
+    """The typed failure for this evidence. Its text is: what happened — what it means for the turn — what to do."""
     text = " — ".join((what, *meaning(evidence)))
     failure = make(evidence, text) if make is not None else ERRORS[evidence.cause](text, evidence=evidence)
     failure.__cause__ = error
@@ -192,12 +193,12 @@ def turn_failure(
 
 
 def limit_exceeded(evidence: Evidence, text: str) -> TurnError:
-    """An :data:`ErrorFactory` for the limits."""
+    """An :data:`ErrorFactory` for failures by a limit."""
     return LimitExceededError(text, evidence=evidence)
 
 
 def refusal_in_answer(answer: Rejected) -> Refusal:
-    """The particulars of a rejected upgrade: its status and headers, and the error in its body if there is one."""
+    """What a rejected upgrade says: its status, its headers, and the error in its body if there is one."""
     try:
         payload: object = msgspec.json.decode(answer.body)
     except (ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8.
@@ -206,5 +207,5 @@ def refusal_in_answer(answer: Rejected) -> Refusal:
 
 
 def refusal_in_event(event: ErrorEvent, *, of_connection: bool) -> Refusal:
-    """The particulars of an ``error`` message."""
+    """What an ``error`` message says."""
     return Refusal.from_body(event.body, of_connection=of_connection)

@@ -1,4 +1,4 @@
-"""The clock: which deadline is the next, and what happens when it has passed."""
+"""Deadlines: which is the next, and what happens when one has passed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Timing(ConnectionBase):
     """See the top of the module."""
 
     def next_deadline(self) -> float | None:
-        """When :meth:`handle_deadline` wants to be called, in the same seconds as ``now``; None: not at all.
+        """When :meth:`handle_deadline` must be called, in the same clock as ``now``; None: not at all.
 
-        A deadline that has passed still allows a look at what arrived meanwhile: read first, then handle it.
+        When it has passed, first pass on the data that has already arrived, then call :meth:`handle_deadline`.
         """
         moments = [moment for moment, _ in self._own_deadlines()]
         if (earliest := self._deadlines.next()) is not None:
@@ -30,17 +30,17 @@ class Timing(ConnectionBase):
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed."""
-        # Each of them closes the connection, but for the ping, which sets another: this ends.
+        # This loop ends: each deadline closes the connection, except the ping, which sets a later one.
         while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
             min(due, key=lambda entry: entry[0])[1](now)
         for turn in self._deadlines.due(now):
-            if self.state is not State.CLOSED:  # One of them may end the connection, and with it the others.
+            if self.state is not State.CLOSED:  # An earlier one may have ended the connection, and all turns with it.
                 self._expired(turn, now)
 
     # -- of turns
 
     def _expired(self, turn: Turn, now: float) -> None:
-        """A deadline of this turn has passed. If the server may still run it, its lane is not to be counted on."""
+        """A deadline of this turn has passed. If the server may still run the turn, its lane stays busy."""
         moment, total = turn.deadline(), turn.total_deadline()
         if turn.abandoned and turn.phase is Phase.SEND:
             self._lost(Cause.TRANSPORT, "a turn was left in the middle of its message, and the peer does not read", now)
@@ -78,7 +78,7 @@ class Timing(ConnectionBase):
 
     @property
     def connect_deadline(self) -> float | None:
-        """When opening the connection is given up, whatever the turns that wait for it say."""
+        """When opening the connection times out, independent of the deadlines of the turns that wait for it."""
         return self._opening.deadline
 
     def _connect_expired(self, now: float) -> None:
@@ -92,5 +92,5 @@ class Timing(ConnectionBase):
     def _send_ping(self, now: float) -> None:
         self._keepalive.ping_sent(now)
         self._alarm.announce()
-        if self.state is not State.WRITE_DISABLED:  # There, silence has to do.
+        if self.state is not State.WRITE_DISABLED:  # Nothing can be sent there: wait for the stall limit only.
             self._outbox.control(cast("WebSocket", self._websocket).ping())

@@ -1,25 +1,25 @@
 """A turn: one ``response.create`` and its events.
 
 The promise
-    A turn always knows how far it got. Its phase moves forward only, and every step is made by the one thing that
-    proves it: a chunk taken out of the outbox, an event, a terminal event. A failure takes a picture of that
-    (:meth:`Turn.evidence`) at its moment.
+    A turn always knows how far it got. Its phase only moves forward. Each step is made by what proves it: a chunk that
+    was taken from the outbox, an event, a terminal event. A failure contains this state as it was at its moment
+    (:meth:`Turn.evidence`).
 
     ::
 
         LANE_WAIT ──queued──► SEND ──last byte handed──► AWAIT ──first event──► STREAM ──terminal event──► DONE
 
-    While a turn waits, what it waits for is its connection's matter: CONNECT, HANDSHAKE or LANE_WAIT.
+    While a turn waits, its connection determines the phase: CONNECT, HANDSHAKE or LANE_WAIT.
 
-Which deadline runs (:meth:`Turn.deadline`)
+Which deadline applies (:meth:`Turn.deadline`)
     ==================== ================================ =====================================================
-    phase                limit                            from
+    phase                limit                            counted from
     ==================== ================================ =====================================================
     LANE_WAIT            ``timeouts.lane``                when it began to wait, or the connection opened
     CONNECT, HANDSHAKE   ``timeouts.connect``             when it began to wait for the connection
     SEND                 ``timeouts.send``                when its message was queued to be sent
-    AWAIT, STREAM        ``timeouts.receive``             its last event, or when the message was handed; not while it
-                                                          has events that its consumer has not taken
+    AWAIT, STREAM        ``timeouts.receive``             its last event, or when its message was handed over; it does
+                                                          not run while its consumer has unread events
     any                  ``timeouts.total``               when the turn was made
     ==================== ================================ =====================================================
 """
@@ -51,33 +51,36 @@ from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 __all__ = ["EVENT_COST", "Leave", "Turn"]
 
 EVENT_COST: Final = 400
-"""Bytes of memory that a decoded event takes beside its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
+"""Bytes of memory that a decoded event takes in addition to its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
 MAX_ITEMS: Final = 64
-"""How many items of a turn's output are remembered."""
+"""How many item ids of a turn's output are kept."""
 
 
 Leave: TypeAlias = Literal["abort", "abandon"]
 """What becomes of a connection when its only turn is left; see the table at the top of the package."""
 
 
-class Carrier(Protocol):
-    """The connection that a turn runs on, as its turns know it; a ``ResponsesConnection`` or an ``HttpConnection``."""
+class TurnConnection(Protocol):
+    """The connection of a turn, as the turn uses it: a ``ResponsesConnection`` or an ``HttpConnection``."""
 
     @property
     def waiting_phase(self) -> Phase:
-        """The phase of a turn that has not started there."""
+        """The phase of a turn that has not started on it."""
         ...
 
     def watch(self, turn: Turn) -> None:
-        """The turn's receive deadline runs, or runs again."""
+        """The turn's receive deadline starts, or starts again."""
 
 
 class Turn:
-    """One ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session."""
+    """The state of one ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session.
 
-    # More than 12 attributes: it is the record of what its verdict and its deadlines depend on, and its parts are read
-    # and written for each event, where objects within it would cost a look-up each: what was asked for, how far it got
-    # and since when, what its response was seen to have, and what its consumer has not taken yet.
+    This is the protocol's record of a turn. The handle that users hold, :class:`turnwire.sansio.client.Turn`, wraps it.
+    """
+
+    # More than 12 attributes: its verdict and its deadlines depend on all of them, and they are read and written for
+    # each event, where nested objects would cost a look-up each. They hold what was asked for, how far it got and since
+    # when, what is known of its response, and its unread events.
 
     stored = True
     """Whether the server stores its response, so that more than the connection's memory has it."""
@@ -98,53 +101,55 @@ class Turn:
         fits_http: bool = True,
     ) -> None:
         self.message = message
-        """The JSON text to send, without an automatic lane's name; kept until an event shows that it arrived."""
+        """The JSON text to send, without the name of an automatic lane; kept until an event shows that it arrived."""
         self.wanted = lane
-        """The lane that it was given; AUTO: any."""
+        """The lane that was asked for; AUTO: any."""
         self.lane = None if lane is AUTO else lane
-        """The lane that it runs in. For AUTO it is known when the turn starts."""
+        """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
-        """The response that it continues."""
+        """The id of the response that it continues."""
         self.fits_http = fits_http
-        """Whether it may go over HTTP: no warm-up, and it continues nothing that is in a connection's memory only."""
+        """Whether it may go over HTTP: it is no warm-up, and it does not continue a response that only a connection
+        remembers."""
         self.transport: Literal["websocket", "http"] | None = None
-        """What it was sent over; None before it was sent."""
+        """What it was sent over; None before it is sent."""
         self.stateful = stateful
         self.timeouts = timeouts
-        self.connection: Carrier | None = None
-        """Where it runs, or waits to run."""
+        self.connection: TurnConnection | None = None
+        """The connection that it runs on or waits for."""
         self.phase = Phase.LANE_WAIT
-        """How far its message and its events got; see :attr:`current_phase` for a turn that waits."""
+        """How far its message and its events got. For a turn that waits, see :attr:`current_phase`."""
         self.began = self.since = now
-        """When it was made; and since when it waits: for its next event, once its message was handed."""
+        """``began``: when it was made. ``since``: when its present wait began; after its message was handed over, each
+        event sets it."""
         self.listener: Callable[[Turn], None] | None = None
-        """Called with the turn for each piece of news for its consumer."""
+        """Called with the turn when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
-        """Bytes of memory that the events above take."""
+        """Bytes of memory that ``events`` take."""
         self.suspended = False
-        """When its deadline was last looked at, its receive deadline did not run, because of those events."""
+        """Whether its receive deadline was off, because of unread events, when its deadline was last computed."""
         self.named = True
         """Whether its ``stream_id`` is sent."""
         self.created = False
-        """Its ``response.created`` came."""
+        """Whether its ``response.created`` came."""
         self.items: list[str] = []
-        """The ids of the output's last items, and ..."""
+        """The ids of its last output items."""
         self.added: list[str] = []
-        """... of those of them that were said to be added."""
+        """Those of ``items`` that were announced as added."""
         self.output = OutputItems()
-        """The items of the output that are done."""
+        """Its completed output items."""
         self.last: ServerEvent | None = None
-        """The last event but those that carry the response."""
+        """The last event that does not carry the response."""
         self.unknown_event = False
-        """While it awaited its response, something came that may have been anything."""
+        """Whether, in AWAIT, a message came that may have been an event of any kind."""
         self.state = TurnState.LIVE
         """Whether it goes on."""
         self.abandoned = False
         """It failed for its consumer while the server might still run it."""
         self.failure: TurnError | None = None
         self.repetitions: list[Reason] = []
-        """Why it was repeated, each time."""
+        """The reasons for which it was repeated, in order."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
         self.response_id: str | None = None
@@ -188,11 +193,11 @@ class Turn:
 
     @property
     def ended(self) -> bool:
-        """No further event will come: the terminal one did, or the turn failed."""
+        """Whether no more events will come: the terminal event came, or the turn failed."""
         return self.state is not LIVE
 
     def move(self, signal: TurnSignal) -> None:
-        """Move its state, as :data:`TURN_TRANSITIONS` says."""
+        """Change its state as :data:`TURN_TRANSITIONS` says."""
         self.state = TURN_TRANSITIONS[self.state][signal]
         self.abandoned = self.state is TurnState.ABANDONED or self.state is TurnState.OVERDUE
 
@@ -209,14 +214,14 @@ class Turn:
         return self._terminal.response if self._terminal is not None else None
 
     def next_event(self) -> ServerEvent | None:
-        """The next event; None if none is there, either yet (see :attr:`ended`) or any more.
+        """The next event; None if there is none now (more may come unless :attr:`ended`).
 
-        Raises the turn's failure, a :class:`~turnwire.sansio.errors.TurnError`, after the last event before it.
+        After the last event of a failed turn, raises its failure, a :class:`~turnwire.sansio.errors.TurnError`.
         """
         if self.events:
             event = self.events.popleft()
             if self.events:
-                # Its text, without the call that ``raw_bytes`` is: this runs for each event of a turn in bulk.
+                # The raw text without calling ``raw_bytes``: runs once per event of a turn that is read in bulk.
                 self.buffered -= len(event._raw) + EVENT_COST  # pyright: ignore[reportPrivateUsage]
                 return event
             self.buffered = 0
@@ -228,7 +233,7 @@ class Turn:
         return None
 
     def deadline(self) -> float | None:
-        """When this turn times out, if it does: with its present wait, or with its whole time."""
+        """When this turn times out, by its present wait or by its total time; None: never."""
         if self.state is not LIVE:
             return None
         wait = self.wait_deadline()
@@ -238,7 +243,7 @@ class Turn:
         return total if wait is None else min(wait, total)
 
     def wait_deadline(self) -> float | None:
-        """When its present wait is too long, also if nobody waits for its events any more."""
+        """When its present wait times out, even if nobody reads its events any more; None: never."""
         match self.phase if self.phase is not Phase.LANE_WAIT else self.current_phase:
             case Phase.AWAIT | Phase.STREAM:
                 limit = None if self.events and not self.abandoned else self.timeouts.receive
@@ -251,7 +256,7 @@ class Turn:
         return None if limit is None else self.since + limit
 
     def total_deadline(self) -> float | None:
-        """When its whole time is over, counted from when it was made; None: never."""
+        """When its total time, counted from when it was made, is over; None: never."""
         return None if self.timeouts.total is None else self.began + self.timeouts.total
 
     def evidence(
@@ -263,7 +268,7 @@ class Turn:
         refusal: Refusal | None = None,
         too_big: bool | None = None,
     ) -> Evidence:
-        """How far the turn got, as of now; ``phase``: how far to judge it to have got, if that is not its own."""
+        """Its evidence now. ``phase``: the phase to judge it by, if that is not its own."""
         phase = self.current_phase if phase is None else phase
         return Evidence(
             phase=phase,
@@ -279,20 +284,20 @@ class Turn:
         )
 
     def too_large(self, limit: int | None) -> str | None:
-        """In words, that its message is larger than this many bytes; None if it is not."""
+        """A text that says that its message exceeds this many bytes; None if it does not."""
         if limit is None or len(self.message) <= limit:
             return None
         return f"the request has {len(self.message)} bytes, more than {limit} (max_request_size)"
 
     def unsent(self) -> None:
-        """It leaves its connection, as it was before its first attempt: another one will run it."""
+        """Reset it to before its first attempt: it leaves its connection, and another one will run it."""
         self.connection = None
         self.phase = Phase.LANE_WAIT
         self.unknown_event = False
         self.output.clear()
 
     def deliver(self, event: ServerEvent, length: int, now: float) -> int:
-        """Append an event for the consumer, whose text has this length; return the bytes of memory that it takes."""
+        """Append an event whose text has this length for the consumer; return the bytes of memory that it takes."""
         cost = length + EVENT_COST
         self.events.append(event)
         self.buffered += cost
@@ -304,13 +309,13 @@ class Turn:
         return cost
 
     def discard(self) -> None:
-        """Forget the events that nobody will read."""
+        """Drop the unread events: nobody will read them."""
         self.events.clear()
         self.output.clear()
         self.buffered = 0
 
     def note_response(self, event: LifecycleEvent) -> None:
-        """Whose response the turn's events are; ``response.created`` begins another one, whatever its id."""
+        """Remember the response's id. ``response.created`` begins a new response, whatever its id."""
         if isinstance(event, ResponseCreatedEvent):
             self.created = True
             self.output.clear()
@@ -319,7 +324,7 @@ class Turn:
             self.response_id = event.response_id
 
     def note_item(self, event: OutputItemEvent) -> None:
-        """The response has this item."""
+        """Remember an item of the response."""
         _, item_id = event.ids()
         if item_id is not None:
             _note(self.items, item_id)
@@ -329,14 +334,14 @@ class Turn:
             self.output.add(event)
 
     def wire_message(self) -> bytes:
-        """The message as it is sent: with the lane's name, if that is sent."""
+        """The message as it is sent: with the lane's name, if names are sent."""
         if self.lane is None or self.named is (self.wanted is not AUTO):
             return self.message
         name = _name_member(self.lane)
         return name + self.message[1:] if self.named else b"{" + self.message[len(name) :]
 
     def finish(self, event: LifecycleEvent) -> None:
-        """The terminal event came."""
+        """End with the terminal event."""
         self.output.complete(event, self.response_id)
         self._terminal = event
         self.phase = Phase.DONE
@@ -344,24 +349,24 @@ class Turn:
         self.tell()
 
     def fail(self, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
-        """It ended in this failure, which nothing but a better knowledge of its verdict will replace."""
+        """End with this failure. A later one replaces it only if it knows the verdict better."""
         self.move(signal)
         self.failure = failure
         self.tell()
 
     def tell(self) -> None:
-        """It has news for its consumer."""
+        """Call the listener: the consumer has something new to read."""
         if self.listener is not None:
             self.listener(self)
 
 
 def _note(items: list[str], item_id: str) -> None:
-    """Put an id behind the others; the first of too many is forgotten."""
+    """Append an id; if there are too many, drop the oldest."""
     items.append(item_id)
     if len(items) > MAX_ITEMS:
         del items[0]
 
 
 def _name_member(lane: str) -> bytes:
-    """The beginning of a message that names its lane: a name needs no escaping."""
+    """The beginning of a message that names its lane. A lane name needs no JSON escaping."""
     return f'{{"stream_id":"{lane}",'.encode()

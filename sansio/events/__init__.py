@@ -1,41 +1,42 @@
 """Events: the JSON text of a WebSocket message to a typed struct, and back.
 
 The promise
-    :func:`decode_event` gives an event for every JSON object, and raises EventDecodeError for any other text. What a
-    server of tomorrow, or another provider, adds or leaves out is delivered, not refused; what is odd costs its field
-    and nothing else; ``raw`` is exactly what it sent. An event costs what it tells by itself: what can be large is
-    decoded when asked for, and then kept.
+    :func:`decode_event` gives an event for every JSON object, and raises EventDecodeError for any other text. Whatever
+    a future server or another provider adds or leaves out is delivered, not refused. A value of an unexpected type
+    affects its own field only. ``raw`` is exactly what the server sent. Decoding an event reads only its small fields;
+    large parts are decoded on first use and then kept.
 
 Names and types
-    One class per ``type``, named as in ``openai.types.responses``; :data:`EVENT_TYPES` is the table. All derive from
-    :class:`ServerEvent`, so ``isinstance`` and ``match`` narrow; ``event.type`` is a class attribute, and so is
-    ``event.terminal``, true for the events that end a response. Enumerations are plain ``str``, with the known
-    values in the docstrings, because they grow. Events are frozen, equal if their text is, and can be pickled.
+    There is one class per ``type``, named as in ``openai.types.responses``; :data:`EVENT_TYPES` is the table. All
+    derive from :class:`ServerEvent`, so ``isinstance`` and ``match`` narrow types. ``event.type`` is a class attribute,
+    and so is ``event.terminal``, which is true for events that end a response. Enumerations are plain ``str``, because
+    new values appear; the docstrings list the known ones. Events are frozen, equal if their texts are equal, and can be
+    pickled.
 
 When things are decoded
     =================================================== ============================================================
     with the event (one call of a msgspec decoder)       its own fields: text, ids, indices, logprobs, steering;
-                                                         ``response_id``; whether what comes later is an object
+                                                         ``response_id``; whether the other members are objects
     on first use, then kept                              ``event.response``, ``.item``, ``.part``; ``response.output``,
                                                          ``message.content``; the payload of an unknown event
     on every use                                         ``raw``, ``to_dict()``; ``response.tools``, ``.instructions``;
-                                                         the particulars of an error
+                                                         the fields of an error
     =================================================== ============================================================
 
-    An event holds one ``bytes``, the message; what is decoded out of it later holds a copy of its own part, so that a
-    kept item does not keep its response's text alive.
+    An event holds one ``bytes`` object, the message. Parts that are decoded later hold a copy of their own text, so
+    that an item that is kept does not keep the whole response's text in memory.
 
-Surprises (PROTOCOL.md, "What a field may look like")
+Unexpected input (PROTOCOL.md, "What a field may look like")
     =================================================== ============================================================
     an unknown ``type``                                  UnknownEvent or, with a ``response``, UnknownLifecycleEvent or
                                                          UnknownTerminalEvent; UnknownItem, UnknownPart
-    no ``type``, or one that is no text                  ErrorEvent if it has ``error`` or ``detail``; else
+    no ``type``, or one that is not text                 ErrorEvent if it has ``error`` or ``detail``; else
                                                          UnknownEvent of type ""
     an unknown field, an unknown value                   delivered; the field is in ``raw`` and ``to_dict()``
     a missing field                                      delivered, with "", 0, [] or None in its place
     ``null`` where a value belongs                       as if missing
-    a field of a wrong type                              as if missing, except where a plain reading exists: digits for
-                                                         a number, 1.0 for an index, an object for ``arguments``
+    a field of a wrong type                              as if missing, unless it can be converted: digits to a number,
+                                                         1.0 to an index, an object to the text of ``arguments``
     an element of a wrong type in a list of objects      as if it were not in the list
     a field given twice                                  the last one counts
     half a surrogate pair, escaped                       U+FFFD in the field, untouched in ``raw``
@@ -45,7 +46,7 @@ Surprises (PROTOCOL.md, "What a field may look like")
     after the end, nested too deeply for the stack)
     =================================================== ============================================================
 
-    A number that Python's float cannot hold (1e999) is of a wrong type where a field is typed, and infinite elsewhere.
+    A number that Python's float cannot hold (1e999) counts as a wrong type in a typed field; elsewhere it is infinite.
 """
 
 from __future__ import annotations

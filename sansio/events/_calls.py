@@ -1,4 +1,4 @@
-"""The events of tool calls: of those that the client runs, and of those that the server runs."""
+"""The events of tool calls: of tools that the client runs, and of tools that the server runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ResponseCustomToolCallInputDoneEvent(ItemEvent, frozen=True, tag="response
 
 
 class CommandEvent(ServerEvent, frozen=True):
-    """An event about one command of a shell call. Base of five."""
+    """An event about one command of a shell call. Base class of five events."""
 
     output_index: int = 0
     command_index: int = 0
@@ -152,7 +152,7 @@ class ResponseImageGenCallGeneratingEvent(ItemEvent, frozen=True, tag="response.
 
 
 class ResponseImageGenCallPartialImageEvent(ItemEvent, frozen=True, tag="response.image_generation_call.partial_image"):
-    """An image as far as it is made, in base64."""
+    """An image as generated so far, in base64."""
 
     partial_image_b64: str = ""
     partial_image_index: int = 0
@@ -163,7 +163,7 @@ class ResponseImageGenCallPartialImageEvent(ItemEvent, frozen=True, tag="respons
 
 
 class ResponseImageGenCallCompletedEvent(ItemEvent, frozen=True, tag="response.image_generation_call.completed"):
-    """An image is made; its item carries it."""
+    """An image is complete; its item contains it."""
 
 
 class ResponseMcpCallInProgressEvent(ItemEvent, frozen=True, tag="response.mcp_call.in_progress"):
@@ -195,7 +195,7 @@ class ResponseMcpListToolsInProgressEvent(ItemEvent, frozen=True, tag="response.
 
 
 class ResponseMcpListToolsCompletedEvent(ItemEvent, frozen=True, tag="response.mcp_list_tools.completed"):
-    """An MCP server told its tools; their item lists them."""
+    """An MCP server has listed its tools; they are in the item."""
 
 
 class ResponseMcpListToolsFailedEvent(ItemEvent, frozen=True, tag="response.mcp_list_tools.failed"):

@@ -1,4 +1,4 @@
-"""The base of all events: what each has, whatever its type."""
+"""The base class of all events: what every event has, whatever its type."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
     terminal: ClassVar[bool] = False
     """Whether this type of event ends a response, and with it the turn."""
     ends_turn: ClassVar[bool] = False
-    """Whether the turn that it belongs to is over: the event is terminal, or an error."""
+    """Whether the event ends its turn: it is terminal, or an error."""
     routed: ClassVar[bool] = False
-    """Whether the event may do more than go to its lane's turn: begin or end a response, name one of its items."""
+    """Whether the event needs the full routing check: it may begin or end a response, or name an item."""
 
     sequence_number: int | None = None
     stream_id: str | None = None
@@ -44,17 +44,18 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
     @property
     def outcome(self) -> str | None:
-        """As what the response has ended: completed, failed, incomplete or cancelled; None if it has not."""
+        """The outcome with which the event ends its response: completed, failed, incomplete or cancelled; None: it does
+        not."""
         return ENDINGS.get(self.type)
 
     def ids(self) -> tuple[str | None, str | None]:
-        """The ids of the response and of the item that the event speaks of; None where it names none.
+        """The response id and the item id that the event contains; None for one that is missing.
 
-        Read from the whole text: an event of any type may carry a ``response_id``.
+        They are read from the whole text: an event of any type may contain a ``response_id``.
         """
         try:
             members = decode_ids(read_envelope(self.raw_bytes)[1])
-        except (ValueError, RecursionError):  # Nested too deeply for where this is called from.
+        except (ValueError, RecursionError):  # RecursionError: nested too deeply for the stack that is left.
             return None, None
         response = _id_in(members.response) or or_none(decode_string, members.response_id)
         return response, or_none(decode_string, members.item_id) or _id_in(members.item)
@@ -65,7 +66,7 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
     @property
     def full_bytes(self) -> bytes:
-        """The event's text, with what was filled in from the events before it."""
+        """The event's text, including what was filled in from earlier events."""
         return self.raw_bytes
 
     def _member(self, name: str) -> bytes:
@@ -76,7 +77,7 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
 
 class Ids(msgspec.Struct, frozen=True, gc=False):
-    """The members that tell whose event it is, undecoded."""
+    """The members that identify the response and the item, undecoded."""
 
     response: msgspec.Raw = msgspec.Raw(b"null")
     response_id: msgspec.Raw = msgspec.Raw(b"null")
@@ -95,6 +96,6 @@ decode_identified = msgspec.json.Decoder(Identified).decode
 
 
 def _id_in(member: msgspec.Raw) -> str | None:
-    """The id of an object; None if it has none, or is none."""
+    """The id of an object; None if it has none, or if the member is not an object."""
     found = or_none(decode_identified, member)
     return None if found is None else or_none(decode_string, found.id)

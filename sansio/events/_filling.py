@@ -1,10 +1,9 @@
-"""A response's last snapshot, made complete from the events before it (PROTOCOL.md, "What the turn gave").
+"""Completes a response's last snapshot from the events before it (PROTOCOL.md, "What the turn gave").
 
-Some servers end with ``output`` missing, null or ``[]``, though they sent the items one by one. The output is then the
-items of ``response.output_item.done``, by ``output_index``; without one, behind the item before. An item that is done
-twice (same index, same id) counts once, as it was the last time. Items that were added and never done do not count:
-they are as they began, without content or arguments.
-"""
+Some servers end with ``output`` missing, null or ``[]``, though they sent the items one by one. The output then
+consists of the items of ``response.output_item.done``, ordered by ``output_index``; an item without an index follows
+the one before it. If an item is done twice (same index, same id), only the last one counts. An item that was added but
+never done does not count: it has no content or arguments yet."""
 
 from __future__ import annotations
 
@@ -20,16 +19,16 @@ T = TypeVar("T")
 
 
 class Particulars(msgspec.Struct, frozen=True, gc=False):
-    """What is known of a response when it ends, beside its last snapshot."""
+    """What is known of a response when it ends, besides its last snapshot."""
 
     id: str | None = None
-    """Its id, from the events before."""
+    """Its id, from earlier events."""
     done: tuple[bytes, ...] = ()
     """The texts of its ``response.output_item.done``, in the order in which they came."""
 
 
 def fill_response(response: bytes, done: Sequence[bytes], filled: Mapping[str, str]) -> bytes:
-    """The text of a response with these members, and an output made of the texts of such events if its own is empty."""
+    """The text of a response with the members in ``filled``; an empty output is replaced by the items in ``done``."""
     _, text = read_envelope(response)
     members = decode_members(text)
     own = members.get("output", msgspec.Raw(b"null"))
@@ -47,10 +46,10 @@ def fill_response(response: bytes, done: Sequence[bytes], filled: Mapping[str, s
 
 
 def gather_output(done: Iterable[tuple[int | None, Any]], output: Any) -> list[Any]:
-    """The output of a response that came as the SDK's objects, or as dicts; a list in any case.
+    """The output of a response that came as SDK objects or as dicts; the result is always a list.
 
-    It is ``output`` if there is an item in it; else the items of ``done``, which are the ``output_index`` and the
-    ``item`` of each ``response.output_item.done`` in the order in which they came, and are given back as they are.
+    It is ``output`` if that contains an item. Else it is the items in ``done``: pairs of ``output_index`` and ``item``
+    of each ``response.output_item.done``, in the order in which they came. The items are returned unchanged.
     """
     snapshot = cast("list[Any]", output) if isinstance(output, list) else []
     if any(isinstance(item, Mapping) or hasattr(item, "type") for item in snapshot):
@@ -59,14 +58,14 @@ def gather_output(done: Iterable[tuple[int | None, Any]], output: Any) -> list[A
 
 
 def _identity(item: Any) -> str:
-    """The same for an item that comes again."""
+    """A key that is equal for two versions of the same item."""
     members = cast("Mapping[str, Any]", item if isinstance(item, Mapping) else {"id": getattr(item, "id", None)})
     found = members.get("id")
     return found if isinstance(found, str) else repr(cast("object", item))
 
 
 def _item_in(event: bytes) -> Iterator[tuple[int | None, object, bytes]]:
-    """The index, the identity and the exact text of an event's item; nothing if there is no object."""
+    """The index, the identity and the exact text of an event's item; nothing if the item is not an object."""
     envelope, text = read_envelope(event)
     (item,) = exactly(event, text, [bytes(envelope.item)])
     if item.startswith(b"{"):
@@ -76,7 +75,7 @@ def _item_in(event: bytes) -> Iterator[tuple[int | None, object, bytes]]:
 
 
 def _in_order(items: Iterable[tuple[int | None, object, T]]) -> list[T]:
-    """Items by index, each once; without an index, in the place of the one before."""
+    """Items ordered by index, each once. An item without an index follows the one before it."""
     place = 0
     kept: dict[tuple[int, object], T] = {}
     for index, identity, item in items:

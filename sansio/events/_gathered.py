@@ -1,8 +1,7 @@
-"""The items of a response as they come, kept for its end: see :mod:`._filling` for what is made of them.
+"""Keeps the items of a response as they come, for its end; :mod:`._filling` says how they are used.
 
-A :class:`~turnwire.sansio.connection.Turn` has one :class:`OutputItems`, and its terminal event and all that is made of
-it then have the items.
-"""
+Each :class:`~turnwire.sansio.connection.Turn` has one :class:`OutputItems`. Its terminal event, and everything made
+from that event, then has the items."""
 
 from __future__ import annotations
 
@@ -16,16 +15,16 @@ from ._output import OutputItemEvent
 __all__ = ["MAX_GATHERED", "OutputItems"]
 
 MAX_GATHERED: Final = 64 * 1024 * 1024
-"""Bytes of memory that the items of one response may take while they wait for its end."""
+"""Bytes of memory that the kept items of one response may take."""
 COST: Final = 100
-"""Bytes of memory that each takes beside its text, rounded up."""
+"""Bytes of memory that each item takes in addition to its text, rounded up."""
 DONE: Final = "response.output_item.done"
 
 
 class OutputItems:
-    """The items of one response as they are done. Each costs O(1) time, and keeps the text of its event.
+    """The completed items of one response. Each costs O(1) time and keeps the text of its event.
 
-    Beyond ``most`` bytes nothing is kept any more: the response is then as the server's last snapshot has it.
+    When they exceed ``most`` bytes, no items are kept; the response is then as the server's last snapshot has it.
     """
 
     def __init__(self, most: int = MAX_GATHERED) -> None:
@@ -34,7 +33,7 @@ class OutputItems:
         self._done: list[bytes] = []
 
     def add(self, event: OutputItemEvent) -> None:
-        """An item was added, or done."""
+        """Note an item that was added or done."""
         if event.type == DONE:
             self._size += len(event.raw_bytes) + COST
             self._done.append(event.raw_bytes)
@@ -42,16 +41,16 @@ class OutputItems:
                 self._done.clear()
 
     def clear(self) -> None:
-        """Another response begins, or nobody wants this one."""
+        """Drop all items: another response begins, or nobody needs this one."""
         self._size = 0
         self._done = []
 
     def complete(self, event: LifecycleEvent, response_id: str | None = None) -> None:
-        """The response ends with this event, whose ``response`` has the items from here on if its own output is empty.
+        """The response ends with this event: from now on its ``response`` has the items, if its own output is empty.
 
-        It also has the event's outcome as its ``status``, and ``response_id`` if it names no id itself. So have
-        ``output_text``, ``raw``, ``to_dict()`` and ``to_openai()`` of the response, and ``to_openai()`` of the event.
-        The event's own ``raw`` stays what the server sent.
+        The response also gets the event's outcome as ``status``, and ``response_id`` as ``id`` if it has none. This
+        affects ``output_text``, ``raw``, ``to_dict()`` and ``to_openai()`` of the response, and ``to_openai()`` of the
+        event. The event's own ``raw`` remains what the server sent.
         """
         keep(event, "_lazy", Particulars(response_id, tuple(self._done)))
         if self._size:

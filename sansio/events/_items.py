@@ -12,7 +12,7 @@ from ._parts import ContentPart, decode_part
 
 
 class OutputItem(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
-    """An item of a response's output. Base of all items.
+    """An item of a response's output. Base class of all items.
 
     Known values of an item's ``status``: ``in_progress``, ``completed``, ``incomplete`` and, for some types of item,
     ``searching``, ``generating``, ``interpreting``, ``calling``, ``failed``.
@@ -39,14 +39,14 @@ class ResponseOutputMessage(OutputItem, frozen=True, tag="message"):
 
 
 class ReasoningText(msgspec.Struct, frozen=True, gc=False):
-    """A paragraph of reasoning: ``summary_text`` in a summary, ``reasoning_text`` in the clear."""
+    """A paragraph of reasoning: ``summary_text`` in a summary, ``reasoning_text`` as plain text."""
 
     type: str = ""
     text: str = ""
 
 
 class ResponseReasoningItem(OutputItem, frozen=True, tag="reasoning"):
-    """How the model reasoned: summarised, in the clear, or encrypted for its own later use."""
+    """The model's reasoning: as a summary, as plain text, or encrypted for the model's later use."""
 
     summary: list[ReasoningText] = []
     content: list[ReasoningText] | None = None
@@ -214,7 +214,7 @@ class ResponseToolSearchOutputItem(OutputItem, frozen=True, tag="tool_search_out
 
 
 class AdditionalTools(OutputItem, frozen=True, tag="additional_tools"):
-    """Tools that the model may call from here on."""
+    """Tools that the model may call from now on."""
 
     role: str | None = None
     tools: list[dict[str, Any]] = []
@@ -360,7 +360,7 @@ class ResponseApplyPatchToolCallOutput(OutputItem, frozen=True, tag="apply_patch
 
 
 class McpCall(OutputItem, frozen=True, tag="mcp_call"):
-    """The server calls a tool of an MCP server; ``arguments`` is JSON text, ``error`` what came instead of output."""
+    """The server calls a tool of an MCP server; ``arguments`` is JSON text; ``error`` is set instead of the output."""
 
     name: str = ""
     arguments: JsonString = ""
@@ -389,7 +389,7 @@ class McpListTools(OutputItem, frozen=True, tag="mcp_list_tools"):
 
 
 class McpApprovalRequest(OutputItem, frozen=True, tag="mcp_approval_request"):
-    """The model asks for leave to call a tool of an MCP server."""
+    """The model asks for permission to call a tool of an MCP server."""
 
     name: str = ""
     arguments: JsonString = ""
@@ -405,7 +405,7 @@ class McpApprovalResponse(OutputItem, frozen=True, tag="mcp_approval_response"):
 
 
 class UnknownItem(OutputItem, frozen=True):
-    """An item of a type that turnwire does not know; ``raw`` and ``to_dict()`` have it all."""
+    """An item of a type that turnwire does not know; ``raw`` and ``to_dict()`` contain all of it."""
 
     type: str = ""
 
@@ -418,7 +418,7 @@ _ITEMS = TaggedUnion(OutputItem, _unknown_item)
 
 
 def decode_item(text: bytes) -> OutputItem:
-    """The output item that ``text`` is. Raises what msgspec does: the caller knows whose text it is."""
+    """Decode an output item. Raises what msgspec raises; the caller makes the error that names the message."""
     return _ITEMS.read(text)
 
 

@@ -1,16 +1,16 @@
-"""What all structs of the module share: the JSON text they were read from, and how odd text is read.
+"""What all structs of this package share: they keep the JSON text they were read from, and unusual text is accepted.
 
-Reading has a fast path and a slow one. The fast path is one call of a decoder. When the decoder refuses, the slow path
-asks what the text was meant to be, in this order; it never looks at the wording of an error:
+Reading has a fast path and a slow path. The fast path is one call of a decoder. If the decoder refuses the text, the
+slow path tries the following in this order; it never looks at the wording of the decoder's error:
 
-1. Half of an escaped surrogate pair (``"\\ud83d"`` alone: what a server leaves that cuts a text between two UTF-16
-   units) is read as U+FFFD, as browsers do.
+1. Half of an escaped surrogate pair is read as U+FFFD, as browsers do. (``"\\ud83d"`` alone: servers send it when they
+   cut a text between two UTF-16 units.)
 2. A ``type`` that is not known here gives the unknown variant: UnknownEvent, UnknownItem, UnknownPart.
-3. A struct is read member by member, and an odd one counts as missing (:mod:`._lenient`).
-4. What is no JSON object is an EventDecodeError.
+3. A struct is read member by member; a member that does not fit counts as missing (:mod:`._lenient`).
+4. A text that is not a JSON object is an EventDecodeError.
 
-An object's own text (``_raw``) and what was decoded from it later (``_lazy``) live in slots beside the struct's fields:
-JSON cannot reach them, and msgspec neither encodes nor prints them.
+An object's own text (``_raw``) and parts that were decoded later (``_lazy``) are in slots that are not struct fields:
+JSON input cannot set them, and msgspec neither encodes nor prints them.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ T = TypeVar("T")
 S = TypeVar("S", bound="Tagged")
 
 SHOWN = 200
-"""How many bytes of a text, and characters of a decoder's complaint, an EventDecodeError shows."""
+"""How many bytes of a text, and how many characters of the decoder's message, an EventDecodeError shows."""
 
 
 class JsonText:
-    """An object that was read from a JSON text, keeps that text, and equals others of its class with the same text."""
+    """An object that keeps the JSON text it was read from. Two of the same class are equal if their texts are equal."""
 
     __slots__ = ("_lazy", "_raw")
 
     reader: ClassVar[Callable[[bytes], Any]]
-    """Makes such an object of its text; pickle calls it. Set where the function is defined, beside the class."""
+    """Makes such an object from its text; pickle calls it. It is set beside each class, where the function is
+    defined."""
 
     _lazy: Any
     _raw: bytes
 
     @property
     def raw_bytes(self) -> bytes:
-        """The JSON text as UTF-8: byte for byte what the server sent; for an object made here, its encoding."""
+        """The JSON text as UTF-8: byte for byte what the server sent. For an object that was made locally, its
+        encoding."""
         try:
             return self._raw
         except AttributeError:
@@ -58,15 +60,15 @@ class JsonText:
         return self._read(lambda: str(self.raw_bytes, "utf-8"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in the JSON text, whether known here or not, as a new dict."""
+        """A new dict with everything in the JSON text, known to turnwire or not."""
         return self._read(lambda: decode_dict(read_envelope(self.raw_bytes)[1]))
 
     def _members(self) -> dict[str, Any]:
-        """The fields under their JSON names, for an object that was made here."""
+        """The fields by their JSON names, for an object that was made locally."""
         return members_of(cast("msgspec.Struct", self))
 
     def _read(self, decode: Callable[[], T]) -> T:
-        """Decode something out of the text now; failing is still a failure of the message it came with."""
+        """Decode a part of the text now. If that fails, the error names the message that contained it."""
         try:
             return decode()
         except (ValueError, RecursionError) as error:
@@ -86,7 +88,7 @@ class JsonText:
             return self.raw_bytes == other.raw_bytes
         return NotImplemented
 
-    __ne__ = object.__ne__  # "not ==". Struct has one of its own, which would not ask the method above.
+    __ne__ = object.__ne__  # It negates ``__eq__`` above. Struct's own ``__ne__`` would not call that method.
 
     def __hash__(self) -> int:
         return hash(self.raw_bytes)
@@ -99,7 +101,7 @@ class JsonText:
 
 
 def members_of(struct: msgspec.Struct) -> dict[str, Any]:
-    """The fields under their JSON names, at any depth. None is left out: it means that there is no such field."""
+    """The fields by their JSON names, at any depth. None is left out: it means that the field is missing."""
     members = zip(struct.__struct_encode_fields__, astuple(struct), strict=True)
     return {name: _plain(value) for name, value in members if value is not None}
 
@@ -111,7 +113,7 @@ def _plain(value: Any) -> Any:
 
 
 class Tagged(JsonText):
-    """A :class:`JsonText` that says in ``type`` what it is."""
+    """A :class:`JsonText` with a ``type`` that says what it is."""
 
     __slots__ = ()
 
@@ -122,11 +124,11 @@ class Tagged(JsonText):
 
 
 class Object(msgspec.Struct, frozen=True, gc=False):
-    """A JSON object that is looked into when asked for; until then only known to be one."""
+    """A JSON object whose members are decoded later; only that it is an object is checked."""
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """The members that the slow path and the lazy properties look for, undecoded."""
+    """The members that the slow path and the lazy properties need, undecoded."""
 
     type: msgspec.Raw = msgspec.Raw(b"null")
     id: msgspec.Raw = msgspec.Raw(b"null")
@@ -142,13 +144,13 @@ decode_string = msgspec.json.Decoder(str | None).decode
 
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALVES = (re.compile(rb"(?:%b(?!%b))++" % (_HIGH, _LOW)), re.compile(rb"(?<!%b)(?:%b)++" % (_HIGH, _LOW)))
-"""High halves without a low one behind them, and low ones without a high one before them; as many as stand together."""
+"""Runs of high halves without a low one after them, and runs of low halves without a high one before them."""
 _BACKSLASH, _NEITHER = rb"\\", b"\0\0"
-"""An escaped backslash, which begins no other escape, and what stands for it meanwhile: JSON has no NUL anywhere."""
+"""An escaped backslash, and what temporarily replaces it (JSON never contains NUL), so that no escape is misread."""
 
 
 def replace_surrogates(text: bytes) -> bytes:
-    """The text with U+FFFD for every escaped half of a surrogate pair; its length stays."""
+    """The text with U+FFFD for every escaped half of a surrogate pair. Its length does not change."""
     if b"\0" in text:
         return text  # No JSON.
     text = text.replace(_BACKSLASH, _NEITHER)
@@ -161,14 +163,14 @@ _NO_NUMBER = re.compile(rb'(?P<text>"(?:[^"\\]|\\.)*+")|-?\b(?:NaN|Infinity)\b',
 
 
 def standard_json(text: bytes) -> bytes:
-    """The text with null for every NaN and Infinity that stands where a value stands."""
+    """The text with null in place of every NaN and Infinity that is a value."""
     if b"NaN" not in text and b"Infinity" not in text:
         return text
     return _NO_NUMBER.sub(lambda found: found["text"] or b"null", text)
 
 
 def read_envelope(text: bytes) -> tuple[Envelope, bytes]:
-    """The envelope, and the text to decode the rest from: with U+FFFD if need be, and JSON from beginning to end."""
+    """The envelope, and the text to decode the rest from: valid JSON, with U+FFFD in place of halves of pairs."""
     try:
         return decode_envelope(text), text
     except msgspec.ValidationError:
@@ -179,7 +181,7 @@ def read_envelope(text: bytes) -> tuple[Envelope, bytes]:
 
 
 def exactly(text: bytes, replaced: bytes, parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Parts of a text, in order, as they were before :func:`replace_surrogates`, which moves no byte."""
+    """Parts of a text, in order, as they were before :func:`replace_surrogates` (which moves no bytes)."""
     end = 0
     for part in parts:
         start = replaced.find(part, end)
@@ -188,12 +190,12 @@ def exactly(text: bytes, replaced: bytes, parts: Iterable[bytes]) -> Iterator[by
 
 
 def objects_in(values: Iterable[msgspec.Raw]) -> Iterator[bytes]:
-    """The texts of those values that are objects."""
+    """The texts of the values that are objects."""
     return (text for text in map(bytes, values) if text.startswith(b"{"))
 
 
 def or_none(decode: Callable[[msgspec.Raw], T], member: msgspec.Raw) -> T | None:
-    """A member of an envelope, or None if it is of another type than expected."""
+    """Decode a member of an envelope; None if it has another type than expected."""
     try:
         return decode(member)
     except (ValueError, RecursionError):
@@ -215,9 +217,9 @@ def unreadable(
     attributable: bool = False,
     event_type: str | None = None,
 ) -> EventDecodeError:
-    """The error for a text that cannot be read: what is wrong with it, whom it hurts, and how it begins.
+    """The error for a text that cannot be read: what is wrong, which turn it affects, and how the text begins.
 
-    It is raised ``from None``: the decoder's exceptions say no more than ``problem``, and may hold the whole text.
+    Raise it ``from None``: the decoder's exceptions say no more than ``problem``, and may contain the whole text.
     """
     problem = "nested too deeply" if isinstance(problem, RecursionError) else str(problem)[:SHOWN]
     whom = "its turn cannot be followed" if attributable else "no turn can be told from it"
@@ -238,10 +240,10 @@ def descendants(cls: type[S]) -> Iterator[type[S]]:
 
 
 class TaggedUnion(Generic[S]):
-    """Structs told apart by ``type``, open for types that are not known yet."""
+    """A union of structs that ``type`` distinguishes; it accepts types that are not known."""
 
     def __init__(self, base: type[S], unknown: Callable[[str, Envelope], S]) -> None:
-        """The union of all classes below ``base`` that have a tag; ``unknown`` makes what any other type becomes."""
+        """The union of all tagged classes below ``base``. ``unknown`` makes the object for any other type."""
         self._unknown = unknown
         self.by_type: dict[str, type[S]] = {}
         for member in descendants(base):
@@ -253,7 +255,7 @@ class TaggedUnion(Generic[S]):
         self.decode: Callable[[bytes], S] = msgspec.json.Decoder(union).decode
 
     def read(self, text: bytes) -> S:
-        """The variant that ``text`` is. Raises what msgspec does if it is no object: the caller knows whose it is."""
+        """Decode a variant. Raises what msgspec raises if it is not an object; the caller makes the error."""
         try:
             made = self.decode(text)
         except msgspec.DecodeError:
@@ -263,6 +265,6 @@ class TaggedUnion(Generic[S]):
         return made
 
     def read_odd(self, kind: str, envelope: Envelope, text: bytes) -> S:
-        """The variant of this type, of a text that the decoder refused."""
+        """Decode the variant of this type from a text that the decoder refused."""
         known = self.by_type.get(kind)
         return self._unknown(kind, envelope) if known is None else cast("S", read_struct(cast("Any", known), text))

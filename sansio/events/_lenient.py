@@ -1,10 +1,10 @@
-"""How a text is read that does not fit its schema: an odd field costs the field.
+"""How a text is read that does not fit its schema: only the field that does not fit is lost.
 
-The rule is in PROTOCOL.md, "What a field may look like". Used only after msgspec's decoder has refused a text. A struct
-is then read member by member, by a plan that is made once from the types of its fields:
+The rule is in PROTOCOL.md, "What a field may look like". This module is used only after msgspec's decoder has refused a
+text. A struct is then read member by member, by a plan that is made once from the types of its fields:
 
     =================================== =============================================================================
-    the field's type                    what is read where the member is of another type
+    the field's type                    what is read if the member has another type
     =================================== =============================================================================
     int                                 digits in a text, and numbers such as 1.0; else it is missing
     float                               a number in a text; else it is missing
@@ -13,12 +13,12 @@ is then read member by member, by a plan that is made once from the types of its
     a struct, a dict                    the object without the members that do not fit; else it is missing
     a list of objects or of any values  the array without the elements that do not fit; else it is missing
     a list of texts or numbers          the array if each element can be read by this table; else it is missing
-    Any                                 everything; numbers beyond a float's range are infinite
+    Any                                 everything; numbers beyond a float's range become infinite
     all others                          nothing: it is missing
     =================================== =============================================================================
 
-``null`` counts as missing where the type has no None; of a member given twice, the last one counts. What is missing has
-the field's default.
+``null`` counts as missing if the type does not include None. If a member is given twice, the last one counts. A missing
+field has its default.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ __all__ = [
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Key = TypeVar("_Key")
 _Read = Callable[[msgspec.Raw | bytes], Any]
-"""Makes a value of a JSON text; ValueError if there is none of the type."""
+"""Makes a value from a JSON text; raises ValueError if it has no value of the type."""
 
 _JSON: Any = msgspec.Meta(extra={"json": True})
 JsonString = Annotated[str, _JSON]
-"""A text that is itself JSON, such as a function call's arguments; some servers send what it says instead."""
+"""Text that is itself JSON, such as a function call's arguments; some servers send the JSON value instead of text."""
 
 _CODE: Any = msgspec.Meta(extra={"code": True})
 CodeString = Annotated[str, _CODE]
-"""A code of an error, which some servers send as a number."""
+"""An error code, which some servers send as a number."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_EXACT = 2**53  # beyond it, a float is a whole number whatever was meant
+_EXACT = 2**53  # above it, a float cannot represent every whole number
 _MOST_DIGITS = 4000  # Python refuses to make an int of more than 4300
 
 decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -69,7 +69,7 @@ _number = msgspec.json.Decoder(str | float).decode
 
 
 def decode_any(text: msgspec.Raw | bytes) -> Any:
-    """Any JSON value. A number that msgspec refuses, because a float cannot hold it, is infinite."""
+    """Any JSON value. A number that a float cannot hold, which msgspec refuses, becomes infinite."""
     try:
         return _any(text)
     except msgspec.ValidationError:
@@ -77,19 +77,19 @@ def decode_any(text: msgspec.Raw | bytes) -> Any:
 
 
 def decode_dict(text: msgspec.Raw | bytes) -> dict[str, Any]:
-    """An object, for a text that is known to be one, with all that is in it, as :func:`decode_any` reads it."""
+    """Decode a text that is known to be an object; its values are read as :func:`decode_any` does."""
     return decode_any(text)
 
 
 def read_struct(kind: type[_Struct], text: msgspec.Raw | bytes) -> _Struct:
-    """The struct of this type that an object is, without what does not fit. ValueError if ``text`` is no object."""
+    """Read a struct from an object, leaving out members that do not fit. Raises ValueError if it is not an object."""
     members = decode_members(text)
     plan = [each for each in _plan(kind) if each[0] in members]
     return kind(**dict(_fitting((field, read, members[member]) for member, field, read in plan)))
 
 
 def _fitting(texts: Iterable[tuple[_Key, _Read, msgspec.Raw]]) -> Iterator[tuple[_Key, Any]]:
-    """What can be read, under its name or index."""
+    """The values that can be read, with their names or indices."""
     for key, read, text in texts:
         try:
             yield key, read(text)
@@ -103,13 +103,13 @@ def _integer(digits: str) -> int | float:
 
 @cache
 def _plan(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, _Read], ...]:
-    """For each field: its name in JSON, its own, and how it is read."""
+    """For each field: its JSON name, its own name, and the function that reads it."""
     return tuple((each.encode_name, each.name, _reader(each.type)) for each in msgspec.structs.fields(kind))
 
 
 @cache
 def _reader(annotation: Any) -> _Read:
-    """As the type's own decoder does, or else by the table at the top."""
+    """A reader that uses the type's own decoder first, then the table at the top."""
     decode = msgspec.json.Decoder(annotation).decode
     otherwise = _otherwise(annotation)
 
@@ -182,4 +182,4 @@ def _dict(read: _Read) -> _Read:
 
 
 read_integer = _reader(int)
-"""An integer, by the same rule. ValueError if there is none."""
+"""Reads an integer by the same rule. Raises ValueError if there is none."""

@@ -1,4 +1,4 @@
-"""The events that carry the response: those that begin it, and those that end it."""
+"""The events that contain the response: events that begin it, and events that end it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ._roles import ENDINGS, FINAL_STATUSES
 
 
 class ResponseHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """As much of a response as is decoded with its event."""
+    """The part of a response that is decoded together with its event."""
 
     id: str | None = None
 
 
 class LifecycleEvent(ServerEvent, frozen=True):
-    """An event that carries the response. Base of the six, and of those of other types that carry one too."""
+    """An event that contains the response. Base class of the six known types, and of other types that contain one."""
 
     routed: ClassVar[bool] = True
 
@@ -32,19 +32,19 @@ class LifecycleEvent(ServerEvent, frozen=True):
 
     @property
     def response_id(self) -> str | None:
-        """The response's id, at no cost."""
+        """The response's id, without further decoding."""
         return self.head.id
 
     def ids(self) -> tuple[str | None, str | None]:
-        """As of every event, without reading the text again if the response has an id."""
+        """As for every event; if the response has an id, the text is not read again."""
         return ServerEvent.ids(self) if self.head.id is None else (self.head.id, None)
 
     @property
     def response(self) -> Response:
         """The response as of this event, decoded on first use.
 
-        At the end of a turn, what is missing is filled in: an ``output`` that is missing or empty is made of the items
-        that came before, the ``id`` is that of the events before. The ``status`` is then what the event says, if the
+        In a turn's terminal event, missing parts are filled in: a missing or empty ``output`` is made of the items that
+        came before, and a missing ``id`` is taken from earlier events. ``status`` is then what the event says, if the
         response says nothing or something else (PROTOCOL.md, "What starts, what ends, what is neither").
         """
         found = getattr(self, "_lazy", None)
@@ -54,7 +54,8 @@ class LifecycleEvent(ServerEvent, frozen=True):
 
     @property
     def full_bytes(self) -> bytes:
-        """The event's text with the response as :attr:`response` has it, unless it has neither response nor items."""
+        """The event's text with the response as :attr:`response` has it; unchanged if there is no response and no
+        items."""
         text = self._member("response")
         if not hasattr(self, "_lazy") or self.response.raw_bytes == text:
             return self.raw_bytes
@@ -76,12 +77,12 @@ class LifecycleEvent(ServerEvent, frozen=True):
         return response if full is text else decode_response(full)
 
     def _outcome_of(self, response: Response) -> str | None:
-        """As what the event ends this response, which is its own; None if it does not."""
+        """The outcome with which the event ends this response; None if it does not end it."""
         return ENDINGS.get(self.type)
 
 
 class ResponseCreatedEvent(LifecycleEvent, frozen=True, tag="response.created"):
-    """The server made a response for the turn: from here on it may be running."""
+    """The server made a response for the turn: from now on it may be running."""
 
 
 class ResponseQueuedEvent(LifecycleEvent, frozen=True, tag="response.queued"):
@@ -107,13 +108,13 @@ class ResponseFailedEvent(LifecycleEvent, frozen=True, tag="response.failed"):
 
 
 class ResponseIncompleteEvent(LifecycleEvent, frozen=True, tag="response.incomplete"):
-    """The response ended early; ``response.incomplete_details`` says why, ``steered`` if a successor takes over."""
+    """The response ended early; ``response.incomplete_details`` says why (``steered``: another response follows)."""
 
     terminal: ClassVar[bool] = True
     ends_turn: ClassVar[bool] = True
 
 
 class UnknownLifecycleEvent(LifecycleEvent, frozen=True):
-    """An event of a type that turnwire does not know, ``response.…``, which carries a response."""
+    """An event of a type ``response.…`` that turnwire does not know and that contains a response."""
 
     type: str = ""

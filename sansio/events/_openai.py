@@ -1,12 +1,12 @@
-"""The SDK's objects: what ``openai`` would have made of the same message, without its cost.
+"""The SDK's objects: what ``openai`` would make of the same message, but faster.
 
 The promise
-    The object equals the one that ``openai._models.construct_type`` builds: in type, fields, extra fields,
-    ``model_fields_set``, JSON and repr, for every message, however odd. :func:`to_server_event` gives what
-    ``client.responses.connect()`` yields, :func:`to_stream_event` what ``client.responses.create(stream=True)`` and
-    ``openai-agents`` yield, :func:`response_to_openai` what ``client.responses.create()`` returns. Every call gives a
-    new object, which is the caller's to change. Nothing that was delivered makes them raise: where ``construct_type``
-    raises, whatever it raises, the object is what it makes of the same message without what it cannot take.
+    The object equals the one that ``openai._models.construct_type`` builds, for every message: in type, fields, extra
+    fields, ``model_fields_set``, JSON and repr. :func:`to_server_event` gives what ``client.responses.connect()``
+    yields, :func:`to_stream_event` what ``client.responses.create(stream=True)`` and ``openai-agents`` yield,
+    :func:`response_to_openai` what ``client.responses.create()`` returns. Every call gives a new object, which the
+    caller may change. No delivered event makes these functions raise. If ``construct_type`` raises for a message, the
+    result is what it makes of that message without the parts that it cannot accept.
 
     =============================================== ================================================================
     ``to_server_event``: ``ResponsesServerEvent``    ``ResponseTextWsDelta`` …: the lane is the field ``stream_id``;
@@ -15,11 +15,12 @@ The promise
                                                      errors are ``ResponseErrorEvent``
     =============================================== ================================================================
 
-    The former's classes derive from the latter's, errors and steering apart, so ``isinstance`` works on both. The model
-    classes yield the latter: their events must dump to the same JSON over either transport.
+    Except for errors and steering, the classes of the first row derive from those of the second, so ``isinstance``
+    works on both. The model classes yield those of the second row: their events must have the same JSON over either
+    transport.
 
-Both modules, this one and :mod:`._openai_plans`, import ``openai`` when one of their functions is called, and not
-before; no other module of the core imports it.
+This module and :mod:`._openai_plans` import ``openai`` only when one of their functions is called. No other module of
+the core imports it.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def to_stream_event(event: ServerEvent) -> sdk.ResponseStreamEvent:
 def response_to_openai(response: Response, *, request_id: str | None = None) -> sdk.Response:
     """The response as ``client.responses.create()`` would have returned it.
 
-    With ``request_id``, it has that as ``_request_id``, as the SDK's answers over HTTP have (PARITY C2, C5); without,
-    it has no such attribute, as a response within an event has none.
+    With ``request_id``, the result has it as ``_request_id``, as the SDK's answers over HTTP have (PARITY C2, C5).
+    Without it, the result has no such attribute, like a response within an event.
     """
     made: Any = response.to_openai()
     if request_id is not None:
@@ -72,12 +73,12 @@ def response_to_openai(response: Response, *, request_id: str | None = None) -> 
 
 
 def response_of(members: Mapping[str, Any]) -> sdk.Response:
-    """The response with these members, as the SDK makes it of JSON: for an event whose type the SDK does not know."""
+    """The response with these members, as the SDK makes it from JSON; for an event whose type the SDK does not know."""
     return read_response(json.dumps(members).encode())
 
 
 def stream_event_of(members: Mapping[str, Any]) -> Any:
-    """The event with these members as :func:`to_stream_event` makes it; EventDecodeError if it has no type."""
+    """The event with these members, as :func:`to_stream_event` makes it; EventDecodeError if it has no type."""
     return to_stream_event(decode_event(json.dumps(members).encode()))
 
 
@@ -96,14 +97,14 @@ def from_openai(made: sdk.Response) -> Response: ...
 @overload
 def from_openai(made: sdk.ResponsesServerEvent | sdk.ResponseStreamEvent) -> ServerEvent: ...
 def from_openai(made: pydantic.BaseModel) -> Response | ServerEvent:
-    """Our event or response for one of the SDK's, by way of its JSON; fields that were never set are left out.
+    """Our event or response for one of the SDK's, converted through JSON; fields that were never set are left out.
 
-    TypeError for an object with values that JSON lacks.
+    Raises TypeError for an object with values that JSON does not have.
     """
     from openai.types.responses import Response as SdkResponse
 
     members = made.model_dump(by_alias=True, exclude_unset=True, warnings=False)
-    text = json.dumps(members).encode()  # and not pydantic's: it refuses half a surrogate pair, which a server may send
+    text = json.dumps(members).encode()  # not pydantic's encoder: that refuses half a surrogate pair
     if isinstance(made, SdkResponse):
         return cast("LifecycleEvent", decode_event(b'{"type":"response.completed","response":%b}' % text)).response
     return decode_event(text)

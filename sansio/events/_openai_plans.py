@@ -1,27 +1,29 @@
-"""How the SDK's objects are made of a message's text: the plans behind ``to_openai()``.
+"""How the SDK's objects are made from a message's text: the plans behind ``to_openai()``.
 
 The promise
-    The object equals the one that ``openai._models.construct_type`` builds: in type, fields, extra fields,
-    ``model_fields_set``, JSON and repr, for every message, however odd, and is made without its cost. Nothing that was
-    delivered makes these functions raise: where ``construct_type`` raises, whatever it raises, the object is what it
-    makes of the same message without what it cannot take.
+    The object equals the one that ``openai._models.construct_type`` builds, for every message: in type, fields, extra
+    fields, ``model_fields_set``, JSON and repr; it is made faster. No delivered event makes these functions raise. If
+    ``construct_type`` raises for a message, the result is what it makes of that message without the parts that it
+    cannot accept.
 
 Why ``construct_type`` is slow
-    It asks pydantic whether the message is valid, and pydantic, which is not told that ``type`` tells the events apart,
-    validates it against all 62 of them. Within, it does the same for 28 kinds of output items, 16 kinds of tools, and
-    so on. Only if none fits does it go field by field, accept everything, and ask the same of every union it meets.
+    It asks pydantic whether the message is valid. Pydantic is not told that ``type`` distinguishes the events, so it
+    validates the message against all 62 classes. Within the message it does the same for 28 kinds of output items, 16
+    kinds of tools, and so on. Only if none fits, it goes field by field, accepts everything, and does the same for
+    every union.
 
 How plans work
-    1. *Validate.* The SDK's own core schema is given back to pydantic, with a tagged union for every union whose
-       members ``type`` tells apart. Pydantic still does all the validating and building; it no longer guesses. The
-       answer is the same: a member cannot fit that requires another ``type``.
-    2. *Construct.* What is not valid (a field is missing, an enumeration has grown) is built without validation, as
-       ``construct_type`` does: one plan a model, a table from JSON name to field and the plan for its value.
-    3. *Ask the oracle.* Where a plan cannot be sure, ``construct_type`` itself is called. For a part of the message: a
-       union with a discriminator that does not tell all its members apart; an annotation that is none of model, union,
-       list, dict, literal and plain type; a model with a ``construct``, typed extra fields, population by name or
-       changeable defaults of its own. For the whole of it: members named as the parameters of ``construct``; half a
-       surrogate pair, nesting beyond 200, and whatever else fails on the way.
+    1. *Validate.* The SDK's own core schema is given to pydantic again, with a tagged union in place of every union
+       whose members ``type`` distinguishes. Pydantic still validates and builds everything, but without trying every
+       member. The result is the same: a member that requires another ``type`` cannot fit.
+    2. *Construct.* A message that is not valid (a field is missing, an enumeration has a new value) is built without
+       validation, as ``construct_type`` does. There is one plan per model: a table from JSON name to field and the plan
+       for its value.
+    3. *Call the original.* If a plan cannot be certain, ``construct_type`` itself is called. It is called for a part of
+       the message in these cases: a union with a discriminator that does not distinguish all members; an annotation
+       that is not a model, union, list, dict, literal or plain type; a model with a ``construct``, typed extra fields,
+       population by name or mutable defaults of its own. It is called for the whole message in these cases: members
+       named like the parameters of ``construct``; half a surrogate pair; nesting beyond 200; any other failure.
 
     Plans are compiled on first use, from the installed SDK's declarations, and kept: no list of types or fields is
     repeated here. ``openai`` is imported then, and not before: see :mod:`._openai`.
@@ -42,31 +44,31 @@ if TYPE_CHECKING:
     import openai.types.responses as sdk
     from pydantic_core import SchemaValidator
 
-Plan = Callable[[Any], Any]
-"""Makes the SDK's value of a JSON value, as ``construct_type`` does for one annotation."""
+ValuePlan = Callable[[Any], Any]
+"""Makes the SDK's value from a JSON value, as ``construct_type`` does for one annotation."""
 
 NO_OBJECTS = frozenset({"str", "int", "float", "bool", "none", "literal", "list"})
-"""Types of core schema that no JSON object fits, not even in pydantic's lax mode."""
+"""Types of core schema that no JSON object fits, even in pydantic's lax mode."""
 
 NOT_SCHEMAS = frozenset({"metadata", "default", "config", "expected"})
-"""Members of a core schema that hold values, and look like schemas if the values do."""
+"""Members of a core schema that hold values. The values may look like schemas."""
 
 BEYOND_FLOAT = 309
-"""An integer of so many digits is more than a float can hold."""
+"""An integer with this many digits is larger than a float can hold."""
 
 MOST_NESTED = 200
-"""How deeply a message may be nested from which members are taken out."""
+"""The maximal nesting of a message from which members are removed."""
 
 SCALARS = (str, int, float, bool, types.NoneType)
 
 
 def read_server_event(text: bytes, kind: str) -> sdk.ResponsesServerEvent:
-    """What ``client.responses.connect()`` makes of this text, whose ``type`` is ``kind``."""
+    """What ``client.responses.connect()`` makes of a text with ``type`` ``kind``."""
     return _server_event_reader()(text, kind)
 
 
 def read_stream_event(text: bytes, kind: str) -> sdk.ResponseStreamEvent:
-    """What ``client.responses.create(stream=True)`` makes of this text, whose ``type`` is ``kind``."""
+    """What ``client.responses.create(stream=True)`` makes of a text with ``type`` ``kind``."""
     return _stream_event_reader()(text, kind)
 
 
@@ -97,8 +99,8 @@ def _response_reader() -> Callable[..., Any]:
 
 
 def _reader(annotation: Any) -> Callable[[bytes, str], Any]:
-    """What makes the SDK's object of a JSON text; its other argument is the ``type`` that the text is known to have."""
-    from pydantic_core import from_json  # and not msgspec's: it makes floats of integers beyond 64 bits
+    """A function that makes the SDK's object from a JSON text and the ``type`` that the text is known to have."""
+    from pydantic_core import from_json  # not msgspec's: that makes floats of integers beyond 64 bits
 
     plan = _plan(annotation)
     tagged = _by_tag(annotation) or {}
@@ -108,7 +110,7 @@ def _reader(annotation: Any) -> Callable[[bytes, str], Any]:
         if model is not None:
             try:
                 return model.validate_json(text)
-            except ValueError:  # A ValidationError is one: not valid, or no JSON to pydantic.
+            except ValueError:  # This includes ValidationError: not valid, or not JSON to pydantic.
                 pass
         try:
             return plan(from_json(text))
@@ -119,7 +121,7 @@ def _reader(annotation: Any) -> Callable[[bytes, str], Any]:
 
 
 def _ask(annotation: Any, text: bytes, kind: str) -> Any:
-    """The oracle's own answer to a whole message; if it raises, to as much of the message as it can take."""
+    """The result of ``construct_type`` for a whole message; if it raises, for the parts of it that it can accept."""
     oracle = _oracle(annotation)
     for load in (json.loads, _takeable, _flat):
         with suppress(Exception):
@@ -128,13 +130,13 @@ def _ask(annotation: Any, text: bytes, kind: str) -> Any:
 
 
 def _takeable(text: bytes) -> Any:
-    """The message without members named as parameters of ``construct``, numbers beyond a float, bytes not UTF-8."""
+    """The message without members named like parameters of ``construct``, too large numbers, and bytes not UTF-8."""
     value = json.loads(text.decode(errors="replace"), parse_int=_integer)
     return _without(PARAMETERS, value)
 
 
 def _flat(text: bytes) -> Any:
-    """The members of the message that are neither arrays nor objects, however deeply the others are nested."""
+    """The members of the message that are neither arrays nor objects. The others may be nested to any depth."""
     members = [(name, bytes(member)) for name, member in decode_members(text).items() if name not in PARAMETERS]
     return {name: json.loads(member, parse_int=_integer) for name, member in members if member[:1] not in b"{["}
 
@@ -154,15 +156,15 @@ def _without(names: frozenset[str], value: Any, depth: int = 0) -> Any:
     return value
 
 
-def _oracle(annotation: Any, metadata: Iterable[Any] = ()) -> Plan:
-    """The plan that needs none: ``construct_type`` itself."""
+def _oracle(annotation: Any, metadata: Iterable[Any] = ()) -> ValuePlan:
+    """The plan that calls ``construct_type`` itself."""
     from openai._models import construct_type  # Private to openai (3.57); pyproject.toml bounds the version.
 
     return lambda value: construct_type(value=value, type_=annotation, metadata=list(metadata))
 
 
-def _plan(annotation: Any, metadata: Iterable[Any] = ()) -> Plan:
-    """The plan for an annotation; ``metadata`` is what pydantic has already taken out of an ``Annotated``."""
+def _plan(annotation: Any, metadata: Iterable[Any] = ()) -> ValuePlan:
+    """The plan for an annotation; ``metadata`` is what pydantic has already removed from an ``Annotated``."""
     metadata = tuple(metadata)
     if not metadata and get_origin(annotation) is Annotated:
         annotation, *metadata = get_args(annotation)
@@ -193,14 +195,14 @@ def _to_float(value: Any) -> Any:
     return value
 
 
-def _list_plan(element: Plan) -> Plan:
+def _list_plan(element: ValuePlan) -> ValuePlan:
     def build(value: Any) -> Any:
         return [element(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
     return build
 
 
-def _dict_plan(member: Plan) -> Plan:
+def _dict_plan(member: ValuePlan) -> ValuePlan:
     def build(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
@@ -209,9 +211,9 @@ def _dict_plan(member: Plan) -> Plan:
     return build
 
 
-def _union_plan(union: Any, metadata: Iterable[Any]) -> Plan:
-    """Valid for a member: what pydantic makes of it. Else the member that ``type`` names, if the SDK goes by that, or
-    else the first.
+def _union_plan(union: Any, metadata: Iterable[Any]) -> ValuePlan:
+    """If the value is valid for a member, what pydantic makes of it. Else the member that ``type`` names, if the SDK
+    uses ``type`` for this union; else the first member.
     """
     from openai._utils import PropertyInfo  # Private to openai (3.57), where its models are annotated with it.
     from pydantic import TypeAdapter, ValidationError
@@ -249,7 +251,7 @@ def _union_plan(union: Any, metadata: Iterable[Any]) -> Plan:
 
 
 def _by_tag(annotation: Any) -> dict[str, _Model] | None:
-    """The models that a JSON object can become, by ``type``; None if that alone does not tell them apart."""
+    """By ``type``: the models that a JSON object can become; None if ``type`` alone does not distinguish them."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if _is_model(annotation):
@@ -267,7 +269,7 @@ def _by_tag(annotation: Any) -> dict[str, _Model] | None:
 
 
 def _tags(model: Any) -> tuple[str, ...]:
-    """The values of the model's ``type``, one of which a valid object has; none if the model does not demand that."""
+    """The values of ``type`` that a valid object of this model has; empty if the model does not require any."""
     field = model.model_fields.get("type")
     if field is None or not field.is_required() or field.alias is not None or not _is_literal_string(field.annotation):
         return ()
@@ -286,7 +288,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 class _Model:
-    """One of the SDK's models: how to validate a JSON object for it, and how to build it from any."""
+    """One of the SDK's models: how to validate a JSON object for it, and how to build it from any object."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -301,13 +303,13 @@ class _Model:
         return value
 
     @cached_property
-    def validate(self) -> Plan:
+    def validate(self) -> ValuePlan:
         """Builds the model from a valid object; ValidationError for any other."""
         return self._validator.validate_python
 
     @cached_property
-    def validate_json(self) -> Plan:
-        """The same from a text, in one go."""
+    def validate_json(self) -> ValuePlan:
+        """The same directly from a text."""
         return self._validator.validate_json
 
     @cached_property
@@ -315,10 +317,10 @@ class _Model:
         return _validator(self._model.__pydantic_core_schema__)
 
     @cached_property
-    def construct(self) -> Plan:
+    def construct(self) -> ValuePlan:
         """Builds the model from an object, valid or not."""
         model = self._model
-        fields: dict[str, tuple[str, Plan]] = {}
+        fields: dict[str, tuple[str, ValuePlan]] = {}
         defaults: dict[str, Any] = {}
         for name, field in model.model_fields.items():
             default = None if field.is_required() else field.get_default()
@@ -343,7 +345,7 @@ class _Model:
                     given.add(name)
                     if member is not None:
                         values[name] = member if plan is _as_is else plan(member)
-                if key not in defaults:  # so is, in the SDK, a field that JSON calls by another name
+                if key not in defaults:  # extra fields include, in the SDK, a field that JSON calls by another name
                     extra[key] = member
             made = new(model)
             put(made, "__dict__", values)
@@ -359,16 +361,16 @@ _model = cache(_Model)
 
 
 PARAMETERS = frozenset({"_fields_set", "_BaseModel__cls"})
-"""The parameters of the SDK's ``construct`` (openai 3.57), which takes an object's members as keyword arguments
-beside them."""
+"""The parameters of the SDK's ``construct`` (openai 3.57). It takes an object's members as keyword arguments in
+addition to these."""
 
 
 def _is_peculiar(model: Any) -> bool:
-    """Whether the SDK builds this model in a way of its own."""
+    """Whether the SDK builds this model in a special way."""
     import openai._models
     from openai import BaseModel
 
-    # Private to openai (3.57). Without it nobody can tell, and the oracle is asked about every model.
+    # Private to openai (3.57). Without it this cannot be known, and ``construct_type`` is called for every model.
     extra_fields_type: Any = getattr(openai._models, "_get_extra_fields_type", None)
     return (
         extra_fields_type is None
@@ -382,21 +384,21 @@ def _is_peculiar(model: Any) -> bool:
 
 
 def _validator(schema: Mapping[str, Any]) -> SchemaValidator:
-    """Pydantic's validator for one of the SDK's core schemas, told to go by ``type``."""
+    """Pydantic's validator for one of the SDK's core schemas, changed so that it uses ``type``."""
     from pydantic_core import SchemaValidator
 
     definitions = {each["ref"]: each for each in schema.get("definitions", ())}
     told_apart = _tell_apart(dict(schema), definitions)
     try:
-        # Prebuilt validators are those of the models' own schemas, which do not go by ``type``. The parameter is
-        # private to pydantic_core (2.50); without it, the answers are the same, and parts of a message take longer.
+        # Prebuilt validators are those of the models' own schemas, which do not use ``type``. The parameter is private
+        # to pydantic_core (2.50); without it the results are the same, but parts of a message take longer.
         return SchemaValidator(told_apart, _use_prebuilt=False)
     except TypeError:
         return SchemaValidator(told_apart)
 
 
 def _tell_apart(node: Any, definitions: Mapping[str, Any]) -> Any:
-    """A copy of a core schema, or a part of one, with tagged unions wherever that changes no answer."""
+    """A copy of a core schema, or of a part of one, with tagged unions wherever the result stays the same."""
     if isinstance(node, list):
         return [_tell_apart(each, definitions) for each in cast("list[Any]", node)]
     if not isinstance(node, dict):
@@ -412,9 +414,9 @@ def _tell_apart(node: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def _tagged_union(union: dict[str, Any], copied: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """The union, with those of its choices that are told apart by ``type`` made one tagged union.
+    """The union, with the choices that ``type`` distinguishes made one tagged union.
 
-    The others must be such as no object fits; else nothing is changed, because an object might fit several.
+    No object may fit the other choices; else nothing is changed, because an object might fit several.
     """
     tagged: dict[str, Any] = {}
     others: list[Any] = []
@@ -431,7 +433,7 @@ def _tagged_union(union: dict[str, Any], copied: dict[str, Any], definitions: Ma
 
 
 def _schema_tags(schema: dict[str, Any], definitions: Mapping[str, Any]) -> frozenset[str] | None:
-    """The values of ``type`` with which an object can fit; none if no object fits; None if that cannot be told."""
+    """The values of ``type`` with which an object can fit; empty if no object fits; None if that is not known."""
     while schema["type"] == "definition-ref":
         schema = definitions[schema["schema_ref"]]
     if schema["type"] in NO_OBJECTS:

@@ -15,14 +15,14 @@ from ._parts import Annotation, ContentPart, Logprob, decode_part
 
 
 class ItemEvent(ServerEvent, frozen=True):
-    """An event about one item of the output. Base of many."""
+    """An event about one item of the output. Base class of many events."""
 
     item_id: str = ""
     output_index: int = 0
 
 
 class ContentEvent(ItemEvent, frozen=True):
-    """An event about one part of an item's content. Base of many."""
+    """An event about one part of an item's content. Base class of many events."""
 
     content_index: int = 0
 
@@ -61,19 +61,19 @@ class ResponseRefusalDoneEvent(ContentEvent, frozen=True, tag="response.refusal.
 
 
 class ResponseReasoningTextDeltaEvent(ContentEvent, frozen=True, tag="response.reasoning_text.delta"):
-    """The next piece of reasoning in the clear."""
+    """The next piece of reasoning as plain text."""
 
     delta: str = ""
 
 
 class ResponseReasoningTextDoneEvent(ContentEvent, frozen=True, tag="response.reasoning_text.done"):
-    """A part of the reasoning in the clear is complete."""
+    """A part of the plain-text reasoning is complete."""
 
     text: str = ""
 
 
 class PartEvent(ContentEvent, frozen=True):
-    """An event that carries a content part. Base of the two."""
+    """An event that contains a content part. Base class of two events."""
 
     undecoded_part: Object = msgspec.field(name="part", default=Object())
 
@@ -95,7 +95,7 @@ class ResponseContentPartDoneEvent(PartEvent, frozen=True, tag="response.content
 
 
 class OutputItemEvent(ServerEvent, frozen=True):
-    """An event that carries an output item. Base of the two."""
+    """An event that contains an output item. Base class of two events."""
 
     routed: ClassVar[bool] = True
 
@@ -117,14 +117,14 @@ class ResponseOutputItemDoneEvent(OutputItemEvent, frozen=True, tag="response.ou
 
 
 class ResponseCompactionCompactingEvent(ItemEvent, frozen=True, tag="response.compaction.compacting"):
-    """The server is compacting the conversation; the event holds none of the summary."""
+    """The server is compacting the conversation; the event contains nothing of the summary."""
 
 
 # Reasoning summaries
 
 
 class SummaryEvent(ItemEvent, frozen=True):
-    """An event about one part of a reasoning summary. Base of four."""
+    """An event about one part of a reasoning summary. Base class of four events."""
 
     summary_index: int = 0
 

@@ -60,13 +60,13 @@ class ResponseOutputRefusal(ContentPart, frozen=True, tag="refusal"):
 
 
 class ResponseReasoningText(ContentPart, frozen=True, tag="reasoning_text"):
-    """Reasoning in the clear."""
+    """Reasoning as plain text."""
 
     text: str = ""
 
 
 class UnknownPart(ContentPart, frozen=True):
-    """A part of a type that turnwire does not know; ``raw`` and ``to_dict()`` have it all."""
+    """A part of a type that turnwire does not know; ``raw`` and ``to_dict()`` contain all of it."""
 
     type: str = ""
 
@@ -79,7 +79,7 @@ _PARTS = TaggedUnion(ContentPart, _unknown_part)
 
 
 def decode_part(text: bytes) -> ContentPart:
-    """The content part that ``text`` is. Raises what msgspec does: the caller knows whose text it is."""
+    """Decode a content part. Raises what msgspec raises; the caller makes the error that names the message."""
     return _PARTS.read(text)
 
 

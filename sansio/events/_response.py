@@ -1,4 +1,4 @@
-"""The response: what the events that begin and end a turn carry."""
+"""The response, as contained in the events that begin and end a turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class InputTokensDetails(msgspec.Struct, frozen=True, gc=False):
-    """How many of the input tokens came from the prompt cache, and how many went into it."""
+    """How many of the input tokens came from the prompt cache, and how many were added to it."""
 
     cached_tokens: int = 0
     cache_write_tokens: int = 0
@@ -65,8 +65,8 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
 class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
     """A response: what the model made of one turn.
 
-    ``status`` is ``queued``, ``in_progress``, ``completed``, ``failed``, ``incomplete``, ``cancelled``, or a value of
-    tomorrow. Fields typed ``Any`` are what JSON made of them; they and all others are in ``raw`` and ``to_dict()``.
+    ``status`` is ``queued``, ``in_progress``, ``completed``, ``failed``, ``incomplete``, ``cancelled``, or a value that
+    is added in the future. Fields typed ``Any`` are plain JSON values; ``raw`` and ``to_dict()`` contain all fields.
     """
 
     id: str = ""
@@ -147,7 +147,7 @@ _decode_response = msgspec.json.Decoder(Response).decode
 
 
 def decode_response(text: bytes) -> Response:
-    """The response that ``text`` is. Raises what msgspec does if it is no object: the caller knows whose text it is."""
+    """Decode a response. Raises what msgspec raises if it is not an object; the caller makes the error."""
     try:
         response = _decode_response(text)
     except msgspec.DecodeError:

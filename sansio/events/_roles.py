@@ -1,7 +1,7 @@
 """What an event does to a turn: whether it begins a response, ends one, or neither (PROTOCOL.md, "What starts").
 
-The one table of it, for every transport and both roles. An event is judged by its type, by the names of its members
-and, where it may be the last of its response, by the response's status:
+This is the only table of it, for every transport and both roles. An event is judged by its type, by the names of its
+members and, if it may be the last of its response, by the response's status:
 
     ========== =================================================================== =============================
     role       which events                                                        what it does to its turn
@@ -9,9 +9,9 @@ and, where it may be the last of its response, by the response's status:
     NEUTRAL    a closed list: keepalives, rate limits, ``codex.*``                 nothing
     ERROR      ``error``, ``response.error``                                       ends it
     OUTCOME    ``response.steer.*``, ``response.inject.*``                         nothing: it answers a steer
-    RESPONSE   any other ``response.*``, and what carries a member of a response   begins its response
-    UNKNOWN    everything else                                                     nothing, but an error frame that
-                                                                                   follows is no refusal any more
+    RESPONSE   any other ``response.*``, and any event with a member of a response  begins its response
+    UNKNOWN    everything else                                                      nothing; but an error frame that
+                                                                                    follows is no longer a refusal
     ========== =================================================================== =============================
 
     ====================== ============================================= ==================================
@@ -41,15 +41,15 @@ class Role(enum.Enum):
     """What an event does to the turn that it belongs to."""
 
     NEUTRAL = "neutral"
-    """It moves nothing, wherever it comes."""
+    """It has no effect on a turn."""
     RESPONSE = "response"
     """It is part of a response: the response has begun."""
     OUTCOME = "outcome"
-    """It answers a steer or an injection; it moves no turn."""
+    """It answers a steer or an injection; it does not begin or end a turn."""
     ERROR = "error"
     """It ends the turn that it belongs to."""
     UNKNOWN = "unknown"
-    """It moves nothing, but what it means is not known: a refusal that follows proves nothing."""
+    """It does not begin or end a turn, but its meaning is not known: a refusal that follows proves nothing."""
 
 
 NEUTRAL_TYPES: Final = frozenset({"keepalive", "ping", "rate_limits", "response.heartbeat", "response.metadata"})
@@ -58,7 +58,7 @@ NEUTRAL_SUFFIX: Final = ".rate_limits"
 OUTCOME_PREFIXES: Final = ("response.steer.", "response.inject.")
 RESPONSE_PREFIX: Final = "response."
 RESPONSE_MEMBERS: Final = ("response", "response_id", "item_id", "output_index", "delta")
-"""An event that carries one of these is part of a response, whatever its type."""
+"""An event with one of these members is part of a response, whatever its type."""
 
 ENDINGS: Final = {
     "response.completed": "completed",
@@ -66,15 +66,15 @@ ENDINGS: Final = {
     "response.incomplete": "incomplete",
     "response.cancelled": "cancelled",
 }
-"""The types that end a turn, and as what, whatever the response says."""
+"""The types that end a turn, and the outcome, whatever the response says."""
 
 DONE: Final = "response.done"
 FINAL_STATUSES: Final = {**{status: status for status in ENDINGS.values()}, "canceled": "cancelled"}
-"""The statuses after which a response does not change, under each spelling."""
+"""The statuses after which a response does not change, with both spellings of cancelled."""
 
 
 def role_of(kind: str, members: Container[str] = ()) -> Role:
-    """The role of an event of this type that has members of these names (PROTOCOL.md, "What starts")."""
+    """The role of an event of this type with members of these names (PROTOCOL.md, "What starts")."""
     if kind in NEUTRAL_TYPES or kind.startswith(NEUTRAL_PREFIX) or kind.endswith(NEUTRAL_SUFFIX):
         return Role.NEUTRAL
     if kind in ERROR_TYPES:
@@ -87,13 +87,14 @@ def role_of(kind: str, members: Container[str] = ()) -> Role:
 
 
 role_of_type: Final = lru_cache(256)(role_of)
-"""The same, of a type alone; kept for the last 256 types, because servers may invent any number of them."""
+"""The role by type alone; cached for the last 256 types, because servers may invent any number of them."""
 
 
 def ending(kind: str, status: str | None, *, known: bool, has_response: bool) -> str | None:
-    """As what an event ends its turn: completed, failed, incomplete or cancelled; None if it does not end it.
+    """The outcome with which an event ends its turn: completed, failed, incomplete or cancelled; None: it does not end
+    it.
 
-    ``status`` is that of its response; ``known`` says whether the type is one of the API's own.
+    ``status`` is the response's; ``known`` says whether the type is one of the API's own.
     """
     if kind in ENDINGS:
         return ENDINGS[kind]

@@ -11,7 +11,7 @@ from ._lenient import CodeString
 
 
 class Steer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, repr_omit_defaults=True):
-    """A steering submission: its id if it got one, the response that it steers and, when it failed, its input."""
+    """A steering submission: its id if it has one, the response that it steers and, if it failed, its input."""
 
     id: str | None = None
     previous_response_id: str | None = None
@@ -27,7 +27,7 @@ class InputError(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class ResponseSteerAcceptedEvent(ServerEvent, frozen=True, tag="response.steer.accepted"):
-    """The server owns the steering input; it is applied once the successor is created."""
+    """The server has accepted the steering input; it is applied once the next response is created."""
 
     steer: Steer = Steer()
 

@@ -1,4 +1,4 @@
-"""Every event: the union of all types, and what an event becomes whose type has no schema here."""
+"""All events: the union of all types, and the classes for events whose type has no schema here."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ from ._steering import ResponseSteerFailedEvent
 
 
 class UnknownTerminalEvent(UnknownLifecycleEvent, frozen=True):
-    """One that ends its response: ``response.done``, ``response.cancelled``, or any other with a final status."""
+    """An unknown event that ends its response: ``response.done``, ``response.cancelled``, or any with a final
+    status."""
 
     terminal: ClassVar[bool] = True
     ends_turn: ClassVar[bool] = True
 
     @property
     def outcome(self) -> str | None:
-        """As what the response has ended."""
+        """The outcome with which the response has ended."""
         return self._outcome_of(self.response)
 
     def _outcome_of(self, response: Response) -> str | None:
@@ -48,7 +49,7 @@ class UnknownTerminalEvent(UnknownLifecycleEvent, frozen=True):
 
 
 class OpenEvent(ServerEvent, frozen=True):
-    """An event that is read without a schema. Base of the two."""
+    """An event that is read without a schema. Base class of two events."""
 
     routed: ClassVar[bool] = True
 
@@ -56,24 +57,24 @@ class OpenEvent(ServerEvent, frozen=True):
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The whole message, decoded once. Not to be changed; ``to_dict()`` gives a dict of your own."""
+        """The whole message, decoded once. Do not change it; ``to_dict()`` returns a dict of your own."""
         return self._read_once(self.to_dict)
 
     @property
     def role(self) -> Role:
-        """What the event does to its turn, by its type and by the names of its members."""
+        """The effect of the event on its turn, by its type and the names of its members."""
         return role_of(self.type, or_none(decode_members, msgspec.Raw(self.raw_bytes)) or ())
 
 
 class UnknownEvent(OpenEvent, frozen=True):
-    """An event of a type that turnwire does not know, which carries no response."""
+    """An event of a type that turnwire does not know and that contains no response."""
 
 
 class ErrorEvent(OpenEvent, frozen=True):
     """An ``error`` or ``response.error`` message: a request was refused, or a turn or the connection failed.
 
-    So is an object without a ``type`` that has ``error`` or ``detail``. The particulars are those of
-    :func:`~turnwire.sansio.error_body.read_error`, which says where they may stand; all of it is in ``payload``.
+    An object without a ``type`` that has ``error`` or ``detail`` is one, too. The fields are read by
+    :func:`~turnwire.sansio.error_body.read_error`, which says where they may be; ``payload`` contains everything.
     """
 
     ends_turn: ClassVar[bool] = True
@@ -82,12 +83,12 @@ class ErrorEvent(OpenEvent, frozen=True):
 
     @property
     def body(self) -> ErrorBody:
-        """All the particulars at once, read anew on every use."""
+        """All fields at once, read again on every use."""
         return read_error(self.payload)
 
     @property
     def code(self) -> str | None:
-        """What went wrong, for programs: PROTOCOL.md's table, or a code of tomorrow."""
+        """What went wrong, for programs: a code from PROTOCOL.md's table, or another one."""
         return self.body.code
 
     @property
@@ -107,7 +108,7 @@ class ErrorEvent(OpenEvent, frozen=True):
 
     @property
     def status(self) -> int | None:
-        """The HTTP status that the error would have had, given or known by its code or type."""
+        """The HTTP status of the error: given, or derived from its code or type."""
         return self.body.status
 
     @property
@@ -117,7 +118,7 @@ class ErrorEvent(OpenEvent, frozen=True):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The HTTP headers that the error would have had, such as ``retry-after``; names in lower case."""
+        """HTTP headers that belong to the error, such as ``retry-after``; names in lower case."""
         return self.body.headers
 
     @property
@@ -128,7 +129,7 @@ class ErrorEvent(OpenEvent, frozen=True):
 
 
 class _Head(msgspec.Struct, frozen=True, gc=False):
-    """As much of a response as tells whether an event of an unknown type is its last."""
+    """The part of a response that shows whether an event of an unknown type is its last."""
 
     id: msgspec.Raw = msgspec.Raw(b"null")
     status: msgspec.Raw = msgspec.Raw(b"null")
@@ -153,15 +154,15 @@ def _unknown_event(kind: str, envelope: Envelope) -> ServerEvent:
 
 
 def final_status(kind: str, status: str | None, *, has_response: bool) -> str | None:
-    """As what an event of this type, whose response has this status, ends its turn; None if it does not.
+    """The outcome with which an event of this type, whose response has this status, ends its turn; None: it does not.
 
-    completed, failed, incomplete or cancelled (PROTOCOL.md, "What starts, what ends, what is neither").
+    It is completed, failed, incomplete or cancelled (PROTOCOL.md, "What starts, what ends, what is neither").
     """
     return ending(kind, status, known=kind in _EVENTS.by_type, has_response=has_response)
 
 
 DEFINED: Final = (CommandEvent, LifecycleEvent, OutputItemEvent, ResponseSteerFailedEvent)
-"""One class of each module that defines events: all of them are defined before the union below is made of them."""
+"""One class of each module that defines events, so that all events are defined before the union below is made."""
 
 _EVENTS = TaggedUnion(ServerEvent, _unknown_event)
 EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(sorted(ERROR_TYPES), ErrorEvent)}
@@ -170,11 +171,11 @@ _decode = _EVENTS.decode
 
 
 def decode_event(payload: bytes) -> ServerEvent:
-    """The event that a WebSocket message is.
+    """Decode a WebSocket message.
 
-    ``payload`` is the message's complete text in UTF-8. Raises EventDecodeError, and nothing else, for what is no JSON
-    object, or one that is nested too deeply to be read; no turn can be told from it. NaN and Infinity, which some
-    servers write and JSON lacks, count as null; so they are in ``raw``.
+    ``payload`` is the message's complete text in UTF-8. Raises EventDecodeError, and nothing else, for a text that is
+    not a JSON object or is nested too deeply; such a text belongs to no known turn. NaN and Infinity, which some
+    servers write and JSON does not have, count as null; ``raw`` has null there, too.
     """
     try:
         event = _decode(payload)
@@ -203,8 +204,8 @@ def _decode_odd(payload: bytes) -> ServerEvent:
 
 
 def encode_event(event: ServerEvent | Mapping[str, Any]) -> bytes:
-    """The JSON text of an event as the server's role sends it: a decoded event's own text, unchanged.
+    """The JSON text of an event as a server sends it; for a decoded event, its own text, unchanged.
 
-    A mapping is encoded as it is. TypeError for a value that JSON lacks; msgspec writes NaN and infinities as null.
+    A mapping is encoded as it is. Raises TypeError for a value that JSON does not have; NaN and infinities become null.
     """
     return event.raw_bytes if isinstance(event, ServerEvent) else msgspec.json.encode(dict(event))

@@ -1,8 +1,8 @@
 """One request and its answer in HTTP/1.1 (RFC 9112): what is to be handed, and what arrives, piece by piece.
 
 It knows nothing of turns. What came is asked for by :meth:`Exchange.next`, a bounded amount of work at a time:
-:class:`Head`, then ``bytes`` of the body, decoded, then :data:`END`; or at any time, as the last thing, :class:`Broken`
-or :data:`CUT`.
+:class:`Head`, then ``bytes`` of the body, decoded, then :data:`END`; or at any time, as the last thing,
+:class:`BrokenAnswer` or :data:`CUT`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..secret import Secret
 from ..websocket import MAX_EARLY, MAX_HEADERS
 from ._inflate import CODINGS, Inflater
 
-__all__ = ["CUT", "END", "SLICE", "Broken", "Exchange", "Head", "Item", "Mark"]
+__all__ = ["CUT", "END", "SLICE", "BrokenAnswer", "Exchange", "Head", "AnswerPart", "Mark"]
 
 SLICE: Final = 16 * 1024
 """Bytes of what arrived that are looked at in one step."""
@@ -36,7 +36,7 @@ class Head(NamedTuple):
     """Names in lower case; repeated ones joined by a comma (RFC 9110 section 5.3)."""
 
 
-class Broken(NamedTuple):
+class BrokenAnswer(NamedTuple):
     """What came is no answer in HTTP, or is beyond a limit."""
 
     reason: str
@@ -53,7 +53,7 @@ class Mark(enum.Enum):
 END: Final = Mark.END
 CUT: Final = Mark.CUT
 
-Item: TypeAlias = bytes | Head | Broken | Mark
+AnswerPart: TypeAlias = bytes | Head | BrokenAnswer | Mark
 
 
 class Exchange:
@@ -115,7 +115,7 @@ class Exchange:
         nothing_more = not self._http.trailing_data[0] and not self._unread and not self._eof
         return done and nothing_more and not self._ambiguous
 
-    def next(self) -> Item | None:
+    def next(self) -> AnswerPart | None:
         """What came next, ``b""`` if that says nothing yet; None: nothing is left to look at."""
         try:
             if self._inflater is not None and (piece := self._inflater.next()) is not None:
@@ -125,10 +125,10 @@ class Exchange:
                 self._hungry = False
             event = self._http.next_event()
         except zlib.error as exc:
-            return Broken(f"its body cannot be decompressed: {exc}")
+            return BrokenAnswer(f"its body cannot be decompressed: {exc}")
         except h11.RemoteProtocolError as exc:
             too_much = exc.error_status_hint == 431  # h11's word for a buffer that is full.
-            return CUT if self._http.trailing_data[1] else Broken(f"not an HTTP answer: {exc}", too_much)
+            return CUT if self._http.trailing_data[1] else BrokenAnswer(f"not an HTTP answer: {exc}", too_much)
         if event is h11.NEED_DATA:
             return self._look_further()
         if isinstance(event, h11.Data):
@@ -136,14 +136,14 @@ class Exchange:
         if isinstance(event, h11.InformationalResponse | h11.Response):
             return self._head(event)
         trailers = cast("h11.EndOfMessage", event).headers
-        return END if _size(trailers) <= MAX_HEADERS else Broken(TRAILERS, too_much=True)
+        return END if _size(trailers) <= MAX_HEADERS else BrokenAnswer(TRAILERS, too_much=True)
 
-    def _look_further(self) -> Item | None:
+    def _look_further(self) -> AnswerPart | None:
         """h11 has nothing complete any more."""
         self._hungry = True
         # A server of another kind may greet, and then wait for us as long as we wait for it.
         if self.head is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5]):
-            return Broken("not an HTTP answer: it does not begin with HTTP/")
+            return BrokenAnswer("not an HTTP answer: it does not begin with HTTP/")
         if self._unread:
             return b""
         if not self._eof:
@@ -151,12 +151,14 @@ class Exchange:
         self._http.receive_data(b"")
         return b""
 
-    def _head(self, event: h11.InformationalResponse | h11.Response) -> Item:
+    def _head(self, event: h11.InformationalResponse | h11.Response) -> AnswerPart:
         if _size(event.headers) > MAX_HEADERS:  # h11 sees it only in pieces.
-            return Broken(f"its headers have more than {MAX_HEADERS} bytes", too_much=True)
+            return BrokenAnswer(f"its headers have more than {MAX_HEADERS} bytes", too_much=True)
         if isinstance(event, h11.InformationalResponse):
             self._early += 1  # 100, 102, 103: more is to come (RFC 9110 section 15.2)
-            return b"" if self._early <= MAX_EARLY else Broken(f"more than {MAX_EARLY} informational answers", True)
+            return (
+                b"" if self._early <= MAX_EARLY else BrokenAnswer(f"more than {MAX_EARLY} informational answers", True)
+            )
         named: dict[str, list[str]] = {}
         for name, value in event.headers:
             named.setdefault(name.decode("ascii"), []).append(value.decode("latin-1"))
@@ -166,7 +168,7 @@ class Exchange:
         if coding in CODINGS:
             self._inflater = Inflater(coding)
         elif coding not in ("", "identity"):
-            return Broken(f"its body is encoded in {coding[:80]!r}, which was not asked for")
+            return BrokenAnswer(f"its body is encoded in {coding[:80]!r}, which was not asked for")
         self.head = head
         return head
 
@@ -176,10 +178,10 @@ class Exchange:
         self._inflater.feed(data)
         return b""
 
-    def _counted(self, piece: bytes) -> Item:
+    def _counted(self, piece: bytes) -> AnswerPart:
         self._inflated += len(piece)
         if self._most is not None and self._inflated > self._most:
-            return Broken(f"its compressed body expands to more than {self._most} bytes", too_much=True)
+            return BrokenAnswer(f"its compressed body expands to more than {self._most} bytes", too_much=True)
         return piece
 
 

@@ -18,7 +18,7 @@ from ..websocket import WORK_AT_ONCE
 from ._answer import Answer
 from ._base import HttpBase
 from ._document import decoded, error_in, events_of, is_error_body, is_response, is_stream
-from ._exchange import CUT, Broken, Exchange, Head, Item
+from ._exchange import CUT, AnswerPart, BrokenAnswer, Exchange, Head
 from ._states import HttpSignal, HttpState
 
 __all__ = ["Reading"]
@@ -49,10 +49,10 @@ class Reading(HttpBase):
         self.has_unprocessed = work <= 0 and self._exchange is exchange
         self.only_events = plain and not self.has_unprocessed and not self.has_slow_consumer
 
-    def _item_came(self, item: Item, now: float) -> None:
+    def _item_came(self, item: AnswerPart, now: float) -> None:
         if isinstance(item, Head):
             self._head_came(item, now)
-        elif isinstance(item, Broken):
+        elif isinstance(item, BrokenAnswer):
             what = f"{self._where} broke the protocol: {item.reason}"
             self._lost(Cause.PROTOCOL, what, make=limit_exceeded if item.too_much else None)
         elif item is CUT:

@@ -1,8 +1,7 @@
-"""Advice on repeating a failed call, for the Agents SDK's runner and its like (REPLAY.md, "Advice"; PARITY C10).
+"""Advice on repeating a failed call, for the Agents SDK's runner and similar callers (REPLAY.md, "Advice"; PARITY C10).
 
-A failure that brings evidence is looked up in :data:`ADVICE_TABLE`. One that brings none, such as a failure of the HTTP
-client, is judged by its status and headers, as the Agents SDK does.
-"""
+A failure with evidence is looked up in :data:`ADVICE_TABLE`. A failure without evidence, such as one of the HTTP
+client, is judged by its status and headers, as the Agents SDK does."""
 
 from __future__ import annotations
 
@@ -27,7 +26,8 @@ def attach_evidence(error: BaseException, evidence: Evidence) -> None:
 
 
 def evidence_of(error: BaseException) -> Evidence | None:
-    """The evidence that an exception brings: that of a turnwire failure, or one that was attached; None: none."""
+    """The evidence of a turnwire failure, or the evidence that was attached to another exception; None if there is
+    none."""
     if isinstance(error, TurnError):
         return error.evidence
     attached = getattr(error, "turnwire_evidence", None)
@@ -41,8 +41,8 @@ _UNSET: Final[Any] = object()
 class ModelRetryNormalizedError:
     """A failure in terms that do not depend on the transport, for retry policies.
 
-    ``_explicit_fields`` holds the names of the fields that were given, be it as None or False. The Agents SDK's runner
-    takes those for facts, and the others from the exception (PARITY C10).
+    ``_explicit_fields`` holds the names of the fields that were given, also when given as None or False. The Agents
+    SDK's runner takes these fields as facts; it fills the other fields from the exception (PARITY C10).
     """
 
     status_code: int | None = None
@@ -52,7 +52,7 @@ class ModelRetryNormalizedError:
     retry_after: float | None = None
     """Seconds the server asked to wait."""
     is_abort: bool = False
-    """This side ended it; repeating would undo the caller's own decision."""
+    """This side ended the call; repeating it would undo the caller's own decision."""
     is_network_error: bool = False
     is_timeout: bool = False
 
@@ -87,12 +87,12 @@ class ModelRetryAdvice:
     reason: str | None = None
     normalized: ModelRetryNormalizedError | None = None
     response_started: bool = False
-    """The response had begun when the failure came."""
+    """Whether the response had begun when the failure came."""
 
 
 @dataclass
 class ModelRetryAdviceRequest:
-    """The question: this error, on this attempt, of this call."""
+    """A question for advice: the error, the attempt on which it came, and what kind of call it was."""
 
     error: Exception
     attempt: int = 1
@@ -103,7 +103,7 @@ class ModelRetryAdviceRequest:
 
 
 class AdviceRow(NamedTuple):
-    """One row of the advice table. A None in the column ``stateful`` means: either."""
+    """One row of the advice table. None in the column ``stateful`` matches both values."""
 
     situation: Situation
     stateful: bool | None
@@ -127,17 +127,17 @@ ADVICE_TABLE: tuple[AdviceRow, ...] = (
     AdviceRow(Situation.AMBIGUOUS, True, False, "unsafe"),
     AdviceRow(Situation.AMBIGUOUS, False, True, None),
 )
-"""Advice for a failure with evidence (REPLAY.md, "Advice"). A row without opinion means: no advice on an ``error``
-frame; what the Agents SDK says on an answer of HTTP."""
+"""Advice for a failure with evidence (REPLAY.md, "Advice"). In a row with ``suggested`` None there is no advice for an
+``error`` frame; for an HTTP answer the Agents SDK's own rules give the advice."""
 
 
 def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = None) -> ModelRetryAdvice | None:
     """Advise on repeating a failed call; None when there is nothing to say.
 
-    ``request.error`` may be a turnwire failure or an exception that evidence was attached to (judged by that evidence),
-    a failure of the HTTP client (judged by its status and headers), or an exception that was raised from one of these.
-    ``now`` is the wall clock in seconds since the epoch, used only for a ``retry-after`` that is an HTTP date and comes
-    without a ``date`` header to measure it from.
+    ``request.error`` may be a turnwire failure or an exception with attached evidence (judged by that evidence), a
+    failure of the HTTP client (judged by its status and headers), or an exception that was raised from one of these.
+    ``now`` is the wall clock in seconds since the epoch. It is used only for a ``retry-after`` that is an HTTP date, if
+    there is no ``date`` header to measure it from.
 
     Source of the rules: REPLAY.md, "Advice"; PARITY C10.
     """
@@ -171,7 +171,7 @@ def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = No
 
 
 class _Facts(NamedTuple):
-    """What is known of a failure beside its evidence."""
+    """What is known of a failure besides its evidence."""
 
     status_code: int | None = None
     error_code: str | None = None
@@ -182,15 +182,15 @@ class _Facts(NamedTuple):
     is_network_error: bool = False
     is_timeout: bool = False
     unsafe: bool = False
-    """An exception says ``unsafe_to_replay`` of itself."""
+    """Whether an exception in the chain has a true ``unsafe_to_replay``."""
 
     @property
     def silent(self) -> bool:
-        """Whether there is nothing in it that an advice could be made of."""
+        """Whether it holds nothing that advice could be based on."""
         return self._replace(error_code=None, request_id=None) == _Facts()
 
     def completed(self, cause: _Facts) -> _Facts:
-        """These facts, and where they say nothing, those of the error's cause."""
+        """These facts; a fact that is missing here is taken from the error's cause."""
         said = {name: value for name, value in self._asdict().items() if value is not None and value is not False}
         return cause._replace(**said)
 
@@ -210,14 +210,16 @@ class _Facts(NamedTuple):
 
 
 NETWORK_CAUSES: Final = frozenset({Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.STALLED})
-"""What counts as a network error, unless it was a close with 1009: a policy that repeats those must not repeat that."""
+"""Causes that count as a network error. A close with 1009 does not: a policy that repeats network errors must not
+repeat it."""
 
 
 def _facts(error: Exception, now: float | None) -> tuple[_Facts, BaseException | None]:
-    """What the chain of an error's causes says, down to the first exception with evidence in it, and that exception.
+    """Read the chain of an error's causes, down to the first exception with evidence; return the facts and that
+    exception.
 
-    A failure of the HTTP client that was raised while a turnwire failure was handled is the later one, and the answer:
-    so the turnwire failure counts only if nothing before it says anything.
+    If a failure of the HTTP client was raised while a turnwire failure was handled, the HTTP failure is the later one
+    and decides. The turnwire failure counts only if no exception before it says anything.
     """
     facts = _Facts()
     seen: set[int] = set()
@@ -248,10 +250,10 @@ def _facts_of_evidence(evidence: Evidence, now: float | None) -> _Facts:
 
 
 def _facts_of_http_error(error: BaseException, now: float | None) -> _Facts:
-    """Read one exception, an ``openai`` failure or a cause of it, by its public attributes, without importing it.
+    """Read one exception (an ``openai`` failure or its cause) by its public attributes, without importing ``openai``.
 
-    Of network errors and timeouts only ``openai``'s own count: they mean that no response had begun. A bare
-    ``ConnectionError`` can as well be the end of one that was streaming.
+    Of network errors and timeouts, only those of ``openai`` count: they mean that no response had begun. A bare
+    ``ConnectionError`` can also come from a response that was streaming.
     """
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     response = _attribute(error, "response")
@@ -273,7 +275,7 @@ def _facts_of_http_error(error: BaseException, now: float | None) -> _Facts:
 
 
 def _attribute(holder: object, name: str) -> object:
-    """An attribute of another library's object; None if it is not there or cannot be had."""
+    """An attribute of another library's object; None if it does not exist or cannot be read."""
     try:
         return getattr(holder, name, None)
     except Exception:
@@ -281,7 +283,7 @@ def _attribute(holder: object, name: str) -> object:
 
 
 def _first(kind: type[_T], *places: tuple[object, str]) -> _T | None:
-    """The first of some attributes that is of this type."""
+    """The first of some attributes that has this type."""
     for holder, name in places:
         value = _attribute(holder, name)
         if isinstance(value, kind) and not isinstance(value, bool):
@@ -290,7 +292,7 @@ def _first(kind: type[_T], *places: tuple[object, str]) -> _T | None:
 
 
 def _error_code(error: BaseException) -> str | None:
-    """The error's code: its own, else that of the body it carries, nested under ``error`` or on top."""
+    """The error's own code, else the code in the body that it carries (under ``error``, or at the top level)."""
     body = _attribute(error, "body")
     for value in (_attribute(error, "code"), _member(_member(body, "error"), "code"), _member(body, "code")):
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The words of a failure's message: what it means for the turn, and what to do. The tables are the texts."""
+"""The text of a failure's message: what the failure means for the turn, and what to do. The tables hold the texts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TO_DO_BY_STATUS: Final[Mapping[int, str]] = {
     429: "wait before sending it again, and send less at a time; check the rate limits and the quota of the account",
     431: "send fewer or smaller headers",
 }
-"""What to do about an error whose code says nothing special, by its status."""
+"""What to do about an error, by its status, if its code is not in the table above."""
 
 TO_DO_BY_HANDSHAKE: Final[Mapping[int, str]] = {
     **dict.fromkeys(range(100, 400), _NO_WEBSOCKET),
@@ -61,13 +61,14 @@ TO_DO_BY_HANDSHAKE: Final[Mapping[int, str]] = {
     425: "it is safe to send it again",
     **dict.fromkeys(sorted(GATEWAY_STATUSES - {408, 425, 429, 501}), _NOT_NOW),
 }
-"""The same for the status of a rejected handshake; where it says nothing, :data:`TO_DO_BY_STATUS` does."""
+"""What to do about a rejected handshake, by its status; a status that is not listed is looked up in
+:data:`TO_DO_BY_STATUS`."""
 
 
 def meaning(evidence: Evidence, *, max_retry_after: float = 60.0) -> Meaning:
-    """What a failure means for its turn, and what to do: the words that go with the verdict.
+    """What a failure means for its turn, and what to do.
 
-    ``max_retry_after``: seconds, the longest wait that a server may ask for without failing the turn
+    ``max_retry_after``: the longest wait, in seconds, that a server may ask for without failing the turn
     (:class:`RecoveryPolicy`).
     """
     wait = ""
@@ -77,7 +78,7 @@ def meaning(evidence: Evidence, *, max_retry_after: float = 60.0) -> Meaning:
 
 
 def _asked_to_wait(headers: Mapping[str, str], most: float) -> str:
-    """How long the server asks to wait, or until when if it names a date that nothing here tells the distance of."""
+    """How long the server asks to wait; or until which date, if nothing tells how far away the date is."""
     asked = parse_retry_after(headers)
     if asked:
         longer = f", longer than max_retry_after ({most:.10g} s)" if asked > most else ""
@@ -116,7 +117,7 @@ _REFUSED_CONNECTION: Final = "the server refused the connection, so the turn did
 
 
 def _no_answer(evidence: Evidence) -> str:
-    """What there was instead of the response's first event."""
+    """What happened instead of the response's first event."""
     if evidence.closed_as_too_big:
         return "closed the connection because a message was too big, this one or another"
     if evidence.unknown_event:
@@ -148,7 +149,7 @@ def _what_to_do(evidence: Evidence) -> str:
 
 
 def _hint(evidence: Evidence) -> str | None:
-    """What the server's error asks for, if it did send one."""
+    """What the server's error asks for; None if the server sent no error or asks for nothing."""
     refusal = evidence.refusal
     if refusal is None or evidence.cause not in (Cause.REJECTED, Cause.ERROR_FRAME):
         return None

@@ -1,7 +1,7 @@
 """What is repeated automatically, and when (REPLAY.md, "Automatic recovery").
 
-:func:`situation_of` puts a failure into one row of REPLAY.md's advice table; :data:`RECOVERY_TABLE` says which of these
-rows are repeated, and :meth:`RecoveryPolicy.plan` whether this one is, and after how many seconds.
+:func:`situation_of` finds the row of REPLAY.md's advice table that a failure belongs to. :data:`RECOVERY_TABLE` says
+which rows are repeated. :meth:`RecoveryPolicy.plan` says whether one failure is repeated, and after how many seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..evidence import Cause, Evidence, Refusal, Verdict
 
 
 class Situation(enum.Enum):
-    """What advice and recovery go by: the left-hand column of REPLAY.md's advice table."""
+    """The kinds of failure that advice and recovery distinguish: the left-hand column of REPLAY.md's advice table."""
 
     OUR_OWN_DOING = "cause CLIENT_CLOSED or CANCELLED"
     UNSAFE = "verdict UNSAFE"
@@ -36,7 +36,7 @@ class Situation(enum.Enum):
 
 
 def situation_of(evidence: Evidence) -> Situation:
-    """The first situation that holds for a failure."""
+    """The situation of a failure: the first one that matches."""
     if evidence.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
         return Situation.OUR_OWN_DOING
     match evidence.verdict:
@@ -68,7 +68,7 @@ def _situation_of_refusal(refusal: Refusal) -> Situation:
 REPEATABLE_CAUSES: Final = frozenset(
     {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME, Cause.REJECTED}
 )
-"""Failures of the connection, not of the turn. A deadline that passed or a caller who left is never repeated."""
+"""Failures of the connection, not of the turn. A deadline that passed, or a caller that left, is never repeated."""
 
 
 class Reason(enum.Enum):
@@ -98,22 +98,22 @@ RECOVERY_RULES: Final[Mapping[str, Rule]] = {
     "budget": Number(SECONDS, optional=True),
     "should_repeat": Function("a function (TurnError) -> bool"),
 }
-"""What each field of a recovery policy may be."""
+"""The range of each field of a recovery policy."""
 
 
 class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When the core repeats a failed turn by itself, unseen by its consumer (REPLAY.md, "Automatic recovery").
+    """When the core repeats a failed turn by itself; the consumer does not see it (REPLAY.md, "Automatic recovery").
 
-    A turn with verdict SAFE that the server did not refuse is repeated on a fresh connection. Before repetition n (0,
-    1, …) the core waits between d/2 and d seconds, d = ``min(max_delay, initial_delay * 2**n)``, and never less than
-    the server's ``retry-after``. A turn that was refused because of the connection's age, or with a 429 and a
-    ``retry-after`` that can be waited for, is repeated once for each of these reasons.
+    A turn with verdict SAFE that the server did not refuse is repeated on a new connection. Before repetition n (0, 1,
+    …) the core waits between d/2 and d seconds, with d = ``min(max_delay, initial_delay * 2**n)``, and never less than
+    the server's ``retry-after``. Two refusals are repeated too, once for each of these reasons: because of the
+    connection's age, and with a 429 whose ``retry-after`` is at most ``max_retry_after``.
 
     Raises UserError for a number out of its range, and WrongTypeError for a value of another type.
     """
 
     attempts: int = 5
-    """Repetitions of one turn, for whatever reasons; 0 switches recovery off."""
+    """How often one turn is repeated at most, for all reasons together; 0 switches recovery off."""
     initial_delay: float = 0.5
     """Seconds."""
     max_delay: float = 8.0
@@ -121,14 +121,15 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_retry_after: float = 60.0
     """Seconds. A server that asks to wait longer than this fails the turn at once."""
     repeat_ambiguous_stateless: bool = False
-    """Also repeat a stateless turn whose verdict is AMBIGUOUS. It may then run twice: only for work that may."""
+    """Also repeat a stateless turn whose verdict is AMBIGUOUS. It may then run twice: use it only where that is
+    harmless."""
     repeat_ambiguous_stateful: bool = False
     """The same for a turn that continues a response or a conversation kept by the server."""
     budget: float | None = None
-    """Seconds that one turn may spend on repetitions, in all, counted from its first failure: none begins later."""
+    """Seconds from a turn's first failure within which its repetitions must begin; None: no limit."""
     should_repeat: Callable[[TurnError], bool] | None = None
-    """Asked with the failure when all of the above allows a repetition; it can only say no. It is called within a step:
-    it must return at once, and not use the session. If it raises, it has said no."""
+    """Called with the failure when everything above allows a repetition; it can only refuse it. It is called within a
+    step: it must return at once and must not use the session. If it raises, that counts as a refusal."""
 
     def __post_init__(self) -> None:
         check_fields(self, RECOVERY_RULES)
@@ -142,7 +143,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         wall: float | None = None,
         spent: float = 0.0,
     ) -> Plan | None:
-        """Whether and when to repeat a turn that failed with this evidence; None: not at all.
+        """Whether and when to repeat a turn that failed with this evidence; None: do not repeat it.
 
         ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1). ``wall`` is the
         wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:meth:`Refusal.retry_after`).
@@ -162,7 +163,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return Plan(reason, wait)
 
     def _reason(self, evidence: Evidence) -> Reason | None:
-        """Why this failure may be repeated, if it may."""
+        """Why this failure may be repeated; None if it may not."""
         exhausted = evidence.refusal is not None and evidence.refusal.exhausted
         if evidence.cause not in REPEATABLE_CAUSES or exhausted:
             return None
@@ -171,7 +172,8 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return None if reason is Reason.AMBIGUOUS and not allowed else reason
 
     def _backoff(self, made: int, random: float) -> float:
-        """Seconds to wait before the next repetition, between half and the whole of what has doubled so far."""
+        """Seconds to wait before the next repetition: random between half and all of the delay, which doubles each
+        time."""
         longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
         return longest * (0.5 + random / 2)
 
@@ -182,8 +184,8 @@ RECOVERY_TABLE: Final[Mapping[Situation, Reason]] = {
     Situation.REFUSED_RATE_LIMIT: Reason.RATE_LIMIT,
     Situation.AMBIGUOUS: Reason.AMBIGUOUS,
 }
-"""What is repeated, and why; nothing else is (REPLAY.md, "Automatic recovery"). RATE_LIMIT needs a ``retry-after``, and
-AMBIGUOUS the caller's permission."""
+"""Which situations are repeated, and why; no others are (REPLAY.md, "Automatic recovery"). RATE_LIMIT needs a
+``retry-after``. AMBIGUOUS needs the caller's permission."""
 
 ONCE: Final = frozenset({Reason.CONNECTION_LIMIT, Reason.RATE_LIMIT})
 """Reasons for which a turn is repeated only once."""

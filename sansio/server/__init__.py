@@ -1,19 +1,20 @@
 """Server: the same protocol in the server's role, for the loopback server, for tests and for gateways.
 
 The promise
-    Whatever a client sends, and however it is split, the same answers come out; nothing here raises on it, loops, or
-    grows beyond its limits. No I/O, no clock, no randomness: ``now`` comes in, in monotonic seconds, and the ids of
-    responses are the application's. A request runs only once its last byte has arrived.
+    However a client's input is split, the answers are the same. No input makes anything here raise, loop, or exceed its
+    limits. No I/O, no clock, no randomness: ``now`` is an argument, in monotonic seconds, and the application chooses
+    the ids of responses. A request runs only after its last byte has arrived.
 
 Theory of operation
     :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`), bytes come out
-    (:meth:`~ServerConnection.data_to_send`), and :meth:`~ServerConnection.next_request` gives each
-    :class:`ServerTurn` that is to run *now*: it is the oldest of its lane, a slot is free, and what it continues is
-    at hand. The application answers with :meth:`ServerTurn.emit` or :meth:`ServerTurn.fail`; a terminal event or a
-    failure ends the turn, and the next of its lane may come out.
+    :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`) and come out
+    (:meth:`~ServerConnection.data_to_send`). :meth:`~ServerConnection.next_request` returns each :class:`ServerTurn`
+    that must run *now*: it is the oldest of its lane, a slot is free, and the response that it continues is available.
+    The application answers with :meth:`ServerTurn.emit` or :meth:`ServerTurn.fail`. A terminal event or a failure ends
+    the turn; then the next turn of its lane can be returned.
 
-    A request that is refused is refused in its turn: on a lane that is running, the answer to the request behind it
-    would otherwise look like the end of the one before it.
+    A request is refused only when it is its turn to run: on a busy lane, an earlier error would look like the end of
+    the turn that is running.
 
 States of a connection
 
@@ -29,11 +30,11 @@ States of a connection
     CLOSED    ignored                          nothing       nothing               nothing
     ========= ================================ ============= ===================== ==============
 
-    On leaving OPEN every turn that has not ended is cancelled. In CLOSED the shell sends what is left and then closes
-    the transport.
+    When the state OPEN is left, every turn that has not ended is cancelled. In CLOSED the shell sends what is left and
+    then closes the transport.
 
-What a client may send, and the answers (PROTOCOL.md, "Server events"; codes that it does not name are those of
-OpenAI's HTTP and Realtime APIs)
+What a client may send, and the answers (PROTOCOL.md, "Server events"; codes that are not there are from OpenAI's HTTP
+and Realtime APIs)
 
     ======================================================== ===============================================
     the client sends                                          the answer
@@ -43,7 +44,7 @@ OpenAI's HTTP and Realtime APIs)
     … with ``background: true``                               error 400 ``unsupported_parameter``
     … with both ``conversation`` and ``previous_response_id`` error 400 ``mutually_exclusive_parameters``
     … with a ``previous_response_id`` that nothing holds      error 400 ``previous_response_not_found``
-    … with a ``stream_id`` that is none                       error 400 ``invalid_stream_id``, no ``stream_id``
+    … with an invalid ``stream_id``                           error 400 ``invalid_stream_id``, no ``stream_id``
     … with a ``stream_id`` of any kind, in dialect           the turn's events, without it, after those of the
     ``no-lanes``                                              requests before
     … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
@@ -51,27 +52,27 @@ OpenAI's HTTP and Realtime APIs)
     ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
     a type that is none of these                              error 400 ``unsupported_event_type``
     an object without a type                                  error 400 ``missing_required_parameter``
-    JSON that is no object                                    error 400 ``invalid_type``
-    no JSON, or JSON nested deeper than 500, of more than     error 400 ``invalid_json``
-    500,000 parts, or with a number that is out of range
+    JSON that is not an object                                error 400 ``invalid_type``
+    no JSON, or JSON nested deeper than 500, or with more     error 400 ``invalid_json``
+    than 500,000 parts, or with a number that is out of range
     a binary message                                          close 1003
     text that is not UTF-8                                    close 1007
     more than ``max_waiting`` requests that wait, or          close 1008
     several of more than ``max_waiting_bytes``
     a message longer than ``max_message_size``                close 1009
     anything else that breaks RFC 6455                        close 1002
-    anything, ``lifetime`` seconds after the upgrade          error 400 ``websocket_connection_limit_reached``,
-                                                              unless a turn runs that has sent nothing yet: the
-                                                              error would tell it that it did not run; close 1000
+    anything, ``lifetime`` seconds after the upgrade          error 400 ``websocket_connection_limit_reached``; then
+                                                              close 1000. No error if a turn runs that has sent
+                                                              nothing: it would say that this turn did not run
     ======================================================== ===============================================
 
 What a connection remembers (PROTOCOL.md, "Continuation")
 
-    - the latest response of each lane, whatever its ``store``: this is the connection's memory, gone with it;
-    - a response is also put into the :class:`ResponseStore`, unless the request said ``store: false``;
-    - ``previous_response_id`` is looked up in the memory of every lane (another lane's: a fork), then in the store,
-      at the moment at which the request starts;
-    - a turn that fails takes its parent out of the memory if it continued its own lane, and leaves it if it was a fork;
+    - the latest response of each lane, whatever its ``store``. This memory ends with the connection;
+    - a response is also put into the :class:`ResponseStore`, unless the request had ``store: false``;
+    - ``previous_response_id`` is looked up when the request starts: in the memory of every lane (if it is another
+      lane's, this is a fork), then in the store;
+    - a turn that fails removes its parent from the memory if it continued its own lane, but not if it was a fork;
     - ``generate: false`` is a turn without output: its response id stands for its input.
 """
 
@@ -79,15 +80,16 @@ from __future__ import annotations
 
 from ._json import read_json, write_json
 from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
-from ._memory import Item, Problem, Remembered, ResponseStore, check_request, input_items
+from ._memory import ItemDict, Problem, Remembered, ResponseStore, check_request, input_items
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
-from ._turn import ServerTurn, TurnState
+from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
 __all__ = [
     "BODILESS",
     "INJECT_CODES",
     "Item",
+    "ItemDict",
     "SERVER_DIALECTS",
     "STEER_CODES",
     "Problem",
@@ -98,9 +100,15 @@ __all__ = [
     "ServerOptions",
     "ServerState",
     "ServerTurn",
+    "ServerTurnState",
     "TurnState",
     "check_request",
     "input_items",
     "read_json",
     "write_json",
 ]
+
+Item = ItemDict
+"""The former name, kept so that existing imports work."""
+TurnState = ServerTurnState
+"""The former name, kept so that existing imports work."""

@@ -1,4 +1,4 @@
-"""JSON as clients write it, and as they read it: what msgspec lacks is half of a surrogate pair, alone in a text."""
+"""JSON as clients read and write it: unlike msgspec, it allows half of a surrogate pair in a text."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import msgspec
 __all__ = ["MAX_DEPTH", "MAX_PARTS", "read_json", "write_json"]
 
 MAX_DEPTH: Final = 500
-"""Levels of nesting in a message. Any tool schema passes; what would exhaust an encoder's stack does not."""
+"""Levels of nesting in a message: enough for any tool schema, too few to exhaust an encoder's stack."""
 
 MAX_PARTS: Final = 500_000
-"""Objects and arrays in a message. A conversation of 16 MiB has fewer; decoding as many takes half a second at most."""
+"""Objects and arrays in a message. A conversation of 16 MiB has fewer; to decode this many takes at most 0.5 s."""
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-"""A string, or what is there of one; possessive, so that no text makes it look twice."""
+"""A string, complete or not. The pattern is possessive, so that matching takes linear time."""
 _STEPS: Final[Mapping[int, int]] = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(_STEPS))
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -30,15 +30,15 @@ _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 def read_json(data: bytes) -> object:
-    r"""The value that ``data`` is, in UTF-8. Half of a surrogate pair may stand in a text (RFC 8259, 8.2).
+    r"""Decode ``data``, in UTF-8. A text may contain half of a surrogate pair (RFC 8259, 8.2).
 
-    Raises ValueError, whose text says what is wrong: no UTF-8, no JSON, a number out of range, nested deeper than
-    :data:`MAX_DEPTH`, or of more than :data:`MAX_PARTS`.
+    Raises ValueError with a text that says what is wrong: not UTF-8, not JSON, a number out of range, nested deeper
+    than :data:`MAX_DEPTH`, or more than :data:`MAX_PARTS` objects and arrays.
     """
     _check_nesting(data)
     try:
         return _decode(data)
-    except RecursionError:  # The caller's own stack is deep.
+    except RecursionError:  # The stack was already deep when this was called.
         raise ValueError("it is nested too deep") from None
     except ValueError:
         if _SURROGATE.search(data) is None:
@@ -47,7 +47,7 @@ def read_json(data: bytes) -> object:
 
 
 def write_json(value: object, *, ordered: bool = False) -> bytes:
-    r"""A value of JSON's kinds as UTF-8; half of a surrogate pair as its escape. ``ordered`` sorts the names."""
+    r"""Encode a JSON value as UTF-8; half of a surrogate pair as its escape. ``ordered`` sorts the names."""
     try:
         return (_encode_sorted if ordered else _encode)(value)
     except UnicodeEncodeError:
@@ -66,9 +66,9 @@ def _finite(text: str) -> float:
 
 
 def _check_nesting(data: bytes) -> None:
-    """Raise ValueError for JSON that is nested too deep, or made of too many parts. Before it is decoded: that may take
-    seconds, and exhaust a stack."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:  # The usual case; those in strings count here, and not below.
+    """Raise ValueError for JSON that is nested too deep or has too many parts. Called before it is decoded, because
+    decoding it may take seconds or exhaust the stack."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:  # The usual case. This also counts brackets in strings.
         return
     brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
     if len(brackets) > 2 * MAX_PARTS:

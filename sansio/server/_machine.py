@@ -10,7 +10,7 @@ from ..error_body import CONNECTION_LIMIT
 from ..errors import LaneLimitError
 from ..lanes import is_stream_id
 from ..websocket import (
-    Close,
+    CloseFrame,
     Item,
     Ping,
     Rejected,
@@ -29,7 +29,7 @@ from ._upgrade import Check, Upgrade, refuse_upgrade
 
 
 class ServerState(enum.Enum):
-    """Where a connection is: see the table at the top of the package."""
+    """The state of a connection: see the table at the top of the package."""
 
     HANDSHAKE = "handshake"
     OPEN = "open"
@@ -42,17 +42,17 @@ STEER_CODES: Final[Mapping[str, str]] = {
     "latest": "response_already_completed",
     "unknown": "response_not_found",
 }
-"""What ``response.steer`` fails with, by what its target is to this connection."""
+"""The code with which ``response.steer`` fails, by the relation of its target to this connection."""
 
 INJECT_CODES: Final[Mapping[str, str]] = {
     "running": "response_not_found",
     "latest": "response_already_completed",
     "unknown": "response_not_found",
 }
-"""The same for ``response.inject``, which knows these two codes: no running response here waits for injected input."""
+"""The same for ``response.inject``, which has these two codes: no response here waits for injected input."""
 
 _TARGETS: Final[Mapping[str, str]] = {"response.steer": "previous_response_id", "response.inject": "response_id"}
-"""What names the response that an event gives input to."""
+"""The member that names the response that gets the input."""
 
 _MEANINGS: Final[Mapping[str, str]] = {
     "steering_not_supported": "The response does not support steering.",
@@ -70,8 +70,8 @@ _LIMIT_REACHED: Final = Problem(
 class ServerConnection:
     """One WebSocket, from the server's side.
 
-    The upgrade comes either as raw bytes, into :meth:`receive_data`, and then ``check`` may turn a request away (wrong
-    path, wrong key); or, when HTTP is read elsewhere, as the parsed request, into :meth:`accept`.
+    The upgrade may come as raw bytes, into :meth:`receive_data`; then ``check`` may refuse a request (wrong path, wrong
+    key). If HTTP is read elsewhere, pass the parsed request to :meth:`accept`.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class ServerConnection:
         self.store = ResponseStore() if store is None else store
         self.state = ServerState.HANDSHAKE
         self.rejected: Rejected | None = None
-        """Why the upgrade was turned away, if it was."""
-        self.ended_by: Close | Violation | None = None
-        """What ended the open phase, if the peer did so in words."""
+        """The refusal of the upgrade; None if it was not refused."""
+        self.ended_by: CloseFrame | Violation | None = None
+        """The close frame or the violation that ended the connection; None if there was none."""
         self.messages = 0
         """How many messages have arrived."""
         self._upgrade = Upgrade(check)
@@ -102,7 +102,7 @@ class ServerConnection:
     def accept(
         self, target: bytes, headers: Iterable[tuple[bytes, bytes]], now: float, *, http_version: bytes = b"1.1"
     ) -> Rejected | None:
-        """Take the upgrade request that was read elsewhere. What is returned is to be sent as an ordinary response."""
+        """Take an upgrade request that was read elsewhere. A returned Rejected must be sent as an ordinary response."""
         fields = list(headers)
         accepted = refuse_upgrade(fields, http_version) or accept_upgrade(
             target,
@@ -139,9 +139,9 @@ class ServerConnection:
     # -- bytes
 
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take what arrived; ``b""`` is end of file.
+        """Take data; ``b""`` is end of file.
 
-        The work of one call is bounded (:mod:`turnwire.sansio.websocket`, "Bounded work"): afterwards, look at
+        The work of one call is bounded (:mod:`turnwire.sansio.websocket`, "Bounded work"). After the call, check
         :attr:`has_unprocessed`.
         """
         if not data:
@@ -153,20 +153,21 @@ class ServerConnection:
 
     @property
     def has_unprocessed(self) -> bool:
-        """Whether the last call stopped before the end of what arrived.
+        """Whether the last call stopped before the end of the data.
 
-        Then send what there is, let others run, call :meth:`process`, and read nothing from the transport meanwhile.
+        If so, send what there is, let other tasks run, then call :meth:`process`. Do not read from the transport
+        meanwhile.
         """
         return self._websocket.pending and self.state in (ServerState.OPEN, ServerState.CLOSING)
 
     def process(self, now: float) -> None:
-        """Go on with what arrived: as much work as one :meth:`receive_data` does. Nothing is left: does nothing."""
+        """Process more of the data, as much as one :meth:`receive_data` does. Does nothing if nothing is left."""
         if self.has_unprocessed:
             self._receive_items(self._websocket.receive(), now)
 
     def _receive_items(self, items: Iterable[Item], now: float) -> None:
         for item in items:
-            if isinstance(item, Close | Violation):
+            if isinstance(item, CloseFrame | Violation):
                 self.ended_by = item
                 if self.state is ServerState.OPEN:
                     self._out.append(self._websocket.close(item.code, _answer_reason(item)))
@@ -179,27 +180,27 @@ class ServerConnection:
 
     @property
     def unsent(self) -> int:
-        """How many bytes :meth:`data_to_send` would give: a client that does not read must not make them many."""
+        """How many bytes :meth:`data_to_send` would return. Check it: a client that does not read can make it grow."""
         return sum(map(len, self._out))
 
     def data_to_send(self) -> bytes:
-        """Everything that is to be sent by now."""
+        """Everything to be sent now."""
         data = b"".join(self._out)
         self._out.clear()
         return data
 
     def ping(self, payload: bytes = b"") -> None:
-        """Ask for a sign of life; ``payload`` is at most 125 bytes. Only in OPEN."""
+        """Send a ping; ``payload`` is at most 125 bytes. Only in OPEN."""
         if self.state is ServerState.OPEN:
             self._out.append(self._websocket.ping(payload))
 
     def send_event(self, event: Mapping[str, Any]) -> None:
-        """Send a message that belongs to no turn, as it is. Only in OPEN."""
+        """Send a message that belongs to no turn, unchanged. Only in OPEN."""
         if self.state is ServerState.OPEN:
             self._out.append(self._websocket.text(write_json(event)))
 
     def send_text(self, text: str) -> None:
-        """Send a text message, be it JSON or not. Only in OPEN."""
+        """Send a text message, JSON or not. Only in OPEN."""
         if self.state is ServerState.OPEN:
             self._out.append(self._websocket.text(text.encode()))
 
@@ -215,15 +216,15 @@ class ServerConnection:
             self._end(ServerState.CLOSED)
 
     def next_deadline(self) -> float | None:
-        """When :meth:`handle_deadline` is to be called, in the seconds of ``now``."""
+        """When :meth:`handle_deadline` must be called, in the clock of ``now``."""
         return self._deadline
 
     def handle_deadline(self, now: float) -> None:
-        """Do what is due: the end of the lifetime, or of the wait for the peer's close."""
+        """Act on a deadline that has passed: the end of the lifetime, or of the wait for the peer's close frame."""
         if self._deadline is None or now < self._deadline:
             return
         if self.state is ServerState.OPEN:
-            # The code says "not run" to every client's turn that has seen no event (REPLAY.md, "Refusals").
+            # This error means "not run" to each of the client's turns without an event (REPLAY.md, "Refusals").
             if not self._requests.any_silent:
                 self.send_event(_LIMIT_REACHED.frame())
             self.close(now, 1000, "connection limit reached")
@@ -238,7 +239,7 @@ class ServerConnection:
     # -- turns: out
 
     def next_request(self) -> ServerTurn | None:
-        """The next turn that is to run now. Ask until it says None, after receiving and after a turn has ended."""
+        """The next turn that must run now. After receiving, and after a turn's end, call it until it returns None."""
         return self._requests.next()
 
     def in_flight(self) -> int:
@@ -293,7 +294,7 @@ class ServerConnection:
         excess = self._requests.excess()
         return None if excess is None else self.close(now, 1008, excess)
 
-    # -- turns: input for one that runs, which is not supported, and said so
+    # -- input for a running turn: it is not supported, and refused
 
     def _steer(self, target: str, given: object) -> None:
         relation, turn = self._requests.relation(target)
@@ -319,5 +320,5 @@ class ServerConnection:
             self.send_event({"type": kind, "sequence_number": 0, **particulars})
 
 
-def _answer_reason(item: Close | Violation) -> str:
+def _answer_reason(item: CloseFrame | Violation) -> str:
     return item.reason if isinstance(item, Violation) else ""

@@ -1,4 +1,4 @@
-"""What the server checks a request for, and what it remembers of the ones that it ran."""
+"""The checks of a request, and what the server remembers of the requests that it ran."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import msgspec
 
-Item: TypeAlias = dict[str, Any]
+ItemDict: TypeAlias = dict[str, Any]
 
 # --- What is wrong ---------------------------------------------------------------------------------------------------
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Why a request is not answered: the body of an ``error`` frame, or of an HTTP error response."""
+    """Why a request is refused: the contents of an ``error`` frame, or of an HTTP error response."""
 
     status: int
-    """The HTTP status that says the same."""
+    """The HTTP status with the same meaning."""
     code: str | None
     message: str
     param: str | None = None
     type: str | None = None
-    """None stands for what the API sends with that status: see :attr:`TYPES`."""
+    """None: the type that the API sends with that status, see :attr:`TYPES`."""
     headers: Mapping[str, str] | None = None
-    """``retry-after`` and its like."""
+    """Headers such as ``retry-after``."""
 
     TYPES: ClassVar[Mapping[int, str]] = {401: "authentication_error", 429: "rate_limit_error"}
 
     def body(self) -> dict[str, Any]:
-        """The particulars, as they stand under ``error``. The headers go elsewhere in an HTTP response."""
+        """The object that is sent under ``error``. In an HTTP response, the headers are sent as headers."""
         usual = "server_error" if self.status >= 500 else "invalid_request_error"
         kind = self.type or self.TYPES.get(self.status, usual)
         return {"type": kind, "code": self.code, "message": self.message, "param": self.param}
 
     def frame(self, stream_id: str | None = None) -> dict[str, Any]:
-        """The ``error`` frame; ``stream_id`` if it can be attributed to a named lane (PROTOCOL.md, "Server events")."""
+        """The ``error`` frame; with ``stream_id`` if it belongs to a named lane (PROTOCOL.md, "Server events")."""
         lane = {} if stream_id is None else {"stream_id": stream_id}
         headers = {} if self.headers is None else {"headers": dict(self.headers)}
         return {"type": "error", "status": self.status, **lane, "error": {**self.body(), **headers}}
@@ -53,14 +53,14 @@ _FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "stream": ((bool,), "a boolean"),
     "tools": ((list,), "an array"),
 }
-"""What a field must be to be read at all. Any of them may be null, which stands for absent."""
+"""The types that a field may have. Each may also be null, which means the same as a missing field."""
 
 
 def check_request(request: Mapping[str, Any]) -> Problem | None:
-    """What is wrong with the body of a ``response.create``, or of ``POST /v1/responses``, before it is run."""
+    """Check the body of a ``response.create``, or of ``POST /v1/responses``; None if nothing is wrong."""
     for name, (types, wanted) in _FIELDS.items():
         value = request.get(name)
-        # A bool is an int to isinstance, and not to JSON.
+        # isinstance() would accept a bool as an int, which JSON does not.
         if value is not None and type(value) not in types:
             return Problem(400, "invalid_type", f"Invalid type for '{name}': expected {wanted}.", name)
     for name in ("input", "tools"):
@@ -79,23 +79,23 @@ def check_request(request: Mapping[str, Any]) -> Problem | None:
 # --- What is remembered ----------------------------------------------------------------------------------------------
 
 
-def input_items(value: object) -> list[Item]:
-    """A request's ``input`` as items: a string is one user message, nothing is none."""
+def input_items(value: object) -> list[ItemDict]:
+    """A request's ``input`` as items: a string becomes one user message; a missing input gives none."""
     if isinstance(value, str):
         return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}]
-    return list(cast("list[Item]", value)) if isinstance(value, list) else []
+    return list(cast("list[ItemDict]", value)) if isinstance(value, list) else []
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """A response that can be continued: what went in, what came out, and what it continued itself."""
+    """A response that can be continued: its input, its output, and the response that it continues."""
 
     response_id: str
-    input: list[Item]
-    output: list[Item]
+    input: list[ItemDict]
+    output: list[ItemDict]
     previous: Remembered | None = None
 
-    def items(self) -> list[Item]:
-        """The whole conversation up to and with this response, oldest first."""
+    def items(self) -> list[ItemDict]:
+        """The whole conversation up to and including this response, oldest first."""
         chain: list[Remembered] = []
         link: Remembered | None = self
         while link is not None:
@@ -105,7 +105,7 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 class ResponseStore:
-    """The responses that are stored, for every connection of one service: the newest ``limit`` of them."""
+    """The stored responses, for all connections of one service: the newest ``limit`` of them."""
 
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
@@ -115,7 +115,7 @@ class ResponseStore:
         return len(self._responses)
 
     def find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
-        """What the request continues: None if nothing, a problem if that is not here.
+        """What the request continues: None if nothing, a Problem if that is not available.
 
         A ``conversation`` begins with the first request that names it.
         """
@@ -131,7 +131,8 @@ class ResponseStore:
     def remember(
         self, request: Mapping[str, Any], response: Mapping[str, Any], previous: Remembered | None
     ) -> Remembered:
-        """A response that ended well, as it will be continued; stored unless the request said ``store: false``."""
+        """Keep a successful response so that it can be continued; it is stored unless the request had ``store:
+        false``."""
         remembered = Remembered(
             str(response.get("id")), input_items(request.get("input")), input_items(response.get("output")), previous
         )
@@ -142,13 +143,14 @@ class ResponseStore:
         return remembered
 
     def _put(self, key: str, remembered: Remembered) -> None:
-        self._responses.pop(key, None)  # A dict keeps the place of a key that is there; the newest belongs at the end.
+        self._responses.pop(key, None)  # Otherwise a dict would keep its old place; the newest must be the last.
         self._responses[key] = remembered
         while len(self._responses) > self._limit:
             del self._responses[next(iter(self._responses))]
 
 
 def _conversation_key(request: Mapping[str, Any]) -> str:
-    """Where the store keeps a conversation's latest response. The blank keeps it apart from ids of responses."""
+    """The store's key for the latest response of a conversation. The blank makes it different from every response
+    id."""
     value = request.get("conversation")
-    return f"conversation {cast('Item', value).get('id') if isinstance(value, dict) else value}"
+    return f"conversation {cast('ItemDict', value).get('id') if isinstance(value, dict) else value}"

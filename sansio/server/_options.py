@@ -1,4 +1,4 @@
-"""What one connection of the server may be, and what kind of server it plays."""
+"""The limits of one connection of the server, and the kind of server that it imitates."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ class ServerDialect(msgspec.Struct, frozen=True, kw_only=True):
     """What kind of server this is (PROTOCOL.md, "Dialects")."""
 
     lanes: bool
-    """Whether ``stream_id`` names a lane and is echoed in each event. If not, it is ignored, whatever it is: responses
-    run one after another, in the order in which their requests came, and no event carries one."""
+    """Whether ``stream_id`` names a lane and is sent back in each event. If not, any ``stream_id`` is ignored:
+    responses run one after another, in the order of their requests, and no event contains one."""
     steering: bool
-    """Whether ``response.steer`` and ``response.inject`` are known. If not, they are unknown types like any other."""
+    """Whether ``response.steer`` and ``response.inject`` are supported. If not, they are unknown types like any
+    other."""
     headers: Mapping[str, str] = MappingProxyType({})
-    """What the answer to the upgrade says about it."""
+    """Headers that are added to the answer to the upgrade."""
 
 
 SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
@@ -32,7 +33,7 @@ SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
         "no-lanes": ServerDialect(lanes=False, steering=False),
     }
 )
-"""The dialects, by what :attr:`ServerOptions.dialect` says.
+"""The dialects, by the value of :attr:`ServerOptions.dialect`.
 
     ============== ========================== =============== ==================================================
     dialect        the upgrade's answer says  lanes, steering like
@@ -40,33 +41,33 @@ SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
     ``"openai"``   x-turnwire-dialect: openai yes             api.openai.com, which is known by its host name
     ``None``       nothing                    yes             a gateway that passes everything on
     ``"no-lanes"`` nothing                    no              aimock, fastresponses, vLLM gateways: ``stream_id`` is
-                                                              taken and ignored
+                                                              accepted and ignored
     ============== ========================== =============== ==================================================
 """
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of one connection, and the dialect it speaks. Raises UserError for what cannot be one."""
+    """The limits of one connection, and its dialect. Raises UserError for a value out of its range."""
 
     max_message_size: int | None = DEFAULT_MESSAGE_LIMIT
-    """Bytes of one message, decompressed; a longer one closes with 1009. None is no limit."""
+    """Bytes of one message, after decompression; a longer one closes the connection with 1009. None: no limit."""
     compression: bool = False
-    """Whether to agree to permessage-deflate when the client offers it."""
+    """Whether to accept permessage-deflate if the client offers it."""
     lifetime: float | None = 3600.0
-    """Seconds from the upgrade to ``websocket_connection_limit_reached``; None is for ever."""
+    """Seconds from the upgrade to ``websocket_connection_limit_reached``; None: no limit."""
     close_timeout: float = 10.0
-    """Seconds to wait for the peer's half of the closing handshake."""
+    """Seconds to wait for the peer's close frame."""
     max_in_flight: int = MAX_IN_FLIGHT
     max_named_lanes: int = MAX_NAMED_LANES
     max_waiting: int = 1024
-    """Requests that wait for their lane or for a slot; one more closes the connection."""
+    """How many requests may wait for their lane or for a slot; one more closes the connection."""
     max_waiting_bytes: int = 4 * DEFAULT_MESSAGE_LIMIT
-    """Bytes of the messages of all requests that wait; more, if more than one waits, closes the connection."""
+    """Bytes of the messages of all waiting requests. If more than one waits, exceeding it closes the connection."""
     dialect: str | None = "openai"
-    """What kind of server this is: see :data:`SERVER_DIALECTS`."""
+    """The kind of server: see :data:`SERVER_DIALECTS`."""
 
     def __post_init__(self) -> None:
-        """Refuse what no connection could keep to."""
+        """Check the values."""
         check_fields(self, _RULES)
 
 

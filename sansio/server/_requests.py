@@ -1,4 +1,4 @@
-"""The turns of one connection on the server's side: which wait, which run, and what a later one may continue."""
+"""The turns of one connection on the server's side: which wait, which run, and what a later turn may continue."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 from ..lanes import Lanes
 from ._memory import Problem, Remembered, ResponseStore, check_request
 from ._options import ServerOptions
-from ._turn import ServerTurn, TurnState
+from ._turn import ServerTurn, ServerTurnState
 
 
 class Relation(NamedTuple):
-    """What a response is to this connection."""
+    """The relation of a response to this connection."""
 
     name: str
-    """``running``, ``latest`` (of a lane, and over) or ``unknown``."""
+    """``running``, ``latest`` (the last one of a lane, ended) or ``unknown``."""
     turn: ServerTurn | None = None
-    """The turn that runs it, if one does."""
+    """The turn that runs it, if it is running."""
 
 
 class Requests:
     """The ``response.create`` messages of one connection, from their arrival to their end.
 
-    A request starts when it is the oldest of its lane, a slot is free, and what it continues is at hand. One that is
-    refused is refused when it would start. ``send`` takes each message that goes out.
+    A request starts when it is the oldest of its lane, a slot is free, and the response that it continues is available.
+    A request with a problem is refused when it would start. ``send`` is called with each message to be sent.
     """
 
     def __init__(self, options: ServerOptions, store: ResponseStore, send: Callable[[dict[str, Any]], None]) -> None:
@@ -36,24 +36,26 @@ class Requests:
         self._memory: dict[str | None, Remembered] = {}
         """The latest response of each lane."""
         self._waiting: dict[ServerTurn, tuple[int, Problem | None]] = {}
-        """The size of each request that waits, and what is wrong with it."""
+        """The waiting requests, each with its size and its problem, if it has one."""
         self._waiting_bytes = 0
         self._ready: deque[ServerTurn] = deque()
-        """Turns that run and that the application has not taken yet."""
+        """Running turns that the application has not taken yet."""
 
     def enter(self, request: dict[str, Any], lane: str | None, *, size: int, number: int) -> None:
-        """Take a request, of ``size`` bytes, the connection's message number ``number``; start what may start.
+        """Take a request of ``size`` bytes, the connection's message ``number``; start the turns that may start.
 
         Raises LaneLimitError for a lane beyond the limit.
         """
-        turn = ServerTurn(request, lane, send=self._send, end=self._turn_ended, number=number, state=TurnState.WAITING)
+        turn = ServerTurn(
+            request, lane, send=self._send, end=self._turn_ended, number=number, state=ServerTurnState.WAITING
+        )
         self._lanes.enter(turn, lane)
         self._waiting[turn] = (size, check_request(request))
         self._waiting_bytes += size
         self._admit()
 
     def excess(self) -> str | None:
-        """Which limit the waiting requests exceed, in words; None if none."""
+        """A text that names the limit that the waiting requests exceed; None if they exceed none."""
         count, limit = len(self._waiting), self._options.max_waiting_bytes
         if count > self._options.max_waiting:
             return f"more than {self._options.max_waiting} requests are waiting"
@@ -62,7 +64,7 @@ class Requests:
         return None
 
     def next(self) -> ServerTurn | None:
-        """The next turn that is to run now."""
+        """The next turn that must run now."""
         return self._ready.popleft() if self._ready else None
 
     @property
@@ -77,11 +79,11 @@ class Requests:
 
     @property
     def any_silent(self) -> bool:
-        """Whether a turn runs at the application that has sent nothing yet."""
+        """Whether the application runs a turn that has sent nothing yet."""
         return any(turn.sequence_number == 0 and turn not in self._ready for turn in self._lanes.running.values())
 
     def relation(self, response_id: str) -> Relation:
-        """What a response is to this connection."""
+        """The relation of a response to this connection."""
         for turn in self._lanes.running.values():
             if turn.response_id == response_id:
                 return Relation("running", turn)
@@ -89,9 +91,9 @@ class Requests:
         return Relation("latest" if known else "unknown")
 
     def cancel(self) -> None:
-        """The connection's open phase is over: every turn that has not ended is cancelled, and nothing is kept."""
+        """The connection has ended: every turn that has not ended is cancelled, and nothing is kept."""
         for turn in self._turns():
-            turn.state = TurnState.CANCELLED
+            turn.state = ServerTurnState.CANCELLED
         self._ready.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -103,12 +105,12 @@ class Requests:
         yield from self._lanes.waiting()
 
     def _admit(self) -> None:
-        """Start every turn that may start; refuse, in its turn, what cannot be run."""
+        """Start every turn that may start; refuse those that have a problem."""
         while (started := self._lanes.start()) is not None:
             turn, _ = started
             size, problem = self._waiting.pop(turn)
             self._waiting_bytes -= size
-            turn.state = TurnState.RUNNING
+            turn.state = ServerTurnState.RUNNING
             if problem is None:
                 found = self._find(turn.request)
                 if not isinstance(found, Problem):
@@ -117,7 +119,7 @@ class Requests:
                     continue
                 problem = found
             self._send(problem.frame(turn.lane))
-            turn.state = TurnState.ENDED
+            turn.state = ServerTurnState.ENDED
             self._end_turn(turn, None)
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:

@@ -1,4 +1,4 @@
-"""A turn on the server's side: what was asked, and where the answers go."""
+"""A turn on the server's side: its request, and how it is answered."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..events import ENDINGS
 from ._memory import Problem, Remembered
 
 
-class TurnState(enum.Enum):
-    """Where a turn is, on the server's side."""
+class ServerTurnState(enum.Enum):
+    """The state of a turn on the server's side."""
 
     WAITING = "waiting"
-    """For its lane, or for a slot."""
+    """It waits for its lane or for a slot."""
     RUNNING = "running"
     ENDED = "ended"
-    """Its terminal event, or its error, has been emitted."""
+    """Its terminal event or its error has been emitted."""
     CANCELLED = "cancelled"
-    """Its connection ended first. What is emitted now goes nowhere."""
+    """Its connection ended first. Events that are emitted now are dropped."""
 
 
 CONTINUABLE: Final = frozenset({"completed", "incomplete"})
@@ -29,10 +29,10 @@ CONTINUABLE: Final = frozenset({"completed", "incomplete"})
 
 
 class ServerTurn:
-    """One ``response.create``: what was asked, and where the answers go.
+    """One ``response.create``: its request, and how it is answered.
 
-    ``send`` takes each message that goes out, ``end`` the turn and, if it can be continued, its response. A server of
-    another transport (HTTP has no lanes) makes its turns itself, RUNNING from the start.
+    ``send`` is called with each message to be sent; ``end`` with the turn and, if it can be continued, its response. A
+    server of another transport (HTTP has no lanes) makes its turns itself; they are RUNNING from the start.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ServerTurn:
         send: Callable[[dict[str, Any]], None],
         end: Callable[[ServerTurn, Mapping[str, Any] | None], None],
         number: int = 1,
-        state: TurnState = TurnState.RUNNING,
+        state: ServerTurnState = ServerTurnState.RUNNING,
         previous: Remembered | None = None,
     ) -> None:
         self._send = send
@@ -53,24 +53,24 @@ class ServerTurn:
         self.request = request
         """The body: everything but ``type`` and ``stream_id``, as the client sent it."""
         self.number = number
-        """Which message of its connection asked for it, counted from 1."""
+        """The number of the message that requested it, counted from 1 per connection."""
         self.state = state
         self.previous = previous
-        """What it continues, once it runs."""
+        """The response that it continues, once it runs."""
         self.response_id: str | None = None
-        """The id that ``response.created`` gave it."""
+        """The id in its ``response.created``."""
         self.sequence_number = 0
-        """That of the next event; counted per turn, from 0."""
+        """The number of the next event; counted per turn, from 0."""
 
     @property
     def generate(self) -> bool:
-        """False for a warm-up: the response is to have no output."""
+        """False for a warm-up, whose response must have no output."""
         return self.request.get("generate") is not False
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Send an event of this turn, with its ``sequence_number`` and, on a named lane, its ``stream_id``.
 
-        A terminal event ends the turn. Raises UserError for an event after that; on a connection that has ended, does
+        A terminal event ends the turn. Raises UserError for an event after that. On a connection that has ended it does
         nothing.
         """
         if self._may_emit():
@@ -83,23 +83,23 @@ class ServerTurn:
             if kind == "response.created":
                 self.response_id = event["response"]["id"]
             elif kind in ENDINGS or kind in ERROR_TYPES:
-                self.state = TurnState.ENDED
+                self.state = ServerTurnState.ENDED
                 self._end(self, event["response"] if ENDINGS.get(kind) in CONTINUABLE else None)
 
     def fail(self, problem: Problem, *, attributed: bool = True) -> None:
-        """End the turn with an ``error`` frame; ``attributed`` says whether with its ``stream_id``.
+        """End the turn with an ``error`` frame; ``attributed``: the frame contains its ``stream_id``.
 
-        Raises UserError if the turn has ended already; on a connection that has ended, does nothing.
+        Raises UserError if the turn has already ended. On a connection that has ended it does nothing.
         """
         if self._may_emit():
             self._send(problem.frame(self.lane if attributed else None))
-            self.state = TurnState.ENDED
+            self.state = ServerTurnState.ENDED
             self._end(self, None)
 
     def _may_emit(self) -> bool:
-        if self.state in (TurnState.WAITING, TurnState.ENDED):
+        if self.state in (ServerTurnState.WAITING, ServerTurnState.ENDED):
             raise UserError(
                 f"an event for a turn that is {self.state.value} — nothing was sent — emit events between "
                 "next_request() and the terminal event"
             )
-        return self.state is TurnState.RUNNING
+        return self.state is ServerTurnState.RUNNING

@@ -1,4 +1,4 @@
-"""The upgrade on the server's side: the HTTP request that is read before there is a WebSocket, and its refusal."""
+"""The upgrade on the server's side: reads the HTTP request before there is a WebSocket, and refuses it if necessary."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import h11
 from ..websocket import MAX_HEADERS, Rejected
 
 Check: TypeAlias = Callable[[h11.Request], Rejected | None]
-"""Says what is wrong with a request (its path, its key), or None."""
+"""Returns what is wrong with a request (its path, its key), or None."""
 
 BODILESS: Final = frozenset({204, 304})
-"""Statuses of answers that have no body (RFC 9110 section 6.4.1); nor has any to HEAD."""
+"""Statuses of answers without a body (RFC 9110 section 6.4.1). An answer to HEAD has none either."""
 _FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
-"""Fields that say how the answer is sent. They are ours to set."""
+"""Headers that say how the answer is sent. Only this module sets them."""
 
 
 class Upgrade:
-    """One HTTP request, as it arrives; and the answer to one that is turned away."""
+    """One HTTP request as it arrives, and the answer if it is refused."""
 
     def __init__(self, check: Check | None) -> None:
         self._check = check
@@ -28,7 +28,7 @@ class Upgrade:
         self._has_body = True
 
     def receive(self, data: bytes) -> h11.Request | Rejected | None:
-        """The request once its head is complete, or what is wrong with it; None while more of it is to come."""
+        """The request once its head is complete, or a refusal; None if the head is not complete."""
         try:
             self._http.receive_data(data)
             request = self._http.next_event()
@@ -44,15 +44,15 @@ class Upgrade:
 
     @property
     def trailing(self) -> bytes:
-        """What came after the request's head: already frames."""
+        """The bytes after the request's head: they belong to frames."""
         return self._http.trailing_data[0]
 
     def rejection(self, rejected: Rejected) -> bytes:
-        """The answer to a request that is turned away; the connection is closed after it."""
+        """The answer to a refused request; the connection is closed after it."""
         body = rejected.body
         try:
             response = _response(rejected.status, rejected.headers, body)
-        except (h11.LocalProtocolError, ValueError):  # What ``check`` gave is no answer that HTTP can carry.
+        except (h11.LocalProtocolError, ValueError):  # The answer from ``check`` is not valid HTTP.
             body = b""
             response = _response(500, {}, body)
         parts = [self._http.send(response)]
@@ -71,7 +71,7 @@ def _response(status: int, headers: Mapping[str, str], body: bytes) -> h11.Respo
 
 
 def refuse_upgrade(headers: list[tuple[bytes, bytes]], http_version: bytes) -> Rejected | None:
-    """What wsproto lets pass (version 1.2): HTTP/1.0, and a ``Sec-WebSocket-Key`` that is none (RFC 6455 4.2.1)."""
+    """Refuse what wsproto accepts (version 1.2): HTTP/1.0, and an invalid ``Sec-WebSocket-Key`` (RFC 6455 4.2.1)."""
     if http_version < b"1.1":
         return Rejected(426, {"upgrade": "websocket"}, b"a WebSocket needs HTTP/1.1 (RFC 6455 section 4.1)")
     keys = [value for name, value in headers if name.lower() == b"sec-websocket-key"]

@@ -1,15 +1,15 @@
-"""WebSocket: bytes to complete text messages and back, in both roles; the upgrade and the proxy's CONNECT before it.
+"""WebSocket: bytes to complete text messages and back, in both roles; before that, the upgrade and a proxy's CONNECT.
 
 The promise
-    Whatever bytes arrive, and however they are split, the same messages come out. Nothing here raises on input from
-    the peer: what is wrong with it comes out as a value, after everything that was right before it. Every buffer is
-    bounded: headers, the body of a rejection, messages, and what compressed messages expand to.
+    However the incoming bytes are split, the same messages come out. Nothing here raises on input from the peer: an
+    error is returned as a value, after everything valid that came before it. Every buffer is bounded: headers, the body
+    of a rejection, messages, and what compressed messages expand to.
 
 Before the frames
     :class:`ClientHandshake` and :class:`ProxyTunnel` each send one HTTP request (h11) and wait for its answer:
-    :class:`Accepted`, :class:`Rejected` or :class:`Broken`. wsproto has a handshake of its own; it draws its nonce
-    from the operating system, and this core takes its randomness from outside, so the upgrade is written on h11
-    directly and only the server's side (:func:`accept_upgrade`), which needs no randomness, is wsproto's.
+    :class:`Accepted`, :class:`Rejected` or :class:`Broken`. wsproto's own client handshake is not used, because it
+    takes its nonce from the operating system, and this core takes randomness from its caller. So the upgrade is written
+    with h11 directly. The server's side (:func:`accept_upgrade`) needs no randomness and is wsproto's.
 
 Frames, two paths
     ===================================================== ======================================================
@@ -23,18 +23,18 @@ Frames, two paths
     ===================================================== ======================================================
 
     The fast path yields what wsproto would, with one exception: close code 1014 (Bad Gateway), which IANA registered
-    after RFC 6455, is a close code here. A test compares them.
+    after RFC 6455, is accepted here. A test compares the two paths.
 
 What comes out of :meth:`WebSocket.receive`, in order of arrival
-    ``bytes`` (one complete text message, valid UTF-8) · :class:`Ping` · :class:`Pong` · :class:`Close` (the peer
-    closes) · :class:`Violation` (the peer broke the protocol or a limit; ``code`` is what RFC 6455 section 7.4.1 has
-    us close with). After a Close or a Violation nothing more comes out.
+    ``bytes`` (one complete text message, valid UTF-8) · :class:`Ping` · :class:`Pong` · :class:`CloseFrame` (the peer
+    closes) · :class:`Violation` (the peer broke the protocol or a limit; ``code`` is the close code that RFC 6455
+    section 7.4.1 requires). After a CloseFrame or a Violation nothing more comes out.
 
 Bounded work
-    One call of :meth:`WebSocket.receive` does at most :data:`WORK_AT_ONCE` units of work, so that one peer cannot hold
-    an event loop for long with frames of a byte, or with compressed ones. It keeps what it did not come to, and
-    :attr:`WebSocket.pending` says so. Then call ``receive()`` again, without data, after letting others run, and read
-    no more from the transport meanwhile::
+    One call of :meth:`WebSocket.receive` does at most :data:`WORK_AT_ONCE` units of work, so that one peer cannot block
+    an event loop for long with very small or compressed frames. It keeps the data that it has not processed, and
+    :attr:`WebSocket.pending` is then true. If so, let other tasks run, call ``receive()`` again without data, and do
+    not read from the transport meanwhile::
 
         items = websocket.receive(data)
         while websocket.pending:
@@ -49,7 +49,7 @@ from ._frames import (
     FRAGMENT,
     MASKED_AT_ONCE,
     WORK_AT_ONCE,
-    Close,
+    CloseFrame,
     Deflate,
     Item,
     Ping,
@@ -64,9 +64,9 @@ from ._handshake import (
     MAX_EARLY,
     MAX_HEADERS,
     Accepted,
-    Answer,
     Broken,
     ClientHandshake,
+    HandshakeAnswer,
     ProxyTunnel,
     Rejected,
     accept_upgrade,
@@ -84,9 +84,11 @@ __all__ = [
     "WORK_AT_ONCE",
     "Accepted",
     "Answer",
+    "HandshakeAnswer",
     "Broken",
     "ClientHandshake",
     "Close",
+    "CloseFrame",
     "Deflate",
     "Item",
     "Ping",
@@ -101,3 +103,8 @@ __all__ = [
     "payload_length",
     "write_head",
 ]
+
+Answer = HandshakeAnswer
+"""The former name, kept so that existing imports work."""
+Close = CloseFrame
+"""The former name, kept so that existing imports work."""

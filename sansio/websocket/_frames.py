@@ -13,16 +13,17 @@ from ..chance import SYSTEM_RANDOM, RandomBytes
 from ._heads import EXTENDED, SHORT, write_head
 
 DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
-"""Bytes of one message after decompression. A response with images is a few MiB; 64 MiB is a runaway server."""
+"""Bytes of one message after decompression. A response with images is a few MiB; more than 64 MiB is a server's
+fault."""
 
 
 WORK_AT_ONCE: Final = 1024
-"""Units of work in one call of :meth:`WebSocket.receive`: a frame is one, and so are each 4 KiB that compressed frames
-expand to (so 4 MiB in all). About 10 ms for the most expensive frames, fragments of one byte."""
+"""Units of work in one call of :meth:`WebSocket.receive`. A frame is one unit, and so is each 4 KiB that compressed
+frames expand to (4 MiB in all). It takes about 10 ms for the most expensive frames, fragments of one byte."""
 
 
 FRAGMENT: Final = 256 * 1024
-"""Bytes of a message to the peer beyond which it is sent in several frames."""
+"""Bytes of a message to the peer above which it is sent in several frames."""
 
 _NO_RSV: Final = RsvBits(False, False, False)
 _INFLATE_STEP: Final = 4096
@@ -36,47 +37,48 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class Pong(msgspec.Struct, frozen=True):
-    """The answer to a ping of ours, or an unasked sign of life."""
+    """The answer to our ping, or an unsolicited pong."""
 
     payload: bytes
 
 
-class Close(msgspec.Struct, frozen=True):
-    """The peer closes. ``code`` 1005 means that it named none."""
+class CloseFrame(msgspec.Struct, frozen=True):
+    """The peer's close frame. ``code`` 1005 means that it contained no code."""
 
     code: int
     reason: str
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """The peer broke RFC 6455, or went over a limit."""
+    """The peer broke RFC 6455 or exceeded a limit."""
 
     code: int
-    """What to close with: 1002 protocol error, 1003 binary, 1007 invalid data, 1009 too big."""
+    """The close code to answer with: 1002 protocol error, 1003 binary, 1007 invalid data, 1009 too big."""
     reason: str
 
 
 class Deflate(PerMessageDeflate):
-    """wsproto's permessage-deflate (RFC 7692), corrected where a peer can reach a fault of it (wsproto 1.2, 1.3).
+    """wsproto's permessage-deflate (RFC 7692), with a correction for a fault that a peer can trigger (wsproto 1.2,
+    1.3).
 
-    A final DEFLATE block ends a message (section 7.2.3.4), and the next one begins a new stream: zlib answers nothing
-    but the end from then on, and keeps whatever comes after it. (A control frame between compressed fragments, which
-    wsproto forgets them at, does not come here: see "Frames, two paths".)
+    A final DEFLATE block ends a message (section 7.2.3.4), and the next message begins a new stream. But after a final
+    block zlib returns nothing more and only stores its input. (A second fault of wsproto, with control frames between
+    compressed fragments, cannot occur: control frames do not reach it, see "Frames, two paths".)
 
-    The decompressor is private to wsproto (1.2, 1.3). Where there is none by that name, nothing is corrected.
+    The decompressor is private to wsproto (1.2, 1.3). If there is none by that name, nothing is corrected.
     """
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
         """Inflate a part of a frame's payload."""
         inflated = super().frame_inbound_payload_data(proto, data)
-        # The byte that RFC 7692 puts behind a final block is the beginning of the tail that the sender took off.
+        # RFC 7692 puts a zero byte after a final block: it is the start of the tail that the sender removed.
         decompressor = getattr(self, "_decompressor", None)
         if decompressor is not None and len(decompressor.unused_data) > 1:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         return inflated
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
-        """End a frame: what is still to come of the message's text."""
+        """End a frame: return the rest of the message's text."""
         rest = super().frame_inbound_complete(proto, fin)
         decompressor = getattr(self, "_decompressor", None)
         if fin and decompressor is not None and decompressor.eof:
@@ -84,28 +86,27 @@ class Deflate(PerMessageDeflate):
         return rest
 
 
-Item: TypeAlias = bytes | Ping | Pong | Close | Violation
+Item: TypeAlias = bytes | Ping | Pong | CloseFrame | Violation
 
 _TEXT_FINAL: Final = 0x80 | Opcode.TEXT
 _PING: Final = 0x80 | Opcode.PING
 _PONG: Final = 0x80 | Opcode.PONG
 _CONTROL: Final = frozenset({_PING, _PONG, 0x80 | Opcode.CLOSE})
 _CLOSE_CODES: Final = (range(1000, 1004), range(1007, 1015), range(3000, 5000))
-"""What may stand in a close frame: RFC 6455 section 7.4, and IANA's registry (1012 to 1014)."""
+"""Codes that a close frame may contain: RFC 6455 section 7.4, and IANA's registry (1012 to 1014)."""
 _LONGEST_FRAME: Final = 2**63 - 1
-"""Bytes; RFC 6455 section 5.2. No message outgrows it either: where there is no limit, memory is one."""
+"""Bytes; RFC 6455 section 5.2. It is also the limit of a message if none is set."""
 
 
 class WebSocket:
     """The open phase of one WebSocket, in either role.
 
     ``max_message_size`` is in bytes, after decompression; None means no limit. ``random_bytes(4)`` gives a masking key
-    (client only), which RFC 6455 section 10.3 wants unpredictable.
+    (client only), which RFC 6455 section 10.3 requires to be unpredictable.
     """
 
-    # More than 12 attributes: four are what it was given, and nine say how far it got in what arrived.
-
-    # More than 12 attributes: ten are what an incomplete frame, message or call leaves for the next call.
+    # More than 12 attributes: four are arguments, and the others hold what an incomplete frame, message or call leaves
+    # for the next call.
 
     def __init__(
         self,
@@ -117,33 +118,33 @@ class WebSocket:
     ) -> None:
         self._limit = _LONGEST_FRAME if max_message_size is None else max_message_size
         self._mask_source = random_bytes if client else None
-        """Where a client's masking keys come from; None on a server, which masks nothing (RFC 6455 section 5.1)."""
+        """The source of a client's masking keys; None on a server, which does not mask (RFC 6455 section 5.1)."""
         self._wsproto = FrameProtocol(client, list(extensions))
         self._deflate = next((e for e in extensions if isinstance(e, PerMessageDeflate)), None)
         self._finished = False
         self._buffer = bytearray()
-        """An incomplete frame's beginning: of a header, or of a frame in the fast path."""
+        """The beginning of an incomplete frame: a part of its header, or a part of a frame in the fast path."""
         self._need = 0
-        """How long the buffer must be before looking at it again can help."""
+        """The length that the buffer must have before it is read again."""
         self.pending = False
-        """Whether :meth:`receive` has stopped before the end of what arrived: call it again, without data."""
+        """Whether :meth:`receive` has stopped before the end of the data: call it again, without data."""
         self._unread = (b"", 0)
-        """If so: what the last call did not come to, and from where on in it."""
+        """If so: the data that the last call has not processed, and the position to continue at."""
         self._work = 0
-        """Units of work that are left to this call."""
+        """Units of work that this call may still do."""
         self._slow_left = 0
-        """Bytes of the slow path's current frame that are still to come."""
+        """Bytes of the slow path's current frame that have not arrived yet."""
         self._fragments: bytearray | None = None
-        """A fragmented or compressed message so far; None between messages."""
+        """The part of a fragmented or compressed message that has arrived; None between messages."""
         self._between = client
-        """A client's: nothing that arrived is incomplete or left, so what comes next is a frame's beginning."""
+        """For a client: whether nothing is incomplete or left over, so that a frame begins next."""
 
     # -- in
 
     def receive(self, data: bytes = b"") -> list[Item]:
-        """Take what arrived, and go on; return the complete items of a bounded part of it (see "Bounded work").
+        """Take data and process a bounded part of it (see "Bounded work"); return the complete items.
 
-        Never raises on what the peer sent.
+        Never raises because of what the peer sent.
         """
         items: list[Item] = []
         position, self._work = 0, WORK_AT_ONCE
@@ -169,16 +170,16 @@ class WebSocket:
         return items
 
     def _with_unread(self, data: bytes) -> tuple[bytes, int]:
-        """What the last call did not come to, with what arrived behind it; and where to go on in it."""
+        """The data that the last call has not processed, followed by the new data; and the position to continue at."""
         unread, position = self._unread
         self.pending, self._unread = False, (b"", 0)
         return (b"".join((memoryview(unread)[position:], data)), 0) if data else (unread, position)
 
     def _next(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
-        """Read on from ``position``: some frames, or a part of one; return where that ends."""
+        """Read some frames, or a part of one, from ``position``; return the position after them."""
         if self._slow_left:
             return self._slow(data, position, items, end)
-        if self._mask_source and self._fragments is None:  # A client's frames are masked: a server has none of these.
+        if self._mask_source and self._fragments is None:  # A server only receives masked frames.
             position = self._short_texts(data, position, end, items)
             if position == end or self._work <= 0:
                 return position
@@ -194,7 +195,7 @@ class WebSocket:
             return self._control(data, position, head, key, length, items)
         if length > SHORT:
             if first & 0x0F > Opcode.BINARY:
-                plain = False  # Only a data frame may be long: of another, wsproto refuses these 2.
+                plain = False  # Only a data frame may be that long; for any other, wsproto reports the error.
             else:
                 extended = EXTENDED[length]
                 head += extended
@@ -205,20 +206,20 @@ class WebSocket:
         plain = plain and not key and self._mask_source is not None and first == _TEXT_FINAL and self._fragments is None
         if plain and length <= self._limit:
             return self._long_text(data, position, head, length, items)
-        # The header goes first: what is wrong with it is to be said before what is too much about it.
+        # The header is given first, so that its own errors are reported before the length limit.
         self._slow_left = head - position + key + length
         position = self._slow(data, position, items, head + key)
         in_message = len(self._fragments) if self._fragments else 0
-        # A compressed frame may be longer than what it says: there, only what comes out of it is counted.
+        # A compressed frame may be longer than its contents: only its decompressed size is counted.
         too_big = self._deflate is None and in_message + length > self._limit
         if too_big and first & 0x0F <= Opcode.BINARY and not self._finished:
             self._violation(1009, self._too_big(), items)
         return position
 
     def _short_texts(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
-        """Take the fast path while nothing but complete, short texts come, as events do; return where that ends.
+        """Fast path for a run of complete, short texts, as events are; return the position after them.
 
-        Whatever else there is, :meth:`_next` looks at anew. Hot path: it reads headers by itself, without a call.
+        Anything else is left to :meth:`_next`. Hot path: it reads headers inline, without a call.
         """
         limit, before = self._limit, len(items)
         append = items.append
@@ -242,7 +243,7 @@ class WebSocket:
         return position
 
     def _long_text(self, data: bytes, position: int, head: int, length: int, items: list[Item]) -> int:
-        """Take one text of any length in the fast path, once it is whole."""
+        """Fast path for one text of any length, once it is complete."""
         stop = head + length
         if len(data) < stop:
             return self._keep(data, position, stop - position)
@@ -254,7 +255,7 @@ class WebSocket:
         return stop
 
     def _control(self, data: bytes, position: int, head: int, key: int, length: int, items: list[Item]) -> int:
-        """Take a well-formed control frame, which may stand between the fragments of a message, once it is whole."""
+        """Read a well-formed control frame once it is complete. It may be between the fragments of a message."""
         body = head + key
         stop = body + length
         if len(data) < stop:
@@ -271,15 +272,15 @@ class WebSocket:
         return stop
 
     def _keep(self, data: bytes, position: int, need: int) -> int:
-        """Keep an incomplete frame until ``need`` bytes of it are there."""
+        """Keep an incomplete frame until ``need`` bytes of it have arrived."""
         self._buffer += data[position:]
         self._need = need
         return len(data)
 
     def _slow(self, data: bytes, position: int, items: list[Item], limit: int) -> int:
-        """Give wsproto what there is of its current frame before ``limit``; return where that ends."""
+        """Give wsproto the data of its current frame before ``limit``; return the position after it."""
         stop = min(len(data), position + self._slow_left, limit)
-        # Without compression nothing expands, and one step will do.
+        # Without compression nothing expands, and one step is enough.
         step = _INFLATE_STEP if self._deflate else stop - position
         begin = position
         try:
@@ -333,9 +334,9 @@ class WebSocket:
         return self._frame(first, payload)
 
     def fragments(self, payload: bytes) -> Iterator[bytes]:
-        """The frames of one text message: several if it is long, so that a pong can pass between them.
+        """The frames of one text message: several if it is long, so that a pong can be sent between them.
 
-        Servers ping during long uploads, and drop a client that does not answer (PROTOCOL.md, "Connection").
+        Servers send pings during long uploads, and drop a client that does not answer (PROTOCOL.md, "Connection").
         """
         first = int(Opcode.TEXT)
         if self._deflate is not None:
@@ -355,7 +356,7 @@ class WebSocket:
         return self._frame(0x80 | Opcode.PONG, payload)
 
     def close(self, code: int = 1000, reason: str = "") -> bytes:
-        """A close frame; a ``reason`` longer than 123 bytes of UTF-8 is cut. Code 1005 is sent as no code at all."""
+        """A close frame; a ``reason`` longer than 123 bytes of UTF-8 is cut. Code 1005 is sent as an empty payload."""
         if code == CloseReason.NO_STATUS_RCVD:
             return self._frame(0x80 | Opcode.CLOSE, b"")
         short = reason.encode()[:123].decode(errors="ignore").encode()
@@ -370,14 +371,14 @@ class WebSocket:
 
 
 MASKED_AT_ONCE: Final = 4096
-"""Bytes that are masked as one integer: those of a megabyte do not fit into the processor's cache, and take twice as
-long as all its pieces (measured)."""
+"""Bytes that are masked as one integer. A megabyte at once does not fit into the processor's cache, and takes twice as
+long as in pieces (measured)."""
 
 
 def mask(payload: bytes, key: bytes) -> bytes:
     """XOR ``payload`` with the 4-byte ``key``, repeated (RFC 6455 section 5.3).
 
-    As an exclusive-or of long integers, piece by piece: a single pass in C, the fastest that pure Python has to offer.
+    It uses an exclusive-or of long integers, piece by piece: this is the fastest way in pure Python.
     """
     whole = len(payload) - len(payload) % MASKED_AT_ONCE
     rest, pieces = payload[whole:], []
@@ -393,15 +394,15 @@ def mask(payload: bytes, key: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _closing(payload: bytes) -> Close | Violation:
-    """What the payload of a close frame says (RFC 6455 section 5.5.1)."""
+def _closing(payload: bytes) -> CloseFrame | Violation:
+    """Read the payload of a close frame (RFC 6455 section 5.5.1)."""
     if not payload:
-        return Close(CloseReason.NO_STATUS_RCVD, "")
+        return CloseFrame(CloseReason.NO_STATUS_RCVD, "")
     code = int.from_bytes(payload[:2], "big")
     if len(payload) == 1 or not any(code in codes for codes in _CLOSE_CODES):
         return Violation(1002, "a close frame whose code may not stand in one")
     try:
-        return Close(code, payload[2:].decode())
+        return CloseFrame(code, payload[2:].decode())
     except UnicodeDecodeError:
         return Violation(1007, "a close frame whose reason is not valid UTF-8")
 

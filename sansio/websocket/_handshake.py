@@ -1,4 +1,4 @@
-"""Before the frames: one HTTP request, by which a proxy is asked to tunnel or a server to upgrade, and its answer."""
+"""Before the frames: one HTTP request that asks a proxy for a tunnel or a server for an upgrade, and its answer."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ..secret import Secret
 from ._frames import DEFAULT_MAX_MESSAGE_SIZE, Deflate, WebSocket
 
 MAX_HEADERS: Final = 64 * 1024
-"""Bytes of an HTTP head in the handshake. Servers with many cookies pass; an endless header does not."""
+"""Bytes of an HTTP head in the handshake. It is enough for servers with many cookies; an endless header is refused."""
 MAX_BODY: Final = 64 * 1024
-"""Bytes kept of a rejection's body. Enough for any JSON error; the rest is dropped."""
+"""Bytes of a rejection's body that are kept. It is enough for any JSON error; the rest is dropped."""
 MAX_CHUNKS: Final = 1024
-"""Chunks that are read of a rejection's body: one of a byte each costs as much to read as one of many."""
+"""Chunks of a rejection's body that are read. A chunk of one byte costs as much to read as a large one."""
 MAX_EARLY: Final = 32
-"""Informational answers (100, 103) that may come before the answer itself."""
+"""Informational answers (100, 103) that may come before the final answer."""
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The peer agreed: to the upgrade, or to tunnel."""
+    """The peer agreed to the upgrade, or to the tunnel."""
 
     trailing: bytes
-    """What came after the answer's head: already the next protocol's bytes."""
+    """The bytes after the answer's head: they belong to the next protocol."""
     extensions: list[Extension] = []
     headers: dict[str, str] = {}
     """Names in lower case."""
@@ -50,16 +50,16 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """What came is not the answer of a WebSocket server (or of a proxy)."""
+    """The answer is not that of a WebSocket server (or of a proxy)."""
 
     reason: str
 
 
-Answer: TypeAlias = Accepted | Rejected | Broken
+HandshakeAnswer: TypeAlias = Accepted | Rejected | Broken
 
 
 class _Exchange:
-    """One HTTP/1.1 request and the answer to it, up to the end of its body or the switch of protocols."""
+    """One HTTP/1.1 request and its answer, up to the end of the answer's body or the switch of protocols."""
 
     def __init__(self, request: h11.Request) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADERS)
@@ -74,11 +74,11 @@ class _Exchange:
         """The bytes of the request. The same on every call."""
         return self._request
 
-    def receive(self, data: bytes) -> Answer | None:
-        """Take what arrived, ``b""`` for end of file; return the answer once it is complete.
+    def receive(self, data: bytes) -> HandshakeAnswer | None:
+        """Take data, ``b""`` for end of file; return the answer once it is complete.
 
-        At end of file, a rejection whose body was cut short is still a rejection; before any response it is None: then
-        the connection ended, which is not the answer's matter.
+        At end of file, a rejection with an incomplete body is still a rejection. If no response has begun, the result
+        is None; the caller then reports that the connection has ended.
         """
         try:
             self._http.receive_data(data)
@@ -88,15 +88,15 @@ class _Exchange:
                 return self._rejected(self._response)
             return None if not data else Broken(f"not an HTTP answer: {exc}")
 
-    def _read(self) -> Answer | None:
+    def _read(self) -> HandshakeAnswer | None:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-                # A server of another kind may greet, and then wait for us as long as we wait for it.
+                # A server of another protocol may send a greeting and then wait for us, while we wait for it.
                 alien = self._response is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5])
                 return Broken("not an HTTP answer: it does not begin with HTTP/") if alien else None
             if isinstance(event, h11.InformationalResponse | h11.Response) and _size(event.headers) > MAX_HEADERS:
-                return Broken(f"its headers have more than {MAX_HEADERS} bytes")  # h11 sees it only in pieces.
+                return Broken(f"its headers have more than {MAX_HEADERS} bytes")  # h11 notices it late.
             if isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101:
                     return self._switched(event)
@@ -110,7 +110,7 @@ class _Exchange:
             elif isinstance(event, h11.Data):
                 self._body += event.data[: MAX_BODY - len(self._body)]
                 self._chunks += event.chunk_end
-            # An answer that is long enough is as good as a complete one: nothing after it will be looked at.
+            # A long part of an answer is treated as complete: nothing after it is read.
             enough = len(self._body) >= MAX_BODY or self._chunks >= MAX_CHUNKS
             if self._response is not None and (isinstance(event, h11.EndOfMessage) or enough):
                 return self._rejected(self._response)
@@ -118,7 +118,7 @@ class _Exchange:
     def _rejected(self, response: h11.Response) -> Rejected:
         return Rejected(response.status_code, _header_dict(response.headers), bytes(self._body))
 
-    def _switched(self, response: h11.InformationalResponse | h11.Response) -> Answer:
+    def _switched(self, response: h11.InformationalResponse | h11.Response) -> HandshakeAnswer:
         return Accepted(self._http.trailing_data[0])
 
 
@@ -154,7 +154,7 @@ class ClientHandshake(_Exchange):
         head += [(b"Sec-WebSocket-Extensions", f"{e.name}; {e.offer()}".encode("ascii")) for e in self._offered]
         super().__init__(h11.Request(method=b"GET", target=target.encode("ascii"), headers=[*head, *_encoded(headers)]))
 
-    def _switched(self, response: h11.InformationalResponse | h11.Response) -> Answer:
+    def _switched(self, response: h11.InformationalResponse | h11.Response) -> HandshakeAnswer:
         headers = _header_dict(response.headers)
         if headers.get("upgrade", "").lower() != "websocket":
             return Broken("the answer 101 lacks 'Upgrade: websocket'")
@@ -184,8 +184,9 @@ def accept_upgrade(
 ) -> tuple[bytes, WebSocket] | Rejected:
     """The server's side of the upgrade (RFC 6455 section 4.2): the answer's bytes and the open WebSocket.
 
-    ``target`` and ``headers`` are those of a GET request that was read already; ``extra_headers`` go into the answer. A
-    request that is no proper upgrade gives a :class:`Rejected` that says why, to be sent as an ordinary response.
+    ``target`` and ``headers`` are those of a GET request that was already read; ``extra_headers`` are added to the
+    answer. For a request that is no valid upgrade the result is a :class:`Rejected`, to be sent as an ordinary
+    response.
     """
     extensions: list[Extension] = [Deflate()] if compression else []
     handshake = H11Handshake(ConnectionType.SERVER)

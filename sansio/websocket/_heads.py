@@ -1,4 +1,4 @@
-"""The header of a frame: how it is written, and what its first bytes say (RFC 6455 section 5.2).
+"""The header of a frame: how it is written, and what its first bytes mean (RFC 6455 section 5.2).
 
 ======= ==========================================================================================
 bytes   what they hold
@@ -18,10 +18,10 @@ from typing import Final
 __all__ = ["EXTENDED", "SHORT", "head_length", "payload_length", "write_head"]
 
 SHORT: Final = 125
-"""Bytes: the longest payload whose length stands in the header's second byte; a control frame's longest."""
+"""Bytes of the longest payload whose length is in the header's second byte; the maximum for a control frame."""
 
 EXTENDED: Final[Mapping[int, int]] = {126: 2, 127: 8}
-"""In how many bytes the length follows, by what stands in its place."""
+"""The number of bytes that hold the length, by the value in the second byte."""
 
 
 def write_head(first: int, length: int, *, masked: bool) -> bytes:
@@ -34,11 +34,11 @@ def write_head(first: int, length: int, *, masked: bool) -> bytes:
 
 
 def head_length(head: bytes | bytearray) -> int:
-    """Bytes of the header that begins like this, with its masking key; 2 until there are 2."""
+    """The length of the header that begins with these bytes, including its masking key; 2 until two bytes are there."""
     return 2 if len(head) < 2 else 2 + EXTENDED.get(head[1] & 0x7F, 0) + (4 if head[1] & 0x80 else 0)
 
 
 def payload_length(head: bytes | bytearray) -> int:
-    """Bytes of the payload behind this header, which is complete."""
+    """The length of the payload after this header, which is complete."""
     length = head[1] & 0x7F
     return length if length <= SHORT else int.from_bytes(head[2 : 2 + EXTENDED[length]], "big")

@@ -37,7 +37,7 @@ from turnwire.sansio.errors import (
 )
 from turnwire.sansio.replay import Cause, Phase, Verdict
 from turnwire.sansio.timeouts import NO_TIMEOUTS, Timeouts
-from turnwire.sansio.websocket import Close, Ping, Pong, WebSocket
+from turnwire.sansio.websocket import CloseFrame, Ping, Pong, WebSocket
 
 SAFE, AMBIGUOUS, UNSAFE = Verdict.SAFE, Verdict.AMBIGUOUS, Verdict.UNSAFE
 
@@ -130,14 +130,14 @@ def test_what_takes_turns_away_gives_none_back(state: State, signal: Signal) -> 
     assert wire.connection.is_open is (wire.connection.draining or wire.state in (State.OPEN, State.CLOSING))
 
 
-EVICTED = {
+REQUEUED = {
     State.DRAINING: ["waiting"],
     State.ENDING: ["queued", "waiting"],
     State.WRITE_DISABLED: ["queued", "waiting"],
 }
 
 
-@pytest.mark.parametrize("state", EVICTED)
+@pytest.mark.parametrize("state", REQUEUED)
 def test_which_turns_go_elsewhere(state: State) -> None:
     """In ENDING and WRITE_DISABLED, those of whose messages not a byte was handed."""
     wire = Wire.opened()
@@ -145,7 +145,7 @@ def test_which_turns_go_elsewhere(state: State) -> None:
     turns = {"queued": wire.create("queued"), "waiting": wire.create("s")}
     {State.DRAINING: SIGNALS[Signal.DRAIN], State.ENDING: SIGNALS[Signal.END_ANNOUNCED]}.get(state, cut_a_message)(wire)
     assert wire.state is state
-    assert wire.connection.requeue_unstarted(wire.now) == [turns[name] for name in EVICTED[state]]
+    assert wire.connection.requeue_unstarted(wire.now) == [turns[name] for name in REQUEUED[state]]
     assert wire.connection.has_data_to_send is (state is not State.WRITE_DISABLED)
     assert not any(turn.ended for turn in streaming)
 
@@ -807,7 +807,7 @@ def test_control_frames_between_messages_and_fragments() -> None:
     assert wire.sent() == [Pong(b"2")]  # The latest ping is answered, once: RFC 6455 section 5.5.3.
 
 
-def test_pings_that_are_never_answered_take_no_room() -> None:
+def test_pings_that_are_never_answered_take_no_memory() -> None:
     wire = Wire.opened()
     for number in range(1000):
         wire.receive(frame(PING, str(number)))
@@ -836,13 +836,13 @@ def test_the_peers_close_is_answered_and_every_turn_gets_its_own_verdict() -> No
         assert "closed the connection with code 1001 (bye)" in str(lost)
     assert streaming.response_id in str(streaming.failure)
     assert wire.connection.stats.failed == 4
-    assert wire.sent() == [Close(1001, "")]
+    assert wire.sent() == [CloseFrame(1001, "")]
 
 
 def test_a_close_without_a_code_is_answered_by_one_without() -> None:
     wire = Wire.opened()
     wire.receive(frame(CLOSE))
-    assert wire.sent() == [Close(1005, "")]
+    assert wire.sent() == [CloseFrame(1005, "")]
     assert wire.connection.failure is not None
     assert wire.connection.failure.verdict is SAFE
 
@@ -860,11 +860,11 @@ def test_the_end_of_the_stream_and_a_broken_transport() -> None:
     assert "kept by the server" in str(lost)
 
 
-def test_an_idle_connection_is_closed_politely() -> None:
+def test_an_idle_connection_is_closed_with_a_handshake() -> None:
     wire = Wire.opened()
     wire.connection.close(wire.now)
     assert wire.state is State.CLOSING
-    assert wire.sent() == [Close(1000, "")]
+    assert wire.sent() == [CloseFrame(1000, "")]
     with pytest.raises(SessionClosedError, match="this connection is closing"):
         wire.create()
     wire.connection.close(wire.now)
@@ -890,7 +890,7 @@ def test_an_error_while_closing_is_nobodys() -> None:
     assert wire.state is State.CLOSING
 
 
-def test_turns_that_wait_do_not_keep_a_connection_from_being_closed_politely() -> None:
+def test_turns_that_wait_do_not_keep_a_connection_from_a_closing_handshake() -> None:
     wire = Wire.opened()
     wire.run("a")
     turn = wire.create("a")
@@ -1122,7 +1122,7 @@ def test_a_connection_that_cannot_be_written_to_ends_when_its_waiting_turns_go()
     assert wire.state is State.CLOSED
 
 
-def test_a_connection_that_cannot_be_written_to_is_not_closed_politely() -> None:
+def test_a_connection_that_cannot_be_written_to_has_no_closing_handshake() -> None:
     wire = Wire.opened(**QUIET)
     wire.begun("a", timeouts=EACH)
     waiting = wire.create("a")

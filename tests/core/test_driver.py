@@ -26,7 +26,7 @@ from turnwire.sansio.errors import (
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
-from turnwire.sansio.websocket import WORK_AT_ONCE, Close, WebSocket
+from turnwire.sansio.websocket import WORK_AT_ONCE, CloseFrame, WebSocket
 
 NO_RECOVERY = RecoveryPolicy(attempts=0)
 
@@ -258,7 +258,7 @@ def test_what_was_not_handed_when_the_link_is_lost_is_safe():
     assert (turn.failure.phase, turn.failure.verdict) == (Phase.SEND, Verdict.SAFE)
 
 
-def test_what_is_framed_meanwhile_goes_when_there_is_room():
+def test_what_is_framed_meanwhile_is_sent_when_the_buffer_is_empty():
     rig = Rig.connected()
     rig.runtime.takes = [False]
     rig.create("a")
@@ -501,7 +501,7 @@ def test_who_cannot_be_reached_at_first_may_be_a_wrong_address():
 
 
 def test_a_server_that_accepts_and_ends_in_one_read_does_not_keep_connect_waiting():
-    """It was retired, so there is no failure; a turn opens another."""
+    """It was closed without waiting, so there is no failure; a turn opens another."""
     rig = Rig()
     rig.driver.connect(rig.now)
     rig.opened()
@@ -515,7 +515,7 @@ def test_a_server_that_accepts_and_ends_in_one_read_does_not_keep_connect_waitin
     assert rig.calls() == ["open 1"]
 
 
-def test_a_connection_that_is_retired_before_it_is_open_ends_the_first_opening():
+def test_a_connection_that_is_closed_before_it_is_open_ends_the_first_opening():
     rig = Rig()
     rig.driver.connect(rig.now)
     rig.driver.close_without_waiting(rig.now)
@@ -579,19 +579,19 @@ def test_where_to_connect_to_can_be_replaced_while_it_is_being_opened():
 # --- The end ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_patient_close_waits_for_the_servers_half():
+def test_a_close_that_waits_for_the_peer_ends_with_its_close_frame():
     rig = Rig.connected()
     rig.driver.observe("closer", lambda: rig.driver.done)
     rig.driver.close(rig.now)
     assert rig.calls() == ["write 0"]
-    assert isinstance(rig.sent()[0], Close)
+    assert isinstance(rig.sent()[0], CloseFrame)
     rig.receive(rig.server.close(1000))
     assert rig.calls() == ["abort 0"]
     rig.lost()
     assert rig.calls() == ["wake closer"]
 
 
-def test_a_patient_close_waits_for_close_timeout_and_no_longer():
+def test_a_close_that_waits_for_the_peer_ends_after_close_timeout():
     rig = Rig.connected(close_timeout=3.0)
     rig.driver.close(rig.now)
     rig.calls()
@@ -601,14 +601,14 @@ def test_a_patient_close_waits_for_close_timeout_and_no_longer():
     assert rig.calls() == ["abort 0"]
 
 
-def test_an_impatient_close_sends_a_close_frame_and_closes():
+def test_a_close_that_does_not_wait_sends_a_close_frame_and_closes():
     rig = Rig.connected()
     rig.driver.close(rig.now, wait_for_peer=False)
     assert rig.calls() == ["write 0", "close 0"]
-    assert isinstance(rig.sent()[0], Close)
+    assert isinstance(rig.sent()[0], CloseFrame)
 
 
-def test_a_close_frame_that_there_is_no_room_for_is_not_waited_for():
+def test_a_close_frame_that_does_not_fit_is_not_waited_for():
     rig = Rig.connected()
     rig.runtime.takes = [False]
     turn = rig.create()
@@ -617,6 +617,31 @@ def test_a_close_frame_that_there_is_no_room_for_is_not_waited_for():
     rig.calls()
     rig.driver.close(rig.now, wait_for_peer=False)
     assert rig.calls() == ["abort 0"]
+
+
+def test_draining_is_over_when_the_last_turn_and_the_transport_are():
+    rig = Rig.connected()
+    turn = rig.create()
+    rig.calls()
+    rig.driver.drain(rig.now, None)
+    assert (rig.driver.drained, rig.calls()) == (False, [])
+    rig.say(created(), completed())
+    assert (turn.phase, rig.driver.drained) == (Phase.DONE, False)
+    assert rig.calls() == ["write 0"], "a close frame"
+    rig.driver.received(rig.link, rig.server.close(1000), rig.now)
+    rig.driver.lost(rig.link, None, rig.now)
+    assert rig.driver.drained
+
+
+def test_draining_is_not_waited_for_beyond_its_time():
+    rig = Rig.connected(ping_interval=None)
+    turn = rig.create()
+    rig.driver.drain(rig.now, 5.0)
+    assert rig.runtime.timers[-1] == rig.now + 5.0
+    rig.now += 5.0
+    rig.driver.time_came(rig.now)
+    assert turn.failure is not None
+    assert turn.failure.cause is Cause.CLIENT_CLOSED
 
 
 def test_a_close_ends_the_turns_in_flight():
@@ -665,7 +690,7 @@ def test_after_give_up_a_later_turn_opens_another_connection():
     assert rig.calls() == ["open 1"]
 
 
-def test_retire_leaves_a_connection_that_is_needed():
+def test_close_without_waiting_leaves_a_connection_that_is_needed():
     rig = Rig.connected()
     turn = rig.create()
     rig.calls()

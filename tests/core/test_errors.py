@@ -73,7 +73,7 @@ def test_the_tree_in_the_docstring_is_the_tree():
         assert bases == ([parent] if parent else []) + [other for other in also if other in CLASSES], name
 
 
-def test_every_exception_of_the_room_is_public_and_under_the_root():
+def test_every_exception_of_the_module_is_public_and_under_the_root():
     defined = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
     assert {kind.__name__ for kind in defined} == CLASSES.keys()
     assert all(issubclass(kind, TurnwireError) for kind in defined)

@@ -713,7 +713,7 @@ def test_any_response_item_and_part_is_read_or_refused(kind: str, value: object)
 
 @repeatably
 @given(st.text(st.sampled_from('\ud83d\ude00\udfff\\"nu😀')), st.sampled_from([0, 1]))
-def test_halves_of_surrogate_pairs_are_mended_and_nothing_else(text: str, wrong: int):
+def test_halves_of_surrogate_pairs_are_replaced_and_nothing_else(text: str, wrong: int):
     event = decode_event(delta(delta=text, item_id=[None, ""][wrong]))
     assert isinstance(event, events.ResponseTextDeltaEvent)
     assert event.delta == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

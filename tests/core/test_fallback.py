@@ -116,7 +116,7 @@ def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status
     assert service.session.stats.repeated == 2
     service.now = 1e9
     late = service.create()
-    assert isinstance(late.connection, HttpConnection), "for as long as the session lives"
+    assert isinstance(late.connection, HttpConnection), "until the session ends"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Flows are stepped through without an event loop: what comes back, what is thrown in, what is let go of."""
+"""Flows are stepped through without an event loop: what comes back, what is thrown in, what is released."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from openai.types.responses import ResponseFunctionToolCall
-from turnwire.sansio.connection import Turn, TurnSignal
+from turnwire.sansio.connection import Turn
+from turnwire.sansio.connection._states import TurnSignal
 from turnwire.sansio.events import LifecycleEvent, OutputItems, Response, decode_event, gather_output
 from turnwire.sansio.events import _openai as sdk
 from turnwire.sansio.events._gathered import COST

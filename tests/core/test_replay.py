@@ -1629,9 +1629,9 @@ def changed_advice_tables() -> Iterator[tuple[str, tuple[AdviceRow, ...]]]:
             if safety != row.replay_safety and row.suggested is not None:
                 yield f"row {index} replay_safety={safety}", with_row(index, row._replace(replay_safety=safety))
         if row.stateful is not None:
-            twin = next(n for n, other in enumerate(table) if n != index and other.situation is row.situation)
+            partner = next(n for n, other in enumerate(table) if n != index and other.situation is row.situation)
             swapped = list(with_row(index, row._replace(stateful=not row.stateful)))
-            swapped[twin] = table[twin]._replace(stateful=row.stateful)
+            swapped[partner] = table[partner]._replace(stateful=row.stateful)
             yield f"row {index} stateful={not row.stateful}", tuple(swapped)
         for other in range(index + 1, len(table)):
             if table[other][2:] != row[2:] and row.stateful is None and table[other].stateful is None:

@@ -753,5 +753,5 @@ def test_a_stream_id_that_the_server_would_refuse_is_refused_here(wrong: Any) ->
     assert prepare({}, stream_id="x" * 256).frame["stream_id"] == "x" * 256
 
 
-def test_this_room_never_imports_openai() -> None:
+def test_this_module_never_imports_openai() -> None:
     assert "openai" not in vars(request)

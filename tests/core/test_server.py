@@ -22,13 +22,13 @@ from turnwire.sansio.server import (
     ServerOptions,
     ServerState,
     ServerTurn,
-    TurnState,
+    ServerTurnState,
     check_request,
     input_items,
     read_json,
     write_json,
 )
-from turnwire.sansio.websocket import Close, Ping, Pong, Rejected, Violation, WebSocket
+from turnwire.sansio.websocket import CloseFrame, Ping, Pong, Rejected, Violation, WebSocket
 
 UPGRADE = [
     (b"host", b"localhost"),
@@ -328,10 +328,10 @@ def test_the_server_can_speak_of_its_own_accord_while_open(client: Client) -> No
 def test_a_close_is_answered_with_its_code(client: Client, code: int) -> None:
     client.bytes(client.websocket.close(code, "bye"))
     (close,) = client.items()
-    assert isinstance(close, Close)
+    assert isinstance(close, CloseFrame)
     assert close.code == code
     assert client.server.state is ServerState.CLOSED
-    assert isinstance(client.server.ended_by, Close)
+    assert isinstance(client.server.ended_by, CloseFrame)
 
 
 @pytest.mark.parametrize(
@@ -349,9 +349,9 @@ def test_a_violation_closes_with_its_code_and_cancels_what_runs(frame: bytes, co
     turn = client.run(input="x")
     client.bytes(frame)
     (close,) = client.items()
-    assert isinstance(close, Close)
+    assert isinstance(close, CloseFrame)
     assert close.code == code
-    assert turn.state is TurnState.CANCELLED
+    assert turn.state is ServerTurnState.CANCELLED
     assert isinstance(client.server.ended_by, Violation)
     client.bytes(client.websocket.text(b"{}"))
     assert client.items() == []
@@ -393,7 +393,7 @@ def test_end_of_file_closes_and_cancels(client: Client) -> None:
     client.create(input="b", stream_id="a")
     client.bytes(b"")
     assert client.server.state is ServerState.CLOSED
-    assert turn.state is TurnState.CANCELLED
+    assert turn.state is ServerTurnState.CANCELLED
     turn.emit({"type": "response.created", "response": {"id": "x"}})
     turn.fail(Problem(500, None, "late"))
     assert client.items() == []
@@ -496,9 +496,9 @@ def test_half_a_pair_in_a_request_comes_back_in_the_answer(client: Client) -> No
 def test_closing_sends_the_code_waits_for_the_peer_and_runs_nothing_more(client: Client) -> None:
     turn = client.run(input="a")
     client.server.close(5.0, 1001, "going away")
-    assert client.items() == [Close(1001, "going away")]
+    assert client.items() == [CloseFrame(1001, "going away")]
     assert client.server.state is ServerState.CLOSING
-    assert turn.state is TurnState.CANCELLED
+    assert turn.state is ServerTurnState.CANCELLED
     client.create(input="too late")
     client.bytes(client.websocket.ping())
     client.server.close(6.0)
@@ -545,9 +545,9 @@ def test_after_an_hour_the_limit_is_reported_and_the_connection_closes() -> None
     assert error["error"]["code"] == "websocket_connection_limit_reached"
     assert error["status"] == 400
     assert "stream_id" not in error
-    assert isinstance(close, Close)
+    assert isinstance(close, CloseFrame)
     assert close.code == 1000
-    assert turn.state is TurnState.CANCELLED
+    assert turn.state is ServerTurnState.CANCELLED
 
 
 def test_after_an_hour_nothing_tells_a_running_turn_that_it_did_not_run() -> None:
@@ -556,8 +556,8 @@ def test_after_an_hour_nothing_tells_a_running_turn_that_it_did_not_run() -> Non
     turn = client.run(input="a", stream_id="a")
     client.server.handle_deadline(3600.0)
     (close,) = client.items()
-    assert close == Close(1000, "connection limit reached")
-    assert turn.state is TurnState.CANCELLED
+    assert close == CloseFrame(1000, "connection limit reached")
+    assert turn.state is ServerTurnState.CANCELLED
 
 
 def test_a_connection_can_live_for_ever() -> None:
@@ -635,7 +635,7 @@ def test_too_many_waiting_requests_close_the_connection() -> None:
     assert client.server.state is ServerState.OPEN
     client.create()
     (close,) = client.items()
-    assert isinstance(close, Close)
+    assert isinstance(close, CloseFrame)
     assert close.code == 1008
 
 
@@ -710,7 +710,7 @@ def test_waiting_requests_are_bounded_by_their_bytes_too() -> None:
     client.create(input="x" * 2000)
     assert client.server.state is ServerState.OPEN, "one may wait, whatever its size"
     client.create(input="y")
-    assert client.items() == [Close(1008, "the requests that are waiting have more than 1000 bytes")]
+    assert client.items() == [CloseFrame(1008, "the requests that are waiting have more than 1000 bytes")]
 
 
 def test_bytes_of_requests_that_wait_no_more_do_not_count() -> None:
@@ -731,7 +731,7 @@ def test_bytes_of_requests_that_wait_no_more_do_not_count() -> None:
 def test_a_turn_carries_the_body_as_it_was_sent(client: Client) -> None:
     turn = client.run(stream_id="a", input="hi", generate=False, unknown={"x": 2**70}, stream=True)
     assert turn.request == {"input": "hi", "generate": False, "unknown": {"x": 2**70}, "stream": True}
-    assert (turn.lane, turn.generate, turn.state, turn.previous) == ("a", False, TurnState.RUNNING, None)
+    assert (turn.lane, turn.generate, turn.state, turn.previous) == ("a", False, ServerTurnState.RUNNING, None)
 
 
 def test_an_event_after_the_end_or_before_the_start_is_the_applications_mistake(client: Client) -> None:
@@ -743,7 +743,7 @@ def test_an_event_after_the_end_or_before_the_start_is_the_applications_mistake(
         turn.emit({"type": "response.queued"})
     with pytest.raises(UserError, match="turn that is ended"):
         turn.fail(Problem(500, None, "x"))
-    waiting = ServerTurn({}, None, send=print, end=print, state=TurnState.WAITING)
+    waiting = ServerTurn({}, None, send=print, end=print, state=ServerTurnState.WAITING)
     with pytest.raises(UserError, match="turn that is waiting"):
         waiting.emit({"type": "response.queued"})
 
@@ -767,7 +767,7 @@ def test_a_failure_is_an_error_frame_with_status_and_headers(client: Client, sta
             "headers": {"retry-after": "2"},
         },
     }
-    assert turn.state is TurnState.ENDED
+    assert turn.state is ServerTurnState.ENDED
     client.run(stream_id="a")
 
 
@@ -836,7 +836,7 @@ def fail_with_an_event(turn: ServerTurn) -> None:
 
 @pytest.mark.parametrize("fail", [fail_with_an_error, fail_with_an_event])
 @pytest.mark.parametrize(("lane", "kept"), [("main", False), ("fork", True)])
-def test_a_failure_evicts_what_its_own_lane_continued_and_keeps_what_it_forked(
+def test_a_failure_removes_what_its_own_lane_continued_and_keeps_what_it_forked(
     client: Client, fail: Any, lane: str, kept: bool
 ) -> None:
     complete(client.run(input="a", stream_id="main", store=False), "resp_1")
@@ -849,7 +849,7 @@ def test_a_failure_evicts_what_its_own_lane_continued_and_keeps_what_it_forked(
         assert client.error()["error"]["code"] == "previous_response_not_found"
 
 
-def test_a_refused_continuation_evicts_its_parent_too(client: Client) -> None:
+def test_a_refused_continuation_removes_its_parent_too(client: Client) -> None:
     complete(client.run(input="a", store=False), "resp_1")
     client.create(previous_response_id="resp_1", input=7)
     client.read()
@@ -857,13 +857,13 @@ def test_a_refused_continuation_evicts_its_parent_too(client: Client) -> None:
     assert client.error()["error"]["code"] == "previous_response_not_found"
 
 
-def test_a_failure_that_continued_nothing_evicts_nothing(client: Client) -> None:
+def test_a_failure_that_continued_nothing_removes_nothing(client: Client) -> None:
     complete(client.run(input="a", store=False), "resp_1")
     client.run(input="b", store=False).fail(Problem(500, None, "x"))
     assert texts(client.run(previous_response_id="resp_1").previous) == ["a"]
 
 
-def test_what_was_evicted_can_still_be_stored(client: Client) -> None:
+def test_what_was_removed_can_still_be_stored(client: Client) -> None:
     complete(client.run(input="a"), "resp_1")
     client.run(previous_response_id="resp_1").fail(Problem(500, None, "x"))
     assert texts(client.run(previous_response_id="resp_1").previous) == ["a"]
@@ -1214,7 +1214,7 @@ def answers_are_documented(server: ServerConnection, sent: bytes) -> None:
     for item in items:
         if isinstance(item, bytes):
             assert json.loads(item)["type"].startswith(("response.", "error"))
-        elif isinstance(item, Close):
+        elif isinstance(item, CloseFrame):
             assert item is items[-1]
             assert 1000 <= item.code < 5000
         else:

@@ -585,13 +585,13 @@ def test_a_turn_that_is_left_just_after_it_failed_is_not_repeated() -> None:
 
 def test_turns_without_a_connection_have_a_deadline_too() -> None:
     desk = Desk()
-    turn, patient = desk.create(timeouts=2.5), desk.create(timeouts=Timeouts())
+    turn, unlimited = desk.create(timeouts=2.5), desk.create(timeouts=Timeouts())
     desk.session.handle_deadline(desk.now + 2.4)
     assert not turn.ended
     desk.now += 2.5
     desk.session.handle_deadline(desk.now)
     assert "the lane wait deadline passed" in str(failed(turn, Cause.TIMEOUT, Phase.LANE_WAIT, SAFE, TurnTimeoutError))
-    assert not patient.ended
+    assert not unlimited.ended
 
 
 def test_the_sessions_deadline_is_its_connections_or_its_own() -> None:
@@ -731,7 +731,7 @@ def test_the_end_of_a_busy_session_is_not_repaired() -> None:
     assert wire.hand() == b""
 
 
-def test_the_end_of_an_idle_session_is_polite() -> None:
+def test_the_end_of_an_idle_session_is_a_closing_handshake() -> None:
     desk = Desk()
     wire = desk.open()
     desk.session.close(desk.now)

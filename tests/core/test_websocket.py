@@ -27,7 +27,7 @@ from turnwire.sansio.websocket import (
     Answer,
     Broken,
     ClientHandshake,
-    Close,
+    CloseFrame,
     Deflate,
     Item,
     Ping,
@@ -421,7 +421,7 @@ def test_a_server_accepts_an_upgrade_and_both_ends_understand_each_other():
     assert server.receive(client.text(b"world") + client.ping(b"?") + client.close(1001, "bye")) == [
         b"world",
         Ping(b"?"),
-        Close(1001, "bye"),
+        CloseFrame(1001, "bye"),
     ]
 
 
@@ -525,7 +525,7 @@ def read_by_wsproto(data: bytes, *, client: bool, extensions: Sequence[Extension
         for frame in protocol.received_frames():
             payload = frame.payload
             if isinstance(payload, tuple):
-                items.append(Close(int(payload[0]), payload[1]))
+                items.append(CloseFrame(int(payload[0]), payload[1]))
                 break
             if frame.opcode is Opcode.BINARY:
                 items.append(Violation(1003, ""))
@@ -722,7 +722,7 @@ def test_compressed_frames_are_read_as_wsproto_reads_them(takeover: bool):
         # With one byte changed: the same or, where wsproto has its faults, at least nothing but our own items.
         hurt = bytearray(data or b"\0")
         hurt[place % len(hurt)] = value
-        assert all(isinstance(item, bytes | Ping | Pong | Close | Violation) for item in ours(bytes(hurt)))
+        assert all(isinstance(item, bytes | Ping | Pong | CloseFrame | Violation) for item in ours(bytes(hurt)))
 
     check()
 
@@ -750,7 +750,7 @@ class Recorded:
             if event.opcode is TheirOpcode.CLOSE:
                 received = self.protocol.close_rcvd
                 assert received is not None
-                yield Close(received.code, received.reason)
+                yield CloseFrame(received.code, received.reason)
             else:
                 yield kinds[event.opcode](bytes(event.data))
 
@@ -785,7 +785,7 @@ def test_what_we_write_is_read_back_by_wsproto_by_websockets_and_by_us(client: b
             data += writer.close(*close_frame)
             code, reason = close_frame
             kept = "" if code == 1005 else reason.encode()[:123].decode(errors="ignore")
-            expected.append(Close(code, kept))
+            expected.append(CloseFrame(code, kept))
         extensions = [enabled(PerMessageDeflate, **parameters)] if deflate else []
         assert read_by_wsproto(data, client=not client, extensions=extensions) == expected
         extensions = [enabled(Deflate, **parameters)] if deflate else []
@@ -897,7 +897,7 @@ def test_a_violation_comes_after_what_was_right_and_is_the_last_thing(case: str,
 def test_nothing_comes_out_after_a_close(payload: bytes):
     websocket = WebSocket(client=True)
     items = websocket.receive(frame(0x81, b"last") + frame(0x88, payload) + frame(0x81, b"never") + b"\xff\xff")
-    assert items == [b"last", Close(1000, "bye") if payload else Close(1005, "")]
+    assert items == [b"last", CloseFrame(1000, "bye") if payload else CloseFrame(1005, "")]
     assert websocket.receive(frame(0x81, b"more")) == []
 
 
@@ -1117,7 +1117,7 @@ def test_one_call_does_a_bounded_amount_of_work_and_says_that_more_is_left(flood
     assert len(parts) >= len(FLOODS[flood]) // 6 // WORK_AT_ONCE
     assert all(len(part) <= WORK_AT_ONCE for part in parts)
     items = [item for part in parts for item in part]
-    assert items[-2:] == [b"last", Close(1005, "")]
+    assert items[-2:] == [b"last", CloseFrame(1005, "")]
     assert items == read_by_wsproto(data, client=True)
     assert websocket.receive() == []
 
@@ -1172,7 +1172,7 @@ def test_every_registered_close_code_is_one(code: int, client: bool):
     for step in (1, len(data)):
         websocket = WebSocket(client=client)
         items = [item for begin in range(0, len(data), step) for item in websocket.receive(data[begin : begin + step])]
-        assert items == [Close(code, "soon")]
+        assert items == [CloseFrame(code, "soon")]
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from kit.machines import switching
-from turnwire.sansio.server import Problem, ServerState, TurnState
+from turnwire.sansio.server import Problem, ServerState, ServerTurnState
 from turnwire.sansio.websocket import Rejected, mask
 
 NONCE = b"\x2a" * 16
@@ -105,7 +105,7 @@ class LightTurn:
         """What its events name."""
         self.place = place
         """Turns of one place run one after another."""
-        self.state = TurnState.WAITING
+        self.state = ServerTurnState.WAITING
         self.sequence_number = 0
 
     @property
@@ -113,7 +113,7 @@ class LightTurn:
         return {"metadata": {"marker": self.marker}}
 
     def emit(self, event: dict[str, Any]) -> None:
-        if self.state is TurnState.RUNNING:
+        if self.state is ServerTurnState.RUNNING:
             event["sequence_number"] = self.sequence_number
             if self.lane is not None:
                 event["stream_id"] = self.lane
@@ -123,12 +123,12 @@ class LightTurn:
                 self._end()
 
     def fail(self, problem: Problem) -> None:
-        if self.state is TurnState.RUNNING:
+        if self.state is ServerTurnState.RUNNING:
             self._server.say(problem.frame(self.lane))
             self._end()
 
     def _end(self) -> None:
-        self.state = TurnState.ENDED
+        self.state = ServerTurnState.ENDED
         self._server.ended(self)
 
 
@@ -201,7 +201,7 @@ class LightServer:
             if turn.place not in self._running:
                 self._waiting.remove(turn)
                 self._running[turn.place] = turn
-                turn.state = TurnState.RUNNING
+                turn.state = ServerTurnState.RUNNING
                 self._ready.append(turn)
 
     def ended(self, turn: LightTurn) -> None:
@@ -249,7 +249,7 @@ class LightServer:
         self.state = state
         self._deadline = None
         for turn in (*self._running.values(), *self._waiting):
-            turn.state = TurnState.CANCELLED
+            turn.state = ServerTurnState.CANCELLED
         self._running.clear()
         self._waiting.clear()
         self._ready.clear()

@@ -44,7 +44,7 @@ from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import RETRY
 from turnwire.sansio.replay import Cause, Reason, RecoveryPolicy, Verdict
-from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, TurnState
+from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, ServerTurnState
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import Rejected
@@ -116,7 +116,7 @@ class Line:
         self.link = link
         self.number = len(world.lines)
         self.born = world.now
-        self.peer: Peer | None = None
+        self.peer: SimulatedPeer | None = None
         """None while it is being opened."""
         self._latency = rng.choice((0.0, 0.001, 0.02, 0.3))
         self._last = {True: 0.0, False: 0.0}
@@ -130,7 +130,7 @@ class Line:
         self.closing = False
         """It closes when its buffer is empty."""
         self.closed: float | None = None
-        """When the client let go of it."""
+        """When the client released it."""
         self.asked = False
         """The driver asked for it."""
         self.lost = False
@@ -288,7 +288,7 @@ class Line:
     def draw_fate(self) -> None:
         """What is going to happen to it, at some moment or at some byte."""
         world, rng = self.world, self.world.rng
-        self._given = rng.choices((None, "eof", "reset", "dark", "deaf", "mute"), (14, 3, 3, 2, 1, 1))[0]
+        self._given = rng.choices((None, "eof", "reset", "dark", "deaf", "silent"), (14, 3, 3, 2, 1, 1))[0]
         if self._given is None:
             return
         if rng.random() < 0.6:
@@ -307,7 +307,7 @@ class Line:
             self.cut(cleanly=fate == "eof")
         else:
             self.dark_up = fate in ("dark", "deaf")
-            self.dark_down = fate in ("dark", "mute")
+            self.dark_down = fate in ("dark", "silent")
             if self.dark_down and self.over is not None and self.over > self.world.now:
                 self.over = None
 
@@ -406,7 +406,7 @@ class SimRuntime:
 
     def _opened(self, line: Line) -> None:
         if line.closed is None:
-            line.peer = Peer(self._world, line)
+            line.peer = SimulatedPeer(self._world, line)
             line.draw_fate()
             self._world.tell(self._world.driver.opened, line.link)
 
@@ -475,7 +475,7 @@ class Entry:
     """When it said the last word on it."""
 
 
-class Peer:
+class SimulatedPeer:
     """The server's side of a line. It behaves: what it refuses it does not run, what ends says so."""
 
     def __init__(self, world: World, line: Line) -> None:
@@ -588,7 +588,7 @@ class Peer:
         kind = rng.choices(KINDS, KIND_WEIGHTS)[0]
         world.note(f"{marker} {kind}")
         yield self._pause()
-        if turn.state is not TurnState.RUNNING:
+        if turn.state is not ServerTurnState.RUNNING:
             return
         if kind == "refuses":
             turn.fail(rng.choice(REFUSALS))
@@ -600,20 +600,20 @@ class Peer:
         yield self._pause()
         if kind == "is silent":
             return
-        if kind == "breaks" and turn.state is TurnState.RUNNING:
+        if kind == "breaks" and turn.state is ServerTurnState.RUNNING:
             turn.fail(Problem(500, rng.choice(("server_error", None)), "oh"))
             self._ended(entry)
             return
         count = rng.choice((0, 1, 2, 5, 12))
         for event in (lifecycle("created", marker), *(delta(marker, index) for index in range(count))):
-            if turn.state is not TurnState.RUNNING:
+            if turn.state is not ServerTurnState.RUNNING:
                 return
             turn.emit(event)
             if rng.random() < 0.7:
                 self.flush()
                 yield self._pause()
         self.flush()
-        if kind == "falls silent" or turn.state is not TurnState.RUNNING:
+        if kind == "falls silent" or turn.state is not ServerTurnState.RUNNING:
             return
         if kind == "breaks later":
             turn.fail(Problem(500, "server_error", "oh"))
@@ -702,14 +702,14 @@ class Clients:
         self._processes = [Process(world, self._one(number)) for number in range(rng.choice((1, 1, 2, 3)))]
         if rng.random() < 0.2:
             yield rng.choice((0.5, 60.0, world.length)) * rng.random()
-            event = rng.choice(("ends", "all leave", "given up", "restarts", "retired"))
+            event = rng.choice(("ends", "all leave", "given up", "restarts", "replaced"))
             world.note(event)
             if event == "all leave":
                 for process in self._processes:
                     process.cancel()
             elif event == "given up":
                 world.tell(world.driver.give_up)
-            elif event == "retired":
+            elif event == "replaced":
                 world.tell(world.driver.close_without_waiting)
             elif event == "restarts":
                 world.down_until = world.now + rng.choice((0.1, 2.0, 20.0))
@@ -759,13 +759,13 @@ class Clients:
 
     def end(self) -> Steps:
         world = self._world
-        began, how = world.now, world.rng.choices(("patient", "impatient", "abort"), (6, 2, 1))[0]
+        began, how = world.now, world.rng.choices(("waits", "does not wait", "abort"), (6, 2, 1))[0]
         world.note(f"closes, {how}")
         world.closing()
         if how == "abort":
             world.tell(world.driver.abort)
         else:
-            world.tell(world.driver.close, wait_for_peer=how == "patient")
+            world.tell(world.driver.close, wait_for_peer=how == "waits")
         yield from self._until(lambda: world.driver.done)
         world.judge.in_time("close", began, 0.02 if how == "abort" else 2 * world.options.close_timeout)
 

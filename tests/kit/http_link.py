@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import anyio
-from kit.proxy import Link
+from kit.proxy import ProxyLink
 
 HEAD_END = b"\r\n\r\n"
 
@@ -84,7 +84,7 @@ class Answers:
             yield piece, text.removeprefix(b"data: ")
 
 
-class HttpLink(Link):
+class HttpLink(ProxyLink):
     """See the top of this file."""
 
     async def shake_hands(self) -> None:

@@ -18,8 +18,7 @@ import pytest
 from anyio.streams.tls import TLSStream
 from turnwire.aio import loopback
 from turnwire.aio.loopback import LoopbackServer
-from turnwire.sansio.websocket import Accepted, ClientHandshake, Rejected, WebSocket
-from turnwire.sansio.websocket import Close as CloseFrame
+from turnwire.sansio.websocket import Accepted, ClientHandshake, CloseFrame, Rejected, WebSocket
 
 ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 

@@ -25,7 +25,7 @@ import anyio
 import h11
 from anyio.streams.tls import TLSStream
 from turnwire.aio.loopback._sockets import SocketStream, listen, listen_unix
-from turnwire.sansio.websocket import Close, Ping, Pong, WebSocket
+from turnwire.sansio.websocket import CloseFrame, Ping, Pong, WebSocket
 from wsproto.utilities import generate_accept_token
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -85,7 +85,7 @@ class Peer:
         self.method = ""
         self.headers: dict[str, str] = {}
         self.received: list[Any] = []
-        """What the client sent since the upgrade: requests as dicts, Ping, Pong, Close."""
+        """What the client sent since the upgrade: requests as dicts, Ping, Pong, CloseFrame."""
         self.ended: str | None = None
         """How the client ended the connection: ``"eof"`` or ``"reset"``; None while it has not."""
         self.has_ended = anyio.Event()
@@ -144,7 +144,7 @@ class Peer:
         await self.send(self.switching(more="x-turnwire-dialect: openai\r\n"), *trailing)
 
     async def item(self) -> Any:
-        """The next thing the client sends: a request's dict, Ping, Pong, Close. Nothing is answered by itself."""
+        """The next thing the client sends: a request's dict, Ping, Pong, CloseFrame. Nothing is answered by itself."""
         while self._taken == len(self.received):
             if not (data := await self.read()):
                 raise GoneError
@@ -170,14 +170,14 @@ class Peer:
         try:
             while True:
                 found = await self.item()
-                if isinstance(found, Close) and not silent:
+                if isinstance(found, CloseFrame) and not silent:
                     await self.send(frame(CLOSE, found.code.to_bytes(2, "big")))
         except GoneError:
             return self.received[already:]
 
     async def end_code(self) -> int | None:
         """Read until the client ends the connection; the code of its close frame, if there was one."""
-        return next((found.code for found in await self.end() if isinstance(found, Close)), None)
+        return next((found.code for found in await self.end() if isinstance(found, CloseFrame)), None)
 
     async def answer(self, text: str = "hello", lane: str | None = None, response_id: str = "resp_1") -> None:
         """A whole, small turn."""

@@ -4,7 +4,7 @@
 
     async with cutting_proxy(server.host, server.port) as proxy:
         async with connect(proxy.base_url, headers={"x-client": "a"}) as session:
-            proxy.arm("a", Cut(up=100, reset=True))  # 100 bytes into its next message
+            proxy.arm("a", ProxyCut(up=100, reset=True))  # 100 bytes into its next message
             ...
             proxy.passages["a"]                      # what went through since, message by message
 
@@ -32,7 +32,7 @@ _GONE = (anyio.BrokenResourceError, anyio.EndOfStream)
 
 
 @dataclass(frozen=True)
-class Cut:
+class ProxyCut:
     """Where to cut, one of the four, and how."""
 
     up: int | None = None
@@ -56,7 +56,7 @@ class Cut:
 class Passage:
     """One message of a client, and what came back until the next one; or all that a connection carried."""
 
-    cut: Cut | None
+    cut: ProxyCut | None
     length: int = 0
     """Bytes of the client's frames of this message that have been read to their end."""
     up: int = 0
@@ -124,7 +124,7 @@ class Frames:
 class CuttingProxy:
     """See the top of this file."""
 
-    def __init__(self, upstream: tuple[str, int], whole: bool, link: type[Link]) -> None:
+    def __init__(self, upstream: tuple[str, int], whole: bool, link: type[ProxyLink]) -> None:
         self.port = 0
         self.passages: dict[str, list[Passage]] = {}
         self.connections = 0
@@ -136,10 +136,10 @@ class CuttingProxy:
         self.link = link
         self.current = ""
         """The client for which was armed last."""
-        self.plan: Callable[[], Cut | None] = lambda: None
+        self.plan: Callable[[], ProxyCut | None] = lambda: None
         """Where to cut when nothing was armed."""
         self._upstream = upstream
-        self._armed: dict[str, Cut] = {}
+        self._armed: dict[str, ProxyCut] = {}
         self._deaf: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self._listening = anyio.Event()
@@ -174,7 +174,7 @@ class CuttingProxy:
             except anyio.ClosedResourceError:
                 pass
 
-    def arm(self, client: str, cut: Cut | None) -> None:
+    def arm(self, client: str, cut: ProxyCut | None) -> None:
         """For the client's next message. Forgets its passages."""
         self.current = client
         self.passages[client] = []
@@ -213,7 +213,7 @@ class CuttingProxy:
             sock.close()
 
 
-class Link:
+class ProxyLink:
     """One client and its connection to the server."""
 
     def __init__(self, proxy: CuttingProxy, sock: socket.socket, server: SocketStream) -> None:
@@ -223,7 +223,7 @@ class Link:
         self.server = server
         self.name = ""
         self.passage: Passage | None = None
-        self.cutting: Cut | None = None
+        self.cutting: ProxyCut | None = None
         self.tasks = anyio.create_task_group()
 
     async def run(self) -> None:
@@ -255,7 +255,7 @@ class Link:
         if self.proxy.whole:
             self.passage = self.proxy.begin(self.name)
 
-    async def cut(self, cut: Cut) -> None:
+    async def cut(self, cut: ProxyCut) -> None:
         if self.passage is not None:
             self.passage.was_cut = True
         if cut.ready is not None:
@@ -264,7 +264,7 @@ class Link:
         self.tasks.cancel_scope.cancel()
         await anyio.sleep_forever()
 
-    async def _end(self, cut: Cut) -> None:
+    async def _end(self, cut: ProxyCut) -> None:
         self.proxy.cuts += 1
         if cut.reset:
             await self.server.reset()
@@ -349,7 +349,7 @@ async def _finish(stream: SocketStream) -> None:
 
 @asynccontextmanager
 async def cutting_proxy(
-    host: str, port: int, *, whole: bool = False, link: type[Link] = Link
+    host: str, port: int, *, whole: bool = False, link: type[ProxyLink] = ProxyLink
 ) -> AsyncIterator[CuttingProxy]:
     """Run a proxy to the server at this address. ``whole``: cuts count from the handshake, not message by message.
     ``link`` is what its clients speak.

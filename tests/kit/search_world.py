@@ -40,7 +40,7 @@ from wsproto.utilities import generate_accept_token
 ENDPOINT = Endpoint("ws://server.test/v1/responses")
 RECOVERY = RecoveryPolicy(attempts=2, initial_delay=0.0)
 NOW = Timeouts(0.0, 0.0, 0.0, 0.0)
-PATIENT = Timeouts()
+NO_LIMITS = Timeouts()
 UNBEGUN = (ARRIVED, MAY_HAVE_BEGUN)
 NEUTRAL = (Role.NEUTRAL, Role.UNKNOWN)
 
@@ -106,7 +106,7 @@ class World:
             "max_age": 10.0,
             "ping_interval": 20.0,
             "recovery": RECOVERY,
-            "timeouts": PATIENT,
+            "timeouts": NO_LIMITS,
             **options,
         }
         self.kind = kind
@@ -140,21 +140,21 @@ class World:
         session._own = copy.copy(session._own)
         session._touched, session.changed = {}, []
         for turn in self.turns:
-            twin = new[turn] = copy.copy(turn)
-            twin.events = deque()
-            twin.items, twin.added = list(turn.items), list(turn.added)
-            twin.output = copy.copy(turn.output)
-            twin.output._done = list(turn.output._done)
-            twin.repetitions = list(turn.repetitions)
+            clone = new[turn] = copy.copy(turn)
+            clone.events = deque()
+            clone.items, clone.added = list(turn.items), list(turn.added)
+            clone.output = copy.copy(turn.output)
+            clone.output._done = list(turn.output._done)
+            clone.repetitions = list(turn.repetitions)
         old = self.session.connection
-        twins: dict[ResponsesConnection, ResponsesConnection] = {}
+        copies: dict[ResponsesConnection, ResponsesConnection] = {}
         if old is not None:
-            twins[old] = self._clone_connection(old, new)
-            twins[old]._recover = session._recover
-        session.pool = self._clone_pool(self.session.pool, twins)
+            copies[old] = self._clone_connection(old, new)
+            copies[old]._recover = session._recover
+        session.pool = self._clone_pool(self.session.pool, copies)
         for turn in new.values():
             if turn.connection is not None:
-                turn.connection = twins.get(turn.connection, turn.connection)
+                turn.connection = copies.get(turn.connection, turn.connection)
         session._returned = []
         session._backlog = self._clone_backlog(self.session._backlog, new)
         other.turns = list(new.values())
@@ -162,13 +162,13 @@ class World:
         return other
 
     @staticmethod
-    def _clone_pool(old: Pool, twins: dict[ResponsesConnection, ResponsesConnection]) -> Pool:
+    def _clone_pool(old: Pool, copies: dict[ResponsesConnection, ResponsesConnection]) -> Pool:
         """There is one connection at a time here: the shell opens the next when the last one is gone."""
         pool = copy.copy(old)
-        pool._connections = dict.fromkeys(twins[one] for one in old._connections)
-        pool._lanes = {lane: twins[one] for lane, one in old._lanes.items()}
-        pool._too_old = {twins[one]: None for one in old._too_old}
-        pool._idle_since = {twins[one]: since for one, since in old._idle_since.items()}
+        pool._connections = dict.fromkeys(copies[one] for one in old._connections)
+        pool._lanes = {lane: copies[one] for lane, one in old._lanes.items()}
+        pool._too_old = {copies[one]: None for one in old._too_old}
+        pool._idle_since = {copies[one]: since for one, since in old._idle_since.items()}
         return pool
 
     @staticmethod
@@ -216,10 +216,10 @@ class World:
             connection._opening.request(ENDPOINT)
         connection._deadlines = Deadlines(connection._deadline_of)
         for turn in (*lanes.running.values(), *lanes.waiting()):
-            twin = turn.connection
+            clone = turn.connection
             turn.connection = connection
             connection._deadlines.watch(turn)
-            turn.connection = twin
+            turn.connection = clone
         return connection
 
     def key(self) -> object:
@@ -361,7 +361,7 @@ class World:
             timed_out = self.turns[action[1]]
             self._time_out(timed_out)
         elif kind == "open":
-            self._retire()
+            self._close_unneeded()
             session.open(ENDPOINT, self.now)
             self.server = Server(echo=self.kind.echo, limit=self.kind.limit)
         elif kind == "resume":
@@ -373,7 +373,7 @@ class World:
             self._on_connection(kind, action, connection)
         if connection is not None and connection.state is State.CLOSED and self.server is not None:
             self.server.take(connection.data_to_send(65536, self.now))  # A close frame, if anything.
-            self._retire()
+            self._close_unneeded()
         self._consume()
         self.check()
         if timed_out is not None and not (timed_out.ended and _cause(timed_out) in (Cause.TIMEOUT, None)):
@@ -394,7 +394,7 @@ class World:
         else:
             self.session._backlog._deadlines.watch(turn)
         self.session.handle_deadline(self.now)
-        turn.timeouts = PATIENT
+        turn.timeouts = NO_LIMITS
 
     def _deadline(self) -> None:
         moment = self.session.next_deadline()
@@ -560,7 +560,7 @@ class World:
         if kind in ENDS and turn.ended is later:
             raise ViolatedError(f"I6: the server said of turn {number}: {kind}; and it is {outcome(turn)}")
 
-    def _retire(self) -> None:
+    def _close_unneeded(self) -> None:
         if self.server is not None:
             self.past += self.server.requests
             self.server = None

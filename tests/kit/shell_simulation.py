@@ -6,7 +6,7 @@
     assert not run.complaints
 
 It is smaller than ``driver_simulation.py``, which tests what is decided. Here it is the runtimes that are tested: that
-they report what happened, wake who is to be woken, keep the time, and let go of everything.
+they report what happened, wake who is to be woken, keep the time, and release everything.
 
 What is real
     Everything from ``connect()`` down to the socket: only where it would connect by TCP, one end of a pair of sockets

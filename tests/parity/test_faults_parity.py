@@ -30,8 +30,8 @@ from agents.models.interface import ModelTracing as TheirTracing
 from agents.models.openai_responses import OpenAIResponsesWSModel as TheirModel
 from agents.retry import ModelRetryAdviceRequest as TheirRequest
 from kit.peers import CLOSE, Peer, event, frame, raw_server
-from kit.proxy import Cut as Stop
 from kit.proxy import CuttingProxy, cutting_proxy
+from kit.proxy import ProxyCut as Stop
 from turnwire import aio
 from turnwire.aio.loopback import (
     AfterEvent,
@@ -51,7 +51,7 @@ from turnwire.aio.loopback import (
 )
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.replay import Verdict
-from turnwire.sansio.websocket import Close as CloseFrame
+from turnwire.sansio.websocket import CloseFrame
 
 pytestmark = pytest.mark.anyio
 

@@ -214,7 +214,7 @@ def test_a_number_that_is_another_is_found() -> None:
         ('# (REPLAY.md, "Whose\n    # 1009 it is")', []),
         ('PROTOCOL.md\'s ("Lanes", "Dialects") and PARITY A13-A15', []),
         ("PARITY A, B; C1-C14 of PARITY.md; P-LANES-3 and R-VERDICT-2", []),
-        ("See MOODS.md.", ["MOODS.md is not a page"]),
+        ("See NOTES.md.", ["NOTES.md is not a page"]),
         ('REPLAY.md, "Connection"', ['REPLAY.md has no heading "Connection"']),
         ('PROTOCOL.md, "What s"', ['PROTOCOL.md has no heading "What s"']),
         ('PROTOCOL.md, "What"', ['PROTOCOL.md has no heading "What"']),

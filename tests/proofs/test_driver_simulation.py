@@ -32,9 +32,9 @@ SEARCHED = 2000
 """Seeds in which each planted fault is found."""
 
 HAPPENINGS = {
-    *("eof", "reset", "dark", "deaf", "mute", "is refused", "hangs"),
+    *("eof", "reset", "dark", "deaf", "silent", "is refused", "hangs"),
     *("leaves", "its time is over"),
-    *("ends", "all leave", "given up", "restarts", "retired", "patient", "impatient", "abort"),
+    *("ends", "all leave", "given up", "restarts", "replaced", "waits", "does not wait", "abort"),
     *("whole", "left"),
     *("TIMEOUT LANE_WAIT SAFE", "TIMEOUT CONNECT SAFE", "TIMEOUT HANDSHAKE SAFE", "TIMEOUT SEND SAFE"),
     *("TIMEOUT AWAIT AMBIGUOUS", "TIMEOUT STREAM UNSAFE"),

@@ -374,7 +374,7 @@ CALLS = st.sampled_from(
         "later",
         "close",
         "abort",
-        "evict",
+        "requeue",
         "next",
         "update",
         "open",
@@ -437,7 +437,7 @@ def call(name: str, number: int, wire: Wire, turn: Turn | None, turns: list[Turn
         assert after is None or after > wire.now
     elif name == "later":
         wire.now += number * 3.0
-    elif name == "evict":
+    elif name == "requeue":
         connection.requeue_unstarted(now)
     elif name in ("close", "abort"):
         getattr(connection, name)(now)
@@ -468,7 +468,7 @@ def test_I7_total_on_arbitrary_calls_of_a_session(calls: list[tuple[str, int]]) 
                 session.cancel(turn, now)
             elif name == "close" and number == 3:
                 session.close(now)
-            elif session.connection is not None and name not in ("cancel", "evict"):
+            elif session.connection is not None and name not in ("cancel", "requeue"):
                 wire = Wire(session.connection)
                 wire.now = now
                 call(name, number, wire, turn, [])

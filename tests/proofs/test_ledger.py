@@ -47,10 +47,9 @@ import msgspec
 import pytest
 import turnwire.aio
 from kit.http_link import HttpLink
-from kit.proxy import Cut, CuttingProxy, Link, Passage, cutting_proxy
+from kit.proxy import CuttingProxy, Passage, ProxyCut, ProxyLink, cutting_proxy
 from turnwire.aio._asyncio import AsyncioRuntime
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Error, Fault, LoopbackServer, Upgrading, serve
-from turnwire.aio.loopback import Cut as ServerCut
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading, serve
 from turnwire.sansio import driver, replay
 from turnwire.sansio import evidence as rules
 from turnwire.sansio.connection import ResponsesConnection
@@ -99,7 +98,7 @@ FULL = os.environ.get("TURNWIRE_LEDGER") == "full"
 class Try:
     """One turn, and where it is cut."""
 
-    cut: Cut
+    cut: ProxyCut
     stateful: bool
     held: bool = False
 
@@ -269,8 +268,8 @@ def make_holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda size: monkeypatch.setattr(driver, "CHUNK", size)
 
 
-def held(write: Callable[[Any, driver.Link, bytes], bool]) -> Callable[[Any, driver.Link, bytes], bool]:
-    def held_write(runtime: Any, link: driver.Link, data: bytes) -> bool:
+def held(write: Callable[[Any, driver.ProxyLink, bytes], bool]) -> Callable[[Any, driver.ProxyLink, bytes], bool]:
+    def held_write(runtime: Any, link: driver.ProxyLink, data: bytes) -> bool:
         client = CLIENT.get(None)
         hold = client.hold if client is not None else None
         if client is None or hold is None or data.startswith(b"GET "):
@@ -454,7 +453,7 @@ class Laboratory:
 async def laboratory(
     shell: Any, *, lane: str | None = None, transport: str = "websocket", **options: Any
 ) -> AsyncIterator[Laboratory]:
-    link = HttpLink if transport == "http" else Link
+    link = HttpLink if transport == "http" else ProxyLink
     async with serve(**options) as server, cutting_proxy(server.host, server.port, link=link) as proxy:
         lab = Laboratory(shell, server, proxy, lane, transport=transport)
         await lab.measure()
@@ -473,7 +472,7 @@ def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
         length = lab.length[stateful]
         edges = {0, 1, length - 1, length, *(n + d for n in range(PIECE, length, PIECE) for d in (-1, 0, 1))}
         offsets = sorted({*range(0, length + 1, stride), *edges})
-        tries += [Try(Cut(up=up, reset=reset), stateful, held) for up in offsets]
+        tries += [Try(ProxyCut(up=up, reset=reset), stateful, held) for up in offsets]
     if held or FULL:
         return tries
     order = list(kinds())
@@ -483,7 +482,7 @@ def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
 def on_the_way_down(lab: Laboratory) -> list[Try]:
     """Before, within and after every event."""
     return [
-        Try(Cut(**{where: k}, reset=reset), stateful)
+        Try(ProxyCut(**{where: k}, reset=reset), stateful)
         for where in ("before", "within", "after")
         for k in range(1, lab.events + 1)
         for reset, stateful in kinds()
@@ -637,7 +636,7 @@ async def test_cut_around_every_event_of_an_answer(shell, backend, summary):
         for repeats in (False, True):
             async with lab.client("head", repeats=repeats) as client:
                 for stateful in (False, True):
-                    await lab.attempt(client, Try(Cut(within=1), stateful), expected=cut_in_head)
+                    await lab.attempt(client, Try(ProxyCut(within=1), stateful), expected=cut_in_head)
         await report.add(lab)
     report.conclude(summary, f"{backend.name}, HTTP, around every event", began)
 
@@ -655,7 +654,7 @@ async def test_cut_in_the_middle_of_sending_with_full_buffers(shell, backend, su
                 for reset, stateful in kinds():
                     # The kernel tells of a reset once: if the writer hears of it, the reader sees the end of file.
                     causes = (Cause.TRANSPORT, Cause.EOF) if reset else (Cause.EOF,)
-                    attempt = Try(Cut(up=offset, reset=reset, deaf=True), stateful)
+                    attempt = Try(ProxyCut(up=offset, reset=reset, deaf=True), stateful)
                     expected = Expectation(SAFE, (0,), 0, causes, Phase.SEND)
                     await lab.attempt(client, attempt, padding=8_000_000, expected=expected)
 
@@ -685,7 +684,9 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
     }
     async with lab.client("otherwise", repeats=repeats) as client:
 
-        async def turn(name: str, expected: Expectation, cut: Cut | None = None, fault: Fault | None = None) -> Outcome:
+        async def turn(
+            name: str, expected: Expectation, cut: ProxyCut | None = None, fault: Fault | None = None
+        ) -> Outcome:
             lab.proxy.arm("otherwise", cut)
             body = lab.body(stateful=stateful)
             if fault is not None:
@@ -704,7 +705,7 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
 
             # The lane is busy with a turn that is cut; another one waits for it.
             waited = Expectation(SAFE, (0,), 0, (cause,), Phase.LANE_WAIT, attempts=1)
-            lab.proxy.arm("otherwise", Cut(before=1, reset=reset))
+            lab.proxy.arm("otherwise", ProxyCut(before=1, reset=reset))
             bodies = lab.body(stateful=stateful), lab.body(stateful=stateful)
             both: list[Outcome] = []
 
@@ -723,11 +724,11 @@ async def fail_otherwise(lab: Laboratory, *, stateful: bool, repeats: bool) -> N
                 outcome.sent = [passage.events for passage in (passages[:1] if first else passages[1:])]
 
         # The session knows that its connection is gone. The next one ends in its handshake.
-        await turn("cut before its first event", lost, Cut(before=1, reset=True))
-        lab.server.faults.append(Fault(Upgrading(), ServerCut()))
+        await turn("cut before its first event", lost, ProxyCut(before=1, reset=True))
+        lab.server.faults.append(Fault(Upgrading(), Cut()))
         shaken = Expectation(SAFE, (0,), 0, (Cause.EOF,), Phase.HANDSHAKE, attempts=1)
         await turn("cut in the handshake", shaken)
-        await turn("cut before its first event", lost, Cut(before=1, reset=True))
+        await turn("cut before its first event", lost, ProxyCut(before=1, reset=True))
         await lab.proxy.refuse()
         refused = Expectation(SAFE, (0,), 0, (Cause.TRANSPORT,), Phase.CONNECT, repeatable=False)
         await turn("refused by TCP", refused)
@@ -765,12 +766,12 @@ async def test_cut_at_random_with_lanes_that_share_a_connection(shell, backend, 
     session = {"connections": 2, "max_in_flight": 2} if kind == TWO else {}
     holdable(PIECE)
 
-    def plan() -> Cut | None:
+    def plan() -> ProxyCut | None:
         if chance.random() < 0.15:
             return None
         where = chance.choice(["up", "before", "within", "after"])
         number = chance.randrange(8_000) if where == "up" else chance.randrange(1, 40)
-        return Cut(**{where: number}, reset=chance.random() < 0.5)
+        return ProxyCut(**{where: number}, reset=chance.random() < 0.5)
 
     left: set[str] = set()
 
@@ -933,8 +934,8 @@ def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
 async def reduced(lab: Laboratory) -> list[str]:
     """A little of everything above."""
     length = lab.length[False]
-    tries = [Try(Cut(up=up), False, held=True) for up in (0, 300, length - 300, length - 1, length)]
-    tries += [Try(Cut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))]
+    tries = [Try(ProxyCut(up=up), False, held=True) for up in (0, 300, length - 300, length - 1, length)]
+    tries += [Try(ProxyCut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))]
     for repeats in (False, True):
         async with lab.client("reduced", repeats=repeats) as client:
             for attempt in tries:
@@ -999,8 +1000,10 @@ async def test_a_wrong_verdict_over_http_is_found(shell, holdable, monkeypatch, 
         if mutate is not None:
             mutate(monkeypatch)
         length = lab.length[False]
-        tries = [Try(Cut(up=up), False, held=True) for up in (0, 300, length - 1, length)]
-        tries += [Try(Cut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))]
+        tries = [Try(ProxyCut(up=up), False, held=True) for up in (0, 300, length - 1, length)]
+        tries += [
+            Try(ProxyCut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))
+        ]
         await run_over_http(lab, [one for one in tries for _ in range(2)])
         assert bool(await lab.verdict()) is (mutate is not None)
 

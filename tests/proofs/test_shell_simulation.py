@@ -20,7 +20,7 @@ from kit.driver_simulation import Run
 from kit.processes import run_python
 from kit.shell_simulation import SHELLS, simulate
 from turnwire.aio._asyncio import AsyncioRuntime
-from turnwire.trio_shell._runtime import Runtime as TrioRuntime
+from turnwire.trio_shell._runtime import TrioRuntime
 
 ONE = os.environ.get("TURNWIRE_SEED")
 SEEDS = range(int(ONE), int(ONE) + 1) if ONE is not None else range(int(os.environ.get("TURNWIRE_SEEDS", "250")))

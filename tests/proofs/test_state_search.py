@@ -234,16 +234,16 @@ def test_a_connection_that_is_written_to_after_a_message_was_cut_is_found(monkey
 
 
 def test_a_connection_that_keeps_what_it_cannot_write_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    evict = ResponsesConnection.requeue_unstarted
+    requeue = ResponsesConnection.requeue_unstarted
 
-    def evict_the_waiting_only(self: ResponsesConnection, now: float) -> list[Turn]:
+    def requeue_the_waiting_only(self: ResponsesConnection, now: float) -> list[Turn]:
         state, self.state = self.state, State.DRAINING
-        evicted = evict(self, now)
+        requeued = requeue(self, now)
         self.state = state
         self._end_if_useless(now)
-        return evicted
+        return requeued
 
-    monkeypatch.setattr(ResponsesConnection, "requeue_unstarted", evict_the_waiting_only)
+    monkeypatch.setattr(ResponsesConnection, "requeue_unstarted", requeue_the_waiting_only)
     with pytest.raises(ViolatedError, match="I6"):
         search(World((None, "a"), 2))
 

@@ -345,7 +345,7 @@ def test_closed_sessions_are_not_kept_by_the_loop(run) -> None:
 def test_a_session_works_on_after_its_loops_generators_were_ended(run) -> None:
     async def main() -> None:
         session = await connect(server.base_url)
-        turn = session.create(model="m", input="never ends", metadata={"marker": "mute"})
+        turn = session.create(model="m", input="never ends", metadata={"marker": "silent"})
         await turn.__aenter__()  # Nobody waits for it, and nobody leaves it.
         await asyncio.get_running_loop().shutdown_asyncgens()
         with pytest.raises(TurnAbortedError):
@@ -355,7 +355,7 @@ def test_a_session_works_on_after_its_loops_generators_were_ended(run) -> None:
             assert (await session.respond(model="m", input="x")).output_text == "x"
         await session.aclose()
 
-    faults = [Fault(BeforeEvent(2), Silence(), marker="mute")]
+    faults = [Fault(BeforeEvent(2), Silence(), marker="silent")]
     with anyio.from_thread.start_blocking_portal("asyncio") as portal:
         with portal.wrap_async_context_manager(serve(faults=faults)) as server:
             run(main)

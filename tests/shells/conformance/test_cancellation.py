@@ -296,15 +296,15 @@ async def test_who_sends_again_what_is_safe_has_it_done_once(backend):
         async with serve(faults=faults) as server, shell.connect(server.base_url, options=options) as session:
             with pytest.raises(shell.TurnError):
                 await session.respond(model="m", input="its connection is cut")
-            async with anyio.create_task_group() as tasks, anyio.create_task_group() as impatient:
-                impatient.start_soon(order, session, "other")
-                tasks.start_soon(order, session, "patient")
+            async with anyio.create_task_group() as tasks, anyio.create_task_group() as cancelled:
+                cancelled.start_soon(order, session, "other")
+                tasks.start_soon(order, session, "waiting")
                 while server.faults:
                     await anyio.sleep(0)
                 for _ in range(steps):
                     await anyio.sleep(0)
-                impatient.cancel_scope.cancel()
-            assert len([entry for entry in server.ledger if "patient" in repr(entry.input)]) == 1
+                cancelled.cancel_scope.cancel()
+            assert len([entry for entry in server.ledger if "waiting" in repr(entry.input)]) == 1
 
     options = shell.SessionOptions(recovery=shell.RecoveryPolicy(initial_delay=0.01))
     for steps in range(12):

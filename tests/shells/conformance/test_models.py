@@ -317,7 +317,7 @@ async def test_C6_closing_fails_running_calls_as_aborted_and_they_are_not_repeat
             assert len(server.ledger) == 2
 
 
-async def test_C6_closing_an_idle_connection_is_polite(shell):
+async def test_C6_closing_an_idle_connection_has_a_closing_handshake(shell):
     async with serve() as server:
         async with model_of(shell, WEBSOCKET, server) as model:
             await ask(model, shell)

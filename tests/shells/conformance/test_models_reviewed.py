@@ -13,7 +13,7 @@ import pytest
 from kit.models import WEBSOCKET, call_of
 from kit.peers import PING, PONG, Peer, completed, created, delta, frame, raw_server
 from turnwire.aio.loopback import serve
-from turnwire.sansio.websocket import Close, Ping, Pong
+from turnwire.sansio.websocket import CloseFrame, Ping, Pong
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +105,7 @@ async def test_closing_the_model_does_not_disturb_a_call_that_begins_meanwhile(s
         await peer.upgrade()
         await peer.message()
         await peer.answer("one")
-        while not isinstance(await peer.item(), Close):
+        while not isinstance(await peer.item(), CloseFrame):
             pass
         closing.set()
         await peer.end(silent=True)
@@ -138,7 +138,7 @@ def without_close_frame(over: anyio.Event):
 
     async def script(peer: Peer) -> None:
         await peer.upgrade()
-        while not isinstance(found := await peer.item(), Close):
+        while not isinstance(found := await peer.item(), CloseFrame):
             await peer.answer(found["input"][0]["content"])
         await over.wait()
 
@@ -163,7 +163,7 @@ async def test_calls_with_different_headers_complete_side_by_side(shell):
         over.set()
 
 
-async def test_a_call_with_other_headers_does_not_wait_for_the_old_connections_farewell(shell):
+async def test_a_call_with_other_headers_does_not_wait_for_the_old_connections_close_frame(shell):
     over = anyio.Event()
     async with raw_server(without_close_frame(over)) as server, model_of(shell, server, close_timeout=60.0) as model:
         async with promptly("a call on a new connection, while the old one's server does not answer a close frame"):

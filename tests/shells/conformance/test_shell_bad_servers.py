@@ -32,7 +32,7 @@ from turnwire.sansio.errors import (
     TurnTimeoutError,
 )
 from turnwire.sansio.replay import Cause, Phase, Verdict
-from turnwire.sansio.websocket import MAX_BODY, Close
+from turnwire.sansio.websocket import MAX_BODY, CloseFrame
 
 pytestmark = pytest.mark.anyio
 
@@ -339,7 +339,7 @@ async def test_an_oversized_message(shell, case):
                 await session.respond(input="x")
             check(caught.value, LimitExceededError, Cause.PROTOCOL, Phase.AWAIT, Verdict.AMBIGUOUS)
             await server.peers[0].has_ended.wait()
-    assert closes == [Close(1009, "")]
+    assert closes == [CloseFrame(1009, "")]
 
 
 async def test_a_compressed_message_may_not_expand_beyond_the_limit(shell):
@@ -438,7 +438,7 @@ async def test_the_connection_ends_under_a_turn(shell, ending, cause, phase):
         if cause is Cause.PEER_CLOSED:
             assert caught.value.close_code == (ending or 1005)
             await server.peers[0].has_ended.wait()
-            assert isinstance(server.peers[0].received[-1], Close), "the peer's close frame was not answered"
+            assert isinstance(server.peers[0].received[-1], CloseFrame), "the peer's close frame was not answered"
 
 
 async def test_101_and_then_close(shell):

@@ -15,7 +15,7 @@ from turnwire.sansio.errors import (
     TurnTimeoutError,
 )
 from turnwire.sansio.replay import Cause, Phase, Verdict
-from turnwire.sansio.websocket import Close, Pong
+from turnwire.sansio.websocket import CloseFrame, Pong
 
 pytestmark = pytest.mark.anyio
 
@@ -164,7 +164,7 @@ async def test_an_exception_of_the_body_comes_out_as_it_went_in(shell, kind, whe
         with anyio.fail_after(5):
             await server.peers[0].has_ended.wait()
         if where != "session":
-            assert not [item for item in server.peers[0].received if isinstance(item, Close)]
+            assert not [item for item in server.peers[0].received if isinstance(item, CloseFrame)]
 
 
 async def test_an_exception_group_of_the_body_stays_the_same_group(shell):
@@ -194,7 +194,7 @@ async def test_a_failed_turn_is_no_group_and_names_its_turn(shell):
 
 
 @pytest.mark.parametrize("used", [False, True])
-async def test_an_idle_session_closes_politely(shell, used):
+async def test_an_idle_session_closes_with_a_handshake(shell, used):
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         if used:
@@ -231,7 +231,7 @@ async def test_the_closing_handshake_is_bounded(shell):
 async def test_what_the_server_still_says_while_we_close_is_no_error(shell):
     async def script(peer: Peer) -> None:
         await peer.upgrade()
-        assert isinstance(await peer.item(), Close)
+        assert isinstance(await peer.item(), CloseFrame)
         await peer.send(event("error", error={"code": "late"}), delta(), frame(PING, b"late"))
         await peer.send(frame(CLOSE, (1000).to_bytes(2, "big")))
         await peer.end()
@@ -270,7 +270,7 @@ async def test_a_busy_session_is_aborted_and_its_turns_fail_as_aborted(shell):
                 await session.respond(input="x")
         with anyio.fail_after(5):
             await server.peers[0].has_ended.wait()
-    assert not [item for item in last if isinstance(item, Close)]
+    assert not [item for item in last if isinstance(item, CloseFrame)]
     assert {(error.cause, error.phase) for error in errors} == {
         (Cause.CLIENT_CLOSED, Phase.STREAM),
         (Cause.CLIENT_CLOSED, Phase.AWAIT),
@@ -700,7 +700,7 @@ async def test_a_connection_is_replaced_when_it_is_old_and_idle(shell):
             assert session.stats.connections >= 3
 
 
-async def test_a_connection_is_replaced_without_waiting_for_the_servers_half_of_the_farewell(shell):
+async def test_a_connection_is_replaced_without_waiting_for_the_servers_close_frame(shell):
     async def never_closes(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
@@ -719,15 +719,15 @@ async def test_a_connection_is_replaced_without_waiting_for_the_servers_half_of_
 
 
 async def test_a_silenced_lane_does_not_stop_the_others(shell):
-    faults = [Fault(BeforeEvent(2), Silence(), marker="mute")]
+    faults = [Fault(BeforeEvent(2), Silence(), marker="silent")]
     async with serve(faults=faults) as server, shell.connect(server.base_url) as session:
         async with session.create(
-            model="m", input="x", stream_id="m", metadata={"marker": "mute"}, timeout=0.3
-        ) as mute:
+            model="m", input="x", stream_id="m", metadata={"marker": "silent"}, timeout=0.3
+        ) as silent:
             for _ in range(5):
                 await session.respond(model="m", input="x", stream_id="good")
             with pytest.raises(TurnTimeoutError):
-                async for _ in mute:
+                async for _ in silent:
                     pass
 
 

@@ -252,7 +252,7 @@ async def test_reading_ahead_pauses_while_the_consumer_lags(shell):
             goes_on.set()
 
 
-async def test_a_lagging_consumer_gets_everything_in_the_end(shell):
+async def test_a_slow_consumer_gets_everything_in_the_end(shell):
     async with serve() as server:
         async with shell.connect(server.base_url, options=shell.SessionOptions(high_water=10_000)) as session:
             async with session.create(model="m", input="count 20000", stream_id="lags") as lags:

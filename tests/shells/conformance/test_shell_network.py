@@ -128,7 +128,7 @@ async def test_plain_http_to_a_tls_server(shell, served):
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])
-async def test_a_tls_connection_that_ends_without_a_farewell(shell, served, trusting, how):
+async def test_a_tls_connection_that_ends_without_close_notify(shell, served, trusting, how):
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         await peer.message()
