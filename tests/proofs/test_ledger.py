@@ -59,7 +59,7 @@ from turnwire.sansio.errors import TurnError
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
-from turnwire.trio_shell._runtime import Runtime as TrioRuntime
+from turnwire.trio_shell._runtime import TrioRuntime
 
 pytestmark = pytest.mark.anyio
 
