@@ -96,9 +96,7 @@ MUTANTS = {
     "I5: what may have run is repeated": (
         RecoveryPolicy,
         "plan",
-        lambda self, evidence, made, random, wall=None, spent=0.0: (
-            Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None
-        ),
+        lambda self, evidence, made, random, **_: Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None,
     ),
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
     "no ping": (ResponsesConnection, "_send_ping", lambda self, now: self._keepalive.ping_sent(now)),

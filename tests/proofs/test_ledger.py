@@ -59,7 +59,7 @@ from turnwire.sansio.errors import TurnError
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
-from turnwire.trio_shell._runtime import Runtime as TrioRuntime
+from turnwire.trio_shell._runtime import TrioRuntime
 
 pytestmark = pytest.mark.anyio
 
@@ -213,8 +213,8 @@ def judge(outcome: Outcome, in_ledger: int) -> list[str]:
 class Hold:
     """Lets a transport take so many bytes of a message, and then none, until it is closed."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, spare: int) -> None:
+        self.spare = spare
 
 
 @dataclass
@@ -274,11 +274,11 @@ def held(write: Callable[[Any, driver.ProxyLink, bytes], bool]) -> Callable[[Any
         hold = client.hold if client is not None else None
         if client is None or hold is None or data.startswith(b"GET "):
             return write(runtime, link, data)
-        if len(data) < hold.room:
-            hold.room -= len(data)
+        if len(data) < hold.spare:
+            hold.spare -= len(data)
             return write(runtime, link, data)
         client.hold = None
-        write(runtime, link, data[: hold.room])
+        write(runtime, link, data[: hold.spare])
         return False
 
     return held_write
@@ -923,10 +923,10 @@ def handed_when_the_write_is_over(patch: pytest.MonkeyPatch) -> None:
 def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
     plan = replay.RecoveryPolicy.plan
 
-    def careless(self: Any, evidence: Any, made: Any, random: float, *, wall: float | None) -> Plan | None:
+    def careless(self: Any, evidence: Any, made: Any, random: float, **more: Any) -> Plan | None:
         if evidence.verdict is AMBIGUOUS:
             return Plan(Reason.AMBIGUOUS, 0.0) if len(made) < self.attempts else None
-        return plan(self, evidence, made, random, wall=wall)
+        return plan(self, evidence, made, random, **more)
 
     patch.setattr(replay.RecoveryPolicy, "plan", careless)
 

@@ -261,7 +261,7 @@ def test_a_lane_that_is_not_freed_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_turn_that_is_repeated_after_its_last_byte_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    once = lambda self, evidence, made, random, wall: None if made else Plan(Reason.NOT_RUN, 0.0)  # noqa: E731
+    once = lambda self, evidence, made, random, **_: None if made else Plan(Reason.NOT_RUN, 0.0)  # noqa: E731
     monkeypatch.setattr(RecoveryPolicy, "plan", once)
     with pytest.raises(ViolatedError, match=r"I[56]"):
         small_search()
@@ -350,8 +350,8 @@ def a_rejected_upgrade_is_repeated_whatever_its_status(patch: pytest.MonkeyPatch
 def a_late_answer_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
     plan = RecoveryPolicy.plan
 
-    def never_later(self: RecoveryPolicy, *args: Any, wall: float | None) -> Plan | None:
-        found = plan(self, *args, wall=wall)
+    def never_later(self: RecoveryPolicy, *args: Any, **more: Any) -> Plan | None:
+        found = plan(self, *args, **more)
         return None if found is not None and found.reason is Reason.RATE_LIMIT else found
 
     patch.setattr(RecoveryPolicy, "plan", never_later)
