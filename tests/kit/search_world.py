@@ -167,7 +167,7 @@ class World:
         pool = copy.copy(old)
         pool._connections = dict.fromkeys(copies[one] for one in old._connections)
         pool._lanes = {lane: copies[one] for lane, one in old._lanes.items()}
-        pool._too_old = {copies[one]: None for one in old._too_old}
+        pool.too_old = {copies[one]: None for one in old.too_old}
         pool._idle_since = {copies[one]: since for one, since in old._idle_since.items()}
         return pool
 
@@ -247,7 +247,7 @@ class World:
             len(session._backlog.delayed),
             self.now < session._not_before,
             connection and self._connection_key(connection, number),
-            connection in session.pool._too_old,
+            connection in session.pool.too_old,
             self.server and self.server.key(),
             self.past,
             self.heard,

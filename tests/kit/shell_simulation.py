@@ -35,7 +35,7 @@ import trio.testing
 import turnwire.aio
 import turnwire.aio._opening
 import turnwire.trio_shell
-from kit.driver_simulation import HORIZON, OPTIONS, Entry, Judge, Peer, Run, Story, random_bytes
+from kit.driver_simulation import HORIZON, OPTIONS, Entry, Judge, Run, SimulatedPeer, Story, random_bytes
 from turnwire.sansio.errors import SessionClosedError, TurnError
 from turnwire.sansio.replay import Verdict
 from turnwire.sansio.session import ResponsesSession
@@ -74,7 +74,7 @@ class Line:
         """How many bytes get through, in both directions, before its fate befalls it."""
         self._given: str | None = None
         self._draw_fate()
-        self._peer = Peer(world, self)  # type: ignore[arg-type]
+        self._peer = SimulatedPeer(world, self)  # type: ignore[arg-type]
         world.tasks.start_soon(self._read)
 
     def note(self, what: str) -> None:
