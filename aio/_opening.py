@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -27,7 +28,10 @@ from ._flows import run
 __all__ = ["FAILURES", "MEANS", "Early", "OpenTransport", "open_transport"]
 
 FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: isinstance(raised, Exception))
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
+LOGGER: Final = logging.getLogger("turnwire.session")
+"""What happens in sessions. Where the log is not configured, nothing is written to stderr: turns raise what fails."""
+LOGGER.addHandler(logging.NullHandler())
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=LOGGER)
 
 READ_SIZE: Final = 64 * 1024
 """Bytes to read from the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, Turn
 from turnwire.sansio.dialect import OPENAI
-from turnwire.sansio.driver import Driver, Link
+from turnwire.sansio.driver import Driver, Link, LinkState
 from turnwire.sansio.endpoint import endpoint
+from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 
 from . import wire
@@ -168,16 +169,24 @@ def _clock() -> float:
 class Consumers:
     """A runtime without an event loop: its consumers wait until the driver wakes them, each for its own turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self._woken: list[Turn] = []
         self.wake = self._woken.append
-        self.driver = Driver(ResponsesSession(options=SessionOptions(dialect=OPENAI)), self, lambda: _ENDPOINT)
+        self.links: list[Link] = []
+        session = ResponsesSession(options=SessionOptions(dialect=OPENAI, **options))
+        self.driver = Driver(session, self, lambda: _ENDPOINT)
         self.driver.connect(0.0)
-        self.driver.opened(self._link, 0.0)
-        self.driver.received(self._link, upgraded(self._written), 0.0)
+        self.accept_all()
+
+    def accept_all(self) -> None:
+        """Let the connections that are being opened come up; and those that are opened for turns that still wait."""
+        for link in self.links:
+            if link.state is LinkState.OPENING:
+                self.driver.opened(link, 0.0)
+                self.driver.received(link, upgraded(self._written), 0.0)
 
     def open(self, link: Link) -> None:
-        self._link = link
+        self.links.append(link)
 
     def write(self, link: Link, data: bytes) -> bool:
         self._written = data
@@ -193,7 +202,7 @@ class Consumers:
 
     def consume(self, reads: list[bytes], lanes: list[str | None]) -> None:
         """A turn in each lane; each read holds one event."""
-        driver, woken, link = self.driver, self._woken, self._link
+        driver, woken, link = self.driver, self._woken, self.links[0]
         turns = [driver.create({"model": "gpt-5.4", "input": "Hi"}, lane=lane, now=0.0) for lane in lanes]
         for turn in turns:
             driver.listen(turn, turn, _clock)
@@ -206,6 +215,19 @@ class Consumers:
                     driver.listen(turn, turn, _clock)
             woken.clear()
         assert all(turn.ended for turn in turns)
+
+    def spread(self, reads: list[bytes], turns: int) -> None:
+        """So many turns at a time in any lane, and what each of them brings, by its connection."""
+        driver = self.driver
+        begun = [driver.create({"model": "gpt-5.4", "input": "Hi"}, lane=AUTO, now=0.0) for _ in range(turns)]
+        self.accept_all()
+        for link in self.links[:turns]:
+            for data in reads:
+                driver.received(link, data, 0.0)
+        for turn in begun:
+            while turn.next_event() is not None:
+                pass
+        assert all(turn.ended for turn in begun)
 
 
 def growth(plan: BenchmarkPlan) -> Outcome:
@@ -250,6 +272,19 @@ def connections(count: int) -> Callable[[], Any]:
     return lambda: [stream(connection, chunks, [None]) for connection in many]
 
 
+def turns_of_a_session(count: int) -> Callable[[], Any]:
+    chunks, consumers = reads(wire.messages(10)), Consumers()
+    return lambda: [consumers.spread(chunks, 1) for _ in range(count)]
+
+
+def connections_of_a_session(count: int) -> Callable[[], Any]:
+    """A turn at a time on each of them."""
+    chunks, consumers = reads(wire.messages(10)), Consumers(connections=max(count, 1), max_in_flight=1)
+    consumers.spread(chunks, count)
+    assert len(consumers.links) == max(count, 1)
+    return lambda: consumers.spread(chunks, count)
+
+
 def turns_that_wait(count: int) -> Callable[[], Any]:
     chunks, connection = reads(wire.messages(10)), opened()
 
@@ -271,6 +306,8 @@ _GROWTHS: Final[dict[str, tuple[Any, ...]]] = {
     "bytes an event": (bytes_of_an_event, 64 * 1024, 1024**2, 8 * 1024**2),
     "turns": (turns_in_sequence, 1, 10, 100, 1_000),
     "connections": (connections, 1, 4, 16, 64),
+    "turns of a session": (turns_of_a_session, 1, 10, 100, 1_000),
+    "connections of a session": (connections_of_a_session, 1, 4, 16, 64),
     "turns that wait for one lane": (turns_that_wait, 1, 20, 200, 2_000),
 }
 """What grows: the action of a size, and the sizes."""

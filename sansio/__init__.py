@@ -16,6 +16,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     driver         what a session's sockets and timer must do, and which consumers wake
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several
+    admission      whether a session takes a turn
     recovery       whether a turn that failed is repeated
     notices        what happens in a session, for hooks and the log
     options        the options of a session

@@ -39,6 +39,7 @@ from .errors import (
 )
 from .events import Response, ServerEvent
 from .lanes import AUTO
+from .notices import Notice
 from .replay import (
     Cause,
     Evidence,
@@ -75,6 +76,7 @@ __all__ = [
     "ModelRetrySettings",
     "ModelSettings",
     "ModelTracing",
+    "Notice",
     "OpenTelemetryTracer",
     "Phase",
     "ProtocolError",

@@ -1,8 +1,8 @@
-"""Checks of options: one rule for each kind of option, and one message for a value that breaks it.
+"""Checks of what a caller gives: one rule for each kind of option, and one message for what does not keep to it.
 
 The promise
-    A table beside an options class gives the rule for each of its fields; :func:`check_fields` applies it. The message
-    names the option, the value, and what to write instead.
+    A table of an options class says which rule each of its fields has; :func:`check_fields` holds the fields against
+    it. The message names the option, what it was given, and what to write instead.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ __all__ = ["BYTES", "COUNT", "SECONDS", "Choice", "Function", "Instance", "Numbe
 
 
 def shown(value: object) -> str:
-    """A value for an error message: its ``repr``, cut at 80 characters."""
+    """A value as the message of an error shows it: its ``repr``, cut at 80 characters."""
     try:
         text = repr(value)
-    except Exception:  # A ``repr`` may raise anything; the message must not be lost because of it.
+    except Exception:  # Whatever it may be: the message is not to be lost by it.
         text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """The rule for a number: finite, and at least ``least`` (``above``: more than ``least``)."""
+    """The rule of an option that is a number: finite, and at least ``least``, or above it where ``above`` says so."""
 
     what: str
-    """The unit, for the message: ``a number of seconds``."""
+    """What it counts, for the message: ``a number of seconds``."""
     least: int = 0
     above: bool = False
     whole: bool = False
-    """Whether it must be an int."""
+    """An int, not a float."""
     optional: bool = False
-    """Whether None is allowed and means no limit. Infinity then means the same."""
+    """None means no limit, and so does infinity."""
 
     def __str__(self) -> str:
         bound = f"above {self.least}" if self.above else f"{self.least} or more"
         return f"{self.what}, {bound}{', or None for no limit' if self.optional else ''}"
 
     def check(self, name: str, value: object) -> None:
-        """Raise UserError for a number out of its range, WrongTypeError for a value of another type."""
+        """Raise UserError for a number out of its range, WrongTypeError for what is no such number."""
         if value is None and self.optional:
             return
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
@@ -60,14 +60,14 @@ class Number:
     def _in_range(self, value: float) -> bool:
         try:
             finite = self.whole or math.isfinite(value)
-        except OverflowError:  # An int too large for a float cannot be added to a time.
+        except OverflowError:  # An int beyond every float cannot be added to a time.
             return False
         return finite and (value > self.least if self.above else value >= self.least)
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """The rule for an option that is an instance of a class."""
+    """The rule of an option that is an object of a class."""
 
     kind: type
     optional: bool = False
@@ -77,14 +77,14 @@ class Instance:
         return f"{some}{', or None' if self.optional else ''}"
 
     def check(self, name: str, value: object) -> None:
-        """Raise WrongTypeError for any other value."""
+        """Raise WrongTypeError for anything else."""
         if not isinstance(value, self.kind) and not (self.optional and value is None):
             raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The rule for an option that is one of a few values. The type must be the same: True is not 1."""
+    """The rule of an option that is one of a few values, and of its type: True is not 1."""
 
     choices: tuple[object, ...]
 
@@ -92,11 +92,16 @@ class Choice:
         return "one of " + ", ".join(map(repr, self.choices))
 
     def check(self, name: str, value: object) -> None:
-        """Raise WrongTypeError for another type, and UserError for another value."""
-        if not any(type(value) is type(choice) for choice in self.choices):
-            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
-        if not any(type(value) is type(choice) and value == choice for choice in self.choices):
-            raise UserError(f"{name} is {shown(value)}: write {self}")
+        """Raise WrongTypeError for another type, and UserError for anything else."""
+        kind, known = type(value), False
+        for choice in self.choices:  # No any(): each turn has such an option.
+            if kind is type(choice):
+                if value == choice:
+                    return
+                known = True
+        if not known:
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {kind.__name__}: write {self}")
+        raise UserError(f"{name} is {shown(value)}: write {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ COUNT: Final = "a whole number"
 
 
 def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
-    """Check the fields of ``options`` by their rules. Where None means no limit, infinity is replaced by None.
+    """Hold the fields of ``options`` against their rules; where None is no limit, infinity becomes None.
 
     Raises:
         UserError: a number out of its range, NaN included.
@@ -132,7 +137,7 @@ def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
     for name in options.__struct_fields__:
         rule = rules.get(name)
         value: Any = getattr(options, name)
-        if rule is None or value is msgspec.UNSET:  # Not given: the option's own documentation says what applies.
+        if rule is None or value is msgspec.UNSET:  # Not given: the option says what that means.
             continue
         rule.check(f"{type(options).__name__}.{name}", value)
         if isinstance(rule, Number) and rule.optional and value == math.inf:

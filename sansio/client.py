@@ -21,6 +21,7 @@ from .fallback import TransportChoice
 from .flow import Awaited, Emitting, Flow, Wait, at_once, awaited
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
+from .notices import Hook, NoticeName
 from .omit import OMIT
 from .proxy import choose_proxy
 from .runtime import SessionRuntime
@@ -156,6 +157,18 @@ class Session(OnShell, Generic[TurnT]):
         """
         turn = self._turn(self._runtime, body, stream_id, timeout, leave)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
+
+    def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
+        """Have a function called with a :class:`~turnwire.sansio.notices.Notice` each time something happens.
+
+        ``name`` is ``"connection_opened"``, ``"connection_lost"``, ``"turn_repeated"``, ``"rotated"`` (a connection
+        takes no more turns) or ``"fell_back"`` (to HTTP). The function is called between other work of the event loop,
+        after turns were given their events; it must not block. What it raises is logged, and changes nothing. The same
+        is written to the logger ``turnwire.session``, at INFO and WARNING. What is returned ends the calls.
+
+        Raises UserError for another name, and WrongTypeError for what is no function, or an ``async`` one.
+        """
+        return self._runtime.notices.on(name, hook)
 
     @property
     def stats(self) -> Stats:

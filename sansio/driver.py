@@ -12,7 +12,7 @@ The order of a step
     A    the connection takes the input
     B    the session is brought up to date: recovery, rotation, the backlog
     C    the runtime is told what to open, write, close and time
-    D    the consumers of turns with something new are woken
+    D    the consumers of turns with something new are woken; then the observers of the session (``notices.py``)
     ==== ===========================================================================================================
 
     A consumer can see a failure after B, never before (REPLAY.md, "A failure becomes visible when recovery has been
@@ -371,6 +371,8 @@ class Driver:
             for waiter, until in list(self._observers.items()):
                 if until():
                     self._runtime.wake(waiter)
+        if session.notices.queued:
+            session.notices.deliver()
 
     def _wake(self) -> None:
         """Wake the consumers of the turns in ``_news``."""

@@ -67,10 +67,11 @@ class Fallback:
         """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""
         return self._transport == "auto" and turn.fits_http and _is_no_websocket(evidence)
 
-    def settled(self, connection: Connection, now: float) -> None:
-        """Update the state after a change of this connection."""
+    def settled(self, connection: Connection, now: float) -> bool:
+        """Update the state after a change of this connection. True: from now on HTTP is used."""
         if self._transport != "auto" or type(connection) is HttpConnection:
-            return
+            return False
+        before = self._http_until
         if connection.opened_at is not None:
             self.failures = 0
         elif connection.is_closed and connection.failure is not None:
@@ -79,6 +80,7 @@ class Fallback:
                 self._http_until = inf
             elif self.failures >= FAILURES:
                 self._http_until, self.failures = now + PAUSE, 0
+        return self._http_until > before
 
 
 def _is_no_websocket(evidence: Evidence) -> bool:

@@ -3,8 +3,8 @@
 The promise
     Observers cannot change a session or make anything fail. During a step, notices are only stored; hooks and the
     logger are called afterwards, when the step is over and consumers were woken (``driver.py``, "The order of a step").
-    What a hook raises is logged by its type and not raised further. No line of the log contains data of a request or an
-    answer, a header, a key or a query.
+    What a hook raises is logged by its type and not raised further. The logger is ``turnwire.session``. No line of the
+    log contains data of a request or an answer, a header, a key or a query.
 
 What there is to be told
 
@@ -30,7 +30,7 @@ import msgspec
 
 from .connection import Turn
 from .errors import TurnError, UserError, WrongTypeError
-from .evidence import Cause
+from .evidence import Cause, Phase
 from .http import HttpConnection
 from .pool import Connection
 from .replay import Plan
@@ -96,7 +96,7 @@ class Notices:
         self._hooks: dict[str, list[Hook]] = {}
         self.queued: deque[Notice] = deque(maxlen=MOST)
         """Notices that are not delivered yet."""
-        self._open: set[Connection] = set()
+        self.seen_open: set[Connection] = set()
         """Connections that were seen open and have not closed yet."""
         self._rotated: set[Connection] = set()
         """Those of them that were seen to take no more turns."""
@@ -123,18 +123,20 @@ class Notices:
 
     def look(self, connection: Connection) -> None:
         """Check this connection after a change, and make the notices for it."""
-        if connection.opened_at is not None and connection not in self._open and not connection.is_closed:
-            self._open.add(connection)
+        if connection.opened_at is not None and connection not in self.seen_open:
+            self.seen_open.add(connection)
             self._note("connection_opened", connection, "")
         if connection.draining and connection not in self._rotated:
             self._rotated.add(connection)
             self._note("rotated", connection, connection.state.value)
-        if connection.is_closed:
-            self._open.discard(connection)
-            self._rotated.discard(connection)
-            failure = connection.failure
-            if failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
-                self._note("connection_lost", connection, _why(failure), failure=failure)
+
+    def ended(self, connection: Connection, *, expected: bool) -> None:
+        """This connection is over; told once. ``expected``: the session is closed, and all its connections with it."""
+        self.seen_open.discard(connection)
+        self._rotated.discard(connection)
+        failure = connection.failure
+        if not expected and failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
+            self._note("connection_lost", connection, _why(failure), failure=failure)
 
     def repeats(self, turn: Turn, connection: Connection, failure: TurnError, plan: Plan) -> None:
         """Note that a turn that failed on this connection will be repeated."""
@@ -181,7 +183,9 @@ class Notices:
 def _why(failure: TurnError) -> str:
     """The reason of a failure in words, without the server's own text."""
     evidence = failure.evidence
-    words = [evidence.cause.value, evidence.phase.name.lower()]
+    words = [evidence.cause.value]
+    if evidence.phase is not Phase.LANE_WAIT:
+        words.append(f"phase {evidence.phase.name}")
     if evidence.close_code is not None:
         words.append(f"code {evidence.close_code}")
     if evidence.refusal is not None and evidence.refusal.status is not None:

@@ -17,6 +17,7 @@ from .connection import Stats, Turn
 from .driver import Driver, Runtime
 from .events import ServerEvent
 from .lanes import AnyLane
+from .notices import Notices
 from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
 from .transports import Means, Network, Route
@@ -34,7 +35,11 @@ class SessionRuntime(Runtime):
         """Where to connect to."""
         self._route = Route(source, network, self._means)
         clock = self._means.wall_clock
-        self._session = ResponsesSession(options=options, wall_clock=clock, retries_allowed=retries_allowed)
+        self.notices = Notices(self._means.logger)
+        """What happens, for hooks and the log."""
+        self._session = ResponsesSession(
+            options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
+        )
         self._driver = Driver(self._session, self, lambda: source.initial)
 
     @property

@@ -42,12 +42,13 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, cast
 
+from .admission import check_backlog, check_lane, check_open
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
 from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
 from .deadlines import Alarm
 from .endpoint import Endpoint
-from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError, TurnError, UserError
+from .errors import SessionClosedError, TurnError, UserError
 from .fallback import Fallback
 from .first_opening import FirstOpening
 from .handle import TurnHandle
@@ -58,7 +59,7 @@ from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
 from .recovery import Recovery
-from .replay import Cause, Plan, Reason, Verdict
+from .replay import Cause, Plan, Reason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
 from .timeouts import timeouts_from
@@ -158,16 +159,9 @@ class ResponsesSession:
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that already exists. Raises as :meth:`create` does."""
-        if self.closed or self._drain_by is not None:
-            state = "closed" if self.closed else "being closed (drain)"
-            what = f"the session is {state} — the turn was not sent — open a new session"
-            raise SessionClosedError(what, verdict=Verdict.SAFE)
+        check_open(closed=self.closed, draining=self._drain_by is not None)
         self.update(now)  # A connection may have reached its ``max_age`` since the last call.
-        if turn.lane is not None and self.options.max_named_lanes == 0:
-            raise LaneLimitError(
-                f"stream_id {turn.lane!r} names a lane, and max_named_lanes=0 allows none — the turn was not sent — "
-                "leave stream_id out, or allow names"
-            )
+        check_lane(turn, self.options)
         turn.repeatable = self._retries_allowed()
         too_large = turn.too_large(self.options.max_request_size)
         kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
@@ -179,7 +173,7 @@ class ResponsesSession:
             connection.submit(turn, now)
             self._touched[connection] = None
         else:
-            self._check_backlog()
+            check_backlog(len(self._backlog), self.options)
             self._backlog.add(turn)
             self._touch_draining()
         self.update(now)
@@ -193,13 +187,6 @@ class ResponsesSession:
     def _is_behind(self, turn: Turn) -> bool:
         """Whether a turn of this one's lane waits for a connection, one of another kind."""
         return turn.wanted is not AUTO and self._backlog.has_lane(turn.wanted)
-
-    def _check_backlog(self) -> None:
-        if len(self._backlog) >= self.options.max_waiting:
-            raise TooManyTurnsError(
-                f"{self.options.max_waiting} turns wait for a connection already (max_waiting) — the turn was not "
-                "sent — wait for some of them to end"
-            )
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After the turn's end it does nothing."""
@@ -257,24 +244,11 @@ class ResponsesSession:
         return connection
 
     def _new(self, kind: Kind, endpoint: Endpoint, now: float, connect_by: float | None) -> Connection:
+        given: dict[str, Any] = {"options": self.options, "now": now, "connect_by": connect_by}
+        given |= {"recover": self._recover, "alarm": self.alarm}
         if kind is Kind.HTTP:
-            return HttpConnection(
-                endpoint,
-                options=self.options,
-                now=now,
-                recover=self._recover,
-                connect_by=connect_by,
-                alarm=self.alarm,
-            )
-        return ResponsesConnection(
-            endpoint,
-            options=self.options,
-            now=now,
-            random_bytes=self._random_bytes,
-            recover=self._recover,
-            connect_by=connect_by,
-            alarm=self.alarm,
-        )
+            return HttpConnection(endpoint, **given)
+        return ResponsesConnection(endpoint, random_bytes=self._random_bytes, **given)
 
     def _submit(self, connection: Connection, turn: Turn, now: float) -> None:
         self._touched[connection] = None
@@ -377,12 +351,18 @@ class ResponsesSession:
     def _settle(self, connection: Connection, now: float) -> list[Turn]:
         """Update the session for one changed connection; return the turns that must leave it and have not started."""
         left: list[Turn] = []
+        if connection not in self.notices.seen_open:
+            self.notices.look(connection)
         if isinstance(connection, ResponsesConnection) and connection.draining:
+            self.notices.look(connection)
             left = connection.requeue_unstarted(now)
             if connection.idle and connection.draining:
                 connection.close_without_waiting(now)
         if (connection.is_closed or self._fallback.failures) and connection in self.pool:
-            self._fallback.settled(connection, now)
+            if connection.is_closed:
+                self.notices.ended(connection, expected=self.closed)
+            if self._fallback.settled(connection, now):
+                self.notices.fell_back(connection)
         replaced = self.pool.settled(connection, now)
         if replaced is not None:
             replaced.drain()

@@ -16,6 +16,7 @@ from .driver import Link
 from .endpoint import Endpoint
 from .errors import TransportError, UserError, WrongTypeError
 from .flow import Flow, Wait
+from .notices import NoticeLogger
 from .proxy import AnyProxy, Tunnel, checked_proxy, choose_proxy
 from .secret import Secret, discreet, without_frames
 from .session import EndpointSource
@@ -66,6 +67,8 @@ class Means:
     default_context: Callable[[], Any]
     """Makes the default TLS settings, which are also used for a proxy."""
     failures: Failures
+    logger: NoticeLogger | None = None
+    """Where it is written what happens in a session."""
 
 
 @dataclass(frozen=True)

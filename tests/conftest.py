@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from kit.shells import BACKENDS, Backend
 from kit.tiers import FOLDERS, PROOF_LIMIT, QUICK, SLOW
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
 HERE = Path(__file__).parent
+
+settings.register_profile("turnwire", deadline=None)  # How busy the machine is says nothing of the code.
+settings.load_profile("turnwire")
 
 
 # --- Which tests there are, and in which order they run --------------------------------------------------------------

@@ -7,6 +7,7 @@ the tunnel of an https proxy there are two layers of it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import socket
@@ -32,7 +33,10 @@ FAILURES: Final = Failures(
     own={trio.ClosedResourceError: "the connection was closed on this side"},
     is_failure=lambda raised: not isinstance(raised, trio.Cancelled),
 )
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES)
+LOGGER: Final = logging.getLogger("turnwire.session")
+"""What happens in sessions. Where the log is not configured, nothing is written to stderr: turns raise what fails."""
+LOGGER.addHandler(logging.NullHandler())
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=LOGGER)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
 

@@ -82,6 +82,13 @@ class Turn:
     # each event, where nested objects would cost a look-up each. They hold what was asked for, how far it got and since
     # when, what is known of its response, and its unread events.
 
+    stored = True
+    """Whether the server stores its response, so that more than the connection's memory has it."""
+    leave: Leave | None = None
+    """What becomes of its connection when it is left; None: as the options say."""
+    failing_since: float | None = None
+    """When it failed for the first time, if it did."""
+
     def __init__(
         self,
         message: bytes,
@@ -92,7 +99,6 @@ class Turn:
         now: float,
         previous: str | None = None,
         fits_http: bool = True,
-        stored: bool = True,
     ) -> None:
         self.message = message
         """The JSON text to send, without the name of an automatic lane; kept until an event shows that it arrived."""
@@ -105,10 +111,6 @@ class Turn:
         self.fits_http = fits_http
         """Whether it may go over HTTP: it is no warm-up, and it does not continue a response that only a connection
         remembers."""
-        self.stored = stored
-        """Whether the server stores its response, so that more than the connection's memory has it."""
-        self.leave: Leave | None = None
-        """What becomes of its connection when it is left; None: as the options say."""
         self.transport: Literal["websocket", "http"] | None = None
         """What it was sent over; None before it is sent."""
         self.stateful = stateful
@@ -148,8 +150,6 @@ class Turn:
         self.failure: TurnError | None = None
         self.repetitions: list[Reason] = []
         """The reasons for which it was repeated, in order."""
-        self.failing_since: float | None = None
-        """When it failed for the first time, if it did."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
         self.response_id: str | None = None
@@ -179,7 +179,7 @@ class Turn:
         if name is not None:  # First, so that it can be taken off the encoded message.
             frame, lane = {"stream_id": name, **frame}, name
         fits_http = "generate" not in frame and not (previous and frame.get("store") is False)
-        return cls(
+        turn = cls(
             encode_json(frame),
             lane=lane,
             stateful=stateful,
@@ -187,8 +187,9 @@ class Turn:
             now=now,
             previous=previous,
             fits_http=fits_http,
-            stored=frame.get("store") is not False,
         )
+        turn.stored = frame.get("store") is not False
+        return turn
 
     @property
     def ended(self) -> bool:

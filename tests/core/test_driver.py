@@ -619,6 +619,31 @@ def test_a_close_frame_that_does_not_fit_is_not_waited_for():
     assert rig.calls() == ["abort 0"]
 
 
+def test_draining_is_over_when_the_last_turn_and_the_transport_are():
+    rig = Rig.connected()
+    turn = rig.create()
+    rig.calls()
+    rig.driver.drain(rig.now, None)
+    assert (rig.driver.drained, rig.calls()) == (False, [])
+    rig.say(created(), completed())
+    assert (turn.phase, rig.driver.drained) == (Phase.DONE, False)
+    assert rig.calls() == ["write 0"], "a close frame"
+    rig.driver.received(rig.link, rig.server.close(1000), rig.now)
+    rig.driver.lost(rig.link, None, rig.now)
+    assert rig.driver.drained
+
+
+def test_draining_is_not_waited_for_beyond_its_time():
+    rig = Rig.connected(ping_interval=None)
+    turn = rig.create()
+    rig.driver.drain(rig.now, 5.0)
+    assert rig.runtime.timers[-1] == rig.now + 5.0
+    rig.now += 5.0
+    rig.driver.time_came(rig.now)
+    assert turn.failure is not None
+    assert turn.failure.cause is Cause.CLIENT_CLOSED
+
+
 def test_a_close_ends_the_turns_in_flight():
     rig = Rig.connected()
     turn = rig.create()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from openai.types.responses import ResponseFunctionToolCall
-from turnwire.sansio.connection import Turn, TurnState
+from turnwire.sansio.connection import Turn
+from turnwire.sansio.connection._states import TurnSignal
 from turnwire.sansio.events import LifecycleEvent, OutputItems, Response, decode_event, gather_output
 from turnwire.sansio.events import _openai as sdk
 from turnwire.sansio.events._gathered import COST
@@ -189,7 +190,7 @@ def test_a_turn_forgets_the_items_with_its_events(forget: str):
 
 def test_an_abandoned_turn_keeps_no_items():
     turn = Turn(b"{}", lane=None, stateful=False, timeouts=Timeouts(), now=0.0)
-    turn.state = TurnState.ABANDONED
+    turn.move(TurnSignal.ABANDONED)
     turn.note_item(done(message("lost"), 0))
     turn.output.complete(last := event("response.completed", response={}))
     assert last.response.output == []

@@ -1535,7 +1535,7 @@ def step(http: Http, what: bytes | str, turns: list[Turn]) -> None:
         acts.get(what, http.connect)()
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(STEPS)
 def test_whatever_happens_each_turn_ends_once_and_nothing_is_raised(steps: list[bytes | str]) -> None:
     http = Http.opened(stall_timeout=300.0)

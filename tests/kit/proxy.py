@@ -124,7 +124,7 @@ class Frames:
 class CuttingProxy:
     """See the top of this file."""
 
-    def __init__(self, upstream: tuple[str, int], whole: bool) -> None:
+    def __init__(self, upstream: tuple[str, int], whole: bool, link: type[ProxyLink]) -> None:
         self.port = 0
         self.passages: dict[str, list[Passage]] = {}
         self.connections = 0
@@ -133,6 +133,9 @@ class CuttingProxy:
         self.open = 0
         """Connections that are being served."""
         self.whole = whole
+        self.link = link
+        self.current = ""
+        """The client for which was armed last."""
         self.plan: Callable[[], ProxyCut | None] = lambda: None
         """Where to cut when nothing was armed."""
         self._upstream = upstream
@@ -173,6 +176,7 @@ class CuttingProxy:
 
     def arm(self, client: str, cut: ProxyCut | None) -> None:
         """For the client's next message. Forgets its passages."""
+        self.current = client
         self.passages[client] = []
         self._armed.pop(client, None)
         if cut is not None:
@@ -191,7 +195,7 @@ class CuttingProxy:
             server.setblocking(False)
             server.connect_ex(self._upstream)
             await anyio.wait_writable(server)
-            await _Link(self, sock, SocketStream(server)).run()
+            await self.link(self, sock, SocketStream(server)).run()
         except _GONE:
             pass
         finally:
@@ -209,7 +213,7 @@ class CuttingProxy:
             sock.close()
 
 
-class _Link:
+class ProxyLink:
     """One client and its connection to the server."""
 
     def __init__(self, proxy: CuttingProxy, sock: socket.socket, server: SocketStream) -> None:
@@ -223,12 +227,12 @@ class _Link:
         self.tasks = anyio.create_task_group()
 
     async def run(self) -> None:
-        await self._shake_hands()
+        await self.shake_hands()
         broken = False
         async with self.tasks:
-            self.tasks.start_soon(self._down)
+            self.tasks.start_soon(self.down)
             try:
-                await self._up()
+                await self.up()
             except _GONE:
                 broken = True
                 self.tasks.cancel_scope.cancel()
@@ -237,7 +241,7 @@ class _Link:
         elif broken:
             await self.server.reset()
 
-    async def _shake_hands(self) -> None:
+    async def shake_hands(self) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
             head += await self.client.receive()
@@ -251,7 +255,7 @@ class _Link:
         if self.proxy.whole:
             self.passage = self.proxy.begin(self.name)
 
-    async def _cut(self, cut: ProxyCut) -> None:
+    async def cut(self, cut: ProxyCut) -> None:
         if self.passage is not None:
             self.passage.was_cut = True
         if cut.ready is not None:
@@ -274,7 +278,7 @@ class _Link:
             if not cut.deaf:
                 tasks.start_soon(_finish, self.client)
 
-    async def _up(self) -> None:
+    async def up(self) -> None:
         frames, proxy = Frames(), self.proxy
         while True:
             try:
@@ -293,12 +297,12 @@ class _Link:
                     if cut is not None and cut.up is not None and passage.up + len(piece) >= cut.up:
                         await self.server.send(out + piece[: cut.up - passage.up])
                         passage.up = cut.up
-                        await self._cut(cut)
+                        await self.cut(cut)
                     passage.up += len(piece)
                 out += piece
             await self.server.send(out)
 
-    async def _down(self) -> None:
+    async def down(self) -> None:
         frames, frame = Frames(), b""
         try:
             while True:
@@ -309,7 +313,7 @@ class _Link:
                         continue
                     if frames.is_text and self.passage is not None:
                         self.passage.events.append(frame[len(frames.head) :])
-                        await self._cut_if_due(self.passage, out, frame)
+                        await self.cut_if_due(self.passage, out, frame)
                         self.passage.forwarded += 1
                     out += frame
                     frame = b""
@@ -319,7 +323,7 @@ class _Link:
         except anyio.BrokenResourceError:
             self.tasks.cancel_scope.cancel()
 
-    async def _cut_if_due(self, passage: Passage, out: bytes, frame: bytes) -> None:
+    async def cut_if_due(self, passage: Passage, out: bytes, frame: bytes) -> None:
         cut, number = passage.cut, len(passage.events)
         if cut is None or number not in (cut.before, cut.within, cut.after):
             return
@@ -329,7 +333,7 @@ class _Link:
         elif number == cut.within:
             out += frame[: len(frame) // 2]
         await self.client.send(out)
-        await self._cut(cut)
+        await self.cut(cut)
 
 
 async def _finish(stream: SocketStream) -> None:
@@ -344,13 +348,16 @@ async def _finish(stream: SocketStream) -> None:
 
 
 @asynccontextmanager
-async def cutting_proxy(host: str, port: int, *, whole: bool = False) -> AsyncIterator[CuttingProxy]:
+async def cutting_proxy(
+    host: str, port: int, *, whole: bool = False, link: type[ProxyLink] = ProxyLink
+) -> AsyncIterator[CuttingProxy]:
     """Run a proxy to the server at this address. ``whole``: cuts count from the handshake, not message by message.
+    ``link`` is what its clients speak.
 
     What its connections raise fails the test. On leaving, connections that are still open are ended with FIN.
     """
     failure: Exception | None = None
-    proxy = CuttingProxy((host, port), whole)
+    proxy = CuttingProxy((host, port), whole, link)
     await proxy.listen()
     try:
         async with anyio.create_task_group() as tasks:

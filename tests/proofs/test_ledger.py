@@ -14,7 +14,8 @@ begun to write decides what it may say. The two differ by what is in flight, so 
     The shell writes chunks of :data:`PIECE` bytes, and its transport takes no more after the offset, as if the socket's
     buffers were full. So it is known to the byte what was handed: SAFE, if that is not all; else AMBIGUOUS.
 
-The same is done to a server that has no lanes and to one that does not announce them, with turns that name theirs.
+The same is done to a server that has no lanes and to one that does not announce them, with turns that name theirs; and
+over HTTP, to a request and to its answer.
 
 After that come: the same with buffers that are really full; turns that fail in another way, or before they are sent;
 chance, with lanes that share a connection; and the proof that all this would notice a verdict that is wrong.
@@ -45,7 +46,8 @@ import anyio.lowlevel
 import msgspec
 import pytest
 import turnwire.aio
-from kit.proxy import CuttingProxy, Passage, ProxyCut, cutting_proxy
+from kit.http_link import HttpLink
+from kit.proxy import CuttingProxy, Passage, ProxyCut, ProxyLink, cutting_proxy
 from turnwire.aio._asyncio import AsyncioRuntime
 from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading, serve
 from turnwire.sansio import driver, replay
@@ -53,10 +55,11 @@ from turnwire.sansio import evidence as rules
 from turnwire.sansio.connection import ResponsesConnection
 from turnwire.sansio.connection._owners import Owners
 from turnwire.sansio.dialect import LaneSupport
-from turnwire.sansio.driver import Link
 from turnwire.sansio.errors import TurnError
+from turnwire.sansio.http import HttpConnection
+from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
-from turnwire.trio_shell._runtime import TrioRuntime
+from turnwire.trio_shell._runtime import Runtime as TrioRuntime
 
 pytestmark = pytest.mark.anyio
 
@@ -210,8 +213,8 @@ def judge(outcome: Outcome, in_ledger: int) -> list[str]:
 class Hold:
     """Lets a transport take so many bytes of a message, and then none, until it is closed."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, room: int) -> None:
+        self.room = room
 
 
 @dataclass
@@ -265,17 +268,17 @@ def make_holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda size: monkeypatch.setattr(driver, "CHUNK", size)
 
 
-def held(write: Callable[[Any, Link, bytes], bool]) -> Callable[[Any, Link, bytes], bool]:
-    def held_write(runtime: Any, link: Link, data: bytes) -> bool:
+def held(write: Callable[[Any, driver.ProxyLink, bytes], bool]) -> Callable[[Any, driver.ProxyLink, bytes], bool]:
+    def held_write(runtime: Any, link: driver.ProxyLink, data: bytes) -> bool:
         client = CLIENT.get(None)
         hold = client.hold if client is not None else None
         if client is None or hold is None or data.startswith(b"GET "):
             return write(runtime, link, data)
-        if len(data) < hold.left:
-            hold.left -= len(data)
+        if len(data) < hold.room:
+            hold.room -= len(data)
             return write(runtime, link, data)
         client.hold = None
-        write(runtime, link, data[: hold.left])
+        write(runtime, link, data[: hold.room])
         return False
 
     return held_write
@@ -284,8 +287,12 @@ def held(write: Callable[[Any, Link, bytes], bool]) -> Callable[[Any, Link, byte
 class Laboratory:
     """A server, a proxy before it, sessions that go through the proxy; and what came of all turns."""
 
-    def __init__(self, shell: Any, server: LoopbackServer, proxy: CuttingProxy, lane: str | None = None) -> None:
+    def __init__(
+        self, shell: Any, server: LoopbackServer, proxy: CuttingProxy, lane: str | None = None, **session: Any
+    ) -> None:
         self.shell = shell
+        self.session = {"transport": "websocket", **session}
+        """Options of the sessions."""
         self.lane = lane
         """Of the turns that are cut."""
         self.server = server
@@ -307,6 +314,7 @@ class Laboratory:
             timeouts=self.shell.Timeouts(self.patience, self.patience, self.patience, self.patience),
             ping_interval=None,
             close_timeout=SAFETY_NET,
+            **self.session,
         )
 
     @asynccontextmanager
@@ -395,29 +403,29 @@ class Laboratory:
         outcome.seconds = time.monotonic() - began
         return outcome
 
+    async def work(self, name: str, repeats: bool, queue: Iterator[Try]) -> None:
+        """Each of them, one after another."""
+        over = False
+        while not over:
+            async with self.client(name, repeats=repeats) as client:
+                over = True
+                for attempt in queue:
+                    outcome = await self.attempt(client, attempt)
+                    if outcome.expected.verdict is None or (self.lane and outcome.error is None):
+                        # The connection was cut when the turn was over. Whether the session knows that by its next
+                        # turn is chance: it gets another one. So it does where its connection has learned whether
+                        # the server has lanes, for then its messages are shorter.
+                        over = False
+                        break
+
     async def run_all(self, tries: Iterable[Try], *, share: bool = False) -> None:
         """Each of them, with recovery on and off (``share``: on or off), on sessions side by side."""
-
-        async def work(name: str, repeats: bool, queue: Iterator[Try]) -> None:
-            over = False
-            while not over:
-                async with self.client(name, repeats=repeats) as client:
-                    over = True
-                    for attempt in queue:
-                        outcome = await self.attempt(client, attempt)
-                        if outcome.expected.verdict is None or (self.lane and outcome.error is None):
-                            # The connection was cut when the turn was over. Whether the session knows that by its next
-                            # turn is chance: it gets another one. So it does where its connection has learned whether
-                            # the server has lanes, for then its messages are shorter.
-                            over = False
-                            break
-
         tries = list(tries)
         async with anyio.create_task_group() as tasks:
             for repeats in (False, True):
                 queue = iter(tries[repeats::2] if share else tries)
                 for number in range(AT_ONCE // 2):
-                    tasks.start_soon(work, f"{number} {'on' if repeats else 'off'}", repeats, queue)
+                    tasks.start_soon(self.work, f"{number} {'on' if repeats else 'off'}", repeats, queue)
 
     async def settled(self) -> None:
         """Wait until the server has read whatever reached it."""
@@ -442,9 +450,12 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def laboratory(shell: Any, *, lane: str | None = None, **options: Any) -> AsyncIterator[Laboratory]:
-    async with serve(**options) as server, cutting_proxy(server.host, server.port) as proxy:
-        lab = Laboratory(shell, server, proxy, lane)
+async def laboratory(
+    shell: Any, *, lane: str | None = None, transport: str = "websocket", **options: Any
+) -> AsyncIterator[Laboratory]:
+    link = HttpLink if transport == "http" else ProxyLink
+    async with serve(**options) as server, cutting_proxy(server.host, server.port, link=link) as proxy:
+        lab = Laboratory(shell, server, proxy, lane, transport=transport)
         await lab.measure()
         yield lab
 
@@ -455,7 +466,7 @@ def kinds() -> Iterator[tuple[bool, bool]]:
 
 
 def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
-    """After every byte, or every nth, of a turn's message; also before the first and after the last."""
+    """After every byte, or every so-manieth, of a turn's message; also before the first and after the last."""
     tries = []
     for reset, stateful in kinds():
         length = lab.length[stateful]
@@ -579,6 +590,57 @@ async def test_cut_before_within_and_after_every_event(shell, backend, kind, sum
     report.conclude(summary, f"{backend.name}, {kind}, around every event", began)
 
 
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+HTTP_STRIDES = {"asyncio": 7}
+"""Every n-th offset of a request is cut; where no number is given, HTTP_OTHERWISE."""
+HTTP_OTHERWISE = 97
+
+
+async def run_over_http(lab: Laboratory, tries: list[Try]) -> None:
+    """One after another, for the proxy cannot tell clients apart; recovery is on for every second one."""
+    for repeats in (False, True):
+        await lab.work(f"HTTP {repeats}", repeats, iter(tries[repeats::2]))
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "flowing"])
+async def test_cut_after_the_bytes_of_a_request(shell, backend, holdable, summary, held):
+    began, report = time.monotonic(), Report()
+    async with laboratory(shell, transport="http") as lab:
+        holdable(PIECE if held else 65536)
+        stride = 1 if FULL else HTTP_STRIDES.get(backend.name, HTTP_OTHERWISE)
+        tries = on_the_way_up(lab, stride, held=held)
+        if not FULL:  # Each kind of cut takes its turn; of the last two bytes, all are made.
+            order = list(kinds())
+            tries = [
+                one
+                for number, one in enumerate(tries)
+                if number % 4 == order.index((one.cut.reset, one.stateful))
+                or (one.cut.up or 0) >= lab.length[one.stateful] - 1
+            ]
+        await run_over_http(lab, tries)
+        assert lab.server.ledger[-1].transport != "websocket"
+        await report.add(lab)
+    report.conclude(
+        summary, f"{backend.name}, HTTP, after the bytes of a request, {'held' if held else 'flowing'}", began
+    )
+
+
+async def test_cut_around_every_event_of_an_answer(shell, backend, summary):
+    """A cut within the first event leaves the head of the answer, with a status that says that the turn runs."""
+    began, report = time.monotonic(), Report()
+    async with laboratory(shell, transport="http") as lab:
+        tries = [one for one in on_the_way_down(lab) if one.cut.within != 1]
+        await run_over_http(lab, tries if backend.name == "asyncio" or FULL else tries[::3])
+        cut_in_head = Expectation(UNSAFE, (1,), 0, (Cause.EOF,))
+        for repeats in (False, True):
+            async with lab.client("head", repeats=repeats) as client:
+                for stateful in (False, True):
+                    await lab.attempt(client, Try(ProxyCut(within=1), stateful), expected=cut_in_head)
+        await report.add(lab)
+    report.conclude(summary, f"{backend.name}, HTTP, around every event", began)
+
+
 # --- Buffers that are really full ------------------------------------------------------------------------------------
 
 
@@ -690,13 +752,18 @@ async def test_turns_that_fail_otherwise(shell, backend, summary):
 # --- Chance ----------------------------------------------------------------------------------------------------------
 
 
+TWO = "any lane of two connections"
+
+
 @pytest.mark.parametrize(
-    ("kind", "seed"), [(kind, seed) for kind in SERVERS for seed in range(20 if FULL else 3 if kind == "lanes" else 1)]
+    ("kind", "seed"),
+    [(kind, seed) for kind in (*SERVERS, TWO) for seed in range(20 if FULL else 3 if kind in ("lanes", TWO) else 1)],
 )
 async def test_cut_at_random_with_lanes_that_share_a_connection(shell, backend, holdable, summary, kind, seed):
     """Several lanes at once; turns of all lengths; some are left early; every connection is cut somewhere, or not."""
     began, report, chance = time.monotonic(), Report(), random.Random(seed)
-    lanes = (None, "a", "b", "c")
+    lanes = (AUTO, AUTO, AUTO, "a") if kind == TWO else (None, "a", "b", "c")
+    session = {"connections": 2, "max_in_flight": 2} if kind == TWO else {}
     holdable(PIECE)
 
     def plan() -> ProxyCut | None:
@@ -708,7 +775,7 @@ async def test_cut_at_random_with_lanes_that_share_a_connection(shell, backend, 
 
     left: set[str] = set()
 
-    async def take_turns(lab: Laboratory, client: Client, lane: str | None) -> None:
+    async def take_turns(lab: Laboratory, client: Client, lane: AnyLane) -> None:
         for _ in range(12):
             body = lab.body(stateful=chance.random() < 0.5, padding=chance.randrange(4000))
             body["input"].append({"role": "user", "content": f"count {chance.randrange(1, 6)}"})
@@ -723,9 +790,9 @@ async def test_cut_at_random_with_lanes_that_share_a_connection(shell, backend, 
             for lane in lanes:
                 tasks.start_soon(take_turns, lab, client, lane)
 
-    async with serve(dialect=SERVERS[kind].get("dialect", "openai")) as server:
+    async with serve(dialect=SERVERS.get(kind, {}).get("dialect", "openai")) as server:
         async with cutting_proxy(server.host, server.port) as proxy:
-            lab = Laboratory(shell, server, proxy)
+            lab = Laboratory(shell, server, proxy, **session)
             await lab.measure()
         async with cutting_proxy(server.host, server.port, whole=True) as lab.proxy:
             # The first connection of a session is opened by connect(), which has no second try: it is not cut.
@@ -894,6 +961,51 @@ async def test_a_wrong_verdict_is_found(shell, holdable, monkeypatch, mutate):
         lab.patience = 1.0  # A turn that is repeated wrongly may well wait for ever.
         mutate(monkeypatch)
         assert await reduced(lab), "nobody noticed"
+
+
+def seen_as(phase: Phase, other: Phase) -> Callable[[pytest.MonkeyPatch], None]:
+    """The evidence of a turn over HTTP says that it got as far as ``other``."""
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        evidence = HttpConnection._evidence
+
+        def wrong(self: HttpConnection, turn: Any, *args: Any, **kwargs: Any) -> Any:
+            if turn.phase is phase:
+                turn.phase = other
+            return evidence(self, turn, *args, **kwargs)
+
+        patch.setattr(HttpConnection, "_evidence", wrong)
+
+    return mutate
+
+
+HTTP_MUTANTS = {
+    "none": None,
+    "what was handed counts as being handed": seen_as(Phase.AWAIT, Phase.SEND),
+    "what is being handed counts as handed": seen_as(Phase.SEND, Phase.AWAIT),
+    "an event proves nothing": seen_as(Phase.STREAM, Phase.AWAIT),
+    "AMBIGUOUS is repeated": repeats_what_is_ambiguous,
+}
+
+
+@pytest.mark.parametrize("mutant", HTTP_MUTANTS)
+@pytest.mark.parametrize(
+    "backend", [SimpleNamespace(name="asyncio", anyio_name="asyncio", shell=turnwire.aio)], ids=["asyncio"]
+)
+async def test_a_wrong_verdict_over_http_is_found(shell, holdable, monkeypatch, mutant):
+    mutate = HTTP_MUTANTS[mutant]
+    async with laboratory(shell, transport="http") as lab:
+        holdable(PIECE)
+        lab.patience = 1.0
+        if mutate is not None:
+            mutate(monkeypatch)
+        length = lab.length[False]
+        tries = [Try(ProxyCut(up=up), False, held=True) for up in (0, 300, length - 1, length)]
+        tries += [
+            Try(ProxyCut(**{where: k}), False) for where, k in (("before", 1), ("after", 1), ("before", lab.events))
+        ]
+        await run_over_http(lab, [one for one in tries for _ in range(2)])
+        assert bool(await lab.verdict()) is (mutate is not None)
 
 
 def every_server_has_lanes(patch: pytest.MonkeyPatch) -> None:

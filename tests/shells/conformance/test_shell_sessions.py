@@ -153,3 +153,36 @@ async def test_a_caller_may_keep_the_connection(shell):
             await anext(turn)
         assert (await session.respond(model="m", input="again", leave="abandon")).output_text == "again"
         assert session.stats.connections == 1
+
+
+# --- Watching ---------------------------------------------------------------------------------------------------------
+
+
+async def test_hooks_and_the_log_say_what_happens_without_secrets(shell, caplog):
+    caplog.set_level("INFO", logger="turnwire")
+    told: list[str] = []
+
+    def broken(notice) -> None:
+        raise ValueError("hush")
+
+    faults = [Fault(BeforeRun(), Cut(), connection=1)]
+    async with serve(faults=faults, api_key="hush") as server:
+        options = shell.SessionOptions(
+            recovery=shell.RecoveryPolicy(initial_delay=0.01, repeat_ambiguous_stateless=True)
+        )
+        async with shell.connect(server.base_url, api_key="hush", options=options) as session:
+            for name in ("connection_opened", "connection_lost", "turn_repeated", "rotated", "fell_back"):
+                session.on(name, lambda notice: told.append(notice.name))
+            session.on("connection_lost", broken)
+            assert (await session.respond(model="m", input="hush")).output_text == "hush"
+            with pytest.raises(shell.UserError):
+                session.on("no such thing", print)
+    assert told == ["turn_repeated", "connection_lost", "connection_opened"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "turnwire.session"]
+    assert [next(word for word in ("open (", "repeated (", "lost") if word in line) for line in lines[:3]] == [
+        "open (",
+        "repeated (",
+        "lost",
+    ]
+    assert "the hook for connection_lost raised ValueError" in lines
+    assert "hush" not in caplog.text

@@ -1,0 +1,40 @@
+"""Whether a session takes a turn: the checks before anything of it is sent.
+
+The promise
+    Each check raises a UserError whose ``verdict`` is SAFE, or does nothing. A turn that was refused here was not sent,
+    and leaves nothing behind in the session.
+"""
+
+from __future__ import annotations
+
+from .connection import ConnectionOptions, Turn
+from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError
+from .evidence import Verdict
+
+__all__ = ["check_backlog", "check_lane", "check_open"]
+
+
+def check_open(*, closed: bool, draining: bool) -> None:
+    """Raise SessionClosedError if the session is closed, or will be when its turns have ended."""
+    if closed or draining:
+        state = "closed" if closed else "being closed (drain)"
+        what = f"the session is {state} — the turn was not sent — open a new session"
+        raise SessionClosedError(what, verdict=Verdict.SAFE)
+
+
+def check_lane(turn: Turn, options: ConnectionOptions) -> None:
+    """Raise LaneLimitError for a lane with a name where no name may be used."""
+    if turn.lane is not None and options.max_named_lanes == 0:
+        raise LaneLimitError(
+            f"stream_id {turn.lane!r} names a lane, and max_named_lanes=0 allows none — the turn was not sent — "
+            "leave stream_id out, or allow names"
+        )
+
+
+def check_backlog(waiting: int, options: ConnectionOptions) -> None:
+    """Raise TooManyTurnsError if so many turns wait for a connection that no other may."""
+    if waiting >= options.max_waiting:
+        raise TooManyTurnsError(
+            f"{options.max_waiting} turns wait for a connection already (max_waiting) — the turn was not "
+            "sent — wait for some of them to end"
+        )
