@@ -1,7 +1,8 @@
 """A server for the driver's simulation: as little of one as PROTOCOL.md allows, and therefore fast.
 
-:class:`LightServer` has those methods of :class:`turnwire.sansio.server.ServerConnection` that :class:`Peer` uses, so
-that either can stand at the end of a simulated line: the real one in some worlds, this one in most.
+:class:`LightServer` has those methods of :class:`turnwire.sansio.server.ServerConnection` that
+:class:`SimulatedPeer` uses, so that either can stand at the end of a simulated line: the real one in some worlds, this
+one in most.
 """
 
 from __future__ import annotations

@@ -213,8 +213,8 @@ def judge(outcome: Outcome, in_ledger: int) -> list[str]:
 class Hold:
     """Lets a transport take so many bytes of a message, and then none, until it is closed."""
 
-    def __init__(self, spare: int) -> None:
-        self.spare = spare
+    def __init__(self, left: int) -> None:
+        self.left = left
 
 
 @dataclass
@@ -274,11 +274,11 @@ def held(write: Callable[[Any, driver.ProxyLink, bytes], bool]) -> Callable[[Any
         hold = client.hold if client is not None else None
         if client is None or hold is None or data.startswith(b"GET "):
             return write(runtime, link, data)
-        if len(data) < hold.spare:
-            hold.spare -= len(data)
+        if len(data) < hold.left:
+            hold.left -= len(data)
             return write(runtime, link, data)
         client.hold = None
-        write(runtime, link, data[: hold.spare])
+        write(runtime, link, data[: hold.left])
         return False
 
     return held_write
@@ -466,7 +466,7 @@ def kinds() -> Iterator[tuple[bool, bool]]:
 
 
 def on_the_way_up(lab: Laboratory, stride: int, *, held: bool) -> list[Try]:
-    """After every byte, or every so-manieth, of a turn's message; also before the first and after the last."""
+    """After every byte, or every nth, of a turn's message; also before the first and after the last."""
     tries = []
     for reset, stateful in kinds():
         length = lab.length[stateful]
