@@ -2,11 +2,12 @@
 
 Who reads
     asyncio. It calls :meth:`_Wire.data_received`, which passes the bytes to the driver; the driver wakes the consumers
-    whose events came. No task exists while a connection is open.
+    whose events came. No task exists while a connection is open. Before a turn begins, its caller reads what has
+    arrived and asyncio has not read yet (:meth:`_Wire.read_ahead`): it may be the end of the connection.
 
 Who writes
-    The driver, by calls of :meth:`AsyncioRuntime.write`, one chunk at a time: while the transport's own buffer is
-    empty, and again when :meth:`_Wire.resume_writing` reports that it is empty again.
+    The driver, in whichever task makes the step, by calls of :meth:`AsyncioRuntime.write`, one chunk at a time: while
+    the transport's own buffer is empty, and again when :meth:`_Wire.resume_writing` reports that it is empty again.
 
 Who wakes
     A consumer that finds no event waits on a future (:meth:`AsyncioRuntime.iterate`). When its turn has something new,

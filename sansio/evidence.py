@@ -41,7 +41,7 @@ __all__ = [
 
 
 class Phase(enum.IntEnum):
-    """How far a turn got (see the table at the top of this module). Ordered: a later phase compares greater."""
+    """How far a turn got; ``sansio/replay/__init__.py`` has the table. Ordered: a later phase compares greater."""
 
     LANE_WAIT = 0
     CONNECT = 1
@@ -56,7 +56,7 @@ class Cause(enum.Enum):
     """What ended a turn before its terminal event."""
 
     TIMEOUT = "timeout"
-    """A deadline of the turn's own :class:`~turnwire.sansio.connection.Timeouts` passed."""
+    """A deadline of the turn's own :class:`~turnwire.sansio.timeouts.Timeouts` passed."""
     PEER_CLOSED = "peer_closed"
     """The server sent a WebSocket close frame; its code is in the evidence."""
     EOF = "eof"
@@ -155,7 +155,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_refusal(self) -> bool:
-        """The server said that it did not run the turn (see the top of this module)."""
+        """The server said that it did not run the turn (REPLAY.md, "Refusals")."""
         if self.phase > Phase.AWAIT or self.unknown_event:
             return False
         refusal = self.refusal or Refusal()

@@ -1,9 +1,9 @@
 """A session: one endpoint, one connection or several, and turns that can move from a failed connection to another.
 
 The promise
-    Each turn ends exactly once, whichever connections come and go. A turn is repeated only if its verdict is SAFE and
-    the server did not refuse it, and at most as often as the policy says. The consumer of a repeated turn notices
-    nothing but the delay.
+    Each turn ends exactly once, whichever connections come and go. A turn is repeated only for the reasons that
+    REPLAY.md lists ("Automatic recovery"), and at most as often as the policy says: unless the caller allows more, none
+    of them lets a server run a turn twice. The consumer of a repeated turn notices nothing but the delay.
 
 Where a turn can be
     ::

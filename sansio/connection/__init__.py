@@ -47,8 +47,9 @@ Theory of operation
     that takes no more turns.
 
     A turn may have to fail in the middle of its message while others stream (its send deadline passed). The connection
-    then *disables writing*: it hands out no further byte, so that the verdict SAFE stays true. Turns that stream go on;
-    when they have ended, the connection is aborted. All other turns are moved to another connection.
+    then *disables writing*: it hands out no further byte, so that the verdict SAFE stays true. Turns whose
+    messages were handed over whole go on; when they have ended, the connection is aborted. All other turns are moved to
+    another connection.
 
     An abandoned turn keeps its deadlines. When one passes, nobody can say when its lane becomes free. Turns that wait
     for that lane need another connection, and so do turns that wait for a slot if all slots are held in this way: then

@@ -109,7 +109,7 @@ class Owners:
 
     @property
     def only(self) -> Turn | None:
-        """The only turn in flight, if there is exactly one and the server was not seen to have lanes; else None."""
+        """The first running turn, if the server is not known to have lanes: then at most one runs; else None."""
         if self.support is LaneSupport.YES:
             return None
         return next(iter(self._lanes.running.values()), None)

@@ -281,7 +281,7 @@ class Routing(ConnectionBase):
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
     def _blame_for_size(self) -> dict[Turn, tuple[bool | None, str]]:
-        """For each turn whose message may have been too big: whether it was, and a text (REPLAY.md, "Whose 1009")."""
+        """For each turn whose message may be too big: whether it is, and a text (REPLAY.md, "Whose 1009 it is")."""
         running = self._lanes.running.values()
         most = self._owners.dialect.message_limit
         candidates = [turn for turn in running if turn.phase is Phase.AWAIT or self._outbox.begun(turn)]

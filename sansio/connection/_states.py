@@ -21,7 +21,7 @@ A connection
     OPEN             start when lane and slot are free       go on
     DRAINING         have to go elsewhere                    go on
     ENDING           have to go elsewhere                    go elsewhere if not a byte was handed; others go on
-    WRITE_DISABLED   have to go elsewhere                    go elsewhere if in SEND; those that stream go on
+    WRITE_DISABLED   have to go elsewhere                    go elsewhere if in SEND; others go on
     ================ ======================================= ===================================================
 
 A turn

@@ -162,7 +162,7 @@ def final_status(kind: str, status: str | None, *, has_response: bool) -> str | 
 
 
 DEFINED: Final = (CommandEvent, LifecycleEvent, OutputItemEvent, ResponseSteerFailedEvent)
-"""One class of each module that defines events, so that all events are defined before the union below is made."""
+"""One class of each module that defines events, so that all events are defined before ``TaggedUnion`` collects them."""
 
 _EVENTS = TaggedUnion(ServerEvent, _unknown_event)
 EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(sorted(ERROR_TYPES), ErrorEvent)}

@@ -44,7 +44,6 @@ The modules (each one imports only from those below it)
     ``_meaning``   the text of a failure's message: what it means, what to do         the tables of its texts
     ``evidence``   how far a turn got, and the verdict (a module of ``sansio``)       :data:`VERDICT_TABLE`,
                                                                                       :data:`HTTP_TABLE`
-                                                                                      :data:`HTTP_TABLE`
     ============== ================================================================== ==================================
 
 The tables
