@@ -12,7 +12,9 @@ What there is to be told
     name                  level   it has happened that
     ===================== ======= ==================================================================================
     connection_opened     INFO    a connection is open: the upgrade was accepted; over HTTP, the transport is up
-    connection_lost       WARNING one ended, not by this side's doing, or could not be opened: ``failure`` says why
+    connection_lost       WARNING one ended, not by this side's doing, or could not be opened: ``failure`` says why.
+                          INFO if the server said goodbye (close codes 1000, 1001), or if it was never open: whoever
+                          waited for it is told
     turn_repeated         INFO    a turn failed unseen, and is repeated after ``delay`` seconds
     rotated               INFO    a connection takes no more turns: its age, its names, or the server's announcement
     fell_back             WARNING turns go over HTTP from now on
@@ -160,7 +162,7 @@ class Notices:
         while self.queued:
             notice = self.queued.popleft()
             level, text = LINES[notice.name]
-            self._log(level, text, notice.endpoint, notice.reason)
+            self._log(INFO if _is_expected(notice) else level, text, notice.endpoint, notice.reason)
             for hook in list(self._hooks.get(notice.name, ())):
                 self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: hook(notice))
 
@@ -178,6 +180,14 @@ class Notices:
                 self._logger.log(level, text, *args)
             except Exception:  # The logger itself fails: stop using it.
                 self._logger = None
+
+
+def _is_expected(notice: Notice) -> bool:
+    """Whether a connection was never open, or closed as servers close them (RFC 6455 section 7.4.1)."""
+    if notice.failure is None or notice.name != "connection_lost":
+        return False
+    evidence = notice.failure.evidence
+    return evidence.close_code in (1000, 1001) or evidence.phase in (Phase.CONNECT, Phase.HANDSHAKE)
 
 
 def _why(failure: TurnError) -> str:

@@ -52,7 +52,7 @@ class RateLimitLog:
         if event.type in self._events or len(self._events) < MOST:
             self._events[event.type] = event
 
-    def now(self) -> RateLimits:
+    def latest(self) -> RateLimits:
         """The last of each; a copy."""
         return RateLimits(
             headers=dict(self._headers), events={kind: event.to_dict() for kind, event in self._events.items()}

@@ -51,7 +51,7 @@ class SessionRuntime(Runtime):
     @property
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits."""
-        return self._session.limits.now()
+        return self._session.limits.latest()
 
     @property
     def idle(self) -> bool:

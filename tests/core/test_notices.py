@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from kit.driving import FakeRuntime, completed, created
 from kit.machines import ENDPOINT, answer, steady, switching
+from turnwire.sansio.connection import turn_failure
 from turnwire.sansio.driver import Driver, Link
 from turnwire.sansio.errors import TransportError, UserError, WrongTypeError
-from turnwire.sansio.notices import LINES, MOST, Notice, Notices
-from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
+from turnwire.sansio.notices import INFO, LINES, MOST, WARNING, Notice, Notices
+from turnwire.sansio.replay import Cause, Evidence, Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import WebSocket
 
@@ -243,3 +244,36 @@ async def _later(notice: Notice) -> None: ...
 def test_what_cannot_be_called_without_waiting_is_refused(hook: Any) -> None:
     with pytest.raises(WrongTypeError, match="cannot be called without waiting"):
         Notices().on("rotated", hook)
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "level"),
+    [
+        (Phase.LANE_WAIT, 1000, INFO),
+        (Phase.LANE_WAIT, 1001, INFO),
+        (Phase.LANE_WAIT, 1011, WARNING),
+        (Phase.LANE_WAIT, None, WARNING),
+        (Phase.CONNECT, None, INFO),
+        (Phase.HANDSHAKE, None, INFO),
+    ],
+)
+def test_only_the_loss_of_an_open_connection_is_a_warning(phase: Phase, code: int | None, level: int) -> None:
+    levels: list[int] = []
+
+    class Log:
+        def log(self, level: int, msg: str, /, *args: object) -> None:
+            levels.append(level)
+
+    evidence = Evidence(
+        phase=phase,
+        cause=Cause.PEER_CLOSED,
+        final_byte_handed=False,
+        response_started=False,
+        stateful=False,
+        close_code=code,
+    )
+    notices = Notices(Log())
+    lost = turn_failure(evidence, "it was closed")
+    notices.queued.append(Notice(name="connection_lost", endpoint="x", transport="websocket", reason="r", failure=lost))
+    notices.deliver()
+    assert levels == [level]

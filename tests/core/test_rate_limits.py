@@ -24,7 +24,7 @@ def test_the_headers_of_the_upgrade_and_the_events_of_a_websocket() -> None:
     driver.received(link, switching(more="X-RateLimit-Limit: 5\r\nServer: hush\r\n"), 0.0)
     text = WebSocket(client=False).text(json.dumps(LIMIT).encode())
     driver.received(link, text, 0.0)
-    limits = session.limits.now()
+    limits = session.limits.latest()
     assert (limits.headers, limits.events) == ({"x-ratelimit-limit": "5"}, {"codex.rate_limits": LIMIT})
 
 
@@ -37,7 +37,7 @@ def test_the_headers_and_the_events_of_an_answer_over_http() -> None:
     body = f"data: {json.dumps(LIMIT)}\n\n"
     headers = {"RateLimit": '"default";r=5', "content_type": "text/event-stream"}
     driver.received(link, answer(200, body, **headers), 0.0)
-    limits = session.limits.now()
+    limits = session.limits.latest()
     assert (limits.headers, limits.events) == ({"ratelimit": '"default";r=5'}, {"codex.rate_limits": LIMIT})
 
 
@@ -50,7 +50,7 @@ def test_a_connection_alone_writes_nothing_down() -> None:
     driver.opened(link, 0.0)
     driver.received(link, switching(more="X-RateLimit-Limit: 5\r\n"), 0.0)
     driver.received(link, WebSocket(client=False).text(json.dumps(LIMIT).encode()), 0.0)
-    assert (session.limits.now().headers, session.limits.now().events) == ({}, {})
+    assert (session.limits.latest().headers, session.limits.latest().events) == ({}, {})
 
 
 def test_the_last_counts_and_types_are_bounded() -> None:
@@ -63,6 +63,6 @@ def test_the_last_counts_and_types_are_bounded() -> None:
     log.came(decode_event(b'{"type": "x0.rate_limits", "used": 9}'))
     log.came(decode_event(b'{"type": "x0.other"}'))
     log.came(decode_event(b'{"type": "error"}'))
-    assert log.now().headers == {"x-ratelimit-limit": "2"}
-    assert len(log.now().events) == MOST
-    assert log.now().events["x0.rate_limits"]["used"] == 9
+    assert log.latest().headers == {"x-ratelimit-limit": "2"}
+    assert len(log.latest().events) == MOST
+    assert log.latest().events["x0.rate_limits"]["used"] == 9

@@ -993,6 +993,7 @@ HTTP_MUTANTS = {
     "backend", [SimpleNamespace(name="asyncio", anyio_name="asyncio", shell=turnwire.aio)], ids=["asyncio"]
 )
 async def test_a_wrong_verdict_over_http_is_found(shell, holdable, monkeypatch, mutant):
+    """On asyncio only, as above."""
     mutate = HTTP_MUTANTS[mutant]
     async with laboratory(shell, transport="http") as lab:
         holdable(PIECE)

@@ -16,6 +16,7 @@ import trustme
 from kit.peers import CLOSE, Peer, completed, created, delta, frame, raw_server
 from openai import AsyncOpenAI
 from turnwire.sansio.session import EndpointSource
+from turnwire.sansio.transports import Network
 
 pytestmark = pytest.mark.anyio
 
@@ -114,7 +115,7 @@ def runtime_of(shell, server, **options):
     source = EndpointSource(
         base_url=server.base_url, api_key="none", client=None, headers=None, query=None, environment={}
     )
-    return sys.modules[f"{shell.__name__}._shell"].SHELL.runtime(source, None, None, shell.SessionOptions(**options))
+    return sys.modules[f"{shell.__name__}._shell"].SHELL.runtime(source, Network(), shell.SessionOptions(**options))
 
 
 @pytest.mark.parametrize("again", range(3))
