@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 
-from ..sansio.flow import Emit, Emitting, ExpiredError, Flow, Steps, Wait
+from ..sansio.flow import Emitting, ExpiredError, Flow, Steps, Wait, advance
 
 __all__ = ["coroutine_function", "iterate", "run"]
 
@@ -21,11 +21,7 @@ T = TypeVar("T")
 async def run(flow: Flow[T]) -> T:
     """Run a flow to its end."""
     steps = Steps(flow)
-    while (step := steps.next()) is not None:
-        try:
-            steps.succeeded(await (step.start() if step.unbounded else _within(step)))
-        except BaseException as exc:
-            steps.failed(exc)
+    await advance(steps, _within)
     return steps.result
 
 
@@ -41,14 +37,11 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
 
 async def iterate(flow: Emitting) -> AsyncGenerator[Any]:
-    """Run a flow and yield what it emits. Hot path: runs once or twice per event."""
+    """Run a flow and yield what it emits. Hot path: runs once per event."""
     steps = Steps(flow)
-    while (step := steps.next()) is not None:
+    while (emitted := await advance(steps, _within)) is not None:
         try:
-            if type(step) is Emit:
-                steps.succeeded((yield step.value))
-            else:
-                steps.succeeded(await (step.start() if step.unbounded else _within(step)))
+            steps.succeeded((yield emitted.value))
         except BaseException as exc:
             steps.failed(exc)
 

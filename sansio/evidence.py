@@ -26,6 +26,7 @@ __all__ = [
     "HTTP_TABLE",
     "MAY_HAVE_RUN",
     "NOT_REFUSING_STATUSES",
+    "NO_WEBSOCKET_STATUSES",
     "REFUSAL_CODES",
     "TOO_BIG",
     "VERDICT_TABLE",
@@ -203,6 +204,9 @@ REFUSAL_CODES: Final = frozenset(
 
 NOT_REFUSING_STATUSES: Final = frozenset({408, 409})
 """Statuses among 400-499 that do not say whether the request ran: timeout and conflict."""
+
+NO_WEBSOCKET_STATUSES: Final = frozenset({404, 405, 426, 501})
+"""Statuses of a rejected handshake that mean: there is no WebSocket here (PROTOCOL.md, "Connection")."""
 
 GATEWAY_STATUSES: Final = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses of a rejected handshake that say "not now": a gateway that restarts is no reason to fail."""

@@ -22,6 +22,7 @@ from math import inf
 from typing import Final, Literal, TypeAlias
 
 from .connection import Turn
+from .evidence import NO_WEBSOCKET_STATUSES
 from .http import HttpConnection
 from .pool import Connection, Kind
 from .replay import Cause, Evidence, Phase
@@ -32,8 +33,6 @@ TransportChoice: TypeAlias = Literal["auto", "websocket", "http"]
 """What turns go over: a WebSocket, HTTP, or (``"auto"``) a WebSocket and, if the server has none, HTTP. This is an
 option of a session; the transports of :mod:`turnwire.sansio.transports` are byte streams."""
 
-NO_WEBSOCKET: Final = frozenset({404, 405, 426, 501})
-"""Statuses in answer to an upgrade that mean: there is no WebSocket here."""
 FAILURES: Final = 5
 """How many connections must fail in a row before HTTP is used."""
 PAUSE: Final = 300.0
@@ -87,4 +86,4 @@ def _is_no_websocket(evidence: Evidence) -> bool:
     """Whether an upgrade was refused in this way. A refused HTTP request is different: it was handed over."""
     refusal = evidence.refusal
     of_upgrade = evidence.cause is Cause.REJECTED and evidence.phase < Phase.SEND
-    return of_upgrade and refusal is not None and refusal.status in NO_WEBSOCKET
+    return of_upgrade and refusal is not None and refusal.status in NO_WEBSOCKET_STATUSES

@@ -19,25 +19,19 @@ What a flow yields, and what comes back
     The return value of a :data:`Flow` is the result of the call. An :data:`Emitting` flow is run as an iterator.
 
 How a flow is run
-    Each shell has the same few lines around :class:`Steps`::
-
-        steps = Steps(flow)
-        while (step := steps.next()) is not None:
-            try:
-                steps.succeeded((yield step.value) if type(step) is Emit else await wait_for(step))
-            except BaseException as exc:
-                steps.failed(exc)
-        return steps.result
+    :func:`advance` awaits the waits of a flow up to its next emitted value, or its end. A shell makes of it what its
+    users call: a coroutine for a call, an asynchronous generator for an iterator. It brings the one thing that differs
+    between event loops: how to await something within a deadline, or shielded.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator
-from types import CoroutineType
+from types import CoroutineType, coroutine
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, final
 
-__all__ = ["Awaited", "Emit", "Emitting", "ExpiredError", "Flow", "Steps", "Wait", "at_once", "awaited"]
+__all__ = ["Awaited", "Emit", "Emitting", "ExpiredError", "Flow", "Steps", "Wait", "advance", "at_once", "awaited"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -118,6 +112,23 @@ class Steps(Generic[Y, T]):
         """Throw into the flow what its wait raised."""
         self._resume = self._flow.throw
         self._given = error
+
+
+@coroutine
+def advance(steps: Steps[Any, Any], within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Emit | None]:
+    """Await the waits of a flow up to its next emitted value, which is returned; None: the flow has returned.
+
+    ``within`` awaits a wait that has a deadline or a shield, and raises ExpiredError at the deadline. After an emitted
+    value, call ``succeeded`` or ``failed`` before this. Hot path: runs once per event.
+    """
+    while (step := steps.next()) is not None:
+        if type(step) is Emit:
+            return step
+        try:
+            steps.succeeded((yield from (step.start() if step.unbounded else within(step)).__await__()))
+        except BaseException as exc:
+            steps.failed(exc)
+    return None
 
 
 class Awaited:

@@ -12,9 +12,10 @@ from typing import NamedTuple, cast
 
 from ..endpoint import Endpoint
 from ..errors import HandshakeRejectedError, TurnError
+from ..evidence import NO_WEBSOCKET_STATUSES
 from ..replay import Cause, Evidence, Refusal
 from ..websocket import Accepted, ClientHandshake, Rejected, WebSocket
-from ._tables import MAX_REDIRECTS, NO_WEBSOCKET, REDIRECTS, ConnectionOptions, ErrorFactory, refusal_in_answer
+from ._tables import MAX_REDIRECTS, REDIRECTS, ConnectionOptions, ErrorFactory, refusal_in_answer
 
 __all__ = ["Opening", "Refused"]
 
@@ -98,7 +99,7 @@ class Opening:
                 if elsewhere is None
                 else f" (more than {MAX_REDIRECTS} redirects)"
             )
-        elif answer.status in NO_WEBSOCKET:
+        elif answer.status in NO_WEBSOCKET_STATUSES:
             hint = " (there is no WebSocket mode at this URL)"
         refusal = refusal_in_answer(answer)
         said = f": {refusal.message}" if refusal.message else ""

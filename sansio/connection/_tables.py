@@ -43,7 +43,6 @@ ERRORS: Final[dict[Cause, type[TurnError]]] = {
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS: Final = 5
-NO_WEBSOCKET: Final = frozenset({404, 405, 426})
 PROTOCOL_ERROR: Final = 1002
 SMALL_MESSAGE: Final = 16 * 1024
 """Size in bytes. No server finds a smaller message too big: close code 1009 was not about a smaller one that was being

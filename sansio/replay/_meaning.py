@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ..error_body import CONNECTION_LIMIT
-from ..evidence import GATEWAY_STATUSES, Cause, Evidence, Phase, Verdict
+from ..evidence import GATEWAY_STATUSES, NO_WEBSOCKET_STATUSES, Cause, Evidence, Phase, Verdict
 from ..retry_after import http_date, lower_names, parse_retry_after
 
 
@@ -56,10 +56,10 @@ TO_DO_BY_STATUS: Final[Mapping[int, str]] = {
 
 TO_DO_BY_HANDSHAKE: Final[Mapping[int, str]] = {
     **dict.fromkeys(range(100, 400), _NO_WEBSOCKET),
-    **dict.fromkeys((404, 405, 426, 501), _NO_WEBSOCKET),
+    **dict.fromkeys(NO_WEBSOCKET_STATUSES, _NO_WEBSOCKET),
     408: "it is safe to send it again",
     425: "it is safe to send it again",
-    **dict.fromkeys(sorted(GATEWAY_STATUSES - {408, 425, 429, 501}), _NOT_NOW),
+    **dict.fromkeys(sorted(GATEWAY_STATUSES - NO_WEBSOCKET_STATUSES - {408, 425, 429}), _NOT_NOW),
 }
 """What to do about a rejected handshake, by its status; a status that is not listed is looked up in
 :data:`TO_DO_BY_STATUS`."""

@@ -16,7 +16,8 @@ from turnwire.sansio.errors import (
     TurnAbortedError,
     UserError,
 )
-from turnwire.sansio.fallback import FAILURES, NO_WEBSOCKET, PAUSE
+from turnwire.sansio.evidence import NO_WEBSOCKET_STATUSES
+from turnwire.sansio.fallback import FAILURES, PAUSE
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import Connection
@@ -97,7 +98,7 @@ class Service:
 # --- The server has no WebSocket --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", sorted(NO_WEBSOCKET))
+@pytest.mark.parametrize("status", sorted(NO_WEBSOCKET_STATUSES))
 def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status: int) -> None:
     service = Service()
     turns = [service.create(), service.create()]
@@ -120,7 +121,7 @@ def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status
 
 
 @pytest.mark.parametrize(
-    ("status", "transport"), [(403, "auto"), (500, "auto"), *((s, "websocket") for s in NO_WEBSOCKET)]
+    ("status", "transport"), [(403, "auto"), (500, "auto"), *((s, "websocket") for s in NO_WEBSOCKET_STATUSES)]
 )
 def test_any_other_refusal_and_a_strict_websocket_do_not_lead_to_http(status: int, transport: Any) -> None:
     service = Service(transport=transport, recovery=FAILS_ONCE)

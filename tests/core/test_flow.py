@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from kit.stepping import SteppedShell, finished
-from turnwire.sansio.flow import Awaited, Emit, Emitting, Flow, Steps, Wait, awaited
+from turnwire.sansio.flow import Awaited, Emit, Emitting, Flow, Steps, Wait, advance, awaited
 
 
 async def nothing() -> None:
@@ -182,3 +182,58 @@ def test_a_flow_that_failed_is_let_go_of_without_a_garbage_collection() -> None:
         assert failing()() is None
     finally:
         gc.enable()
+
+
+# --- Awaiting the waits ----------------------------------------------------------------------------------------------
+
+
+async def given(value: Any) -> Any:
+    return value
+
+
+async def failing() -> None:
+    raise LookupError("gone")
+
+
+async def bounded(wait: Wait) -> Any:
+    return "within", await wait.start()
+
+
+def advanced(steps: Steps[Any, Any]) -> Any:
+    """Run it, as an event loop would if nothing had to be waited for."""
+    try:
+        advance(steps, bounded).send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits")
+
+
+def test_waits_are_awaited_up_to_the_next_emitted_value() -> None:
+    seen: list[Any] = []
+
+    def flow() -> Emitting:
+        seen.append((yield Wait(lambda: given(1))))
+        seen.append((yield Wait(lambda: given(2), shield=True)))
+        try:
+            yield Wait(failing)
+        except LookupError as exc:
+            seen.append(str(exc))
+        seen.append((yield Emit("first")))
+        yield Emit("second")
+
+    steps = Steps(flow())
+    assert advanced(steps).value == "first"
+    assert seen == [1, ("within", 2), "gone"]
+    steps.succeeded("taken")
+    assert advanced(steps).value == "second"
+    assert seen[3:] == ["taken"]
+    steps.succeeded(None)
+    assert advanced(steps) is None
+
+
+def test_what_the_flow_raises_leaves_it() -> None:
+    def flow() -> Flow[None]:
+        yield Wait(failing)
+
+    with pytest.raises(LookupError, match="gone"):
+        advanced(Steps(flow()))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 import turnwire.sansio
-from turnwire.sansio import driver, fallback, lanes, pool
+from turnwire.sansio import driver, evidence, fallback, lanes, pool
 from turnwire.sansio.connection._tables import MAX_REDIRECTS, SMALL_MESSAGE
 from turnwire.sansio.session import SessionOptions
 
@@ -155,7 +155,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 # --- Numbers ---------------------------------------------------------------------------------------------------------
 
-STATUSES = " or ".join(", ".join(map(str, sorted(fallback.NO_WEBSOCKET))).rsplit(", ", 1))
+STATUSES = " or ".join(", ".join(map(str, sorted(evidence.NO_WEBSOCKET_STATUSES))).rsplit(", ", 1))
 OPTIONS = SessionOptions()
 MINUTES = 60
 WORDS = {4: "four", 5: "five"}
