@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from turnwire.sansio import events
 from turnwire.sansio.errors import EventDecodeError
 from turnwire.sansio.events import EVENT_TYPES, ServerEvent, decode_event, encode_event
-from turnwire.sansio.events._json import Object
+from turnwire.sansio.events._json import Object, replace_surrogates
 
 LIFECYCLE = ["created", "queued", "in_progress", "completed", "failed", "incomplete"]
 
@@ -717,3 +717,11 @@ def test_halves_of_surrogate_pairs_are_replaced_and_nothing_else(text: str, wron
     event = decode_event(delta(delta=text, item_id=[None, ""][wrong]))
     assert isinstance(event, events.ResponseTextDeltaEvent)
     assert event.delta == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def test_a_text_with_a_nul_is_left_as_it_is():
+    """It is no JSON, so there is nothing to be mended in it."""
+    text = b'{"type":"x","delta":"\\ud800\0"}'
+    assert replace_surrogates(text) is text
+    with pytest.raises(EventDecodeError):
+        decode_event(text)
