@@ -720,7 +720,7 @@ def test_halves_of_surrogate_pairs_are_replaced_and_nothing_else(text: str, wron
 
 
 def test_a_text_with_a_nul_is_left_as_it_is():
-    """It is no JSON, so there is nothing to be mended in it."""
+    """It is no JSON, so nothing is replaced in it."""
     text = b'{"type":"x","delta":"\\ud800\0"}'
     assert replace_surrogates(text) is text
     with pytest.raises(EventDecodeError):
