@@ -130,6 +130,15 @@ class Lanes(Generic[TurnT]):
         """Whether a turn waits in this lane."""
         return lane in self._waiting
 
+    def waiting_in(self, lane: str | None) -> list[TurnT]:
+        """The turns that wait in this lane, in order."""
+        return list(self._waiting.get(lane, ()))
+
+    @property
+    def names_used(self) -> int:
+        """How many names were used."""
+        return len(self._names)
+
     def has_room_for(self, lane: AnyLane) -> bool:
         """Whether :meth:`enter` would accept a turn of this lane."""
         known = lane is None or lane is AUTO or lane in self._names

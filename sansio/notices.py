@@ -31,6 +31,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 import msgspec
 
 from .connection import Turn
+from .connections import failure_words
 from .errors import TurnError, UserError, WrongTypeError
 from .evidence import Cause, Phase
 from .http import HttpConnection
@@ -138,17 +139,17 @@ class Notices:
         self._rotated.discard(connection)
         failure = connection.failure
         if not expected and failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
-            self._note("connection_lost", connection, _why(failure), failure=failure)
+            self._note("connection_lost", connection, failure_words(failure), failure=failure)
 
     def repeats(self, turn: Turn, connection: Connection, failure: TurnError, plan: Plan) -> None:
         """Note that a turn that failed on this connection will be repeated."""
         more = {"failure": failure, "stream_id": turn.lane, "delay": plan.delay}
-        self._note("turn_repeated", connection, f"in {plan.delay:.2f} s: {_why(failure)}", **more)
+        self._note("turn_repeated", connection, f"in {plan.delay:.2f} s: {failure_words(failure)}", **more)
 
     def fell_back(self, connection: Connection) -> None:
         """Note that, after this connection's failure, turns go over HTTP."""
         failure = connection.failure
-        self._note("fell_back", connection, "" if failure is None else _why(failure))
+        self._note("fell_back", connection, "" if failure is None else failure_words(failure))
 
     def _note(self, name: NoticeName, connection: Connection, reason: str, **more: Any) -> None:
         transport = "http" if isinstance(connection, HttpConnection) else "websocket"
@@ -188,16 +189,3 @@ def _is_expected(notice: Notice) -> bool:
         return False
     evidence = notice.failure.evidence
     return evidence.close_code in (1000, 1001) or evidence.phase in (Phase.CONNECT, Phase.HANDSHAKE)
-
-
-def _why(failure: TurnError) -> str:
-    """The reason of a failure in words, without the server's own text."""
-    evidence = failure.evidence
-    words = [evidence.cause.value]
-    if evidence.phase is not Phase.LANE_WAIT:
-        words.append(f"phase {evidence.phase.name}")
-    if evidence.close_code is not None:
-        words.append(f"code {evidence.close_code}")
-    if evidence.refusal is not None and evidence.refusal.status is not None:
-        words.append(f"status {evidence.refusal.status}")
-    return ", ".join(words)

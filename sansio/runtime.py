@@ -8,12 +8,13 @@ The promise
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
 from types import CoroutineType
 from typing import Any, ClassVar
 
 from .connection import Stats, Turn
+from .connections import ConnectionInfo
 from .driver import Driver, Runtime
 from .events import ServerEvent
 from .lanes import AnyLane
@@ -30,6 +31,8 @@ class SessionRuntime(Runtime):
     """Runs one session in the event loop in which it is made."""
 
     _means: ClassVar[Means]
+    now: Callable[[], float]
+    """Returns the event loop's time in seconds."""
 
     def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         self.source = source
@@ -47,6 +50,11 @@ class SessionRuntime(Runtime):
     def stats(self) -> Stats:
         """The present counters; a copy."""
         return copy(self._session.stats)
+
+    @property
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """What is known of each connection."""
+        return self._session.pool.connections(self.now())
 
     @property
     def rate_limits(self) -> RateLimits:

@@ -117,7 +117,7 @@ class TrioRuntime(SessionRuntime):
     def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         super().__init__(source, network, options)
         self._token = current_trio_token()
-        self._now = current_clock().current_time
+        self.now = current_clock().current_time
         """The function that ``trio.current_time()`` calls."""
         self._tasks = 0
         self._links: dict[Link, Wire] = {}
@@ -138,7 +138,7 @@ class TrioRuntime(SessionRuntime):
     async def connect(self) -> None:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
         try:
-            self._driver.connect(self._now())
+            self._driver.connect(self.now())
             await self._until(lambda: not self._driver.connecting)
         except BaseException:
             await self.aclose(wait_for_peer=False)
@@ -154,18 +154,18 @@ class TrioRuntime(SessionRuntime):
         ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``. If it is cancelled, it stops
         waiting. Afterwards the session has no task and no socket.
         """
-        self._driver.close(self._now(), wait_for_peer=wait_for_peer)
+        self._driver.close(self.now(), wait_for_peer=wait_for_peer)
         try:
             await self._no_tasks()
         finally:
-            self._driver.abort(self._now())
+            self._driver.abort(self.now())
             with trio.move_on_after(CLEANUP, shield=True):
                 await self._no_tasks()
 
     @enable_ki_protection
     async def drain(self, timeout: float | None) -> None:
         """Let no more turns begin; end the session when the others have ended, or after so many seconds."""
-        self._driver.drain(self._now(), timeout)
+        self._driver.drain(self.now(), timeout)
         await self._until(lambda: self._driver.drained)
         await self.aclose()
 
@@ -214,7 +214,7 @@ class TrioRuntime(SessionRuntime):
             # If there are several: read only idle ones, which may not have been read for a long time.
             if link.state is LinkState.OPEN and wire.readable() and not (several and not link.connection.idle):
                 self._read_ahead(link, wire)
-        return self._now()
+        return self.now()
 
     def _read_ahead(self, link: Link, wire: Wire) -> None:
         for _ in range(READS):
@@ -229,7 +229,7 @@ class TrioRuntime(SessionRuntime):
         """
         while not turn.events and turn.state is LIVE:
             waiter = _Waiter()
-            self._driver.listen(turn, waiter, self._now)
+            self._driver.listen(turn, waiter, self.now)
             try:
                 await waiter.sleep()
             except BaseException:
@@ -243,7 +243,7 @@ class TrioRuntime(SessionRuntime):
     @enable_ki_protection
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn."""
-        self._driver.cancel(turn, self._now())
+        self._driver.cancel(turn, self.now())
 
     # -- what the driver asks for
 
@@ -316,7 +316,7 @@ class TrioRuntime(SessionRuntime):
 
     def _abort(self) -> None:
         try:
-            self._driver.abort(self._now())
+            self._driver.abort(self.now())
         except Exception:
             _LOGGER.exception("A session could not be closed")
 
@@ -335,10 +335,10 @@ class TrioRuntime(SessionRuntime):
             scope = self._timer = trio.CancelScope(deadline=self._when)
             with scope:
                 await trio.sleep_forever()
-            if self._when <= self._now():
+            if self._when <= self.now():
                 self._when = inf
                 await checkpoint()  # Data that has arrived is read before the deadline counts.
-                self._driver.time_came(self._now())
+                self._driver.time_came(self.now())
         self._timer = None
 
     def _end_timer(self) -> None:
@@ -352,7 +352,7 @@ class TrioRuntime(SessionRuntime):
             with wire.scope:
                 await run(self._route.open(link, wire, self._driver.use_endpoint))
                 link.transport = wire
-                self._driver.opened(link, self._now())
+                self._driver.opened(link, self.now())
                 while True:  # Hot path: runs once per read, so it is inline and not a coroutine of its own.
                     await (checkpoint() if wire.ended else wait_readable(wire.sock))
                     if wire.resumed is not None:
@@ -372,7 +372,7 @@ class TrioRuntime(SessionRuntime):
     def _lost(self, link: Link, error: TurnwireError | None) -> None:
         """Tell the driver that the link is lost, once."""
         if self._links.pop(link, None) is not None:
-            self._driver.lost(link, error, self._now())
+            self._driver.lost(link, error, self.now())
 
     def _read(self, link: Link, wire: Wire) -> bool:
         """Pass the data that has arrived to the driver. Returns whether there may be more."""
@@ -385,13 +385,13 @@ class TrioRuntime(SessionRuntime):
         if wire.blocked:
             self._go_on_writing(link, wire)
         if data is not None:
-            self._driver.received(link, data, self._now())
+            self._driver.received(link, data, self.now())
         return bool(data)
 
     def _go_on_writing(self, link: Link, wire: Wire) -> None:
         """Part of the data could not be written: start a writer, or let the connection end."""
         if wire.broken is not None:
-            wire.scope.deadline = min(wire.scope.deadline, self._now() + DRAIN)
+            wire.scope.deadline = min(wire.scope.deadline, self.now() + DRAIN)
         elif wire.left_over and not wire.writing:
             wire.writing = True
             self._spawn(self._write, link, wire)
@@ -418,4 +418,4 @@ class TrioRuntime(SessionRuntime):
             wire.scope.cancel()
         elif not wire.held:
             wire.blocked = False
-            self._driver.writable(link, self._now())
+            self._driver.writable(link, self.now())

@@ -92,6 +92,11 @@ class ResponsesConnection(Routing, Timing):
         """How many turns may be in flight at a time, by what is known of the server."""
         return self._lanes.max_in_flight
 
+    @property
+    def names_used(self) -> int:
+        """How many lane names were used on this connection."""
+        return self._lanes.names_used
+
     def has_room_for(self, lane: AnyLane) -> bool:
         """Whether a turn of this lane may be given to this connection without exceeding its number of lane names."""
         return self._lanes.has_room_for(lane)

@@ -32,6 +32,8 @@ class HttpBase:
 
     limits: RateLimitLog | None = None
     """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
+    number = 0
+    """The session's number for this connection; it counts from 1."""
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class HttpBase:
         """When opening the transport began."""
         self._until = self._connect_deadline(now, connect_by)
         """When the present state is given up: CONNECTING, REFUSED or FINISHING; None: never, or it is another one."""
+        self._finishing_since = now
+        """When its last turn ended."""
         self._body = b""
         """The body of the turn's request, until an event shows that it arrived."""
         self._exchange: Exchange | None = None
@@ -112,6 +116,11 @@ class HttpBase:
     def idle(self) -> bool:
         """No turn needs this connection."""
         return self.turn is None
+
+    @property
+    def finishing_since(self) -> float | None:
+        """In state FINISHING: when its turn ended; else None."""
+        return self._finishing_since if self.state is HttpState.FINISHING else None
 
     @property
     def has_slow_consumer(self) -> bool:
@@ -200,6 +209,7 @@ class HttpBase:
         self._body = b""
         self._move(HttpSignal.TURN_OVER)
         self._until = now + self.options.close_timeout
+        self._finishing_since = now
 
     def _fail(
         self,
