@@ -39,7 +39,8 @@ async def _serve(port: int) -> None:
 class Api:
     """The server's process, one after another at the same port, and the ledger of all of them.
 
-    ``starts`` says how many there will be. The next one is there already, and waits for a line before it takes the port.
+    ``starts`` says how many there will be. Each is there from the beginning, and waits
+    for a line before it takes the port.
     """
 
     def __init__(self, starts: int) -> None:

@@ -20,6 +20,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import resource
 import socket
 import time
@@ -214,20 +215,18 @@ class Report:
 
 async def play(count: int, recovery: RecoveryPolicy) -> Report:
     """Let so many browsers come, kill the server twice, and look at what is left."""
-    api = Api(1 + len(KILLS))
-    await asyncio.to_thread(api.start)
-    with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    with listener, contextlib.closing(Api(1 + len(KILLS))) as api:
+        await asyncio.to_thread(api.start)
         application = Application(f"http://127.0.0.1:{api.port}/v1", recovery)
         config = uvicorn.Config(application.asgi, http="h11", ws="none", lifespan="on", log_config=None, backlog=4096)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            report = await _played(application, listener.getsockname()[1], count, api)
+            return await _played(application, listener.getsockname()[1], count, api)
         finally:
             server.should_exit = True
             await serving
-            await asyncio.to_thread(api.close)
-    return report
 
 
 async def _played(application: Application, port: int, count: int, api: Api) -> Report:
@@ -285,6 +284,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.webapp", description=__doc__)
     parser.add_argument("--browsers", type=int, default=100)
     arguments = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # uvicorn writes to browsers that have left.
     report = asyncio.run(play(arguments.browsers, RecoveryPolicy()))
     verdicts = ", ".join(f"{name} {number}" for name, number in sorted(report.outcomes.items()))
     lines = {

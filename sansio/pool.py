@@ -195,13 +195,16 @@ class Pool:
         return None
 
     def _emptiest(self, turn: Turn, takers: list[Connection], kind: Kind) -> Connection | None:
-        fits = [one for one in takers if one.has_room_for(turn.wanted)]
+        if turn.wanted is AUTO:  # It needs no name, and is held only where no slot is free.
+            best = min(takers, key=_load)
+        else:
+            fits = [one for one in takers if one.has_room_for(turn.wanted)]
+            free = [one for one in fits if not one.is_held_for(turn)]
+            if self.most[kind] > 1 and not free and (fits or len(takers) < self.most[kind]):
+                return None
+            best = min(free or fits or takers, key=_load)
         if self.most[kind] == 1:
-            return min(fits or takers, key=_load)
-        free = [one for one in fits if not one.is_held_for(turn)]
-        if not free and (fits or len(takers) < self.most[kind]):
-            return None
-        best = min(free or takers, key=_load)
+            return best
         slots = best.slots if best.is_open or kind is Kind.HTTP else max(best.slots, self._slots)
         return best if _load(best) < slots else None
 
