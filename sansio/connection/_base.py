@@ -272,7 +272,7 @@ class ConnectionBase:
         They are those that wait for its lane; if no slot is free, all that wait.
         """
         full = len(self._lanes.running) >= self._lanes.max_in_flight
-        return self._taken_back(list(self._lanes.waiting()) if full else self._lanes.waiting_in(left.lane))
+        return self._taken_back(list(self._lanes.waiting() if full else self._lanes.waiting_in(left.lane)))
 
     def _taken_back(self, turns: list[Turn]) -> list[Turn]:
         """Remove these turns; each is again a turn that was never sent."""

@@ -83,9 +83,11 @@ class ResponsesConnection(Routing, Timing):
         return self._lanes.waiting_count
 
     def has_in_lane(self, lane: str | None) -> bool:
-        """Whether a turn that somebody wants waits in this lane, or is in flight in it."""
+        """Whether a turn that named this lane, and that somebody wants, waits in it or is in flight in it."""
         turn = self._lanes.running.get(lane)
-        return self._lanes.waits_in(lane) or (turn is not None and not turn.abandoned)
+        if turn is not None and turn.wanted == lane and not turn.abandoned:
+            return True
+        return any(one.wanted == lane for one in self._lanes.waiting_in(lane))
 
     @property
     def slots(self) -> int:

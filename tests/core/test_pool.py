@@ -419,6 +419,15 @@ def test_a_turn_that_names_a_busy_lane_and_continues_on_another_connection_waits
     assert office.where(turn) == 0, "where its response is"
 
 
+@pytest.mark.parametrize(("dialect", "lane"), [(OPENAI, "auto-1"), (NO_LANES, None)], ids=["lanes", "no lanes"])
+def test_turns_that_named_no_lane_hold_up_nobody_who_names_theirs_elsewhere(dialect: Dialect, lane: str | None) -> None:
+    office = Office(2, dialect, max_in_flight=1)
+    turns = handed(office, AUTO, AUTO)
+    assert [turn.lane for turn in turns] == [lane] * 2
+    office.run(turns[0], "r-1")
+    assert office.where(office.create(lane)) == 0
+
+
 # --- What is known of each -------------------------------------------------------------------------------------------
 
 
