@@ -66,7 +66,7 @@ class Application:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        options = SessionOptions(max_in_flight=LANES, transport="websocket", recovery=self._recovery)
+        options = SessionOptions(max_in_flight=LANES, recovery=self._recovery)
         async with connect(self._base_url, connections=CONNECTIONS, options=options) as session:
             self.session = session
             session.on("connection_opened", lambda notice: self._count())
@@ -207,6 +207,7 @@ class Report:
         self.told_run_and_did_not = [
             one for one, outcome in application.outcomes.items() if outcome in told_to_have_run and not ran[one]
         ]
+        self.over_http = application.session.stats.http_turns if application.session is not None else 0
         self.connections = self.repeated = self.at_once = 0
         self.seconds = self.cpu = 0.0
         self.memory = 0

@@ -203,6 +203,22 @@ def test_after_failures_in_a_row_http_is_used_for_a_while() -> None:
     assert (turn.transport, connection.idle) == ("websocket", True)
 
 
+def test_connections_that_fail_at_the_same_time_are_one_failure() -> None:
+    service = Service(connections=FAILURES, recovery=FAILS_ONCE)
+    service.open()
+    for _ in range(FAILURES - 1):
+        turns = [service.create(str(number)) for number in range(FAILURES * 16)]
+        opened = [service.connect() for _ in iter(lambda: service.wants, False)]
+        assert len(opened) > 1
+        service.now += 1
+        for connection in list(service.session.pool):
+            service.session.transport_failed(connection, "refused", service.now)
+        assert all(turn.ended for turn in turns)
+    assert not service.session.fell_back
+    fail_to_open(service, 1)
+    assert service.session.fell_back
+
+
 def test_meanwhile_an_answer_of_http_that_would_refuse_an_upgrade_fails_the_turn() -> None:
     service = Service()
     fail_to_open(service, FAILURES)

@@ -24,6 +24,7 @@ def test_many_browsers_of_which_a_third_leaves_while_the_server_is_killed_twice(
     assert report.ran_twice == [], "I5"
     assert report.ran_untold == [], "each turn that ran was told of"
     assert report.outcomes["completed"] >= report.right
+    assert report.over_http == 0, "though the server was gone for a while"
     assert report.at_once == webapp.CONNECTIONS * webapp.LANES, "a lane is stuck"
     assert 1 < report.most_open <= webapp.CONNECTIONS
     assert report.attempts > BROWSERS, "nobody noticed that the server was killed"
