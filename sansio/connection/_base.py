@@ -37,10 +37,9 @@ Blame = Mapping[Turn, tuple[bool | None, str]]
 class ConnectionBase(CommonConnection):
     """See the top of the package."""
 
-    # More than 12 attributes: eleven are read by the owner (five of them follow from the state; as attributes, reading
-    # them costs no call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox,
-    # keepalive, deadlines), three limit the memory of unread events and are read once per read, and four are for its
-    # end and for the session (close_by, failure, recover, alarm).
+    # More than 12 attributes: six are the state and what follows from it (as attributes, reading them costs no call),
+    # seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive, deadlines), three
+    # limit the memory of unread events and are read once per read, and one is for its end.
 
     def __init__(
         self,

@@ -26,8 +26,6 @@ __all__ = ["HttpBase"]
 class HttpBase(CommonConnection):
     """See the top of the package."""
 
-    # More than 12 attributes: of 18, nine are what an owner asks for, and three are moments that deadlines count from.
-
     def __init__(
         self,
         endpoint: Endpoint,
