@@ -38,8 +38,8 @@ class ConnectionBase(CommonConnection):
     """See the top of the package."""
 
     # More than 12 attributes: six are the state and what follows from it (as attributes, reading them costs no call),
-    # seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive, deadlines), three
-    # limit the memory of unread events and are read once per read, and one is for its end.
+    # seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive, deadlines),
+    # three limit the memory of unread events and are read once per read, and one is for its end.
 
     def __init__(
         self,
