@@ -37,8 +37,8 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since it was open, or for which it was; None: it never was."""
     turns: int
     """Turns whose message was queued to be sent."""
-    in_flight: int
-    """Turns that run, abandoned ones included."""
+    running: int
+    """Turns whose message is queued or sent, abandoned ones included."""
     waiting: int
     """Turns that wait on it for their lane or a slot."""
     lanes: int
@@ -64,7 +64,7 @@ def connection_info(connection: Connection, now: float) -> ConnectionInfo:
         state=connection.state.value,
         age=None if opened_at is None else max(0.0, now - opened_at),
         turns=stats.turns,
-        in_flight=connection.in_flight,
+        running=connection.running,
         waiting=connection.waiting,
         lanes=connection.names_used,
         completed=stats.completed,

@@ -439,15 +439,15 @@ def test_each_connection_is_listed_with_what_it_has_done() -> None:
     office.create("c")
     first, second = office.session.pool.connections(office.now)
     assert (first.number, first.transport, first.state, first.endpoint) == (1, "websocket", "open", "server.test")
-    assert (first.turns, first.in_flight, first.waiting, first.lanes) == (3, 2, 0, 2)
+    assert (first.turns, first.running, first.waiting, first.lanes) == (3, 2, 0, 2)
     assert (first.completed, first.failed, first.events, first.age, first.reason) == (1, 0, 2, 5.0, None)
     assert first.bytes_in > 0
     assert first.bytes_out > 0
-    assert (second.number, second.in_flight, second.lanes, second.age) == (2, 1, 1, 0.0)
+    assert (second.number, second.running, second.lanes, second.age) == (2, 1, 1, 0.0)
     office.wires[0].eof()
     office.update()
     gone = office.session.pool.connections(office.now + 1)[0]
-    assert (gone.number, gone.state, gone.in_flight, gone.reason) == (1, "closed", 0, "eof")
+    assert (gone.number, gone.state, gone.running, gone.reason) == (1, "closed", 0, "eof")
 
 
 def test_a_connection_that_never_opened_has_no_age_and_only_the_last_that_ended_are_listed() -> None:

@@ -124,7 +124,7 @@ async def test_a_lane_that_was_left_is_free_at_once_on_another_connection(shell)
                 assert waiting.result().output_text == "It waits."
             response = await session.respond(model="m", input="At once.", stream_id="a")
             assert response.output_text == "At once."
-            assert [one.in_flight for one in session.connections] == [2, 0]
+            assert [one.running for one in session.connections] == [2, 0]
         assert [entry.connection for entry in server.ledger] == [1, 1, 2, 2]
 
 
@@ -152,7 +152,7 @@ async def test_each_connection_is_listed_and_those_that_ended_say_why(shell):
         await session.respond(model="m", input="x", stream_id="a")
         (one,) = session.connections
         assert (one.number, one.transport, one.state, one.reason) == (1, "websocket", "open", None)
-        assert (one.turns, one.completed, one.lanes, one.in_flight, one.waiting) == (1, 1, 1, 0, 0)
+        assert (one.turns, one.completed, one.lanes, one.running, one.waiting) == (1, 1, 1, 0, 0)
         assert one.age is not None
         assert 0 <= one.age < 60
         assert (one.events, one.bytes_in, one.bytes_out) == (
