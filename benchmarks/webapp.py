@@ -188,7 +188,7 @@ class Browsers:
 # --- The play --------------------------------------------------------------------------------------------------------
 
 
-class Report:
+class Figures:
     """What was seen."""
 
     def __init__(self, application: Application, browsers: Browsers, api: Api) -> None:
@@ -214,7 +214,7 @@ class Report:
         """Bytes, of the whole process."""
 
 
-async def play(count: int, recovery: RecoveryPolicy) -> Report:
+async def play(count: int, recovery: RecoveryPolicy) -> Figures:
     """Let so many browsers come, kill the server twice, and look at what is left."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     with listener, contextlib.closing(Api(1 + len(KILLS))) as api:
@@ -230,7 +230,7 @@ async def play(count: int, recovery: RecoveryPolicy) -> Report:
             await serving
 
 
-async def _played(application: Application, port: int, count: int, api: Api) -> Report:
+async def _played(application: Application, port: int, count: int, api: Api) -> Figures:
     loop = asyncio.get_running_loop()
     moments = [loop.create_future() for _ in KILLS]
     all_words = WORDS * count
@@ -258,7 +258,7 @@ async def _played(application: Application, port: int, count: int, api: Api) -> 
     if session is None:
         raise RuntimeError("there is no session")
     at_once = await _all_slots(session)
-    report = Report(application, browsers, api)
+    report = Figures(application, browsers, api)
     report.seconds, report.cpu, report.at_once = took, cost / count, at_once
     report.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     report.connections, report.repeated = session.stats.connections, session.stats.repeated
