@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..deadlines import Alarm, Deadlines
-from ..dialect import LaneSupport, dialect_of_host
+from ..dialect import Dialect, LaneSupport, dialect_of_host
 from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import AUTO, AnyLane, Lanes
 from ..rate_limits import RateLimitLog
 from ..replay import Cause, Evidence, Phase, Refusal
 from ..timeouts import shortest_wait
+from ..upgrade import Headers
 from ..websocket import WebSocket
 from ._keepalive import Keepalive
 from ._opening import Opening
@@ -69,6 +70,8 @@ class ConnectionBase:
 
     limits: RateLimitLog | None = None
     """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
+    sticky: Headers = ()
+    """The headers that the server made sticky: what its upgrade sends, and what the answer changed (P-DIALECT-16)."""
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class ConnectionBase:
             max_named=self.options.max_named_lanes,
             preferred=self._lane_to_continue,
         )
-        dialect = self.options.dialect or dialect_of_host(endpoint.host)
+        dialect = self.options.given_dialect or dialect_of_host(endpoint.host)
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
         self.only_events = False
@@ -120,6 +123,11 @@ class ConnectionBase:
         self._failure: TurnError | None = None
 
     # -- its state
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as the caller, the server or its host name says. Lanes may be seen to differ."""
+        return self._owners.dialect
 
     @property
     def waiting_phase(self) -> Phase:

@@ -14,6 +14,7 @@ from ..endpoint import Endpoint
 from ..errors import HandshakeRejectedError, TurnError
 from ..evidence import NO_WEBSOCKET_STATUSES
 from ..replay import Cause, Evidence, Refusal
+from ..upgrade import Headers
 from ..websocket import Accepted, ClientHandshake, Rejected, WebSocket
 from ._tables import MAX_REDIRECTS, REDIRECTS, ConnectionOptions, ErrorFactory, refusal_in_answer
 
@@ -51,12 +52,12 @@ class Opening:
         earliest = own if self._connect_by is None else min(own, self._connect_by)
         return None if earliest == inf else earliest
 
-    def request(self, endpoint: Endpoint) -> bytes:
-        """The upgrade request, to be written when the transport is open."""
+    def request(self, endpoint: Endpoint, headers: Headers) -> bytes:
+        """The upgrade request with these headers, to be written when the transport is open."""
         self._handshake = ClientHandshake(
             endpoint.authority,
             endpoint.target,
-            endpoint.headers,
+            headers,
             compression=self._options.compression,
             random_bytes=self._random_bytes,
         )

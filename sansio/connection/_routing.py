@@ -126,6 +126,9 @@ class Routing(ConnectionBase):
         if type(event) is UnknownEvent and self.limits is not None:
             self.limits.came(event)
         turn = self._owners.owner(event)
+        if self._owners.dialect.keeps_alive(event):
+            self._kept_alive(turn, now)
+            return
         if turn is None:
             self._orphan(event, now)
             return
@@ -156,6 +159,14 @@ class Routing(ConnectionBase):
             self._free_lane(turn, now)
         elif turn.buffered > self._unread_limit:
             self._check_buffer(turn, now)
+
+    def _kept_alive(self, turn: Turn | None, now: float) -> None:
+        """Handle an event that only keeps a turn alive: nobody reads it, and the turn's receive deadline starts
+        again."""
+        if turn is None or turn.abandoned:
+            self.stats.orphans += 1
+        if turn is not None:
+            turn.since = now
 
     def _begin(self, turn: Turn, event: ServerEvent) -> None:
         """The turn's response has begun. If this shows whether the server has lanes, waiting turns may start."""

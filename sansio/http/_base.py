@@ -13,11 +13,13 @@ from ..connection import ConnectionOptions, Stats, Turn, turn_failure
 from ..connection._base import Loss
 from ..connection._tables import ErrorFactory
 from ..deadlines import Alarm
+from ..dialect import dialect_of_host
 from ..endpoint import Endpoint
 from ..error_body import ErrorBody
 from ..errors import ResponsesHTTPError, TurnError
 from ..rate_limits import RateLimitLog
 from ..replay import Cause, Evidence, Phase, Refusal, http_evidence
+from ..upgrade import Headers
 from ._answer import Answer
 from ._exchange import Exchange
 from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
@@ -28,10 +30,13 @@ __all__ = ["HttpBase"]
 class HttpBase:
     """See the top of the package."""
 
-    # More than 12 attributes: of 18, nine are what an owner asks for, and three are moments that deadlines count from.
+    # More than 12 attributes: of 19, ten are what an owner asks for, and three are moments that deadlines count from.
 
     limits: RateLimitLog | None = None
     """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
+
+    sticky: Headers = ()
+    """No header is sticky over HTTP (P-DIALECT-16)."""
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class HttpBase:
         self.endpoint = endpoint
         """Where to connect to; a redirect within the origin changes it."""
         self.options = options or ConnectionOptions()
+        self.dialect = self.options.given_dialect or dialect_of_host(endpoint.host)
+        """What the server supports, as the caller or its host name says."""
         self.state = HttpState.CONNECTING
         self.stats = stats or Stats()
         self.opened_at: float | None = None
