@@ -28,8 +28,8 @@ __all__ = [
     "Named",
     "Number",
     "Rule",
-    "Text",
-    "Texts",
+    "TextRule",
+    "TextsRule",
     "check_fields",
     "shown",
 ]
@@ -156,7 +156,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextRule:
     """The rule of an option that is text of a certain form."""
 
     what: str
@@ -178,10 +178,10 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class TextsRule:
     """The rule of an option that is a tuple (or list) of different texts."""
 
-    each: Text
+    each: TextRule
 
     def __str__(self) -> str:
         return f"a tuple, and in it each time {self.each}"
@@ -198,7 +198,7 @@ class Texts:
                 raise UserError(f"{name} has {shown(text)} twice: write it once")
 
 
-Rule: TypeAlias = Number | Instance | Choice | Function | Named | Text | Texts
+Rule: TypeAlias = Number | Instance | Choice | Function | Named | TextRule | TextsRule
 
 SECONDS: Final = "a number of seconds"
 BYTES: Final = "a whole number of bytes"
@@ -221,5 +221,5 @@ def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
         rule.check(f"{type(options).__name__}.{name}", value)
         if isinstance(rule, Number) and rule.optional and value == math.inf:
             msgspec.structs.force_setattr(options, name, None)
-        elif isinstance(rule, Texts):
+        elif isinstance(rule, TextsRule):
             msgspec.structs.force_setattr(options, name, tuple(value))

@@ -33,7 +33,7 @@ from typing import Final
 
 import msgspec
 
-from .checks import BYTES, COUNT, Choice, Number, Rule, Text, Texts, check_fields, shown
+from .checks import BYTES, COUNT, Choice, Number, Rule, TextRule, TextsRule, check_fields, shown
 from .endpoint import is_of_handshake
 from .errors import UnsupportedError, UserError
 from .events import EVENT_TYPES, ServerEvent, UnknownEvent
@@ -109,7 +109,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     inject_beta: str | None = INJECT_BETA
     """The ``OpenAI-Beta`` value that injecting needs: sent on the upgrade if ``injecting`` is YES."""
     keepalive_types: tuple[str, ...] = ()
-    """Types of events by which the server says only that it lives (P-DIALECT-15)."""
+    """Types of events by which the server says only that it is there (P-DIALECT-15)."""
     sticky_headers: tuple[str, ...] = ()
     """Headers of the answer to an upgrade that the next upgrade sends back (P-DIALECT-16). Names in lower case."""
     trace_member: str | None = None
@@ -141,35 +141,38 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     def keeps_alive(self, event: ServerEvent) -> bool:
-        """Whether the event says only that the server lives: its type is listed, and it has no member of a response."""
+        """Whether the event only keeps its turn alive: its type is listed, and it has no member of a response."""
         if not isinstance(event, UnknownEvent) or event.type not in self.keepalive_types:
             return False
-        return not any(name in event.payload for name in RESPONSE_MEMBERS)
+        members = event.members
+        return members is not None and not any(name in members for name in RESPONSE_MEMBERS)
 
 
 _CAPABILITIES: Final = {"response.steer": "steering", "response.inject": "injecting"}
 """By type of client event: the field of a dialect that says whether it may be sent."""
 
-_HEADER: Final = Text(
+_HEADER: Final = TextRule(
     "the name of a header, in letters, digits and hyphens",
     re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}"),  # RFC 9110, section 5.6.2
 )
-_TYPE: Final = Text("the type of an event, in visible ASCII", re.compile(r"[!-~]{1,256}"))
+_TYPE: Final = TextRule("the type of an event, in visible ASCII", re.compile(r"[!-~]{1,256}"))
 _BETA: Final = re.compile(r"[!-+\--~]{1,256}")
 
 DIALECT_RULES: Final[Mapping[str, Rule]] = {
-    "name": Text("1 to 64 letters, digits, spaces and . _ -", re.compile(r"[\w.-][\w. -]{0,63}", re.ASCII)),
+    "name": TextRule("1 to 64 letters, digits, spaces and . _ -", re.compile(r"[\w.-][\w. -]{0,63}", re.ASCII)),
     "lanes": Choice(tuple(Support)),
     "steering": Choice(tuple(Support)),
     "injecting": Choice(tuple(Support)),
     "max_in_flight": Number(COUNT, least=1, whole=True, optional=True),
     "max_named_lanes": Number(COUNT, least=1, whole=True, optional=True),
     "message_limit": Number(BYTES, least=1, whole=True),
-    "betas": Texts(Text("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA)),
-    "inject_beta": Text("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA, optional=True),
-    "keepalive_types": Texts(_TYPE),
-    "sticky_headers": Texts(_HEADER),
-    "trace_member": Text("a name of letters, digits and . _ -", re.compile(r"[\w.-]{1,64}", re.ASCII), optional=True),
+    "betas": TextsRule(TextRule("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA)),
+    "inject_beta": TextRule("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA, optional=True),
+    "keepalive_types": TextsRule(_TYPE),
+    "sticky_headers": TextsRule(_HEADER),
+    "trace_member": TextRule(
+        "a name of letters, digits and . _ -", re.compile(r"[\w.-]{1,64}", re.ASCII), optional=True
+    ),
 }
 """The range of each field of a dialect; a test compares it with the fields."""
 

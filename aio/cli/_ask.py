@@ -57,11 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "be given several times. Calls are printed and not executed",
     )
     _add_network(parser)
-    parser.add_argument(
-        "--dialect",
-        choices=sorted(DIALECTS),
-        help="what kind of server it is (default: as its host name, and the server, say)",
-    )
     parser.add_argument("--stream-id", metavar="LANE", help="the lane to run on (default: the default lane)")
     parser.add_argument(
         "--timeout",
@@ -92,6 +87,11 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         help="a file with certificates in PEM, of authorities to trust beside the system's; for an https proxy, too",
+    )
+    parser.add_argument(
+        "--dialect",
+        choices=sorted(DIALECTS),
+        help="what kind of server it is (default: as its host name, and the server, say)",
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from kit.driving import FakeRuntime
 from kit.machines import ENDPOINT, Wire, answer, failed, steady, switching, types
-from kit.peers import completed, created, delta, event
+from kit.peers import TEXT, completed, created, delta, event, frame
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, Turn
 from turnwire.sansio.dialect import (
     AZURE,
@@ -635,6 +635,16 @@ def test_an_event_that_speaks_of_a_response_does_more_than_to_keep_alive(kind: s
     assert (turn.phase, types(turn)) == (Phase.STREAM, [kind])
     wire.eof()
     failed(turn, Cause.EOF, Phase.STREAM, UNSAFE)
+
+
+@pytest.mark.parametrize("depth", [10, 1000, 100_000])
+def test_one_that_is_nested_too_deeply_to_be_read_raises_nothing_and_begins_nothing(depth: int) -> None:
+    wire = Wire.opened(dialect=MINE)
+    turn = wire.run()
+    wire.receive(frame(TEXT, f'{{"type": "server.beat", "x": {"[" * depth}{"]" * depth}}}'))
+    assert turn.phase is Phase.AWAIT
+    wire.receive(event("error", status=429, error={"code": "rate_limit_exceeded"}))
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE if depth < 1000 else AMBIGUOUS)
 
 
 def test_a_response_that_a_listed_type_ends_has_ended() -> None:
