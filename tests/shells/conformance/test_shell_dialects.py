@@ -9,8 +9,8 @@ import anyio
 import pytest
 from kit.peers import Peer, raw_server
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, Close, Cut, Fault, Send, serve
-from turnwire.sansio.dialect import AZURE, CODEX, OPENAI, UNKNOWN, Dialect, Support
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, Close, Cut, Error, Fault, Send, Upgrading, serve
+from turnwire.sansio.dialect import CODEX, OPENAI, UNKNOWN, Dialect, Support
 
 pytestmark = pytest.mark.anyio
 
@@ -101,15 +101,18 @@ async def test_an_unknown_dialect_is_refused_before_anything_is_opened(shell):
         shell.SessionOptions(dialect="klingon")
 
 
-@pytest.mark.parametrize(
-    ("server_dialect", "dialect"),
-    [("openai", None), ("openai", "azure"), (None, None), ("no-lanes", None), ("no-lanes", "no-lanes"), (None, AZURE)],
-)
-async def test_the_same_program_runs_on_every_server(shell, server_dialect, dialect):
+@pytest.mark.parametrize("dialect", [None, "azure", "no-lanes", "codex"])
+@pytest.mark.parametrize("kind", ["openai", "says nothing", "ignores names", "no WebSocket"])
+async def test_the_same_program_runs_on_every_server(shell, kind, dialect):
     """Eight turns at once, half of them with names of lanes: each has its own answer, whatever the server has."""
     texts: dict[int, str] = {}
+    server_dialect = {"openai": "openai", "ignores names": "no-lanes"}.get(kind)
+    faults = [Fault(Upgrading(), Error(404, "not_found"), times=None)] if kind == "no WebSocket" else []
     options = shell.SessionOptions(dialect=dialect)
-    async with serve(dialect=server_dialect) as server, shell.connect(server.base_url, options=options) as session:
+    async with (
+        serve(dialect=server_dialect, faults=faults) as server,
+        shell.connect(server.base_url, options=options) as session,
+    ):
 
         async def ask(number: int) -> None:
             lane = {"stream_id": f"lane-{number}"} if number % 2 else {}
@@ -119,6 +122,6 @@ async def test_the_same_program_runs_on_every_server(shell, server_dialect, dial
         async with anyio.create_task_group() as tasks:
             for number in range(8):
                 tasks.start_soon(ask, number)
-        assert server.connections == 1
+        assert session.stats.http_turns == (8 if kind == "no WebSocket" else 0)
     assert texts == {number: f"say {number}" for number in range(8)}
     assert [entry.outcome for entry in server.ledger] == ["completed"] * 8
