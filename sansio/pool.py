@@ -199,7 +199,7 @@ class Pool:
         if type(connection) is ResponsesConnection:
             self._sticky.give(connection, replaced)
 
-    def settled(self, connection: Connection, now: float) -> Connection | None:
+    def update(self, connection: Connection, now: float) -> Connection | None:
         """Update the pool after a change of this connection. Returns the connection that it has replaced, to be
         drained."""
         self._sticky.leave(connection)
@@ -278,4 +278,4 @@ _CLASSES: Final = {Kind.WEBSOCKET: ResponsesConnection, Kind.HTTP: HttpConnectio
 
 
 def _load(connection: Connection) -> int:
-    return connection.in_flight + connection.waiting
+    return connection.running + connection.waiting

@@ -166,17 +166,19 @@ class Routing(ConnectionBase):
         turn.message = b""
 
     def _pass_over(self, turn: Turn | None, event: ServerEvent, now: float) -> None:
-        """Handle an event that nobody reads: it only keeps its turn alive, or it has no owner.
-
-        The latter: no turn awaits it, its response has ended, or its turn is not known.
-        """
+        """Handle an event that nobody reads: it has no owner, or it only keeps its owner alive."""
+        if not self._owners.dialect.keeps_alive(event):
+            self._orphan(event, now)
+            return
         if turn is None or turn.abandoned:
             self.stats.orphans += 1
         if turn is not None:
             turn.since = now
-        elif self._owners.dialect.keeps_alive(event):
-            return
-        elif self._owners.contradicts(event):
+
+    def _orphan(self, event: ServerEvent, now: float) -> None:
+        """Handle an event without an owner: no turn awaits it, its response has ended, or its turn is not known."""
+        self.stats.orphans += 1
+        if self._owners.contradicts(event):
             reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
             self._violated(PROTOCOL_ERROR, reason, now)
         elif event.role in (Role.RESPONSE, Role.UNKNOWN) and (
@@ -265,8 +267,7 @@ class Routing(ConnectionBase):
             self._overflowed(turn, now)
 
     def _overflowed(self, turn: Turn, now: float) -> None:
-        what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
-        self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
+        self._give_up(turn, Cause.PROTOCOL, self._too_much_unread(), now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
         """Check the total size of unread events of running turns. Ended turns do not count: their callers hold
@@ -284,7 +285,7 @@ class Routing(ConnectionBase):
 
     def _peer_closed(self, item: CloseFrame, now: float) -> None:
         said = f" ({item.reason})" if item.reason else ""
-        what = f"{self._where()} closed the connection with code {item.code}{said}"
+        what = f"{self._where} closed the connection with code {item.code}{said}"
         blame = self._blame_for_size() if item.code == TOO_BIG else None
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
@@ -309,7 +310,7 @@ class Routing(ConnectionBase):
     def _violated(self, code: int, reason: str, now: float, error: Exception | None = None) -> None:
         """End the connection because the server broke the protocol; a close frame tells it so."""
         make = limit_exceeded if code == TOO_BIG else None
-        what = f"{self._where()} broke the protocol: {reason}"
+        what = f"{self._where} broke the protocol: {reason}"
         self._lost(Cause.PROTOCOL, what, now, make=make, error=error, close_with=code)
 
 
