@@ -100,9 +100,9 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting: int = 10_000
     """Turns that may wait for a lane or a slot."""
     max_in_flight: int = MAX_IN_FLIGHT
-    """Turns that may run at the same time, over all lanes."""
+    """Turns that may run at the same time, over all lanes; a dialect may allow fewer."""
     max_named_lanes: int = MAX_NAMED_LANES
-    """Different lane names that one connection may use in its life."""
+    """Different lane names that one connection may use in its life; a dialect may allow fewer."""
     leave: Literal["abort", "abandon"] | None = None
     """What happens to a WebSocket when its only turn is left before its end: it is aborted, or it stays open and the
     turn's events are discarded. None: it stays open if another lane's ``store: false`` response is in its memory."""
