@@ -17,7 +17,19 @@ import msgspec
 
 from .errors import UserError, WrongTypeError
 
-__all__ = ["BYTES", "COUNT", "SECONDS", "Choice", "Function", "Instance", "Number", "Rule", "check_fields", "shown"]
+__all__ = [
+    "BYTES",
+    "COUNT",
+    "SECONDS",
+    "Choice",
+    "Function",
+    "Instance",
+    "Number",
+    "Rule",
+    "check_fields",
+    "is_async",
+    "shown",
+]
 
 
 def shown(value: object) -> str:
@@ -116,8 +128,14 @@ class Function:
 
     def check(self, name: str, value: object) -> None:
         """Raise WrongTypeError for anything else."""
-        if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+        if value is not None and (not callable(value) or is_async(value)):
             raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
+
+
+def is_async(function: object) -> bool:
+    """Whether the result of calling it would have to be awaited, as far as its definition says."""
+    made = inspect.getattr_static(function, "__call__", None)
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (function, made))
 
 
 Rule: TypeAlias = Number | Instance | Choice | Function

@@ -30,6 +30,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 
+from .checks import is_async
 from .connection import Turn
 from .errors import TurnError, UserError, WrongTypeError
 from .evidence import Cause, Phase
@@ -102,6 +103,8 @@ class Notices:
         """Connections that were seen open and have not closed yet."""
         self._rotated: set[Connection] = set()
         """Those of them that were seen to take no more turns."""
+        self._raised: set[tuple[str, str]] = set()
+        """Who has raised which type of exception; it is logged once."""
 
     def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
         """Call ``hook`` for every notice with this name. Call the returned function to end that.
@@ -110,7 +113,7 @@ class Notices:
         """
         if name not in get_args(NoticeName):
             raise UserError(f"nothing is called {name!r}: write one of {', '.join(map(repr, get_args(NoticeName)))}")
-        if not callable(hook) or inspect.iscoroutinefunction(hook):
+        if not callable(hook) or is_async(hook):
             raise WrongTypeError(f"the hook for {name!r} cannot be called without waiting: write a function")
         hooks = self._hooks.setdefault(name, [])
         hooks.append(hook)
@@ -138,17 +141,19 @@ class Notices:
         self._rotated.discard(connection)
         failure = connection.failure
         if not expected and failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
-            self._note("connection_lost", connection, _why(failure), failure=failure)
+            self._note("connection_lost", connection, why(failure), failure=failure)
 
     def repeats(self, turn: Turn, connection: Connection, failure: TurnError, plan: Plan) -> None:
         """Note that a turn that failed on this connection will be repeated."""
         more = {"failure": failure, "stream_id": turn.lane, "delay": plan.delay}
-        self._note("turn_repeated", connection, f"in {plan.delay:.2f} s: {_why(failure)}", **more)
+        self._note("turn_repeated", connection, f"in {plan.delay:.2f} s: {why(failure)}", **more)
+        if turn.observer is not None:
+            turn.observer.repeats(plan.reason.name.lower(), failure, plan.delay)
 
     def fell_back(self, connection: Connection) -> None:
         """Note that, after this connection's failure, turns go over HTTP."""
         failure = connection.failure
-        self._note("fell_back", connection, "" if failure is None else _why(failure))
+        self._note("fell_back", connection, "" if failure is None else why(failure))
 
     def _note(self, name: NoticeName, connection: Connection, reason: str, **more: Any) -> None:
         transport = "http" if isinstance(connection, HttpConnection) else "websocket"
@@ -164,14 +169,17 @@ class Notices:
             level, text = LINES[notice.name]
             self._log(INFO if _is_expected(notice) else level, text, notice.endpoint, notice.reason)
             for hook in list(self._hooks.get(notice.name, ())):
-                self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: hook(notice))
+                self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: _call(hook, notice))
 
     def guarded(self, what: str, call: Callable[[], T]) -> T | None:
-        """Call a function of the application. If it raises, log the exception's type and return None."""
+        """Call a function of the application. If it raises, return None; log the exception's type, the first time."""
         try:
             return call()
         except Exception as exc:
-            self._log(WARNING, "%s raised %s", what, type(exc).__name__)
+            raised = (what, type(exc).__name__)
+            if raised not in self._raised:
+                self._raised.add(raised)
+                self._log(WARNING, "%s raised %s", *raised)
             return None
 
     def _log(self, level: int, text: str, *args: object) -> None:
@@ -182,6 +190,14 @@ class Notices:
                 self._logger = None
 
 
+def _call(hook: Hook, notice: Notice) -> None:
+    """Call a hook. Raises WrongTypeError if it returns a coroutine: nobody awaits that."""
+    result = hook(notice)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise WrongTypeError(f"the hook for {notice.name} is async")
+
+
 def _is_expected(notice: Notice) -> bool:
     """Whether a connection was never open, or closed as servers close them (RFC 6455 section 7.4.1)."""
     if notice.failure is None or notice.name != "connection_lost":
@@ -190,7 +206,7 @@ def _is_expected(notice: Notice) -> bool:
     return evidence.close_code in (1000, 1001) or evidence.phase in (Phase.CONNECT, Phase.HANDSHAKE)
 
 
-def _why(failure: TurnError) -> str:
+def why(failure: TurnError) -> str:
     """The reason of a failure in words, without the server's own text."""
     evidence = failure.evidence
     words = [evidence.cause.value]

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from ..encoding import encode_json
+from ..telemetry import encodable
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as OtelSpan
@@ -264,19 +265,6 @@ def text_of(error: BaseException) -> str:
         return str(error)
     except Exception:
         return type(error).__name__
-
-
-def encodable(text: str) -> str:
-    """The text with halves of surrogate pairs replaced."""
-    return text if _is_encodable(text) else text.encode("utf-8", "replace").decode()
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _without_data(error: Exception) -> str:
