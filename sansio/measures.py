@@ -44,14 +44,14 @@ What the conventions do not have
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .connection import Turn
 from .endpoint import USER_AGENT, Endpoint
 from .error_body import STATUS_BY_CODE
 from .errors import TurnError
 from .events import Response
-from .evidence import Cause, Evidence
+from .evidence import Cause, Evidence, Verdict
 from .notices import Notices, why
 from .telemetry import Telemetry, encodable, usage_attributes
 
@@ -176,20 +176,6 @@ class Recorder:
 
 class TurnRecord:
     """What is measured of one turn: a :class:`~turnwire.sansio.connection.TurnObserver`. Made by the recorder."""
-
-    __slots__ = (
-        "_attributes",
-        "_began",
-        "_first",
-        "_gaps",
-        "_last",
-        "_recorder",
-        "_repeated",
-        "_repeats",
-        "_span",
-        "_started",
-        "_turn",
-    )
 
     def __init__(self, recorder: Recorder, attributes: dict[str, Any], now: float) -> None:
         self._recorder = recorder
@@ -323,10 +309,11 @@ class TurnRecord:
 
 def _of_failure(evidence: Evidence) -> dict[str, Any]:
     """The attributes of a failure."""
-    seen: dict[str, Any] = {"error.type": _error_type(evidence), "turnwire.phase": evidence.phase.name.lower()}
-    if evidence.verdict is not None:
-        seen["turnwire.verdict"] = evidence.verdict.value
-    return seen
+    return {
+        "error.type": _error_type(evidence),
+        "turnwire.phase": evidence.phase.name.lower(),
+        "turnwire.verdict": cast("Verdict", evidence.verdict).value,  # None only in phase DONE, which no failure has.
+    }
 
 
 def _error_type(evidence: Evidence) -> str:
@@ -336,7 +323,7 @@ def _error_type(evidence: Evidence) -> str:
         for name in (refusal.code, refusal.type):
             if name in CODES:
                 return str(name)
-        if refusal.status is not None:
+        if refusal.status is not None and refusal.status >= 400:  # A broken answer over HTTP has 200.
             return str(refusal.status)
     return evidence.cause.value
 

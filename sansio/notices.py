@@ -15,6 +15,8 @@ What there is to be told
     connection_lost       WARNING one ended, not by this side's doing, or could not be opened: ``failure`` says why.
                           INFO if the server said goodbye (close codes 1000, 1001), or if it was never open: whoever
                           waited for it is told
+    connection_closed     INFO    an open one ended by this side's doing: it was not needed, was replaced, its only turn
+                                  was left, or the session is closed
     turn_repeated         INFO    a turn failed unseen, and is repeated after ``delay`` seconds
     rotated               INFO    a connection takes no more turns: its age, its names, or the server's announcement
     fell_back             WARNING turns go over HTTP from now on
@@ -42,7 +44,9 @@ __all__ = ["Hook", "NoticeLogger", "Notice", "NoticeName", "Notices"]
 
 T = TypeVar("T")
 
-NoticeName = Literal["connection_opened", "connection_lost", "turn_repeated", "rotated", "fell_back"]
+NoticeName = Literal[
+    "connection_opened", "connection_lost", "connection_closed", "turn_repeated", "rotated", "fell_back"
+]
 """The names of notices that a hook can be called for."""
 
 INFO: Final = 20
@@ -52,6 +56,7 @@ WARNING: Final = 30
 LINES: Final[dict[str, tuple[int, str]]] = {
     "connection_opened": (INFO, "connection to %s: open (%s)"),
     "connection_lost": (WARNING, "connection to %s: lost, or not opened (%s)"),
+    "connection_closed": (INFO, "connection to %s: closed (%s)"),
     "turn_repeated": (INFO, "turn to %s: repeated (%s)"),
     "rotated": (INFO, "connection to %s: takes no more turns (%s)"),
     "fell_back": (WARNING, "turns to %s: over HTTP from now on (%s)"),
@@ -137,11 +142,14 @@ class Notices:
 
     def ended(self, connection: Connection, *, expected: bool) -> None:
         """This connection is over; told once. ``expected``: the session is closed, and all its connections with it."""
+        was_open = connection in self.seen_open
         self.seen_open.discard(connection)
         self._rotated.discard(connection)
         failure = connection.failure
         if not expected and failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
             self._note("connection_lost", connection, why(failure), failure=failure)
+        elif was_open:
+            self._note("connection_closed", connection, "" if expected or failure is None else failure.cause.value)
 
     def repeats(self, turn: Turn, connection: Connection, failure: TurnError, plan: Plan) -> None:
         """Note that a turn that failed on this connection will be repeated."""
