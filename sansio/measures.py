@@ -1,6 +1,6 @@
 """The span and the metrics of each turn, by OpenTelemetry's semantic conventions for generative AI.
 
-The promise
+The promise (DESIGN.md, "Observers")
     During a step, what happens to a turn is only stored. The tracer and the meter are called when the step is over and
     consumers were woken, as hooks are (``driver.py``, "The order of a step"); only the span is started before, in the
     task that begins the turn, so that its parent is that task's current span. What they raise is logged once per kind
@@ -53,7 +53,7 @@ from .errors import TurnError
 from .events import Response
 from .evidence import Cause, Evidence, Verdict
 from .notices import Notices, why
-from .telemetry import Telemetry, encodable, usage_attributes
+from .telemetry import Telemetry, encodable, span_usage, usage_attributes
 
 __all__ = ["CODES", "Recorder", "TurnRecord"]
 
@@ -341,8 +341,7 @@ def _of_response(response: Response | None, seen: Mapping[str, Any]) -> dict[str
         if value:
             found[name] = encodable(value)
     if response.usage is not None:
-        used = usage_attributes(response.usage).items()
-        found |= {f"gen_ai.usage.{name}": count for name, count in used if count or "." not in name}
+        found |= span_usage(response.usage)
     return found
 
 

@@ -3,7 +3,7 @@
 The promise
     Nothing is imported and nothing is configured here. Unless the caller names providers, the global ones are used, and
     only if the application has set them: the API's own stand-ins, which record nothing, count as none. Then a session
-    has no telemetry at all (D-TELEMETRY-1).
+    has no telemetry at all (DESIGN.md, D-OBSERVE-3).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from .errors import WrongTypeError
 
-__all__ = ["Telemetry", "encodable", "usage_attributes"]
+__all__ = ["Telemetry", "encodable", "span_usage", "usage_attributes"]
 
 _USAGE: Final = (
     "input_tokens",
@@ -72,6 +72,14 @@ def usage_attributes(usage: Any) -> dict[str, int]:
     given, made = usage.input_tokens_details, usage.output_tokens_details
     counts = (usage.input_tokens, usage.output_tokens, given.cached_tokens, given.cache_write_tokens)
     return dict(zip(_USAGE, (*counts, made.reasoning_tokens), strict=True))
+
+
+def span_usage(usage: Any) -> dict[str, int]:
+    """The attributes of a span for this usage. Those for parts of the tokens, such as the cache's, only if there are
+    any."""
+    return {
+        f"gen_ai.usage.{name}": count for name, count in usage_attributes(usage).items() if count or "." not in name
+    }
 
 
 def encodable(text: str) -> str:
