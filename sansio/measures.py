@@ -16,7 +16,8 @@ The names are those of https://github.com/open-telemetry/semantic-conventions-ge
     ==================================================== ===== ========================================================
     ``gen_ai.client.inference.duration``                 s     when a turn ends, however it ends
     ``gen_ai.client.inference.time_to_first_chunk``      s     then, if an event came
-    ``gen_ai.client.inference.time_per_output_chunk``    s     for each event after the first
+    ``gen_ai.client.inference.time_per_output_chunk``    s     for each chunk after the first; events that come with
+                                                               one read are one chunk
     ``gen_ai.client.inference.usage.…``                  token counters: ``input_tokens``, ``output_tokens``,
                                                                ``cache_read.input_tokens``, ``reasoning.output_tokens``,
                                                                ``cache_write.input_tokens``; 0 if the server said none
@@ -187,7 +188,7 @@ class TurnRecord:
         self._last = now
         """When the last event came."""
         self._gaps: list[float] = []
-        """The seconds between events, as far as they are not recorded yet."""
+        """The seconds between chunks, as far as they are not recorded yet."""
         self._repeats: list[dict[str, Any]] = []
         """The repetitions that the span does not have yet, by their attributes."""
         self._repeated = 0
@@ -221,7 +222,7 @@ class TurnRecord:
         """An event came. Hot path: runs once per event."""
         if self._first is None:
             self._first = now
-        else:
+        elif now > self._last:
             self._gaps.append(now - self._last)
             self._recorder.pending[self] = None
         self._last = now

@@ -130,7 +130,7 @@ def test_the_metrics_of_a_turn_that_completed() -> None:
     assert {name: (point.count, point.sum) for name, point in times.items()} == {
         "duration": (1, 1.25),
         "time_to_first_chunk": (1, 0.25),
-        "time_per_output_chunk": (2, 1.0),
+        "time_per_output_chunk": (1, 1.0),
     }
     assert {name: dict(point.attributes) for name, point in times.items()} == {
         "duration": answered | sent | {"turnwire.repeated": 0},
@@ -153,6 +153,20 @@ def test_the_metrics_of_a_turn_that_completed() -> None:
         "output_tokens": (12, answered),
     }
     assert set(points) == {*times, *(f"usage.{name}" for name in used), *(f"operation.{name}" for name in spent)}
+
+
+def test_events_that_come_with_one_read_are_one_chunk() -> None:
+    rig = Observed()
+    rig.create(model="m")
+    rig.accept()
+    rig.say(created(), delta(), delta())
+    for _ in range(3):
+        rig.now += 0.5
+        rig.say(delta(), delta())
+    assert [(point.count, point.sum) for point in rig.points()["time_per_output_chunk"]] == [(3, 1.5)]
+    rig.now += 1.0
+    rig.say(done())
+    assert [(point.count, point.sum) for point in rig.points()["time_per_output_chunk"]] == [(4, 2.5)]
 
 
 def test_no_lane_no_id_and_no_content_is_in_a_metric_and_no_content_in_a_span() -> None:
