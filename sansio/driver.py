@@ -43,11 +43,13 @@ from typing import Any, Final, Protocol
 
 from .admission import new_turn
 from .connection import LIVE, Turn
+from .dialect import Dialect, dialect_of_host
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
 from .first_opening import FirstOpening
 from .lanes import AnyLane
-from .measures import Recorder
+from .measures import Recorder, TurnRecord
+from .messages import with_trace
 from .omit import OMIT
 from .pool import Connection
 from .session import ResponsesSession
@@ -169,17 +171,24 @@ class Driver:
 
     # -- what a consumer does
 
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as far as it is known now: by the newest connection, else as before the first."""
+        newest = self.session.connection
+        if newest is not None:
+            return newest.dialect
+        return self.session.options.given_dialect or dialect_of_host(self._endpoint().host)
+
     def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
         """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
-        record = None if self._recorder is None else self._recorder.begin(body, now)
-        try:
-            turn = new_turn(self.session.options, body, lane=lane, timeouts=timeouts, now=now)
+
+        def begin(record: TurnRecord | None) -> Turn:
+            traced = body if record is None else with_trace(body, self.dialect.trace_member, record.traceparent)
+            turn = new_turn(self.session.options, traced, lane=lane, timeouts=timeouts, now=now)
             turn.observer = record
             return self.submit(turn, now)
-        except Exception as exc:
-            if record is not None:
-                record.refused(exc, now)
-            raise
+
+        return begin(None) if self._recorder is None else self._recorder.around(begin, body, now)
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that already exists. Raises as :meth:`ResponsesSession.submit` does."""

@@ -162,6 +162,15 @@ class Recorder:
             self.guarded("the tracer", lambda: record.start(self._tracer, self._wall_clock(), attributes | more))
         return record
 
+    def around(self, begin: Callable[[TurnRecord], Turn], body: Mapping[str, Any], now: float) -> Turn:
+        """Begin a turn by a function that takes its record. If that raises, the record ends."""
+        record = self.begin(body, now)
+        try:
+            return begin(record)
+        except Exception as exc:
+            record.refused(exc, now)
+            raise
+
     def record(self, name: str, value: float, attributes: Mapping[str, Any]) -> None:
         """Record a value of the metric whose name ends so."""
         record = self._meters.get(name)

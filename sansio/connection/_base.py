@@ -11,12 +11,13 @@ from math import inf
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..deadlines import Alarm, Deadlines
-from ..dialect import LaneSupport, dialect_of_host
+from ..dialect import Dialect, LaneSupport, dialect_of_host
 from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import AUTO, AnyLane, Lanes
 from ..replay import Cause, Phase, Refusal
 from ..timeouts import shortest_wait
+from ..upgrade import Headers
 from ..websocket import WebSocket
 from ._common import CommonConnection, Loss
 from ._keepalive import Keepalive
@@ -41,6 +42,9 @@ class ConnectionBase(CommonConnection):
     # seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive, deadlines),
     # three limit the memory of unread events and are read once per read, and one is for its end.
 
+    sticky: Headers = ()
+    """The headers that the server made sticky: what its upgrade sends, and what the answer changed (P-DIALECT-16)."""
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -63,7 +67,7 @@ class ConnectionBase(CommonConnection):
             max_named=self.options.max_named_lanes,
             preferred=self._lane_to_continue,
         )
-        dialect = self.options.dialect or dialect_of_host(endpoint.host)
+        dialect = self.options.given_dialect or dialect_of_host(endpoint.host)
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
         self._unread_limit = min(self.options.high_water, self.options.max_buffered)
@@ -79,6 +83,11 @@ class ConnectionBase(CommonConnection):
         """The deadlines of the turns that are in the lanes."""
 
     # -- its state
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as the caller, the server or its host name says. Lanes may be seen to differ."""
+        return self._owners.dialect
 
     @property
     def waiting_phase(self) -> Phase:

@@ -12,10 +12,12 @@ from ..connection import ConnectionOptions, Stats, Turn, turn_failure
 from ..connection._common import CommonConnection, Loss
 from ..connection._tables import ErrorFactory, connect_deadline
 from ..deadlines import Alarm
+from ..dialect import dialect_of_host
 from ..endpoint import Endpoint
 from ..error_body import ErrorBody
 from ..errors import ResponsesHTTPError, TurnError
 from ..replay import Cause, Evidence, Phase, Refusal, http_evidence
+from ..upgrade import Headers
 from ._answer import Answer
 from ._exchange import Exchange
 from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
@@ -25,6 +27,11 @@ __all__ = ["HttpBase"]
 
 class HttpBase(CommonConnection):
     """See the top of the package."""
+
+    # More than 12 attributes: of 19, ten are what an owner asks for, and three are moments that deadlines count from.
+
+    sticky: Headers = ()
+    """No header is sticky over HTTP (P-DIALECT-16)."""
 
     def __init__(
         self,
@@ -38,6 +45,8 @@ class HttpBase(CommonConnection):
         alarm: Alarm | None = None,
     ) -> None:
         super().__init__(endpoint, options=options, stats=stats, recover=recover, alarm=alarm)
+        self.dialect = self.options.given_dialect or dialect_of_host(endpoint.host)
+        """What the server supports, as the caller or its host name says."""
         self.state = HttpState.CONNECTING
         self.turn: Turn | None = None
         """The turn that waits for the connection to open, or runs; None: it takes one, if it takes any."""
