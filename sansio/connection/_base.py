@@ -17,7 +17,6 @@ from ..errors import TurnError
 from ..lanes import AUTO, AnyLane, Lanes
 from ..replay import Cause, Phase, Refusal
 from ..timeouts import shortest_wait
-from ..upgrade import Headers
 from ..websocket import WebSocket
 from ._common import CommonConnection, Loss
 from ._keepalive import Keepalive
@@ -41,9 +40,6 @@ class ConnectionBase(CommonConnection):
     # More than 12 attributes: six are the state and what follows from it (as attributes, reading them costs no call),
     # seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive, deadlines),
     # three limit the memory of unread events and are read once per read, and one is for its end.
-
-    sticky: Headers = ()
-    """The headers that the server made sticky: what its upgrade sends, and what the answer changed (P-DIALECT-16)."""
 
     def __init__(
         self,

@@ -172,17 +172,19 @@ class Routing(ConnectionBase):
         turn.message = b""
 
     def _pass_over(self, turn: Turn | None, event: ServerEvent, now: float) -> None:
-        """Handle an event that nobody reads: it only keeps its turn alive, or it has no owner.
-
-        The latter: no turn awaits it, its response has ended, or its turn is not known.
-        """
+        """Handle an event that nobody reads: it has no owner, or it only keeps its owner alive."""
+        if not self._owners.dialect.keeps_alive(event):
+            self._orphan(event, now)
+            return
         if turn is None or turn.abandoned:
             self.stats.orphans += 1
         if turn is not None:
             turn.since = now
-        elif self._owners.dialect.keeps_alive(event):
-            return
-        elif self._owners.contradicts(event):
+
+    def _orphan(self, event: ServerEvent, now: float) -> None:
+        """Handle an event without an owner: no turn awaits it, its response has ended, or its turn is not known."""
+        self.stats.orphans += 1
+        if self._owners.contradicts(event):
             reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
             self._violated(PROTOCOL_ERROR, reason, now)
         elif event.role in (Role.RESPONSE, Role.UNKNOWN) and (

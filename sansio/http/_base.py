@@ -17,7 +17,6 @@ from ..endpoint import Endpoint
 from ..error_body import ErrorBody
 from ..errors import ResponsesHTTPError, TurnError
 from ..replay import Cause, Evidence, Phase, Refusal, http_evidence
-from ..upgrade import Headers
 from ._answer import Answer
 from ._exchange import Exchange
 from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
@@ -27,11 +26,6 @@ __all__ = ["HttpBase"]
 
 class HttpBase(CommonConnection):
     """See the top of the package."""
-
-    # More than 12 attributes: of 19, ten are what an owner asks for, and three are moments that deadlines count from.
-
-    sticky: Headers = ()
-    """No header is sticky over HTTP (P-DIALECT-16)."""
 
     def __init__(
         self,

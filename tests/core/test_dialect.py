@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from kit.driving import FakeRuntime
 from kit.machines import ENDPOINT, Wire, answer, failed, steady, switching, types
 from kit.peers import TEXT, completed, created, delta, event, frame
 from opentelemetry.sdk.trace import TracerProvider
+from turnwire.sansio.client import Session
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, Turn
 from turnwire.sansio.dialect import (
     AZURE,
@@ -39,6 +41,7 @@ from turnwire.sansio.measures import Recorder
 from turnwire.sansio.messages import with_trace
 from turnwire.sansio.omit import Omit
 from turnwire.sansio.replay import Cause, Phase, Verdict
+from turnwire.sansio.runtime import SessionRuntime
 from turnwire.sansio.secret import Secret
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
@@ -899,3 +902,11 @@ def test_named_turns_on_a_server_without_lanes(kind: str) -> None:
         for turn in turns:
             assert turn.failure is not None
             assert turn.failure.verdict is SAFE
+
+
+def test_a_session_tells_its_dialect() -> None:
+    """What users hold asks the runtime, and that the driver."""
+    driver = Driver(ResponsesSession(options=SessionOptions(dialect="azure")), FakeRuntime(), lambda: ENDPOINT)
+    runtime = SimpleNamespace(_driver=driver)
+    runtime.dialect = SessionRuntime.dialect.fget(runtime)  # type: ignore[attr-defined]
+    assert Session(cast("Any", runtime)).dialect is AZURE
