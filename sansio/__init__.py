@@ -14,6 +14,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     transports     how a transport is opened, and what its failures mean
     flow           the steps and waits of a call, without an event loop
     driver         what a session's sockets and timer must do, and which consumers wake
+    measures       the span and the metrics of each turn, for OpenTelemetry
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several
     admission      whether a session takes a turn
@@ -45,6 +46,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
     websocket      bytes to text messages and back; the handshake
+    telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows
     checks         the rules of options, and the message for a value that breaks a rule
     omit           the markers that mean "leave this out"

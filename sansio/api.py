@@ -54,6 +54,7 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .telemetry import Telemetry
 from .timeouts import Timeouts
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "Span",
     "Stats",
     "StreamEndedError",
+    "Telemetry",
     "Timeouts",
     "TooManyTurnsError",
     "Tracer",

@@ -31,6 +31,7 @@ __all__ = [
     "TextRule",
     "TextsRule",
     "check_fields",
+    "is_async",
     "shown",
 ]
 
@@ -131,7 +132,7 @@ class Function:
 
     def check(self, name: str, value: object) -> None:
         """Raise WrongTypeError for anything else."""
-        if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+        if value is not None and (not callable(value) or is_async(value)):
             raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
 
 
@@ -196,6 +197,12 @@ class TextsRule:
             self.each.check(f"{name}[{number}]", text)
             if text in texts[:number]:
                 raise UserError(f"{name} has {shown(text)} twice: write it once")
+
+
+def is_async(function: object) -> bool:
+    """Whether the result of calling it would have to be awaited, as far as its definition says."""
+    made = inspect.getattr_static(function, "__call__", None)
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (function, made))
 
 
 Rule: TypeAlias = Number | Instance | Choice | Function | Named | TextRule | TextsRule

@@ -163,10 +163,11 @@ class Session(OnShell, Generic[TurnT]):
     def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
         """Have a function called with a :class:`~turnwire.sansio.notices.Notice` each time something happens.
 
-        ``name`` is ``"connection_opened"``, ``"connection_lost"``, ``"turn_repeated"``, ``"rotated"`` (a connection
-        takes no more turns) or ``"fell_back"`` (to HTTP). The function is called between other work of the event loop,
-        after turns were given their events; it must not block. What it raises is logged, and changes nothing. The same
-        is written to the logger ``turnwire.session``, at INFO and WARNING. What is returned ends the calls.
+        ``name`` is ``"connection_opened"``, ``"connection_lost"`` (or not opened), ``"connection_closed"`` (by this
+        side), ``"turn_repeated"``, ``"rotated"`` (a connection takes no more turns) or ``"fell_back"`` (to HTTP). The
+        function is called between other work of the event loop, after turns were given their events; it must not block.
+        What it raises is logged, and changes nothing. The same is written to the logger ``turnwire.session``, at INFO
+        and WARNING. What is returned ends the calls.
 
         Raises UserError for another name, and WrongTypeError for what is no function, or an ``async`` one.
         """

@@ -8,7 +8,7 @@ The promise
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
 from types import CoroutineType
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from .dialect import Dialect
 from .driver import Driver, Runtime
 from .events import ServerEvent
 from .lanes import AnyLane
+from .measures import Recorder
 from .notices import Notices
 from .rate_limits import RateLimits
 from .retries import retries_allowed
@@ -42,7 +43,12 @@ class SessionRuntime(Runtime):
         self._session = ResponsesSession(
             options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
         )
-        self._driver = Driver(self._session, self, lambda: source.initial)
+        self._driver = Driver(self._session, self, lambda: source.initial, self._recorder(options, clock))
+
+    def _recorder(self, options: SessionOptions, wall_clock: Callable[[], float]) -> Recorder | None:
+        return Recorder.of(
+            options.telemetry, self._means.modules, self.notices, wall_clock=wall_clock, endpoint=self.source.initial
+        )
 
     @property
     def stats(self) -> Stats:

@@ -75,6 +75,8 @@ class Routing(ConnectionBase):
                     turn.buffered += size
                     held += size
                     turn.since = now
+                    if turn.observer is not None:
+                        turn.observer.came(now)
                     if turn.listener is not None:
                         turn.listener(turn)
                     if turn.buffered <= most:
@@ -84,11 +86,15 @@ class Routing(ConnectionBase):
                 self._receive_control(websocket, item, now)
             if self.state is State.CLOSED:
                 break
+        self._count(events, held, now)
+        self.only_events = self.only_events and not websocket.pending
+
+    def _count(self, events: int, held: int, now: float) -> None:
+        """Count what came with one read: so many events, which take so many bytes of memory."""
         self.stats.events += events
         self._unchecked += held
         if self._unchecked > self._unchecked_limit:
             self._check_all(now)
-        self.only_events = self.only_events and not websocket.pending
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
         self.only_events = False
@@ -232,6 +238,8 @@ class Routing(ConnectionBase):
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
         turn.unsent()
+        if turn.observer is not None:
+            turn.observer.repeats("name_refused", None, 0.0)
         self.stats.repeated += 1
         self.only_events = False
         self._enter(turn, now)

@@ -24,6 +24,7 @@ from ..errors import (
 from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 from ..replay import Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
+from ..telemetry import Telemetry
 from ..timeouts import DEFAULT_TIMEOUTS, Timeouts, timeouts_from
 from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, Rejected
 
@@ -152,6 +153,7 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "connections": Number(COUNT, least=1, whole=True),
     "transport": Choice(("auto", "websocket", "http")),
     "recovery": Instance(RecoveryPolicy),
+    "telemetry": Instance(Telemetry, optional=True),
 }
 """The range of each option of a connection or a session; a test compares it with their fields."""
 

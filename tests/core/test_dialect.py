@@ -16,6 +16,7 @@ import pytest
 from kit.driving import FakeRuntime
 from kit.machines import ENDPOINT, Wire, answer, failed, steady, switching, types
 from kit.peers import TEXT, completed, created, delta, event, frame
+from opentelemetry.sdk.trace import TracerProvider
 from turnwire.sansio.client import Session
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, Turn
 from turnwire.sansio.dialect import (
@@ -36,6 +37,7 @@ from turnwire.sansio.errors import UnsupportedError, UserError, WrongTypeError
 from turnwire.sansio.events import EVENT_TYPES
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO
+from turnwire.sansio.measures import Recorder
 from turnwire.sansio.messages import with_trace
 from turnwire.sansio.omit import Omit
 from turnwire.sansio.replay import Cause, Phase, Verdict
@@ -802,16 +804,17 @@ def test_a_server_that_is_not_known_to_take_it_gets_none() -> None:
 def test_the_driver_sends_a_turns_trace_as_the_dialect_says(dialect: Any, announced: str, member: str | None) -> None:
     runtime, body = FakeRuntime(), {"input": "x"}
     session = ResponsesSession(options=SessionOptions(dialect=dialect), random_bytes=steady)
-    driver = Driver(session, runtime, lambda: ENDPOINT)
+    tracers: Any = TracerProvider()
+    recorder = Recorder(tracers, None, wall_clock=lambda: 0.0, endpoint=ENDPOINT, notices=session.notices)
+    driver = Driver(session, runtime, lambda: ENDPOINT, recorder)
     driver.connect(0.0)
     link = runtime.links[-1]
     driver.opened(link, 0.0)
     driver.received(link, switching(more=f"x-turnwire-dialect: {announced}\r\n"), 0.0)
     runtime.written = b""
-    driver.create(body, now=0.0, traceparent=TRACE)
-    driver.create(body, now=0.0)
+    turn: Any = driver.create(body, now=0.0)
     sent = [json.loads(item) for item in WebSocket(client=False).receive(runtime.written) if isinstance(item, bytes)]
-    assert sent[0].get("client_metadata") == (None if member is None else {member: TRACE})
+    assert sent[0].get("client_metadata") == (None if member is None else {member: turn.observer.traceparent})
     assert body == {"input": "x"}
 
 
