@@ -35,6 +35,7 @@ from .errors import (
     TurnTimeoutError,
     TurnwireError,
     UnsuccessfulResponseError,
+    UnsupportedError,
     UserError,
     WrongTypeError,
 )
@@ -54,6 +55,7 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .telemetry import Telemetry
 from .timeouts import Timeouts
 
 __all__ = [
@@ -96,6 +98,7 @@ __all__ = [
     "Span",
     "Stats",
     "StreamEndedError",
+    "Telemetry",
     "Timeouts",
     "TooManyTurnsError",
     "Tracer",
@@ -104,6 +107,7 @@ __all__ = [
     "TurnTimeoutError",
     "TurnwireError",
     "UnsuccessfulResponseError",
+    "UnsupportedError",
     "Usage",
     "UserError",
     "WrongTypeError",

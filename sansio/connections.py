@@ -16,7 +16,7 @@ from .errors import TurnError
 from .http import HttpConnection
 from .replay import Phase
 
-__all__ = ["Connection", "ConnectionInfo", "connection_info", "failure_words"]
+__all__ = ["Connection", "ConnectionInfo", "connection_info", "why"]
 
 Connection: TypeAlias = ResponsesConnection | HttpConnection
 """A connection that carries turns. Both classes have the methods that sessions and drivers need."""
@@ -72,11 +72,11 @@ def connection_info(connection: Connection, now: float) -> ConnectionInfo:
         events=stats.events,
         bytes_in=stats.bytes_in,
         bytes_out=stats.bytes_out,
-        reason=None if failure is None else failure_words(failure),
+        reason=None if failure is None else why(failure),
     )
 
 
-def failure_words(failure: TurnError) -> str:
+def why(failure: TurnError) -> str:
     """The reason of a failure in words, without the server's own text."""
     evidence = failure.evidence
     words = [evidence.cause.value]

@@ -55,6 +55,7 @@ from .connection import ResponsesConnection, Stats, Turn
 from .connections import Connection, ConnectionInfo, connection_info
 from .http import HttpConnection
 from .lanes import AUTO
+from .upgrade import StickyValues
 
 __all__ = ["Connection", "Kind", "Pool"]
 
@@ -100,6 +101,8 @@ class Pool:
         """How many connections were added."""
         self._ended: deque[ConnectionInfo] = deque(maxlen=ENDED)
         """The last removed connections."""
+        self._sticky = StickyValues(most[Kind.WEBSOCKET])
+        """The sticky headers that the next WebSockets send."""
         self.spreads = False
         """Whether turns may be on several connections at a time. Hot path: asked once per read."""
         self._count()
@@ -235,14 +238,16 @@ class Pool:
         connection.number = self._added
         self._connections[connection] = None
         self._count()
-        for old, new in self.too_old.items():
-            if new is None:
-                self.too_old[old] = connection
-                return
+        replaced = next((old for old, new in self.too_old.items() if new is None), None)
+        if replaced is not None:
+            self.too_old[replaced] = connection
+        if type(connection) is ResponsesConnection:
+            self._sticky.give(connection, replaced)
 
     def update(self, connection: Connection, now: float) -> Connection | None:
         """Update the pool after a change of this connection. Returns the connection that it has replaced, to be
         drained."""
+        self._sticky.leave(connection)
         if connection.is_closed:
             self._remove(connection, now)
             return None

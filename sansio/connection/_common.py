@@ -14,6 +14,7 @@ from ..endpoint import Endpoint
 from ..errors import ConnectError, SessionClosedError, TurnError
 from ..rate_limits import RateLimitLog
 from ..replay import Cause, Evidence, Phase, Refusal, Verdict
+from ..upgrade import Headers
 from ._states import TurnSignal
 from ._tables import WAIT_NAMES, ConnectionOptions, ErrorFactory, Stats, turn_failure
 from ._turn import Turn
@@ -52,6 +53,8 @@ class CommonConnection(ABC):
     """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
     number = 0
     """The session's number for this connection; it counts from 1."""
+    sticky: Headers = ()
+    """The headers that the server made sticky: what an upgrade sends, and what its answer changed; none over HTTP."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from ..connection import ConnectionOptions, Stats, Turn, turn_failure
 from ..connection._common import CommonConnection, Loss
 from ..connection._tables import ErrorFactory, connect_deadline
 from ..deadlines import Alarm
+from ..dialect import dialect_of_host
 from ..endpoint import Endpoint
 from ..error_body import ErrorBody
 from ..errors import ResponsesHTTPError, TurnError
@@ -38,6 +39,8 @@ class HttpBase(CommonConnection):
         alarm: Alarm | None = None,
     ) -> None:
         super().__init__(endpoint, options=options, stats=stats, recover=recover, alarm=alarm)
+        self.dialect = self.options.given_dialect or dialect_of_host(endpoint.host)
+        """What the server supports, as the caller or its host name says."""
         self.state = HttpState.CONNECTING
         self.turn: Turn | None = None
         """The turn that waits for the connection to open, or runs; None: it takes one, if it takes any."""
@@ -47,8 +50,6 @@ class HttpBase(CommonConnection):
         """When opening the transport began."""
         self._until = connect_deadline(self.options, now, connect_by)
         """When the present state is given up: CONNECTING, REFUSED or FINISHING; None: never, or it is another one."""
-        self._finishing_since = now
-        """When its last turn ended."""
         self._body = b""
         """The body of the turn's request, until an event shows that it arrived."""
         self._exchange: Exchange | None = None
@@ -98,7 +99,9 @@ class HttpBase(CommonConnection):
     @property
     def finishing_since(self) -> float | None:
         """In state FINISHING: when its turn ended; else None."""
-        return self._finishing_since if self.state is HttpState.FINISHING else None
+        if self.state is not HttpState.FINISHING or self._until is None:
+            return None
+        return self._until - self.options.close_timeout
 
     @property
     def has_slow_consumer(self) -> bool:
@@ -178,7 +181,6 @@ class HttpBase(CommonConnection):
         self._body = b""
         self._move(HttpSignal.TURN_OVER)
         self._until = now + self.options.close_timeout
-        self._finishing_since = now
 
     def _give_up(self, turn: Turn, cause: Cause, what: str, *, make: ErrorFactory | None = None) -> None:
         """End the turn from this side: no such failure is recovered from."""
