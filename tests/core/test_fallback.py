@@ -21,7 +21,7 @@ from turnwire.sansio.fallback import FAILURES, PAUSE
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import Connection
-from turnwire.sansio.replay import Phase, RecoveryPolicy
+from turnwire.sansio.replay import Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import WebSocket
 
@@ -148,6 +148,22 @@ def test_every_websocket_that_is_refused_gives_its_turns_to_http() -> None:
     for turn in (first, second):
         service.run(turn)
         assert turn.transport == "http"
+
+
+def test_a_refused_repetition_over_http_of_an_ambiguous_attempt_is_ambiguous() -> None:
+    """R-VERDICT-12: the first request was handed whole, and had no answer."""
+    policy = RecoveryPolicy(attempts=1, initial_delay=0.0, repeat_ambiguous_stateless=True)
+    service = Service(transport="http", recovery=policy)
+    turn = service.create()
+    first = service.open()
+    service.hand(first)
+    service.receive(first, b"")
+    second = service.open()
+    service.hand(second)
+    service.receive(second, answer(400, json.dumps({"error": {"code": "bad", "message": "no"}})))
+    assert turn.failure is not None
+    assert turn.failure.verdict is Verdict.AMBIGUOUS
+    assert turn.failure.evidence.is_refusal
 
 
 def test_a_turn_that_http_answers_so_has_failed() -> None:
