@@ -116,8 +116,8 @@ def _for_the_turn(evidence: Evidence) -> str:
 
 
 _EARLIER: Final = (
-    "this attempt did not run, but an earlier one, which the policy allowed to repeat, had reached the server whole, so "
-    "the turn may or may not have run"
+    "this attempt did not run, but an earlier one, which the policy allowed to repeat, had reached the server whole, "
+    "so the turn may or may not have run"
 )
 _REFUSED_CONNECTION: Final = "the server refused the connection, so the turn did not run"
 
