@@ -47,6 +47,8 @@ class Fallback:
         self._http_until = inf if transport == "http" else -inf
         self.failures = 0
         """How many connections in a row have failed before they were open."""
+        self._failed_at = -inf
+        """When the last of them did."""
 
     def active(self, now: float) -> bool:
         """Whether HTTP is used instead of a WebSocket."""
@@ -72,9 +74,10 @@ class Fallback:
             return False
         before = self._http_until
         if connection.opened_at is not None:
-            self.failures = 0
+            if connection.opened_at >= self._failed_at:  # Else it was open before they failed, and breaks no row.
+                self.failures = 0
         elif connection.is_closed and connection.failure is not None:
-            self.failures += 1
+            self.failures, self._failed_at = self.failures + 1, now
             if _is_no_websocket(connection.failure.evidence):
                 self._http_until = inf
             elif self.failures >= FAILURES:

@@ -230,6 +230,20 @@ def test_meanwhile_an_answer_of_http_that_would_refuse_an_upgrade_fails_the_turn
     assert service.session.stats.repeated == 0
 
 
+def test_a_websocket_that_was_open_before_they_failed_does_not_begin_the_count_anew() -> None:
+    """P-TRANSPORT-3 counts connections that fail in a row, whatever happens meanwhile on one that is open."""
+    service = Service(connections=2)
+    turn = service.create()
+    connection = service.open()
+    service.now += 1.0
+    fail_to_open(service, FAILURES - 1)
+    service.run(turn)
+    assert not service.session.fell_back
+    fail_to_open(service, 1)
+    assert connection.is_open
+    assert service.session.fell_back
+
+
 def test_a_websocket_that_was_open_begins_the_count_anew() -> None:
     service = Service()
     fail_to_open(service, FAILURES - 1)
