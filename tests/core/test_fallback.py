@@ -150,6 +150,27 @@ def test_every_websocket_that_is_refused_gives_its_turns_to_http() -> None:
         assert turn.transport == "http"
 
 
+def test_a_repetition_over_http_waits_though_its_connection_goes_on() -> None:
+    """R-RECOVER-9: the answer ends the turn alone, and the connection could take it again at once."""
+    policy = RecoveryPolicy(attempts=1, initial_delay=4.0, repeat_ambiguous_stateless=True)
+    service = Service(transport="http", recovery=policy)
+    turn = service.create()
+    connection = service.open()
+    service.hand(connection)
+    service.refuse(connection, 503)
+    assert (connection.is_open, turn.connection) == (True, None)
+    other = service.create()
+    assert other.connection is connection, "others are not held up"
+    service.run(other)
+    moment = service.session.next_deadline()
+    assert moment is not None
+    assert 2.0 <= moment - service.now <= 4.0
+    service.now = moment
+    service.session.handle_deadline(service.now)
+    assert turn.connection is connection
+    service.run(turn)
+
+
 def test_a_refused_repetition_over_http_of_an_ambiguous_attempt_is_ambiguous() -> None:
     """R-VERDICT-12: the first request was handed whole, and had no answer."""
     policy = RecoveryPolicy(attempts=1, initial_delay=0.0, repeat_ambiguous_stateless=True)

@@ -112,13 +112,15 @@ class LightHttpServer:
         """The present answer is the last on this connection."""
         self._end_owed = b""
         """The end of the last answer, which comes later."""
+        self._refused = False
+        """It answered early, and reads no more."""
 
     def receive_data(self, data: bytes, now: float) -> None:
         self._now = now
         if not data:
             self._finish()
             return
-        if self.state is not ServerState.OPEN:
+        if self.state is not ServerState.OPEN or self._refused:
             return
         self._deadline = None
         for body in self._requests.receive(data):
@@ -130,7 +132,7 @@ class LightHttpServer:
             self._begun = False
             self._ready.append(self._turn)
         if self.early is not None and self._requests.has_head and self._turn is None:
-            self._last = True
+            self._last = self._refused = True
             self.answer(self.early, b'{"error":{"code":null,"message":"no"}}', None)
             self.early = None
 
@@ -148,7 +150,9 @@ class LightHttpServer:
             self._begun = True
             more = "connection: close\r\n" if self._last else ""
             early = "HTTP/1.1 100 Continue\r\n\r\n" if self._rng.random() < 0.1 else ""
-            head = f"{early}HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n{more}\r\n"
+            head = (
+                f"{early}HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n{more}\r\n"
+            )
             self._out.append(head.encode())
         data = b"data: " + _encode(event) + b"\n\n"
         self._out.append(b"%x\r\n%b\r\n" % (len(data), data))

@@ -918,7 +918,9 @@ class Clients:
             connection = turn.connection
             world.tell(driver.cancel, turn)
             if outlives is not None and outlives is connection.is_closed:
-                world.judge.complain(f"leave: {story.marker} was left, and its connection {'ended' if outlives else 'goes on'}")
+                world.judge.complain(
+                    f"leave: {story.marker} was left, and its connection {'ended' if outlives else 'goes on'}"
+                )
 
 
 # --- The judge -------------------------------------------------------------------------------------------------------
@@ -1002,13 +1004,15 @@ class Judge:
         story.failing_since = min(story.failing_since, world.now)
         budget = world.options.recovery.budget
         if budget is not None and world.now > story.failing_since + budget:
-            self.complain(f"budget: {story.marker} failed first at {story.failing_since:.3f}, and is repeated for {reason}")
+            self.complain(
+                f"budget: {story.marker} failed first at {story.failing_since:.3f}, and is repeated for {reason}"
+            )
         world.repetitions += 1
         if world.options.recovery.should_repeat is not None and world.repetitions > world.allowed:
             self.complain(f"should_repeat: {story.marker} is repeated, and the caller did not allow it")
 
     def before_leaving(self, story: Story) -> bool | None:
-        """DESIGN.md, "Public API": whether its connection outlives that the turn is left now; None: that is not said."""
+        """DESIGN.md, "Public API": whether its connection goes on when the turn is left now; None: either."""
         world, turn = self._world, story.turn
         connection = turn.connection
         if turn.ended or connection is None or isinstance(connection, HttpConnection) or turn.phase < Phase.AWAIT:
@@ -1285,7 +1289,7 @@ class World:
         self.any_lane = more.choice(((), (AUTO,), (AUTO,) * 10))
         names = 1 if more.random() < 0.15 else 32
         self.more = more
-        self.unstored = more.choice((0.0, 0.0, 0.5))
+        self.unstored = more.choice((0.0, 0.7))
         """How often a turn's response is not stored."""
         transport = more.choices(("websocket", "auto", "http"), (12, 5, 2))[0]
         self.no_websocket = more.choice(NO_WEBSOCKET) if transport == "auto" and more.random() < 0.3 else None
@@ -1323,10 +1327,10 @@ class World:
     def _recovery(self, more: random.Random) -> RecoveryPolicy:
         return msgspec.structs.replace(
             self.options.recovery,
-            budget=more.choice((None, None, None, 0.0, 1.0, 30.0)),
+            budget=more.choice((None, None, 1.0, 5.0)),
             should_repeat=self._asked if more.random() < 0.2 else None,
-            repeat_ambiguous_stateless=more.random() < 0.1,
-            repeat_ambiguous_stateful=more.random() < 0.05,
+            repeat_ambiguous_stateless=more.random() < 0.3,
+            repeat_ambiguous_stateful=more.random() < 0.1,
         )
 
     def _asked(self, failure: TurnError) -> bool:
