@@ -44,7 +44,7 @@ from ..events import (
 )
 from ..lanes import AUTO, AnyLane
 from ..messages import response_create
-from ..replay import Cause, Evidence, Phase, Reason, Refusal
+from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
@@ -148,7 +148,7 @@ class Turn:
         self.abandoned = False
         """It failed for its consumer while the server might still run it."""
         self.failure: TurnError | None = None
-        self.repetitions: list[Reason] = []
+        self.repetitions: list[RepeatReason] = []
         """The reasons for which it was repeated, in order."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
@@ -287,7 +287,7 @@ class Turn:
     @property
     def earlier_may_have_run(self) -> bool:
         """Whether an attempt before this one may have run: it was AMBIGUOUS, and the policy allowed to repeat it."""
-        return Reason.AMBIGUOUS in self.repetitions
+        return RepeatReason.AMBIGUOUS in self.repetitions
 
     def too_large(self, limit: int | None) -> str | None:
         """A text that says that its message exceeds this many bytes; None if it does not."""

@@ -33,8 +33,8 @@ from turnwire.sansio.replay import (
     Cause,
     ModelRetryAdviceRequest,
     Phase,
-    Reason,
     RecoveryPolicy,
+    RepeatReason,
     Verdict,
     get_retry_advice,
 )
@@ -234,7 +234,7 @@ def repeated_after_ambiguous() -> tuple[Desk, Turn]:
     """A turn whose first attempt was handed whole and had no answer; it waits for its second."""
     desk, turn, wire = lost_in(Phase.AWAIT, policy=MAY_RUN_TWICE)
     desk.lose(wire)
-    assert turn.repetitions == [Reason.AMBIGUOUS]
+    assert turn.repetitions == [RepeatReason.AMBIGUOUS]
     return desk, turn
 
 
@@ -242,7 +242,7 @@ def test_a_turn_that_was_repeated_after_an_ambiguous_attempt_is_never_safe_again
     """R-VERDICT-12: nobody knows whether the first attempt ran, however the last one fails."""
     desk, turn = repeated_after_ambiguous()
     desk.lose(desk.open())
-    assert turn.repetitions == [Reason.AMBIGUOUS, Reason.NOT_RUN], "decided by the last attempt alone"
+    assert turn.repetitions == [RepeatReason.AMBIGUOUS, RepeatReason.NOT_RUN], "decided by the last attempt alone"
     desk.lose(desk.open())
     failure = failed(turn, Cause.EOF, Phase.SEND, AMBIGUOUS)
     assert "an earlier one, which the policy allowed to repeat, had reached the server whole" in str(failure)
@@ -259,7 +259,7 @@ def test_a_refused_repetition_of_an_ambiguous_attempt_is_ambiguous_and_not_repea
     wire.receive(answer(401))
     desk.update()
     failed(turn, Cause.REJECTED, Phase.HANDSHAKE, AMBIGUOUS)
-    assert turn.repetitions == [Reason.AMBIGUOUS]
+    assert turn.repetitions == [RepeatReason.AMBIGUOUS]
     desk, turn = repeated_after_ambiguous()
     desk.session.close(desk.now)
     failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, AMBIGUOUS)
@@ -593,7 +593,7 @@ def test_when_the_server_announces_its_end_turns_that_wait_go_to_the_next_connec
     for turn in (refused, waiting):
         assert not turn.ended
         assert turn.connection is None
-    assert refused.repetitions == [Reason.CONNECTION_LIMIT]
+    assert refused.repetitions == [RepeatReason.CONNECTION_LIMIT]
     assert desk.session.wants_connection(desk.now)
     wire = desk.open()
     assert len(wire.sent()) == 1
@@ -818,7 +818,7 @@ def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
     wire = desk.open()
     limited(desk, wire, lane="a")
     assert not turn.ended
-    assert turn.repetitions == [Reason.RATE_LIMIT]
+    assert turn.repetitions == [RepeatReason.RATE_LIMIT]
     assert not desk.session.idle
     assert not desk.session.wants_connection(desk.now)
     assert [line["stream_id"] for line in wire.sent()] == ["a"]

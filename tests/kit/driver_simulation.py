@@ -45,7 +45,7 @@ from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import RETRY
-from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, ServerTurnState
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
@@ -403,7 +403,7 @@ class SimRuntime:
         world.judge.opens(link)
         for story in world.active:
             soon = world.now < story.repeated_at + world.options.recovery.initial_delay / 2
-            if soon and story.turn.repetitions[-1] in (Reason.NOT_RUN, Reason.AMBIGUOUS):
+            if soon and story.turn.repetitions[-1] in (RepeatReason.NOT_RUN, RepeatReason.AMBIGUOUS):
                 self._expect(False, f"{story.marker} is repeated without a pause")
         line = link.transport = Line(world, link)
         world.lines.append(line)
@@ -999,7 +999,7 @@ class Judge:
     def repeated(self, story: Story) -> None:
         """A repetition of it has just been decided: the policy allows it, and the caller was asked."""
         world, reason = self._world, story.turn.repetitions[-1]
-        if reason is Reason.NO_WEBSOCKET:
+        if reason is RepeatReason.NO_WEBSOCKET:
             return
         story.failing_since = min(story.failing_since, world.now)
         budget = world.options.recovery.budget
@@ -1090,7 +1090,7 @@ class Judge:
             ran[entry.marker] = ran.get(entry.marker, 0) + 1
         for story in world.stories:
             marker, times, failure = story.marker, ran.get(story.marker, 0), story.failure
-            if times > 1 + (story.turn.repetitions.count(Reason.AMBIGUOUS) if story.turn is not None else 0):
+            if times > 1 + (story.turn.repetitions.count(RepeatReason.AMBIGUOUS) if story.turn is not None else 0):
                 self.complain(f"I5: {marker} ran {times} times")
             if story.ended == HORIZON:
                 self.complain(f"I6: {marker} never ended")

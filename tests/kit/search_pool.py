@@ -20,7 +20,7 @@ from turnwire.sansio.fallback import FAILURES, PAUSE
 from turnwire.sansio.http import HttpConnection, HttpState
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import Connection, Pool
-from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 
 PLAIN = frozenset({"create", "open", "resume", "connect", "accept", "hand all", "created", "completed", "rest", "end"})
@@ -462,7 +462,7 @@ class PoolWorld(World):
             if self.asks[at].websocket_only and turn.transport == "http":
                 raise ViolatedError(f"transport: turn {at} exists on a WebSocket only, and went over HTTP")
         if self.session.options.recovery.should_repeat is not None and any(
-            reason is not Reason.NO_WEBSOCKET for turn in self.turns for reason in turn.repetitions
+            reason is not RepeatReason.NO_WEBSOCKET for turn in self.turns for reason in turn.repetitions
         ):
             raise ViolatedError("should_repeat: the caller said no, and a turn was repeated")
 
@@ -483,11 +483,11 @@ class PoolWorld(World):
         if verdict is Verdict.UNSAFE and not self.heard[at] and at not in self.promised:
             raise ViolatedError(f"I4: turn {at} is {verdict}, and nothing was heard of it")
         refused = failure.cause in (Cause.ERROR_FRAME, Cause.REJECTED) and at in self.refusals
-        if refused and Reason.AMBIGUOUS not in turn.repetitions and verdict is not Verdict.SAFE:
+        if refused and RepeatReason.AMBIGUOUS not in turn.repetitions and verdict is not Verdict.SAFE:
             raise ViolatedError(f"I4: turn {at} is {verdict}, and the server refused it")
 
     def may_run(self, turn: Turn) -> int:
-        return 1 + turn.repetitions.count(Reason.AMBIGUOUS)
+        return 1 + turn.repetitions.count(RepeatReason.AMBIGUOUS)
 
     @staticmethod
     def _is_refused(turn: Turn) -> bool:

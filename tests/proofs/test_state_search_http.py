@@ -46,7 +46,7 @@ from turnwire.sansio.http import HTTP_TRANSITIONS, HttpConnection, HttpSignal, H
 from turnwire.sansio.http._exchange import Exchange
 from turnwire.sansio.notices import Notices
 from turnwire.sansio.pool import Kind, Pool
-from turnwire.sansio.replay import Cause, Phase, Plan, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Cause, Phase, Plan, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession
 
 LARGE = os.environ.get("TURNWIRE_SEARCH") == "large"
@@ -185,7 +185,7 @@ def an_attempt_that_may_have_run_is_forgotten(patch: pytest.MonkeyPatch) -> None
 
 
 def what_may_have_run_is_repeated(patch: pytest.MonkeyPatch) -> None:
-    once = lambda self, evidence, made, random, **_: None if made else Plan(Reason.NOT_RUN, 0.0)  # noqa: E731
+    once = lambda self, evidence, made, random, **_: None if made else Plan(RepeatReason.NOT_RUN, 0.0)  # noqa: E731
     patch.setattr(RecoveryPolicy, "plan", once)
 
 
@@ -198,7 +198,7 @@ def the_turns_of_a_refused_upgrade_fail(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_websocket_is_tried_for_ever(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Fallback, "settled", lambda self, connection, now: False)
+    patch.setattr(Fallback, "update", lambda self, connection, now: False)
 
 
 def the_fallback_comes_too_soon(patch: pytest.MonkeyPatch) -> None:
