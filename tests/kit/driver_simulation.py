@@ -7,7 +7,8 @@
     run.trace, run.digest        # everything that happened, and its hash: equal for equal seeds
 
 What is real
-    ``sansio/driver.py`` and the core under it; in some worlds the server's role of the core, too. There is no event
+    ``sansio/driver.py`` and the core under it, over WebSockets and over HTTP; in some worlds the server's role of the
+    core, too. There is no event
     loop, no task, no patch: :class:`World` is the loop, :class:`SimRuntime` the runtime.
 
 What is chance

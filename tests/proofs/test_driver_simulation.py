@@ -2,10 +2,32 @@
 
 ``TURNWIRE_SEEDS=100000 pytest tests/proofs/test_driver_simulation.py`` runs more, ``TURNWIRE_SEED=123`` one,
 and prints all that happened in it if anything was wrong.
+
+Where the time goes (cProfile of 1,000 seeds, own time; about 2 ms a seed on one idle core of 2026):
+
+======================================================= ======
+the core: connections                                   13 %
+the core: session, pool, backlog, deadlines             13 %
+the core: messages, errors, evidence, options, the rest 13 %
+h11 (upgrades, HTTP), below the core                    10 %
+the core: driver                                         5 %
+the core: WebSocket frames                               5 %
+the core: HTTP                                           3 %
+the core: events                                         2 %
+**the core in all**                                     64 %
+the world: clients, network, judge, heap                25 %
+the world: chance                                        4 %
+the world: servers                                       4 %
+whatever else                                            3 %
+======================================================= ======
+
+No function of the world takes more than 2 %. 20,000 seeds in 26 seconds are 1.3 ms a seed, which is what the core alone
+takes: a world that cost nothing would just reach it.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections import Counter
@@ -56,6 +78,8 @@ HAPPENINGS = {
 def runs() -> tuple[list[Run], Counter[str], float]:
     """What went wrong, what happened, and how many seconds all of it would have taken."""
     wrong, happened, seconds = [], Counter[str](), 0.0
+    threshold = gc.get_threshold()
+    gc.set_threshold(100_000)  # What a run leaves behind is little, and looking for it costs 8 % of the time.
     for seed in SEEDS:
         run = simulate(seed)
         seconds += run.seconds
@@ -63,6 +87,7 @@ def runs() -> tuple[list[Run], Counter[str], float]:
             wrong.append(run)
         if seed < 1000:
             happened.update(re.split(r": |, ", line[15:])[-1] for line in run.trace)
+    gc.set_threshold(*threshold)
     return wrong, happened, seconds
 
 
