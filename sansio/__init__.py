@@ -27,6 +27,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     http           the same for one connection in HTTP/1.1, one turn after the other
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role
+    upgrade        what an upgrade says besides the headers of its endpoint
     dialect        what a server is known or seen to have
     rate_limits    what a server says of its rate limits
     deadlines      many deadlines at once: which is the next

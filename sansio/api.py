@@ -34,6 +34,7 @@ from .errors import (
     TurnTimeoutError,
     TurnwireError,
     UnsuccessfulResponseError,
+    UnsupportedError,
     UserError,
     WrongTypeError,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "TurnTimeoutError",
     "TurnwireError",
     "UnsuccessfulResponseError",
+    "UnsupportedError",
     "Usage",
     "UserError",
     "WrongTypeError",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 
 from .checks import SECONDS, Number
 from .connection import Leave, Stats
+from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
@@ -175,6 +176,12 @@ class Session(OnShell, Generic[TurnT]):
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits: ``headers`` of an answer, and ``events`` by type. A copy."""
         return self._runtime.rate_limits
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as far as it is known now: by the options, the server's announcement, or its host
+        name. Whether it has lanes may be seen to differ."""
+        return self._runtime.dialect
 
     @property
     def stats(self) -> Stats:

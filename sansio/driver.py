@@ -42,10 +42,12 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from .connection import LIVE, Turn
+from .dialect import Dialect, dialect_of_host
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
 from .first_opening import FirstOpening
 from .lanes import AnyLane
+from .messages import with_trace
 from .omit import OMIT
 from .pool import Connection
 from .session import ResponsesSession
@@ -159,8 +161,29 @@ class Driver:
 
     # -- what a consumer does
 
-    def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
-        """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as far as it is known now: by the newest connection, else as before the first."""
+        newest = self.session.connection
+        if newest is not None:
+            return newest.dialect
+        return self.session.options.given_dialect or dialect_of_host(self._endpoint().host)
+
+    def create(
+        self,
+        body: Mapping[str, Any],
+        *,
+        lane: AnyLane = None,
+        timeouts: object = OMIT,
+        now: float,
+        traceparent: str | None = None,
+    ) -> Turn:
+        """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent.
+
+        ``traceparent`` identifies the turn's span; it is sent if the server is known to take it (P-DIALECT-19).
+        """
+        if traceparent is not None:
+            body = with_trace(body, self.dialect.trace_member, traceparent)
         turn = self.session.create(body, lane=lane, timeouts=timeouts, now=now)
         self._carry_out(now)
         return turn

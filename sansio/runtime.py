@@ -14,6 +14,7 @@ from types import CoroutineType
 from typing import Any, ClassVar
 
 from .connection import Stats, Turn
+from .dialect import Dialect
 from .driver import Driver, Runtime
 from .events import ServerEvent
 from .lanes import AnyLane
@@ -52,6 +53,11 @@ class SessionRuntime(Runtime):
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits."""
         return self._session.limits.latest()
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as far as it is known now."""
+        return self._driver.dialect
 
     @property
     def idle(self) -> bool:

@@ -126,8 +126,8 @@ class Routing(ConnectionBase):
         if type(event) is UnknownEvent and self.limits is not None:
             self.limits.came(event)
         turn = self._owners.owner(event)
-        if turn is None:
-            self._orphan(event, now)
+        if turn is None or self._owners.dialect.keeps_alive(event):
+            self._pass_over(turn, event, now)
             return
         role = event.role
         if turn.phase is Phase.AWAIT:
@@ -164,6 +164,16 @@ class Routing(ConnectionBase):
             self.only_events = False
         turn.phase = Phase.STREAM
         turn.message = b""
+
+    def _pass_over(self, turn: Turn | None, event: ServerEvent, now: float) -> None:
+        """Handle an event that nobody reads: it has no owner, or it only keeps its owner alive."""
+        if not self._owners.dialect.keeps_alive(event):
+            self._orphan(event, now)
+            return
+        if turn is None or turn.abandoned:
+            self.stats.orphans += 1
+        if turn is not None:
+            turn.since = now
 
     def _orphan(self, event: ServerEvent, now: float) -> None:
         """Handle an event without an owner: no turn awaits it, its response has ended, or its turn is not known."""
