@@ -213,7 +213,7 @@ class World:
             websocket._buffer = bytearray(websocket._buffer)
         elif old.state is State.HANDSHAKING:  # An h11 connection is not for copying: one like it.
             connection._opening = copy.copy(old._opening)
-            connection._opening.request(ENDPOINT)
+            connection._opening.request(ENDPOINT, ENDPOINT.headers)
         connection._deadlines = Deadlines(connection._deadline_of)
         for turn in (*lanes.running.values(), *lanes.waiting()):
             clone = turn.connection
