@@ -77,7 +77,8 @@ class Fallback:
             return False
         before = self._http_until
         if connection.opened_at is not None:
-            self.failures = 0
+            if connection.opened_at >= self._failed_at:  # Else it was open before they failed, and breaks no row.
+                self.failures = 0
         elif connection.is_closed and connection.failure is not None:
             if connection.began >= self._failed_at:
                 self.failures += 1

@@ -21,7 +21,7 @@ Where a turn can be
     ``pool.py`` chooses the connection for a turn; ``fallback.py`` decides whether the turn goes over HTTP.
 
     What a repeated turn first waits for depends on what failed. If the connection failed, the next one is not opened
-    before the delay is over (backoff). If only the turn failed, because the server asked to wait (429), the turn stays
+    before the delay is over (backoff). If only the turn failed (a 429; an error answer over HTTP), the turn stays
     in the backlog for that time, within its own deadlines. Other turns are not held up.
 
 When a failure becomes visible
@@ -119,7 +119,7 @@ class ResponsesSession:
         """Counters of turns that were on no connection."""
         self._touched: dict[Connection, None] = {}
         """Connections that have changed since the last :meth:`update`."""
-        self._returned: list[tuple[Turn, Plan]] = []
+        self._returned: list[tuple[Turn, Plan, Connection]] = []
         """Turns to be repeated, in order. :meth:`update` puts them into the backlog."""
         self._now = -inf
         """The latest ``now``."""
@@ -314,11 +314,11 @@ class ResponsesSession:
             plan = self._recovery.plan(turn, failure, self._now)
         if plan is None:
             return False
-        self.notices.repeats(turn, cast("Connection", turn.connection), failure, plan)
+        self.notices.repeats(turn, connection := cast("Connection", turn.connection), failure, plan)
         turn.unsent()
         turn.repetitions.append(plan.reason)
         self._own.repeated += 1
-        self._returned.append((turn, plan))
+        self._returned.append((turn, plan, connection))
         return True
 
     # -- the consequences
@@ -377,9 +377,10 @@ class ResponsesSession:
         """Put the turns to be repeated where they wait; return those that need nothing but a connection."""
         returned, self._returned = self._returned, []
         first: list[Turn] = []
-        for turn, plan in returned:
+        for turn, plan, failed_on in returned:
             turn.since = now
-            if plan.reason is RepeatReason.RATE_LIMIT:
+            goes_on = plan.delay > 0 and not failed_on.is_closed  # It would take the turn again at once.
+            if plan.reason is RepeatReason.RATE_LIMIT or goes_on:
                 self._backlog.delay(turn, now + plan.delay)
             else:
                 self._not_before = max(self._not_before, now + plan.delay)

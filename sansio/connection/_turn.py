@@ -297,7 +297,13 @@ class Turn:
             refusal=refusal,
             unknown_event=self.unknown_event,
             too_big=too_big,
+            earlier_may_have_run=self.earlier_may_have_run,
         )
+
+    @property
+    def earlier_may_have_run(self) -> bool:
+        """Whether an attempt before this one may have run: it was AMBIGUOUS, and the policy allowed to repeat it."""
+        return RepeatReason.AMBIGUOUS in self.repetitions
 
     def too_large(self, limit: int | None) -> str | None:
         """A text that says that its message exceeds this many bytes; None if it does not."""

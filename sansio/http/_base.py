@@ -137,6 +137,7 @@ class HttpBase(CommonConnection):
             api_error=api_error,
             event_seen=turn.phase is Phase.STREAM,
             response_id=turn.response_id,
+            earlier_may_have_run=turn.earlier_may_have_run,
         )
         return cast("Evidence", evidence)  # None only if nobody knows whether the request was handed.
 

@@ -21,7 +21,7 @@ from turnwire.sansio.fallback import FAILURES, PAUSE
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import FINISH, Connection
-from turnwire.sansio.replay import Phase, RecoveryPolicy
+from turnwire.sansio.replay import Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import WebSocket
 
@@ -150,6 +150,43 @@ def test_every_websocket_that_is_refused_gives_its_turns_to_http() -> None:
         assert turn.transport == "http"
 
 
+def test_a_repetition_over_http_waits_though_its_connection_goes_on() -> None:
+    """R-RECOVER-9: the answer ends the turn alone, and the connection could take it again at once."""
+    policy = RecoveryPolicy(attempts=1, initial_delay=4.0, repeat_ambiguous_stateless=True)
+    service = Service(transport="http", recovery=policy)
+    turn = service.create()
+    connection = service.open()
+    service.hand(connection)
+    service.refuse(connection, 503)
+    assert (connection.is_open, turn.connection) == (True, None)
+    other = service.create()
+    assert other.connection is connection, "others are not held up"
+    service.run(other)
+    moment = service.session.next_deadline()
+    assert moment is not None
+    assert 2.0 <= moment - service.now <= 4.0
+    service.now = moment
+    service.session.handle_deadline(service.now)
+    assert turn.connection is connection
+    service.run(turn)
+
+
+def test_a_refused_repetition_over_http_of_an_ambiguous_attempt_is_ambiguous() -> None:
+    """R-VERDICT-12: the first request was handed whole, and had no answer."""
+    policy = RecoveryPolicy(attempts=1, initial_delay=0.0, repeat_ambiguous_stateless=True)
+    service = Service(transport="http", recovery=policy)
+    turn = service.create()
+    first = service.open()
+    service.hand(first)
+    service.receive(first, b"")
+    second = service.open()
+    service.hand(second)
+    service.receive(second, answer(400, json.dumps({"error": {"code": "bad", "message": "no"}})))
+    assert turn.failure is not None
+    assert turn.failure.verdict is Verdict.AMBIGUOUS
+    assert turn.failure.evidence.is_refusal
+
+
 def test_a_turn_that_http_answers_so_has_failed() -> None:
     """It was handed to a server: what is repeated because there is no WebSocket is what waited for one."""
     service = Service()
@@ -228,6 +265,20 @@ def test_meanwhile_an_answer_of_http_that_would_refuse_an_upgrade_fails_the_turn
     service.refuse(connection, 404)
     assert isinstance(turn.failure, ResponsesHTTPError)
     assert service.session.stats.repeated == 0
+
+
+def test_a_websocket_that_was_open_before_they_failed_does_not_begin_the_count_anew() -> None:
+    """P-TRANSPORT-3 counts connections that fail in a row, whatever happens meanwhile on one that is open."""
+    service = Service(connections=2)
+    turn = service.create()
+    connection = service.open()
+    service.now += 1.0
+    fail_to_open(service, FAILURES - 1)
+    service.run(turn)
+    assert not service.session.fell_back
+    fail_to_open(service, 1)
+    assert connection.is_open
+    assert service.session.fell_back
 
 
 def test_a_websocket_that_was_open_begins_the_count_anew() -> None:
