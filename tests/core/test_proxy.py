@@ -268,3 +268,25 @@ def test_a_tunnel_that_leads_nowhere_says_so_without_the_proxys_credentials(said
         [tunnel.receive(data) for data in (said, b"")]
     assert not tunnel.through
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"authorization": f"Basic {SECRET}\r\nX: y"}, "the value of header 'Proxy-Authorization' holds U.000D"),
+        ({"headers": (("X-Team", f"{SECRET}\n"),)}, "the value of header 'X-Team' holds U.000A"),
+        ({"headers": (("X Team", SECRET),)}, "'X'… is not a header name"),
+        ({"headers": (("Host", SECRET),)}, "the header 'Host' is the WebSocket handshake's own"),
+    ],
+)
+def test_headers_for_a_proxy_that_cannot_be_sent_are_refused_without_showing_them(given: Any, problem: str):
+    with pytest.raises(UserError, match=problem) as caught:
+        Proxy("p", 1, False, **given)
+    assert SECRET not in str(caught.value)
+
+
+def test_headers_for_a_proxy_go_to_it_and_nowhere_else():
+    proxy = Proxy("p", 1, False, "Basic x", (("X-Team", SECRET),))
+    request = proxy.tunnel(PLAIN).request()
+    assert request.endswith(f"\r\nProxy-Authorization: Basic x\r\nX-Team: {SECRET}\r\n\r\n".encode())
+    assert SECRET not in f"{proxy} {proxy!r} {vars(proxy)}"

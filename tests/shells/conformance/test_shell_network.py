@@ -7,10 +7,13 @@ import ssl
 import sys
 
 import anyio
+import httpx2
 import pytest
 import trustme
+from kit.models import call_of
 from kit.peers import Peer, proxy_server, raw_server
 from kit.shells import FAILURES
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from turnwire.aio.loopback import serve
 from turnwire.sansio.errors import ConnectError, ConnectionLostError, TransportError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
@@ -287,6 +290,26 @@ async def test_the_environments_proxies(shell, served, trusting, monkeypatch):
         monkeypatch.delenv("no_proxy")
         monkeypatch.setenv("http_proxy", proxy.authority)
         assert await proxied(plain.base_url)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_the_network_of_the_clients_own_http_client(shell, served, trusting, transport):
+    """P-CONN-19, for sessions and models: the proxy with its password and its TLS, and the server's private CA."""
+    async with serve(ssl_context=served) as server:
+        async with proxy_server(ssl_context=served, authorization=("me", "p@ss")) as proxy:
+            through = httpx2.Proxy(f"https://{proxy.authority}", auth=("me", "p@ss"), ssl_context=trusting)
+            async with DefaultAsyncHttpxClient(verify=trusting, proxy=through) as http_client:
+                client = AsyncOpenAI(base_url=server.base_url, api_key="k", http_client=http_client)
+                async with shell.connect(client=client, transport=transport) as session:
+                    assert (await session.respond(model="m", input="x")).output_text == "x"
+                assert len(proxy.peers) == 1
+                options = shell.SessionOptions(transport=transport)
+                async with shell.OpenAIResponsesWSModel("m", client, websocket_options=options) as model:
+                    await model.get_response(*call_of(shell))
+                assert len(proxy.peers) == 2
+                async with shell.OpenAIResponsesWSModel("m", client, websocket_options=options, proxy=None) as model:
+                    await model.get_response(*call_of(shell))
+                assert len(proxy.peers) == 2
 
 
 # --- Addresses -------------------------------------------------------------------------------------------------------

@@ -80,6 +80,31 @@ async def test_socks5_looks_names_up_here_and_socks5h_there(shell):
         assert host in found
 
 
+async def test_every_address_of_a_name_is_tried_through_the_proxy(shell, monkeypatch):
+    """The proxy reaches the second one only; what was opened for the first is closed."""
+    real = socket.getaddrinfo
+
+    def resolve(name, *args, **kwargs):
+        if name not in ("twofold.test", b"twofold.test"):
+            return real(name, *args, **kwargs)
+        return [entry for address in ("127.0.0.2", "127.0.0.1") for entry in real(address, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    async with serve() as server, socks_server(authorization=("me", "p")) as proxy:
+        for transport in ("websocket", "http"):
+            proxy.asked.clear()
+            async with shell.connect(
+                f"http://twofold.test:{server.port}/v1", proxy=f"socks5://me:p@{proxy.authority}", transport=transport
+            ) as session:
+                assert (await session.respond(model="m", input="x" * 300_000)).output_text == "x" * 300_000
+            assert proxy.asked == [("address", host, server.port) for host in ("127.0.0.2", "127.0.0.1")]
+        with pytest.raises(ConnectError, match="the host refused the connection") as caught:
+            async with shell.connect("http://twofold.test:1/v1", proxy=f"socks5://me:p@{proxy.authority}"):
+                pass
+        check(caught.value)
+        assert proxy.asked[-2:] == [("address", host, 1) for host in ("127.0.0.2", "127.0.0.1")]
+
+
 async def test_a_name_that_nobody_knows_is_not_the_proxys_failure(shell):
     async with socks_server() as proxy:
         with pytest.raises(ConnectError) as caught:
