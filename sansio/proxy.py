@@ -46,7 +46,7 @@ from .errors import TransportError, UserError, WrongTypeError
 from .secret import Secret, discreet
 from .socks import SocksTunnel, checked_credential
 from .urls import Parts, parse_url
-from .websocket import Accepted, ProxyTunnel, Rejected
+from .websocket import Accepted, HandshakeAnswer, ProxyTunnel, Rejected
 
 __all__ = ["AnyProxy", "Proxy", "SocksProxy", "Tunnel", "checked_proxy", "choose_proxy"]
 
@@ -153,17 +153,26 @@ class Tunnel:
     def receive(self, data: bytes) -> bytes:
         """Take what the proxy sent, ``b""`` for end of file; return what to write next, which is always empty.
 
-        Raises TransportError if the proxy refuses or its answer cannot be read.
+        Raises TransportError if the proxy refuses or its answer cannot be read; also if bytes follow it, for the
+        endpoint has been asked nothing yet.
         """
         answer = self._exchange.receive(data)
-        if isinstance(answer, Accepted):
+        if isinstance(answer, Accepted) and not answer.trailing:
             self.through = True
         elif answer is not None:
-            said = f"HTTP status {answer.status}" if isinstance(answer, Rejected) else answer.reason
-            raise TransportError(f"the proxy {self._proxy} refused to connect to {self._endpoint.authority}: {said}")
+            raise TransportError(
+                f"the proxy {self._proxy} refused to connect to {self._endpoint.authority}: {_said(answer)}"
+            )
         elif not data:
             raise TransportError(f"the proxy {self._proxy} ended the connection instead of answering CONNECT")
         return b""
+
+
+def _said(answer: HandshakeAnswer) -> str:
+    """What a proxy answered that opens no tunnel."""
+    if isinstance(answer, Accepted):
+        return f"its answer is followed by {len(answer.trailing)} bytes, and the endpoint has been asked nothing yet"
+    return f"HTTP status {answer.status}" if isinstance(answer, Rejected) else answer.reason
 
 
 @discreet

@@ -218,6 +218,9 @@ async def test_a_proxy_that_asks_for_a_password(shell):
 
 
 BAD_PROXIES = {
+    "too much": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno",
+    "1xx for ever": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+    "SOCKS": b"\x05\x00",
     "garbage": b"\0\0 what?\r\n\r\n",
     "end of file": b"",
     "502": b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno",
@@ -250,6 +253,32 @@ async def test_a_silent_proxy_ends_at_the_connect_deadline(shell):
                 "http://example.invalid/v1",
                 proxy=f"http://{proxy.authority}",
                 options=shell.SessionOptions(connect_timeout=0.05),
+            ):
+                pass
+        assert caught.value.phase is Phase.CONNECT
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+async def test_a_proxy_that_never_ends_its_answer_ends_at_the_connect_deadline(shell, scheme):
+    """Byte by byte: none of them moves the deadline."""
+    answer = {
+        "http": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10_000,
+        "socks5h": b"\x05\x00\x05\x00\x00\x03\xff" + b"n" * 250,
+    }
+
+    async def script(peer: Peer) -> None:
+        await peer.read()
+        for byte in answer[scheme]:
+            await peer.send(bytes([byte]))
+            await anyio.sleep(0.002)
+        await peer.end()
+
+    async with raw_server(script) as proxy:
+        with pytest.raises(TimeoutError) as caught:
+            async with shell.connect(
+                "http://example.invalid/v1",
+                proxy=f"{scheme}://{proxy.authority}",
+                options=shell.SessionOptions(connect_timeout=0.1),
             ):
                 pass
         assert caught.value.phase is Phase.CONNECT
