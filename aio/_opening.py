@@ -244,8 +244,11 @@ async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
 
 
 def _tune(sock: socket.socket) -> None:
-    """Send small messages at once, and limit what the kernel buffers."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """Send small messages at once, and limit what the kernel buffers. A system may not have an option, or may refuse
+    it (macOS, if the peer is gone already): the connection works without."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     unsent = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
     if unsent is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, unsent, UNSENT)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, unsent, UNSENT)

@@ -221,6 +221,8 @@ class Wire:
 
     async def connect_unix(self, path: str) -> None:
         """Connect to a unix socket."""
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError("Python has no unix sockets on this system")
         self._begin(await trio.open_unix_socket(path))
 
     async def look_up(self, host: str, port: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import sys
@@ -14,7 +15,8 @@ from kit.models import call_of
 from kit.peers import Peer, proxy_server, raw_server
 from kit.shells import FAILURES
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-from turnwire.aio.loopback import serve
+from turnwire.aio import _asyncio
+from turnwire.aio.loopback import BeforeEvent, Cut, Fault, serve
 from turnwire.sansio.errors import ConnectError, ConnectionLostError, TransportError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 
@@ -396,6 +398,31 @@ async def test_small_messages_do_not_wait_for_acknowledgements(shell):
         wire = next(iter(session._runtime._driver._links.values())).transport
         sock = wire._socket if hasattr(wire, "_socket") else wire.sock
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+# --- Other systems ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_system_that_refuses_the_options_of_a_socket(shell, monkeypatch):
+    monkeypatch.setattr(socket, "TCP_NOTSENT_LOWAT", 9999, raising=False)
+    async with serve() as server, shell.connect(server.base_url) as session:
+        assert (await session.respond(model="m", input="x")).output_text == "x"
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_a_system_without_poll(shell, monkeypatch, transport):
+    """Windows: what has arrived is not read before its turn comes; what is told of a turn stays as true."""
+    monkeypatch.delattr(select, "poll", raising=False)
+    monkeypatch.setattr(_asyncio, "CAN_READ_AHEAD", False)
+    async with serve() as server, shell.connect(server.base_url, transport=transport) as session:
+        for text in ("x" * 300_000, "y"):
+            assert (await session.respond(model="m", input=text)).output_text == text
+        server.faults.append(Fault(BeforeEvent(2), Cut(reset=True)))
+        with pytest.raises(ConnectionLostError) as caught:
+            await session.respond(model="m", input="x")
+        assert caught.value.verdict is Verdict.UNSAFE
+        assert (await session.respond(model="m", input="z")).output_text == "z"
+        assert [entry.outcome for entry in server.ledger] == ["completed", "completed", "cut", "completed"]
 
 
 # --- Whatever a transport raises --------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -268,6 +270,49 @@ async def test_a_unix_socket_where_nobody_listens(shell, folder):
             async with shell.connect(f"unix:{folder}/{name}:/v1", options=shell.SessionOptions(recovery=NEVER)):
                 pass
         check(caught.value)
+
+
+@needs_unix
+@pytest.mark.parametrize("what", ["a folder", "datagrams", "below a file", "forbidden"])
+async def test_a_path_that_is_no_socket_for_us(shell, folder, what):
+    path, words = {
+        "a folder": (folder, "refused"),
+        "datagrams": (folder / "d", "[Pp]rotocol wrong type"),
+        "below a file": (folder / "f" / "s", "Not a directory"),
+        "forbidden": (folder / "no" / "s", "Permission denied"),
+    }[what]
+    (folder / "f").touch()
+    (folder / "no").mkdir(mode=0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(str(folder / "d"))
+        with (
+            nobody(folder) if what == "forbidden" else nullcontext(),
+            pytest.raises(ConnectError, match=f"could not connect to unix:{path}: .*{words}") as caught,
+        ):
+            async with shell.connect(f"unix:{path}", options=shell.SessionOptions(recovery=NEVER)):
+                pass
+    check(caught.value)
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """Without the superuser's rights, to whom nothing is forbidden; the folder stays open."""
+    folder.chmod(0o755)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+async def test_a_system_without_unix_sockets(shell, monkeypatch):
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    with pytest.raises(ConnectError, match="Python has no unix sockets on this system") as caught:
+        async with shell.connect("unix:/run/api.sock", options=shell.SessionOptions(recovery=NEVER)):
+            pass
+    check(caught.value)
 
 
 @needs_unix
