@@ -161,7 +161,7 @@ def without_code(text: str) -> str:
         (
             "Working on turnwire",
             "Set-up and the loop, Where things are decided, Where a change of the protocol goes, How the proofs work, "
-            "Releasing, What stays as it is",
+            "Platforms, Releasing, What stays as it is",
         ),
     ],
 )
