@@ -36,6 +36,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     deadlines      many deadlines at once: which is the next
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
+    http_client    the network settings of a client's own HTTP client
     proxy          which proxy to use
     socks          through a SOCKS5 proxy
     source         where a session connects to, from the arguments of ``connect()``

@@ -307,7 +307,7 @@ def connect(
     headers: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
     ssl_context: ssl.SSLContext | None = None,
-    proxy: str | None = "env",
+    proxy: str | None = "client",
     proxy_ssl_context: ssl.SSLContext | None = None,
     transport: TransportChoice | None = None,
     connections: int | None = None,
@@ -322,9 +322,10 @@ def connect(
     ``base_url`` is http(s) or ws(s), with or without a path, or ``unix:/path/to.sock``, which may be followed by
     ``:/v1``, the path of the API. ``/responses`` is appended. It defaults to the client's, else ``OPENAI_BASE_URL``,
     else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an ``openai.AsyncOpenAI`` (or
-    Azure's); URL, credentials, headers, query and timeouts are taken from it. ``ssl_context`` defaults to the system's
-    trust store. ``proxy`` is ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), None, or the URL
-    of a proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
+    Azure's); URL, credentials, headers, query and timeouts are taken from it. ``ssl_context`` and
+    ``proxy`` default to what the client's ``http_client`` was given; without it to the system's trust store and to
+    ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``). ``proxy`` may be None, or the URL of a
+    proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
     proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``options`` are the limits; the
     arguments ``transport`` and ``connections`` override the options of the same name.
 
@@ -338,7 +339,8 @@ def connect(
     network = checked_network(
         ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
     )
-    choose_proxy(network.proxy, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
+    wanted = network.completed(source)[0].proxy
+    choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
     options = options_from_client(client, options, transport=transport, connections=connections)
     return connecting(source, network, options)
 

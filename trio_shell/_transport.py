@@ -22,7 +22,7 @@ from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from ..sansio.driver import CHUNK
 from ..sansio.errors import TransportError
-from ..sansio.transports import Failures, Means
+from ..sansio.transports import Failures, Means, alternating
 
 __all__ = ["FAILURES", "MEANS", "TRANSPORT_ERRORS", "Wire"]
 
@@ -222,12 +222,21 @@ class Wire:
 
     async def connect_unix(self, path: str) -> None:
         """Connect to a unix socket."""
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError("Python has no unix sockets on this system")
         self._begin(await trio.open_unix_socket(path))
 
-    async def look_up(self, host: str, port: int) -> str:
-        """The first address of a host."""
+    async def look_up(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, in the order in which to try them."""
         found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
-        return str(found[0][4][0])
+        return [str(address[0]) for _, address in alternating([(pair[0], pair[4]) for pair in found])]
+
+    def start_over(self) -> None:
+        """Close what is open, so that :meth:`connect` can be called again."""
+        self.close()
+        self.connected = self.blocked = False
+        self.broken = None
+        self._unsent.clear()
 
     def _begin(self, stream: trio.SocketStream) -> None:
         self.sock = socket.socket(fileno=stream.socket.detach())

@@ -26,6 +26,8 @@ class Carrier:
         self.done: list[Any] = []
         self.reads = list(reads)
         self.raises = raises
+        self.found = ["10.0.0.9"]
+        """The addresses of every host."""
 
     def _step(self, name: str, *what: Any) -> None:
         self.done.append((name, *what))
@@ -38,9 +40,12 @@ class Carrier:
     async def connect_unix(self, path: str) -> None:
         self._step("unix", path)
 
-    async def look_up(self, host: str, port: int) -> str:
+    async def look_up(self, host: str, port: int) -> list[str]:
         self._step("look up", host, port)
-        return "10.0.0.9"
+        return self.found
+
+    def start_over(self) -> None:
+        self._step("start over")
 
     async def start_tls(self, host: str, context: Any) -> None:
         self._step("tls", host, context)
@@ -163,6 +168,47 @@ def test_a_name_is_looked_up_here_for_socks5(url: str, asked: list[Any], target:
         ("send", b"\x05\x01\x00" + target),
         ("receive",),
     ]
+
+
+AN_ADDRESS = [("connect", "p.test", 1), ("send", b"\x05\x01\x00"), ("receive",)]
+
+
+def asked_for(*address: int) -> tuple[str, bytes]:
+    return ("send", b"\x05\x01\x00" + bytes([{4: 1, 16: 4}[len(address)], *address]) + b"\x00\x50")
+
+
+@pytest.mark.parametrize("reply", [1, 3, 4, 5, 6, 8])
+def test_every_address_of_a_host_is_tried_until_the_proxy_reaches_one(reply: int) -> None:
+    refused = b"\x05" + bytes([reply])
+    carrier = Carrier(b"\x05\x00", refused, b"\x05\x00", refused, b"\x05\x00", GRANTED)
+    carrier.found = ["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    opened(carrier, source("http://h.test/v1"), proxy="socks5://p.test:1")
+    assert carrier.done == [
+        ("look up", "h.test", 80),
+        *(*AN_ADDRESS, asked_for(*bytes(15), 1), ("receive",), ("start over",)),
+        *(*AN_ADDRESS, asked_for(10, 0, 0, 1), ("receive",), ("start over",)),
+        *(*AN_ADDRESS, asked_for(10, 0, 0, 2), ("receive",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reads", "raises", "text"),
+    [
+        ((b"\x05\x00", b"\x05\x05", b"\x05\x00", b"\x05\x04"), {}, "the host is unreachable"),  # The last one's.
+        ((b"\x05\x00", b"\x05\x02"), {}, "its rules do not allow it"),
+        ((b"\x05\x00", b"\x05\x07"), {}, "it does not support CONNECT"),
+        ((b"\x05\xff",), {}, "it asks for a user name to authenticate"),
+        ((b"\x05\x00", b""), {}, "it ended the connection instead of answering"),
+        ((), {"connect": OSError("no route")}, "cannot be used: the network failed: no route"),
+    ],
+)
+def test_what_no_other_address_would_change_ends_the_opening(reads: Any, raises: Any, text: str) -> None:
+    carrier = Carrier(*reads, **raises)
+    carrier.found = ["10.0.0.1", "10.0.0.2"]
+    with pytest.raises(TransportError, match=f"^the proxy p.test:1 .*: {text}$|^the proxy p.test:1 {text}$"):
+        opened(carrier, source("http://h.test/v1"), proxy="socks5://p.test:1")
+    assert carrier.reads == []
+    assert [step[0] for step in carrier.done].count("connect") == (2 if len(reads) == 4 else 1)
 
 
 def test_a_unix_socket() -> None:
