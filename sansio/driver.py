@@ -266,6 +266,11 @@ class Driver:
         self._settle(now)
 
     @property
+    def links(self) -> list[Link]:
+        """All links that are not CLOSED."""
+        return [*self._links.values(), *self._closing]
+
+    @property
     def awaited(self) -> bool:
         """Whether any consumer waits."""
         return bool(self._waiters)

@@ -19,19 +19,33 @@ What a flow yields, and what comes back
     The return value of a :data:`Flow` is the result of the call. An :data:`Emitting` flow is run as an iterator.
 
 How a flow is run
-    :func:`advance` awaits the waits of a flow up to its next emitted value, or its end. A shell makes of it what its
-    users call: a coroutine for a call, an asynchronous generator for an iterator. It brings the one thing that differs
-    between event loops: how to await something within a deadline, or shielded.
+    :func:`result_of` runs a flow to its end, :func:`advance` up to its next emitted value. A shell makes of them what
+    its users call: a coroutine for a call, an asynchronous generator for an iterator. It brings the one thing that
+    differs between event loops: how to await something within a deadline, or shielded.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator
-from types import CoroutineType, coroutine
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, final
+from math import inf
+from types import CoroutineType, GeneratorType, coroutine
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, cast, final
 
-__all__ = ["Awaited", "Emit", "Emitting", "ExpiredError", "Flow", "Steps", "Wait", "advance", "at_once", "awaited"]
+__all__ = [
+    "Awaited",
+    "Emit",
+    "Emitting",
+    "ExpiredError",
+    "Flow",
+    "Steps",
+    "Wait",
+    "advance",
+    "at_once",
+    "awaited",
+    "make_awaitable",
+    "result_of",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,8 +66,8 @@ class Wait:
         self, start: Callable[[], Awaitable[Any]], *, deadline: float | None = None, shield: bool = False
     ) -> None:
         self.start = start
-        self.deadline = deadline
-        """When to cancel the wait, in seconds of the event loop's clock; None: never."""
+        self.deadline = inf if deadline is None else deadline
+        """When to cancel the wait, in seconds of the event loop's clock; ``inf``: never."""
         self.shield = shield
         """Whether the wait goes on if the caller is cancelled."""
         self.unbounded = deadline is None and not shield
@@ -113,13 +127,22 @@ class Steps(Generic[Y, T]):
         self._resume = self._flow.throw
         self._given = error
 
+    def __enter__(self) -> None:
+        """``with steps: yield value``: what the consumer of the value throws in goes into the flow."""
+        self.succeeded(None)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[True]:
+        if error is not None:
+            self.failed(error)
+        return True
+
 
 @coroutine
 def advance(steps: Steps[Any, Any], within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Emit | None]:
     """Await the waits of a flow up to its next emitted value, which is returned; None: the flow has returned.
 
-    ``within`` awaits a wait that has a deadline or a shield, and raises ExpiredError at the deadline. After an emitted
-    value, call ``succeeded`` or ``failed`` before this. Hot path: runs once per event.
+    ``within`` awaits a wait that has a deadline or a shield, and raises ExpiredError at the deadline. The consumer must
+    take an emitted value within ``with steps``. Hot path: runs once per event.
     """
     while (step := steps.next()) is not None:
         if type(step) is Emit:
@@ -129,6 +152,16 @@ def advance(steps: Steps[Any, Any], within: Callable[[Wait], Awaitable[Any]]) ->
         except BaseException as exc:
             steps.failed(exc)
     return None
+
+
+@coroutine
+def result_of(given: Any, within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Any]:
+    """Run a flow to its end and return its result. What is no flow is returned at once (:func:`at_once`)."""
+    if type(given) is not GeneratorType:
+        return given
+    steps = Steps(cast("Flow[Any]", given))
+    yield from cast("Generator[Any, Any, None]", advance(steps, within))  # It is a generator, too.
+    return steps.result
 
 
 class Awaited:
@@ -154,3 +187,10 @@ def awaited(function: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, An
 def at_once(function: Callable[P, T]) -> Callable[P, CoroutineType[Any, Any, T]]:
     """The same decorator for a method that never waits, and so is not a flow. Hot path: runs once or twice per turn."""
     return cast("Callable[P, CoroutineType[Any, Any, T]]", Awaited(function))
+
+
+def make_awaitable(cls: type[Any], coroutine_function: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Make the :class:`Awaited` methods of a shell's class coroutine functions, also the inherited ones."""
+    for name in dir(cls):
+        if isinstance(method := inspect.getattr_static(cls, name), Awaited):
+            setattr(cls, name, method.made_by(coroutine_function))

@@ -199,7 +199,7 @@ class SteppedShell:
     async def _wait(self, wait: Wait) -> Any:
         self.waits.append(wait)
         self.at += self.slow
-        if wait.deadline is not None and wait.deadline <= self.at:
+        if wait.deadline <= self.at:
             raise ExpiredError
         return await wait.start()
 
