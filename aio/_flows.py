@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import anyio
 
-from ..sansio.flow import Emitting, ExpiredError, Flow, Steps, Wait, advance, result_of
+from ..sansio.flow import Emitting, ExpiredError, Flow, Runner, Wait, result_of
 
 __all__ = ["coroutine_function", "iterate", "run"]
 
@@ -41,7 +41,6 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
 async def iterate(flow: Emitting) -> AsyncGenerator[Any]:
     """Run a flow and yield what it emits. Hot path: runs once per event."""
-    steps = Steps(flow)
-    while (emitted := await advance(steps, _within)) is not None:
-        with steps:
+    async with Runner(flow, _within) as runner:
+        while (emitted := await runner.advance()) is not None:
             yield emitted.value

@@ -19,7 +19,7 @@ What a flow yields, and what comes back
     The return value of a :data:`Flow` is the result of the call. An :data:`Emitting` flow is run as an iterator.
 
 How a flow is run
-    :func:`result_of` runs a flow to its end, :func:`advance` up to its next emitted value. A shell makes of them what
+    :func:`result_of` runs a flow to its end, a :class:`Runner` up to its next emitted value. A shell makes of them what
     its users call: a coroutine for a call, an asynchronous generator for an iterator. It brings the one thing that
     differs between event loops: how to await something within a deadline, or shielded.
 """
@@ -30,7 +30,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator
 from math import inf
 from types import CoroutineType, GeneratorType, coroutine
-from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, cast, final
+from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
 
 __all__ = [
     "Awaited",
@@ -38,9 +38,9 @@ __all__ = [
     "Emitting",
     "ExpiredError",
     "Flow",
+    "Runner",
     "Steps",
     "Wait",
-    "advance",
     "at_once",
     "awaited",
     "make_awaitable",
@@ -93,24 +93,28 @@ Emitting: TypeAlias = Generator[Wait | Emit, Any, None]
 class Steps(Generic[Y, T]):
     """Runs one flow step by step. Call :meth:`next`, then :meth:`succeeded` or :meth:`failed`, and repeat.
 
+    Without either, the flow goes on with None, as it does after an emitted value.
+
     Hot path: runs once or twice per event.
     """
 
-    __slots__ = ("_flow", "_given", "_resume", "result")
+    __slots__ = ("_flow", "_given", "_resume", "_send", "result")
 
     result: T
     """The flow's return value, after :meth:`next` has returned None."""
 
     def __init__(self, flow: Generator[Y, Any, T]) -> None:
         self._flow = flow
-        self._resume: Callable[[Any], Y] = flow.send
+        self._send: Callable[[Any], Y] = flow.send
+        self._resume = self._send
         self._given: Any = None
 
     def next(self) -> Y | None:
         """The next value that the flow yields; None: the flow has returned. Raises what the flow raises."""
-        given, self._given = self._given, None
+        resume, given = self._resume, self._given
+        self._resume, self._given = self._send, None
         try:
-            return self._resume(given)
+            return resume(given)
         except StopIteration as end:
             self.result = end.value
             return None
@@ -119,7 +123,6 @@ class Steps(Generic[Y, T]):
 
     def succeeded(self, value: Any) -> None:
         """Send the flow the result of its wait."""
-        self._resume = self._flow.send
         self._given = value
 
     def failed(self, error: BaseException) -> None:
@@ -127,31 +130,45 @@ class Steps(Generic[Y, T]):
         self._resume = self._flow.throw
         self._given = error
 
-    def __enter__(self) -> None:
-        """``with steps: yield value``: what the consumer of the value throws in goes into the flow."""
-        self.succeeded(None)
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[True]:
+@final
+class Runner(Steps[Y, T]):
+    """Awaits the waits of a flow.
+
+    ``within`` awaits a wait that has a deadline or a shield, and raises ExpiredError at the deadline.
+    """
+
+    __slots__ = ("_within",)
+
+    def __init__(self, flow: Generator[Y, Any, T], within: Callable[[Wait], Awaitable[Any]]) -> None:
+        super().__init__(flow)
+        self._within = within
+
+    @coroutine
+    def advance(self) -> Generator[Any, Any, Emit | None]:
+        """Go on to the next emitted value, which is returned; None: the flow has returned. Hot path: once per event."""
+        while (step := self.next()) is not None:
+            if type(step) is Emit:
+                return step
+            wait: Any = step
+            try:
+                self.succeeded((yield from (wait.start() if wait.unbounded else self._within(wait)).__await__()))
+            except BaseException as exc:
+                self.failed(exc)
+        return None
+
+    @coroutine
+    def __aenter__(self) -> Generator[Any, Any, Self]:
+        """``async with``: a flow whose values have a consumer. What the consumer throws in goes into the flow."""
+        yield from ()
+        return self
+
+    @coroutine
+    def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Generator[Any, Any, None]:
         if error is not None:
             self.failed(error)
-        return True
-
-
-@coroutine
-def advance(steps: Steps[Any, Any], within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Emit | None]:
-    """Await the waits of a flow up to its next emitted value, which is returned; None: the flow has returned.
-
-    ``within`` awaits a wait that has a deadline or a shield, and raises ExpiredError at the deadline. The consumer must
-    take an emitted value within ``with steps``. Hot path: runs once per event.
-    """
-    while (step := steps.next()) is not None:
-        if type(step) is Emit:
-            return step
-        try:
-            steps.succeeded((yield from (step.start() if step.unbounded else within(step)).__await__()))
-        except BaseException as exc:
-            steps.failed(exc)
-    return None
+            del error, traceback  # They refer to this frame.
+            yield from cast("Generator[Any, Any, None]", self.advance())
 
 
 @coroutine
@@ -159,9 +176,9 @@ def result_of(given: Any, within: Callable[[Wait], Awaitable[Any]]) -> Generator
     """Run a flow to its end and return its result. What is no flow is returned at once (:func:`at_once`)."""
     if type(given) is not GeneratorType:
         return given
-    steps = Steps(cast("Flow[Any]", given))
-    yield from cast("Generator[Any, Any, None]", advance(steps, within))  # It is a generator, too.
-    return steps.result
+    runner = Runner(cast("Flow[Any]", given), within)
+    yield from cast("Generator[Any, Any, None]", runner.advance())
+    return runner.result
 
 
 class Awaited:
