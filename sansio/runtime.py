@@ -192,7 +192,7 @@ class SessionRuntime(Runtime):
 
         Hot path: runs once per turn, usually without data. To ask first costs a third of a read that fails.
         """
-        if link.state is LinkState.OPEN and not link.paused and self.readable(link):
+        if link.state is LinkState.OPEN and self.readable(link):
             for _ in range(READS):
                 if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self.read(link):
                     break
