@@ -1,7 +1,7 @@
 """The client's side of a TLS session, bytes in and bytes out, for shells whose event loop has no TLS of its own.
 
 The promise
-    :class:`TlsSession` neither reads nor writes, and imports no ``ssl``: the shell gives it that module. Sessions can be
+    :class:`TlsSession` neither reads nor writes and imports no ``ssl``: the shell gives it that module. Sessions can be
     nested, as in the tunnel of an https proxy.
 """
 

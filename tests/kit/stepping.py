@@ -113,6 +113,11 @@ class SteppedRuntime(SessionRuntime):
     def shutdown_threadsafe(self) -> None:
         self.done.append("shut down")
 
+    def _unused(self, *_: object) -> Any:
+        raise AssertionError("what would use it is replaced")
+
+    waiter = let_go = readable = read = shut_down = _unused
+
 
 class ScriptedTurn:
     """A turn of the core, as far as its consumer sees it: what is there, and what has to be waited for."""
