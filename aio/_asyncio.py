@@ -89,10 +89,11 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
             await end.aclose()
         await run(self._until(lambda: self._driver.done))
 
-    def _begin(self) -> float:
+    def begin(self) -> float:
+        """As for all runtimes; and if the event loop has closed the generator that waits for its end, start another."""
         if self._end is None:
             self._watch()
-        return super()._begin()
+        return super().begin()
 
     # -- the end of the event loop
 

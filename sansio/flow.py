@@ -98,21 +98,21 @@ class Steps(Generic[Y, T]):
     Hot path: runs once or twice per event.
     """
 
-    __slots__ = ("_flow", "_given", "_resume", "_send", "result")
+    __slots__ = ("_flow", "_given", "_resume", "result", "send")
 
     result: T
     """The flow's return value, after :meth:`next` has returned None."""
 
     def __init__(self, flow: Generator[Y, Any, T]) -> None:
         self._flow = flow
-        self._send: Callable[[Any], Y] = flow.send
-        self._resume = self._send
+        self.send: Callable[[Any], Y] = flow.send
+        self._resume = self.send
         self._given: Any = None
 
     def next(self) -> Y | None:
         """The next value that the flow yields; None: the flow has returned. Raises what the flow raises."""
         resume, given = self._resume, self._given
-        self._resume, self._given = self._send, None
+        self._resume, self._given = self.send, None
         try:
             return resume(given)
         except StopIteration as end:
@@ -138,11 +138,11 @@ class Runner(Steps[Y, T]):
     ``within`` awaits a wait that has a deadline or a shield, and raises ExpiredError at the deadline.
     """
 
-    __slots__ = ("_within",)
+    __slots__ = ("within",)
 
     def __init__(self, flow: Generator[Y, Any, T], within: Callable[[Wait], Awaitable[Any]]) -> None:
         super().__init__(flow)
-        self._within = within
+        self.within = within
 
     @coroutine
     def advance(self) -> Generator[Any, Any, Emit | None]:
@@ -152,7 +152,7 @@ class Runner(Steps[Y, T]):
                 return step
             wait: Any = step
             try:
-                self.succeeded((yield from (wait.start() if wait.unbounded else self._within(wait)).__await__()))
+                self.succeeded((yield from (wait.start() if wait.unbounded else self.within(wait)).__await__()))
             except BaseException as exc:
                 self.failed(exc)
         return None

@@ -96,7 +96,7 @@ class SessionRuntime(Runtime):
     def connect(self) -> Flow[None]:
         """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
         try:
-            self._driver.connect(self._begin())
+            self._driver.connect(self.begin())
             yield from self._until(lambda: not self._driver.connecting)
             self._check_opened()
         except BaseException:
@@ -157,11 +157,11 @@ class SessionRuntime(Runtime):
 
     def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
-        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self._begin())
+        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin())
 
     def submit(self, turn: Turn) -> Turn:
         """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
-        return self._driver.submit(turn, self._begin())
+        return self._driver.submit(turn, self.begin())
 
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn. After the turn's end it drops the unread events."""
@@ -179,7 +179,7 @@ class SessionRuntime(Runtime):
                 self._driver.ignore(turn, waiter)
                 raise
 
-    def _begin(self) -> float:
+    def begin(self) -> float:
         """The present time. First, read the data that has arrived: it cannot belong to the turn that now begins."""
         links = self._driver.links
         for link in links:  # If there are several: only idle ones, which may not have been read for a long time.

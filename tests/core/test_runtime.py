@@ -270,11 +270,11 @@ def test_reading_ahead_ends_when_nothing_is_left_or_after_so_many_reads() -> Non
     runtime = connected()
     ping = WebSocket(client=False).ping(b"")
     runtime.arriving = [ping, ping]
-    runtime._begin()
+    runtime.begin()
     assert runtime.calls.count("read 0") == 3
     runtime.calls.clear()
     runtime.arriving = [ping] * (READS + 5)
-    runtime._begin()
+    runtime.begin()
     assert runtime.calls.count("read 0") == READS
 
 
@@ -284,5 +284,5 @@ def test_of_several_connections_only_idle_ones_are_read_ahead() -> None:
     runtime._driver._open(runtime.at)
     accepted(runtime)
     runtime.calls.clear()
-    runtime._begin()
+    runtime.begin()
     assert runtime.calls == ["readable 1"]
