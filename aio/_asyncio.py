@@ -57,7 +57,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
     def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         super().__init__(source, network, options)
         self.loop = asyncio.get_running_loop()
-        self.now = _clock_of(self.loop)
+        self.clock = _clock_of(self.loop)
         self._timer: asyncio.Handle | None = None
         self._end: AsyncGenerator[None] | None = None
         """A generator that is suspended until the event loop closes its asynchronous generators."""
@@ -118,7 +118,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
             if self._end is not None:
                 self._end = None
                 if not self._driver.awaited:
-                    self._driver.give_up(self.now())
+                    self._driver.give_up(self.clock())
                     await run(self._until(lambda: self._driver.done))
 
     # -- for the driver
@@ -186,7 +186,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
 
     def _time_came(self) -> None:
         self._timer = None
-        self._driver.time_came(self.now())
+        self._driver.time_came(self.clock())
 
 
 def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -211,7 +211,7 @@ class _Wire(asyncio.Protocol):
         self._runtime = runtime
         self._driver = runtime._driver  # pyright: ignore[reportPrivateUsage] - the wire is a part of the runtime
         self._link = link
-        self._now = runtime.now
+        self._now = runtime.clock
         self._task: asyncio.Task[None] | None = None
         """The task that opens the transport; None afterwards."""
         self.sock: socket.socket | None = None

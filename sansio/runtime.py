@@ -48,7 +48,7 @@ class SessionRuntime(Runtime):
     """
 
     _means: ClassVar[Means]
-    now: Callable[[], float]
+    clock: Callable[[], float]
     """Returns the event loop's time in seconds; the shell's class sets it."""
 
     def __init_subclass__(
@@ -116,7 +116,7 @@ class SessionRuntime(Runtime):
         ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``. Any task may call it; several
         tasks may, at the same time or one after another. If the caller is cancelled, everything is closed at once.
         """
-        self._driver.close(self.now(), wait_for_peer=wait_for_peer)
+        self._driver.close(self.clock(), wait_for_peer=wait_for_peer)
         try:
             yield from self._until(lambda: self._driver.done)
         finally:
@@ -128,15 +128,15 @@ class SessionRuntime(Runtime):
 
         If the caller is cancelled, it stops waiting, but the session still ends in this way.
         """
-        self._driver.drain(self.now(), timeout)
+        self._driver.drain(self.clock(), timeout)
         yield from self._until(lambda: self._driver.drained)
         yield Wait(self.aclose)
 
     def _finish(self) -> Flow[None]:
         """Close everything that is left, and wait for that even if the caller is cancelled, but not for long."""
-        self._driver.abort(self.now())
+        self._driver.abort(self.clock())
         with suppress(ExpiredError):
-            yield Wait(self.let_go, deadline=self.now() + CLEANUP, shield=True)
+            yield Wait(self.let_go, deadline=self.clock() + CLEANUP, shield=True)
 
     def _until(self, holds: Callable[[], bool]) -> Flow[None]:
         """Wait for a condition, which a step of the driver makes true."""
@@ -165,14 +165,14 @@ class SessionRuntime(Runtime):
 
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn. After the turn's end it drops the unread events."""
-        self._driver.cancel(turn, self.now())
+        self._driver.cancel(turn, self.clock())
 
     @coroutine
     def news(self, turn: Turn) -> Generator[Any, Any, None]:
         """Wait until the turn has an event, or has ended. Hot path: runs once per event that is waited for."""
         while not turn.events and turn.state is LIVE:
             waiter = self.waiter()
-            self._driver.listen(turn, waiter, self.now)
+            self._driver.listen(turn, waiter, self.clock)
             try:
                 yield from waiter.__await__()
             except BaseException:
@@ -185,7 +185,7 @@ class SessionRuntime(Runtime):
         for link in links:  # If there are several: only idle ones, which may not have been read for a long time.
             if len(links) == 1 or link.connection.idle:
                 self.read_ahead(link)
-        return self.now()
+        return self.clock()
 
     def read_ahead(self, link: Link) -> None:
         """Read data that has arrived, and that the event loop has not read yet: it may be the end of the connection.

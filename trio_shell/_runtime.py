@@ -127,7 +127,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
     def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         super().__init__(source, network, options)
         self._token = current_trio_token()
-        self.now = current_clock().current_time  # The function that trio.current_time() calls.
+        self.clock = current_clock().current_time  # The function that trio.current_time() calls.
         self._tasks = 0
         self._idle = trio.Event()
         """Set at the end of the last task."""
@@ -238,7 +238,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     def _abort(self) -> None:
         try:
-            self._driver.abort(self.now())
+            self._driver.abort(self.clock())
         except Exception:
             _LOGGER.exception("A session could not be closed")
 
@@ -256,10 +256,10 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             scope = self._timer = trio.CancelScope(deadline=self._when)
             with scope:
                 await trio.sleep_forever()
-            if self._when <= self.now():
+            if self._when <= self.clock():
                 self._when = inf
                 await checkpoint()  # Data that has arrived is read before the deadline counts.
-                self._driver.time_came(self.now())
+                self._driver.time_came(self.clock())
         self._timer = None
 
     def _end_timer(self) -> None:
@@ -272,7 +272,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
         try:
             with wire.scope:
                 await run(self.route.open(link, wire, self._driver.use_endpoint))
-                self._driver.opened(link, self.now())
+                self._driver.opened(link, self.clock())
                 while True:  # Hot path: runs once per read, so it is inline and not a coroutine of its own.
                     await (checkpoint() if wire.ended else wait_readable(wire.sock))
                     if wire.resumed is not None:
@@ -286,7 +286,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             raise
         finally:
             wire.close()
-            self._driver.lost(link, error or wire.broken, self.now())
+            self._driver.lost(link, error or wire.broken, self.clock())
             self._end_timer()
 
     def readable(self, link: Link) -> bool:
@@ -300,18 +300,18 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             data = wire.take()
         except TRANSPORT_ERRORS as exc:
             wire.scope.cancel()
-            self._driver.lost(link, FAILURES.translated(exc), self.now())
+            self._driver.lost(link, FAILURES.translated(exc), self.clock())
             return False
         if wire.blocked:
             self._go_on_writing(link, wire)
         if data is not None:
-            self._driver.received(link, data, self.now())
+            self._driver.received(link, data, self.clock())
         return bool(data)
 
     def _go_on_writing(self, link: Link, wire: Wire) -> None:
         """Part of the data could not be written: start a writer, or let the connection end."""
         if wire.broken is not None:
-            wire.scope.deadline = min(wire.scope.deadline, self.now() + DRAIN)
+            wire.scope.deadline = min(wire.scope.deadline, self.clock() + DRAIN)
         elif wire.left_over and not wire.writing:
             wire.writing = True
             self._spawn(self._write, link, wire)
@@ -338,4 +338,4 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             wire.scope.cancel()
         elif not wire.held:
             wire.blocked = False
-            self._driver.writable(link, self.now())
+            self._driver.writable(link, self.clock())

@@ -47,7 +47,7 @@ class Runtime(FakeRuntime, SessionRuntime, coroutine_function=SHELL.coroutine_fu
             base_url="http://h/v1", api_key="k", client=None, headers=None, query=None, environment={}
         )
         SessionRuntime.__init__(self, source, Network(), SessionOptions(recovery=RecoveryPolicy(attempts=0), **options))
-        self.now = lambda: self.at
+        self.clock = lambda: self.at
         self.arriving: list[bytes] = []
         """What the next reads find."""
         self.stuck = False
