@@ -16,7 +16,7 @@ from .chance import RandomBytes
 from .connection import Turn
 from .errors import TurnError
 from .notices import Notices
-from .replay import Plan, Reason, RecoveryPolicy
+from .replay import Plan, RecoveryPolicy, RepeatReason
 
 __all__ = ["Recovery"]
 
@@ -50,7 +50,7 @@ class Recovery:
         patience = min(inf if lane is None else lane, inf if end is None else end - now)
         return self.decide(failure, turn.repetitions, spent=now - turn.failing_since, patience=patience)
 
-    def decide(self, failure: TurnError, made: Sequence[Reason], *, spent: float, patience: float) -> Plan | None:
+    def decide(self, failure: TurnError, made: Sequence[RepeatReason], *, spent: float, patience: float) -> Plan | None:
         """The same for any failure after these repetitions.
 
         ``spent`` is how many seconds ago the first failure was; ``patience`` is how many seconds the turn may wait.
