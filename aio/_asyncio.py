@@ -3,18 +3,20 @@
 Who reads
     asyncio. It calls :meth:`_Wire.data_received`, which passes the bytes to the driver; the driver wakes the consumers
     whose events came. No task exists while a connection is open. Before a turn begins, its caller reads what has
-    arrived and asyncio has not read yet (:meth:`_Wire.read_ahead`): it may be the end of the connection.
+    arrived and asyncio has not read yet (:meth:`_Wire.read`): it may be the end of the connection.
 
 Who writes
     The driver, in whichever task makes the step, by calls of :meth:`AsyncioRuntime.write`, one chunk at a time: while
     the transport's own buffer is empty, and again when :meth:`_Wire.resume_writing` reports that it is empty again.
 
 Who wakes
-    A consumer that finds no event waits on a future (:meth:`AsyncioRuntime.iterate`). When its turn has something new,
+    A consumer that finds no event waits on a future (:meth:`AsyncioRuntime.waiter`). When its turn has something new,
     the driver calls :meth:`AsyncioRuntime.wake`, which completes the future.
 
 Who opens
     A task. It is the only kind of task here, and it ends when the transport is open or has failed.
+
+The order of opening, draining and closing is that of all runtimes (``sansio/runtime.py``).
 
 Nothing of this belongs to the task that called. So a session may be opened in one task, used in others and closed in
 yet another. If no task closes it, ``loop.shutdown_asyncgens()`` does, which ``asyncio.run`` calls at its end.
