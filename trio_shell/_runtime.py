@@ -14,8 +14,8 @@ Who reads, who writes, who wakes
     ============ =================================================================== ==================================
 
     The first write of a message is made in the task that makes the driver's step, often that of the caller. Before a
-    turn begins, its caller reads what has arrived and the connection's task has not read yet (:meth:`TrioRuntime.read`):
-    it may be the end of the connection. A consumer takes the events of its turn from the turn. If there is none, it
+    turn begins, its caller reads what has arrived and that task has not read yet (:meth:`TrioRuntime.read`): it may be
+    the end of the connection. A consumer takes the events of its turn from the turn. If there is none, it
     waits until the driver wakes it (:meth:`TrioRuntime.wake`).
 
     The order of opening, draining and closing is that of all runtimes (``sansio/runtime.py``).
