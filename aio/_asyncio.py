@@ -233,8 +233,7 @@ class _Wire(asyncio.Protocol):
         self._task.add_done_callback(self._ended)
 
     async def _open(self) -> None:
-        route, use_endpoint = self._runtime.route, self._driver.use_endpoint
-        opened = await open_transport(lambda carrier: route.open(self._link, carrier, use_endpoint))
+        opened = await open_transport(lambda carrier: self._runtime.route.open(self._link, carrier))
         if self._given_up:
             opened.transport.abort()
         else:

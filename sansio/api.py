@@ -34,6 +34,7 @@ from .errors import (
     TurnTimeoutError,
     TurnwireError,
     UnsuccessfulResponseError,
+    UnsupportedError,
     UserError,
     WrongTypeError,
 )
@@ -53,6 +54,7 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .telemetry import Telemetry
 from .timeouts import Timeouts
 
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "Span",
     "Stats",
     "StreamEndedError",
+    "Telemetry",
     "Timeouts",
     "TooManyTurnsError",
     "Tracer",
@@ -102,6 +105,7 @@ __all__ = [
     "TurnTimeoutError",
     "TurnwireError",
     "UnsuccessfulResponseError",
+    "UnsupportedError",
     "Usage",
     "UserError",
     "WrongTypeError",

@@ -21,11 +21,13 @@ from types import coroutine
 from typing import Any, ClassVar, Final
 
 from .connection import LIVE, Stats, Turn
+from .dialect import Dialect
 from .driver import Driver, Link, LinkState, Runtime
 from .errors import SessionClosedError
 from .events import ServerEvent
 from .flow import ExpiredError, Flow, Wait, awaited, make_awaitable
 from .lanes import AnyLane
+from .measures import Recorder
 from .notices import Notices
 from .rate_limits import RateLimits
 from .retries import retries_allowed
@@ -68,7 +70,12 @@ class SessionRuntime(Runtime):
         self._session = ResponsesSession(
             options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
         )
-        self._driver = Driver(self._session, self, lambda: source.initial)
+        self._driver = Driver(self._session, self, lambda: source.initial, self._recorder(options, clock))
+
+    def _recorder(self, options: SessionOptions, wall_clock: Callable[[], float]) -> Recorder | None:
+        return Recorder.of(
+            options.telemetry, self._means.modules, self.notices, wall_clock=wall_clock, endpoint=self.source.initial
+        )
 
     @property
     def stats(self) -> Stats:
@@ -79,6 +86,11 @@ class SessionRuntime(Runtime):
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits."""
         return self._session.limits.latest()
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as far as it is known now."""
+        return self._driver.dialect
 
     @property
     def idle(self) -> bool:

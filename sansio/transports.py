@@ -9,11 +9,10 @@ The promise
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from .driver import Link
-from .endpoint import Endpoint
 from .errors import TransportError, UserError, WrongTypeError
 from .flow import Flow, Wait
 from .notices import NoticeLogger
@@ -69,6 +68,8 @@ class Means:
     failures: Failures
     logger: NoticeLogger | None = None
     """Where it is written what happens in a session."""
+    modules: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The modules that the process has imported, by name."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,14 @@ class Route:
         self._means = means
         self._failures = means.failures
 
-    def open(self, link: Link, carrier: Carrier, use_endpoint: Callable[[Link, Endpoint], None]) -> Flow[None]:
-        """Get a fresh key and pass it to ``use_endpoint``; open the socket; connect through a proxy; start TLS.
+    def open(self, link: Link, carrier: Carrier) -> Flow[None]:
+        """Get a fresh key for the connection's endpoint; open the socket; connect through a proxy; start TLS.
 
         Raises TransportError, which names the proxy if the proxy failed; and UserError for a proxy in the environment
         that cannot be used, or a key that cannot be sent.
         """
         if link.connection.endpoint is self.source.initial:  # It has neither a fresh key nor a redirect yet.
-            use_endpoint(link, self.source.endpoint((yield from self._fresh_key())))
+            link.connection.endpoint = self.source.endpoint((yield from self._fresh_key()))
         endpoint = link.connection.endpoint
         proxy = choose_proxy(self._network.proxy, endpoint, self._means.variables)
         socket = endpoint.socket

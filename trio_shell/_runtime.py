@@ -273,7 +273,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
         error: TurnwireError | None = None
         try:
             with wire.scope:
-                await run(self.route.open(link, wire, self._driver.use_endpoint))
+                await run(self.route.open(link, wire))
                 self._driver.opened(link, self.clock())
                 while True:  # Hot path: runs once per read, so it is inline and not a coroutine of its own.
                     await (checkpoint() if wire.ended else wait_readable(wire.sock))
