@@ -22,8 +22,10 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     notices        what happens in a session, for hooks and the log
     options        the options of a session
     handle         what a caller can ask about a turn
+    placement      which waiting turn goes to which connection; which kind is missing
     fallback       whether a turn goes over a WebSocket or over HTTP
     pool           which connection takes a turn; when one is opened, replaced, closed
+    connections    what is known of each connection, as data
     backlog        the turns that wait for a connection, in order
     http           the same for one connection in HTTP/1.1, one turn after the other
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out

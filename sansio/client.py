@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 
 from .checks import SECONDS, Number
 from .connection import Leave, Stats
+from .connections import ConnectionInfo
 from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
@@ -186,6 +187,14 @@ class Session(OnShell, Generic[TurnT]):
     def stats(self) -> Stats:
         """The present counters; a copy."""
         return self._runtime.stats
+
+    @property
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """What is known of each connection: up to 16 that have ended, and why; then the present ones, the oldest first.
+
+        The counters of :attr:`stats` are their sum, ended ones included.
+        """
+        return self._runtime.connections
 
     @awaited
     def drain(self, timeout: float | None = None) -> Flow[None]:

@@ -21,6 +21,7 @@ from types import coroutine
 from typing import Any, ClassVar, Final
 
 from .connection import LIVE, Stats, Turn
+from .connections import ConnectionInfo
 from .dialect import Dialect
 from .driver import Driver, Link, LinkState, Runtime
 from .errors import SessionClosedError
@@ -81,6 +82,11 @@ class SessionRuntime(Runtime):
     def stats(self) -> Stats:
         """The present counters; a copy."""
         return copy(self._session.stats)
+
+    @property
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """What is known of each connection."""
+        return self._session.pool.connections(self.clock())
 
     @property
     def rate_limits(self) -> RateLimits:

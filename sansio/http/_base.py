@@ -97,6 +97,13 @@ class HttpBase(CommonConnection):
         return self.turn is None
 
     @property
+    def finishing_since(self) -> float | None:
+        """In state FINISHING: when its turn ended; else None."""
+        if self.state is not HttpState.FINISHING or self._until is None:
+            return None
+        return self._until - self.options.close_timeout
+
+    @property
     def has_slow_consumer(self) -> bool:
         """The consumer has fallen behind: whoever reads ahead of need should pause."""
         return self.turn is not None and self.turn.buffered > self.options.high_water

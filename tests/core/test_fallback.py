@@ -20,7 +20,7 @@ from turnwire.sansio.evidence import NO_WEBSOCKET_STATUSES
 from turnwire.sansio.fallback import FAILURES, PAUSE
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
-from turnwire.sansio.pool import Connection
+from turnwire.sansio.pool import FINISH, Connection
 from turnwire.sansio.replay import Phase, RecoveryPolicy
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import WebSocket
@@ -201,6 +201,22 @@ def test_after_failures_in_a_row_http_is_used_for_a_while() -> None:
     assert isinstance(service.open(), ResponsesConnection), "though the HTTP connection is free"
     service.run(turn)
     assert (turn.transport, connection.idle) == ("websocket", True)
+
+
+def test_connections_that_fail_at_the_same_time_are_one_failure() -> None:
+    service = Service(connections=FAILURES, recovery=FAILS_ONCE)
+    service.open()
+    for _ in range(FAILURES - 1):
+        turns = [service.create(str(number)) for number in range(FAILURES * 16)]
+        opened = [service.connect() for _ in iter(lambda: service.wants, False)]
+        assert len(opened) > 1
+        service.now += 1
+        for connection in list(service.session.pool):
+            service.session.transport_failed(connection, "refused", service.now)
+        assert all(turn.ended for turn in turns)
+    assert not service.session.fell_back
+    fail_to_open(service, 1)
+    assert service.session.fell_back
 
 
 def test_meanwhile_an_answer_of_http_that_would_refuse_an_upgrade_fails_the_turn() -> None:
@@ -399,3 +415,91 @@ def test_a_connection_that_is_ended_at_once_fails_its_turn() -> None:
     service.session.abort(busy.connection, service.now)
     assert isinstance(busy.failure, TurnAbortedError)
     assert len(service.session.pool) == 1
+
+
+# --- Turns that need a connection of another kind, or one that will soon be free -------------------------------------
+
+
+def test_a_large_turn_that_waits_does_not_hold_up_those_behind_it() -> None:
+    service = Service(connections=2, max_in_flight=1)
+    small = [service.create(), service.create()]
+    while service.wants:
+        service.open()
+    large = [service.create(input=LARGE) for _ in range(2)]
+    while service.wants:
+        service.open()
+    assert all(isinstance(turn.connection, HttpConnection) for turn in large)
+    waiting = [service.create("a", input=LARGE), service.create(), service.create("a"), service.create(input=LARGE)]
+    assert [turn.connection for turn in waiting] == [None] * 4
+    assert not service.wants
+    service.run(small[0])
+    assert [turn.connection is None for turn in waiting] == [True, False, True, True]
+    service.run(small[1])
+    assert waiting[2].connection is None, "it is behind a turn of its lane"
+    service.run(large[0])
+    assert [turn.connection is None for turn in waiting] == [False, False, True, True]
+    service.run(large[1])
+    assert waiting[3].connection is not None
+    service.run(waiting[0])
+    assert waiting[2].connection is not None
+
+
+def test_small_turns_that_wait_do_not_hold_up_a_large_one() -> None:
+    service = Service(connections=2, max_in_flight=1)
+    for _ in range(3):
+        service.create()
+    while service.wants:
+        service.open()
+    large = service.create(input=LARGE)
+    assert service.wants
+    assert isinstance(service.open(), HttpConnection)
+    assert isinstance(large.connection, HttpConnection)
+
+
+def begin_to_finish(service: Service, turn: Turn) -> Connection:
+    """The turn is over, and the rest of the answer's body has not come."""
+    connection = turn.connection
+    assert isinstance(connection, HttpConnection)
+    service.hand(connection)
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events("resp_1"))
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    service.receive(connection, f"{head}{len(body):x}\r\n{body}\r\n".encode())
+    assert turn.phase is Phase.DONE
+    return connection
+
+
+def test_a_turn_that_follows_at_once_takes_the_connection_that_is_about_to_be_free() -> None:
+    service = Service(transport="http")
+    first = service.create()
+    service.open()
+    connection = begin_to_finish(service, first)
+    second, third = service.create(), service.create()
+    assert service.wants, "for the third"
+    other = service.open()
+    assert [second.connection, third.connection] == [other, None]
+    assert not service.wants
+    service.receive(connection, b"0\r\n\r\n")
+    assert third.connection is connection
+    assert service.session.stats.connections == 2
+
+
+def test_a_connection_whose_answer_does_not_end_soon_is_not_waited_for() -> None:
+    service = Service(transport="http")
+    first = service.create()
+    service.open()
+    begin_to_finish(service, first)
+    service.create()
+    assert not service.wants
+    assert service.session.next_deadline() == service.now + FINISH
+    service.now += FINISH
+    service.session.handle_deadline(service.now)
+    assert service.wants
+
+
+def test_a_connection_over_http_remembers_no_response() -> None:
+    service = Service(transport="http")
+    turn = service.create(store=False)
+    connection = service.open()
+    service.run(turn, "resp_1")
+    assert not connection.remembers("resp_1")
+    assert not connection.alone_remembers("resp_1")

@@ -923,6 +923,8 @@ class Judge:
         for entry in self._world.ledger:
             if entry.line.closed is not None and entry.line.closed <= entry.began:
                 continue  # The client has given it up: what still runs there, runs for nobody.
+            if until[entry.marker] <= entry.began:
+                continue  # Its consumer had left it; the next one of its lane may be on another connection.
             lane = lanes[entry.marker]
             before = None if lane is AUTO else last.get(lane)
             if before is not None and before.marker != entry.marker:
