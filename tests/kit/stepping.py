@@ -70,7 +70,7 @@ class SteppedRuntime(SessionRuntime):
     def __init__(self, shell: SteppedShell, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         super().__init__(source, network, options)
         self.shell = shell
-        self.now = shell.now
+        self.clock = shell.now
         self.network = network
         self.options = options
         self.done: list[str] = []
