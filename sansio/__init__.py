@@ -48,6 +48,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     replay         what a failure means: its text, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
+    tls            the client's side of a TLS session, for shells that need one
     websocket      bytes to text messages and back; the handshake
     telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows

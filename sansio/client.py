@@ -20,7 +20,7 @@ from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Awaited, Emitting, Flow, Wait, at_once, awaited
+from .flow import Emitting, Flow, Wait, at_once, awaited, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
@@ -119,9 +119,7 @@ class OnShell:
             return
         cls._shell = shell
         cls.__doc__ = cls.__doc__ or cls.__mro__[1].__doc__
-        for name in dir(cls):
-            if isinstance(method := inspect.getattr_static(cls, name), Awaited):
-                setattr(cls, name, method.made_by(shell.coroutine_function))
+        make_awaitable(cls, shell.coroutine_function)
 
 
 class Session(OnShell, Generic[TurnT]):

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from .driver import Link
-from .endpoint import Endpoint
 from .errors import TransportError, UserError, WrongTypeError
 from .flow import Flow, Wait
 from .http_client import client_network
@@ -143,14 +142,14 @@ class Route:
                 _SAID.add(each)
                 means.logger.log(WARNING, _UNREAD, *each)
 
-    def open(self, link: Link, carrier: Carrier, use_endpoint: Callable[[Link, Endpoint], None]) -> Flow[None]:
-        """Get a fresh key and pass it to ``use_endpoint``; open the socket; connect through a proxy; start TLS.
+    def open(self, link: Link, carrier: Carrier) -> Flow[None]:
+        """Get a fresh key for the connection's endpoint; open the socket; connect through a proxy; start TLS.
 
         Raises TransportError, which names the proxy if the proxy failed; and UserError for a proxy in the environment
         that cannot be used, or a key that cannot be sent.
         """
         if link.connection.endpoint is self.source.initial:  # It has neither a fresh key nor a redirect yet.
-            use_endpoint(link, self.source.endpoint((yield from self._fresh_key())))
+            link.connection.endpoint = self.source.endpoint((yield from self._fresh_key()))
         endpoint = link.connection.endpoint
         proxy = choose_proxy(self._network.proxy, endpoint, self._means.variables)
         socket = endpoint.socket

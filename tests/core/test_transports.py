@@ -67,10 +67,6 @@ def link(source: EndpointSource) -> Any:
     return SimpleNamespace(connection=SimpleNamespace(endpoint=source.initial))
 
 
-def use_endpoint(link: Any, endpoint: Any) -> None:
-    link.connection.endpoint = endpoint
-
-
 def opened(
     carrier: Carrier,
     where: EndpointSource | None = None,
@@ -83,7 +79,7 @@ def opened(
     where = where or source()
     means = Means(environment, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
     route, to = Route(where, Network(context, checked_proxy(proxy), proxy_context), means), link(where)
-    finished(SteppedShell().run(route.open(to, carrier, use_endpoint)))
+    finished(SteppedShell().run(route.open(to, carrier)))
     return to.connection.endpoint
 
 
@@ -303,7 +299,7 @@ def test_where_the_server_redirected_to_no_key_is_asked_for(monkeypatch: pytest.
     monkeypatch.setattr(EndpointSource, "key_refresh", property(lambda self: pytest.fail("asked")))
     where, elsewhere, carrier = source(), source("http://else.test/v1"), Carrier()
     means = Means({}, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
-    flow = Route(where, Network(proxy=None), means).open(link(elsewhere), carrier, use_endpoint)
+    flow = Route(where, Network(proxy=None), means).open(link(elsewhere), carrier)
     finished(SteppedShell().run(flow))
     assert carrier.done == [("connect", "else.test", 80)]
 
@@ -336,7 +332,7 @@ def test_every_step_is_waited_for_as_it_is() -> None:
     """The driver has the deadline of the opening, and cancels it."""
     where = source()
     route = Route(where, Network(proxy=None), Means({}, lambda: 0.0, Context, FAILURES))
-    for step in route.open(link(where), Carrier(), use_endpoint):
+    for step in route.open(link(where), Carrier()):
         assert isinstance(step, Wait)
         assert step.unbounded
 
