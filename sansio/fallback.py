@@ -12,8 +12,9 @@ The promise
     a request is larger than ``max_request_size``        only that turn goes over HTTP
     ==================================================== ==============================================================
 
-    Two kinds of turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response that is
-    not stored, because only the connection's memory has it. With ``"http"``, a warm-up is refused when it is submitted.
+    A retrieval always goes over HTTP. Two kinds of turn are never moved to HTTP: a warm-up (``generate``), and a turn
+    that continues a response that is not stored, because only the connection's memory has it. With ``"http"``, a
+    warm-up is refused when it is submitted.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Final, Literal, TypeAlias
 
 from .connection import Turn
 from .evidence import NO_WEBSOCKET_STATUSES
-from .http import HttpConnection
+from .http import HttpConnection, Retrieval
 from .pool import Connection, Kind
 from .replay import Cause, Evidence, Phase
 
@@ -58,6 +59,8 @@ class Fallback:
 
     def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
         """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
+        if isinstance(turn, Retrieval):
+            return Kind.HTTP
         if self._transport != "auto" or not turn.fits_http:
             return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
         return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET

@@ -205,7 +205,7 @@ class ResponsesSession:
 
     def _fail(self, turn: Turn, failure: TurnError) -> None:
         turn.fail(failure)
-        self._own.failed += 1
+        self._own.failed += turn.counts
 
     @property
     def idle(self) -> bool:
@@ -220,6 +220,8 @@ class ResponsesSession:
 
     def _wanted(self) -> Kind | None:
         """The kind of connection that should be opened; None: none."""
+        if self._backlog.retrievals and self.pool.wants_connection(Kind.HTTP) is Kind.HTTP:
+            return Kind.HTTP
         if not self._backlog.ready and not self.pool.too_old:
             return None
         found = self._next_waiting(set())
@@ -307,16 +309,14 @@ class ResponsesSession:
             self.limits.answered(failure.evidence.refusal.headers)
         if self.closed:
             return False
-        if self._fallback.replaces(turn, failure.evidence):
-            plan = Plan(Reason.NO_WEBSOCKET, 0.0)
-        else:
-            plan = self._recovery.plan(turn, failure, self._now)
+        moves = self._fallback.replaces(turn, failure.evidence)
+        plan = Plan(Reason.NO_WEBSOCKET, 0.0) if moves else self._recovery.plan(turn, failure, self._now)
         if plan is None:
             return False
         self.notices.repeats(turn, cast("Connection", turn.connection), failure, plan)
         turn.unsent()
         turn.repetitions.append(plan.reason)
-        self._own.repeated += 1
+        self._own.repeated += turn.counts
         self._returned.append((turn, plan))
         return True
 
@@ -344,7 +344,7 @@ class ResponsesSession:
                 first += self._settle(connection, now)
             if first:
                 self._backlog.add_first(first)
-            if self._backlog.ready:
+            if self._backlog.ready or self._backlog.retrievals:
                 self._place_waiting(now)
             self.changed.extend(changed)
         if self._drain_by is not None and (self._drain_by <= now or self.idle):
@@ -378,7 +378,7 @@ class ResponsesSession:
         first: list[Turn] = []
         for turn, plan in returned:
             turn.since = now
-            if plan.reason is Reason.RATE_LIMIT:
+            if plan.reason in (Reason.RATE_LIMIT, Reason.ONLY_READS):
                 self._backlog.delay(turn, now + plan.delay)
             else:
                 self._not_before = max(self._not_before, now + plan.delay)
@@ -386,7 +386,12 @@ class ResponsesSession:
         return first
 
     def _place_waiting(self, now: float) -> None:
-        """Give waiting turns to connections, in order, until a turn finds none."""
+        """Give waiting turns to connections, in order, until a turn finds none; and retrievals until one finds none."""
+        for retrieval in list(self._backlog.retrievals):
+            if (connection := self.pool.choose(retrieval, Kind.HTTP)) is None:
+                break
+            self._backlog.remove(retrieval)
+            self._submit(connection, retrieval, now)
         held: set[AnyLane] = set()
         while (found := self._next_waiting(held)) is not None:
             turn, kind = found
@@ -452,11 +457,8 @@ class ResponsesSession:
         self.update(now)
 
     def drain(self, now: float, by: float = inf) -> None:
-        """Take no more turns. Present turns go on; when they have ended, or at the time ``by``, the session closes
-        itself.
-
-        If it is called again, the earlier time applies.
-        """
+        """Take no more turns. When the present ones have ended, or at the time ``by``, the session closes itself. The
+        earliest time of several calls applies."""
         if not self.closed:
             self._drain_by = by if self._drain_by is None else min(self._drain_by, by)
             self.alarm.announce()
@@ -491,8 +493,6 @@ class ResponsesSession:
             else:
                 connection.abort(now)
         self.update(now)
-
-    # -- the first opening
 
     def first_opening(self, now: float) -> FirstOpening:
         """The state of the opening that ``connect()`` does before there is a turn."""

@@ -84,6 +84,10 @@ class Turn:
 
     stored = True
     """Whether the server stores its response, so that more than the connection's memory has it."""
+    counts = True
+    """Whether the counters of turns count it: a retrieval is no turn."""
+    last_number: int | None = None
+    """The ``sequence_number`` of the last event that carried the response."""
     leave: Leave | None = None
     """What becomes of its connection when it is left; None: as the options say."""
     failing_since: float | None = None
@@ -281,7 +285,16 @@ class Turn:
             refusal=refusal,
             unknown_event=self.unknown_event,
             too_big=too_big,
+            stored=self.stored,
+            sequence_number=self.sequence_number,
         )
+
+    @property
+    def sequence_number(self) -> int | None:
+        """The ``sequence_number`` of the last event of the response that came; None if there was none."""
+        of_item = None if self.last is None else self.last.sequence_number
+        known = [number for number in (self.last_number, of_item) if number is not None]
+        return max(known, default=None)
 
     def too_large(self, limit: int | None) -> str | None:
         """A text that says that its message exceeds this many bytes; None if it does not."""
@@ -316,6 +329,8 @@ class Turn:
 
     def note_response(self, event: LifecycleEvent) -> None:
         """Remember the response's id. ``response.created`` begins a new response, whatever its id."""
+        if event.sequence_number is not None:
+            self.last_number = event.sequence_number
         if isinstance(event, ResponseCreatedEvent):
             self.created = True
             self.output.clear()

@@ -66,6 +66,15 @@ from __future__ import annotations
 
 from ._connection import HttpConnection
 from ._document import body_of
+from ._retrieval import Retrieval
 from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
 
-__all__ = ["HTTP_TRANSITIONS", "HTTP_WAITING_PHASE", "HttpConnection", "HttpSignal", "HttpState", "body_of"]
+__all__ = [
+    "HTTP_TRANSITIONS",
+    "HTTP_WAITING_PHASE",
+    "HttpConnection",
+    "HttpSignal",
+    "HttpState",
+    "Retrieval",
+    "body_of",
+]

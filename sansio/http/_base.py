@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, cast
 
+import msgspec
+
 from ..connection import ConnectionOptions, Stats, Turn, turn_failure
 from ..connection._base import Loss
 from ..connection._tables import ErrorFactory
@@ -159,7 +161,8 @@ class HttpBase:
             event_seen=turn.phase is Phase.STREAM,
             response_id=turn.response_id,
         )
-        return cast("Evidence", evidence)  # None only if nobody knows whether the request was handed.
+        seen = cast("Evidence", evidence)  # None only if nobody knows whether the request was handed.
+        return msgspec.structs.replace(seen, stored=turn.stored, sequence_number=turn.sequence_number)
 
     @property
     def _status(self) -> int | None:
@@ -213,7 +216,7 @@ class HttpBase:
         failure = turn_failure(evidence, what, make, error)
         if self._recover is None or not self._recover(turn, failure):
             turn.fail(failure)
-            self.stats.failed += 1
+            self.stats.failed += turn.counts
 
     def _give_up(self, turn: Turn, cause: Cause, what: str, *, make: ErrorFactory | None = None) -> None:
         """End the turn from this side: no such failure is recovered from."""
@@ -226,7 +229,7 @@ class HttpBase:
         else:
             self._close()
         turn.fail(turn_failure(evidence, what, make))
-        self.stats.failed += 1
+        self.stats.failed += turn.counts
 
     def _lost(
         self, cause: Cause, what: str, *, make: ErrorFactory | None = None, error: BaseException | None = None

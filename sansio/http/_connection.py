@@ -10,8 +10,9 @@ from ..errors import ConnectError, SessionClosedError
 from ..lanes import AnyLane
 from ..replay import Cause, Phase, Verdict
 from ._document import body_of
-from ._exchange import Exchange
-from ._reading import Reading
+from ._exchange import Exchange, Request
+from ._retrieval import Retrieval
+from ._retrieving import Retrieving
 from ._states import HttpSignal, HttpState
 
 __all__ = ["HttpConnection"]
@@ -20,7 +21,7 @@ EXPANSION: Final = 4
 """How many times ``max_message_size`` a compressed answer may expand to in all."""
 
 
-class HttpConnection(Reading):
+class HttpConnection(Retrieving):
     """One connection in HTTP/1.1 to one endpoint, and the turn on it. See the top of the package.
 
     ``now`` is always monotonic seconds. ``recover``, ``connect_by`` and ``alarm`` are those of a
@@ -38,7 +39,7 @@ class HttpConnection(Reading):
             state = self.state.value if self.turn is None else "busy"
             what = f"this connection is {state} and takes no turn — the turn was not sent — open a new connection"
             raise SessionClosedError(what, verdict=Verdict.SAFE)
-        self._body = body_of(turn.message)
+        self._body = b"" if isinstance(turn, Retrieval) else body_of(turn.message)
         self.turn = turn
         turn.connection = cast("Any", self)
         turn.since = now
@@ -50,13 +51,16 @@ class HttpConnection(Reading):
     def _begin(self, turn: Turn, now: float) -> None:
         """The request may go."""
         most = self.options.max_message_size
-        self._exchange = Exchange(self.endpoint, self._body, None if most is None else most * EXPANSION)
+        reads = isinstance(turn, Retrieval)
+        request = turn.request(self.endpoint) if reads else Request(self.endpoint.target.encode("ascii"), self._body)
+        self._exchange = Exchange(self.endpoint, request, None if most is None else most * EXPANSION)
         self._answer = None
         turn.phase = Phase.SEND
         turn.since = now
         turn.transport = "http"
-        self.stats.turns += 1
-        self.stats.http_turns += 1
+        self.stats.turns += turn.counts
+        self.stats.http_turns += turn.counts
+        self.stats.retrievals += reads
         self._move(HttpSignal.BEGUN)
 
     def cancel(self, turn: Turn, now: float) -> None:

@@ -19,9 +19,10 @@ from ._answer import Answer
 from ._base import HttpBase
 from ._document import decoded, error_in, events_of, is_error_body, is_response, is_stream
 from ._exchange import CUT, AnswerPart, BrokenAnswer, Exchange, Head
+from ._retrieval import Retrieval
 from ._states import HttpSignal, HttpState
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "text_of"]
 
 RESENDING: Final = frozenset({307, 308})
 """Redirects that keep the method and the body (RFC 9110 section 15.4); after the others a POST becomes a GET."""
@@ -78,10 +79,13 @@ class Reading(HttpBase):
 
     def _redirect(self, elsewhere: Endpoint, now: float) -> None:
         """The server did not run the request, and says where to send it. The transport is opened anew."""
-        self.endpoint = elsewhere
+        turn = cast("Turn", self.turn)
+        if isinstance(turn, Retrieval):
+            turn.redirected(elsewhere)
+        else:
+            self.endpoint = elsewhere
         self._redirects += 1
         self._exchange = self._answer = None
-        turn = cast("Turn", self.turn)
         turn.phase = Phase.LANE_WAIT
         turn.since = self._began = now
         self._move(HttpSignal.REDIRECTED)
@@ -142,7 +146,7 @@ class Reading(HttpBase):
         turn.deliver(event, length, now)
         if event.ends_turn and isinstance(event, LifecycleEvent):
             turn.finish(event)
-            self.stats.completed += 1
+            self.stats.completed += turn.counts
             self._turn_over(now)
 
     def _error_came(self, turn: Turn, event: ErrorEvent, now: float) -> None:
@@ -189,7 +193,7 @@ class Reading(HttpBase):
         """The answer has an error status, and no more of it is awaited."""
         answer = cast("Answer", self._answer)
         head = answer.head
-        value = decoded(_text(answer))
+        value = decoded(text_of(answer))
         payload, said = error_in(value, head.status, head.headers)
         hint = ""
         if 300 <= head.status < 400:
@@ -209,7 +213,7 @@ class Reading(HttpBase):
 
     def _document_came(self, turn: Turn, answer: Answer, now: float) -> None:
         """The answer is no stream: it is a response, an error, or something else."""
-        text = _text(answer)
+        text = text_of(answer)
         value = decoded(text)
         members: Mapping[str, Any] = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
         if is_error_body(members):
@@ -238,6 +242,6 @@ def stream_ended(evidence: Evidence, text: str) -> TurnError:
     return StreamEndedError(text, evidence=evidence)
 
 
-def _text(answer: Answer) -> str:
+def text_of(answer: Answer) -> str:
     """What has come of a document."""
     return bytes(answer.body).decode(errors="replace").removeprefix("\ufeff").strip()

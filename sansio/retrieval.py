@@ -1,0 +1,112 @@
+"""What ``session.retrieve()`` and ``session.retrieve_stream()`` do, as flows, and how they fail.
+
+The promise
+    A retrieval has one result: the response, or one :class:`~turnwire.sansio.errors.RetrievalError`, which has no
+    verdict, because nothing that happens to a retrieval changes what is known of the turn. Its connection is given back
+    when the caller leaves it.
+
+Why a failure is not a TurnError
+    ``except TurnError`` guards code that decides whether a turn is sent again. A retrieval that failed before it was
+    sent is safe to send again; the turn that it asks about need not be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol, cast
+
+from .checks import shown
+from .connection import Turn, words_of
+from .errors import ResponseNotFoundError, RetrievalError, RetrievalTimeoutError, TurnError
+from .events import Response
+from .evidence import Cause, Evidence, Refusal
+from .flow import Emit, Emitting, Flow, Wait
+from .http import Retrieval
+from .replay import asked_for
+
+__all__ = ["retrieval_error", "retrieve", "retrieve_events"]
+
+NOT_FOUND: Final = (
+    "the server has no response {}: it was not stored, is gone, or belongs to another account; the verdict of its turn "
+    "stays what it was",
+    "go by that verdict; if the response was stored, check base_url and the API key",
+)
+OTHER: Final = "the response {} did not come; the verdict of its turn stays what it was"
+AGAIN: Final = "retrieve it again: that changes nothing on the server"
+
+
+class RetrievingRuntime(Protocol):
+    """The part of a runtime that retrievals use."""
+
+    def submit(self, turn: Turn) -> Turn:
+        """Begin it."""
+        ...
+
+    def iterate(self, turn: Turn) -> Awaitable[Any]:
+        """Wait for its next event."""
+        ...
+
+    def cancel(self, turn: Turn) -> None:
+        """Leave it."""
+
+
+def retrieve(runtime: RetrievingRuntime, retrieval: Retrieval) -> Flow[Response]:
+    """Run a retrieval to its end and return the response."""
+    with _running(runtime, retrieval) as receive:
+        while True:
+            yield receive
+    return cast("Response", retrieval.response)
+
+
+def retrieve_events(runtime: RetrievingRuntime, retrieval: Retrieval) -> Emitting:
+    """Run a retrieval of a stream, and emit its events."""
+    with _running(runtime, retrieval) as receive:
+        while True:
+            yield Emit((yield receive))
+
+
+@contextmanager
+def _running(runtime: RetrievingRuntime, retrieval: Retrieval) -> Generator[Wait]:
+    """The wait for the next event of a retrieval. The block ends with the retrieval; its failure is translated."""
+    failure: TurnError | None = None
+    runtime.submit(retrieval)
+    try:
+        yield Wait(lambda: runtime.iterate(retrieval))
+    except StopAsyncIteration:
+        pass
+    except TurnError as exc:
+        failure = exc
+    finally:
+        runtime.cancel(retrieval)
+    if failure is not None:
+        raise retrieval_error(failure, retrieval)  # Not in the handler: its context would have a verdict.
+
+
+def retrieval_error(failure: TurnError, retrieval: Retrieval) -> RetrievalError:
+    """The error that the caller of a retrieval gets."""
+    evidence, refusal = failure.evidence, failure.evidence.refusal or Refusal()
+    kind = RetrievalTimeoutError if evidence.cause is Cause.TIMEOUT else RetrievalError
+    if refusal.status == 404:
+        kind = ResponseNotFoundError
+    response_id = cast("str", retrieval.response_id)
+    error = kind(
+        " — ".join((words_of(failure), *_meaning(evidence, refusal, response_id))),
+        response_id=response_id,
+        cause=evidence.cause,
+        status=refusal.status,
+        code=refusal.code,
+        request_id=refusal.request_id,
+        retry_after=failure.retry_after,
+        sequence_number=retrieval.sequence_number,
+    )
+    error.__cause__ = failure.__cause__
+    return error
+
+
+def _meaning(evidence: Evidence, refusal: Refusal, response_id: str) -> tuple[str, str]:
+    """What the failure means for the response, and what to do."""
+    which = shown(response_id)
+    if refusal.status == 404:
+        return NOT_FOUND[0].format(which), NOT_FOUND[1]
+    return OTHER.format(which), asked_for(evidence, AGAIN)
