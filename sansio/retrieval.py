@@ -12,8 +12,7 @@ Why a failure is not a TurnError
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from typing import Any, Final, Protocol, cast
 
 from .checks import shown
@@ -53,26 +52,20 @@ class RetrievingRuntime(Protocol):
 
 def retrieve(runtime: RetrievingRuntime, retrieval: Retrieval) -> Flow[Response]:
     """Run a retrieval to its end and return the response."""
-    with _running(runtime, retrieval) as receive:
-        while True:
-            yield receive
+    yield from cast("Flow[None]", retrieve_events(runtime, retrieval))
     return cast("Response", retrieval.response)
 
 
 def retrieve_events(runtime: RetrievingRuntime, retrieval: Retrieval) -> Emitting:
-    """Run a retrieval of a stream, and emit its events."""
-    with _running(runtime, retrieval) as receive:
-        while True:
-            yield Emit((yield receive))
-
-
-@contextmanager
-def _running(runtime: RetrievingRuntime, retrieval: Retrieval) -> Generator[Wait]:
-    """The wait for the next event of a retrieval. The block ends with the retrieval; its failure is translated."""
+    """Run a retrieval, and emit its events if it is of a stream. Its failure is raised as a RetrievalError."""
     failure: TurnError | None = None
     runtime.submit(retrieval)
+    receive = Wait(lambda: runtime.iterate(retrieval))
     try:
-        yield Wait(lambda: runtime.iterate(retrieval))
+        while True:
+            event = yield receive
+            if retrieval.stream:
+                yield Emit(event)
     except StopAsyncIteration:
         pass
     except TurnError as exc:

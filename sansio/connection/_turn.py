@@ -84,6 +84,8 @@ class Turn:
 
     stored = True
     """Whether the server stores its response, so that more than the connection's memory has it."""
+    http_only = False
+    """Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval."""
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
     last_number: int | None = None
@@ -193,6 +195,7 @@ class Turn:
             fits_http=fits_http,
         )
         turn.stored = frame.get("store") is not False
+        turn.http_only = bool(frame.get("background"))
         return turn
 
     @property

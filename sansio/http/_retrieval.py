@@ -38,6 +38,7 @@ class Retrieval(Turn):
     """
 
     counts = False
+    http_only = True
 
     def __init__(
         self,
