@@ -52,15 +52,20 @@ class RetrievingRuntime(Protocol):
 
 def retrieve(runtime: RetrievingRuntime, retrieval: Retrieval) -> Flow[Response]:
     """Run a retrieval to its end and return the response."""
-    yield from cast("Flow[None]", retrieve_events(runtime, retrieval))
-    return cast("Response", retrieval.response)
+    turn = runtime.submit(retrieval)
+    yield from cast("Flow[None]", _run(runtime, retrieval, turn))
+    return cast("Response", turn.response)
 
 
 def retrieve_events(runtime: RetrievingRuntime, retrieval: Retrieval) -> Emitting:
-    """Run a retrieval, and emit its events if it is of a stream. Its failure is raised as a RetrievalError."""
+    """Run a retrieval to its end, and emit its events."""
+    yield from _run(runtime, retrieval, runtime.submit(retrieval))
+
+
+def _run(runtime: RetrievingRuntime, retrieval: Retrieval, turn: Turn) -> Emitting:
+    """Its events, if it is of a stream. Its failure is raised as a RetrievalError. ``turn`` is what was submitted."""
     failure: TurnError | None = None
-    runtime.submit(retrieval)
-    receive = Wait(lambda: runtime.iterate(retrieval))
+    receive = Wait(lambda: runtime.iterate(turn))
     try:
         while True:
             event = yield receive
@@ -71,7 +76,7 @@ def retrieve_events(runtime: RetrievingRuntime, retrieval: Retrieval) -> Emittin
     except TurnError as exc:
         failure = exc
     finally:
-        runtime.cancel(retrieval)
+        runtime.cancel(turn)
     if failure is not None:
         raise retrieval_error(failure, retrieval)  # Not in the handler: its context would have a verdict.
 

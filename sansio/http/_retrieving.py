@@ -15,6 +15,7 @@ another status                                    ResponsesHTTPError            
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from ..checks import shown
@@ -74,7 +75,7 @@ def _carrier(text: str, members: Mapping[str, Any]) -> LifecycleEvent | None:
     """A response as the event that would carry it; None if it cannot be read."""
     status = members.get("status")
     kind = status if isinstance(status, str) and status in STATUSES else "in_progress"
-    try:
-        return cast("LifecycleEvent", decode_event(f'{{"type":"response.{kind}","response":{text}}}'.encode()))
-    except EventDecodeError:
-        return None
+    event: ServerEvent | None = None
+    with suppress(EventDecodeError):  # It is nested as deeply as can be read; the event is one level deeper.
+        event = decode_event(f'{{"type":"response.{kind}","response":{text}}}'.encode())
+    return cast("LifecycleEvent | None", event)
