@@ -12,7 +12,7 @@ Why a failure is not a TurnError
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
 from typing import Any, Final, Protocol, cast
 
 from .checks import shown
@@ -52,9 +52,7 @@ class RetrievingRuntime(Protocol):
 
 def retrieve(runtime: RetrievingRuntime, retrieval: Retrieval) -> Flow[Response]:
     """Run a retrieval to its end and return the response."""
-    turn = runtime.submit(retrieval)
-    yield from cast("Flow[None]", _run(runtime, retrieval, turn))
-    return cast("Response", turn.response)
+    return (yield from cast("Flow[Response]", _run(runtime, retrieval, runtime.submit(retrieval))))
 
 
 def retrieve_events(runtime: RetrievingRuntime, retrieval: Retrieval) -> Emitting:
@@ -62,8 +60,11 @@ def retrieve_events(runtime: RetrievingRuntime, retrieval: Retrieval) -> Emittin
     yield from _run(runtime, retrieval, runtime.submit(retrieval))
 
 
-def _run(runtime: RetrievingRuntime, retrieval: Retrieval, turn: Turn) -> Emitting:
-    """Its events, if it is of a stream. Its failure is raised as a RetrievalError. ``turn`` is what was submitted."""
+def _run(runtime: RetrievingRuntime, retrieval: Retrieval, turn: Turn) -> Generator[Wait | Emit, Any, Response]:
+    """Emit its events, if it is of a stream; return the response. Its failure is raised as a RetrievalError.
+
+    ``turn`` is what was submitted.
+    """
     failure: TurnError | None = None
     receive = Wait(lambda: runtime.iterate(turn))
     try:
@@ -79,6 +80,7 @@ def _run(runtime: RetrievingRuntime, retrieval: Retrieval, turn: Turn) -> Emitti
         runtime.cancel(turn)
     if failure is not None:
         raise retrieval_error(failure, retrieval)  # Not in the handler: its context would have a verdict.
+    return cast("Response", turn.response)
 
 
 def retrieval_error(failure: TurnError, retrieval: Retrieval) -> RetrievalError:
