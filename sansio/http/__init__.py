@@ -1,4 +1,4 @@
-"""One connection in HTTP/1.1: ``POST …/responses`` requests one after the other, each a turn.
+"""One connection in HTTP/1.1: requests one after the other, each a turn (``POST``) or a retrieval (``GET``).
 
 The promise
     A turn over HTTP is the same :class:`~turnwire.sansio.connection.Turn` as over a WebSocket: its phases, its events

@@ -11,8 +11,8 @@ from ..lanes import AnyLane
 from ..replay import Cause, Phase, Verdict
 from ._document import body_of
 from ._exchange import Exchange, Request
+from ._reading import Reading
 from ._retrieval import Retrieval
-from ._retrieving import Retrieving
 from ._states import HttpSignal, HttpState
 
 __all__ = ["HttpConnection"]
@@ -21,7 +21,7 @@ EXPANSION: Final = 4
 """How many times ``max_message_size`` a compressed answer may expand to in all."""
 
 
-class HttpConnection(Retrieving):
+class HttpConnection(Reading):
     """One connection in HTTP/1.1 to one endpoint, and the turn on it. See the top of the package.
 
     ``now`` is always monotonic seconds. ``recover``, ``connect_by`` and ``alarm`` are those of a

@@ -16,13 +16,13 @@ from ..replay import Cause, Evidence, Phase
 from ..sse import ServerSentEvent
 from ..websocket import WORK_AT_ONCE
 from ._answer import Answer
-from ._base import HttpBase
 from ._document import decoded, error_in, events_of, is_error_body, is_response, is_stream
 from ._exchange import CUT, AnswerPart, BrokenAnswer, Exchange, Head
 from ._retrieval import Retrieval
+from ._retrieving import Retrieving
 from ._states import HttpSignal, HttpState
 
-__all__ = ["Reading", "text_of"]
+__all__ = ["Reading"]
 
 RESENDING: Final = frozenset({307, 308})
 """Redirects that keep the method and the body (RFC 9110 section 15.4); after the others a POST becomes a GET."""
@@ -30,7 +30,7 @@ SHOWN: Final = 200
 """How many characters of an answer that is no response a message shows."""
 
 
-class Reading(HttpBase):
+class Reading(Retrieving):
     """See the top of the module."""
 
     def _read(self, exchange: Exchange, now: float) -> None:
@@ -133,6 +133,8 @@ class Reading(HttpBase):
         if isinstance(event, ErrorEvent):
             self._error_came(turn, event, now)
             return
+        if isinstance(turn, Retrieval) and self._is_other(turn, event, now):
+            return
         if type(event) is UnknownEvent and self.limits is not None:
             self.limits.came(event)
         if event.role is Role.RESPONSE:
@@ -193,7 +195,7 @@ class Reading(HttpBase):
         """The answer has an error status, and no more of it is awaited."""
         answer = cast("Answer", self._answer)
         head = answer.head
-        value = decoded(text_of(answer))
+        value = decoded(_text(answer))
         payload, said = error_in(value, head.status, head.headers)
         hint = ""
         if 300 <= head.status < 400:
@@ -213,7 +215,7 @@ class Reading(HttpBase):
 
     def _document_came(self, turn: Turn, answer: Answer, now: float) -> None:
         """The answer is no stream: it is a response, an error, or something else."""
-        text = text_of(answer)
+        text = _text(answer)
         value = decoded(text)
         members: Mapping[str, Any] = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
         if is_error_body(members):
@@ -221,7 +223,9 @@ class Reading(HttpBase):
             self._fail_by(turn, members, said, now, api_error=True)
             return
         events: list[bytes] = []
-        if is_response(members):
+        if is_response(members) and isinstance(turn, Retrieval):
+            self._response_came(turn, text, members, now)
+        elif is_response(members):
             with suppress(EventDecodeError):
                 events = list(events_of(text.encode()))
         self._deliver(turn, map(ServerSentEvent, events), now)
@@ -242,6 +246,6 @@ def stream_ended(evidence: Evidence, text: str) -> TurnError:
     return StreamEndedError(text, evidence=evidence)
 
 
-def text_of(answer: Answer) -> str:
+def _text(answer: Answer) -> str:
     """What has come of a document."""
     return bytes(answer.body).decode(errors="replace").removeprefix("\ufeff").strip()

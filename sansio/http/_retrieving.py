@@ -19,13 +19,11 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from ..checks import shown
-from ..connection import Turn
 from ..errors import EventDecodeError
 from ..events import LifecycleEvent, ServerEvent, decode_event
 from ..replay import Cause
-from ._answer import Answer
-from ._document import STATUSES, decoded, is_error_body, is_response
-from ._reading import Reading, text_of
+from ._base import HttpBase
+from ._document import STATUSES
 from ._retrieval import Retrieval
 
 __all__ = ["Retrieving"]
@@ -33,42 +31,30 @@ __all__ = ["Retrieving"]
 NO_STREAM: Final = "the answer is a response that has not ended, without a stream of its events"
 
 
-class Retrieving(Reading):
+class Retrieving(HttpBase):
     """See the top of the module."""
 
-    def _event_came(self, turn: Turn, event: ServerEvent, length: int, now: float) -> None:
-        if isinstance(turn, Retrieval) and isinstance(event, LifecycleEvent) and self._is_other(turn, event, now):
-            return
-        super()._event_came(turn, event, length, now)
-
-    def _is_other(self, retrieval: Retrieval, event: LifecycleEvent, now: float) -> bool:
+    def _is_other(self, retrieval: Retrieval, event: ServerEvent, now: float) -> bool:
         """Whether an event carries another response; the retrieval has ended then."""
-        found = event.response_id
+        found = event.response_id if isinstance(event, LifecycleEvent) else None
         if found is None or found == retrieval.response_id:
             return False
         what = f"the answer is about another response, {shown(found)}"
         self._end(retrieval, self._evidence(retrieval, Cause.PROTOCOL), what, now)
         return True
 
-    def _document_came(self, turn: Turn, answer: Answer, now: float) -> None:
-        if not isinstance(turn, Retrieval):
-            super()._document_came(turn, answer, now)
+    def _response_came(self, retrieval: Retrieval, text: str, members: Mapping[str, Any], now: float) -> None:
+        """The answer is a response as a document; nothing if it cannot be read."""
+        event = _carrier(text, members)
+        if event is None or self._is_other(retrieval, event, now):
             return
-        text = text_of(answer)
-        value = decoded(text)
-        members: Mapping[str, Any] = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
-        event = None if is_error_body(members) or not is_response(members) else _carrier(text, members)
-        if event is None:
-            super()._document_came(turn, answer, now)
-        elif self._is_other(turn, event, now):
-            pass
-        elif turn.stream and not event.ends_turn:
-            self._end(turn, self._evidence(turn, Cause.PROTOCOL), NO_STREAM, now)
-        else:
-            if turn.stream:
-                turn.deliver(event, len(text), now)
-            turn.finish(event)
-            self._turn_over(now)
+        if retrieval.stream and not event.ends_turn:
+            self._end(retrieval, self._evidence(retrieval, Cause.PROTOCOL), NO_STREAM, now)
+            return
+        if retrieval.stream:
+            retrieval.deliver(event, len(text), now)
+        retrieval.finish(event)
+        self._turn_over(now)
 
 
 def _carrier(text: str, members: Mapping[str, Any]) -> LifecycleEvent | None:
