@@ -162,20 +162,20 @@ class Driver:
     def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
         """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
         turn = self.session.create(body, lane=lane, timeouts=timeouts, now=now)
-        self._settle(now)
+        self._carry_out(now)
         return turn
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that already exists. Raises as :meth:`ResponsesSession.submit` does."""
         self.session.submit(turn, now)
-        self._settle(now)
+        self._carry_out(now)
         return turn
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves its turn. After the turn's end, and when called again, it drops the unread events."""
         if turn.events or turn.state is LIVE:
             self.session.cancel(turn, now)
-            self._settle(now)
+            self._carry_out(now)
 
     def listen(self, turn: Turn, waiter: Any, clock: Callable[[], float]) -> None:
         """Wake this consumer, once, when its turn has something new. The caller has found nothing to read before.
@@ -216,7 +216,7 @@ class Driver:
         :attr:`first_failure` is its failure or None."""
         self._first = self.session.first_opening(now)
         self._open(now, connect_by=self._first.deadline)
-        self._settle(now)
+        self._carry_out(now)
 
     @property
     def connecting(self) -> bool:
@@ -230,12 +230,12 @@ class Driver:
         """
         self._first = self._first_at = None
         self.session.close(now, wait_for_peer=wait_for_peer)
-        self._settle(now, timed=True)
+        self._carry_out(now, timed=True)
 
     def drain(self, now: float, timeout: float | None) -> None:
         """Take no more turns. The session is closed when the present ones have ended, or after this many seconds."""
         self.session.drain(now, inf if timeout is None else now + timeout)
-        self._settle(now, timed=True)
+        self._carry_out(now, timed=True)
 
     @property
     def drained(self) -> bool:
@@ -248,7 +248,7 @@ class Driver:
         self.session.close(now, wait_for_peer=False)
         for connection in list(self._links):
             self.session.abort(connection, now)
-        self._settle(now, timed=True)
+        self._carry_out(now, timed=True)
         for link in self._closing:
             self._runtime.close(link, abort=True)
 
@@ -256,14 +256,14 @@ class Driver:
         """End every turn and all connections at once. A later turn opens a new connection."""
         self._first = self._first_at = None
         self.session.give_up(now)
-        self._settle(now)
+        self._carry_out(now)
         for link in self._closing:
             self._runtime.close(link, abort=True)
 
     def close_without_waiting(self, now: float) -> None:
         """Close the connections that no turn needs, without waiting. A later turn opens a new one."""
         self.session.close_without_waiting(now)
-        self._settle(now)
+        self._carry_out(now)
 
     @property
     def awaited(self) -> bool:
@@ -288,7 +288,7 @@ class Driver:
         link.state = LinkState.OPEN
         link.writable = True
         self.session.transport_connected(link.connection, now)
-        self._settle(now)
+        self._carry_out(now)
 
     def received(self, link: Link, data: bytes, now: float) -> None:
         """Bytes arrived; ``b""`` is the end of file. Hot path: runs once per read."""
@@ -297,7 +297,7 @@ class Driver:
         link.looking = False
         self.session.receive_data(link.connection, data, now)
         if self.session.changed or self._observers:
-            self._settle(now)
+            self._carry_out(now)
         else:
             self._wake()
 
@@ -306,7 +306,7 @@ class Driver:
         link.writable = True
         if link.state is LinkState.OPEN:
             self._tend(link, now)
-            self._settle(now)
+            self._carry_out(now)
 
     def lost(self, link: Link, error: TurnwireError | None, now: float) -> None:
         """The transport could not be opened, broke, or is closed. No other report of this link follows."""
@@ -318,7 +318,7 @@ class Driver:
         if not expected:
             reason = str(error) if error is not None else "it was closed"
             self.session.transport_failed(link.connection, reason, now, error)
-        self._settle(now, timed=True)
+        self._carry_out(now, timed=True)
 
     def time_came(self, now: float) -> None:
         """The runtime's timer has fired."""
@@ -343,7 +343,7 @@ class Driver:
         if self._first_at is not None and self._first_at <= now and self._first is not None:
             self._first_at = None
             self._open(now, connect_by=self._first.deadline)
-        self._settle(now, timed=True)
+        self._carry_out(now, timed=True)
 
     # -- C and D
 
@@ -352,7 +352,7 @@ class Driver:
         self._links[connection] = link = Link(connection)
         self._runtime.open(link)
 
-    def _settle(self, now: float, *, timed: bool = False) -> None:
+    def _carry_out(self, now: float, *, timed: bool = False) -> None:
         """Tell the runtime what to do now, then wake the consumers of turns with something new."""
         session = self.session
         while True:

@@ -75,7 +75,7 @@ class Fallback:
         """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""
         return self._transport == "auto" and turn.fits_http and _is_no_websocket(evidence)
 
-    def settled(self, connection: Connection, now: float) -> bool:
+    def update(self, connection: Connection, now: float) -> bool:
         """Update the state after a change of this connection. True: from now on HTTP is used."""
         if self._transport != "auto" or type(connection) is HttpConnection:
             return False

@@ -13,7 +13,7 @@ from math import inf, nextafter
 from .errors import TurnError
 from .options import SessionOptions
 from .recovery import Recovery
-from .replay import Cause, Reason
+from .replay import Cause, RepeatReason
 
 __all__ = ["FirstOpening"]
 
@@ -35,7 +35,7 @@ class FirstOpening:
         self._recovery = recovery
         self._repeatable = repeatable
         self._failing_since: float | None = None
-        self._made: list[Reason] = []
+        self._made: list[RepeatReason] = []
 
     def delay(self, failure: TurnError, now: float) -> float | None:
         """Seconds to wait before the next attempt; None: there is none, and ``connect()`` raises this failure.

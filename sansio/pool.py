@@ -195,7 +195,7 @@ class Pool:
                 self.too_old[old] = connection
                 return
 
-    def settled(self, connection: Connection, now: float) -> Connection | None:
+    def update(self, connection: Connection, now: float) -> Connection | None:
         """Update the pool after a change of this connection. Returns the connection that it has replaced, to be
         drained."""
         if connection.is_closed:
@@ -273,4 +273,4 @@ _CLASSES: Final = {Kind.WEBSOCKET: ResponsesConnection, Kind.HTTP: HttpConnectio
 
 
 def _load(connection: Connection) -> int:
-    return connection.in_flight + connection.waiting
+    return connection.running + connection.waiting

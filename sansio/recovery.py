@@ -17,7 +17,7 @@ from .connection import Turn
 from .errors import TurnError
 from .http import Retrieval
 from .notices import Notices
-from .replay import Plan, Reason, RecoveryPolicy
+from .replay import Plan, RecoveryPolicy, RepeatReason
 
 __all__ = ["Recovery"]
 
@@ -53,7 +53,13 @@ class Recovery:
         return self.decide(failure, turn.repetitions, spent=spent, patience=patience, only_reads=reads)
 
     def decide(
-        self, failure: TurnError, made: Sequence[Reason], *, spent: float, patience: float, only_reads: bool = False
+        self,
+        failure: TurnError,
+        made: Sequence[RepeatReason],
+        *,
+        spent: float,
+        patience: float,
+        only_reads: bool = False,
     ) -> Plan | None:
         """The same for any failure after these repetitions.
 

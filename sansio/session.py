@@ -60,7 +60,7 @@ from .options import SessionOptions, options_from_client
 from .pool import Connection, Kind, Pool
 from .rate_limits import RateLimitLog
 from .recovery import Recovery
-from .replay import Cause, Plan, Reason
+from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
 from .timeouts import timeouts_from
@@ -282,9 +282,9 @@ class ResponsesSession:
         """As :meth:`ResponsesConnection.receive_data`; then updates the session. Hot path: runs once per read."""
         self._now = now
         watched = self.pool.spreads or self._backlog.ready or self._drain_by is not None
-        ran = connection.in_flight if watched else 0
+        ran = connection.running if watched else 0
         connection.receive_data(data, now)
-        if not connection.only_events or (ran and connection.in_flight < ran):  # A waiting turn may take the free slot.
+        if not connection.only_events or (ran and connection.running < ran):  # A waiting turn may take the free slot.
             self._touched[connection] = None
             self.update(now)
 
@@ -310,7 +310,7 @@ class ResponsesSession:
         if self.closed:
             return False
         moves = self._fallback.replaces(turn, failure.evidence)
-        plan = Plan(Reason.NO_WEBSOCKET, 0.0) if moves else self._recovery.plan(turn, failure, self._now)
+        plan = Plan(RepeatReason.NO_WEBSOCKET, 0.0) if moves else self._recovery.plan(turn, failure, self._now)
         if plan is None:
             return False
         self.notices.repeats(turn, cast("Connection", turn.connection), failure, plan)
@@ -341,7 +341,7 @@ class ResponsesSession:
             changed, self._touched = self._touched, {}
             first = self._place_returned(now) if self._returned else []
             for connection in changed:
-                first += self._settle(connection, now)
+                first += self._update_connection(connection, now)
             if first:
                 self._backlog.add_first(first)
             if self._backlog.ready or self._backlog.retrievals:
@@ -351,7 +351,7 @@ class ResponsesSession:
             self._drain_by = None
             self.close(now)
 
-    def _settle(self, connection: Connection, now: float) -> list[Turn]:
+    def _update_connection(self, connection: Connection, now: float) -> list[Turn]:
         """Update the session for one changed connection; return the turns that must leave it and have not started."""
         left: list[Turn] = []
         if connection not in self.notices.seen_open:
@@ -364,9 +364,9 @@ class ResponsesSession:
         if (connection.is_closed or self._fallback.failures) and connection in self.pool:
             if connection.is_closed:
                 self.notices.ended(connection, expected=self.closed)
-            if self._fallback.settled(connection, now):
+            if self._fallback.update(connection, now):
                 self.notices.fell_back(connection)
-        replaced = self.pool.settled(connection, now)
+        replaced = self.pool.update(connection, now)
         if replaced is not None:
             replaced.drain()
             self._touched[replaced] = None
@@ -378,7 +378,7 @@ class ResponsesSession:
         first: list[Turn] = []
         for turn, plan in returned:
             turn.since = now
-            if plan.reason in (Reason.RATE_LIMIT, Reason.ONLY_READS):
+            if plan.reason in (RepeatReason.RATE_LIMIT, RepeatReason.ONLY_READS):
                 self._backlog.delay(turn, now + plan.delay)
             else:
                 self._not_before = max(self._not_before, now + plan.delay)

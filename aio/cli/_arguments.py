@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["key", "port", "seconds"]
+__all__ = ["add_latency", "key", "port", "seconds"]
 
 
 def seconds(*, most: float, above: bool = False) -> Callable[[str], float]:
@@ -37,3 +37,14 @@ def key(text: str) -> str:
     if not text or not all("!" <= character <= "~" for character in text):
         raise argparse.ArgumentTypeError("takes visible ASCII characters, without spaces")
     return text
+
+
+def add_latency(parser: argparse.ArgumentParser, default: float, *, except_for: str = "") -> None:
+    """Declare ``--latency``: the seconds that the loopback server waits before each event."""
+    parser.add_argument(
+        "--latency",
+        type=seconds(most=60),
+        default=default,
+        metavar="SECONDS",
+        help=f"wait before each event, up to 60 (default: %(default)s){except_for}",
+    )

@@ -21,7 +21,7 @@ import msgspec
 
 from .. import Session, connect
 from ..loopback import LoopbackServer, serve
-from ._arguments import seconds
+from ._arguments import add_latency
 from ._demo_report import Report, Text, cost_rows, differences, ledger_rows, times
 from ._demo_turns import BREAKAGES, FAULTS, LANES, WORDS, Demo, Seen
 from ._demo_view import NoView, Paint, View, choose_view
@@ -34,13 +34,7 @@ LATENCY: Final = 0.04
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--latency",
-        type=seconds(most=60),
-        default=LATENCY,
-        metavar="SECONDS",
-        help="wait before each event, up to 60 (default: %(default)s); not in the turn at full speed",
-    )
+    add_latency(parser, LATENCY, except_for="; not in the turn at full speed")
     parser.add_argument(
         "--shell",
         choices=("asyncio", "trio"),

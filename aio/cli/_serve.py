@@ -9,7 +9,7 @@ import sys
 import anyio
 
 from .. import loopback
-from ._arguments import key, port, seconds
+from ._arguments import add_latency, key, port
 
 __all__ = ["add_arguments", "run"]
 
@@ -20,13 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port, default=0, help="port to listen on (default: any that is free)")
-    parser.add_argument(
-        "--latency",
-        type=seconds(most=60),
-        default=0.0,
-        metavar="SECONDS",
-        help="wait before each event, up to 60 (default: %(default)s)",
-    )
+    add_latency(parser, 0.0)
     parser.add_argument(
         "--api-key", type=key, metavar="KEY", help="refuse requests that bring another key (default: take any)"
     )

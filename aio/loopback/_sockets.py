@@ -11,13 +11,17 @@ import contextlib
 import socket
 import struct
 import sys
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
 __all__ = ["TRANSPORT_ERRORS", "SocketStream", "listen", "listen_unix"]
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 TRANSPORT_ERRORS: Final = (
     anyio.BrokenResourceError,
@@ -52,34 +56,32 @@ class SocketStream(anyio.abc.ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """At least one byte and at most ``max_bytes``; the rest stays in the kernel. Raises EndOfStream at the end."""
         await anyio.lowlevel.checkpoint()
-        while True:
-            self._check_open()
-            try:
-                data = self._socket.recv(max_bytes)
-            except (BlockingIOError, InterruptedError):
-                await anyio.wait_readable(self._socket)
-            except OSError as exc:
-                raise anyio.BrokenResourceError from exc
-            else:
-                if data:
-                    return data
-                raise anyio.EndOfStream
+        data = await self._when_ready(anyio.wait_readable, self._socket.recv, max_bytes)
+        if not data:
+            raise anyio.EndOfStream
+        return data
 
     async def send(self, item: bytes) -> None:
         """Send all of ``item``."""
         await anyio.lowlevel.checkpoint()
         view = memoryview(item)
         while view:
+            sent = await self._when_ready(anyio.wait_writable, self._socket.send, view)
+            self.sent += sent
+            view = view[sent:]
+
+    async def _when_ready(
+        self, wait: Callable[[socket.socket], Awaitable[None]], operation: Callable[[A], T], argument: A
+    ) -> T:
+        """The result of an operation on the socket, tried again each time that ``wait`` says that it is ready."""
+        while True:
             self._check_open()
             try:
-                sent = self._socket.send(view)
+                return operation(argument)
             except (BlockingIOError, InterruptedError):
-                await anyio.wait_writable(self._socket)
+                await wait(self._socket)
             except OSError as exc:
                 raise anyio.BrokenResourceError from exc
-            else:
-                self.sent += sent
-                view = view[sent:]
 
     async def send_eof(self) -> None:
         """Send FIN: nothing more will be sent."""

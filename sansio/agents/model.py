@@ -8,11 +8,13 @@ The promise
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
 from ..client import OnShell, Shell
 from ..errors import UserError, WrongTypeError
@@ -21,8 +23,6 @@ from ..replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
 from ..retries import provider_retries_are_off, websocket_pre_event_retries_disabled
 from ..session import SessionOptions
 from .call import HEADERS_OVERRIDE, ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing
-from .settings import ModelSettings
-from .tools import Handoff, OutputSchemaLike, Tool
 from .tracing import NO_TRACING, Logger, Tracer
 from .usage import RequestUsage, Usage
 
@@ -46,6 +46,9 @@ __all__ = [
     "tls_of",
 ]
 
+A = TypeVar("A")
+P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -78,6 +81,22 @@ class ModelShell(Shell, Protocol):
         ...
 
 
+def taking(arguments: Callable[P, A]) -> Callable[[Callable[[S, A], T]], Callable[Concatenate[S, P], T]]:
+    """Decorator for a method of one argument: it is called with what makes this argument, and has that signature."""
+
+    def decorate(method: Callable[[S, A], T]) -> Callable[Concatenate[S, P], T]:
+        @wraps(method)
+        def taken(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+            return method(self, arguments(*args, **kwargs))
+
+        own = inspect.signature(method)
+        parameters = [next(iter(own.parameters.values())), *inspect.signature(arguments).parameters.values()]
+        cast("Any", taken).__signature__ = own.replace(parameters=parameters)
+        return taken
+
+    return decorate
+
+
 class ResponsesModel(OnShell, ABC):
     """The base class of the models. The shell's class sets ``_shell``."""
 
@@ -107,54 +126,24 @@ class ResponsesModel(OnShell, ABC):
         )
 
     @awaited
-    def get_response(
-        self,
-        system_instructions: str | None,
-        input: str | Sequence[Any],
-        model_settings: ModelSettings,
-        tools: Sequence[Tool],
-        output_schema: OutputSchemaLike | None,
-        handoffs: Sequence[Handoff],
-        tracing: ModelTracing,
-        previous_response_id: str | None = None,
-        conversation_id: str | None = None,
-        prompt: Any = None,
-    ) -> Flow[ModelResponse]:
+    @taking(ModelArguments)
+    def get_response(self, arguments: ModelArguments) -> Flow[ModelResponse]:
         """Run one call to its end.
 
         Raises UserError or TypeError for a request that cannot be sent, and the transport's failure: the client's over
         HTTP, a :class:`~turnwire.sansio.errors.TurnError` over WebSocket. :meth:`get_retry_advice` accepts both.
         """
-        arguments = ModelArguments(
-            system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
-            previous_response_id, conversation_id, prompt,
-        )  # fmt: skip
         call = ModelCall(self._config, arguments, stream=False)
         with call.span():
             return (yield from self._get(call))
 
-    def stream_response(
-        self,
-        system_instructions: str | None,
-        input: str | Sequence[Any],
-        model_settings: ModelSettings,
-        tools: Sequence[Tool],
-        output_schema: OutputSchemaLike | None,
-        handoffs: Sequence[Handoff],
-        tracing: ModelTracing,
-        previous_response_id: str | None = None,
-        conversation_id: str | None = None,
-        prompt: Any = None,
-    ) -> AsyncGenerator[Any]:
+    @taking(ModelArguments)
+    def stream_response(self, arguments: ModelArguments) -> AsyncGenerator[Any]:
         """Run one call and yield its events, ``openai.types.responses`` objects. Raises as ``get_response`` does.
 
         A consumer that stops before the terminal event should close the iterator (``contextlib.aclosing``), so that the
         connection is released at once.
         """
-        arguments = ModelArguments(
-            system_instructions, input, model_settings, tools, output_schema, handoffs, tracing,
-            previous_response_id, conversation_id, prompt,
-        )  # fmt: skip
         return self._shell.iterate(self._stream(ModelCall(self._config, arguments, stream=True)))
 
     @awaited

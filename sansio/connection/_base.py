@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from typing import NamedTuple
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..deadlines import Alarm, Deadlines
@@ -16,10 +15,10 @@ from ..dialect import LaneSupport, dialect_of_host
 from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import AUTO, AnyLane, Lanes
-from ..rate_limits import RateLimitLog
-from ..replay import Cause, Evidence, Phase, Refusal
+from ..replay import Cause, Phase, Refusal
 from ..timeouts import shortest_wait
 from ..websocket import WebSocket
+from ._common import CommonConnection, Loss
 from ._keepalive import Keepalive
 from ._opening import Opening
 from ._outbox import Outbox
@@ -28,47 +27,19 @@ from ._states import FACTS, TRANSITIONS, WAITING_PHASE, Signal, State, TurnSigna
 from ._tables import ConnectionOptions, ErrorFactory, Stats, turn_failure
 from ._turn import Turn
 
-__all__ = ["Blame", "ConnectionBase", "Loss"]
+__all__ = ["Blame", "ConnectionBase"]
 
 
 Blame = Mapping[Turn, tuple[bool | None, str]]
 """For each turn whose message may have been too big: whether it was (None: not known), and a text that says so."""
 
 
-class Loss(NamedTuple):
-    """Why a connection ended; the same for every turn on it."""
-
-    cause: Cause
-    what: str
-    make: ErrorFactory | None
-    refusal: Refusal | None
-    close_code: int | None
-    error: BaseException | None
-
-    def seen_before_the_start(self, phase: Phase) -> TurnError:
-        """The failure of a turn that was waiting in this phase."""
-        evidence = Evidence(
-            phase=phase,
-            cause=self.cause,
-            final_byte_handed=False,
-            response_started=False,
-            stateful=False,
-            close_code=self.close_code,
-            refusal=self.refusal,
-        )
-        return turn_failure(evidence, self.what, self.make, self.error)
-
-
-class ConnectionBase:
+class ConnectionBase(CommonConnection):
     """See the top of the package."""
 
-    # More than 12 attributes: eleven are read by the owner (five of them follow from the state; as attributes, reading
-    # them costs no call), seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox,
-    # keepalive, deadlines), three limit the memory of unread events and are read once per read, and four are for its
-    # end and for the session (close_by, failure, recover, alarm).
-
-    limits: RateLimitLog | None = None
-    """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
+    # More than 12 attributes: six are the state and what follows from it (as attributes, reading them costs no call),
+    # seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive, deadlines),
+    # three limit the memory of unread events and are read once per read, and one is for its end.
 
     def __init__(
         self,
@@ -82,12 +53,8 @@ class ConnectionBase:
         connect_by: float | None = None,
         alarm: Alarm | None = None,
     ) -> None:
-        self.endpoint = endpoint
-        """Where to connect to. A redirect within the origin changes it."""
-        self.options = options or ConnectionOptions()
+        super().__init__(endpoint, options=options, stats=stats, recover=recover, alarm=alarm)
         self._enter_state(State.CONNECTING)
-        self.stats = stats or Stats()
-        self.opened_at: float | None = None
         self._opening = Opening(self.options, random_bytes, now, connect_by)
         self._websocket: WebSocket | None = None
         """None until the upgrade is accepted."""
@@ -99,10 +66,6 @@ class ConnectionBase:
         dialect = self.options.dialect or dialect_of_host(endpoint.host)
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
-        self.only_events = False
-        """True if the last :meth:`receive_data` brought only events for turns, no such turn has too many unread events,
-        and no turn waits for another's end. The owner then has nothing to check, send or time. Everything else that
-        happens sets it to False."""
         self._unread_limit = min(self.options.high_water, self.options.max_buffered)
         """Bytes of unread events above which a turn's buffer is checked."""
         self._unchecked = 0
@@ -112,12 +75,8 @@ class ConnectionBase:
         self._keepalive = Keepalive(self.options, now)
         self._close_by: float | None = None
         """In state CLOSING: when to stop waiting for the peer's close frame."""
-        self._alarm = alarm or Alarm()
-        self._alarm.announce()
         self._deadlines: Deadlines[Turn] = Deadlines(self._deadline_of, self._alarm)
         """The deadlines of the turns that are in the lanes."""
-        self._recover = recover
-        self._failure: TurnError | None = None
 
     # -- its state
 
@@ -136,10 +95,9 @@ class ConnectionBase:
         self._move_if_listed(Signal.DRAIN)
 
     @property
-    def failure(self) -> TurnError | None:
-        """Why the connection ended, as the failure of a turn that was waiting for it. None before the end, and if no
-        turn needed the connection when it ended."""
-        return self._failure
+    def running(self) -> int:
+        """How many turns have a queued or sent message and hold their lanes, abandoned ones included."""
+        return len(self._lanes.running)
 
     @property
     def idle(self) -> bool:
@@ -183,10 +141,6 @@ class ConnectionBase:
     def _move_if_listed(self, signal: Signal) -> None:
         if signal in TRANSITIONS[self.state]:
             self._move(signal)
-
-    def _where(self) -> str:
-        """The endpoint in words, without its query and headers, which may hold secrets."""
-        return self.endpoint.words
 
     # -- turns: start, wait, leave
 
@@ -355,26 +309,6 @@ class ConnectionBase:
         leave = turn.leave or self.options.leave
         return leave == "abandon" or (leave is None and self._owners.remembers_beside(turn))
 
-    def _fail(
-        self,
-        turn: Turn,
-        evidence: Evidence,
-        what: str,
-        make: ErrorFactory | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """End a turn with a failure, unless it is repeated."""
-        self.only_events = False
-        failure = turn_failure(evidence, what, make, error)
-        if self._recover is None or not self._recover(turn, failure):
-            self._end(turn, failure)
-
-    def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
-        """Make the failure final and visible to the consumer."""
-        self.only_events = False
-        turn.fail(failure, signal)
-        self.stats.failed += 1
-
     def abort(self, now: float) -> None:
         """End the connection at once, without a closing handshake."""
         self._lost(Cause.CLIENT_CLOSED, "the connection was aborted", now)
@@ -400,7 +334,7 @@ class ConnectionBase:
         if self.state is State.CLOSED:
             return
         loss = Loss(cause, what, make, refusal, close_code, error)
-        self._failure = loss.seen_before_the_start(self.waiting_phase)
+        self.failure = loss.failure_of_waiting(self.waiting_phase)
         for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
             self._lose(turn, loss, blame)
         self._lanes.clear()

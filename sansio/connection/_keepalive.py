@@ -5,7 +5,7 @@ deadline                            counts from           while
 =================================== ===================== =======================
 send a ping (``ping_interval``)     the last byte         no ping is unanswered
 STALLED (``ping_timeout``)          the ping              nothing has come since
-STALLED (``stall_timeout``)         the last byte         turns are in flight
+STALLED (``stall_timeout``)         the last byte         turns run
 =================================== ===================== =======================
 
 If ``stall_timeout`` is longer than ``ping_interval``, silence of the connection does not show a stall: a proxy may
@@ -51,7 +51,7 @@ class Keepalive:
         return self.last_received + self._interval
 
     def stall_deadline(self, *, busy: bool) -> float | None:
-        """When the connection counts as stalled; None: never. ``busy``: turns are in flight."""
+        """When the connection counts as stalled; None: never. ``busy``: turns run."""
         silent = None if self._stall_timeout is None or not busy else self.last_received + self._stall_timeout
         if self.ping_sent_at is None or self._timeout is None:
             return silent

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from ..dialect import announced_dialect
-from ..errors import ConnectError, SessionClosedError, TooManyTurnsError
+from ..errors import TooManyTurnsError
 from ..lanes import AnyLane
-from ..replay import Cause, Phase, Verdict
+from ..replay import Cause, Phase
 from ..timeouts import Timeouts
 from ..websocket import Accepted, WebSocket
 from ._opening import Refused
@@ -59,8 +59,7 @@ class ResponsesConnection(Routing, Timing):
         """Take a turn that already exists. Raises as :meth:`create` does."""
         if not self.accepts_turns:
             state = State.DRAINING.value if self.draining else self.state.value
-            what = f"this connection is {state} and takes no turns — the turn was not sent — open a new connection"
-            raise SessionClosedError(what, verdict=Verdict.SAFE)
+            raise self._takes_none(state)
         if self._lanes.waiting_count >= self.options.max_waiting:
             raise TooManyTurnsError(
                 f"{self.options.max_waiting} turns wait for a lane already (max_waiting) — the turn was not sent — "
@@ -73,23 +72,18 @@ class ResponsesConnection(Routing, Timing):
         self._enter(turn, now)
 
     @property
-    def in_flight(self) -> int:
-        """How many turns have a queued or sent message and hold their lanes, abandoned ones included."""
-        return len(self._lanes.running)
-
-    @property
     def waiting(self) -> int:
         """How many turns have not started."""
         return self._lanes.waiting_count
 
     def has_in_lane(self, lane: str | None) -> bool:
-        """Whether a turn that somebody wants waits in this lane, or is in flight in it."""
+        """Whether a turn that somebody wants waits in this lane, or runs in it."""
         turn = self._lanes.running.get(lane)
         return self._lanes.waits_in(lane) or (turn is not None and not turn.abandoned)
 
     @property
     def slots(self) -> int:
-        """How many turns may be in flight at a time, by what is known of the server."""
+        """How many turns may run at a time, by what is known of the server."""
         return self._lanes.max_in_flight
 
     def has_room_for(self, lane: AnyLane) -> bool:
@@ -127,11 +121,8 @@ class ResponsesConnection(Routing, Timing):
         """The transport could not be opened, or it broke. Turns raise their failures with ``error`` as
         ``__cause__``."""
         self._process_all(now)
-        if self.state is State.CONNECTING:
-            what = f"could not connect to {self._where()}: {reason}"
-            self._lost(Cause.TRANSPORT, what, now, make=lambda e, text: ConnectError(text, evidence=e), error=error)
-        else:
-            self._lost(Cause.TRANSPORT, f"the connection to {self._where()} broke: {reason}", now, error=error)
+        what, make = self._transport_lost(reason, opening=self.state is State.CONNECTING)
+        self._lost(Cause.TRANSPORT, what, now, make=make, error=error)
 
     def data_to_send(self, max_bytes: int = 65536, now: float | None = None) -> bytes:
         """At most ``max_bytes`` to write next; ``b""`` if there is nothing.
@@ -182,7 +173,7 @@ class ResponsesConnection(Routing, Timing):
             self._receive_handshake(data, now)
         else:
             self._process_all(now)
-            self._lost(Cause.EOF, f"{self._where()} ended the connection without a close frame", now)
+            self._lost(Cause.EOF, f"{self._where} ended the connection without a close frame", now)
         self.only_events = False
 
     @property
@@ -207,7 +198,7 @@ class ResponsesConnection(Routing, Timing):
     # -- ending
 
     def close(self, now: float) -> None:
-        """End the connection: with a closing handshake if no turn is in flight, else at once.
+        """End the connection: with a closing handshake if no turn runs, else at once.
 
         Turns fail as CLIENT_CLOSED.
         """
@@ -227,7 +218,7 @@ class ResponsesConnection(Routing, Timing):
         A close frame (1000) is sent, but the peer's close frame is not waited for.
         """
         self._lost(Cause.CLIENT_CLOSED, "the connection was replaced", now, close_with=1000)
-        self._failure = None
+        self.failure = None
 
     # -- the handshake
 

@@ -7,7 +7,6 @@ to itself and to its turns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from typing import NamedTuple, cast
 
 from ..endpoint import Endpoint
@@ -15,7 +14,14 @@ from ..errors import HandshakeRejectedError, TurnError
 from ..evidence import NO_WEBSOCKET_STATUSES
 from ..replay import Cause, Evidence, Refusal
 from ..websocket import Accepted, ClientHandshake, Rejected, WebSocket
-from ._tables import MAX_REDIRECTS, REDIRECTS, ConnectionOptions, ErrorFactory, refusal_in_answer
+from ._tables import (
+    MAX_REDIRECTS,
+    REDIRECTS,
+    ConnectionOptions,
+    ErrorFactory,
+    connect_deadline,
+    refusal_in_answer,
+)
 
 __all__ = ["Opening", "Refused"]
 
@@ -46,10 +52,7 @@ class Opening:
     @property
     def deadline(self) -> float | None:
         """When the opening times out, independent of the deadlines of the turns that wait for it."""
-        limit = self._options.connect_timeout
-        own = inf if limit is None else self.began + limit
-        earliest = own if self._connect_by is None else min(own, self._connect_by)
-        return None if earliest == inf else earliest
+        return connect_deadline(self._options, self.began, self._connect_by)
 
     def request(self, endpoint: Endpoint) -> bytes:
         """The upgrade request, to be written when the transport is open."""

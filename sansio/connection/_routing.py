@@ -257,8 +257,7 @@ class Routing(ConnectionBase):
             self._overflowed(turn, now)
 
     def _overflowed(self, turn: Turn, now: float) -> None:
-        what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
-        self._give_up(turn, Cause.PROTOCOL, what, now, make=limit_exceeded)
+        self._give_up(turn, Cause.PROTOCOL, self._too_much_unread(), now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
         """Check the total size of unread events of running turns. Ended turns do not count: their callers hold
@@ -276,7 +275,7 @@ class Routing(ConnectionBase):
 
     def _peer_closed(self, item: CloseFrame, now: float) -> None:
         said = f" ({item.reason})" if item.reason else ""
-        what = f"{self._where()} closed the connection with code {item.code}{said}"
+        what = f"{self._where} closed the connection with code {item.code}{said}"
         blame = self._blame_for_size() if item.code == TOO_BIG else None
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
@@ -301,7 +300,7 @@ class Routing(ConnectionBase):
     def _violated(self, code: int, reason: str, now: float, error: Exception | None = None) -> None:
         """End the connection because the server broke the protocol; a close frame tells it so."""
         make = limit_exceeded if code == TOO_BIG else None
-        what = f"{self._where()} broke the protocol: {reason}"
+        what = f"{self._where} broke the protocol: {reason}"
         self._lost(Cause.PROTOCOL, what, now, make=make, error=error, close_with=code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Final, Literal
 
 import msgspec
@@ -79,7 +80,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     ping_timeout: float | None = 20.0
     """Fail the connection (STALLED) when nothing was received for this long after a ping."""
     stall_timeout: float | None = None
-    """Fail the connection (STALLED) when nothing was received for this long while turns were in flight. If it is longer
+    """Fail the connection (STALLED) when nothing was received for this long while turns ran. If it is longer
     than ``ping_interval``, it applies per turn: a turn fails (STALLED) when it received no event for this long."""
     timeouts: Timeouts | msgspec.UnsetType | None = msgspec.UNSET
     """The deadlines of turns that are created without their own; None: no limit. If not given, the client's deadlines
@@ -196,6 +197,13 @@ def turn_failure(
 def words_of(failure: TurnError) -> str:
     """The first part of a failure's text: what happened, without what it means for a turn."""
     return str(failure).removesuffix(" — ".join(("", *meaning(failure.evidence))))
+
+
+def connect_deadline(options: ConnectionOptions, began: float, connect_by: float | None) -> float | None:
+    """When opening a connection times out, by ``connect_timeout`` and by ``connect_by``; None: never."""
+    limit = options.connect_timeout
+    earliest = min(inf if limit is None else began + limit, inf if connect_by is None else connect_by)
+    return None if earliest == inf else earliest
 
 
 def limit_exceeded(evidence: Evidence, text: str) -> TurnError:

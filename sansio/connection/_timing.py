@@ -8,8 +8,8 @@ from typing import cast
 from ..replay import Cause, Phase
 from ..websocket import WebSocket
 from ._base import ConnectionBase
+from ._common import passed_deadline
 from ._states import State, TurnSignal, TurnState
-from ._tables import WAIT_NAMES
 from ._turn import Turn
 
 __all__ = ["Timing"]
@@ -41,7 +41,7 @@ class Timing(ConnectionBase):
 
     def _expired(self, turn: Turn, now: float) -> None:
         """A deadline of this turn has passed. If the server may still run the turn, its lane stays busy."""
-        moment, total = turn.deadline(), turn.total_deadline()
+        moment = turn.deadline()
         if turn.abandoned and turn.phase is Phase.SEND:
             self._lost(Cause.TRANSPORT, "a turn was left in the middle of its message, and the peer does not read", now)
         elif turn.abandoned:
@@ -49,14 +49,13 @@ class Timing(ConnectionBase):
         elif moment is None or moment > now:
             self._stalled_turn(turn, now)
         else:
-            name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
-            self._give_up(turn, Cause.TIMEOUT, f"the {name} deadline passed", now)
+            self._give_up(turn, Cause.TIMEOUT, passed_deadline(turn, now), now)
         if turn.state is TurnState.ABANDONED and self._is_up:
             turn.move(TurnSignal.EXPIRED)
             self._drain_if_blocked(self._lanes.waiting())
 
     def _stalled_turn(self, turn: Turn, now: float) -> None:
-        what = f"no event of the turn arrived from {self._where()} for {now - turn.since:.1f} seconds"
+        what = f"no event of the turn arrived from {self._where} for {now - turn.since:.1f} seconds"
         if self._live_count == 1:
             self._lost(Cause.STALLED, what, now)
         else:
@@ -82,12 +81,10 @@ class Timing(ConnectionBase):
         return self._opening.deadline
 
     def _connect_expired(self, now: float) -> None:
-        what = f"no connection to {self._where()} within {now - self._opening.began:.3g} seconds"
-        self._lost(Cause.TIMEOUT, what, now)
+        self._lost(Cause.TIMEOUT, self._opening_took(now - self._opening.began), now)
 
     def _stalled(self, now: float) -> None:
-        quiet = now - self._keepalive.last_received
-        self._lost(Cause.STALLED, f"nothing arrived from {self._where()} for {quiet:.1f} seconds", now)
+        self._lost(Cause.STALLED, self._silent_for(now - self._keepalive.last_received), now)
 
     def _send_ping(self, now: float) -> None:
         self._keepalive.ping_sent(now)

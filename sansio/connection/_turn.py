@@ -44,7 +44,7 @@ from ..events import (
 )
 from ..lanes import AUTO, AnyLane
 from ..messages import response_create
-from ..replay import Cause, Evidence, Phase, Reason, Refusal
+from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
@@ -154,7 +154,7 @@ class Turn:
         self.abandoned = False
         """It failed for its consumer while the server might still run it."""
         self.failure: TurnError | None = None
-        self.repetitions: list[Reason] = []
+        self.repetitions: list[RepeatReason] = []
         """The reasons for which it was repeated, in order."""
         self.repeatable = True
         """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""

@@ -6,19 +6,17 @@ The seams: ``_reading.py`` reads what arrives, ``_connection.py`` is the public 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import inf
 from typing import Any, cast
 
 import msgspec
 
 from ..connection import ConnectionOptions, Stats, Turn, turn_failure
-from ..connection._base import Loss
-from ..connection._tables import ErrorFactory
+from ..connection._common import CommonConnection, Loss
+from ..connection._tables import ErrorFactory, connect_deadline
 from ..deadlines import Alarm
 from ..endpoint import Endpoint
 from ..error_body import ErrorBody
 from ..errors import ResponsesHTTPError, TurnError
-from ..rate_limits import RateLimitLog
 from ..replay import Cause, Evidence, Phase, Refusal, http_evidence
 from ._answer import Answer
 from ._exchange import Exchange
@@ -27,13 +25,8 @@ from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
 __all__ = ["HttpBase"]
 
 
-class HttpBase:
+class HttpBase(CommonConnection):
     """See the top of the package."""
-
-    # More than 12 attributes: of 18, nine are what an owner asks for, and three are moments that deadlines count from.
-
-    limits: RateLimitLog | None = None
-    """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
 
     def __init__(
         self,
@@ -46,27 +39,15 @@ class HttpBase:
         connect_by: float | None = None,
         alarm: Alarm | None = None,
     ) -> None:
-        self.endpoint = endpoint
-        """Where to connect to; a redirect within the origin changes it."""
-        self.options = options or ConnectionOptions()
+        super().__init__(endpoint, options=options, stats=stats, recover=recover, alarm=alarm)
         self.state = HttpState.CONNECTING
-        self.stats = stats or Stats()
-        self.opened_at: float | None = None
         self.turn: Turn | None = None
         """The turn that waits for the connection to open, or runs; None: it takes one, if it takes any."""
-        self.failure: TurnError | None = None
-        """Why it ended, as a turn that had waited for it would see it; None while it is not closed, and if it ended
-        with no turn on it, or with one that was given up."""
-        self.only_events = False
-        """The last :meth:`receive_data` brought nothing but further events of a turn that streams and has not fallen
-        behind."""
         self.has_unprocessed = False
         """The last call stopped before the end of what arrived: let others run, then call :meth:`process`."""
-        self._recover = recover
-        self._alarm = alarm or Alarm()
         self._began = now
         """When opening the transport began."""
-        self._until = self._connect_deadline(now, connect_by)
+        self._until = connect_deadline(self.options, now, connect_by)
         """When the present state is given up: CONNECTING, REFUSED or FINISHING; None: never, or it is another one."""
         self._body = b""
         """The body of the turn's request, until an event shows that it arrived."""
@@ -76,7 +57,6 @@ class HttpBase:
         """When the last byte arrived, or the request was handed."""
         self._redirects: int = 0
         """How many redirects the turn was sent on by."""
-        self._alarm.announce()
 
     # -- its state
 
@@ -96,7 +76,7 @@ class HttpBase:
         return self.state is HttpState.CONNECTING
 
     @property
-    def in_flight(self) -> int:
+    def running(self) -> int:
         """Turns that run here: at most one."""
         return 0 if self.turn is None else 1
 
@@ -124,17 +104,6 @@ class HttpBase:
         self.state = HTTP_TRANSITIONS[self.state][signal]
         self._until = None
         self._alarm.announce()
-
-    @property
-    def _where(self) -> str:
-        """The endpoint in words; never with its query or headers, which may hold secrets."""
-        return self.endpoint.words
-
-    def _connect_deadline(self, now: float, connect_by: float | None) -> float | None:
-        """When opening the transport is given up, if it begins now."""
-        limit = self.options.connect_timeout
-        earliest = min(inf if limit is None else now + limit, inf if connect_by is None else connect_by)
-        return None if earliest == inf else earliest
 
     # -- the end of a turn, and of the connection
 
@@ -188,9 +157,11 @@ class HttpBase:
             return ResponsesHTTPError(payload, evidence=evidence, meaning=text, request_id=said.request_id)
 
         evidence = self._evidence(turn, cause, status, said, api_error=api_error)
-        self._end(turn, evidence, hint, now, make=make)
+        self._end_by_answer(turn, evidence, hint, now, make=make)
 
-    def _end(self, turn: Turn, evidence: Evidence, what: str, now: float, *, make: ErrorFactory | None = None) -> None:
+    def _end_by_answer(
+        self, turn: Turn, evidence: Evidence, what: str, now: float, *, make: ErrorFactory | None = None
+    ) -> None:
         """The turn fails by its answer, which the connection may outlive."""
         if self.state is HttpState.WAITING:
             self._turn_over(now)
@@ -204,20 +175,6 @@ class HttpBase:
         self._move(HttpSignal.TURN_OVER)
         self._until = now + self.options.close_timeout
 
-    def _fail(
-        self,
-        turn: Turn,
-        evidence: Evidence,
-        what: str,
-        make: ErrorFactory | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """End a turn, unless it is repeated."""
-        failure = turn_failure(evidence, what, make, error)
-        if self._recover is None or not self._recover(turn, failure):
-            turn.fail(failure)
-            self.stats.failed += turn.counts
-
     def _give_up(self, turn: Turn, cause: Cause, what: str, *, make: ErrorFactory | None = None) -> None:
         """End the turn from this side: no such failure is recovered from."""
         evidence = self._evidence(turn, cause, self._status)
@@ -228,8 +185,7 @@ class HttpBase:
             self._move(HttpSignal.WITHDRAWN)
         else:
             self._close()
-        turn.fail(turn_failure(evidence, what, make))
-        self.stats.failed += turn.counts
+        self._end(turn, turn_failure(evidence, what, make))
 
     def _lost(
         self, cause: Cause, what: str, *, make: ErrorFactory | None = None, error: BaseException | None = None
@@ -238,7 +194,7 @@ class HttpBase:
         turn = self.turn
         if turn is not None or self.state is HttpState.CONNECTING:
             made = make if self.state is HttpState.CONNECTING else None
-            self.failure = Loss(cause, what, made, None, None, error).seen_before_the_start(self.waiting_phase)
+            self.failure = Loss(cause, what, made, None, None, error).failure_of_waiting(self.waiting_phase)
         if turn is None:
             self._close()
             return

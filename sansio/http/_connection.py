@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final, cast
 
 from ..connection import Turn
-from ..connection._tables import WAIT_NAMES
-from ..errors import ConnectError, SessionClosedError
+from ..connection._common import passed_deadline
 from ..lanes import AnyLane
-from ..replay import Cause, Phase, Verdict
+from ..replay import Cause, Phase
 from ._document import body_of
 from ._exchange import Exchange, Request
 from ._reading import Reading
@@ -37,8 +36,7 @@ class HttpConnection(Reading):
         """
         if not self.accepts_turns:
             state = self.state.value if self.turn is None else "busy"
-            what = f"this connection is {state} and takes no turn — the turn was not sent — open a new connection"
-            raise SessionClosedError(what, verdict=Verdict.SAFE)
+            raise self._takes_none(state)
         self._body = b"" if isinstance(turn, Retrieval) else body_of(turn.message)
         self.turn = turn
         turn.connection = cast("Any", self)
@@ -115,13 +113,11 @@ class HttpConnection(Reading):
         """The transport could not be opened, or broke. ``error`` becomes the ``__cause__`` of what the turn raises."""
         while self.has_unprocessed:  # What arrived before the end counts, whole.
             self.process(now)
-        if self.state is HttpState.CONNECTING:
-            what = f"could not connect to {self._where}: {reason}"
-            self._lost(Cause.TRANSPORT, what, make=lambda e, text: ConnectError(text, evidence=e), error=error)
-        elif self.state is HttpState.REFUSED:
+        if self.state is HttpState.REFUSED:
             self._refused(now)
         elif self.state is not HttpState.CLOSED:
-            self._lost(Cause.TRANSPORT, f"the connection to {self._where} broke: {reason}", error=error)
+            what, make = self._transport_lost(reason, opening=self.state is HttpState.CONNECTING)
+            self._lost(Cause.TRANSPORT, what, make=make, error=error)
 
     @property
     def has_data_to_send(self) -> bool:
@@ -187,18 +183,14 @@ class HttpConnection(Reading):
             self._expired(now)
         turn, moment, stall = self.turn, self._turn_deadline(), self._stall_deadline()
         if turn is not None and moment is not None and moment <= now:
-            total = turn.total_deadline()
-            name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
-            self._give_up(turn, Cause.TIMEOUT, f"the {name} deadline passed")
+            self._give_up(turn, Cause.TIMEOUT, passed_deadline(turn, now))
         elif stall is not None and stall <= now:
-            quiet = now - self._received
-            self._lost(Cause.STALLED, f"nothing arrived from {self._where} for {quiet:.1f} seconds")
+            self._lost(Cause.STALLED, self._silent_for(now - self._received))
 
     def _expired(self, now: float) -> None:
         """The present state has lasted too long."""
         if self.state is HttpState.CONNECTING:
-            what = f"no connection to {self._where} within {now - self._began:.3g} seconds"
-            self._lost(Cause.TIMEOUT, what)
+            self._lost(Cause.TIMEOUT, self._opening_took(now - self._began))
         elif self.state is HttpState.REFUSED:
             self._refused(now)
         else:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from ..connection import Turn, limit_exceeded
-from ..connection._tables import MAX_REDIRECTS
+from ..connection._tables import MAX_REDIRECTS, connect_deadline
 from ..endpoint import Endpoint
 from ..error_body import read_error
 from ..errors import EventDecodeError, StreamEndedError, TurnError
@@ -89,7 +89,7 @@ class Reading(Retrieving):
         turn.phase = Phase.LANE_WAIT
         turn.since = self._began = now
         self._move(HttpSignal.REDIRECTED)
-        self._until = self._connect_deadline(now, None)
+        self._until = connect_deadline(self.options, now, None)
 
     def _body_came(self, data: bytes, now: float) -> int:
         """A part of the answer's body; returns how many events were in it."""
@@ -105,8 +105,7 @@ class Reading(Retrieving):
             if answer.too_long is not None:
                 self._lost(Cause.PROTOCOL, f"{self._where} went over a limit: {answer.too_long}", make=limit_exceeded)
             elif turn.buffered > self.options.max_buffered:
-                what = f"more than {self.options.max_buffered} bytes of its events were left unread (max_buffered)"
-                self._give_up(turn, Cause.PROTOCOL, what, make=limit_exceeded)
+                self._give_up(turn, Cause.PROTOCOL, self._too_much_unread(), make=limit_exceeded)
         return len(events)
 
     def _deliver(self, turn: Turn, events: Iterable[ServerSentEvent], now: float) -> None:
@@ -211,7 +210,7 @@ class Reading(Retrieving):
         kind = answer.content_type
         but = "" if is_stream(kind) else f", and its content-type is {(kind or '')[:SHOWN]!r}"
         what = f"the stream of events ended without a terminal event{but}"
-        self._end(turn, self._evidence(turn, Cause.EOF, answer.head.status), what, now, make=stream_ended)
+        self._end_by_answer(turn, self._evidence(turn, Cause.EOF, answer.head.status), what, now, make=stream_ended)
 
     def _document_came(self, turn: Turn, answer: Answer, now: float) -> None:
         """The answer is no stream: it is a response, an error, or something else."""
@@ -233,12 +232,12 @@ class Reading(Retrieving):
             return
         if events:
             what = "the answer is a response that has not ended, without a stream of its events"
-            self._end(turn, self._evidence(turn, Cause.EOF, answer.head.status), what, now, make=stream_ended)
+            self._end_by_answer(turn, self._evidence(turn, Cause.EOF, answer.head.status), what, now, make=stream_ended)
             return
         kind = f" ({answer.content_type[:SHOWN]})" if answer.content_type else ""
         but = f"is no response{kind}, but {text[:SHOWN]!r}" if text else "no body"
         what = f"the answer has status {answer.head.status} and {but}; check the URL (base_url)"
-        self._end(turn, self._evidence(turn, Cause.PROTOCOL), what, now)
+        self._end_by_answer(turn, self._evidence(turn, Cause.PROTOCOL), what, now)
 
 
 def stream_ended(evidence: Evidence, text: str) -> TurnError:

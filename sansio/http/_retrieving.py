@@ -40,7 +40,7 @@ class Retrieving(HttpBase):
         if found is None or found == retrieval.response_id:
             return False
         what = f"the answer is about another response, {shown(found)}"
-        self._end(retrieval, self._evidence(retrieval, Cause.PROTOCOL), what, now)
+        self._end_by_answer(retrieval, self._evidence(retrieval, Cause.PROTOCOL), what, now)
         return True
 
     def _response_came(self, retrieval: Retrieval, text: str, members: Mapping[str, Any], now: float) -> None:
@@ -49,7 +49,7 @@ class Retrieving(HttpBase):
         if event is None or self._is_other(retrieval, event, now):
             return
         if retrieval.stream and not event.ends_turn:
-            self._end(retrieval, self._evidence(retrieval, Cause.PROTOCOL), NO_STREAM, now)
+            self._end_by_answer(retrieval, self._evidence(retrieval, Cause.PROTOCOL), NO_STREAM, now)
             return
         if retrieval.stream:
             retrieval.deliver(event, len(text), now)

@@ -15,7 +15,7 @@ The phases of a turn, in order
     ============ ==================================================================== =======================
     phase        the turn is                                                          if it fails now
     ============ ==================================================================== =======================
-    LANE_WAIT    waiting for its lane, an in-flight slot, or a connection             SAFE
+    LANE_WAIT    waiting for its lane, a slot, or a connection                        SAFE
     CONNECT      waiting for TCP, proxy and TLS                                       SAFE
     HANDSHAKE    waiting for the answer to the upgrade request                        SAFE
     SEND         being written; its last byte was not handed to the transport         SAFE
@@ -89,7 +89,10 @@ from ._advice import (
     get_retry_advice,
 )
 from ._meaning import Meaning, asked_for, meaning
-from ._recovery import RECOVERY_TABLE, Plan, Reason, RecoveryPolicy, Situation
+from ._recovery import RECOVERY_TABLE, FailureKind, Plan, RecoveryPolicy, RepeatReason
+
+Reason, Situation = RepeatReason, FailureKind
+"""Former names."""
 
 __all__ = [
     "ADVICE_TABLE",
@@ -100,6 +103,7 @@ __all__ = [
     "AdviceRow",
     "Cause",
     "Evidence",
+    "FailureKind",
     "HttpRow",
     "Meaning",
     "ModelRetryAdvice",
@@ -110,6 +114,7 @@ __all__ = [
     "Reason",
     "RecoveryPolicy",
     "Refusal",
+    "RepeatReason",
     "Situation",
     "Verdict",
     "VerdictRow",

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from ..errors import TurnError
 from ..evidence import Cause, Evidence, Refusal, Verdict
 from ..retry_after import lower_names, parse_retry_after
-from ._recovery import Situation, situation_of
+from ._recovery import FailureKind, failure_kind_of
 
 _T = TypeVar("_T")
 
@@ -105,27 +105,32 @@ class ModelRetryAdviceRequest:
 class AdviceRow(NamedTuple):
     """One row of the advice table. None in the column ``stateful`` matches both values."""
 
-    situation: Situation
+    kind: FailureKind
     stateful: bool | None
     suggested: bool | None
     replay_safety: str | None
 
+    @property
+    def situation(self) -> FailureKind:
+        """The former name of :attr:`kind`."""
+        return self.kind
+
 
 ADVICE_TABLE: tuple[AdviceRow, ...] = (
-    AdviceRow(Situation.OUR_OWN_DOING, None, False, None),
-    AdviceRow(Situation.UNSAFE, None, False, "unsafe"),
-    AdviceRow(Situation.REFUSED_CONNECTION_LIMIT, None, True, "safe"),
-    AdviceRow(Situation.REFUSED_RATE_LIMIT, None, True, "safe"),
-    AdviceRow(Situation.REFUSED_RETRY_LATER, None, True, "safe"),
-    AdviceRow(Situation.REFUSED, None, None, None),
-    AdviceRow(Situation.OVERLOADED, None, True, None),
-    AdviceRow(Situation.ERROR_FRAME, None, None, None),
-    AdviceRow(Situation.TOO_BIG, True, False, "unsafe"),
-    AdviceRow(Situation.TOO_BIG, False, False, None),
-    AdviceRow(Situation.TOO_BIG_NOT_SENT, None, False, "safe"),
-    AdviceRow(Situation.SAFE, None, True, "safe"),
-    AdviceRow(Situation.AMBIGUOUS, True, False, "unsafe"),
-    AdviceRow(Situation.AMBIGUOUS, False, True, None),
+    AdviceRow(FailureKind.OUR_OWN_DOING, None, False, None),
+    AdviceRow(FailureKind.UNSAFE, None, False, "unsafe"),
+    AdviceRow(FailureKind.REFUSED_CONNECTION_LIMIT, None, True, "safe"),
+    AdviceRow(FailureKind.REFUSED_RATE_LIMIT, None, True, "safe"),
+    AdviceRow(FailureKind.REFUSED_RETRY_LATER, None, True, "safe"),
+    AdviceRow(FailureKind.REFUSED, None, None, None),
+    AdviceRow(FailureKind.OVERLOADED, None, True, None),
+    AdviceRow(FailureKind.ERROR_FRAME, None, None, None),
+    AdviceRow(FailureKind.TOO_BIG, True, False, "unsafe"),
+    AdviceRow(FailureKind.TOO_BIG, False, False, None),
+    AdviceRow(FailureKind.TOO_BIG_NOT_SENT, None, False, "safe"),
+    AdviceRow(FailureKind.SAFE, None, True, "safe"),
+    AdviceRow(FailureKind.AMBIGUOUS, True, False, "unsafe"),
+    AdviceRow(FailureKind.AMBIGUOUS, False, True, None),
 )
 """Advice for a failure with evidence (REPLAY.md, "Advice"). In a row with ``suggested`` None there is no advice for an
 ``error`` frame; for an HTTP answer the Agents SDK's own rules give the advice."""
@@ -148,8 +153,8 @@ def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = No
     if evidence is None:
         return _unproven_advice(error, facts, stateful=stateful)
     stateful = stateful or evidence.stateful
-    situation = situation_of(evidence)
-    row = next(r for r in ADVICE_TABLE if r.situation is situation and r.stateful in (None, stateful))
+    kind = failure_kind_of(evidence)
+    row = next(r for r in ADVICE_TABLE if r.kind is kind and r.stateful in (None, stateful))
     if row.suggested is None:
         over_http = evidence.cause is Cause.REJECTED or not isinstance(link, TurnError)
         advice = _http_advice(error, facts, stateful=stateful) if over_http else None
@@ -164,9 +169,9 @@ def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = No
         normalized=facts.normalized(
             str(error),
             retry_after=facts.retry_after if row.suggested else None,
-            is_abort=situation is Situation.OUR_OWN_DOING,
+            is_abort=kind is FailureKind.OUR_OWN_DOING,
         ),
-        response_started=evidence.response_started or situation is Situation.UNSAFE,
+        response_started=evidence.response_started or kind is FailureKind.UNSAFE,
     )
 
 

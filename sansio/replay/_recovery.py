@@ -1,6 +1,6 @@
 """What is repeated automatically, and when (REPLAY.md, "Automatic recovery").
 
-:func:`situation_of` finds the row of REPLAY.md's advice table that a failure belongs to. :data:`RECOVERY_TABLE` says
+:func:`failure_kind_of` finds the row of REPLAY.md's advice table that a failure belongs to. :data:`RECOVERY_TABLE` says
 which rows are repeated. :meth:`RecoveryPolicy.plan` says whether one failure is repeated, and after how many seconds.
 """
 
@@ -18,7 +18,7 @@ from ..errors import TurnError
 from ..evidence import GATEWAY_STATUSES, Cause, Evidence, Refusal, Verdict
 
 
-class Situation(enum.Enum):
+class FailureKind(enum.Enum):
     """The kinds of failure that advice and recovery distinguish: the left-hand column of REPLAY.md's advice table."""
 
     OUR_OWN_DOING = "cause CLIENT_CLOSED or CANCELLED"
@@ -35,34 +35,34 @@ class Situation(enum.Enum):
     AMBIGUOUS = "verdict AMBIGUOUS, not an error frame"
 
 
-def situation_of(evidence: Evidence) -> Situation:
-    """The situation of a failure: the first one that matches."""
+def failure_kind_of(evidence: Evidence) -> FailureKind:
+    """The kind of a failure: the first one that matches."""
     if evidence.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
-        return Situation.OUR_OWN_DOING
+        return FailureKind.OUR_OWN_DOING
     match evidence.verdict:
         case Verdict.SAFE if evidence.is_refusal:
-            return _situation_of_refusal(evidence.refusal or Refusal())
+            return _kind_of_refusal(evidence.refusal or Refusal())
         case Verdict.SAFE:
-            return Situation.TOO_BIG_NOT_SENT if evidence.closed_as_too_big else Situation.SAFE
+            return FailureKind.TOO_BIG_NOT_SENT if evidence.closed_as_too_big else FailureKind.SAFE
         case Verdict.AMBIGUOUS if evidence.cause is Cause.ERROR_FRAME:
             refusal = evidence.refusal or Refusal()
             overloaded = refusal.code == "server_is_overloaded" or (
                 refusal.type == "server_error" and refusal.code is None
             )
-            return Situation.OVERLOADED if overloaded and not evidence.unknown_event else Situation.ERROR_FRAME
+            return FailureKind.OVERLOADED if overloaded and not evidence.unknown_event else FailureKind.ERROR_FRAME
         case Verdict.AMBIGUOUS:
-            return Situation.TOO_BIG if evidence.closed_as_too_big else Situation.AMBIGUOUS
+            return FailureKind.TOO_BIG if evidence.closed_as_too_big else FailureKind.AMBIGUOUS
         case _:
-            return Situation.UNSAFE
+            return FailureKind.UNSAFE
 
 
-def _situation_of_refusal(refusal: Refusal) -> Situation:
+def _kind_of_refusal(refusal: Refusal) -> FailureKind:
     if refusal.code == CONNECTION_LIMIT:
-        return Situation.REFUSED_CONNECTION_LIMIT
+        return FailureKind.REFUSED_CONNECTION_LIMIT
     if refusal.status == 429:
-        return Situation.REFUSED_RATE_LIMIT
+        return FailureKind.REFUSED_RATE_LIMIT
     later = refusal.retry_after(0.0) is not None
-    return Situation.REFUSED_RETRY_LATER if later else Situation.REFUSED
+    return FailureKind.REFUSED_RETRY_LATER if later else FailureKind.REFUSED
 
 
 REPEATABLE_CAUSES: Final = frozenset(
@@ -71,8 +71,8 @@ REPEATABLE_CAUSES: Final = frozenset(
 """Failures of the connection, not of the turn. A deadline that passed, or a caller that left, is never repeated."""
 
 
-class Reason(enum.Enum):
-    """Why a turn is repeated."""
+class RepeatReason(enum.Enum):
+    """Why a turn is repeated. (A :class:`Cause` is why it failed; a :class:`FailureKind` is the row of it.)"""
 
     NOT_RUN = "the turn did not run, and the server did not refuse it"
     CONNECTION_LIMIT = "the connection had reached its age limit"
@@ -85,7 +85,7 @@ class Reason(enum.Enum):
 class Plan(NamedTuple):
     """One repetition: why, and how many seconds to wait before it."""
 
-    reason: Reason
+    reason: RepeatReason
     delay: float
 
 
@@ -138,7 +138,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     def plan(
         self,
         evidence: Evidence,
-        made: Sequence[Reason],
+        made: Sequence[RepeatReason],
         random: float,
         *,
         wall: float | None = None,
@@ -155,7 +155,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
             return None
         asked = evidence.refusal.retry_after(wall) if evidence.refusal is not None else None
-        if asked is None and reason is Reason.RATE_LIMIT:
+        if asked is None and reason is RepeatReason.RATE_LIMIT:
             return None
         wait = asked or 0.0
         if reason not in ONCE:
@@ -164,14 +164,14 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return Plan(reason, wait)
 
-    def _reason(self, evidence: Evidence) -> Reason | None:
+    def _reason(self, evidence: Evidence) -> RepeatReason | None:
         """Why this failure may be repeated; None if it may not."""
         exhausted = evidence.refusal is not None and evidence.refusal.exhausted
         if evidence.cause not in REPEATABLE_CAUSES or exhausted:
             return None
-        reason = RECOVERY_TABLE.get(situation_of(evidence))
+        reason = RECOVERY_TABLE.get(failure_kind_of(evidence))
         allowed = self.repeat_ambiguous_stateful if evidence.stateful else self.repeat_ambiguous_stateless
-        return None if reason is Reason.AMBIGUOUS and not allowed else reason
+        return None if reason is RepeatReason.AMBIGUOUS and not allowed else reason
 
     def _backoff(self, made: int, random: float) -> float:
         """Seconds to wait before the next repetition: random between half and all of the delay, which doubles each
@@ -186,23 +186,23 @@ LATER_STATUSES: Final = GATEWAY_STATUSES | {409}
 """Statuses of a retrieval that another request may not get: it changes nothing, so that 409 says "not now", too."""
 
 
-def _reason_to_read_again(evidence: Evidence) -> Reason | None:
+def _reason_to_read_again(evidence: Evidence) -> RepeatReason | None:
     """Why a retrieval is repeated; None: it would fail again, or this side ended it (REPLAY.md, "Retrieval")."""
     refusal = evidence.refusal
     if evidence.cause in NETWORK:
-        return Reason.ONLY_READS
+        return RepeatReason.ONLY_READS
     later = refusal is not None and refusal.status in LATER_STATUSES and not refusal.exhausted
-    return Reason.ONLY_READS if later else None
+    return RepeatReason.ONLY_READS if later else None
 
 
-RECOVERY_TABLE: Final[Mapping[Situation, Reason]] = {
-    Situation.SAFE: Reason.NOT_RUN,
-    Situation.REFUSED_CONNECTION_LIMIT: Reason.CONNECTION_LIMIT,
-    Situation.REFUSED_RATE_LIMIT: Reason.RATE_LIMIT,
-    Situation.AMBIGUOUS: Reason.AMBIGUOUS,
+RECOVERY_TABLE: Final[Mapping[FailureKind, RepeatReason]] = {
+    FailureKind.SAFE: RepeatReason.NOT_RUN,
+    FailureKind.REFUSED_CONNECTION_LIMIT: RepeatReason.CONNECTION_LIMIT,
+    FailureKind.REFUSED_RATE_LIMIT: RepeatReason.RATE_LIMIT,
+    FailureKind.AMBIGUOUS: RepeatReason.AMBIGUOUS,
 }
-"""Which situations are repeated, and why; no others are (REPLAY.md, "Automatic recovery"). RATE_LIMIT needs a
+"""Which kinds of failure are repeated, and why; no others are (REPLAY.md, "Automatic recovery"). RATE_LIMIT needs a
 ``retry-after``. AMBIGUOUS needs the caller's permission."""
 
-ONCE: Final = frozenset({Reason.CONNECTION_LIMIT, Reason.RATE_LIMIT})
+ONCE: Final = frozenset({RepeatReason.CONNECTION_LIMIT, RepeatReason.RATE_LIMIT})
 """Reasons for which a turn is repeated only once."""

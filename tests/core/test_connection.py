@@ -421,7 +421,7 @@ def test_a_turn_from_its_message_to_its_terminal_event() -> None:
     assert turn.buffered == 0
     assert turn.next_event() is None
     assert wire.connection.idle
-    assert wire.connection.in_flight == 0
+    assert wire.connection.running == wire.connection.in_flight == 0
     stats = wire.connection.stats
     assert (stats.turns, stats.completed, stats.failed, stats.events, stats.orphans) == (1, 1, 0, 4, 0)
     assert stats.bytes_in > 400
@@ -987,7 +987,7 @@ def test_a_turn_that_runs_is_abandoned_and_its_lane_stays_busy(events: tuple[byt
     after = wire.create("a")
     wire.receive(delta("x", "a"))
     assert after.phase is Phase.LANE_WAIT
-    assert wire.connection.in_flight == 2
+    assert wire.connection.running == 2
     wire.receive(completed("a"))
     assert after.phase is Phase.SEND
     assert not other.ended
@@ -1513,7 +1513,7 @@ def test_an_only_turn_left_in_the_middle_of_its_message_is_sent_to_its_end_if_th
     failed(turn, Cause.CANCELLED, Phase.AWAIT, Verdict.AMBIGUOUS)
     assert wire.hand()
     wire.receive(created("left"), completed("left"))
-    assert wire.connection.in_flight == 0
+    assert wire.connection.running == 0
     turn = wire.begun("left")
     wire.connection.cancel(turn, wire.now)
     wire.pass_deadline()  # The peer does not read.

@@ -548,7 +548,7 @@ def test_who_decides_on_the_dialect(url: str, given: Dialect | None, announced: 
     wire = Wire(connection)
     wire.accept(dialect=announced)
     wire.create("a"), wire.create("b")
-    assert wire.connection.in_flight == (2 if support is LaneSupport.YES else 1)
+    assert wire.connection.running == (2 if support is LaneSupport.YES else 1)
     assert ["stream_id" in request for request in wire.sent()] == [support is not LaneSupport.NO] * (
         2 if support is LaneSupport.YES else 1
     )

@@ -23,6 +23,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio import evidence as rules
+from turnwire.sansio import replay
 from turnwire.sansio.error_body import read_error
 from turnwire.sansio.errors import (
     ConnectionLostError,
@@ -37,16 +38,16 @@ from turnwire.sansio.replay import (
     AdviceRow,
     Cause,
     Evidence,
+    FailureKind,
     HttpRow,
     ModelRetryAdvice,
     ModelRetryAdviceRequest,
     ModelRetryNormalizedError,
     Phase,
     Plan,
-    Reason,
     RecoveryPolicy,
     Refusal,
-    Situation,
+    RepeatReason,
     Verdict,
     VerdictRow,
     attach_evidence,
@@ -605,7 +606,7 @@ OF_THE_CONNECTION = {
 """Not of the turn: no deadline of its own, no wish of this side."""
 
 
-def reason_of_the_page(policy: RecoveryPolicy, evidence: Evidence) -> Reason | None:
+def reason_of_the_page(policy: RecoveryPolicy, evidence: Evidence) -> RepeatReason | None:
     """ "By default the core repeats a turn by itself when the verdict is SAFE and not a refusal, on a fresh connection,
     and otherwise only, once each: after a connection limit; […]; a 429 whose `retry-after` can be waited for." Policy:
     "whether AMBIGUOUS turns may be repeated (off; stateless and stateful apart)". PROTOCOL.md, "Defaults":
@@ -617,15 +618,15 @@ def reason_of_the_page(policy: RecoveryPolicy, evidence: Evidence) -> Reason | N
         return None
     match row_of_the_page(evidence):
         case "SAFE (not a refusal)":
-            return Reason.NOT_RUN
+            return RepeatReason.NOT_RUN
         case "AMBIGUOUS (not an error frame)":
             may = policy.repeat_ambiguous_stateful if evidence.stateful else policy.repeat_ambiguous_stateless
-            return Reason.AMBIGUOUS if may else None
+            return RepeatReason.AMBIGUOUS if may else None
         case "refusal `websocket_connection_limit_reached`":
-            return Reason.CONNECTION_LIMIT
+            return RepeatReason.CONNECTION_LIMIT
         case _:
             refused = of_the_page_refuses(evidence) and refusal.status == 429
-            return Reason.RATE_LIMIT if refused and has_headers(refusal) else None
+            return RepeatReason.RATE_LIMIT if refused and has_headers(refusal) else None
 
 
 def difference_of_plans(policy: RecoveryPolicy, evidences: Iterable[Evidence] | None = None) -> str | None:
@@ -634,7 +635,7 @@ def difference_of_plans(policy: RecoveryPolicy, evidences: Iterable[Evidence] | 
         plan = policy.plan(evidence, [], 0.5)
         if (plan and plan.reason) is not expected:
             return f"{evidence}: {plan}, the page says {expected}"
-        once = expected in (Reason.CONNECTION_LIMIT, Reason.RATE_LIMIT)
+        once = expected in (RepeatReason.CONNECTION_LIMIT, RepeatReason.RATE_LIMIT)
         if expected is not None and bool(policy.plan(evidence, [expected], 0.5)) is once:
             return f"{evidence}: repeated for the same reason {expected}: {not once}"
     return None
@@ -669,8 +670,11 @@ def test_what_is_repeated_is_what_the_page_says(stateless: bool, stateful: bool)
     assert difference_of_plans(policy) is None
     assert difference_of_plans(policy, QUOTAS) is None
     reasons = {reason_of_the_page(policy, evidence) for evidence in WORLD}
-    never = {Reason.NO_WEBSOCKET, Reason.ONLY_READS}  # The session decides the first; the second is of retrievals.
-    assert reasons == {*Reason, None} - never - (set() if stateless or stateful else {Reason.AMBIGUOUS})
+    never = {
+        RepeatReason.NO_WEBSOCKET,
+        RepeatReason.ONLY_READS,
+    }  # The session decides the first; the second is of retrievals.
+    assert reasons == {*RepeatReason, None} - never - (set() if stateless or stateful else {RepeatReason.AMBIGUOUS})
 
 
 def test_a_budget_that_is_used_up_is_never_waited_for():
@@ -688,7 +692,7 @@ def test_attempts_bound_the_repetitions_for_all_reasons_together(attempts: int):
     lost = failed(Phase.SEND, Cause.EOF)
     limit = failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=Refusal(status=400, code=REFUSING_CODES[3]))
     for evidence in (lost, limit):
-        assert [bool(policy.plan(evidence, [Reason.NOT_RUN] * made, 0.0)) for made in range(7)] == [
+        assert [bool(policy.plan(evidence, [RepeatReason.NOT_RUN] * made, 0.0)) for made in range(7)] == [
             made < attempts for made in range(7)
         ]
     assert RecoveryPolicy().attempts == 5
@@ -698,7 +702,7 @@ def test_the_wait_doubles_to_its_limit_between_its_half_and_its_whole():
     lost = failed(Phase.LANE_WAIT, Cause.TRANSPORT)
 
     def waits(policy: RecoveryPolicy, chance: float) -> list[float]:
-        plans = [policy.plan(lost, [Reason.NOT_RUN] * made, chance) for made in range(policy.attempts)]
+        plans = [policy.plan(lost, [RepeatReason.NOT_RUN] * made, chance) for made in range(policy.attempts)]
         return [plan.delay for plan in plans if plan is not None]
 
     assert waits(RecoveryPolicy(), 0.0) == [0.25, 0.5, 1.0, 2.0, 4.0]
@@ -709,8 +713,8 @@ def test_the_wait_doubles_to_its_limit_between_its_half_and_its_whole():
 
 def test_repetitions_without_backoff_do_not_lengthen_it():
     lost = failed(Phase.LANE_WAIT, Cause.TRANSPORT)
-    made = [Reason.CONNECTION_LIMIT, Reason.NOT_RUN, Reason.RATE_LIMIT]
-    assert RecoveryPolicy().plan(lost, made, 0.0) == Plan(Reason.NOT_RUN, 0.5)
+    made = [RepeatReason.CONNECTION_LIMIT, RepeatReason.NOT_RUN, RepeatReason.RATE_LIMIT]
+    assert RecoveryPolicy().plan(lost, made, 0.0) == Plan(RepeatReason.NOT_RUN, 0.5)
 
 
 def rejected(status: int, **headers: str) -> Evidence:
@@ -721,14 +725,18 @@ def rejected(status: int, **headers: str) -> Evidence:
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 520, 529, 599])
 def test_a_gateway_that_says_not_now_is_asked_again(status: int):
     policy = RecoveryPolicy()
-    assert policy.plan(rejected(status), [], 0.0) == Plan(Reason.NOT_RUN, 0.25)
-    assert policy.plan(rejected(status, retry_after="0"), [], 0.0) == Plan(Reason.NOT_RUN, 0.25)
-    assert policy.plan(rejected(status, retry_after="9"), [], 0.0) == Plan(Reason.NOT_RUN, 9.0)
-    assert policy.plan(rejected(status, retry_after="60"), [Reason.NOT_RUN], 0.0) == Plan(Reason.NOT_RUN, 60.0)
+    assert policy.plan(rejected(status), [], 0.0) == Plan(RepeatReason.NOT_RUN, 0.25)
+    assert policy.plan(rejected(status, retry_after="0"), [], 0.0) == Plan(RepeatReason.NOT_RUN, 0.25)
+    assert policy.plan(rejected(status, retry_after="9"), [], 0.0) == Plan(RepeatReason.NOT_RUN, 9.0)
+    assert policy.plan(rejected(status, retry_after="60"), [RepeatReason.NOT_RUN], 0.0) == Plan(
+        RepeatReason.NOT_RUN, 60.0
+    )
     assert policy.plan(rejected(status, retry_after="60.1"), [], 0.0) is None
-    assert policy.plan(rejected(status, retry_after=NOON), [], 0.0, wall=AT_NOON - 9) == Plan(Reason.NOT_RUN, 9.0)
+    assert policy.plan(rejected(status, retry_after=NOON), [], 0.0, wall=AT_NOON - 9) == Plan(RepeatReason.NOT_RUN, 9.0)
     assert policy.plan(rejected(status, retry_after=NOON), [], 0.0, wall=AT_NOON - 61) is None
-    assert policy.plan(rejected(status, retry_after="1"), [Reason.NOT_RUN] * 3, 0.0) == Plan(Reason.NOT_RUN, 2.0)
+    assert policy.plan(rejected(status, retry_after="1"), [RepeatReason.NOT_RUN] * 3, 0.0) == Plan(
+        RepeatReason.NOT_RUN, 2.0
+    )
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 405, 407, 409, 426, 451])
@@ -737,41 +745,47 @@ def test_a_handshake_that_was_refused_is_not_repeated(status: int):
 
 
 def test_a_rate_limit_is_waited_for_once_if_the_wait_is_short():
-    def plan(policy: RecoveryPolicy, made: list[Reason], wall: float | None = None, **headers: str) -> Plan | None:
+    def plan(
+        policy: RecoveryPolicy, made: list[RepeatReason], wall: float | None = None, **headers: str
+    ) -> Plan | None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         refusal = Refusal(status=429, code="rate_limit_exceeded", headers=named)
         return policy.plan(failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal), made, 0.9, wall=wall)
 
     policy = RecoveryPolicy()
-    assert plan(policy, [], retry_after="2") == Plan(Reason.RATE_LIMIT, 2.0)
-    assert plan(policy, [Reason.NOT_RUN], retry_after_ms="20") == Plan(Reason.RATE_LIMIT, 0.02)
-    assert plan(policy, [], retry_after="0") == Plan(Reason.RATE_LIMIT, 0.0)
-    assert plan(policy, [], retry_after=NOON, date="Wed, 21 Oct 2015 11:59:20 GMT") == Plan(Reason.RATE_LIMIT, 40.0)
-    assert plan(policy, [Reason.RATE_LIMIT], retry_after="2") is None
+    assert plan(policy, [], retry_after="2") == Plan(RepeatReason.RATE_LIMIT, 2.0)
+    assert plan(policy, [RepeatReason.NOT_RUN], retry_after_ms="20") == Plan(RepeatReason.RATE_LIMIT, 0.02)
+    assert plan(policy, [], retry_after="0") == Plan(RepeatReason.RATE_LIMIT, 0.0)
+    assert plan(policy, [], retry_after=NOON, date="Wed, 21 Oct 2015 11:59:20 GMT") == Plan(
+        RepeatReason.RATE_LIMIT, 40.0
+    )
+    assert plan(policy, [RepeatReason.RATE_LIMIT], retry_after="2") is None
     for unknown in ({}, {"retry_after": "soon"}, {"retry_after": NOON}, {"retry_after": "-1"}):
         assert plan(policy, [], **unknown) is None
-    assert plan(policy, [], retry_after="60") == Plan(Reason.RATE_LIMIT, 60.0)
+    assert plan(policy, [], retry_after="60") == Plan(RepeatReason.RATE_LIMIT, 60.0)
     assert plan(policy, [], retry_after="60.001") is None
-    assert plan(RecoveryPolicy(max_retry_after=100), [], retry_after="99") == Plan(Reason.RATE_LIMIT, 99.0)
+    assert plan(RecoveryPolicy(max_retry_after=100), [], retry_after="99") == Plan(RepeatReason.RATE_LIMIT, 99.0)
     assert plan(RecoveryPolicy(max_retry_after=0), [], retry_after="1") is None
     for wall, wait in ((AT_NOON - 12, 12.0), (AT_NOON - 60, 60.0), (AT_NOON, 0.0), (AT_NOON + DAY, 0.0)):
-        assert plan(policy, [], wall, retry_after=NOON) == Plan(Reason.RATE_LIMIT, wait)
+        assert plan(policy, [], wall, retry_after=NOON) == Plan(RepeatReason.RATE_LIMIT, wait)
     assert plan(policy, [], AT_NOON - 61, retry_after=NOON) is None
     dated = {"retry_after": NOON, "date": "Wed, 21 Oct 2015 11:59:20 GMT"}
-    assert plan(policy, [], AT_NOON - 61, **dated) == Plan(Reason.RATE_LIMIT, 40.0)
+    assert plan(policy, [], AT_NOON - 61, **dated) == Plan(RepeatReason.RATE_LIMIT, 40.0)
 
 
 def test_an_old_connection_is_replaced_at_once_and_once():
     refusal = Refusal(status=400, code="websocket_connection_limit_reached")
     policy, limit = RecoveryPolicy(), failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=refusal)
-    assert policy.plan(limit, [], 0.9) == Plan(Reason.CONNECTION_LIMIT, 0.0)
-    assert policy.plan(limit, [Reason.NOT_RUN, Reason.RATE_LIMIT], 0.9) == Plan(Reason.CONNECTION_LIMIT, 0.0)
-    assert policy.plan(limit, [Reason.CONNECTION_LIMIT], 0.9) is None
+    assert policy.plan(limit, [], 0.9) == Plan(RepeatReason.CONNECTION_LIMIT, 0.0)
+    assert policy.plan(limit, [RepeatReason.NOT_RUN, RepeatReason.RATE_LIMIT], 0.9) == Plan(
+        RepeatReason.CONNECTION_LIMIT, 0.0
+    )
+    assert policy.plan(limit, [RepeatReason.CONNECTION_LIMIT], 0.9) is None
     several = failed(Phase.AWAIT, Cause.ERROR_FRAME, refusal=msgspec.structs.replace(refusal, of_connection=True))
     assert several.verdict is AMBIGUOUS
     assert policy.plan(several, [], 0.9) is None
     waiting = replace(several, phase=Phase.LANE_WAIT, final_byte_handed=False)
-    assert policy.plan(waiting, [], 0.0) == Plan(Reason.NOT_RUN, 0.25)
+    assert policy.plan(waiting, [], 0.0) == Plan(RepeatReason.NOT_RUN, 0.25)
 
 
 def test_a_key_that_a_connection_refuses_is_not_tried_again():
@@ -802,7 +816,7 @@ def test_1009_is_never_repeated_and_never_suggested(phase: Phase, too_big: bool 
 
 def test_turns_that_waited_when_another_was_too_big_go_on():
     waiting = closed(Phase.LANE_WAIT, too_big=None)
-    assert RecoveryPolicy().plan(waiting, [], 0.0) == Plan(Reason.NOT_RUN, 0.25)
+    assert RecoveryPolicy().plan(waiting, [], 0.0) == Plan(RepeatReason.NOT_RUN, 0.25)
     assert advised(ask(TurnError("lost", evidence=waiting))) == (True, "safe", None, False, False)
 
 
@@ -1019,7 +1033,7 @@ REFUSED_FOR_GOOD = Judged(SAFE, None)
 
 
 def rate_limited(wait: float) -> Judged:
-    return Judged(SAFE, (True, "safe", wait), Plan(Reason.RATE_LIMIT, wait))
+    return Judged(SAFE, (True, "safe", wait), Plan(RepeatReason.RATE_LIMIT, wait))
 
 
 ERRORS_ON_THE_WIRE: list[tuple[dict[str, Any], Judged, str]] = [
@@ -1074,7 +1088,7 @@ ERRORS_ON_THE_WIRE: list[tuple[dict[str, Any], Judged, str]] = [
     ({"error": {"code": "418", "message": "teapot"}}, REFUSED_FOR_GOOD, "correct what it names"),
     (
         {"code": "websocket_connection_limit_reached"},
-        Judged(SAFE, (True, "safe", None), Plan(Reason.CONNECTION_LIMIT, 0.0)),
+        Judged(SAFE, (True, "safe", None), Plan(RepeatReason.CONNECTION_LIMIT, 0.0)),
         "on a new connection",
     ),
     # What may have run.
@@ -1615,7 +1629,7 @@ def test_the_walk_finds_every_change_to_the_verdict_table(change: str, monkeypat
 
 
 def changed_advice_tables() -> Iterator[tuple[str, tuple[AdviceRow, ...]]]:
-    """Every row with another suggestion, another safety, another condition; every two rows with situations swapped."""
+    """Every row with another suggestion, another safety, another condition; every two rows with kinds swapped."""
     table = advice_rules.ADVICE_TABLE
 
     def with_row(index: int, row: AdviceRow) -> tuple[AdviceRow, ...]:
@@ -1629,15 +1643,15 @@ def changed_advice_tables() -> Iterator[tuple[str, tuple[AdviceRow, ...]]]:
             if safety != row.replay_safety and row.suggested is not None:
                 yield f"row {index} replay_safety={safety}", with_row(index, row._replace(replay_safety=safety))
         if row.stateful is not None:
-            partner = next(n for n, other in enumerate(table) if n != index and other.situation is row.situation)
+            partner = next(n for n, other in enumerate(table) if n != index and other.kind is row.kind)
             swapped = list(with_row(index, row._replace(stateful=not row.stateful)))
             swapped[partner] = table[partner]._replace(stateful=row.stateful)
             yield f"row {index} stateful={not row.stateful}", tuple(swapped)
         for other in range(index + 1, len(table)):
             if table[other][2:] != row[2:] and row.stateful is None and table[other].stateful is None:
                 swapped = list(table)
-                swapped[index] = row._replace(situation=table[other].situation)
-                swapped[other] = table[other]._replace(situation=row.situation)
+                swapped[index] = row._replace(kind=table[other].kind)
+                swapped[other] = table[other]._replace(kind=row.kind)
                 yield f"rows {index} and {other} swapped", tuple(swapped)
 
 
@@ -1668,13 +1682,16 @@ def test_the_walk_finds_a_code_or_a_status_that_does_not_belong(monkeypatch: pyt
             assert difference_of_verdicts(), (name, value)
 
 
-def test_every_situation_has_its_rows():
+def test_the_former_names_are_still_there():
+    assert (replay.Situation, replay.Reason) == (FailureKind, RepeatReason)
+    assert [row.situation for row in replay.ADVICE_TABLE] == [row.kind for row in replay.ADVICE_TABLE]
+
+
+def test_every_kind_of_failure_has_its_rows():
     """Were one missing, there would be evidence without an answer."""
-    for situation, stateful in itertools.product(Situation, (True, False)):
-        rows = [
-            row for row in advice_rules.ADVICE_TABLE if row.situation is situation and row.stateful in (None, stateful)
-        ]
-        assert len(rows) == 1, situation
+    for kind, stateful in itertools.product(FailureKind, (True, False)):
+        rows = [row for row in advice_rules.ADVICE_TABLE if row.kind is kind and row.stateful in (None, stateful)]
+        assert len(rows) == 1, kind
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
@@ -1704,26 +1721,26 @@ def test_the_walk_finds_a_budget_that_is_waited_for(name: str, monkeypatch: pyte
 PERMISSIVE = RecoveryPolicy(repeat_ambiguous_stateless=True, repeat_ambiguous_stateful=True)
 
 
-@pytest.mark.parametrize("situation", list(Situation))
-def test_the_walk_finds_every_change_to_the_recovery_table(situation: Situation, monkeypatch: pytest.MonkeyPatch):
-    for reason in (*Reason, None):
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_the_walk_finds_every_change_to_the_recovery_table(kind: FailureKind, monkeypatch: pytest.MonkeyPatch):
+    for reason in (*RepeatReason, None):
         table = dict(recovery_rules.RECOVERY_TABLE)
-        if table.pop(situation, None) is reason:
+        if table.pop(kind, None) is reason:
             continue
-        without_wait = (Situation.REFUSED, Situation.TOO_BIG, Situation.TOO_BIG_NOT_SENT)
-        if reason is Reason.RATE_LIMIT and situation in without_wait:
+        without_wait = (FailureKind.REFUSED, FailureKind.TOO_BIG, FailureKind.TOO_BIG_NOT_SENT)
+        if reason is RepeatReason.RATE_LIMIT and kind in without_wait:
             continue  # Without a retry-after there is nothing to wait for, and so no difference.
         if reason is not None:
-            table[situation] = reason
+            table[kind] = reason
         with monkeypatch.context() as patch:
             patch.setattr(recovery_rules, "RECOVERY_TABLE", table)
-            ours = situation is Situation.OUR_OWN_DOING  # Its causes are not repeated, whatever the table says.
+            ours = kind is FailureKind.OUR_OWN_DOING  # Its causes are not repeated, whatever the table says.
             evidences = WORLD[::20] if ours else WORLD
-            assert bool(difference_of_plans(PERMISSIVE, evidences)) is not ours, (situation, reason)
+            assert bool(difference_of_plans(PERMISSIVE, evidences)) is not ours, (kind, reason)
 
 
 @pytest.mark.parametrize("reason", sorted(recovery_rules.ONCE, key=str))
-def test_the_walk_finds_what_is_repeated_for_ever(reason: Reason, monkeypatch: pytest.MonkeyPatch):
+def test_the_walk_finds_what_is_repeated_for_ever(reason: RepeatReason, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recovery_rules, "ONCE", recovery_rules.ONCE - {reason})
     assert difference_of_plans(RecoveryPolicy())
 

@@ -40,7 +40,7 @@ def build(turn_input: Any = "Hi", *, model: str | None = "gpt-5.4", settings: An
     return create_kwargs(model=model, turn_input=turn_input, model_settings=settings, **options)
 
 
-def settle(**settings: Any) -> Any:
+def built_with(**settings: Any) -> Any:
     return build(settings=ModelSettings(**settings))
 
 
@@ -204,11 +204,11 @@ def test_A7_include_is_the_sorted_union_and_unknown_names_pass() -> None:
     ]
     assert kwargs["top_logprobs"] == 0
     with pytest.raises(UserError, match="of type int: write names"):
-        settle(response_include=["a", 3])
+        built_with(response_include=["a", 3])
 
 
 def test_A8_verbosity_stands_in_text_beside_a_format() -> None:
-    assert settle(verbosity="low")["text"] == {"verbosity": "low"}
+    assert built_with(verbosity="low")["text"] == {"verbosity": "low"}
     text = build(settings=ModelSettings(verbosity="low"), output_schema=OutputSchema({"type": "object"}))["text"]
     assert set(text) == {"format", "verbosity"}
     assert "text" not in build()
@@ -216,11 +216,11 @@ def test_A8_verbosity_stands_in_text_beside_a_format() -> None:
 
 def test_A9_extra_args_may_not_repeat_what_is_set_and_every_repeated_name_is_told() -> None:
     with pytest.raises(TypeError, match=r"leave out 'temperature'$"):
-        settle(temperature=1, extra_args={"temperature": 2})
+        built_with(temperature=1, extra_args={"temperature": 2})
     with pytest.raises(TypeError, match=r"leave out 'extra_query', 'input', 'model'$"):
-        settle(extra_args={"model": "m", "input": "x", "extra_query": {}, "fine": 1})
-    assert settle(extra_args={"temperature": 2, "fine": None})["temperature"] == 2
-    assert settle(top_logprobs=3, extra_args={"top_logprobs": 1})["top_logprobs"] == 3
+        built_with(extra_args={"model": "m", "input": "x", "extra_query": {}, "fine": 1})
+    assert built_with(extra_args={"temperature": 2, "fine": None})["temperature"] == 2
+    assert built_with(top_logprobs=3, extra_args={"top_logprobs": 1})["top_logprobs"] == 3
 
 
 def test_A10_what_other_providers_left_in_the_input_is_removed() -> None:
@@ -262,7 +262,7 @@ def test_A11_the_user_agent_is_of_this_version() -> None:
 
 
 def test_A12_the_frame_has_the_body_and_the_transport_has_the_rest() -> None:
-    kwargs = settle(
+    kwargs = built_with(
         extra_body={"type": "x", "stream": False, "model": "m2", "service_tier": "flex", "gone": openai.not_given},
         extra_query={"q": "1"},
         extra_headers={"X-A": "1"},

@@ -33,8 +33,8 @@ from turnwire.sansio.replay import (
     Cause,
     ModelRetryAdviceRequest,
     Phase,
-    Reason,
     RecoveryPolicy,
+    RepeatReason,
     Verdict,
     get_retry_advice,
 )
@@ -547,7 +547,7 @@ def test_when_the_server_announces_its_end_turns_that_wait_go_to_the_next_connec
     for turn in (refused, waiting):
         assert not turn.ended
         assert turn.connection is None
-    assert refused.repetitions == [Reason.CONNECTION_LIMIT]
+    assert refused.repetitions == [RepeatReason.CONNECTION_LIMIT]
     assert desk.session.wants_connection(desk.now)
     wire = desk.open()
     assert len(wire.sent()) == 1
@@ -772,7 +772,7 @@ def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
     wire = desk.open()
     limited(desk, wire, lane="a")
     assert not turn.ended
-    assert turn.repetitions == [Reason.RATE_LIMIT]
+    assert turn.repetitions == [RepeatReason.RATE_LIMIT]
     assert not desk.session.idle
     assert not desk.session.wants_connection(desk.now)
     assert [line["stream_id"] for line in wire.sent()] == ["a"]

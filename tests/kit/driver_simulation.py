@@ -43,7 +43,7 @@ from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import RETRY
-from turnwire.sansio.replay import Cause, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Cause, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, ServerTurnState
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
@@ -386,7 +386,7 @@ class SimRuntime:
         self._expect(taking <= world.connections + 1, "more links are open than turns may be given to, and one")
         for story in world.active:
             soon = world.now < story.repeated_at + world.options.recovery.initial_delay / 2
-            if soon and story.turn.repetitions[-1] in (Reason.NOT_RUN, Reason.AMBIGUOUS):
+            if soon and story.turn.repetitions[-1] in (RepeatReason.NOT_RUN, RepeatReason.AMBIGUOUS):
                 self._expect(False, f"{story.marker} is repeated without a pause")
         line = link.transport = Line(world, link)
         world.lines.append(line)

@@ -32,7 +32,7 @@ from turnwire.sansio.errors import TurnError
 from turnwire.sansio.events import Role
 from turnwire.sansio.lanes import AnyLane
 from turnwire.sansio.pool import Pool
-from turnwire.sansio.replay import Cause, Phase, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
 from wsproto.utilities import generate_accept_token
@@ -518,7 +518,7 @@ class World:
             server.mark(at, AFTER[kind])
         server.spoken = True
         turn = self.turns[request.turn]
-        again = Reason.RATE_LIMIT not in turn.repetitions
+        again = RepeatReason.RATE_LIMIT not in turn.repetitions
         again = again and len(turn.repetitions) < self.session.options.recovery.attempts
         self.later = kind == "busy" and again and not (turn.ended or self.session.closed)
         parts = message(kind, request.turn, server.lane(at))

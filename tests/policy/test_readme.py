@@ -252,7 +252,7 @@ def advice() -> str:
     lines = ["| the failure | goes on from stored state | repeat it | replay_safety |", "| --- | --- | --- | --- |"]
     for row in ADVICE_TABLE:
         stateful = {True: "yes", False: "no", None: "either"}[row.stateful]
-        cells = (row.situation.value, stateful, said[row.suggested], row.replay_safety or "not known")
+        cells = (row.kind.value, stateful, said[row.suggested], row.replay_safety or "not known")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

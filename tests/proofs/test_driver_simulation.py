@@ -21,7 +21,7 @@ from turnwire.sansio.driver import Driver, Link, LinkState
 from turnwire.sansio.errors import TurnError, TurnwireError
 from turnwire.sansio.first_opening import FirstOpening
 from turnwire.sansio.pool import Pool
-from turnwire.sansio.replay import Evidence, Plan, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Evidence, Plan, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession
 
 ONE = os.environ.get("TURNWIRE_SEED")
@@ -96,7 +96,9 @@ MUTANTS = {
     "I5: what may have run is repeated": (
         RecoveryPolicy,
         "plan",
-        lambda self, evidence, made, random, **_: Plan(Reason.NOT_RUN, 0.0) if len(made) < self.attempts else None,
+        lambda self, evidence, made, random, **_: (
+            Plan(RepeatReason.NOT_RUN, 0.0) if len(made) < self.attempts else None
+        ),
     ),
     "I6: a turn has no deadline": (Turn, "deadline", lambda self: None),
     "no ping": (ResponsesConnection, "_send_ping", lambda self, now: self._keepalive.ping_sent(now)),
@@ -188,15 +190,15 @@ class ForgetsThatItMayWrite(Driver):
 
 
 class WakesOneOfThem(Driver):
-    def _settle(self, now: float, *, timed: bool = False) -> None:
+    def _carry_out(self, now: float, *, timed: bool = False) -> None:
         del self._news[1:]
-        super()._settle(now, timed=timed)
+        super()._carry_out(now, timed=timed)
 
 
 class WakesNoObserver(Driver):
-    def _settle(self, now: float, *, timed: bool = False) -> None:
+    def _carry_out(self, now: float, *, timed: bool = False) -> None:
         observers, self._observers = self._observers, {}
-        super()._settle(now, timed=timed)
+        super()._carry_out(now, timed=timed)
         self._observers = observers
 
 
@@ -236,7 +238,7 @@ class OpensAfterClose(Driver):
         self._first = self._first_at = None
         if self.session.connection is not None:
             self.session.abort(self.session.connection, now)
-        self._settle(now, timed=True)
+        self._carry_out(now, timed=True)
 
 
 class LosesWhatItCloses(Driver):
@@ -288,8 +290,8 @@ class KeepsItsFirstOpening(Driver):
 
 
 class ReopensWithoutWaiting(Driver):
-    def _settle(self, now: float, *, timed: bool = False) -> None:
-        super()._settle(now, timed=timed)
+    def _carry_out(self, now: float, *, timed: bool = False) -> None:
+        super()._carry_out(now, timed=timed)
         if not self._links and self.session._backlog.ready and not self.session.closed:
             self._open(now)
 

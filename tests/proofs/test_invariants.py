@@ -223,7 +223,7 @@ def busy_wire(**options: Any) -> tuple[Wire, list[Turn]]:
     return wire, turns
 
 
-def settle(wire: Wire, turns: list[Turn]) -> None:
+def end_and_check(wire: Wire, turns: list[Turn]) -> None:
     """However it went: no error but ours, everything ends, and nothing is left over."""
     wire.hand(10**9)
     wire.eof()
@@ -236,7 +236,7 @@ def settle(wire: Wire, turns: list[Turn]) -> None:
         assert turn.failure is None or turn.failure.evidence.verdict is not None
         assert not turn.events
     connection = wire.connection
-    assert connection.in_flight == 0
+    assert connection.running == 0
     assert connection.idle
     assert len(wire.hand(10**9)) < 200  # At most a close frame.
 
@@ -247,7 +247,7 @@ def test_I7_total_on_arbitrary_bytes_on_an_open_connection(pieces: list[bytes]) 
     wire, turns = busy_wire()
     for piece in pieces:
         wire.receive(piece)
-    settle(wire, turns)
+    end_and_check(wire, turns)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -263,7 +263,7 @@ def test_I7_total_on_arbitrary_bytes_instead_of_the_upgrade(pieces: list[bytes],
             wire.receive(piece)
     if wire.state is State.CONNECTING:
         wire.connection.abort(wire.now)
-    settle(wire, [turn])
+    end_and_check(wire, [turn])
 
 
 JSON = st.recursive(
@@ -293,7 +293,7 @@ def test_I7_total_on_arbitrary_messages(messages: list[Any]) -> None:
     wire, turns = busy_wire()
     for message in messages:
         wire.receive(frame(TEXT, json.dumps(message)))
-    settle(wire, turns)
+    end_and_check(wire, turns)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -314,7 +314,7 @@ def test_I7_total_on_mutations_of_a_valid_stream(mutations: list[tuple[int, int,
         wire.receive(bytes(data[200:]))
     if wire.state is State.CONNECTING:
         wire.connection.abort(wire.now)
-    settle(wire, turns)
+    end_and_check(wire, turns)
 
 
 @pytest.mark.parametrize("levels", [*range(860, 1000, 4), 5_000, 100_000])
@@ -326,7 +326,7 @@ def test_I7_total_on_nesting_up_to_the_stacks_end(levels: int) -> None:
     ):
         wire, turns = busy_wire()
         wire.receive(frame(TEXT, message))
-        settle(wire, turns)
+        end_and_check(wire, turns)
 
 
 @pytest.mark.parametrize("name", ["pings", "orphans", "bad upgrade", "headers", "events"])

@@ -58,7 +58,7 @@ from turnwire.sansio.dialect import LaneSupport
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
-from turnwire.sansio.replay import Cause, Phase, Plan, Reason, Verdict, VerdictRow
+from turnwire.sansio.replay import Cause, Phase, Plan, RepeatReason, Verdict, VerdictRow
 from turnwire.trio_shell._runtime import TrioRuntime
 
 pytestmark = pytest.mark.anyio
@@ -427,7 +427,7 @@ class Laboratory:
                 for number in range(AT_ONCE // 2):
                     tasks.start_soon(self.work, f"{number} {'on' if repeats else 'off'}", repeats, queue)
 
-    async def settled(self) -> None:
+    async def all_read(self) -> None:
         """Wait until the server has read whatever reached it."""
         with anyio.fail_after(SAFETY_NET):
             while self.proxy.open:
@@ -436,7 +436,7 @@ class Laboratory:
 
     async def verdict(self) -> list[str]:
         """Hold all outcomes against the server's ledger."""
-        await self.settled()
+        await self.all_read()
         ledger = Counter(entry.marker for entry in self.server.ledger)
         wrong = [complaint for outcome in self.outcomes for complaint in judge(outcome, ledger[outcome.marker])]
         usual = statistics.median([outcome.seconds for outcome in self.outcomes] or [0.0])
@@ -513,7 +513,7 @@ class Report:
         self.verdicts.update(outcome.verdict.name if outcome.verdict else "well" for outcome in lab.outcomes)
 
     async def add_random(self, lab: Laboratory, left: set[str]) -> None:
-        await lab.settled()
+        await lab.all_read()
         ledger = Counter(entry.marker for entry in lab.server.ledger)
         sent = by_response(passage for passages in lab.proxy.passages.values() for passage in passages)
         self.cuts, self.ran = lab.proxy.cuts, len(lab.server.ledger)
@@ -925,7 +925,7 @@ def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
 
     def careless(self: Any, evidence: Any, made: Any, random: float, **more: Any) -> Plan | None:
         if evidence.verdict is AMBIGUOUS:
-            return Plan(Reason.AMBIGUOUS, 0.0) if len(made) < self.attempts else None
+            return Plan(RepeatReason.AMBIGUOUS, 0.0) if len(made) < self.attempts else None
         return plan(self, evidence, made, random, **more)
 
     patch.setattr(replay.RecoveryPolicy, "plan", careless)
@@ -1030,7 +1030,7 @@ async def test_a_client_that_believes_in_lanes_where_there_are_none_is_found(she
                 body = lab.body(stateful=False)
                 tasks.start_soon(lambda lane=lane, body=body: lab.run(client, lane, body, ANYTHING, stream_id=lane))
         sent = by_response(passage for passages in lab.proxy.passages.values() for passage in passages)
-        await lab.settled()
+        await lab.all_read()
         ledger = Counter(entry.marker for entry in lab.server.ledger)
         wrong = [judge_random(one, ledger[one.marker], sent, left=False) for one in lab.outcomes]
         assert any(wrong) is believes, wrong

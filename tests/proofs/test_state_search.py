@@ -84,7 +84,7 @@ from turnwire.sansio.dialect import LaneSupport
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.events import Role, _stream
 from turnwire.sansio.lanes import AUTO, Lanes
-from turnwire.sansio.replay import Phase, Plan, Reason, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Phase, Plan, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession
 
 LARGE = os.environ.get("TURNWIRE_SEARCH") == "large"
@@ -261,7 +261,7 @@ def test_a_lane_that_is_not_freed_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_turn_that_is_repeated_after_its_last_byte_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    once = lambda self, evidence, made, random, **_: None if made else Plan(Reason.NOT_RUN, 0.0)  # noqa: E731
+    once = lambda self, evidence, made, random, **_: None if made else Plan(RepeatReason.NOT_RUN, 0.0)  # noqa: E731
     monkeypatch.setattr(RecoveryPolicy, "plan", once)
     with pytest.raises(ViolatedError, match=r"I[56]"):
         small_search()
@@ -352,7 +352,7 @@ def a_late_answer_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
 
     def never_later(self: RecoveryPolicy, *args: Any, **more: Any) -> Plan | None:
         found = plan(self, *args, **more)
-        return None if found is not None and found.reason is Reason.RATE_LIMIT else found
+        return None if found is not None and found.reason is RepeatReason.RATE_LIMIT else found
 
     patch.setattr(RecoveryPolicy, "plan", never_later)
 

@@ -59,10 +59,10 @@ def no_descriptor_left() -> Iterator[None]:
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     yield
     gc.collect()
-    assert before in (0, _settled(before))
+    assert before in (0, _descriptors_left(before))
 
 
-def _settled(expected: int) -> int:
+def _descriptors_left(expected: int) -> int:
     """How many descriptors are open once the server's thread has noticed that its clients are gone."""
     for _ in range(500):
         now = len(os.listdir("/proc/self/fd"))
