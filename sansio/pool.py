@@ -45,6 +45,7 @@ from typing import Final, TypeAlias
 from .connection import ResponsesConnection, Stats, Turn
 from .http import HttpConnection
 from .lanes import AUTO
+from .upgrade import StickyValues
 
 __all__ = ["Connection", "Kind", "Pool"]
 
@@ -83,6 +84,8 @@ class Pool:
         """How many turns the last open WebSocket could run at a time."""
         self._past = Stats()
         """The counters of removed connections."""
+        self._sticky = StickyValues(most[Kind.WEBSOCKET])
+        """The sticky headers that the next WebSockets send."""
         self.spreads = False
         """Whether turns may be on several connections at a time. Hot path: asked once per read."""
         self._count()
@@ -190,14 +193,16 @@ class Pool:
         """Add a connection that is being opened: as the replacement of one that is too old, or in addition."""
         self._connections[connection] = None
         self._count()
-        for old, new in self.too_old.items():
-            if new is None:
-                self.too_old[old] = connection
-                return
+        replaced = next((old for old, new in self.too_old.items() if new is None), None)
+        if replaced is not None:
+            self.too_old[replaced] = connection
+        if type(connection) is ResponsesConnection:
+            self._sticky.give(connection, replaced)
 
     def update(self, connection: Connection, now: float) -> Connection | None:
         """Update the pool after a change of this connection. Returns the connection that it has replaced, to be
         drained."""
+        self._sticky.leave(connection)
         if connection.is_closed:
             self._remove(connection, now)
             return None
