@@ -2,10 +2,11 @@
 
 ::
 
-    add() ───────────────────► ready ──remove()──► a connection
+    add() ───────────────────► ready, retrievals ──remove()──► a connection
     delay() ──► delayed ──due()──►
 
-Ready turns go to connections in order. A delayed turn (the server asked to send it later) does not hold up others. The
+Ready turns go to connections in order. Retrievals, which go over HTTP only, wait apart: turns and they do not hold up
+each other. A delayed turn (the server asked to send it later) does not hold up others. The
 cost of a method grows at most with the logarithm of the number of turns.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .connection import Turn
 from .deadlines import Alarm, Deadlines
+from .http import Retrieval
 from .lanes import AnyLane
 
 __all__ = ["Backlog"]
@@ -31,6 +33,8 @@ class Backlog:
         """Ready turns that may need another kind of connection than the others."""
         self.ready: OrderedDict[Turn, None] = OrderedDict()
         """Turns that wait only for a connection, in order."""
+        self.retrievals: OrderedDict[Turn, None] = OrderedDict()
+        """Retrievals that wait only for a connection, in order."""
         self.delayed: dict[Turn, float] = {}
         """Turns that wait for a time, with that time."""
         self._lanes: Counter[AnyLane] = Counter()
@@ -39,11 +43,12 @@ class Backlog:
         self._deadlines: Deadlines[Turn] = Deadlines(Turn.deadline, self._alarm)
 
     def __len__(self) -> int:
-        return len(self.ready) + len(self.delayed)
+        return len(self.ready) + len(self.retrievals) + len(self.delayed)
 
     def __iter__(self) -> Iterator[Turn]:
         """All turns; the ready ones first, in order."""
         yield from self.ready
+        yield from self.retrievals
         yield from self.delayed
 
     def has_lane(self, lane: AnyLane) -> bool:
@@ -52,10 +57,13 @@ class Backlog:
 
     def add(self, turn: Turn) -> None:
         """Add a turn behind the others."""
-        self.ready[turn] = None
-        self._lanes[turn.wanted] += 1
-        if self._is_exception(turn):
-            self.exceptions.add(turn)
+        if isinstance(turn, Retrieval):
+            self.retrievals[turn] = None
+        else:
+            self.ready[turn] = None
+            self._lanes[turn.wanted] += 1
+            if self._is_exception(turn):
+                self.exceptions.add(turn)
         self._alarm.announce()  # A connection may be needed at once.
         self._added(turn)
 
@@ -82,6 +90,7 @@ class Backlog:
             self._lanes[turn.wanted] -= 1
             if not self._lanes[turn.wanted]:
                 del self._lanes[turn.wanted]
+        self.retrievals.pop(turn, None)
         self.delayed.pop(turn, None)
         self._resumptions.drop(turn)
         self._deadlines.drop(turn)

@@ -8,7 +8,7 @@ The promise
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
 from functools import wraps
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
@@ -27,6 +27,7 @@ from .notices import Hook, NoticeName
 from .omit import OMIT
 from .proxy import choose_proxy
 from .rate_limits import RateLimits
+from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
@@ -158,6 +159,47 @@ class Session(OnShell, Generic[TurnT]):
         """
         turn = self._turn(self._runtime, body, stream_id, timeout, leave)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
+
+    @awaited
+    def retrieve(self, response_id: str, *, include: Iterable[str] = (), timeout: object = OMIT) -> Flow[Response]:
+        """Get a stored response as it is now: ``GET …/responses/{response_id}``. Its ``status`` may be queued,
+        in_progress, completed, failed, incomplete or cancelled.
+
+        It tells what became of a turn that failed UNSAFE or AMBIGUOUS: ``session.retrieve(error.response_id)``. The
+        server has the response if it stores at all, and the request did not say ``store=False``. Whatever the session's
+        ``transport`` is, it goes over HTTP, and opens a connection for that if none is free. It changes nothing on the
+        server, so it is repeated after failures that may pass, as the session's ``RecoveryPolicy`` says, whatever their
+        verdict would be. ``include`` names more fields to be filled in, as in ``POST …/responses``; ``timeout`` is as
+        for :meth:`create`.
+
+        Raises UserError for an id that no response can have, ResponseNotFoundError if the server does not know it,
+        RetrievalTimeoutError, or another RetrievalError. The rules are those of PROTOCOL.md, "Retrieval".
+        """
+        now = self._shell.now()
+        retrieval = self._runtime.retrieval(response_id, include=include, timeout=timeout, now=now)
+        return (yield from retrieve(self._runtime, retrieval))
+
+    def retrieve_stream(
+        self,
+        response_id: str,
+        *,
+        starting_after: int | None = None,
+        include: Iterable[str] = (),
+        timeout: object = OMIT,
+    ) -> AsyncGenerator[ServerEvent]:
+        """The events of a stored response that was made with ``background=True``, up to the event that ends it:
+        ``async for event in session.retrieve_stream(…)``.
+
+        ``starting_after`` is the ``sequence_number`` of the last event that is known, such as that of a TurnError or a
+        RetrievalError; only events with higher numbers come. None: all events. When the connection is lost, the rest is
+        asked for again, as by :meth:`retrieve`. Whoever leaves it before its end closes it, by
+        ``contextlib.aclosing()`` or ``aclose()``, so that its connection ends.
+
+        Raises UserError at once for arguments that cannot be used; when it is iterated over, as :meth:`retrieve` does.
+        """
+        given = {"starting_after": starting_after, "include": include, "timeout": timeout}
+        retrieval = self._runtime.retrieval(response_id, stream=True, now=self._shell.now(), **given)
+        return self._shell.iterate(retrieve_events(self._runtime, retrieval))
 
     def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
         """Have a function called with a :class:`~turnwire.sansio.notices.Notice` each time something happens.

@@ -23,6 +23,9 @@ The tree
         ├── TransportError                the byte stream below did not open, or broke: the cause of a TurnError
         ├── MissingResponseError          a stream that ended without a response in its terminal event
         ├── UnsuccessfulResponseError     a failed or incomplete response, where the caller wanted that raised
+        ├── RetrievalError                session.retrieve() got no response: it says nothing of the turn's verdict
+        │   ├── ResponseNotFoundError     the server has no such response
+        │   └── RetrievalTimeoutError     a deadline passed (also a TimeoutError)
         └── TurnError                     a turn failed: .evidence, .verdict, .cause, .phase, .response_id
             ├── ConnectError              TCP, proxy or TLS did not come up
             ├── HandshakeRejectedError    the upgrade was answered with something other than 101
@@ -60,8 +63,11 @@ __all__ = [
     "MissingResponseError",
     "ProtocolError",
     "RequestTooLargeError",
+    "ResponseNotFoundError",
     "ResponsesHTTPError",
     "ResponsesWebSocketError",
+    "RetrievalError",
+    "RetrievalTimeoutError",
     "SessionClosedError",
     "StreamEndedError",
     "TooManyTurnsError",
@@ -191,6 +197,45 @@ class UnsuccessfulResponseError(TurnwireError):
         self.outcome = outcome
 
 
+class RetrievalError(TurnwireError):
+    """A response could not be retrieved (PROTOCOL.md, "Retrieval"). Retrieving changes nothing on the server.
+
+    It has no verdict: what the failure of a turn said of that turn stays as it was. ``cause`` is what ended the
+    request. ``status``, ``code`` and ``request_id`` are those of the server's answer, None without one.
+    ``retry_after`` is how many seconds the server asks to wait. ``sequence_number`` is that of the last event that
+    came, or what ``starting_after`` said: ``retrieve_stream(response_id, starting_after=…)`` goes on from there.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        response_id: str,
+        cause: Cause,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        sequence_number: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.response_id = response_id
+        self.cause = cause
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.sequence_number = sequence_number
+
+
+class ResponseNotFoundError(RetrievalError):
+    """The server has no response with this id: it was not stored, is gone, or belongs to another account."""
+
+
+class RetrievalTimeoutError(RetrievalError, TimeoutError):
+    """A deadline passed before the response, or the next event, had come."""
+
+
 class TurnError(TurnwireError):
     """A turn failed. ``evidence`` says how far it got; ``verdict`` says whether it may be sent again (REPLAY.md)."""
 
@@ -234,8 +279,20 @@ class TurnError(TurnwireError):
 
     @property
     def response_id(self) -> str | None:
-        """The response's id, if ``response.created`` came before the failure."""
+        """The response's id, if ``response.created`` came before the failure.
+
+        If the response is stored, ``session.retrieve(error.response_id)`` gets what became of it.
+        """
         return self.evidence.response_id
+
+    @property
+    def sequence_number(self) -> int | None:
+        """The ``sequence_number`` of the last event of the response that came; None if there was none.
+
+        ``session.retrieve_stream(error.response_id, starting_after=error.sequence_number)`` gives what follows, if the
+        response runs in the background.
+        """
+        return self.evidence.sequence_number
 
 
 class ConnectError(TurnError):

@@ -153,6 +153,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Only with close code 1009, for a turn whose message was handed or being handed. True: its message was the one
     that is too big, so it is refused. False: it is one candidate among several, or was handed whole (REPLAY.md, "Whose
     1009 it is"). A turn that had not begun to send is no candidate: None."""
+    stored: bool = False
+    """The request did not say ``store: false``: a response that has an id can be retrieved, if the server stores."""
+    sequence_number: int | None = None
+    """That of the last event of the response that came."""
 
     earlier_may_have_run: bool = False
     """An earlier attempt ended AMBIGUOUS, and the policy allowed to repeat it. All other fields are those of the last

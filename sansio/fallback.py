@@ -15,8 +15,9 @@ The promise
     Connections that were being opened when another one failed count as one failure with it: a server that is started
     again refuses all of them at once.
 
-    Two kinds of turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response that is
-    not stored, because only the connection's memory has it. With ``"http"``, a warm-up is refused when it is submitted.
+    A retrieval always goes over HTTP, and so does a turn in the background, which ``"websocket"`` refuses. Two kinds of
+    turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response that is not stored,
+    because only the connection's memory has it. With ``"http"``, a warm-up is refused when it is submitted.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from math import inf
 from typing import Final, Literal, TypeAlias
 
 from .connection import Turn
+from .errors import UserError
 from .evidence import NO_WEBSOCKET_STATUSES
-from .http import HttpConnection
+from .http import HttpConnection, Retrieval
 from .pool import Connection, Kind
 from .replay import Cause, Evidence, Phase
 
@@ -63,6 +65,13 @@ class Fallback:
 
     def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
         """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
+        if turn.http_only:
+            if self._transport == "websocket" and not isinstance(turn, Retrieval):
+                raise UserError(
+                    "background=True does not exist on a WebSocket, and transport='websocket' allows nothing else — "
+                    "the turn was not sent — leave it out, or use transport='auto'"
+                )
+            return Kind.HTTP
         if self._transport != "auto" or not turn.fits_http:
             return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
         return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET

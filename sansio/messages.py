@@ -30,8 +30,8 @@ def response_create(body: Mapping[str, Any], *, stream_id: AnyLane = None) -> di
     """The ``response.create`` message for a body (DESIGN.md, "Public API").
 
     The fields are sent exactly as given, None included; ``Omit`` and ``NotGiven`` are left out. ``stream`` is left out,
-    too, because on a WebSocket every response is a stream of events. So is ``background``, unless it is true, which is
-    refused.
+    too, because every response is a stream of events here. So is ``background``, unless it is true: such a turn goes
+    over HTTP.
 
     Args:
         body: the fields of ``POST /v1/responses``, and ``generate``. It may hold ``stream_id`` itself.
@@ -39,15 +39,15 @@ def response_create(body: Mapping[str, Any], *, stream_id: AnyLane = None) -> di
 
     Raises:
         InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
-        UserError: ``background=True``; an option of the HTTP client; another ``type``; two different ``stream_id``.
+        UserError: an option of the HTTP client; another ``type``; two different ``stream_id``.
     """
     given = {name: value for name, value in body.items() if marker(value.__class__) is None}
     frame: dict[str, Any] = {"type": "response.create", **given}
     if frame["type"] != "response.create":
         raise UserError("a turn begins with type 'response.create': leave type out")
     frame.pop("stream", None)
-    if frame.pop("background", None):
-        raise UserError("background=True does not exist on a WebSocket: leave it out, or use HTTP for this response")
+    if not frame.get("background"):
+        frame.pop("background", None)
     if not _NOT_IN_A_BODY.keys().isdisjoint(frame):
         name = next(name for name in _NOT_IN_A_BODY if name in frame)
         raise UserError(f"{name} is not a field of the request: {_NOT_IN_A_BODY[name]}")

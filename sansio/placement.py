@@ -6,7 +6,8 @@ The promise
     their order. Where a turn goes is decided by the pool (``pool.py``), the kind that it needs by ``fallback.py``.
 
     Usually all turns need the same kind. Then the first turn that finds no slot ends the look at the backlog, however
-    many wait. Only while there are exceptions in it (:attr:`Backlog.exceptions`) it goes on.
+    many wait. Only while there are exceptions in it (:attr:`Backlog.exceptions`) it goes on. Retrievals
+    (:attr:`Backlog.retrievals`) go to HTTP connections in an order of their own.
 """
 
 from __future__ import annotations
@@ -55,7 +56,12 @@ class _Search:
 
 
 def place(backlog: Backlog, pool: Pool, kind_of: KindOf, submit: Callable[[Connection, Turn], None]) -> None:
-    """Give waiting turns to connections, by ``submit``; they leave the backlog."""
+    """Give waiting turns and retrievals to connections, by ``submit``; they leave the backlog."""
+    for retrieval in list(backlog.retrievals):
+        if (connection := pool.choose(retrieval, Kind.HTTP)) is None:
+            break
+        backlog.remove(retrieval)
+        submit(connection, retrieval)
     placed: list[Turn] = []
     search = _Search(backlog, kind_of)
     for turn, kind in search:
@@ -73,6 +79,8 @@ def place(backlog: Backlog, pool: Pool, kind_of: KindOf, submit: Callable[[Conne
 
 def missing(backlog: Backlog, pool: Pool, kind_of: KindOf, now: float) -> Kind | None:
     """The kind of connection that should be opened; None: none."""
+    if backlog.retrievals and pool.wants_connection(Kind.HTTP) is Kind.HTTP:
+        return Kind.HTTP
     if not backlog.ready and not pool.too_old:
         return None
     replacement = pool.wants_connection(None)

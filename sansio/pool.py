@@ -305,12 +305,19 @@ class Pool:
         return drained
 
     def unused(self, now: float) -> Connection | None:
-        """A connection to be closed, because nothing ran on it for ``max_idle`` and there are others; None: none."""
-        may_go = self._idle_since.items() if self._may_close_one() else ()
-        return next((one for one, since in may_go if since + self._max_idle <= now), None)
+        """A connection to be closed, because nothing ran on it for ``max_idle`` and there are others; None: none.
 
-    def _may_close_one(self) -> bool:
-        return sum(one.accepts_turns for one in self._connections) > 1
+        A WebSocket goes only if there is another one: an HTTP connection has no memory, and does not replace it.
+        """
+        return next((one for one, since in self._dispensable() if since + self._max_idle <= now), None)
+
+    def _dispensable(self) -> list[tuple[Connection, float]]:
+        """The idle connections that may be closed, and since when they are idle."""
+        takers = [type(one) for one in self._connections if one.accepts_turns] if self._idle_since else ()
+        if len(takers) < 2:
+            return []
+        several = sum(kind is ResponsesConnection for kind in takers) > 1
+        return [(one, since) for one, since in self._idle_since.items() if several or type(one) is HttpConnection]
 
     def finished_by(self, now: float) -> float | None:
         """When a turn that waits for such a connection should have another one opened; None: no turn does."""
@@ -320,8 +327,9 @@ class Pool:
     def next_deadline(self) -> float | None:
         """When :meth:`rotate` or :meth:`unused` must be called next; None: not at all."""
         moment = self.rotate_at
-        if self._idle_since and self._may_close_one():
-            moment = min(moment, min(self._idle_since.values()) + self._max_idle)
+        idle = [since for _, since in self._dispensable()]
+        if idle:
+            moment = min(moment, min(idle) + self._max_idle)
         return None if moment == inf else moment
 
 

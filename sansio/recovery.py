@@ -15,6 +15,7 @@ from math import inf
 from .chance import RandomBytes
 from .connection import Turn
 from .errors import TurnError
+from .http import Retrieval
 from .notices import Notices
 from .replay import Plan, RecoveryPolicy, RepeatReason
 
@@ -48,15 +49,26 @@ class Recovery:
             turn.failing_since = now
         lane, end = turn.timeouts.lane, turn.total_deadline()
         patience = min(inf if lane is None else lane, inf if end is None else end - now)
-        return self.decide(failure, turn.repetitions, spent=now - turn.failing_since, patience=patience)
+        spent, reads = now - turn.failing_since, isinstance(turn, Retrieval)
+        return self.decide(failure, turn.repetitions, spent=spent, patience=patience, only_reads=reads)
 
-    def decide(self, failure: TurnError, made: Sequence[RepeatReason], *, spent: float, patience: float) -> Plan | None:
+    def decide(
+        self,
+        failure: TurnError,
+        made: Sequence[RepeatReason],
+        *,
+        spent: float,
+        patience: float,
+        only_reads: bool = False,
+    ) -> Plan | None:
         """The same for any failure after these repetitions.
 
         ``spent`` is how many seconds ago the first failure was; ``patience`` is how many seconds the turn may wait.
         """
         policy = self._policy
-        plan = policy.plan(failure.evidence, made, self._chance(), wall=failure.seen_at, spent=spent)
+        plan = policy.plan(
+            failure.evidence, made, self._chance(), wall=failure.seen_at, spent=spent, only_reads=only_reads
+        )
         if plan is None or plan.delay > patience:
             return None
         allows = policy.should_repeat

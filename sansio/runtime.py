@@ -27,12 +27,14 @@ from .driver import Driver, Link, LinkState, Runtime
 from .errors import SessionClosedError
 from .events import ServerEvent
 from .flow import ExpiredError, Flow, Wait, awaited, make_awaitable
+from .http import Retrieval
 from .lanes import AnyLane
 from .measures import Recorder
 from .notices import Notices
 from .rate_limits import RateLimits
 from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
+from .timeouts import timeouts_from
 from .transports import Means, Network, Route
 
 __all__ = ["SessionRuntime"]
@@ -92,6 +94,11 @@ class SessionRuntime(Runtime):
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits."""
         return self._session.limits.latest()
+
+    def retrieval(self, response_id: str, *, timeout: object, now: float, **wanted: Any) -> Retrieval:
+        """A retrieval, to be given to :meth:`submit`. Raises as :class:`~turnwire.sansio.http.Retrieval` does."""
+        default = self._session.options.turn_timeouts
+        return Retrieval(response_id, timeouts=timeouts_from(timeout, default=default), now=now, **wanted)
 
     @property
     def dialect(self) -> Dialect:

@@ -179,7 +179,7 @@ class ResponsesSession:
 
     def _is_exception(self, turn: Turn) -> bool:
         """Whether the turn needs a kind of connection that does not depend on whether there is a WebSocket."""
-        return not turn.fits_http or turn.too_large(self.options.max_request_size) is not None
+        return turn.http_only or not turn.fits_http or turn.too_large(self.options.max_request_size) is not None
 
     def _kind_for(self, turn: Turn) -> Kind:
         """The kind of connection that this turn needs."""
@@ -209,7 +209,7 @@ class ResponsesSession:
 
     def _fail(self, turn: Turn, failure: TurnError) -> None:
         turn.fail(failure)
-        self._own.failed += 1
+        self._own.failed += turn.counts
 
     @property
     def idle(self) -> bool:
@@ -308,16 +308,14 @@ class ResponsesSession:
             self.limits.answered(failure.evidence.refusal.headers)
         if self.closed:
             return False
-        if self._fallback.replaces(turn, failure.evidence):
-            plan = Plan(RepeatReason.NO_WEBSOCKET, 0.0)
-        else:
-            plan = self._recovery.plan(turn, failure, self._now)
+        moves = self._fallback.replaces(turn, failure.evidence)
+        plan = Plan(RepeatReason.NO_WEBSOCKET, 0.0) if moves else self._recovery.plan(turn, failure, self._now)
         if plan is None:
             return False
         self.notices.repeats(turn, connection := cast("Connection", turn.connection), failure, plan)
         turn.unsent()
         turn.repetitions.append(plan.reason)
-        self._own.repeated += 1
+        self._own.repeated += turn.counts
         self._returned.append((turn, plan, connection))
         return True
 
@@ -345,7 +343,7 @@ class ResponsesSession:
                 first += self._update_connection(connection, now)
             if first:
                 self._backlog.add_first(first)
-            if self._backlog.ready:
+            if self._backlog.ready or self._backlog.retrievals:
                 self._place_waiting(now)
             self.changed.extend(changed)
         if self._drain_by is not None and (self._drain_by <= now or self.idle):
@@ -380,7 +378,7 @@ class ResponsesSession:
         for turn, plan, failed_on in returned:
             turn.since = now
             goes_on = plan.delay > 0 and not failed_on.is_closed  # It would take the turn again at once.
-            if plan.reason is RepeatReason.RATE_LIMIT or goes_on:
+            if plan.reason in (RepeatReason.RATE_LIMIT, RepeatReason.ONLY_READS) or goes_on:
                 self._backlog.delay(turn, now + plan.delay)
             else:
                 self._not_before = max(self._not_before, now + plan.delay)
@@ -436,11 +434,8 @@ class ResponsesSession:
         self.update(now)
 
     def drain(self, now: float, by: float = inf) -> None:
-        """Take no more turns. Present turns go on; when they have ended, or at the time ``by``, the session closes
-        itself.
-
-        If it is called again, the earlier time applies.
-        """
+        """Take no more turns. When the present ones have ended, or at the time ``by``, the session closes itself. The
+        earliest time of several calls applies."""
         if not self.closed:
             self._drain_by = by if self._drain_by is None else min(self._drain_by, by)
             self.alarm.announce()
@@ -475,8 +470,6 @@ class ResponsesSession:
             else:
                 connection.abort(now)
         self.update(now)
-
-    # -- the first opening
 
     def first_opening(self, now: float) -> FirstOpening:
         """The state of the opening that ``connect()`` does before there is a turn."""

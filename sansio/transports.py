@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from .driver import Link
+from .endpoint import Endpoint
 from .errors import TransportError, UserError, WrongTypeError
 from .flow import Flow, Wait
 from .http_client import client_network

@@ -25,12 +25,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, TypeVarTuple
 
 import anyio
 
-from ...sansio.server import Problem, ServerConnection, ServerState, ServerTurn, ServerTurnState
+from ...sansio.server import (
+    ItemDict,
+    Problem,
+    ServerConnection,
+    ServerState,
+    ServerTurn,
+    ServerTurnState,
+    StoredResponse,
+)
 from ._byte_counter import ByteCounter
 from ._faults import Action, Close, Cut, CutFrame, Delay, Error, Garbage, Received, Send, Silence
 from ._http import HttpAnswer
@@ -61,8 +69,12 @@ _CLOSES: Final[Mapping[str | None, tuple[int, str]]] = {
 class RunningTurn:
     """A turn, and what its ledger entry and its faults need to know of it."""
 
-    def __init__(self, turn: ServerTurn, delivery: Delivery) -> None:
+    def __init__(self, turn: ServerTurn, delivery: Delivery, stored: StoredResponse | None = None) -> None:
         self.turn = turn
+        self.stored = stored
+        """The response that is retrieved, if it is not run."""
+        self.rest: Iterator[ItemDict] = iter(())
+        """The events of the response that were not made yet, unless it runs in the background."""
         self.delivery: Delivery = delivery
         metadata: Mapping[str, Any] = turn.request.get("metadata") or {}
         marker = metadata.get("marker")
@@ -73,14 +85,14 @@ class RunningTurn:
         """Events that are sent or about to be; the entry counts them once they are sent."""
 
     def set_outcome(self, outcome: str) -> None:
-        """Write the outcome into the ledger, if the turn is there."""
-        if self.entry is not None:
+        """Write the outcome into the ledger, if the turn is there. In the background it goes on all the same."""
+        if self.entry is not None and not self.turn.request.get("background"):
             self.entry.outcome = outcome
 
     def set_outcome_if_running(self, outcome: str) -> None:
         """The same, unless the ledger has an outcome already."""
         if self.entry is not None and self.entry.outcome == "running":
-            self.entry.outcome = outcome
+            self.set_outcome(outcome)
 
 
 class ClientConnection:

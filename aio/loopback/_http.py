@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import h11
 
 from ...sansio.events import ENDINGS
-from ...sansio.server import BODILESS, Problem, check_request, read_json, write_json
+from ...sansio.server import BODILESS, Problem, check_request, read_json, wanted_response, write_json
 
 __all__ = ["PATH", "HttpAnswer", "parse_request", "refuse"]
 
@@ -28,14 +28,19 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
     """What is wrong with a request's path, key or method, as the answer to it; None if nothing is."""
-    path = request.target.split(b"?", 1)[0].decode("latin-1")
-    method = request.method.decode("latin-1")[:20]
-    if path != PATH:
+    target, method = request.target.decode("latin-1"), request.method.decode("latin-1")[:20]
+    path = target.split("?", 1)[0]
+    wanted = wanted_response(target, PATH)
+    if path != PATH and wanted is None:
         return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
     if api_key is not None:
         given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
         if not hmac.compare_digest(given, api_key.encode()):
             return Problem(401, "invalid_api_key", "Incorrect API key provided.", type="invalid_request_error")
+    if wanted is not None:
+        if request.method == b"GET":
+            return wanted if isinstance(wanted, Problem) else None
+        return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET"})
     if request.method == b"POST":
         return None
     if request.method == b"GET":
@@ -64,7 +69,7 @@ def parse_request(body: bytes) -> dict[str, Any] | Problem:
     for name in _WEBSOCKET_ONLY:
         if name in request:
             return Problem(400, "unknown_parameter", f"Unknown parameter: '{name}'.", name)
-    return check_request(request) or request
+    return check_request(request, may_run_in_background=True) or request
 
 
 class HttpAnswer:
@@ -106,6 +111,15 @@ class HttpAnswer:
                 kind: object = event.get("type")
                 self._event(kind if isinstance(kind, str) else None, write_json(event))
 
+    def begin_stream(self) -> None:
+        """Send the head of a stream of events, if it was not sent: there may be no event."""
+        if not self._begun:
+            self._begin(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"})
+
+    def result(self, response: object) -> None:
+        """Answer with a response as it is."""
+        self._whole(200, response)
+
     def finish(self) -> None:
         """End a stream of events, if it has begun and not ended."""
         if self._begun and not self._ended:
@@ -123,8 +137,7 @@ class HttpAnswer:
 
     def _event(self, kind: str | None, data: bytes) -> None:
         """Send one event (HTML standard, section 9.2.6): a line of data for each line of ``data``."""
-        if not self._begun:
-            self._begin(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"})
+        self.begin_stream()
         lines = [b"data: " + line for line in _NEWLINE.split(data)]
         if kind is not None:
             lines.insert(0, b"event: " + _NEWLINE.sub(b" ", kind.encode(errors="replace")))

@@ -147,7 +147,7 @@ def _response(request: Mapping[str, Any], previous: Remembered | None, number: i
         "object": "response",
         "created_at": created_at,
         "status": "in_progress",
-        "background": False,
+        "background": request.get("background") is True,
         "completed_at": None,
         "conversation": {"id": conversation} if isinstance(conversation, str) else conversation,
         "error": None,

@@ -8,14 +8,14 @@ from typing import Any
 import anyio
 import h11
 
-from ...sansio.server import Problem, ServerConnection, ServerTurn
+from ...sansio.server import Problem, ServerConnection, ServerTurn, WantedResponse, wanted_response
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import HttpAnswer, parse_request, refuse
+from ._http import PATH, HttpAnswer, parse_request, refuse
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
-from ._turns import begin_turn, run_turn
+from ._turns import begin_turn, run_turn, take_before
 
 __all__ = ["serve_http"]
 
@@ -50,13 +50,16 @@ class _HttpService:
             if request is None:
                 return
             refused = refuse(request, self._service.api_key)
-            if refused is None and request.method == b"GET":
+            wanted = wanted_response(request.target.decode("latin-1"), PATH)
+            if refused is None and isinstance(wanted, WantedResponse):
+                await self._get(wanted)
+            elif refused is None and request.method == b"GET":
                 upgraded = await self._upgrade(request, http.trailing_data[0])
                 if isinstance(upgraded, ServerConnection):
                     await serve_websocket(self._connection, upgraded)
                     return
-                refused = upgraded
-            if refused is not None:
+                await self._refuse(upgraded)
+            elif refused is not None:
                 await self._refuse(refused)
             else:
                 await self._post(body)
@@ -111,14 +114,30 @@ class _HttpService:
         if isinstance(previous, Problem):
             await self._refuse(previous)
             return
-        connection, stream = self._connection, request.get("stream") is True
+        stream = request.get("stream") is True
         answer = self._new_answer(stream=stream)
-        number = connection.counter.request
-        turn = ServerTurn(request, None, send=answer.send, end=self._remember, number=number, previous=previous)
-        running = RunningTurn(turn, "sse" if stream else "http")
+        number, end = self._connection.counter.request, self._forget if request.get("background") else self._remember
+        turn = ServerTurn(request, None, send=answer.send, end=end, number=number, previous=previous)
+        await self._answer(answer, RunningTurn(turn, "sse" if stream else "http"))
+
+    async def _get(self, wanted: WantedResponse) -> None:
+        """Answer with a stored response, or with its events; end the connection if the client leaves meanwhile."""
+        found = self._service.responses.find(wanted)
+        if isinstance(found, Problem):
+            await self._refuse(found)
+            return
+        answer = self._new_answer(stream=wanted.stream)
+        number = self._connection.counter.request
+        turn = ServerTurn(dict(found.request), None, send=answer.send, end=self._forget, number=number)
+        turn.sequence_number = wanted.starting_after + 1
+        await self._answer(answer, RunningTurn(turn, "sse" if wanted.stream else "http", found))
+
+    async def _answer(self, answer: HttpAnswer, running: RunningTurn) -> None:
+        connection = self._connection
+        before = take_before(connection, running) if running.stored else begin_turn(connection, running)
         async with Tasks() as watching:
             watching.start(connection.guarded, self._watch)
-            await connection.guarded(run_turn, connection, running, begin_turn(connection, running))
+            await connection.guarded(run_turn, connection, running, before)
         answer.finish()
         await connection.flush()
 
@@ -133,6 +152,9 @@ class _HttpService:
     def _remember(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         if response is not None:
             self._service.store.remember(turn.request, response, turn.previous)
+
+    def _forget(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
+        """Nothing: it is stored already, or will be by its own task."""
 
     async def _upgrade(self, request: h11.Request, trailing: bytes) -> ServerConnection | Problem:
         """Accept the upgrade and do what is due then; or say why it is rejected."""

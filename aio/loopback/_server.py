@@ -46,8 +46,7 @@ class LoopbackServer:
         self.connections = 0
         """How many connections have been accepted."""
         self._service = service
-        self._tasks = Tasks()
-        """One that accepts, and one for each connection."""
+        self._tasks = service.tasks = Tasks()
         self._closed_at_end_of_loop: AsyncGenerator[None] | None = None
         """On asyncio, until the server is closed: the generator that closes it when the event loop ends."""
 

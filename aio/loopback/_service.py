@@ -5,9 +5,10 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 
-from ...sansio.server import ResponseStore, ServerOptions
+from ...sansio.server import ResponseStore, ServerOptions, StoredResponses
 from ._faults import Faults
 from ._ledger import Ledger
+from ._tasks import Tasks
 
 __all__ = ["Service"]
 
@@ -28,3 +29,7 @@ class Service:
     ledger: Ledger
     store: ResponseStore = field(default_factory=ResponseStore)
     """The responses that can be continued from any connection."""
+    responses: StoredResponses = field(default_factory=StoredResponses)
+    """The responses that can be retrieved."""
+    tasks: Tasks = field(init=False)
+    """One that accepts, one for each connection, and one for each response in the background."""

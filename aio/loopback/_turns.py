@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
 
-from ...sansio.server import ServerTurnState
+from ...sansio.server import ServerTurnState, StoredResponse
+from ._background import begin_background, follow
 from ._connection import ClientConnection, RunningTurn
 from ._faults import Action, AfterEvent, BeforeEvent, BeforeRun, Point
 from ._ledger import LedgerEntry
@@ -23,10 +25,15 @@ _BATCH: Final = 64
 
 def begin_turn(connection: ClientConnection, running: RunningTurn) -> list[Action]:
     """Put a turn into the ledger; if faults are due before it runs, give their actions instead."""
-    actions = _take_due(connection, BeforeRun(), running)
+    actions = take_before(connection, running)
     if not actions:
         _enter(connection, running)
     return actions
+
+
+def take_before(connection: ClientConnection, running: RunningTurn) -> list[Action]:
+    """The actions of the faults that are due before the turn runs, or the response is retrieved."""
+    return _take_due(connection, BeforeRun(), running)
 
 
 async def run_turn(connection: ClientConnection, running: RunningTurn, before: list[Action]) -> None:
@@ -37,7 +44,7 @@ async def run_turn(connection: ClientConnection, running: RunningTurn, before: l
             await connection.flush()
             await _perform_all(connection, before, running)
         if running.turn.state is ServerTurnState.RUNNING:
-            await _stream_events(connection, running, running.entry or _enter(connection, running))
+            await _run(connection, running)
         await connection.flush()
     except Exception:
         connection.ended_by = connection.ended_by or "crashed"
@@ -45,35 +52,95 @@ async def run_turn(connection: ClientConnection, running: RunningTurn, before: l
     finally:
         connection.turns.discard(running)
         running.set_outcome_if_running(connection.ended_by or "shutdown")
+        _settle(running)
 
 
-async def _stream_events(connection: ClientConnection, running: RunningTurn, entry: LedgerEntry) -> None:
+def _settle(running: RunningTurn) -> None:
+    """The response was cut off. The server notices that only if the client left; else it makes the rest of it."""
+    outcome = running.entry.outcome if running.entry is not None else ""
+    if running.stored is not None and outcome in _STOPPED:
+        running.stored.stop(_STOPPED[outcome])
+    else:
+        for _ in running.rest:
+            pass
+
+
+_STOPPED: Final[Mapping[str, str]] = {"disconnected": "cancelled", "shutdown": "cancelled", "error": "failed"}
+"""The status of a stored response that is not made to its end, by the outcome of its turn."""
+
+
+async def _run(connection: ClientConnection, running: RunningTurn) -> None:
+    """Run the turn, or answer with the stored response that it is about."""
+    stored, answer = running.stored, connection.http_answer
+    if stored is None:
+        stored = running.stored = _begin_response(connection, running)
+        if not stored.background:
+            await _stream_events(connection, running)
+            return
+    if running.delivery == "sse":
+        if answer is not None:
+            answer.begin_stream()
+        await _stream_stored(connection, running, stored)
+    elif answer is not None:
+        answer.result(stored.response)
+
+
+def _begin_response(connection: ClientConnection, running: RunningTurn) -> StoredResponse:
+    """Store the response that begins. In the background it runs from here on."""
     turn, service = running.turn, connection.service
-    events: Iterable[dict[str, Any]] = respond(
-        turn.request, turn.previous, number=entry.number, created_at=int(time.time()), generate=turn.generate
+    entry = running.entry or _enter(connection, running)
+    stored = StoredResponse(turn.request)
+    events = stored.record(
+        respond(turn.request, turn.previous, number=entry.number, created_at=int(time.time()), generate=turn.generate)
     )
+    service.responses.keep(entry.response_id, stored)
+    if stored.background:
+        begin_background(service, turn, entry, stored, events)
+    else:
+        running.rest = events
+    return stored
+
+
+async def _stream_events(connection: ClientConnection, running: RunningTurn) -> None:
+    events: Iterable[dict[str, Any]] = running.rest
     if running.delivery == "http":
         events = [await _last(events)]
     for k, event in enumerate(events, 1):
-        if latency := service.latency:
-            await anyio.sleep(latency)
-        if connection.stream.silenced:
-            await anyio.sleep_forever()
-        if service.faults and not await _goes_on_before(connection, running, k, event):
+        if not await _send(connection, running, k, event):
             return
-        after = _take_due(connection, AfterEvent(k), running) if service.faults else None
-        if not after:
+
+
+async def _stream_stored(connection: ClientConnection, running: RunningTurn, stored: StoredResponse) -> None:
+    k = 0
+    async with aclosing(follow(stored, running.turn.sequence_number - 1)) as events:
+        async for event in events:
+            k += 1
+            if not await _send(connection, running, k, event):
+                return
+            await connection.flush()
+
+
+async def _send(connection: ClientConnection, running: RunningTurn, k: int, event: dict[str, Any]) -> bool:
+    """Send the ``k``-th event, with the faults that are due before and after it; say whether the turn goes on."""
+    service = connection.service
+    if latency := service.latency:
+        await anyio.sleep(latency)
+    if connection.stream.silenced:
+        await anyio.sleep_forever()
+    if service.faults and not await _goes_on_before(connection, running, k, event):
+        return False
+    after = _take_due(connection, AfterEvent(k), running) if service.faults else None
+    if not after:
+        _emit(running, event, k)
+        if latency or not k % _BATCH:
+            await connection.flush()
+    else:
+        # No other task may send this event: the client could answer it, and be read, before the fault is done.
+        async with connection.sending:
             _emit(running, event, k)
-            if latency or not k % _BATCH:
-                await connection.flush()
-        else:
-            # No other task may send this event: the client could answer it, and be read, before the fault is done.
-            async with connection.sending:
-                _emit(running, event, k)
-                await connection.send_all()
-            await _perform_all(connection, after, running)
-        if turn.state is not ServerTurnState.RUNNING:
-            return
+            await connection.send_all()
+        await _perform_all(connection, after, running)
+    return running.turn.state is ServerTurnState.RUNNING
 
 
 async def _goes_on_before(connection: ClientConnection, running: RunningTurn, k: int, event: Mapping[str, Any]) -> bool:

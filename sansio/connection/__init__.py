@@ -69,7 +69,7 @@ from __future__ import annotations
 
 from ._machine import ResponsesConnection
 from ._states import LIVE, TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
-from ._tables import LEAVE_RULE, ConnectionOptions, Stats, limit_exceeded, turn_failure
+from ._tables import LEAVE_RULE, ConnectionOptions, Stats, limit_exceeded, turn_failure, words_of
 from ._turn import Leave, Turn, TurnObserver
 
 __all__ = [
@@ -90,4 +90,5 @@ __all__ = [
     "TurnState",
     "limit_exceeded",
     "turn_failure",
+    "words_of",
 ]

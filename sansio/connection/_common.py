@@ -112,7 +112,7 @@ class CommonConnection(ABC):
         """Make the failure final and visible to the consumer."""
         self.only_events = False
         turn.fail(failure, signal)
-        self.stats.failed += 1
+        self.stats.failed += turn.counts
 
     # -- texts
 

@@ -180,6 +180,8 @@ class Stats(msgspec.Struct):
     """Messages that were no JSON objects."""
     bytes_in: int = 0
     bytes_out: int = 0
+    retrievals: int = 0
+    """Requests of ``session.retrieve()`` and ``retrieve_stream()``, repetitions included. They count as no turns."""
 
     def __add__(self, other: Stats) -> Stats:
         return Stats(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
@@ -199,6 +201,11 @@ def turn_failure(
     failure = make(evidence, text) if make is not None else ERRORS[evidence.cause](text, evidence=evidence)
     failure.__cause__ = error
     return failure
+
+
+def words_of(failure: TurnError) -> str:
+    """The first part of a failure's text: what happened, without what it means for a turn."""
+    return str(failure).removesuffix(" — ".join(("", *meaning(failure.evidence))))
 
 
 def connect_deadline(options: ConnectionOptions, began: float, connect_by: float | None) -> float | None:

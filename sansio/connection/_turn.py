@@ -98,6 +98,12 @@ class Turn:
 
     stored = True
     """Whether the server stores its response, so that more than the connection's memory has it."""
+    http_only = False
+    """Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval."""
+    counts = True
+    """Whether the counters of turns count it: a retrieval is no turn."""
+    last_number: int | None = None
+    """The ``sequence_number`` of the last event that carried the response."""
     leave: Leave | None = None
     """What becomes of its connection when it is left; None: as the options say."""
     failing_since: float | None = None
@@ -205,6 +211,7 @@ class Turn:
             fits_http=fits_http,
         )
         turn.stored = frame.get("store") is not False
+        turn.http_only = bool(frame.get("background"))
         return turn
 
     @property
@@ -298,12 +305,21 @@ class Turn:
             unknown_event=self.unknown_event,
             too_big=too_big,
             earlier_may_have_run=self.earlier_may_have_run,
+            stored=self.stored,
+            sequence_number=self.sequence_number,
         )
 
     @property
     def earlier_may_have_run(self) -> bool:
         """Whether an attempt before this one may have run: it was AMBIGUOUS, and the policy allowed to repeat it."""
         return RepeatReason.AMBIGUOUS in self.repetitions
+
+    @property
+    def sequence_number(self) -> int | None:
+        """The ``sequence_number`` of the last event of the response that came; None if there was none."""
+        of_item = None if self.last is None else self.last.sequence_number
+        known = [number for number in (self.last_number, of_item) if number is not None]
+        return max(known, default=None)
 
     def too_large(self, limit: int | None) -> str | None:
         """A text that says that its message exceeds this many bytes; None if it does not."""
@@ -340,6 +356,8 @@ class Turn:
 
     def note_response(self, event: LifecycleEvent) -> None:
         """Remember the response's id. ``response.created`` begins a new response, whatever its id."""
+        if event.sequence_number is not None:
+            self.last_number = event.sequence_number
         if isinstance(event, ResponseCreatedEvent):
             self.created = True
             self.output.clear()

@@ -1,4 +1,4 @@
-"""One connection in HTTP/1.1: ``POST …/responses`` requests one after the other, each a turn.
+"""One connection in HTTP/1.1: requests one after the other, each a turn (``POST``) or a retrieval (``GET``).
 
 The promise
     A turn over HTTP is the same :class:`~turnwire.sansio.connection.Turn` as over a WebSocket: its phases, its events
@@ -66,6 +66,15 @@ from __future__ import annotations
 
 from ._connection import HttpConnection
 from ._document import body_of
+from ._retrieval import Retrieval
 from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
 
-__all__ = ["HTTP_TRANSITIONS", "HTTP_WAITING_PHASE", "HttpConnection", "HttpSignal", "HttpState", "body_of"]
+__all__ = [
+    "HTTP_TRANSITIONS",
+    "HTTP_WAITING_PHASE",
+    "HttpConnection",
+    "HttpSignal",
+    "HttpState",
+    "Retrieval",
+    "body_of",
+]

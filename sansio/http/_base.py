@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import msgspec
+
 from ..connection import ConnectionOptions, Stats, Turn, turn_failure
 from ..connection._common import CommonConnection, Loss
 from ..connection._tables import ErrorFactory, connect_deadline
@@ -139,7 +141,8 @@ class HttpBase(CommonConnection):
             response_id=turn.response_id,
             earlier_may_have_run=turn.earlier_may_have_run,
         )
-        return cast("Evidence", evidence)  # None only if nobody knows whether the request was handed.
+        seen = cast("Evidence", evidence)  # None only if nobody knows whether the request was handed.
+        return msgspec.structs.replace(seen, stored=turn.stored, sequence_number=turn.sequence_number)
 
     @property
     def _status(self) -> int | None:

@@ -9,8 +9,9 @@ from ..connection._common import passed_deadline
 from ..lanes import AnyLane
 from ..replay import Cause, Phase
 from ._document import body_of
-from ._exchange import Exchange
+from ._exchange import Exchange, Request
 from ._reading import Reading
+from ._retrieval import Retrieval
 from ._states import HttpSignal, HttpState
 
 __all__ = ["HttpConnection"]
@@ -36,7 +37,7 @@ class HttpConnection(Reading):
         if not self.accepts_turns:
             state = self.state.value if self.turn is None else "busy"
             raise self._takes_none(state)
-        self._body = body_of(turn.message)
+        self._body = b"" if isinstance(turn, Retrieval) else body_of(turn.message)
         self.turn = turn
         turn.connection = cast("Any", self)
         turn.since = now
@@ -48,13 +49,16 @@ class HttpConnection(Reading):
     def _begin(self, turn: Turn, now: float) -> None:
         """The request may go."""
         most = self.options.max_message_size
-        self._exchange = Exchange(self.endpoint, self._body, None if most is None else most * EXPANSION)
+        reads = isinstance(turn, Retrieval)
+        request = turn.request(self.endpoint) if reads else Request(self.endpoint.target.encode("ascii"), self._body)
+        self._exchange = Exchange(self.endpoint, request, None if most is None else most * EXPANSION)
         self._answer = None
         turn.phase = Phase.SEND
         turn.since = now
         turn.transport = "http"
-        self.stats.turns += 1
-        self.stats.http_turns += 1
+        self.stats.turns += turn.counts
+        self.stats.http_turns += turn.counts
+        self.stats.retrievals += reads
         self._move(HttpSignal.BEGUN)
 
     def cancel(self, turn: Turn, now: float) -> None:

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_NOT_IN_A_BODY: Final = ("type", "stream_id", "background")
+_NOT_IN_A_BODY: Final = ("type", "stream_id")
 """Members of a ``response.create`` message that the body of a request lacks."""
 
 

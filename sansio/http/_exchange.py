@@ -19,13 +19,23 @@ from ..secret import Secret, without_quotes
 from ..websocket import MAX_EARLY, MAX_HEADERS
 from ._inflate import CODINGS, Inflater
 
-__all__ = ["CUT", "END", "SLICE", "BrokenAnswer", "Exchange", "Head", "AnswerPart", "Mark"]
+__all__ = ["CUT", "END", "SLICE", "AnswerPart", "BrokenAnswer", "Exchange", "Head", "Mark", "Request"]
 
 SLICE: Final = 16 * 1024
 """Bytes of what arrived that are looked at in one step."""
 
 OURS: Final = frozenset({"accept", "accept-encoding", "content-type", "expect", "keep-alive", "proxy-connection"})
 """Headers of an endpoint that a request over HTTP decides by itself, or does without."""
+
+
+class Request(NamedTuple):
+    """What is sent: a ``POST`` of a JSON body, or a ``GET``."""
+
+    target: bytes
+    """Path and query, percent-encoded."""
+    body: bytes | None
+    """None: a ``GET``."""
+    accept: str = "text/event-stream, application/json"
 
 
 class Head(NamedTuple):
@@ -57,11 +67,11 @@ AnswerPart: TypeAlias = bytes | Head | BrokenAnswer | Mark
 
 
 class Exchange:
-    """One ``POST`` of a JSON body to an endpoint. ``most``: bytes that a compressed answer may expand to."""
+    """One request to an endpoint, and its answer. ``most``: bytes that a compressed answer may expand to."""
 
-    def __init__(self, endpoint: Endpoint, body: bytes, most: int | None) -> None:
+    def __init__(self, endpoint: Endpoint, request: Request, most: int | None) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADERS)
-        self._rest = memoryview(self._request(endpoint, body))
+        self._rest = memoryview(self._bytes_of(endpoint, request))
         self.begun = False
         """A byte of the request was handed."""
         self.head: Head | None = None
@@ -77,13 +87,13 @@ class Exchange:
         self._most = most
         self._inflated = 0
 
-    def _request(self, endpoint: Endpoint, body: bytes) -> bytes:
+    def _bytes_of(self, endpoint: Endpoint, request: Request) -> bytes:
         # The headers are in no variable: what h11 raises would show them.
-        target, length = endpoint.target.encode("ascii"), len(body)
-        begin = self._http.send(h11.Request(method=b"POST", target=target, headers=_headers(endpoint, length)))
-        self._http.send_with_data_passthrough(h11.Data(data=body))
+        body, method = request.body, b"GET" if request.body is None else b"POST"
+        begin = self._http.send(h11.Request(method=method, target=request.target, headers=_headers(endpoint, request)))
+        self._http.send_with_data_passthrough(h11.Data(data=body or b""))
         self._http.send(h11.EndOfMessage())
-        return begin + body
+        return begin + (body or b"")
 
     # -- out
 
@@ -190,16 +200,16 @@ class Exchange:
 TRAILERS: Final = f"its trailers have more than {MAX_HEADERS} bytes"
 
 
-def _headers(endpoint: Endpoint, length: int) -> list[tuple[bytes, bytes]]:
+def _headers(endpoint: Endpoint, request: Request) -> list[tuple[bytes, bytes]]:
     """The headers of a request: ours, and the endpoint's, with its credentials."""
     head = [
         ("Host", endpoint.authority),
-        ("Accept", "text/event-stream, application/json"),
+        ("Accept", request.accept),
         ("Accept-Encoding", "gzip, deflate"),
         ("Connection", "keep-alive"),
-        ("Content-Type", "application/json"),
-        ("Content-Length", str(length)),
     ]
+    if request.body is not None:
+        head += [("Content-Type", "application/json"), ("Content-Length", str(len(request.body)))]
     others = [(name, value) for name, value in endpoint.headers if name.lower() not in OURS]
     return [(name.encode("ascii"), Secret(value).reveal().encode("latin-1")) for name, value in (*head, *others)]
 

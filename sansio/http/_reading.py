@@ -16,9 +16,10 @@ from ..replay import Cause, Evidence, Phase
 from ..sse import ServerSentEvent
 from ..websocket import WORK_AT_ONCE
 from ._answer import Answer
-from ._base import HttpBase
 from ._document import decoded, error_in, events_of, is_error_body, is_response, is_stream
 from ._exchange import CUT, AnswerPart, BrokenAnswer, Exchange, Head
+from ._retrieval import Retrieval
+from ._retrieving import Retrieving
 from ._states import HttpSignal, HttpState
 
 __all__ = ["Reading"]
@@ -29,7 +30,7 @@ SHOWN: Final = 200
 """How many characters of an answer that is no response a message shows."""
 
 
-class Reading(HttpBase):
+class Reading(Retrieving):
     """See the top of the module."""
 
     def _read(self, exchange: Exchange, now: float) -> None:
@@ -78,10 +79,13 @@ class Reading(HttpBase):
 
     def _redirect(self, elsewhere: Endpoint, now: float) -> None:
         """The server did not run the request, and says where to send it. The transport is opened anew."""
-        self.endpoint = elsewhere
+        turn = cast("Turn", self.turn)
+        if isinstance(turn, Retrieval):
+            turn.redirected(elsewhere)
+        else:
+            self.endpoint = elsewhere
         self._redirects += 1
         self._exchange = self._answer = None
-        turn = cast("Turn", self.turn)
         turn.phase = Phase.LANE_WAIT
         turn.since = self._began = now
         self._move(HttpSignal.REDIRECTED)
@@ -128,6 +132,8 @@ class Reading(HttpBase):
         if isinstance(event, ErrorEvent):
             self._error_came(turn, event, now)
             return
+        if isinstance(turn, Retrieval) and self._is_other(turn, event, now):
+            return
         if type(event) is UnknownEvent and self.limits is not None:
             self.limits.came(event)
         if self.dialect.keeps_alive(event):
@@ -144,7 +150,7 @@ class Reading(HttpBase):
         turn.deliver(event, length, now)
         if event.ends_turn and isinstance(event, LifecycleEvent):
             turn.finish(event)
-            self.stats.completed += 1
+            self.stats.completed += turn.counts
             self._turn_over(now)
 
     def _error_came(self, turn: Turn, event: ErrorEvent, now: float) -> None:
@@ -219,7 +225,9 @@ class Reading(HttpBase):
             self._fail_by(turn, members, said, now, api_error=True)
             return
         events: list[bytes] = []
-        if is_response(members):
+        if is_response(members) and isinstance(turn, Retrieval):
+            self._response_came(turn, text, members, now)
+        elif is_response(members):
             with suppress(EventDecodeError):
                 events = list(events_of(text.encode()))
         self._deliver(turn, map(ServerSentEvent, events), now)

@@ -88,7 +88,7 @@ from ._advice import (
     evidence_of,
     get_retry_advice,
 )
-from ._meaning import Meaning, meaning
+from ._meaning import Meaning, asked_for, meaning
 from ._recovery import RECOVERY_TABLE, FailureKind, Plan, RecoveryPolicy, RepeatReason
 
 Reason, Situation = RepeatReason, FailureKind
@@ -118,6 +118,7 @@ __all__ = [
     "Situation",
     "Verdict",
     "VerdictRow",
+    "asked_for",
     "attach_evidence",
     "evidence_of",
     "get_retry_advice",

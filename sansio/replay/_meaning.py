@@ -134,7 +134,17 @@ def _no_answer(evidence: Evidence) -> str:
     return "no event of the response had come back"
 
 
+RETRIEVE: Final = "session.retrieve(error.response_id) gets what became of it; "
+"""What to do first about a turn that ran, or may have run, as a response that the server stores."""
+
+
 def _what_to_do(evidence: Evidence) -> str:
+    ran = evidence.verdict in (Verdict.UNSAFE, Verdict.AMBIGUOUS)
+    first = RETRIEVE if ran and evidence.stored and evidence.response_id else ""
+    return first + _what_to_do_then(evidence)
+
+
+def _what_to_do_then(evidence: Evidence) -> str:
     match evidence.verdict:
         case Verdict.AMBIGUOUS:
             hint = _SMALLER if evidence.closed_as_too_big else _hint(evidence)
@@ -152,6 +162,13 @@ def _what_to_do(evidence: Evidence) -> str:
             return _hint(evidence) or (_CORRECT if evidence.is_refusal else "it is safe to send it again")
         case _:
             return "do not send it again as if it had not; continue from what arrived, or ask again knowingly"
+
+
+def asked_for(evidence: Evidence, to_do: str, *, max_retry_after: float = 60.0) -> str:
+    """``to_do``, after what the server's error asks for, and before how long it asks to wait."""
+    hint = _hint(evidence)
+    wait = "" if evidence.refusal is None else _asked_to_wait(evidence.refusal.headers, max_retry_after)
+    return (to_do if hint is None else f"{hint}; {to_do}") + wait
 
 
 def _hint(evidence: Evidence) -> str | None:

@@ -15,7 +15,7 @@ import msgspec
 from ..checks import COUNT, SECONDS, Function, Instance, Number, Rule, check_fields
 from ..error_body import CONNECTION_LIMIT
 from ..errors import TurnError
-from ..evidence import Cause, Evidence, Refusal, Verdict
+from ..evidence import GATEWAY_STATUSES, Cause, Evidence, Refusal, Verdict
 
 
 class FailureKind(enum.Enum):
@@ -79,6 +79,7 @@ class RepeatReason(enum.Enum):
     RATE_LIMIT = "the server asked to wait, for a time that is short enough"
     AMBIGUOUS = "the turn may have run, and the caller allows that it runs twice"
     NO_WEBSOCKET = "the server has no WebSocket, and the turn goes over HTTP"
+    ONLY_READS = "it is a retrieval, which changes nothing on the server"
 
 
 class Plan(NamedTuple):
@@ -142,14 +143,15 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         *,
         wall: float | None = None,
         spent: float = 0.0,
+        only_reads: bool = False,
     ) -> Plan | None:
         """Whether and when to repeat a turn that failed with this evidence; None: do not repeat it.
 
         ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1). ``wall`` is the
         wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:meth:`Refusal.retry_after`).
-        ``spent`` is how many seconds ago the turn failed for the first time.
+        ``spent`` is how many seconds ago the turn failed for the first time. ``only_reads``: it is a retrieval.
         """
-        reason = self._reason(evidence)
+        reason = _reason_to_read_again(evidence) if only_reads else self._reason(evidence)
         if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
             return None
         asked = evidence.refusal.retry_after(wall) if evidence.refusal is not None else None
@@ -176,6 +178,21 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         time."""
         longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
         return longest * (0.5 + random / 2)
+
+
+NETWORK: Final = frozenset({Cause.EOF, Cause.TRANSPORT, Cause.STALLED})
+"""Failures of a connection that says nothing wrong."""
+LATER_STATUSES: Final = GATEWAY_STATUSES | {409}
+"""Statuses of a retrieval that another request may not get: it changes nothing, so that 409 says "not now", too."""
+
+
+def _reason_to_read_again(evidence: Evidence) -> RepeatReason | None:
+    """Why a retrieval is repeated; None: it would fail again, or this side ended it (REPLAY.md, "Retrieval")."""
+    refusal = evidence.refusal
+    if evidence.cause in NETWORK:
+        return RepeatReason.ONLY_READS
+    later = refusal is not None and refusal.status in LATER_STATUSES and not refusal.exhausted
+    return RepeatReason.ONLY_READS if later else None
 
 
 RECOVERY_TABLE: Final[Mapping[FailureKind, RepeatReason]] = {

@@ -82,6 +82,7 @@ from ._json import read_json, write_json
 from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
 from ._memory import ItemDict, Problem, Remembered, ResponseStore, check_request, input_items
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
+from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
@@ -101,10 +102,14 @@ __all__ = [
     "ServerState",
     "ServerTurn",
     "ServerTurnState",
+    "StoredResponse",
+    "StoredResponses",
     "TurnState",
+    "WantedResponse",
     "check_request",
     "input_items",
     "read_json",
+    "wanted_response",
     "write_json",
 ]
 

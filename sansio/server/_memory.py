@@ -41,6 +41,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 _FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "background": ((bool,), "a boolean"),
     "conversation": ((str, dict), "a string or an object"),
     "generate": ((bool,), "a boolean"),
     "input": ((str, list), "a string or an array of items"),
@@ -56,7 +57,7 @@ _FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
 """The types that a field may have. Each may also be null, which means the same as a missing field."""
 
 
-def check_request(request: Mapping[str, Any]) -> Problem | None:
+def check_request(request: Mapping[str, Any], *, may_run_in_background: bool = False) -> Problem | None:
     """Check the body of a ``response.create``, or of ``POST /v1/responses``; None if nothing is wrong."""
     for name, (types, wanted) in _FIELDS.items():
         value = request.get(name)
@@ -67,9 +68,12 @@ def check_request(request: Mapping[str, Any]) -> Problem | None:
         value = request.get(name)
         if isinstance(value, list) and not all(isinstance(item, dict) for item in cast("list[object]", value)):
             return Problem(400, "invalid_type", f"Invalid type for '{name}': expected an array of objects.", name)
-    if request.get("background"):
+    if request.get("background") and not may_run_in_background:
         message = "Unsupported parameter: 'background' is not supported over this transport."
         return Problem(400, "unsupported_parameter", message, "background")
+    if request.get("background") and request.get("store") is False:
+        message = "Background mode requires the response to be stored: set 'store' to true."
+        return Problem(400, "invalid_value", message, "store")
     if request.get("previous_response_id") is not None and request.get("conversation") is not None:
         message = "Mutually exclusive parameters: give 'previous_response_id' or 'conversation', not both."
         return Problem(400, "mutually_exclusive_parameters", message, "previous_response_id")

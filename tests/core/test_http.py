@@ -343,9 +343,9 @@ def test_the_request() -> None:
 
 def test_what_exists_on_a_websocket_only_is_not_sent() -> None:
     http = Http.opened()
-    frame = {"type": "response.create", "stream_id": "a", "background": False, "stream": True, "input": "x"}
+    frame = {"type": "response.create", "stream_id": "a", "background": True, "stream": True, "input": "x"}
     http.connection.submit(Turn.from_frame(frame, timeouts=Timeouts(), now=http.now), http.now)
-    assert json.loads(parsed(http.hand())[1]) == {"input": "x", "stream": True}
+    assert json.loads(parsed(http.hand())[1]) == {"input": "x", "stream": True, "background": True}
 
 
 def test_names_and_texts_with_half_a_surrogate_pair_are_sent() -> None:

@@ -723,6 +723,7 @@ def test_a_body_goes_out_as_given_but_for_stream_and_background() -> None:
         "generate": False,
     }
     assert given_body == before
+    assert response_create({"background": True}) == {"type": "response.create", "background": True}
     assert response_create(body, stream_id="a-Z_0.9")["stream_id"] == "a-Z_0.9"
     assert response_create({"stream_id": "x"})["stream_id"] == "x"
     assert response_create({"stream_id": "x"}, stream_id="x")["stream_id"] == "x"
@@ -731,7 +732,6 @@ def test_a_body_goes_out_as_given_but_for_stream_and_background() -> None:
 @pytest.mark.parametrize(
     ("body", "advice"),
     [
-        ({"background": True}, "use HTTP for this response"),
         ({"type": "response.steer"}, "leave type out"),
         ({"extra_headers": {}}, r"give them to connect\(headers=…\)"),
         ({"extra_query": {}}, r"give it to connect\(query=…\)"),

@@ -169,7 +169,6 @@ async def test_a_request_that_is_too_large_for_a_websocket_goes_over_http(shell)
 @pytest.mark.parametrize(
     "body",
     [
-        {"background": True},
         {"extra_headers": {}},
         {"extra_body": {}},
         {"type": "response.cancel"},

@@ -1,0 +1,56 @@
+"""Responses that run in the background: they go on whatever becomes of the connection that began them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+
+import anyio
+
+from ...sansio.server import ItemDict, ServerTurn, StoredResponse
+from ._ledger import LedgerEntry
+from ._service import Service
+
+__all__ = ["begin_background", "follow"]
+
+
+def begin_background(
+    service: Service, turn: ServerTurn, entry: LedgerEntry, stored: StoredResponse, events: Iterator[ItemDict]
+) -> None:
+    """Run a response in a task of the server. Its first event is made at once, so that it can be retrieved."""
+    next(events)
+    service.tasks.start(_run, service, turn, entry, stored, events)
+
+
+async def _run(
+    service: Service, turn: ServerTurn, entry: LedgerEntry, stored: StoredResponse, events: Iterator[ItemDict]
+) -> None:
+    try:
+        await anyio.sleep(service.latency)
+        for event in events:
+            if stored.ended:
+                entry.outcome = event["type"].removeprefix("response.")
+                if entry.outcome != "failed":
+                    service.store.remember(turn.request, event["response"], turn.previous)
+            await anyio.sleep(service.latency)
+    finally:
+        stored.stop("cancelled")
+        if entry.outcome == "running":
+            entry.outcome = "shutdown"
+
+
+async def follow(stored: StoredResponse, after: int) -> AsyncGenerator[ItemDict]:
+    """The events after this ``sequence_number``, those that have come and those that will."""
+    while True:
+        for event in stored.events_after(after):
+            after += 1
+            yield event
+        if after + 1 < len(stored.events):
+            continue
+        if stored.ended:
+            return
+        changed = anyio.Event()
+        stored.watchers.add(changed.set)
+        try:
+            await changed.wait()
+        finally:
+            stored.watchers.discard(changed.set)
