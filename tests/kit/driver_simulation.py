@@ -945,7 +945,9 @@ class Judge:
         self._world = world
         self.complaints: list[str] = []
         self.failed_openings = 0
-        """WebSockets in a row that failed before they were open."""
+        """WebSockets in a row that failed before they were open. Those opened at one time count once."""
+        self._failed_at = -HORIZON
+        """When the last of them that counts did."""
         self._over: set[Any] = set()
         self._http_until = -HORIZON
 
@@ -967,7 +969,9 @@ class Judge:
         self._over.add(connection)
         if connection.opened_at is not None or connection.failure is None:
             return
-        self.failed_openings += 1
+        first = min(other.born for other in world.lines if other.link.connection is connection)
+        if first >= self._failed_at:
+            self.failed_openings, self._failed_at = self.failed_openings + 1, world.now
         refusal = connection.failure.evidence.refusal
         if connection.failure.cause is Cause.REJECTED and refusal.status in NO_WEBSOCKET:
             self._http_until = 2 * HORIZON

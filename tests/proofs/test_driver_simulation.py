@@ -271,7 +271,7 @@ def fails_what_is_too_large(patch: pytest.MonkeyPatch) -> None:
 
 
 def lanes_overlap_where_transports_change(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Pool, "is_lane_busy", lambda self, turn, kind: False)
+    patch.setattr(Pool, "_overlaps", lambda self, turn, chosen: False)
 
 
 def goes_on_after_its_turn_was_left(patch: pytest.MonkeyPatch) -> None:
