@@ -3,7 +3,7 @@
 The promise
     The next address is tried as soon as the newest attempt has failed, or :data:`STAGGER` seconds after it began; the
     earlier attempts go on. The first connection is used. Every other socket is closed, however the attempts end. The
-    shell provides sockets and tasks as :class:`Sockets`.
+    shell provides sockets and tasks as :class:`Sockets` (D-SHELL-7).
 """
 
 from __future__ import annotations
