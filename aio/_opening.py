@@ -20,9 +20,10 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 
+from ..sansio.addresses import alternating, first_connected
 from ..sansio.errors import TransportError
 from ..sansio.flow import Flow
-from ..sansio.transports import Carrier, Failures, Means, alternating
+from ..sansio.transports import Carrier, Failures, Means
 from ._flows import run
 
 __all__ = ["FAILURES", "MEANS", "Early", "OpenTransport", "open_transport"]
@@ -37,8 +38,6 @@ READ_SIZE: Final = 64 * 1024
 """Bytes to read from the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""
 UNSENT: Final = 64 * 1024
 """Bytes that the kernel may hold beyond what it has sent. These count as handed over, though they may never be sent."""
-STAGGER: Final = 0.25
-"""Seconds before the next address is tried in addition to the earlier ones (RFC 8305, section 5)."""
 A_DAY: Final = 86400.0
 """Seconds for the TLS handshake: so long that the driver's own deadline always comes first."""
 
@@ -126,7 +125,9 @@ class _Steps:
 
     async def connect_unix(self, path: str) -> None:
         """Open the lowest transport: a unix socket."""
-        self.socket = await _connected_unix(path)
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError("Python has no unix sockets on this system")
+        self.socket = await run(first_connected([(socket.AF_UNIX, path)], _Sockets()))
         create = asyncio.get_running_loop().create_unix_connection
         self._begin(*(await create(lambda: self.early, sock=self.socket)))
 
@@ -181,57 +182,38 @@ def _limit_reads(reader: object) -> None:
 
 
 async def _connected(host: str, port: int) -> socket.socket:
-    """A connected socket: the first of the host's addresses that answers (RFC 8305)."""
-    loop = asyncio.get_running_loop()
-    won: list[socket.socket] = []
-    failures: list[Exception] = []
-
-    async def attempt(family: int, address: Any, over: anyio.Event) -> None:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            await loop.sock_connect(sock, address)
-            _tune(sock)
-        except OSError as exc:
-            sock.close()
-            failures.append(exc)
-            over.set()
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            won.append(sock)
-            attempts.cancel_scope.cancel()
-
-    try:
-        async with anyio.create_task_group() as attempts:
-            for family, address in await _addresses(host, port):
-                over = anyio.Event()
-                attempts.start_soon(attempt, family, address, over)
-                with anyio.move_on_after(STAGGER):
-                    await over.wait()
-    except BaseException:
-        for sock in won:
-            sock.close()
-        raise
-    for late in won[1:]:
-        late.close()
-    if not won:
-        raise failures[0] if len(failures) == 1 else ExceptionGroup("every address failed", failures)
-    return won[0]
-
-
-async def _connected_unix(path: str) -> socket.socket:
-    if not hasattr(socket, "AF_UNIX"):
-        raise OSError("Python has no unix sockets on this system")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, path)
-    except BaseException:
-        sock.close()
-        raise
+    """A connected socket: the first of the host's addresses that answers."""
+    sock = await run(first_connected(await _addresses(host, port), _Sockets()))
+    _tune(sock)
     return sock
+
+
+class _Sockets:
+    """Sockets for ``sansio/addresses.py``, and a task for each attempt."""
+
+    now = staticmethod(anyio.current_time)
+    event = staticmethod(anyio.Event)
+
+    def __init__(self) -> None:
+        self._tasks = anyio.create_task_group()
+
+    def socket(self, family: int) -> socket.socket:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        return sock
+
+    def connect(self, sock: socket.socket, address: Any) -> Awaitable[None]:
+        return asyncio.get_running_loop().sock_connect(sock, address)
+
+    async def together(self, flow: Flow[None]) -> None:
+        async with self._tasks:
+            await run(flow)
+
+    def start(self, flow: Flow[None]) -> None:
+        self._tasks.start_soon(run, flow)
+
+    def stop(self) -> None:
+        self._tasks.cancel_scope.cancel()
 
 
 async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:

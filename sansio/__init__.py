@@ -13,8 +13,10 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     retrieval      what becomes of a response: its retrieval as a flow, and how that fails
     runtime        what runs a session, in every shell
     transports     how a transport is opened, and what its failures mean
+    addresses      which address of a host is tried when, and whose connection is used
     flow           the steps and waits of a call, without an event loop
     driver         what a session's sockets and timer must do, and which consumers wake
+    link           a connection and its transport, and what a runtime does with it
     measures       the span and the metrics of each turn, for OpenTelemetry
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several

@@ -4,6 +4,7 @@ The promise
     A shell reports each event (a transport opened, bytes arrived, the transport can be written to, a transport was
     lost, the timer fired) by one call that does not block, await or call back. The driver answers by calls to the
     shell's :class:`Runtime`. There is one driver, and one runtime per event loop; the simulations are runtimes, too.
+    ``link.py`` has the states of links.
 
 The order of a step
     Every report, and every call of a consumer, is one uninterrupted step:
@@ -18,17 +19,6 @@ The order of a step
     A consumer can see a failure after B, never before (REPLAY.md, "A failure becomes visible when recovery has been
     decided"). Nothing is awaited between A and D, so nobody can see a half-finished step.
 
-The states of a link (a connection and the transport that carries it)
-    ::
-
-        OPENING ──opened()──► OPEN ──the connection is over──► CLOSING ──lost()──► CLOSED
-           ▲                   │                                  ▲
-           └────redirected─────┘                                  │
-        OPENING ──the connection is over: the attempt is cancelled┘       any: lost() ──► CLOSED
-
-    A link in CLOSING is aborted after ``close_timeout`` seconds. The runtime answers each :meth:`Runtime.open` with
-    ``opened()`` or ``lost()``, and each :meth:`Runtime.close` with ``lost()``: once, and not from within the call.
-
 What is written
     A chunk is given to the transport when everything before it has left the transport's own buffer. So the bytes that
     count as handed over are never far ahead of the network, and a large message that is cut was not handed over whole.
@@ -36,22 +26,22 @@ What is written
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from .admission import new_turn
 from .connection import LIVE, ResponsesConnection, Turn
+from .connections import Connection
 from .dialect import Dialect, dialect_of_host
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
 from .first_opening import FirstOpening
 from .lanes import AnyLane
+from .link import Link, LinkState, Runtime
 from .measures import Recorder, TurnRecord
 from .messages import with_trace
 from .omit import OMIT
-from .pool import Connection
 from .session import ResponsesSession
 
 __all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
@@ -62,71 +52,8 @@ LOOK: Final = 0.01
 """The timer is set at least this many seconds ahead, also for a deadline that has passed, so that data that is ready is
 read first (PARITY A16)."""
 
-
-class LinkState(enum.Enum):
-    """The state of a link; see the top of the module."""
-
-    OPENING = "opening"
-    """The runtime opens the transport: TCP, proxy, TLS."""
-    OPEN = "open"
-    CLOSING = "closing"
-    """Nothing more is read or started; the transport is being closed."""
-    CLOSED = "closed"
-
-
 OPEN: Final = LinkState.OPEN
 """A local name for the hot path: in CPython 3.11, access to an enum member calls a function written in Python."""
-
-
-class Link:
-    """A connection and the state of its transport. ``transport`` belongs to the runtime: an object of its own kind."""
-
-    __slots__ = ("close_by", "connection", "looking", "paused", "state", "transport", "writable")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.state = LinkState.OPENING
-        self.transport: Any = None
-        self.writable = False
-        """Whether the transport's buffer is empty, so that it takes the next chunk."""
-        self.paused = False
-        """Whether reading is paused."""
-        self.looking = False
-        """Whether reading goes on although a turn has too many unread events: a deadline has passed, and what has
-        arrived is read before the deadline is acted on."""
-        self.close_by: float | None = None
-        """When a link in CLOSING is aborted."""
-
-
-class Runtime(Protocol):
-    """What a shell does for the driver. No method blocks, awaits or calls the driver back."""
-
-    def open(self, link: Link) -> None:
-        """Start to open a transport to ``link.connection.endpoint``."""
-
-    def write(self, link: Link, data: bytes) -> bool:
-        """Give bytes to the transport. True: its buffer is empty again. False: ``writable()`` will be called when it
-        is."""
-        ...
-
-    def pause(self, link: Link) -> None:
-        """Stop reading until :meth:`resume`."""
-
-    def resume(self, link: Link) -> None:
-        """Read again."""
-
-    def close(self, link: Link, *, abort: bool) -> None:
-        """Close the transport: after all written bytes, or at once. If it is still being opened, cancel that."""
-
-    def set_timer(self, when: float | None) -> None:
-        """Call ``time_came()`` at this time, in the clock of ``now``. It replaces the time of an earlier call.
-
-        None: switch the timer off.
-        """
-
-    def wake(self, waiter: Any) -> None:
-        """Let a waiting consumer check its turn again, soon. It may also be called for a consumer that does not
-        wait."""
 
 
 class Driver:

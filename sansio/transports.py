@@ -10,22 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Protocol, TypeVar, cast
+from typing import Any, Final, Literal, Protocol, cast
 
-from .driver import Link
 from .endpoint import Endpoint
 from .errors import TransportError, UserError, WrongTypeError
 from .flow import Flow, Wait
 from .http_client import client_network
+from .link import Link
 from .notices import WARNING, NoticeLogger
 from .proxy import AnyProxy, Tunnel, checked_proxy, choose_proxy
 from .secret import Secret, discreet, without_frames
 from .session import EndpointSource
 from .socks import SocksTunnel
 
-__all__ = ["Carrier", "Failures", "Means", "Network", "Route", "alternating", "checked_network"]
-
-A = TypeVar("A")
+__all__ = ["Carrier", "Failures", "Means", "Network", "Route", "checked_network"]
 
 
 class Carrier(Protocol):
@@ -277,12 +275,3 @@ class Failures:
         if isinstance(exc, BaseExceptionGroup):
             return self._origin(cast("BaseExceptionGroup[BaseException]", exc).exceptions[0])
         return exc
-
-
-def alternating(found: Sequence[tuple[int, A]]) -> list[tuple[int, A]]:
-    """Pairs of family and address, alternating families, beginning with the family of the first (RFC 8305, section
-    4)."""
-    first = [pair for pair in found if pair[0] == found[0][0]]
-    other = [pair for pair in found if pair[0] != found[0][0]]
-    pairs = [pair for both in zip(first, other, strict=False) for pair in both]
-    return [*pairs, *first[len(other) :], *other[len(first) :]]

@@ -20,10 +20,11 @@ from typing import Final
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
+from ..sansio.addresses import alternating
 from ..sansio.driver import CHUNK
 from ..sansio.errors import TransportError
 from ..sansio.tls import TlsSession
-from ..sansio.transports import Failures, Means, alternating
+from ..sansio.transports import Failures, Means
 
 __all__ = ["FAILURES", "MEANS", "TRANSPORT_ERRORS", "Wire"]
 

@@ -14,7 +14,7 @@ from turnwire.sansio.flow import Wait
 from turnwire.sansio.proxy import checked_proxy
 from turnwire.sansio.secret import Secret
 from turnwire.sansio.session import EndpointSource
-from turnwire.sansio.transports import Means, Network, Route, alternating, checked_network
+from turnwire.sansio.transports import Means, Network, Route, checked_network
 
 OWN = Context()
 
@@ -368,19 +368,3 @@ def test_what_a_failure_is_called(raised: BaseException, text: str) -> None:
     error = FAILURES.translated(raised)
     assert str(error) == text
     assert error.__cause__ is raised
-
-
-# --- Addresses -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("found", "tried"),
-    [
-        ([], []),
-        ([(6, "a")], [(6, "a")]),
-        ([(6, "a"), (6, "b"), (4, "c")], [(6, "a"), (4, "c"), (6, "b")]),
-        ([(4, "a"), (6, "b"), (6, "c"), (6, "d")], [(4, "a"), (6, "b"), (6, "c"), (6, "d")]),
-    ],
-)
-def test_addresses_of_two_families_are_tried_in_turn(found: Any, tried: Any) -> None:
-    assert alternating(found) == tried

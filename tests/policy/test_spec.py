@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 import turnwire.sansio
-from turnwire.sansio import driver, evidence, fallback, lanes, pool
+from turnwire.sansio import addresses, driver, evidence, fallback, lanes, pool
 from turnwire.sansio.connection._tables import MAX_REDIRECTS, SMALL_MESSAGE
 from turnwire.sansio.session import SessionOptions
 
@@ -183,6 +183,7 @@ NUMBERS = [
     ("R-RECOVER-14", f"answered with {STATUSES},"),
     ("D-RUNTIME-8", f"{driver.LOOK * 1000:g} ms"),
     ("D-RUNTIME-10", f"({driver.CHUNK // 1024} KiB)"),
+    ("D-SHELL-7", f"after {addresses.STAGGER:g} s"),
 ]
 """Rules that say a number of the code, and how."""
 

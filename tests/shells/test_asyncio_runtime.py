@@ -29,6 +29,7 @@ from turnwire.aio import (
     SessionOptions,
     TurnAbortedError,
     Verdict,
+    _opening,
     connect,
     provider_managed_retries_disabled,
 )
@@ -224,6 +225,39 @@ def test_an_address_that_does_not_answer_holds_up_nothing(monkeypatch) -> None:
 
     asyncio.run(main())
     gc.collect()
+
+
+@pytest.mark.parametrize("after", range(16))
+def test_cancelled_at_any_moment_the_attempts_leave_no_socket(run, monkeypatch, after: int) -> None:
+    """Two addresses that answer at the same time, and one that never does; ``after`` so many rounds of the loop."""
+    monkeypatch.setattr("turnwire.sansio.addresses.STAGGER", 0.0)
+    made: list[socket.socket] = []
+
+    class Recorded(socket.socket):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            made.append(self)
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            found = [(socket.AF_INET, place) for place in (("127.0.0.2", 9), one.getsockname(), other.getsockname())]
+
+            async def addresses(*_: object) -> Any:
+                return found
+
+            monkeypatch.setattr(_opening, "_addresses", addresses)
+            with monkeypatch.context() as patched:
+                patched.setattr(socket, "socket", Recorded)
+                task = asyncio.ensure_future(_opening._connected("h.test", 1))
+                for _ in range(after):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    (await task).close()
+            assert [sock for sock in made if sock.fileno() >= 0] == []
+
+    run(main)
+    assert made or after < 3
 
 
 def test_when_no_address_answers_the_first_failure_is_told(monkeypatch) -> None:
