@@ -60,6 +60,7 @@ class Line:
         self.client.setblocking(False)
         self._socket.setblocking(False)
         self.fate: str | None = None
+        self.http = False
         self.reads_along = False
         self.over: float | None = None
         """When the client could know of the server's end."""
@@ -198,6 +199,11 @@ class World:
         self.dialect = rng.choice(("openai", None, "no-lanes"))
         self.limit = rng.choice((None, None, 2_000))
         self.redirects = rng.choice((0.0, 0.3))
+        self.options = msgspec.structs.replace(self.options, transport="websocket")  # Its lines carry nothing else.
+        self.no_websocket = None
+        self.gateway = 0.0
+        self.redirected: set[str] = set()
+        self.documents: dict[str, int] = {}
         self.stalls = self.slow = 0.0
         self.slack = 0.3
         self.closing = False
