@@ -945,7 +945,8 @@ class Judge:
         self._world = world
         self.complaints: list[str] = []
         self.failed_openings = 0
-        """WebSockets in a row that failed before they were open."""
+        """WebSockets in a row that failed before they were open; those of one time count as one (P-TRANSPORT-3)."""
+        self._failed_at = -HORIZON
         self._over: set[Any] = set()
         self._http_until = -HORIZON
 
@@ -967,7 +968,8 @@ class Judge:
         self._over.add(connection)
         if connection.opened_at is not None or connection.failure is None:
             return
-        self.failed_openings += 1
+        if connection.began >= self._failed_at:
+            self.failed_openings, self._failed_at = self.failed_openings + 1, world.now
         refusal = connection.failure.evidence.refusal
         if connection.failure.cause is Cause.REJECTED and refusal.status in NO_WEBSOCKET:
             self._http_until = 2 * HORIZON
