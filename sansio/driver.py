@@ -49,8 +49,7 @@ __all__ = ["CHUNK", "Driver", "Link", "LinkState", "Runtime"]
 CHUNK: Final = 64 * 1024
 """Bytes given to a transport at a time."""
 LOOK: Final = 0.01
-"""The timer is set at least this many seconds ahead, also for a deadline that has passed, so that data that is ready is
-read first (PARITY A16)."""
+"""The timer is set at least this many seconds ahead, so that data that is ready is read first (PARITY A16)."""
 
 OPEN: Final = LinkState.OPEN
 """A local name for the hot path: in CPython 3.11, access to an enum member calls a function written in Python."""
@@ -278,18 +277,18 @@ class Driver:
         """The runtime's timer has fired."""
         self._timer = inf
         # Data that has arrived is processed before any deadline.
-        unprocessed = [one for one in self._links if one.has_unprocessed]
-        unread = [link for link in self._links.values() if link.paused and not link.looking]
-        for connection in unprocessed:
+        for connection in [one for one in self._links if one.has_unprocessed]:
             self.session.process(connection, now)
-        if unread and not unprocessed:
+        behind = any(one.has_unprocessed for one in self._links)
+        unread = [link for link in self._links.values() if link.paused and not link.looked]
+        if unread and not behind:
             for link in unread:
-                link.looking = True
+                link.looking = link.looked = True
                 self._pause_or_resume(link)
             self._set_timer(now + LOOK)
-        elif not unprocessed:
+        elif not behind:
             for link in self._links.values():
-                link.looking = False
+                link.looking = link.looked = False
             self.session.handle_deadline(now)
         for late in [link for link in self._closing if link.close_by is not None and link.close_by <= now]:
             late.close_by = None

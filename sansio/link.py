@@ -36,7 +36,7 @@ class LinkState(enum.Enum):
 class Link:
     """A connection and the state of its transport. ``transport`` belongs to the runtime: an object of its own kind."""
 
-    __slots__ = ("close_by", "connection", "looking", "paused", "state", "transport", "writable")
+    __slots__ = ("close_by", "connection", "looked", "looking", "paused", "state", "transport", "writable")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -49,6 +49,8 @@ class Link:
         self.looking = False
         """Whether reading goes on although a turn has too many unread events: a deadline has passed, and what has
         arrived is read before the deadline is acted on."""
+        self.looked = False
+        """Whether it was, since a deadline was last acted on. Once is enough: a server may send without an end."""
         self.close_by: float | None = None
         """When a link in CLOSING is aborted."""
 

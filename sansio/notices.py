@@ -43,6 +43,7 @@ from .replay import Plan
 
 __all__ = ["Hook", "NoticeLogger", "Notice", "NoticeName", "Notices"]
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 NoticeName = Literal[
@@ -178,7 +179,7 @@ class Notices:
             level, text = LINES[notice.name]
             self._log(INFO if _is_expected(notice) else level, text, notice.endpoint, notice.reason)
             for hook in list(self._hooks.get(notice.name, ())):
-                self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: _call(hook, notice))
+                self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: called(hook, notice))
 
     def guarded(self, what: str, call: Callable[[], T]) -> T | None:
         """Call a function of the application. If it raises, return None; log the exception's type, the first time."""
@@ -199,12 +200,13 @@ class Notices:
                 self._logger = None
 
 
-def _call(hook: Hook, notice: Notice) -> None:
-    """Call a hook. Raises WrongTypeError if it returns a coroutine: nobody awaits that."""
-    result = hook(notice)
+def called(function: Callable[[A], T], argument: A) -> T:
+    """Call a function of the application. Raises WrongTypeError if it returns a coroutine: nobody awaits that."""
+    result = function(argument)
     if inspect.iscoroutine(result):
         result.close()
-        raise WrongTypeError(f"the hook for {notice.name} is async")
+        raise WrongTypeError("a function that is called within a step is async")
+    return result
 
 
 def _is_expected(notice: Notice) -> bool:

@@ -53,6 +53,7 @@ from typing import Final
 
 from .connection import ResponsesConnection, Stats, Turn
 from .connections import Connection, ConnectionInfo, connection_info
+from .deadlines import Alarm
 from .http import HttpConnection
 from .lanes import AUTO
 from .upgrade import StickyValues
@@ -81,8 +82,12 @@ class Pool:
 
     # More than 12 attributes: three are limits, and each of the others is known by a rule of its own.
 
-    def __init__(self, *, most: dict[Kind, int], max_age: float | None, max_idle: float | None) -> None:
+    def __init__(
+        self, *, most: dict[Kind, int], max_age: float | None, max_idle: float | None, alarm: Alarm | None = None
+    ) -> None:
         self.most = most
+        self._alarm = alarm or Alarm()
+        """Told when a connection becomes idle."""
         self.rotate_at = inf
         """When :meth:`rotate` must be called next."""
         self._max_age = inf if max_age is None else max_age
@@ -254,10 +259,11 @@ class Pool:
         if not (connection.is_open and connection.accepts_turns):
             self._idle_since.pop(connection, None)
             return None
-        if connection.idle:
-            self._idle_since.setdefault(connection, now)
-        else:
+        if not connection.idle:
             self._idle_since.pop(connection, None)
+        elif connection not in self._idle_since:
+            self._idle_since[connection] = now
+            self._alarm.announce(now + self._max_idle)
         if type(connection) is HttpConnection:
             return None
         self._slots = connection.slots

@@ -3,8 +3,8 @@
 The promise
     Each failure is decided about once, in the step in which it occurs, before anybody can see it. The checks, in this
     order: whether the turn was begun where repetition is switched off; the policy (``RecoveryPolicy.plan``) with its
-    time budget; the turn's own deadlines; last, the caller's ``should_repeat``, which can only refuse. If that raises,
-    it counts as a refusal, and the log names the exception's type.
+    time budget; the turn's own deadlines; last, the caller's ``should_repeat``, which can only refuse. If that raises
+    or returns a coroutine, it counts as a refusal, and the log names the exception's type.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .chance import RandomBytes
 from .connection import Turn
 from .errors import TurnError
 from .http import Retrieval
-from .notices import Notices
+from .notices import Notices, called
 from .replay import Plan, RecoveryPolicy, RepeatReason
 
 __all__ = ["Recovery"]
@@ -72,7 +72,7 @@ class Recovery:
         if plan is None or plan.delay > patience:
             return None
         allows = policy.should_repeat
-        if allows is not None and not self._notices.guarded("should_repeat", lambda: bool(allows(failure))):
+        if allows is not None and not self._notices.guarded("should_repeat", lambda: bool(called(allows, failure))):
             return None
         return plan
 

@@ -108,7 +108,8 @@ class ResponsesSession:
         """Connections that may need a write, a pause or a close. The owner handles them and clears the list."""
         most = self.options.connections
         most = {Kind.WEBSOCKET: most, Kind.HTTP: most * self.options.max_in_flight}
-        self.pool = Pool(most=most, max_age=self.options.max_age, max_idle=self.options.max_idle)
+        limits = {"max_age": self.options.max_age, "max_idle": self.options.max_idle}
+        self.pool = Pool(most=most, alarm=self.alarm, **limits)
         self._random_bytes = random_bytes
         self.notices = notices or Notices()
         """Notices for observers. The owner delivers them at the end of each step."""

@@ -130,7 +130,8 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from a turn's first failure within which its repetitions must begin; None: no limit."""
     should_repeat: Callable[[TurnError], bool] | None = None
     """Called with the failure when everything above allows a repetition; it can only refuse it. It is called within a
-    step: it must return at once and must not use the session. If it raises, that counts as a refusal."""
+    step: it must return at once and must not use the session. If it raises, or returns a coroutine, that counts as a
+    refusal."""
 
     def __post_init__(self) -> None:
         check_fields(self, RECOVERY_RULES)

@@ -9,11 +9,12 @@ from kit.driving import FakeRuntime, completed, created, delta
 from kit.machines import ENDPOINT, answer, steady, switching
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.driver import CHUNK, Driver, Link
-from turnwire.sansio.errors import TransportError
+from turnwire.sansio.errors import TransportError, TurnTimeoutError
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.replay import Phase, RecoveryPolicy
 from turnwire.sansio.session import ResponsesSession, SessionOptions
-from turnwire.sansio.websocket import WebSocket
+from turnwire.sansio.timeouts import Timeouts
+from turnwire.sansio.websocket import WORK_AT_ONCE, WebSocket
 
 
 class Rig:
@@ -127,6 +128,41 @@ def test_before_a_deadline_every_link_that_is_paused_is_read():
     rig.now += 1.0
     rig.driver.time_came(rig.now)
     assert sorted(rig.calls()) == ["pause 0", "pause 1", "write 0", "write 1"]
+
+
+def test_a_server_that_never_stops_sending_holds_up_no_deadline_of_another_link():
+    rig, turns = full(high_water=0, max_age=None, ping_interval=None, timeouts=Timeouts(receive=5.0))
+    rig.say(0, created(1, turns[0].lane), delta(lane=turns[0].lane))
+    rig.now += 5.0
+    rig.driver.time_came(rig.now)
+    assert rig.calls() == ["pause 0", "resume 0"]
+    rig.say(0, delta(lane=turns[0].lane))  # It is more than its consumer takes, and so it always is.
+    rig.driver.time_came(rig.now)
+    assert isinstance(turns[2].failure, TurnTimeoutError)
+    assert turns[0].failure is None
+
+
+def test_a_server_that_sends_more_than_can_be_looked_at_at_once_holds_up_no_deadline():
+    rig, turns = full(max_age=None, ping_interval=None, timeouts=Timeouts(receive=5.0))
+    frames = b"\x8a\x00" * (WORK_AT_ONCE + 1)  # Pongs: each is a unit of work.
+    rig.now += 5.0
+    for _ in range(2):
+        rig.driver.received(rig.link(0), frames, rig.now)
+        assert rig.link(0).connection.has_unprocessed
+        rig.driver.time_came(rig.now)
+    assert isinstance(turns[2].failure, TurnTimeoutError)
+
+
+def test_a_connection_that_becomes_idle_sets_the_timer_that_closes_it():  # P-POOL-11
+    rig, turns = full(max_age=None, ping_interval=None, max_idle=60.0)
+    rig.now += 30.0
+    rig.driver.time_came(rig.now)  # From here on, the next deadline is that of a turn.
+    for turn in turns:
+        rig.say(int(turn in turns[2:]), created(1, turn.lane), completed(1, turn.lane))
+    assert rig.runtime.timers[-1] == rig.now + 60.0
+    rig.now += 60.0
+    rig.driver.time_came(rig.now)
+    assert [call for call in rig.calls() if "close" in call] == ["close 0"]
 
 
 def test_closing_closes_them_all_and_is_over_when_all_are_lost():

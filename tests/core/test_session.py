@@ -319,21 +319,27 @@ def test_the_caller_is_asked_last_and_can_only_say_no() -> None:
     assert len(asked) == 2
 
 
-def test_a_caller_that_raises_when_it_is_asked_has_said_no() -> None:
+async def later() -> bool:
+    return True
+
+
+def hush() -> bool:
+    raise ValueError("hush")
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(hush, "ValueError"), (later, "WrongTypeError")])
+def test_a_caller_that_raises_or_would_have_to_be_awaited_has_said_no(answer: Callable[[], Any], kind: str) -> None:
     lines: list[tuple[object, ...]] = []
 
     class Log:
         def log(self, *line: object) -> None:
             lines.append(line)
 
-    def ask(failure: TurnError) -> bool:
-        raise ValueError("hush")
-
-    desk = Desk(notices=Notices(Log()), recovery=RecoveryPolicy(should_repeat=ask))
+    desk = Desk(notices=Notices(Log()), recovery=RecoveryPolicy(should_repeat=lambda failure: answer()))
     turn = desk.create()
     desk.lose(desk.open())
     failed(turn, Cause.EOF, Phase.SEND, SAFE)
-    assert lines == [(30, "%s raised %s", "should_repeat", "ValueError")]
+    assert lines == [(30, "%s raised %s", "should_repeat", kind)]
 
 
 @pytest.mark.parametrize("wrong", [1, "yes", [print], True])
