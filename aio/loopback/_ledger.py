@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ...sansio.server import ServerTurn, write_json
-from ._script import response_id
+from ...sansio.server import ServerTurn, response_id, write_json
 
 __all__ = ["Delivery", "Ledger", "LedgerEntry"]
 

@@ -49,6 +49,7 @@ class _HttpService:
                 return
             if request is None:
                 return
+            self._connection.headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
             refused = refuse(request, self._service.api_key)
             wanted = wanted_response(request.target.decode("latin-1"), PATH)
             if refused is None and isinstance(wanted, WantedResponse):

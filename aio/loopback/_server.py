@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ...sansio.checks import COUNT, SECONDS, Instance, Number, Rule
 from ...sansio.errors import ConcurrentUseError, UserError
-from ...sansio.server import ResponseStore, ServerOptions
+from ...sansio.server import ResponseStore, Script, ScriptError, ScriptLike, ServerOptions
 from ...sansio.urls import check_socket
 from ._connection import ClientConnection
 from ._faults import Fault, Faults
@@ -85,6 +85,17 @@ class LoopbackServer:
     def ledger(self) -> list[LedgerEntry]:
         """Every request that was run, in the order of starting; with ``ledger_limit``, the newest of them."""
         return self._service.ledger.entries
+
+    @property
+    def replies_left(self) -> int:
+        """How many replies of the script's list have not been given."""
+        return 0 if self._service.script is None else self._service.script.left
+
+    @property
+    def script_errors(self) -> list[ScriptError]:
+        """The requests for which the script had no reply, in their order. The first is raised at the end of
+        ``async with serve(…)``."""
+        return [] if self._service.script is None else self._service.script.errors
 
     @property
     def store(self) -> ResponseStore:
@@ -183,9 +194,13 @@ class Serving:
         self._server = await self._start_once()
         return self._server
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         if self._server is not None:
             await self._server.aclose()
+            for error in self._server.script_errors[:1]:
+                if exc is None:
+                    raise error
+                exc.add_note(f"{type(error).__name__}: {error}")
 
     async def _start_once(self) -> LoopbackServer:
         start, self._start = self._start, None
@@ -199,6 +214,7 @@ def serve(
     port: int = 0,
     *,
     path: str | None = None,
+    reply: ScriptLike | None = None,
     latency: float = 0.0,
     api_key: str | None = None,
     ssl_context: ssl.SSLContext | None = None,
@@ -219,6 +235,8 @@ def serve(
             web page in a browser on the same machine.
         port: the port; 0 takes a free one, which ``server.port`` and ``server.base_url`` tell.
         path: the path of a unix socket to listen on instead; its file is made, and removed in the end.
+        reply: what the model answers: a list with a reply for each request, or a function of the request, ``async`` or
+            not (:mod:`turnwire.aio.loopback`, "Scripts"). None: what the request says decides.
         latency: seconds before each event of a turn; 0 streams as fast as the client reads.
         api_key: the key that requests must bring, as ``Authorization: Bearer`` or ``api-key``; None takes any.
         ssl_context: a server's context, for TLS.
@@ -229,7 +247,9 @@ def serve(
             (:data:`turnwire.sansio.server.SERVER_DIALECTS`). With the default, ``options.dialect`` decides.
         ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
 
-    Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there.
+    Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there. At
+    the end of ``async with`` it raises ScriptError, if a request found no reply in the script and nothing else was
+    raised; otherwise what was raised gets a note.
     """
     options = ServerOptions() if options is None else options
     _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
@@ -244,6 +264,7 @@ def serve(
         options=options if dialect == "openai" else replace(options, dialect=dialect),
         faults=Faults(faults),
         ledger=Ledger(ledger_limit),
+        script=None if reply is None else Script(reply),
     )
 
     async def start() -> LoopbackServer:

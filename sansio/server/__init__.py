@@ -78,24 +78,75 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 
 from __future__ import annotations
 
+from ._expansion import DEFAULT_MODEL, reply_events, response_id
+from ._fitting import fit
+from ._items import item_events, words
 from ._json import read_json, write_json
 from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
-from ._memory import ItemDict, Problem, Remembered, ResponseStore, check_request, input_items
+from ._memory import (
+    ItemDict,
+    Problem,
+    Remembered,
+    ResponseStore,
+    check_request,
+    count_words,
+    input_items,
+    item_text,
+)
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
+from ._replies import (
+    Call,
+    CustomCall,
+    Events,
+    Failed,
+    Image,
+    Incomplete,
+    Json,
+    McpCall,
+    Part,
+    Reasoning,
+    Refusal,
+    Reply,
+    ReplyLike,
+    Text,
+    Transcript,
+    reply_of,
+)
+from ._scripting import Answer, Asked, Attempts, Script, ScriptError, ScriptLike, Taken
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
 __all__ = [
+    "Answer",
+    "Asked",
+    "Attempts",
     "BODILESS",
+    "Call",
+    "CustomCall",
+    "DEFAULT_MODEL",
+    "Events",
+    "Failed",
     "INJECT_CODES",
+    "Image",
+    "Incomplete",
     "Item",
     "ItemDict",
+    "Json",
+    "McpCall",
+    "Part",
+    "Problem",
+    "Reasoning",
+    "Refusal",
+    "Remembered",
+    "Reply",
+    "ReplyLike",
+    "ResponseStore",
     "SERVER_DIALECTS",
     "STEER_CODES",
-    "Problem",
-    "Remembered",
-    "ResponseStore",
+    "Script",
+    "ScriptError",
+    "ScriptLike",
     "ServerConnection",
     "ServerDialect",
     "ServerOptions",
@@ -104,12 +155,23 @@ __all__ = [
     "ServerTurnState",
     "StoredResponse",
     "StoredResponses",
+    "Taken",
+    "Text",
+    "Transcript",
     "TurnState",
     "WantedResponse",
     "check_request",
+    "count_words",
+    "fit",
     "input_items",
+    "item_events",
+    "item_text",
     "read_json",
+    "reply_events",
+    "reply_of",
+    "response_id",
     "wanted_response",
+    "words",
     "write_json",
 ]
 
