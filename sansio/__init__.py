@@ -15,6 +15,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     transports     how a transport is opened, and what its failures mean
     flow           the steps and waits of a call, without an event loop
     driver         what a session's sockets and timer must do, and which consumers wake
+    measures       the span and the metrics of each turn, for OpenTelemetry
     session        which connection to open, to send on, to drop; what to repeat
     first_opening  the opening of ``connect()``, in one attempt or several
     admission      whether a session takes a turn
@@ -28,6 +29,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     http           the same for one connection in HTTP/1.1, one turn after the other
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     server         the same protocol in the server's role
+    upgrade        what an upgrade says besides the headers of its endpoint
     dialect        what a server is known or seen to have
     rate_limits    what a server says of its rate limits
     deadlines      many deadlines at once: which is the next
@@ -45,6 +47,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
     websocket      bytes to text messages and back; the handshake
+    telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows
     checks         the rules of options, and the message for a value that breaks a rule
     omit           the markers that mean "leave this out"

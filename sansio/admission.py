@@ -1,4 +1,4 @@
-"""Whether a session takes a turn: the checks before anything of it is sent.
+"""Whether a session takes a turn: how it is made, and the checks before anything of it is sent.
 
 The promise
     Each check raises a UserError whose ``verdict`` is SAFE, or does nothing. A turn that was refused here was not sent,
@@ -7,11 +7,26 @@ The promise
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .connection import ConnectionOptions, Turn
 from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError
 from .evidence import Verdict
+from .lanes import AnyLane
+from .omit import OMIT
+from .timeouts import timeouts_from
 
-__all__ = ["check_backlog", "check_lane", "check_open"]
+__all__ = ["check_backlog", "check_lane", "check_open", "new_turn"]
+
+
+def new_turn(
+    options: ConnectionOptions, body: Mapping[str, Any], *, lane: AnyLane, timeouts: object, now: float
+) -> Turn:
+    """A turn that has not begun. The arguments, and what is raised, are those of ``ResponsesSession.create``."""
+    default = options.turn_timeouts
+    limits = default if timeouts is OMIT else timeouts_from(timeouts, default=default)
+    return Turn.from_body(body, lane=lane, timeouts=limits, now=now)
 
 
 def check_open(*, closed: bool, draining: bool) -> None:

@@ -37,6 +37,7 @@ from .errors import (
     TurnTimeoutError,
     TurnwireError,
     UnsuccessfulResponseError,
+    UnsupportedError,
     UserError,
     WrongTypeError,
 )
@@ -56,6 +57,7 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .telemetry import Telemetry
 from .timeouts import Timeouts
 
 __all__ = [
@@ -100,6 +102,7 @@ __all__ = [
     "Span",
     "Stats",
     "StreamEndedError",
+    "Telemetry",
     "Timeouts",
     "TooManyTurnsError",
     "Tracer",
@@ -108,6 +111,7 @@ __all__ = [
     "TurnTimeoutError",
     "TurnwireError",
     "UnsuccessfulResponseError",
+    "UnsupportedError",
     "Usage",
     "UserError",
     "WrongTypeError",

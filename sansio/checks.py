@@ -9,15 +9,31 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 from .errors import UserError, WrongTypeError
 
-__all__ = ["BYTES", "COUNT", "SECONDS", "Choice", "Function", "Instance", "Number", "Rule", "check_fields", "shown"]
+__all__ = [
+    "BYTES",
+    "COUNT",
+    "SECONDS",
+    "Choice",
+    "Function",
+    "Instance",
+    "Named",
+    "Number",
+    "Rule",
+    "TextRule",
+    "TextsRule",
+    "check_fields",
+    "is_async",
+    "shown",
+]
 
 
 def shown(value: object) -> str:
@@ -116,11 +132,80 @@ class Function:
 
     def check(self, name: str, value: object) -> None:
         """Raise WrongTypeError for anything else."""
-        if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+        if value is not None and (not callable(value) or is_async(value)):
             raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
 
 
-Rule: TypeAlias = Number | Instance | Choice | Function
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The rule of an option that is an object of a class, the name of a known one, or None."""
+
+    kind: type
+    names: Mapping[str, object]
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(repr, self.names))}, or {self.kind.__name__}(…), or None"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UserError for an unknown name, and WrongTypeError for another type."""
+        if value is None or isinstance(value, self.kind):
+            return
+        if not isinstance(value, str):
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
+        if value not in self.names:
+            raise UserError(f"{name} is {shown(value)}: write {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class TextRule:
+    """The rule of an option that is text of a certain form."""
+
+    what: str
+    """The form, for the message."""
+    form: re.Pattern[str]
+    optional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}{', or None' if self.optional else ''}"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UserError for text of another form, and WrongTypeError for anything else."""
+        if value is None and self.optional:
+            return
+        if not isinstance(value, str):
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
+        if not self.form.fullmatch(value):
+            raise UserError(f"{name} is {shown(value)}: write {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class TextsRule:
+    """The rule of an option that is a tuple (or list) of different texts."""
+
+    each: TextRule
+
+    def __str__(self) -> str:
+        return f"a tuple, and in it each time {self.each}"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise UserError for a text of another form or one that is there twice, and WrongTypeError for another
+        type."""
+        if not isinstance(value, tuple | list):
+            raise WrongTypeError(f"{name} is {shown(value)}, of type {type(value).__name__}: write {self}")
+        texts = cast("list[object]", value)
+        for number, text in enumerate(texts):
+            self.each.check(f"{name}[{number}]", text)
+            if text in texts[:number]:
+                raise UserError(f"{name} has {shown(text)} twice: write it once")
+
+
+def is_async(function: object) -> bool:
+    """Whether the result of calling it would have to be awaited, as far as its definition says."""
+    made = inspect.getattr_static(function, "__call__", None)
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (function, made))
+
+
+Rule: TypeAlias = Number | Instance | Choice | Function | Named | TextRule | TextsRule
 
 SECONDS: Final = "a number of seconds"
 BYTES: Final = "a whole number of bytes"
@@ -128,7 +213,8 @@ COUNT: Final = "a whole number"
 
 
 def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
-    """Hold the fields of ``options`` against their rules; where None is no limit, infinity becomes None.
+    """Hold the fields of ``options`` against their rules; where None is no limit, infinity becomes None, and a list of
+    texts becomes a tuple.
 
     Raises:
         UserError: a number out of its range, NaN included.
@@ -142,3 +228,5 @@ def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:
         rule.check(f"{type(options).__name__}.{name}", value)
         if isinstance(rule, Number) and rule.optional and value == math.inf:
             msgspec.structs.force_setattr(options, name, None)
+        elif isinstance(rule, TextsRule):
+            msgspec.structs.force_setattr(options, name, tuple(value))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 
 from .checks import SECONDS, Number
 from .connection import Leave, Stats
+from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
@@ -204,10 +205,11 @@ class Session(OnShell, Generic[TurnT]):
     def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
         """Have a function called with a :class:`~turnwire.sansio.notices.Notice` each time something happens.
 
-        ``name`` is ``"connection_opened"``, ``"connection_lost"``, ``"turn_repeated"``, ``"rotated"`` (a connection
-        takes no more turns) or ``"fell_back"`` (to HTTP). The function is called between other work of the event loop,
-        after turns were given their events; it must not block. What it raises is logged, and changes nothing. The same
-        is written to the logger ``turnwire.session``, at INFO and WARNING. What is returned ends the calls.
+        ``name`` is ``"connection_opened"``, ``"connection_lost"`` (or not opened), ``"connection_closed"`` (by this
+        side), ``"turn_repeated"``, ``"rotated"`` (a connection takes no more turns) or ``"fell_back"`` (to HTTP). The
+        function is called between other work of the event loop, after turns were given their events; it must not block.
+        What it raises is logged, and changes nothing. The same is written to the logger ``turnwire.session``, at INFO
+        and WARNING. What is returned ends the calls.
 
         Raises UserError for another name, and WrongTypeError for what is no function, or an ``async`` one.
         """
@@ -217,6 +219,12 @@ class Session(OnShell, Generic[TurnT]):
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits: ``headers`` of an answer, and ``events`` by type. A copy."""
         return self._runtime.rate_limits
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as far as it is known now: by the options, the server's announcement, or its host
+        name. Whether it has lanes may be seen to differ."""
+        return self._runtime.dialect
 
     @property
     def stats(self) -> Stats:

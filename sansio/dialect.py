@@ -1,4 +1,4 @@
-"""What a server supports, as known or as seen: lanes, and how large a message may be.
+"""What a server supports, as known or as seen: lanes, steering, limits, and the headers of its upgrade.
 
 A capability is used only if the server is known or seen to have it (PROTOCOL.md, "Dialects"). The dialect is taken from
 the first of these that gives one: the caller (``SessionOptions(dialect=…)``), the server's announcement in its answer
@@ -27,10 +27,18 @@ ignore it. What is known about lanes has these states:
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+
+from .checks import BYTES, COUNT, Choice, Number, Rule, TextRule, TextsRule, check_fields, shown
+from .endpoint import is_of_handshake
+from .errors import UnsupportedError, UserError
+from .events import EVENT_TYPES, ServerEvent, UnknownEvent
+from .events._roles import OUTCOME_PREFIXES, RESPONSE_MEMBERS
+from .lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 
 __all__ = [
     "ANNOUNCEMENT",
@@ -43,6 +51,7 @@ __all__ = [
     "UNKNOWN",
     "Dialect",
     "LaneSupport",
+    "Support",
     "announced_dialect",
     "dialect_of_host",
 ]
@@ -53,28 +62,170 @@ ANNOUNCEMENT: Final = "x-turnwire-dialect"
 DEFAULT_MESSAGE_LIMIT: Final = 16 * 1024 * 1024
 """The size limit in bytes of one client message, unless another is known (PROTOCOL.md, "Connection")."""
 
+INJECT_BETA: Final = "responses_multi_agent=v1"
+"""The ``OpenAI-Beta`` value that ``response.inject`` needs (P-CLIENT-6)."""
 
-class LaneSupport(enum.Enum):
-    """Whether a server has lanes; the table is at the top of the module."""
+
+class Support(enum.Enum):
+    """Whether a server has a capability. For lanes, the table is at the top of the module."""
 
     UNKNOWN = "unknown"
     YES = "yes"
     NO = "no"
 
 
+LaneSupport = Support
+"""The former name of :class:`Support`."""
+
+
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """What one kind of server supports."""
+    """What one kind of server supports (PROTOCOL.md, "Dialects").
+
+    For a server of your own: ``Dialect(name="mine", lanes=Support.YES)``, or
+    ``msgspec.structs.replace(OPENAI, name="mine", injecting=Support.YES)``.
+
+    Raises:
+        UserError: a value out of its range, or two that contradict each other.
+        WrongTypeError: a value of another type.
+    """
 
     name: str
-    lanes: LaneSupport = LaneSupport.UNKNOWN
+    """For messages: 1 to 64 letters, digits, spaces and ``. _ -``."""
+    lanes: Support = Support.UNKNOWN
+    """Whether ``stream_id`` names a lane (P-DIALECT-3 to P-DIALECT-6)."""
+    steering: Support = Support.UNKNOWN
+    """Whether ``response.steer`` may be sent (P-DIALECT-14)."""
+    injecting: Support = Support.UNKNOWN
+    """Whether ``response.inject`` may be sent (P-DIALECT-14)."""
+    max_in_flight: int | None = None
+    """How many responses may be in flight at once on a connection, if it has lanes; None: as many as the options
+    allow. Without lanes it is one."""
+    max_named_lanes: int | None = None
+    """How many lane names a connection takes in its life; None: as many as the options allow."""
     message_limit: int = DEFAULT_MESSAGE_LIMIT
     """The size limit in bytes of one client message; the server refuses a larger one with close code 1009."""
+    betas: tuple[str, ...] = ()
+    """The ``OpenAI-Beta`` values that every upgrade needs (P-DIALECT-12)."""
+    inject_beta: str | None = INJECT_BETA
+    """The ``OpenAI-Beta`` value that injecting needs: sent on the upgrade if ``injecting`` is YES."""
+    keepalive_types: tuple[str, ...] = ()
+    """Types of events by which the server says only that it is there (P-DIALECT-15)."""
+    sticky_headers: tuple[str, ...] = ()
+    """Headers of the answer to an upgrade that the next upgrade sends back (P-DIALECT-16). Names in lower case."""
+    trace_member: str | None = None
+    """The member of ``client_metadata`` that takes a ``traceparent``; None: none is sent (P-DIALECT-19)."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, DIALECT_RULES)
+        msgspec.structs.force_setattr(self, "sticky_headers", tuple(name.lower() for name in self.sticky_headers))
+        if (problem := _contradiction(self)) is not None:
+            raise UserError(f"Dialect {self.name!r}: {problem}")
+
+    @property
+    def upgrade_betas(self) -> tuple[str, ...]:
+        """The ``OpenAI-Beta`` values of an upgrade: those that it needs, and those of capabilities that are YES."""
+        if self.injecting is not Support.YES or self.inject_beta is None or self.inject_beta in self.betas:
+            return self.betas
+        return (*self.betas, self.inject_beta)
+
+    def check_sends(self, kind: str) -> None:
+        """Raise UnsupportedError if this kind of server is known not to take client events of this type.
+
+        Where it is not known, the event may be sent (P-DIALECT-14). Call it before anything is sent.
+        """
+        capability = _CAPABILITIES.get(kind)
+        if capability is not None and getattr(self, capability) is Support.NO:
+            raise UnsupportedError(
+                f"a server of dialect {self.name!r} takes no {kind} — nothing was sent — give the input to the next "
+                f"turn; if this server does take it, give a dialect with {capability}=Support.YES"
+            )
+
+    def keeps_alive(self, event: ServerEvent) -> bool:
+        """Whether the event only keeps its turn alive: its type is listed, and it has no member of a response."""
+        if not isinstance(event, UnknownEvent) or event.type not in self.keepalive_types:
+            return False
+        members = event.members
+        return members is not None and not any(name in members for name in RESPONSE_MEMBERS)
 
 
-OPENAI: Final = Dialect(name="openai", lanes=LaneSupport.YES)
-AZURE: Final = Dialect(name="azure", lanes=LaneSupport.NO)
-CODEX: Final = Dialect(name="codex")
-NO_LANES: Final = Dialect(name="no-lanes", lanes=LaneSupport.NO)
+_CAPABILITIES: Final = {"response.steer": "steering", "response.inject": "injecting"}
+"""By type of client event: the field of a dialect that says whether it may be sent."""
+
+_HEADER: Final = TextRule(
+    "the name of a header, in letters, digits and hyphens",
+    re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}"),  # RFC 9110, section 5.6.2
+)
+_TYPE: Final = TextRule("the type of an event, in visible ASCII", re.compile(r"[!-~]{1,256}"))
+_BETA: Final = re.compile(r"[!-+\--~]{1,256}")
+
+DIALECT_RULES: Final[Mapping[str, Rule]] = {
+    "name": TextRule("1 to 64 letters, digits, spaces and . _ -", re.compile(r"[\w.-][\w. -]{0,63}", re.ASCII)),
+    "lanes": Choice(tuple(Support)),
+    "steering": Choice(tuple(Support)),
+    "injecting": Choice(tuple(Support)),
+    "max_in_flight": Number(COUNT, least=1, whole=True, optional=True),
+    "max_named_lanes": Number(COUNT, least=1, whole=True, optional=True),
+    "message_limit": Number(BYTES, least=1, whole=True),
+    "betas": TextsRule(TextRule("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA)),
+    "inject_beta": TextRule("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA, optional=True),
+    "keepalive_types": TextsRule(_TYPE),
+    "sticky_headers": TextsRule(_HEADER),
+    "trace_member": TextRule(
+        "a name of letters, digits and . _ -", re.compile(r"[\w.-]{1,64}", re.ASCII), optional=True
+    ),
+}
+"""The range of each field of a dialect; a test compares it with the fields."""
+
+_NEVER_STICKY: Final = frozenset(
+    {"api-key", "authorization", "cookie", "openai-beta", "proxy-authorization", "set-cookie", "user-agent"}
+)
+"""Headers by which a server must not change what an upgrade says: credentials, and what else the caller decides."""
+
+
+def _contradiction(dialect: Dialect) -> str | None:
+    """What contradicts what in a dialect, and what to write; None: nothing does."""
+    if dialect.lanes is Support.NO:
+        most = dialect.max_in_flight
+        if most is not None and most > 1:
+            return f"lanes is NO, and max_in_flight is {most}: without lanes write 1 or None, or lanes=Support.YES"
+        if dialect.max_named_lanes is not None:
+            return "lanes is NO, and max_named_lanes is given: leave it out, or write lanes=Support.YES"
+    for kind in dialect.keepalive_types:
+        if kind in EVENT_TYPES or kind in _ENDING or kind.startswith(OUTCOME_PREFIXES):
+            return (
+                f"keepalive_types has {kind!r}, which does more than to keep alive: write types that the API does not "
+                "have, or one of keepalive, ping, rate_limits, response.heartbeat, response.metadata"
+            )
+    for name in dialect.sticky_headers:
+        if name in _NEVER_STICKY or is_of_handshake(name):
+            return (
+                f"sticky_headers has {shown(name)}, which a server may not decide: write headers other than those of "
+                f"the handshake and {', '.join(sorted(_NEVER_STICKY))}"
+            )
+    return None
+
+
+_ENDING: Final = frozenset({"response.cancelled", "response.done"})
+"""Types that the API does not have and that end a response (P-START-6)."""
+
+OPENAI: Final = Dialect(
+    name="openai",
+    lanes=Support.YES,
+    steering=Support.YES,
+    max_in_flight=MAX_IN_FLIGHT,
+    max_named_lanes=MAX_NAMED_LANES,
+    trace_member="traceparent",
+)
+AZURE: Final = Dialect(
+    name="azure", lanes=Support.NO, steering=Support.NO, injecting=Support.NO, max_in_flight=1, inject_beta=None
+)
+CODEX: Final = Dialect(
+    name="codex",
+    betas=("responses_websockets=2026-02-06",),
+    sticky_headers=("x-codex-turn-state",),
+    trace_member="ws_request_header_traceparent",
+)
+NO_LANES: Final = Dialect(name="no-lanes", lanes=Support.NO, max_in_flight=1)
 UNKNOWN: Final = Dialect(name="unknown")
 
 DIALECTS: Final[Mapping[str, Dialect]] = {

@@ -12,7 +12,7 @@ The order of a step
     A    the connection takes the input
     B    the session is brought up to date: recovery, rotation, the backlog
     C    the runtime is told what to open, write, close and time
-    D    the consumers of turns with something new are woken; then the observers of the session (``notices.py``)
+    D    the consumers of turns with something new are woken; then the observers (``measures.py``, ``notices.py``)
     ==== ===========================================================================================================
 
     A consumer can see a failure after B, never before (REPLAY.md, "A failure becomes visible when recovery has been
@@ -41,11 +41,15 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final, Protocol
 
+from .admission import new_turn
 from .connection import LIVE, Turn
+from .dialect import Dialect, dialect_of_host
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
 from .first_opening import FirstOpening
 from .lanes import AnyLane
+from .measures import Recorder, TurnRecord
+from .messages import with_trace
 from .omit import OMIT
 from .pool import Connection
 from .session import ResponsesSession
@@ -128,11 +132,19 @@ class Runtime(Protocol):
 class Driver:
     """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere."""
 
-    # More than 12 attributes: four are arguments, two hold the links, four are about waiting consumers, three about the
-    # first opening, and two about the timer; a step uses all of them.
+    # More than 12 attributes: five are arguments, two hold the links, four are about waiting consumers, three about
+    # the first opening, and two about the timer; a step uses all of them.
 
-    def __init__(self, session: ResponsesSession, runtime: Runtime, endpoint: Callable[[], Endpoint]) -> None:
+    def __init__(
+        self,
+        session: ResponsesSession,
+        runtime: Runtime,
+        endpoint: Callable[[], Endpoint],
+        recorder: Recorder | None = None,
+    ) -> None:
         self.session = session
+        self._recorder = recorder
+        """Makes the spans and metrics of turns; None: nobody wants them."""
         self._alarm = session.alarm
         self._runtime = runtime
         self._endpoint = endpoint
@@ -159,11 +171,24 @@ class Driver:
 
     # -- what a consumer does
 
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as far as it is known now: by the newest connection, else as before the first."""
+        newest = self.session.connection
+        if newest is not None:
+            return newest.dialect
+        return self.session.options.given_dialect or dialect_of_host(self._endpoint().host)
+
     def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
         """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
-        turn = self.session.create(body, lane=lane, timeouts=timeouts, now=now)
-        self._carry_out(now)
-        return turn
+
+        def begin(record: TurnRecord | None) -> Turn:
+            traced = body if record is None else with_trace(body, self.dialect.trace_member, record.traceparent)
+            turn = new_turn(self.session.options, traced, lane=lane, timeouts=timeouts, now=now)
+            turn.observer = record
+            return self.submit(turn, now)
+
+        return begin(None) if self._recorder is None else self._recorder.around(begin, body, now)
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that already exists. Raises as :meth:`ResponsesSession.submit` does."""
@@ -298,8 +323,10 @@ class Driver:
         self.session.receive_data(link.connection, data, now)
         if self.session.changed or self._observers:
             self._carry_out(now)
-        else:
-            self._wake()
+            return
+        self._wake()
+        if self._recorder is not None and self._recorder.pending:
+            self._recorder.deliver(now)
 
     def writable(self, link: Link, now: float) -> None:
         """Everything that was given to the transport has left its buffer."""
@@ -371,6 +398,8 @@ class Driver:
             for waiter, until in list(self._observers.items()):
                 if until():
                     self._runtime.wake(waiter)
+        if self._recorder is not None and self._recorder.pending:
+            self._recorder.deliver(now)
         if session.notices.queued:
             session.notices.deliver()
 

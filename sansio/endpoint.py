@@ -42,6 +42,7 @@ __all__ = [
     "checked_key",
     "endpoint",
     "endpoint_from_client",
+    "is_of_handshake",
     "key_refresh",
     "needs_key",
     "parse_url",
@@ -325,11 +326,16 @@ class _Headers:
         return tuple(self._by_name.values())
 
 
+def is_of_handshake(name: str) -> bool:
+    """Whether this header is one that the handshake itself sets, whatever the case of its name."""
+    return name.lower() in _OF_THE_HANDSHAKE or name.lower().startswith("sec-websocket-")
+
+
 def _check_header(name: str, value: str) -> None:
     if not _TOKEN.fullmatch(name):
         start = _TOKEN.match(name)  # The rest may be a secret value that was written into the name.
         raise UserError(f"{shown(start[0] if start else '')}… is not a header name: write letters, digits and hyphens")
-    if name.lower() in _OF_THE_HANDSHAKE or name.lower().startswith("sec-websocket-"):
+    if is_of_handshake(name):
         raise UserError(f"the header {name!r} is the WebSocket handshake's own: leave it out")
     if found := _UNFIT_IN_VALUE.search(value):
         raise UserError(

@@ -7,14 +7,15 @@ The promise
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .errors import InvalidStreamIdError, UserError
 from .lanes import AUTO, AnyLane, is_stream_id
 from .omit import marker
 
-__all__ = ["in_lane", "response_create"]
+__all__ = ["in_lane", "response_create", "with_trace"]
 
 _NOT_IN_A_BODY: Final = {
     "extra_body": "write its fields beside the others",
@@ -70,3 +71,24 @@ def in_lane(frame: dict[str, Any], stream_id: AnyLane) -> dict[str, Any]:
         )
     frame["stream_id"] = lane
     return frame
+
+
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""The header of W3C's Trace Context, section 3.2, in version 00."""
+
+
+def with_trace(body: Mapping[str, Any], member: str | None, traceparent: object) -> Mapping[str, Any]:
+    """``body`` with a ``traceparent`` as this member of its ``client_metadata``, in a copy; or ``body`` itself.
+
+    Nothing is added if ``member`` is None (the server is not known to take it), if ``traceparent`` is none (None, or
+    not of the form of W3C's Trace Context: who traces cannot make a turn fail), or if the caller's own
+    ``client_metadata`` has this member or is no mapping. Source: P-DIALECT-19.
+    """
+    if member is None or not isinstance(traceparent, str) or not _TRACEPARENT.fullmatch(traceparent):
+        return body
+    own: object = body.get("client_metadata", {})
+    if marker(own.__class__) is not None:
+        own = {}
+    if not isinstance(own, Mapping) or member in own:
+        return body
+    return {**body, "client_metadata": {**cast("Mapping[str, Any]", own), member: traceparent}}

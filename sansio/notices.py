@@ -15,6 +15,8 @@ What there is to be told
     connection_lost       WARNING one ended, not by this side's doing, or could not be opened: ``failure`` says why.
                           INFO if the server said goodbye (close codes 1000, 1001), or if it was never open: whoever
                           waited for it is told
+    connection_closed     INFO    an open one ended by this side's doing: it was not needed, was replaced, its only turn
+                                  was left, or the session is closed
     turn_repeated         INFO    a turn failed unseen, and is repeated after ``delay`` seconds
     rotated               INFO    a connection takes no more turns: its age, its names, or the server's announcement
     fell_back             WARNING turns go over HTTP from now on
@@ -30,6 +32,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 
+from .checks import is_async
 from .connection import Turn
 from .errors import TurnError, UserError, WrongTypeError
 from .evidence import Cause, Phase
@@ -41,7 +44,9 @@ __all__ = ["Hook", "NoticeLogger", "Notice", "NoticeName", "Notices"]
 
 T = TypeVar("T")
 
-NoticeName = Literal["connection_opened", "connection_lost", "turn_repeated", "rotated", "fell_back"]
+NoticeName = Literal[
+    "connection_opened", "connection_lost", "connection_closed", "turn_repeated", "rotated", "fell_back"
+]
 """The names of notices that a hook can be called for."""
 
 INFO: Final = 20
@@ -51,6 +56,7 @@ WARNING: Final = 30
 LINES: Final[dict[str, tuple[int, str]]] = {
     "connection_opened": (INFO, "connection to %s: open (%s)"),
     "connection_lost": (WARNING, "connection to %s: lost, or not opened (%s)"),
+    "connection_closed": (INFO, "connection to %s: closed (%s)"),
     "turn_repeated": (INFO, "turn to %s: repeated (%s)"),
     "rotated": (INFO, "connection to %s: takes no more turns (%s)"),
     "fell_back": (WARNING, "turns to %s: over HTTP from now on (%s)"),
@@ -102,6 +108,8 @@ class Notices:
         """Connections that were seen open and have not closed yet."""
         self._rotated: set[Connection] = set()
         """Those of them that were seen to take no more turns."""
+        self._raised: set[tuple[str, str]] = set()
+        """Who has raised which type of exception; it is logged once."""
 
     def on(self, name: NoticeName, hook: Hook) -> Callable[[], None]:
         """Call ``hook`` for every notice with this name. Call the returned function to end that.
@@ -110,7 +118,7 @@ class Notices:
         """
         if name not in get_args(NoticeName):
             raise UserError(f"nothing is called {name!r}: write one of {', '.join(map(repr, get_args(NoticeName)))}")
-        if not callable(hook) or inspect.iscoroutinefunction(hook):
+        if not callable(hook) or is_async(hook):
             raise WrongTypeError(f"the hook for {name!r} cannot be called without waiting: write a function")
         hooks = self._hooks.setdefault(name, [])
         hooks.append(hook)
@@ -134,21 +142,26 @@ class Notices:
 
     def ended(self, connection: Connection, *, expected: bool) -> None:
         """This connection is over; told once. ``expected``: the session is closed, and all its connections with it."""
+        was_open = connection in self.seen_open
         self.seen_open.discard(connection)
         self._rotated.discard(connection)
         failure = connection.failure
         if not expected and failure is not None and failure.cause not in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
-            self._note("connection_lost", connection, _why(failure), failure=failure)
+            self._note("connection_lost", connection, why(failure), failure=failure)
+        elif was_open:
+            self._note("connection_closed", connection, "" if expected or failure is None else failure.cause.value)
 
     def repeats(self, turn: Turn, connection: Connection, failure: TurnError, plan: Plan) -> None:
         """Note that a turn that failed on this connection will be repeated."""
         more = {"failure": failure, "stream_id": turn.lane, "delay": plan.delay}
-        self._note("turn_repeated", connection, f"in {plan.delay:.2f} s: {_why(failure)}", **more)
+        self._note("turn_repeated", connection, f"in {plan.delay:.2f} s: {why(failure)}", **more)
+        if turn.observer is not None:
+            turn.observer.repeats(plan.reason.name.lower(), failure, plan.delay)
 
     def fell_back(self, connection: Connection) -> None:
         """Note that, after this connection's failure, turns go over HTTP."""
         failure = connection.failure
-        self._note("fell_back", connection, "" if failure is None else _why(failure))
+        self._note("fell_back", connection, "" if failure is None else why(failure))
 
     def _note(self, name: NoticeName, connection: Connection, reason: str, **more: Any) -> None:
         transport = "http" if isinstance(connection, HttpConnection) else "websocket"
@@ -164,14 +177,17 @@ class Notices:
             level, text = LINES[notice.name]
             self._log(INFO if _is_expected(notice) else level, text, notice.endpoint, notice.reason)
             for hook in list(self._hooks.get(notice.name, ())):
-                self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: hook(notice))
+                self.guarded(f"the hook for {notice.name}", lambda hook=hook, notice=notice: _call(hook, notice))
 
     def guarded(self, what: str, call: Callable[[], T]) -> T | None:
-        """Call a function of the application. If it raises, log the exception's type and return None."""
+        """Call a function of the application. If it raises, return None; log the exception's type, the first time."""
         try:
             return call()
         except Exception as exc:
-            self._log(WARNING, "%s raised %s", what, type(exc).__name__)
+            raised = (what, type(exc).__name__)
+            if raised not in self._raised:
+                self._raised.add(raised)
+                self._log(WARNING, "%s raised %s", *raised)
             return None
 
     def _log(self, level: int, text: str, *args: object) -> None:
@@ -182,6 +198,14 @@ class Notices:
                 self._logger = None
 
 
+def _call(hook: Hook, notice: Notice) -> None:
+    """Call a hook. Raises WrongTypeError if it returns a coroutine: nobody awaits that."""
+    result = hook(notice)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise WrongTypeError(f"the hook for {notice.name} is async")
+
+
 def _is_expected(notice: Notice) -> bool:
     """Whether a connection was never open, or closed as servers close them (RFC 6455 section 7.4.1)."""
     if notice.failure is None or notice.name != "connection_lost":
@@ -190,7 +214,7 @@ def _is_expected(notice: Notice) -> bool:
     return evidence.close_code in (1000, 1001) or evidence.phase in (Phase.CONNECT, Phase.HANDSHAKE)
 
 
-def _why(failure: TurnError) -> str:
+def why(failure: TurnError) -> str:
     """The reason of a failure in words, without the server's own text."""
     evidence = failure.evidence
     words = [evidence.cause.value]

@@ -15,6 +15,7 @@ from .connection import ConnectionOptions
 from .fallback import TransportChoice
 from .omit import OMIT, is_omitted
 from .replay import RecoveryPolicy
+from .telemetry import Telemetry
 from .timeouts import timeouts_from
 
 __all__ = ["SessionOptions", "options_from_client"]
@@ -35,6 +36,9 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """Seconds after which a connection on which no turn ran is closed, if the session has others."""
     recovery: RecoveryPolicy = RecoveryPolicy()
     """What is repeated automatically."""
+    telemetry: Telemetry | None = Telemetry()
+    """Where spans and metrics of turns go: to the application's OpenTelemetry providers, if it has set them. None: off.
+    It does not concern the models, which have their ``tracer``."""
 
 
 def options_from_client(client: object | None, options: SessionOptions | None, **given: object) -> SessionOptions:

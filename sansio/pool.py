@@ -45,6 +45,7 @@ from typing import Final, TypeAlias
 from .connection import ResponsesConnection, Stats, Turn
 from .http import HttpConnection
 from .lanes import AUTO
+from .upgrade import StickyValues
 
 __all__ = ["Connection", "Kind", "Pool"]
 
@@ -83,6 +84,8 @@ class Pool:
         """How many turns the last open WebSocket could run at a time."""
         self._past = Stats()
         """The counters of removed connections."""
+        self._sticky = StickyValues(most[Kind.WEBSOCKET])
+        """The sticky headers that the next WebSockets send."""
         self.spreads = False
         """Whether turns may be on several connections at a time. Hot path: asked once per read."""
         self._count()
@@ -190,14 +193,16 @@ class Pool:
         """Add a connection that is being opened: as the replacement of one that is too old, or in addition."""
         self._connections[connection] = None
         self._count()
-        for old, new in self.too_old.items():
-            if new is None:
-                self.too_old[old] = connection
-                return
+        replaced = next((old for old, new in self.too_old.items() if new is None), None)
+        if replaced is not None:
+            self.too_old[replaced] = connection
+        if type(connection) is ResponsesConnection:
+            self._sticky.give(connection, replaced)
 
     def update(self, connection: Connection, now: float) -> Connection | None:
         """Update the pool after a change of this connection. Returns the connection that it has replaced, to be
         drained."""
+        self._sticky.leave(connection)
         if connection.is_closed:
             self._remove(connection, now)
             return None
@@ -254,18 +259,26 @@ class Pool:
         return drained
 
     def unused(self, now: float) -> Connection | None:
-        """A connection to be closed, because nothing ran on it for ``max_idle`` and there are others; None: none."""
-        may_go = self._idle_since.items() if self._may_close_one() else ()
-        return next((one for one, since in may_go if since + self._max_idle <= now), None)
+        """A connection to be closed, because nothing ran on it for ``max_idle`` and there are others; None: none.
 
-    def _may_close_one(self) -> bool:
-        return sum(one.accepts_turns for one in self._connections) > 1
+        A WebSocket goes only if there is another one: an HTTP connection has no memory, and does not replace it.
+        """
+        return next((one for one, since in self._dispensable() if since + self._max_idle <= now), None)
+
+    def _dispensable(self) -> list[tuple[Connection, float]]:
+        """The idle connections that may be closed, and since when they are idle."""
+        takers = [type(one) for one in self._connections if one.accepts_turns] if self._idle_since else ()
+        if len(takers) < 2:
+            return []
+        several = sum(kind is ResponsesConnection for kind in takers) > 1
+        return [(one, since) for one, since in self._idle_since.items() if several or type(one) is HttpConnection]
 
     def next_deadline(self) -> float | None:
         """When :meth:`rotate` or :meth:`unused` must be called next; None: not at all."""
         moment = self.rotate_at
-        if self._idle_since and self._may_close_one():
-            moment = min(moment, min(self._idle_since.values()) + self._max_idle)
+        idle = [since for _, since in self._dispensable()]
+        if idle:
+            moment = min(moment, min(idle) + self._max_idle)
         return None if moment == inf else moment
 
 

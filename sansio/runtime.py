@@ -8,16 +8,18 @@ The promise
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
 from types import CoroutineType
 from typing import Any, ClassVar
 
 from .connection import Stats, Turn
+from .dialect import Dialect
 from .driver import Driver, Runtime
 from .events import ServerEvent
 from .http import Retrieval
 from .lanes import AnyLane
+from .measures import Recorder
 from .notices import Notices
 from .rate_limits import RateLimits
 from .retries import retries_allowed
@@ -43,7 +45,12 @@ class SessionRuntime(Runtime):
         self._session = ResponsesSession(
             options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
         )
-        self._driver = Driver(self._session, self, lambda: source.initial)
+        self._driver = Driver(self._session, self, lambda: source.initial, self._recorder(options, clock))
+
+    def _recorder(self, options: SessionOptions, wall_clock: Callable[[], float]) -> Recorder | None:
+        return Recorder.of(
+            options.telemetry, self._means.modules, self.notices, wall_clock=wall_clock, endpoint=self.source.initial
+        )
 
     @property
     def stats(self) -> Stats:
@@ -59,6 +66,11 @@ class SessionRuntime(Runtime):
         """A retrieval, to be given to :meth:`submit`. Raises as :class:`~turnwire.sansio.http.Retrieval` does."""
         default = self._session.options.turn_timeouts
         return Retrieval(response_id, timeouts=timeouts_from(timeout, default=default), now=now, **wanted)
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as far as it is known now."""
+        return self._driver.dialect
 
     @property
     def idle(self) -> bool:

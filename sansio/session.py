@@ -42,7 +42,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, cast
 
-from .admission import check_backlog, check_lane, check_open
+from .admission import check_backlog, check_lane, check_open, new_turn
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
 from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
@@ -63,7 +63,6 @@ from .recovery import Recovery
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
-from .timeouts import timeouts_from
 
 __all__ = [
     "EndpointSource",
@@ -153,9 +152,7 @@ class ResponsesSession:
         Raises UserError (invalid lane, too many turns, session closed) or TypeError (a value that JSON does not have).
         Then nothing was sent.
         """
-        default = self.options.turn_timeouts
-        limits = default if timeouts is OMIT else timeouts_from(timeouts, default=default)
-        return self.submit(Turn.from_body(body, lane=lane, timeouts=limits, now=now), now)
+        return self.submit(new_turn(self.options, body, lane=lane, timeouts=timeouts, now=now), now)
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that already exists. Raises as :meth:`create` does."""

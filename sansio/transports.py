@@ -9,7 +9,7 @@ The promise
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from .driver import Link
@@ -69,6 +69,8 @@ class Means:
     failures: Failures
     logger: NoticeLogger | None = None
     """Where it is written what happens in a session."""
+    modules: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The modules that the process has imported, by name."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import ssl
+import sys
 from collections.abc import Sequence
 from time import time
 from typing import Final
@@ -36,7 +37,7 @@ FAILURES: Final = Failures(
 LOGGER: Final = logging.getLogger("turnwire.session")
 """What happens in sessions. Where the log is not configured, nothing is written to stderr: turns raise what fails."""
 LOGGER.addHandler(logging.NullHandler())
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, logger=LOGGER)
+MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, LOGGER, sys.modules)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
 

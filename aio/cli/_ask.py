@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import anyio
 
+from ...sansio.dialect import DIALECTS
 from ...sansio.errors import TurnwireError, UserError
 from ...sansio.events import (
     Response,
@@ -87,6 +88,11 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a file with certificates in PEM, of authorities to trust beside the system's; for an https proxy, too",
     )
+    parser.add_argument(
+        "--dialect",
+        choices=sorted(DIALECTS),
+        help="what kind of server it is (default: as its host name, and the server, say)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -114,7 +120,7 @@ def _problem(text: str, key: str | None) -> int:
 async def _run(arguments: argparse.Namespace, key: str | None) -> int:
     body = _body(arguments)
     async with (
-        connect(arguments.base_url, api_key=key, options=_options(arguments.timeout), **_network(arguments)) as session,
+        connect(arguments.base_url, api_key=key, options=_options(arguments), **_network(arguments)) as session,
         session.create(stream_id=arguments.stream_id, **body) as turn,
     ):
         printer = _Printer(as_json=arguments.json)
@@ -126,11 +132,13 @@ async def _run(arguments: argparse.Namespace, key: str | None) -> int:
         return _status(turn.result(), key)
 
 
-def _options(limit: float | None) -> SessionOptions:
-    """The options of a session where no single wait may take longer than ``limit`` seconds."""
+def _options(arguments: argparse.Namespace) -> SessionOptions:
+    """The options of a session where no single wait may take longer than ``--timeout`` seconds."""
+    limit: float | None = arguments.timeout
     if limit is None:
-        return SessionOptions()
-    return SessionOptions(connect_timeout=limit, timeouts=Timeouts(limit, limit, limit, limit))
+        return SessionOptions(dialect=arguments.dialect)
+    limits = Timeouts(limit, limit, limit, limit)
+    return SessionOptions(dialect=arguments.dialect, connect_timeout=limit, timeouts=limits)
 
 
 def _network(arguments: argparse.Namespace) -> dict[str, Any]:

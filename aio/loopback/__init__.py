@@ -14,7 +14,9 @@ server ran. Faults make it do what real servers and networks do at the worst mom
 
 ``base_url + "/responses"`` takes the WebSocket mode (GET with an upgrade; :mod:`turnwire.sansio.server` has the
 protocol) and ``POST``, which answers with server-sent events if ``stream`` is true, otherwise with JSON. All three
-share one store: a conversation can move from one to another.
+share one store: a conversation can move from one to another. ``GET`` of ``/responses/ID`` gives a stored response; with
+``?stream=true&starting_after=N``, the events of one that was made with ``background: true``. Such a response runs on
+without its client. Any other is finished, too, if a fault cuts it off, and cancelled if its client leaves.
 
 Scripts: what it answers if it is told to, by ``serve(reply=…)``
 

@@ -18,7 +18,9 @@ The promise
     ``gen_ai.provider.name``         ``openai``
     ``gen_ai.request.model``         the model asked for
     ``gen_ai.response.id``/``model`` the response, when data is included
-    ``gen_ai.usage.input_tokens``    the usage, always; likewise ``output_tokens``
+    ``gen_ai.usage.input_tokens``    the usage, always; likewise ``output_tokens``, and, unless they are 0,
+                                     ``cache_read.input_tokens``, ``cache_write.input_tokens`` and
+                                     ``reasoning.output_tokens``
     ``gen_ai.input.messages``        the input as JSON, when data is included
     ``gen_ai.output.messages``       the output items as JSON, when data is included
     ``error.type``                   the class of a failure; its text is the status description, when data is included
@@ -36,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from ..encoding import encode_json
+from ..telemetry import encodable, span_usage
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as OtelSpan
@@ -137,8 +140,7 @@ class _OpenTelemetrySpan:
         self._failed = failed
 
     def set_usage(self, usage: Any) -> None:
-        self._span.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens)
-        self._span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
+        self._span.set_attributes(span_usage(usage))
 
     def set_data(self, *, response: Any, input: Any) -> None:
         for name in ("id", "model"):
@@ -264,19 +266,6 @@ def text_of(error: BaseException) -> str:
         return str(error)
     except Exception:
         return type(error).__name__
-
-
-def encodable(text: str) -> str:
-    """The text with halves of surrogate pairs replaced."""
-    return text if _is_encodable(text) else text.encode("utf-8", "replace").decode()
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _without_data(error: Exception) -> str:

@@ -70,7 +70,7 @@ from __future__ import annotations
 from ._machine import ResponsesConnection
 from ._states import LIVE, TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
 from ._tables import LEAVE_RULE, ConnectionOptions, Stats, limit_exceeded, turn_failure, words_of
-from ._turn import Leave, Turn
+from ._turn import Leave, Turn, TurnObserver
 
 __all__ = [
     "LEAVE_RULE",
@@ -85,6 +85,7 @@ __all__ = [
     "State",
     "Stats",
     "Turn",
+    "TurnObserver",
     "TurnSignal",
     "TurnState",
     "limit_exceeded",

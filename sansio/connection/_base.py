@@ -11,7 +11,7 @@ from math import inf
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..deadlines import Alarm, Deadlines
-from ..dialect import LaneSupport, dialect_of_host
+from ..dialect import Dialect, LaneSupport, dialect_of_host
 from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import AUTO, AnyLane, Lanes
@@ -63,7 +63,7 @@ class ConnectionBase(CommonConnection):
             max_named=self.options.max_named_lanes,
             preferred=self._lane_to_continue,
         )
-        dialect = self.options.dialect or dialect_of_host(endpoint.host)
+        dialect = self.options.given_dialect or dialect_of_host(endpoint.host)
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
         self._unread_limit = min(self.options.high_water, self.options.max_buffered)
@@ -79,6 +79,11 @@ class ConnectionBase(CommonConnection):
         """The deadlines of the turns that are in the lanes."""
 
     # -- its state
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server supports, as the caller, the server or its host name says. Lanes may be seen to differ."""
+        return self._owners.dialect
 
     @property
     def waiting_phase(self) -> Phase:

@@ -14,6 +14,7 @@ from ..endpoint import Endpoint
 from ..errors import ConnectError, SessionClosedError, TurnError
 from ..rate_limits import RateLimitLog
 from ..replay import Cause, Evidence, Phase, Refusal, Verdict
+from ..upgrade import Headers
 from ._states import TurnSignal
 from ._tables import WAIT_NAMES, ConnectionOptions, ErrorFactory, Stats, turn_failure
 from ._turn import Turn
@@ -50,6 +51,8 @@ class CommonConnection(ABC):
 
     limits: RateLimitLog | None = None
     """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
+    sticky: Headers = ()
+    """The headers that the server made sticky: what an upgrade sends, and what its answer changed; none over HTTP."""
 
     def __init__(
         self,

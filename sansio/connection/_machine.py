@@ -10,6 +10,7 @@ from ..errors import TooManyTurnsError
 from ..lanes import AnyLane
 from ..replay import Cause, Phase
 from ..timeouts import Timeouts
+from ..upgrade import kept_after, kept_after_refusal, upgrade_headers
 from ..websocket import Accepted, WebSocket
 from ._opening import Refused
 from ._outbox import Outbox
@@ -115,7 +116,8 @@ class ResponsesConnection(Routing, Timing):
             return
         self._move(Signal.TRANSPORT_UP)
         self._keepalive.received(now)
-        self._outbox.control(self._opening.request(self.endpoint))
+        headers = upgrade_headers(self.endpoint, self.dialect, self.sticky)
+        self._outbox.control(self._opening.request(self.endpoint, headers))
 
     def transport_failed(self, reason: str, now: float, error: BaseException | None = None) -> None:
         """The transport could not be opened, or it broke. Turns raise their failures with ``error`` as
@@ -227,6 +229,7 @@ class ResponsesConnection(Routing, Timing):
         if isinstance(answer, Accepted):
             self._accepted(answer, now)
         elif isinstance(answer, Refused):
+            self.sticky = kept_after_refusal(self.sticky, answer.refusal.status if answer.refusal else None)
             self._lost(answer.cause, answer.what, now, make=answer.make, refusal=answer.refusal)
         elif answer is not None:
             self.endpoint = answer
@@ -238,6 +241,7 @@ class ResponsesConnection(Routing, Timing):
         dialect = announced_dialect(answer.headers)
         if dialect is not None and self.options.dialect is None:
             self._owners.adopt(dialect)
+        self.sticky = kept_after(self.sticky, answer.headers, self.dialect)
         if self.limits is not None:
             self.limits.answered(answer.headers)
         self._move(Signal.ACCEPTED)

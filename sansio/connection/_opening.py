@@ -13,6 +13,7 @@ from ..endpoint import Endpoint
 from ..errors import HandshakeRejectedError, TurnError
 from ..evidence import NO_WEBSOCKET_STATUSES
 from ..replay import Cause, Evidence, Refusal
+from ..upgrade import Headers
 from ..websocket import Accepted, ClientHandshake, Rejected, WebSocket
 from ._tables import (
     MAX_REDIRECTS,
@@ -54,12 +55,12 @@ class Opening:
         """When the opening times out, independent of the deadlines of the turns that wait for it."""
         return connect_deadline(self._options, self.began, self._connect_by)
 
-    def request(self, endpoint: Endpoint) -> bytes:
-        """The upgrade request, to be written when the transport is open."""
+    def request(self, endpoint: Endpoint, headers: Headers) -> bytes:
+        """The upgrade request with these headers, to be written when the transport is open."""
         self._handshake = ClientHandshake(
             endpoint.authority,
             endpoint.target,
-            endpoint.headers,
+            headers,
             compression=self._options.compression,
             random_bytes=self._random_bytes,
         )

@@ -102,7 +102,8 @@ class Owners:
 
     def _support(self, support: LaneSupport) -> None:
         self.support = support
-        most, names = self._limits
+        most = _least(self._limits[0], self.dialect.max_in_flight)
+        names = _least(self._limits[1], self.dialect.max_named_lanes)
         self._lanes.max_in_flight = most if support is LaneSupport.YES else 1
         self._lanes.max_named = None if support is LaneSupport.NO else names
         self._lanes.names_known = support is LaneSupport.YES
@@ -246,6 +247,11 @@ class Owners:
         if added or self.late_items:
             self.late_items.clear()
             self.late_items.update(item for lane in self._ended.values() for ended in lane for item in ended.added)
+
+
+def _least(own: int, servers: int | None) -> int:
+    """The smaller of two limits; None: there is no second one."""
+    return own if servers is None else min(own, servers)
 
 
 def _claims(turn: Turn, response_id: str | None, item_id: str | None, *, begins: bool) -> bool:

@@ -75,6 +75,8 @@ class Routing(ConnectionBase):
                     turn.buffered += size
                     held += size
                     turn.since = now
+                    if turn.observer is not None:
+                        turn.observer.came(now)
                     if turn.listener is not None:
                         turn.listener(turn)
                     if turn.buffered <= most:
@@ -84,11 +86,15 @@ class Routing(ConnectionBase):
                 self._receive_control(websocket, item, now)
             if self.state is State.CLOSED:
                 break
+        self._count(events, held, now)
+        self.only_events = self.only_events and not websocket.pending
+
+    def _count(self, events: int, held: int, now: float) -> None:
+        """Count what came with one read: so many events, which take so many bytes of memory."""
         self.stats.events += events
         self._unchecked += held
         if self._unchecked > self._unchecked_limit:
             self._check_all(now)
-        self.only_events = self.only_events and not websocket.pending
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
         self.only_events = False
@@ -126,8 +132,8 @@ class Routing(ConnectionBase):
         if type(event) is UnknownEvent and self.limits is not None:
             self.limits.came(event)
         turn = self._owners.owner(event)
-        if turn is None:
-            self._orphan(event, now)
+        if turn is None or self._owners.dialect.keeps_alive(event):
+            self._pass_over(turn, event, now)
             return
         role = event.role
         if turn.phase is Phase.AWAIT:
@@ -164,6 +170,16 @@ class Routing(ConnectionBase):
             self.only_events = False
         turn.phase = Phase.STREAM
         turn.message = b""
+
+    def _pass_over(self, turn: Turn | None, event: ServerEvent, now: float) -> None:
+        """Handle an event that nobody reads: it has no owner, or it only keeps its owner alive."""
+        if not self._owners.dialect.keeps_alive(event):
+            self._orphan(event, now)
+            return
+        if turn is None or turn.abandoned:
+            self.stats.orphans += 1
+        if turn is not None:
+            turn.since = now
 
     def _orphan(self, event: ServerEvent, now: float) -> None:
         """Handle an event without an owner: no turn awaits it, its response has ended, or its turn is not known."""
@@ -222,6 +238,8 @@ class Routing(ConnectionBase):
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
         turn.unsent()
+        if turn.observer is not None:
+            turn.observer.repeats("name_refused", None, 0.0)
         self.stats.repeated += 1
         self.only_events = False
         self._enter(turn, now)

@@ -9,8 +9,8 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import astuple
 
-from ..checks import BYTES, COUNT, SECONDS, Choice, Instance, Number, Rule, check_fields
-from ..dialect import DEFAULT_MESSAGE_LIMIT, Dialect
+from ..checks import BYTES, COUNT, SECONDS, Choice, Instance, Named, Number, Rule, check_fields
+from ..dialect import DEFAULT_MESSAGE_LIMIT, DIALECTS, Dialect
 from ..error_body import read_error
 from ..errors import (
     ConnectionLostError,
@@ -24,6 +24,7 @@ from ..errors import (
 from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 from ..replay import Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
+from ..telemetry import Telemetry
 from ..timeouts import DEFAULT_TIMEOUTS, Timeouts, timeouts_from
 from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, Rejected
 
@@ -100,14 +101,21 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting: int = 10_000
     """Turns that may wait for a lane or a slot."""
     max_in_flight: int = MAX_IN_FLIGHT
-    """Turns that may run at the same time, over all lanes."""
+    """Turns that may run at the same time, over all lanes; a dialect may allow fewer."""
     max_named_lanes: int = MAX_NAMED_LANES
-    """Different lane names that one connection may use in its life."""
+    """Different lane names that one connection may use in its life; a dialect may allow fewer."""
     leave: Literal["abort", "abandon"] | None = None
     """What happens to a WebSocket when its only turn is left before its end: it is aborted, or it stays open and the
     turn's events are discarded. None: it stays open if another lane's ``store: false`` response is in its memory."""
-    dialect: Dialect | None = None
-    """What the server supports; None: decided by its host name, by what it announces, and by what it is seen to do."""
+    dialect: Dialect | str | None = None
+    """What the server supports: a ``Dialect``, or the name of one: ``"openai"``, ``"azure"``, ``"codex"``,
+    ``"no-lanes"`` or ``"unknown"``. None: decided by its host name, by what it announces, and by what it is seen to
+    do."""
+
+    @property
+    def given_dialect(self) -> Dialect | None:
+        """The dialect that the caller gives, also by its name; None if it gives none."""
+        return DIALECTS[self.dialect] if isinstance(self.dialect, str) else self.dialect
 
     @property
     def turn_timeouts(self) -> Timeouts:
@@ -139,12 +147,13 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "max_in_flight": Number(COUNT, least=1, whole=True),
     "max_named_lanes": Number(COUNT, whole=True),  # 0: the default lane only.
     "leave": LEAVE_RULE,
-    "dialect": Instance(Dialect, optional=True),
+    "dialect": Named(Dialect, DIALECTS),
     "max_age": _ABOVE_ZERO,
     "max_idle": _ABOVE_ZERO,
     "connections": Number(COUNT, least=1, whole=True),
     "transport": Choice(("auto", "websocket", "http")),
     "recovery": Instance(RecoveryPolicy),
+    "telemetry": Instance(Telemetry, optional=True),
 }
 """The range of each option of a connection or a session; a test compares it with their fields."""
 

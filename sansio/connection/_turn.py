@@ -48,7 +48,7 @@ from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
-__all__ = ["EVENT_COST", "Leave", "Turn"]
+__all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
 
 EVENT_COST: Final = 400
 """Bytes of memory that a decoded event takes in addition to its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
@@ -70,6 +70,20 @@ class TurnConnection(Protocol):
 
     def watch(self, turn: Turn) -> None:
         """The turn's receive deadline starts, or starts again."""
+
+
+class TurnObserver(Protocol):
+    """Measures a turn. Its methods only store what happened: they call nobody, and raise nothing."""
+
+    def came(self, now: float) -> None:
+        """An event came for the turn's consumer. Hot path: runs once per event."""
+
+    def repeats(self, reason: str, failure: TurnError | None, delay: float) -> None:
+        """The turn is sent again after ``delay`` seconds, for this reason; ``failure``, if any, is not seen by the
+        consumer."""
+
+    def ended(self, turn: Turn) -> None:
+        """The turn has ended for its consumer. Called once, and last."""
 
 
 class Turn:
@@ -94,6 +108,8 @@ class Turn:
     """What becomes of its connection when it is left; None: as the options say."""
     failing_since: float | None = None
     """When it failed for the first time, if it did."""
+    observer: TurnObserver | None = None
+    """What measures it; None: nothing, or it has ended."""
 
     def __init__(
         self,
@@ -320,6 +336,8 @@ class Turn:
         if isinstance(event, ItemEvent):
             self.last = event
         self.since = now
+        if self.observer is not None:
+            self.observer.came(now)
         if self.listener is not None:
             self.listener(self)
         return cost
@@ -373,7 +391,10 @@ class Turn:
         self.tell()
 
     def tell(self) -> None:
-        """Call the listener: the consumer has something new to read."""
+        """Call the listener: the consumer has something new to read, at the end also the observer."""
+        if self.observer is not None:
+            observer, self.observer = self.observer, None
+            observer.ended(self)
         if self.listener is not None:
             self.listener(self)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Final, cast
 
 import msgspec
@@ -63,7 +63,12 @@ class OpenEvent(ServerEvent, frozen=True):
     @property
     def role(self) -> Role:
         """The effect of the event on its turn, by its type and the names of its members."""
-        return role_of(self.type, or_none(decode_members, msgspec.Raw(self.raw_bytes)) or ())
+        return role_of(self.type, self.members or ())
+
+    @property
+    def members(self) -> Collection[str] | None:
+        """The names of the members of the message; None if they cannot be read."""
+        return or_none(decode_members, msgspec.Raw(self.raw_bytes))
 
 
 class UnknownEvent(OpenEvent, frozen=True):

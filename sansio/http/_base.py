@@ -14,6 +14,7 @@ from ..connection import ConnectionOptions, Stats, Turn, turn_failure
 from ..connection._common import CommonConnection, Loss
 from ..connection._tables import ErrorFactory, connect_deadline
 from ..deadlines import Alarm
+from ..dialect import dialect_of_host
 from ..endpoint import Endpoint
 from ..error_body import ErrorBody
 from ..errors import ResponsesHTTPError, TurnError
@@ -40,6 +41,8 @@ class HttpBase(CommonConnection):
         alarm: Alarm | None = None,
     ) -> None:
         super().__init__(endpoint, options=options, stats=stats, recover=recover, alarm=alarm)
+        self.dialect = self.options.given_dialect or dialect_of_host(endpoint.host)
+        """What the server supports, as the caller or its host name says."""
         self.state = HttpState.CONNECTING
         self.turn: Turn | None = None
         """The turn that waits for the connection to open, or runs; None: it takes one, if it takes any."""

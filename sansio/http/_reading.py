@@ -136,6 +136,9 @@ class Reading(Retrieving):
             return
         if type(event) is UnknownEvent and self.limits is not None:
             self.limits.came(event)
+        if self.dialect.keeps_alive(event):
+            turn.since = now
+            return
         if event.role is Role.RESPONSE:
             if turn.phase is Phase.AWAIT:
                 turn.phase = Phase.STREAM

@@ -394,6 +394,7 @@ async def test_ask_sends_what_its_options_say(tmp_path: Path) -> None:
     (tmp_path / "more.json").write_text(json.dumps([{"type": "function", "name": "time"}]))
     key = ["--api-key-env", "OTHER"]
     options = ["--model", "m", "--instructions", "briefly", "--reasoning", "low", "--stream-id", "lane"]
+    options += ["--dialect", "openai", "--timeout", "60"]
     files = ["--tool", str(tmp_path / "one.json"), "--tool", str(tmp_path / "more.json")]
     asked = 'call weather {"city": "Oslo"}'
     async with loopback.serve(api_key="other") as server:
@@ -406,6 +407,13 @@ async def test_ask_sends_what_its_options_say(tmp_path: Path) -> None:
         assert server.ledger[0].lane == "lane"
         shown = await ask(server, "recall", "--previous-response-id", response["id"], *key, OTHER="other")
         assert shown == (0, f"{asked}\n", "")
+
+
+@pytest.mark.anyio
+async def test_ask_takes_a_dialect_that_has_no_lanes() -> None:
+    async with loopback.serve() as server:
+        assert await ask(server, "hello", "--stream-id", "lane", "--dialect", "azure") == (0, "hello\n", "")
+        assert server.ledger[0].lane is None
 
 
 @pytest.mark.anyio
@@ -693,6 +701,7 @@ def test_help_names_every_option_and_the_exit_statuses(
     ("arguments", "words"),
     [
         (["demo", "--latency", "-1"], "argument --latency: takes seconds, from 0 to 60"),
+        (["ask", "x", "--dialect", "klingon"], "argument --dialect: invalid choice: 'klingon' (choose from "),
         (["demo", "--latency", "soon"], "argument --latency: takes seconds, from 0 to 60"),
         (["demo", "--latency", "nan"], "argument --latency: takes seconds, from 0 to 60"),
         (["serve", "--latency", "nan"], "argument --latency: takes seconds, from 0 to 60"),

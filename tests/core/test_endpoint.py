@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from turnwire.sansio.agents.model import options_for_model
-from turnwire.sansio.checks import Choice
+from turnwire.sansio.checks import Choice, Named
 from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.connection._tables import OPTION_RULES
 from turnwire.sansio.endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client
@@ -422,7 +422,7 @@ OF_OTHER_TYPES = [
 
 @pytest.mark.parametrize(("name", "wrong"), OF_OTHER_TYPES)
 def test_a_value_of_another_type_is_refused(name: str, wrong: Any):
-    if isinstance(wrong, str) and isinstance(OPTION_RULES[name], Choice):
+    if isinstance(wrong, str) and isinstance(OPTION_RULES[name], Choice | Named):
         with pytest.raises(UserError, match=rf"^SessionOptions\.{name} is '5': write one of"):
             SessionOptions(**{name: wrong})
         return

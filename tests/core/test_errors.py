@@ -18,6 +18,7 @@ from turnwire.sansio.errors import (
     MissingResponseError,
     ResponsesHTTPError,
     ResponsesWebSocketError,
+    RetrievalError,
     StreamEndedError,
     TurnError,
     TurnTimeoutError,
@@ -297,6 +298,8 @@ def made(kind: type[BaseException]) -> Any:
         return kind("bad", stream_id="a", attributable=True)
     if kind is UnsuccessfulResponseError:
         return kind("failed", response={"status": "failed"})
+    if issubclass(kind, RetrievalError):
+        return kind("no", response_id="resp_1", cause=Cause.EOF, status=503, retry_after=1.0, sequence_number=7)
     return kind("said")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 from openai.types import responses as sdk
+from openai.types.responses import response_usage
 from turnwire.sansio.agents.call import (
     HEADERS_OVERRIDE,
     ModelArguments,
@@ -453,7 +454,10 @@ def test_opentelemetry_spans() -> None:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = OpenTelemetryTracer(provider.get_tracer("test"))
     span = tracer.start_span(model="m")
-    span.set_usage(Usage(requests=1, input_tokens=3, output_tokens=4, total_tokens=7))
+    given = response_usage.InputTokensDetails(cached_tokens=2, cache_write_tokens=0)
+    made = response_usage.OutputTokensDetails(reasoning_tokens=1)
+    usage = Usage(1, input_tokens=3, input_tokens_details=given, output_tokens=4, output_tokens_details=made)
+    span.set_usage(usage)
     span.set_data(response=response(), input="cucumber")
     span.end()
     span = tracer.start_span(model="m")
@@ -466,6 +470,8 @@ def test_opentelemetry_spans() -> None:
         "gen_ai.request.model": "m",
         "gen_ai.usage.input_tokens": 3,
         "gen_ai.usage.output_tokens": 4,
+        "gen_ai.usage.cache_read.input_tokens": 2,
+        "gen_ai.usage.reasoning.output_tokens": 1,
         "gen_ai.response.id": "resp_1",
         "gen_ai.response.model": "m-1",
         "gen_ai.input.messages": '"cucumber"',

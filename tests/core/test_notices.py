@@ -2,77 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from typing import Any
 
 import pytest
-from kit.driving import FakeRuntime, completed, created
-from kit.machines import ENDPOINT, answer, steady, switching
+from kit.driving import completed, created
+from kit.machines import ENDPOINT, steady
+from kit.watching import Watched
 from turnwire.sansio.connection import turn_failure
-from turnwire.sansio.driver import Driver, Link
-from turnwire.sansio.errors import TransportError, UserError, WrongTypeError
-from turnwire.sansio.notices import INFO, LINES, MOST, WARNING, Notice, Notices
+from turnwire.sansio.errors import UserError, WrongTypeError
+from turnwire.sansio.notices import INFO, MOST, WARNING, Notice, Notices
 from turnwire.sansio.replay import Cause, Evidence, Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
-from turnwire.sansio.websocket import WebSocket
-
-
-class Log:
-    """A logger: the lines of the log, with their levels."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.broken = False
-
-    def log(self, level: int, msg: str, *args: object) -> None:
-        if self.broken:
-            raise RuntimeError("disk full")
-        self.lines.append(f"{level} {msg % args}")
-
-
-class Watched:
-    """A driver whose session is watched, and the server's end of the newest link."""
-
-    def __init__(self, **options: Any) -> None:
-        self.now = 100.0
-        self.log = Log()
-        self.told: list[Notice] = []
-        self.runtime = FakeRuntime()
-        self.notices = Notices(self.log)
-        for name in LINES:
-            self.notices.on(name, self.told.append)  # type: ignore[arg-type]
-        options.setdefault("recovery", RecoveryPolicy(initial_delay=0.0))
-        self.session = ResponsesSession(options=SessionOptions(**options), random_bytes=steady, notices=self.notices)
-        self.driver = Driver(self.session, self.runtime, lambda: ENDPOINT)
-        self.server = WebSocket(client=False)
-
-    @property
-    def link(self) -> Link:
-        return self.runtime.links[-1]
-
-    def create(self, **body: Any) -> Any:
-        return self.driver.create({"input": "x", **body}, now=self.now)
-
-    def accept(self) -> None:
-        self.driver.opened(self.link, self.now)
-        self.server = WebSocket(client=False)
-        self.driver.received(self.link, switching(more="x-turnwire-dialect: openai\r\n"), self.now)
-
-    def reject(self, status: int) -> None:
-        self.driver.opened(self.link, self.now)
-        self.driver.received(self.link, answer(status), self.now)
-
-    def say(self, *events: dict[str, Any]) -> None:
-        texts = [self.server.text(json.dumps(event).encode()) for event in events]
-        self.driver.received(self.link, b"".join(texts), self.now)
-
-    def lost(self) -> None:
-        self.driver.lost(self.link, TransportError("hush"), self.now)
-
-    def names(self) -> list[str]:
-        """What was told since this was last called."""
-        told, self.told[:] = [notice.name for notice in self.told], []
-        return told
 
 
 def test_a_connection_is_told_of_when_it_is_open_and_when_it_is_lost() -> None:
@@ -130,7 +71,8 @@ def test_a_connection_that_is_replaced_is_told_of() -> None:
     assert turn.ended
     rig.now += 60.0
     rig.driver.time_came(rig.now)
-    assert rig.names() == ["connection_opened", "rotated"]
+    assert rig.names() == ["connection_opened", "rotated", "connection_closed"]
+    assert rig.log.lines[-1] == "20 connection to server.test: closed (websocket)"
     rig.create()
     rig.accept()
     assert rig.names() == ["connection_opened"]
@@ -163,7 +105,41 @@ def test_what_this_side_ends_is_not_lost() -> None:
     for link in rig.runtime.links:
         rig.driver.lost(link, None, rig.now)
     assert rig.driver.drained
-    assert rig.names() == ["connection_opened"] * 3
+    assert rig.names() == ["connection_opened", "connection_closed"] * 3
+    assert [line for line in rig.log.lines if "closed" in line] == [
+        "20 connection to server.test: closed (cancelled)",
+        "20 connection to server.test: closed (client_closed)",
+        "20 connection to server.test: closed (websocket)",
+    ]
+
+
+def test_a_connection_that_was_never_open_and_is_closed_here_is_not_told_of() -> None:
+    rig = Watched()
+    rig.create()
+    rig.driver.opened(rig.link, rig.now)
+    rig.driver.close(rig.now)
+    rig.driver.lost(rig.link, None, rig.now)
+    assert rig.driver.drained
+    assert rig.names() == []
+
+
+def test_every_connection_that_opened_is_lost_or_closed_once() -> None:
+    rig = Watched(max_age=60.0)
+    for end in (rig.lost, lambda: rig.driver.give_up(rig.now), lambda: rig.driver.close(rig.now)):
+        turn = rig.create()
+        rig.accept()
+        end()
+        rig.driver.lost(rig.link, None, rig.now)
+        assert turn.ended
+    assert rig.names() == ["connection_opened", "connection_lost", *["connection_opened", "connection_closed"] * 2]
+
+
+def test_a_turn_that_nobody_measures_is_told_of_when_it_is_repeated() -> None:
+    rig = Watched()
+    rig.create().observer = None
+    rig.driver.opened(rig.link, rig.now)
+    rig.lost()
+    assert rig.names() == ["turn_repeated", "connection_lost"]
 
 
 def test_a_close_code_is_told() -> None:
@@ -190,6 +166,60 @@ def test_a_hook_that_raises_is_logged_by_the_type_and_changes_nothing() -> None:
     assert rig.log.lines[-1] == "30 the hook for connection_opened raised ValueError"
     assert len(last) == 1
     assert "hush" not in str(rig.log.lines)
+
+
+def test_a_hook_that_returns_a_coroutine_is_logged_and_the_coroutine_is_closed() -> None:
+    rig = Watched()
+    rig.notices.on("connection_opened", lambda notice: _later(notice))
+    rig.create()
+    rig.accept()
+    assert rig.log.lines[-1] == "30 the hook for connection_opened raised WrongTypeError"
+
+
+def test_what_raises_again_and_again_is_logged_once_per_type() -> None:
+    rig = Watched()
+    errors: list[Exception] = [ValueError("a"), ValueError("b"), KeyError("c"), ValueError("d")]
+
+    def broken(notice: Notice) -> None:
+        raise errors[calls.append(notice) or len(calls) - 1]
+
+    calls: list[Notice] = []
+    rig.notices.on("connection_opened", broken)
+    for _ in errors:
+        turn = rig.create()
+        rig.accept()
+        rig.driver.cancel(turn, rig.now)
+    assert len(calls) == len(errors)
+    assert [line for line in rig.log.lines if "raised" in line] == [
+        "30 the hook for connection_opened raised ValueError",
+        "30 the hook for connection_opened raised KeyError",
+    ]
+
+
+def test_a_hook_that_closes_the_session_breaks_no_step() -> None:
+    rig = Watched()
+    rig.notices.on("connection_opened", lambda _: rig.driver.close(rig.now))
+    turn = rig.create()
+    rig.accept()
+    assert turn.failure.cause is Cause.CLIENT_CLOSED
+    for link in rig.runtime.links:
+        rig.driver.lost(link, None, rig.now)
+    assert rig.driver.drained
+    assert rig.names() == ["connection_opened", "connection_closed"]
+
+
+def test_a_hook_that_begins_a_turn_breaks_no_step() -> None:
+    rig = Watched(recovery=RecoveryPolicy(attempts=0))
+    more: list[Any] = []
+    rig.notices.on("connection_lost", lambda _: more.append(rig.create()))
+    first = rig.create()
+    rig.accept()
+    rig.lost()
+    assert first.failure.verdict is Verdict.AMBIGUOUS
+    rig.accept()
+    rig.say(created(), completed())
+    assert [turn.response.status for turn in more] == ["completed"]
+    assert rig.names() == ["connection_opened", "connection_lost", "connection_opened"]
 
 
 def test_a_logger_that_raises_is_not_asked_again() -> None:
@@ -240,7 +270,15 @@ def test_a_name_that_there_is_not_is_refused(name: Any) -> None:
 async def _later(notice: Notice) -> None: ...
 
 
-@pytest.mark.parametrize("hook", [None, "print", _later])
+async def _yielding(notice: Notice) -> Any:
+    yield notice
+
+
+class Later:
+    async def __call__(self, notice: Notice) -> None: ...
+
+
+@pytest.mark.parametrize("hook", [None, "print", _later, functools.partial(_later), _yielding, Later()])
 def test_what_cannot_be_called_without_waiting_is_refused(hook: Any) -> None:
     with pytest.raises(WrongTypeError, match="cannot be called without waiting"):
         Notices().on("rotated", hook)

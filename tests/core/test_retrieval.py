@@ -632,6 +632,22 @@ def test_retrievals_and_turns_do_not_wait_for_each_other() -> None:
     assert all(one.ended for one in retrievals)
 
 
+def test_an_idle_websocket_is_not_closed_because_of_a_retrieval() -> None:
+    """P-POOL-11: its memory is nowhere else."""
+    service = Service(answer(response()), transport="auto", ping_interval=None, max_idle=60.0)
+    websocket = service.session.open(ENDPOINT, service.now)
+    service.session.transport_connected(websocket, service.now)
+    websocket.data_to_send(1 << 20, service.now)
+    service.session.receive_data(websocket, switching(), service.now)
+    service.now += 50.0
+    service.retrieve()
+    assert len(service.session.pool) == 2
+    assert service.session.next_deadline() == service.now + 60.0
+    service.now += 60.0
+    service.session.handle_deadline(service.now)
+    assert list(service.session.pool) == [websocket]
+
+
 def test_a_turn_in_the_background_goes_over_http() -> None:
     service = Service(transport="auto")
     turn = service.session.create({"input": "x", "background": True}, lane=AUTO, now=service.now)

@@ -148,8 +148,8 @@ def without_code(text: str) -> str:
     [
         (
             "Options and limits",
-            "Lanes and connections, HTTP where there is no WebSocket, Timeouts, Recovery, Logging, Fixtures, "
-            "All options",
+            "Lanes and connections, HTTP where there is no WebSocket, Timeouts, Recovery, Logging, "
+            "Spans metrics hooks, Fixtures, All options",
         ),
         (
             "Recipes",

@@ -85,6 +85,12 @@ async def test_a_response_is_followed_while_it_is_made(shell):
         assert (await session.retrieve(made.id)).output_text == rest[-1].response.output_text == text(rest)
 
 
+async def test_it_goes_through_a_unix_socket(shell, tmp_path):
+    async with serve(path=str(tmp_path / "s")) as server, shell.connect(server.base_url) as session:
+        response = await session.respond(model="m", input="x")
+        assert (await session.retrieve(response.id)).output_text == "x"
+
+
 async def test_a_turn_that_its_client_left_was_cancelled(shell):
     async with serve(latency=0.01) as server, shell.connect(server.base_url) as session:
         async with session.create(model="m", input="count 50") as turn:

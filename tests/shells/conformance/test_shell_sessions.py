@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import anyio
 import pytest
 from kit.peers import Peer, completed, created, raw_server
 from kit.waiting import until_disconnected
 from turnwire.aio.loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Error, Fault, Send, Silence, serve
+from turnwire.sansio.notices import NoticeName
 from turnwire.sansio.replay import Verdict
 
 pytestmark = pytest.mark.anyio
@@ -171,13 +174,13 @@ async def test_hooks_and_the_log_say_what_happens_without_secrets(shell, caplog)
             recovery=shell.RecoveryPolicy(initial_delay=0.01, repeat_ambiguous_stateless=True)
         )
         async with shell.connect(server.base_url, api_key="hush", options=options) as session:
-            for name in ("connection_opened", "connection_lost", "turn_repeated", "rotated", "fell_back"):
+            for name in get_args(NoticeName):
                 session.on(name, lambda notice: told.append(notice.name))
             session.on("connection_lost", broken)
             assert (await session.respond(model="m", input="hush")).output_text == "hush"
             with pytest.raises(shell.UserError):
                 session.on("no such thing", print)
-    assert told == ["turn_repeated", "connection_lost", "connection_opened"]
+    assert told == ["turn_repeated", "connection_lost", "connection_opened", "connection_closed"]
     lines = [record.getMessage() for record in caplog.records if record.name == "turnwire.session"]
     assert [next(word for word in ("open (", "repeated (", "lost") if word in line) for line in lines[:3]] == [
         "open (",
