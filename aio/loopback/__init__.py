@@ -39,7 +39,7 @@ Scripts: what it answers if it is told to, by ``serve(reply=…)``
     ``Reasoning("summary")``, ``Refusal("no")``,    these items
     ``Image(base64, partial=[…])``
     ``{"type": …}``                                 any item, as it is; an ``id`` is added where there is none
-    ``Events([{…}])``                               events as they are, in this place
+    ``RawEvents([{…}])``                               events as they are, in this place
     ``[…, …]``                                      several of these, one after another
     ``Failed(code)``, ``Incomplete(reason)``        ``response.failed``, ``response.incomplete``; last in a list
     ``Error(429, "rate_limit_exceeded")``           an ``error`` instead of a response; last in a list: after its items
@@ -50,7 +50,7 @@ Scripts: what it answers if it is told to, by ``serve(reply=…)``
     =============================================== ===============================================================
 
     A turn that a fault ended after it began gives its reply back: the request that repeats it gets it. A request that
-    finds no reply gets an ``error`` with status 500, and ``async with serve(…)`` raises :class:`ScriptError` at its end.
+    finds no reply gets an ``error`` with status 500; ``async with serve(…)`` raises :class:`ScriptError` at its end.
 
 What it answers without a script, by the last item of the input
 
@@ -101,12 +101,12 @@ from ...sansio.server import (
     Attempts,
     Call,
     CustomCall,
-    Events,
     Failed,
     Image,
     Incomplete,
     Json,
     McpCall,
+    RawEvents,
     Reasoning,
     Refusal,
     Reply,
@@ -147,7 +147,7 @@ __all__ = [
     "CutFrame",
     "Delay",
     "Error",
-    "Events",
+    "RawEvents",
     "Failed",
     "Fault",
     "Garbage",

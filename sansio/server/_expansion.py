@@ -20,13 +20,13 @@ from ._memory import ItemDict, Problem, Remembered, count_words, input_items
 from ._replies import (
     Call,
     CustomCall,
-    Events,
     Failed,
     Image,
     Incomplete,
     Json,
     McpCall,
     Part,
+    RawEvents,
     Reasoning,
     Refusal,
     Reply,
@@ -71,7 +71,7 @@ def reply_events(
         yield {"type": "response.created", "response": {**response}}
         yield {"type": "response.in_progress", "response": {**response}}
     for output in outputs:
-        if isinstance(output, Events):
+        if isinstance(output, RawEvents):
             yield from ({**event} for event in output.events)
         else:
             yield from item_events(output.item, output.place, output.pieces)
@@ -163,13 +163,13 @@ class _Output(NamedTuple):
     pieces: list[str]
 
 
-def _outputs(parts: list[Part], request: Mapping[str, Any], number: int) -> Iterator[_Output | Events]:
+def _outputs(parts: list[Part], request: Mapping[str, Any], number: int) -> Iterator[_Output | RawEvents]:
     """The items of a reply, and the events between them."""
     stopped = isinstance(parts[-1], Incomplete) if parts else False
     said = [part for part in parts if not isinstance(part, Failed | Incomplete | Problem)]
     index = 0
     for place, part in enumerate(said, 1):
-        if isinstance(part, Events):
+        if isinstance(part, RawEvents):
             yield part
             continue
         status = "incomplete" if stopped and place == len(said) else "completed"

@@ -30,7 +30,7 @@ from ._memory import Problem
 __all__ = [
     "Call",
     "CustomCall",
-    "Events",
+    "RawEvents",
     "Failed",
     "Image",
     "Incomplete",
@@ -132,14 +132,14 @@ class Image(_Word, frozen=True):
     """The partial images that come before it."""
 
 
-class Events(_Word, frozen=True):
-    """Events that are sent in this place as they are; ``sequence_number`` and ``stream_id`` are added."""
+class RawEvents(_Word, frozen=True):
+    """RawEvents that are sent in this place as they are; ``sequence_number`` and ``stream_id`` are added."""
 
     events: Sequence[Mapping[str, Any]]
 
     def __post_init__(self) -> None:
         """Refuse what is no list of events."""
-        _check_events("Events.events", self.events)
+        _check_events("RawEvents.events", self.events)
 
 
 class Transcript(_Word, frozen=True):
@@ -154,7 +154,7 @@ class Transcript(_Word, frozen=True):
         if not self.events or self.events[-1]["type"] not in {*ENDINGS, "error"}:
             raise UserError(
                 "Transcript.events has no terminal event at its end: write response.completed, .failed or .incomplete "
-                "last, or write Events(…) to have the events around it added"
+                "last, or write RawEvents(…) to have the events around it added"
             )
 
 
@@ -182,7 +182,7 @@ Part: TypeAlias = (
     | McpCall
     | Reasoning
     | Image
-    | Events
+    | RawEvents
     | Transcript
     | Failed
     | Incomplete
@@ -225,7 +225,7 @@ class Reply(_Word, frozen=True):
             if isinstance(part, _LAST) and index + 1 < len(parts):
                 raise UserError(f"{shown(part)} ends the response: write it last")
             if isinstance(part, Transcript) and len(parts) > 1:
-                raise UserError("a Transcript is a whole response: write it alone, or write Events(…)")
+                raise UserError("a Transcript is a whole response: write it alone, or write RawEvents(…)")
 
     @property
     def parts(self) -> list[Part]:
@@ -283,7 +283,7 @@ def _check_events(name: str, given: object) -> None:
 
 
 _LAST: Final = (Failed, Incomplete, Problem)
-_PARTS: Final = (str, Text, Json, Refusal, Call, CustomCall, McpCall, Reasoning, Image, Events, Transcript, *_LAST)
+_PARTS: Final = (str, Text, Json, Refusal, Call, CustomCall, McpCall, Reasoning, Image, RawEvents, Transcript, *_LAST)
 
 
 _SECONDS: Final = Number(SECONDS)

@@ -17,13 +17,13 @@ from turnwire.sansio.server import (
     Attempts,
     Call,
     CustomCall,
-    Events,
     Failed,
     Image,
     Incomplete,
     Json,
     McpCall,
     Problem,
+    RawEvents,
     Reasoning,
     Refusal,
     Remembered,
@@ -177,7 +177,7 @@ def test_the_end_of_a_response() -> None:
 
 def test_events_of_ones_own() -> None:
     extra = {"type": "response.tomorrow", "response_id": "resp_000000000007"}
-    made = events(["a", Events([extra]), "b"])
+    made = events(["a", RawEvents([extra]), "b"])
     place = made.index(extra)
     assert [event.get("output_index") for event in (made[place - 1], made[place + 1])] == [0, 1]
     whole = [{"type": "response.created", "response": {"id": "r"}}, {"type": "error", "error": {}}]
@@ -239,8 +239,8 @@ def test_when_each_event_is_due() -> None:
         (lambda: Text(["a", 5]), WrongTypeError, "Text.text"),  # type: ignore[list-item]
         (lambda: Call(5), WrongTypeError, "Call.name is 5: write a string"),  # type: ignore[arg-type]
         (lambda: Call("f", [1]), WrongTypeError, "Call.arguments"),  # type: ignore[arg-type]
-        (lambda: Events("x"), WrongTypeError, "Events.events is 'x'"),  # type: ignore[arg-type]
-        (lambda: Events([5]), UserError, "5 has no type"),  # type: ignore[list-item]
+        (lambda: RawEvents("x"), WrongTypeError, "RawEvents.events is 'x'"),  # type: ignore[arg-type]
+        (lambda: RawEvents([5]), UserError, "5 has no type"),  # type: ignore[list-item]
         (lambda: Transcript([]), UserError, "no terminal event"),
         (lambda: Transcript([{"type": "response.created"}]), UserError, "no terminal event"),
     ],
