@@ -114,6 +114,7 @@ from ...sansio.server import (
     Text,
     Transcript,
 )
+from ._expecting import LedgerError
 from ._faults import (
     AfterEvent,
     BeforeEvent,
@@ -147,7 +148,6 @@ __all__ = [
     "CutFrame",
     "Delay",
     "Error",
-    "RawEvents",
     "Failed",
     "Fault",
     "Garbage",
@@ -155,9 +155,11 @@ __all__ = [
     "Incomplete",
     "Json",
     "LedgerEntry",
+    "LedgerError",
     "LoopbackServer",
     "McpCall",
     "Opened",
+    "RawEvents",
     "Reasoning",
     "Received",
     "Refusal",

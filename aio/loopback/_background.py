@@ -31,14 +31,15 @@ async def _run(
         await anyio.sleep(reply.pause(entry.number, 0, service.latency))
         for k, event in enumerate(events, 1):
             if stored.ended:
-                entry.outcome = event["type"].removeprefix("response.")
+                error = event.get("error") or event.get("response", {}).get("error")
+                entry.end(event["type"].removeprefix("response."), error)
                 if entry.outcome not in ("failed", "error"):
                     service.store.remember(turn.request, event["response"], turn.previous)
             await anyio.sleep(reply.pause(entry.number, k, service.latency))
     finally:
         stored.stop("cancelled")
         if entry.outcome == "running":
-            entry.outcome = "shutdown"
+            entry.end("shutdown")
 
 
 async def follow(stored: StoredResponse, after: int) -> AsyncGenerator[ItemDict]:

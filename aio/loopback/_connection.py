@@ -107,10 +107,10 @@ class RunningTurn:
         self.taken: TakenReply | None = None
         """A reply out of the list of a script, until it was given to the end."""
 
-    def set_outcome(self, outcome: str) -> None:
+    def set_outcome(self, outcome: str, error: Mapping[str, Any] | None = None) -> None:
         """Write the outcome into the ledger, if the turn is there. In the background it goes on all the same."""
         if self.entry is not None and not self.in_background:
-            self.entry.outcome = outcome
+            self.entry.end(outcome, error)
         if self.taken is not None and outcome in _BY_FAULT:
             script, taken, _ = self.taken
             self.taken = None
@@ -309,8 +309,9 @@ class ClientConnection:
 
     async def _error(self, error: Error, running: RunningTurn | None) -> None:
         if running is not None and running.turn.state is ServerTurnState.RUNNING:
-            running.turn.fail(problem_of(error), attributed=error.attributed)
-            running.set_outcome("error")
+            problem = problem_of(error)
+            running.turn.fail(problem, attributed=error.attributed)
+            running.set_outcome("error", problem.body())
             await self.flush()
 
     async def _close(self, code: int, reason: str) -> None:

@@ -8,7 +8,7 @@ from itertools import chain
 
 from ...sansio.server import Asked, ItemDict, Reply, Script, ScriptError, reply_events, reply_of
 from ._connection import ClientConnection, RunningTurn, TakenReply
-from ._ledger import LedgerEntry
+from ._ledger import LedgerEntry, masked
 from ._script import WARM_UP, answer
 
 __all__ = ["begin_reply", "take_reply"]
@@ -63,6 +63,6 @@ def _asked(connection: ClientConnection, running: RunningTurn, script: Script, e
         attempt=script.attempt(entry.fingerprint),
         connection=connection.number,
         lane=running.turn.lane,
-        headers=connection.headers,
+        headers=masked(connection.headers),
         previous=running.turn.previous,
     )

@@ -18,6 +18,7 @@ from ...sansio.errors import ConcurrentUseError, UserError
 from ...sansio.server import ResponseStore, Script, ScriptError, ScriptLike, ServerOptions
 from ...sansio.urls import check_socket
 from ._connection import ClientConnection
+from ._expecting import Expected, check_entries
 from ._faults import Fault, Faults
 from ._ledger import Ledger, LedgerEntry
 from ._serve_http import serve_http
@@ -85,6 +86,28 @@ class LoopbackServer:
     def ledger(self) -> list[LedgerEntry]:
         """Every request that was run, in the order of starting; with ``ledger_limit``, the newest of them."""
         return self._service.ledger.entries
+
+    @property
+    def requests(self) -> list[LedgerEntry]:
+        """The same, and every request that was refused, with outcome ``refused`` and a ``code``."""
+        return self._service.ledger.requests
+
+    def expect(self, *entries: Expected, **every: object) -> None:
+        """Check :attr:`requests`: that they are these, in this order, and that every one of them has these fields.
+
+        ::
+
+            server.expect("completed", "refused", "completed")
+            server.expect(..., {"outcome": "cut", "lane": "a", "body": {"model": "gpt-6", "tools": [...]}})
+            server.expect(outcome="completed", headers={"x-test": "1"})
+
+        An entry is an outcome, or an object of some fields of a :class:`LedgerEntry`; ``...`` is any. Of an object only
+        the members that are written are compared; a function is called with what there is. Raises LedgerError, an
+        AssertionError, that has a line for each difference; before that the first ScriptError, if there was one.
+        """
+        for error in self.script_errors[:1]:
+            raise error
+        check_entries(self.requests, entries, every)
 
     @property
     def replies_left(self) -> int:

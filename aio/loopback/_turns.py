@@ -160,7 +160,8 @@ def _emit(running: RunningTurn, event: Mapping[str, Any], k: int) -> None:
         running.emitted = k
     if running.turn.state is ServerTurnState.ENDED:
         running.taken = None
-        running.set_outcome(event["type"].removeprefix("response."))
+        error = event.get("error") or event.get("response", {}).get("error")
+        running.set_outcome(event["type"].removeprefix("response."), error)
 
 
 def _take_due(connection: ClientConnection, point: Point, running: RunningTurn) -> list[Action]:
@@ -178,7 +179,9 @@ async def _perform_all(
 
 
 def _enter(connection: ClientConnection, running: RunningTurn) -> LedgerEntry:
-    running.entry = connection.service.ledger.enter(running.turn, running.delivery, connection.number, running.marker)
+    running.entry = connection.service.ledger.enter(
+        running.turn, running.delivery, connection.number, running.marker, connection.headers
+    )
     take_reply(connection, running)
     return running.entry
 

@@ -78,6 +78,7 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 
 from __future__ import annotations
 
+from ._differences import differences
 from ._expansion import DEFAULT_MODEL, reply_events, response_id
 from ._fitting import fit
 from ._items import item_events, words
@@ -86,12 +87,14 @@ from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
 from ._memory import (
     ItemDict,
     Problem,
+    Refused,
     Remembered,
     ResponseStore,
     check_request,
     count_words,
     input_items,
     item_text,
+    tool_names,
 )
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
 from ._replies import (
@@ -125,7 +128,6 @@ __all__ = [
     "Call",
     "CustomCall",
     "DEFAULT_MODEL",
-    "RawEvents",
     "Failed",
     "INJECT_CODES",
     "Image",
@@ -136,8 +138,10 @@ __all__ = [
     "McpCall",
     "Part",
     "Problem",
+    "RawEvents",
     "Reasoning",
     "Refusal",
+    "Refused",
     "Remembered",
     "Reply",
     "ReplyLike",
@@ -162,6 +166,7 @@ __all__ = [
     "WantedResponse",
     "check_request",
     "count_words",
+    "differences",
     "fit",
     "input_items",
     "item_events",
@@ -170,6 +175,7 @@ __all__ = [
     "reply_events",
     "reply_of",
     "response_id",
+    "tool_names",
     "wanted_response",
     "words",
     "write_json",

@@ -40,6 +40,17 @@ class Problem(msgspec.Struct, frozen=True):
         return {"type": "error", "status": self.status, **lane, "error": {**self.body(), **headers}}
 
 
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is not run, and why."""
+
+    number: int
+    """Its number among the requests of its connection, from 1."""
+    problem: Problem
+    request: dict[str, Any] | None = None
+    """The body; None if there is none that can be read."""
+    lane: str | None = None
+
+
 _FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "background": ((bool,), "a boolean"),
     "conversation": ((str, dict), "a string or an object"),
@@ -88,6 +99,13 @@ def input_items(value: object) -> list[ItemDict]:
     if isinstance(value, str):
         return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}]
     return list(cast("list[ItemDict]", value)) if isinstance(value, list) else []
+
+
+def tool_names(tools: object) -> list[str]:
+    """The names of a request's tools; of a tool without a name, its type."""
+    given = cast("list[object]", tools) if isinstance(tools, list) else []
+    found = [cast("ItemDict", tool) for tool in given if isinstance(tool, dict)]
+    return [str(tool.get("name", tool.get("type"))) for tool in found]
 
 
 def item_text(content: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
-from ._memory import Problem, Remembered, ResponseStore, check_request
+from ._memory import Problem, Refused, Remembered, ResponseStore, check_request
 from ._options import ServerOptions
 from ._turn import ServerTurn, ServerTurnState
 
@@ -25,10 +25,18 @@ class Requests:
     """The ``response.create`` messages of one connection, from their arrival to their end.
 
     A request starts when it is the oldest of its lane, a slot is free, and the response that it continues is available.
-    A request with a problem is refused when it would start. ``send`` is called with each message to be sent.
+    A request with a problem is refused when it would start. ``send`` is called with each message to be sent, and
+    ``refused`` with each request that is refused.
     """
 
-    def __init__(self, options: ServerOptions, store: ResponseStore, send: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        store: ResponseStore,
+        send: Callable[[dict[str, Any]], None],
+        refused: Callable[[Refused], object],
+    ) -> None:
+        self._refused = refused
         self._options = options
         self._store = store
         self._send = send
@@ -119,6 +127,7 @@ class Requests:
                     continue
                 problem = found
             self._send(problem.frame(turn.lane))
+            self._refused(Refused(number=turn.number, problem=problem, request=turn.request, lane=turn.lane))
             turn.state = ServerTurnState.ENDED
             self._end_turn(turn, None)
 

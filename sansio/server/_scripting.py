@@ -11,12 +11,13 @@ import msgspec
 
 from ..checks import shown
 from ..errors import UserError, WrongTypeError
-from ._memory import ItemDict, Problem, Remembered, input_items, item_text
+from ..secret import Secret
+from ._memory import ItemDict, Problem, Remembered, input_items, item_text, tool_names
 from ._replies import Reply, ReplyLike, reply_of
 
 __all__ = ["Asked", "Attempts", "Answer", "Script", "ScriptError", "ScriptLike", "Taken"]
 
-_NO_HEADERS: Final[Mapping[str, str]] = {}
+_NO_HEADERS: Final[Mapping[str, str | Secret]] = {}
 
 
 class ScriptError(UserError):
@@ -40,8 +41,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The number of its connection, from 1."""
     lane: str | None = None
     """Its ``stream_id``."""
-    headers: Mapping[str, str] = _NO_HEADERS
-    """Those of the HTTP request, or of the upgrade; names in lower case."""
+    headers: Mapping[str, str | Secret] = _NO_HEADERS
+    """Those of the HTTP request, or of the upgrade; names in lower case. Credentials are not shown."""
     previous: Remembered | None = None
     """The response that it continues."""
 
@@ -64,8 +65,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tools(self) -> list[str]:
         """The names of its tools; of a tool without a name, its type."""
-        tools = cast("list[ItemDict]", self.body.get("tools") or [])
-        return [str(tool.get("name", tool.get("type"))) for tool in tools]
+        return tool_names(self.body.get("tools"))
 
     def conversation(self) -> list[ItemDict]:
         """Every item of the conversation, this input included, oldest first. Takes time with its length."""

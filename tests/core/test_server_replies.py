@@ -32,6 +32,7 @@ from turnwire.sansio.server import (
     ScriptError,
     Text,
     Transcript,
+    differences,
     fit,
     reply_events,
     reply_of,
@@ -325,6 +326,33 @@ def test_what_a_function_sees_of_a_request() -> None:
     assert request.tools == ["f", "web_search"]
     assert request.conversation() == [{"a": 1}, {"b": 2}, *items]
     assert (asked("hi").text, asked(body={}).text, asked(body={}).conversation()) == ("hi", "", [])
+
+
+# --- Differences -----------------------------------------------------------------------------------------------------
+
+
+def even(value: int) -> bool:
+    return value % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "lines"),
+    [
+        (1, 1, []),
+        (..., object, []),
+        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 2, "c": 3}], "d": 4}, []),
+        ({"a": 1}, {}, ["x.a: expected 1, got nothing of that name"]),
+        ({"a": 1}, 5, ["x: expected {'a': 1}, got 5"]),
+        ([1], [1, 2], ["x: expected 1 items, got 2"]),
+        (["a", "b"], ("a", "c"), ["x[1]: expected 'b', got 'c'"]),
+        ("ab", ["a", "b"], ["x: expected 'ab', got ['a', 'b']"]),
+        (even, 2, []),
+        (even, 3, ["x: even is not true of 3"]),
+        (1, None, ["x: expected 1, got None"]),
+    ],
+)
+def test_a_difference_says_where_it_is(expected: Any, got: Any, lines: list[str]) -> None:
+    assert list(differences(expected, got, "x")) == lines
 
 
 # --- Values that fit a schema ----------------------------------------------------------------------------------------
