@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from ...sansio.secret import Secret
-from ...sansio.server import Refused, ServerTurn, response_id, tool_names, write_json
+from ...sansio.server import RefusedRequest, ServerTurn, response_id, tool_names, write_json
 
 __all__ = ["Delivery", "Ledger", "LedgerEntry", "masked"]
 
@@ -99,7 +99,7 @@ class Ledger:
         self._add(self.requests, entry)
         return entry
 
-    def refuse(self, refused: Refused, delivery: Delivery, connection: int, headers: Mapping[str, str]) -> None:
+    def refuse(self, refused: RefusedRequest, delivery: Delivery, connection: int, headers: Mapping[str, str]) -> None:
         """Add an entry for a request that is not run."""
         entry = _entry(refused.request or {}, delivery, connection, refused.number, refused.lane, headers)
         entry.body = refused.request

@@ -8,7 +8,15 @@ from typing import Any, cast
 import anyio
 import h11
 
-from ...sansio.server import Problem, Refused, ServerConnection, ServerTurn, WantedResponse, wanted_response
+from ...sansio.server import (
+    Problem,
+    RefusedRequest,
+    ServerConnection,
+    ServerTurn,
+    WantedResponse,
+    check_strictly,
+    wanted_response,
+)
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
@@ -107,11 +115,15 @@ class _HttpService:
         self._new_answer().problem(problem)
         await self._connection.flush()
 
+    async def _refuse_request(self, problem: Problem, body: bytes) -> None:
+        self._enter_refused(problem, body)
+        await self._refuse(problem)
+
     def _enter_refused(self, problem: Problem, body: bytes) -> None:
         connection = self._connection
         request = body_of(body)
         delivery = "sse" if request is not None and request.get("stream") is True else "http"
-        refused = Refused(number=connection.counter.request, problem=problem, request=request)
+        refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request)
         self._service.ledger.refuse(refused, delivery, connection.number, connection.headers)
 
     async def _post(self, body: bytes) -> None:
@@ -120,8 +132,10 @@ class _HttpService:
         previous = request if isinstance(request, Problem) else self._service.store.find(request)
         if isinstance(request, Problem) or isinstance(previous, Problem):
             problem = cast("Problem", previous)
-            self._enter_refused(problem, body)
-            await self._refuse(problem)
+            await self._refuse_request(problem, body)
+            return
+        if self._service.options.strict and (problem := check_strictly(request, previous, websocket=False)):
+            await self._refuse_request(problem, body)
             return
         stream = request.get("stream") is True
         answer = self._new_answer(stream=stream)
@@ -165,7 +179,7 @@ class _HttpService:
     def _forget(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         """Nothing: it is stored already, or will be by its own task."""
 
-    def _enter_websocket_refusal(self, refused: Refused) -> None:
+    def _enter_websocket_refusal(self, refused: RefusedRequest) -> None:
         connection = self._connection
         self._service.ledger.refuse(refused, "websocket", connection.number, connection.headers)
 

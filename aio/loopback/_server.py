@@ -244,6 +244,7 @@ def serve(
     faults: Iterable[Fault] = (),
     options: ServerOptions | None = None,
     dialect: str | None = "openai",
+    strict: bool = False,
     ledger_limit: int | None = None,
 ) -> Serving:
     """Run a loopback server: ``async with serve() as server``, or ``server = await serve()`` and ``server.aclose()``.
@@ -268,6 +269,8 @@ def serve(
         dialect: what kind of server to be over WebSocket: ``"openai"`` has lanes and steering and says so in the
             answer to the upgrade, None has them too and does not say so, ``"no-lanes"`` ignores ``stream_id``
             (:data:`turnwire.sansio.server.SERVER_DIALECTS`). With the default, ``options.dialect`` decides.
+        strict: refuse what the API refuses: a request without a model or with an unknown field, a call that is not
+            answered, a number out of its range (PROTOCOL.md, "Strict mode"). ``options.strict`` does the same.
         ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
 
     Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there. At
@@ -276,7 +279,7 @@ def serve(
     """
     options = ServerOptions() if options is None else options
     _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
-    _check(ledger_limit=ledger_limit)
+    _check(ledger_limit=ledger_limit, strict=strict)
     _check_key(api_key)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
@@ -284,7 +287,11 @@ def serve(
         latency=latency,
         api_key=api_key,
         ssl_context=ssl_context,
-        options=options if dialect == "openai" else replace(options, dialect=dialect),
+        options=replace(
+            options,
+            dialect=options.dialect if dialect == "openai" else dialect,
+            strict=options.strict or strict,
+        ),
         faults=Faults(faults),
         ledger=Ledger(ledger_limit),
         script=None if reply is None else Script(reply),
@@ -306,6 +313,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "latency": Number(SECONDS),
     "ssl_context": Instance(ssl.SSLContext, optional=True),
     "options": Instance(ServerOptions),
+    "strict": Instance(bool),
     "ledger_limit": Number(COUNT, whole=True, optional=True),
 }
 """What the arguments of :func:`serve` may be."""

@@ -87,7 +87,7 @@ from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
 from ._memory import (
     ItemDict,
     Problem,
-    Refused,
+    RefusedRequest,
     Remembered,
     ResponseStore,
     check_request,
@@ -117,6 +117,7 @@ from ._replies import (
 )
 from ._scripting import Answer, Asked, Attempts, Script, ScriptError, ScriptLike, Taken
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
+from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
@@ -141,7 +142,7 @@ __all__ = [
     "RawEvents",
     "Reasoning",
     "Refusal",
-    "Refused",
+    "RefusedRequest",
     "Remembered",
     "Reply",
     "ReplyLike",
@@ -165,6 +166,7 @@ __all__ = [
     "TurnState",
     "WantedResponse",
     "check_request",
+    "check_strictly",
     "count_words",
     "differences",
     "fit",

@@ -19,7 +19,7 @@ from ..websocket import (
     accept_upgrade,
 )
 from ._json import read_json, write_json
-from ._memory import Problem, Refused, ResponseStore
+from ._memory import Problem, RefusedRequest, ResponseStore
 from ._options import SERVER_DIALECTS, ServerOptions
 from ._requests import Requests
 from ._turn import ServerTurn
@@ -81,7 +81,7 @@ class ServerConnection:
         options: ServerOptions | None = None,
         store: ResponseStore | None = None,
         check: Check | None = None,
-        refused: Callable[[Refused], object] | None = None,
+        refused: Callable[[RefusedRequest], object] | None = None,
     ) -> None:
         self.options = ServerOptions() if options is None else options
         self._dialect = SERVER_DIALECTS[self.options.dialect]
@@ -96,8 +96,7 @@ class ServerConnection:
         self._upgrade = Upgrade(check)
         self._websocket = WebSocket(client=False)
         self._out: list[bytes] = []
-        self._refused = _ignore if refused is None else refused
-        self._requests = Requests(self.options, self.store, self.send_event, self._refused)
+        self._requests = Requests(self.options, self.store, self.send_event, refused or _ignore)
         self._deadline: float | None = None
 
     # -- the upgrade
@@ -289,7 +288,7 @@ class ServerConnection:
     ) -> None:
         problem = Problem(400, code, message, param)
         self.send_event(problem.frame(lane))
-        self._refused(Refused(number=self.messages, problem=problem, request=request, lane=lane))
+        self._requests.refused(RefusedRequest(number=self.messages, problem=problem, request=request, lane=lane))
 
     def _create(self, request: dict[str, Any], size: int, now: float) -> None:
         lane = request.pop("stream_id", None)
@@ -332,7 +331,7 @@ class ServerConnection:
             self.send_event({"type": kind, "sequence_number": 0, **particulars})
 
 
-def _ignore(refused: Refused) -> None:
+def _ignore(refused: RefusedRequest) -> None:
     """Nobody wants to know."""
 
 

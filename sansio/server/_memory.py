@@ -40,7 +40,7 @@ class Problem(msgspec.Struct, frozen=True):
         return {"type": "error", "status": self.status, **lane, "error": {**self.body(), **headers}}
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
+class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request that is not run, and why."""
 
     number: int

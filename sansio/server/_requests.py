@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
-from ._memory import Problem, Refused, Remembered, ResponseStore, check_request
+from ._memory import Problem, RefusedRequest, Remembered, ResponseStore, check_request
 from ._options import ServerOptions
+from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
 
 
@@ -34,9 +35,9 @@ class Requests:
         options: ServerOptions,
         store: ResponseStore,
         send: Callable[[dict[str, Any]], None],
-        refused: Callable[[Refused], object],
+        refused: Callable[[RefusedRequest], object],
     ) -> None:
-        self._refused = refused
+        self.refused = refused
         self._options = options
         self._store = store
         self._send = send
@@ -119,17 +120,22 @@ class Requests:
             size, problem = self._waiting.pop(turn)
             self._waiting_bytes -= size
             turn.state = ServerTurnState.RUNNING
+            problem = problem or self._find_previous(turn)
             if problem is None:
-                found = self._find(turn.request)
-                if not isinstance(found, Problem):
-                    turn.previous = found
-                    self._ready.append(turn)
-                    continue
-                problem = found
+                self._ready.append(turn)
+                continue
             self._send(problem.frame(turn.lane))
-            self._refused(Refused(number=turn.number, problem=problem, request=turn.request, lane=turn.lane))
+            self.refused(RefusedRequest(number=turn.number, problem=problem, request=turn.request, lane=turn.lane))
             turn.state = ServerTurnState.ENDED
             self._end_turn(turn, None)
+
+    def _find_previous(self, turn: ServerTurn) -> Problem | None:
+        """Find what the turn continues; say why it cannot run, if it cannot."""
+        found = self._find(turn.request)
+        if isinstance(found, Problem):
+            return found
+        turn.previous = found
+        return check_strictly(turn.request, found, websocket=True) if self._options.strict else None
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
         wanted = request.get("previous_response_id")
