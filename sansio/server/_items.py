@@ -98,10 +98,10 @@ def _text(
 
 def _reasoning(item: ItemDict, at: ItemDict, pieces: Sequence[str]) -> Iterator[Event]:
     for index, part in enumerate(_objects(item.get("summary"))):
-        here, stem = {**at, "summary_index": index}, "response.reasoning_summary"
-        yield {"type": f"{stem}_part.added", **here, "part": {**part, "text": ""}}
-        yield from _text(f"{stem}_text", here, str(part.get("text", "")), (), field="text")
-        yield {"type": f"{stem}_part.done", **here, "part": part}
+        here, stem = {**at, "summary_index": index}, "response.reasoning_summary_part"
+        yield {"type": f"{stem}.added", **here, "part": {**part, "text": ""}}
+        yield from _text("response.reasoning_summary_text", here, str(part.get("text", "")), (), field="text")
+        yield {"type": f"{stem}.done", **here, "part": part}
     yield from _content(item, at, ())
 
 
@@ -135,7 +135,7 @@ def _mcp_call(item: ItemDict, at: ItemDict, pieces: Sequence[str]) -> Iterator[E
 def _code_interpreter_call(item: ItemDict, at: ItemDict, pieces: Sequence[str]) -> Iterator[Event]:
     stem = "response.code_interpreter_call"
     yield {"type": f"{stem}.in_progress", **at}
-    yield from _text(f"{stem}_code", at, str(item.get("code") or ""), pieces, field="code")
+    yield from _text("response.code_interpreter_call_code", at, str(item.get("code") or ""), pieces, field="code")
     yield {"type": f"{stem}.interpreting", **at}
     yield {"type": f"{stem}.completed", **at}
 

@@ -111,6 +111,9 @@ _RANGES: Final[Mapping[str, tuple[str, float, float | None]]] = {
 }
 """The numbers: what they are called in codes, the least, and the most."""
 
+_BELOW: Final = {"integer": "integer_below_min_value", "decimal": "decimal_below_min_value"}
+_ABOVE: Final = {"integer": "integer_above_max_value", "decimal": "decimal_above_max_value"}
+
 _CHOICES: Final[Mapping[str, frozenset[str]]] = {
     "prompt_cache_retention": frozenset({"24h", "in_memory"}),
     "service_tier": frozenset({"auto", "default", "flex", "priority", "scale", "fast", "slow"}),
@@ -128,10 +131,10 @@ def _ranges(request: Mapping[str, Any]) -> Problem | None:
             return Problem(400, "invalid_type", f"Invalid type for '{name}': expected {wanted}.", name)
         if value < least:
             message = f"Invalid '{name}': {kind} below minimum value. Expected a value >= {least}, but got {value}."
-            return Problem(400, f"{kind}_below_min_value", message, name)
+            return Problem(400, _BELOW[kind], message, name)
         if most is not None and value > most:
             message = f"Invalid '{name}': {kind} above maximum value. Expected a value <= {most}, but got {value}."
-            return Problem(400, f"{kind}_above_max_value", message, name)
+            return Problem(400, _ABOVE[kind], message, name)
     for name, choices in _CHOICES.items():
         value = request.get(name)
         if value is not None and value not in tuple(choices):

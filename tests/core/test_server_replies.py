@@ -30,6 +30,7 @@ from turnwire.sansio.server import (
     Reply,
     Script,
     ScriptError,
+    StoredResponse,
     Text,
     Transcript,
     differences,
@@ -174,6 +175,14 @@ def test_the_end_of_a_response() -> None:
     assert [(event["type"], event["status"]) for event in refused] == [("error", 429)]
     cut = events(["Half a", Problem(500, "server_error", "Oh.")])
     assert [event["type"] for event in cut[-2:]] == ["response.output_item.done", "error"]
+
+
+def test_a_stored_response_that_ends_with_an_error_has_failed() -> None:
+    stored = StoredResponse({"background": True})
+    for event in stored.record(events(["Half a", Problem(500, "server_error", "Oh.")])):
+        assert stored.ended is (event["type"] == "error")
+    assert stored.response is not None
+    assert stored.response["status"] == "failed"
 
 
 def test_events_of_ones_own() -> None:
