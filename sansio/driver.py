@@ -42,7 +42,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from .admission import new_turn
-from .connection import LIVE, Turn
+from .connection import LIVE, ResponsesConnection, Turn
 from .dialect import Dialect, dialect_of_host
 from .endpoint import Endpoint
 from .errors import ConcurrentUseError, TurnError, TurnwireError
@@ -173,9 +173,9 @@ class Driver:
 
     @property
     def dialect(self) -> Dialect:
-        """What the server supports, as far as it is known now: by the newest connection, else as before the first."""
-        newest = self.session.connection
-        if newest is not None:
+        """What the server supports, as far as known: by the newest WebSocket, else connection, else as before one."""
+        websockets = [one for one in self.session.pool if isinstance(one, ResponsesConnection)]
+        if (newest := websockets[-1] if websockets else self.session.connection) is not None:
             return newest.dialect
         return self.session.options.given_dialect or dialect_of_host(self._endpoint().host)
 

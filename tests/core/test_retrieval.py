@@ -11,10 +11,12 @@ from typing import Any
 
 import h11
 import pytest
+from kit.driving import FakeRuntime
 from kit.machines import check_text, steady, switching
 from kit.stepping import SteppedShell, finished, step
 from turnwire.sansio import client
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, Turn
+from turnwire.sansio.driver import Driver
 from turnwire.sansio.endpoint import endpoint
 from turnwire.sansio.errors import (
     ResponseNotFoundError,
@@ -630,6 +632,19 @@ def test_retrievals_and_turns_do_not_wait_for_each_other() -> None:
     assert (retrievals[0].ended, len(service.session._backlog)) == (True, 0)
     service.session.close(service.now)
     assert all(one.ended for one in retrievals)
+
+
+def test_what_a_websocket_said_of_the_server_is_known_after_a_retrieval() -> None:
+    service = Service(answer(response()), transport="auto")
+    driver = Driver(service.session, FakeRuntime(), lambda: ENDPOINT)
+    websocket = service.session.open(ENDPOINT, service.now)
+    service.session.transport_connected(websocket, service.now)
+    websocket.data_to_send(1 << 20, service.now)
+    service.session.receive_data(websocket, switching(more="x-turnwire-dialect: openai\r\n"), service.now)
+    before = driver.dialect
+    service.retrieve()
+    assert isinstance(service.session.connection, HttpConnection)
+    assert driver.dialect is before is websocket.dialect
 
 
 def test_an_idle_websocket_is_not_closed_because_of_a_retrieval() -> None:
