@@ -49,9 +49,9 @@ class LedgerEntry:
     """SHA-256 of the request's body without ``type`` and ``stream_id``, in hexadecimal; equal for equal bodies."""
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     """All of the request but ``type`` and ``stream_id``; None if it was no object that can be read."""
-    headers: Mapping[str, str | Secret] = field(default_factory=dict[str, "str | Secret"])
-    """Those of the HTTP request, or of the upgrade; names in lower case. The values of those that hold credentials are
-    equal to their text, and are not shown."""
+    headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Those of the HTTP request, or of the upgrade; names in lower case. The value of one that holds a credential is a
+    :class:`~turnwire.sansio.secret.Secret`: equal to its text, and not shown."""
     tools: Sequence[str] = ()
     """The names of the request's tools; of a tool without a name, its type."""
     started: float = 0.0
