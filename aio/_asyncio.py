@@ -3,18 +3,20 @@
 Who reads
     asyncio. It calls :meth:`_Wire.data_received`, which passes the bytes to the driver; the driver wakes the consumers
     whose events came. No task exists while a connection is open. Before a turn begins, its caller reads what has
-    arrived and asyncio has not read yet (:meth:`_Wire.read_ahead`): it may be the end of the connection.
+    arrived and asyncio has not read yet (:meth:`_Wire.read`): it may be the end of the connection.
 
 Who writes
     The driver, in whichever task makes the step, by calls of :meth:`AsyncioRuntime.write`, one chunk at a time: while
     the transport's own buffer is empty, and again when :meth:`_Wire.resume_writing` reports that it is empty again.
 
 Who wakes
-    A consumer that finds no event waits on a future (:meth:`AsyncioRuntime.iterate`). When its turn has something new,
+    A consumer that finds no event waits on a future (:meth:`AsyncioRuntime.waiter`). When its turn has something new,
     the driver calls :meth:`AsyncioRuntime.wake`, which completes the future.
 
 Who opens
     A task. It is the only kind of task here, and it ends when the transport is open or has failed.
+
+The order of opening, draining and closing is that of all runtimes (``sansio/runtime.py``).
 
 Nothing of this belongs to the task that called. So a session may be opened in one task, used in others and closed in
 yet another. If no task closes it, ``loop.shutdown_asyncgens()`` does, which ``asyncio.run`` calls at its end.
@@ -27,151 +29,73 @@ import select
 import socket
 import sys
 import warnings
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Final, cast
 
-import anyio
-
-from ..sansio.connection import LIVE, Turn
-from ..sansio.driver import Link, LinkState
-from ..sansio.errors import SessionClosedError, TransportError, TurnwireError
+from ..sansio.connection import Turn
+from ..sansio.driver import Link
+from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
-from ..sansio.lanes import AnyLane
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
+from ._flows import coroutine_function, run
 from ._opening import FAILURES, MEANS, READ_SIZE, OpenTransport, open_transport
 
 __all__ = ["AsyncioRuntime"]
 
-READS: Final = 16
-"""How many reads are made before a turn begins, at most."""
 CAN_READ_AHEAD: Final = sys.platform != "win32" and hasattr(select, "poll")
 """Whether a socket may be read directly, although its transport reads it, too. With Windows' proactor it may not,
 because the transport has a pending read."""
 
 
-class AsyncioRuntime(SessionRuntime):
+class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
     """Runs one session in the running event loop."""
 
     _means = MEANS
 
     def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         super().__init__(source, network, options)
-        self.route = self._route
         self.loop = asyncio.get_running_loop()
-        self.now = _clock_of(self.loop)
-        """Returns the event loop's time in seconds."""
+        self.clock = _clock_of(self.loop)
         self._timer: asyncio.Handle | None = None
         self._end: AsyncGenerator[None] | None = None
         """A generator that is suspended until the event loop closes its asynchronous generators."""
-        self._wires: dict[_Wire, None] = {}
-        """The open wires; the newest is the last."""
 
-    # -- for the session, its turns and the models
+    # -- for the session
 
     @property
     def over(self) -> bool:
         """Whether the event loop has ended, and everything with it."""
         return self.loop.is_closed()
 
-    async def connect(self) -> None:
-        """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
-        self._watch()
-        self._driver.connect(self.now())
-        try:
-            await self._until(lambda: not self._driver.connecting)
-            self._check_connected()
-        except BaseException:
-            with anyio.CancelScope(shield=True):  # It only waits for the sockets to close.
-                await self.aclose(wait_for_peer=False)
-            raise
-
-    def _check_connected(self) -> None:
-        if self._driver.first_failure is not None:
-            raise self._driver.first_failure
-        if self.closed:
-            raise SessionClosedError("the session was closed while it was being opened — open a new session")
-
-    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
-        """Begin a turn. Raises as ``ResponsesSession.create`` does."""
-        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self._begin())
-
-    def submit(self, turn: Turn) -> Turn:
-        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
-        return self._driver.submit(turn, self._begin())
-
     async def iterate(self, turn: Turn) -> ServerEvent:
-        """The turn's next event, waiting for it. Raises StopAsyncIteration after the terminal one, or the failure.
-
-        Hot path: runs once per event.
-        """
-        while not turn.events and turn.state is LIVE:
-            waiter = self.loop.create_future()
-            self._driver.listen(turn, waiter, self.now)
-            try:
-                await waiter
-            except BaseException:
-                self._driver.ignore(turn, waiter)
-                raise
+        """The turn's next event, waiting for it. Hot path: runs once per event."""
+        if not turn.events:
+            await self.news(turn)
         event = turn.next_event()
         if event is None:
             raise StopAsyncIteration
         return event
 
-    def cancel(self, turn: Turn) -> None:
-        """The consumer leaves the turn. After the turn's end it drops the unread events."""
-        self._driver.cancel(turn, self.now())
+    def waiter(self) -> asyncio.Future[None]:
+        """A future."""
+        return self.loop.create_future()
 
-    async def aclose(self, *, wait_for_peer: bool = True) -> None:
-        """End the session: turns in flight fail as aborted; an idle connection is closed with a closing handshake.
+    async def let_go(self) -> None:
+        """Wait for the sockets to close."""
+        end, self._end = self._end, None
+        if end is not None:
+            await end.aclose()
+        await run(self._until(lambda: self._driver.done))
 
-        ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``. Any task may call it; several
-        tasks may, at the same time or one after another.
-        """
-        self._driver.close(self.now(), wait_for_peer=wait_for_peer)
-        try:
-            await self._until(lambda: self._driver.done)
-        except BaseException:
-            self._driver.abort(self.now())
-            raise
-        finally:
-            end, self._end = self._end, None
-            if end is not None:
-                await end.aclose()
-
-    async def drain(self, timeout: float | None) -> None:
-        """Take no more turns; end the session when the present ones have ended, or after this many seconds."""
-        self._driver.drain(self.now(), timeout)
-        await self._until(lambda: self._driver.drained)
-        await self.aclose()
-
-    def shutdown_threadsafe(self) -> None:
-        """Shut the connections down from outside the event loop; their users in the loop will see them end."""
-        for wire in list(self._wires):
-            wire.shutdown()
-
-    def _begin(self) -> float:
-        """The present time. First, read the data that has arrived: it cannot belong to the turn that now begins."""
+    def begin(self) -> float:
+        """As for all runtimes; and if the event loop has closed the generator that waits for its end, start another."""
         if self._end is None:
             self._watch()
-        if len(self._wires) == 1:
-            next(iter(self._wires)).read_ahead()
-        else:  # There are several: read only idle ones, which the event loop may not have read for a long time.
-            for wire in [one for one in self._wires if one.is_idle]:
-                wire.read_ahead()
-        return self.now()
-
-    async def _until(self, until: Callable[[], bool]) -> None:
-        if not until():
-            waiter = self.loop.create_future()
-            self._driver.observe(waiter, until)
-            try:
-                await waiter
-            finally:
-                self._driver.forget(waiter)
+        return super().begin()
 
     # -- the end of the event loop
 
@@ -196,16 +120,15 @@ class AsyncioRuntime(SessionRuntime):
             if self._end is not None:
                 self._end = None
                 if not self._driver.awaited:
-                    self._driver.give_up(self.now())
-                    await self._until(lambda: self._driver.done)
+                    self._driver.give_up(self.clock())
+                    await run(self._until(lambda: self._driver.done))
 
     # -- for the driver
 
     def open(self, link: Link) -> None:
         """Start to open a transport."""
-        wire = link.transport = _Wire(self, link)
-        self._wires[wire] = None
-        wire.start()
+        link.transport = _Wire(self, link)
+        link.transport.start()
 
     def write(self, link: Link, data: bytes) -> bool:
         """Write bytes to the transport; return whether it has written all of them, so that its buffer is empty.
@@ -239,6 +162,22 @@ class AsyncioRuntime(SessionRuntime):
         if not waiter.done():
             waiter.set_result(None)
 
+    def readable(self, link: Link) -> bool:
+        """Whether the socket can be read, and may be."""
+        arrived: select.poll | None = link.transport.arrived
+        return arrived is not None and bool(arrived.poll(0))
+
+    def read(self, link: Link) -> bool:
+        """Read once from the socket."""
+        return link.transport.read()
+
+    def shut_down(self, link: Link) -> None:
+        """Shut the socket down in both directions, independent of the event loop."""
+        sock: socket.socket | None = link.transport.sock
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
     def _due(self) -> None:
         """The timer has fired. Let the loop read its sockets once more before the deadline counts (uvloop has not done
         so)."""
@@ -249,12 +188,7 @@ class AsyncioRuntime(SessionRuntime):
 
     def _time_came(self) -> None:
         self._timer = None
-        self._driver.time_came(self.now())
-
-    def lost(self, wire: _Wire, link: Link, error: TurnwireError | None) -> None:
-        """A wire has ended, or could not be opened."""
-        self._wires.pop(wire, None)
-        self._driver.lost(link, error, self.now())
+        self._driver.time_came(self.clock())
 
 
 def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -279,13 +213,15 @@ class _Wire(asyncio.Protocol):
         self._runtime = runtime
         self._driver = runtime._driver  # pyright: ignore[reportPrivateUsage] - the wire is a part of the runtime
         self._link = link
-        self._now = runtime.now
+        self._now = runtime.clock
         self._task: asyncio.Task[None] | None = None
         """The task that opens the transport; None afterwards."""
-        self._socket: socket.socket | None = None
-        self._arrived: select.poll | None = None
+        self.sock: socket.socket | None = None
+        self.arrived: select.poll | None = None
         """Says whether the socket can be read; None if it must not be read directly."""
         self._given_up = False
+        self._failed = False
+        """Whether writing has failed."""
         self._tls: asyncio.BufferedProtocol | None = None
         """The TLS protocol that reads from the socket; None without TLS."""
 
@@ -297,20 +233,19 @@ class _Wire(asyncio.Protocol):
         self._task.add_done_callback(self._ended)
 
     async def _open(self) -> None:
-        route, use_endpoint = self._runtime.route, self._driver.use_endpoint
-        opened = await open_transport(lambda carrier: route.open(self._link, carrier, use_endpoint))
+        opened = await open_transport(lambda carrier: self._runtime.route.open(self._link, carrier))
         if self._given_up:
             opened.transport.abort()
         else:
             self._use(opened)
 
     def _use(self, opened: OpenTransport) -> None:
-        self.transport, lowest, self._socket, early = opened
+        self.transport, lowest, self.sock, early = opened
         if lowest is not self.transport:
             self._tls = cast("asyncio.BufferedProtocol", lowest.get_protocol())
         if CAN_READ_AHEAD:
-            self._arrived = select.poll()
-            self._arrived.register(self._socket, select.POLLIN)
+            self.arrived = select.poll()
+            self.arrived.register(self.sock, select.POLLIN)
         self.transport.set_protocol(self)
         self._driver.opened(self._link, self._now())
         if early.data:
@@ -324,7 +259,7 @@ class _Wire(asyncio.Protocol):
         """The task has ended. Report a loss if it has not opened a transport."""
         self._task = None
         error = None if task.cancelled() else task.exception()
-        if self._socket is None:
+        if self.sock is None:
             self._lost(error or TransportError("the attempt to connect was cancelled"))
         elif error is not None:  # The transport is open, but the task failed afterwards.
             self.transport.abort()
@@ -333,7 +268,7 @@ class _Wire(asyncio.Protocol):
 
     def close(self, *, abort: bool) -> None:
         """Close the transport; :meth:`connection_lost` follows. If it is still being opened, cancel that."""
-        if self._socket is None:
+        if self.sock is None:
             if self._given_up:
                 self._runtime.loop.call_soon(self._lost, None)
             elif self._task is not None:
@@ -344,37 +279,19 @@ class _Wire(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def shutdown(self) -> None:
-        """Shut the socket down in both directions, independent of the event loop."""
-        with suppress(OSError):
-            if self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no turn runs or waits on its connection."""
-        return self._link.connection.idle
-
-    def read_ahead(self, *, lost: bool = False) -> None:
-        """Read data that the event loop has not read yet. ``lost``: the transport is lost; do not report its end.
-
-        Hot path: runs once per turn, usually without data. To poll first costs a third of a read that fails.
-        """
-        if self._arrived is not None and self._arrived.poll(0) and not self._link.paused:
-            with suppress(OSError):  # There is no more data (BlockingIOError), or the transport will report the error.
-                self._read(lost=lost)
-
-    def _read(self, *, lost: bool) -> None:
-        link, sock = self._link, cast("socket.socket", self._socket)
-        for _ in range(READS):
-            if link.state is not LinkState.OPEN or link.connection.has_unprocessed:
-                return
+    def read(self) -> bool:
+        """Read once, although the transport reads the socket, too. Returns whether there may be more data."""
+        sock = cast("socket.socket", self.sock)
+        try:
             if self._tls is not None:
                 self._read_tls(sock, self._tls)
-            elif (data := sock.recv(READ_SIZE)) or not lost:
-                self._driver.received(link, data, self._now())
-            else:
-                return
+            elif (data := sock.recv(READ_SIZE)) or not self._failed:
+                self._driver.received(self._link, data, self._now())
+            else:  # Only the end is left, and why writing failed says more.
+                return False
+        except OSError:  # There is no more data (BlockingIOError), or the transport will report the error.
+            return False
+        return True
 
     def _read_tls(self, sock: socket.socket, tls: asyncio.BufferedProtocol) -> None:
         """Read as the transport does when data arrives. Its protocol is asyncio's own TLS protocol."""
@@ -403,9 +320,10 @@ class _Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed. If writing failed, read first: the peer may have said why it closed."""
         if exc is not None and self._tls is None:
-            self.read_ahead(lost=True)
+            self._failed = True
+            self._runtime.read_ahead(self._link)
         self._lost(exc)
 
     def _lost(self, exc: BaseException | None) -> None:
         error = exc if exc is None or isinstance(exc, TurnwireError) else FAILURES.translated(exc)
-        self._runtime.lost(self, self._link, error)
+        self._driver.lost(self._link, error, self._now())

@@ -130,9 +130,14 @@ class _Steps:
         create = asyncio.get_running_loop().create_unix_connection
         self._begin(*(await create(lambda: self.early, sock=self.socket)))
 
-    async def look_up(self, host: str, port: int) -> str:
-        """The first address of a host."""
-        return (await _addresses(host, port))[0][1][0]
+    async def look_up(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, in the order in which to try them."""
+        return [address[0] for _, address in await _addresses(host, port)]
+
+    def start_over(self) -> None:
+        """Close what is open, so that :meth:`connect` can be called again."""
+        self.abort()
+        self.early = Early()
 
     def _begin(self, transport: asyncio.Transport, _: Early) -> None:
         self.transport = self.lowest = transport
@@ -239,8 +244,11 @@ async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
 
 
 def _tune(sock: socket.socket) -> None:
-    """Send small messages at once, and limit what the kernel buffers."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """Send small messages at once, and limit what the kernel buffers. A system may not have an option, or may refuse
+    it (macOS, if the peer is gone already): the connection works without."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     unsent = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
     if unsent is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, unsent, UNSENT)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, unsent, UNSENT)

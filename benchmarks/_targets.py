@@ -17,7 +17,7 @@ TARGETS: Final = {
     "T5": "The trio shell: in bulk, one by one, and a short turn",
     "T6": "Importing the core, and the asyncio shell; neither imports openai",
     "T7": "16 busy lanes on one connection cost per event what one lane costs, in bulk and one by one",
-    "T8": "Cost grows linearly: with events, bytes, turns, connections, and turns that wait",
+    "T8": "Cost grows linearly: with events, bytes, turns, connections, turns in flight, and turns that wait",
     "T9": "Building and framing a request of 1 MB: one text, 1,000 items, 20,000 items",
     "T10": "Memory of an idle connection",
     "T11": "Events one by one on asyncio, CPU per event",

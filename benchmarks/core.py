@@ -216,6 +216,26 @@ class Consumers:
             woken.clear()
         assert all(turn.ended for turn in turns)
 
+    def side_by_side(self, reads: dict[str | None, list[bytes]], turns: int) -> None:
+        """So many turns at once in any lane of any connection. Their events come in turn, one by one."""
+        driver, woken = self.driver, self._woken
+        begun = [driver.create({"model": "gpt-5.4", "input": "Hi"}, lane=AUTO, now=0.0) for _ in range(turns)]
+        self.accept_all()
+        links = {link.connection: link for link in self.links}
+        streams = [(links[turn.connection], reads[turn.lane]) for turn in begun]
+        for turn in begun:
+            driver.listen(turn, turn, _clock)
+        for step in range(len(reads["auto-1"])):
+            for link, chunks in streams:
+                driver.received(link, chunks[step], 0.0)
+                for turn in woken:
+                    while turn.next_event() is not None:
+                        pass
+                    if not turn.ended:
+                        driver.listen(turn, turn, _clock)
+                woken.clear()
+        assert all(turn.ended for turn in begun)
+
     def spread(self, reads: list[bytes], turns: int) -> None:
         """So many turns at a time in any lane, and what each of them brings, by its connection."""
         driver = self.driver
@@ -285,6 +305,18 @@ def connections_of_a_session(count: int) -> Callable[[], Any]:
     return lambda: consumers.spread(chunks, count)
 
 
+def turns_in_flight(count: int) -> Callable[[], Any]:
+    """Sixteen on each of up to 64 connections."""
+    names = [f"auto-{number}" for number in range(1, 17)]
+    chunks: dict[str | None, list[bytes]] = {
+        name: [wire.frame(message) for message in wire.messages(10, lane=name)] for name in names
+    }
+    consumers = Consumers(connections=64)
+    consumers.side_by_side(chunks, count)
+    assert len(consumers.links) == max(count // 16, 1)
+    return lambda: consumers.side_by_side(chunks, count)
+
+
 def turns_that_wait(count: int) -> Callable[[], Any]:
     chunks, connection = reads(wire.messages(10)), opened()
 
@@ -308,6 +340,7 @@ _GROWTHS: Final[dict[str, tuple[Any, ...]]] = {
     "connections": (connections, 1, 4, 16, 64),
     "turns of a session": (turns_of_a_session, 1, 10, 100, 1_000),
     "connections of a session": (connections_of_a_session, 1, 4, 16, 64),
+    "turns in flight on up to 64 connections": (turns_in_flight, 16, 64, 256, 1_024),
     "turns that wait for one lane": (turns_that_wait, 1, 20, 200, 2_000),
 }
 """What grows: the action of a size, and the sizes."""

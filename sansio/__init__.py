@@ -23,8 +23,10 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     notices        what happens in a session, for hooks and the log
     options        the options of a session
     handle         what a caller can ask about a turn
+    placement      which waiting turn goes to which connection; which kind is missing
     fallback       whether a turn goes over a WebSocket or over HTTP
     pool           which connection takes a turn; when one is opened, replaced, closed
+    connections    what is known of each connection, as data
     backlog        the turns that wait for a connection, in order
     http           the same for one connection in HTTP/1.1, one turn after the other
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
@@ -35,6 +37,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     deadlines      many deadlines at once: which is the next
     messages       the ``response.create`` message for a body
     timeouts       how long each wait of a turn may take
+    http_client    the network settings of a client's own HTTP client
     proxy          which proxy to use
     socks          through a SOCKS5 proxy
     source         where a session connects to, from the arguments of ``connect()``
@@ -46,6 +49,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     replay         what a failure means: its text, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
+    tls            the client's side of a TLS session, for shells that need one
     websocket      bytes to text messages and back; the handshake
     telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows

@@ -12,6 +12,7 @@ from .agents.settings import MCPToolChoice, ModelRetryBackoffSettings, ModelRetr
 from .agents.tracing import OpenTelemetryTracer, Span, Tracer
 from .agents.usage import RequestUsage, Usage
 from .connection import Stats
+from .connections import ConnectionInfo
 from .errors import (
     ConcurrentUseError,
     ConnectError,
@@ -65,6 +66,7 @@ __all__ = [
     "Cause",
     "ConcurrentUseError",
     "ConnectError",
+    "ConnectionInfo",
     "ConnectionLostError",
     "EventDecodeError",
     "Evidence",

@@ -13,7 +13,7 @@ cost of a method grows at most with the logarithm of the number of turns.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from .connection import Turn
 from .deadlines import Alarm, Deadlines
@@ -24,10 +24,13 @@ __all__ = ["Backlog"]
 
 
 class Backlog:
-    """See the top of the module. ``now`` is monotonic seconds."""
+    """See the top of the module. ``now`` is monotonic seconds. ``is_exception`` says which turns are exceptions."""
 
-    def __init__(self, alarm: Alarm | None = None) -> None:
+    def __init__(self, alarm: Alarm | None = None, is_exception: Callable[[Turn], bool] = lambda turn: False) -> None:
         self._alarm = alarm or Alarm()
+        self._is_exception = is_exception
+        self.exceptions: set[Turn] = set()
+        """Ready turns that may need another kind of connection than the others."""
         self.ready: OrderedDict[Turn, None] = OrderedDict()
         """Turns that wait only for a connection, in order."""
         self.retrievals: OrderedDict[Turn, None] = OrderedDict()
@@ -59,6 +62,8 @@ class Backlog:
         else:
             self.ready[turn] = None
             self._lanes[turn.wanted] += 1
+            if self._is_exception(turn):
+                self.exceptions.add(turn)
         self._alarm.announce()  # A connection may be needed at once.
         self._added(turn)
 
@@ -81,6 +86,7 @@ class Backlog:
         """Remove a turn, ready or delayed."""
         if turn in self.ready:
             del self.ready[turn]
+            self.exceptions.discard(turn)
             self._lanes[turn.wanted] -= 1
             if not self._lanes[turn.wanted]:
                 del self._lanes[turn.wanted]

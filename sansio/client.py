@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 
 from .checks import SECONDS, Number
 from .connection import Leave, Stats
+from .connections import ConnectionInfo
 from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Awaited, Emitting, Flow, Wait, at_once, awaited
+from .flow import Emitting, Flow, Wait, at_once, awaited, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
@@ -119,9 +120,7 @@ class OnShell:
             return
         cls._shell = shell
         cls.__doc__ = cls.__doc__ or cls.__mro__[1].__doc__
-        for name in dir(cls):
-            if isinstance(method := inspect.getattr_static(cls, name), Awaited):
-                setattr(cls, name, method.made_by(shell.coroutine_function))
+        make_awaitable(cls, shell.coroutine_function)
 
 
 class Session(OnShell, Generic[TurnT]):
@@ -230,6 +229,14 @@ class Session(OnShell, Generic[TurnT]):
     def stats(self) -> Stats:
         """The present counters; a copy."""
         return self._runtime.stats
+
+    @property
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """What is known of each connection: up to 16 that have ended, and why; then the present ones, the oldest first.
+
+        The counters of :attr:`stats` are their sum, ended ones included.
+        """
+        return self._runtime.connections
 
     @awaited
     def drain(self, timeout: float | None = None) -> Flow[None]:
@@ -340,7 +347,7 @@ def connect(
     headers: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
     ssl_context: ssl.SSLContext | None = None,
-    proxy: str | None = "env",
+    proxy: str | None = "client",
     proxy_ssl_context: ssl.SSLContext | None = None,
     transport: TransportChoice | None = None,
     connections: int | None = None,
@@ -355,9 +362,10 @@ def connect(
     ``base_url`` is http(s) or ws(s), with or without a path, or ``unix:/path/to.sock``, which may be followed by
     ``:/v1``, the path of the API. ``/responses`` is appended. It defaults to the client's, else ``OPENAI_BASE_URL``,
     else the public endpoint. ``api_key`` defaults to ``OPENAI_API_KEY``. ``client`` is an ``openai.AsyncOpenAI`` (or
-    Azure's); URL, credentials, headers, query and timeouts are taken from it. ``ssl_context`` defaults to the system's
-    trust store. ``proxy`` is ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), None, or the URL
-    of a proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
+    Azure's); URL, credentials, headers, query and timeouts are taken from it. ``ssl_context`` and
+    ``proxy`` default to what the client's ``http_client`` was given; without it to the system's trust store and to
+    ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``). ``proxy`` may be None, or the URL of a
+    proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
     proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``options`` are the limits; the
     arguments ``transport`` and ``connections`` override the options of the same name.
 
@@ -371,7 +379,8 @@ def connect(
     network = checked_network(
         ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
     )
-    choose_proxy(network.proxy, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
+    wanted = network.completed(source)[0].proxy
+    choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
     options = options_from_client(client, options, transport=transport, connections=connections)
     return connecting(source, network, options)
 

@@ -148,8 +148,7 @@ class Driver:
         self._alarm = session.alarm
         self._runtime = runtime
         self._endpoint = endpoint
-        """Returns the endpoint to connect to now. The runtime may replace it before it connects
-        (:meth:`use_endpoint`)."""
+        """Returns the endpoint to connect to now. The connection's route may replace it."""
         self._links: dict[Connection, Link] = {}
         """The links of the session's connections."""
         self._closing: dict[Link, None] = {}
@@ -291,6 +290,11 @@ class Driver:
         self._carry_out(now)
 
     @property
+    def links(self) -> list[Link]:
+        """All links that are not CLOSED."""
+        return [*self._links.values(), *self._closing]
+
+    @property
     def awaited(self) -> bool:
         """Whether any consumer waits."""
         return bool(self._waiters)
@@ -301,10 +305,6 @@ class Driver:
         return not self._links and not self._closing
 
     # -- what the runtime reports
-
-    def use_endpoint(self, link: Link, endpoint: Endpoint) -> None:
-        """Connect to this endpoint: the same address, with a fresh credential."""
-        link.connection.endpoint = endpoint
 
     def opened(self, link: Link, now: float) -> None:
         """The transport is open: TCP, proxy and TLS."""

@@ -39,6 +39,7 @@ __all__ = [
     "PUBLIC_BASE_URL",
     "USER_AGENT",
     "Endpoint",
+    "check_header",
     "checked_key",
     "endpoint",
     "endpoint_from_client",
@@ -96,7 +97,7 @@ class Endpoint:
         object.__setattr__(self, "url", _final_url(_place(url)))
         object.__setattr__(self, "headers", tuple((name, Secret(value)) for name, value in headers))
         for name, value in self.headers:
-            _check_header(name, value.reveal())
+            check_header(name, value.reveal())
 
     def __repr__(self) -> str:
         parts = urlsplit(self.url)
@@ -331,7 +332,8 @@ def is_of_handshake(name: str) -> bool:
     return name.lower() in _OF_THE_HANDSHAKE or name.lower().startswith("sec-websocket-")
 
 
-def _check_header(name: str, value: str) -> None:
+def check_header(name: str, value: str) -> None:
+    """Raise UserError for a header that cannot be sent in the handshake. The message does not show the value."""
     if not _TOKEN.fullmatch(name):
         start = _TOKEN.match(name)  # The rest may be a secret value that was written into the name.
         raise UserError(f"{shown(start[0] if start else '')}… is not a header name: write letters, digits and hyphens")

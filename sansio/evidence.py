@@ -158,9 +158,18 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     sequence_number: int | None = None
     """That of the last event of the response that came."""
 
+    earlier_may_have_run: bool = False
+    """An earlier attempt ended AMBIGUOUS, and the policy allowed to repeat it. All other fields are those of the last
+    attempt."""
+
+    @property
+    def of_attempt(self) -> Evidence:
+        """The evidence of the last attempt alone: what automatic recovery decides by."""
+        return msgspec.structs.replace(self, earlier_may_have_run=False) if self.earlier_may_have_run else self
+
     @property
     def is_refusal(self) -> bool:
-        """The server said that it did not run the turn (REPLAY.md, "Refusals")."""
+        """The server said that it did not run the last attempt (REPLAY.md, "Refusals")."""
         if self.phase > Phase.AWAIT or self.unknown_event:
             return False
         refusal = self.refusal or Refusal()
@@ -186,7 +195,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         """The verdict of REPLAY.md for this evidence; None only in phase DONE, where there is no failure."""
         for row in VERDICT_TABLE:
             if self.phase in row.phases and row.refused in (None, self.is_refusal):
-                return row.verdict
+                unsure = row.verdict is Verdict.SAFE and self.earlier_may_have_run
+                return Verdict.AMBIGUOUS if unsure else row.verdict
         return None
 
     @property
@@ -289,6 +299,7 @@ def http_evidence(
     api_error: bool = False,
     event_seen: bool = False,
     response_id: str | None = None,
+    earlier_may_have_run: bool = False,
 ) -> Evidence | None:
     """The evidence of a call over HTTP that failed, from what a caller of an HTTP client can see; None: none.
 
@@ -303,7 +314,8 @@ def http_evidence(
     page. The answer's status counts as the error's: one that came with 200 is never SAFE (PROTOCOL.md, "Status
     unknown").
 
-    ``event_seen``: an event of the response had come. Neutral events and ``error`` are none.
+    ``event_seen``: an event of the response had come. Neutral events and ``error`` are none. ``earlier_may_have_run``:
+    as in :class:`Evidence`.
 
     Source of the rules: REPLAY.md, "HTTP turn".
     """
@@ -323,5 +335,6 @@ def http_evidence(
                 stateful=stateful,
                 response_id=response_id,
                 refusal=refusal,
+                earlier_may_have_run=earlier_may_have_run,
             )
     return None

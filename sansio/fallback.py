@@ -12,6 +12,9 @@ The promise
     a request is larger than ``max_request_size``        only that turn goes over HTTP
     ==================================================== ==============================================================
 
+    Connections that were being opened when another one failed count as one failure with it: a server that is started
+    again refuses all of them at once.
+
     A retrieval always goes over HTTP, and so does a turn in the background, which ``"websocket"`` refuses. Two kinds of
     turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response that is not stored,
     because only the connection's memory has it. With ``"http"``, a warm-up is refused when it is submitted.
@@ -48,7 +51,9 @@ class Fallback:
         self._transport = transport
         self._http_until = inf if transport == "http" else -inf
         self.failures = 0
-        """How many connections in a row have failed before they were open."""
+        """How many connections in a row have failed before they were open; those of one time count as one."""
+        self._failed_at = -inf
+        """When the last of them failed."""
 
     def active(self, now: float) -> bool:
         """Whether HTTP is used instead of a WebSocket."""
@@ -77,13 +82,16 @@ class Fallback:
 
     def update(self, connection: Connection, now: float) -> bool:
         """Update the state after a change of this connection. True: from now on HTTP is used."""
-        if self._transport != "auto" or type(connection) is HttpConnection:
+        if self._transport != "auto" or isinstance(connection, HttpConnection):
             return False
         before = self._http_until
         if connection.opened_at is not None:
-            self.failures = 0
+            if connection.opened_at >= self._failed_at:  # Else it was open before they failed, and breaks no row.
+                self.failures = 0
         elif connection.is_closed and connection.failure is not None:
-            self.failures += 1
+            if connection.began >= self._failed_at:
+                self.failures += 1
+                self._failed_at = now
             if _is_no_websocket(connection.failure.evidence):
                 self._http_until = inf
             elif self.failures >= FAILURES:

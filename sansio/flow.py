@@ -19,19 +19,33 @@ What a flow yields, and what comes back
     The return value of a :data:`Flow` is the result of the call. An :data:`Emitting` flow is run as an iterator.
 
 How a flow is run
-    :func:`advance` awaits the waits of a flow up to its next emitted value, or its end. A shell makes of it what its
-    users call: a coroutine for a call, an asynchronous generator for an iterator. It brings the one thing that differs
-    between event loops: how to await something within a deadline, or shielded.
+    :func:`result_of` runs a flow to its end, a :class:`Runner` up to its next emitted value. A shell makes of them what
+    its users call: a coroutine for a call, an asynchronous generator for an iterator. It brings the one thing that
+    differs between event loops: how to await something within a deadline, or shielded.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator
-from types import CoroutineType, coroutine
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, final
+from math import inf
+from types import CoroutineType, GeneratorType, coroutine
+from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
 
-__all__ = ["Awaited", "Emit", "Emitting", "ExpiredError", "Flow", "Steps", "Wait", "advance", "at_once", "awaited"]
+__all__ = [
+    "Awaited",
+    "Emit",
+    "Emitting",
+    "ExpiredError",
+    "Flow",
+    "Runner",
+    "Steps",
+    "Wait",
+    "at_once",
+    "awaited",
+    "make_awaitable",
+    "result_of",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,8 +66,8 @@ class Wait:
         self, start: Callable[[], Awaitable[Any]], *, deadline: float | None = None, shield: bool = False
     ) -> None:
         self.start = start
-        self.deadline = deadline
-        """When to cancel the wait, in seconds of the event loop's clock; None: never."""
+        self.deadline = inf if deadline is None else deadline
+        """When to cancel the wait, in seconds of the event loop's clock; ``inf``: never."""
         self.shield = shield
         """Whether the wait goes on if the caller is cancelled."""
         self.unbounded = deadline is None and not shield
@@ -79,24 +93,28 @@ Emitting: TypeAlias = Generator[Wait | Emit, Any, None]
 class Steps(Generic[Y, T]):
     """Runs one flow step by step. Call :meth:`next`, then :meth:`succeeded` or :meth:`failed`, and repeat.
 
+    Without either, the flow goes on with None, as it does after an emitted value.
+
     Hot path: runs once or twice per event.
     """
 
-    __slots__ = ("_flow", "_given", "_resume", "result")
+    __slots__ = ("_flow", "_given", "_resume", "result", "send")
 
     result: T
     """The flow's return value, after :meth:`next` has returned None."""
 
     def __init__(self, flow: Generator[Y, Any, T]) -> None:
         self._flow = flow
-        self._resume: Callable[[Any], Y] = flow.send
+        self.send: Callable[[Any], Y] = flow.send
+        self._resume = self.send
         self._given: Any = None
 
     def next(self) -> Y | None:
         """The next value that the flow yields; None: the flow has returned. Raises what the flow raises."""
-        given, self._given = self._given, None
+        resume, given = self._resume, self._given
+        self._resume, self._given = self.send, None
         try:
-            return self._resume(given)
+            return resume(given)
         except StopIteration as end:
             self.result = end.value
             return None
@@ -105,7 +123,6 @@ class Steps(Generic[Y, T]):
 
     def succeeded(self, value: Any) -> None:
         """Send the flow the result of its wait."""
-        self._resume = self._flow.send
         self._given = value
 
     def failed(self, error: BaseException) -> None:
@@ -114,21 +131,54 @@ class Steps(Generic[Y, T]):
         self._given = error
 
 
-@coroutine
-def advance(steps: Steps[Any, Any], within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Emit | None]:
-    """Await the waits of a flow up to its next emitted value, which is returned; None: the flow has returned.
+@final
+class Runner(Steps[Y, T]):
+    """Awaits the waits of a flow.
 
-    ``within`` awaits a wait that has a deadline or a shield, and raises ExpiredError at the deadline. After an emitted
-    value, call ``succeeded`` or ``failed`` before this. Hot path: runs once per event.
+    ``within`` awaits a wait that has a deadline or a shield, and raises ExpiredError at the deadline.
     """
-    while (step := steps.next()) is not None:
-        if type(step) is Emit:
-            return step
-        try:
-            steps.succeeded((yield from (step.start() if step.unbounded else within(step)).__await__()))
-        except BaseException as exc:
-            steps.failed(exc)
-    return None
+
+    __slots__ = ("within",)
+
+    def __init__(self, flow: Generator[Y, Any, T], within: Callable[[Wait], Awaitable[Any]]) -> None:
+        super().__init__(flow)
+        self.within = within
+
+    @coroutine
+    def advance(self) -> Generator[Any, Any, Emit | None]:
+        """Go on to the next emitted value, which is returned; None: the flow has returned. Hot path: once per event."""
+        while (step := self.next()) is not None:
+            if type(step) is Emit:
+                return step
+            wait: Any = step
+            try:
+                self.succeeded((yield from (wait.start() if wait.unbounded else self.within(wait)).__await__()))
+            except BaseException as exc:
+                self.failed(exc)
+        return None
+
+    @coroutine
+    def __aenter__(self) -> Generator[Any, Any, Self]:
+        """``async with``: a flow whose values have a consumer. What the consumer throws in goes into the flow."""
+        yield from ()
+        return self
+
+    @coroutine
+    def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Generator[Any, Any, None]:
+        if error is not None:
+            self.failed(error)
+            del error, traceback  # They refer to this frame.
+            yield from cast("Generator[Any, Any, None]", self.advance())
+
+
+@coroutine
+def result_of(given: Any, within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Any]:
+    """Run a flow to its end and return its result. What is no flow is returned at once (:func:`at_once`)."""
+    if type(given) is not GeneratorType:
+        return given
+    runner = Runner(cast("Flow[Any]", given), within)
+    yield from cast("Generator[Any, Any, None]", runner.advance())
+    return runner.result
 
 
 class Awaited:
@@ -154,3 +204,10 @@ def awaited(function: Callable[P, Flow[T]]) -> Callable[P, CoroutineType[Any, An
 def at_once(function: Callable[P, T]) -> Callable[P, CoroutineType[Any, Any, T]]:
     """The same decorator for a method that never waits, and so is not a flow. Hot path: runs once or twice per turn."""
     return cast("Callable[P, CoroutineType[Any, Any, T]]", Awaited(function))
+
+
+def make_awaitable(cls: type[Any], coroutine_function: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Make the :class:`Awaited` methods of a shell's class coroutine functions, also the inherited ones."""
+    for name in dir(cls):
+        if isinstance(method := inspect.getattr_static(cls, name), Awaited):
+            setattr(cls, name, method.made_by(coroutine_function))

@@ -37,7 +37,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import count
 from typing import Final, Generic, Literal, TypeAlias, TypeVar, cast
 
@@ -126,9 +126,14 @@ class Lanes(Generic[TurnT]):
             yield from queue
         yield from self._any
 
-    def waits_in(self, lane: str | None) -> bool:
-        """Whether a turn waits in this lane."""
-        return lane in self._waiting
+    def waiting_in(self, lane: str | None) -> Iterable[TurnT]:
+        """The turns that wait in this lane, in order."""
+        return self._waiting.get(lane, ())
+
+    @property
+    def names_used(self) -> int:
+        """How many names were used."""
+        return len(self._names)
 
     def has_room_for(self, lane: AnyLane) -> bool:
         """Whether :meth:`enter` would accept a turn of this lane."""

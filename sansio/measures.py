@@ -48,12 +48,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from .connection import Turn
+from .connections import why
 from .endpoint import USER_AGENT, Endpoint
 from .error_body import STATUS_BY_CODE
 from .errors import TurnError
 from .events import Response
 from .evidence import Cause, Evidence, Verdict
-from .notices import Notices, why
+from .notices import Notices
 from .telemetry import Telemetry, encodable, span_usage, usage_attributes
 
 __all__ = ["CODES", "Recorder", "TurnRecord"]

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .agents.model import *  # noqa: F403
 from .agents.model import Environment
+from .http_client import tls_of as tls_of
 
 Surroundings = Environment

@@ -34,6 +34,7 @@ import msgspec
 
 from .checks import is_async
 from .connection import Turn
+from .connections import why
 from .errors import TurnError, UserError, WrongTypeError
 from .evidence import Cause, Phase
 from .http import HttpConnection
@@ -212,16 +213,3 @@ def _is_expected(notice: Notice) -> bool:
         return False
     evidence = notice.failure.evidence
     return evidence.close_code in (1000, 1001) or evidence.phase in (Phase.CONNECT, Phase.HANDSHAKE)
-
-
-def why(failure: TurnError) -> str:
-    """The reason of a failure in words, without the server's own text."""
-    evidence = failure.evidence
-    words = [evidence.cause.value]
-    if evidence.phase is not Phase.LANE_WAIT:
-        words.append(f"phase {evidence.phase.name}")
-    if evidence.close_code is not None:
-        words.append(f"code {evidence.close_code}")
-    if evidence.refusal is not None and evidence.refusal.status is not None:
-        words.append(f"status {evidence.refusal.status}")
-    return ", ".join(words)

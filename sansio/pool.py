@@ -10,18 +10,26 @@ Where a turn goes
     ============================================================ ======================================================
     the turn                                                     goes to
     ============================================================ ======================================================
-    names a lane in which a turn is on a connection that takes   none: it waits for the end of that turn
-    no more, or that is of the other kind
+    names a lane in which a turn is on another connection than   none: it waits for the end of that turn
+    the one that the next rows choose
     continues a response that is the last one of its lane on     that connection: the response is in its memory only
-    a connection
-    names a lane that was used                                   the connection on which it was used last
-    any, if a connection has a free slot and can take its name   the one with the fewest turns
+    a connection, and was not stored
+    continues such a response that was stored                    that connection, unless it is *held* there
+    names a lane that was used                                   the connection on which it was used last, unless it is
+                                                                 held there
+    any, if a connection has a free slot, can take its name,     the one with the fewest turns
+    and does not hold it up
     any, if at most one connection may be used                   that one: the turn waits there for its lane or a slot
     any other                                                    none: it waits for a slot or for another connection
     ============================================================ ======================================================
 
+    A turn is *held* on a connection if it would wait there for the end of an abandoned turn: one that its consumer left
+    and that the server may still run. It has the lane that the turn names, or no slot is free and it has one of them.
+
     There are two kinds of connection (:class:`Kind`); the session decides which kind a turn needs. An HTTP connection
-    has one slot, no memory and no age limit. There may be as many of them as a WebSocket has slots.
+    has one slot, no memory and no age limit. There may be as many of them as a WebSocket has slots. When its turn has
+    ended, the rest of the answer has to arrive before it takes the next: for :data:`FINISH`, no other connection is
+    opened in its place.
 
 The states of a WebSocket here
     ::
@@ -38,11 +46,13 @@ The states of a WebSocket here
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Iterator
 from math import inf
-from typing import Final, TypeAlias
+from typing import Final
 
 from .connection import ResponsesConnection, Stats, Turn
+from .connections import Connection, ConnectionInfo, connection_info
 from .http import HttpConnection
 from .lanes import AUTO
 from .upgrade import StickyValues
@@ -51,9 +61,10 @@ __all__ = ["Connection", "Kind", "Pool"]
 
 RETRY: Final = 10.0
 """Seconds until another replacement is opened after one could not be opened."""
-
-Connection: TypeAlias = ResponsesConnection | HttpConnection
-"""A connection that carries turns. Both classes have the methods that sessions and drivers need."""
+FINISH: Final = 0.1
+"""Seconds for which an HTTP connection whose turn has ended is expected to take another one soon."""
+ENDED: Final = 16
+"""How many connections that have ended are listed."""
 
 
 class Kind(enum.Enum):
@@ -67,6 +78,8 @@ class Kind(enum.Enum):
 
 class Pool:
     """See the top of the module. ``now`` is monotonic seconds; ``most``: how many of each kind may take turns."""
+
+    # More than 12 attributes: three are limits, and each of the others is known by a rule of its own.
 
     def __init__(self, *, most: dict[Kind, int], max_age: float | None, max_idle: float | None) -> None:
         self.most = most
@@ -84,6 +97,10 @@ class Pool:
         """How many turns the last open WebSocket could run at a time."""
         self._past = Stats()
         """The counters of removed connections."""
+        self._added = 0
+        """How many connections were added."""
+        self._ended: deque[ConnectionInfo] = deque(maxlen=ENDED)
+        """The last removed connections."""
         self._sticky = StickyValues(most[Kind.WEBSOCKET])
         """The sticky headers that the next WebSockets send."""
         self.spreads = False
@@ -108,6 +125,10 @@ class Pool:
     def stats(self) -> Stats:
         """The counters of all connections together, including removed ones."""
         return sum((connection.stats for connection in self._connections), self._past)
+
+    def connections(self, now: float) -> tuple[ConnectionInfo, ...]:
+        """What is known of each connection: the last ones that have ended, then the present ones, the oldest first."""
+        return (*self._ended, *(connection_info(one, now) for one in self._connections))
 
     def _count(self) -> None:
         self.spreads = self.most[Kind.WEBSOCKET] > 1 or len(self._connections) > 1
@@ -136,18 +157,25 @@ class Pool:
 
     def _of_several(self, turn: Turn, kind: Kind) -> Connection | None:
         takers = self._takers(kind)
-        if not takers or self.is_lane_busy(turn, kind):
+        if not takers:
             return None
-        return self._bound_to(turn, takers) or self._emptiest(turn, takers, kind)
+        chosen = self._bound_to(turn, takers, kind) or self._emptiest(turn, takers, kind)
+        return None if chosen is None or self._overlaps(turn, chosen) else chosen
 
     def is_lane_busy(self, turn: Turn, kind: Kind) -> bool:
         """Whether a turn of the same lane is on a connection where this turn cannot wait: turns of a lane never
         overlap."""
-        lane, cls = turn.wanted, _CLASSES[kind]
-        if lane is AUTO:
-            return False
-        elsewhere = (one for one in self._connections if type(one) is not cls or not one.accepts_turns)
-        return any(one.has_in_lane(lane) for one in elsewhere)
+        return turn.wanted is not AUTO and self._overlaps(turn, self._bound_to(turn, self._takers(kind), kind))
+
+    def is_held(self, turn: Turn, kind: Kind) -> bool:
+        """Whether this turn is held on each connection that takes turns."""
+        takers = self._takers(kind)
+        return turn.wanted is not AUTO and bool(takers) and all(one.is_held_for(turn) for one in takers)
+
+    def _overlaps(self, turn: Turn, chosen: Connection | None) -> bool:
+        """Whether a turn of the same lane is on another connection than this one."""
+        lane = turn.wanted
+        return lane is not AUTO and any(one is not chosen and one.has_in_lane(lane) for one in self._connections)
 
     def _takers(self, kind: Kind) -> list[Connection]:
         """Connections that take turns, without a replacement whose predecessor still takes turns."""
@@ -155,25 +183,40 @@ class Pool:
         cls = _CLASSES[kind]
         return [one for one in self._connections if type(one) is cls and one.accepts_turns and one not in replacements]
 
-    def _bound_to(self, turn: Turn, takers: list[Connection]) -> Connection | None:
+    def _bound_to(self, turn: Turn, takers: list[Connection], kind: Kind) -> Connection | None:
         """The connection whose memory the turn needs, or on which its lane is in use; None: it may go to any."""
+        several = self.most[kind] > 1
+        remembers = None
         if turn.previous is not None:
-            for connection in takers:
-                if connection.remembers(turn.previous):
-                    return connection
+            remembers = next((one for one in takers if one.remembers(turn.previous)), None)
+        if remembers is not None and remembers.alone_remembers(turn.previous):
+            return remembers
         last = None if turn.wanted is AUTO else self._lanes.get(turn.wanted)
-        return last if last in takers else None
+        for one in (remembers, last):
+            if one is not None and one in takers and not (several and _is_held(turn, one)):
+                return one
+        return None
 
     def _emptiest(self, turn: Turn, takers: list[Connection], kind: Kind) -> Connection | None:
-        fits = [one for one in takers if one.has_room_for(turn.wanted)]
-        best = min(fits or takers, key=_load)
+        if turn.wanted is AUTO:  # It needs no name, and is held only where no slot is free.
+            best = min(takers, key=_load)
+        else:
+            fits = [one for one in takers if one.has_room_for(turn.wanted)]
+            free = [one for one in fits if not one.is_held_for(turn)]
+            if self.most[kind] > 1 and not free and (fits or len(takers) < self.most[kind]):
+                return None
+            best = min(free or fits or takers, key=_load)
         if self.most[kind] == 1:
             return best
         slots = best.slots if best.is_open or kind is Kind.HTTP else max(best.slots, self._slots)
-        may_open = not fits and len(takers) < self.most[kind]
-        return best if _load(best) < slots and not may_open else None
+        return best if _load(best) < slots else None
 
     # -- connections: what is wanted, what has happened
+
+    def finishing(self, now: float) -> int:
+        """How many HTTP connections are expected to take another turn soon."""
+        found = [one.finishing_since for one in self._connections if isinstance(one, HttpConnection)]
+        return sum(since is not None and since + FINISH > now for since in found)
 
     def wants_connection(self, kind: Kind | None) -> Kind | None:
         """The kind of connection that should be opened; None: none. ``kind`` is what the waiting turns need."""
@@ -191,6 +234,8 @@ class Pool:
 
     def add(self, connection: Connection) -> None:
         """Add a connection that is being opened: as the replacement of one that is too old, or in addition."""
+        self._added += 1
+        connection.number = self._added
         self._connections[connection] = None
         self._count()
         replaced = next((old for old, new in self.too_old.items() if new is None), None)
@@ -231,6 +276,7 @@ class Pool:
         if self._connections.pop(connection, connection) is not None:
             return  # It was removed before.
         self._past += connection.stats
+        self._ended.append(connection_info(connection, now))
         self._count()
         if not self._connections:
             self.rotate_at = inf
@@ -273,6 +319,11 @@ class Pool:
         several = sum(kind is ResponsesConnection for kind in takers) > 1
         return [(one, since) for one, since in self._idle_since.items() if several or type(one) is HttpConnection]
 
+    def finished_by(self, now: float) -> float | None:
+        """When a turn that waits for such a connection should have another one opened; None: no turn does."""
+        found = [one.finishing_since for one in self._connections if isinstance(one, HttpConnection)]
+        return min((since + FINISH for since in found if since is not None and since + FINISH > now), default=None)
+
     def next_deadline(self) -> float | None:
         """When :meth:`rotate` or :meth:`unused` must be called next; None: not at all."""
         moment = self.rotate_at
@@ -280,6 +331,12 @@ class Pool:
         if idle:
             moment = min(moment, min(idle) + self._max_idle)
         return None if moment == inf else moment
+
+
+def _is_held(turn: Turn, connection: Connection) -> bool:
+    """Whether the turn would wait there for the end of an abandoned turn, and be the first of its lane to do so."""
+    first = turn.wanted is AUTO or not connection.has_in_lane(turn.wanted)
+    return first and connection.is_held_for(turn)
 
 
 _CLASSES: Final = {Kind.WEBSOCKET: ResponsesConnection, Kind.HTTP: HttpConnection}

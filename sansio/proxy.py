@@ -10,7 +10,8 @@ The promise
     ``None``                connect directly
     ``"env"``               as ``HTTPS_PROXY`` (for wss), ``HTTP_PROXY`` (for ws) or ``ALL_PROXY`` and ``NO_PROXY`` say
     ``"http://host:port"``  through this HTTP proxy, by CONNECT; ``https://`` speaks TLS to the proxy itself
-    ``"socks5://…"``        through this SOCKS5 proxy, to the first address that this side finds for the host
+    ``"socks5://…"``        through this SOCKS5 proxy, to the first address that it can reach of those that this side
+                            finds for the host
     ``"socks5h://…"``       the same; the proxy gets the name, and finds the address
     ======================= =========================================================================================
 
@@ -40,12 +41,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import ClassVar, Final, Literal, TypeAlias
 from urllib.parse import unquote
 
-from .endpoint import Endpoint
+from .endpoint import Endpoint, check_header
 from .errors import TransportError, UserError, WrongTypeError
 from .secret import Secret, discreet
 from .socks import SocksTunnel, checked_credential
 from .urls import Parts, parse_url
-from .websocket import Accepted, ProxyTunnel, Rejected
+from .websocket import Accepted, HandshakeAnswer, ProxyTunnel, Rejected
 
 __all__ = ["AnyProxy", "Proxy", "SocksProxy", "Tunnel", "checked_proxy", "choose_proxy"]
 
@@ -56,7 +57,10 @@ _PORTED: Final = re.compile(r".*:[0-9]{1,5}")
 
 @dataclass(frozen=True)
 class Proxy:
-    """An HTTP proxy. Its string and its repr show host and port only."""
+    """An HTTP proxy. Its string and its repr show host and port only.
+
+    Raises UserError for a header that cannot be sent.
+    """
 
     host: str
     port: int
@@ -64,10 +68,18 @@ class Proxy:
     """Whether to use TLS to the proxy."""
     authorization: str | Secret | None = field(default=None, repr=False)
     """The value of ``Proxy-Authorization``; it is stored as a secret."""
+    headers: tuple[tuple[str, str | Secret], ...] = field(default=(), repr=False)
+    """Other headers for the proxy; their values are stored as secrets."""
 
+    @discreet
     def __post_init__(self) -> None:
+        headers = tuple((name, Secret(value)) for name, value in self.headers)
+        object.__setattr__(self, "headers", headers)
         if self.authorization is not None:
             object.__setattr__(self, "authorization", Secret(self.authorization))
+            headers = (("Proxy-Authorization", Secret(self.authorization)), *headers)
+        for name, value in headers:
+            check_header(name, value.reveal())
 
     def __str__(self) -> str:
         return _authority(self.host, self.port)
@@ -124,12 +136,15 @@ class Tunnel:
 
     def __init__(self, proxy: Proxy, endpoint: Endpoint) -> None:
         headers = [("Proxy-Authorization", proxy.authorization)] if proxy.authorization is not None else []
+        headers += proxy.headers
         # Without an IPv6 zone: it names an interface of this machine, which means nothing to the proxy (RFC 6874).
         self._exchange = ProxyTunnel(_authority(endpoint.host.partition("%")[0], endpoint.port), headers)
         self._proxy = proxy
         self._endpoint = endpoint
         self.through = False
         """True when the tunnel is open: all further bytes are the endpoint's."""
+        self.out_of_reach = False
+        """Whether another address may help: never, an HTTP proxy gets the name."""
 
     def request(self) -> bytes:
         """The bytes to write."""
@@ -138,17 +153,26 @@ class Tunnel:
     def receive(self, data: bytes) -> bytes:
         """Take what the proxy sent, ``b""`` for end of file; return what to write next, which is always empty.
 
-        Raises TransportError if the proxy refuses or its answer cannot be read.
+        Raises TransportError if the proxy refuses or its answer cannot be read; also if bytes follow it, for the
+        endpoint has been asked nothing yet.
         """
         answer = self._exchange.receive(data)
-        if isinstance(answer, Accepted):
+        if isinstance(answer, Accepted) and not answer.trailing:
             self.through = True
         elif answer is not None:
-            said = f"HTTP status {answer.status}" if isinstance(answer, Rejected) else answer.reason
-            raise TransportError(f"the proxy {self._proxy} refused to connect to {self._endpoint.authority}: {said}")
+            raise TransportError(
+                f"the proxy {self._proxy} refused to connect to {self._endpoint.authority}: {_said(answer)}"
+            )
         elif not data:
             raise TransportError(f"the proxy {self._proxy} ended the connection instead of answering CONNECT")
         return b""
+
+
+def _said(answer: HandshakeAnswer) -> str:
+    """What a proxy answered that opens no tunnel."""
+    if isinstance(answer, Accepted):
+        return f"its answer is followed by {len(answer.trailing)} bytes, and the endpoint has been asked nothing yet"
+    return f"HTTP status {answer.status}" if isinstance(answer, Rejected) else answer.reason
 
 
 @discreet

@@ -2,21 +2,31 @@
 
 The promise
     Sessions, turns and models (``client.py``, ``agents``) use a :class:`SessionRuntime` and do not depend on the event
-    loop. Each shell's runtime derives from it: it adds the sockets, the timer, and the waiting of callers.
+    loop. Whatever has an order is here, once: how a session is opened, drained and closed, what is read before a turn
+    begins, how a consumer waits. Each shell's runtime derives from it and adds the sockets, the timer and the waiter,
+    which is an awaitable that :meth:`Runtime.wake` completes.
+
+How the methods wait
+    Those with :func:`~turnwire.sansio.flow.awaited` are flows, of which a shell's class makes coroutine functions:
+    ``class TrioRuntime(SessionRuntime, coroutine_function=…)``.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from contextlib import suppress
 from copy import copy
-from types import CoroutineType
-from typing import Any, ClassVar
+from types import coroutine
+from typing import Any, ClassVar, Final
 
-from .connection import Stats, Turn
+from .connection import LIVE, Stats, Turn
+from .connections import ConnectionInfo
 from .dialect import Dialect
-from .driver import Driver, Runtime
+from .driver import Driver, Link, LinkState, Runtime
+from .errors import SessionClosedError
 from .events import ServerEvent
+from .flow import ExpiredError, Flow, Wait, awaited, make_awaitable
 from .http import Retrieval
 from .lanes import AnyLane
 from .measures import Recorder
@@ -29,16 +39,34 @@ from .transports import Means, Network, Route
 
 __all__ = ["SessionRuntime"]
 
+CLEANUP: Final = 1.0
+"""Seconds for which an ended session waits for what it has cancelled. Only a key provider can take that long."""
+READS: Final = 16
+"""How many reads are made before a turn begins, at most. The data cannot belong to that turn."""
+
 
 class SessionRuntime(Runtime):
-    """Runs one session in the event loop in which it is made."""
+    """Runs one session in the event loop in which it is made. All tasks of this loop may use it.
+
+    The first methods are for sessions, turns and models. The abstract ones at the end are the shell's part, in addition
+    to those that the driver calls (:class:`turnwire.sansio.driver.Runtime`).
+    """
 
     _means: ClassVar[Means]
+    clock: Callable[[], float]
+    """Returns the event loop's time in seconds; the shell's class sets it."""
+
+    def __init_subclass__(
+        cls, *, coroutine_function: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None, **more: Any
+    ) -> None:
+        super().__init_subclass__(**more)
+        if coroutine_function is not None:
+            make_awaitable(cls, coroutine_function)
 
     def __init__(self, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         self.source = source
         """Where to connect to."""
-        self._route = Route(source, network, self._means)
+        self.route = Route(source, network, self._means)
         clock = self._means.wall_clock
         self.notices = Notices(self._means.logger)
         """What happens, for hooks and the log."""
@@ -56,6 +84,11 @@ class SessionRuntime(Runtime):
     def stats(self) -> Stats:
         """The present counters; a copy."""
         return copy(self._session.stats)
+
+    @property
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """What is known of each connection."""
+        return self._session.pool.connections(self.clock())
 
     @property
     def rate_limits(self) -> RateLimits:
@@ -82,46 +115,141 @@ class SessionRuntime(Runtime):
         """Whether the session takes no more turns."""
         return self._session.closed
 
+    # -- the session
+
+    @awaited
+    def connect(self) -> Flow[None]:
+        """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
+        try:
+            self._driver.connect(self.begin())
+            yield from self._until(lambda: not self._driver.connecting)
+            self._check_opened()
+        except BaseException:
+            yield from self._finish()
+            raise
+
+    def _check_opened(self) -> None:
+        if self._driver.first_failure is not None:
+            raise self._driver.first_failure
+        if self.closed:
+            raise SessionClosedError("the session was closed while it was being opened — open a new session")
+
+    @awaited
+    def aclose(self, *, wait_for_peer: bool = True) -> Flow[None]:
+        """End the session: turns in flight fail as aborted; an idle connection is closed with a closing handshake.
+
+        ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``. Any task may call it; several
+        tasks may, at the same time or one after another. If the caller is cancelled, everything is closed at once.
+        """
+        self._driver.close(self.clock(), wait_for_peer=wait_for_peer)
+        try:
+            yield from self._until(lambda: self._driver.done)
+        finally:
+            yield from self._finish()
+
+    @awaited
+    def drain(self, timeout: float | None) -> Flow[None]:
+        """Take no more turns; end the session when the present ones have ended, or after this many seconds.
+
+        If the caller is cancelled, it stops waiting, but the session still ends in this way.
+        """
+        self._driver.drain(self.clock(), timeout)
+        yield from self._until(lambda: self._driver.drained)
+        yield Wait(self.aclose)
+
+    def _finish(self) -> Flow[None]:
+        """Close everything that is left, and wait for that even if the caller is cancelled, but not for long."""
+        self._driver.abort(self.clock())
+        with suppress(ExpiredError):
+            yield Wait(self.let_go, deadline=self.clock() + CLEANUP, shield=True)
+
+    def _until(self, holds: Callable[[], bool]) -> Flow[None]:
+        """Wait for a condition, which a step of the driver makes true."""
+        while not holds():
+            waiter = self.waiter()
+            self._driver.observe(waiter, holds)
+            try:
+                yield Wait(lambda waiter=waiter: waiter)
+            finally:
+                self._driver.forget(waiter)
+
+    def shutdown_threadsafe(self) -> None:
+        """Shut the connections down, from any thread: both sides see them end, and a later turn opens new ones."""
+        for link in self._driver.links:
+            self.shut_down(link)
+
+    # -- turns
+
+    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
+        """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
+        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin())
+
+    def submit(self, turn: Turn) -> Turn:
+        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
+        return self._driver.submit(turn, self.begin())
+
+    def cancel(self, turn: Turn) -> None:
+        """The consumer leaves the turn. After the turn's end it drops the unread events."""
+        self._driver.cancel(turn, self.clock())
+
+    @coroutine
+    def news(self, turn: Turn) -> Generator[Any, Any, None]:
+        """Wait until the turn has an event, or has ended. Hot path: runs once per event that is waited for."""
+        while not turn.events and turn.state is LIVE:
+            waiter = self.waiter()
+            self._driver.listen(turn, waiter, self.clock)
+            try:
+                yield from waiter.__await__()
+            except BaseException:
+                self._driver.ignore(turn, waiter)
+                raise
+
+    def begin(self) -> float:
+        """The present time. First, read the data that has arrived: it cannot belong to the turn that now begins."""
+        links = self._driver.links
+        for link in links:  # If there are several: only idle ones, which may not have been read for a long time.
+            if len(links) == 1 or link.connection.idle:
+                self.read_ahead(link)
+        return self.clock()
+
+    def read_ahead(self, link: Link) -> None:
+        """Read data that has arrived, and that the event loop has not read yet: it may be the end of the connection.
+
+        Hot path: runs once per turn, usually without data. To ask first costs a third of a read that fails.
+        """
+        if link.state is LinkState.OPEN and self.readable(link):
+            for _ in range(READS):
+                if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self.read(link):
+                    break
+
+    # -- what a shell adds
+
     @property
     @abstractmethod
     def over(self) -> bool:
         """Whether the event loop has ended, and everything with it."""
 
     @abstractmethod
-    def connect(self) -> Coroutine[Any, Any, None]:
-        """Open the first connection. Raises ConnectError, HandshakeRejectedError or another TurnError."""
-
-    @abstractmethod
-    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
-        """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
-
-    @abstractmethod
-    def submit(self, turn: Turn) -> Turn:
-        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
-
-    @abstractmethod
     def iterate(self, turn: Turn) -> Coroutine[Any, Any, ServerEvent]:
-        """Wait for the turn's next event. Raises StopAsyncIteration after the terminal event, or the turn's failure."""
+        """Wait for the turn's next event (:meth:`news`). Raises StopAsyncIteration after the terminal event, or the
+        turn's failure."""
 
     @abstractmethod
-    def cancel(self, turn: Turn) -> None:
-        """The consumer leaves the turn. After the turn's end it drops the unread events."""
+    def waiter(self) -> Awaitable[None]:
+        """An object that one task awaits once, until the driver wakes it."""
 
     @abstractmethod
-    def aclose(self, *, wait_for_peer: bool = True) -> CoroutineType[Any, Any, None]:
-        """End the session: turns in flight fail as aborted; an idle connection is closed with a closing handshake.
-
-        ``wait_for_peer``: wait for the server's close frame, at most ``close_timeout``. Any task may call it; several
-        tasks may, at the same time or one after another.
-        """
+    def let_go(self) -> Awaitable[None]:
+        """Wait until nothing is open or running after everything was aborted."""
 
     @abstractmethod
-    def drain(self, timeout: float | None) -> CoroutineType[Any, Any, None]:
-        """Take no more turns; end the session when the present ones have ended, or after this many seconds.
-
-        If the caller is cancelled, it stops waiting, but the session still ends in this way.
-        """
+    def readable(self, link: Link) -> bool:
+        """Whether :meth:`read` may find data. The link is open."""
 
     @abstractmethod
-    def shutdown_threadsafe(self) -> None:
-        """Shut the connections down, from any thread: both sides see them end, and a later turn opens new ones."""
+    def read(self, link: Link) -> bool:
+        """Read once without waiting and pass the data to the driver. Returns whether there may be more."""
+
+    @abstractmethod
+    def shut_down(self, link: Link) -> None:
+        """Shut the link's socket down, from any thread."""

@@ -8,13 +8,14 @@ The promise
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 from .errors import TurnwireError
 
-__all__ = ["Secret", "discreet", "without_frames"]
+__all__ = ["Secret", "discreet", "without_frames", "without_quotes"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,3 +74,12 @@ def without_frames(error: BaseException | None) -> None:
         seen.add(id(error))
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
+
+
+_QUOTE: Final = re.compile(r":? (?:bytearray\(|b['\"]).*", re.DOTALL)
+
+
+def without_quotes(error: Exception) -> str:
+    """The text of an exception of h11 without the bytes of the peer that it quotes: a peer that repeats what it got
+    would put credentials there."""
+    return _QUOTE.sub("", str(error))

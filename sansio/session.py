@@ -21,7 +21,7 @@ Where a turn can be
     ``pool.py`` chooses the connection for a turn; ``fallback.py`` decides whether the turn goes over HTTP.
 
     What a repeated turn first waits for depends on what failed. If the connection failed, the next one is not opened
-    before the delay is over (backoff). If only the turn failed, because the server asked to wait (429), the turn stays
+    before the delay is over (backoff). If only the turn failed (a 429; an error answer over HTTP), the turn stays
     in the backlog for that time, within its own deadlines. Other turns are not held up.
 
 When a failure becomes visible
@@ -57,6 +57,7 @@ from .lanes import AUTO, AnyLane
 from .notices import Notices
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
+from .placement import missing, place
 from .pool import Connection, Kind, Pool
 from .rate_limits import RateLimitLog
 from .recovery import Recovery
@@ -113,12 +114,12 @@ class ResponsesSession:
         """Notices for observers. The owner delivers them at the end of each step."""
         self.limits = RateLimitLog()
         self._recovery = Recovery(self.options.recovery, random_bytes, wall_clock, self.notices)
-        self._backlog = Backlog(self.alarm)
+        self._backlog = Backlog(self.alarm, self._is_exception)
         self._own = Stats()
         """Counters of turns that were on no connection."""
         self._touched: dict[Connection, None] = {}
         """Connections that have changed since the last :meth:`update`."""
-        self._returned: list[tuple[Turn, Plan]] = []
+        self._returned: list[tuple[Turn, Plan, Connection]] = []
         """Turns to be repeated, in order. :meth:`update` puts them into the backlog."""
         self._now = -inf
         """The latest ``now``."""
@@ -176,6 +177,10 @@ class ResponsesSession:
         self.update(now)
         return turn
 
+    def _is_exception(self, turn: Turn) -> bool:
+        """Whether the turn needs a kind of connection that does not depend on whether there is a WebSocket."""
+        return turn.http_only or not turn.fits_http or turn.too_large(self.options.max_request_size) is not None
+
     def _kind_for(self, turn: Turn) -> Kind:
         """The kind of connection that this turn needs."""
         too_large = turn.too_large(self.options.max_request_size) is not None
@@ -192,6 +197,8 @@ class ResponsesSession:
         if connection is not None:
             self._touched[connection] = None
             connection.cancel(turn, now)
+            if turn.abandoned and self.options.connections > 1:
+                self._backlog.add_first(cast("ResponsesConnection", connection).requeue_behind(turn))
         elif not turn.ended:
             self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
         self.update(now)
@@ -213,16 +220,11 @@ class ResponsesSession:
 
     def wants_connection(self, now: float) -> bool:
         """Whether :meth:`open` should be called: turns wait for a connection, or one has to be replaced."""
-        return not self.closed and now >= self._not_before and self._wanted() is not None
+        return not self.closed and now >= self._not_before and self._wanted(now) is not None
 
-    def _wanted(self) -> Kind | None:
+    def _wanted(self, now: float) -> Kind | None:
         """The kind of connection that should be opened; None: none."""
-        if self._backlog.retrievals and self.pool.wants_connection(Kind.HTTP) is Kind.HTTP:
-            return Kind.HTTP
-        if not self._backlog.ready and not self.pool.too_old:
-            return None
-        found = self._next_waiting(set())
-        return self.pool.wants_connection(None if found is None else found[1])
+        return missing(self._backlog, self.pool, self._kind_for, now)
 
     def open(self, endpoint: Endpoint, now: float, *, connect_by: float | None = None) -> Connection:
         """Make a connection; the caller opens its transport. Waiting turns that it can take are given to it.
@@ -233,7 +235,7 @@ class ResponsesSession:
         """
         if self.closed:
             raise SessionClosedError("the session is closed — nothing was opened — open a new session")
-        kind = self._wanted() or self.pool.wants_connection(self._fallback.kind(now))
+        kind = self._wanted(now) or self.pool.wants_connection(self._fallback.kind(now))
         if kind is None:
             raise UserError("the session has its connections — nothing was opened — wait until wants_connection()")
         connection = self._new(kind, endpoint, now, connect_by)
@@ -310,11 +312,11 @@ class ResponsesSession:
         plan = Plan(RepeatReason.NO_WEBSOCKET, 0.0) if moves else self._recovery.plan(turn, failure, self._now)
         if plan is None:
             return False
-        self.notices.repeats(turn, cast("Connection", turn.connection), failure, plan)
+        self.notices.repeats(turn, connection := cast("Connection", turn.connection), failure, plan)
         turn.unsent()
         turn.repetitions.append(plan.reason)
         self._own.repeated += turn.counts
-        self._returned.append((turn, plan))
+        self._returned.append((turn, plan, connection))
         return True
 
     # -- the consequences
@@ -373,9 +375,10 @@ class ResponsesSession:
         """Put the turns to be repeated where they wait; return those that need nothing but a connection."""
         returned, self._returned = self._returned, []
         first: list[Turn] = []
-        for turn, plan in returned:
+        for turn, plan, failed_on in returned:
             turn.since = now
-            if plan.reason in (RepeatReason.RATE_LIMIT, RepeatReason.ONLY_READS):
+            goes_on = plan.delay > 0 and not failed_on.is_closed  # It would take the turn again at once.
+            if plan.reason in (RepeatReason.RATE_LIMIT, RepeatReason.ONLY_READS) or goes_on:
                 self._backlog.delay(turn, now + plan.delay)
             else:
                 self._not_before = max(self._not_before, now + plan.delay)
@@ -383,34 +386,9 @@ class ResponsesSession:
         return first
 
     def _place_waiting(self, now: float) -> None:
-        """Give waiting turns to connections, in order, until a turn finds none; and retrievals until one finds none."""
-        for retrieval in list(self._backlog.retrievals):
-            if (connection := self.pool.choose(retrieval, Kind.HTTP)) is None:
-                break
-            self._backlog.remove(retrieval)
-            self._submit(connection, retrieval, now)
-        held: set[AnyLane] = set()
-        while (found := self._next_waiting(held)) is not None:
-            turn, kind = found
-            connection = self.pool.choose(turn, kind)
-            if connection is None:
-                break
-            self._backlog.remove(turn)
-            self._submit(connection, turn, now)
+        """Give waiting turns to connections."""
+        place(self._backlog, self.pool, self._kind_for, lambda connection, turn: self._submit(connection, turn, now))
         self._touch_draining()
-
-    def _next_waiting(self, held: set[AnyLane]) -> tuple[Turn, Kind] | None:
-        """The first turn that waits for a connection and may get one, and the kind that it needs.
-
-        Turns behind a waiting turn of the same lane are skipped. ``held`` holds these lanes; lanes are added to it.
-        """
-        for turn in self._backlog.ready:
-            if turn.wanted not in held:
-                kind = self._kind_for(turn)
-                if not self.pool.is_lane_busy(turn, kind):
-                    return turn, kind
-                held.add(turn.wanted)
-        return None
 
     def _touch_draining(self) -> None:
         """Mark draining connections as changed: one may have begun to drain because its lane names are used up."""
@@ -422,7 +400,9 @@ class ResponsesSession:
         """When :meth:`handle_deadline` must be called; None: not at all."""
         moments = [self._backlog.next_deadline(), self._backlog.next_resumption(), self.pool.next_deadline()]
         moments.append(None if self._drain_by == inf else self._drain_by)
-        if self._now < self._not_before and self._wanted() is not None:
+        if self._backlog.ready:
+            moments.append(self.pool.finished_by(self._now))
+        if self._now < self._not_before and self._wanted(self._now) is not None:
             moments.append(self._not_before)
         moments += [connection.next_deadline() for connection in self.pool]
         return min([moment for moment in moments if moment is not None], default=None)

@@ -22,7 +22,8 @@ How it goes
 
 Names
     ``socks5h`` leaves the name of the host to the proxy. ``socks5`` means that this side looks it up: whoever does that
-    gives the address to :class:`SocksTunnel`. Without one, the proxy gets the name in either case.
+    gives the address to :class:`SocksTunnel`. Without one, the proxy gets the name in either case. If the proxy cannot
+    reach that address (``out_of_reach``), another tunnel may lead to another address of the host.
 
 Why no library
     ``socksio`` (1.0.0, of 2020) takes one complete message at a time and leaves it to its user to find where a message
@@ -67,6 +68,8 @@ _REASONS: Final = {
     7: "it does not support CONNECT",
     8: "it does not support this kind of address",
 }
+_OF_THE_ADDRESS: Final = frozenset({1, 3, 4, 5, 6, 8})
+"""Those that may be otherwise for another address of the same host."""
 
 
 class SocksState(enum.Enum):
@@ -102,6 +105,8 @@ class SocksTunnel:
         self._username = checked_credential(username, "user name")
         self._password = checked_credential(password, "password")
         self.state = SocksState.GREETED
+        self.out_of_reach = False
+        """Whether the proxy has answered that it cannot reach this address; it may reach another one."""
         self._buffer = b""
 
     @property
@@ -137,6 +142,7 @@ class SocksTunnel:
         if self.state is not SocksState.REQUESTED:
             return 2
         if len(message) > 1 and message[1]:  # What follows it is often cut short.
+            self.out_of_reach = message[1] in _OF_THE_ADDRESS
             raise self._refused(_REASONS.get(message[1], f"reply {message[1]}"))
         if len(message) < 5:  # Version, reply, a reserved byte, the type of the address, its first byte.
             return 5

@@ -62,6 +62,11 @@ class EndpointSource:
             )
 
     @property
+    def client(self) -> object | None:
+        """The caller's OpenAI client, if there is one."""
+        return self._client
+
+    @property
     def identity(self) -> tuple[object, ...]:
         """Sources with equal identities may share connections: URL and headers are equal (PARITY C3).
 

@@ -9,14 +9,15 @@ The promise
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from .driver import Link
 from .endpoint import Endpoint
 from .errors import TransportError, UserError, WrongTypeError
 from .flow import Flow, Wait
-from .notices import NoticeLogger
+from .http_client import client_network
+from .notices import WARNING, NoticeLogger
 from .proxy import AnyProxy, Tunnel, checked_proxy, choose_proxy
 from .secret import Secret, discreet, without_frames
 from .session import EndpointSource
@@ -39,8 +40,12 @@ class Carrier(Protocol):
         """Connect to a unix socket."""
         ...
 
-    def look_up(self, host: str, port: int) -> Awaitable[str]:
-        """The first address of a host."""
+    def look_up(self, host: str, port: int) -> Awaitable[Sequence[str]]:
+        """The addresses of a host, in the order in which to try them."""
+        ...
+
+    def start_over(self) -> None:
+        """Close what is open, at once, so that :meth:`connect` can be called again."""
         ...
 
     def start_tls(self, host: str, context: Any) -> Awaitable[None]:
@@ -79,10 +84,24 @@ class Network:
 
     ssl_context: Any = None
     """The TLS settings, an ``ssl.SSLContext``; None: the shell's default."""
-    proxy: AnyProxy | Literal["env"] | None = "env"
-    """The proxy to use (``sansio/proxy.py``)."""
+    proxy: AnyProxy | Literal["env", "client"] | None = "env"
+    """The proxy to use (``sansio/proxy.py``); ``"client"``: that of the OpenAI client's own HTTP client."""
     proxy_ssl_context: Any = None
     """The TLS settings for an https proxy; None: the shell's default."""
+
+    def completed(self, source: EndpointSource) -> tuple[Network, tuple[tuple[str, str], ...]]:
+        """These settings, with what the caller left to the OpenAI client (P-CONN-19); and what could not be read of
+        it, and why."""
+        inherits = self.proxy == "client"
+        if source.client is None:
+            return (replace(self, proxy="env") if inherits else self), ()
+        found = client_network(source.client, source.initial)
+        done = self if self.ssl_context is not None else replace(self, ssl_context=found.ssl_context)
+        wanted = {"TLS settings": self.ssl_context is None, "proxy": inherits}
+        if inherits:
+            own = self.proxy_ssl_context
+            done = replace(done, proxy=found.proxy, proxy_ssl_context=found.proxy_ssl_context if own is None else own)
+        return done, tuple(pair for pair in found.unread if wanted[pair[0]])
 
 
 @discreet
@@ -97,10 +116,18 @@ def checked_network(*, ssl_context: Any, proxy: object, proxy_ssl_context: Any, 
             raise WrongTypeError(f"{name} is of type {type(context).__name__}: write an ssl.SSLContext, or None")
         if context is not None and context.protocol.name == "PROTOCOL_TLS_SERVER":
             raise UserError(f"{name} is a server's: write ssl.create_default_context(), or None")
-    named = checked_proxy(proxy)
-    if proxy_ssl_context is not None and named != "env" and not (named is not None and named.secure):
+    named = "client" if proxy == "client" else checked_proxy(proxy)
+    if proxy_ssl_context is not None and not isinstance(named, str) and not (named is not None and named.secure):
         raise UserError("proxy_ssl_context is for TLS to the proxy: write proxy='https://host:port', or leave it out")
     return Network(ssl_context, named, proxy_ssl_context)
+
+
+_UNREAD: Final = (
+    "the %s of the OpenAI client's http_client cannot be read (%s): turnwire connects with the default — give "
+    "ssl_context= or proxy="
+)
+_SAID: Final[set[tuple[str, str]]] = set()
+"""What has been said in the log: it is said once in a process."""
 
 
 class Route:
@@ -108,18 +135,22 @@ class Route:
 
     def __init__(self, source: EndpointSource, network: Network, means: Means) -> None:
         self.source = source
-        self._network = network
         self._means = means
         self._failures = means.failures
+        self._network, unread = network.completed(source)
+        for each in unread:
+            if means.logger is not None and each not in _SAID:
+                _SAID.add(each)
+                means.logger.log(WARNING, _UNREAD, *each)
 
-    def open(self, link: Link, carrier: Carrier, use_endpoint: Callable[[Link, Endpoint], None]) -> Flow[None]:
-        """Get a fresh key and pass it to ``use_endpoint``; open the socket; connect through a proxy; start TLS.
+    def open(self, link: Link, carrier: Carrier) -> Flow[None]:
+        """Get a fresh key for the connection's endpoint; open the socket; connect through a proxy; start TLS.
 
         Raises TransportError, which names the proxy if the proxy failed; and UserError for a proxy in the environment
         that cannot be used, or a key that cannot be sent.
         """
         if link.connection.endpoint is self.source.initial:  # It has neither a fresh key nor a redirect yet.
-            use_endpoint(link, self.source.endpoint((yield from self._fresh_key())))
+            link.connection.endpoint = self.source.endpoint((yield from self._fresh_key()))
         endpoint = link.connection.endpoint
         proxy = choose_proxy(self._network.proxy, endpoint, self._means.variables)
         socket = endpoint.socket
@@ -129,10 +160,10 @@ class Route:
             elif proxy is None:
                 yield Wait(lambda: carrier.connect(endpoint.host, endpoint.port))
             else:
-                address: str | None = None
+                addresses: Sequence[str | None] = [None]
                 if proxy.looks_up(endpoint):  # What fails here is not the proxy's.
-                    address = yield Wait(lambda: carrier.look_up(endpoint.host, endpoint.port))
-                yield from self._through(proxy, proxy.tunnel(endpoint, address), carrier)
+                    addresses = yield Wait(lambda: carrier.look_up(endpoint.host, endpoint.port))
+                yield from self._to_one_of(addresses, proxy, endpoint, carrier)
             if endpoint.secure:
                 yield self._tls(carrier, endpoint.host, self._network.ssl_context)
         except TransportError:
@@ -154,6 +185,24 @@ class Route:
 
     def _tls(self, carrier: Carrier, host: str, context: Any) -> Wait:
         return Wait(lambda: carrier.start_tls(host, context or self._means.default_context()))
+
+    def _to_one_of(
+        self, addresses: Sequence[str | None], proxy: AnyProxy, endpoint: Endpoint, carrier: Carrier
+    ) -> Flow[None]:
+        """Open a tunnel to the first address that the proxy can reach, one after another. The deadline of the opening
+        bounds them all. Raises what the last one raised."""
+        *others, last = addresses
+        for address in others:
+            tunnel = proxy.tunnel(endpoint, address)
+            try:
+                yield from self._through(proxy, tunnel, carrier)
+            except TransportError:
+                if not tunnel.out_of_reach:
+                    raise
+                carrier.start_over()
+            else:
+                return
+        yield from self._through(proxy, proxy.tunnel(endpoint, last), carrier)
 
     def _through(self, proxy: AnyProxy, tunnel: Tunnel | SocksTunnel, carrier: Carrier) -> Flow[None]:
         """Connect to the proxy, and exchange messages with it until the tunnel is open."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from functools import wraps
-from math import inf
-from types import CoroutineType, GeneratorType
-from typing import Any, ParamSpec, TypeVar, cast
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
 
 import trio
 
-from ..sansio.flow import Emitting, ExpiredError, Flow, Steps, Wait, advance
+from ..sansio.flow import Emitting, ExpiredError, Flow, Runner, Wait, result_of
 
 __all__ = ["coroutine_function", "iterate", "run"]
 
@@ -18,11 +17,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+async def _within(wait: Wait) -> Any:
+    """Await it in a cancel scope of its own."""
+    with trio.CancelScope(deadline=wait.deadline, shield=wait.shield):
+        return await wait.start()
+    raise ExpiredError
+
+
 async def run(flow: Flow[T]) -> T:
     """Run a flow to its end."""
-    steps = Steps(flow)
-    await advance(steps, _within)
-    return steps.result
+    return await result_of(flow, _within)
 
 
 def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[Any, Any, Any]]:
@@ -30,24 +34,13 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
     @wraps(method)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Any:
-        given = method(*args, **kwargs)
-        return (await run(cast("Flow[Any]", given))) if type(given) is GeneratorType else given
+        return await result_of(method(*args, **kwargs), _within)
 
     return called
 
 
 async def iterate(flow: Emitting) -> AsyncGenerator[Any]:
     """Run a flow and yield what it emits. Hot path: runs once per event."""
-    steps = Steps(flow)
-    while (emitted := await advance(steps, _within)) is not None:
-        try:
-            steps.succeeded((yield emitted.value))
-        except BaseException as exc:
-            steps.failed(exc)
-
-
-async def _within(wait: Wait) -> Any:
-    """Await it in a cancel scope of its own."""
-    with trio.CancelScope(deadline=inf if wait.deadline is None else wait.deadline, shield=wait.shield):
-        return await wait.start()
-    raise ExpiredError
+    async with Runner(flow, _within) as runner:
+        while (emitted := await runner.advance()) is not None:
+            yield emitted.value

@@ -1,7 +1,7 @@
 """A transport for trio: one socket, the TLS around it, and the bytes that the socket has not taken yet.
 
-:class:`Wire` reads and writes without blocking; only the steps that open it wait. TLS uses ``ssl.MemoryBIO``; inside
-the tunnel of an https proxy there are two layers of it.
+:class:`Wire` reads and writes without blocking; only the steps that open it wait. TLS is the
+core's (``sansio/tls.py``); inside the tunnel of an https proxy there are two layers of it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from ..sansio.driver import CHUNK
 from ..sansio.errors import TransportError
-from ..sansio.transports import Failures, Means
+from ..sansio.tls import TlsSession
+from ..sansio.transports import Failures, Means, alternating
 
 __all__ = ["FAILURES", "MEANS", "TRANSPORT_ERRORS", "Wire"]
 
 READ_SIZE: Final = 64 * 1024
-"""Bytes to read from the socket at a time. A TLS record has at most 16 KiB."""
+"""Bytes to read from the socket at a time."""
 
 FAILURES: Final = Failures(
     tls=ssl.SSLError,
@@ -40,75 +41,6 @@ LOGGER.addHandler(logging.NullHandler())
 MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, LOGGER, sys.modules)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
-
-
-class _Tls:
-    """The client's side of one TLS session: bytes in, bytes out. Every method may raise ``ssl.SSLError``."""
-
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._failed: ssl.SSLError | None = None
-        self.ended = False
-        """Whether nothing more can be read: the peer has ended TLS, its bytes have ended, or TLS has failed."""
-        self.held = bytearray()
-        """Data that cannot be encrypted before the peer has answered (TLS 1.2, renegotiation)."""
-
-    def handshake(self, data: bytes | None) -> bool:
-        """Continue the handshake with this data. Returns whether it is complete; if not, send :meth:`outgoing` and
-        read."""
-        if data is not None:
-            self._feed(data)
-        try:
-            self._object.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        return True
-
-    def outgoing(self) -> bytes:
-        """The bytes to send."""
-        return self._outgoing.read()
-
-    def encrypt(self, data: bytes) -> bytes:
-        """The bytes to send so that the peer receives this data."""
-        self.held += data
-        while self.held:
-            try:
-                del self.held[: self._object.write(self.held)]
-            except ssl.SSLWantReadError:
-                break
-        return self.outgoing()
-
-    def decrypt(self, data: bytes) -> bytes | None:
-        """The peer's data; None: nothing yet, ``b""``: the end. Afterwards, send ``encrypt(b"")``."""
-        self._feed(data)
-        chunks: list[bytes] = []
-        try:
-            while chunk := self._object.read(READ_SIZE):
-                chunks.append(chunk)
-            self.ended = True
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError as exc:
-            self.ended = True
-            if not _is_end_of_file(exc):
-                self._failed = exc  # Data before the failure still counts.
-        if chunks:
-            return b"".join(chunks)
-        if self._failed is not None:
-            raise self._failed
-        return b"" if self.ended else None
-
-    def _feed(self, data: bytes) -> None:
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-
-
-def _is_end_of_file(exc: ssl.SSLError) -> bool:
-    """Whether the peer ended TLS without close_notify. It is usual, and counts as the end of the byte stream."""
-    return isinstance(exc, ssl.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in (exc.strerror or "")
 
 
 class Wire:
@@ -136,7 +68,7 @@ class Wire:
         self._arrived: select.poll | None = None
         """Says whether the socket can be read; None if there is no ``poll``."""
         self._unsent = bytearray()
-        self._tls: list[_Tls] = []
+        self._tls: list[TlsSession] = []
         """The layers of TLS, the outermost first."""
 
     # -- without waiting
@@ -181,7 +113,7 @@ class Wire:
         """Write what the socket has not taken yet. Never raises."""
         self._send_through(b"", ())
 
-    def _send_through(self, data: bytes, layers: Sequence[_Tls]) -> None:
+    def _send_through(self, data: bytes, layers: Sequence[TlsSession]) -> None:
         try:
             for tls in reversed(layers):
                 data = tls.encrypt(data)
@@ -222,12 +154,21 @@ class Wire:
 
     async def connect_unix(self, path: str) -> None:
         """Connect to a unix socket."""
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError("Python has no unix sockets on this system")
         self._begin(await trio.open_unix_socket(path))
 
-    async def look_up(self, host: str, port: int) -> str:
-        """The first address of a host."""
+    async def look_up(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, in the order in which to try them."""
         found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
-        return str(found[0][4][0])
+        return [str(address[0]) for _, address in alternating([(pair[0], pair[4]) for pair in found])]
+
+    def start_over(self) -> None:
+        """Close what is open, so that :meth:`connect` can be called again."""
+        self.close()
+        self.connected = self.blocked = False
+        self.broken = None
+        self._unsent.clear()
 
     def _begin(self, stream: trio.SocketStream) -> None:
         self.sock = socket.socket(fileno=stream.socket.detach())
@@ -242,7 +183,7 @@ class Wire:
 
     async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
         """Start TLS and verify that the peer is this host."""
-        tls, data = _Tls(context, host), None
+        tls, data = TlsSession(ssl, context, host), None
         try:
             while not tls.handshake(data):
                 await self.send_all(tls.outgoing())

@@ -7,6 +7,7 @@ do. Ctrl-C ends it without a traceback.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -42,6 +43,9 @@ _COMMANDS: dict[str, _Command] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (``sys.argv`` by default) and return the exit status. Raises SystemExit for wrong usage."""
+    stdout: object = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper):  # On Windows, a pipe's encoding lacks most characters.
+        stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:

@@ -43,7 +43,6 @@ __all__ = [
     "Environment",
     "Usage",
     "options_for_model",
-    "tls_of",
 ]
 
 A = TypeVar("A")
@@ -192,22 +191,6 @@ class ResponsesModel(OnShell, ABC):
 
 
 _DISABLING: Final = ("should_disable_provider_managed_retries", "should_disable_websocket_pre_event_retries")
-
-
-def tls_of(client: object) -> Any:
-    """The TLS settings of the ``http_client`` that the caller gave to the client, so that one private CA works for
-    both.
-
-    It is an ``ssl.SSLContext``. It is None for a client that made its own HTTP client, for one that may negotiate
-    HTTP/2, and if it is not found: it is private to httpx 0.28 and httpx2, httpcore 1 and httpcore2.
-    ``tests/core/test_model.py`` notices when it is gone.
-    """
-    http_client = getattr(client, "_client", None)
-    pool = getattr(getattr(http_client, "_transport", None), "_pool", None)
-    if type(http_client).__name__ == "AsyncHttpxClientWrapper" or getattr(pool, "_http2", True):
-        return None
-    context: Any = getattr(pool, "_ssl_context", None)
-    return context if callable(getattr(context, "wrap_bio", None)) else None
 
 
 def options_for_model(options: Mapping[str, Any] | SessionOptions | None) -> SessionOptions:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from contextlib import AsyncExitStack
 from copy import copy
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,7 +23,7 @@ from ..session import EndpointSource, SessionOptions
 from ..transports import Network, checked_network
 from .call import ModelCall, ModelResponse
 from .httpmodel import OpenAIResponsesModel
-from .model import ModelShell, options_for_model, tls_of
+from .model import ModelShell, options_for_model
 from .tracing import NO_TRACING, Tracer
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     Calls run on the lane ``stream_id``, one after another. Models (or copies of one, made by :meth:`on_lane`) with
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
     ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context``, ``proxy`` and
-    ``proxy_ssl_context`` are as for ``connect()``; ``ssl_context`` defaults to that of the client's ``http_client``, if
-    it can be found.
+    ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's ``http_client`` was given.
 
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
     the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.
@@ -60,7 +58,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         websocket_options: Mapping[str, Any] | SessionOptions | None = None,
         stream_id: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        proxy: str | None = "env",
+        proxy: str | None = "client",
         proxy_ssl_context: ssl.SSLContext | None = None,
         tracer: Tracer = NO_TRACING,
         raise_on_unsuccessful: bool = False,
@@ -81,8 +79,6 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             proxy_ssl_context=proxy_ssl_context,
             context_type=self._shell.context_type,
         )
-        if ssl_context is None:
-            network = replace(network, ssl_context=tls_of(openai_client))
         self._shared = _SharedConnection(self._shell, openai_client, options_for_model(websocket_options), network)
 
     def on_lane(self, stream_id: str | None) -> Self:

@@ -153,6 +153,18 @@ class ConnectionBase(CommonConnection):
         """Whether this response is the last one of its lane here: the server keeps it in the connection's memory."""
         return self._owners.lane_of(response_id) is not AUTO
 
+    def alone_remembers(self, response_id: str | None) -> bool:
+        """Whether this response is in the memory of this connection only: it was not stored."""
+        return self._owners.is_unstored(response_id)
+
+    def is_held_for(self, turn: Turn) -> bool:
+        """Whether an abandoned turn has the lane, or the last slot, that this turn needs to start here."""
+        running = self._lanes.running
+        holder = None if turn.wanted is AUTO else running.get(turn.wanted)
+        if holder is not None:
+            return holder.abandoned
+        return len(running) >= self._lanes.max_in_flight and any(one.abandoned for one in running.values())
+
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
         """The lane of the response that the turn continues; AUTO if there is none."""
         return self._owners.lane_of(turn.previous)
@@ -207,14 +219,26 @@ class ConnectionBase(CommonConnection):
             queued = [turn for turn in queued if not self._outbox.begun(turn)]
         elif self.state is not State.WRITE_DISABLED:
             queued = []
-        requeued = [*queued, *self._lanes.waiting()]
-        for turn in requeued:
+        requeued = self._taken_back([*queued, *self._lanes.waiting()])
+        self._end_if_useless(now)
+        return requeued
+
+    def requeue_behind(self, left: Turn) -> list[Turn]:
+        """Remove the turns that an abandoned turn holds up, and return them in order. The session places them anew.
+
+        They are those that wait for its lane; if no slot is free, all that wait.
+        """
+        full = len(self._lanes.running) >= self._lanes.max_in_flight
+        return self._taken_back(list(self._lanes.waiting() if full else self._lanes.waiting_in(left.lane)))
+
+    def _taken_back(self, turns: list[Turn]) -> list[Turn]:
+        """Remove these turns; each is again a turn that was never sent."""
+        for turn in turns:
             self._lanes.leave(turn, turn.lane)
             self._deadlines.drop(turn)
             self._outbox.remove(turn)
             turn.unsent()
-        self._end_if_useless(now)
-        return requeued
+        return turns
 
     def _free_lane(self, turn: Turn, now: float) -> None:
         """Remove a turn that is over; the next one in its lane may start."""

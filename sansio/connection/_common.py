@@ -51,6 +51,8 @@ class CommonConnection(ABC):
 
     limits: RateLimitLog | None = None
     """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
+    number = 0
+    """The session's number for this connection; it counts from 1."""
     sticky: Headers = ()
     """The headers that the server made sticky: what an upgrade sends, and what its answer changed; none over HTTP."""
 

@@ -78,14 +78,21 @@ class ResponsesConnection(Routing, Timing):
         return self._lanes.waiting_count
 
     def has_in_lane(self, lane: str | None) -> bool:
-        """Whether a turn that somebody wants waits in this lane, or runs in it."""
+        """Whether a turn that named this lane, and that somebody wants, waits in it or runs in it."""
         turn = self._lanes.running.get(lane)
-        return self._lanes.waits_in(lane) or (turn is not None and not turn.abandoned)
+        if turn is not None and turn.wanted == lane and not turn.abandoned:
+            return True
+        return any(one.wanted == lane for one in self._lanes.waiting_in(lane))
 
     @property
     def slots(self) -> int:
         """How many turns may run at a time, by what is known of the server."""
         return self._lanes.max_in_flight
+
+    @property
+    def names_used(self) -> int:
+        """How many lane names were used on this connection."""
+        return self._lanes.names_used
 
     def has_room_for(self, lane: AnyLane) -> bool:
         """Whether a turn of this lane may be given to this connection without exceeding its number of lane names."""

@@ -210,6 +210,11 @@ class Owners:
         """The lane whose last response has this id; AUTO if there is none."""
         return AUTO if response_id is None else self._lane_of.get(response_id, AUTO)
 
+    def is_unstored(self, response_id: str | None) -> bool:
+        """Whether this response is in the connection's memory only."""
+        lane = self.lane_of(response_id)
+        return lane is not AUTO and lane in self._unstored
+
     def remembers_beside(self, turn: Turn) -> bool:
         """Whether another lane's last response is in the connection's memory only."""
         return not self._unstored <= {turn.lane if self.support is LaneSupport.YES else None}

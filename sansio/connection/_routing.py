@@ -230,7 +230,7 @@ class Routing(ConnectionBase):
         if not automatic or self.state is not State.OPEN or (body.param != "stream_id" and body.code != NAME_REFUSED):
             return False
         refusal = refusal_in_event(event, of_connection=False)
-        return turn.evidence(Cause.ERROR_FRAME, refusal=refusal).verdict is Verdict.SAFE
+        return turn.evidence(Cause.ERROR_FRAME, refusal=refusal).of_attempt.verdict is Verdict.SAFE
 
     def _repeat_without_name(self, turn: Turn, now: float) -> None:
         """Send a refused turn again, once, without a name: it did not run, and no names are sent here from now on."""

@@ -76,6 +76,11 @@ class Timing(ConnectionBase):
                 yield ping, self._send_ping
 
     @property
+    def began(self) -> float:
+        """When the attempt to open the connection began."""
+        return self._opening.began
+
+    @property
     def connect_deadline(self) -> float | None:
         """When opening the connection times out, independent of the deadlines of the turns that wait for it."""
         return self._opening.deadline

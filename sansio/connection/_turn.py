@@ -304,9 +304,15 @@ class Turn:
             refusal=refusal,
             unknown_event=self.unknown_event,
             too_big=too_big,
+            earlier_may_have_run=self.earlier_may_have_run,
             stored=self.stored,
             sequence_number=self.sequence_number,
         )
+
+    @property
+    def earlier_may_have_run(self) -> bool:
+        """Whether an attempt before this one may have run: it was AMBIGUOUS, and the policy allowed to repeat it."""
+        return RepeatReason.AMBIGUOUS in self.repetitions
 
     @property
     def sequence_number(self) -> int | None:

@@ -99,6 +99,13 @@ class HttpBase(CommonConnection):
         return self.turn is None
 
     @property
+    def finishing_since(self) -> float | None:
+        """In state FINISHING: when its turn ended; else None."""
+        if self.state is not HttpState.FINISHING or self._until is None:
+            return None
+        return self._until - self.options.close_timeout
+
+    @property
     def has_slow_consumer(self) -> bool:
         """The consumer has fallen behind: whoever reads ahead of need should pause."""
         return self.turn is not None and self.turn.buffered > self.options.high_water
@@ -132,6 +139,7 @@ class HttpBase(CommonConnection):
             api_error=api_error,
             event_seen=turn.phase is Phase.STREAM,
             response_id=turn.response_id,
+            earlier_may_have_run=turn.earlier_may_have_run,
         )
         seen = cast("Evidence", evidence)  # None only if nobody knows whether the request was handed.
         return msgspec.structs.replace(seen, stored=turn.stored, sequence_number=turn.sequence_number)

@@ -79,6 +79,8 @@ class HttpConnection(Reading):
     """Turns that wait for a slot here: they wait elsewhere."""
     slots: ClassVar[int] = 1
     """Turns that may run at a time."""
+    names_used: ClassVar[int] = 0
+    """Lane names that were used: none is sent."""
     draining: ClassVar[bool] = False
     """It takes turns until it is closed."""
 
@@ -92,6 +94,14 @@ class HttpConnection(Reading):
 
     def remembers(self, response_id: str | None) -> bool:
         """Nothing: what a response continues, the server has stored."""
+        return False
+
+    def alone_remembers(self, response_id: str | None) -> bool:
+        """Nothing, as :meth:`remembers`."""
+        return False
+
+    def is_held_for(self, turn: Turn) -> bool:
+        """Never: to leave its turn ends it, or frees it."""
         return False
 
     def drain(self) -> None:

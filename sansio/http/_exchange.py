@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 import h11
 
 from ..endpoint import Endpoint
-from ..secret import Secret
+from ..secret import Secret, without_quotes
 from ..websocket import MAX_EARLY, MAX_HEADERS
 from ._inflate import CODINGS, Inflater
 
@@ -138,7 +138,9 @@ class Exchange:
             return BrokenAnswer(f"its body cannot be decompressed: {exc}")
         except h11.RemoteProtocolError as exc:
             too_much = exc.error_status_hint == 431  # h11's word for a buffer that is full.
-            return CUT if self._http.trailing_data[1] else BrokenAnswer(f"not an HTTP answer: {exc}", too_much)
+            if self._http.trailing_data[1]:
+                return CUT
+            return BrokenAnswer(f"not an HTTP answer: {without_quotes(exc)}", too_much)
         if event is h11.NEED_DATA:
             return self._look_further()
         if isinstance(event, h11.Data):

@@ -93,6 +93,8 @@ DATE_LENGTH: Final = 40
 
 def _for_the_turn(evidence: Evidence) -> str:
     match evidence.verdict:
+        case Verdict.AMBIGUOUS if evidence.of_attempt.verdict is Verdict.SAFE:
+            return _EARLIER
         case Verdict.AMBIGUOUS:
             return f"the server had the whole request and {_no_answer(evidence)}, so the turn may or may not have run"
         case Verdict.SAFE if evidence.cause is Cause.TOO_LARGE:
@@ -113,6 +115,10 @@ def _for_the_turn(evidence: Evidence) -> str:
             return f"{began}{which}, so the turn ran, at least in part"
 
 
+_EARLIER: Final = (
+    "this attempt did not run, but an earlier one, which the policy allowed to repeat, had reached the server whole, "
+    "so the turn may or may not have run"
+)
 _REFUSED_CONNECTION: Final = "the server refused the connection, so the turn did not run"
 
 

@@ -169,7 +169,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         exhausted = evidence.refusal is not None and evidence.refusal.exhausted
         if evidence.cause not in REPEATABLE_CAUSES or exhausted:
             return None
-        reason = RECOVERY_TABLE.get(failure_kind_of(evidence))
+        reason = RECOVERY_TABLE.get(failure_kind_of(evidence.of_attempt))
         allowed = self.repeat_ambiguous_stateful if evidence.stateful else self.repeat_ambiguous_stateless
         return None if reason is RepeatReason.AMBIGUOUS and not allowed else reason
 

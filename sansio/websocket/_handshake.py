@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 import h11
 import msgspec
@@ -16,7 +16,7 @@ from wsproto.utilities import ProtocolError as WsprotoError
 from wsproto.utilities import generate_accept_token, split_comma_header
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
-from ..secret import Secret
+from ..secret import Secret, without_quotes
 from ._frames import DEFAULT_MAX_MESSAGE_SIZE, Deflate, WebSocket
 
 MAX_HEADERS: Final = 64 * 1024
@@ -61,6 +61,9 @@ HandshakeAnswer: TypeAlias = Accepted | Rejected | Broken
 class _Exchange:
     """One HTTP/1.1 request and its answer, up to the end of the answer's body or the switch of protocols."""
 
+    _wants_body: ClassVar = True
+    """Whether a rejection is complete only with its body."""
+
     def __init__(self, request: h11.Request) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADERS)
         self._request = self._http.send(request) or b""
@@ -86,7 +89,7 @@ class _Exchange:
         except h11.RemoteProtocolError as exc:
             if self._response is not None:
                 return self._rejected(self._response)
-            return None if not data else Broken(f"not an HTTP answer: {exc}")
+            return None if not data else Broken(f"not an HTTP answer: {without_quotes(exc)}")
 
     def _read(self) -> HandshakeAnswer | None:
         while True:
@@ -107,6 +110,8 @@ class _Exchange:
                 if event.status_code < 300 and self._http.their_state is h11.SWITCHED_PROTOCOL:
                     return self._switched(event)
                 self._response = event
+                if not self._wants_body:
+                    return self._rejected(event)
             elif isinstance(event, h11.Data):
                 self._body += event.data[: MAX_BODY - len(self._body)]
                 self._chunks += event.chunk_end
@@ -123,7 +128,12 @@ class _Exchange:
 
 
 class ProxyTunnel(_Exchange):
-    """CONNECT through an HTTP proxy (RFC 9110 section 9.3.6): after :class:`Accepted` the bytes are the target's."""
+    """CONNECT through an HTTP proxy (RFC 9110 section 9.3.6): after :class:`Accepted` the bytes are the target's.
+
+    The body of a rejection is not waited for: it says nothing to a program.
+    """
+
+    _wants_body = False
 
     def __init__(self, authority: str, headers: Sequence[tuple[str, str | Secret]] = ()) -> None:
         target = authority.encode("ascii")

@@ -388,6 +388,15 @@ async def test_ask_streams_the_text() -> None:
 
 
 @pytest.mark.anyio
+async def test_where_a_pipe_lacks_a_character_its_number_is_printed() -> None:
+    """As on Windows, where pipes have an encoding of the country."""
+    async with loopback.serve() as server:
+        assert await ask(server, "é 日 本", PYTHONIOENCODING="ascii") == (0, "\\xe9 \\u65e5 \\u672c\n", "")
+    ran = turnwire("demo", "--latency", "0", PYTHONIOENCODING="ascii")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.anyio
 async def test_ask_sends_what_its_options_say(tmp_path: Path) -> None:
     tool = {"name": "weather", "parameters": {"type": "object"}}
     (tmp_path / "one.json").write_text(json.dumps(tool))

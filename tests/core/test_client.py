@@ -55,6 +55,7 @@ def test_connecting_is_awaited_or_entered_once(shell: SteppedShell) -> None:
     session = finished(opening)
     assert shell.runtimes[0].done == ["connect"]
     assert session.stats.connections == 0
+    assert session.connections == ()
     for again in (opening.__await__, lambda: opening.__aenter__().__await__()):
         with pytest.raises(ConcurrentUseError, match="one session"):
             finished(SimpleNamespace(__await__=again))

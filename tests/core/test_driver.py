@@ -595,7 +595,7 @@ def test_a_session_that_is_left_while_it_opens_gives_the_attempt_up(end):
 def test_where_to_connect_to_can_be_replaced_while_it_is_being_opened():
     rig = Rig()
     rig.create()
-    rig.driver.use_endpoint(rig.link, Endpoint(ENDPOINT.url, (("Authorization", "Bearer fresh"),)))
+    rig.link.connection.endpoint = Endpoint(ENDPOINT.url, (("Authorization", "Bearer fresh"),))
     rig.opened()
     assert b"Bearer fresh" in rig.runtime.written
 

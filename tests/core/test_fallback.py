@@ -20,8 +20,8 @@ from turnwire.sansio.evidence import NO_WEBSOCKET_STATUSES
 from turnwire.sansio.fallback import FAILURES, PAUSE
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
-from turnwire.sansio.pool import Connection
-from turnwire.sansio.replay import Phase, RecoveryPolicy
+from turnwire.sansio.pool import FINISH, Connection
+from turnwire.sansio.replay import Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import WebSocket
 
@@ -150,6 +150,43 @@ def test_every_websocket_that_is_refused_gives_its_turns_to_http() -> None:
         assert turn.transport == "http"
 
 
+def test_a_repetition_over_http_waits_though_its_connection_goes_on() -> None:
+    """R-RECOVER-9: the answer ends the turn alone, and the connection could take it again at once."""
+    policy = RecoveryPolicy(attempts=1, initial_delay=4.0, repeat_ambiguous_stateless=True)
+    service = Service(transport="http", recovery=policy)
+    turn = service.create()
+    connection = service.open()
+    service.hand(connection)
+    service.refuse(connection, 503)
+    assert (connection.is_open, turn.connection) == (True, None)
+    other = service.create()
+    assert other.connection is connection, "others are not held up"
+    service.run(other)
+    moment = service.session.next_deadline()
+    assert moment is not None
+    assert 2.0 <= moment - service.now <= 4.0
+    service.now = moment
+    service.session.handle_deadline(service.now)
+    assert turn.connection is connection
+    service.run(turn)
+
+
+def test_a_refused_repetition_over_http_of_an_ambiguous_attempt_is_ambiguous() -> None:
+    """R-VERDICT-12: the first request was handed whole, and had no answer."""
+    policy = RecoveryPolicy(attempts=1, initial_delay=0.0, repeat_ambiguous_stateless=True)
+    service = Service(transport="http", recovery=policy)
+    turn = service.create()
+    first = service.open()
+    service.hand(first)
+    service.receive(first, b"")
+    second = service.open()
+    service.hand(second)
+    service.receive(second, answer(400, json.dumps({"error": {"code": "bad", "message": "no"}})))
+    assert turn.failure is not None
+    assert turn.failure.verdict is Verdict.AMBIGUOUS
+    assert turn.failure.evidence.is_refusal
+
+
 def test_a_turn_that_http_answers_so_has_failed() -> None:
     """It was handed to a server: what is repeated because there is no WebSocket is what waited for one."""
     service = Service()
@@ -203,6 +240,22 @@ def test_after_failures_in_a_row_http_is_used_for_a_while() -> None:
     assert (turn.transport, connection.idle) == ("websocket", True)
 
 
+def test_connections_that_fail_at_the_same_time_are_one_failure() -> None:
+    service = Service(connections=FAILURES, recovery=FAILS_ONCE)
+    service.open()
+    for _ in range(FAILURES - 1):
+        turns = [service.create(str(number)) for number in range(FAILURES * 16)]
+        opened = [service.connect() for _ in iter(lambda: service.wants, False)]
+        assert len(opened) > 1
+        service.now += 1
+        for connection in list(service.session.pool):
+            service.session.transport_failed(connection, "refused", service.now)
+        assert all(turn.ended for turn in turns)
+    assert not service.session.fell_back
+    fail_to_open(service, 1)
+    assert service.session.fell_back
+
+
 def test_meanwhile_an_answer_of_http_that_would_refuse_an_upgrade_fails_the_turn() -> None:
     service = Service()
     fail_to_open(service, FAILURES)
@@ -212,6 +265,20 @@ def test_meanwhile_an_answer_of_http_that_would_refuse_an_upgrade_fails_the_turn
     service.refuse(connection, 404)
     assert isinstance(turn.failure, ResponsesHTTPError)
     assert service.session.stats.repeated == 0
+
+
+def test_a_websocket_that_was_open_before_they_failed_does_not_begin_the_count_anew() -> None:
+    """P-TRANSPORT-3 counts connections that fail in a row, whatever happens meanwhile on one that is open."""
+    service = Service(connections=2)
+    turn = service.create()
+    connection = service.open()
+    service.now += 1.0
+    fail_to_open(service, FAILURES - 1)
+    service.run(turn)
+    assert not service.session.fell_back
+    fail_to_open(service, 1)
+    assert connection.is_open
+    assert service.session.fell_back
 
 
 def test_a_websocket_that_was_open_begins_the_count_anew() -> None:
@@ -399,3 +466,91 @@ def test_a_connection_that_is_ended_at_once_fails_its_turn() -> None:
     service.session.abort(busy.connection, service.now)
     assert isinstance(busy.failure, TurnAbortedError)
     assert len(service.session.pool) == 1
+
+
+# --- Turns that need a connection of another kind, or one that will soon be free -------------------------------------
+
+
+def test_a_large_turn_that_waits_does_not_hold_up_those_behind_it() -> None:
+    service = Service(connections=2, max_in_flight=1)
+    small = [service.create(), service.create()]
+    while service.wants:
+        service.open()
+    large = [service.create(input=LARGE) for _ in range(2)]
+    while service.wants:
+        service.open()
+    assert all(isinstance(turn.connection, HttpConnection) for turn in large)
+    waiting = [service.create("a", input=LARGE), service.create(), service.create("a"), service.create(input=LARGE)]
+    assert [turn.connection for turn in waiting] == [None] * 4
+    assert not service.wants
+    service.run(small[0])
+    assert [turn.connection is None for turn in waiting] == [True, False, True, True]
+    service.run(small[1])
+    assert waiting[2].connection is None, "it is behind a turn of its lane"
+    service.run(large[0])
+    assert [turn.connection is None for turn in waiting] == [False, False, True, True]
+    service.run(large[1])
+    assert waiting[3].connection is not None
+    service.run(waiting[0])
+    assert waiting[2].connection is not None
+
+
+def test_small_turns_that_wait_do_not_hold_up_a_large_one() -> None:
+    service = Service(connections=2, max_in_flight=1)
+    for _ in range(3):
+        service.create()
+    while service.wants:
+        service.open()
+    large = service.create(input=LARGE)
+    assert service.wants
+    assert isinstance(service.open(), HttpConnection)
+    assert isinstance(large.connection, HttpConnection)
+
+
+def begin_to_finish(service: Service, turn: Turn) -> Connection:
+    """The turn is over, and the rest of the answer's body has not come."""
+    connection = turn.connection
+    assert isinstance(connection, HttpConnection)
+    service.hand(connection)
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events("resp_1"))
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    service.receive(connection, f"{head}{len(body):x}\r\n{body}\r\n".encode())
+    assert turn.phase is Phase.DONE
+    return connection
+
+
+def test_a_turn_that_follows_at_once_takes_the_connection_that_is_about_to_be_free() -> None:
+    service = Service(transport="http")
+    first = service.create()
+    service.open()
+    connection = begin_to_finish(service, first)
+    second, third = service.create(), service.create()
+    assert service.wants, "for the third"
+    other = service.open()
+    assert [second.connection, third.connection] == [other, None]
+    assert not service.wants
+    service.receive(connection, b"0\r\n\r\n")
+    assert third.connection is connection
+    assert service.session.stats.connections == 2
+
+
+def test_a_connection_whose_answer_does_not_end_soon_is_not_waited_for() -> None:
+    service = Service(transport="http")
+    first = service.create()
+    service.open()
+    begin_to_finish(service, first)
+    service.create()
+    assert not service.wants
+    assert service.session.next_deadline() == service.now + FINISH
+    service.now += FINISH
+    service.session.handle_deadline(service.now)
+    assert service.wants
+
+
+def test_a_connection_over_http_remembers_no_response() -> None:
+    service = Service(transport="http")
+    turn = service.create(store=False)
+    connection = service.open()
+    service.run(turn, "resp_1")
+    assert not connection.remembers("resp_1")
+    assert not connection.alone_remembers("resp_1")

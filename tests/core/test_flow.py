@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from kit.stepping import SteppedShell, finished
-from turnwire.sansio.flow import Awaited, Emit, Emitting, Flow, Steps, Wait, advance, awaited
+from turnwire.sansio.flow import Awaited, Emit, Emitting, Flow, Runner, Steps, Wait, awaited, result_of
 
 
 async def nothing() -> None:
@@ -199,13 +199,25 @@ async def bounded(wait: Wait) -> Any:
     return "within", await wait.start()
 
 
-def advanced(steps: Steps[Any, Any]) -> Any:
+def at_once(awaitable: Any) -> Any:
     """Run it, as an event loop would if nothing had to be waited for."""
     try:
-        advance(steps, bounded).send(None)
+        awaitable.send(None)
     except StopIteration as end:
         return end.value
     raise AssertionError("it waits")
+
+
+async def taken(runner: Runner[Any, Any], thrown: BaseException | None = None) -> list[Any]:
+    """What a consumer is given; it may throw something in after the first value."""
+    values: list[Any] = []
+    async with runner as same:
+        assert same is runner
+        while (emitted := await runner.advance()) is not None:
+            values.append(emitted.value)
+            if thrown is not None:
+                raise thrown
+    return values
 
 
 def test_waits_are_awaited_up_to_the_next_emitted_value() -> None:
@@ -221,14 +233,44 @@ def test_waits_are_awaited_up_to_the_next_emitted_value() -> None:
         seen.append((yield Emit("first")))
         yield Emit("second")
 
-    steps = Steps(flow())
-    assert advanced(steps).value == "first"
+    runner = Runner(flow(), bounded)
+    assert at_once(runner.advance()).value == "first"
     assert seen == [1, ("within", 2), "gone"]
-    steps.succeeded("taken")
-    assert advanced(steps).value == "second"
-    assert seen[3:] == ["taken"]
-    steps.succeeded(None)
-    assert advanced(steps) is None
+    assert at_once(runner.advance()).value == "second"
+    assert seen[3:] == [None]
+    assert at_once(runner.advance()) is None
+
+
+def test_a_consumer_is_given_all_values() -> None:
+    def flow() -> Emitting:
+        yield Emit(1)
+        yield Emit((yield Wait(lambda: given(2))))
+
+    assert at_once(taken(Runner(flow(), bounded))) == [1, 2]
+
+
+@pytest.mark.parametrize("thrown", [GeneratorExit(), CancelledError(), ValueError("x")])
+def test_what_a_consumer_throws_in_goes_through_the_flow(thrown: BaseException) -> None:
+    seen: list[Any] = []
+
+    def flow() -> Emitting:
+        try:
+            yield Emit(1)
+        finally:
+            seen.append((yield Wait(lambda: given("closed"))))
+
+    with pytest.raises(type(thrown)) as caught:
+        at_once(taken(Runner(flow(), bounded), thrown))
+    assert caught.value is thrown
+    assert seen == ["closed"]
+
+
+def test_a_result_is_what_the_flow_returns_or_what_is_no_flow() -> None:
+    def flow() -> Flow[int]:
+        return (yield Wait(lambda: given(1))) + 1
+
+    assert at_once(result_of(flow(), bounded)) == 2
+    assert at_once(result_of("no flow", bounded)) == "no flow"
 
 
 def test_what_the_flow_raises_leaves_it() -> None:
@@ -236,4 +278,4 @@ def test_what_the_flow_raises_leaves_it() -> None:
         yield Wait(failing)
 
     with pytest.raises(LookupError, match="gone"):
-        advanced(Steps(flow()))
+        at_once(result_of(flow(), bounded))

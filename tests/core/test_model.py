@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import ssl
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI
 from openai.types import responses as sdk
 from openai.types.responses import response_usage
 from turnwire.sansio.agents.call import (
@@ -21,7 +19,7 @@ from turnwire.sansio.agents.call import (
     ModelTracing,
 )
 from turnwire.sansio.agents.httpmodel import OpenAIResponsesModel
-from turnwire.sansio.agents.model import Environment, Usage, options_for_model, tls_of
+from turnwire.sansio.agents.model import Environment, Usage, options_for_model
 from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.agents.tracing import DEBUG, ERROR, NO_TRACING, OpenTelemetryTracer
 from turnwire.sansio.errors import (
@@ -350,23 +348,6 @@ def test_what_a_stream_raises_becomes_a_failure_by_its_kind(error: Exception, ki
     assert call.broken(failure) is failure  # One of ours stays as it is.
     call.observe(event("response.completed", response=response()))
     assert call.broken(error) is None
-
-
-# --- TLS --------------------------------------------------------------------------------------------------------------
-
-
-def test_tls_is_taken_from_the_http_client_that_the_caller_gave() -> None:
-    """This notices when httpx2 or httpcore2 change what is private to them."""
-    httpx2 = pytest.importorskip("httpx2")
-    context = ssl.create_default_context()
-    client = AsyncOpenAI(api_key="k", http_client=httpx2.AsyncClient(verify=context))
-    assert tls_of(client) is context
-    assert tls_of(AsyncOpenAI(api_key="k")) is None
-    assert tls_of(SimpleNamespace()) is None
-    inner = SimpleNamespace(_transport=SimpleNamespace(_pool=SimpleNamespace(_http2=False, _ssl_context="odd")))
-    assert tls_of(SimpleNamespace(_client=inner)) is None
-    inner._transport._pool = SimpleNamespace(_http2=True, _ssl_context=context)  # It would negotiate h2.
-    assert tls_of(SimpleNamespace(_client=inner)) is None
 
 
 # --- what is written down ---------------------------------------------------------------------------------------------

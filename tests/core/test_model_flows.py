@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_an_answer_is_waited_for_as_long_as_the_settings_say(shell: SteppedShell
     model = http_model(shell, client_of(ANSWER))
     assert finished(model.get_response(*arguments())).response_id == "resp_1"
     assert finished(model.get_response(*arguments(timeout=7.0))).response_id == "resp_1"
-    assert [wait.deadline for wait in shell.waits] == [None, 107.0]
+    assert [wait.deadline for wait in shell.waits] == [inf, 107.0]
 
 
 def test_a_call_that_is_not_awaited_does_nothing(shell: SteppedShell) -> None:
@@ -223,9 +224,9 @@ def test_the_deadlines_of_a_stream(shell: SteppedShell) -> None:
     assert [(wait.deadline, wait.shield) for wait in shell.waits] == [
         *[(107.0, False)] * 4,
         (100.0 + DRAIN, False),
-        (None, False),
+        (inf, False),
         (100.0 + BOUND, True),
-        (None, False),
+        (inf, False),
     ]
 
 

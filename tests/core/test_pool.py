@@ -11,7 +11,7 @@ from turnwire.sansio.connection import State, Turn
 from turnwire.sansio.dialect import NO_LANES, OPENAI, UNKNOWN, Dialect
 from turnwire.sansio.errors import UserError
 from turnwire.sansio.lanes import AUTO, AnyLane
-from turnwire.sansio.replay import Phase
+from turnwire.sansio.replay import Phase, RecoveryPolicy
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 
 
@@ -302,3 +302,161 @@ def test_any_other_refusal_is_the_callers(lane: AnyLane, error: dict[str, str]) 
     office.wires[0].hand()
     office.wires[0].receive(refused(turn.lane, **error))
     assert turn.failure is not None
+
+
+# --- Turns that are left ---------------------------------------------------------------------------------------------
+
+
+def handed(office: Office, *lanes: AnyLane, **body: Any) -> list[Turn]:
+    """Turns whose messages the server has."""
+    turns = [office.create(lane, **body) for lane in lanes]
+    for wire in office.wires:
+        wire.hand(10**6)
+    return turns
+
+
+def leave(office: Office, turn: Turn) -> None:
+    office.session.cancel(turn, office.now)
+    assert turn.abandoned
+    office.open()
+
+
+def test_a_lane_that_its_browser_left_is_free_at_once_on_another_connection() -> None:
+    office = Office(2)
+    left, _ = handed(office, "a", "b")
+    leave(office, left)
+    again = office.create("a")
+    assert (office.where(again), again.phase) == (1, Phase.SEND)
+    assert office.where(office.create("b")) == 0, "whose turn is there still"
+    behind = office.create("a")
+    assert (office.where(behind), behind.phase) == (1, Phase.LANE_WAIT), "the lane is there now"
+
+
+def test_turns_that_wait_for_a_lane_go_elsewhere_when_the_turn_before_them_is_left() -> None:
+    office = Office(2)
+    left, _, second, third = handed(office, "a", "b", "a", "a")
+    other = office.create("b")
+    leave(office, left)
+    assert [office.where(turn) for turn in (second, third, other)] == [1, 1, 0]
+    assert [turn.phase for turn in (second, third, other)] == [Phase.SEND, Phase.LANE_WAIT, Phase.LANE_WAIT]
+    office.run(second, "r-2")
+    assert third.phase is Phase.SEND, "in the order in which they came"
+
+
+def test_with_one_connection_a_turn_waits_for_the_end_of_the_one_that_was_left() -> None:
+    office = Office(1)
+    left, _, second = handed(office, "a", "b", "a")
+    leave(office, left)
+    assert (office.where(second), second.phase) == (0, Phase.LANE_WAIT)
+    office.wires[0].receive(created("a", "r-1"), completed("a", "r-1"))
+    office.update()
+    assert second.phase is Phase.SEND
+
+
+@pytest.mark.parametrize(("stored", "connection"), [(True, 1), (False, 0)], ids=["stored", "not stored"])
+def test_what_is_in_the_memory_of_a_connection_only_is_waited_for_there(stored: bool, connection: int) -> None:
+    office = Office(2)
+    office.run(office.create("a", store=stored), "r-1")
+    left, _ = handed(office, "a", "b", previous_response_id="r-1")
+    waiting = office.create("a", previous_response_id="r-1")
+    leave(office, left)
+    late = office.create("a", previous_response_id="r-1")
+    assert [office.where(turn) for turn in (waiting, late)] == [connection] * 2
+    assert (waiting.phase is Phase.SEND) is stored
+    assert office.where(office.create("a")) == connection, "the lane is where its turns are"
+
+
+@pytest.mark.parametrize(("stored", "connection"), [(True, 1), (False, 0)], ids=["stored", "not stored"])
+def test_a_continuation_that_waits_for_a_slot_does_not_wait_for_one_of_a_turn_that_was_left(
+    stored: bool, connection: int
+) -> None:
+    office = Office(2, max_in_flight=2)
+    office.run(office.create("a", store=stored), "r-1")
+    left, _ = handed(office, AUTO, AUTO)
+    goes_on = office.create(previous_response_id="r-1")
+    assert (office.where(goes_on), goes_on.phase) == (0, Phase.LANE_WAIT), "its conversation is there"
+    leave(office, left)
+    assert office.where(goes_on) == connection
+    assert office.where(office.create(previous_response_id="r-1")) == connection
+
+
+def test_without_lanes_a_turn_that_was_left_holds_up_one_connection_only() -> None:
+    office = Office(2, NO_LANES, leave="abandon")
+    (left,) = handed(office, AUTO)
+    leave(office, left)
+    assert office.where(office.create()) == 1
+    assert office.where(office.create()) is None, "there are two, and each has one slot"
+
+
+def test_a_lane_that_was_left_everywhere_holds_up_nobody_else() -> None:
+    office = Office(2, max_in_flight=3)
+    handed(office, "b", AUTO)
+    for _ in range(2):
+        (left,) = handed(office, "a")
+        handed(office, AUTO) if office.where(left) else None
+        leave(office, left)
+    waits, behind, other = office.create("a"), office.create("a"), office.create()
+    assert [office.where(turn) for turn in (waits, behind, other)] == [None, None, 1]
+    assert not office.session.wants_connection(office.now)
+    office.wires[1].receive(created("a", "r-9"), completed("a", "r-9"))
+    office.update()
+    assert [office.where(turn) for turn in (waits, behind)] == [1, 1]
+    assert [turn.phase for turn in (waits, behind)] == [Phase.SEND, Phase.LANE_WAIT]
+
+
+def test_a_turn_that_names_a_busy_lane_and_continues_on_another_connection_waits_for_the_lane() -> None:
+    office = Office(2, max_in_flight=1)
+    office.run(office.create("a"), "r-1")
+    (stays,) = handed(office, "b")
+    (busy,) = handed(office, "x")
+    assert (office.where(stays), office.where(busy)) == (0, 1)
+    office.run(stays, "r-2")
+    turn = office.create("x", previous_response_id="r-1")
+    assert office.where(turn) is None, "turns of a lane never overlap"
+    assert not office.session.wants_connection(office.now)
+    assert office.where(office.create("c")) == 0, "others are not held up"
+    office.run(busy, "r-3")
+    assert office.where(turn) == 0, "where its response is"
+
+
+@pytest.mark.parametrize(("dialect", "lane"), [(OPENAI, "auto-1"), (NO_LANES, None)], ids=["lanes", "no lanes"])
+def test_turns_that_named_no_lane_hold_up_nobody_who_names_theirs_elsewhere(dialect: Dialect, lane: str | None) -> None:
+    office = Office(2, dialect, max_in_flight=1)
+    turns = handed(office, AUTO, AUTO)
+    assert [turn.lane for turn in turns] == [lane] * 2
+    office.run(turns[0], "r-1")
+    assert office.where(office.create(lane)) == 0
+
+
+# --- What is known of each -------------------------------------------------------------------------------------------
+
+
+def test_each_connection_is_listed_with_what_it_has_done() -> None:
+    office = Office(2, max_in_flight=2, max_idle=60.0)
+    turns = [*handed(office, "a", "b"), *handed(office, "a")]
+    office.run(turns[0], "r-1")
+    office.now = 5.0
+    office.create("c")
+    first, second = office.session.pool.connections(office.now)
+    assert (first.number, first.transport, first.state, first.endpoint) == (1, "websocket", "open", "server.test")
+    assert (first.turns, first.running, first.waiting, first.lanes) == (3, 2, 0, 2)
+    assert (first.completed, first.failed, first.events, first.age, first.reason) == (1, 0, 2, 5.0, None)
+    assert first.bytes_in > 0
+    assert first.bytes_out > 0
+    assert (second.number, second.running, second.lanes, second.age) == (2, 1, 1, 0.0)
+    office.wires[0].eof()
+    office.update()
+    gone = office.session.pool.connections(office.now + 1)[0]
+    assert (gone.number, gone.state, gone.running, gone.reason) == (1, "closed", 0, "eof")
+
+
+def test_a_connection_that_never_opened_has_no_age_and_only_the_last_that_ended_are_listed() -> None:
+    office = Office(1, recovery=RecoveryPolicy(attempts=0))
+    session = office.session
+    for _ in range(20):
+        session.create({"input": "x"}, now=0.0)
+        session.transport_failed(session.open(ENDPOINT, 0.0), "nobody is there", 0.0)
+    listed = session.pool.connections(0.0)
+    assert [one.number for one in listed] == list(range(5, 21))
+    assert {one.age for one in listed} == {None}
+    assert {one.reason for one in listed} == {"transport, phase CONNECT"}

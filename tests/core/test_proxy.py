@@ -257,6 +257,17 @@ def test_a_tunnel_leads_through_once_the_proxy_has_said_yes(pieces: int):
     [
         (b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n", "refused to connect to .*: HTTP status 407"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "refused to connect to .*: not an HTTP answer"),
+        (b"HTTP/1.1 407 Who are you\r\n\r\n", "refused to connect to .*: HTTP status 407"),  # Its body has no end.
+        (b"HTTP/1.1 407 No\r\nContent-Length: 9\r\n\r\nno", "refused to connect to .*: HTTP status 407"),
+        (b"HTTP/1.1 302 There\r\nLocation: http://q\r\n\r\n", "refused to connect to .*: HTTP status 302"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "refused .*: its answer is followed by 5 bytes"),
+        (b"HTTP/1.1 200 OK\r\n\r\n\0", "refused to connect to .*: its answer is followed by 1 bytes"),
+        (b"HTTP/1.1 100 Wait\r\n\r\n" * 100, "refused .*: more than 32 informational answers, and no other"),
+        (b"HTTP/1.1 101 Switch\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "refused .*: not an HTTP answer: "),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, "refused .*: not an HTTP answer: Receive buffer too long"),
+        (b"HTTP/2 200 OK\r\n\r\n", "refused to connect to .*: not an HTTP answer: illegal status line$"),
+        (b"HTTP/1.1 000 OK\r\n\r\n", "refused to connect to .*: not an HTTP answer: "),
+        (b"\x05\x00", "refused to connect to .*: not an HTTP answer"),
         (b"HTTP/1.1 200", "ended the connection instead of answering CONNECT"),
         (b"", "ended the connection instead of answering CONNECT"),
     ],
@@ -268,3 +279,44 @@ def test_a_tunnel_that_leads_nowhere_says_so_without_the_proxys_credentials(said
         [tunnel.receive(data) for data in (said, b"")]
     assert not tunnel.through
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"authorization": f"Basic {SECRET}\r\nX: y"}, "the value of header 'Proxy-Authorization' holds U.000D"),
+        ({"headers": (("X-Team", f"{SECRET}\n"),)}, "the value of header 'X-Team' holds U.000A"),
+        ({"headers": (("X Team", SECRET),)}, "'X'… is not a header name"),
+        ({"headers": (("Host", SECRET),)}, "the header 'Host' is the WebSocket handshake's own"),
+    ],
+)
+def test_headers_for_a_proxy_that_cannot_be_sent_are_refused_without_showing_them(given: Any, problem: str):
+    with pytest.raises(UserError, match=problem) as caught:
+        Proxy("p", 1, False, **given)
+    assert SECRET not in str(caught.value)
+
+
+def test_headers_for_a_proxy_go_to_it_and_nowhere_else():
+    proxy = Proxy("p", 1, False, "Basic x", (("X-Team", SECRET),))
+    request = proxy.tunnel(PLAIN).request()
+    assert request.endswith(f"\r\nProxy-Authorization: Basic x\r\nX-Team: {SECRET}\r\n\r\n".encode())
+    assert SECRET not in f"{proxy} {proxy!r} {vars(proxy)}"
+
+
+def test_a_proxy_that_repeats_what_it_got_shows_no_credentials():
+    tunnel = Proxy("p", 1, False, f"Basic {SECRET}").tunnel(SECURE)
+    echo = tunnel.request()
+    for said in (echo, echo.split(b"\r\n", 1)[1], b"HTTP/1.1 200 OK\r\n" + echo.replace(b": ", b"\x01 ")):
+        tunnel = Proxy("p", 1, False, f"Basic {SECRET}").tunnel(SECURE)
+        with pytest.raises(TransportError, match="not an HTTP answer") as caught:
+            tunnel.receive(said)
+        assert SECRET not in str(caught.value)
+
+
+def test_a_proxy_that_ends_after_each_byte_of_its_answer():
+    said = b"HTTP/1.1 200 Connection established\r\nVia: p\r\n\r\n"
+    for length in range(len(said)):
+        tunnel = Proxy("p", 1, False).tunnel(SECURE)
+        with pytest.raises(TransportError, match="ended the connection instead of answering CONNECT"):
+            [tunnel.receive(piece) for piece in ([said[:length]] if length else []) + [b""]]
+        assert not tunnel.through

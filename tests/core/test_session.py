@@ -227,6 +227,52 @@ def test_an_ambiguous_turn_is_repeated_if_the_caller_opted_in_and_it_is_stateles
     failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS)
 
 
+MAY_RUN_TWICE = {"repeat_ambiguous_stateless": True, "attempts": 2, "initial_delay": 0.0}
+
+
+def repeated_after_ambiguous() -> tuple[Desk, Turn]:
+    """A turn whose first attempt was handed whole and had no answer; it waits for its second."""
+    desk, turn, wire = lost_in(Phase.AWAIT, policy=MAY_RUN_TWICE)
+    desk.lose(wire)
+    assert turn.repetitions == [RepeatReason.AMBIGUOUS]
+    return desk, turn
+
+
+def test_a_turn_that_was_repeated_after_an_ambiguous_attempt_is_never_safe_again() -> None:
+    """R-VERDICT-12: nobody knows whether the first attempt ran, however the last one fails."""
+    desk, turn = repeated_after_ambiguous()
+    desk.lose(desk.open())
+    assert turn.repetitions == [RepeatReason.AMBIGUOUS, RepeatReason.NOT_RUN], "decided by the last attempt alone"
+    desk.lose(desk.open())
+    failure = failed(turn, Cause.EOF, Phase.SEND, AMBIGUOUS)
+    assert "an earlier one, which the policy allowed to repeat, had reached the server whole" in str(failure)
+    advice = get_retry_advice(ModelRetryAdviceRequest(failure))
+    assert advice is not None
+    assert advice.replay_safety is None
+
+
+def test_a_refused_repetition_of_an_ambiguous_attempt_is_ambiguous_and_not_repeated() -> None:
+    """R-VERDICT-12, where a refusal, our own end or a deadline ends the turn."""
+    desk, turn = repeated_after_ambiguous()
+    wire = desk.begin_to_open()
+    wire.connection.transport_connected(desk.now)
+    wire.receive(answer(401))
+    desk.update()
+    failed(turn, Cause.REJECTED, Phase.HANDSHAKE, AMBIGUOUS)
+    assert turn.repetitions == [RepeatReason.AMBIGUOUS]
+    desk, turn = repeated_after_ambiguous()
+    desk.session.close(desk.now)
+    failed(turn, Cause.CLIENT_CLOSED, Phase.LANE_WAIT, AMBIGUOUS)
+    desk, turn = repeated_after_ambiguous()
+    wire = desk.open()
+    wire.hand()
+    wire.receive(event("error", status=400, error={"code": "bad", "message": "no"}))
+    desk.update()
+    failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, AMBIGUOUS)
+    assert turn.failure is not None
+    assert turn.failure.evidence.of_attempt.verdict is SAFE
+
+
 def test_what_a_turn_may_spend_on_repetitions_counts_from_its_first_failure() -> None:
     desk = Desk(recovery=RecoveryPolicy(initial_delay=4.0, max_delay=4.0, budget=7.0))
     turn = desk.create()

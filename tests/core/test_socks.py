@@ -122,6 +122,33 @@ def test_whatever_a_proxy_sends_is_a_tunnel_or_one_failure(messages: list[bytes]
         assert not made.through
 
 
+@pytest.mark.parametrize("length", range(256))
+def test_a_reply_with_a_name_of_any_length(length: int) -> None:
+    """Whole, and ended after each of a few of its bytes; one byte more is a fault."""
+    reply = b"\x05\x00\x00\x03" + bytes([length]) + b"n" * length + b"\x00\x50"
+    made = tunnel()
+    made.receive(b"\x05\x00")
+    assert (made.receive(reply), made.through) == (b"", True)
+    for cut in {1, 4, 5, len(reply) // 2, len(reply) - 1}:
+        made = tunnel()
+        made.receive(b"\x05\x00")
+        assert (made.receive(reply[:cut]), made.through) == (b"", False)
+        with pytest.raises(TransportError, match="ended the connection instead of answering"):
+            made.receive(b"")
+    made = tunnel()
+    made.receive(b"\x05\x00")
+    with pytest.raises(TransportError, match="said more than it was asked"):
+        made.receive(reply + b"x")
+
+
+def test_an_answer_before_the_request_is_an_answer_and_two_are_a_fault() -> None:
+    made = tunnel()
+    assert made.receive(b"\x05\x00") == NAME
+    made = tunnel()
+    with pytest.raises(TransportError, match="said more than it was asked"):
+        made.receive(b"\x05\x00" + ANSWERS["v4"])
+
+
 @pytest.mark.parametrize(
     ("credentials", "what"),
     [

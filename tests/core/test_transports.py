@@ -26,6 +26,8 @@ class Carrier:
         self.done: list[Any] = []
         self.reads = list(reads)
         self.raises = raises
+        self.found = ["10.0.0.9"]
+        """The addresses of every host."""
 
     def _step(self, name: str, *what: Any) -> None:
         self.done.append((name, *what))
@@ -38,9 +40,12 @@ class Carrier:
     async def connect_unix(self, path: str) -> None:
         self._step("unix", path)
 
-    async def look_up(self, host: str, port: int) -> str:
+    async def look_up(self, host: str, port: int) -> list[str]:
         self._step("look up", host, port)
-        return "10.0.0.9"
+        return self.found
+
+    def start_over(self) -> None:
+        self._step("start over")
 
     async def start_tls(self, host: str, context: Any) -> None:
         self._step("tls", host, context)
@@ -62,10 +67,6 @@ def link(source: EndpointSource) -> Any:
     return SimpleNamespace(connection=SimpleNamespace(endpoint=source.initial))
 
 
-def use_endpoint(link: Any, endpoint: Any) -> None:
-    link.connection.endpoint = endpoint
-
-
 def opened(
     carrier: Carrier,
     where: EndpointSource | None = None,
@@ -78,7 +79,7 @@ def opened(
     where = where or source()
     means = Means(environment, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
     route, to = Route(where, Network(context, checked_proxy(proxy), proxy_context), means), link(where)
-    finished(SteppedShell().run(route.open(to, carrier, use_endpoint)))
+    finished(SteppedShell().run(route.open(to, carrier)))
     return to.connection.endpoint
 
 
@@ -163,6 +164,47 @@ def test_a_name_is_looked_up_here_for_socks5(url: str, asked: list[Any], target:
         ("send", b"\x05\x01\x00" + target),
         ("receive",),
     ]
+
+
+AN_ADDRESS = [("connect", "p.test", 1), ("send", b"\x05\x01\x00"), ("receive",)]
+
+
+def asked_for(*address: int) -> tuple[str, bytes]:
+    return ("send", b"\x05\x01\x00" + bytes([{4: 1, 16: 4}[len(address)], *address]) + b"\x00\x50")
+
+
+@pytest.mark.parametrize("reply", [1, 3, 4, 5, 6, 8])
+def test_every_address_of_a_host_is_tried_until_the_proxy_reaches_one(reply: int) -> None:
+    refused = b"\x05" + bytes([reply])
+    carrier = Carrier(b"\x05\x00", refused, b"\x05\x00", refused, b"\x05\x00", GRANTED)
+    carrier.found = ["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    opened(carrier, source("http://h.test/v1"), proxy="socks5://p.test:1")
+    assert carrier.done == [
+        ("look up", "h.test", 80),
+        *(*AN_ADDRESS, asked_for(*bytes(15), 1), ("receive",), ("start over",)),
+        *(*AN_ADDRESS, asked_for(10, 0, 0, 1), ("receive",), ("start over",)),
+        *(*AN_ADDRESS, asked_for(10, 0, 0, 2), ("receive",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reads", "raises", "text"),
+    [
+        ((b"\x05\x00", b"\x05\x05", b"\x05\x00", b"\x05\x04"), {}, "the host is unreachable"),  # The last one's.
+        ((b"\x05\x00", b"\x05\x02"), {}, "its rules do not allow it"),
+        ((b"\x05\x00", b"\x05\x07"), {}, "it does not support CONNECT"),
+        ((b"\x05\xff",), {}, "it asks for a user name to authenticate"),
+        ((b"\x05\x00", b""), {}, "it ended the connection instead of answering"),
+        ((), {"connect": OSError("no route")}, "cannot be used: the network failed: no route"),
+    ],
+)
+def test_what_no_other_address_would_change_ends_the_opening(reads: Any, raises: Any, text: str) -> None:
+    carrier = Carrier(*reads, **raises)
+    carrier.found = ["10.0.0.1", "10.0.0.2"]
+    with pytest.raises(TransportError, match=f"^the proxy p.test:1 .*: {text}$|^the proxy p.test:1 {text}$"):
+        opened(carrier, source("http://h.test/v1"), proxy="socks5://p.test:1")
+    assert carrier.reads == []
+    assert [step[0] for step in carrier.done].count("connect") == (2 if len(reads) == 4 else 1)
 
 
 def test_a_unix_socket() -> None:
@@ -257,7 +299,7 @@ def test_where_the_server_redirected_to_no_key_is_asked_for(monkeypatch: pytest.
     monkeypatch.setattr(EndpointSource, "key_refresh", property(lambda self: pytest.fail("asked")))
     where, elsewhere, carrier = source(), source("http://else.test/v1"), Carrier()
     means = Means({}, lambda: 0.0, lambda: DEFAULT_CONTEXT, FAILURES)
-    flow = Route(where, Network(proxy=None), means).open(link(elsewhere), carrier, use_endpoint)
+    flow = Route(where, Network(proxy=None), means).open(link(elsewhere), carrier)
     finished(SteppedShell().run(flow))
     assert carrier.done == [("connect", "else.test", 80)]
 
@@ -290,7 +332,7 @@ def test_every_step_is_waited_for_as_it_is() -> None:
     """The driver has the deadline of the opening, and cancels it."""
     where = source()
     route = Route(where, Network(proxy=None), Means({}, lambda: 0.0, Context, FAILURES))
-    for step in route.open(link(where), Carrier(), use_endpoint):
+    for step in route.open(link(where), Carrier()):
         assert isinstance(step, Wait)
         assert step.unbounded
 

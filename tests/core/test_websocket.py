@@ -377,7 +377,7 @@ def test_a_tunnel_to_an_ipv6_address_and_any_status_of_success():
     [
         (
             b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno",
-            Rejected(407, {"proxy-authenticate": "Basic", "content-length": "2"}, b"no"),
+            Rejected(407, {"proxy-authenticate": "Basic", "content-length": "2"}, b""),
         ),
         (b"HTTP/1.1 302 X\r\nContent-Length: 0\r\n\r\n", Rejected(302, {"content-length": "0"}, b"")),
     ],

@@ -7,7 +7,8 @@
     run.trace, run.digest        # everything that happened, and its hash: equal for equal seeds
 
 What is real
-    ``sansio/driver.py`` and the core under it; in some worlds the server's role of the core, too. There is no event
+    ``sansio/driver.py`` and the core under it, over WebSockets and over HTTP; in some worlds the server's role of the
+    core, too. There is no event
     loop, no task, no patch: :class:`World` is the loop, :class:`SimRuntime` the runtime.
 
 What is chance
@@ -36,14 +37,16 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+from kit.driver_http import ClientRequests, LightHttpServer
 from kit.driver_service import NO_MASK, NONCE, ClientFrames, LightServer
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.driver import CHUNK, LOOK, Driver, Link
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
+from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import RETRY
-from turnwire.sansio.replay import Cause, RecoveryPolicy, RepeatReason, Verdict
+from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, ServerTurnState
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
@@ -55,6 +58,9 @@ STEPS = 20_000
 """Events after which it counts as spinning."""
 HOUR = 3600.0
 ENDPOINT = Endpoint("http://sim.test/v1/responses", ())
+COMPLETED = "response.completed"
+NO_WEBSOCKET = (404, 405, 426, 501)
+"""Statuses of a rejected upgrade that say that there is none (PROTOCOL.md, "Transports")."""
 SLEEP = None
 """What a process yields to sleep until it is woken; a number is seconds."""
 
@@ -158,8 +164,10 @@ class Line:
         """When the client wrote one."""
         self.handed: set[str] = set()
         """The markers of the turns whose last bytes the client wrote."""
+        self.http = isinstance(link.connection, HttpConnection)
         self._frames = ClientFrames()
-        self.reads_along = not world.options.compression
+        self._requests = ClientRequests()
+        self.reads_along = self.http or not world.options.compression
         self._given: str | None = None
 
     def note(self, what: str) -> None:
@@ -190,10 +198,12 @@ class Line:
         return False
 
     def _read_along(self, data: bytes) -> None:
+        if self.http:
+            self.handed.update(_marker(body) for body in self._requests.receive(data))
+            return
         for opcode, payload in self._frames.receive(data):
             if opcode == 1:
-                start = payload.index(b'"marker":"') + 10
-                self.handed.add(payload[start : payload.index(b'"', start)].decode())
+                self.handed.add(_marker(payload))
             elif opcode == 8 and self.close_frame is None:
                 self.close_frame = self.world.now
 
@@ -267,10 +277,11 @@ class Line:
                 data = data[:cut]
                 world.at(world.now, self._arrive_down)
             self.heard.append(world.now)
-            if self.upgraded is None:
+            if self.upgraded is None and not self.http:
                 self._answer += data
                 if b"\r\n\r\n" in self._answer and self._answer.startswith(b"HTTP/1.1 101"):
                     self.upgraded = world.now
+                    world.judge.failed_openings = 0
         world.tell(world.driver.received, self.link, data)
         if not data and self.closed is None and world.rng.random() < 0.5:  # As asyncio's transports do.
             self.let_go()
@@ -351,6 +362,7 @@ class Line:
         world = self.world
         self.lost = True
         world.tell(world.driver.lost, self.link, error)
+        world.judge.over(self)
         for story in world.active:
             if not self.asked and story.turn.connection is self.link.connection and not story.turn.ended:
                 world.judge.complain(f"I6: {story.marker} goes on, on a link that was lost")
@@ -358,6 +370,12 @@ class Line:
     def _arrive_end(self) -> None:
         if self.peer is not None and not self.dark_up and not self.ended:
             self.peer.receive(b"")
+
+
+def _marker(message: bytes) -> str:
+    """Of which turn a message is."""
+    start = message.index(b'"marker":"') + 10
+    return message[start : message.index(b'"', start)].decode()
 
 
 # --- The runtime -----------------------------------------------------------------------------------------------------
@@ -382,8 +400,8 @@ class SimRuntime:
         world.look()
         self._expect(link.transport is None, "a link is opened twice")
         self._expect(not self.closing, "a link is opened after close")
-        taking = sum(connection.accepts_turns for connection in world.session.pool)
-        self._expect(taking <= world.connections + 1, "more links are open than turns may be given to, and one")
+        self._count_links()
+        world.judge.opens(link)
         for story in world.active:
             soon = world.now < story.repeated_at + world.options.recovery.initial_delay / 2
             if soon and story.turn.repetitions[-1] in (RepeatReason.NOT_RUN, RepeatReason.AMBIGUOUS):
@@ -403,6 +421,13 @@ class SimRuntime:
         elif how == "is refused":
             world.at(world.now + delay, line.let_go, TransportError("refused"))
         line.note(how)
+
+    def _count_links(self) -> None:
+        world = self._world
+        over_http = [isinstance(connection, HttpConnection) for connection in world.session.pool]
+        taking = sum(one.accepts_turns for one in world.session.pool if not isinstance(one, HttpConnection))
+        self._expect(taking <= world.connections + 1, "more links are open than turns may be given to, and one")
+        self._expect(sum(over_http) <= world.connections * world.options.max_in_flight, "too many links over HTTP")
 
     def _opened(self, line: Line) -> None:
         if line.closed is None:
@@ -433,6 +458,7 @@ class SimRuntime:
         if not line.closing and line.closed is None:
             self._world.judge.client_closes(line)
         line.asked = True
+        self._world.judge.over(line)
         line.close(abort=abort)
 
     def set_timer(self, when: float | None) -> None:
@@ -486,6 +512,11 @@ class SimulatedPeer:
         self._redirects = False
         rng = world.rng
         lifetime = rng.choice((HOUR, HOUR, 40 * 60.0, 120.0))
+        if line.http:
+            early = rng.choice((400, 401, 413, 500, 503)) if world.answers_early else None
+            self.connection: Any = LightHttpServer(rng, idle=rng.choice((0.5, 5.0, 75.0, HOUR)), early=early)
+            self._behaviours()
+            return
         check = self._check()
         if world.real_server:
             options = ServerOptions(
@@ -495,7 +526,7 @@ class SimulatedPeer:
                 dialect=world.dialect,
                 max_message_size=world.limit or 1 << 20,
             )
-            self.connection: Any = ServerConnection(options=options, check=check)
+            self.connection = ServerConnection(options=options, check=check)
         else:
             self.connection = LightServer(world.dialect, lifetime=lifetime, limit=world.limit, check=check)
         self._behaviours()
@@ -506,7 +537,10 @@ class SimulatedPeer:
         if rng.random() < world.redirects:
             self._redirects = True
             return lambda request: Rejected(307, {"location": "/v1/elsewhere/responses"}, b"")
-        if rng.random() < 0.06:
+        if world.no_websocket is not None:
+            status = world.no_websocket
+            return lambda request: Rejected(status, {}, b"{}")
+        if rng.random() < world.gateway:
             status = rng.choice((401, 408, 425, 429, 500, 503))
             headers = {"retry-after": rng.choice(("1", "20", "100"))} if rng.random() < 0.3 else {}
             return lambda request: Rejected(status, headers, b"{}")
@@ -586,12 +620,21 @@ class SimulatedPeer:
         world, rng = self._world, self._world.rng
         marker = turn.request["metadata"]["marker"]
         kind = rng.choices(KINDS, KIND_WEIGHTS)[0]
+        if self._line.http and kind == "answers" and rng.random() < 0.1:
+            kind = "rejects"
         world.note(f"{marker} {kind}")
         yield self._pause()
         if turn.state is not ServerTurnState.RUNNING:
             return
         if kind == "refuses":
             turn.fail(rng.choice(REFUSALS))
+            self.start()
+            return
+        if kind == "rejects":
+            status = rng.choice((307, 308, 400, 401, 404, 429, 500, 502, 503))
+            if status < 400:
+                world.redirected.add(marker)
+            turn.reject(status, {"location": "/v1/elsewhere/responses"} if status < 400 else None)
             self.start()
             return
         entry = Entry(marker, self._line, world.now)
@@ -605,6 +648,8 @@ class SimulatedPeer:
             self._ended(entry)
             return
         count = rng.choice((0, 1, 2, 5, 12))
+        if self._line.http and self.connection.document:
+            world.documents[marker] = count
         for event in (lifecycle("created", marker), *(delta(marker, index) for index in range(count))):
             if turn.state is not ServerTurnState.RUNNING:
                 return
@@ -679,6 +724,16 @@ class Story:
     """How often."""
     repeated_at: float = -HORIZON
     """When that was decided."""
+    failing_since: float = HORIZON
+    """When it was repeated for the first time."""
+    websocket_only: bool = False
+    """It continues a response that only a connection remembers."""
+    large: bool = False
+    """Its message is about as large as one on a WebSocket may be, or larger."""
+    unstored: bool = False
+    """Its response is in the connection's memory only."""
+    turn_ended: float = HORIZON
+    """When that could first be seen."""
 
     @property
     def end(self) -> str:
@@ -702,7 +757,7 @@ class Clients:
         self._processes = [Process(world, self._one(number)) for number in range(rng.choice((1, 1, 2, 3)))]
         if rng.random() < 0.2:
             yield rng.choice((0.5, 60.0, world.length)) * rng.random()
-            event = rng.choice(("ends", "all leave", "given up", "restarts", "replaced"))
+            event = rng.choice(("ends", "all leave", "given up", "restarts", "replaced", "drains"))
             world.note(event)
             if event == "all leave":
                 for process in self._processes:
@@ -711,6 +766,8 @@ class Clients:
                 world.tell(world.driver.give_up)
             elif event == "replaced":
                 world.tell(world.driver.close_without_waiting)
+            elif event == "drains":
+                yield from self._drain()
             elif event == "restarts":
                 world.down_until = world.now + rng.choice((0.1, 2.0, 20.0))
                 for line in world.lines:
@@ -723,6 +780,17 @@ class Clients:
             yield SLEEP
         yield rng.choice((0.0, 0.0, 2.0, 100.0))
         yield from self.end()
+
+    def _drain(self) -> Steps:
+        world, driver = self._world, self._world.driver
+        timeout = world.rng.choice((None, None, 0.0, 5.0, 300.0))
+        world.drains, world.drain_began = True, world.now
+        world.drained_by = HORIZON if timeout is None else world.now + timeout
+        going = [story for story in world.active if not story.turn.ended]
+        world.tell(lambda now: driver.drain(now, timeout))
+        yield from self._until(lambda: driver.drained)
+        world.closing()
+        world.judge.drained(going)
 
     def _connect(self) -> Generator[float | None, None, bool]:
         world, driver, began = self._world, self._world.driver, self._world.now
@@ -790,7 +858,7 @@ class Clients:
                 story.failure = exc
                 world.judge.heard(story, exc)
             except SessionClosedError:
-                if not world.runtime.closing:
+                if not world.runtime.closing and not world.drains:
                     raise
                 return
             finally:
@@ -804,11 +872,24 @@ class Clients:
     def _turn(self, story: Story, manner: str, me: Process) -> Steps:
         world, rng, driver = self._world, self._world.rng, self._world.driver
         size = rng.choices((0, 10, 3_000, 70_000, 150_000), (4, 4, 4, 1, 1))[0]
+        size = 150_000 if world.answers_early else size
         body: dict[str, Any] = {"model": "m", "metadata": {"marker": story.marker}, "input": "x" * size}
         if rng.random() < 0.3:
             body["conversation"] = "c"
+        if world.more.random() < world.unstored:
+            body["store"] = False
+            story.unstored = True
+            before = [one for one in world.stories if one.whole and one.lane == story.lane is not AUTO]
+            if before and world.more.random() < 0.5:
+                body["previous_response_id"] = f"resp_{before[-1].marker}"
+                story.websocket_only = True
         most = rng.choice((0, 1, 2)) if manner == "leaves" else 10**6
+        story.large = size + 300 > (world.options.max_request_size or HORIZON)
+        world.beginning = story
         story.turn = turn = world.tell(driver.create, body, lane=story.lane, timeouts=story.limits)
+        world.beginning = None
+        if world.drains:
+            world.judge.complain(f"drain: {story.marker} begins while the session drains")
         world.active.append(story)
         world.look()
         try:
@@ -834,10 +915,27 @@ class Clients:
                     yield rng.choice((0.1, 2.0, 50.0)) * rng.random()
         finally:
             world.active.remove(story)
+            outlives = world.judge.before_leaving(story)
+            connection = turn.connection
             world.tell(driver.cancel, turn)
+            if outlives is not None and outlives is connection.is_closed:
+                world.judge.complain(
+                    f"leave: {story.marker} was left, and its connection {'ended' if outlives else 'goes on'}"
+                )
 
 
 # --- The judge -------------------------------------------------------------------------------------------------------
+
+
+BY_ITEM = {
+    "response.output_item.added",
+    "response.content_part.added",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.content_part.done",
+    "response.output_item.done",
+}
+"""Events that are made of a document's items."""
 
 
 class Judge:
@@ -846,6 +944,10 @@ class Judge:
     def __init__(self, world: World) -> None:
         self._world = world
         self.complaints: list[str] = []
+        self.failed_openings = 0
+        """WebSockets in a row that failed before they were open."""
+        self._over: set[Any] = set()
+        self._http_until = -HORIZON
 
     def complain(self, what: str) -> None:
         if what not in self.complaints:
@@ -856,6 +958,101 @@ class Judge:
         took = self._world.now - began
         if took > bound + self._world.slack:
             self.complain(f"I6: {what} took {took:.3f} seconds, and {bound:g} are allowed")
+
+    def over(self, line: Line) -> None:
+        """PROTOCOL.md, "Transports": what a WebSocket that ended before it was open means for those to come."""
+        connection, world = line.link.connection, self._world
+        if line.http or not connection.is_closed or connection in self._over:
+            return
+        self._over.add(connection)
+        if connection.opened_at is not None or connection.failure is None:
+            return
+        self.failed_openings += 1
+        refusal = connection.failure.evidence.refusal
+        if connection.failure.cause is Cause.REJECTED and refusal.status in NO_WEBSOCKET:
+            self._http_until = 2 * HORIZON
+        elif self.failed_openings >= 5:
+            self._http_until, self.failed_openings = max(self._http_until, world.now + 300.0), 0
+
+    def opens(self, link: Link) -> None:
+        """The driver opens a link: of a kind that PROTOCOL.md, "Transports", allows now."""
+        world, http = self._world, isinstance(link.connection, HttpConnection)
+        if any(line.link.connection is link.connection for line in world.lines):
+            return  # It was redirected.
+        for line in world.lines:
+            self.over(line)
+        transport = world.options.transport
+        going = [story for story in world.active if not story.turn.ended]
+        going += [world.beginning] if world.beginning is not None else []
+        instead = world.now < self._http_until
+        if transport == "http":
+            wrong = not http
+        elif transport == "websocket":
+            wrong = http
+        elif http:
+            wrong = not instead and not any(story.large for story in going)
+        else:
+            too_old = any(line.upgraded is not None and line.closed is None for line in world.lines)
+            wrong = instead and not too_old and not any(story.websocket_only for story in going)
+        if wrong:
+            self.complain(f"transport: {transport}, and a link is opened over {'HTTP' if http else 'a WebSocket'}")
+
+    def repeated(self, story: Story) -> None:
+        """A repetition of it has just been decided: the policy allows it, and the caller was asked."""
+        world, reason = self._world, story.turn.repetitions[-1]
+        if reason is RepeatReason.NO_WEBSOCKET:
+            return
+        story.failing_since = min(story.failing_since, world.now)
+        budget = world.options.recovery.budget
+        if budget is not None and world.now > story.failing_since + budget:
+            self.complain(
+                f"budget: {story.marker} failed first at {story.failing_since:.3f}, and is repeated for {reason}"
+            )
+        world.repetitions += 1
+        if world.options.recovery.should_repeat is not None and world.repetitions > world.allowed:
+            self.complain(f"should_repeat: {story.marker} is repeated, and the caller did not allow it")
+
+    def before_leaving(self, story: Story) -> bool | None:
+        """DESIGN.md, "Public API": whether its connection goes on when the turn is left now; None: either."""
+        world, turn = self._world, story.turn
+        connection = turn.connection
+        if turn.ended or connection is None or isinstance(connection, HttpConnection) or turn.phase < Phase.AWAIT:
+            return None
+        if not connection.accepts_turns or not connection.is_open or world.drains or world.runtime.closing:
+            return None
+        if world.now >= (connection.opened_at or 0.0) + (world.options.max_age or HORIZON):
+            return None
+        leave = world.options.leave
+        if leave == "abandon" or any(one.turn.connection is connection and not one.turn.ended for one in world.active):
+            return True
+        if leave == "abort":
+            return False
+        return self._is_memory_held(story, connection)
+
+    def _is_memory_held(self, story: Story, connection: Any) -> bool | None:
+        """Whether another lane's last response is in this connection's memory only; None: it may be."""
+        mine = [one for one in self._world.stories if one.turn is not None and one.turn.connection is connection]
+        if not any(one.unstored for one in mine if one is not story):
+            return False
+        last = {one.turn.lane: one for one in mine}
+        lanes = self._world.dialect == "openai"
+        others = [one for lane, one in last.items() if lane != story.turn.lane]
+        sure = lanes and any(one.whole and one.unstored and one.events[-1].type == COMPLETED for one in others)
+        return True if sure else None
+
+    def drained(self, going: list[Story]) -> None:
+        """The session has drained: its turns had their time, and it did not take longer than they."""
+        world = self._world
+        for story in going:
+            if not story.turn.ended:
+                self.complain(f"drain: the session has drained, and {story.marker} goes on")
+            cut_off = story.turn.failure is not None and story.turn.failure.cause is Cause.CLIENT_CLOSED
+            if cut_off and world.now < world.drained_by:
+                self.complain(f"drain: {story.marker} was cut off")
+        last = max([world.drain_began, *(story.turn_ended for story in going)])
+        bound = min(last, max(world.drained_by, world.drain_began)) + 2 * world.options.close_timeout
+        if world.now > bound + world.slack:
+            self.complain(f"drain: it was to be over by {bound:.3f}")
 
     def waited(self, story: Story, turn: Turn, began: float) -> None:
         """I6: a wait for an event is over by the deadlines that may have run in it, one after another."""
@@ -894,7 +1091,7 @@ class Judge:
             ran[entry.marker] = ran.get(entry.marker, 0) + 1
         for story in world.stories:
             marker, times, failure = story.marker, ran.get(story.marker, 0), story.failure
-            if times > 1:
+            if times > 1 + (story.turn.repetitions.count(RepeatReason.AMBIGUOUS) if story.turn is not None else 0):
                 self.complain(f"I5: {marker} ran {times} times")
             if story.ended == HORIZON:
                 self.complain(f"I6: {marker} never ended")
@@ -912,8 +1109,18 @@ class Judge:
                 if read_along:
                     self._precise(story, failure, handed)
                 self.honest(marker, failure)
+                self._moved(story, failure)
             self._events(story)
         self._serial()
+
+    def _moved(self, story: Story, failure: TurnError) -> None:
+        """PROTOCOL.md, "Transports": what a WebSocket cannot take, HTTP does."""
+        if self._world.options.transport != "auto" or story.websocket_only:
+            return
+        refusal = failure.evidence.refusal
+        refused = failure.cause is Cause.REJECTED and failure.phase is Phase.HANDSHAKE and refusal is not None
+        if failure.cause is Cause.TOO_LARGE or (refused and refusal.status in NO_WEBSOCKET):
+            self.complain(f"transport: {story.marker} might have gone over HTTP: {failure!r}")
 
     def _serial(self) -> None:
         """I2: turns of one lane run one after another, as long as somebody waits for the first."""
@@ -923,6 +1130,8 @@ class Judge:
         for entry in self._world.ledger:
             if entry.line.closed is not None and entry.line.closed <= entry.began:
                 continue  # The client has given it up: what still runs there, runs for nobody.
+            if until[entry.marker] <= entry.began:
+                continue  # Its consumer had left it; the next one of its lane may be on another connection.
             lane = lanes[entry.marker]
             before = None if lane is AUTO else last.get(lane)
             if before is not None and before.marker != entry.marker:
@@ -939,6 +1148,7 @@ class Judge:
         if not safe and story.marker not in handed:
             self.complain(f"I4: {story.marker} was not handed over, and is {failure!r}")
         refused = refused or failure.evidence.too_big or bool(story.turn.repetitions)  # A 429 may have been repeated.
+        refused = refused or story.marker in self._world.redirected
         if safe and not refused and story.marker in handed:
             self.complain(f"I3: {story.marker} was handed over, and is {failure!r}")
 
@@ -963,14 +1173,18 @@ class Judge:
     def _events(self, story: Story) -> None:
         """I2: its own events, in order, none missing."""
         marker = story.marker
-        for index, event in enumerate(story.events):
+        events = story.events
+        if marker in self._world.documents:  # Between these, what the document says of its items, as events.
+            events = [event for event in events if event.type not in BY_ITEM]
+        for index, event in enumerate(events):
             if index == 0:
                 fine = event.type == "response.created" and event.response.id == f"resp_{marker}"
             elif event.type == "response.output_text.delta":
                 fine = event.delta == f"{marker}/{index - 1} "
             else:
-                text = "".join(f"{marker}/{number} " for number in range(index - 1))
-                fine = event.terminal and event.response.output_text == text and index == len(story.events) - 1
+                number = index - 1 if len(events) == len(story.events) else self._world.documents[marker]
+                text = "".join(f"{marker}/{number} " for number in range(number))
+                fine = event.terminal and event.response.output_text == text and index == len(events) - 1
             if not fine:
                 self.complain(f"I2: event {index} of {marker} is {event.raw}")
         if story.whole and not (story.events and story.events[-1].terminal):
@@ -984,6 +1198,8 @@ class Judge:
         for line in world.lines:
             if line.closed is None:
                 self.complain(f"line {line.number} was never closed")
+            elif line.over is not None and not line.was_paused and line.closed - line.over > world.slack:
+                self.complain(f"line {line.number} had ended at {line.over:.3f}, noticed at {line.closed:.3f}")
             elif line.upgraded is not None and line.link.connection.opened_at is not None:
                 mine = [(entry, told[entry.marker]) for entry in world.ledger if entry.line is line]
                 self._kept(line, line.upgraded, line.closed, mine)
@@ -1014,8 +1230,6 @@ class Judge:
                 allowed = min(allowed, options.stall_timeout or HORIZON)
             if quiet > allowed + world.slack:
                 self.complain(f"line {line.number} was silent from {before:.3f} to {after:.3f}, and not given up")
-        if line.over is not None and closed - line.over > world.slack:
-            self.complain(f"line {line.number} had ended at {line.over:.3f}, noticed at {closed:.3f}")
 
     def _rotated(self, line: Line, opened: float, closed: float, mine: list[tuple[Entry, Story]]) -> None:
         """No turn begins on a connection that is too old, and that is closed as soon as no turn needs it."""
@@ -1077,8 +1291,33 @@ class World:
         self.connections = more.choice((1, 1, 2, 3))
         self.any_lane = more.choice(((), (AUTO,), (AUTO,) * 10))
         names = 1 if more.random() < 0.15 else 32
+        self.more = more
+        self.unstored = more.choice((0.0, 0.7))
+        """How often a turn's response is not stored."""
+        transport = more.choices(("websocket", "auto", "http"), (12, 5, 2))[0]
+        self.no_websocket = more.choice(NO_WEBSOCKET) if transport == "auto" and more.random() < 0.3 else None
+        self.gateway = more.choice((0.06, 0.9)) if transport == "auto" else 0.06
+        """How often a gateway rejects an upgrade."""
+        self.answers_early = more.random() < 0.1
+        """Servers over HTTP refuse requests of which they have the head; and requests are large."""
+        self.beginning: Story | None = None
+        """A turn that is being created."""
+        self.documents: dict[str, int] = {}
+        """The turns to which a server over HTTP gave one document, and how many pieces of text are in it."""
+        self.redirected: set[str] = set()
+        """The turns that a server over HTTP did not run, but pointed elsewhere."""
+        self.drains = False
+        self.drain_began = self.drained_by = HORIZON
+        self.allowed = self.repetitions = 0
+        """How often the caller allowed a repetition; how many there were."""
         self.options = msgspec.structs.replace(
-            self.options, connections=self.connections, max_named_lanes=names, transport="websocket"
+            self.options,
+            connections=self.connections,
+            max_named_lanes=names,
+            transport=transport,
+            leave=more.choice((None, None, "abort", "abandon")),
+            recovery=self._recovery(more),
+            **({"max_request_size": more.choice((1000, 50_000))} if more.random() < 0.15 else {}),
         )
         self.session = ResponsesSession(options=self.options, random_bytes=random_bytes(seed))
         self.driver = driver(self.session, self.runtime, lambda: ENDPOINT)
@@ -1087,6 +1326,27 @@ class World:
         self.running: Process
         self._steps = 0
         self._failed = 0
+
+    def _recovery(self, more: random.Random) -> RecoveryPolicy:
+        return msgspec.structs.replace(
+            self.options.recovery,
+            budget=more.choice((None, None, 1.0, 5.0)),
+            should_repeat=self._asked if more.random() < 0.2 else None,
+            repeat_ambiguous_stateless=more.random() < 0.3,
+            repeat_ambiguous_stateful=more.random() < 0.1,
+        )
+
+    def _asked(self, failure: TurnError) -> bool:
+        """The caller's word on a repetition."""
+        policy = self.options.recovery
+        may = policy.repeat_ambiguous_stateful if failure.evidence.stateful else policy.repeat_ambiguous_stateless
+        if failure.verdict is Verdict.UNSAFE or (failure.verdict is Verdict.AMBIGUOUS and not may):
+            self.judge.complain(f"should_repeat: the caller is asked about {failure!r}")
+        says = self.more.choices(("yes", "no", "nothing"), (6, 2, 1))[0]
+        if says == "nothing":
+            raise ValueError("the caller's own failure")
+        self.allowed += says == "yes"
+        return says == "yes"
 
     def closing(self) -> None:
         """From now on the session is to be closed."""
@@ -1136,10 +1396,16 @@ class World:
                 story.told_safe = story.told_safe or (story.told is not None and story.told.verdict is Verdict.SAFE)
             if len(turn.repetitions) != story.repeated:
                 story.repeated, story.repeated_at = len(turn.repetitions), self.now
-            goes_on = goes_on or not turn.ended
+                self.judge.repeated(story)
+            if not turn.ended:
+                goes_on = True
+            elif story.turn_ended == HORIZON:
+                story.turn_ended = self.now
         if goes_on and self.session.idle:
             self.judge.complain("I6: a turn goes on, and the session calls itself idle")
-        failed = self.session.stats.failed
+        session = self.session  # As ``stats.failed``, without all the other counters: runs after every step.
+        failed = session._own.failed + session.pool._past.failed
+        failed += sum(connection.stats.failed for connection in session.pool._connections)
         if failed < self._failed:
             self.judge.complain("I5: a failure that was counted is counted no more")
         self._failed = failed

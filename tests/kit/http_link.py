@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import anyio
-from kit.proxy import ProxyLink
+from kit.proxy import Passage, ProxyLink
 
 HEAD_END = b"\r\n\r\n"
 
@@ -119,10 +119,13 @@ class HttpLink(ProxyLink):
             while True:
                 out = b""
                 for piece, event in answers.pieces(await self.server.receive()):
-                    if event is not None and self.passage is not None:
-                        self.passage.events.append(event)
-                        await self.cut_if_due(self.passage, out, piece)
-                        self.passage.forwarded += 1
+                    if self.passage is not None:
+                        if event is not None:
+                            self.passage.events.append(event)
+                        await self._cut_at_byte(self.passage, out, piece)
+                        if event is not None:
+                            await self.cut_if_due(self.passage, out, piece)
+                            self.passage.forwarded += 1
                     out += piece
                 await self.client.send(out)
         except anyio.EndOfStream:
@@ -130,3 +133,14 @@ class HttpLink(ProxyLink):
                 await self.client.send_eof()
         except anyio.BrokenResourceError:
             self.tasks.cancel_scope.cancel()
+
+    async def _cut_at_byte(self, passage: Passage, out: bytes, piece: bytes) -> None:
+        ends = passage.ends
+        before = ends[-1] if ends else 0
+        if not ends:
+            ends.append(piece.find(HEAD_END) + len(HEAD_END))
+        ends.append(before + len(piece))
+        cut = passage.cut
+        if cut is not None and cut.down is not None and cut.down <= ends[-1]:
+            await self.client.send(out + piece[: cut.down - before])
+            await self.cut(cut)

@@ -33,7 +33,7 @@ _GONE = (anyio.BrokenResourceError, anyio.EndOfStream)
 
 @dataclass(frozen=True)
 class ProxyCut:
-    """Where to cut, one of the four, and how."""
+    """Where to cut, one of the five, and how."""
 
     up: int | None = None
     """When this many bytes of the client's next message were forwarded, from the first of its first frame's header, and
@@ -44,6 +44,8 @@ class ProxyCut:
     """The same, but half of its frame is forwarded."""
     after: int | None = None
     """When its k-th event has been forwarded; at once."""
+    down: int | None = None
+    """Over HTTP: when this many bytes of the answer have been forwarded."""
     reset: bool = False
     """RST to both sides instead of FIN."""
     ready: Callable[[], Awaitable[None]] | None = None
@@ -65,6 +67,8 @@ class Passage:
     """The server's text messages, forwarded or not."""
     forwarded: int = 0
     """How many of them were forwarded whole."""
+    ends: list[int] = field(default_factory=list)
+    """Over HTTP: where the head of the answer ends, each of its events, and the answer, in bytes from its first."""
     was_cut: bool = False
     """It is being cut, or has been."""
 

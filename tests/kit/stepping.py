@@ -70,6 +70,7 @@ class SteppedRuntime(SessionRuntime):
     def __init__(self, shell: SteppedShell, source: EndpointSource, network: Network, options: SessionOptions) -> None:
         super().__init__(source, network, options)
         self.shell = shell
+        self.clock = shell.now
         self.network = network
         self.options = options
         self.done: list[str] = []
@@ -112,6 +113,11 @@ class SteppedRuntime(SessionRuntime):
 
     def shutdown_threadsafe(self) -> None:
         self.done.append("shut down")
+
+    def _unused(self, *_: object) -> Any:
+        raise AssertionError("what would use it is replaced")
+
+    waiter = let_go = readable = read = shut_down = _unused
 
 
 class ScriptedTurn:
@@ -199,7 +205,7 @@ class SteppedShell:
     async def _wait(self, wait: Wait) -> Any:
         self.waits.append(wait)
         self.at += self.slow
-        if wait.deadline is not None and wait.deadline <= self.at:
+        if wait.deadline <= self.at:
             raise ExpiredError
         return await wait.start()
 

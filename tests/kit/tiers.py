@@ -1,6 +1,6 @@
 """Which tests are quick, which are proofs, and in which order the folders of tests run. ``conftest.py`` applies it."""
 
-FOLDERS = ("proofs", "shells", "parity", "loopback", "cli", "core", "policy")
+FOLDERS = ("proofs", "shells", "networks", "parity", "loopback", "cli", "core", "policy")
 """In the order in which they run: what takes longest begins first, so that several processes end at the same time."""
 QUICK = ("core", "policy")
 """The folders whose tests are quick, but for those in :data:`SLOW`."""

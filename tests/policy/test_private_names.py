@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpcore2
+import httpx2
 import openai
 import openai._models
 import openai._utils
@@ -35,8 +37,12 @@ def azure() -> AsyncAzureOpenAI:
     return AsyncAzureOpenAI(api_key="k", azure_endpoint="https://a.openai.azure.com", api_version="v1")
 
 
-def pool() -> Any:
-    return client()._client._transport._pool  # pyright: ignore
+def pool(proxy: str | None = None) -> Any:
+    return openai.DefaultAsyncHttpxClient(proxy=proxy)._transport_for_url(httpx2.URL("https://h"))._pool
+
+
+def socks_pool() -> Any:
+    return httpcore2.AsyncSOCKSProxy("socks5://p")
 
 
 class Private(NamedTuple):
@@ -70,7 +76,7 @@ def is_given_a_request_id() -> bool:
 CONSTRUCT: Any = openai.BaseModel.construct
 HEADERS = "the client's own headers tell which kind of credential it has"
 FIXED = "the credential is the one that the client has"
-SYSTEM = "a private CA of the HTTP client does not serve the WebSocket"
+SYSTEM = "the HTTP client's CA and proxy are not taken over, and the log says so"
 SLOWER = "the same answers, slower"
 BOUNDED = "to_openai() fails; pyproject.toml bounds the version"
 
@@ -90,10 +96,16 @@ PRIVATE = {
     "_refresh_api_key": Private("openai", awaited(client, "_refresh_api_key"), FIXED),
     "_provider_runtime": Private("openai", has(client, "_provider_runtime"), "the server refuses the handshake"),
     "_client": Private("openai", has(client, "_client"), SYSTEM),
-    "_transport": Private("httpx", has(lambda: client()._client, "_transport"), SYSTEM),
+    "_transport_for_url": Private("httpx", has(lambda: client()._client, "_transport_for_url"), SYSTEM),
     "_pool": Private("httpx", lambda: pool() is not None, SYSTEM),
     "_ssl_context": Private("httpcore", has(lambda: pool()._ssl_context, "wrap_bio"), SYSTEM),
     "_http2": Private("httpcore", lambda: pool()._http2 is False, SYSTEM),
+    "_uds": Private("httpcore", lambda: pool()._uds is None, SYSTEM),
+    "_proxy": Private("httpcore", lambda: pool()._proxy is None, SYSTEM),
+    "_proxy_url": Private("httpcore", lambda: pool("http://p")._proxy_url.host == b"p", SYSTEM),
+    "_proxy_headers": Private("httpcore", lambda: pool("http://p")._proxy_headers == [], SYSTEM),
+    "_proxy_ssl_context": Private("httpcore", lambda: pool("http://p")._proxy_ssl_context is None, SYSTEM),
+    "_proxy_auth": Private("httpcore", lambda: socks_pool()._proxy_auth is None, SYSTEM),
     "_decompressor": Private("wsproto", has(Deflate, "_decompressor"), "wsproto's own answer to what a peer can do"),
 }
 """The private names in use; another test holds the Agents SDK's against its own code (tests/parity)."""

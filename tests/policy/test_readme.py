@@ -162,7 +162,7 @@ def without_code(text: str) -> str:
         (
             "Working on turnwire",
             "Set-up and the loop, Where things are decided, Where a change of the protocol goes, How the proofs work, "
-            "Releasing, What stays as it is",
+            "Platforms, Releasing, What stays as it is",
         ),
     ],
 )
@@ -353,6 +353,7 @@ TESTS = {
     "core": "The core without an event loop: every branch of it",
     "shells": "Both shells; `tests/shells/conformance/` runs the same on asyncio, uvloop and trio",
     "proofs": "Verdicts and invariants against what servers did: searches, simulations, a ledger",
+    "networks": "Through nginx, haproxy, tinyproxy and microsocks, where they are installed",
     "parity": "The models against those of the Agents SDK",
     "loopback": "The test server",
     "cli": "The console script",

@@ -177,6 +177,7 @@ NUMBERS = [
     ("P-POOL-1", f"({OPTIONS.connections} by default)"),
     ("P-POOL-10", f"`max_age` ({OPTIONS.max_age / MINUTES:g} minutes)"),
     ("P-POOL-10", f"after {pool.RETRY:g} s"),
+    ("P-POOL-12", f"for {pool.FINISH:g} s"),
     ("P-POOL-11", f"`max_idle` ({OPTIONS.max_idle:g} s)"),
     ("R-1009-2", f"of {SMALL_MESSAGE // 1024} KiB or more"),
     ("R-RECOVER-14", f"answered with {STATUSES},"),

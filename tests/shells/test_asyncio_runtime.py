@@ -98,7 +98,7 @@ def test_reads_are_small_where_asyncio_has_a_setting(run, authority, secure) -> 
 def test_the_kernel_takes_little_that_it_has_not_sent(run) -> None:
     async def main() -> None:
         async with serve() as server, connect(server.base_url) as session:
-            sock = wire_of(session)._socket
+            sock = wire_of(session).sock
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             if sys.platform == "linux":
                 assert sock.getsockopt(socket.IPPROTO_TCP, 25) == 64 * 1024

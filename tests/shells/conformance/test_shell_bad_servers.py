@@ -643,3 +643,16 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
         assert peak < 8_000_000
         assert held < 4_000_000
         assert session.stats.orphans == 1_515
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_a_server_that_repeats_what_it_got_shows_no_credentials(shell, transport):
+    async def script(peer: Peer) -> None:
+        while data := await peer.read():
+            await peer.send(data)
+
+    async with raw_server(script) as server:
+        with pytest.raises(TurnError, match="not an HTTP answer: illegal status line —") as caught:
+            async with shell.connect(f"{server.base_url}?key=hush", api_key="hush", transport=transport) as session:
+                await session.respond(model="m", input="hush")
+        assert "hush" not in str(caught.value)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import sys
 
 import anyio
+import httpx2
 import pytest
 import trustme
+from kit.models import call_of
 from kit.peers import Peer, proxy_server, raw_server
 from kit.shells import FAILURES
-from turnwire.aio.loopback import serve
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from turnwire.aio import _asyncio
+from turnwire.aio.loopback import BeforeEvent, Cut, Fault, serve
 from turnwire.sansio.errors import ConnectError, ConnectionLostError, TransportError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 
@@ -215,6 +220,9 @@ async def test_a_proxy_that_asks_for_a_password(shell):
 
 
 BAD_PROXIES = {
+    "too much": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno",
+    "1xx for ever": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+    "SOCKS": b"\x05\x00",
     "garbage": b"\0\0 what?\r\n\r\n",
     "end of file": b"",
     "502": b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno",
@@ -247,6 +255,32 @@ async def test_a_silent_proxy_ends_at_the_connect_deadline(shell):
                 "http://example.invalid/v1",
                 proxy=f"http://{proxy.authority}",
                 options=shell.SessionOptions(connect_timeout=0.05),
+            ):
+                pass
+        assert caught.value.phase is Phase.CONNECT
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+async def test_a_proxy_that_never_ends_its_answer_ends_at_the_connect_deadline(shell, scheme):
+    """Byte by byte: none of them moves the deadline."""
+    answer = {
+        "http": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10_000,
+        "socks5h": b"\x05\x00\x05\x00\x00\x03\xff" + b"n" * 250,
+    }
+
+    async def script(peer: Peer) -> None:
+        await peer.read()
+        for byte in answer[scheme]:
+            await peer.send(bytes([byte]))
+            await anyio.sleep(0.002)
+        await peer.end()
+
+    async with raw_server(script) as proxy:
+        with pytest.raises(TimeoutError) as caught:
+            async with shell.connect(
+                "http://example.invalid/v1",
+                proxy=f"{scheme}://{proxy.authority}",
+                options=shell.SessionOptions(connect_timeout=0.1),
             ):
                 pass
         assert caught.value.phase is Phase.CONNECT
@@ -287,6 +321,26 @@ async def test_the_environments_proxies(shell, served, trusting, monkeypatch):
         monkeypatch.delenv("no_proxy")
         monkeypatch.setenv("http_proxy", proxy.authority)
         assert await proxied(plain.base_url)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_the_network_of_the_clients_own_http_client(shell, served, trusting, transport):
+    """P-CONN-19, for sessions and models: the proxy with its password and its TLS, and the server's private CA."""
+    async with serve(ssl_context=served) as server:
+        async with proxy_server(ssl_context=served, authorization=("me", "p@ss")) as proxy:
+            through = httpx2.Proxy(f"https://{proxy.authority}", auth=("me", "p@ss"), ssl_context=trusting)
+            async with DefaultAsyncHttpxClient(verify=trusting, proxy=through) as http_client:
+                client = AsyncOpenAI(base_url=server.base_url, api_key="k", http_client=http_client)
+                async with shell.connect(client=client, transport=transport) as session:
+                    assert (await session.respond(model="m", input="x")).output_text == "x"
+                assert len(proxy.peers) == 1
+                options = shell.SessionOptions(transport=transport)
+                async with shell.OpenAIResponsesWSModel("m", client, websocket_options=options) as model:
+                    await model.get_response(*call_of(shell))
+                assert len(proxy.peers) == 2
+                async with shell.OpenAIResponsesWSModel("m", client, websocket_options=options, proxy=None) as model:
+                    await model.get_response(*call_of(shell))
+                assert len(proxy.peers) == 2
 
 
 # --- Addresses -------------------------------------------------------------------------------------------------------
@@ -342,8 +396,33 @@ async def test_small_messages_do_not_wait_for_acknowledgements(shell):
     """TCP_NODELAY: otherwise a close frame behind a message costs up to 40 ms, every time."""
     async with serve() as server, shell.connect(server.base_url) as session:
         wire = next(iter(session._runtime._driver._links.values())).transport
-        sock = wire._socket if hasattr(wire, "_socket") else wire.sock
+        sock = wire.sock
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+# --- Other systems ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_system_that_refuses_the_options_of_a_socket(shell, monkeypatch):
+    monkeypatch.setattr(socket, "TCP_NOTSENT_LOWAT", 9999, raising=False)
+    async with serve() as server, shell.connect(server.base_url) as session:
+        assert (await session.respond(model="m", input="x")).output_text == "x"
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_a_system_without_poll(shell, monkeypatch, transport):
+    """Windows: what has arrived is not read before its turn comes; what is told of a turn stays as true."""
+    monkeypatch.delattr(select, "poll", raising=False)
+    monkeypatch.setattr(_asyncio, "CAN_READ_AHEAD", False)
+    async with serve() as server, shell.connect(server.base_url, transport=transport) as session:
+        for text in ("x" * 300_000, "y"):
+            assert (await session.respond(model="m", input=text)).output_text == text
+        server.faults.append(Fault(BeforeEvent(2), Cut(reset=True)))
+        with pytest.raises(ConnectionLostError) as caught:
+            await session.respond(model="m", input="x")
+        assert caught.value.verdict is Verdict.UNSAFE
+        assert (await session.respond(model="m", input="z")).output_text == "z"
+        assert [entry.outcome for entry in server.ledger] == ["completed", "completed", "cut", "completed"]
 
 
 # --- Whatever a transport raises --------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ import pytest
 import trustme
 from kit.peers import CLOSE, Peer, completed, created, delta, frame, raw_server
 from openai import AsyncOpenAI
+from turnwire.sansio.dialect import OPENAI
+from turnwire.sansio.replay import Verdict
 from turnwire.sansio.session import EndpointSource
 from turnwire.sansio.transports import Network
 
@@ -39,6 +41,44 @@ def served(request, authority, monkeypatch, tmp_path) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
+
+
+# --- Reading ahead ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_arrived_while_reading_was_paused_is_read_before_a_turn_begins(shell):
+    """A consumer has fallen behind, so the server's close frame is unread: the next turn is not sent to it."""
+
+    async def first(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.send(created("slow") + delta("x" * 10_000, "slow"))
+        await paused.wait()
+        await peer.send(frame(CLOSE, (1001).to_bytes(2, "big")))
+        said.set()
+        received.extend(await peer.end(silent=True))
+
+    async def second(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.answer("fresh", "other")
+        await peer.end()
+
+    received: list = []
+    paused, said = anyio.Event(), anyio.Event()
+    options = shell.SessionOptions(high_water=1000, dialect=OPENAI)
+    async with (
+        raw_server(first, second) as server,
+        shell.connect(server.base_url, options=options) as session,
+        session.create(model="m", input="x", stream_id="slow") as slow,
+    ):
+        while not next(iter(session._runtime._driver._links.values())).paused:
+            await anyio.sleep(0.001)
+        paused.set()
+        await said.wait()
+        assert (await session.respond(model="m", input="x", stream_id="other")).output_text == "fresh"
+        assert slow.verdict is Verdict.UNSAFE
+    assert not [item for item in received if isinstance(item, dict)]
 
 
 # --- Cancellation ----------------------------------------------------------------------------------------------------
@@ -141,8 +181,7 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
             pass
         runtime.cancel(first)
         wire = next(iter(runtime._driver._links.values())).transport
-        sock = wire._socket if hasattr(wire, "_socket") else wire.sock
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         small = runtime.create({"input": "small"}, "leaves", None)
 
         async def consume() -> None:

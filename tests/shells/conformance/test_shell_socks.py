@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,31 @@ async def test_socks5_looks_names_up_here_and_socks5h_there(shell):
         (kind, host, port) = proxy.asked[1]
         assert (kind, port) == ("address", server.port)
         assert host in found
+
+
+async def test_every_address_of_a_name_is_tried_through_the_proxy(shell, monkeypatch):
+    """The proxy reaches the second one only; what was opened for the first is closed."""
+    real = socket.getaddrinfo
+
+    def resolve(name, *args, **kwargs):
+        if name not in ("twofold.test", b"twofold.test"):
+            return real(name, *args, **kwargs)
+        return [entry for address in ("127.0.0.2", "127.0.0.1") for entry in real(address, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    async with serve() as server, socks_server(authorization=("me", "p")) as proxy:
+        for transport in ("websocket", "http"):
+            proxy.asked.clear()
+            async with shell.connect(
+                f"http://twofold.test:{server.port}/v1", proxy=f"socks5://me:p@{proxy.authority}", transport=transport
+            ) as session:
+                assert (await session.respond(model="m", input="x" * 300_000)).output_text == "x" * 300_000
+            assert proxy.asked == [("address", host, server.port) for host in ("127.0.0.2", "127.0.0.1")]
+        with pytest.raises(ConnectError, match="the host refused the connection") as caught:
+            async with shell.connect("http://twofold.test:1/v1", proxy=f"socks5://me:p@{proxy.authority}"):
+                pass
+        check(caught.value)
+        assert proxy.asked[-2:] == [("address", host, 1) for host in ("127.0.0.2", "127.0.0.1")]
 
 
 async def test_a_name_that_nobody_knows_is_not_the_proxys_failure(shell):
@@ -243,6 +270,49 @@ async def test_a_unix_socket_where_nobody_listens(shell, folder):
             async with shell.connect(f"unix:{folder}/{name}:/v1", options=shell.SessionOptions(recovery=NEVER)):
                 pass
         check(caught.value)
+
+
+@needs_unix
+@pytest.mark.parametrize("what", ["a folder", "datagrams", "below a file", "forbidden"])
+async def test_a_path_that_is_no_socket_for_us(shell, folder, what):
+    path, words = {
+        "a folder": (folder, "refused"),
+        "datagrams": (folder / "d", "[Pp]rotocol wrong type"),
+        "below a file": (folder / "f" / "s", "Not a directory"),
+        "forbidden": (folder / "no" / "s", "Permission denied"),
+    }[what]
+    (folder / "f").touch()
+    (folder / "no").mkdir(mode=0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(str(folder / "d"))
+        with (
+            nobody(folder) if what == "forbidden" else nullcontext(),
+            pytest.raises(ConnectError, match=f"could not connect to unix:{path}: .*{words}") as caught,
+        ):
+            async with shell.connect(f"unix:{path}", options=shell.SessionOptions(recovery=NEVER)):
+                pass
+    check(caught.value)
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """Without the superuser's rights, to whom nothing is forbidden; the folder stays open."""
+    folder.chmod(0o755)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+async def test_a_system_without_unix_sockets(shell, monkeypatch):
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    with pytest.raises(ConnectError, match="Python has no unix sockets on this system") as caught:
+        async with shell.connect("unix:/run/api.sock", options=shell.SessionOptions(recovery=NEVER)):
+            pass
+    check(caught.value)
 
 
 @needs_unix
