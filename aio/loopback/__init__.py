@@ -10,7 +10,9 @@
             assert [entry.outcome for entry in server.ledger] == ["cut", "completed"]
 
 The same request always gets the same answer. The :attr:`ledger <LoopbackServer.ledger>` has every request that the
-server ran. Faults make it do what real servers and networks do at the worst moment. It is not made for production.
+server ran, :attr:`requests <LoopbackServer.requests>` also those that it refused, and :meth:`LoopbackServer.expect` is
+an assertion on them. ``serve(strict=True)`` refuses what the API refuses (PROTOCOL.md, "Strict mode"). Faults make it
+do what real servers and networks do at the worst moment. It is not made for production.
 
 ``base_url + "/responses"`` takes the WebSocket mode (GET with an upgrade; :mod:`turnwire.sansio.server` has the
 protocol) and ``POST``, which answers with server-sent events if ``stream`` is true, otherwise with JSON. All three

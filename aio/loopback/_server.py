@@ -117,7 +117,7 @@ class LoopbackServer:
     @property
     def script_errors(self) -> list[ScriptError]:
         """The requests for which the script had no reply, in their order. The first is raised at the end of
-        ``async with serve(…)``."""
+        ``async with serve(…)``; clear the list if they were meant."""
         return [] if self._service.script is None else self._service.script.errors
 
     @property

@@ -6,7 +6,6 @@ The promise
     the ids of responses. A request runs only after its last byte has arrived.
 
 Theory of operation
-    :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`), bytes come out
     :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`) and come out
     (:meth:`~ServerConnection.data_to_send`). :meth:`~ServerConnection.next_request` returns each :class:`ServerTurn`
     that must run *now*: it is the oldest of its lane, a slot is free, and the response that it continues is available.
@@ -14,7 +13,11 @@ Theory of operation
     the turn; then the next turn of its lane can be returned.
 
     A request is refused only when it is its turn to run: on a busy lane, an earlier error would look like the end of
-    the turn that is running.
+    the turn that is running. ``ServerOptions(strict=True)`` also refuses what the API refuses (PROTOCOL.md, "Strict
+    mode").
+
+    What the model says is no part of a connection. :func:`reply_events` makes the events of a response of a
+    :class:`Reply`; a :class:`Script` knows which request gets which (PROTOCOL.md, "Scripts").
 
 States of a connection
 
