@@ -79,7 +79,7 @@ async def _run(arguments: argparse.Namespace) -> int:
             turns=demo.seen,
             ledger=server.ledger,
         )
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print(msgspec.json.format(msgspec.json.encode(report, enc_hook=repr), indent=2).decode())
     else:
         _print_results(text, demo, server, found)
     return 1 if found else 0

@@ -10,7 +10,9 @@
             assert [entry.outcome for entry in server.ledger] == ["cut", "completed"]
 
 The same request always gets the same answer. The :attr:`ledger <LoopbackServer.ledger>` has every request that the
-server ran. Faults make it do what real servers and networks do at the worst moment. It is not made for production.
+server ran, :attr:`requests <LoopbackServer.requests>` also those that it refused, and :meth:`LoopbackServer.expect` is
+an assertion on them. ``serve(strict=True)`` refuses what the API refuses (PROTOCOL.md, "Strict mode"). Faults make it
+do what real servers and networks do at the worst moment. It is not made for production.
 
 ``base_url + "/responses"`` takes the WebSocket mode (GET with an upgrade; :mod:`turnwire.sansio.server` has the
 protocol) and ``POST``, which answers with server-sent events if ``stream`` is true, otherwise with JSON. All three
@@ -18,7 +20,41 @@ share one store: a conversation can move from one to another. ``GET`` of ``/resp
 ``?stream=true&starting_after=N``, the events of one that was made with ``background: true``. Such a response runs on
 without its client. Any other is finished, too, if a fault cuts it off, and cancelled if its client leaves.
 
-What it answers, by the last item of the input
+Scripts: what it answers if it is told to, by ``serve(reply=…)``
+
+    A list has a reply for each request, in the order in which their turns start. A function is called with each request
+    (:class:`Asked`) and returns the reply; it may be ``async``. An element of a list may be such a function.
+
+    ::
+
+        serve(reply=["Hello.", Call("search", {"q": "rain"}), Reply("It rains.", delay=0.5)])
+        serve(reply=lambda asked: f"You said {asked.text}")
+
+    =============================================== ===============================================================
+    a reply                                         the client gets
+    =============================================== ===============================================================
+    ``"text"``, ``Text("text", annotations=[…])``   a message, one delta a word; ``Text(["a", "b"])``: these deltas
+    ``Json(value)``; ``Json()``                     a message of JSON; a value that fits ``text.format.schema``
+    ``Call("f", {…})``; ``Call("f")``               a function call; with arguments that fit the tool's parameters
+    ``CustomCall("f", "input")``                    a call of a custom tool
+    ``McpCall("server", "f", {…}, output="…")``     a call of an MCP tool that the API has made
+    ``Reasoning("summary")``, ``Refusal("no")``,    these items
+    ``Image(base64, partial=[…])``
+    ``{"type": …}``                                 any item, as it is; an ``id`` is added where there is none
+    ``RawEvents([{…}])``                               events as they are, in this place
+    ``[…, …]``                                      several of these, one after another
+    ``Failed(code)``, ``Incomplete(reason)``        ``response.failed``, ``response.incomplete``; last in a list
+    ``Error(429, "rate_limit_exceeded")``           an ``error`` instead of a response; last in a list: after its items
+    ``Transcript([{…}, …])``                        all events of the response, as they are
+    ``Reply(…, usage=, response=, delay=,``         any of these, with usage, fields of the response, and timing
+    ``latency=, jitter=)``
+    ``Attempts([first, second])``                   in a list: the first; if a fault ended the turn, then the second
+    =============================================== ===============================================================
+
+    A turn that a fault ended after it began gives its reply back: the request that repeats it gets it. A request that
+    finds no reply gets an ``error`` with status 500; ``async with serve(…)`` raises :class:`ScriptError` at its end.
+
+What it answers without a script, by the last item of the input
 
     ============================================ ==================================================================
     the last item                                the answer
@@ -62,6 +98,25 @@ What it does wrong: each :class:`Fault` is a point, an action, and the requests 
 
 from __future__ import annotations
 
+from ...sansio.server import (
+    Asked,
+    Attempts,
+    Call,
+    CustomCall,
+    Failed,
+    Image,
+    Incomplete,
+    Json,
+    McpCall,
+    RawEvents,
+    Reasoning,
+    Refusal,
+    Reply,
+    ScriptError,
+    Text,
+    Transcript,
+)
+from ._expecting import LedgerError
 from ._faults import (
     AfterEvent,
     BeforeEvent,
@@ -84,22 +139,39 @@ from ._server import LoopbackServer, Serving, serve
 
 __all__ = [
     "AfterEvent",
+    "Asked",
+    "Attempts",
     "BeforeEvent",
     "BeforeRun",
+    "Call",
     "Close",
+    "CustomCall",
     "Cut",
     "CutFrame",
     "Delay",
     "Error",
+    "Failed",
     "Fault",
     "Garbage",
+    "Image",
+    "Incomplete",
+    "Json",
     "LedgerEntry",
+    "LedgerError",
     "LoopbackServer",
+    "McpCall",
     "Opened",
+    "RawEvents",
+    "Reasoning",
     "Received",
+    "Refusal",
+    "Reply",
+    "ScriptError",
     "Send",
     "Serving",
     "Silence",
+    "Text",
+    "Transcript",
     "Upgrading",
     "serve",
 ]

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Iterator
 
 import anyio
 
-from ...sansio.server import ItemDict, ServerTurn, StoredResponse
+from ...sansio.server import ItemDict, Reply, StoredResponse
+from ._connection import RunningTurn
 from ._ledger import LedgerEntry
 from ._service import Service
 
@@ -14,28 +15,31 @@ __all__ = ["begin_background", "follow"]
 
 
 def begin_background(
-    service: Service, turn: ServerTurn, entry: LedgerEntry, stored: StoredResponse, events: Iterator[ItemDict]
+    service: Service, running: RunningTurn, entry: LedgerEntry, stored: StoredResponse, events: Iterator[ItemDict]
 ) -> None:
     """Run a response in a task of the server. Its first event is made at once, so that it can be retrieved."""
+    running.taken = None
     next(events)
-    service.tasks.start(_run, service, turn, entry, stored, events)
+    service.tasks.start(_run, service, running, entry, stored, events)
 
 
 async def _run(
-    service: Service, turn: ServerTurn, entry: LedgerEntry, stored: StoredResponse, events: Iterator[ItemDict]
+    service: Service, running: RunningTurn, entry: LedgerEntry, stored: StoredResponse, events: Iterator[ItemDict]
 ) -> None:
+    turn, reply = running.turn, running.reply or Reply()
     try:
-        await anyio.sleep(service.latency)
-        for event in events:
+        await anyio.sleep(reply.pause(entry.number, 0, service.latency))
+        for k, event in enumerate(events, 1):
             if stored.ended:
-                entry.outcome = event["type"].removeprefix("response.")
-                if entry.outcome != "failed":
+                error = event.get("error") or event.get("response", {}).get("error")
+                entry.end(event["type"].removeprefix("response."), error)
+                if entry.outcome not in ("failed", "error"):
                     service.store.remember(turn.request, event["response"], turn.previous)
-            await anyio.sleep(service.latency)
+            await anyio.sleep(reply.pause(entry.number, k, service.latency))
     finally:
         stored.stop("cancelled")
         if entry.outcome == "running":
-            entry.outcome = "shutdown"
+            entry.end("shutdown")
 
 
 async def follow(stored: StoredResponse, after: int) -> AsyncGenerator[ItemDict]:

@@ -26,18 +26,22 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Final, TypeVarTuple
+from typing import Any, Final, NamedTuple, TypeVarTuple
 
 import anyio
 
 from ...sansio.server import (
+    Asked,
     ItemDict,
     Problem,
+    Reply,
+    Script,
     ServerConnection,
     ServerState,
     ServerTurn,
     ServerTurnState,
     StoredResponse,
+    Taken,
 )
 from ._byte_counter import ByteCounter
 from ._faults import Action, Close, Cut, CutFrame, Delay, Error, Garbage, Received, Send, Silence
@@ -65,6 +69,17 @@ _CLOSES: Final[Mapping[str | None, tuple[int, str]]] = {
 }
 """The close frame for a WebSocket that no one has closed, by what ended the connection; no frame for other ends."""
 
+_BY_FAULT: Final = frozenset({"cut", "closed", "silenced", "error", "expired"})
+"""The outcomes after which the reply of a script is given again: the client did not get it, for no fault of its own."""
+
+
+class TakenReply(NamedTuple):
+    """A reply that was taken out of a script, and the request that it is for."""
+
+    script: Script
+    taken: Taken
+    asked: Asked
+
 
 class RunningTurn:
     """A turn, and what its ledger entry and its faults need to know of it."""
@@ -83,11 +98,23 @@ class RunningTurn:
         """None until the turn runs."""
         self.emitted = 0
         """Events that are sent or about to be; the entry counts them once they are sent."""
+        self.reply: Reply | None = None
+        """What is answered, once that is known; it says when each event is due."""
+        self.whole = 0
+        """The number of events that one JSON body stands for, once they are made."""
+        self.in_background = False
+        """Whether the response goes on without this turn."""
+        self.taken: TakenReply | None = None
+        """A reply out of the list of a script, until it was given to the end."""
 
-    def set_outcome(self, outcome: str) -> None:
+    def set_outcome(self, outcome: str, error: Mapping[str, Any] | None = None) -> None:
         """Write the outcome into the ledger, if the turn is there. In the background it goes on all the same."""
-        if self.entry is not None and not self.turn.request.get("background"):
-            self.entry.outcome = outcome
+        if self.entry is not None and not self.in_background:
+            self.entry.end(outcome, error)
+        if self.taken is not None and outcome in _BY_FAULT:
+            script, taken, _ = self.taken
+            self.taken = None
+            script.put_back(taken)
 
     def set_outcome_if_running(self, outcome: str) -> None:
         """The same, unless the ledger has an outcome already."""
@@ -115,6 +142,8 @@ class ClientConnection:
         """Around the wait for the next deadline. To move the deadline, set the scope's."""
         self.sending = anyio.Lock()
         """Hold it to send."""
+        self.headers: Mapping[str, str] = {}
+        """Those of the latest HTTP request, or of the upgrade."""
         self.stream = ClientStream(sock)
 
     # --- From accepting to closing -----------------------------------------------------------------------------------
@@ -280,8 +309,9 @@ class ClientConnection:
 
     async def _error(self, error: Error, running: RunningTurn | None) -> None:
         if running is not None and running.turn.state is ServerTurnState.RUNNING:
-            running.turn.fail(problem_of(error), attributed=error.attributed)
-            running.set_outcome("error")
+            problem = problem_of(error)
+            running.turn.fail(problem, attributed=error.attributed)
+            running.set_outcome("error", problem.body())
             await self.flush()
 
     async def _close(self, code: int, reason: str) -> None:

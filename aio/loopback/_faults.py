@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ...sansio.checks import COUNT, SECONDS, Choice, Instance, Number, Rule, check_fields, shown
 from ...sansio.errors import UserError, WrongTypeError
-from ...sansio.server import write_json
+from ...sansio.server import Problem, write_json
 
 __all__ = [
     "Action",
@@ -129,12 +129,14 @@ class Silence(_Checked, frozen=True):
     connection: bool = False
 
 
-class Error(_Checked, frozen=True):
+class Error(_Checked, Problem, frozen=True):
     """End the turn with an ``error`` frame; over HTTP, if nothing was sent yet, with an error response of that status.
 
     At ``Upgrading`` it is the HTTP response that rejects the upgrade. ``attributed=False`` leaves out the frame's
     ``stream_id``. ``type`` defaults to what the API sends with that status. A real server sends a status of 400 to 499
     for a request that it has not run. Use those at ``BeforeRun``: clients rely on it (REPLAY.md, "Refusals").
+
+    In a script it is sent instead of a response, or, last in a list, after the items before it.
     """
 
     status: int = 500

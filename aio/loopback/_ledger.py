@@ -1,16 +1,18 @@
-"""The ledger of the loopback server: every request that it ran, and how each ended."""
+"""The ledger of the loopback server: every request that it ran or refused, and how each ended."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
 
-from ...sansio.server import ServerTurn, write_json
-from ._script import response_id
+from ...sansio.secret import Secret
+from ...sansio.server import RefusedRequest, ServerTurn, response_id, tool_names, write_json
 
-__all__ = ["Delivery", "Ledger", "LedgerEntry"]
+__all__ = ["Delivery", "Ledger", "LedgerEntry", "masked"]
 
 Delivery: TypeAlias = Literal["websocket", "sse", "http"]
 """How a response is delivered: as WebSocket messages, as server-sent events, or as one JSON body."""
@@ -18,10 +20,13 @@ Delivery: TypeAlias = Literal["websocket", "sse", "http"]
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """One request that the server ran: it had received all of it, found it valid, and begun to answer."""
+    """One request. The server ran it: it had received all of it, found it valid, and begun to answer. Or it was
+    ``refused``: then it is not in ``server.ledger``, but in ``server.requests``."""
+
+    # More than 12 attributes: a record, of which each assertion reads a few.
 
     number: int
-    """Its place in the order of starting, from 1. The response's id is made of it."""
+    """Its place in the order of starting, from 1. The response's id is made of it. 0 if it was refused."""
     transport: Delivery
     """How it was answered: ``websocket``, ``sse`` or ``http`` (one JSON body)."""
     connection: int
@@ -31,7 +36,7 @@ class LedgerEntry:
     lane: str | None
     """The request's ``stream_id``; None for the default lane, and over HTTP."""
     response_id: str
-    """The id of the response."""
+    """The id of the response; empty if the request was refused."""
     previous_response_id: str | None
     """The response that the request continued."""
     marker: str | None
@@ -42,12 +47,34 @@ class LedgerEntry:
     """The request's ``input``."""
     fingerprint: str
     """SHA-256 of the request's body without ``type`` and ``stream_id``, in hexadecimal; equal for equal bodies."""
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    """All of the request but ``type`` and ``stream_id``; None if it was no object that can be read."""
+    headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Those of the HTTP request, or of the upgrade; names in lower case. The value of one that holds a credential is a
+    :class:`~turnwire.sansio.secret.Secret`: equal to its text, and not shown."""
+    tools: Sequence[str] = ()
+    """The names of the request's tools; of a tool without a name, its type."""
+    started: float = 0.0
+    """When it started, or was refused, in seconds since 1970."""
+    ended: float | None = None
+    """When its outcome was known."""
     events: int = 0
     """How many of its events were sent."""
     outcome: str = "running"
     """How the turn ended: ``completed``, ``incomplete``, ``failed``, or ``error`` (an ``error`` frame). Or what ended
     it: ``cut``, ``closed`` or ``silenced`` by a fault, ``disconnected`` by the client, ``shutdown`` by the end of the
-    server, ``expired`` by the end of the connection's lifetime, ``crashed`` by a bug of the server, which is logged."""
+    server, ``expired`` by the end of the connection's lifetime, ``crashed`` by a bug of the server, which is logged. Or
+    ``refused``: it did not run."""
+    code: str | None = None
+    """The ``code`` of the error, if it was refused, if the response failed, or if it ended with an ``error``."""
+    message: str | None = None
+    """The text of that error."""
+
+    def end(self, outcome: str, error: Mapping[str, Any] | None = None) -> None:
+        """Write the outcome, and the error if there was one."""
+        self.outcome, self.ended = outcome, time.time()
+        if error is not None:
+            self.code, self.message = error.get("code"), error.get("message")
 
 
 class Ledger:
@@ -55,28 +82,69 @@ class Ledger:
 
     def __init__(self, limit: int | None) -> None:
         self.entries: list[LedgerEntry] = []
-        """In the order of starting: all, or the newest ``limit``."""
+        """What was run, in the order of starting: all, or the newest ``limit``."""
+        self.requests: list[LedgerEntry] = []
+        """The same, and what was refused."""
         self._limit = limit
         self._started = 0
 
-    def enter(self, turn: ServerTurn, delivery: Delivery, connection: int, marker: str | None) -> LedgerEntry:
+    def enter(
+        self, turn: ServerTurn, delivery: Delivery, connection: int, marker: str | None, headers: Mapping[str, str]
+    ) -> LedgerEntry:
         """Add an entry for a turn that runs from now on."""
         self._started += 1
-        request = turn.request
-        entry = LedgerEntry(
-            number=self._started,
-            transport=delivery,
-            connection=connection,
-            request=turn.number,
-            lane=turn.lane,
-            response_id=response_id(self._started),
-            previous_response_id=request.get("previous_response_id"),
-            marker=marker,
-            metadata=request.get("metadata") or {},
-            input=request.get("input"),
-            fingerprint=hashlib.sha256(write_json(request, ordered=True)).hexdigest(),
-        )
-        self.entries.append(entry)
-        if self._limit is not None:
-            del self.entries[: max(0, len(self.entries) - self._limit)]
+        entry = _entry(turn.request, delivery, connection, turn.number, turn.lane, headers)
+        entry.number, entry.response_id, entry.marker = self._started, response_id(self._started), marker
+        self._add(self.entries, entry)
+        self._add(self.requests, entry)
         return entry
+
+    def refuse(self, refused: RefusedRequest, delivery: Delivery, connection: int, headers: Mapping[str, str]) -> None:
+        """Add an entry for a request that is not run."""
+        entry = _entry(refused.request or {}, delivery, connection, refused.number, refused.lane, headers)
+        entry.body = refused.request
+        entry.end("refused", refused.problem.body())
+        self._add(self.requests, entry)
+
+    def _add(self, entries: list[LedgerEntry], entry: LedgerEntry) -> None:
+        entries.append(entry)
+        if self._limit is not None:
+            del entries[: max(0, len(entries) - self._limit)]
+
+
+def _entry(
+    request: Mapping[str, Any],
+    delivery: Delivery,
+    connection: int,
+    number: int,
+    lane: str | None,
+    headers: Mapping[str, str],
+) -> LedgerEntry:
+    return LedgerEntry(
+        number=0,
+        transport=delivery,
+        connection=connection,
+        request=number,
+        lane=lane,
+        response_id="",
+        previous_response_id=request.get("previous_response_id"),
+        marker=None,
+        metadata=request.get("metadata") or {},
+        input=request.get("input"),
+        fingerprint=hashlib.sha256(write_json(request, ordered=True)).hexdigest(),
+        body=request,
+        headers=masked(headers),
+        tools=tool_names(request.get("tools")),
+        started=time.time(),
+    )
+
+
+_CREDENTIAL: Final = re.compile("auth|key|token|cookie|secret")
+
+
+def masked(headers: Mapping[str, str]) -> dict[str, str | Secret]:
+    """The headers; the values of those whose names speak of credentials as secrets. ``sec-websocket-key`` is none."""
+    return {
+        name: Secret(value) if _CREDENTIAL.search(name) and not name.startswith("sec-websocket") else value
+        for name, value in headers.items()
+    }

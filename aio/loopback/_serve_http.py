@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import h11
 
-from ...sansio.server import Problem, ServerConnection, ServerTurn, WantedResponse, wanted_response
+from ...sansio.server import (
+    Problem,
+    RefusedRequest,
+    ServerConnection,
+    ServerTurn,
+    WantedResponse,
+    check_strictly,
+    wanted_response,
+)
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import PATH, HttpAnswer, parse_request, refuse
+from ._http import PATH, HttpAnswer, body_of, parse_request, refuse
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
 from ._turns import begin_turn, run_turn, take_before
@@ -49,8 +57,11 @@ class _HttpService:
                 return
             if request is None:
                 return
+            self._connection.headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
             refused = refuse(request, self._service.api_key)
             wanted = wanted_response(request.target.decode("latin-1"), PATH)
+            if refused is not None and request.method == b"POST":
+                self._enter_refused(refused, body)
             if refused is None and isinstance(wanted, WantedResponse):
                 await self._get(wanted)
             elif refused is None and request.method == b"GET":
@@ -104,15 +115,27 @@ class _HttpService:
         self._new_answer().problem(problem)
         await self._connection.flush()
 
+    async def _refuse_request(self, problem: Problem, body: bytes) -> None:
+        self._enter_refused(problem, body)
+        await self._refuse(problem)
+
+    def _enter_refused(self, problem: Problem, body: bytes) -> None:
+        connection = self._connection
+        request = body_of(body)
+        delivery = "sse" if request is not None and request.get("stream") is True else "http"
+        refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request)
+        self._service.ledger.refuse(refused, delivery, connection.number, connection.headers)
+
     async def _post(self, body: bytes) -> None:
         """Run one ``POST``; end the connection if the client leaves meanwhile."""
         request = parse_request(body)
-        if isinstance(request, Problem):
-            await self._refuse(request)
+        previous = request if isinstance(request, Problem) else self._service.store.find(request)
+        if isinstance(request, Problem) or isinstance(previous, Problem):
+            problem = cast("Problem", previous)
+            await self._refuse_request(problem, body)
             return
-        previous = self._service.store.find(request)
-        if isinstance(previous, Problem):
-            await self._refuse(previous)
+        if self._service.options.strict and (problem := check_strictly(request, previous, websocket=False)):
+            await self._refuse_request(problem, body)
             return
         stream = request.get("stream") is True
         answer = self._new_answer(stream=stream)
@@ -156,6 +179,10 @@ class _HttpService:
     def _forget(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         """Nothing: it is stored already, or will be by its own task."""
 
+    def _enter_websocket_refusal(self, refused: RefusedRequest) -> None:
+        connection = self._connection
+        self._service.ledger.refuse(refused, "websocket", connection.number, connection.headers)
+
     async def _upgrade(self, request: h11.Request, trailing: bytes) -> ServerConnection | Problem:
         """Accept the upgrade and do what is due then; or say why it is rejected."""
         connection, faults = self._connection, self._service.faults
@@ -163,7 +190,9 @@ class _HttpService:
             if isinstance(action, Error):
                 return problem_of(action)
             await connection.perform(action)
-        websocket = ServerConnection(options=self._service.options, store=self._service.store)
+        websocket = ServerConnection(
+            options=self._service.options, store=self._service.store, refused=self._enter_websocket_refusal
+        )
         now = anyio.current_time()
         rejected = websocket.accept(request.target, request.headers, now, http_version=request.http_version)
         if rejected is not None:

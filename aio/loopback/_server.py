@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from ...sansio.checks import COUNT, SECONDS, Instance, Number, Rule
 from ...sansio.errors import ConcurrentUseError, UserError
-from ...sansio.server import ResponseStore, ServerOptions
+from ...sansio.server import ResponseStore, Script, ScriptError, ScriptLike, ServerOptions
 from ...sansio.urls import check_socket
 from ._connection import ClientConnection
+from ._expecting import Expected, check_entries
 from ._faults import Fault, Faults
 from ._ledger import Ledger, LedgerEntry
 from ._serve_http import serve_http
@@ -85,6 +86,39 @@ class LoopbackServer:
     def ledger(self) -> list[LedgerEntry]:
         """Every request that was run, in the order of starting; with ``ledger_limit``, the newest of them."""
         return self._service.ledger.entries
+
+    @property
+    def requests(self) -> list[LedgerEntry]:
+        """The same, and every request that was refused, with outcome ``refused`` and a ``code``."""
+        return self._service.ledger.requests
+
+    def expect(self, *entries: Expected, **every: object) -> None:
+        """Check :attr:`requests`: that they are these, in this order, and that every one of them has these fields.
+
+        ::
+
+            server.expect("completed", "refused", "completed")
+            server.expect(..., {"outcome": "cut", "lane": "a", "body": {"model": "gpt-6", "tools": [...]}})
+            server.expect(outcome="completed", headers={"x-test": "1"})
+
+        An entry is an outcome, or an object of some fields of a :class:`LedgerEntry`; ``...`` is any. Of an object only
+        the members that are written are compared; a function is called with what there is. Raises LedgerError, an
+        AssertionError, that has a line for each difference; before that the first ScriptError, if there was one.
+        """
+        for error in self.script_errors[:1]:
+            raise error
+        check_entries(self.requests, entries, every)
+
+    @property
+    def replies_left(self) -> int:
+        """How many replies of the script's list have not been given."""
+        return 0 if self._service.script is None else self._service.script.left
+
+    @property
+    def script_errors(self) -> list[ScriptError]:
+        """The requests for which the script had no reply, in their order. The first is raised at the end of
+        ``async with serve(…)``; clear the list if they were meant."""
+        return [] if self._service.script is None else self._service.script.errors
 
     @property
     def store(self) -> ResponseStore:
@@ -183,9 +217,13 @@ class Serving:
         self._server = await self._start_once()
         return self._server
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         if self._server is not None:
             await self._server.aclose()
+            for error in self._server.script_errors[:1]:
+                if exc is None:
+                    raise error
+                exc.add_note(f"{type(error).__name__}: {error}")
 
     async def _start_once(self) -> LoopbackServer:
         start, self._start = self._start, None
@@ -199,12 +237,14 @@ def serve(
     port: int = 0,
     *,
     path: str | None = None,
+    reply: ScriptLike | None = None,
     latency: float = 0.0,
     api_key: str | None = None,
     ssl_context: ssl.SSLContext | None = None,
     faults: Iterable[Fault] = (),
     options: ServerOptions | None = None,
     dialect: str | None = "openai",
+    strict: bool = False,
     ledger_limit: int | None = None,
 ) -> Serving:
     """Run a loopback server: ``async with serve() as server``, or ``server = await serve()`` and ``server.aclose()``.
@@ -219,6 +259,8 @@ def serve(
             web page in a browser on the same machine.
         port: the port; 0 takes a free one, which ``server.port`` and ``server.base_url`` tell.
         path: the path of a unix socket to listen on instead; its file is made, and removed in the end.
+        reply: what the model answers: a list with a reply for each request, or a function of the request, ``async`` or
+            not (:mod:`turnwire.aio.loopback`, "Scripts"). None: what the request says decides.
         latency: seconds before each event of a turn; 0 streams as fast as the client reads.
         api_key: the key that requests must bring, as ``Authorization: Bearer`` or ``api-key``; None takes any.
         ssl_context: a server's context, for TLS.
@@ -227,13 +269,17 @@ def serve(
         dialect: what kind of server to be over WebSocket: ``"openai"`` has lanes and steering and says so in the
             answer to the upgrade, None has them too and does not say so, ``"no-lanes"`` ignores ``stream_id``
             (:data:`turnwire.sansio.server.SERVER_DIALECTS`). With the default, ``options.dialect`` decides.
+        strict: refuse what the API refuses: a request without a model or with an unknown field, a call that is not
+            answered, a number out of its range (PROTOCOL.md, "Strict mode"). ``options.strict`` does the same.
         ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
 
-    Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there.
+    Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there. At
+    the end of ``async with`` it raises ScriptError, if a request found no reply in the script and nothing else was
+    raised; otherwise what was raised gets a note.
     """
     options = ServerOptions() if options is None else options
     _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
-    _check(ledger_limit=ledger_limit)
+    _check(ledger_limit=ledger_limit, strict=strict)
     _check_key(api_key)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
@@ -241,9 +287,14 @@ def serve(
         latency=latency,
         api_key=api_key,
         ssl_context=ssl_context,
-        options=options if dialect == "openai" else replace(options, dialect=dialect),
+        options=replace(
+            options,
+            dialect=options.dialect if dialect == "openai" else dialect,
+            strict=options.strict or strict,
+        ),
         faults=Faults(faults),
         ledger=Ledger(ledger_limit),
+        script=None if reply is None else Script(reply),
     )
 
     async def start() -> LoopbackServer:
@@ -262,6 +313,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "latency": Number(SECONDS),
     "ssl_context": Instance(ssl.SSLContext, optional=True),
     "options": Instance(ServerOptions),
+    "strict": Instance(bool),
     "ledger_limit": Number(COUNT, whole=True, optional=True),
 }
 """What the arguments of :func:`serve` may be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 
-from ...sansio.server import ResponseStore, ServerOptions, StoredResponses
+from ...sansio.server import ResponseStore, Script, ServerOptions, StoredResponses
 from ._faults import Faults
 from ._ledger import Ledger
 from ._tasks import Tasks
@@ -27,6 +27,8 @@ class Service:
     faults: Faults
     """The faults that have not been done yet; may change at any time."""
     ledger: Ledger
+    script: Script | None = None
+    """Which request gets which reply; None: what a request says decides."""
     store: ResponseStore = field(default_factory=ResponseStore)
     """The responses that can be continued from any connection."""
     responses: StoredResponses = field(default_factory=StoredResponses)

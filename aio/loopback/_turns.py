@@ -15,7 +15,7 @@ from ._background import begin_background, follow
 from ._connection import ClientConnection, RunningTurn
 from ._faults import Action, AfterEvent, BeforeEvent, BeforeRun, Point
 from ._ledger import LedgerEntry
-from ._script import respond
+from ._replying import begin_reply, take_reply
 
 __all__ = ["begin_turn", "run_turn"]
 
@@ -73,8 +73,8 @@ async def _run(connection: ClientConnection, running: RunningTurn) -> None:
     """Run the turn, or answer with the stored response that it is about."""
     stored, answer = running.stored, connection.http_answer
     if stored is None:
-        stored = running.stored = _begin_response(connection, running)
-        if not stored.background:
+        stored = running.stored = await _begin_response(connection, running)
+        if not running.in_background:
             await _stream_events(connection, running)
             return
     if running.delivery == "sse":
@@ -85,17 +85,18 @@ async def _run(connection: ClientConnection, running: RunningTurn) -> None:
         answer.result(stored.response)
 
 
-def _begin_response(connection: ClientConnection, running: RunningTurn) -> StoredResponse:
+async def _begin_response(connection: ClientConnection, running: RunningTurn) -> StoredResponse:
     """Store the response that begins. In the background it runs from here on."""
     turn, service = running.turn, connection.service
     entry = running.entry or _enter(connection, running)
     stored = StoredResponse(turn.request)
-    events = stored.record(
-        respond(turn.request, turn.previous, number=entry.number, created_at=int(time.time()), generate=turn.generate)
-    )
-    service.responses.keep(entry.response_id, stored)
-    if stored.background:
-        begin_background(service, turn, entry, stored, events)
+    events = stored.record(await begin_reply(running, entry, created_at=int(time.time())))
+    begins = running.reply is not None and running.reply.problem is None
+    if begins:
+        service.responses.keep(entry.response_id, stored)
+    running.in_background = stored.background and begins
+    if running.in_background:
+        begin_background(service, running, entry, stored, events)
     else:
         running.rest = events
     return stored
@@ -104,7 +105,7 @@ def _begin_response(connection: ClientConnection, running: RunningTurn) -> Store
 async def _stream_events(connection: ClientConnection, running: RunningTurn) -> None:
     events: Iterable[dict[str, Any]] = running.rest
     if running.delivery == "http":
-        events = [await _last(events)]
+        events = [await _last(running, events)]
     for k, event in enumerate(events, 1):
         if not await _send(connection, running, k, event):
             return
@@ -123,7 +124,8 @@ async def _stream_stored(connection: ClientConnection, running: RunningTurn, sto
 async def _send(connection: ClientConnection, running: RunningTurn, k: int, event: dict[str, Any]) -> bool:
     """Send the ``k``-th event, with the faults that are due before and after it; say whether the turn goes on."""
     service = connection.service
-    if latency := service.latency:
+    latency = _pause(running, k, service.latency)
+    if latency:
         await anyio.sleep(latency)
     if connection.stream.silenced:
         await anyio.sleep_forever()
@@ -157,7 +159,9 @@ def _emit(running: RunningTurn, event: Mapping[str, Any], k: int) -> None:
     if running.turn.state is not ServerTurnState.CANCELLED:
         running.emitted = k
     if running.turn.state is ServerTurnState.ENDED:
-        running.set_outcome(event["type"].removeprefix("response."))
+        running.taken = None
+        error = event.get("error") or event.get("response", {}).get("error")
+        running.set_outcome(event["type"].removeprefix("response."), error)
 
 
 def _take_due(connection: ClientConnection, point: Point, running: RunningTurn) -> list[Action]:
@@ -175,15 +179,30 @@ async def _perform_all(
 
 
 def _enter(connection: ClientConnection, running: RunningTurn) -> LedgerEntry:
-    running.entry = connection.service.ledger.enter(running.turn, running.delivery, connection.number, running.marker)
+    running.entry = connection.service.ledger.enter(
+        running.turn, running.delivery, connection.number, running.marker, connection.headers
+    )
+    take_reply(connection, running)
     return running.entry
 
 
-async def _last(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+async def _last(running: RunningTurn, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The last of the events; other tasks run in between."""
     last: dict[str, Any] = {}
+    k = 0
     for k, event in enumerate(events, 1):
         last = event
         if not k % _BATCH:
             await anyio.lowlevel.checkpoint()
+    running.whole = k
     return last
+
+
+def _pause(running: RunningTurn, k: int, latency: float) -> float:
+    """The seconds before the ``k``-th event; of a response in JSON, before all of it."""
+    reply, entry = running.reply, running.entry
+    if reply is None or entry is None or running.in_background:
+        return latency
+    if running.whole:
+        return reply.total_pause(entry.number, running.whole, latency)
+    return reply.pause(entry.number, k - 1, latency)

@@ -6,7 +6,6 @@ The promise
     the ids of responses. A request runs only after its last byte has arrived.
 
 Theory of operation
-    :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`), bytes come out
     :class:`ServerConnection` is one WebSocket. Bytes go in (:meth:`~ServerConnection.receive_data`) and come out
     (:meth:`~ServerConnection.data_to_send`). :meth:`~ServerConnection.next_request` returns each :class:`ServerTurn`
     that must run *now*: it is the oldest of its lane, a slot is free, and the response that it continues is available.
@@ -14,7 +13,11 @@ Theory of operation
     the turn; then the next turn of its lane can be returned.
 
     A request is refused only when it is its turn to run: on a busy lane, an earlier error would look like the end of
-    the turn that is running.
+    the turn that is running. ``ServerOptions(strict=True)`` also refuses what the API refuses (PROTOCOL.md, "Strict
+    mode").
+
+    What the model says is no part of a connection. :func:`reply_events` makes the events of a response of a
+    :class:`Reply`; a :class:`Script` knows which request gets which (PROTOCOL.md, "Scripts").
 
 States of a connection
 
@@ -78,24 +81,80 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 
 from __future__ import annotations
 
+from ._differences import differences
+from ._expansion import DEFAULT_MODEL, reply_events, response_id
+from ._fitting import fit
+from ._items import item_events, words
 from ._json import read_json, write_json
 from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
-from ._memory import ItemDict, Problem, Remembered, ResponseStore, check_request, input_items
+from ._memory import (
+    ItemDict,
+    Problem,
+    RefusedRequest,
+    Remembered,
+    ResponseStore,
+    check_request,
+    count_words,
+    input_items,
+    item_text,
+    tool_names,
+)
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
+from ._replies import (
+    Call,
+    CustomCall,
+    Failed,
+    Image,
+    Incomplete,
+    Json,
+    McpCall,
+    Part,
+    RawEvents,
+    Reasoning,
+    Refusal,
+    Reply,
+    ReplyLike,
+    Text,
+    Transcript,
+    reply_of,
+)
+from ._scripting import Answer, Asked, Attempts, Script, ScriptError, ScriptLike, Taken
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
+from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
 __all__ = [
+    "Answer",
+    "Asked",
+    "Attempts",
     "BODILESS",
+    "Call",
+    "CustomCall",
+    "DEFAULT_MODEL",
+    "Failed",
     "INJECT_CODES",
+    "Image",
+    "Incomplete",
     "Item",
     "ItemDict",
+    "Json",
+    "McpCall",
+    "Part",
+    "Problem",
+    "RawEvents",
+    "Reasoning",
+    "Refusal",
+    "RefusedRequest",
+    "Remembered",
+    "Reply",
+    "ReplyLike",
+    "ResponseStore",
     "SERVER_DIALECTS",
     "STEER_CODES",
-    "Problem",
-    "Remembered",
-    "ResponseStore",
+    "Script",
+    "ScriptError",
+    "ScriptLike",
     "ServerConnection",
     "ServerDialect",
     "ServerOptions",
@@ -104,12 +163,26 @@ __all__ = [
     "ServerTurnState",
     "StoredResponse",
     "StoredResponses",
+    "Taken",
+    "Text",
+    "Transcript",
     "TurnState",
     "WantedResponse",
     "check_request",
+    "check_strictly",
+    "count_words",
+    "differences",
+    "fit",
     "input_items",
+    "item_events",
+    "item_text",
     "read_json",
+    "reply_events",
+    "reply_of",
+    "response_id",
+    "tool_names",
     "wanted_response",
+    "words",
     "write_json",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from ..error_body import CONNECTION_LIMIT
@@ -19,7 +19,7 @@ from ..websocket import (
     accept_upgrade,
 )
 from ._json import read_json, write_json
-from ._memory import Problem, ResponseStore
+from ._memory import Problem, RefusedRequest, ResponseStore
 from ._options import SERVER_DIALECTS, ServerOptions
 from ._requests import Requests
 from ._turn import ServerTurn
@@ -71,7 +71,8 @@ class ServerConnection:
     """One WebSocket, from the server's side.
 
     The upgrade may come as raw bytes, into :meth:`receive_data`; then ``check`` may refuse a request (wrong path, wrong
-    key). If HTTP is read elsewhere, pass the parsed request to :meth:`accept`.
+    key). If HTTP is read elsewhere, pass the parsed request to :meth:`accept`. ``refused`` is called with each message
+    that is answered with an ``error`` instead of being run.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class ServerConnection:
         options: ServerOptions | None = None,
         store: ResponseStore | None = None,
         check: Check | None = None,
+        refused: Callable[[RefusedRequest], object] | None = None,
     ) -> None:
         self.options = ServerOptions() if options is None else options
         self._dialect = SERVER_DIALECTS[self.options.dialect]
@@ -94,7 +96,7 @@ class ServerConnection:
         self._upgrade = Upgrade(check)
         self._websocket = WebSocket(client=False)
         self._out: list[bytes] = []
-        self._requests = Requests(self.options, self.store, self.send_event)
+        self._requests = Requests(self.options, self.store, self.send_event, refused or _ignore)
         self._deadline: float | None = None
 
     # -- the upgrade
@@ -276,8 +278,17 @@ class ServerConnection:
             return self._complain("missing_required_parameter", message, param, lane)
         return (self._steer if kind == "response.steer" else self._inject)(target, event.get("input"))
 
-    def _complain(self, code: str, message: str, param: str | None = None, lane: str | None = None) -> None:
-        self.send_event(Problem(400, code, message, param).frame(lane))
+    def _complain(
+        self,
+        code: str,
+        message: str,
+        param: str | None = None,
+        lane: str | None = None,
+        request: dict[str, Any] | None = None,
+    ) -> None:
+        problem = Problem(400, code, message, param)
+        self.send_event(problem.frame(lane))
+        self._requests.refused(RefusedRequest(number=self.messages, problem=problem, request=request, lane=lane))
 
     def _create(self, request: dict[str, Any], size: int, now: float) -> None:
         lane = request.pop("stream_id", None)
@@ -285,12 +296,12 @@ class ServerConnection:
             lane = None
         elif lane is not None and not is_stream_id(lane):
             wanted = "Invalid 'stream_id': expected 1-256 characters of A-Z, a-z, 0-9, '_', '-' and '.'."
-            return self._complain("invalid_stream_id", wanted, "stream_id")
+            return self._complain("invalid_stream_id", wanted, "stream_id", request=request)
         try:
             self._requests.enter(request, lane, size=size, number=self.messages)
         except LaneLimitError:
             limit = f"At most {self.options.max_named_lanes} distinct stream ids are allowed on one connection."
-            return self._complain("websocket_stream_limit_reached", limit, "stream_id", lane)
+            return self._complain("websocket_stream_limit_reached", limit, "stream_id", lane, request)
         excess = self._requests.excess()
         return None if excess is None else self.close(now, 1008, excess)
 
@@ -318,6 +329,10 @@ class ServerConnection:
             turn.emit({"type": kind, **particulars})
         else:
             self.send_event({"type": kind, "sequence_number": 0, **particulars})
+
+
+def _ignore(refused: RefusedRequest) -> None:
+    """Nobody wants to know."""
 
 
 def _answer_reason(item: CloseFrame | Violation) -> str:

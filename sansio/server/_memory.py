@@ -40,6 +40,17 @@ class Problem(msgspec.Struct, frozen=True):
         return {"type": "error", "status": self.status, **lane, "error": {**self.body(), **headers}}
 
 
+class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is not run, and why."""
+
+    number: int
+    """Its number among the requests of its connection, from 1."""
+    problem: Problem
+    request: dict[str, Any] | None = None
+    """The body; None if there is none that can be read."""
+    lane: str | None = None
+
+
 _FIELDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "background": ((bool,), "a boolean"),
     "conversation": ((str, dict), "a string or an object"),
@@ -90,6 +101,28 @@ def input_items(value: object) -> list[ItemDict]:
     return list(cast("list[ItemDict]", value)) if isinstance(value, list) else []
 
 
+def tool_names(tools: object) -> list[str]:
+    """The names of a request's tools; of a tool without a name, its type."""
+    given = cast("list[object]", tools) if isinstance(tools, list) else []
+    found = [cast("ItemDict", tool) for tool in given if isinstance(tool, dict)]
+    return [str(tool.get("name", tool.get("type"))) for tool in found]
+
+
+def item_text(content: object) -> str:
+    """The text in an item's content, which is a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = cast("list[object]", content) if isinstance(content, list) else []
+    texts = (cast("ItemDict", part).get("text") for part in parts if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def count_words(items: list[ItemDict]) -> int:
+    """The number of words in the items: each counts as a token."""
+    fields = (item.get(name) for item in items for name in ("content", "output", "arguments", "input"))
+    return sum(len(item_text(field).split()) for field in fields)
+
+
 class Remembered(msgspec.Struct, frozen=True):
     """A response that can be continued: its input, its output, and the response that it continues."""
 
@@ -97,6 +130,14 @@ class Remembered(msgspec.Struct, frozen=True):
     input: list[ItemDict]
     output: list[ItemDict]
     previous: Remembered | None = None
+    words: int = 0
+    """The words of the whole conversation, for ``usage``. Counted when this is made, from those of ``previous``, so
+    that a turn costs the same however many were before it."""
+
+    def __post_init__(self) -> None:
+        """Count the words."""
+        before = 0 if self.previous is None else self.previous.words
+        msgspec.structs.force_setattr(self, "words", before + count_words(self.input) + count_words(self.output))
 
     def items(self) -> list[ItemDict]:
         """The whole conversation up to and including this response, oldest first."""

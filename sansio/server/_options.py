@@ -63,6 +63,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests may wait for their lane or for a slot; one more closes the connection."""
     max_waiting_bytes: int = 4 * DEFAULT_MESSAGE_LIMIT
     """Bytes of the messages of all waiting requests. If more than one waits, exceeding it closes the connection."""
+    strict: bool = False
+    """Whether a request is refused that the API would refuse (PROTOCOL.md, "Strict mode")."""
     dialect: str | None = "openai"
     """The kind of server: see :data:`SERVER_DIALECTS`."""
 
@@ -81,5 +83,6 @@ _RULES: Final[Mapping[str, Rule]] = {
     "max_named_lanes": Number(COUNT, whole=True),
     "max_waiting": Number(COUNT, whole=True),
     "max_waiting_bytes": Number(_BYTES, whole=True),
+    "strict": Instance(bool),
     "dialect": Choice(tuple(SERVER_DIALECTS)),
 }

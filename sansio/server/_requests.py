@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
-from ._memory import Problem, Remembered, ResponseStore, check_request
+from ._memory import Problem, RefusedRequest, Remembered, ResponseStore, check_request
 from ._options import ServerOptions
+from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
 
 
@@ -25,10 +26,18 @@ class Requests:
     """The ``response.create`` messages of one connection, from their arrival to their end.
 
     A request starts when it is the oldest of its lane, a slot is free, and the response that it continues is available.
-    A request with a problem is refused when it would start. ``send`` is called with each message to be sent.
+    A request with a problem is refused when it would start. ``send`` is called with each message to be sent, and
+    ``refused`` with each request that is refused.
     """
 
-    def __init__(self, options: ServerOptions, store: ResponseStore, send: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        store: ResponseStore,
+        send: Callable[[dict[str, Any]], None],
+        refused: Callable[[RefusedRequest], object],
+    ) -> None:
+        self.refused = refused
         self._options = options
         self._store = store
         self._send = send
@@ -111,16 +120,22 @@ class Requests:
             size, problem = self._waiting.pop(turn)
             self._waiting_bytes -= size
             turn.state = ServerTurnState.RUNNING
+            problem = problem or self._find_previous(turn)
             if problem is None:
-                found = self._find(turn.request)
-                if not isinstance(found, Problem):
-                    turn.previous = found
-                    self._ready.append(turn)
-                    continue
-                problem = found
+                self._ready.append(turn)
+                continue
             self._send(problem.frame(turn.lane))
+            self.refused(RefusedRequest(number=turn.number, problem=problem, request=turn.request, lane=turn.lane))
             turn.state = ServerTurnState.ENDED
             self._end_turn(turn, None)
+
+    def _find_previous(self, turn: ServerTurn) -> Problem | None:
+        """Find what the turn continues; say why it cannot run, if it cannot."""
+        found = self._find(turn.request)
+        if isinstance(found, Problem):
+            return found
+        turn.previous = found
+        return check_strictly(turn.request, found, websocket=True) if self._options.strict else None
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
         wanted = request.get("previous_response_id")

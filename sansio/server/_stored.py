@@ -43,6 +43,8 @@ class StoredResponse:
             if self.background:
                 self.events.append({**event, "sequence_number": len(self.events)})
             self.ended = self.ended or event["type"] in ENDINGS
+            if event["type"] == "error":
+                self.stop("failed")
             for watcher in list(self.watchers):
                 watcher()
             yield event

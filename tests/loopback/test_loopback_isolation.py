@@ -31,8 +31,8 @@ from kit.loopback_clients import (
     text,
     until_stuck,
 )
-from turnwire.aio.loopback import BeforeEvent, Fault, Silence, _serve_websocket, _turns
-from turnwire.aio.loopback._script import respond
+from turnwire.aio.loopback import BeforeEvent, Fault, Silence, _replying, _serve_websocket
+from turnwire.aio.loopback._script import answer
 from turnwire.sansio.server import ServerConnection, ServerOptions
 from turnwire.sansio.websocket import WebSocket
 
@@ -173,12 +173,12 @@ async def test_a_tls_client_that_goes_away_is_only_gone(
 async def test_a_fault_of_the_servers_own_ends_one_peer_and_is_logged(
     transport: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(request: Any, *arguments: Any, **options: Any) -> Any:
+    def broken(request: Any, previous: Any) -> Any:
         if request["input"] == "break":
             raise ZeroDivisionError
-        return respond(request, *arguments, **options)
+        return answer(request, previous)
 
-    monkeypatch.setattr(_turns, "respond", broken)
+    monkeypatch.setattr(_replying, "answer", broken)
     async with serve() as server, connect(server) as other:
         if transport == "websocket":
             async with connect(server) as client:
@@ -203,7 +203,7 @@ async def test_a_log_that_breaks_does_not_break_the_server(monkeypatch: pytest.M
     log = logging.getLogger("turnwire.loopback")
     log.addFilter(broken)
     monkeypatch.setattr(log, "level", logging.DEBUG)
-    monkeypatch.setattr(_turns, "respond", None)
+    monkeypatch.setattr(_replying, "answer", None)
     try:
         async with serve() as server:
             async with connect(server) as client:

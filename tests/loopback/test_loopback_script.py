@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from kit.loopback_clients import SEQUENCE, TOOLS, message, text
 from openai.types.responses import ResponsesServerEvent
 from pydantic import TypeAdapter
-from turnwire.aio.loopback._script import respond
-from turnwire.sansio.server import Remembered
+from turnwire.aio.loopback import _script
+from turnwire.sansio.server import Remembered, reply_events
 
 pytestmark = pytest.mark.anyio
 
 
 def answer(given: Any, previous: Remembered | None = None, **body: Any) -> list[dict[str, Any]]:
-    return list(respond({"input": given, **body}, previous, number=7, created_at=1_700_000_000))
+    request = {"input": given, **body}
+    return list(reply_events(_script.answer(request, previous), request, previous, number=7, created_at=1_700_000_000))
 
 
 def test_every_event_is_what_the_sdk_declares() -> None:

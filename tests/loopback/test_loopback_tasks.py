@@ -23,7 +23,7 @@ from kit.loopback_clients import (
     until_stuck,
 )
 from turnwire.aio import loopback
-from turnwire.aio.loopback import BeforeEvent, Fault, Silence, _turns
+from turnwire.aio.loopback import BeforeEvent, Fault, Silence, _replying
 from turnwire.aio.loopback._tasks import Tasks
 from turnwire.sansio.errors import ConcurrentUseError
 from turnwire.sansio.websocket import Violation
@@ -211,7 +211,7 @@ def test_nothing_in_a_peer_is_a_trio_internal_error(ends: str, monkeypatch: pyte
             await anyio.sleep(0)
             return end
 
-    monkeypatch.setattr(_turns, "respond", broken)
+    monkeypatch.setattr(_replying, "answer", broken)
     log = logging.getLogger("turnwire.loopback")
     if ends == "Ctrl-C":
         with pytest.raises(KeyboardInterrupt):

@@ -137,6 +137,9 @@ def test_the_meanings_of_the_field_are_allowed(text: str):
 
 
 NAMED_TWICE = {
+    "McpCall": "the item of a response, and what a script of the test server says to have one",
+    "Refusal": "the evidence that a request was refused, and what a script says to have the model refuse",
+    "Text": "what a script says to have a message, and a private class of the demo's report",
     "Turn": "the protocol's record of a turn, and the handle that users hold; the docstring of each names the other",
 }
 

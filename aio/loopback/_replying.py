@@ -1,0 +1,68 @@
+"""The reply to each turn: out of the script, or what the request asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from inspect import isawaitable
+from itertools import chain
+
+from ...sansio.server import Asked, ItemDict, Reply, Script, ScriptError, reply_events, reply_of
+from ._connection import ClientConnection, RunningTurn, TakenReply
+from ._ledger import LedgerEntry, masked
+from ._script import WARM_UP, answer
+
+__all__ = ["begin_reply", "take_reply"]
+
+
+def take_reply(connection: ClientConnection, running: RunningTurn) -> None:
+    """Take the reply out of the script, in the order in which the turns start. A warm-up takes none."""
+    script, entry = connection.service.script, running.entry
+    if script is None or entry is None or not running.turn.generate:
+        return
+    asked = _asked(connection, running, script, entry)
+    try:
+        running.taken = TakenReply(script, script.take(asked), asked)
+    except ScriptError as exc:
+        running.reply = Reply(exc.problem())
+
+
+async def begin_reply(running: RunningTurn, entry: LedgerEntry, *, created_at: int) -> Iterator[ItemDict]:
+    """Find the reply, calling the script's function if it is one; give its events. An error of the script is kept, and
+    the client gets it as an ``error`` with status 500."""
+    turn = running.turn
+    if not turn.generate:
+        running.reply = WARM_UP
+    elif running.taken is None:
+        running.reply = running.reply or answer(turn.request, turn.previous)
+    else:
+        script, taken, asked = running.taken
+        try:
+            given = taken.reply
+            if callable(given):
+                given = given(asked)
+                if isawaitable(given):
+                    given = await given
+            running.reply = reply_of(given)
+            return _started(running.reply, running, entry, created_at)
+        except Exception as exc:
+            running.reply = Reply(script.failed(asked, exc).problem())
+    return _started(running.reply, running, entry, created_at)
+
+
+def _started(reply: Reply, running: RunningTurn, entry: LedgerEntry, created_at: int) -> Iterator[ItemDict]:
+    """The events of a reply, the first of them made: what is wrong with the reply is raised now."""
+    turn = running.turn
+    events = reply_events(reply, turn.request, turn.previous, number=entry.number, created_at=created_at)
+    return chain([next(events)], events)
+
+
+def _asked(connection: ClientConnection, running: RunningTurn, script: Script, entry: LedgerEntry) -> Asked:
+    return Asked(
+        body=running.turn.request,
+        number=entry.number,
+        attempt=script.attempt(entry.fingerprint),
+        connection=connection.number,
+        lane=running.turn.lane,
+        headers=masked(connection.headers),
+        previous=running.turn.previous,
+    )
