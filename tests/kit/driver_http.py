@@ -18,6 +18,7 @@ from turnwire.sansio.server import Problem, ServerState, ServerTurnState
 _encode = msgspec.json.encode
 _read = msgspec.json.Decoder(Message).decode
 _LENGTH = b"content-length: "
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class ClientRequests:
@@ -136,6 +137,11 @@ class LightHttpServer:
             self.answer(self.early, b'{"error":{"code":null,"message":"no"}}', None)
             self.early = None
 
+    @property
+    def owes_body(self) -> bool:
+        """Whether part of the body of the last answer is still to come. The last chunk of a stream does not count."""
+        return self._end_owed not in (b"", _LAST_CHUNK)
+
     def next_request(self) -> LightHttpTurn | None:
         return self._ready.pop(0) if self._ready else None
 
@@ -157,7 +163,7 @@ class LightHttpServer:
         data = b"data: " + _encode(event) + b"\n\n"
         self._out.append(b"%x\r\n%b\r\n" % (len(data), data))
         if over:
-            self._end_owed = b"0\r\n\r\n"
+            self._end_owed = _LAST_CHUNK
 
     def answer(self, status: int, body: bytes, headers: Mapping[str, str] | None) -> None:
         """One with a length."""

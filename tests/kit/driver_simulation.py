@@ -319,7 +319,7 @@ class Line:
         else:
             self.dark_up = fate in ("dark", "deaf")
             self.dark_down = fate in ("dark", "silent")
-            if self.dark_down and self.over is not None and self.over > self.world.now:
+            if self.dark_down and self._down:  # If the end is among it, the client cannot know of it.
                 self.over = None
 
     def cut(self, *, cleanly: bool) -> None:
@@ -510,6 +510,8 @@ class SimulatedPeer:
         self._gone = False
         self._timed: float | None = None
         self._redirects = False
+        self._unfinished: Entry | None = None
+        """The turn of which part of the answer's body is still to come."""
         rng = world.rng
         lifetime = rng.choice((HOUR, HOUR, 40 * 60.0, 120.0))
         if line.http:
@@ -589,6 +591,8 @@ class SimulatedPeer:
         data = self.connection.data_to_send()
         if data:
             self._line.say(data)
+        if self._unfinished is not None and not self.connection.owes_body:
+            self._unfinished.ended, self._unfinished = self._world.now, None
         if self.connection.state is ServerState.CLOSED:
             if not self._gone:
                 self._gone = True
@@ -650,6 +654,8 @@ class SimulatedPeer:
         count = rng.choice((0, 1, 2, 5, 12))
         if self._line.http and self.connection.document:
             world.documents[marker] = count
+        else:
+            world.documents.pop(marker, None)  # It may have been repeated, and have been answered by a document before.
         for event in (lifecycle("created", marker), *(delta(marker, index) for index in range(count))):
             if turn.state is not ServerTurnState.RUNNING:
                 return
@@ -667,7 +673,10 @@ class SimulatedPeer:
         self._ended(entry)
 
     def _ended(self, entry: Entry) -> None:
-        entry.ended = self._world.now
+        if self._line.http and self.connection.owes_body:
+            self._unfinished = entry
+        else:
+            entry.ended = self._world.now
         self.start()
 
 
@@ -892,6 +901,7 @@ class Clients:
             world.judge.complain(f"drain: {story.marker} begins while the session drains")
         world.active.append(story)
         world.look()
+        world.judge.placed()
         try:
             while len(story.events) < most:
                 began = world.now
@@ -918,6 +928,7 @@ class Clients:
             outlives = world.judge.before_leaving(story)
             connection = turn.connection
             world.tell(driver.cancel, turn)
+            world.judge.placed()
             if outlives is not None and outlives is connection.is_closed:
                 world.judge.complain(
                     f"leave: {story.marker} was left, and its connection {'ended' if outlives else 'goes on'}"
@@ -1032,6 +1043,21 @@ class Judge:
         if leave == "abort":
             return False
         return self._is_memory_held(story, connection)
+
+    def placed(self) -> None:
+        """P-POOL-14: with several connections, no turn waits on one for the end of a turn that was left."""
+        world = self._world
+        if world.connections == 1 or world.dialect != "openai":  # Elsewhere, turns wait for slots, too.
+            return
+        for story in world.active:
+            turn, connection = story.turn, story.turn.connection
+            if turn.phase is not Phase.LANE_WAIT or turn.ended or connection is None or not connection.is_open:
+                continue
+            if story.lane is AUTO or story.websocket_only:
+                continue
+            others = [one.turn for one in world.active if one is not story and not one.turn.ended]
+            if not any(one.connection is connection and one.lane == story.lane for one in others):
+                self.complain(f"hold: {story.marker} waits on a connection where nobody waits for a turn of its lane")
 
     def _is_memory_held(self, story: Story, connection: Any) -> bool | None:
         """Whether another lane's last response is in this connection's memory only; None: it may be."""
