@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -60,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder in QUICK and getattr(item, "originalname", item.name) not in SLOW:
             item.add_marker("quick")
     items.sort(key=lambda item: FOLDERS.index(folder_of(item.path)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The tests stay until the end: with thousands of quick ones, no collection of garbage visits them again."""
+    if only_quick(session.config):
+        gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
