@@ -1,4 +1,11 @@
-"""How anyio runs the flows of the core, on asyncio and on trio (see ``turnwire.sansio.flow``)."""
+"""How anyio runs the flows of the core, on asyncio and on trio (see ``turnwire.sansio.flow``).
+
+The promise
+    A flow's steps run in the task that awaits it, and no other task runs between two waits. Each wait has a cancel
+    scope of its own, with the deadline and the shield that the flow asks for; a deadline that passes is
+    ``ExpiredError`` in the flow, and a cancellation from outside passes through it as what it is. No decision is made
+    here: which wait, how long, and what follows from it, the flow says.
+"""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     pool           which connection takes a turn; when one is opened, replaced, closed
     connections    what is known of each connection, as data
     backlog        the turns that wait for a connection, in order
-    http           the same for one connection in HTTP/1.1, one turn after the other
+    http           one connection in HTTP/1.1, one turn after the other: bytes in, events and failures with verdicts out
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
-    server         the same protocol in the server's role
+    server         the same protocols in the server's role
     upgrade        what an upgrade says besides the headers of its endpoint
     dialect        what a server is known or seen to have
     rate_limits    what a server says of its rate limits

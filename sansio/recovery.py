@@ -1,10 +1,15 @@
 """Decides whether a turn that failed is repeated, and when: by the policy, its deadlines and ``should_repeat``.
 
+``session.py`` asks about failed turns, ``first_opening.py`` about the opening of ``connect()``. Two failures are not
+asked about: an upgrade that says that there is no WebSocket, whose turns ``session.py`` moves to HTTP (R-RECOVER-14),
+and a refused automatic lane name, which ``connection/_routing.py`` drops (R-RECOVER-15).
+
 The promise
-    Each failure is decided about once, in the step in which it occurs, before anybody can see it. The checks, in this
-    order: whether the turn was begun where repetition is switched off; the policy (``RecoveryPolicy.plan``) with its
-    time budget; the turn's own deadlines; last, the caller's ``should_repeat``, which can only refuse. If that raises
-    or returns a coroutine, it counts as a refusal, and the log names the exception's type.
+    Each failure that it is asked about is decided about once, in the step in which it occurs, before anybody can see
+    it. The checks, in this order: whether the turn was begun where repetition is switched off; the policy
+    (``RecoveryPolicy.plan``) with its time budget; the turn's own deadlines; last, the caller's ``should_repeat``,
+    which can only refuse. If that raises or returns a coroutine, it counts as a refusal, and the log names the
+    exception's type.
 """
 
 from __future__ import annotations

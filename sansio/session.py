@@ -11,14 +11,17 @@ Where a turn can be
                           open()                    sent, streamed, done
         create() ─► backlog ────► a connection ─────────────────────────► ended
                       ▲                │
-                      ├── repeated ────┤  failed, and the policy has a plan (RecoveryPolicy.plan)
+                      ├── repeated ────┤  failed, and it goes over HTTP, or Recovery.plan allows it
                       └── requeued ────┘  not started, and the connection is draining
 
     The backlog holds, in order, the turns without a connection: none is open; or none has a free slot and another one
     may be opened; or the connection that they were on is *draining*. A connection drains when it was replaced
     (rotation), when its lane names are used up, when the server announced its end, or when it cannot be written to any
     more. It finishes the turns that run on it and is then closed, without waiting for the server's close frame.
-    ``pool.py`` chooses the connection for a turn; ``fallback.py`` decides whether the turn goes over HTTP.
+    ``pool.py`` chooses the connection for a turn; ``fallback.py`` decides whether the turn goes over HTTP. Of a failed
+    turn, ``fallback.py`` is asked first: if its upgrade said that there is no WebSocket, it goes over HTTP
+    (R-RECOVER-14). Of every other, ``recovery.py`` decides, by the policy, the turn's deadlines and the caller's
+    ``should_repeat``.
 
     What a repeated turn first waits for depends on what failed. If the connection failed, the next one is not opened
     before the delay is over (backoff). If only the turn failed (a 429; an error answer over HTTP), the turn stays

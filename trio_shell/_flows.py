@@ -1,4 +1,9 @@
-"""How trio runs the flows of the core (see ``turnwire.sansio.flow``)."""
+"""How trio runs the flows of the core (see ``turnwire.sansio.flow``).
+
+The promise
+    The same as in ``aio/_flows.py``, without anyio: a flow's steps run in the task that awaits it, and each wait has a
+    cancel scope with the deadline and the shield that the flow asks for. No decision is made here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""What differs on trio, for the sessions and models of the core: its clock, its cancellation, its runtime."""
+"""What differs on trio, for the sessions and models of the core: its clock, its cancellation, its runtime.
+
+The promise
+    The public classes are those of the core, with :class:`TrioShell` behind them, and nothing added: what they do on
+    trio, they do on asyncio. One thing differs: trio has no tasks that run on their own, so that the clean-up of a call
+    runs in the caller's task, also when that is cancelled. Nothing here imports anyio or asyncio.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""The public class: what the owner of a connection calls. The theory of operation is at the top of the package."""
+"""The public class of a connection: what its owner calls. The theory of operation is at the top of the package.
+
+The promise
+    Each method is one step: it takes what happened and the time, and when it returns, the connection, its turns and its
+    deadlines agree. A chunk of :meth:`ResponsesConnection.data_to_send` counts as handed to the transport when it is
+    returned, because the owner writes it before it asks for the next. Nothing that the server sends raises an exception
+    here: it ends turns, or the connection.
+"""
 
 from __future__ import annotations
 

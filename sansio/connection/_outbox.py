@@ -1,4 +1,11 @@
-"""The outbox: what waits to be handed to the transport, in which order, and where each message ends."""
+"""The outbox: what waits to be handed to the transport, in which order, and where each message ends.
+
+The promise
+    It knows at every byte whose message has begun and whether its last byte is handed out, which the verdict rests on.
+    A frame is never interrupted, and no message begins before the one that has begun is handed out whole; pongs and
+    control frames may go between its frames. A turn that is taken out before its first byte leaves no trace. Of unsent
+    pongs only the latest is kept.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""Incoming messages: events go to their turns, an error ends what it is about, a close frame ends the connection."""
+"""Incoming messages: events go to their turns, an error ends what it is about, a close frame ends the connection.
+
+The promise
+    Every event goes to the turn that owns it, or to none; which one decides ``_owners.py``. A turn gets its events in
+    the order in which they came, and none after the one that ends it. Whatever may be the first event of a response
+    counts as that for the verdict: a refusal that comes after it proves nothing. An error fails the turns that it is
+    about, and no others; if it is about the connection, no more turns start there. A message that cannot be read ends
+    nothing; a broken frame ends the connection.
+
+    One turn is sent again from here, without asking the policy: one whose automatic lane name the server refused
+    (R-RECOVER-15).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""The other tables of a connection: its limits, its counters, and which exception each cause raises."""
+"""The other tables of a connection: its limits, its counters, and which exception each cause raises.
+
+The promise
+    Every option has its range in :data:`OPTION_RULES`, also those of a session; a value out of it is refused when the
+    options are made. The exception of a failure has its evidence and a text in three parts. :data:`ERRORS` has its
+    class by cause; a rejected upgrade and an error frame have classes of their own. Nothing here changes a connection
+    or a turn.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +98,8 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
     """Bytes of one incoming message, after decompression."""
     max_request_size: int | None = DEFAULT_MESSAGE_LIMIT
-    """Bytes of one message to the server. A turn with a larger one fails before anything is sent. None: no limit."""
+    """Bytes of one message to the server. A turn with a larger one goes over HTTP, or fails before anything is sent if
+    it may not. None: no limit."""
     max_buffered: int = 64 * 1024 * 1024
     """Bytes of memory for the unread events of one turn. A turn that exceeds it fails."""
     max_buffered_total: int = 256 * 1024 * 1024

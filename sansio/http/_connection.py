@@ -1,4 +1,10 @@
-"""The public class: what the owner of an HTTP connection calls. The package says how it works."""
+"""The public class of an HTTP connection: what its owner calls. The package says how it works.
+
+The promise
+    It has the methods of a :class:`~turnwire.sansio.connection.ResponsesConnection`, with the same meaning, so that the
+    driver treats both alike. It has one slot, no lanes, and no memory of responses. Each method is one step; after it
+    the state, the turn and the deadlines agree. To leave a turn of which anything was handed ends the connection.
+"""
 
 from __future__ import annotations
 

@@ -166,6 +166,30 @@ def test_what_happens_is_what_the_row_says(row: Row) -> None:
     assert list(complaints(row)) == []
 
 
+IDLE_ENDS = [close_frame(1000), close_frame(1001), close_frame(1009), close_frame(4000)]
+IDLE_ENDS += [ENDS[name][0] for name in ("FIN", "RST", "an unanswered ping")]
+
+
+@pytest.mark.parametrize("end", IDLE_ENDS)
+def test_the_end_of_an_idle_connection_fails_nothing(end: Callable[[Bench], None]) -> None:
+    """D-END-32. The next turn runs on another connection, opened without a delay."""
+    bench = Bench(Phase.STREAM, 8, attempts=5, ping_interval=20.0, ping_timeout=20.0)
+    bench.receive(event("response.completed", stream_id="lane", response={"id": "resp_1", "status": "completed"}))
+    assert bench.turn.failure is None
+    assert bench.turn.current_phase is Phase.DONE
+    end(bench)
+    assert not bench.session.wants_connection(bench.now)
+    following = bench.create("Next.")
+    assert bench.session.wants_connection(bench.now)
+    wire = Wire(bench.session.open(ENDPOINT, bench.now))
+    assert wire.connection is not bench.wire.connection
+    assert wire.connect()
+    wire.receive(switching())
+    wire.hand(10**9)
+    assert following.current_phase is Phase.AWAIT
+    assert bench.session.stats.repeated == 0
+
+
 @pytest.mark.parametrize(
     "change",
     [{"cause": "EOF"}, {"verdict": "SAFE (R-VERDICT-2)"}, {"session": "repeats it"}, {"error": "ConnectError"}],

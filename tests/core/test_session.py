@@ -26,6 +26,7 @@ from turnwire.sansio.errors import (
     WrongTypeError,
 )
 from turnwire.sansio.handle import TurnHandle
+from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.notices import Notices
 from turnwire.sansio.omit import OMIT
 from turnwire.sansio.pool import RETRY
@@ -1031,6 +1032,28 @@ def test_what_will_pass_is_repeated_at_the_first_opening(status: int) -> None:
     opening = desk.session.first_opening(desk.now)
     delays = [opening.delay(first_failure(desk, status), desk.now) for _ in range(6)]
     assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, None]
+
+
+def cut_before_the_answer(desk: Desk, *, reset: bool) -> TurnError:
+    wire = desk.begin_to_open()
+    wire.connect()
+    if reset:
+        desk.session.transport_failed(wire.connection, "reset", desk.now)
+    else:
+        desk.session.receive_data(wire.connection, b"", desk.now)
+    assert wire.connection.failure is not None
+    return wire.connection.failure
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("transport", ["auto", "websocket"])
+def test_a_first_opening_that_is_cut_before_the_answer_may_lead_to_http(transport: Any, reset: bool) -> None:
+    """A proxy that knows no WebSocket may cut; P-TRANSPORT-3 needs five failures."""
+    desk = Desk(transport=transport)
+    opening = desk.session.first_opening(desk.now)
+    delays = [opening.delay(cut_before_the_answer(desk, reset=reset), desk.now) for _ in range(5)]
+    assert delays == ([0.25, 0.5, 1.0, 2.0, 4.0] if transport == "auto" else [None] * 5)
+    assert isinstance(desk.session.open(ENDPOINT, desk.now), HttpConnection) == (transport == "auto")
 
 
 def test_the_first_opening_has_the_policys_budget_and_asks_the_caller_too() -> None:

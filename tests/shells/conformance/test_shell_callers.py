@@ -608,6 +608,7 @@ async def test_secrets_stay_out_of_every_word(shell, fault, caplog):
             api_key=SECRETS[0],
             headers={"X-Secret": SECRETS[1]},
             query={"code": SECRETS[2]},
+            transport="websocket",
         )
         with pytest.raises(TurnError) as caught:  # noqa: PT012
             async with opened as session:

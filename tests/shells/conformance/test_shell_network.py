@@ -127,7 +127,7 @@ async def test_the_end_in_the_middle_of_the_tls_handshake(shell, trusting, how):
 async def test_plain_http_to_a_tls_server(shell, served):
     async with serve(ssl_context=served) as server:
         with pytest.raises(Exception) as caught:  # noqa: PT011
-            async with shell.connect(server.base_url.replace("https", "http")):
+            async with shell.connect(server.base_url.replace("https", "http"), transport="websocket"):
                 pass
         assert caught.value.phase is Phase.HANDSHAKE
 

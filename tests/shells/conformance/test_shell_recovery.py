@@ -46,6 +46,18 @@ async def test_connect_raises_at_once_what_a_caller_has_to_know(shell, status):
         assert server.connections == 1
 
 
+@pytest.mark.parametrize("cut", [Cut(), Cut(reset=True)], ids=["FIN", "RST"])
+async def test_connect_uses_http_after_five_upgrades_that_were_cut(shell, cut):
+    async with serve(faults=[Fault(Upgrading(), cut, times=None)]) as server:
+        async with shell.connect(server.base_url, options=quick(shell)) as session:
+            assert (await session.respond(model="m", input="hello")).output_text == "hello"
+            assert session.stats.http_turns == 1
+        assert server.connections == 6
+        with pytest.raises(shell.ConnectionLostError):
+            async with shell.connect(server.base_url, options=quick(shell), transport="websocket"):
+                pass
+
+
 async def test_connect_does_not_wait_for_longer_than_its_deadline(shell):
     async def busy(peer: Peer) -> None:
         await peer.request()
