@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 from kit.shells import BACKENDS, Backend
-from kit.tiers import FOLDERS, PROOF_LIMIT, QUICK, SLOW
+from kit.tiers import FOLDERS, PROOF_LIMIT, QUICK, QUICK_EXAMPLES, QUICK_LIMIT, SLOW
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 settings.register_profile("turnwire", deadline=None)  # How busy the machine is says nothing of the code.
+settings.register_profile("quick", settings.get_profile("turnwire"), max_examples=QUICK_EXAMPLES)
 settings.load_profile("turnwire")
 
 
@@ -33,13 +36,20 @@ def folder_of(path: Path) -> str:
     return path.relative_to(HERE).parts[0]
 
 
+def only_quick(config: pytest.Config) -> bool:
+    """Whether the quick tests are all that is asked for."""
+    return config.option.markexpr == "quick"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With ``-m quick`` alone, Hypothesis tries fewer examples. The files with the tests are imported after this."""
+    if only_quick(config):
+        settings.load_profile("quick")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With ``-m quick`` alone, folders without quick tests are not even imported."""
-    return (
-        config.option.markexpr == "quick"
-        and HERE in collection_path.parents
-        and folder_of(collection_path) not in QUICK
-    ) or None
+    return (only_quick(config) and HERE in collection_path.parents and folder_of(collection_path) not in QUICK) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder in QUICK and getattr(item, "originalname", item.name) not in SLOW:
             item.add_marker("quick")
     items.sort(key=lambda item: FOLDERS.index(folder_of(item.path)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The tests stay until the end: with thousands of quick ones, no collection of garbage visits them again."""
+    if only_quick(session.config):
+        gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -124,12 +140,28 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         item.user_properties.append(("backend", backend.name))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    begun = time.process_time()
+    try:
+        return (yield)
+    finally:
+        if only_quick(item.config):
+            item.user_properties.append(("cpu", time.process_time() - begun))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What the tests said; and, as each behaviour of the shells is tested on each backend, how many tests each has."""
     outcomes = terminalreporter.stats
     reports = [one for kind in ("passed", "failed") for one in outcomes.get(kind, []) if one.when == "call"]
     told = [line for report in sorted(reports, key=lambda one: one.nodeid) for line in _said(report, "summary")]
     counts = Counter(name for report in reports for name in _said(report, "backend"))
+    cpu: defaultdict[str, float] = defaultdict(float)
+    for report in reports:
+        cpu[report.nodeid.partition("[")[0]] += sum(map(float, _said(report, "cpu")))
+    told += [
+        f"not quick, {cpu[name]:.1f} s of CPU, see kit/tiers.py: {name}" for name in cpu if cpu[name] > QUICK_LIMIT
+    ]
     if counts:
         told.append("tests of the shells: " + ", ".join(f"{one.name} {counts[one.name]}" for one in BACKENDS))
     if told:

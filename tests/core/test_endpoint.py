@@ -15,6 +15,7 @@ import openai
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kit.tiers import examples
 from turnwire.sansio.agents.model import options_for_model
 from turnwire.sansio.checks import Choice, Named
 from turnwire.sansio.connection import ConnectionOptions
@@ -27,7 +28,7 @@ from turnwire.sansio.session import EndpointSource, SessionOptions, options_from
 from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import ClientHandshake
 
-THOROUGH = settings(deadline=None, derandomize=True, max_examples=400)
+THOROUGH = settings(deadline=None, derandomize=True, max_examples=examples(400))
 KEY = "sk-hidden-0123456789"
 CONTEXT = ssl.create_default_context()
 

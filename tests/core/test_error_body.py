@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.tiers import examples
 from turnwire.sansio.error_body import STATUS_BY_CODE, STATUS_BY_TYPE, ErrorBody, is_error, members_of_error, read_error
 
 
@@ -271,7 +272,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(VALUES)
 def test_any_value_can_be_read(payload: Any):
     body = read_error(payload)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.machines import failed, types
+from kit.tiers import examples
 from turnwire.sansio.connection import ConnectionOptions, Stats, Turn
 from turnwire.sansio.deadlines import Alarm
 from turnwire.sansio.endpoint import Endpoint, endpoint
@@ -1555,7 +1556,7 @@ def step(http: Http, what: bytes | str, turns: list[Turn]) -> None:
         acts.get(what, http.connect)()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(STEPS)
 def test_whatever_happens_each_turn_ends_once_and_nothing_is_raised(steps: list[bytes | str]) -> None:
     http = Http.opened(stall_timeout=300.0)

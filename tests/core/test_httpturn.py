@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.tiers import examples
 from openai._models import construct_type
 from openai.types.responses import Response as SdkResponse
 from openai.types.responses import ResponseStreamEvent
@@ -100,7 +101,7 @@ def as_the_sdk_makes_it(event: Any) -> Any:
     return construct_type(value=event, type_=ResponseStreamEvent)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(JSON, max_size=4), st.booleans(), st.booleans())
 def test_any_stream_ends_with_a_result_or_a_typed_failure(events: list[Any], raising: bool, built: bool) -> None:
     call = call_of(raising=raising)
@@ -115,7 +116,7 @@ def test_any_stream_ends_with_a_result_or_a_typed_failure(events: list[Any], rai
         ending(call)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(JSON, st.booleans(), st.sampled_from(["as it is", "the SDK's", "an object"]))
 def test_any_answer_gives_a_result_or_a_typed_failure(answer: Any, raising: bool, how: str) -> None:
     if how == "the SDK's":
@@ -129,7 +130,7 @@ def test_any_answer_gives_a_result_or_a_typed_failure(answer: Any, raising: bool
     assert failure is None or failure.verdict is Verdict.AMBIGUOUS
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(JSON | st.text(max_size=20), st.sampled_from(["application/json", "text/html"]))
 def test_any_document_gives_events_or_a_typed_failure(document: Any, content_type: str) -> None:
     text = document if isinstance(document, str) else json.dumps(document)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kit.machines import Wire
 from kit.odd_events import CORPUS, ODD_VALUES, core, places, valid_object
 from kit.peers import TEXT, frame
+from kit.tiers import examples
 from turnwire.sansio import events
 from turnwire.sansio.errors import EventDecodeError
 from turnwire.sansio.events import EVENT_TYPES, LifecycleEvent, ServerEvent, decode_event
@@ -167,7 +168,7 @@ def touch(thing: object) -> None:
                     touch(part)
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(derandomize=True, deadline=None, max_examples=examples(400))
 @given(st.data())
 def test_any_change_anywhere_leaves_an_event_that_can_be_read(data: st.DataObject):
     payload = copy.deepcopy(data.draw(st.sampled_from(CORPUS)))

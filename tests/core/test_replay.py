@@ -22,6 +22,7 @@ import openai
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kit.tiers import examples
 from turnwire.sansio import evidence as rules
 from turnwire.sansio import replay
 from turnwire.sansio.error_body import read_error
@@ -60,7 +61,7 @@ from turnwire.sansio.replay import (
 from turnwire.sansio.replay import _advice as advice_rules
 from turnwire.sansio.replay import _recovery as recovery_rules
 
-QUICK = settings(deadline=None, derandomize=True, max_examples=300)
+QUICK = settings(deadline=None, derandomize=True, max_examples=examples(300))
 
 SAFE, UNSAFE, AMBIGUOUS = Verdict.SAFE, Verdict.UNSAFE, Verdict.AMBIGUOUS
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.processes import run_python
+from kit.tiers import examples
 from openai._models import add_request_id, construct_type
 from openai._utils import PropertyInfo
 from openai.types import responses as openai_types
@@ -329,7 +330,7 @@ def random_objects(model: Any) -> st.SearchStrategy[Any]:
     return made()
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(400), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_event(data: st.DataObject):
     api = data.draw(st.sampled_from(sorted(UNIONS)))
@@ -337,7 +338,7 @@ def test_any_event(data: st.DataObject):
     compare(encoded(data.draw(messages(model))), UNIONS[api])
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(200), suppress_health_check=list(HealthCheck))
 @given(messages(openai_types.Response))
 def test_any_response(value: Any):
     compare(encoded(value), openai_types.Response)

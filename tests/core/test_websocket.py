@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kit.tiers import examples
 from turnwire.sansio.websocket import (
     FRAGMENT,
     MASKED_AT_ONCE,
@@ -51,8 +52,8 @@ from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 from wsproto.utilities import generate_accept_token
 
-THOROUGH = settings(deadline=None, derandomize=True, max_examples=300)
-QUICK = settings(deadline=None, derandomize=True, max_examples=100)
+THOROUGH = settings(deadline=None, derandomize=True, max_examples=examples(300))
+QUICK = settings(deadline=None, derandomize=True, max_examples=examples(100))
 
 NONCE = bytes(range(16))
 KEY = base64.b64encode(NONCE)

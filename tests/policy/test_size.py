@@ -48,11 +48,16 @@ def attributes_of(node: ast.ClassDef) -> set[str]:
 
 def complaints(name: str, text: str) -> Iterator[str]:
     tree = ast.parse(text)
-    code, all_lines = lines_of_code(text, tree), text.splitlines()
+    code: set[int] | None = None  # Counted when a function is long with its comments.
+    all_lines = text.splitlines()
     if len(all_lines) > 500:
         yield f"{name} has {len(all_lines)} lines"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first, last = node.lineno, node.end_lineno or 0
+            if last - first < 40:
+                continue
+            code = lines_of_code(text, tree) if code is None else code
             count = sum(node.lineno <= line <= (node.end_lineno or 0) for line in code)
             if count > 40:
                 yield f"{node.name} has {count} lines of code ({name}:{node.lineno})"
