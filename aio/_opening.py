@@ -191,7 +191,7 @@ async def _connected(host: str, port: int) -> socket.socket:
 class _Sockets:
     """Sockets for ``sansio/addresses.py``, and a task for each attempt."""
 
-    now = staticmethod(anyio.current_time)
+    clock = staticmethod(anyio.current_time)
     event = staticmethod(anyio.Event)
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ S = TypeVar("S", bound=_Closable)
 class Sockets(Protocol[S]):
     """What a shell does to connect to one of several addresses. It serves for one host."""
 
-    def now(self) -> float:
+    def clock(self) -> float:
         """The time, in the clock of waits."""
         ...
 
@@ -100,7 +100,7 @@ class _Attempts(Generic[S]):
             failed = self._sockets.event()
             self._sockets.start(self._attempt(family, address, failed))
             with suppress(ExpiredError):
-                yield Wait(failed.wait, deadline=self._sockets.now() + STAGGER)
+                yield Wait(failed.wait, deadline=self._sockets.clock() + STAGGER)
 
     def _attempt(self, family: int, address: Any, failed: _Event) -> Flow[None]:
         sock = None

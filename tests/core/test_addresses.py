@@ -66,7 +66,7 @@ class Network:
         self.sockets: list[Socket] = []
         self.tried: list[tuple[float, str]] = []
 
-    def now(self) -> float:
+    def clock(self) -> float:
         return self.at
 
     def event(self) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 import typing
 from collections.abc import Iterator
@@ -73,4 +74,4 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 ODD_VALUES = st.sampled_from(
     [None, True, 7, -1.5, 10**30, "", "7", "\ud83d", [], [None], [[]], {}, {"type": 5}, float("inf")]
-)
+).map(copy.deepcopy)

@@ -585,7 +585,10 @@ def shard(shell_name: str, anyio_name: str, kind: str, stride: int, number: int)
             set_chunk(PIECE if held else 65536)
             async with laboratory(shell, **SERVERS[kind]) as lab:
                 assert 1900 < lab.length[False] < lab.length[True] < 2200
-                tries = on_the_way_up(lab, stride, held=held)[number::SHARDS]
+                tries = on_the_way_up(lab, stride, held=held)
+                if stride == 1:  # From byte to byte the kinds take turns; around the last byte all are made.
+                    tries = each_in_its_turn(tries, lambda cut: cut.up or 0, lab.length[False] - 16)
+                tries = tries[number::SHARDS]
                 # Flowing, nothing but the offset makes a difference: each kind of cut takes its turn.
                 await lab.run_all(tries, share=not held and not FULL)
                 await report.add(lab)

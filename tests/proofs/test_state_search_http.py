@@ -220,7 +220,7 @@ def what_is_too_large_fails(patch: pytest.MonkeyPatch) -> None:
 
 
 def lanes_overlap_on_two_transports(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Pool, "is_lane_busy", lambda self, turn, kind: False)
+    patch.setattr(Pool, "_overlaps", lambda self, turn, chosen: False)
 
 
 def busy_connections_do_not_count(patch: pytest.MonkeyPatch) -> None:
