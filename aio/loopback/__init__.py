@@ -112,9 +112,14 @@ from ...sansio.server import (
     Reasoning,
     Refusal,
     Reply,
+    Rule,
+    Rules,
     ScriptError,
     Text,
+    TextTest,
     Transcript,
+    When,
+    read_script,
 )
 from ._expecting import LedgerError
 from ._faults import (
@@ -134,6 +139,7 @@ from ._faults import (
     Silence,
     Upgrading,
 )
+from ._faults_json import read_faults
 from ._ledger import LedgerEntry
 from ._server import LoopbackServer, Serving, serve
 
@@ -166,12 +172,18 @@ __all__ = [
     "Received",
     "Refusal",
     "Reply",
+    "Rule",
+    "Rules",
     "ScriptError",
     "Send",
     "Serving",
     "Silence",
     "Text",
+    "TextTest",
     "Transcript",
     "Upgrading",
+    "When",
+    "read_faults",
+    "read_script",
     "serve",
 ]
