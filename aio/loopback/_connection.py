@@ -125,10 +125,14 @@ class RunningTurn:
 class ClientConnection:
     """One connection of a client, from accepting to closing."""
 
+    # More than 12 attributes: the state of a connection, over HTTP and after the upgrade.
+
     def __init__(self, service: Service, sock: SocketStream, number: int) -> None:
         self.service = service
         self.number = number
-        """Its number in the order of accepting, from 1."""
+        """Its number in the order of accepting, from 1; 0 if nothing has come but requests for control."""
+        self.for_control = False
+        """Whether nothing has come but requests for control."""
         self.tasks = Tasks()
         self.counter = ByteCounter()
         self.turns: set[RunningTurn] = set()
@@ -145,6 +149,24 @@ class ClientConnection:
         self.headers: Mapping[str, str] = {}
         """Those of the latest HTTP request, or of the upgrade."""
         self.stream = ClientStream(sock)
+
+    # --- What counts -------------------------------------------------------------------------------------------------
+
+    def leave_out_request(self, *, first: bool) -> None:
+        """The request that was read is for control, and the first of its connection or not: it does not count."""
+        self.counter.leave_out_request()
+        self.for_control = self.for_control or first
+        if first and self.number == self.service.connections:
+            self.service.connections -= 1
+            self.number = 0
+
+    def number_as_client(self) -> None:
+        """A request has come that is for the API."""
+        self.for_control = False
+        if self.number == 0:
+            self.service.connections += 1
+            self.number = self.service.connections
+            self.counter.begin_requests()
 
     # --- From accepting to closing -----------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import h11
 from ...sansio.events import ENDINGS
 from ...sansio.server import BODILESS, Problem, check_request, read_json, wanted_response, write_json
 
-__all__ = ["PATH", "HttpAnswer", "body_of", "parse_request", "refuse"]
+__all__ = ["PATH", "HttpAnswer", "body_of", "parse_request", "refuse", "wrong_key"]
 
 PATH: Final = "/v1/responses"
 _WEBSOCKET_ONLY: Final = ("generate", "stream_id")
@@ -33,10 +33,8 @@ def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
     wanted = wanted_response(target, PATH)
     if path != PATH and wanted is None:
         return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
-    if api_key is not None:
-        given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
-        if not hmac.compare_digest(given, api_key.encode()):
-            return Problem(401, "invalid_api_key", "Incorrect API key provided.", type="invalid_request_error")
+    if (problem := wrong_key(request, api_key)) is not None:
+        return problem
     if wanted is not None:
         if request.method == b"GET":
             return wanted if isinstance(wanted, Problem) else None
@@ -49,6 +47,15 @@ def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
         upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
         return Problem(426, None, "GET needs an upgrade to WebSocket here; or use POST.", headers=upgrade)
     return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET, POST"})
+
+
+def wrong_key(request: h11.Request, api_key: str | None) -> Problem | None:
+    """What is wrong with a request's key; None if nothing is, or if any will do."""
+    if api_key is not None:
+        given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
+        if not hmac.compare_digest(given, api_key.encode()):
+            return Problem(401, "invalid_api_key", "Incorrect API key provided.", type="invalid_request_error")
+    return None
 
 
 def _header(request: h11.Request, name: bytes) -> bytes:
@@ -125,9 +132,9 @@ class HttpAnswer:
         if not self._begun:
             self._begin(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"})
 
-    def result(self, response: object) -> None:
+    def result(self, response: object, status: int = 200) -> None:
         """Answer with a response as it is."""
-        self._whole(200, response)
+        self._whole(status, response)
 
     def finish(self) -> None:
         """End a stream of events, if it has begun and not ended."""

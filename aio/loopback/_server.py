@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from ...sansio.checks import COUNT, SECONDS, Instance, Number, Rule
 from ...sansio.errors import ConcurrentUseError, UserError
-from ...sansio.server import ResponseStore, Script, ScriptError, ScriptLike, ServerOptions
+from ...sansio.server import ResponseStore, Script, ScriptError, ScriptLike, ServerOptions, StoredResponses
 from ...sansio.urls import check_socket
 from ._connection import ClientConnection
+from ._control import Control
 from ._expecting import Expected, check_entries
 from ._faults import Fault, Faults
 from ._ledger import Ledger, LedgerEntry
@@ -44,10 +45,12 @@ class LoopbackServer:
         """The port that it listens on; 0 if there is a path."""
         self.path = path
         """The unix socket that it listens on; None: it is TCP."""
-        self.connections = 0
-        """How many connections have been accepted."""
         self._service = service
         self._tasks = service.tasks = Tasks()
+        self._clients: dict[ClientConnection, anyio.Event] = {}
+        """The connections that are open, each with what is set at its end."""
+        self._first = (service.latency, list(service.faults))
+        """What :meth:`reset` goes back to."""
         self._closed_at_end_of_loop: AsyncGenerator[None] | None = None
         """On asyncio, until the server is closed: the generator that closes it when the event loop ends."""
 
@@ -62,6 +65,11 @@ class LoopbackServer:
         scheme = "http" if self.ssl_context is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{self.port}/v1"
+
+    @property
+    def connections(self) -> int:
+        """How many connections have been accepted, but for those with nothing but requests for control."""
+        return self._service.connections
 
     @property
     def latency(self) -> float:
@@ -108,6 +116,33 @@ class LoopbackServer:
         for error in self.script_errors[:1]:
             raise error
         check_entries(self.requests, entries, every)
+
+    def use_script(self, reply: ScriptLike | None) -> None:
+        """Answer by another script from here on; None: what a request says decides. Turns that have begun are answered
+        by the script that they began with. Raises UserError for what is none."""
+        self._service.script = None if reply is None else Script(reply)
+
+    async def reset(self, *, but: object = None) -> None:
+        """Make the server what it was when it started (PROTOCOL.md, "Control"): ledger, stored responses, faults,
+        latency, numbers; the script begins anew. Closes all connections first, but for this one and those that are only
+        for control."""
+        service = self._service
+        closed = [
+            (client, end) for client, end in self._clients.items() if client is not but and not client.for_control
+        ]
+        for client, _ in closed:
+            client.tasks.cancel()
+        for _, end in closed:
+            await end.wait()
+        latency, faults = self._first
+        service.latency, service.faults[:] = latency, faults
+        service.store, service.responses = ResponseStore(), StoredResponses()
+        if service.script is not None:
+            service.script.restart()
+        service.connections = 0
+        if isinstance(but, ClientConnection):
+            but.number = 0
+        service.ledger.reset()
 
     @property
     def replies_left(self) -> int:
@@ -195,12 +230,20 @@ class LoopbackServer:
     def _start_connection(self, sock: socket.socket) -> None:
         try:
             stream = SocketStream(sock)
-            self.connections += 1
-            connection = ClientConnection(self._service, stream, self.connections)
-            self._tasks.start(connection.run, serve_http)
+            self._service.connections += 1
+            connection = ClientConnection(self._service, stream, self._service.connections)
+            self._tasks.start(self._run, connection)
         except BaseException:
             sock.close()
             raise
+
+    async def _run(self, connection: ClientConnection) -> None:
+        end = self._clients[connection] = anyio.Event()
+        try:
+            await connection.run(serve_http)
+        finally:
+            del self._clients[connection]
+            end.set()
 
 
 class Serving:
@@ -246,6 +289,7 @@ def serve(
     dialect: str | None = "openai",
     strict: bool = False,
     ledger_limit: int | None = None,
+    control: bool = False,
 ) -> Serving:
     """Run a loopback server: ``async with serve() as server``, or ``server = await serve()`` and ``server.aclose()``.
 
@@ -272,6 +316,8 @@ def serve(
         strict: refuse what the API refuses: a request without a model or with an unknown field, a call that is not
             answered, a number out of its range (PROTOCOL.md, "Strict mode"). ``options.strict`` does the same.
         ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
+        control: answer requests under ``/_turnwire``, by which other programs read the ledger, and change faults and
+            script (PROTOCOL.md, "Control").
 
     Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there. At
     the end of ``async with`` it raises ScriptError, if a request found no reply in the script and nothing else was
@@ -279,7 +325,7 @@ def serve(
     """
     options = ServerOptions() if options is None else options
     _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
-    _check(ledger_limit=ledger_limit, strict=strict)
+    _check(ledger_limit=ledger_limit, strict=strict, control=control)
     _check_key(api_key)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
@@ -300,6 +346,7 @@ def serve(
     async def start() -> LoopbackServer:
         listener = await listen(host, port) if path is None else listen_unix(path)
         server = LoopbackServer(host, listener.getsockname()[1] if path is None else 0, service, path)
+        service.control = Control(server, service.ledger) if control else None
         server.start(listener)
         return server
 
@@ -314,6 +361,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "ssl_context": Instance(ssl.SSLContext, optional=True),
     "options": Instance(ServerOptions),
     "strict": Instance(bool),
+    "control": Instance(bool),
     "ledger_limit": Number(COUNT, whole=True, optional=True),
 }
 """What the arguments of :func:`serve` may be."""

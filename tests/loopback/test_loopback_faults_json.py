@@ -108,7 +108,7 @@ BAD: list[tuple[Any, str]] = [
     (5, 'the document: 5 is not faults: write a list of them, {"faults": […]}, or one fault'),
     (
         [5],
-        "[0]: 5 is not a fault: an object with one of received, upgrading, opened, before_run, before_event, after_event",
+        "[0]: 5 is not a fault: an object with one of received, upgrading, opened, before_run, before_event",
     ),
     ([{"do": "cut"}], '[0]: {"do": "cut"} is not a fault'),
     ([{"after_event": 3}], "[0].do: it is missing: write it"),
