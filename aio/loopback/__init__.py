@@ -120,6 +120,7 @@ from ...sansio.server import (
     Transcript,
     When,
     read_script,
+    script_schema,
 )
 from ._expecting import LedgerError
 from ._faults import (
@@ -139,7 +140,7 @@ from ._faults import (
     Silence,
     Upgrading,
 )
-from ._faults_json import read_faults
+from ._faults_json import faults_schema, read_faults
 from ._ledger import LedgerEntry
 from ._server import LoopbackServer, Serving, serve
 
@@ -183,7 +184,9 @@ __all__ = [
     "Transcript",
     "Upgrading",
     "When",
+    "faults_schema",
     "read_faults",
     "read_script",
+    "script_schema",
     "serve",
 ]

@@ -18,7 +18,7 @@ from ...sansio.errors import ConcurrentUseError, UserError
 from ...sansio.server import ResponseStore, Script, ScriptError, ScriptLike, ServerOptions, StoredResponses
 from ...sansio.urls import check_socket
 from ._connection import ClientConnection
-from ._control import Control
+from ._control import CONTROL, Control
 from ._expecting import Expected, check_entries
 from ._faults import Fault, Faults
 from ._ledger import Ledger, LedgerEntry
@@ -65,6 +65,14 @@ class LoopbackServer:
         scheme = "http" if self.ssl_context is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{self.port}/v1"
+
+    @property
+    def control_url(self) -> str | None:
+        """Where :mod:`its control <._control>` is: ``http://127.0.0.1:PORT/_turnwire``; None without control, and with
+        a path."""
+        if self._service.control is None or self.path is not None:
+            return None
+        return self.base_url.removesuffix("/v1") + CONTROL
 
     @property
     def connections(self) -> int:
