@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     with ExitStack() as files:
         try:
-            options, tls = _options(arguments), _tls(arguments, files)
+            options, tls = serve_arguments(arguments), _tls(arguments, files)
         except UserError as exc:
             print(f"turnwire serve: {exc}", file=sys.stderr)
             return 2
@@ -138,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
 # --- Arguments to those of serve() -----------------------------------------------------------------------------------
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+def serve_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments for ``serve()``. Raises UserError."""
     script, faults = _document(arguments.script), _document(arguments.faults)
     return {
