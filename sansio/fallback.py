@@ -29,7 +29,7 @@ from .connection import Turn
 from .errors import UserError
 from .evidence import NO_WEBSOCKET_STATUSES
 from .http import HttpConnection, Retrieval
-from .pool import Connection, Kind
+from .pool import Connection, ConnectionKind
 from .replay import Cause, Evidence, Phase
 
 __all__ = ["Fallback", "TransportChoice"]
@@ -59,11 +59,11 @@ class Fallback:
         """Whether HTTP is used instead of a WebSocket."""
         return self._transport == "auto" and now < self._http_until
 
-    def kind(self, now: float) -> Kind:
+    def kind(self, now: float) -> ConnectionKind:
         """The kind of a connection that is opened now."""
-        return Kind.HTTP if now < self._http_until else Kind.WEBSOCKET
+        return ConnectionKind.HTTP if now < self._http_until else ConnectionKind.WEBSOCKET
 
-    def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
+    def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> ConnectionKind:
         """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
         if turn.http_only:
             if self._transport == "websocket" and not isinstance(turn, Retrieval):
@@ -71,10 +71,10 @@ class Fallback:
                     "background=True does not exist on a WebSocket, and transport='websocket' allows nothing else — "
                     "the turn was not sent — leave it out, or use transport='auto'"
                 )
-            return Kind.HTTP
+            return ConnectionKind.HTTP
         if self._transport != "auto" or not turn.fits_http:
-            return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
-        return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET
+            return ConnectionKind.HTTP if self._transport == "http" else ConnectionKind.WEBSOCKET
+        return ConnectionKind.HTTP if too_large or now < self._http_until else ConnectionKind.WEBSOCKET
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
         """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""
