@@ -67,7 +67,7 @@ __all__ = ["TrioRuntime"]
 
 _LOGGER: Final = logging.getLogger("turnwire")
 
-DRAIN: Final = 1.0
+LAST_READS: Final = 1.0
 """Seconds for which reading goes on after writing has failed: the server may have said why."""
 P = ParamSpec("P")
 
@@ -313,7 +313,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
     def _go_on_writing(self, link: Link, wire: Wire) -> None:
         """Part of the data could not be written: start a writer, or let the connection end."""
         if wire.broken is not None:
-            wire.scope.deadline = min(wire.scope.deadline, self.clock() + DRAIN)
+            wire.scope.deadline = min(wire.scope.deadline, self.clock() + LAST_READS)
         elif wire.left_over and not wire.writing:
             wire.writing = True
             self._spawn(self._write, link, wire)
