@@ -27,8 +27,8 @@ Where a turn goes
     and that the server may still run. It has the lane that the turn names, or no slot is free and it has one of them.
 
     There are two kinds of connection (:class:`ConnectionKind`); the session decides which one a turn needs. An HTTP
-    connection has one slot, no memory and no age limit. Of each kind there may be as many as ``most`` says: for HTTP, a session
-    allows ``connections`` times ``max_in_flight``, as many turns as its WebSockets could run. When its turn has
+    connection has one slot, no memory and no age limit. Of each kind there may be as many as ``most`` says: for HTTP, a
+    session allows ``connections`` times ``max_in_flight``, as many turns as its WebSockets could run. When its turn has
     ended, the rest of the answer has to arrive before it takes the next: for :data:`FINISH`, no other connection is
     opened in its place.
 

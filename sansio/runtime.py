@@ -93,7 +93,7 @@ class SessionRuntime(Runtime):
     @property
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits."""
-        return self._session.limits.latest()
+        return self._session.rate_limits.latest()
 
     def retrieval(self, response_id: str, *, timeout: object, now: float, **wanted: Any) -> Retrieval:
         """A retrieval, to be given to :meth:`submit`. Raises as :class:`~turnwire.sansio.http.Retrieval` does."""

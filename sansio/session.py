@@ -111,12 +111,12 @@ class ResponsesSession:
         """Connections that may need a write, a pause or a close. The owner handles them and clears the list."""
         most = self.options.connections
         most = {ConnectionKind.WEBSOCKET: most, ConnectionKind.HTTP: most * self.options.max_in_flight}
-        limits = {"max_age": self.options.max_age, "max_idle": self.options.max_idle}
-        self.pool = Pool(most=most, alarm=self.alarm, **limits)
+        ages = {"max_age": self.options.max_age, "max_idle": self.options.max_idle}
+        self.pool = Pool(most=most, alarm=self.alarm, **ages)
         self._random_bytes = random_bytes
         self.notices = notices or Notices()
         """Notices for observers. The owner delivers them at the end of each step."""
-        self.limits = RateLimitLog()
+        self.rate_limits = RateLimitLog()
         self._recovery = Recovery(self.options.recovery, random_bytes, wall_clock, self.notices)
         self._backlog = Backlog(self.alarm, self._is_exception)
         self._own = Stats()
@@ -243,7 +243,7 @@ class ResponsesSession:
         if kind is None:
             raise UserError("the session has its connections — nothing was opened — wait until wants_connection()")
         connection = self._new(kind, endpoint, now, connect_by)
-        connection.limits = self.limits
+        connection.rate_limits = self.rate_limits
         self.pool.add(connection)
         self._touched[connection] = None
         self.update(now)
@@ -309,7 +309,7 @@ class ResponsesSession:
         """Decide about a failure. True: the turn is repeated, and is again a turn that has not begun."""
         self._recovery.saw(failure)
         if failure.evidence.refusal is not None:
-            self.limits.answered(failure.evidence.refusal.headers)
+            self.rate_limits.answered(failure.evidence.refusal.headers)
         if self.closed:
             return False
         moves = self._fallback.replaces(turn, failure.evidence)

@@ -133,8 +133,8 @@ class HttpStream:
     def next(self) -> Flow[Any]:
         """The next event; None at the end. Raises the turn's failure.
 
-        After the terminal event it waits at most STREAM_END_TIMEOUT for the end of the stream: then the client can reuse the
-        connection.
+        After the terminal event it waits at most STREAM_END_TIMEOUT for the end of the stream: then the client can
+        reuse the connection.
         """
         call = self._call
         call.check()

@@ -140,8 +140,8 @@ class Routing(ConnectionBase):
         if isinstance(event, ErrorEvent):
             self._error_event(event, now, first=first)
             return
-        if type(event) is UnknownEvent and self.limits is not None:
-            self.limits.came(event)
+        if type(event) is UnknownEvent and self.rate_limits is not None:
+            self.rate_limits.came(event)
         turn = self._owners.owner(event)
         if turn is None or self._owners.dialect.keeps_alive(event):
             self._pass_over(turn, event, now)

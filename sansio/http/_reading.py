@@ -65,8 +65,8 @@ class Reading(Retrieving):
 
     def _head_came(self, head: Head, now: float) -> None:
         self._answer = Answer(head, self.options.max_message_size)
-        if self.limits is not None:
-            self.limits.answered(head.headers)
+        if self.rate_limits is not None:
+            self.rate_limits.answered(head.headers)
         location = head.headers.get("location")
         if head.status in RESENDING and location is not None and self._redirects < MAX_REDIRECTS:
             elsewhere = self.endpoint.redirected(location)
@@ -134,8 +134,8 @@ class Reading(Retrieving):
             return
         if isinstance(turn, Retrieval) and self._is_other(turn, event, now):
             return
-        if type(event) is UnknownEvent and self.limits is not None:
-            self.limits.came(event)
+        if type(event) is UnknownEvent and self.rate_limits is not None:
+            self.rate_limits.came(event)
         if self.dialect.keeps_alive(event):
             turn.since = now
             return

@@ -218,7 +218,7 @@ def test_a_model_emits_what_its_stream_has_and_closes_it(shell: SteppedShell, mo
 
 
 def test_the_deadlines_of_a_stream(shell: SteppedShell) -> None:
-    """To open it, and to read it: the settings'. After the terminal event: STREAM_END_TIMEOUT. To close it: BOUND, shielded."""
+    """To open it, and to read it: the settings'; then STREAM_END_TIMEOUT. To close it: BOUND, shielded."""
     model = http_model(shell, client_of(HttpResponse(Stream(DELTA, DONE))))
     types(model.stream_response(*arguments(timeout=7.0)))
     assert [(wait.deadline, wait.shield) for wait in shell.waits] == [
