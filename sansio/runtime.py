@@ -167,7 +167,7 @@ class SessionRuntime(Runtime):
         """Wait for a condition, which a step of the driver makes true."""
         while not holds():
             waiter = self.waiter()
-            self._driver.observe(waiter, holds)
+            self._driver.wake_when(waiter, holds)
             try:
                 yield Wait(lambda waiter=waiter: waiter)
             finally:

@@ -13,7 +13,7 @@ The steps of a call
     ``with call.span():``                   around all that follows: builds the request (PARITY A), traces and logs;
                                             records, logs and re-raises a failure
     ``call.kwargs`` / ``call.prepared``     passes them to the HTTP client, or to a session as a frame
-    ``call.observe(event)``                 for each event of a stream: collects the output, notes the end
+    ``call.add(event)``                     for each event of a stream: collects the output, notes the end
     ``call.answer(value)``                  for the answer of an HTTP request without a stream
     ``call.broken(exc)``/``call.ended()``   over HTTP, when the stream raised, or ended: gives what to raise
     ``call.check()``                        after a stream was read to its end: raises its failure
@@ -237,7 +237,7 @@ class ModelCall:
 
     # -- events and answers
 
-    def observe(self, event: Any, request_id: str | None = None) -> bool:
+    def add(self, event: Any, request_id: str | None = None) -> bool:
         """Note an event of a stream. Returns False for a value that is not an event (null, a list, text); skip it then.
 
         Events are the SDK's objects, or objects and mappings with the same members. Over HTTP the request's id is put

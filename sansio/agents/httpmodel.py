@@ -142,7 +142,7 @@ class HttpStream:
         try:
             while True:
                 event: Any = yield receive
-                if call.observe(event, self._request_id):
+                if call.add(event, self._request_id):
                     return event
                 call.check()
         except StopAsyncIteration:

@@ -829,7 +829,7 @@ class Clients:
 
     def _until(self, holds: Callable[[], bool]) -> Steps:
         driver, me = self._world.driver, self._world.running
-        driver.observe(me, holds)
+        driver.wake_when(me, holds)
         while not holds():
             yield SLEEP
         driver.forget(me)

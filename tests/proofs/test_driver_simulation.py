@@ -384,11 +384,11 @@ class WakesOneOfThem(Driver):
         super()._carry_out(now, timed=timed)
 
 
-class WakesNoObserver(Driver):
+class WakesForNoCondition(Driver):
     def _carry_out(self, now: float, *, timed: bool = False) -> None:
-        observers, self._observers = self._observers, {}
+        conditions, self._conditions = self._conditions, {}
         super()._carry_out(now, timed=timed)
-        self._observers = observers
+        self._conditions = conditions
 
 
 class DoesNotSetTheTimerAgain(Driver):
@@ -489,7 +489,7 @@ FAULTS = {
     WritesBeforeTheBufferIsEmpty: "contract: a chunk is written before the buffer is empty",
     ForgetsThatItMayWrite: "no ping",
     WakesOneOfThem: "its consumer was not woken",
-    WakesNoObserver: "never closed",
+    WakesForNoCondition: "never closed",
     DoesNotSetTheTimerAgain: "I6",
     SetsTheTimerLater: "contract: the timer was set to",
     DoesNotListenForDeadlines: "I6",
