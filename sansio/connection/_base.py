@@ -273,7 +273,7 @@ class ConnectionBase(CommonConnection):
 
     # -- deadlines of turns
 
-    def watch(self, turn: Turn) -> None:
+    def restart_deadline(self, turn: Turn) -> None:
         """Start the receive deadline of a turn again: its consumer has taken all of its events."""
         limit = turn.timeouts.receive
         if limit is None or self._keepalive.turn_stall_timeout is not None:

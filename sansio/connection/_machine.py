@@ -157,7 +157,7 @@ class ResponsesConnection(Routing, Timing):
             turn.phase = Phase.AWAIT
             if now is not None:
                 turn.since = now
-            self.watch(turn)
+            self.restart_deadline(turn)
         return data
 
     @property
