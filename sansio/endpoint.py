@@ -281,11 +281,11 @@ def key_refresh(client: Any) -> Callable[[], Awaitable[str | None]] | None:
 
 def checked_key(key: object) -> Secret | None:
     """An API key as a Secret; None if there is none. Raises WrongTypeError if it is not text."""
-    held = cast("object", Secret(key).reveal())
-    if not isinstance(held, str | None):
-        hint = " (for a key that changes, give client=AsyncOpenAI(api_key=…))" if callable(held) else ""
-        raise WrongTypeError(f"api_key is {kind_of(held)}: write text{hint}")
-    return Secret(held) if held else None
+    value = cast("object", Secret(key).reveal())
+    if not isinstance(value, str | None):
+        hint = " (for a key that changes, give client=AsyncOpenAI(api_key=…))" if callable(value) else ""
+        raise WrongTypeError(f"api_key is {kind_of(value)}: write text{hint}")
+    return Secret(value) if value else None
 
 
 def needs_key(place: Endpoint) -> bool:

@@ -317,7 +317,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
         elif wire.left_over and not wire.writing:
             wire.writing = True
             self._spawn(self._write, link, wire)
-        elif not wire.left_over and not wire.held:
+        elif not wire.left_over and not wire.waits_for_peer:
             self._written(link, wire)
 
     async def _write(self, link: Link, wire: Wire) -> None:
@@ -338,6 +338,6 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             self._go_on_writing(link, wire)
         elif wire.closing:
             wire.scope.cancel()
-        elif not wire.held:
+        elif not wire.waits_for_peer:
             wire.blocked = False
             self._driver.writable(link, self.clock())
