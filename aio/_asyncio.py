@@ -94,12 +94,12 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
     def begin(self) -> float:
         """As for all runtimes; and if the event loop has closed the generator that waits for its end, start another."""
         if self._end is None:
-            self._watch()
+            self._start_end()
         return super().begin()
 
     # -- the end of the event loop
 
-    def _watch(self) -> None:
+    def _start_end(self) -> None:
         """Start a generator that the event loop will close at its end (:meth:`_until_the_end`)."""
         try:
             self._end = _begun(self._until_the_end())

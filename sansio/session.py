@@ -284,8 +284,8 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`; then updates the session. Hot path: runs once per read."""
         self._now = now
-        watched = self.pool.spreads or self._backlog.ready or self._drain_by is not None
-        ran = connection.running if watched else 0
+        counts = self.pool.spreads or self._backlog.ready or self._drain_by is not None
+        ran = connection.running if counts else 0
         connection.receive_data(data, now)
         if not connection.only_events or (ran and connection.running < ran):  # A waiting turn may take the free slot.
             self._touched[connection] = None

@@ -158,13 +158,13 @@ class _HttpService:
     async def _answer(self, answer: HttpAnswer, running: RunningTurn) -> None:
         connection = self._connection
         before = take_before(connection, running) if running.stored else begin_turn(connection, running)
-        async with Tasks() as watching:
-            watching.start(connection.guarded, self._watch)
+        async with Tasks() as reading:
+            reading.start(connection.guarded, self._read_on)
             await connection.guarded(run_turn, connection, running, before)
         answer.finish()
         await connection.flush()
 
-    async def _watch(self) -> None:
+    async def _read_on(self) -> None:
         """Read while a request is answered, to notice that the client leaves. Keeps no more than one head may have."""
         while len(self._http.trailing_data[0]) < MAX_HEADERS:
             data = await self._connection.receive()

@@ -879,11 +879,11 @@ def test_an_observer_is_woken_after_the_step_that_makes_it_true_and_no_more_when
     assert rig.runtime.woken == []
     rig.say(completed())
     rig.say({"type": "codex.keepalive"})
-    assert rig.runtime.woken == ["observer", "observer"]  # Waking twice does no harm.
-    rig.driver.forget("observer")
-    rig.driver.forget("observer")
+    assert rig.runtime.woken == ["waiter", "waiter"]  # Waking twice does no harm.
+    rig.driver.forget("waiter")
+    rig.driver.forget("waiter")
     rig.say({"type": "codex.keepalive"})
-    assert rig.runtime.woken == ["observer", "observer"]
+    assert rig.runtime.woken == ["waiter", "waiter"]
 
 
 def test_the_driver_needs_no_event_loop():
