@@ -1,4 +1,4 @@
-"""Which transport a turn goes over: a WebSocket, or HTTP if there is none.
+"""Whether a turn goes over a WebSocket, or over HTTP if there is none.
 
 The promise
     ``"websocket"`` and ``"http"`` are strict. With ``"auto"``, a WebSocket is used unless a row says otherwise:

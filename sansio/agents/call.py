@@ -1,4 +1,4 @@
-"""A call of a model, as plain steps, whichever transport carries it.
+"""A call of a model, as plain steps, the same over HTTP and over a WebSocket.
 
 The promise
     A call of a model is one :class:`ModelCall`. It has the request, the log lines, the span and the result; the model
@@ -20,7 +20,7 @@ The steps of a call
     ``call.result()``                       makes the :class:`ModelResponse`
     ======================================= ===========================================================================
 
-The table in ``events`` (``final_status``) says what ends a call, over each transport. The result is the response's
+The table in ``events`` (``final_status``) says what ends a call, over either. The result is the response's
 ``output``; if that is missing, null or empty, it is the items of ``response.output_item.done`` (PROTOCOL.md, "What the
 turn gave").
 
@@ -98,7 +98,7 @@ class ModelResponse:
     usage: Usage
     response_id: str | None
     request_id: str | None = None
-    """The transport's id of the request; None over WebSocket, which has no such id (PROTOCOL.md, "Connection")."""
+    """The request's id; None over a WebSocket, which has no such id (PROTOCOL.md, "Connection")."""
     raw_usage: dict[str, Any] | None = None
     """The usage as the server sent it, with ``ModelSettings(preserve_raw_usage=True)``; else None."""
 

@@ -45,7 +45,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
     the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.
 
-    Successful calls have no request id on this transport.
+    Successful calls have no request id over a WebSocket.
     """
 
     @discreet

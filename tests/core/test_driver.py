@@ -135,7 +135,7 @@ def test_a_step_takes_the_input_decides_tells_the_runtime_and_wakes():
     rig.runtime.looks.append(lambda what: seen.append((what, first.ended, second.phase)))
     rig.say(created(1, "a"), completed(1, "a"))
     # The second one's message went out, because the first one had ended, before anybody was woken.
-    assert [what for what, _, _ in seen] == ["write 0", "wake first", "wake observer"]
+    assert [what for what, _, _ in seen] == ["write 0", "wake first", "wake waiter"]
     assert all(ended for _, ended, _ in seen)
     assert seen[-1][2] is Phase.AWAIT
 
@@ -871,7 +871,7 @@ def test_a_turn_that_was_made_already_is_begun():
     assert rig.sent() == [{"type": "response.create", "input": "x"}]
 
 
-def test_an_observer_is_woken_after_the_step_that_makes_it_true_and_no_more_when_it_is_forgotten():
+def test_a_waiter_for_a_condition_is_woken_after_the_step_that_makes_it_true_and_no_more_when_it_is_forgotten():
     rig = Rig.connected()
     turn = rig.create()
     rig.driver.wake_when("waiter", lambda: turn.ended)

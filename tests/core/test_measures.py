@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from kit.driving import completed, created, delta
 from kit.machines import ENDPOINT
-from kit.observing import Log, Observed
+from kit.observing import Log, ObservedDriver
 from openai.types.responses import ResponseError
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -35,7 +35,7 @@ USAGE = {
 }
 
 
-class Observed(Observed):
+class Observed(ObservedDriver):
     """An observed session with the SDK's exporters."""
 
     def __init__(self, **options: Any) -> None:

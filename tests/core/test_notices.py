@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kit.driving import completed, created
 from kit.machines import ENDPOINT, steady
-from kit.observing import Observed
+from kit.observing import ObservedDriver
 from turnwire.sansio.connection import turn_failure
 from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.notices import INFO, MOST, WARNING, Notice, Notices
@@ -17,7 +17,7 @@ from turnwire.sansio.session import ResponsesSession, SessionOptions
 
 
 def test_a_connection_is_told_of_when_it_is_open_and_when_it_is_lost() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     turn = rig.create()
     assert rig.told == []
     rig.accept()
@@ -36,7 +36,7 @@ def test_a_connection_is_told_of_when_it_is_open_and_when_it_is_lost() -> None:
 
 
 def test_hooks_are_called_after_consumers_were_woken() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     turn = rig.create()
     rig.accept()
     rig.driver.listen(turn, "consumer", lambda: rig.now)
@@ -48,7 +48,7 @@ def test_hooks_are_called_after_consumers_were_woken() -> None:
 
 
 def test_a_turn_that_is_repeated_is_told_of_once_that_is_decided() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     rig.runtime.takes = [True, True]
     turn = rig.driver.create({"input": "x"}, lane="a", now=rig.now)
     rig.driver.opened(rig.link, rig.now)
@@ -64,7 +64,7 @@ def test_a_turn_that_is_repeated_is_told_of_once_that_is_decided() -> None:
 
 
 def test_a_connection_that_is_replaced_is_told_of() -> None:
-    rig = Observed(max_age=60.0)
+    rig = ObservedDriver(max_age=60.0)
     turn = rig.create()
     rig.accept()
     rig.say(created(), completed())
@@ -79,7 +79,7 @@ def test_a_connection_that_is_replaced_is_told_of() -> None:
 
 
 def test_falling_back_is_told_of() -> None:
-    rig = Observed(transport="auto")
+    rig = ObservedDriver(transport="auto")
     rig.create()
     rig.reject(404)
     assert rig.names() == ["turn_repeated", "connection_lost", "fell_back"]
@@ -89,7 +89,7 @@ def test_falling_back_is_told_of() -> None:
 
 
 def test_what_this_side_ends_is_not_lost() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     turn = rig.create()
     rig.accept()
     rig.driver.cancel(turn, rig.now)
@@ -114,7 +114,7 @@ def test_what_this_side_ends_is_not_lost() -> None:
 
 
 def test_a_connection_that_was_never_open_and_is_closed_here_is_not_told_of() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     rig.create()
     rig.driver.opened(rig.link, rig.now)
     rig.driver.close(rig.now)
@@ -124,7 +124,7 @@ def test_a_connection_that_was_never_open_and_is_closed_here_is_not_told_of() ->
 
 
 def test_every_connection_that_opened_is_lost_or_closed_once() -> None:
-    rig = Observed(max_age=60.0)
+    rig = ObservedDriver(max_age=60.0)
     for end in (rig.lost, lambda: rig.driver.give_up(rig.now), lambda: rig.driver.close(rig.now)):
         turn = rig.create()
         rig.accept()
@@ -135,7 +135,7 @@ def test_every_connection_that_opened_is_lost_or_closed_once() -> None:
 
 
 def test_a_turn_that_nobody_measures_is_told_of_when_it_is_repeated() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     rig.create().observer = None
     rig.driver.opened(rig.link, rig.now)
     rig.lost()
@@ -143,7 +143,7 @@ def test_a_turn_that_nobody_measures_is_told_of_when_it_is_repeated() -> None:
 
 
 def test_a_close_code_is_told() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     rig.create()
     rig.accept()
     rig.driver.received(rig.link, rig.server.close(1011, "hush"), rig.now)
@@ -151,7 +151,7 @@ def test_a_close_code_is_told() -> None:
 
 
 def test_a_hook_that_raises_is_logged_by_the_type_and_changes_nothing() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
 
     def broken(notice: Notice) -> None:
         raise ValueError("hush")
@@ -169,7 +169,7 @@ def test_a_hook_that_raises_is_logged_by_the_type_and_changes_nothing() -> None:
 
 
 def test_a_hook_that_returns_a_coroutine_is_logged_and_the_coroutine_is_closed() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     rig.notices.on("connection_opened", lambda notice: _later(notice))
     rig.create()
     rig.accept()
@@ -177,7 +177,7 @@ def test_a_hook_that_returns_a_coroutine_is_logged_and_the_coroutine_is_closed()
 
 
 def test_what_raises_again_and_again_is_logged_once_per_type() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     errors: list[Exception] = [ValueError("a"), ValueError("b"), KeyError("c"), ValueError("d")]
 
     def broken(notice: Notice) -> None:
@@ -197,7 +197,7 @@ def test_what_raises_again_and_again_is_logged_once_per_type() -> None:
 
 
 def test_a_hook_that_closes_the_session_breaks_no_step() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     rig.notices.on("connection_opened", lambda _: rig.driver.close(rig.now))
     turn = rig.create()
     rig.accept()
@@ -209,7 +209,7 @@ def test_a_hook_that_closes_the_session_breaks_no_step() -> None:
 
 
 def test_a_hook_that_begins_a_turn_breaks_no_step() -> None:
-    rig = Observed(recovery=RecoveryPolicy(attempts=0))
+    rig = ObservedDriver(recovery=RecoveryPolicy(attempts=0))
     more: list[Any] = []
     rig.notices.on("connection_lost", lambda _: more.append(rig.create()))
     first = rig.create()
@@ -223,7 +223,7 @@ def test_a_hook_that_begins_a_turn_breaks_no_step() -> None:
 
 
 def test_a_logger_that_raises_is_not_asked_again() -> None:
-    rig = Observed()
+    rig = ObservedDriver()
     rig.log.broken = True
     turn = rig.create()
     rig.accept()
@@ -244,7 +244,7 @@ def test_a_hook_can_be_taken_off_again_even_from_within() -> None:
         off()
 
     off = notices.on("connection_opened", once)
-    rig = Observed()
+    rig = ObservedDriver()
     rig.notices.on("connection_opened", once)
     off = rig.notices.on("connection_opened", once)
     rig.create()

@@ -398,7 +398,7 @@ class SimRuntime:
     def open(self, link: Link) -> None:
         world = self._world
         world.look()
-        self._expect(link.transport is None, "a link is opened twice")
+        self._expect(link.wire is None, "a link is opened twice")
         self._expect(not self.closing, "a link is opened after close")
         self._count_links()
         world.judge.opens(link)
@@ -406,7 +406,7 @@ class SimRuntime:
             soon = world.now < story.repeated_at + world.options.recovery.initial_delay / 2
             if soon and story.turn.repetitions[-1] in (RepeatReason.NOT_RUN, RepeatReason.AMBIGUOUS):
                 self._expect(False, f"{story.marker} is repeated without a pause")
-        line = link.transport = Line(world, link)
+        line = link.wire = Line(world, link)
         world.lines.append(line)
         rng = world.rng
         how = (
@@ -437,7 +437,7 @@ class SimRuntime:
 
     def write(self, link: Link, data: bytes) -> bool:
         self._world.look()
-        line: Line = link.transport
+        line: Line = link.wire
         self._expect(line.peer is not None and not line.lost, "bytes are written to a link that is not open")
         self._expect(not line.closing, "bytes are written to a link that is being closed")
         self._expect(line.writable, "a chunk is written before the buffer is empty")
@@ -445,16 +445,16 @@ class SimRuntime:
         return line.write(data)
 
     def pause(self, link: Link) -> None:
-        self._expect(not link.transport.paused, "paused twice")
-        link.transport.pause()
+        self._expect(not link.wire.paused, "paused twice")
+        link.wire.pause()
 
     def resume(self, link: Link) -> None:
-        self._expect(link.transport.paused, "resumed, and was not paused")
-        link.transport.resume()
+        self._expect(link.wire.paused, "resumed, and was not paused")
+        link.wire.resume()
 
     def close(self, link: Link, *, abort: bool) -> None:
         self._world.look()
-        line: Line = link.transport
+        line: Line = link.wire
         if not line.closing and line.closed is None:
             self._world.judge.client_closes(line)
         line.asked = True
