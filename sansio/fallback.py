@@ -38,7 +38,7 @@ TransportChoice: TypeAlias = Literal["auto", "websocket", "http"]
 """What turns go over: a WebSocket, HTTP, or (``"auto"``) a WebSocket and, if the server has none, HTTP. This is an
 option of a session; the transports of :mod:`turnwire.sansio.transports` are byte streams."""
 
-FAILURES: Final = 5
+FAILURES_IN_A_ROW: Final = 5
 """How many connections must fail in a row before HTTP is used."""
 PAUSE: Final = 300.0
 """Seconds until a WebSocket is tried again after these failures."""
@@ -94,7 +94,7 @@ class Fallback:
                 self._failed_at = now
             if _is_no_websocket(connection.failure.evidence):
                 self._http_until = inf
-            elif self.failures >= FAILURES:
+            elif self.failures >= FAILURES_IN_A_ROW:
                 self._http_until, self.failures = now + PAUSE, 0
         return self._http_until > before
 

@@ -84,17 +84,17 @@ CODES: Final = frozenset(STATUS_BY_CODE) | {
 }
 """The codes that ``error.type`` may be: those of the API. A server's other codes could be any number of values."""
 
-SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+_SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 """The boundaries of histograms that the conventions name."""
 
 _INFERENCE: Final = "gen_ai.client.inference."
 _HISTOGRAMS: Final[Mapping[str, tuple[str, tuple[float, ...], str]]] = {
-    "duration": ("s", SECONDS, "GenAI client inference operation duration."),
-    "time_to_first_chunk": ("s", SECONDS, "Time to receive the first chunk of the response stream."),
-    "time_per_output_chunk": ("s", SECONDS, "Time per output chunk, for each chunk after the first."),
-    "operation.input_tokens": ("{token}", TOKENS, "The number of input tokens used per inference operation."),
-    "operation.output_tokens": ("{token}", TOKENS, "The number of output tokens used per inference operation."),
+    "duration": ("s", _SECONDS, "GenAI client inference operation duration."),
+    "time_to_first_chunk": ("s", _SECONDS, "Time to receive the first chunk of the response stream."),
+    "time_per_output_chunk": ("s", _SECONDS, "Time per output chunk, for each chunk after the first."),
+    "operation.input_tokens": ("{token}", _TOKENS, "The number of input tokens used per inference operation."),
+    "operation.output_tokens": ("{token}", _TOKENS, "The number of output tokens used per inference operation."),
 }
 VERSION: Final = USER_AGENT.rpartition("/")[2]
 """Of turnwire, for the tracer and the meter."""

@@ -16,7 +16,7 @@ import h11
 from ...sansio.events import ENDINGS
 from ...sansio.server import BODILESS, Problem, check_request, read_json, wanted_response, write_json
 
-__all__ = ["PATH", "HttpAnswer", "body_of", "parse_request", "refuse"]
+__all__ = ["PATH", "HttpAnswer", "body_if_readable", "parse_request", "refuse"]
 
 PATH: Final = "/v1/responses"
 _WEBSOCKET_ONLY: Final = ("generate", "stream_id")
@@ -72,7 +72,7 @@ def parse_request(body: bytes) -> dict[str, Any] | Problem:
     return check_request(request, may_run_in_background=True) or request
 
 
-def body_of(data: bytes) -> dict[str, Any] | None:
+def body_if_readable(data: bytes) -> dict[str, Any] | None:
     """The body of a request that was refused, for the ledger; None if it is no object that can be read."""
     try:
         value = read_json(data)

@@ -20,7 +20,7 @@ from ...sansio.server import (
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import PATH, HttpAnswer, body_of, parse_request, refuse
+from ._http import PATH, HttpAnswer, body_if_readable, parse_request, refuse
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
 from ._turns import begin_turn, run_turn, take_before
@@ -121,7 +121,7 @@ class _HttpService:
 
     def _enter_refused(self, problem: Problem, body: bytes) -> None:
         connection = self._connection
-        request = body_of(body)
+        request = body_if_readable(body)
         delivery = "sse" if request is not None and request.get("stream") is True else "http"
         refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request)
         self._service.ledger.refuse(refused, delivery, connection.number, connection.headers)

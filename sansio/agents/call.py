@@ -139,7 +139,7 @@ class ModelArguments:
     prompt: Any = None
 
 
-DONE: Final = "response.done"
+ANSWER_TYPE: Final = "response.done"
 """An answer without a stream ends its turn like an event of this type: by its status, or completed if it has none."""
 ITEM_DONE: Final = "response.output_item.done"
 
@@ -280,7 +280,7 @@ class ModelCall:
             raise self._http.error_event(members, member(value, "_request_id"))
         if not is_response(members):
             raise self._http.no_response(value)
-        self._end(None, final_status(DONE, _status_of(value), has_response=True), value)
+        self._end(None, final_status(ANSWER_TYPE, _status_of(value), has_response=True), value)
 
     def document(self, text: str, content_type: str) -> Iterator[Any]:
         """Yield the events in the answer to a streaming request whose content type is JSON or HTML.
@@ -300,7 +300,7 @@ class ModelCall:
             raise self._http.error_event(members, None)
         if not is_response(members):
             raise self._http.no_response(value, content_type)
-        outcome = final_status(DONE, _status_of(value), has_response=True) or "completed"
+        outcome = final_status(ANSWER_TYPE, _status_of(value), has_response=True) or "completed"
         yield stream_event_of({"type": f"response.{outcome}", "response": value})
 
     def _end(self, kind: str | None, outcome: str | None, response: Any) -> None:
@@ -446,9 +446,9 @@ def _why(response: object) -> str:
     """The server's message about a response that did not succeed."""
     error, details = member(response, "error"), member(response, "incomplete_details")
     words = [member(error, "code"), member(error, "message"), member(details, "reason")]
-    said = ": ".join(word[:WORDS] for word in words if isinstance(word, str) and word)
+    said = ": ".join(word[:ERROR_SHOWN] for word in words if isinstance(word, str) and word)
     return f" ({said})" if said else ""
 
 
-WORDS: Final = 1000
+ERROR_SHOWN: Final = 1000
 """How many characters of the server's message are shown."""

@@ -11,7 +11,7 @@ from kit.machines import ENDPOINT, steady
 from kit.observing import ObservedDriver
 from turnwire.sansio.connection import turn_failure
 from turnwire.sansio.errors import UserError, WrongTypeError
-from turnwire.sansio.notices import INFO, MOST, WARNING, Notice, Notices
+from turnwire.sansio.notices import INFO, MOST_QUEUED, WARNING, Notice, Notices
 from turnwire.sansio.replay import Cause, Evidence, Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 
@@ -254,11 +254,11 @@ def test_a_hook_can_be_taken_off_again_even_from_within() -> None:
 
 def test_what_nobody_takes_is_bounded() -> None:
     session = ResponsesSession(random_bytes=steady, options=SessionOptions(recovery=RecoveryPolicy(attempts=0)))
-    for number in range(MOST + 10):
+    for number in range(MOST_QUEUED + 10):
         session.create({"input": "x"}, now=float(number))
         connection = session.open(ENDPOINT, float(number))
         session.transport_failed(connection, "refused", float(number))
-    assert len(session.notices.queued) == MOST
+    assert len(session.notices.queued) == MOST_QUEUED
 
 
 @pytest.mark.parametrize("name", ["opened", "", "Rotated"])

@@ -8,7 +8,7 @@ from kit.driving import FakeRuntime
 from kit.machines import ENDPOINT, answer, steady, switching
 from turnwire.sansio.driver import Driver
 from turnwire.sansio.events import decode_event
-from turnwire.sansio.rate_limits import MOST, RateLimitLog
+from turnwire.sansio.rate_limits import MOST_TYPES, RateLimitLog
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import WebSocket
 
@@ -58,11 +58,11 @@ def test_the_last_counts_and_types_are_bounded() -> None:
     log.answered({"x-ratelimit-limit": "1"})
     log.answered({"X-RateLimit-Limit": "2"})
     log.answered({"other": "3"})
-    for number in range(MOST + 5):
+    for number in range(MOST_TYPES + 5):
         log.came(decode_event(json.dumps({"type": f"x{number}.rate_limits"}).encode()))
     log.came(decode_event(b'{"type": "x0.rate_limits", "used": 9}'))
     log.came(decode_event(b'{"type": "x0.other"}'))
     log.came(decode_event(b'{"type": "error"}'))
     assert log.latest().headers == {"x-ratelimit-limit": "2"}
-    assert len(log.latest().events) == MOST
+    assert len(log.latest().events) == MOST_TYPES
     assert log.latest().events["x0.rate_limits"]["used"] == 9

@@ -284,11 +284,11 @@ def looks_for_a_websocket_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def falls_back_too_soon(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 4)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 4)
 
 
 def falls_back_too_late(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 6)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 6)
 
 
 def leaves_the_turns_of_a_refused_upgrade(patch: pytest.MonkeyPatch) -> None:

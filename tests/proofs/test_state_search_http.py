@@ -199,7 +199,7 @@ def a_websocket_is_tried_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_fallback_comes_too_soon(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 1)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 1)
 
 
 def all_turns_fall_back(patch: pytest.MonkeyPatch) -> None:
