@@ -309,7 +309,7 @@ def test_a_turn_that_is_refused_before_it_is_sent() -> None:
 
 
 def test_a_turn_that_is_refused_where_nobody_observes_raises_the_same() -> None:
-    rig = Observed(max_waiting=1)
+    rig = ObservedDriver(max_waiting=1)
     rig.driver._recorder = None  # pyright: ignore
     rig.create()
     with pytest.raises(UserError):
@@ -399,7 +399,7 @@ class Broken:
     ],
 )
 def test_a_tracer_or_meter_that_raises_is_logged_once(tracers: Any, meters: Any, told: list[str]) -> None:
-    rig = Observed(tracers, meters)
+    rig = ObservedDriver(tracers, meters)
     for number in (1, 2):
         turn = rig.create(model="m")
         if number == 1:
@@ -457,10 +457,10 @@ def test_the_traceparent_is_that_of_the_turns_span() -> None:
 
 
 def test_there_is_no_traceparent_without_a_span() -> None:
-    rig = Observed(trace.NoOpTracerProvider())
+    rig = ObservedDriver(trace.NoOpTracerProvider())
     record: Any = rig.create(model="m").observer
     assert record.traceparent is None
-    rig = Observed()
+    rig = ObservedDriver()
     record = rig.create(model="m").observer
     assert record.traceparent is None
 
