@@ -33,7 +33,7 @@ from turnwire.sansio.dialect import (
 )
 from turnwire.sansio.driver import Driver
 from turnwire.sansio.endpoint import Endpoint, endpoint
-from turnwire.sansio.errors import UnsupportedError, UserError, WrongTypeError
+from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.events import EVENT_TYPES
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO
@@ -247,28 +247,6 @@ def test_names_above_the_limit_of_the_dialect_go_to_another_connection() -> None
     for number, lane in enumerate("abc"):
         shop.run(shop.create(lane), f"resp_{number}")
     assert len(shop.wires) == 2
-
-
-# --- Steering and injecting ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("kind", "field"), [("response.steer", "steering"), ("response.inject", "injecting")])
-def test_a_client_event_that_the_server_does_not_take_is_refused_before_it_is_sent(kind: str, field: str) -> None:
-    for support in (Support.YES, Support.UNKNOWN):
-        Dialect(**{"name": "mine", field: support}).check_sends(kind)
-    with pytest.raises(
-        UnsupportedError, match=f"takes no {kind} — nothing was sent — .*{field}=Support.YES"
-    ) as refused:
-        Dialect(**{"name": "mine", field: Support.NO}).check_sends(kind)
-    assert refused.value.verdict is SAFE
-    assert pickle.loads(pickle.dumps(refused.value)).verdict is SAFE
-    assert isinstance(refused.value, UserError)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize("kind", ["response.create", "response.tomorrow", "", "response.steer "])
-def test_other_client_events_are_nothing_that_a_dialect_knows_of(dialect: Dialect, kind: str) -> None:
-    dialect.check_sends(kind)
 
 
 # --- Betas -----------------------------------------------------------------------------------------------------------
