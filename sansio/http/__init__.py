@@ -26,7 +26,9 @@ Theory of operation
     SENDING             the request                                        fails in SEND: SAFE
     WAITING             nothing                                            fails in AWAIT: AMBIGUOUS; after a head with
                                                                            status 2xx, or an event: UNSAFE
-    REFUSED             nothing, so that SAFE stays true                   fails in SEND by what the answer says: SAFE
+    REFUSED             nothing, so that SAFE stays true                   fails in SEND by what the answer says: SAFE; at
+                                                                           its own deadline, or after ``close_timeout``, by
+                                                                           what the answer has said by then
     FINISHING, CLOSED   nothing                                            (it has ended)
     =================== ================================================== ===========================================
 
