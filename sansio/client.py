@@ -13,7 +13,7 @@ from functools import wraps
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
-from .checks import SECONDS, Number
+from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
 from .connections import ConnectionInfo
 from .dialect import Dialect
@@ -48,7 +48,7 @@ __all__ = [
     "connect",
 ]
 
-_TIMEOUT: Final = Number(SECONDS, optional=True)
+_TIMEOUT: Final = Number(SECONDS, optional=True, most=MOST_SECONDS)
 
 A = TypeVar("A")
 P = ParamSpec("P")

@@ -33,7 +33,20 @@ from typing import Final
 
 import msgspec
 
-from .checks import BYTES, COUNT, Choice, Number, Rule, TextRule, TextsRule, check_fields, shown
+from .checks import (
+    BYTES,
+    COUNT,
+    MOST_AT_ONCE,
+    MOST_BYTES,
+    MOST_KEPT,
+    Choice,
+    Number,
+    Rule,
+    TextRule,
+    TextsRule,
+    check_fields,
+    shown,
+)
 from .endpoint import is_of_handshake
 from .errors import UserError
 from .events import EVENT_TYPES, ServerEvent, UnknownEvent
@@ -150,9 +163,9 @@ DIALECT_RULES: Final[Mapping[str, Rule]] = {
     "lanes": Choice(tuple(Support)),
     "steering": Choice(tuple(Support)),
     "injecting": Choice(tuple(Support)),
-    "max_in_flight": Number(COUNT, least=1, whole=True, optional=True),
-    "max_named_lanes": Number(COUNT, least=1, whole=True, optional=True),
-    "message_limit": Number(BYTES, least=1, whole=True),
+    "max_in_flight": Number(COUNT, least=1, whole=True, optional=True, most=MOST_AT_ONCE),
+    "max_named_lanes": Number(COUNT, least=1, whole=True, optional=True, most=MOST_KEPT),
+    "message_limit": Number(BYTES, least=1, whole=True, most=MOST_BYTES),
     "betas": TextsRule(TextRule("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA)),
     "inject_beta": TextRule("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA, optional=True),
     "keepalive_types": TextsRule(_TYPE),

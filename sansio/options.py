@@ -25,7 +25,8 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """The options of a session: those of its connections, and when to replace and repeat."""
 
     connections: int = 1
-    """How many WebSockets may take turns at a time. Another is opened when the present ones have no free slot."""
+    """How many WebSockets may take turns at a time; at most 256. Another is opened when the present ones have no free
+    slot."""
     transport: TransportChoice = "auto"
     """``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; but HTTP if the server has no WebSocket, and for a
     request larger than ``max_request_size``."""

@@ -95,6 +95,7 @@ WRONG_TYPES: list[tuple[str, Any]] = [
     ("name", None),
     ("inject_beta", 1),
     ("trace_member", 1),
+    ("provider", None),
 ]
 
 
@@ -107,7 +108,13 @@ def test_a_field_of_another_type_is_refused(name: str, wrong: Any) -> None:
 
 OUT_OF_RANGE: list[tuple[str, Any]] = [
     *(("name", value) for value in ("", " x", "x" * 65, "a\nb", "ünknown", "a:b")),
-    *((name, value) for name in ("max_in_flight", "max_named_lanes", "message_limit") for value in (0, -1, -(10**400))),
+    *(
+        (name, value)
+        for name in ("max_in_flight", "max_named_lanes", "message_limit")
+        for value in (0, -1, -(10**400), 10**13)
+    ),
+    *(("max_in_flight", value) for value in (257, 10**400)),
+    *(("provider", value) for value in ("", "a b", 'a"b', "x" * 65)),
     *(("betas", [value]) for value in ("", "a b", "a=1,b=2", "a=1\r\nX: y", "ä", "x" * 257)),
     *(("inject_beta", value) for value in ("", "a b", "a,b", "\x00")),
     *(("keepalive_types", [value]) for value in ("", "a b", "\n", "x" * 257, "ä")),
