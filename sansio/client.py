@@ -379,6 +379,7 @@ def connect(
     network = checked_network(
         ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
     )
+    network.check_place(source.initial)
     wanted = network.completed(source)[0].proxy
     choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
     options = options_from_client(client, options, transport=transport, connections=connections)
