@@ -321,7 +321,10 @@ class _Headers:
                     f"the value of header {name!r} is {type_in_words(value)}: "
                     "write text, or Omit() to remove an inherited header"
                 )
-            self._by_name[name.lower()] = (name, value if isinstance(value, Secret) else Secret(str(value)))
+            self._by_name[name.lower()] = (
+                name,
+                value if isinstance(value, Secret) else Secret(_text(value, f"header {shown(name)}")),
+            )
 
     def pairs(self) -> tuple[tuple[str, Secret], ...]:
         return tuple(self._by_name.values())
@@ -421,12 +424,19 @@ def _query_text(key: str, value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str() | int() | float():
-            return _quoted(str(value), f"the value of {shown(key)}")
+            return _quoted(_text(value, f"the query's {shown(key)}"), f"the value of {shown(key)}")
         case _:
             raise WrongTypeError(
                 f"the query's {shown(key)} is {type_in_words(value)}: "
                 "write text, a number, true or false, or a list of these"
             )
+
+
+def _text(value: str | float, what: str) -> str:
+    try:
+        return str(value)
+    except ValueError:
+        raise UserError(f"{what} is a number of more digits than Python writes: write text") from None
 
 
 def _quoted(text: str, what: str) -> str:

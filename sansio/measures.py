@@ -49,6 +49,7 @@ from typing import Any, Final, cast
 
 from .connection import Turn
 from .connections import why
+from .dialect import Dialect, dialect_of_host
 from .endpoint import USER_AGENT, Endpoint
 from .error_body import STATUS_BY_CODE
 from .errors import TurnError
@@ -105,7 +106,14 @@ class Recorder:
     """Makes the spans and the metrics of a session's turns. See the top of the module; made by :meth:`of`."""
 
     def __init__(
-        self, tracers: Any, meters: Any, *, wall_clock: Callable[[], float], endpoint: Endpoint, notices: Notices
+        self,
+        tracers: Any,
+        meters: Any,
+        *,
+        wall_clock: Callable[[], float],
+        endpoint: Endpoint,
+        notices: Notices,
+        dialect: Dialect | None = None,
     ) -> None:
         self._wall_clock = wall_clock
         self.guarded = notices.guarded
@@ -116,7 +124,7 @@ class Recorder:
         """The function that records a value, by the end of the metric's name; where there is none, nothing is."""
         self._attributes: dict[str, Any] = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openai",
+            "gen_ai.provider.name": (dialect or dialect_of_host(endpoint.host)).provider,
             "server.address": endpoint.socket or endpoint.host,
         }
         """Those that every span and every measurement has."""

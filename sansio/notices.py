@@ -81,7 +81,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     name: NoticeName
     endpoint: str
-    """Host and port of the connection."""
+    """Host and port of the connection; of a unix socket ``unix:/path``."""
     reason: str
     """The reason in words, without data of requests and answers."""
     transport: Literal["websocket", "http"]
@@ -167,7 +167,7 @@ class Notices:
 
     def _note(self, name: NoticeName, connection: Connection, reason: str, **more: Any) -> None:
         transport = "http" if isinstance(connection, HttpConnection) else "websocket"
-        where = connection.endpoint.authority
+        where = connection.endpoint.words
         self.queued.append(Notice(name=name, endpoint=where, transport=transport, reason=reason or transport, **more))
 
     # -- delivering them

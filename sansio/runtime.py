@@ -76,9 +76,8 @@ class SessionRuntime(Runtime):
         self._driver = Driver(self._session, self, lambda: source.initial, self._recorder(options, clock))
 
     def _recorder(self, options: SessionOptions, wall_clock: Callable[[], float]) -> Recorder | None:
-        return Recorder.of(
-            options.telemetry, self._means.modules, self.notices, wall_clock=wall_clock, endpoint=self.source.initial
-        )
+        more = {"wall_clock": wall_clock, "endpoint": self.source.initial, "dialect": options.given_dialect}
+        return Recorder.of(options.telemetry, self._means.modules, self.notices, **more)
 
     @property
     def stats(self) -> Stats:

@@ -20,7 +20,7 @@ from ...sansio.server import (
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import PATH, HttpAnswer, body_if_readable, parse_request, refuse
+from ._http import HttpAnswer, body_if_readable, parse_request, path_of, refuse
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
 from ._turns import begin_turn, run_turn, take_before
@@ -58,8 +58,9 @@ class _HttpService:
             if request is None:
                 return
             self._connection.headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
-            refused = refuse(request, self._service.api_key)
-            wanted = wanted_response(request.target.decode("latin-1"), PATH)
+            paths, target = self._service.paths, request.target.decode("latin-1")
+            refused = refuse(request, self._service.api_key, paths)
+            wanted = wanted_response(target, path_of(target, paths))
             if refused is not None and request.method == b"POST":
                 self._enter_refused(refused, body)
             if refused is None and isinstance(wanted, WantedResponse):

@@ -23,6 +23,7 @@ from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import FINISH, Connection
 from turnwire.sansio.replay import Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
+from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import WebSocket
 
 LARGE = "x" * 2000
@@ -554,3 +555,24 @@ def test_a_connection_over_http_remembers_no_response() -> None:
     service.run(turn, "resp_1")
     assert not connection.remembers("resp_1")
     assert not connection.alone_remembers("resp_1")
+
+
+# --- A refusal before the whole request ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("timeouts", "repeated"), [(Timeouts(send=1.0), 1), (Timeouts(total=1.0), 0)])
+def test_an_early_refusal_is_repeated_only_within_the_total_deadline(timeouts: Timeouts, repeated: int) -> None:
+    """I6: the server asks to come again at once, and half its words come before the turn's deadline has passed."""
+    service = Service(transport="http", close_timeout=5.0)
+    turn = service.session.create({"input": LARGE}, timeouts=timeouts, now=service.now)
+    connection = service.connect()
+    connection.data_to_send(100, service.now)
+    service.receive(connection, b"HTTP/1.1 429 No\r\nRetry-After: 0\r\nContent-Length: 99\r\n\r\n{")
+    assert service.session.next_deadline() == service.now + 1.0
+    service.now += 1.0
+    service.session.handle_deadline(service.now)
+    assert service.session.stats.repeated == repeated
+    assert turn.ended is not bool(repeated)
+    if not repeated:
+        assert isinstance(turn.failure, ResponsesHTTPError)
+        assert (turn.failure.status, turn.failure.verdict) == (429, Verdict.SAFE)

@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from turnwire.sansio.dialect import AZURE, Dialect
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.lanes import AUTO
@@ -509,6 +510,29 @@ def test_a_unix_socket_is_the_address_of_the_server() -> None:
     recorder.begin({}, rig.now).refused(ValueError(), rig.now)
     assert rig.span().attributes["server.address"] == "/run/llm.sock"
     assert "server.port" not in rig.span().attributes
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect", "provider"),
+    [
+        ("wss://api.openai.com/v1/responses", None, "openai"),
+        ("wss://mine.openai.azure.com/openai/v1/responses", None, "azure.ai.openai"),
+        ("wss://mine.services.ai.azure.com/openai/v1/responses", None, "azure.ai.openai"),
+        ("wss://chatgpt.com/backend-api/codex/responses", None, "openai"),
+        ("wss://api.x.ai/v1/responses", None, "x_ai"),
+        ("wss://gateway.test/v1/responses", None, "openai"),
+        ("wss://gateway.test/v1/responses", AZURE, "azure.ai.openai"),
+        ("wss://mine.openai.azure.com/openai/v1/responses", Dialect(name="mine"), "openai"),
+        ("wss://gateway.test/v1/responses", Dialect(name="mine", provider="mine.ai"), "mine.ai"),
+    ],
+)
+def test_the_provider_is_that_of_the_dialect(url: str, dialect: Dialect | None, provider: str) -> None:
+    """P-DIALECT-21"""
+    rig = Observed()
+    more: Any = {"wall_clock": lambda: 0.0, "notices": rig.notices, "dialect": dialect}
+    recorder = Recorder(rig.tracers, None, endpoint=Endpoint(url), **more)
+    recorder.begin({}, rig.now).refused(ValueError(), rig.now)
+    assert rig.span().attributes["gen_ai.provider.name"] == provider
 
 
 @pytest.mark.parametrize("name", ["tracer_provider", "meter_provider"])

@@ -10,6 +10,8 @@ from kit.driving import completed, created
 from kit.machines import ENDPOINT, steady
 from kit.observing import ObservedDriver
 from turnwire.sansio.connection import turn_failure
+from turnwire.sansio.driver import Driver
+from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.notices import INFO, MOST_QUEUED, WARNING, Notice, Notices
 from turnwire.sansio.replay import Cause, Evidence, Phase, RecoveryPolicy, Verdict
@@ -33,6 +35,22 @@ def test_a_connection_is_told_of_when_it_is_open_and_when_it_is_lost() -> None:
         "20 connection to server.test: open (websocket)",
         "30 connection to server.test: lost, or not opened (transport)",
     ]
+
+
+def test_a_unix_socket_is_named_by_its_path() -> None:
+    """In notices, in the log, in ``session.connections``, and in failures: ``localhost`` would be another place."""
+    rig = Watched(recovery=RecoveryPolicy(attempts=0))
+    rig.driver = Driver(rig.session, rig.runtime, lambda: Endpoint("ws://localhost/v1/responses", (), "/run/llm.sock"))
+    turn = rig.create()
+    rig.accept()
+    (info,) = rig.session.pool.connections(rig.now)
+    assert info.endpoint == "unix:/run/llm.sock"
+    rig.lost()
+    assert {notice.endpoint for notice in rig.told} == {"unix:/run/llm.sock"}
+    assert rig.names() == ["connection_opened", "connection_lost"]
+    assert rig.log.lines[0] == "20 connection to unix:/run/llm.sock: open (websocket)"
+    assert "unix:/run/llm.sock" in str(turn.failure)
+    assert "localhost" not in "".join([*rig.log.lines, str(turn.failure)])
 
 
 def test_hooks_are_called_after_consumers_were_woken() -> None:
