@@ -6,7 +6,6 @@ The rules are those of the API's reference: errors are ``{"error": {message, typ
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -26,17 +25,13 @@ _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
-    """What is wrong with a request's path, key or method, as the answer to it; None if nothing is."""
+def refuse(request: h11.Request) -> Problem | None:
+    """What is wrong with a request's path or method, as the answer to it; None if nothing is."""
     target, method = request.target.decode("latin-1"), request.method.decode("latin-1")[:20]
     path = target.split("?", 1)[0]
     wanted = wanted_response(target, PATH)
     if path != PATH and wanted is None:
         return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
-    if api_key is not None:
-        given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
-        if not hmac.compare_digest(given, api_key.encode()):
-            return Problem(401, "invalid_api_key", "Incorrect API key provided.", type="invalid_request_error")
     if wanted is not None:
         if request.method == b"GET":
             return wanted if isinstance(wanted, Problem) else None
