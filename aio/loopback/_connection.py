@@ -262,7 +262,7 @@ class ClientConnection:
             _LOGGER.info("connection %d: dropped, because it was too slow: %s", self.number, late)
         if late == "unread":
             self.stream.resets = True
-        elif self.websocket is None and self.refuse_late is not None and self.counter.received:
+        elif self.websocket is None and self.refuse_late is not None and self.counter.partial:
             with anyio.move_on_after(_LINGER):
                 await self.refuse_late()
         await self.stop("dropped")

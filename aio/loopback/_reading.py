@@ -13,7 +13,7 @@ from ...sansio.secret import without_quotes
 from ...sansio.server import Problem, check_head, check_key
 from ._connection import ClientConnection
 
-__all__ = ["LATE", "Incoming", "RequestReader"]
+__all__ = ["LATE", "Incoming", "RequestReader", "closing"]
 
 _CLOSE: Final = {"connection": "close"}
 _MAX_WITHOUT_KEY: Final = 65536
@@ -26,6 +26,11 @@ LATE: Final = Problem(408, "request_timeout", "The request took too long to arri
 _FULL: Final = Problem(
     503, "too_many_connections", "This server has as many connections as max_connections allows.", headers=_CLOSE
 )
+
+
+def closing(problem: Problem) -> Problem:
+    """The same answer, after which the connection is closed."""
+    return replace(problem, headers={**(problem.headers or {}), **_CLOSE})
 
 
 class Incoming(NamedTuple):
@@ -47,6 +52,8 @@ class RequestReader:
         self._requests = 0
         self.method = b""
         """Of the request that is being read or answered."""
+        self.upgrades = False
+        """Whether it asks for another protocol."""
 
     async def read(self) -> Incoming:
         """The next request; none at end of file.
@@ -58,7 +65,7 @@ class RequestReader:
         if self._requests:
             connection.expect("head" if self._http.trailing_data[0] else "idle")
         self._requests += 1
-        self.method = b""
+        self.method, self.upgrades = b"", False
         try:
             return await self._read()
         except h11.RemoteProtocolError as exc:
@@ -86,6 +93,7 @@ class RequestReader:
         if not isinstance(event, h11.Request):
             return None
         self.method = event.method
+        self.upgrades = any(name == b"upgrade" for name, _ in event.headers)
         return event
 
     def _refuse_head(self, request: h11.Request) -> Problem | None:
@@ -118,7 +126,7 @@ class RequestReader:
             elif isinstance(event, h11.Data):
                 body += event.data
                 if refused is not None and len(body) > _MAX_WITHOUT_KEY:
-                    return Incoming(request, refused=replace(refused, headers={**(refused.headers or {}), **_CLOSE}))
+                    return Incoming(request, refused=closing(refused))
                 if problem := self._too_big(len(body)):
                     return Incoming(request, refused=problem)
                 if not events % _AT_ONCE:

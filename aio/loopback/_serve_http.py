@@ -21,7 +21,7 @@ from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
 from ._http import PATH, HttpAnswer, body_of, parse_request, refuse
-from ._reading import LATE, RequestReader
+from ._reading import LATE, RequestReader, closing
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
 from ._turns import begin_turn, run_turn, take_before
@@ -82,6 +82,8 @@ class _HttpService:
         return answer
 
     async def _refuse(self, problem: Problem) -> None:
+        if self._reader.upgrades:  # What follows may be frames, which are not to be read as requests.
+            problem = closing(problem)
         self._new_answer().problem(problem)
         await self._connection.flush()
 

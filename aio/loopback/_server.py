@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -310,11 +311,8 @@ def serve(
     _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
     _check(ledger_limit=ledger_limit, strict=strict, allow_remote=allow_remote)
     _check_key(api_key)
-    access = Access(
-        host=host if path is None else None,
-        allowed_hosts=allowed_hosts,
-        allowed_origins=allowed_origins,
-    )
+    listens = host if path is None else None
+    access = Access(host=listens, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
     service = Service(
@@ -332,19 +330,22 @@ def serve(
         script=None if reply is None else Script(reply),
     )
 
+    return Serving(partial(_start, service, host, port, path, allow_remote or api_key is not None))
+
+
+async def _start(service: Service, host: str, port: int, path: str | None, remote: bool) -> LoopbackServer:
+    """Listen and serve; ``remote``: also where other machines reach it."""
+
     def check(address: str) -> None:
-        remote = not is_loopback(address)
-        if remote and api_key is None and not allow_remote:
+        is_remote = not is_loopback(address)
+        if is_remote and not remote:
             raise UserError(f"other machines reach {address}: write api_key=, or allow_remote=True to let anybody in")
-        service.access = replace(access, remote=remote)
+        service.access = replace(service.access, remote=is_remote)
 
-    async def start() -> LoopbackServer:
-        listener = await listen(host, port, check) if path is None else listen_unix(path)
-        server = LoopbackServer(host, listener.getsockname()[1] if path is None else 0, service, path)
-        server.start(listener)
-        return server
-
-    return Serving(start)
+    listener = await listen(host, port, check) if path is None else listen_unix(path)
+    server = LoopbackServer(host, listener.getsockname()[1] if path is None else 0, service, path)
+    server.start(listener)
+    return server
 
 
 _RULES: Final[Mapping[str, Rule]] = {

@@ -170,7 +170,7 @@ def _allowed_origin(text: object) -> str:
     origin = text.lower() if isinstance(text, str) else ""
     if _ORIGIN.fullmatch(origin) is None:
         raise UserError(f"allowed_origins has {shown(text)}: write it like 'https://app.test:8080', or 'null', or '*'")
-    return origin.removesuffix(_DEFAULT_PORT.get(origin.partition("://")[0], "/"))
+    return origin.removesuffix(_DEFAULT_PORT.get(origin.partition("://")[0], ":"))
 
 
 # --- The head of a request -------------------------------------------------------------------------------------------

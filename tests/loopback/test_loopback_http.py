@@ -54,7 +54,6 @@ async def test_json_and_sse_on_one_connection_and_in_one_conversation() -> None:
         ({"body": {"previous_response_id": "resp_none"}}, 400, "previous_response_not_found"),
         ({"headers": {"authorization": "Bearer wrong"}}, 401, "invalid_api_key"),
         ({"headers": {"authorization": b"Bearer \xe9"}}, 401, "invalid_api_key"),
-        ({"method": "GET", "headers": {"upgrade": "websocket", "authorization": "Bearer right"}}, 400, None),
     ],
 )
 async def test_a_bad_request_gets_a_json_error_and_the_connection_goes_on(
