@@ -68,6 +68,19 @@ def _add_listening(group: Options) -> None:
     )
     group.add_argument("--api-key-env", metavar="NAME", help="the same, with the key in this variable")
     group.add_argument(
+        "--allow-remote", action="store_true", help="let anybody who reaches the address use it, without a key"
+    )
+    group.add_argument(
+        "--allow-host", metavar="NAME", action="append", default=[], help="another name that clients call it by"
+    )
+    group.add_argument(
+        "--allow-origin",
+        metavar="ORIGIN",
+        action="append",
+        default=[],
+        help="web pages that may use it: https://app.test",
+    )
+    group.add_argument(
         "--tls", action="store_true", help="TLS with a certificate that is made now (needs 'turnwire[tls-test]')"
     )
     group.add_argument("--tls-cert", type=Path, metavar="FILE", help="TLS with this certificate, in PEM")
@@ -154,6 +167,9 @@ def serve_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "strict": arguments.strict,
         "ledger_limit": arguments.ledger_limit,
         "control": arguments.control,
+        "allow_remote": arguments.allow_remote,
+        "allowed_hosts": arguments.allow_host,
+        "allowed_origins": arguments.allow_origin,
     }
 
 

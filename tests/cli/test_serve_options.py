@@ -69,6 +69,8 @@ OPTION_FOR: dict[str, tuple[str, ...]] = {
     "reply": ("--script",),
     "ssl_context": ("--tls", "--tls-cert"),
     "options": ("--option",),
+    "allowed_hosts": ("--allow-host",),
+    "allowed_origins": ("--allow-origin",),
 }
 """For the arguments of ``serve()`` whose options have another name."""
 ONLY_PYTHON = {"a function of the request": "a script has rules that look at the request, and a client that changes it"}
@@ -96,7 +98,7 @@ def test_every_limit_can_be_set(name: str) -> None:
     if name in ("strict", "dialect"):
         assert f"--{name}" in {option for action in known_actions() for option in action.option_strings}
         return
-    other = not usual if isinstance(usual, bool) else usual + 1
+    other = not usual if isinstance(usual, bool) else (usual or 0) + 1
     (limits,) = (options_of("--option", f"{name}={json.dumps(other)}")["options"],)
     assert limits == ServerOptions(**{name: other})
 
@@ -105,7 +107,7 @@ def test_nothing_given_is_what_serve_does_by_itself() -> None:
     given = options_of()
     usual = {name: each.default for name, each in inspect.signature(loopback.serve).parameters.items()}
     different = {name for name, value in given.items() if value != usual[name]}
-    assert different == {"faults", "options", "ledger_limit"}
+    assert different == {"faults", "options", "ledger_limit", "allowed_hosts", "allowed_origins"}
     assert (given["faults"], given["options"], given["ledger_limit"]) == ([], ServerOptions(), 1000)
 
 

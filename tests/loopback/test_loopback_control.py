@@ -228,7 +228,7 @@ async def test_reset_makes_it_what_it_was() -> None:
 
 async def test_changes_of_the_ledger_are_told_as_they_happen() -> None:
     async with controlled() as (server, control), http(server) as watcher, connect(server) as client:
-        out = watcher.http.send(h11.Request(method="GET", target="/_turnwire/events", headers=[("host", "x")]))
+        out = watcher.http.send(h11.Request(method="GET", target="/_turnwire/events", headers=[("host", "localhost")]))
         await watcher.stream.send(out)
         watcher.http.send(h11.EndOfMessage())
         assert (await watcher.event()).status_code == 200
