@@ -372,15 +372,12 @@ def serve(
     access = Access(host=listens, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
+    dialect = options.dialect if dialect == "openai" else dialect
     service = Service(
         latency=latency,
         api_key=api_key,
         ssl_context=ssl_context,
-        options=replace(
-            options,
-            dialect=options.dialect if dialect == "openai" else dialect,
-            strict=options.strict or strict,
-        ),
+        options=replace(options, dialect=dialect, strict=options.strict or strict),
         access=access,
         faults=Faults(faults),
         ledger=Ledger(ledger_limit),

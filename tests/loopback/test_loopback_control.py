@@ -40,12 +40,14 @@ async def controlled(**options: Any) -> AsyncGenerator[tuple[LoopbackServer, Con
 
 
 async def test_without_control_nothing_is_there() -> None:
+    """P-CONTROL-1"""
     async with serve() as server, http(server) as client:
         for method, path in (("GET", "/_turnwire"), ("GET", "/_turnwire/ledger"), ("POST", "/_turnwire/reset")):
             assert (await client.request(method, path))[0] == 404
 
 
 async def test_help_lists_what_there_is_and_each_of_it_answers() -> None:
+    """P-CONTROL-3"""
     async with controlled(reply=["a"]) as (server, control):
         status, found = await control("GET")
         assert status == 200
@@ -66,6 +68,7 @@ async def test_help_lists_what_there_is_and_each_of_it_answers() -> None:
 
 
 async def test_the_ledger_as_json_with_filters_and_without_credentials() -> None:
+    """P-CONTROL-6"""
     async with controlled() as (server, control):
         async with connect(server) as client:
             await client.run(input="a", stream_id="x", tools=[MCP], metadata={"marker": "m"})
@@ -96,6 +99,7 @@ async def test_the_ledger_as_json_with_filters_and_without_credentials() -> None
 
 
 async def test_requests_for_control_count_for_nothing() -> None:
+    """P-CONTROL-2"""
     script = ["a", "b", "c"]
     fault = {"after_event": 3, "do": "cut", "connection": 1, "request": 2}
     async with controlled(reply=script) as (server, control):
@@ -118,6 +122,7 @@ async def test_requests_for_control_count_for_nothing() -> None:
 
 
 async def test_an_assertion_is_answered_with_the_differences() -> None:
+    """P-CONTROL-4"""
     async with controlled() as (server, control):
         assert await control("POST", "/expect", {"entries": []}) == (200, {"ok": True, "requests": 0})
         async with connect(server) as client:
@@ -144,6 +149,7 @@ async def test_an_assertion_is_answered_with_the_differences() -> None:
 
 
 async def test_an_assertion_can_wait_until_it_holds() -> None:
+    """P-CONTROL-4"""
     async with controlled() as (server, control), anyio.create_task_group() as tasks:
         status, _ = await control("POST", "/expect", {"entries": ["completed"], "within": 0.01})
         assert status == 409
@@ -197,6 +203,7 @@ async def test_a_script_and_a_latency_from_here_on() -> None:
 
 
 async def test_reset_makes_it_what_it_was() -> None:
+    """P-CONTROL-5"""
     faults = [Fault(AfterEvent(3), Cut(), connection=1)]
     async with controlled(reply=["one", "two"], faults=faults, latency=0.001) as (server, control):
         async with connect(server) as cut:
@@ -251,7 +258,17 @@ async def test_changes_of_the_ledger_are_told_as_they_happen() -> None:
 
 
 async def test_a_key_is_needed_here_too() -> None:
-    async with controlled(api_key="right") as (_, control):
+    """P-CONTROL-1"""
+    async with controlled(api_key="right") as (server, control):
         assert (await control("GET", "/ledger"))[0] == 401
         assert (await control("POST", "/reset", {}, authorization="Bearer wrong"))[0] == 401
         assert (await control("GET", "/ledger", authorization="Bearer right"))[0] == 200
+        assert (server.requests, server.connections) == ([], 0)
+
+
+async def test_a_web_page_cannot_control_it() -> None:
+    """P-CONTROL-1"""
+    async with controlled() as (_, control):
+        assert (await control("POST", "/reset", {}, origin="http://localhost:3000"))[0] == 200
+        status, answer = await control("POST", "/reset", {}, origin="https://evil.test")
+        assert (status, answer["error"]["code"]) == (403, "foreign_origin")
