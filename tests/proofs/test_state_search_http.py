@@ -45,7 +45,7 @@ from turnwire.sansio.fallback import Fallback
 from turnwire.sansio.http import HTTP_TRANSITIONS, HttpConnection, HttpSignal, HttpState
 from turnwire.sansio.http._exchange import Exchange
 from turnwire.sansio.notices import Notices
-from turnwire.sansio.pool import Kind, Pool
+from turnwire.sansio.pool import ConnectionKind, Pool
 from turnwire.sansio.replay import Cause, Phase, Plan, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession
 
@@ -205,7 +205,7 @@ def the_fallback_comes_too_soon(patch: pytest.MonkeyPatch) -> None:
 def all_turns_fall_back(patch: pytest.MonkeyPatch) -> None:
     kind_for = Fallback.kind_for
 
-    def wrong(self: Fallback, turn: Turn, now: float, *, too_large: bool) -> Kind:
+    def wrong(self: Fallback, turn: Turn, now: float, *, too_large: bool) -> ConnectionKind:
         turn.fits_http = True
         return kind_for(self, turn, now, too_large=too_large)
 
