@@ -64,7 +64,7 @@ LINES: Final[dict[str, tuple[int, str]]] = {
     "fell_back": (WARNING, "turns to %s: over HTTP from now on (%s)"),
 }
 """The level and the text of each line of the log."""
-MOST: Final = 1000
+MOST_QUEUED: Final = 1000
 """How many notices are stored until they are delivered; if there are more, the oldest are dropped."""
 
 
@@ -105,7 +105,7 @@ class Notices:
     def __init__(self, logger: NoticeLogger | None = None) -> None:
         self._logger = logger
         self._hooks: dict[str, list[Hook]] = {}
-        self.queued: deque[Notice] = deque(maxlen=MOST)
+        self.queued: deque[Notice] = deque(maxlen=MOST_QUEUED)
         """Notices that are not delivered yet."""
         self.seen_open: set[Connection] = set()
         """Connections that were seen open and have not closed yet."""

@@ -12,7 +12,7 @@ Two steps; each can be used alone
     step                                    gives                                                           PARITY
     ======================================= =============================================================== ==========
     :func:`create_kwargs`                   the keyword arguments of the client's ``responses.create``      A2-A11
-    :func:`prepare`                         their message; and separately, what the transport needs: headers,       A12
+    :func:`prepare`                         their message; and separately, what its request needs: headers,         A12
                                             query, timeout
     ======================================= =============================================================== ==========
 """
@@ -212,7 +212,7 @@ def _extra_headers(*layers: object) -> dict[str, Any]:
 
 
 class Prepared(NamedTuple):
-    """A ``response.create`` message, and separately what the transport needs."""
+    """A ``response.create`` message, and separately what its request needs: headers, query, timeout."""
 
     frame: dict[str, Any]
     """The message, for :func:`encode_json`."""

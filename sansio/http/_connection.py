@@ -74,7 +74,7 @@ class HttpConnection(Reading):
             self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event")
         turn.discard()
 
-    def watch(self, turn: Turn) -> None:
+    def restart_deadline(self, turn: Turn) -> None:
         """A turn's receive deadline runs again: its consumer has taken all of its events."""
         if turn is self.turn:
             self._alarm.announce()

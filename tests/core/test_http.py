@@ -1334,7 +1334,7 @@ def test_the_whole_time() -> None:
     assert http.pass_deadline() == 5.0
     failure = failed(turn, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS, TurnTimeoutError)
     assert "total deadline" in str(failure)
-    http.connection.watch(turn)  # It has ended: nothing is watched.
+    http.connection.restart_deadline(turn)  # It has ended: nothing is watched.
 
 
 def test_without_limits_there_is_no_deadline() -> None:

@@ -167,7 +167,7 @@ NUMBERS = [
     ("P-CONN-9", f"({OPTIONS.max_request_size:,} bytes)"),
     ("P-CONN-13", f"`ping_interval` ({OPTIONS.ping_interval:g} s)"),
     ("P-TRANSPORT-2", f"answered with {STATUSES} |"),
-    ("P-TRANSPORT-3", f"{WORDS[fallback.FAILURES]} connections in a row"),
+    ("P-TRANSPORT-3", f"{WORDS[fallback.FAILURES_IN_A_ROW]} connections in a row"),
     ("P-TRANSPORT-3", f"after {WORDS[fallback.PAUSE / MINUTES]} minutes"),
     ("P-DEFAULT-7", f"up to {OPTIONS.recovery.attempts} repetitions"),
     ("P-DEFAULT-8", f"at most {OPTIONS.recovery.max_retry_after:g} s"),
