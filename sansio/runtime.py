@@ -73,9 +73,8 @@ class SessionRuntime(Runtime):
         self._session = ResponsesSession(
             options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
         )
-        self._recorder = Recorder.of(
-            options.telemetry, self._means.modules, self.notices, wall_clock=clock, endpoint=source.initial
-        )
+        more = {"wall_clock": clock, "endpoint": source.initial, "dialect": options.given_dialect}
+        self._recorder = Recorder.of(options.telemetry, self._means.modules, self.notices, **more)
         self._driver = Driver(self._session, self, lambda: source.initial, self._recorder)
 
     @property
@@ -91,7 +90,7 @@ class SessionRuntime(Runtime):
     @property
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits."""
-        return self._session.limits.latest()
+        return self._session.rate_limits.latest()
 
     def retrieval(self, response_id: str, *, timeout: object, now: float, **wanted: Any) -> Retrieval:
         """A retrieval, to be given to :meth:`submit`. Raises as :class:`~turnwire.sansio.http.Retrieval` does."""
@@ -165,7 +164,7 @@ class SessionRuntime(Runtime):
         """Wait for a condition, which a step of the driver makes true."""
         while not holds():
             waiter = self.waiter()
-            self._driver.observe(waiter, holds)
+            self._driver.wake_when(waiter, holds)
             try:
                 yield Wait(lambda waiter=waiter: waiter)
             finally:
