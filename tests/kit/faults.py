@@ -30,7 +30,7 @@ from turnwire.sansio.http import HTTP_TRANSITIONS, HttpConnection, HttpSignal, H
 from turnwire.sansio.http._exchange import Exchange
 from turnwire.sansio.lanes import Lanes
 from turnwire.sansio.notices import Notices
-from turnwire.sansio.pool import Kind, Pool
+from turnwire.sansio.pool import ConnectionKind, Pool
 from turnwire.sansio.replay import Cause, Evidence, Phase, Plan, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession
 
@@ -526,21 +526,21 @@ def a_websocket_is_tried_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_fallback_comes_too_soon(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 1)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 1)
 
 
 def the_fallback_comes_one_failure_too_soon(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 4)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 4)
 
 
 def the_fallback_comes_one_failure_too_late(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 6)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 6)
 
 
 def all_turns_fall_back(patch: pytest.MonkeyPatch) -> None:
     kind_for = Fallback.kind_for
 
-    def wrong(self: Fallback, turn: Turn, now: float, *, too_large: bool) -> Kind:
+    def wrong(self: Fallback, turn: Turn, now: float, *, too_large: bool) -> ConnectionKind:
         turn.fits_http = True
         return kind_for(self, turn, now, too_large=too_large)
 

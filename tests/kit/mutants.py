@@ -13,7 +13,7 @@ from kit import faults
 
 # --- The list --------------------------------------------------------------------------------------------------------
 
-ONE = "one turn over HTTP"
+ONE_TURN = "one turn over HTTP"
 FEW, LEAVING, REPEATING = "few of each", "leaving", "repeating"
 
 
@@ -43,14 +43,14 @@ MUTANTS = (
     Mutant(faults.any_event_begins_a_response, search=(FEW, "I[24]")),
     Mutant(faults.what_nobody_understands_proves_nothing, search=(FEW, "I3")),
     Mutant(faults.what_was_handed_is_safe, search=(FEW, "I[34]"), simulation="I3"),
-    Mutant(faults.what_was_handed_was_not, transports=(ONE, "I3"), ledger=("http",)),
-    Mutant(faults.what_is_being_handed_was, transports=(ONE, "I4"), ledger=("http",)),
-    Mutant(faults.an_event_proves_nothing, transports=(ONE, "I4"), ledger=("http",)),
-    Mutant(faults.a_promise_proves_nothing, transports=(ONE, "I4")),
-    Mutant(faults.a_redirected_turn_counts_as_handed, transports=(ONE, "I4")),
-    Mutant(faults.a_status_of_a_gateway_is_a_refusal, transports=(ONE, "I3")),
+    Mutant(faults.what_was_handed_was_not, transports=(ONE_TURN, "I3"), ledger=("http",)),
+    Mutant(faults.what_is_being_handed_was, transports=(ONE_TURN, "I4"), ledger=("http",)),
+    Mutant(faults.an_event_proves_nothing, transports=(ONE_TURN, "I4"), ledger=("http",)),
+    Mutant(faults.a_promise_proves_nothing, transports=(ONE_TURN, "I4")),
+    Mutant(faults.a_redirected_turn_counts_as_handed, transports=(ONE_TURN, "I4")),
+    Mutant(faults.a_status_of_a_gateway_is_a_refusal, transports=(ONE_TURN, "I3")),
     Mutant(faults.an_attempt_that_may_have_run_is_forgotten, transports=("AMBIGUOUS is repeated", "I3")),
-    Mutant(faults.a_request_is_handed_a_chunk_too_late, transports=(ONE, "I3"), simulation="I3: "),
+    Mutant(faults.a_request_is_handed_a_chunk_too_late, transports=(ONE_TURN, "I3"), simulation="I3: "),
     Mutant(faults.an_event_is_lost, search=(FEW, "I2"), simulation="I2"),
     Mutant(faults.only_the_usual_events_end_a_turn, search=(FEW, "I6")),
     Mutant(faults.what_is_late_is_the_next_turns, search=(FEW, "I2")),
@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant(faults.no_ping_is_sent, simulation="no ping"),
     Mutant(faults.a_stall_changes_nothing, simulation="not given up"),
     Mutant(faults.no_connection_is_rotated, simulation="to be"),
-    Mutant(faults.an_answer_with_an_error_status_changes_nothing, transports=(ONE, "R-HTTP-19")),
+    Mutant(faults.an_answer_with_an_error_status_changes_nothing, transports=(ONE_TURN, "R-HTTP-19")),
     Mutant(
         faults.every_connection_is_used_again, transports=("turns one after another on one connection", "P-TRANSPORT-8")
     ),
@@ -79,11 +79,13 @@ MUTANTS = (
         faults.the_end_of_an_answer_is_not_awaited,
         transports=("turns one after another on one connection", "P-TRANSPORT-8"),
     ),
-    Mutant(faults.what_comes_between_answers_is_ignored, transports=(ONE, "P-TRANSPORT-8")),
-    Mutant(faults.a_turn_that_was_left_leaves_its_answer, transports=(ONE, "I[246]"), simulation="I2: event 0 of"),
-    Mutant(faults.an_answer_that_is_cut_short_is_forgotten, transports=(ONE, "I6")),
+    Mutant(faults.what_comes_between_answers_is_ignored, transports=(ONE_TURN, "P-TRANSPORT-8")),
+    Mutant(faults.a_turn_that_was_left_leaves_its_answer, transports=(ONE_TURN, "I[246]"), simulation="I2: event 0 of"),
+    Mutant(faults.an_answer_that_is_cut_short_is_forgotten, transports=(ONE_TURN, "I6")),
     Mutant(faults.a_cut_between_answers_is_not_noticed, simulation="noticed at"),
-    Mutant(faults.what_may_have_run_is_repeated, search=(FEW, "I[56]"), transports=(ONE, "I[56]"), simulation="I5"),
+    Mutant(
+        faults.what_may_have_run_is_repeated, search=(FEW, "I[56]"), transports=(ONE_TURN, "I[56]"), simulation="I5"
+    ),
     Mutant(faults.what_is_ambiguous_is_repeated, search=(FEW, "I[456]"), ledger=("websocket", "http")),
     Mutant(faults.a_rejected_upgrade_is_a_refusal_whatever_its_status, search=(FEW, "I6")),
     Mutant(faults.a_rejected_upgrade_is_repeated_whatever_its_status, search=(FEW, "I6")),

@@ -284,18 +284,6 @@ class PoolWorld(World):
             return
         raise ViolatedError("drain: the session drains, and took a turn")
 
-<<<<<<< HEAD
-=======
-    def _time_out(self, turn: Turn) -> None:
-        turn.timeouts = NOW
-        if turn.connection is not None:
-            turn.connection.restart_deadline(turn)
-        else:
-            self.session._backlog._deadlines.watch(turn)
-        self.session.handle_deadline(self.now)
-        turn.timeouts = NO_LIMITS
-
->>>>>>> main
     def _open(self) -> None:
         connection = self.session.open(ENDPOINT, self.now)
         http = isinstance(connection, HttpConnection)
