@@ -58,9 +58,10 @@ class _HttpService:
                 return
             paths, target = self._service.paths, request.target.decode("latin-1")
             control = self._find_control(request, body, refused)
-            refused = None if control is not None else refused or refuse(request, paths)
+            if control is None and (refused is None or refused.status == 401):
+                refused = refuse(request, paths) or refused
             wanted = wanted_response(target, path_of(target, paths))
-            if refused is not None and request.method == b"POST":
+            if control is None and refused is not None and request.method == b"POST":
                 self._enter_refused(refused, body)
             if control is not None:
                 await self._control(control)
