@@ -121,6 +121,65 @@ async def test_requests_for_control_count_for_nothing() -> None:
         assert (server.ledger[3].connection, server.ledger[3].request) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("n", "of"), [(1, "request"), (9, "request"), (40, "request"), (3, "connection"), (90, "connection")]
+)
+async def test_a_fault_at_a_byte_is_not_for_requests_for_control(n: int, of: str) -> None:
+    """P-CONTROL-2"""
+    fault = {"received": n, "of": of, "do": {"cut": {"reset": True}}, "connection": 1}
+    async with controlled(reply=["a", "b"]) as (server, control):
+        assert (await control("POST", "/faults", fault))[0] == 200
+        for method in ("POST", "GET"):
+            async with http(server) as client:  # As curl does: each request on a connection of its own.
+                answer = await client.request(
+                    method, f"/_turnwire/{'expect' if method == 'POST' else 'faults'}", raw=b"{}"
+                )
+                assert answer[0] == 200
+        assert await control("GET", "/faults") == (200, {"faults": [fault]})
+        async with http(server) as client:
+            with pytest.raises((anyio.BrokenResourceError, h11.RemoteProtocolError)):
+                await client.request(body={"input": "x" * 100})
+        assert (await control("GET", "/faults"))[1] == {"faults": []}
+        async with http(server) as client:
+            assert (await client.request(body={"input": "x"}))[0] == 200
+        server.expect({"outcome": "completed", "connection": 2, "request": 1})
+
+
+async def test_a_byte_of_a_later_request_of_a_connection_that_had_some_for_control() -> None:
+    fault = {"received": 50, "do": {"cut": {}}, "connection": 1, "request": 2}
+    async with controlled() as (server, _), http(server) as client:
+        assert (await client.request(body={"input": "x"}))[0] == 200
+        assert (await client.request("POST", "/_turnwire/faults", raw=json.dumps(fault).encode()))[0] == 200
+        assert (await client.request("POST", "/_turnwire/expect", raw=b'{"entries": ["completed"]}'))[0] == 200
+        with pytest.raises((anyio.BrokenResourceError, h11.RemoteProtocolError)):
+            await client.request(body={"input": "x" * 100})
+        assert server.faults == []
+
+
+async def test_a_stream_of_events_that_nobody_reads_ends() -> None:
+    async with serve(control=True) as server:
+        control = server._service.control
+        assert control is not None
+        call = control.find("GET", "/_turnwire/events", b"", None)
+        events: Any = await control.answer(call)  # type: ignore[arg-type]
+        ledger, got = server._service.ledger, list[Any]()
+
+        async def read() -> None:
+            async for event in events:
+                got.append(event)
+                if len(got) == 3:  # From here on it reads no more, until too much is waiting.
+                    for _ in range(10_001):
+                        ledger._tell("ended", None)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                ledger._tell("started", None)
+        assert [event["type"] for event in got] == ["started"] * 3
+        assert not ledger.listeners
+
+
 async def test_an_assertion_is_answered_with_the_differences() -> None:
     """P-CONTROL-4"""
     async with controlled() as (server, control):
