@@ -34,7 +34,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final, cast
 
-from ..sansio.connection import Turn
+from ..sansio.connection import LIVE, Turn
 from ..sansio.driver import Link
 from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
@@ -61,6 +61,8 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         self.loop = asyncio.get_running_loop()
         self.clock = _clock_of(self.loop)
         self._timer: asyncio.Handle | None = None
+        self._receiving = False
+        self._woken: list[asyncio.Future[None]] = []
         self._end: AsyncGenerator[None] | None = None
         """A generator that is suspended until the event loop closes its asynchronous generators."""
 
@@ -72,9 +74,15 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         return self.loop.is_closed()
 
     async def iterate(self, turn: Turn) -> ServerEvent:
-        """The turn's next event, waiting for it. Hot path: runs once per event."""
-        if not turn.events:
-            await self.news(turn)
+        """The turn's next event, waiting for it. Hot path: runs once per event, so it is written out in each shell."""
+        while not turn.events and turn.state is LIVE:
+            waiter: asyncio.Future[None] = asyncio.Future(loop=self.loop)
+            self._driver.listen(turn, waiter, self.clock)
+            try:
+                await waiter
+            except BaseException:
+                self._driver.ignore(turn, waiter)
+                raise
         event = turn.next_event()
         if event is None:
             raise StopAsyncIteration
@@ -159,8 +167,41 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
 
     def wake(self, waiter: asyncio.Future[None]) -> None:
         """Wake a consumer."""
-        if not waiter.done():
+        if self._receiving:
+            self._woken.append(waiter)
+        elif not waiter.done():
             waiter.set_result(None)
+
+    def received(self, link: Link, data: bytes) -> None:
+        """The loop has read data. The consumers that it wakes go on at once, within this callback of the loop.
+
+        Hot path: runs once per read. If they went on in the next iteration of the loop, each event would cost two.
+        """
+        self._receiving = True
+        try:
+            self._driver.received(link, data, self.clock())
+        finally:
+            self._receiving = False
+            if self._woken:
+                woken, self._woken = self._woken, []
+                for waiter in woken:
+                    self._go_on(waiter)
+
+    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+        """Complete a future. Make the step of the task that waits for it at once, if there is exactly one, and no task is running."""
+        if waiter.done():
+            return
+        callbacks = getattr(waiter, "_callbacks", None) or ()
+        if len(callbacks) != 1:
+            waiter.set_result(None)
+            return
+        ((step, context),) = callbacks
+        waiter.remove_done_callback(step)
+        waiter.set_result(None)
+        try:
+            context.run(step, waiter)
+        except RuntimeError:
+            self.loop.call_soon(step, waiter, context=context)
 
     def readable(self, link: Link) -> bool:
         """Whether the socket can be read, and may be."""
@@ -307,7 +348,7 @@ class _Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hot path: runs once per read."""
-        self._driver.received(self._link, data, self._now())
+        self._runtime.received(self._link, data)
 
     def eof_received(self) -> None:
         """The peer has ended its side; the transport then closes itself."""

@@ -79,6 +79,8 @@ class Driver:
         """The links of the session's connections."""
         self._closing: dict[Link, None] = {}
         """Links in state CLOSING."""
+        self._paused = False
+        """Whether a link was ever paused. Hot path: most sessions never pause one."""
         self._waiters: dict[Turn, Any] = {}
         self._news: list[Turn] = []
         """Turns that have something new for their consumers, since consumers were last woken."""
@@ -139,11 +141,15 @@ class Driver:
             )
         self._waiters[turn] = waiter
         turn.listener = self._tell
+        if self._paused:
+            self._resume_for(turn)
+        if self._alarm.at < self._timer:  # The turn's receive deadline runs again.
+            self._arm(clock())
+
+    def _resume_for(self, turn: Turn) -> None:
         link = self._links.get(turn.connection)  # pyright: ignore[reportArgumentType] - there are two kinds, both known.
         if link is not None and link.paused:
             self._pause_or_resume(link)
-        if self._alarm.at < self._timer:  # The turn's receive deadline runs again.
-            self._arm(clock())
 
     def ignore(self, turn: Turn, waiter: Any) -> None:
         """The consumer stops waiting without having been woken. If it was woken, this does nothing."""
@@ -246,11 +252,13 @@ class Driver:
         if link.state is not OPEN:
             return
         link.looking = False
-        self.session.receive_data(link.connection, data, now)
-        if self.session.changed or self._observers:
+        session = self.session
+        session.receive_data(link.connection, data, now)
+        if session.changed or self._observers:
             self._carry_out(now)
             return
-        self._wake()
+        if self._news:
+            self._wake()
         if self._recorder is not None and self._recorder.pending:
             self._recorder.deliver(now)
 
@@ -376,6 +384,7 @@ class Driver:
         pause = connection.has_unprocessed or (connection.has_slow_consumer and not awaited)
         if pause is not link.paused:
             link.paused = pause
+            self._paused = True
             (self._runtime.pause if pause else self._runtime.resume)(link)
 
     def _connection_ended(self, link: Link, now: float) -> None:

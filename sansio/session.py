@@ -284,12 +284,15 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`; then updates the session. Hot path: runs once per read."""
         self._now = now
-        watched = self.pool.spreads or self._backlog.ready or self._drain_by is not None
-        ran = connection.running if watched else 0
         connection.receive_data(data, now)
-        if not connection.only_events or (ran and connection.running < ran):  # A waiting turn may take the free slot.
+        if not connection.only_events or (connection.freed and self._wants_slots):
             self._touched[connection] = None
             self.update(now)
+
+    @property
+    def _wants_slots(self) -> bool:
+        """Whether the end of a turn may have consequences: a waiting turn takes its slot, or the session ends."""
+        return bool(self.pool.spreads or self._backlog.ready or self._drain_by is not None)
 
     def process(self, connection: Connection, now: float) -> None:
         """As :meth:`ResponsesConnection.process`; then updates the session."""

@@ -62,7 +62,7 @@ class Routing(ConnectionBase):
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Give each event to its turn. Hot path: runs once per received event."""
         running, late, most = self._lanes.running, self._owners.late_items, self._unread_limit
-        self.only_events, events, held = True, 0, 0
+        self.only_events, self.freed, events, held = True, False, 0, 0
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -95,17 +95,14 @@ class Routing(ConnectionBase):
                     self._check_buffer(turn, now)
             else:
                 self._receive_control(websocket, item, now)
-            if self.state is State.CLOSED:
+            if self.is_closed:
                 break
-        self._count(events, held, now)
-        self.only_events = self.only_events and not websocket.pending
-
-    def _count(self, events: int, held: int, now: float) -> None:
-        """Count what came with one read: so many events, which take so many bytes of memory."""
         self.stats.events += events
         self._unchecked += held
         if self._unchecked > self._unchecked_limit:
             self._check_all(now)
+        if websocket.pending:
+            self.only_events = False
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
         self.only_events = False
