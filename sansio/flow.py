@@ -29,7 +29,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Generator
 from math import inf
-from types import CoroutineType, GeneratorType, coroutine
+from types import CoroutineType, coroutine
 from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
 
 __all__ = [
@@ -172,11 +172,9 @@ class Runner(Steps[Y, T]):
 
 
 @coroutine
-def result_of(given: Any, within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Any]:
-    """Run a flow to its end and return its result. What is no flow is returned at once (:func:`at_once`)."""
-    if type(given) is not GeneratorType:
-        return given
-    runner = Runner(cast("Flow[Any]", given), within)
+def result_of(flow: Flow[Any], within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Any]:
+    """Run a flow to its end and return its result."""
+    runner = Runner(flow, within)
     yield from cast("Generator[Any, Any, None]", runner.advance())
     return runner.result
 

@@ -224,7 +224,8 @@ class ResponsesSession:
 
     def wants_connection(self, now: float) -> bool:
         """Whether :meth:`open` should be called: turns wait for a connection, or one has to be replaced."""
-        return not self.closed and now >= self._not_before and self._wanted(now) is not None
+        waiting = self._backlog.ready or self._backlog.retrievals or self.pool.too_old  # Usually there is none.
+        return bool(waiting) and not self.closed and now >= self._not_before and self._wanted(now) is not None
 
     def _wanted(self, now: float) -> Kind | None:
         """The kind of connection that should be opened; None: none."""

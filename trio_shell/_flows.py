@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from functools import wraps
-from types import CoroutineType
+from types import CoroutineType, GeneratorType
 from typing import Any, ParamSpec, TypeVar
 
 import trio
@@ -39,7 +39,8 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
     @wraps(method)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Any:
-        return await result_of(method(*args, **kwargs), _within)
+        result = method(*args, **kwargs)
+        return await result_of(result, _within) if type(result) is GeneratorType else result
 
     return called
 

@@ -146,7 +146,7 @@ class ResponsesConnection(Routing, Timing):
         Returned bytes count as handed over. Begin to write them before asking for more: ``final_byte_handed`` is exact
         only then. ``now`` starts the receive deadlines of the turns whose messages end in these bytes.
         """
-        if not self._outbox or self.state is State.WRITE_DISABLED:
+        if self.state is State.WRITE_DISABLED:
             return b""
         data, ended = self._outbox.take(max_bytes, self._websocket)
         self.stats.bytes_out += len(data)

@@ -40,9 +40,6 @@ from ._turn import EVENT_COST, Turn
 
 __all__ = ["Routing"]
 
-RESPONSE_ID: Final = b'"response_id"'
-"""An event with this in its first bytes needs the full check: it may belong to another response."""
-
 UNDERWAY: Final = (ResponseInProgressEvent, ResponseQueuedEvent)
 """These events cannot follow the end of their response. With its id, they may belong to another response that was given
 the same id."""
@@ -74,7 +71,8 @@ class Routing(ConnectionBase):
                 turn = running.get(event.stream_id) or self._owners.only
                 if late and getattr(event, "item_id", None) in late:
                     turn = None
-                if turn is None or turn.phase is not STREAM or event.routed or item.find(RESPONSE_ID, 0, 512) > 0:
+                # An event that states its response needs the full check: it may be another response's.
+                if turn is None or turn.phase is not STREAM or event.routed or event.response_id is not None:
                     self._route(event, len(item), now)
                 elif turn.state is not LIVE:  # Abandoned.
                     turn.since = now
@@ -88,8 +86,10 @@ class Routing(ConnectionBase):
                     turn.since = now
                     if turn.observer is not None:
                         turn.observer.came(now)
-                    if turn.listener is not None:
-                        turn.listener(turn)
+                    listener = turn.listener
+                    if listener is not None:
+                        turn.listener = None
+                        listener(turn)
                     if turn.buffered <= most:
                         continue  # An event for a turn cannot have closed the connection.
                     self._check_buffer(turn, now)
@@ -137,10 +137,11 @@ class Routing(ConnectionBase):
         if isinstance(event, ErrorEvent):
             self._error_event(event, now, first=first)
             return
-        if type(event) is UnknownEvent and self.limits is not None:
-            self.limits.came(event)
         turn = self._owners.owner(event)
-        if turn is None or self._owners.dialect.keeps_alive(event):
+        unknown = type(event) is UnknownEvent
+        if unknown and self.limits is not None:
+            self.limits.came(event)
+        if turn is None or (unknown and self._owners.dialect.keeps_alive(event)):
             self._pass_over(turn, event, now)
             return
         role = event.role

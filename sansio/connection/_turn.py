@@ -181,7 +181,7 @@ class Turn:
         self.observer: TurnObserver | None = None
         """What measures it; None: nothing, or it has ended."""
         self.listener: Callable[[Turn], None] | None = None
-        """Called with the turn when its consumer has something new to read."""
+        """Called with the turn, once, when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of memory that ``events`` take."""
@@ -384,8 +384,7 @@ class Turn:
         self.since = now
         if self.observer is not None:
             self.observer.came(now)
-        if self.listener is not None:
-            self.listener(self)
+        self._tell_listener()
         return cost
 
     def discard(self) -> None:
@@ -441,8 +440,12 @@ class Turn:
         if self.observer is not None:
             observer, self.observer = self.observer, None
             observer.ended(self)
-        if self.listener is not None:
-            self.listener(self)
+        self._tell_listener()
+
+    def _tell_listener(self) -> None:
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener(self)
 
 
 def _note(items: list[str], item_id: str) -> None:

@@ -33,7 +33,7 @@ class LifecycleEvent(ServerEvent, frozen=True):
     @property
     def response_id(self) -> str | None:
         """The response's id, without further decoding."""
-        return self.head.id
+        return self.head.id if self.head.id is not None else super().response_id
 
     def ids(self) -> tuple[str | None, str | None]:
         """As for every event; if the response has an id, the text is not read again."""
