@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from functools import wraps
-from types import CoroutineType, GeneratorType
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
 
-from ..sansio.flow import Emitting, ExpiredError, Flow, Runner, Wait, result_of
+from ..sansio.flow import FLOW, Emitting, ExpiredError, Flow, Runner, Wait, result_of
 
 __all__ = ["coroutine_function", "iterate", "run"]
 
@@ -41,8 +41,8 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
     @wraps(method)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Any:
-        result = method(*args, **kwargs)
-        return await result_of(result, _within) if type(result) is GeneratorType else result
+        result: Any = method(*args, **kwargs)
+        return await result_of(result, _within) if type(result) is FLOW else result
 
     return called
 

@@ -29,10 +29,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Generator
 from math import inf
-from types import CoroutineType, coroutine
-from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
+from types import CoroutineType, GeneratorType, coroutine
+from typing import Any, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
 
 __all__ = [
+    "FLOW",
     "Awaited",
     "Emit",
     "Emitting",
@@ -86,6 +87,8 @@ class Emit:
 
 Flow: TypeAlias = Generator[Wait, Any, T]
 """A call that returns a T."""
+FLOW: Final[Any] = GeneratorType
+"""The type of every flow at run time."""
 Emitting: TypeAlias = Generator[Wait | Emit, Any, None]
 """A call that yields values to a consumer."""
 

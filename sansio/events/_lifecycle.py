@@ -31,7 +31,7 @@ class LifecycleEvent(ServerEvent, frozen=True):
     head: ResponseHead = msgspec.field(name="response", default=ResponseHead())
 
     @property
-    def response_id(self) -> str | None:
+    def response_id(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride] - frozen: to be read.
         """The response's id, without further decoding."""
         return self.head.id if self.head.id is not None else super().response_id
 
