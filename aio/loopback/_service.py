@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...sansio.server import ResponseStore, Script, ServerOptions, StoredResponses
+from ...sansio.server import SERVER_DIALECTS, Access, ResponseStore, Script, ServerOptions, StoredResponses
 from ._faults import Faults
 from ._ledger import Ledger
 from ._tasks import Tasks
@@ -24,6 +25,8 @@ class Service:
     ssl_context: ssl.SSLContext | None
     options: ServerOptions
     """Limits and dialect of a WebSocket connection; ``max_message_size`` also limits HTTP bodies."""
+    access: Access
+    """Which requests are for this server, by ``Host`` and ``Origin``."""
     faults: Faults
     """The faults that have not been done yet; may change at any time."""
     ledger: Ledger
@@ -35,3 +38,8 @@ class Service:
     """The responses that can be retrieved."""
     tasks: Tasks = field(init=False)
     """One that accepts, one for each connection, and one for each response in the background."""
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        """Where the API is (:class:`turnwire.sansio.server.ServerDialect`)."""
+        return SERVER_DIALECTS[self.options.dialect].paths

@@ -59,7 +59,7 @@ class Routing(ConnectionBase):
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Give each event to its turn. Hot path: runs once per received event."""
         running, late, most = self._lanes.running, self._owners.late_items, self._unread_limit
-        self.only_events, self.freed, events, held = True, False, 0, 0
+        self.only_events, self.freed, events, kept = True, False, 0, 0
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -82,7 +82,7 @@ class Routing(ConnectionBase):
                     turn.events.append(event)
                     turn.last = event
                     turn.buffered += size
-                    held += size
+                    kept += size
                     turn.since = now
                     if turn.observer is not None:
                         turn.observer.came(now)
@@ -98,7 +98,7 @@ class Routing(ConnectionBase):
             if self.is_closed:
                 break
         self.stats.events += events
-        self._unchecked += held
+        self._unchecked += kept
         if self._unchecked > self._unchecked_limit:
             self._check_all(now)
         if websocket.pending:
@@ -139,8 +139,8 @@ class Routing(ConnectionBase):
             return
         turn = self._owners.owner(event)
         unknown = type(event) is UnknownEvent
-        if unknown and self.limits is not None:
-            self.limits.came(event)
+        if unknown and self.rate_limits is not None:
+            self.rate_limits.came(event)
         if turn is None or (unknown and self._owners.dialect.keeps_alive(event)):
             self._pass_over(turn, event, now)
             return
