@@ -32,7 +32,15 @@ FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: i
 LOGGER: Final = logging.getLogger("turnwire.session")
 """What happens in sessions. Where the log is not configured, nothing is written to stderr: turns raise what fails."""
 LOGGER.addHandler(logging.NullHandler())
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, LOGGER, sys.modules)
+MEANS: Final = Means(
+    os.environ,
+    time,
+    ssl.create_default_context,
+    FAILURES,
+    LOGGER,
+    sys.modules,
+    lambda path, mode: open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600)),
+)
 
 READ_SIZE: Final = 64 * 1024
 """Bytes to read from the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""

@@ -12,8 +12,10 @@ import msgspec
 
 from .checks import Instance
 from .connection import ConnectionOptions
+from .errors import UserError
 from .fallback import TransportChoice
 from .omit import OMIT, is_omitted
+from .record import Recording
 from .replay import RecoveryPolicy
 from .telemetry import Telemetry
 from .timeouts import timeouts_from
@@ -39,6 +41,13 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     telemetry: Telemetry | None = Telemetry()
     """Where spans and metrics of turns go: to the application's OpenTelemetry providers, if it has set them. None: off.
     It does not concern the models, which have their ``tracer``."""
+    record: Recording | None = None
+    """The file that the session is recorded in; None: none (RECORDING.md)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compression and self.record is not None and self.record.scrub:
+            raise UserError("compressed data cannot be scrubbed: leave compression out, or scrub=True of the recording")
 
 
 def options_from_client(client: object | None, options: SessionOptions | None, **given: object) -> SessionOptions:

@@ -70,10 +70,16 @@ class SessionRuntime(Runtime):
         clock = self._means.wall_clock
         self.notices = Notices(self._means.logger)
         """What happens, for hooks and the log."""
-        self._session = ResponsesSession(
-            options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
-        )
-        self._driver = Driver(self._session, self, lambda: source.initial, self._recorder(options, clock))
+        made: dict[str, Any] = {"options": options, "wall_clock": clock, "retries_allowed": retries_allowed}
+        watched = self._recorder(options, clock)
+        if options.record is None:
+            self._session = ResponsesSession(**made, notices=self.notices)
+            self._driver = Driver(self._session, self, lambda: source.initial, watched)
+        else:
+            from .recording import recorded_session  # It is not imported where nothing is recorded.
+
+            given = (options.record, self._means.open_file, self, lambda: source.initial, watched)
+            self._session, self._driver = recorded_session(*given, notices=self.notices, **made)
 
     def _recorder(self, options: SessionOptions, wall_clock: Callable[[], float]) -> Recorder | None:
         return Recorder.of(

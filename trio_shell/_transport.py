@@ -39,7 +39,15 @@ FAILURES: Final = Failures(
 LOGGER: Final = logging.getLogger("turnwire.session")
 """What happens in sessions. Where the log is not configured, nothing is written to stderr: turns raise what fails."""
 LOGGER.addHandler(logging.NullHandler())
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, LOGGER, sys.modules)
+MEANS: Final = Means(
+    os.environ,
+    time,
+    ssl.create_default_context,
+    FAILURES,
+    LOGGER,
+    sys.modules,
+    lambda path, mode: open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600)),
+)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
 
