@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import time
 from typing import Any, Final, NamedTuple
 
@@ -39,7 +40,7 @@ MEANS: Final = Means(
     FAILURES,
     LOGGER,
     sys.modules,
-    lambda path, mode: open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600)),
+    partial(open, opener=lambda path, flags: os.open(path, flags, 0o600)),
 )
 
 READ_SIZE: Final = 64 * 1024

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
+from .chance import SYSTEM_RANDOM
 from .checks import BYTES, Choice, Instance, Number
 from .errors import UserError, WrongTypeError
 
@@ -39,6 +40,10 @@ class BinaryFile(Protocol):
 
     def flush(self) -> object:
         """Pass on what is buffered."""
+        ...
+
+    def close(self) -> object:
+        """Close it. Only files that were opened for a path are closed."""
         ...
 
 
@@ -74,6 +79,8 @@ class Recording:
         self.outputs: Literal["hash", "full", "length"] = "length" if scrub else outputs
         self.scrub = scrub
         self.max_bytes = max_bytes
+        self.key = SYSTEM_RANDOM(16)
+        """What makes the ids in it different from those in any other, if it is scrubbed."""
         self._path, self._file = _target(to)
         self._open_file: OpenFile | None = None
         self._sessions = 0
@@ -138,11 +145,11 @@ class Recording:
 
 def _target(to: Any) -> tuple[str | None, BinaryFile | None]:
     """The path or the file that is meant."""
-    path = to.__fspath__() if hasattr(to, "__fspath__") else to
+    path: object = to.__fspath__() if hasattr(to, "__fspath__") else to
     if isinstance(path, str) and path:
         return path, None
-    if callable(getattr(path, "write", None)) and callable(getattr(path, "flush", None)):
-        return None, path
+    if callable(getattr(to, "write", None)) and callable(getattr(to, "flush", None)):
+        return None, to
     raise WrongTypeError(f"record is of type {type(to).__name__}: write a path, a file opened by 'wb', or Recording(…)")
 
 

@@ -18,8 +18,8 @@ from .flow import Flow, Wait
 from .http_client import client_network
 from .link import Link
 from .notices import WARNING, NoticeLogger
-from .record import OpenFile
 from .proxy import AnyProxy, Tunnel, checked_proxy, choose_proxy
+from .record import OpenFile
 from .secret import Secret, discreet, without_frames
 from .session import EndpointSource
 from .socks import SocksTunnel

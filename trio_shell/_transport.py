@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Sequence
+from functools import partial
 from time import time
 from typing import Final
 
@@ -46,7 +47,7 @@ MEANS: Final = Means(
     FAILURES,
     LOGGER,
     sys.modules,
-    lambda path, mode: open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600)),
+    partial(open, opener=lambda path, flags: os.open(path, flags, 0o600)),
 )
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""

@@ -7,6 +7,8 @@ The modules (each one imports only from those below it)
     ``_watch``     writes the timeline of a session that is replayed
     ``_timeline``  the timeline: what happened, as data
     ``_recorder``  a driver that writes down its inputs
+    ``_streams``   what arrives, taken apart so that it can be scrubbed in place; what is held until then
+    ``_scrub``     texts are replaced by filler
     ``_outputs``   what a driver tells its runtime, as a recording has it
     ``_secrets``   credentials are replaced
     ``_options``   the options of a session as a recording has them
@@ -29,8 +31,8 @@ from ._timeline import (
     RepeatMark,
     SessionTrack,
     Timeline,
+    TurnPhase,
     TurnTrack,
-    Wait,
 )
 
 __all__ = [
@@ -49,6 +51,6 @@ __all__ = [
     "SessionTrack",
     "Timeline",
     "TurnTrack",
-    "Wait",
+    "TurnPhase",
     "recorded_session",
 ]

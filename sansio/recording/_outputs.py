@@ -79,12 +79,12 @@ class OutputNotes(Runtime):
     def write(self, link: Link, data: bytes) -> bool:
         """Write bytes; return whether they have left the transport's buffer."""
         contents = self._contents(link, data)
-        if self.runtime is not None:
-            took = self.runtime.write(link, data)
-        else:
-            took = not self.takes or self.takes.pop(0)
+        took = self._answer() if self.runtime is None else self.runtime.write(link, data)
         self._note("write", self.numbers[link], len(data), contents, took)
         return took
+
+    def _answer(self) -> bool:
+        return self.takes.pop(0) if self.takes else True
 
     def _contents(self, link: Link, data: bytes) -> str:
         shown = self._without_credentials(link, data)

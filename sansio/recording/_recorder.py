@@ -24,7 +24,7 @@ from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..connection import Turn
 from ..dialect import dialect_of_host
 from ..driver import Driver
-from ..endpoint import Endpoint
+from ..endpoint import USER_AGENT, Endpoint
 from ..errors import TurnError, TurnwireError
 from ..http import Retrieval
 from ..lanes import AUTO
@@ -37,7 +37,9 @@ from ..session import ResponsesSession
 from ._format import VERSION, Entry, Header, RecordedRetrieval, encode_line, encoded
 from ._options import recorded_options
 from ._outputs import OutputNotes
+from ._scrub import JsonScrubber
 from ._secrets import Secrets
+from ._streams import CompressedError, Held
 
 __all__ = ["RecordingDriver", "SessionLog", "recorded_session"]
 
@@ -75,6 +77,8 @@ class SessionLog:
         """The step that is being carried out; behind it the calls that hooks made within it."""
         self._within: list[Entry] = []
         """Finished lines of such calls."""
+        self.scrubber = JsonScrubber(recording.key) if recording.scrub else None
+        self._held = None if self.scrubber is None else Held(self.scrubber)
 
     # -- what the core asks its caller for
 
@@ -102,11 +106,11 @@ class SessionLog:
         """The caller's function, with its answers written down."""
 
         def ask(failure: TurnError) -> bool:
-            answer: bool | None = None
+            drawn: bool | None = None
             try:
-                answer = bool(called(asked, failure))
+                drawn = answer = bool(called(asked, failure))
             finally:
-                self._drew("repeat", answer)
+                self._drew("repeat", drawn)
             return answer
 
         return ask
@@ -141,11 +145,21 @@ class SessionLog:
     def _write_all(self, entry: Entry, data: bytes, within: list[Entry]) -> None:
         if self.session is None:
             self._begin(entry.at)
-        self._write(entry, data)
-        for each in within:
-            self._write(each, b"")
+        for each, its in ((entry, data), *((call, b"") for call in within)):
+            if self._held is None:
+                self._write(each, its)
+            else:
+                self._write_scrubbed(self._held, each, its)
         if entry.do == "cancel":
             self._recording.flush()
+
+    def _write_scrubbed(self, held: Held, entry: Entry, data: bytes) -> None:
+        try:
+            for each, its in held.add(entry, data):
+                self._write(each, its)
+        except CompressedError:
+            self._write(self._end(entry.at, "failed"), b"")
+            raise
 
     def _begin(self, at: float) -> None:
         """Write the first line of the session, and of the file if it is new."""
@@ -185,11 +199,9 @@ class SessionLog:
 
 
 def _header(recording: Recording, wall: float) -> Header:
-    from .. import __version__
-
     return Header(
         turnwire_recording=VERSION,
-        turnwire=__version__,
+        turnwire=USER_AGENT.rpartition("/")[2],
         wall=wall,
         outputs=recording.outputs,
         scrubbed=recording.scrub,
@@ -200,12 +212,12 @@ def _header(recording: Recording, wall: float) -> Header:
 class _Step:
     """One input, as a context: what is done within follows from it."""
 
-    __slots__ = ("_data", "_driver", "_entry")
+    __slots__ = ("_arrived", "_driver", "_entry")
 
     def __init__(self, driver: RecordingDriver, entry: Entry, data: bytes = b"") -> None:
         self._driver = driver
         self._entry = entry
-        self._data = data
+        self._arrived = data
 
     def __enter__(self) -> None:
         self._driver.notes.begin(self._entry.out)
@@ -215,7 +227,7 @@ class _Step:
         if kind is not None:
             self._entry.raised = kind.__name__
         self._driver.notes.end()
-        self._driver.log.leave(self._data)
+        self._driver.log.leave(self._arrived)
         if self._driver.done:
             self._driver.rests()
 
@@ -263,11 +275,14 @@ class RecordingDriver(Driver):
 
     def _asked(self, turn: Turn) -> dict[str, Any]:
         """The members of a line that say what the turn asks for."""
+        scrubber = self.log.scrubber
         if isinstance(turn, Retrieval):
-            return {"retrieval": _retrieval(turn)}
+            return {"retrieval": _retrieval(turn, scrubber)}
         message = self.notes.secrets.masked(turn.message)
         if message is not turn.message:
             self.notes.outputs = "length"
+        if scrubber is not None:
+            message = scrubber.message(message, of_server=False)
         return {"body": msgspec.Raw(message), "auto_lane": turn.wanted is AUTO}
 
     def cancel(self, turn: Turn, now: float) -> None:
@@ -356,10 +371,13 @@ class RecordingDriver(Driver):
             super().time_came(now)
 
 
-def _retrieval(turn: Retrieval) -> RecordedRetrieval:
-    include = tuple(unquote(each.partition("=")[2]) for each in turn._include)  # pyright: ignore[reportPrivateUsage]
+def _retrieval(turn: Retrieval, scrubber: JsonScrubber | None) -> RecordedRetrieval:
+    include = tuple(unquote(each.partition("=")[2]) for each in turn.include)
+    response_id = turn.response_id or ""
+    if scrubber is not None:
+        response_id = scrubber.identity(response_id.encode()).decode()
     return RecordedRetrieval(
-        response_id=turn.response_id or "", stream=turn.stream, starting_after=turn.sequence_number, include=include
+        response_id=response_id, stream=turn.stream, starting_after=turn.sequence_number, include=include
     )
 
 

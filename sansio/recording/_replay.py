@@ -22,11 +22,11 @@ import msgspec
 from ..connection import Turn
 from ..driver import Driver
 from ..endpoint import Endpoint
-from ..errors import TransportError, TurnError, TurnwireError, UserError, WrongTypeError
+from ..errors import TransportError, TurnwireError, UserError, WrongTypeError
 from ..http import Retrieval
 from ..lanes import AUTO
 from ..link import Link
-from ..notices import Notices, NoticeName
+from ..notices import NoticeName, Notices
 from ..session import ResponsesSession
 from ..timeouts import Timeouts
 from ._format import Entry, Header, Line, Output, RecordedFile, RecordingError

@@ -4,7 +4,8 @@
 The promise
     The values of the endpoint's headers and query are replaced where they stand: in the endpoint, in the heads of
     requests, and wherever else the same text comes up, also where reads cut it, if it can be told from other text
-    (:func:`_is_searched`). Lengths stay, so that a replay whose endpoint has the placeholders writes as many bytes, at the same times.
+    (:func:`_is_searched`). Lengths stay, so that a replay whose endpoint has the placeholders writes as many bytes, at
+    the same times.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What happened in a recorded session, as data for a view: sessions, connections, turns and events, with times.
 
 The promise
-    Plain structs. All times are those of the recording: seconds of the event loop's clock; :attr:`Timeline.began` is the
-    earliest. ``None`` means that it did not happen, or not yet when the recording ended.
+    Plain structs. All times are those of the recording: seconds of the event loop's clock; :attr:`Timeline.began` is
+    the earliest. ``None`` means that it did not happen, or not yet when the recording ended.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = [
     "SessionTrack",
     "Timeline",
     "TurnTrack",
-    "Wait",
+    "TurnPhase",
 ]
 
 
@@ -56,7 +56,7 @@ class RepeatMark(msgspec.Struct, kw_only=True):
     """The number of the connection that it failed on."""
 
 
-class Wait(msgspec.Struct, kw_only=True):
+class TurnPhase(msgspec.Struct, kw_only=True):
     """A part of a turn's time: from ``at`` to ``until`` it was in one phase, on one connection or on none."""
 
     phase: str
@@ -82,7 +82,7 @@ class TurnTrack(msgspec.Struct, kw_only=True):
     previous: str | None = None
     response_id: str | None = None
     transport: Literal["websocket", "http"] | None = None
-    waits: list[Wait] = []
+    waits: list[TurnPhase] = []
     """Its phases in order, without gaps."""
     events: list[EventMark] = []
     repeats: list[RepeatMark] = []

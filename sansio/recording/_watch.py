@@ -23,8 +23,8 @@ from ._timeline import (
     NoticeMark,
     RepeatMark,
     SessionTrack,
+    TurnPhase,
     TurnTrack,
-    Wait,
 )
 
 __all__ = ["SessionWatch"]
@@ -49,12 +49,13 @@ class _TurnWatch:
     def repeats(self, reason: str, failure: TurnError | None, delay: float) -> None:
         """The turn is sent again."""
         connection = self._turn.connection
+        verdict = None if failure is None else failure.evidence.verdict
         self.track.repeats.append(
             RepeatMark(
                 at=self._watch.now,
                 reason=reason,
                 delay=delay,
-                verdict=None if failure is None else failure.evidence.verdict.value,
+                verdict=None if verdict is None else verdict.value,
                 text="" if failure is None else why(failure),
                 connection=None if connection is None else _number(connection),
             )
@@ -186,7 +187,7 @@ class SessionWatch:
         if last is None or (not over and (last.phase, last.connection) != (phase, connection)):
             if last is not None:
                 last.until = self.now
-            track.waits.append(Wait(phase=phase, at=self.now, connection=connection))
+            track.waits.append(TurnPhase(phase=phase, at=self.now, connection=connection))
         track.lane, track.response_id, track.transport = turn.lane, turn.response_id, turn.transport
         if over:
             del self._live[turn]

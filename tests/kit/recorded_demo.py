@@ -69,7 +69,7 @@ async def weather(session: Session) -> None:
     await turn(session, "weather 2", output, previous_response_id=first, stream_id="weather")
 
 
-async def impatient(session: Session) -> None:
+async def leaves_early(session: Session) -> None:
     """A turn that its consumer leaves."""
     asked = {
         "model": "gpt-5.4",
@@ -99,7 +99,7 @@ async def make(path: Path, **options: Any) -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(planner, session)
                 tasks.start_soon(weather, session)
-                tasks.start_soon(impatient, session)
+                tasks.start_soon(leaves_early, session)
             await failures(session)
 
 
