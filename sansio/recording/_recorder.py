@@ -120,6 +120,11 @@ class SessionLog:
 
     # -- lines
 
+    @property
+    def busy(self) -> bool:
+        """Whether a step is being carried out."""
+        return bool(self._steps)
+
     def enter(self, entry: Entry) -> None:
         """A step begins."""
         self.at = entry.at
@@ -228,7 +233,7 @@ class _Step:
             self._entry.raised = kind.__name__
         self._driver.notes.end()
         self._driver.log.leave(self._arrived)
-        if self._driver.done:
+        if self._driver.done and not self._driver.log.busy:
             self._driver.rests()
 
 

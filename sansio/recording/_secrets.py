@@ -52,6 +52,8 @@ class Secrets:
         """Values that are searched for, the longest first."""
         self._starts: tuple[bytes, ...] = ()
         """The beginnings of those."""
+        self.longest = 1
+        """Bytes of the longest of those."""
 
     def learn(self, endpoint: Endpoint) -> RecordedEndpoint:
         """Take the credentials of an endpoint; return it without them."""
@@ -78,11 +80,7 @@ class Secrets:
             known = {*self._known, value.encode("utf-8")}
             self._known = dict.fromkeys(sorted(known, key=len, reverse=True))
             self._starts = tuple(value[:_CUT] for value in self._known)
-
-    @property
-    def longest(self) -> int:
-        """Bytes of the longest value that is searched for."""
-        return max(map(len, self._known), default=0)
+            self.longest = max(map(len, self._known))
 
     def masked(self, data: bytes) -> bytes:
         """These bytes, with every credential replaced. Hot path: runs once per read; usually there is none."""
@@ -93,8 +91,7 @@ class Secrets:
 
     def begun(self, data: bytes) -> int:
         """How many of the last bytes are the beginning of a credential that is cut there; 0: none."""
-        tail = data[-self.longest :]
-        if not any(start in tail for start in self._starts):
+        if not any(start in data for start in self._starts):
             return 0
         cut = 0
         for value in self._known:
@@ -150,7 +147,9 @@ class Incoming:
         self._interim = False
         """Whether another head follows this one: its status is 1xx."""
         self._before = b""
-        """The last bytes that came, if they may be the beginning of a credential."""
+        """The last bytes that came, as many as the longest credential has."""
+        self._cut = 0
+        """How many of them may be the beginning of one."""
 
     def answer_follows(self) -> None:
         """A request was written: its answer begins with a head."""
@@ -162,12 +161,12 @@ class Incoming:
         secrets = self._secrets
         shown = self._heads(data) if self._in_head else data
         shown = secrets.masked(shown)
-        if self._before and (ends := secrets.rest(self._before, data)):
+        if self._cut and (ends := secrets.rest(self._before, data)):
             shown = b"*" * ends + shown[ends:]
-        joined = self._before + data
-        cut = secrets.begun(joined)
-        self._before = joined[-secrets.longest :] if cut else b""
-        cut = min(cut, len(data))
+        longest = secrets.longest
+        self._before = data[-longest:] if len(data) >= longest else (self._before + data)[-longest:]
+        self._cut = secrets.begun(self._before)
+        cut = min(self._cut, len(data))
         return shown[: len(shown) - cut] + b"*" * cut if cut else shown
 
     def _heads(self, data: bytes) -> bytes:
