@@ -60,10 +60,8 @@ class OutputNotes(Runtime):
 
     def gone(self, link: Link) -> None:
         """The transport of this link is gone."""
-        number = self.numbers.pop(link, None)
-        if number is not None:
-            del self.incoming[link]
-            self._in_head.discard(link)
+        del self.numbers[link], self.incoming[link]
+        self._in_head.discard(link)
 
     # -- for the driver
 

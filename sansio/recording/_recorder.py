@@ -345,31 +345,36 @@ class RecordingDriver(Driver):
         with self._step("close_without_waiting", now):
             super().close_without_waiting(now)
 
-    # -- what the runtime reports: as to every driver
+    # -- what the runtime reports: as to every driver. Of a link that is gone nothing is reported any more.
 
     def opened(self, link: Link, now: float) -> None:
-        given = self.notes.secrets.learn(link.connection.endpoint)
-        differs = given != self.log.opening.endpoint
         number = self.notes.numbers.get(link)
-        with self._step("opened", now, link=number, endpoint=given if differs else None):
-            super().opened(link, now)
+        if number is not None:
+            given = self.notes.secrets.learn(link.connection.endpoint)
+            differs = given != self.log.opening.endpoint
+            with self._step("opened", now, link=number, endpoint=given if differs else None):
+                super().opened(link, now)
 
     def received(self, link: Link, data: bytes, now: float) -> None:
-        incoming = self.notes.incoming.get(link)
-        shown = data if incoming is None else incoming.masked(data)
-        with _Step(self, Entry(do="received", at=now, link=self.notes.numbers.get(link)), shown):
-            super().received(link, data, now)
+        number = self.notes.numbers.get(link)
+        if number is not None:
+            shown = self.notes.incoming[link].masked(data)
+            with _Step(self, Entry(do="received", at=now, link=number), shown):
+                super().received(link, data, now)
 
     def writable(self, link: Link, now: float) -> None:
-        with self._step("writable", now, link=self.notes.numbers.get(link)):
-            super().writable(link, now)
+        number = self.notes.numbers.get(link)
+        if number is not None:
+            with self._step("writable", now, link=number):
+                super().writable(link, now)
 
     def lost(self, link: Link, error: TurnwireError | None, now: float) -> None:
         number = self.notes.numbers.get(link)
-        told = None if error is None else (type(error).__name__, str(error))
-        with self._step("lost", now, link=number, error=told):
-            super().lost(link, error, now)
-            self.notes.gone(link)
+        if number is not None:
+            told = None if error is None else (type(error).__name__, str(error))
+            with self._step("lost", now, link=number, error=told):
+                super().lost(link, error, now)
+                self.notes.gone(link)
 
     def time_came(self, now: float) -> None:
         with self._step("time_came", now):

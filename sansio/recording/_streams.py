@@ -71,7 +71,8 @@ class Stream:
 
     def finish(self) -> None:
         """Nothing follows: what has not ended is scrubbed as it is."""
-        self._scrub(self._parts, self._scrubber.line if self._step == self._body else self._scrubber.message)
+        framed = self._step in (self._frame, self._payload)
+        self._scrub(self._parts, self._scrubber.message if framed else self._scrubber.line)
         self._scrub(self._control, lambda text: b"x" * len(text))
 
     # -- heads

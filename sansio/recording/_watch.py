@@ -146,7 +146,7 @@ class SessionWatch:
             track.sent += more[0]
         elif kind == "pause":
             track.pauses.append((self.now, None))
-        elif kind == "resume" and track.pauses:
+        else:
             track.pauses[-1] = (track.pauses[-1][0], self.now)
 
     def arrived(self, link: int, length: int) -> None:
@@ -205,5 +205,5 @@ def _write_end(turn: Turn, track: TurnTrack) -> None:
         track.verdict = failure.verdict.value
         track.failure, track.text = type(failure).__name__, str(failure)
         track.evidence = msgspec.to_builtins(failure.evidence, enc_hook=str) | {"phase": failure.phase.name}
-    elif response is not None:
-        track.end = response.status or "completed"
+    else:
+        track.end = (None if response is None else response.status) or "completed"

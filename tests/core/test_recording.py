@@ -23,6 +23,7 @@ from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.record import Recording, recording_of
 from turnwire.sansio.recording import Entry, Header, RecordedFile, RecordingError, Replay
 from turnwire.sansio.recording._format import RAW, VERSION, encode_line
+from turnwire.sansio.recording._secrets import Incoming, Secrets
 from turnwire.sansio.replay import RecoveryPolicy, Verdict
 from turnwire.sansio.session import SessionOptions
 from turnwire.sansio.timeouts import Timeouts
@@ -146,6 +147,7 @@ def test_the_limit_of_the_size_ends_the_recording_and_not_the_session():
     rig.close()
     assert len(rig.contents) <= 1500 + 200
     assert rig.entries[-1].reason == "max_bytes"
+    assert rig.driver.done
     timeline = rig.replayed()
     assert timeline.sessions[0].end == "max_bytes"
     assert not timeline.cut
@@ -204,6 +206,28 @@ def test_a_path_is_opened_by_the_shell_and_closed_while_nothing_is_open(tmp_path
         (1, 1, "closed"),
         (2, 1, "closed"),
     ]
+
+
+def test_a_path_is_closed_when_the_limit_is_reached(tmp_path: Path):
+    file = open(tmp_path / "session.jsonl", "wb")  # noqa: SIM115 - the recording closes it.
+    rig = RecordedRig.connected(Recording("any", max_bytes=900), open_file=lambda path, mode: file)
+    turn = rig.create()
+    rig.say(created(), completed())
+    assert file.closed
+    rig.driver.cancel(turn, rig.now)
+    rig.close()
+    assert not [line for line in rig.log.lines if "recording" in line]
+
+
+def test_reports_of_a_link_that_is_gone_are_nothing():
+    rig = RecordedRig.connected()
+    rig.lost(TransportError("reset"))
+    before = rig.contents
+    rig.lost(None)
+    rig.receive(b"more")
+    rig.driver.writable(rig.link, rig.now)
+    rig.driver.opened(rig.link, rig.now)
+    assert rig.contents == before
 
 
 def test_a_path_that_cannot_be_opened_fails_no_call():
@@ -332,6 +356,14 @@ def test_cookies_and_sticky_values_in_answers_are_replaced(size: int):
     rig.replayed()
 
 
+def test_a_value_in_a_head_is_replaced_although_another_request_follows():
+    incoming = Incoming(Secrets(None))
+    incoming.answer_follows()
+    assert incoming.masked(b"HTTP/1.1 200 OK\r\nset-co") == b"HTTP/1.1 200 OK\r\nset-co"
+    incoming.answer_follows()
+    assert incoming.masked(b"okie: a=1\r\n\r\nset-cookie: a=1") == b"okie: ***\r\n\r\nset-cookie: a=1"
+
+
 def _accept_key() -> str:
     return switching().decode().partition("Accept: ")[2].partition("\r")[0]
 
@@ -359,14 +391,14 @@ def test_a_fresh_key_is_recorded_as_the_endpoint_of_its_link():
 
 
 def test_a_head_that_is_not_whole_in_one_write_is_recorded_by_its_length():
-    place = Endpoint("https://server.test/v1", (("X-Long", "k1" * 40_000), ("X-Key", "9" * 30)))
+    place = Endpoint("https://server.test/v1", (("X-Long", "k1" * 80_000), ("X-Key", "9" * 30)))
     rig = RecordedRig(place=place, transport="http", recording={"outputs": "full"})
     rig.create()
     rig.driver.opened(rig.link, rig.now)
-    assert len(rig.runtime.written) > 80_000
+    assert len(rig.runtime.written) > 160_000
     rig.close()
     (opened,) = [entry for entry in rig.entries if entry.do == "opened"]
-    assert [output[3] for output in opened.out if output[0] == "write"] == ["", ""]
+    assert [output[3] for output in opened.out if output[0] == "write"] == [""] * 3
     rig.replayed()
 
 
