@@ -49,6 +49,7 @@ from typing import Any, Final, cast
 
 from .connection import Turn
 from .connections import why
+from .dialect import Dialect, dialect_of_host
 from .endpoint import USER_AGENT, Endpoint
 from .error_body import STATUS_BY_CODE
 from .errors import TurnError
@@ -84,17 +85,17 @@ CODES: Final = frozenset(STATUS_BY_CODE) | {
 }
 """The codes that ``error.type`` may be: those of the API. A server's other codes could be any number of values."""
 
-SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+_SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 """The boundaries of histograms that the conventions name."""
 
 _INFERENCE: Final = "gen_ai.client.inference."
 _HISTOGRAMS: Final[Mapping[str, tuple[str, tuple[float, ...], str]]] = {
-    "duration": ("s", SECONDS, "GenAI client inference operation duration."),
-    "time_to_first_chunk": ("s", SECONDS, "Time to receive the first chunk of the response stream."),
-    "time_per_output_chunk": ("s", SECONDS, "Time per output chunk, for each chunk after the first."),
-    "operation.input_tokens": ("{token}", TOKENS, "The number of input tokens used per inference operation."),
-    "operation.output_tokens": ("{token}", TOKENS, "The number of output tokens used per inference operation."),
+    "duration": ("s", _SECONDS, "GenAI client inference operation duration."),
+    "time_to_first_chunk": ("s", _SECONDS, "Time to receive the first chunk of the response stream."),
+    "time_per_output_chunk": ("s", _SECONDS, "Time per output chunk, for each chunk after the first."),
+    "operation.input_tokens": ("{token}", _TOKENS, "The number of input tokens used per inference operation."),
+    "operation.output_tokens": ("{token}", _TOKENS, "The number of output tokens used per inference operation."),
 }
 VERSION: Final = USER_AGENT.rpartition("/")[2]
 """Of turnwire, for the tracer and the meter."""
@@ -105,7 +106,14 @@ class Recorder:
     """Makes the spans and the metrics of a session's turns. See the top of the module; made by :meth:`of`."""
 
     def __init__(
-        self, tracers: Any, meters: Any, *, wall_clock: Callable[[], float], endpoint: Endpoint, notices: Notices
+        self,
+        tracers: Any,
+        meters: Any,
+        *,
+        wall_clock: Callable[[], float],
+        endpoint: Endpoint,
+        notices: Notices,
+        dialect: Dialect | None = None,
     ) -> None:
         self._wall_clock = wall_clock
         self.guarded = notices.guarded
@@ -116,7 +124,7 @@ class Recorder:
         """The function that records a value, by the end of the metric's name; where there is none, nothing is."""
         self._attributes: dict[str, Any] = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openai",
+            "gen_ai.provider.name": (dialect or dialect_of_host(endpoint.host)).provider,
             "server.address": endpoint.socket or endpoint.host,
         }
         """Those that every span and every measurement has."""

@@ -82,9 +82,8 @@ class SessionRuntime(Runtime):
             self._session, self._driver = recorded_session(*given, notices=self.notices, **made)
 
     def _recorder(self, options: SessionOptions, wall_clock: Callable[[], float]) -> Recorder | None:
-        return Recorder.of(
-            options.telemetry, self._means.modules, self.notices, wall_clock=wall_clock, endpoint=self.source.initial
-        )
+        more = {"wall_clock": wall_clock, "endpoint": self.source.initial, "dialect": options.given_dialect}
+        return Recorder.of(options.telemetry, self._means.modules, self.notices, **more)
 
     @property
     def stats(self) -> Stats:
@@ -99,7 +98,7 @@ class SessionRuntime(Runtime):
     @property
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits."""
-        return self._session.limits.latest()
+        return self._session.rate_limits.latest()
 
     def retrieval(self, response_id: str, *, timeout: object, now: float, **wanted: Any) -> Retrieval:
         """A retrieval, to be given to :meth:`submit`. Raises as :class:`~turnwire.sansio.http.Retrieval` does."""
@@ -173,7 +172,7 @@ class SessionRuntime(Runtime):
         """Wait for a condition, which a step of the driver makes true."""
         while not holds():
             waiter = self.waiter()
-            self._driver.observe(waiter, holds)
+            self._driver.wake_when(waiter, holds)
             try:
                 yield Wait(lambda waiter=waiter: waiter)
             finally:

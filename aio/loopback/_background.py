@@ -53,8 +53,8 @@ async def follow(stored: StoredResponse, after: int) -> AsyncGenerator[ItemDict]
         if stored.ended:
             return
         changed = anyio.Event()
-        stored.watchers.add(changed.set)
+        stored.listeners.add(changed.set)
         try:
             await changed.wait()
         finally:
-            stored.watchers.discard(changed.set)
+            stored.listeners.discard(changed.set)

@@ -10,15 +10,15 @@ import hmac
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
+from urllib.parse import parse_qs
 
 import h11
 
 from ...sansio.events import ENDINGS
 from ...sansio.server import BODILESS, Problem, check_request, read_json, wanted_response, write_json
 
-__all__ = ["PATH", "HttpAnswer", "body_of", "parse_request", "refuse"]
+__all__ = ["HttpAnswer", "body_if_readable", "parse_request", "path_of", "refuse"]
 
-PATH: Final = "/v1/responses"
 _WEBSOCKET_ONLY: Final = ("generate", "stream_id")
 _OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
 """Header fields of an answer that a fault cannot set: how the body is sent, and those that every answer has."""
@@ -26,13 +26,22 @@ _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
+def path_of(target: str, paths: Mapping[str, str | None]) -> str:
+    """Which of the places of the API a request target is at, or below; if it is at none of them, the usual one."""
+    place = target.split("?", 1)[0]
+    return next((path for path in paths if place == path or place.startswith(f"{path}/")), next(iter(paths)))
+
+
+def refuse(request: h11.Request, api_key: str | None, paths: Mapping[str, str | None]) -> Problem | None:
     """What is wrong with a request's path, key or method, as the answer to it; None if nothing is."""
     target, method = request.target.decode("latin-1"), request.method.decode("latin-1")[:20]
-    path = target.split("?", 1)[0]
-    wanted = wanted_response(target, PATH)
-    if path != PATH and wanted is None:
+    path, _, query = target.partition("?")
+    usual = path_of(target, paths)
+    wanted, needed = wanted_response(target, usual), paths[usual]
+    if path != usual and wanted is None:
         return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
+    if needed is not None and not parse_qs(query).get(needed):
+        return Problem(404, None, f"Resource not found: {needed} is missing in the query.")
     if api_key is not None:
         given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
         if not hmac.compare_digest(given, api_key.encode()):
@@ -72,7 +81,7 @@ def parse_request(body: bytes) -> dict[str, Any] | Problem:
     return check_request(request, may_run_in_background=True) or request
 
 
-def body_of(data: bytes) -> dict[str, Any] | None:
+def body_if_readable(data: bytes) -> dict[str, Any] | None:
     """The body of a request that was refused, for the ledger; None if it is no object that can be read."""
     try:
         value = read_json(data)

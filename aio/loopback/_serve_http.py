@@ -20,7 +20,7 @@ from ...sansio.server import (
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import PATH, HttpAnswer, body_of, parse_request, refuse
+from ._http import HttpAnswer, body_if_readable, parse_request, path_of, refuse
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
 from ._turns import begin_turn, run_turn, take_before
@@ -58,8 +58,9 @@ class _HttpService:
             if request is None:
                 return
             self._connection.headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
-            refused = refuse(request, self._service.api_key)
-            wanted = wanted_response(request.target.decode("latin-1"), PATH)
+            paths, target = self._service.paths, request.target.decode("latin-1")
+            refused = refuse(request, self._service.api_key, paths)
+            wanted = wanted_response(target, path_of(target, paths))
             if refused is not None and request.method == b"POST":
                 self._enter_refused(refused, body)
             if refused is None and isinstance(wanted, WantedResponse):
@@ -121,7 +122,7 @@ class _HttpService:
 
     def _enter_refused(self, problem: Problem, body: bytes) -> None:
         connection = self._connection
-        request = body_of(body)
+        request = body_if_readable(body)
         delivery = "sse" if request is not None and request.get("stream") is True else "http"
         refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request)
         self._service.ledger.refuse(refused, delivery, connection.number, connection.headers)
@@ -158,13 +159,13 @@ class _HttpService:
     async def _answer(self, answer: HttpAnswer, running: RunningTurn) -> None:
         connection = self._connection
         before = take_before(connection, running) if running.stored else begin_turn(connection, running)
-        async with Tasks() as watching:
-            watching.start(connection.guarded, self._watch)
+        async with Tasks() as reading:
+            reading.start(connection.guarded, self._read_on)
             await connection.guarded(run_turn, connection, running, before)
         answer.finish()
         await connection.flush()
 
-    async def _watch(self) -> None:
+    async def _read_on(self) -> None:
         """Read while a request is answered, to notice that the client leaves. Keeps no more than one head may have."""
         while len(self._http.trailing_data[0]) < MAX_HEADERS:
             data = await self._connection.receive()

@@ -55,13 +55,14 @@ class LoopbackServer:
     def base_url(self) -> str:
         """For ``AsyncOpenAI(base_url=…)`` and ``connect(…)``: ``http://127.0.0.1:PORT/v1``.
 
-        With a path, for ``connect(…)`` only: ``unix:/path/to.sock``.
+        With a path, for ``connect(…)`` only: ``unix:/path/to.sock``. In dialect ``azure`` the end is ``/openai/v1``.
         """
+        root = next(iter(self._service.paths)).removesuffix("/responses")
         if self.path is not None:
-            return f"unix:{quote(self.path)}"
+            return f"unix:{quote(self.path)}" + ("" if root == "/v1" else f":{root}")
         scheme = "http" if self.ssl_context is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}/v1"
+        return f"{scheme}://{host}:{self.port}{root}"
 
     @property
     def latency(self) -> float:
@@ -267,7 +268,8 @@ def serve(
         faults: what to do wrong (:class:`Fault`). ``server.faults`` is the list of what has not been done yet.
         options: limits of a WebSocket connection; ``max_message_size`` also limits HTTP bodies.
         dialect: what kind of server to be over WebSocket: ``"openai"`` has lanes and steering and says so in the
-            answer to the upgrade, None has them too and does not say so, ``"no-lanes"`` ignores ``stream_id``
+            answer to the upgrade, None has them too and does not say so, ``"no-lanes"`` ignores ``stream_id``,
+            ``"azure"`` refuses it, runs one response at a time, and has other paths
             (:data:`turnwire.sansio.server.SERVER_DIALECTS`). With the default, ``options.dialect`` decides.
         strict: refuse what the API refuses: a request without a model or with an unknown field, a call that is not
             answered, a number out of its range (PROTOCOL.md, "Strict mode"). ``options.strict`` does the same.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...sansio.server import ResponseStore, Script, ServerOptions, StoredResponses
+from ...sansio.server import SERVER_DIALECTS, ResponseStore, Script, ServerOptions, StoredResponses
 from ._faults import Faults
 from ._ledger import Ledger
 from ._tasks import Tasks
@@ -35,3 +36,8 @@ class Service:
     """The responses that can be retrieved."""
     tasks: Tasks = field(init=False)
     """One that accepts, one for each connection, and one for each response in the background."""
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        """Where the API is (:class:`turnwire.sansio.server.ServerDialect`)."""
+        return SERVER_DIALECTS[self.options.dialect].paths

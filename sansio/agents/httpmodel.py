@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BOUND", "Background", "HttpStream", "OpenAIResponsesModel"]
 
-DRAIN: Final = 1.0
+STREAM_END_TIMEOUT: Final = 1.0
 """Seconds to wait for the end of a stream after its terminal event."""
 BOUND: Final = 5.0
 """Seconds that a clean-up may take."""
@@ -133,16 +133,16 @@ class HttpStream:
     def next(self) -> Flow[Any]:
         """The next event; None at the end. Raises the turn's failure.
 
-        After the terminal event it waits at most DRAIN for the end of the stream: then the client can reuse the
-        connection.
+        After the terminal event it waits at most STREAM_END_TIMEOUT for the end of the stream: then the client can
+        reuse the connection.
         """
         call = self._call
         call.check()
-        receive = Wait(self._receive, deadline=self._shell.now() + DRAIN if call.ended else self._deadline)
+        receive = Wait(self._receive, deadline=self._shell.now() + STREAM_END_TIMEOUT if call.ended else self._deadline)
         try:
             while True:
                 event: Any = yield receive
-                if call.observe(event, self._request_id):
+                if call.add(event, self._request_id):
                     return event
                 call.check()
         except StopAsyncIteration:

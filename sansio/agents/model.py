@@ -1,4 +1,4 @@
-"""What all models have in common, over each transport: how they are made, and how their calls are made.
+"""What all models have in common, over WebSockets and over HTTP: how they are made, and how their calls are made.
 
 The promise
     A model is a :class:`ResponsesModel`. Its methods do not wait themselves: they return what the shell makes of a flow
@@ -132,7 +132,7 @@ class ResponsesModel(OnShell, ABC):
     def get_response(self, arguments: ModelArguments) -> Flow[ModelResponse]:
         """Run one call to its end.
 
-        Raises UserError or TypeError for a request that cannot be sent, and the transport's failure: the client's over
+        Raises UserError or TypeError for a request that cannot be sent, and what failed below: the client's over
         HTTP, a :class:`~turnwire.sansio.errors.TurnError` over WebSocket. :meth:`get_retry_advice` accepts both.
         """
         call = ModelCall(self._config, arguments, stream=False)

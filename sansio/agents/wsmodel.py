@@ -47,7 +47,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
     the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.
 
-    Successful calls have no request id on this transport.
+    Successful calls have no request id over a WebSocket.
     """
 
     @discreet
@@ -116,7 +116,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             while True:
                 event: ServerEvent = running.turn.next_event() or (yield running.receive)
                 if event.terminal:  # Its response has the earlier items if its own output is empty.
-                    call.observe(to_stream_event(event))
+                    call.add(to_stream_event(event))
                     break
         finally:
             yield from running.leave()
@@ -129,7 +129,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
                 while True:
                     event: ServerEvent = running.turn.next_event() or (yield running.receive)
                     sdk_event = to_stream_event(event)
-                    call.observe(sdk_event)
+                    call.add(sdk_event)
                     yield Emit(sdk_event)
                     if event.terminal:
                         break

@@ -50,6 +50,8 @@ and Realtime APIs)
     … with an invalid ``stream_id``                           error 400 ``invalid_stream_id``, no ``stream_id``
     … with a ``stream_id`` of any kind, in dialect           the turn's events, without it, after those of the
     ``no-lanes``                                              requests before
+    … with a ``stream_id``, in dialect ``azure``              error 400 ``unknown_parameter``
+    … before the end of another, in dialect ``azure``         after that: error 400 ``response_in_progress``
     … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
     ``response.steer``                                        ``response.steer.failed`` (:data:`STEER_CODES`)
     ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
@@ -76,6 +78,7 @@ What a connection remembers (PROTOCOL.md, "Continuation")
     - ``previous_response_id`` is looked up when the request starts: in the memory of every lane (if it is another
       lane's, this is a fork), then in the store;
     - a turn that fails removes its parent from the memory if it continued its own lane, but not if it was a fork;
+    - in dialect ``azure`` any turn that fails removes the one response that the connection remembers;
     - ``generate: false`` is a turn without output: its response id stands for its input.
 """
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ..checks import COUNT, SECONDS, Choice, Instance, Number, Rule, check_fields
-from ..dialect import ANNOUNCEMENT, DEFAULT_MESSAGE_LIMIT, OPENAI
+from ..dialect import ANNOUNCEMENT, AZURE, DEFAULT_MESSAGE_LIMIT, OPENAI
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 
 
@@ -24,6 +24,11 @@ class ServerDialect(msgspec.Struct, frozen=True, kw_only=True):
     other."""
     headers: Mapping[str, str] = MappingProxyType({})
     """Headers that are added to the answer to the upgrade."""
+    paths: Mapping[str, str | None] = MappingProxyType({"/v1/responses": None})
+    """Where the API is, the usual place first; with each, the member of the query that it needs."""
+    one_at_a_time: bool = False
+    """Whether a request is refused that comes before the end of another one on its connection, and whether any request
+    that fails removes the one response that the connection remembers. Such a server refuses ``stream_id``."""
 
 
 SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
@@ -31,6 +36,13 @@ SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
         "openai": ServerDialect(lanes=True, steering=True, headers={ANNOUNCEMENT: OPENAI.name}),
         None: ServerDialect(lanes=True, steering=True),
         "no-lanes": ServerDialect(lanes=False, steering=False),
+        "azure": ServerDialect(
+            lanes=False,
+            steering=False,
+            headers={ANNOUNCEMENT: AZURE.name},
+            paths=MappingProxyType({"/openai/v1/responses": None, "/openai/responses": "api-version"}),
+            one_at_a_time=True,
+        ),
     }
 )
 """The dialects, by the value of :attr:`ServerOptions.dialect`.
@@ -42,6 +54,10 @@ SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
     ``None``       nothing                    yes             a gateway that passes everything on
     ``"no-lanes"`` nothing                    no              aimock, fastresponses, vLLM gateways: ``stream_id`` is
                                                               accepted and ignored
+    ``"azure"``    x-turnwire-dialect: azure  no              Azure OpenAI, which is known by its host name: one
+                                                              response at a time; ``stream_id`` is refused; at
+                                                              ``/openai/v1/responses``, or at
+                                                              ``/openai/responses?api-version=…``
     ============== ========================== =============== ==================================================
 """
 

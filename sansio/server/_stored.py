@@ -33,7 +33,7 @@ class StoredResponse:
         self.events: list[ItemDict] = []
         """Of a response in the background: all events so far, each with its ``sequence_number``."""
         self.ended = False
-        self.watchers: set[Callable[[], object]] = set()
+        self.listeners: set[Callable[[], object]] = set()
         """Called after each event."""
 
     def record(self, events: Iterable[ItemDict]) -> Iterator[ItemDict]:
@@ -45,8 +45,8 @@ class StoredResponse:
             self.ended = self.ended or event["type"] in ENDINGS
             if event["type"] == "error":
                 self.stop("failed")
-            for watcher in list(self.watchers):
-                watcher()
+            for listener in list(self.listeners):
+                listener()
             yield event
 
     def stop(self, status: str) -> None:

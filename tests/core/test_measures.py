@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from kit.driving import completed, created, delta
 from kit.machines import ENDPOINT
-from kit.watching import Log, Watched
+from kit.observing import Log, ObservedDriver
 from openai.types.responses import ResponseError
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from turnwire.sansio.dialect import AZURE, Dialect
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.lanes import AUTO
@@ -35,8 +36,8 @@ USAGE = {
 }
 
 
-class Observed(Watched):
-    """A watched session with the SDK's exporters."""
+class Observed(ObservedDriver):
+    """An observed session with the SDK's exporters."""
 
     def __init__(self, **options: Any) -> None:
         self.exporter, self.tracers = InMemorySpanExporter(), TracerProvider()
@@ -280,17 +281,17 @@ def test_each_repetition_is_an_event_of_the_span() -> None:
     assert attributes_of(rig.points()["duration"])["turnwire.repeated"] == 1
 
 
-@pytest.mark.parametrize("watched", [True, False])
-def test_a_repetition_without_a_name_is_an_event_of_the_span(watched: bool) -> None:
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_repetition_without_a_name_is_an_event_of_the_span(observed: bool) -> None:
     rig = Observed()
     turn = rig.driver.create({"input": "x"}, lane=AUTO, now=rig.now)
-    turn.observer = turn.observer if watched else None
+    turn.observer = turn.observer if observed else None
     rig.accept()
     rig.say({"type": "error", "status": 400, "error": {"code": "invalid_stream_id"}, "stream_id": "auto-1"})
     rig.say(created(), done())
     assert turn.response is not None
     found = [dict(event.attributes) for span in rig.spans() for event in span.events]
-    assert found == [{"turnwire.reason": "name_refused", "turnwire.delay": 0.0}] * watched
+    assert found == [{"turnwire.reason": "name_refused", "turnwire.delay": 0.0}] * observed
 
 
 def test_a_turn_that_is_refused_before_it_is_sent() -> None:
@@ -308,8 +309,8 @@ def test_a_turn_that_is_refused_before_it_is_sent() -> None:
     assert sum(point.count for point in rig.points()["duration"]) == 2
 
 
-def test_a_turn_that_is_refused_where_nobody_watches_raises_the_same() -> None:
-    rig = Watched(max_waiting=1)
+def test_a_turn_that_is_refused_where_nobody_observes_raises_the_same() -> None:
+    rig = ObservedDriver(max_waiting=1)
     rig.driver._recorder = None  # pyright: ignore
     rig.create()
     with pytest.raises(UserError):
@@ -399,7 +400,7 @@ class Broken:
     ],
 )
 def test_a_tracer_or_meter_that_raises_is_logged_once(tracers: Any, meters: Any, told: list[str]) -> None:
-    rig = Watched(tracers, meters)
+    rig = ObservedDriver(tracers, meters)
     for number in (1, 2):
         turn = rig.create(model="m")
         if number == 1:
@@ -457,10 +458,10 @@ def test_the_traceparent_is_that_of_the_turns_span() -> None:
 
 
 def test_there_is_no_traceparent_without_a_span() -> None:
-    rig = Watched(trace.NoOpTracerProvider())
+    rig = ObservedDriver(trace.NoOpTracerProvider())
     record: Any = rig.create(model="m").observer
     assert record.traceparent is None
-    rig = Watched()
+    rig = ObservedDriver()
     record = rig.create(model="m").observer
     assert record.traceparent is None
 
@@ -509,6 +510,29 @@ def test_a_unix_socket_is_the_address_of_the_server() -> None:
     recorder.begin({}, rig.now).refused(ValueError(), rig.now)
     assert rig.span().attributes["server.address"] == "/run/llm.sock"
     assert "server.port" not in rig.span().attributes
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect", "provider"),
+    [
+        ("wss://api.openai.com/v1/responses", None, "openai"),
+        ("wss://mine.openai.azure.com/openai/v1/responses", None, "azure.ai.openai"),
+        ("wss://mine.services.ai.azure.com/openai/v1/responses", None, "azure.ai.openai"),
+        ("wss://chatgpt.com/backend-api/codex/responses", None, "openai"),
+        ("wss://api.x.ai/v1/responses", None, "x_ai"),
+        ("wss://gateway.test/v1/responses", None, "openai"),
+        ("wss://gateway.test/v1/responses", AZURE, "azure.ai.openai"),
+        ("wss://mine.openai.azure.com/openai/v1/responses", Dialect(name="mine"), "openai"),
+        ("wss://gateway.test/v1/responses", Dialect(name="mine", provider="mine.ai"), "mine.ai"),
+    ],
+)
+def test_the_provider_is_that_of_the_dialect(url: str, dialect: Dialect | None, provider: str) -> None:
+    """P-DIALECT-21"""
+    rig = Observed()
+    more: Any = {"wall_clock": lambda: 0.0, "notices": rig.notices, "dialect": dialect}
+    recorder = Recorder(rig.tracers, None, endpoint=Endpoint(url), **more)
+    recorder.begin({}, rig.now).refused(ValueError(), rig.now)
+    assert rig.span().attributes["gen_ai.provider.name"] == provider
 
 
 @pytest.mark.parametrize("name", ["tracer_provider", "meter_provider"])

@@ -13,7 +13,7 @@ from kit.stepping import Cancelled, Context, SteppedShell, finished, step
 from openai import AsyncOpenAI
 from openai.types.responses import Response
 from turnwire.sansio.agents import httpmodel, wsmodel
-from turnwire.sansio.agents.httpmodel import BOUND, DRAIN
+from turnwire.sansio.agents.httpmodel import BOUND, STREAM_END_TIMEOUT
 from turnwire.sansio.agents.model import ModelTracing
 from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.errors import (
@@ -218,12 +218,12 @@ def test_a_model_emits_what_its_stream_has_and_closes_it(shell: SteppedShell, mo
 
 
 def test_the_deadlines_of_a_stream(shell: SteppedShell) -> None:
-    """To open it, and to read it: the settings'. After the terminal event: DRAIN. To close it: BOUND, shielded."""
+    """To open it, and to read it: the settings'; then STREAM_END_TIMEOUT. To close it: BOUND, shielded."""
     model = http_model(shell, client_of(HttpResponse(Stream(DELTA, DONE))))
     types(model.stream_response(*arguments(timeout=7.0)))
     assert [(wait.deadline, wait.shield) for wait in shell.waits] == [
         *[(107.0, False)] * 4,
-        (100.0 + DRAIN, False),
+        (100.0 + STREAM_END_TIMEOUT, False),
         (inf, False),
         (100.0 + BOUND, True),
         (inf, False),
@@ -328,7 +328,7 @@ def test_the_end_of_a_stream_that_does_not_come_is_not_waited_for(shell: Stepped
     stream = Stream(DONE, DELTA)
     events = http_model(shell, client_of(HttpResponse(stream))).stream_response(*arguments())
     assert step(events) is DONE
-    shell.slow = DRAIN
+    shell.slow = STREAM_END_TIMEOUT
     assert step(events) is None
     assert stream.closed == 1
 

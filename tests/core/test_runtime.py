@@ -151,7 +151,7 @@ def test_a_cancelled_opening_is_aborted_and_waits_shielded_but_not_for_long() ->
         connecting.throw(Cancelled())
     assert runtime.calls == ["open 0", "abort 0", "abort 0", "let go"]
     assert (SHELL.waits[-1].shield, SHELL.waits[-1].deadline) == (True, runtime.at + CLEANUP)
-    assert not runtime._driver._observers
+    assert not runtime._driver._conditions
 
 
 # --- Closing ---------------------------------------------------------------------------------------------------------

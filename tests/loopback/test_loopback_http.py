@@ -70,6 +70,36 @@ async def test_a_bad_request_gets_a_json_error_and_the_connection_goes_on(
         assert got == 200
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/openai/v1/responses", 200),
+        ("/openai/v1/responses?api-version=preview", 200),
+        ("/openai/responses?api-version=2025-04-01-preview", 200),
+        ("/openai/responses?x=1&api-version=2025-04-01-preview", 200),
+        ("/openai/responses", 404),
+        ("/openai/responses?api-version=", 404),
+        ("/openai/responses?x=api-version", 404),
+        ("/openai/v1/models", 404),
+        ("/openai", 404),
+        ("/v1/responses", 404),
+        ("/responses", 404),
+    ],
+)
+async def test_an_azure_like_server_has_other_paths(target: str, status: int) -> None:
+    """P-DIALECT-22"""
+    async with serve(dialect="azure", api_key="right") as server, http(server) as client:
+        assert server.base_url.endswith("/openai/v1")
+        got, _, body = await client.request(target=target, headers={"api-key": "right"}, body={"input": "x"})
+        assert got == status
+        place, _, query = target.partition("?")
+        wanted = f"{place}/{json.loads(body).get('id', 'resp_1')}?{query}"
+        got, _, _ = await client.request("GET", wanted, headers={"api-key": "right"})
+        assert got == status
+        got, _, _ = await client.request(target=target, body={"input": "x"})
+        assert got == (401 if status == 200 else 404)
+
+
 async def test_a_wrong_key_is_refused_an_upgrade() -> None:
     async with serve(api_key="right") as server, await anyio.connect_tcp(server.host, server.port) as stream:
         answer = await Client(stream).handshake(authorization="Bearer wrong")
