@@ -52,16 +52,16 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """The file that the session is recorded in; None: none (RECORDING.md)."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.compression and self.record is not None and self.record.scrub:
-            raise UserError("compressed data cannot be scrubbed: leave compression out, or scrub=True of the recording")
-
-    def __post_init__(self) -> None:
         ConnectionOptions.__post_init__(self)
         if self.transport == "http":
             for name, value, why in OF_WEBSOCKETS:
                 if getattr(self, name) == value:
                     raise UserError(f"SessionOptions: transport='http' contradicts {name}={value!r}: {why}")
+        if self.compression and self.record is not None and self.record.scrub:
+            raise UserError(
+                "SessionOptions: compression=True contradicts a recording with scrub=True: compressed data cannot be "
+                "scrubbed: leave out one"
+            )
 
 
 OF_WEBSOCKETS: Final = (

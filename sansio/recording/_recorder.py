@@ -311,11 +311,11 @@ class RecordingDriver(Driver):
             with self._step("ignore", self.log.at, turn=number):
                 super().ignore(turn, waiter)
 
-    def observe(self, waiter: Any, until: Callable[[], bool]) -> None:
+    def wake_when(self, waiter: Any, until: Callable[[], bool]) -> None:
         self._observed += 1
         self._watched[waiter] = self._observed
         with self._step("observe", self.log.at, waiter=self._observed):
-            super().observe(waiter, until)
+            super().wake_when(waiter, until)
 
     def forget(self, waiter: Any) -> None:
         with self._step("forget", self.log.at, waiter=self._watched.pop(waiter, 0)):

@@ -210,7 +210,7 @@ class _SessionReplay:
                 driver.ignore(self._turn(entry.turn), self._waiters.pop(entry.turn or 0, None))
             case "observe":
                 waiter = self._observers[entry.waiter or 0] = object()
-                driver.observe(waiter, lambda: False)
+                driver.wake_when(waiter, lambda: False)
             case "forget":
                 driver.forget(self._observers.pop(entry.waiter or 0, None))
             case "opened" | "received" | "writable" | "lost":

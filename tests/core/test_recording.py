@@ -407,7 +407,7 @@ def test_a_head_that_is_not_whole_in_one_write_is_recorded_by_its_length():
 
 def test_waiting_leaving_and_conditions_are_inputs():
     rig = RecordedRig(ping_interval=None)
-    rig.driver.observe("opening", lambda: not rig.driver.connecting)
+    rig.driver.wake_when("opening", lambda: not rig.driver.connecting)
     rig.driver.connect(rig.now)
     rig.accept()
     rig.driver.forget("opening")
