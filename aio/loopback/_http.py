@@ -6,7 +6,6 @@ The rules are those of the API's reference: errors are ``{"error": {message, typ
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -32,8 +31,8 @@ def path_of(target: str, paths: Mapping[str, str | None]) -> str:
     return next((path for path in paths if place == path or place.startswith(f"{path}/")), next(iter(paths)))
 
 
-def refuse(request: h11.Request, api_key: str | None, paths: Mapping[str, str | None]) -> Problem | None:
-    """What is wrong with a request's path, key or method, as the answer to it; None if nothing is."""
+def refuse(request: h11.Request, paths: Mapping[str, str | None]) -> Problem | None:
+    """What is wrong with a request's path or method, as the answer to it; None if nothing is."""
     target, method = request.target.decode("latin-1"), request.method.decode("latin-1")[:20]
     path, _, query = target.partition("?")
     usual = path_of(target, paths)
@@ -42,10 +41,6 @@ def refuse(request: h11.Request, api_key: str | None, paths: Mapping[str, str | 
         return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
     if needed is not None and not parse_qs(query).get(needed):
         return Problem(404, None, f"Resource not found: {needed} is missing in the query.")
-    if api_key is not None:
-        given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
-        if not hmac.compare_digest(given, api_key.encode()):
-            return Problem(401, "invalid_api_key", "Incorrect API key provided.", type="invalid_request_error")
     if wanted is not None:
         if request.method == b"GET":
             return wanted if isinstance(wanted, Problem) else None

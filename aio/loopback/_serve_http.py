@@ -21,6 +21,7 @@ from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
 from ._http import HttpAnswer, body_if_readable, parse_request, path_of, refuse
+from ._reading import LATE, RequestReader, closing
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
 from ._turns import begin_turn, run_turn, take_before
@@ -40,26 +41,21 @@ class _HttpService:
         self._connection = connection
         self._service = connection.service
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
+        self._reader = RequestReader(connection, self._http)
         self._answers = 0
-        self._method = b""
-        """Of the request that is being read or answered."""
 
     async def run(self) -> None:
         """Answer requests until one asks for a WebSocket, or there are no more."""
         http = self._http
+        self._connection.refuse_late = self._refuse_late
         while True:
-            self._connection.counter.end_request()
-            try:
-                request, body = await self._read_request()
-            except h11.RemoteProtocolError as exc:
-                if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                    await self._refuse(Problem(exc.error_status_hint, None, str(exc)))
-                return
+            request, body, refused = await self._reader.read()
             if request is None:
+                if refused is not None and http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                    await self._refuse(refused)
                 return
-            self._connection.headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
             paths, target = self._service.paths, request.target.decode("latin-1")
-            refused = refuse(request, self._service.api_key, paths)
+            refused = refused or refuse(request, paths)
             wanted = wanted_response(target, path_of(target, paths))
             if refused is not None and request.method == b"POST":
                 self._enter_refused(refused, body)
@@ -79,42 +75,23 @@ class _HttpService:
                 return
             http.start_next_cycle()
 
-    async def _read_request(self) -> tuple[h11.Request | None, bytes]:
-        """The next request and its body; None at end of file. Raises RemoteProtocolError."""
-        http, limit = self._http, self._service.options.max_message_size
-        self._method = b""
-        request: h11.Request | None = None
-        body = bytearray()
-        while True:
-            event = http.next_event()
-            if event is h11.NEED_DATA:
-                if http.they_are_waiting_for_100_continue:
-                    go_on = http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-                    async with self._connection.sending:
-                        await self._connection.send(go_on)
-                http.receive_data(await self._connection.receive())
-            elif isinstance(event, h11.Request):
-                request = event
-                self._method = event.method
-            elif isinstance(event, h11.Data):
-                body += event.data
-                if limit is not None and len(body) > limit:
-                    raise h11.RemoteProtocolError(f"a body of more than {limit} bytes", error_status_hint=413)
-            elif isinstance(event, h11.EndOfMessage):
-                return request, bytes(body)
-            else:
-                return None, b""
-
     def _new_answer(self, *, stream: bool = False) -> HttpAnswer:
         self._answers += 1
         request_id = f"req_{self._connection.number:06d}{self._answers:06d}"
-        answer = HttpAnswer(self._http, request_id, stream=stream, head=self._method == b"HEAD")
+        answer = HttpAnswer(self._http, request_id, stream=stream, head=self._reader.method == b"HEAD")
         self._connection.http_answer = answer
         return answer
 
     async def _refuse(self, problem: Problem) -> None:
+        if self._reader.upgrades:  # What follows may be frames, which are not to be read as requests.
+            problem = closing(problem)
         self._new_answer().problem(problem)
         await self._connection.flush()
+
+    async def _refuse_late(self) -> None:
+        """Say to a client that it was too slow, if an answer can still be sent."""
+        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            await self._refuse(LATE)
 
     async def _refuse_request(self, problem: Problem, body: bytes) -> None:
         self._enter_refused(problem, body)

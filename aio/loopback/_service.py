@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...sansio.server import SERVER_DIALECTS, ResponseStore, Script, ServerOptions, StoredResponses
+from ...sansio.server import SERVER_DIALECTS, Access, ResponseStore, Script, ServerOptions, StoredResponses
 from ._faults import Faults
 from ._ledger import Ledger
 from ._tasks import Tasks
@@ -25,6 +25,8 @@ class Service:
     ssl_context: ssl.SSLContext | None
     options: ServerOptions
     """Limits and dialect of a WebSocket connection; ``max_message_size`` also limits HTTP bodies."""
+    access: Access
+    """Which requests are for this server, by ``Host`` and ``Origin``."""
     faults: Faults
     """The faults that have not been done yet; may change at any time."""
     ledger: Ledger

@@ -84,6 +84,7 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 
 from __future__ import annotations
 
+from ._access import Access, check_head, check_key, host_of, is_loopback
 from ._differences import differences
 from ._expansion import DEFAULT_MODEL, reply_events, response_id
 from ._fitting import fit
@@ -103,6 +104,7 @@ from ._memory import (
     tool_names,
 )
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
+from ._pace import MIN_RATE, Pace, Phase
 from ._replies import (
     Call,
     CustomCall,
@@ -128,6 +130,7 @@ from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
 __all__ = [
+    "Access",
     "Answer",
     "Asked",
     "Attempts",
@@ -142,8 +145,11 @@ __all__ = [
     "Item",
     "ItemDict",
     "Json",
+    "MIN_RATE",
     "McpCall",
+    "Pace",
     "Part",
+    "Phase",
     "Problem",
     "RawEvents",
     "Reasoning",
@@ -171,12 +177,16 @@ __all__ = [
     "Transcript",
     "TurnState",
     "WantedResponse",
+    "check_head",
+    "check_key",
     "check_request",
     "check_strictly",
     "count_words",
     "differences",
     "fit",
+    "host_of",
     "input_items",
+    "is_loopback",
     "item_events",
     "item_text",
     "read_json",

@@ -63,7 +63,10 @@ SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of one connection, and its dialect. Raises UserError for a value out of its range."""
+    """The limits of a server and of each connection, and its dialect. Raises UserError for a value out of its range.
+
+    Those with a star are kept by the loopback server: a :class:`ServerConnection` does not see sockets.
+    """
 
     max_message_size: int | None = DEFAULT_MESSAGE_LIMIT
     """Bytes of one message, after decompression; a longer one closes the connection with 1009. None: no limit."""
@@ -79,6 +82,16 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests may wait for their lane or for a slot; one more closes the connection."""
     max_waiting_bytes: int = 4 * DEFAULT_MESSAGE_LIMIT
     """Bytes of the messages of all waiting requests. If more than one waits, exceeding it closes the connection."""
+    max_connections: int | None = 1000
+    """* How many connections may be open; a request on one more gets 503. None: no limit."""
+    header_timeout: float | None = 60.0
+    """* Seconds for the head of an HTTP request, and for TLS before it; None: no limit."""
+    receive_timeout: float | None = 60.0
+    """* Seconds for the body of a request or for a message, and one more for each 10,000 bytes; None: no limit."""
+    send_timeout: float | None = 600.0
+    """* Seconds for which a client may leave an answer unread, and one more for each 10,000 bytes; None: no limit."""
+    idle_timeout: float | None = 3600.0
+    """* Seconds without a request, on a connection without a turn; None: no limit."""
     strict: bool = False
     """Whether a request is refused that the API would refuse (PROTOCOL.md, "Strict mode")."""
     dialect: str | None = "openai"
@@ -99,6 +112,11 @@ _RULES: Final[Mapping[str, Rule]] = {
     "max_named_lanes": Number(COUNT, whole=True),
     "max_waiting": Number(COUNT, whole=True),
     "max_waiting_bytes": Number(_BYTES, whole=True),
+    "max_connections": Number(COUNT, least=1, whole=True, optional=True),
+    "header_timeout": Number(SECONDS, above=True, optional=True),
+    "receive_timeout": Number(SECONDS, above=True, optional=True),
+    "send_timeout": Number(SECONDS, above=True, optional=True),
+    "idle_timeout": Number(SECONDS, above=True, optional=True),
     "strict": Instance(bool),
     "dialect": Choice(tuple(SERVER_DIALECTS)),
 }

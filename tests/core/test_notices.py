@@ -39,7 +39,7 @@ def test_a_connection_is_told_of_when_it_is_open_and_when_it_is_lost() -> None:
 
 def test_a_unix_socket_is_named_by_its_path() -> None:
     """In notices, in the log, in ``session.connections``, and in failures: ``localhost`` would be another place."""
-    rig = Watched(recovery=RecoveryPolicy(attempts=0))
+    rig = ObservedDriver(recovery=RecoveryPolicy(attempts=0))
     rig.driver = Driver(rig.session, rig.runtime, lambda: Endpoint("ws://localhost/v1/responses", (), "/run/llm.sock"))
     turn = rig.create()
     rig.accept()
