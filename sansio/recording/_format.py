@@ -16,7 +16,7 @@ import msgspec
 from ..errors import UserError
 
 __all__ = [
-    "VERSION",
+    "FORMAT",
     "Entry",
     "Header",
     "Output",
@@ -29,7 +29,7 @@ __all__ = [
     "encoded",
 ]
 
-VERSION: Final = 1
+FORMAT: Final = 1
 """The version of the format that is written, and the only one that is read."""
 RAW: Final = 4096
 """Bytes that arrived with one read are written behind their line if there are at least so many."""
@@ -203,9 +203,9 @@ def read_header(line: bytes) -> Header:
         header = _HEADER.decode(line)
     except (ValueError, RecursionError) as exc:
         raise RecordingError(f"line 1 is not the header of a recording: {exc}") from None
-    if header.turnwire_recording != VERSION:
+    if header.turnwire_recording != FORMAT:
         raise RecordingError(
-            f"this recording has version {header.turnwire_recording} of the format, and this turnwire reads {VERSION}: "
+            f"this recording has version {header.turnwire_recording} of the format, and this turnwire reads {FORMAT}: "
             f"use the turnwire that wrote it ({header.turnwire})"
         )
     return header

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ..http import HttpConnection
 from ..link import Link, Runtime
 from ._format import Output
-from ._secrets import Incoming, Secrets
+from ._secrets import ArrivingData, Secrets
 
 __all__ = ["OutputNotes"]
 
@@ -38,7 +38,7 @@ class OutputNotes(Runtime):
         """Without a runtime: what the next writes answer."""
         self.numbers: dict[Link, int] = {}
         """The numbers of the links that are not gone."""
-        self.incoming: dict[Link, Incoming] = {}
+        self.incoming: dict[Link, ArrivingData] = {}
         self.waiters: dict[Any, int] = {}
         """The numbers of the turns, by those who wait for them."""
         self._outs: list[list[Output]] = [[]]
@@ -69,7 +69,7 @@ class OutputNotes(Runtime):
         """Open a transport."""
         self._opened += 1
         self.numbers[link] = self._opened
-        self.incoming[link] = Incoming(self.secrets)
+        self.incoming[link] = ArrivingData(self.secrets)
         self._note("open", self._opened)
         if self.runtime is not None:
             self.runtime.open(link)

@@ -34,7 +34,7 @@ from ..notices import Notices, called
 from ..options import SessionOptions
 from ..record import OpenFile, Recording
 from ..session import ResponsesSession
-from ._format import VERSION, Entry, Header, RecordedRetrieval, encode_line, encoded
+from ._format import FORMAT, Entry, Header, RecordedRetrieval, encode_line, encoded
 from ._options import recorded_options
 from ._outputs import OutputNotes
 from ._scrub import JsonScrubber
@@ -205,7 +205,7 @@ class SessionLog:
 
 def _header(recording: Recording, wall: float) -> Header:
     return Header(
-        turnwire_recording=VERSION,
+        turnwire_recording=FORMAT,
         turnwire=USER_AGENT.rpartition("/")[2],
         wall=wall,
         outputs=recording.outputs,
@@ -217,12 +217,12 @@ def _header(recording: Recording, wall: float) -> Header:
 class _Step:
     """One input, as a context: what is done within follows from it."""
 
-    __slots__ = ("_arrived", "_driver", "_entry")
+    __slots__ = ("_driver", "_entry", "arrived")
 
     def __init__(self, driver: RecordingDriver, entry: Entry, data: bytes = b"") -> None:
         self._driver = driver
         self._entry = entry
-        self._arrived = data
+        self.arrived = data
 
     def __enter__(self) -> None:
         self._driver.notes.begin(self._entry.out)
@@ -232,7 +232,7 @@ class _Step:
         if kind is not None:
             self._entry.raised = kind.__name__
         self._driver.notes.end()
-        self._driver.log.leave(self._arrived)
+        self._driver.log.leave(self.arrived)
         if self._driver.done and not self._driver.log.busy:
             self._driver.rests()
 

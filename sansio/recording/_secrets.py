@@ -18,7 +18,7 @@ from ..dialect import DIALECTS, Dialect
 from ..endpoint import USER_AGENT, Endpoint
 from ._format import RecordedEndpoint
 
-__all__ = ["Incoming", "Secrets", "placed"]
+__all__ = ["ArrivingData", "Secrets", "placed"]
 
 _SHORTEST: Final = 8
 _LONG: Final = 24
@@ -136,7 +136,7 @@ def _is_searched(value: str) -> bool:
     return long_enough and bool(value.strip("*"))
 
 
-class Incoming:
+class ArrivingData:
     """What arrives on one link: answers, of whose heads some values are replaced, and credentials that come back."""
 
     def __init__(self, secrets: Secrets) -> None:

@@ -22,13 +22,13 @@ from turnwire.sansio.handle import Leave
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.record import Recording, recording_of
 from turnwire.sansio.recording import Entry, Header, RecordedFile, RecordingError, Replay
-from turnwire.sansio.recording._format import RAW, VERSION, encode_line
-from turnwire.sansio.recording._secrets import Incoming, Secrets
+from turnwire.sansio.recording._format import FORMAT, RAW, encode_line
+from turnwire.sansio.recording._secrets import ArrivingData, Secrets
 from turnwire.sansio.replay import RecoveryPolicy, Verdict
 from turnwire.sansio.session import SessionOptions
 from turnwire.sansio.timeouts import Timeouts
 
-HEADER = Header(turnwire_recording=VERSION, turnwire="0.1.0", wall=1.0)
+HEADER = Header(turnwire_recording=FORMAT, turnwire="0.1.0", wall=1.0)
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
@@ -357,7 +357,7 @@ def test_cookies_and_sticky_values_in_answers_are_replaced(size: int):
 
 
 def test_a_value_in_a_head_is_replaced_although_another_request_follows():
-    incoming = Incoming(Secrets(None))
+    incoming = ArrivingData(Secrets(None))
     incoming.answer_follows()
     assert incoming.masked(b"HTTP/1.1 200 OK\r\nset-co") == b"HTTP/1.1 200 OK\r\nset-co"
     incoming.answer_follows()
