@@ -217,12 +217,10 @@ def _header(recording: Recording, wall: float) -> Header:
 class _Step:
     """One input, as a context: what is done within follows from it."""
 
-    __slots__ = ("_driver", "_entry", "arrived")
-
     def __init__(self, driver: RecordingDriver, entry: Entry, data: bytes = b"") -> None:
         self._driver = driver
         self._entry = entry
-        self.arrived = data
+        self._data = data
 
     def __enter__(self) -> None:
         self._driver.notes.begin(self._entry.out)
@@ -232,7 +230,7 @@ class _Step:
         if kind is not None:
             self._entry.raised = kind.__name__
         self._driver.notes.end()
-        self._driver.log.leave(self.arrived)
+        self._driver.log.leave(self._data)
         if self._driver.done and not self._driver.log.busy:
             self._driver.rests()
 

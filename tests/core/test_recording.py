@@ -14,6 +14,8 @@ from kit.driver_simulation import simulate
 from kit.driving import completed, created, delta
 from kit.machines import answer, switching
 from kit.recorded import KEY, PLACE, RecordedRig, entries
+from kit.stepping import SteppedShell
+from turnwire.sansio.agents.model import options_for_model
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.endpoint import Endpoint
@@ -21,12 +23,13 @@ from turnwire.sansio.errors import ConcurrentUseError, SessionClosedError, Trans
 from turnwire.sansio.handle import Leave
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.record import Recording, recording_of
-from turnwire.sansio.recording import Entry, Header, RecordedFile, RecordingError, Replay
+from turnwire.sansio.recording import Entry, Header, RecordedFile, RecordingDriver, RecordingError, Replay
 from turnwire.sansio.recording._format import FORMAT, RAW, encode_line
 from turnwire.sansio.recording._secrets import ArrivingData, Secrets
 from turnwire.sansio.replay import RecoveryPolicy, Verdict
-from turnwire.sansio.session import SessionOptions
+from turnwire.sansio.session import EndpointSource, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
+from turnwire.sansio.transports import Network
 
 HEADER = Header(turnwire_recording=FORMAT, turnwire="0.1.0", wall=1.0)
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -272,6 +275,20 @@ def test_what_the_argument_means():
     assert recording_of(None) is None
     assert recording_of(recording) is recording
     assert repr(recording_of("y")) == "Recording('y')"
+
+
+def test_a_session_and_a_model_record_if_they_are_told_to():
+    shell = SteppedShell()
+    source = EndpointSource(
+        base_url="https://h.test/v1", api_key=KEY, client=None, headers=None, query=None, environment={}
+    )
+    file = io.BytesIO()
+    runtime = shell.runtime(source, Network(), SessionOptions(record=Recording(file)))
+    assert isinstance(runtime._driver, RecordingDriver)
+    assert not isinstance(shell.runtime(source, Network(), SessionOptions())._driver, RecordingDriver)
+    assert options_for_model({"max_size": 5}, Recording("a")).record is not None
+    assert options_for_model(SessionOptions(connections=2), Recording("a")).record is not None
+    assert options_for_model(SessionOptions(record=Recording("a"))).record is not None
 
 
 # --- Credentials -----------------------------------------------------------------------------------------------------
