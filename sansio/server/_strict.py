@@ -28,6 +28,9 @@ KNOWN_FIELDS: Final = frozenset(
 WEBSOCKET_FIELDS: Final = frozenset({"client_metadata", "generate", "multi_agent", "stream_id"})
 """Those that a ``response.create`` may have besides (PROTOCOL.md, "Client events")."""
 
+_UNDECLARED: Final = frozenset({"client_metadata"})
+"""What the ``openai`` package does not have over HTTP, and codex sends there, too: the API takes it."""
+
 INPUT_TYPES: Final = frozenset(
     {
         *("additional_tools", "agent_message", "apply_patch_call", "apply_patch_call_output", "code_interpreter_call"),
@@ -69,7 +72,7 @@ def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, w
         previous: the response that it continues.
         websocket: whether it came over WebSocket, which has fields of its own.
     """
-    fields = KNOWN_FIELDS | WEBSOCKET_FIELDS if websocket else KNOWN_FIELDS
+    fields = KNOWN_FIELDS | (WEBSOCKET_FIELDS if websocket else _UNDECLARED)
     for name in request:
         if name not in fields:
             return Problem(400, "unknown_parameter", f"Unknown parameter: '{name[:100]}'.", name[:100])

@@ -95,7 +95,7 @@ def test_the_program_runs_as_it_stands(program: Program, tmp_path: Path) -> None
     path.write_text(program.code, encoding="utf-8")
     command = [sys.executable, "-W", "error", str(path)]
     if named:
-        command[1:] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(path)]
+        command[1:] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-c", os.devnull, str(path)]
     # No address and no key, and nothing of this run's coverage: what a newcomer has.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "COV_"))}
     ran = subprocess.run(
@@ -354,6 +354,7 @@ TESTS = {
     "shells": "Both shells; `tests/shells/conformance/` runs the same on asyncio, uvloop and trio",
     "proofs": "Verdicts and invariants against what servers did: searches, simulations, a ledger",
     "networks": "Through nginx, haproxy, tinyproxy and microsocks, where they are installed",
+    "clients": "codex, `openai`, the Agents SDK, pydantic-ai and LangChain against the test server, where installed",
     "parity": "The models against those of the Agents SDK",
     "loopback": "The test server",
     "cli": "The console script",
