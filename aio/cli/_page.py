@@ -25,10 +25,10 @@ _DIGITS: Final = 6
 
 def page_of(timeline: Timeline, name: str) -> str:
     """The page, as HTML. ``name`` is what the recording is called there."""
-    folder = files(__package__) / "page"
+    folder = files("turnwire.aio.cli") / "page"
     style, script = ((folder / part).read_text(encoding="utf-8") for part in ("page.css", "page.js"))
     parts = {
-        "TITLE": html.escape(f"{name} – turnwire"),
+        "TITLE": html.escape(f"{name}, turnwire"),
         "STYLE_HASH": _hash(style),
         "SCRIPT_HASH": _hash(script),
         "STYLE": style,

@@ -300,7 +300,8 @@ function drawNotice(plot, session, notice) {
   const crowded = session.notices.some((other) => other !== notice && NOTED.has(other.name) && Math.abs(x(other.at) - x(notice.at)) < 62);
   const [sign, word] = NOTED.get(notice.name);
   svg(plot, "line", { x1: x(notice.at), x2: x(notice.at), y1: mine[0].y, y2: bottom, class: `notice ${notice.name}` });
-  const flag = svg(plot, "text", { x: x(notice.at) + 3, y: mine[0].y - 6, class: `flag ${notice.name}` },
+  const late = x(notice.at) > width() - 66;
+  const flag = svg(plot, "text", { x: x(notice.at) + (late ? -3 : 3), "text-anchor": late ? "end" : "start", y: mine[0].y - 6, class: `flag ${notice.name}` },
     crowded ? sign : `${sign} ${word}`);
   flag.addEventListener("pointermove", (event) => showTip(event, notice.name.replace("_", " "), [`at ${seconds(notice.at)}, ${notice.endpoint}`, notice.reason]));
 }
