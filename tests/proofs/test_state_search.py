@@ -19,6 +19,9 @@ The world (``search_world.py``)
                        turn that was asked to come back later do so
     ================== =============================================================================================
 
+    What the caller chose beforehand: ``leave`` of the session and of each turn, whether responses are stored, how long
+    a turn may be repeated (``budget``), and what it answers when it is asked (``should_repeat``): yes, no, or it fails.
+
     The kinds of servers (:class:`~search_world.Kind`): with lanes that it announces, with lanes that are to be found
     out, and without lanes (it never sends a ``stream_id``); with messages that may be too large, or are.
 
@@ -38,6 +41,10 @@ What is checked in every state
         and so has one of which the server said the last word; the session is idle, and has counted failures, as the
         turns say; and from every state, or every n-th of a large search, *both* of these end every turn: an environment
         that does all it should, without any deadline; and one that does nothing at all, by deadlines alone.
+
+    leave: a connection goes on, or ends, when a turn of which anything was handed is left: the table in DESIGN.md;
+    budget, should_repeat: a turn is repeated in time, and as often as the caller consented; I6: a turn that did not
+        run because its connection ended is repeated, if attempts, time and caller allow it.
 
 What is reduced, to keep it finite
     - Bytes are handed by 1, up to the last of the frame, to the frame's end, or all at once: not by every number. (Of
