@@ -190,6 +190,7 @@ class World:
         session.pool = self._clone_pool(self.session.pool, copies)
         session.notices = shallow(session.notices)
         session.notices.seen_open = {copies[one] for one in self.session.notices.seen_open if one in copies}
+        session.notices._rotated = {copies[one] for one in self.session.notices._rotated if one in copies}
         for turn in new.values():
             if turn.connection is not None:
                 turn.connection = copies.get(turn.connection, turn.connection)
