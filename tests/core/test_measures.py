@@ -277,7 +277,7 @@ def test_a_turn_that_is_refused_before_it_is_sent() -> None:
     assert [span.attributes["error.type"] for span in spans] == ["TooManyTurnsError", "WrongTypeError"]
     assert [span.status.description for span in spans] == [
         "refused before it was sent: TooManyTurnsError",
-        "refused before it was sent: TypeError",
+        "refused before it was sent: WrongTypeError",
     ]
     assert sum(point.count for point in rig.points()["duration"]) == 2
 
