@@ -55,7 +55,8 @@ class _HttpService:
                     await self._refuse(refused)
                 return
             paths, target = self._service.paths, request.target.decode("latin-1")
-            refused = refused or refuse(request, paths)
+            if refused is None or refused.status == 401:
+                refused = refuse(request, paths) or refused
             wanted = wanted_response(target, path_of(target, paths))
             if refused is not None and request.method == b"POST":
                 self._enter_refused(refused, body)

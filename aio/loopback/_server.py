@@ -313,8 +313,7 @@ def serve(
     _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
     _check(ledger_limit=ledger_limit, strict=strict, allow_remote=allow_remote)
     _check_key(api_key)
-    listens = host if path is None else None
-    access = Access(host=listens, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
+    access = Access(host=None if path else host, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
     service = Service(

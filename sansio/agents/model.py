@@ -25,7 +25,7 @@ from ..retries import provider_retries_are_off, websocket_pre_event_retries_disa
 from ..session import SessionOptions
 from ..telemetry import DEFAULT_TELEMETRY, Telemetry
 from .call import HEADERS_OVERRIDE, ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing
-from .tracing import NO_TRACING, Logger, Tracer
+from .tracing import NO_TRACING, Logger, OpenTelemetryTracer, Tracer
 from .usage import RequestUsage, Usage
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class ResponsesModel(OnShell, ABC):
             model_is_explicit=model_is_explicit,
             logger=self._shell.environment.logger,
             log_model_data=hidden.strip().lower() in ("0", "false"),
-            tracer=tracer,
+            tracer=tracer.of_client(openai_client) if isinstance(tracer, OpenTelemetryTracer) else tracer,
             raise_on_unsuccessful=raise_on_unsuccessful,
             idle_parallel_tool_calls=idle_parallel_tool_calls,
         )
