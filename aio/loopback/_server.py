@@ -371,12 +371,11 @@ def serve(
     access = Access(host=None if path else host, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
-    dialect = options.dialect if dialect == "openai" else dialect
     service = Service(
         latency=latency,
         api_key=api_key,
         ssl_context=ssl_context,
-        options=replace(options, dialect=dialect, strict=options.strict or strict),
+        options=_meant(options, dialect, strict=strict),
         access=access,
         faults=Faults(faults),
         ledger=Ledger(ledger_limit),
@@ -384,6 +383,12 @@ def serve(
     )
 
     return Serving(partial(_start, service, host, port, path, allow_remote or api_key is not None, control))
+
+
+def _meant(options: ServerOptions, dialect: str | None, *, strict: bool) -> ServerOptions:
+    """The options, with the arguments of the same names."""
+    dialect = options.dialect if dialect == "openai" else dialect
+    return replace(options, dialect=dialect, strict=options.strict or strict)
 
 
 async def _start(
