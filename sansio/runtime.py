@@ -28,7 +28,7 @@ from .events import ServerEvent
 from .flow import ExpiredError, Flow, Wait, awaited, make_awaitable
 from .http import Retrieval
 from .lanes import AnyLane
-from .measures import Recorder
+from .measures import Recorder, TurnRecord
 from .notices import Notices
 from .rate_limits import RateLimits
 from .retries import retries_allowed
@@ -69,14 +69,17 @@ class SessionRuntime(Runtime):
         clock = self._means.wall_clock
         self.notices = Notices(self._means.logger)
         """What happens, for hooks and the log."""
-        self._session = ResponsesSession(
-            options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
-        )
-        self._driver = Driver(self._session, self, lambda: source.initial, self._recorder(options, clock))
+        made: dict[str, Any] = {"options": options, "wall_clock": clock, "retries_allowed": retries_allowed}
+        more = {"wall_clock": clock, "endpoint": source.initial, "dialect": options.given_dialect}
+        self._recorder = Recorder.of(options.telemetry, self._means.modules, self.notices, **more)
+        if options.record is None:
+            self._session = ResponsesSession(**made, notices=self.notices)
+            self._driver = Driver(self._session, self, lambda: source.initial, self._recorder)
+        else:
+            from .recording import recorded_session  # It is not imported where nothing is recorded.
 
-    def _recorder(self, options: SessionOptions, wall_clock: Callable[[], float]) -> Recorder | None:
-        more = {"wall_clock": wall_clock, "endpoint": self.source.initial, "dialect": options.given_dialect}
-        return Recorder.of(options.telemetry, self._means.modules, self.notices, **more)
+            given = (options.record, self._means.open_file, self, lambda: source.initial, self._recorder)
+            self._session, self._driver = recorded_session(*given, notices=self.notices, **made)
 
     @property
     def stats(self) -> Stats:
@@ -182,9 +185,20 @@ class SessionRuntime(Runtime):
         """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
         return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin())
 
-    def submit(self, turn: Turn) -> Turn:
-        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
-        return self._driver.submit(turn, self.begin())
+    def submit(self, turn: Turn, body: Mapping[str, Any] | None = None) -> Turn:
+        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does.
+
+        ``body`` are the fields of its request, if it is to be measured.
+        """
+        now = self.begin()
+
+        def begin(record: TurnRecord) -> Turn:
+            turn.observer = record
+            return self._driver.submit(turn, now)
+
+        if self._recorder is None or body is None:
+            return self._driver.submit(turn, now)
+        return self._recorder.around(begin, body, now)
 
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn. After the turn's end it drops the unread events."""

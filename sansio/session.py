@@ -399,7 +399,7 @@ class ResponsesSession:
 
     def _touch_draining(self) -> None:
         """Mark draining connections as changed: one may have begun to drain because its lane names are used up."""
-        self._touched.update((one, None) for one in self.pool if one.draining and one.waiting)
+        self._touched.update((one, None) for one in self.pool if one.draining and (one.waiting or one.idle))
 
     # -- deadlines
 
