@@ -253,8 +253,8 @@ class Consumers:
 def growth(plan: BenchmarkPlan) -> Outcome:
     """T8: how cost grows: the exponent of a power law through the cost at each size, less the cost at size 0.
 
-    Sizes begin where that difference stands out from the cost at size 0; those of events, where one takes several reads,
-    because an event within one read is copied once, and every longer one three times.
+    Sizes begin where that difference stands out from the cost at size 0. Those of events begin where one takes several
+    reads: an event within one read is copied once, and every longer one three times.
     """
     table = [["growth with", "size", "CPU", "for each"]]
     findings: list[Finding] = []
