@@ -124,6 +124,7 @@ from ._replies import (
     reply_of,
 )
 from ._scripting import Answer, Asked, Attempts, Script, ScriptError, ScriptLike, Taken
+from ._slices import JsonBody
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
@@ -145,6 +146,7 @@ __all__ = [
     "Item",
     "ItemDict",
     "Json",
+    "JsonBody",
     "MIN_RATE",
     "McpCall",
     "Pace",
