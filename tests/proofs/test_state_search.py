@@ -42,9 +42,9 @@ What is checked in every state
         turns say; and from every state, or every n-th of a large search, *both* of these end every turn: an environment
         that does all it should, without any deadline; and one that does nothing at all, by deadlines alone.
 
-    leave: a connection goes on, or ends, when a turn of which anything was handed is left: the table in DESIGN.md;
-    budget, should_repeat: a turn is repeated in time, and as often as the caller consented; I6: a turn that did not
-        run because its connection ended is repeated, if attempts, time and caller allow it.
+    leave: a connection goes on, or ends, when a turn of which anything was handed is left, as the table at the top of
+        sansio/connection says. budget, should_repeat: a turn is repeated in time, and as often as the caller consented.
+        I6: a turn that did not run because its connection ended is repeated, if attempts, time and caller allow it.
 
 What is reduced, to keep it finite
     - Bytes are handed by 1, up to the last of the frame, to the frame's end, or all at once: not by every number. (Of
