@@ -47,7 +47,7 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """What is repeated automatically."""
     telemetry: Telemetry | None = Telemetry()
     """Where spans and metrics of turns go: to the application's OpenTelemetry providers, if it has set them. None: off.
-    It does not concern the models, which have their ``tracer``."""
+    It does not concern the models, which have their own ``tracer`` and ``telemetry``."""
     record: Recording | None = None
     """The file that the session is recorded in; None: none (RECORDING.md)."""
 

@@ -355,6 +355,13 @@ class ModelCall:
         """Over HTTP: the exception to raise for an answer without a stream that the client could not read."""
         return self._http.unreadable(error)
 
+    def judged(self, error: BaseException) -> BaseException:
+        """Over HTTP: the exception that ended the call, with evidence if there is any."""
+        if not isinstance(error, Exception):
+            return self._http.left() or error
+        self._http.judge(error)
+        return error
+
     def closing_failed(self, error: Exception) -> None:
         """Closing the stream failed. The result of the call is not affected; it is only logged."""
         self._observers.closing_failed(error, "its terminal event" if self.ended else "its consumer was cancelled")

@@ -33,6 +33,7 @@ from ..errors import (
     ProtocolError,
     ResponsesHTTPError,
     StreamEndedError,
+    TurnAbortedError,
     TurnError,
     TurnTimeoutError,
 )
@@ -77,6 +78,12 @@ class HttpTurn:
             self._response_id = found if isinstance(found, str) else None
 
     # -- failures
+
+    def left(self) -> TurnError | None:
+        """The failure for a consumer that left; None if it is not known how far the request got."""
+        if not self.started:
+            return None
+        return self._failure(TurnAbortedError, Cause.CANCELLED, "the consumer left the turn")
 
     def error_event(self, payload: Mapping[str, Any], request_id: str | None) -> TurnError:
         """The failure for an ``error`` event, or for an error body with status 200."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, 
 
 import msgspec
 
+from ..checks import Instance
 from ..client import OnShell, Shell
 from ..errors import UserError, WrongTypeError
 from ..flow import Emitting, Flow, awaited
@@ -25,8 +26,9 @@ from ..record import Recording
 from ..replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
 from ..retries import provider_retries_are_off, websocket_pre_event_retries_disabled
 from ..session import SessionOptions
+from ..telemetry import DEFAULT_TELEMETRY, Telemetry
 from .call import HEADERS_OVERRIDE, ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing
-from .tracing import NO_TRACING, Logger, Tracer
+from .tracing import NO_TRACING, Logger, OpenTelemetryTracer, Tracer
 from .usage import RequestUsage, Usage
 
 if TYPE_CHECKING:
@@ -111,18 +113,21 @@ class ResponsesModel(OnShell, ABC):
         *,
         model_is_explicit: bool = True,
         tracer: Tracer = NO_TRACING,
+        telemetry: Telemetry | None = DEFAULT_TELEMETRY,
         raise_on_unsuccessful: bool = False,
         idle_parallel_tool_calls: bool = True,
     ) -> None:
+        Instance(Telemetry, optional=True).check("telemetry", telemetry)
         self.model = model
         self._client = openai_client
+        self._telemetry = telemetry
         hidden = self._shell.variables.get("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", "1")
         self._config = ModelConfig(
             model=model,
             model_is_explicit=model_is_explicit,
             logger=self._shell.environment.logger,
             log_model_data=hidden.strip().lower() in ("0", "false"),
-            tracer=tracer,
+            tracer=tracer.of_client(openai_client) if isinstance(tracer, OpenTelemetryTracer) else tracer,
             raise_on_unsuccessful=raise_on_unsuccessful,
             idle_parallel_tool_calls=idle_parallel_tool_calls,
         )

@@ -13,6 +13,8 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from msgspec.structs import replace
+
 from ..connection import Turn
 from ..events import ServerEvent
 from ..events._openai import to_stream_event
@@ -21,9 +23,11 @@ from ..record import BinaryFile, PathLike, Recording, recording_of
 from ..runtime import SessionRuntime
 from ..secret import discreet
 from ..session import EndpointSource, SessionOptions
+from ..telemetry import DEFAULT_TELEMETRY, Telemetry
 from ..transports import Network, checked_network
 from .call import ModelCall, ModelResponse
 from .httpmodel import OpenAIResponsesModel
+from .metrics import without_spans
 from .model import ModelShell, options_for_model
 from .tracing import NO_TRACING, Tracer
 
@@ -40,8 +44,9 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     Calls run on the lane ``stream_id``, one after another. Models (or copies of one, made by :meth:`on_lane`) with
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
-    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context``, ``proxy`` and
-    ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's ``http_client`` was given.
+    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``, whose ``telemetry`` is not used.
+    ``ssl_context``, ``proxy`` and ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's
+    ``http_client`` was given.
     ``record`` is the file that all of its connections are recorded in, as for ``connect()``.
 
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
@@ -64,6 +69,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         proxy_ssl_context: ssl.SSLContext | None = None,
         record: str | PathLike | BinaryFile | Recording | None = None,
         tracer: Tracer = NO_TRACING,
+        telemetry: Telemetry | None = DEFAULT_TELEMETRY,
         raise_on_unsuccessful: bool = False,
         idle_parallel_tool_calls: bool = True,
     ) -> None:
@@ -72,6 +78,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             openai_client,
             model_is_explicit=model_is_explicit,
             tracer=tracer,
+            telemetry=telemetry,
             raise_on_unsuccessful=raise_on_unsuccessful,
             idle_parallel_tool_calls=idle_parallel_tool_calls,
         )
@@ -82,7 +89,9 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             proxy_ssl_context=proxy_ssl_context,
             context_type=self._shell.context_type,
         )
-        options = options_for_model(websocket_options, recording_of(record))
+        options = replace(options_for_model(websocket_options), telemetry=without_spans(telemetry))
+        if record is not None:
+            options = replace(options, record=recording_of(record))
         self._shared = _SharedConnection(self._shell, openai_client, options, network)
 
     def on_lane(self, stream_id: str | None) -> Self:
@@ -144,7 +153,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         pool = self._shared.pool(prepared.headers, prepared.query)
         with self._repetitions_as_told():
             turn = Turn.from_frame(prepared.frame, timeouts=timeouts, now=self._shell.now())
-            return _RunningTurn(pool, pool.runtimes[-1].submit(turn))
+            return _RunningTurn(pool, pool.runtimes[-1].submit(turn, prepared.frame))
 
 
 class _RunningTurn:

@@ -38,7 +38,6 @@ class Retrieval(Turn):
     """
 
     counts = False
-    http_only = True
 
     def __init__(
         self,
@@ -51,6 +50,7 @@ class Retrieval(Turn):
         now: float,
     ) -> None:
         super().__init__(b"", lane=AUTO, stateful=False, timeouts=timeouts, now=now)
+        self.http_only = True
         _NUMBER.check("starting_after", starting_after)
         self.segment = _segment(response_id)
         """The id as it stands in the URL."""

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from kit.driving import FakeRuntime, completed, created
 from kit.machines import steady, switching
+from kit.recordings import Recordings
 from kit.stepping import FAILURES, SteppedShell, finished
 from turnwire.sansio.connection import Turn
-from turnwire.sansio.errors import ConcurrentUseError, ConnectError, SessionClosedError, TransportError
+from turnwire.sansio.errors import ConnectError, SessionClosedError, TransportError
 from turnwire.sansio.flow import ExpiredError
 from turnwire.sansio.replay import RecoveryPolicy
 from turnwire.sansio.runtime import CLEANUP, READS, SessionRuntime
 from turnwire.sansio.session import EndpointSource, ResponsesSession, SessionOptions
+from turnwire.sansio.telemetry import Telemetry
 from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.transports import Means, Network
 from turnwire.sansio.websocket import WebSocket
@@ -215,32 +217,6 @@ def test_shutting_down_reaches_every_link() -> None:
 # --- Turns -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_turn_is_waited_for_until_it_has_news() -> None:
-    runtime = connected()
-    turn = runtime.create({"input": "x"}, None, None)
-    waiting: Any = runtime.news(turn)
-    waiter = begun(waiting)
-    with pytest.raises(ConcurrentUseError):
-        begun(runtime.news(turn))
-    event = WebSocket(client=False).text(json.dumps(created()).encode())
-    runtime._driver.received(runtime.links[0], event, runtime.at)
-    assert waiter in runtime.woken
-    with pytest.raises(StopIteration):
-        waiting.send(None)
-    with pytest.raises(StopIteration):
-        runtime.news(turn).send(None)  # type: ignore[attr-defined]
-
-
-def test_a_consumer_that_stops_waiting_leaves_its_place() -> None:
-    runtime = connected()
-    turn = runtime.create({"input": "x"}, None, None)
-    waiting: Any = runtime.news(turn)
-    begun(waiting)
-    with pytest.raises(Cancelled):
-        waiting.throw(Cancelled())
-    begun(runtime.news(turn))
-
-
 def test_cancelling_a_turn_ends_it() -> None:
     runtime = connected()
     turn = runtime.create({"input": "x"}, None, None)
@@ -286,3 +262,19 @@ def test_of_several_connections_only_idle_ones_are_read_ahead() -> None:
     runtime.calls.clear()
     runtime.begin()
     assert runtime.calls == ["readable 1"]
+
+
+# --- What is measured -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_turn_that_exists_is_measured_if_it_is_said_what_it_asks_for(measured: bool) -> None:
+    given = Recordings()
+    runtime = connected(telemetry=Telemetry(meter_provider=given.meters))
+    turn = Turn.from_frame({"type": "response.create"}, timeouts=Timeouts(), now=runtime.at)
+    runtime.submit(turn, {"model": "m"} if measured else None)
+    runtime.at += 2.0
+    runtime._driver.cancel(turn, runtime.at)
+    assert given.count("duration") == measured
+    points = given.points().get("duration", [])
+    assert [(point.sum, point.attributes["gen_ai.request.model"]) for point in points] == [(2.0, "m")] * measured

@@ -1350,7 +1350,8 @@ class World:
             connections=self.connections,
             max_named_lanes=names,
             transport=transport,
-            leave=more.choice((None, None, "abort", "abandon")),
+            compression=self.options.compression and transport != "http",
+            leave=more.choice((None, None, "abort", "abandon" if transport != "http" else None)),
             recovery=self._recovery(more),
             **({"max_request_size": more.choice((1000, 50_000))} if more.random() < 0.15 else {}),
         )
