@@ -101,8 +101,9 @@ def _compared(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in _IGNORED}
 
 
-def _difference(recorded: Any, given: Any, place: str) -> tuple[str, Any, Any] | None:
+def _difference(recorded: Any, given: Any, place: str) -> tuple[str, object, object] | None:
     """Where two JSON values differ first, and by what; None: they do not."""
+    pairs: list[tuple[str, Any, Any]]
     if isinstance(recorded, dict) and isinstance(given, dict):
         one, other = cast("dict[str, Any]", recorded), cast("dict[str, Any]", given)
         pairs = [(f"{place}.{name}", one.get(name), other.get(name)) for name in dict.fromkeys([*one, *other])]
@@ -112,5 +113,5 @@ def _difference(recorded: Any, given: Any, place: str) -> tuple[str, Any, Any] |
         padded = [[*each, *[None] * (longest - len(each))] for each in (first, second)]
         pairs = [(f"{place}[{index}]", *pair) for index, pair in enumerate(zip(*padded, strict=True))]
     else:
-        return None if recorded == given else (place, recorded, given)
+        return None if recorded == given else (place, cast("object", recorded), given)
     return next((found for at, one, other in pairs if (found := _difference(one, other, at)) is not None), None)
