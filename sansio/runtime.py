@@ -69,18 +69,17 @@ class SessionRuntime(Runtime):
         clock = self._means.wall_clock
         self.notices = Notices(self._means.logger)
         """What happens, for hooks and the log."""
+        made: dict[str, Any] = {"options": options, "wall_clock": clock, "retries_allowed": retries_allowed}
         more = {"wall_clock": clock, "endpoint": source.initial, "dialect": options.given_dialect}
         self._recorder = Recorder.of(options.telemetry, self._means.modules, self.notices, **more)
-        made: dict[str, Any] = {"options": options, "wall_clock": clock, "retries_allowed": retries_allowed}
-        made["notices"] = self.notices
         if options.record is None:
-            self._session = ResponsesSession(**made)
+            self._session = ResponsesSession(**made, notices=self.notices)
             self._driver = Driver(self._session, self, lambda: source.initial, self._recorder)
         else:
             from .recording import recorded_session  # It is not imported where nothing is recorded.
 
             given = (options.record, self._means.open_file, self, lambda: source.initial, self._recorder)
-            self._session, self._driver = recorded_session(*given, **made)
+            self._session, self._driver = recorded_session(*given, notices=self.notices, **made)
 
     @property
     def stats(self) -> Stats:

@@ -46,8 +46,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
     ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``, whose ``telemetry`` is not used.
     ``ssl_context``, ``proxy`` and ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's
-    ``http_client`` was given.
-    ``record`` is the file that all of its connections are recorded in, as for ``connect()``.
+    ``http_client`` was given. ``record`` is the file that all of its connections are recorded in, as for ``connect()``.
 
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
     the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.
@@ -89,9 +88,9 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             proxy_ssl_context=proxy_ssl_context,
             context_type=self._shell.context_type,
         )
-        options = replace(options_for_model(websocket_options), telemetry=without_spans(telemetry))
-        if record is not None:
-            options = replace(options, record=recording_of(record))
+        options = replace(
+            options_for_model(websocket_options, recording_of(record)), telemetry=without_spans(telemetry)
+        )
         self._shared = _SharedConnection(self._shell, openai_client, options, network)
 
     def on_lane(self, stream_id: str | None) -> Self:
