@@ -371,7 +371,6 @@ def serve(
     access = Access(host=None if path else host, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
-    dialect = options.dialect if dialect == "openai" else dialect
     service = Service(
         latency=latency,
         api_key=api_key,
