@@ -32,9 +32,10 @@ from contextlib import AbstractContextManager
 from functools import partial
 from math import inf
 from types import CoroutineType, GeneratorType, coroutine
-from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
+from typing import Any, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
 
 __all__ = [
+    "FLOW",
     "Awaited",
     "Emit",
     "Emitting",
@@ -89,6 +90,8 @@ class Emit:
 
 Flow: TypeAlias = Generator[Wait, Any, T]
 """A call that returns a T."""
+FLOW: Final[Any] = GeneratorType
+"""The type of every flow at run time."""
 Emitting: TypeAlias = Generator[Wait | Emit, Any, None]
 """A call that yields values to a consumer."""
 CancelScope: TypeAlias = Callable[..., AbstractContextManager[Any]]
@@ -177,11 +180,9 @@ class Runner(Steps[Y, T]):
 
 
 @coroutine
-def result_of(given: Any, within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Any]:
-    """Run a flow to its end and return its result. What is no flow is returned at once (:func:`at_once`)."""
-    if type(given) is not GeneratorType:
-        return given
-    runner = Runner(cast("Flow[Any]", given), within)
+def result_of(flow: Flow[Any], within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Any]:
+    """Run a flow to its end and return its result."""
+    runner = Runner(flow, within)
     yield from cast("Generator[Any, Any, None]", runner.advance())
     return runner.result
 

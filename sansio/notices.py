@@ -187,11 +187,15 @@ class Notices:
         try:
             return call()
         except Exception as exc:
-            raised = (what, type(exc).__name__)
-            if raised not in self._raised:
-                self._raised.add(raised)
-                self._log(WARNING, "%s raised %s", *raised)
+            self.raised(what, exc)
             return None
+
+    def raised(self, what: str, error: Exception) -> None:
+        """Log the type of an exception that an observer raised, the first time."""
+        raised = (what, type(error).__name__)
+        if raised not in self._raised:
+            self._raised.add(raised)
+            self._log(WARNING, "%s raised %s", *raised)
 
     def _log(self, level: int, text: str, *args: object) -> None:
         if self._logger is not None:

@@ -18,7 +18,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import trio
 
-from ..sansio.flow import Emitting, Flow, Runner, result_of, scoped
+from ..sansio.flow import FLOW, Emitting, Flow, Runner, result_of, scoped
 
 __all__ = ["coroutine_function", "iterate", "run"]
 
@@ -38,7 +38,8 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
     @wraps(method)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Any:
-        return await result_of(method(*args, **kwargs), _within)
+        result: Any = method(*args, **kwargs)
+        return await result_of(result, _within) if type(result) is FLOW else result
 
     return called
 

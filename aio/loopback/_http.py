@@ -129,9 +129,9 @@ class HttpAnswer:
         if not self._begun:
             self._begin(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"})
 
-    def result(self, response: object) -> None:
+    def result(self, response: object, status: int = 200) -> None:
         """Answer with a response as it is."""
-        self._whole(200, response)
+        self._whole(status, response)
 
     def finish(self) -> None:
         """End a stream of events, if it has begun and not ended."""

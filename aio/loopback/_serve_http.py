@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, cast
 
 import anyio
@@ -20,6 +21,7 @@ from ...sansio.server import (
 )
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
+from ._control import ControlAnswer, ControlCall
 from ._faults import Error, Opened, Send, Upgrading
 from ._http import HttpAnswer, body_if_readable, parse_request, path_of, refuse
 from ._reading import LATE, RequestReader, closing
@@ -56,12 +58,15 @@ class _HttpService:
                     await self._refuse(refused)
                 return
             paths, target = self._service.paths, request.target.decode("latin-1")
-            if refused is None or refused.status == 401:
+            control = self._find_control(request, body.data, refused)
+            if control is None and (refused is None or refused.status == 401):
                 refused = refuse(request, paths) or refused
             wanted = wanted_response(target, path_of(target, paths))
-            if refused is not None and request.method == b"POST":
+            if control is None and refused is not None and request.method == b"POST":
                 self._enter_refused(refused, body)
-            if refused is None and isinstance(wanted, WantedResponse):
+            if control is not None:
+                await self._control(control)
+            elif refused is None and isinstance(wanted, WantedResponse):
                 await self._get(wanted)
             elif refused is None and request.method == b"GET":
                 upgraded = await self._upgrade(request, http.trailing_data[0])
@@ -76,6 +81,44 @@ class _HttpService:
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
             http.start_next_cycle()
+
+    def _find_control(self, request: h11.Request, body: bytes, refused: Problem | None) -> ControlCall | Problem | None:
+        """What a request wants of ``/_turnwire``; None if it is for the API. Then the connection has a number."""
+        connection, method = self._connection, request.method.decode("latin-1")
+        found = None
+        if self._service.control is not None:
+            found = self._service.control.find(method, request.target.decode("latin-1"), body, connection)
+        if found is None:
+            connection.number_as_client()
+            return None
+        connection.leave_out_request(first=self._answers == 0)
+        return refused or found
+
+    async def _control(self, call: ControlCall | Problem) -> None:
+        """Answer a request for control."""
+        control = self._service.control
+        found = call if control is None or isinstance(call, Problem) else await control.answer(call)
+        if isinstance(found, Problem):
+            await self._refuse(found)
+        elif isinstance(found, AsyncGenerator):
+            await self._stream_control(cast("AsyncGenerator[Mapping[str, object]]", found))
+        else:
+            answer = found if isinstance(found, ControlAnswer) else ControlAnswer(200, found)
+            self._new_answer().result(answer.value, answer.status)
+            await self._connection.flush()
+
+    async def _stream_control(self, events: AsyncGenerator[Mapping[str, object]]) -> None:
+        """Send events until there are no more, or the client leaves."""
+        answer = self._new_answer(stream=True)
+        async with Tasks() as reading, aclosing(events):
+            reading.start(self._connection.guarded, self._read_on)
+            answer.begin_stream()
+            await self._connection.flush()
+            async for event in events:
+                answer.send_extra(event)
+                await self._connection.flush()
+        answer.finish()
+        await self._connection.flush()
 
     def _new_answer(self, *, stream: bool = False) -> HttpAnswer:
         self._answers += 1

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...sansio.server import SERVER_DIALECTS, Access, ResponseStore, Script, ServerOptions, StoredResponses
+from ._control import Control
 from ._faults import Faults
 from ._ledger import Ledger
 from ._tasks import Tasks
@@ -30,6 +31,10 @@ class Service:
     faults: Faults
     """The faults that have not been done yet; may change at any time."""
     ledger: Ledger
+    connections: int = 0
+    """How many connections have been accepted, but for those with nothing but requests for control."""
+    control: Control | None = None
+    """What is answered under ``/_turnwire``; None: nothing."""
     script: Script | None = None
     """Which request gets which reply; None: what a request says decides."""
     store: ResponseStore = field(default_factory=ResponseStore)

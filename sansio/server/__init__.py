@@ -85,6 +85,7 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 from __future__ import annotations
 
 from ._access import Access, check_head, check_key, host_of, is_loopback
+from ._asked import Asked
 from ._differences import differences
 from ._expansion import DEFAULT_MODEL, reply_events, response_id
 from ._fitting import fit
@@ -123,7 +124,9 @@ from ._replies import (
     Transcript,
     reply_of,
 )
-from ._scripting import Answer, Asked, Attempts, Script, ScriptError, ScriptLike, Taken
+from ._rules import Rule, Rules, TextTest, When
+from ._script_json import ERROR_MEMBERS, parse_json, read_script, script_schema
+from ._scripting import Answer, Attempts, Script, ScriptError, ScriptLike, Taken
 from ._slices import JsonBody
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._strict import check_strictly
@@ -139,6 +142,7 @@ __all__ = [
     "Call",
     "CustomCall",
     "DEFAULT_MODEL",
+    "ERROR_MEMBERS",
     "Failed",
     "INJECT_CODES",
     "Image",
@@ -163,6 +167,8 @@ __all__ = [
     "ResponseStore",
     "SERVER_DIALECTS",
     "STEER_CODES",
+    "Rule",
+    "Rules",
     "Script",
     "ScriptError",
     "ScriptLike",
@@ -176,9 +182,11 @@ __all__ = [
     "StoredResponses",
     "Taken",
     "Text",
+    "TextTest",
     "Transcript",
     "TurnState",
     "WantedResponse",
+    "When",
     "check_head",
     "check_key",
     "check_request",
@@ -191,10 +199,13 @@ __all__ = [
     "is_loopback",
     "item_events",
     "item_text",
+    "parse_json",
     "read_json",
+    "read_script",
     "reply_events",
     "reply_of",
     "response_id",
+    "script_schema",
     "tool_names",
     "wanted_response",
     "words",

@@ -50,8 +50,7 @@ class JsonBody:
     """A message that is decoded once: in slices, or when its value is asked for."""
 
     def __init__(self, data: bytes) -> None:
-        self.size = len(data)
-        """Its bytes."""
+        self.data = data
         self._slices = read_json_in_slices(data)
         self._value: object = None
         self._error: ValueError | None = None

@@ -313,12 +313,11 @@ def test_what_a_consumer_throws_in_goes_through_the_flow(thrown: BaseException) 
     assert seen == ["closed"]
 
 
-def test_a_result_is_what_the_flow_returns_or_what_is_no_flow() -> None:
+def test_a_result_is_what_the_flow_returns() -> None:
     def flow() -> Flow[int]:
         return (yield Wait(lambda: given(1))) + 1
 
     assert at_once(result_of(flow(), bounded)) == 2
-    assert at_once(result_of("no flow", bounded)) == "no flow"
 
 
 def test_what_the_flow_raises_leaves_it() -> None:

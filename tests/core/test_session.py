@@ -1182,6 +1182,8 @@ def never_failed(turn: Turn) -> Callable[[], None]:
     seen: list[object] = []
 
     class Observed(Turn):
+        __slots__ = ()
+
         def __setattr__(self, name: str, value: object) -> None:
             if name == "failure" and value is not None:
                 seen.append(value)

@@ -154,7 +154,7 @@ class CuttingProxy:
 
     async def listen(self) -> None:
         """Listen, after :meth:`refuse` at the same address as before."""
-        self._listener = await listen("127.0.0.1", self.port, lambda _: None)
+        self._listener = await listen("127.0.0.1", self.port, str)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # What is accepted inherits it.
         self.port = self._listener.getsockname()[1]
         self._listening.set()
@@ -297,14 +297,18 @@ class ProxyLink:
                 passage = self.passage
                 if passage is not None and (frames.is_of_message or proxy.whole):
                     passage.length += frames.length if ends else 0
-                    cut = passage.cut
-                    if cut is not None and cut.up is not None and passage.up + len(piece) >= cut.up:
-                        await self.server.send(out + piece[: cut.up - passage.up])
-                        passage.up = cut.up
-                        await self.cut(cut)
-                    passage.up += len(piece)
+                    await self.count_up(passage, out, piece)
                 out += piece
             await self.server.send(out)
+
+    async def count_up(self, passage: Passage, out: bytes, piece: bytes) -> None:
+        """Count a piece of a request, and cut the connection within it, if that is to be. ``out`` goes before it."""
+        cut = passage.cut
+        if cut is not None and cut.up is not None and passage.up + len(piece) >= cut.up:
+            await self.server.send(out + piece[: cut.up - passage.up])
+            passage.up = cut.up
+            await self.cut(cut)
+        passage.up += len(piece)
 
     async def down(self) -> None:
         frames, frame = Frames(), b""
