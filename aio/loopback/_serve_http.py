@@ -58,7 +58,7 @@ class _HttpService:
                     await self._refuse(refused)
                 return
             paths, target = self._service.paths, request.target.decode("latin-1")
-            control = self._find_control(request, body, refused)
+            control = self._find_control(request, body.data, refused)
             if control is None and (refused is None or refused.status == 401):
                 refused = refuse(request, paths) or refused
             wanted = wanted_response(target, path_of(target, paths))
