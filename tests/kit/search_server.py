@@ -29,8 +29,17 @@ Only what is REFUSED did not run."""
 def shallow(one: T) -> T:
     """A copy with the same attributes. ``copy.copy`` takes three times as long."""
     other = object.__new__(type(one))
-    other.__dict__.update(one.__dict__)
+    for name in slots_of(type(one)):
+        setattr(other, name, getattr(one, name))
+    if hasattr(one, "__dict__"):
+        other.__dict__.update(one.__dict__)
     return other
+
+
+@functools.cache
+def slots_of(cls: type[Any]) -> tuple[str, ...]:
+    """The names of the attributes of its objects that are slots."""
+    return tuple(name for base in cls.__mro__ for name in base.__dict__.get("__slots__", ()))
 
 
 class Request(NamedTuple):
