@@ -15,7 +15,7 @@ from typing import Final
 from ...sansio.recording import RecordingError, Replay, Timeline
 from ._demo_view import Paint
 from ._page import page_of
-from ._timeline_view import bars, moments, seconds
+from ._timeline_view import bars, in_seconds, moments
 
 __all__ = ["add_arguments", "run"]
 
@@ -112,5 +112,5 @@ def _summary(timeline: Timeline) -> str:
     verdicts = ", ".join(f"{bad.count(one)} {one}" for one in ("safe", "ambiguous", "unsafe") if one in bad)
     return (
         f"{len(turns)} turns ({verdicts or 'none failed'}), {connections} connections, "
-        f"{sum(len(turn.events) for turn in turns)} events, {seconds(timeline.ended - timeline.began)}"
+        f"{sum(len(turn.events) for turn in turns)} events, {in_seconds(timeline.ended - timeline.began)}"
     )

@@ -16,7 +16,7 @@ from ...sansio.recording import ConnectionTrack, EventMark, SessionTrack, Timeli
 from ...sansio.server import input_items, item_text
 from ._demo_view import Paint
 
-__all__ = ["Moment", "bars", "moments", "seconds"]
+__all__ = ["Moment", "bars", "moments", "in_seconds"]
 
 VERDICT_STYLES: Final = {"safe": "green", "ambiguous": "yellow", "unsafe": "red"}
 _FILLS: Final = {"STREAM": "█", "AWAIT": "▒", "SEND": "▒", "CONNECT": "░", "HANDSHAKE": "░"}
@@ -38,7 +38,7 @@ class Moment(NamedTuple):
     style: str = ""
 
 
-def seconds(value: float) -> str:
+def in_seconds(value: float) -> str:
     """A length of time, with its unit."""
     if value < 1:
         return f"{value * 1000:.3g} ms"
@@ -76,7 +76,7 @@ def _of_connection(one: ConnectionTrack, began: float) -> Iterator[Moment]:
     who = f"connection {one.number}"
     yield Moment(one.began - began, who, f"opening, {one.transport} to {one.endpoint}", "dim")
     if one.opened is not None:
-        yield Moment(one.opened - began, who, f"open, after {seconds(one.opened - one.began)}", "dim")
+        yield Moment(one.opened - began, who, f"open, after {in_seconds(one.opened - one.began)}", "dim")
     if one.ended is not None:
         text = "closed" if one.reason is None else f"ended: {one.reason}"
         yield Moment(one.ended - began, who, text, "red" if _is_lost(one) else "dim")
@@ -99,11 +99,11 @@ def _of_turn(turn: TurnTrack, began: float, *, verbose: bool) -> Iterator[Moment
     asked = f"GET {turn.retrieval}" if turn.retrieval is not None else quoted(prompt_of(turn.body or {}))
     yield Moment(turn.began - began, who, f"{name} begins: {asked}", "bold")
     for one in turn.repeats:
-        text = f"{name} is repeated in {seconds(one.delay)} ({one.reason}): {quoted(one.text, 100)}"
+        text = f"{name} is repeated in {in_seconds(one.delay)} ({one.reason}): {quoted(one.text, 100)}"
         yield Moment(one.at - began, who, text, "yellow")
     first = True
     for events in _runs(turn.events, verbose=verbose):
-        late = f", {seconds(events[0].at - turn.began)} after its begin" if first else ""
+        late = f", {in_seconds(events[0].at - turn.began)} after its begin" if first else ""
         first = False
         yield Moment(events[-1].at - began, who, f"{name} {_told(events)}{late}")
     if turn.ended is not None:
@@ -141,7 +141,7 @@ def _members(event: EventMark) -> dict[str, Any]:
 
 def _ending(turn: TurnTrack, name: str) -> tuple[str, str]:
     """How a turn ended, and the style of that."""
-    took = f"{len(turn.events)} events in {seconds((turn.ended or turn.began) - turn.began)}"
+    took = f"{len(turn.events)} events in {in_seconds((turn.ended or turn.began) - turn.began)}"
     if turn.verdict is None:
         return f"{name} {turn.end or 'ended'}: {took}", "green" if turn.end == "completed" else "red"
     return f"{name} {turn.verdict.upper()}, {turn.end}: {took}; {turn.failure}: {turn.text}", VERDICT_STYLES[
@@ -183,7 +183,7 @@ def _name(text: str) -> str:
 
 def _scale(span: float, columns: int) -> str:
     count = max(1, columns // 16)
-    marks = [seconds(span * index / count) if index else "0" for index in range(count)]
+    marks = [in_seconds(span * index / count) if index else "0" for index in range(count)]
     return "".join(f"|{mark}".ljust(columns // count) for mark in marks)[:columns]
 
 

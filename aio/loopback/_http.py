@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import h11
 
 from ...sansio.events import ENDINGS
-from ...sansio.server import BODILESS, Problem, check_request, read_json, wanted_response, write_json
+from ...sansio.server import BODILESS, JsonBody, Problem, check_request, wanted_response, write_json
 
 __all__ = ["HttpAnswer", "body_if_readable", "parse_request", "path_of", "refuse"]
 
@@ -60,10 +60,10 @@ def _header(request: h11.Request, name: bytes) -> bytes:
     return next((value for field, value in request.headers if field == name), b"")
 
 
-def parse_request(body: bytes) -> dict[str, Any] | Problem:
+def parse_request(body: JsonBody) -> dict[str, Any] | Problem:
     """The body of a ``POST /v1/responses``; or what is wrong with it."""
     try:
-        value = read_json(body)
+        value = body.value()
     except ValueError as exc:
         message = f"We could not parse the JSON body of your request: {str(exc)[:200]}."
         return Problem(400, "invalid_json", message)
@@ -76,10 +76,10 @@ def parse_request(body: bytes) -> dict[str, Any] | Problem:
     return check_request(request, may_run_in_background=True) or request
 
 
-def body_if_readable(data: bytes) -> dict[str, Any] | None:
+def body_if_readable(body: JsonBody) -> dict[str, Any] | None:
     """The body of a request that was refused, for the ledger; None if it is no object that can be read."""
     try:
-        value = read_json(data)
+        value = body.value()
     except ValueError:
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None

@@ -10,6 +10,7 @@ import anyio
 import h11
 
 from ...sansio.server import (
+    JsonBody,
     Problem,
     RefusedRequest,
     ServerConnection,
@@ -57,7 +58,7 @@ class _HttpService:
                     await self._refuse(refused)
                 return
             paths, target = self._service.paths, request.target.decode("latin-1")
-            control = self._find_control(request, body, refused)
+            control = self._find_control(request, body.data, refused)
             if control is None and (refused is None or refused.status == 401):
                 refused = refuse(request, paths) or refused
             wanted = wanted_response(target, path_of(target, paths))
@@ -137,18 +138,18 @@ class _HttpService:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._refuse(LATE)
 
-    async def _refuse_request(self, problem: Problem, body: bytes) -> None:
+    async def _refuse_request(self, problem: Problem, body: JsonBody) -> None:
         self._enter_refused(problem, body)
         await self._refuse(problem)
 
-    def _enter_refused(self, problem: Problem, body: bytes) -> None:
+    def _enter_refused(self, problem: Problem, body: JsonBody) -> None:
         connection = self._connection
         request = body_if_readable(body)
         delivery = "sse" if request is not None and request.get("stream") is True else "http"
         refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request)
         self._service.ledger.refuse(refused, delivery, connection.number, connection.headers)
 
-    async def _post(self, body: bytes) -> None:
+    async def _post(self, body: JsonBody) -> None:
         """Run one ``POST``; end the connection if the client leaves meanwhile."""
         request = parse_request(body)
         previous = request if isinstance(request, Problem) else self._service.store.find(request)

@@ -19,8 +19,8 @@ from turnwire.sansio.recording import (
     Replay,
     SessionTrack,
     Timeline,
+    TurnPhase,
     TurnTrack,
-    Wait,
 )
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "recordings").glob("demo-*.jsonl"))
@@ -45,7 +45,7 @@ def evil_timeline() -> Timeline:
         body={"input": EVIL},
         retrieval=None,
         began=1.0,
-        waits=[Wait(phase="STREAM", at=1.0, until=2.0, connection=1)],
+        waits=[TurnPhase(phase="STREAM", at=1.0, until=2.0, connection=1)],
         events=[event],
         ended=2.0,
         end="error",

@@ -89,7 +89,8 @@ def test_keys_select_zoom_and_search(page: Any, tmp_path: Path) -> None:
 def test_events_are_shown_on_hover_and_chosen_by_a_click(page: Any, tmp_path: Path) -> None:
     show(page, tmp_path, page_of(Replay(RECORDINGS[-1].read_bytes()).run(), "demo"))
     bar = page.locator("[data-turn='0'] .frame").bounding_box()
-    at = page.evaluate("tracks.getBoundingClientRect().left + x(turns[0].events.at(-1)[0]) - 1"), bar["y"] + bar["height"] / 2
+    last = page.evaluate("tracks.getBoundingClientRect().left + x(turns[0].events.at(-1)[0]) - 1")
+    at = last, bar["y"] + bar["height"] / 2
     page.mouse.move(*at)
     assert page.locator("#tip b").inner_text() == "response.completed"
     page.mouse.click(*at)

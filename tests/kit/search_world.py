@@ -447,7 +447,7 @@ class World:
         return body if self.stored else {**body, "store": False}
 
     def _leave(self, turn: Turn) -> None:
-        """Its consumer leaves a turn: what becomes of the connection is said in DESIGN.md, "Leaving a turn"."""
+        """Its consumer leaves a turn: what becomes of the connection is said in ``sansio/connection/__init__.py``."""
         connection = turn.connection
         others = [one for one in self.turns if one is not turn and one.connection is connection and not one.ended]
         begun = connection is not None and (turn.phase >= Phase.AWAIT or connection._outbox.begun(turn))

@@ -217,7 +217,7 @@ def test_an_address_that_does_not_answer_holds_up_nothing(monkeypatch) -> None:
                 one.setblocking(False)
                 with suppress(BlockingIOError):
                     one.connect(deaf.getsockname())
-            async with serve() as server:
+            async with serve(allowed_hosts=["h.test"]) as server:
                 with addresses(monkeypatch, deaf.getsockname(), ("127.0.0.1", server.port)):
                     async with connect("http://h.test/v1", proxy=None) as session:
                         assert (await session.respond(model="m", input="x")).output_text == "x"
