@@ -89,8 +89,6 @@ from ._json import read_json, write_json
 from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
 from ._memory import (
     ItemDict,
-    Problem,
-    RefusedRequest,
     Remembered,
     ResponseStore,
     check_request,
@@ -100,6 +98,7 @@ from ._memory import (
     tool_names,
 )
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
+from ._problem import Problem, RefusedRequest
 from ._replies import (
     Call,
     CustomCall,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
-from ._memory import Problem, RefusedRequest, Remembered, ResponseStore, check_request
+from ._memory import Remembered, ResponseStore, check_request
 from ._options import ServerOptions
+from ._problem import Problem, RefusedRequest
 from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
 

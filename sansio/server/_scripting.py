@@ -12,7 +12,8 @@ import msgspec
 from ..checks import shown
 from ..errors import UserError, WrongTypeError
 from ..secret import Secret
-from ._memory import ItemDict, Problem, Remembered, input_items, item_text, tool_names
+from ._memory import ItemDict, Remembered, input_items, item_text, tool_names
+from ._problem import Problem
 from ._replies import Reply, ReplyLike, reply_of
 
 __all__ = ["Asked", "Attempts", "Answer", "Script", "ScriptError", "ScriptLike", "Taken"]

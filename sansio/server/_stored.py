@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from ..events import ENDINGS
-from ._memory import ItemDict, Problem
+from ._memory import ItemDict
+from ._problem import Problem
 
 __all__ = ["StoredResponse", "StoredResponses", "WantedResponse", "wanted_response"]
 

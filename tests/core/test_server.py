@@ -276,8 +276,8 @@ def test_a_valid_stream_id_is_echoed_in_each_event(client: Client, stream_id: st
     ("body", "code", "param"),
     [
         ({"input": 1}, "invalid_type", "input"),
-        ({"input": ["text"]}, "invalid_type", "input"),
-        ({"tools": [1]}, "invalid_type", "tools"),
+        ({"input": ["text"]}, "invalid_type", "input[0]"),
+        ({"tools": [1]}, "invalid_type", "tools[0]"),
         ({"tools": {}}, "invalid_type", "tools"),
         ({"metadata": "x"}, "invalid_type", "metadata"),
         ({"max_output_tokens": True}, "invalid_type", "max_output_tokens"),
