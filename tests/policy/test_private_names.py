@@ -114,6 +114,7 @@ AGENTS = {"_tool_namespace", "_tool_namespace_description"}
 OURS = {
     *("_raw", "_lazy", "_members", "_held", "_span", "_task", "_driver", "_stream_id"),
     *("_close", "_run", "_shell", "_flow", "_given", "_resume"),
+    *("_turnwire_server_", "_turnwire_session_", "_turnwire_", "_asyncio_"),
     *("_Object", "_Struct", "_Key", "_T", "_Ts", "_0", "_"),
 }
 """Private names of this project that are used from outside ``self``, or that stand in the code as texts."""

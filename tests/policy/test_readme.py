@@ -95,7 +95,7 @@ def test_the_program_runs_as_it_stands(program: Program, tmp_path: Path) -> None
     path.write_text(program.code, encoding="utf-8")
     command = [sys.executable, "-W", "error", str(path)]
     if named:
-        command[1:] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(path)]
+        command[1:] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-c", os.devnull, str(path)]
     # No address and no key, and nothing of this run's coverage: what a newcomer has.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "COV_"))}
     ran = subprocess.run(
