@@ -14,62 +14,39 @@ from typing import Any, Final, cast
 import h11
 
 from ...sansio.events import ENDINGS
-from ...sansio.server import BODILESS, Problem, check_request, read_json, wanted_response, write_json
+from ...sansio.server import BODILESS, FoundRoute, HttpReply, Problem, find_route, read_json, write_json
 
-__all__ = ["PATH", "HttpAnswer", "body_of", "parse_request", "refuse"]
+__all__ = ["HttpAnswer", "body_of", "find_endpoint", "refuse_upgrade"]
 
-PATH: Final = "/v1/responses"
-_WEBSOCKET_ONLY: Final = ("generate", "stream_id")
 _OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
 """Header fields of an answer that a fault cannot set: how the body is sent, and those that every answer has."""
 _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-def refuse(request: h11.Request, api_key: str | None) -> Problem | None:
-    """What is wrong with a request's path, key or method, as the answer to it; None if nothing is."""
-    target, method = request.target.decode("latin-1"), request.method.decode("latin-1")[:20]
-    path = target.split("?", 1)[0]
-    wanted = wanted_response(target, PATH)
-    if path != PATH and wanted is None:
-        return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
-    if api_key is not None:
+def find_endpoint(request: h11.Request, api_key: str | None) -> FoundRoute | HttpReply | Problem:
+    """The endpoint that a request is for; or the answer to it, if its path, key, method or upgrade is wrong."""
+    found = find_route(request.method.decode("latin-1"), request.target.decode("latin-1"))
+    keyless = isinstance(found, HttpReply) or (isinstance(found, FoundRoute) and found.route.keyless)
+    unknown = isinstance(found, Problem) and found.status == 404
+    if api_key is not None and not keyless and not unknown:
         given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
         if not hmac.compare_digest(given, api_key.encode()):
             return Problem(401, "invalid_api_key", "Incorrect API key provided.", type="invalid_request_error")
-    if wanted is not None:
-        if request.method == b"GET":
-            return wanted if isinstance(wanted, Problem) else None
-        return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET"})
-    if request.method == b"POST":
+    return found
+
+
+def refuse_upgrade(request: h11.Request) -> Problem | None:
+    """What a request that is no upgrade gets where only an upgrade is; None for an upgrade."""
+    if _header(request, b"upgrade").lower() == b"websocket":
         return None
-    if request.method == b"GET":
-        if _header(request, b"upgrade").lower() == b"websocket":
-            return None
-        upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
-        return Problem(426, None, "GET needs an upgrade to WebSocket here; or use POST.", headers=upgrade)
-    return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET, POST"})
+    upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
+    return Problem(426, None, "GET needs an upgrade to WebSocket here; or use POST.", headers=upgrade)
 
 
 def _header(request: h11.Request, name: bytes) -> bytes:
     """The value of a header field, or ``b""``; ``name`` is in lower case."""
     return next((value for field, value in request.headers if field == name), b"")
-
-
-def parse_request(body: bytes) -> dict[str, Any] | Problem:
-    """The body of a ``POST /v1/responses``; or what is wrong with it."""
-    try:
-        value = read_json(body)
-    except ValueError as exc:
-        message = f"We could not parse the JSON body of your request: {str(exc)[:200]}."
-        return Problem(400, "invalid_json", message)
-    if not isinstance(value, dict):
-        return Problem(400, "invalid_type", "The body of the request is not an object.")
-    request = cast("dict[str, Any]", value)
-    for name in _WEBSOCKET_ONLY:
-        if name in request:
-            return Problem(400, "unknown_parameter", f"Unknown parameter: '{name}'.", name)
-    return check_request(request, may_run_in_background=True) or request
 
 
 def body_of(data: bytes) -> dict[str, Any] | None:
@@ -129,6 +106,10 @@ class HttpAnswer:
         """Answer with a response as it is."""
         self._whole(200, response)
 
+    def reply(self, reply: HttpReply) -> None:
+        """Answer with a whole reply."""
+        self._whole(reply.status, reply.body, reply.headers)
+
     def finish(self) -> None:
         """End a stream of events, if it has begun and not ended."""
         if self._begun and not self._ended:
@@ -154,9 +135,11 @@ class HttpAnswer:
 
     def _whole(self, status: int, body: object, headers: Mapping[str, str] = _NO_HEADERS) -> None:
         data = write_json(body)
+        bodiless = status in BODILESS
         others = {name: value for name, value in headers.items() if name.lower() not in _OURS}
-        self._begin(status, {**others, "content-type": "application/json", "content-length": str(len(data))})
-        if not self._head and status not in BODILESS:
+        ours = {} if bodiless else {"content-type": "application/json", "content-length": str(len(data))}
+        self._begin(status, {**others, **ours})
+        if not self._head and not bodiless:
             self._put(h11.Data(data=data))
         self._end()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 
-from ...sansio.server import ResponseStore, Script, ServerOptions, StoredResponses
+from ...sansio.server import ApiState, ResponseStore, Script, ServerOptions, StoredResponses
 from ._faults import Faults
 from ._ledger import Ledger
 from ._tasks import Tasks
@@ -33,5 +33,11 @@ class Service:
     """The responses that can be continued from any connection."""
     responses: StoredResponses = field(default_factory=StoredResponses)
     """The responses that can be retrieved."""
+    api: ApiState = field(init=False)
+    """What the endpoints of the API read and change: the two above."""
     tasks: Tasks = field(init=False)
     """One that accepts, one for each connection, and one for each response in the background."""
+
+    def __post_init__(self) -> None:
+        """Make the state of the endpoints."""
+        self.api = ApiState(store=self.store, responses=self.responses, strict=self.options.strict)

@@ -81,6 +81,9 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 
 from __future__ import annotations
 
+from ._api import ROUTES, FoundRoute, Route, find_route
+from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded
+from ._conversation import Conversation
 from ._differences import differences
 from ._expansion import DEFAULT_MODEL, reply_events, response_id
 from ._fitting import fit
@@ -90,7 +93,6 @@ from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
 from ._memory import (
     ItemDict,
     Remembered,
-    ResponseStore,
     check_request,
     count_words,
     input_items,
@@ -118,6 +120,7 @@ from ._replies import (
     reply_of,
 )
 from ._scripting import Answer, Asked, Attempts, Script, ScriptError, ScriptLike, Taken
+from ._store import ResponseStore
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
@@ -125,13 +128,19 @@ from ._upgrade import BODILESS
 
 __all__ = [
     "Answer",
+    "ApiCall",
+    "ApiResult",
+    "ApiState",
     "Asked",
     "Attempts",
     "BODILESS",
     "Call",
+    "Conversation",
     "CustomCall",
     "DEFAULT_MODEL",
     "Failed",
+    "FoundRoute",
+    "HttpReply",
     "INJECT_CODES",
     "Image",
     "Incomplete",
@@ -141,6 +150,7 @@ __all__ = [
     "McpCall",
     "Part",
     "Problem",
+    "ROUTES",
     "RawEvents",
     "Reasoning",
     "Refusal",
@@ -149,6 +159,9 @@ __all__ = [
     "Reply",
     "ReplyLike",
     "ResponseStore",
+    "Retrieved",
+    "Route",
+    "RunTurn",
     "SERVER_DIALECTS",
     "STEER_CODES",
     "Script",
@@ -166,11 +179,13 @@ __all__ = [
     "Text",
     "Transcript",
     "TurnState",
+    "Upgraded",
     "WantedResponse",
     "check_request",
     "check_strictly",
     "count_words",
     "differences",
+    "find_route",
     "fit",
     "input_items",
     "item_events",

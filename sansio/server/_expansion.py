@@ -70,7 +70,11 @@ def reply_events(
     outputs = list(_outputs(parts, request, number))
     response = {**_response(request, number, created_at), **reply.response}
     if reply.problem is None:
-        yield {"type": "response.created", "response": {**response}}
+        if response["background"]:
+            yield {"type": "response.created", "response": {**response, "status": "queued"}}
+            yield {"type": "response.queued", "response": {**response, "status": "queued"}}
+        else:
+            yield {"type": "response.created", "response": {**response}}
         yield {"type": "response.in_progress", "response": {**response}}
     for output in outputs:
         if isinstance(output, RawEvents):

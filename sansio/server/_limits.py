@@ -14,7 +14,7 @@ import msgspec
 
 from ._problem import Problem
 
-__all__ = ["LIMITS", "Limit", "limit_problem", "too_long"]
+__all__ = ["LIMITS", "Limit", "limit_problem", "too_long", "too_many"]
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -129,12 +129,17 @@ def _array_problem(items: list[Any], limit: Limit, path: str) -> Problem | None:
         )
         return Problem(400, "empty_array", message, path)
     if limit.most is not None and len(items) > limit.most:
-        message = (
-            f"Invalid '{path}': array too long. Expected an array with maximum length {limit.most}, but got an array "
-            f"with length {len(items)} instead."
-        )
-        return Problem(400, "array_above_max_length", message, path)
+        return too_many(path, limit.most, len(items))
     return None
+
+
+def too_many(path: str, most: float, given: int) -> Problem:
+    """An array has more items than it may have."""
+    message = (
+        f"Invalid '{path}': array too long. Expected an array with maximum length {most}, but got an array with "
+        f"length {given} instead."
+    )
+    return Problem(400, "array_above_max_length", message, path)
 
 
 _NUMBERS: Final = {

@@ -19,10 +19,10 @@ from ..websocket import (
     accept_upgrade,
 )
 from ._json import read_json, write_json
-from ._memory import ResponseStore
 from ._options import SERVER_DIALECTS, ServerOptions
 from ._problem import Problem, RefusedRequest
 from ._requests import Requests
+from ._store import ResponseStore
 from ._turn import ServerTurn
 from ._upgrade import Check, Upgrade, refuse_upgrade
 

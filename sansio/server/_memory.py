@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
+from msgspec.structs import force_setattr
 
-from ._calls import unanswered
 from ._problem import Problem, wrong_type
 
 ItemDict: TypeAlias = dict[str, Any]
@@ -87,8 +87,15 @@ def count_words(items: list[ItemDict]) -> int:
     return sum(len(item_text(field).split()) for field in fields)
 
 
+KEPT_TURNS: Final = 10_000
+"""The turns of one conversation that are remembered, at least; twice as many are the most."""
+
+
 class Remembered(msgspec.Struct, frozen=True):
-    """A response that can be continued: its input, its output, and the response that it continues."""
+    """A response that can be continued: its input, its output, and the response that it continues.
+
+    To make one takes the same time however long the conversation is; and what is remembered of it is bounded.
+    """
 
     response_id: str
     input: list[ItemDict]
@@ -97,13 +104,27 @@ class Remembered(msgspec.Struct, frozen=True):
     left_open: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict[str, Mapping[str, Any]])
     """Of a warm-up: the calls that the next turn has to answer, by their ids."""
     words: int = 0
-    """The words of the whole conversation, for ``usage``. Counted when this is made, from those of ``previous``, so
-    that a turn costs the same however many were before it."""
+    """The words of the whole conversation, for ``usage``."""
+    depth: int = 1
+    """How many turns the conversation has."""
+    milestone: Remembered | None = None
+    """The last one before this whose depth is a multiple of :data:`KEPT_TURNS`."""
 
     def __post_init__(self) -> None:
-        """Count the words."""
-        before = 0 if self.previous is None else self.previous.words
-        msgspec.structs.force_setattr(self, "words", before + count_words(self.input) + count_words(self.output))
+        """Count the words and the turns, from those of ``previous``; every :data:`KEPT_TURNS` turns forget the oldest
+        ones."""
+        previous = self.previous
+        words = count_words(self.input) + count_words(self.output)
+        if previous is not None:
+            words += previous.words
+            depth, milestone = previous.depth + 1, previous.milestone
+            if previous.depth % KEPT_TURNS == 0:
+                if milestone is not None:
+                    force_setattr(milestone, "previous", None)
+                milestone = previous
+            force_setattr(self, "depth", depth)
+            force_setattr(self, "milestone", milestone)
+        force_setattr(self, "words", words)
 
     def items(self) -> list[ItemDict]:
         """The whole conversation up to and including this response, oldest first."""
@@ -119,56 +140,3 @@ def calls_before(previous: Remembered | None) -> list[Mapping[str, Any]]:
     """The items before a turn that may be calls which it has to answer: those of the last response, as those before it
     were all answered, and what warm-ups left open. So this takes the same time however long the conversation is."""
     return [] if previous is None else [*previous.left_open.values(), *previous.output]
-
-
-class ResponseStore:
-    """The stored responses, for all connections of one service: the newest ``limit`` of them."""
-
-    def __init__(self, limit: int = 10_000) -> None:
-        self._limit = limit
-        self._responses: dict[str, Remembered] = {}
-
-    def __len__(self) -> int:
-        return len(self._responses)
-
-    def find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
-        """What the request continues: None if nothing, a Problem if that is not available.
-
-        A ``conversation`` begins with the first request that names it.
-        """
-        previous_id: str | None = request.get("previous_response_id")
-        if previous_id is None:
-            return self._responses.get(_conversation_key(request))
-        found = self._responses.get(previous_id)
-        if found is None:
-            message = f"Previous response with id '{previous_id[:100]}' not found."
-            return Problem(400, "previous_response_not_found", message, "previous_response_id")
-        return found
-
-    def remember(
-        self, request: Mapping[str, Any], response: Mapping[str, Any], previous: Remembered | None
-    ) -> Remembered:
-        """Keep a successful response so that it can be continued; it is stored unless the request had ``store:
-        false``."""
-        given = input_items(request.get("input"))
-        left_open = unanswered([*calls_before(previous), *given]) if request.get("generate") is False else {}
-        output = input_items(response.get("output"))
-        remembered = Remembered(str(response.get("id")), given, output, previous, left_open)
-        if request.get("store") is not False:
-            self._put(remembered.response_id, remembered)
-            if request.get("conversation") is not None:
-                self._put(_conversation_key(request), remembered)
-        return remembered
-
-    def _put(self, key: str, remembered: Remembered) -> None:
-        self._responses.pop(key, None)  # Otherwise a dict would keep its old place; the newest must be the last.
-        self._responses[key] = remembered
-        while len(self._responses) > self._limit:
-            del self._responses[next(iter(self._responses))]
-
-
-def _conversation_key(request: Mapping[str, Any]) -> str:
-    """The store's key for the latest response of a conversation. The blank makes it different from every response
-    id."""
-    value = request.get("conversation")
-    return f"conversation {cast('ItemDict', value).get('id') if isinstance(value, dict) else value}"

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
-from ._memory import Remembered, ResponseStore, check_request
+from ._memory import Remembered, check_request
 from ._options import ServerOptions
 from ._problem import Problem, RefusedRequest
+from ._store import ResponseStore
 from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
 
@@ -143,7 +144,7 @@ class Requests:
         for remembered in self._memory.values():
             if remembered.response_id == wanted:
                 return remembered
-        return self._store.find(request)
+        return self._store.find(request, strict=self._options.strict)
 
     def _turn_ended(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         remembered = None if response is None else self._store.remember(turn.request, response, turn.previous)

@@ -13,9 +13,9 @@ from ._calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
 from ._limits import too_long
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem, invalid, missing, unknown
-from ._shapes import kind_problem, shapes
+from ._shapes import ValueKind, kind_problem, shapes
 
-__all__ = ["ID_PREFIXES", "WEBSOCKET_FIELDS", "check_strictly", "metadata_problem"]
+__all__ = ["ID_PREFIXES", "WEBSOCKET_FIELDS", "check_members", "check_strictly", "items_problem", "metadata_problem"]
 
 WEBSOCKET_FIELDS: Final = frozenset({"client_metadata", "generate", "multi_agent", "stream_id"})
 """The fields that a ``response.create`` may have besides (PROTOCOL.md, "Client events")."""
@@ -45,6 +45,18 @@ def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, w
 # --- Fields ----------------------------------------------------------------------------------------------------------
 
 
+def check_members(body: Mapping[str, Any], members: Mapping[str, ValueKind]) -> Problem | None:
+    """Whether a body has only these members, and each of its kind; null is the same as none."""
+    for name in body:
+        if name not in members:
+            return unknown(name[:100])
+    for name, kind in members.items():
+        value = body.get(name)
+        if value is not None and (problem := kind_problem(value, kind, name, "Request", name)):
+            return problem
+    return None
+
+
 def _required(request: Mapping[str, Any]) -> Problem | None:
     if not request.get("model") and request.get("prompt") is None:
         return missing("model")
@@ -58,11 +70,7 @@ def _required(request: Mapping[str, Any]) -> Problem | None:
 def _shapes(request: Mapping[str, Any]) -> Problem | None:
     """The shape of every field; null is the same as none."""
     known = shapes()["Request"].members
-    for name, kind in known.items():
-        value = request.get(name)
-        if value is not None and (problem := kind_problem(value, kind, name, "Request", name)):
-            return problem
-    return None
+    return check_members({name: value for name, value in request.items() if name in known}, known)
 
 
 _MAX_METADATA: Final = 16
@@ -96,10 +104,14 @@ _ASSISTANT_CONTENT: Final = ("output_text", "refusal")
 
 
 def _items(request: Mapping[str, Any]) -> Problem | None:
-    """What an item may be beyond its shape. A message may leave out its type."""
+    return items_problem(input_items(request.get("input")), "input")
+
+
+def items_problem(items: list[ItemDict], where: str) -> Problem | None:
+    """What items may be beyond their shapes. A message may leave out its type."""
     ids: set[str] = set()
-    for index, item in enumerate(input_items(request.get("input"))):
-        path = f"input[{index}]"
+    for index, item in enumerate(items):
+        path = f"{where}[{index}]"
         kind = item.get("type", "message" if "role" in item else "item_reference")
         problem = _item_id(item.get("id"), kind, path, ids)
         if problem is None and kind == "message":
