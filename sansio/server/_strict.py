@@ -20,6 +20,9 @@ __all__ = ["ID_PREFIXES", "WEBSOCKET_FIELDS", "check_members", "check_strictly",
 WEBSOCKET_FIELDS: Final = frozenset({"client_metadata", "generate", "multi_agent", "stream_id"})
 """The fields that a ``response.create`` may have besides (PROTOCOL.md, "Client events")."""
 
+_UNDECLARED: Final = frozenset({"client_metadata"})
+"""What the ``openai`` package does not have over HTTP, and codex sends there, too: the API takes it."""
+
 ID_PREFIXES: Final[Mapping[str, str]] = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 """How the id of an item has to begin, by its type. The API checks those of other types too; how is not known."""
 
@@ -32,9 +35,9 @@ def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, w
         previous: the response that it continues.
         websocket: whether it came over WebSocket, which has fields of its own.
     """
-    known = shapes()["Request"].members
+    known = shapes()["Request"].members.keys() | (WEBSOCKET_FIELDS if websocket else _UNDECLARED)
     for name in request:
-        if name not in known and not (websocket and name in WEBSOCKET_FIELDS):
+        if name not in known:
             return unknown(name[:100])
     for check in _CHECKS:
         if problem := check(request):

@@ -41,7 +41,7 @@ async def test_responses_are_listed_counted_compacted_and_deleted() -> None:
         assert counted.input_tokens == 9
         compacted = await client.responses.with_raw_response.compact(model="m", previous_response_id=second.id)
         assert [item.type for item in compacted.parse().output] == ["message", "compaction"]
-        window: Any = json.loads(compacted.text())["output"]
+        window: Any = json.loads(compacted.text)["output"]
         assert (await client.responses.input_tokens.count(model="m", input=window)).input_tokens == 3
         await client.responses.delete(second.id)
         with pytest.raises(openai.NotFoundError):

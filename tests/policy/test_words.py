@@ -58,6 +58,7 @@ PHRASES: Mapping[str, str] = {"the seed": "the Agents SDK's model", "let go of":
 """As :data:`REPLACED`, for several words together."""
 
 ALLOWED = (
+    '"HOME"',  # The variable of the environment.
     r"room for",  # As in "there is room for another lane".
     r"has_room_for",
     r"has room for",
