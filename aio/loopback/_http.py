@@ -16,7 +16,7 @@ import h11
 from ...sansio.events import ENDINGS
 from ...sansio.server import BODILESS, FoundRoute, HttpReply, Problem, find_route, read_json, write_json
 
-__all__ = ["HttpAnswer", "body_of", "find_endpoint", "refuse_upgrade"]
+__all__ = ["HttpAnswer", "body_of", "find_permitted", "refuse_upgrade"]
 
 _OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
 """Header fields of an answer that a fault cannot set: how the body is sent, and those that every answer has."""
@@ -24,7 +24,7 @@ _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-def find_endpoint(request: h11.Request, api_key: str | None) -> FoundRoute | HttpReply | Problem:
+def find_permitted(request: h11.Request, api_key: str | None) -> FoundRoute | HttpReply | Problem:
     """The endpoint that a request is for; or the answer to it, if its path, key, method or upgrade is wrong."""
     found = find_route(request.method.decode("latin-1"), request.target.decode("latin-1"))
     keyless = isinstance(found, HttpReply) or (isinstance(found, FoundRoute) and found.route.keyless)

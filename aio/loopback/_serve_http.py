@@ -25,7 +25,7 @@ from ...sansio.server import (
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import HttpAnswer, body_of, find_endpoint, refuse_upgrade
+from ._http import HttpAnswer, body_of, find_permitted, refuse_upgrade
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
 from ._turns import begin_turn, run_turn, take_before
@@ -71,7 +71,7 @@ class _HttpService:
 
     async def _respond(self, request: h11.Request, body: bytes) -> bool:
         """Answer a request; returns whether more may follow: not after an upgrade."""
-        found = find_endpoint(request, self._service.api_key)
+        found = find_permitted(request, self._service.api_key)
         if isinstance(found, FoundRoute):
             call = replace(found.call, body=body, now=int(time.time()))
             result = found.route.answer(self._service.api, call)

@@ -81,9 +81,9 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 
 from __future__ import annotations
 
-from ._api import ROUTES, FoundRoute, Route, find_route
+from ._api import ROUTES, ApiRoute, FoundRoute, find_route
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded
-from ._conversation import Conversation
+from ._conversation import StoredConversation
 from ._differences import differences
 from ._expansion import DEFAULT_MODEL, reply_events, response_id
 from ._fitting import fit
@@ -135,7 +135,7 @@ __all__ = [
     "Attempts",
     "BODILESS",
     "Call",
-    "Conversation",
+    "StoredConversation",
     "CustomCall",
     "DEFAULT_MODEL",
     "Failed",
@@ -160,7 +160,7 @@ __all__ = [
     "ReplyLike",
     "ResponseStore",
     "Retrieved",
-    "Route",
+    "ApiRoute",
     "RunTurn",
     "SERVER_DIALECTS",
     "STEER_CODES",

@@ -38,12 +38,12 @@ from ._api_responses import (
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply
 from ._problem import Problem
 
-__all__ = ["ROUTES", "FoundRoute", "Route", "find_route"]
+__all__ = ["ROUTES", "FoundRoute", "ApiRoute", "find_route"]
 
 Answering: TypeAlias = Callable[[ApiState, ApiCall], ApiResult]
 
 
-class Route(NamedTuple):
+class ApiRoute(NamedTuple):
     """One endpoint."""
 
     method: str
@@ -60,26 +60,26 @@ class Route(NamedTuple):
 
 
 ROUTES: Final = (
-    Route("POST", "/v1/responses", create),
-    Route("GET", "/v1/responses", upgrade),
-    Route("POST", "/v1/responses/compact", compact),
-    Route("POST", "/v1/responses/input_tokens", count_tokens),
-    Route("GET", "/v1/responses/*", retrieve),
-    Route("DELETE", "/v1/responses/*", delete_response),
-    Route("POST", "/v1/responses/*/cancel", cancel),
-    Route("GET", "/v1/responses/*/input_items", list_input),
-    Route("POST", "/v1/conversations", new_conversation),
-    Route("GET", "/v1/conversations/*", get_conversation),
-    Route("POST", "/v1/conversations/*", update_conversation),
-    Route("DELETE", "/v1/conversations/*", delete_conversation),
-    Route("GET", "/v1/conversations/*/items", list_items),
-    Route("POST", "/v1/conversations/*/items", add_items),
-    Route("GET", "/v1/conversations/*/items/*", get_item),
-    Route("DELETE", "/v1/conversations/*/items/*", delete_item),
-    Route("GET", "/v1/models", list_models),
-    Route("GET", "/v1/models/*", get_model),
-    Route("GET", "/health", health, keyless=True),
-    Route("GET", "/healthz", health, keyless=True),
+    ApiRoute("POST", "/v1/responses", create),
+    ApiRoute("GET", "/v1/responses", upgrade),
+    ApiRoute("POST", "/v1/responses/compact", compact),
+    ApiRoute("POST", "/v1/responses/input_tokens", count_tokens),
+    ApiRoute("GET", "/v1/responses/*", retrieve),
+    ApiRoute("DELETE", "/v1/responses/*", delete_response),
+    ApiRoute("POST", "/v1/responses/*/cancel", cancel),
+    ApiRoute("GET", "/v1/responses/*/input_items", list_input),
+    ApiRoute("POST", "/v1/conversations", new_conversation),
+    ApiRoute("GET", "/v1/conversations/*", get_conversation),
+    ApiRoute("POST", "/v1/conversations/*", update_conversation),
+    ApiRoute("DELETE", "/v1/conversations/*", delete_conversation),
+    ApiRoute("GET", "/v1/conversations/*/items", list_items),
+    ApiRoute("POST", "/v1/conversations/*/items", add_items),
+    ApiRoute("GET", "/v1/conversations/*/items/*", get_item),
+    ApiRoute("DELETE", "/v1/conversations/*/items/*", delete_item),
+    ApiRoute("GET", "/v1/models", list_models),
+    ApiRoute("GET", "/v1/models/*", get_model),
+    ApiRoute("GET", "/health", health, keyless=True),
+    ApiRoute("GET", "/healthz", health, keyless=True),
 )
 """Every endpoint. HEAD is GET without the body, but for the upgrade; OPTIONS tells the methods."""
 
@@ -87,7 +87,7 @@ ROUTES: Final = (
 class FoundRoute(NamedTuple):
     """The endpoint that a request is for."""
 
-    route: Route
+    route: ApiRoute
     call: ApiCall
     """The request, still without its body and time."""
 
@@ -110,7 +110,7 @@ def find_route(method: str, target: str) -> FoundRoute | HttpReply | Problem:
     return FoundRoute(route, ApiCall(ids=ids, query=given, target=target, head=method == "HEAD"))
 
 
-def _matching(path: str) -> Iterator[tuple[Route, tuple[str, ...]]]:
+def _matching(path: str) -> Iterator[tuple[ApiRoute, tuple[str, ...]]]:
     segments = path.split("/")
     for route in ROUTES:
         wanted = route.path.split("/")
@@ -122,7 +122,7 @@ def _fits(wanted: str, segment: str) -> bool:
     return bool(segment) if wanted == "*" else wanted == segment
 
 
-def _methods(found: list[tuple[Route, tuple[str, ...]]]) -> list[str]:
+def _methods(found: list[tuple[ApiRoute, tuple[str, ...]]]) -> list[str]:
     """The methods of a path, OPTIONS last."""
     methods = list(dict.fromkeys(route.method for route, _ in found))
     has_get = any(route.method == "GET" and route.answer is not upgrade for route, _ in found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, json_body
-from ._conversation import Conversation
+from ._conversation import StoredConversation
 from ._limits import too_many
 from ._listing import list_page, list_wanted
 from ._memory import ItemDict
@@ -105,7 +105,7 @@ def delete_item(state: ApiState, call: ApiCall) -> ApiResult:
     return HttpReply(200, conversation.resource())
 
 
-def _item(state: ApiState, call: ApiCall) -> tuple[Conversation, ItemDict] | Problem:
+def _item(state: ApiState, call: ApiCall) -> tuple[StoredConversation, ItemDict] | Problem:
     conversation_id, item_id = call.ids
     conversation = state.store.conversation(conversation_id)
     if isinstance(conversation, Problem):

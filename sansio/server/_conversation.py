@@ -9,10 +9,10 @@ from ._calls import unanswered
 from ._listing import listed_item
 from ._memory import ItemDict, Remembered, calls_before
 
-__all__ = ["Conversation"]
+__all__ = ["StoredConversation"]
 
 
-class Conversation:
+class StoredConversation:
     """One conversation. A turn adds its items in a time that does not depend on how many there are."""
 
     def __init__(self, conversation_id: str, created_at: int, metadata: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from ._problem import Problem
 
-__all__ = ["LIMITS", "Limit", "limit_problem", "too_long", "too_many"]
+__all__ = ["LIMITS", "Limit", "limit_problem", "number_problem", "too_long", "too_many"]
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ def limit_problem(value: object, path: str, shape: str, member: str) -> Problem 
         case None:
             return None
         case _:
-            return _number_problem(cast("float", value), limit, path)
+            return number_problem(cast("float", value), limit, path)
 
 
 def _text_problem(text: str, limit: Limit, path: str) -> Problem | None:
@@ -151,7 +151,8 @@ _NUMBERS: Final = {
 """By whether the number is a decimal, and whether it is too low: the code, and what the message says."""
 
 
-def _number_problem(value: float, limit: Limit, path: str) -> Problem | None:
+def number_problem(value: float, limit: Limit, path: str) -> Problem | None:
+    """Whether a number is out of its limits: the refusal, or None."""
     low = limit.least is not None and value < limit.least
     if not low and (limit.most is None or value <= limit.most):
         return None

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ._limits import Limit, number_problem
 from ._memory import ItemDict, Remembered
 from ._problem import Problem, invalid
 from ._strict import ID_PREFIXES
@@ -44,7 +45,7 @@ def context_items(response_id: str, given: list[ItemDict], previous: Remembered 
 
 def _listed(response_id: str, items: list[ItemDict]) -> Iterator[ItemDict]:
     suffix = response_id.removeprefix("resp_")
-    return (listed_item(item, f"{suffix}_in{index}") for index, item in enumerate(items))
+    return (listed_item(item, f"{suffix}_{index}in") for index, item in enumerate(items))
 
 
 class ListWanted(msgspec.Struct, frozen=True):
@@ -64,11 +65,8 @@ def list_wanted(query: Mapping[str, str]) -> ListWanted | Problem:
     if order not in ("asc", "desc"):
         return invalid("order", order, ("asc", "desc"))
     size = int(limit)
-    if not 1 <= size <= MAX_LIMIT:
-        low = size < 1
-        what, bound = ("below minimum value", ">= 1") if low else ("above maximum value", f"<= {MAX_LIMIT}")
-        message = f"Invalid 'limit': integer {what}. Expected a value {bound}, but got {size} instead."
-        return Problem(400, f"integer_{'below_min' if low else 'above_max'}_value", message, "limit")
+    if problem := number_problem(size, Limit(MAX_LIMIT, 1), "limit"):
+        return problem
     return ListWanted(size, order == "asc", query.get("after"))
 
 

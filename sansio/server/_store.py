@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from ._calls import unanswered
-from ._conversation import Conversation
+from ._conversation import StoredConversation
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem
 
@@ -21,7 +21,7 @@ class ResponseStore:
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
         self._responses: dict[str, Remembered] = {}
-        self._conversations: dict[str, Conversation] = {}
+        self._conversations: dict[str, StoredConversation] = {}
         self._made = 0
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class ResponseStore:
         if request.get("store") is not False:
             _put(self._responses, remembered.response_id, remembered, self._limit)
             if (conversation_id := _conversation_id(request)) is not None:
-                conversation = self._conversations.get(conversation_id) or Conversation(conversation_id, 0, {})
+                conversation = self._conversations.get(conversation_id) or StoredConversation(conversation_id, 0, {})
                 conversation.add_turn(remembered)
                 _put(self._conversations, conversation_id, conversation, self._limit)
         return remembered
@@ -75,14 +75,16 @@ class ResponseStore:
 
     # -- conversations
 
-    def make_conversation(self, created_at: int, metadata: Mapping[str, str], items: list[ItemDict]) -> Conversation:
+    def make_conversation(
+        self, created_at: int, metadata: Mapping[str, str], items: list[ItemDict]
+    ) -> StoredConversation:
         """A new conversation that begins with these items."""
-        conversation = Conversation(f"conv_{self.next_number():012d}", created_at, metadata)
+        conversation = StoredConversation(f"conv_{self.next_number():012d}", created_at, metadata)
         conversation.add(items)
         _put(self._conversations, conversation.conversation_id, conversation, self._limit)
         return conversation
 
-    def conversation(self, conversation_id: str) -> Conversation | Problem:
+    def conversation(self, conversation_id: str) -> StoredConversation | Problem:
         """The conversation of that id; or a problem, status 404."""
         return self._conversations.get(conversation_id) or no_conversation(conversation_id)
 

@@ -202,22 +202,22 @@ def test_the_input_items_are_those_of_the_conversation_and_of_the_request_in_pag
     given = [{"role": "assistant", "content": "b"}, {"id": "msg_c", "role": "user", "content": []}, {"id": "msg_out"}]
     api.respond("resp_2", input=given, previous_response_id="resp_1")
     page = api.get("GET", "/v1/responses/resp_2/input_items?order=asc")
-    assert [item["id"] for item in page["data"]] == ["msg_1_in0", "msg_out", "msg_2_in0", "msg_c", "msg_out"]
+    assert [item["id"] for item in page["data"]] == ["msg_1_0in", "msg_out", "msg_2_0in", "msg_c", "msg_out"]
     assert page["data"][0]["content"] == [{"type": "input_text", "text": "a"}]
     assert page["data"][2] == {
-        "id": "msg_2_in0",
+        "id": "msg_2_0in",
         "type": "message",
         "role": "assistant",
         "status": "completed",
         "content": [{"type": "output_text", "text": "b"}],
     }
-    assert (page["object"], page["first_id"], page["last_id"]) == ("list", "msg_1_in0", "msg_out")
+    assert (page["object"], page["first_id"], page["last_id"]) == ("list", "msg_1_0in", "msg_out")
     assert not page["has_more"]
     newest = api.get("GET", "/v1/responses/resp_2/input_items?limit=2")
     assert ([item["id"] for item in newest["data"]], newest["has_more"]) == (["msg_out", "msg_c"], True)
     rest = api.get("GET", "/v1/responses/resp_2/input_items?limit=3&after=msg_c")
-    assert ([item["id"] for item in rest["data"]], rest["has_more"]) == (["msg_2_in0", "msg_out", "msg_1_in0"], False)
-    empty = api.get("GET", "/v1/responses/resp_2/input_items?after=msg_1_in0")
+    assert ([item["id"] for item in rest["data"]], rest["has_more"]) == (["msg_2_0in", "msg_out", "msg_1_0in"], False)
+    empty = api.get("GET", "/v1/responses/resp_2/input_items?after=msg_1_0in")
     assert (empty["data"], empty["first_id"], empty["last_id"]) == ([], None, None)
 
 
