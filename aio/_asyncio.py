@@ -94,12 +94,12 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
     def begin(self) -> float:
         """As for all runtimes; and if the event loop has closed the generator that waits for its end, start another."""
         if self._end is None:
-            self._watch()
+            self._start_end()
         return super().begin()
 
     # -- the end of the event loop
 
-    def _watch(self) -> None:
+    def _start_end(self) -> None:
         """Start a generator that the event loop will close at its end (:meth:`_until_the_end`)."""
         try:
             self._end = _begun(self._until_the_end())
@@ -127,29 +127,29 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
 
     def open(self, link: Link) -> None:
         """Start to open a transport."""
-        link.transport = _Wire(self, link)
-        link.transport.start()
+        link.wire = _Wire(self, link)
+        link.wire.start()
 
     def write(self, link: Link, data: bytes) -> bool:
         """Write bytes to the transport; return whether it has written all of them, so that its buffer is empty.
 
         Over TLS, asyncio only knows its own buffer, not the one below, which then holds at most one chunk.
         """
-        transport: asyncio.Transport = link.transport.transport
+        transport: asyncio.Transport = link.wire.transport
         transport.write(data)
         return not transport.get_write_buffer_size() and not transport.is_closing()
 
     def pause(self, link: Link) -> None:
         """Stop reading."""
-        link.transport.transport.pause_reading()
+        link.wire.transport.pause_reading()
 
     def resume(self, link: Link) -> None:
         """Read again."""
-        link.transport.transport.resume_reading()
+        link.wire.transport.resume_reading()
 
     def close(self, link: Link, *, abort: bool) -> None:
         """Close the transport, or cancel its opening."""
-        link.transport.close(abort=abort)
+        link.wire.close(abort=abort)
 
     def set_timer(self, when: float | None) -> None:
         """Set the timer, or switch it off."""
@@ -164,16 +164,16 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
 
     def readable(self, link: Link) -> bool:
         """Whether the socket can be read, and may be."""
-        arrived: select.poll | None = link.transport.arrived
+        arrived: select.poll | None = link.wire.arrived
         return arrived is not None and bool(arrived.poll(0))
 
     def read(self, link: Link) -> bool:
         """Read once from the socket."""
-        return link.transport.read()
+        return link.wire.read()
 
     def shut_down(self, link: Link) -> None:
         """Shut the socket down in both directions, independent of the event loop."""
-        sock: socket.socket | None = link.transport.sock
+        sock: socket.socket | None = link.wire.sock
         if sock is not None:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

@@ -38,7 +38,6 @@ from .errors import (
     TurnTimeoutError,
     TurnwireError,
     UnsuccessfulResponseError,
-    UnsupportedError,
     UserError,
     WrongTypeError,
 )
@@ -113,7 +112,6 @@ __all__ = [
     "TurnTimeoutError",
     "TurnwireError",
     "UnsuccessfulResponseError",
-    "UnsupportedError",
     "Usage",
     "UserError",
     "WrongTypeError",

@@ -21,6 +21,10 @@ from .errors import UserError, WrongTypeError
 __all__ = [
     "BYTES",
     "COUNT",
+    "MOST_AT_ONCE",
+    "MOST_BYTES",
+    "MOST_KEPT",
+    "MOST_SECONDS",
     "SECONDS",
     "Choice",
     "Function",
@@ -47,7 +51,8 @@ def shown(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """The rule of an option that is a number: finite, and at least ``least``, or above it where ``above`` says so."""
+    """The rule of an option that is a number: finite, at least ``least`` (or above it where ``above`` says so), and at
+    most ``most``."""
 
     what: str
     """What it counts, for the message: ``a number of seconds``."""
@@ -57,9 +62,14 @@ class Number:
     """An int, not a float."""
     optional: bool = False
     """None means no limit, and so does infinity."""
+    most: int | None = None
+    """The largest one; None: any."""
 
     def __str__(self) -> str:
-        bound = f"above {self.least}" if self.above else f"{self.least} or more"
+        if self.above:
+            bound = f"above {self.least}" + ("" if self.most is None else f", at most {self.most}")
+        else:
+            bound = f"{self.least} or more" if self.most is None else f"{self.least} to {self.most}"
         return f"{self.what}, {bound}{', or None for no limit' if self.optional else ''}"
 
     def check(self, name: str, value: object) -> None:
@@ -78,7 +88,9 @@ class Number:
             finite = self.whole or math.isfinite(value)
         except OverflowError:  # An int beyond every float cannot be added to a time.
             return False
-        return finite and (value > self.least if self.above else value >= self.least)
+        if not finite or (self.most is not None and value > self.most):
+            return False
+        return value > self.least if self.above else value >= self.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +222,15 @@ Rule: TypeAlias = Number | Instance | Choice | Function | Named | TextRule | Tex
 SECONDS: Final = "a number of seconds"
 BYTES: Final = "a whole number of bytes"
 COUNT: Final = "a whole number"
+
+MOST_SECONDS: Final = 10**9
+"""About 31 years. The timers of event loops do not go further than a century."""
+MOST_BYTES: Final = 2**40
+"""1 TiB: more than the memory of the machines that run this."""
+MOST_AT_ONCE: Final = 256
+"""Connections of a session, and turns on one: 256 times 256 are all the ports by which a machine reaches an address."""
+MOST_KEPT: Final = 10**6
+"""What a session keeps in memory, each some hundred bytes: turns that wait, names of lanes, repetitions."""
 
 
 def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:

@@ -13,7 +13,7 @@ from functools import wraps
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
-from .checks import SECONDS, Number
+from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
 from .connections import ConnectionInfo
 from .dialect import Dialect
@@ -48,7 +48,7 @@ __all__ = [
     "connect",
 ]
 
-_TIMEOUT: Final = Number(SECONDS, optional=True)
+_TIMEOUT: Final = Number(SECONDS, optional=True, most=MOST_SECONDS)
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -379,6 +379,7 @@ def connect(
     network = checked_network(
         ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
     )
+    network.check_place(source.initial)
     wanted = network.completed(source)[0].proxy
     choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
     options = options_from_client(client, options, transport=transport, connections=connections)

@@ -29,7 +29,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The session counts its connections from 1."""
     transport: Literal["websocket", "http"]
     endpoint: str
-    """Host and port."""
+    """Host and port; of a unix socket ``unix:/path``."""
     state: str
     """``"connecting"``, ``"handshaking"``, ``"open"``, ``"draining"``, …, ``"closed"``; over HTTP ``"idle"``,
     ``"sending"``, ``"waiting"``, ``"refused"`` or ``"finishing"`` while it is open."""
@@ -60,7 +60,7 @@ def connection_info(connection: Connection, now: float) -> ConnectionInfo:
     return ConnectionInfo(
         number=connection.number,
         transport="http" if isinstance(connection, HttpConnection) else "websocket",
-        endpoint=connection.endpoint.authority,
+        endpoint=connection.endpoint.words,
         state=connection.state.value,
         age=None if opened_at is None else max(0.0, now - opened_at),
         turns=stats.turns,

@@ -33,9 +33,22 @@ from typing import Final
 
 import msgspec
 
-from .checks import BYTES, COUNT, Choice, Number, Rule, TextRule, TextsRule, check_fields, shown
+from .checks import (
+    BYTES,
+    COUNT,
+    MOST_AT_ONCE,
+    MOST_BYTES,
+    MOST_KEPT,
+    Choice,
+    Number,
+    Rule,
+    TextRule,
+    TextsRule,
+    check_fields,
+    shown,
+)
 from .endpoint import is_of_handshake
-from .errors import UnsupportedError, UserError
+from .errors import UserError
 from .events import EVENT_TYPES, ServerEvent, UnknownEvent
 from .events._roles import OUTCOME_PREFIXES, RESPONSE_MEMBERS
 from .lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
@@ -114,6 +127,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Headers of the answer to an upgrade that the next upgrade sends back (P-DIALECT-16). Names in lower case."""
     trace_member: str | None = None
     """The member of ``client_metadata`` that takes a ``traceparent``; None: none is sent (P-DIALECT-19)."""
+    provider: str = "openai"
+    """What spans and metrics call the provider, ``gen_ai.provider.name`` (P-DIALECT-21)."""
 
     def __post_init__(self) -> None:
         check_fields(self, DIALECT_RULES)
@@ -128,18 +143,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
             return self.betas
         return (*self.betas, self.inject_beta)
 
-    def check_sends(self, kind: str) -> None:
-        """Raise UnsupportedError if this kind of server is known not to take client events of this type.
-
-        Where it is not known, the event may be sent (P-DIALECT-14). Call it before anything is sent.
-        """
-        capability = _CAPABILITIES.get(kind)
-        if capability is not None and getattr(self, capability) is Support.NO:
-            raise UnsupportedError(
-                f"a server of dialect {self.name!r} takes no {kind} — nothing was sent — give the input to the next "
-                f"turn; if this server does take it, give a dialect with {capability}=Support.YES"
-            )
-
     def keeps_alive(self, event: ServerEvent) -> bool:
         """Whether the event only keeps its turn alive: its type is listed, and it has no member of a response."""
         if not isinstance(event, UnknownEvent) or event.type not in self.keepalive_types:
@@ -147,9 +150,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         members = event.members
         return members is not None and not any(name in members for name in RESPONSE_MEMBERS)
 
-
-_CAPABILITIES: Final = {"response.steer": "steering", "response.inject": "injecting"}
-"""By type of client event: the field of a dialect that says whether it may be sent."""
 
 _HEADER: Final = TextRule(
     "the name of a header, in letters, digits and hyphens",
@@ -163,9 +163,9 @@ DIALECT_RULES: Final[Mapping[str, Rule]] = {
     "lanes": Choice(tuple(Support)),
     "steering": Choice(tuple(Support)),
     "injecting": Choice(tuple(Support)),
-    "max_in_flight": Number(COUNT, least=1, whole=True, optional=True),
-    "max_named_lanes": Number(COUNT, least=1, whole=True, optional=True),
-    "message_limit": Number(BYTES, least=1, whole=True),
+    "max_in_flight": Number(COUNT, least=1, whole=True, optional=True, most=MOST_AT_ONCE),
+    "max_named_lanes": Number(COUNT, least=1, whole=True, optional=True, most=MOST_KEPT),
+    "message_limit": Number(BYTES, least=1, whole=True, most=MOST_BYTES),
     "betas": TextsRule(TextRule("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA)),
     "inject_beta": TextRule("a value of OpenAI-Beta, in visible ASCII without a comma", _BETA, optional=True),
     "keepalive_types": TextsRule(_TYPE),
@@ -173,6 +173,7 @@ DIALECT_RULES: Final[Mapping[str, Rule]] = {
     "trace_member": TextRule(
         "a name of letters, digits and . _ -", re.compile(r"[\w.-]{1,64}", re.ASCII), optional=True
     ),
+    "provider": TextRule("a name of letters, digits and . _ -", re.compile(r"[\w.-]{1,64}", re.ASCII)),
 }
 """The range of each field of a dialect; a test compares it with the fields."""
 
@@ -217,7 +218,13 @@ OPENAI: Final = Dialect(
     trace_member="traceparent",
 )
 AZURE: Final = Dialect(
-    name="azure", lanes=Support.NO, steering=Support.NO, injecting=Support.NO, max_in_flight=1, inject_beta=None
+    name="azure",
+    lanes=Support.NO,
+    steering=Support.NO,
+    injecting=Support.NO,
+    max_in_flight=1,
+    inject_beta=None,
+    provider="azure.ai.openai",
 )
 CODEX: Final = Dialect(
     name="codex",
@@ -239,6 +246,7 @@ _HOSTS: Final = (
     ("services.ai.azure.com", AZURE),
     ("cognitiveservices.azure.com", AZURE),
     ("chatgpt.com", CODEX),
+    ("x.ai", msgspec.structs.replace(UNKNOWN, provider="x_ai")),
 )
 """Host names and their dialects; an entry also holds for the names below it."""
 

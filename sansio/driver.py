@@ -89,7 +89,7 @@ class Driver:
         """The failure of the first opening, if it failed."""
         self._first_at: float | None = None
         """When the first opening tries again."""
-        self._observers: dict[Any, Callable[[], bool]] = {}
+        self._conditions: dict[Any, Callable[[], bool]] = {}
         """Waiters for a condition other than a turn's events, and the condition."""
         self._timer = inf
         """When the runtime's timer fires; ``inf``: it is off."""
@@ -151,13 +151,13 @@ class Driver:
             del self._waiters[turn]
             turn.listener = None
 
-    def observe(self, waiter: Any, until: Callable[[], bool]) -> None:
+    def wake_when(self, waiter: Any, until: Callable[[], bool]) -> None:
         """Wake a waiter when ``until()`` is true at the end of a step."""
-        self._observers[waiter] = until
+        self._conditions[waiter] = until
 
     def forget(self, waiter: Any) -> None:
         """The waiter stops waiting."""
-        self._observers.pop(waiter, None)
+        self._conditions.pop(waiter, None)
 
     # -- connect() and close
 
@@ -247,7 +247,7 @@ class Driver:
             return
         link.looking = False
         self.session.receive_data(link.connection, data, now)
-        if self.session.changed or self._observers:
+        if self.session.changed or self._conditions:
             self._carry_out(now)
             return
         self._wake()
@@ -320,8 +320,8 @@ class Driver:
             self._arm(now)
         if self._news:
             self._wake()
-        if self._observers:
-            for waiter, until in list(self._observers.items()):
+        if self._conditions:
+            for waiter, until in list(self._conditions.items()):
                 if until():
                     self._runtime.wake(waiter)
         if self._recorder is not None and self._recorder.pending:

@@ -3,7 +3,7 @@
 The promise
     The same value gives the same bytes, and the caller's objects are never changed. Plain JSON values take one pass of
     msgspec and one check of their types. Only other values are walked and converted; only then is the path known that a
-    ``TypeError`` names: ``input[3].content[0].image``.
+    ``WrongTypeError`` names: ``input[3].content[0].image``.
 
     What came in a response can be sent back, at any depth of the caller's own structures, with exactly the members that
     the server sent.
@@ -27,7 +27,7 @@ What is not JSON by itself (PARITY A3, A12); the first row that matches
     a dataclass                                  an object of its fields
     a set                                        an array in the order of its items' JSON
     another iterable, but not bytes              an array
-    anything else, NaN, infinity                 ``TypeError``
+    anything else, NaN, infinity                 ``WrongTypeError``
     ============================================ =====================================================
 """
 
@@ -45,13 +45,15 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from .errors import WrongTypeError
 from .events import JsonText
 
 __all__ = ["encode_json", "plain"]
 
 _ENCODER: Final = msgspec.json.Encoder()
 _LARGEST: Final = sys.float_info.max
-_DIGITS: Final = 4000  # Python refuses to make an int of more than 4300
+_DIGITS: Final = 4000  # Python refuses to read or write an int of more than 4300
+_TOO_LONG: Final = 10**_DIGITS
 _DEPTH: Final = 200  # a deeper structure that is not plain JSON is taken to contain itself
 
 _kind: Callable[[object], type[object]] = type  # ``type`` with one argument; type checkers do not see that
@@ -66,8 +68,8 @@ def encode_json(value: object) -> bytes:
     not changed.
 
     Raises:
-        TypeError: a value that JSON does not have (bytes, dates, NaN, an object of another type, a structure that
-            contains itself); its text names the path: ``input[3].content[0].image``.
+        WrongTypeError: a value that JSON does not have (bytes, dates, NaN, an object of another type, a number of more
+            than 4000 digits, a structure that contains itself); its text names the path: ``input[3].content[0].image``.
     """
     try:
         data = _ENCODER.encode(value)
@@ -83,7 +85,7 @@ def encode_json(value: object) -> bytes:
 
 
 def plain(value: Any, name: str = "") -> Any:
-    """A deep copy of ``value`` in plain JSON types only; ``name`` is the start of the path in a ``TypeError`` (A3)."""
+    """A deep copy of ``value`` in plain JSON types only; ``name`` is the start of the path in a WrongTypeError (A3)."""
     try:
         copy = msgspec.to_builtins(value)
         if _is_json((value,)):
@@ -140,7 +142,7 @@ def _plain(value: Any, path: str, depth: int, ours: Callable[[JsonText], Any]) -
     ``ours`` converts turnwire's own objects.
     """
     if depth > _DEPTH:
-        raise TypeError(f"{path[:80]}… contains itself, or is nested more than {_DEPTH} deep")
+        raise WrongTypeError(f"{path[:80]}… contains itself, or is nested more than {_DEPTH} deep")
     match value:
         case None | bool():
             return value
@@ -149,7 +151,7 @@ def _plain(value: Any, path: str, depth: int, ours: Callable[[JsonText], Any]) -
         case str():
             return str.__str__(value)
         case int():
-            return int(value)
+            return _written(int(value), path)
         case float() if math.isfinite(value):
             return float(value)
         case Mapping():
@@ -172,12 +174,19 @@ def _key(key: object, path: str) -> str:
     if isinstance(key, str):
         return str.__str__(key)
     if isinstance(key, int | float) and not isinstance(key, bool):
-        return str(key)
-    raise TypeError(f"{path or 'the value'} has a key of type {type(key).__name__}: JSON's keys are text")
+        return str(_written(key, path) if isinstance(key, int) else key)
+    raise WrongTypeError(f"{path or 'the value'} has a key of type {type(key).__name__}: JSON's keys are text")
+
+
+def _written(number: int, path: str) -> int:
+    """The number, unless Python refuses to write it. That is said here, where the path is known."""
+    if abs(number) < _TOO_LONG:
+        return number
+    raise WrongTypeError(f"{path or 'the value'} is a number of more than {_DIGITS} digits: write it as text")
 
 
 def _unwrapped(value: object, path: str) -> Any:
-    """Convert the outermost layer of a value that JSON does not have. Raises ``TypeError`` if that is not possible."""
+    """Convert the outermost layer of a value that JSON does not have. Raises WrongTypeError if that is not possible."""
     shown = str(value) if isinstance(value, float) else f"of type {type(value).__name__}"
     if not isinstance(value, type):
         if callable(dump := getattr(value, "model_dump", None)):
@@ -191,7 +200,7 @@ def _unwrapped(value: object, path: str) -> Any:
             return sorted(items, key=encode_json)
         if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
             return list(cast("Iterable[object]", value))
-    raise TypeError(
+    raise WrongTypeError(
         f"{path or 'the value'} is {shown}, which JSON lacks: convert it to text, a number, a list or a dict"
     )
 

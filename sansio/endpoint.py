@@ -33,7 +33,7 @@ from .checks import shown
 from .errors import UserError, WrongTypeError
 from .omit import is_not_given, is_omit, is_omitted
 from .secret import Secret, discreet
-from .urls import Parts, check_socket, kind_of, parse_url, split_socket
+from .urls import Parts, check_socket, parse_url, split_socket, type_in_words
 
 __all__ = [
     "PUBLIC_BASE_URL",
@@ -238,7 +238,7 @@ def endpoint_from_client(
     url = base_url or _of(client, "websocket_base_url") or _of(client, "base_url")
     if url is None:
         raise WrongTypeError(
-            f"client is {kind_of(client)}, without a base_url: give an openai.AsyncOpenAI, or one like it"
+            f"client is {type_in_words(client)}, without a base_url: give an openai.AsyncOpenAI, or one like it"
         )
     return _made(url, merged, _of(client, "default_query"), query)
 
@@ -247,7 +247,7 @@ def _check_client(client: object) -> None:
     if isinstance(client, type):
         raise WrongTypeError(f"client is the class {client.__name__}: give an object of it, {client.__name__}(…)")
     if any(base.__name__ == "SyncAPIClient" for base in type(client).__mro__):
-        raise WrongTypeError(f"client is {kind_of(client)}, which is synchronous: give an openai.AsyncOpenAI")
+        raise WrongTypeError(f"client is {type_in_words(client)}, which is synchronous: give an openai.AsyncOpenAI")
 
 
 def _of(client: object, name: str) -> Any:
@@ -281,11 +281,11 @@ def key_refresh(client: Any) -> Callable[[], Awaitable[str | None]] | None:
 
 def checked_key(key: object) -> Secret | None:
     """An API key as a Secret; None if there is none. Raises WrongTypeError if it is not text."""
-    held = cast("object", Secret(key).reveal())
-    if not isinstance(held, str | None):
-        hint = " (for a key that changes, give client=AsyncOpenAI(api_key=…))" if callable(held) else ""
-        raise WrongTypeError(f"api_key is {kind_of(held)}: write text{hint}")
-    return Secret(held) if held else None
+    value = cast("object", Secret(key).reveal())
+    if not isinstance(value, str | None):
+        hint = " (for a key that changes, give client=AsyncOpenAI(api_key=…))" if callable(value) else ""
+        raise WrongTypeError(f"api_key is {type_in_words(value)}: write text{hint}")
+    return Secret(value) if value else None
 
 
 def needs_key(place: Endpoint) -> bool:
@@ -318,10 +318,13 @@ class _Headers:
                 continue
             if isinstance(value, bool) or not isinstance(value, str | int | float | Secret):
                 raise WrongTypeError(
-                    f"the value of header {name!r} is {kind_of(value)}: "
+                    f"the value of header {name!r} is {type_in_words(value)}: "
                     "write text, or Omit() to remove an inherited header"
                 )
-            self._by_name[name.lower()] = (name, value if isinstance(value, Secret) else Secret(str(value)))
+            self._by_name[name.lower()] = (
+                name,
+                value if isinstance(value, Secret) else Secret(_text(value, f"header {shown(name)}")),
+            )
 
     def pairs(self) -> tuple[tuple[str, Secret], ...]:
         return tuple(self._by_name.values())
@@ -359,11 +362,11 @@ def _pairs(given: object, what: str) -> list[tuple[str, object]]:
     if given is None or is_omitted(given):
         return []
     if not isinstance(given, Mapping):
-        raise WrongTypeError(f"{what} must be a mapping of names to values, not {kind_of(given)}")
+        raise WrongTypeError(f"{what} must be a mapping of names to values, not {type_in_words(given)}")
     pairs: list[tuple[str, object]] = []
     for name, value in cast("Mapping[object, object]", given).items():
         if not isinstance(name, str):
-            raise WrongTypeError(f"a name in {what} is {kind_of(name)}: write text")
+            raise WrongTypeError(f"a name in {what} is {type_in_words(name)}: write text")
         pairs.append((name, value))
     return pairs
 
@@ -421,11 +424,19 @@ def _query_text(key: str, value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str() | int() | float():
-            return _quoted(str(value), f"the value of {shown(key)}")
+            return _quoted(_text(value, f"the query's {shown(key)}"), f"the value of {shown(key)}")
         case _:
             raise WrongTypeError(
-                f"the query's {shown(key)} is {kind_of(value)}: write text, a number, true or false, or a list of these"
+                f"the query's {shown(key)} is {type_in_words(value)}: "
+                "write text, a number, true or false, or a list of these"
             )
+
+
+def _text(value: str | float, what: str) -> str:
+    try:
+        return str(value)
+    except ValueError:
+        raise UserError(f"{what} is a number of more digits than Python writes: write text") from None
 
 
 def _quoted(text: str, what: str) -> str:

@@ -115,7 +115,7 @@ RETRY_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 DEPTH: Final = 4
 """How many levels of nesting are searched."""
-SHOWN: Final = 4000
+LONGEST_MESSAGE: Final = 4000
 """The maximal length of a message in characters; a longer one is cut."""
 NAME: Final = 256
 """The maximal length in characters of a code, type, param and request id (a longer one is cut), and of a header's name
@@ -150,7 +150,7 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     """The kind of error, such as ``invalid_request_error``."""
     message: str | None = None
-    """What went wrong, for people: at most ``SHOWN`` characters."""
+    """What went wrong, for people: at most ``LONGEST_MESSAGE`` characters."""
     param: str | None = None
     """The field of the request that is at fault."""
     request_id: str | None = None
@@ -299,11 +299,11 @@ def _message(payload: object, inside: list[_Object]) -> str | None:
     places = [level.get(name) for level in inside for name in _WORDS]
     others = [level.get(name) for level in inside for name in _NESTED]
     words = _first(map(_text, places)) or _first(map(_text, [*others, payload])) or _first(map(_list, places + others))
-    return words if words is None or len(words) <= SHOWN else f"{words[: SHOWN - 1]}…"
+    return words if words is None or len(words) <= LONGEST_MESSAGE else f"{words[: LONGEST_MESSAGE - 1]}…"
 
 
 def _text(value: object) -> str | None:
-    return _cut(value, SHOWN + 1) if isinstance(value, str) and value.strip() else None
+    return _cut(value, LONGEST_MESSAGE + 1) if isinstance(value, str) and value.strip() else None
 
 
 def _list(value: object) -> str | None:
@@ -352,7 +352,7 @@ def _header(value: object) -> str | None:
     number = _number(value)
     if number is not None:
         return _digits(number)
-    return _cut(value, SHOWN) if isinstance(value, str) else None
+    return _cut(value, LONGEST_MESSAGE) if isinstance(value, str) else None
 
 
 def _retry_after(sent: Mapping[str, str], inside: list[_Object], advice: str | None) -> dict[str, str]:

@@ -16,7 +16,6 @@ The tree
         │   ├── InvalidStreamIdError      a stream_id outside 1-256 of A-Z a-z 0-9 _ - .
         │   ├── LaneLimitError            a 33rd named lane on one connection
         │   ├── TooManyTurnsError         more turns waiting than the session may hold
-        │   ├── UnsupportedError          a client event that this kind of server does not take
         │   ├── ConcurrentUseError        two consumers waiting on one turn
         │   └── SessionClosedError        used after close
         ├── EventDecodeError              a server message that cannot be read as an event
@@ -77,7 +76,6 @@ __all__ = [
     "TurnTimeoutError",
     "TurnwireError",
     "UnsuccessfulResponseError",
-    "UnsupportedError",
     "UserError",
     "WrongTypeError",
 ]
@@ -118,13 +116,6 @@ class TooManyTurnsError(UserError):
 
     verdict: ClassVar[Verdict] = Verdict.SAFE
     """The turn was not sent."""
-
-
-class UnsupportedError(UserError):
-    """A client event that this kind of server is known not to take (PROTOCOL.md, "Dialects")."""
-
-    verdict: ClassVar[Verdict] = Verdict.SAFE
-    """It was not sent."""
 
 
 class ConcurrentUseError(UserError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Which transport a turn goes over: a WebSocket, or HTTP if there is none.
+"""Whether a turn goes over a WebSocket, or over HTTP if there is none.
 
 The promise
     ``"websocket"`` and ``"http"`` are strict. With ``"auto"``, a WebSocket is used unless a row says otherwise:
@@ -29,7 +29,7 @@ from .connection import Turn
 from .errors import UserError
 from .evidence import NO_WEBSOCKET_STATUSES
 from .http import HttpConnection, Retrieval
-from .pool import Connection, Kind
+from .pool import Connection, ConnectionKind
 from .replay import Cause, Evidence, Phase
 
 __all__ = ["Fallback", "TransportChoice"]
@@ -38,7 +38,7 @@ TransportChoice: TypeAlias = Literal["auto", "websocket", "http"]
 """What turns go over: a WebSocket, HTTP, or (``"auto"``) a WebSocket and, if the server has none, HTTP. This is an
 option of a session; the transports of :mod:`turnwire.sansio.transports` are byte streams."""
 
-FAILURES: Final = 5
+FAILURES_IN_A_ROW: Final = 5
 """How many connections must fail in a row before HTTP is used."""
 PAUSE: Final = 300.0
 """Seconds until a WebSocket is tried again after these failures."""
@@ -59,11 +59,11 @@ class Fallback:
         """Whether HTTP is used instead of a WebSocket."""
         return self._transport == "auto" and now < self._http_until
 
-    def kind(self, now: float) -> Kind:
+    def kind(self, now: float) -> ConnectionKind:
         """The kind of a connection that is opened now."""
-        return Kind.HTTP if now < self._http_until else Kind.WEBSOCKET
+        return ConnectionKind.HTTP if now < self._http_until else ConnectionKind.WEBSOCKET
 
-    def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> Kind:
+    def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> ConnectionKind:
         """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
         if turn.http_only:
             if self._transport == "websocket" and not isinstance(turn, Retrieval):
@@ -71,10 +71,10 @@ class Fallback:
                     "background=True does not exist on a WebSocket, and transport='websocket' allows nothing else — "
                     "the turn was not sent — leave it out, or use transport='auto'"
                 )
-            return Kind.HTTP
+            return ConnectionKind.HTTP
         if self._transport != "auto" or not turn.fits_http:
-            return Kind.HTTP if self._transport == "http" else Kind.WEBSOCKET
-        return Kind.HTTP if too_large or now < self._http_until else Kind.WEBSOCKET
+            return ConnectionKind.HTTP if self._transport == "http" else ConnectionKind.WEBSOCKET
+        return ConnectionKind.HTTP if too_large or now < self._http_until else ConnectionKind.WEBSOCKET
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
         """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""
@@ -94,7 +94,7 @@ class Fallback:
                 self._failed_at = now
             if _is_no_websocket(connection.failure.evidence):
                 self._http_until = inf
-            elif self.failures >= FAILURES:
+            elif self.failures >= FAILURES_IN_A_ROW:
                 self._http_until, self.failures = now + PAUSE, 0
         return self._http_until > before
 

@@ -34,14 +34,15 @@ class LinkState(enum.Enum):
 
 
 class Link:
-    """A connection and the state of its transport. ``transport`` belongs to the runtime: an object of its own kind."""
+    """A connection and the state of its transport."""
 
-    __slots__ = ("close_by", "connection", "looked", "looking", "paused", "state", "transport", "writable")
+    __slots__ = ("close_by", "connection", "looked", "looking", "paused", "state", "wire", "writable")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.state = LinkState.OPENING
-        self.transport: Any = None
+        self.wire: Any = None
+        """The transport, as an object of the runtime's own kind."""
         self.writable = False
         """Whether the transport's buffer is empty, so that it takes the next chunk."""
         self.paused = False

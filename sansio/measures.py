@@ -1,5 +1,9 @@
 """The span and the metrics of each turn, by OpenTelemetry's semantic conventions for generative AI.
 
+Turns of sessions and calls of models are measured here. A model's calls have metrics alone: its ``tracer`` makes their
+spans. Over WebSocket they are turns of a session; over HTTP the caller's client makes the request, and the model says
+what came and how it ended (:class:`Measured`).
+
 The promise (DESIGN.md, "Observers")
     During a step, what happens to a turn is only stored. The tracer and the meter are called when the step is over and
     consumers were woken, as hooks are (``driver.py``, "The order of a step"); only the span is started before, in the
@@ -32,7 +36,7 @@ What the conventions do not have
     ``turnwire.verdict``      ``safe``, ``unsafe`` or ``ambiguous``; of a turn that failed or was left
     ``turnwire.phase``        how far such a turn got: ``lane_wait``, ``connect``, … ``stream``
     ``turnwire.transport``    ``websocket`` or ``http``; of a turn that was sent
-    ``turnwire.repeated``     how often the turn was sent again
+    ``turnwire.repeated``     how often the turn was sent again; where the caller's client sends it, this is not known
     ``turnwire.lane``         the lane's name; of spans only
     ========================= =========================================================================================
 
@@ -45,19 +49,21 @@ What the conventions do not have
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from .connection import Turn
 from .connections import why
+from .dialect import Dialect, dialect_of_host
 from .endpoint import USER_AGENT, Endpoint
 from .error_body import STATUS_BY_CODE
 from .errors import TurnError
 from .events import Response
 from .evidence import Cause, Evidence, Verdict
 from .notices import Notices
+from .replay import evidence_of
 from .telemetry import Telemetry, encodable, span_usage, usage_attributes
 
-__all__ = ["CODES", "Recorder", "TurnRecord"]
+__all__ = ["CODES", "Measured", "Recorder", "TurnRecord"]
 
 CODES: Final = frozenset(STATUS_BY_CODE) | {
     "bio_policy",
@@ -84,29 +90,61 @@ CODES: Final = frozenset(STATUS_BY_CODE) | {
 }
 """The codes that ``error.type`` may be: those of the API. A server's other codes could be any number of values."""
 
-SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+_SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 """The boundaries of histograms that the conventions name."""
 
 _INFERENCE: Final = "gen_ai.client.inference."
 _HISTOGRAMS: Final[Mapping[str, tuple[str, tuple[float, ...], str]]] = {
-    "duration": ("s", SECONDS, "GenAI client inference operation duration."),
-    "time_to_first_chunk": ("s", SECONDS, "Time to receive the first chunk of the response stream."),
-    "time_per_output_chunk": ("s", SECONDS, "Time per output chunk, for each chunk after the first."),
-    "operation.input_tokens": ("{token}", TOKENS, "The number of input tokens used per inference operation."),
-    "operation.output_tokens": ("{token}", TOKENS, "The number of output tokens used per inference operation."),
+    "duration": ("s", _SECONDS, "GenAI client inference operation duration."),
+    "time_to_first_chunk": ("s", _SECONDS, "Time to receive the first chunk of the response stream."),
+    "time_per_output_chunk": ("s", _SECONDS, "Time per output chunk, for each chunk after the first."),
+    "operation.input_tokens": ("{token}", _TOKENS, "The number of input tokens used per inference operation."),
+    "operation.output_tokens": ("{token}", _TOKENS, "The number of output tokens used per inference operation."),
 }
 VERSION: Final = USER_AGENT.rpartition("/")[2]
 """Of turnwire, for the tracer and the meter."""
 _BILLION: Final = 1_000_000_000
 
 
+class Measured(Protocol):
+    """What is read of a turn that has ended. A :class:`~turnwire.sansio.connection.Turn` is one."""
+
+    @property
+    def transport(self) -> str | None:
+        """``websocket`` or ``http``; None: it was not sent."""
+        ...
+
+    @property
+    def lane(self) -> str | None:
+        """The lane's name."""
+        ...
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it failed; None: it ended with a response."""
+        ...
+
+    @property
+    def response(self) -> Any:
+        """An object with the attributes of :class:`~turnwire.sansio.events.Response`; None: there is none."""
+        ...
+
+
 class Recorder:
     """Makes the spans and the metrics of a session's turns. See the top of the module; made by :meth:`of`."""
 
     def __init__(
-        self, tracers: Any, meters: Any, *, wall_clock: Callable[[], float], endpoint: Endpoint, notices: Notices
+        self,
+        tracers: Any,
+        meters: Any,
+        *,
+        wall_clock: Callable[[], float],
+        endpoint: Endpoint | None,
+        notices: Notices,
+        dialect: Dialect | None = None,
     ) -> None:
+        """``endpoint`` is None where nobody knows which server a client talks to."""
         self._wall_clock = wall_clock
         self.guarded = notices.guarded
         self.pending: dict[TurnRecord, None] = {}
@@ -116,11 +154,12 @@ class Recorder:
         """The function that records a value, by the end of the metric's name; where there is none, nothing is."""
         self._attributes: dict[str, Any] = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openai",
-            "server.address": endpoint.socket or endpoint.host,
+            "gen_ai.provider.name": (dialect or dialect_of_host(endpoint.host if endpoint else "")).provider,
         }
         """Those that every span and every measurement has."""
-        if endpoint.socket is None:
+        if endpoint is not None:
+            self._attributes["server.address"] = endpoint.socket or endpoint.host
+        if endpoint is not None and endpoint.socket is None:
             self._attributes["server.port"] = endpoint.port
         if tracers is not None:
             self._tracer = self.guarded("the tracer", lambda: tracers.get_tracer("turnwire", VERSION))
@@ -149,13 +188,16 @@ class Recorder:
             what = f"The number of {name.replace('_', ' ').replace('.', ', ')} used."
             self._meters[f"usage.{name}"] = meter.create_counter(f"{_INFERENCE}usage.{name}", "{token}", what).add
 
-    def begin(self, body: Mapping[str, Any], now: float) -> TurnRecord:
-        """Start the span of a turn with this body. The current span of the caller is its parent."""
+    def begin(self, body: Mapping[str, Any], now: float, *, repeated: int | None = 0) -> TurnRecord:
+        """Start the span of a turn with this body. The current span of the caller is its parent.
+
+        ``repeated``: how often it was sent again so far; None: nobody will know.
+        """
         attributes = dict(self._attributes)
         model, previous = body.get("model"), body.get("previous_response_id")
         if isinstance(model, str):
             attributes["gen_ai.request.model"] = encodable(model)
-        record = TurnRecord(self, attributes, now)
+        record = TurnRecord(self, attributes, now, repeated)
         if self._tracer is not None:
             more: dict[str, Any] = {"gen_ai.request.stream": True, "openai.api.type": "responses"}
             if isinstance(previous, str):
@@ -188,7 +230,7 @@ class Recorder:
 class TurnRecord:
     """What is measured of one turn: a :class:`~turnwire.sansio.connection.TurnObserver`. Made by the recorder."""
 
-    def __init__(self, recorder: Recorder, attributes: dict[str, Any], now: float) -> None:
+    def __init__(self, recorder: Recorder, attributes: dict[str, Any], now: float, repeated: int | None = 0) -> None:
         self._recorder = recorder
         self._attributes = attributes
         """Those of its measurements."""
@@ -201,11 +243,11 @@ class TurnRecord:
         """The seconds between chunks, as far as they are not recorded yet."""
         self._repeats: list[dict[str, Any]] = []
         """The repetitions that the span does not have yet, by their attributes."""
-        self._repeated = 0
+        self._repeated = repeated
         self._span: Any = None
         self._started = 0
         """When the span started, in nanoseconds since the epoch."""
-        self._turn: Turn | None = None
+        self._turn: Measured | None = None
         """The turn, when it has ended."""
 
     def start(self, tracer: Any, wall: float, attributes: Mapping[str, Any]) -> None:
@@ -241,10 +283,10 @@ class TurnRecord:
         """The turn is sent again."""
         seen = {} if failure is None else _of_failure(failure.evidence)
         self._repeats.append({"turnwire.reason": reason, "turnwire.delay": delay, **seen})
-        self._repeated += 1
+        self._repeated = (self._repeated or 0) + 1
         self._recorder.pending[self] = None
 
-    def ended(self, turn: Turn) -> None:
+    def ended(self, turn: Measured) -> None:
         """The turn has ended."""
         self._turn = turn
         self._recorder.pending[self] = None
@@ -257,7 +299,8 @@ class TurnRecord:
     # -- what the tracer and the meter get
 
     def deliver(self, now: float) -> None:
-        """Record what has happened in this step."""
+        """Record what has happened in this step. Only the recorder calls it, or the owner of a record of its own."""
+        self._recorder.pending.pop(self, None)
         gaps, self._gaps = self._gaps, []
         for gap in gaps:
             self._recorder.record("time_per_output_chunk", gap, self._attributes)
@@ -267,15 +310,16 @@ class TurnRecord:
         if self._turn is not None:
             self._ended(self._turn, now)
 
-    def _ended(self, turn: Turn, now: float) -> None:
-        seen: dict[str, Any] = {"turnwire.repeated": self._repeated}
+    def _ended(self, turn: Measured, now: float) -> None:
+        seen: dict[str, Any] = {} if self._repeated is None else {"turnwire.repeated": self._repeated}
         if turn.transport is not None:
             seen["turnwire.transport"] = turn.transport
         response = self._recorder.guarded("the response", lambda: turn.response)
         failure, words = turn.failure, ""
         if failure is not None:
-            seen |= _of_failure(failure.evidence)
-            words = why(failure)
+            evidence = evidence_of(failure)
+            seen |= {"error.type": _kind_of(failure)} if evidence is None else _of_failure(evidence)
+            words = why(failure) if isinstance(failure, TurnError) else ""
         elif response is not None and response.status in ("failed", "cancelled"):
             code = None if response.error is None else response.error.code
             seen["error.type"] = code if code in CODES else f"response_{response.status}"
@@ -325,6 +369,11 @@ def _of_failure(evidence: Evidence) -> dict[str, Any]:
         "turnwire.phase": evidence.phase.name.lower(),
         "turnwire.verdict": cast("Verdict", evidence.verdict).value,  # None only in phase DONE, which no failure has.
     }
+
+
+def _kind_of(failure: BaseException) -> str:
+    """The kind of a failure of which no more is known: a client's exception, or that the consumer left."""
+    return type(failure).__name__ if isinstance(failure, Exception) else Cause.CANCELLED.value
 
 
 def _error_type(evidence: Evidence) -> str:

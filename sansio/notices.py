@@ -64,7 +64,7 @@ LINES: Final[dict[str, tuple[int, str]]] = {
     "fell_back": (WARNING, "turns to %s: over HTTP from now on (%s)"),
 }
 """The level and the text of each line of the log."""
-MOST: Final = 1000
+MOST_QUEUED: Final = 1000
 """How many notices are stored until they are delivered; if there are more, the oldest are dropped."""
 
 
@@ -81,7 +81,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     name: NoticeName
     endpoint: str
-    """Host and port of the connection."""
+    """Host and port of the connection; of a unix socket ``unix:/path``."""
     reason: str
     """The reason in words, without data of requests and answers."""
     transport: Literal["websocket", "http"]
@@ -104,7 +104,7 @@ class Notices:
     def __init__(self, logger: NoticeLogger | None = None) -> None:
         self._logger = logger
         self._hooks: dict[str, list[Hook]] = {}
-        self.queued: deque[Notice] = deque(maxlen=MOST)
+        self.queued: deque[Notice] = deque(maxlen=MOST_QUEUED)
         """Notices that are not delivered yet."""
         self.seen_open: set[Connection] = set()
         """Connections that were seen open and have not closed yet."""
@@ -167,7 +167,7 @@ class Notices:
 
     def _note(self, name: NoticeName, connection: Connection, reason: str, **more: Any) -> None:
         transport = "http" if isinstance(connection, HttpConnection) else "websocket"
-        where = connection.endpoint.authority
+        where = connection.endpoint.words
         self.queued.append(Notice(name=name, endpoint=where, transport=transport, reason=reason or transport, **more))
 
     # -- delivering them

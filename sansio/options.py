@@ -8,10 +8,13 @@ The promise
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from .checks import Instance
 from .connection import ConnectionOptions
+from .errors import UserError
 from .fallback import TransportChoice
 from .omit import OMIT, is_omitted
 from .replay import RecoveryPolicy
@@ -22,10 +25,15 @@ __all__ = ["SessionOptions", "options_from_client"]
 
 
 class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
-    """The options of a session: those of its connections, and when to replace and repeat."""
+    """The options of a session: those of its connections, and when to replace and repeat.
+
+    Raises UserError for a number out of its range and for two values that contradict each other (DESIGN.md, "Options
+    together"), and WrongTypeError for a value of another type.
+    """
 
     connections: int = 1
-    """How many WebSockets may take turns at a time. Another is opened when the present ones have no free slot."""
+    """How many WebSockets may take turns at a time; at most 256. Another is opened when the present ones have no free
+    slot."""
     transport: TransportChoice = "auto"
     """``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; but HTTP if the server has no WebSocket, and for a
     request larger than ``max_request_size``."""
@@ -38,7 +46,25 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     """What is repeated automatically."""
     telemetry: Telemetry | None = Telemetry()
     """Where spans and metrics of turns go: to the application's OpenTelemetry providers, if it has set them. None: off.
-    It does not concern the models, which have their ``tracer``."""
+    It does not concern the models, which have their own ``tracer`` and ``telemetry``."""
+
+    def __post_init__(self) -> None:
+        ConnectionOptions.__post_init__(self)
+        if self.transport == "http":
+            for name, value, why in OF_WEBSOCKETS:
+                if getattr(self, name) == value:
+                    raise UserError(f"SessionOptions: transport='http' contradicts {name}={value!r}: {why}")
+
+
+OF_WEBSOCKETS: Final = (
+    (
+        "compression",
+        True,
+        "it is an extension of WebSockets (a server may compress what it answers over HTTP): leave out one",
+    ),
+    ("leave", "abandon", "over HTTP the end of the connection stops an answer, and nothing else does: leave out one"),
+)
+"""Values that ask for what only a WebSocket has, and why (DESIGN.md, "Options together")."""
 
 
 def options_from_client(client: object | None, options: SessionOptions | None, **given: object) -> SessionOptions:

@@ -18,33 +18,33 @@ from typing import TypeAlias
 from .backlog import Backlog
 from .connection import Turn
 from .lanes import AUTO, AnyLane
-from .pool import Connection, Kind, Pool
+from .pool import Connection, ConnectionKind, Pool
 
 __all__ = ["missing", "place"]
 
-KindOf: TypeAlias = Callable[[Turn], Kind]
+KindFor: TypeAlias = Callable[[Turn], ConnectionKind]
 """The kind of connection that a turn needs now."""
 
 
 class _Search:
     """One look at the backlog."""
 
-    def __init__(self, backlog: Backlog, kind_of: KindOf) -> None:
+    def __init__(self, backlog: Backlog, kind_for: KindFor) -> None:
         self._backlog = backlog
-        self._kind_of = kind_of
-        self.full: set[Kind] = set()
+        self._kind_for = kind_for
+        self.full: set[ConnectionKind] = set()
         """Kinds of which no connection takes another turn."""
         self._held: set[AnyLane] = set()
         """Lanes whose first turn has to wait."""
 
-    def __iter__(self) -> Iterator[tuple[Turn, Kind]]:
+    def __iter__(self) -> Iterator[tuple[Turn, ConnectionKind]]:
         for turn in self._backlog.ready:
             if turn.wanted in self._held:
                 continue
-            kind = self._kind_of(turn)
+            kind = self._kind_for(turn)
             if kind not in self.full:
                 yield turn, kind
-            elif not self._backlog.exceptions or len(self.full) == len(Kind):
+            elif not self._backlog.exceptions or len(self.full) == len(ConnectionKind):
                 return
             else:
                 self.hold(turn)
@@ -55,15 +55,15 @@ class _Search:
             self._held.add(turn.wanted)
 
 
-def place(backlog: Backlog, pool: Pool, kind_of: KindOf, submit: Callable[[Connection, Turn], None]) -> None:
+def place(backlog: Backlog, pool: Pool, kind_for: KindFor, submit: Callable[[Connection, Turn], None]) -> None:
     """Give waiting turns and retrievals to connections, by ``submit``; they leave the backlog."""
     for retrieval in list(backlog.retrievals):
-        if (connection := pool.choose(retrieval, Kind.HTTP)) is None:
+        if (connection := pool.choose(retrieval, ConnectionKind.HTTP)) is None:
             break
         backlog.remove(retrieval)
         submit(connection, retrieval)
     placed: list[Turn] = []
-    search = _Search(backlog, kind_of)
+    search = _Search(backlog, kind_for)
     for turn, kind in search:
         connection = pool.choose(turn, kind)
         if connection is not None:
@@ -77,21 +77,21 @@ def place(backlog: Backlog, pool: Pool, kind_of: KindOf, submit: Callable[[Conne
         backlog.remove(turn)
 
 
-def missing(backlog: Backlog, pool: Pool, kind_of: KindOf, now: float) -> Kind | None:
+def missing(backlog: Backlog, pool: Pool, kind_for: KindFor, now: float) -> ConnectionKind | None:
     """The kind of connection that should be opened; None: none."""
-    if backlog.retrievals and pool.wants_connection(Kind.HTTP) is Kind.HTTP:
-        return Kind.HTTP
+    if backlog.retrievals and pool.wants_connection(ConnectionKind.HTTP) is ConnectionKind.HTTP:
+        return ConnectionKind.HTTP
     if not backlog.ready and not pool.too_old:
         return None
     replacement = pool.wants_connection(None)
     if replacement is not None:
         return replacement
     soon = pool.finishing(now)
-    search = _Search(backlog, kind_of)
+    search = _Search(backlog, kind_for)
     for turn, kind in search:
         if pool.is_lane_busy(turn, kind):
             search.hold(turn)
-        elif kind is Kind.HTTP and soon:
+        elif kind is ConnectionKind.HTTP and soon:
             soon -= 1
         elif pool.wants_connection(kind) is not None:
             return kind

@@ -26,9 +26,9 @@ Where a turn goes
     A turn is *held* on a connection if it would wait there for the end of an abandoned turn: one that its consumer left
     and that the server may still run. It has the lane that the turn names, or no slot is free and it has one of them.
 
-    There are two kinds of connection (:class:`Kind`); the session decides which kind a turn needs. An HTTP connection
-    has one slot, no memory and no age limit. Of each kind there may be as many as ``most`` says: for HTTP, a session
-    allows ``connections`` times ``max_in_flight``, as many turns as its WebSockets could run. When its turn has
+    There are two kinds of connection (:class:`ConnectionKind`); the session decides which one a turn needs. An HTTP
+    connection has one slot, no memory and no age limit. Of each kind there may be as many as ``most`` says: for HTTP, a
+    session allows ``connections`` times ``max_in_flight``, as many turns as its WebSockets could run. When its turn has
     ended, the rest of the answer has to arrive before it takes the next: for :data:`FINISH`, no other connection is
     opened in its place.
 
@@ -59,7 +59,7 @@ from .http import HttpConnection
 from .lanes import AUTO
 from .upgrade import StickyValues
 
-__all__ = ["Connection", "Kind", "Pool"]
+__all__ = ["Connection", "ConnectionKind", "Pool"]
 
 RETRY: Final = 10.0
 """Seconds until another replacement is opened after one could not be opened."""
@@ -69,7 +69,7 @@ ENDED: Final = 16
 """How many connections that have ended are listed."""
 
 
-class Kind(enum.Enum):
+class ConnectionKind(enum.Enum):
     """The protocol of a connection."""
 
     WEBSOCKET = "websocket"
@@ -84,7 +84,12 @@ class Pool:
     # More than 12 attributes: three are limits, and each of the others is known by a rule of its own.
 
     def __init__(
-        self, *, most: dict[Kind, int], max_age: float | None, max_idle: float | None, alarm: Alarm | None = None
+        self,
+        *,
+        most: dict[ConnectionKind, int],
+        max_age: float | None,
+        max_idle: float | None,
+        alarm: Alarm | None = None,
     ) -> None:
         self.most = most
         self._alarm = alarm or Alarm()
@@ -107,7 +112,7 @@ class Pool:
         """How many connections were added."""
         self._ended: deque[ConnectionInfo] = deque(maxlen=ENDED)
         """The last removed connections."""
-        self._sticky = StickyValues(most[Kind.WEBSOCKET])
+        self._sticky = StickyValues(most[ConnectionKind.WEBSOCKET])
         """The sticky headers that the next WebSockets send."""
         self.spreads = False
         """Whether turns may be on several connections at a time. Hot path: asked once per read."""
@@ -137,11 +142,11 @@ class Pool:
         return (*self._ended, *(connection_info(one, now) for one in self._connections))
 
     def _count(self) -> None:
-        self.spreads = self.most[Kind.WEBSOCKET] > 1 or len(self._connections) > 1
+        self.spreads = self.most[ConnectionKind.WEBSOCKET] > 1 or len(self._connections) > 1
 
     # -- turns
 
-    def choose(self, turn: Turn, kind: Kind = Kind.WEBSOCKET) -> Connection | None:
+    def choose(self, turn: Turn, kind: ConnectionKind = ConnectionKind.WEBSOCKET) -> Connection | None:
         """The connection of this kind that the turn goes to now; None if it has to wait.
 
         If the chosen connection has no lane name left for the turn, the connection begins to drain, and the turn waits.
@@ -156,24 +161,24 @@ class Pool:
             self._lanes[turn.wanted] = chosen
         return chosen
 
-    def _only(self, kind: Kind) -> Connection | None:
+    def _only(self, kind: ConnectionKind) -> Connection | None:
         """The newest connection, if it is of this kind and takes turns. For a pool of at most one connection."""
         only = next(reversed(self._connections), None)
         return only if only is not None and type(only) is _CLASSES[kind] and only.accepts_turns else None
 
-    def _of_several(self, turn: Turn, kind: Kind) -> Connection | None:
+    def _of_several(self, turn: Turn, kind: ConnectionKind) -> Connection | None:
         takers = self._takers(kind)
         if not takers:
             return None
         chosen = self._bound_to(turn, takers, kind) or self._emptiest(turn, takers, kind)
         return None if chosen is None or self._overlaps(turn, chosen) else chosen
 
-    def is_lane_busy(self, turn: Turn, kind: Kind) -> bool:
+    def is_lane_busy(self, turn: Turn, kind: ConnectionKind) -> bool:
         """Whether a turn of the same lane is on a connection where this turn cannot wait: turns of a lane never
         overlap."""
         return turn.wanted is not AUTO and self._overlaps(turn, self._bound_to(turn, self._takers(kind), kind))
 
-    def is_held(self, turn: Turn, kind: Kind) -> bool:
+    def is_held(self, turn: Turn, kind: ConnectionKind) -> bool:
         """Whether this turn is held on each connection that takes turns."""
         takers = self._takers(kind)
         return turn.wanted is not AUTO and bool(takers) and all(one.is_held_for(turn) for one in takers)
@@ -183,13 +188,13 @@ class Pool:
         lane = turn.wanted
         return lane is not AUTO and any(one is not chosen and one.has_in_lane(lane) for one in self._connections)
 
-    def _takers(self, kind: Kind) -> list[Connection]:
+    def _takers(self, kind: ConnectionKind) -> list[Connection]:
         """Connections that take turns, without a replacement whose predecessor still takes turns."""
         replacements = self.too_old.values()
         cls = _CLASSES[kind]
         return [one for one in self._connections if type(one) is cls and one.accepts_turns and one not in replacements]
 
-    def _bound_to(self, turn: Turn, takers: list[Connection], kind: Kind) -> Connection | None:
+    def _bound_to(self, turn: Turn, takers: list[Connection], kind: ConnectionKind) -> Connection | None:
         """The connection whose memory the turn needs, or on which its lane is in use; None: it may go to any."""
         several = self.most[kind] > 1
         remembers = None
@@ -203,7 +208,7 @@ class Pool:
                 return one
         return None
 
-    def _emptiest(self, turn: Turn, takers: list[Connection], kind: Kind) -> Connection | None:
+    def _emptiest(self, turn: Turn, takers: list[Connection], kind: ConnectionKind) -> Connection | None:
         if turn.wanted is AUTO:  # It needs no name, and is held only where no slot is free.
             best = min(takers, key=_load)
         else:
@@ -214,7 +219,7 @@ class Pool:
             best = min(free or fits or takers, key=_load)
         if self.most[kind] == 1:
             return best
-        slots = best.slots if best.is_open or kind is Kind.HTTP else max(best.slots, self._slots)
+        slots = best.slots if best.is_open or kind is ConnectionKind.HTTP else max(best.slots, self._slots)
         return best if _load(best) < slots else None
 
     # -- connections: what is wanted, what has happened
@@ -224,17 +229,17 @@ class Pool:
         found = [one.finishing_since for one in self._connections if isinstance(one, HttpConnection)]
         return sum(since is not None and since + FINISH > now for since in found)
 
-    def wants_connection(self, kind: Kind | None) -> Kind | None:
+    def wants_connection(self, kind: ConnectionKind | None) -> ConnectionKind | None:
         """The kind of connection that should be opened; None: none. ``kind`` is what the waiting turns need."""
         if None in self.too_old.values():
-            return Kind.WEBSOCKET
+            return ConnectionKind.WEBSOCKET
         if kind is None or self._taking(kind) >= self.most[kind]:
             return None
         return kind
 
-    def _taking(self, kind: Kind) -> int:
+    def _taking(self, kind: ConnectionKind) -> int:
         """How many connections count towards the limit of this kind. For HTTP, busy ones count too."""
-        if kind is Kind.HTTP:
+        if kind is ConnectionKind.HTTP:
             return sum(type(one) is HttpConnection for one in self._connections)
         return len(self._takers(kind))
 
@@ -299,7 +304,7 @@ class Pool:
         """Mark connections that are too old for replacement; return the idle ones, to be drained at once."""
         self.rotate_at = inf
         drained: list[Connection] = []
-        for connection in self._takers(Kind.WEBSOCKET):
+        for connection in self._takers(ConnectionKind.WEBSOCKET):
             if not connection.is_open or connection in self.too_old or connection.opened_at is None:
                 continue
             due = connection.opened_at + self._max_age
@@ -346,7 +351,7 @@ def _is_held(turn: Turn, connection: Connection) -> bool:
     return first and connection.is_held_for(turn)
 
 
-_CLASSES: Final = {Kind.WEBSOCKET: ResponsesConnection, Kind.HTTP: HttpConnection}
+_CLASSES: Final = {ConnectionKind.WEBSOCKET: ResponsesConnection, ConnectionKind.HTTP: HttpConnection}
 
 
 def _load(connection: Connection) -> int:

@@ -20,7 +20,7 @@ IN_HEADERS: Final = ("ratelimit", "rate-limit")
 """A header with one of these in its name is about rate limits: ``x-ratelimit-remaining-tokens``, ``ratelimit``, …"""
 EVENTS: Final = "rate_limits"
 """So is an event whose type ends so: ``codex.rate_limits``."""
-MOST: Final = 16
+MOST_TYPES: Final = 16
 """Types of such events that are kept."""
 
 
@@ -49,7 +49,7 @@ class RateLimitLog:
         """This event came."""
         if not (isinstance(event, UnknownEvent) and event.type.endswith(EVENTS)):
             return
-        if event.type in self._events or len(self._events) < MOST:
+        if event.type in self._events or len(self._events) < MOST_TYPES:
             self._events[event.type] = event
 
     def latest(self) -> RateLimits:

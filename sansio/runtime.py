@@ -29,7 +29,7 @@ from .events import ServerEvent
 from .flow import ExpiredError, Flow, Wait, awaited, make_awaitable
 from .http import Retrieval
 from .lanes import AnyLane
-from .measures import Recorder
+from .measures import Recorder, TurnRecord
 from .notices import Notices
 from .rate_limits import RateLimits
 from .retries import retries_allowed
@@ -73,12 +73,9 @@ class SessionRuntime(Runtime):
         self._session = ResponsesSession(
             options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
         )
-        self._driver = Driver(self._session, self, lambda: source.initial, self._recorder(options, clock))
-
-    def _recorder(self, options: SessionOptions, wall_clock: Callable[[], float]) -> Recorder | None:
-        return Recorder.of(
-            options.telemetry, self._means.modules, self.notices, wall_clock=wall_clock, endpoint=self.source.initial
-        )
+        more = {"wall_clock": clock, "endpoint": source.initial, "dialect": options.given_dialect}
+        self._recorder = Recorder.of(options.telemetry, self._means.modules, self.notices, **more)
+        self._driver = Driver(self._session, self, lambda: source.initial, self._recorder)
 
     @property
     def stats(self) -> Stats:
@@ -93,7 +90,7 @@ class SessionRuntime(Runtime):
     @property
     def rate_limits(self) -> RateLimits:
         """What the server last said of its rate limits."""
-        return self._session.limits.latest()
+        return self._session.rate_limits.latest()
 
     def retrieval(self, response_id: str, *, timeout: object, now: float, **wanted: Any) -> Retrieval:
         """A retrieval, to be given to :meth:`submit`. Raises as :class:`~turnwire.sansio.http.Retrieval` does."""
@@ -167,7 +164,7 @@ class SessionRuntime(Runtime):
         """Wait for a condition, which a step of the driver makes true."""
         while not holds():
             waiter = self.waiter()
-            self._driver.observe(waiter, holds)
+            self._driver.wake_when(waiter, holds)
             try:
                 yield Wait(lambda waiter=waiter: waiter)
             finally:
@@ -184,9 +181,20 @@ class SessionRuntime(Runtime):
         """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
         return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin())
 
-    def submit(self, turn: Turn) -> Turn:
-        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does."""
-        return self._driver.submit(turn, self.begin())
+    def submit(self, turn: Turn, body: Mapping[str, Any] | None = None) -> Turn:
+        """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does.
+
+        ``body`` are the fields of its request, if it is to be measured.
+        """
+        now = self.begin()
+
+        def begin(record: TurnRecord) -> Turn:
+            turn.observer = record
+            return self._driver.submit(turn, now)
+
+        if self._recorder is None or body is None:
+            return self._driver.submit(turn, now)
+        return self._recorder.around(begin, body, now)
 
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn. After the turn's end it drops the unread events."""

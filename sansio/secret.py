@@ -27,29 +27,29 @@ class Secret:
     It accepts any object, so making one never raises: the code that uses the value checks it.
     """
 
-    __slots__ = ("_held",)
+    __slots__ = ("_hidden",)
 
-    def __init__(self, held: object) -> None:
-        self._held: object = held._held if isinstance(held, Secret) else held
+    def __init__(self, value: object) -> None:
+        self._hidden: object = value._hidden if isinstance(value, Secret) else value
 
     def reveal(self) -> str:
         """The value. Do not keep it in a variable while calling anything that may raise."""
-        return cast("str", self._held)
+        return cast("str", self._hidden)
 
     def __repr__(self) -> str:
         return "<secret>"
 
     def __bool__(self) -> bool:
-        return bool(self._held)
+        return bool(self._hidden)
 
     def __eq__(self, other: object) -> bool:
-        return self._held == (other._held if isinstance(other, Secret) else other)
+        return self._hidden == (other._hidden if isinstance(other, Secret) else other)
 
     def __hash__(self) -> int:
-        return hash(self._held)
+        return hash(self._hidden)
 
     def __reduce__(self) -> tuple[type[Secret], tuple[object]]:
-        return Secret, (self._held,)
+        return Secret, (self._hidden,)
 
 
 def discreet(function: Callable[P, R]) -> Callable[P, R]:

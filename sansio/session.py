@@ -61,7 +61,7 @@ from .notices import Notices
 from .omit import OMIT
 from .options import SessionOptions, options_from_client
 from .placement import missing, place
-from .pool import Connection, Kind, Pool
+from .pool import Connection, ConnectionKind, Pool
 from .rate_limits import RateLimitLog
 from .recovery import Recovery
 from .replay import Cause, Plan, RepeatReason
@@ -110,13 +110,13 @@ class ResponsesSession:
         self.changed: list[Connection] = []
         """Connections that may need a write, a pause or a close. The owner handles them and clears the list."""
         most = self.options.connections
-        most = {Kind.WEBSOCKET: most, Kind.HTTP: most * self.options.max_in_flight}
-        limits = {"max_age": self.options.max_age, "max_idle": self.options.max_idle}
-        self.pool = Pool(most=most, alarm=self.alarm, **limits)
+        most = {ConnectionKind.WEBSOCKET: most, ConnectionKind.HTTP: most * self.options.max_in_flight}
+        ages = {"max_age": self.options.max_age, "max_idle": self.options.max_idle}
+        self.pool = Pool(most=most, alarm=self.alarm, **ages)
         self._random_bytes = random_bytes
         self.notices = notices or Notices()
         """Notices for observers. The owner delivers them at the end of each step."""
-        self.limits = RateLimitLog()
+        self.rate_limits = RateLimitLog()
         self._recovery = Recovery(self.options.recovery, random_bytes, wall_clock, self.notices)
         self._backlog = Backlog(self.alarm, self._is_exception)
         self._own = Stats()
@@ -167,9 +167,9 @@ class ResponsesSession:
         turn.repeatable = self._retries_allowed()
         too_large = turn.too_large(self.options.max_request_size)
         kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
-        if kind is Kind.HTTP and not turn.fits_http:
+        if kind is ConnectionKind.HTTP and not turn.fits_http:
             body_of(turn.message)  # Raises UserError for a warm-up.
-        if too_large is not None and kind is Kind.WEBSOCKET:
+        if too_large is not None and kind is ConnectionKind.WEBSOCKET:
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
         elif not self._is_behind(turn) and (connection := self.pool.choose(turn, kind)) is not None:
             connection.submit(turn, now)
@@ -185,7 +185,7 @@ class ResponsesSession:
         """Whether the turn needs a kind of connection that does not depend on whether there is a WebSocket."""
         return turn.http_only or not turn.fits_http or turn.too_large(self.options.max_request_size) is not None
 
-    def _kind_for(self, turn: Turn) -> Kind:
+    def _kind_for(self, turn: Turn) -> ConnectionKind:
         """The kind of connection that this turn needs."""
         too_large = turn.too_large(self.options.max_request_size) is not None
         return self._fallback.kind_for(turn, self._now, too_large=too_large)
@@ -226,7 +226,7 @@ class ResponsesSession:
         """Whether :meth:`open` should be called: turns wait for a connection, or one has to be replaced."""
         return not self.closed and now >= self._not_before and self._wanted(now) is not None
 
-    def _wanted(self, now: float) -> Kind | None:
+    def _wanted(self, now: float) -> ConnectionKind | None:
         """The kind of connection that should be opened; None: none."""
         return missing(self._backlog, self.pool, self._kind_for, now)
 
@@ -243,16 +243,16 @@ class ResponsesSession:
         if kind is None:
             raise UserError("the session has its connections — nothing was opened — wait until wants_connection()")
         connection = self._new(kind, endpoint, now, connect_by)
-        connection.limits = self.limits
+        connection.rate_limits = self.rate_limits
         self.pool.add(connection)
         self._touched[connection] = None
         self.update(now)
         return connection
 
-    def _new(self, kind: Kind, endpoint: Endpoint, now: float, connect_by: float | None) -> Connection:
+    def _new(self, kind: ConnectionKind, endpoint: Endpoint, now: float, connect_by: float | None) -> Connection:
         given: dict[str, Any] = {"options": self.options, "now": now, "connect_by": connect_by}
         given |= {"recover": self._recover, "alarm": self.alarm}
-        if kind is Kind.HTTP:
+        if kind is ConnectionKind.HTTP:
             return HttpConnection(endpoint, **given)
         return ResponsesConnection(endpoint, random_bytes=self._random_bytes, **given)
 
@@ -284,8 +284,8 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`; then updates the session. Hot path: runs once per read."""
         self._now = now
-        watched = self.pool.spreads or self._backlog.ready or self._drain_by is not None
-        ran = connection.running if watched else 0
+        counts = self.pool.spreads or self._backlog.ready or self._drain_by is not None
+        ran = connection.running if counts else 0
         connection.receive_data(data, now)
         if not connection.only_events or (ran and connection.running < ran):  # A waiting turn may take the free slot.
             self._touched[connection] = None
@@ -309,7 +309,7 @@ class ResponsesSession:
         """Decide about a failure. True: the turn is repeated, and is again a turn that has not begun."""
         self._recovery.saw(failure)
         if failure.evidence.refusal is not None:
-            self.limits.answered(failure.evidence.refusal.headers)
+            self.rate_limits.answered(failure.evidence.refusal.headers)
         if self.closed:
             return False
         moves = self._fallback.replaces(turn, failure.evidence)

@@ -187,11 +187,11 @@ def checked_credential(value: str | Secret | None, what: str) -> Secret:
 
     Raises UserError if it cannot.
     """
-    held = Secret("" if value is None else value)
+    secret = Secret("" if value is None else value)
     try:
-        size = len(held.reveal().encode())
+        size = len(secret.reveal().encode())
     except UnicodeEncodeError:
         raise UserError(f"the SOCKS proxy's {what} holds half a surrogate pair: write whole characters") from None
     if size > _MOST:
         raise UserError(f"the SOCKS proxy's {what} has {size} bytes: SOCKS5 takes at most {_MOST}")
-    return held
+    return secret

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import msgspec
 
+from .checks import Instance
 from .errors import WrongTypeError
 
-__all__ = ["Telemetry", "encodable", "span_usage", "usage_attributes"]
+__all__ = ["DEFAULT_TELEMETRY", "Telemetry", "encodable", "span_usage", "usage_attributes"]
 
 _USAGE: Final = (
     "input_tokens",
@@ -30,15 +31,18 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
     """The OpenTelemetry providers of a session: ``SessionOptions(telemetry=Telemetry(tracer_provider=…))``.
 
     A provider that is None is the global one, if the application has set one before ``connect()``. Raises
-    WrongTypeError for a provider without the method that is needed.
+    WrongTypeError for a provider without the method that is needed, and for ``spans`` that is not True or False.
     """
 
     tracer_provider: Any = None
     """Makes the tracer: an ``opentelemetry.trace.TracerProvider``."""
     meter_provider: Any = None
     """Makes the meter: an ``opentelemetry.metrics.MeterProvider``."""
+    spans: bool = True
+    """Whether turns have spans. False: they have metrics alone, also where there is a provider of tracers."""
 
     def __post_init__(self) -> None:
+        Instance(bool).check("Telemetry.spans", self.spans)
         for name, method in (("tracer_provider", "get_tracer"), ("meter_provider", "get_meter")):
             given = getattr(self, name)
             if given is not None and not callable(getattr(given, method, None)):
@@ -47,11 +51,17 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
 
     def tracers(self, modules: Mapping[str, Any]) -> Any:
         """The provider of tracers; None: there is none. ``modules`` are those that the process has imported."""
+        if not self.spans:
+            return None
         return self.tracer_provider or _configured(modules.get("opentelemetry.trace"), "get_tracer_provider")
 
     def meters(self, modules: Mapping[str, Any]) -> Any:
         """The provider of meters; None: there is none. ``modules`` are those that the process has imported."""
         return self.meter_provider or _configured(modules.get("opentelemetry.metrics"), "get_meter_provider")
+
+
+DEFAULT_TELEMETRY: Final = Telemetry()
+"""The application's providers."""
 
 
 def _configured(api: Any, getter: str) -> Any:

@@ -13,12 +13,13 @@ from typing import Final
 
 import msgspec
 
-from .checks import SECONDS, Number
+from .checks import MOST_SECONDS, SECONDS, Number
+from .errors import WrongTypeError
 from .omit import OMIT, is_omitted
 
 __all__ = ["DEFAULT_TIMEOUTS", "NO_TIMEOUTS", "Timeouts", "timeouts_from"]
 
-_WAIT: Final = Number(SECONDS, optional=True)
+_WAIT: Final = Number(SECONDS, optional=True, most=MOST_SECONDS)
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -28,8 +29,8 @@ class Timeouts(msgspec.Struct, frozen=True):
     PROTOCOL.md's ("Defaults").
 
     Raises:
-        UserError: a negative number of seconds, or NaN.
-        TypeError: anything but a number or None.
+        UserError: a negative number of seconds, one above 10**9 (about 31 years), or NaN.
+        WrongTypeError: anything but a number or None.
     """
 
     lane: float | None = None
@@ -66,8 +67,8 @@ def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
             given either, the defaults of :class:`Timeouts` apply.
 
     Raises:
-        UserError: a negative number of seconds, or NaN.
-        TypeError: anything else.
+        UserError: a negative number of seconds, one above 10**9 (about 31 years), or NaN.
+        WrongTypeError: anything else.
     """
     given = default if is_omitted(value) else value
     if is_omitted(given):
@@ -81,7 +82,7 @@ def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
         return Timeouts(given, given, given, given)
     if all(hasattr(given, phase) for phase in _HTTP_PHASES.values()):
         return Timeouts(**{name: getattr(given, phase) for name, phase in _HTTP_PHASES.items()})
-    raise TypeError(
+    raise WrongTypeError(
         f"timeout is of type {type(given).__name__}: write seconds, None, Timeouts(lane=…, connect=…, send=…, "
         "receive=…, total=…), or an object with pool, connect, write and read"
     )

@@ -28,7 +28,7 @@ class TlsSession:
         self._failed: OSError | None = None
         self.ended = False
         """Whether nothing more can be read: the peer has ended TLS, its bytes have ended, or TLS has failed."""
-        self.held = bytearray()
+        self.unencrypted = bytearray()
         """Data that cannot be encrypted before the peer has answered (TLS 1.2, renegotiation)."""
 
     def handshake(self, data: bytes | None) -> bool:
@@ -48,10 +48,10 @@ class TlsSession:
 
     def encrypt(self, data: bytes) -> bytes:
         """The bytes to send so that the peer receives this data."""
-        self.held += data
-        while self.held:
+        self.unencrypted += data
+        while self.unencrypted:
             try:
-                del self.held[: self._object.write(self.held)]
+                del self.unencrypted[: self._object.write(self.unencrypted)]
             except self._library.SSLWantReadError:
                 break
         return self.outgoing()

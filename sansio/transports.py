@@ -87,6 +87,12 @@ class Network:
     proxy_ssl_context: Any = None
     """The TLS settings for an https proxy; None: the shell's default."""
 
+    def check_place(self, place: Endpoint) -> None:
+        """Raise UserError if the caller gives TLS settings for an endpoint on a unix socket (D-PAIR-3, D-PAIR-5)."""
+        contexts = {"ssl_context": self.ssl_context, "proxy_ssl_context": self.proxy_ssl_context}
+        for name in [name for name, context in contexts.items() if context is not None and place.socket is not None]:
+            raise UserError(f"{name} contradicts {place.words}: on a unix socket there is no TLS: leave {name}= out")
+
     def completed(self, source: EndpointSource) -> tuple[Network, tuple[tuple[str, str], ...]]:
         """These settings, with what the caller left to the OpenAI client (P-CONN-19); and what could not be read of
         it, and why."""
@@ -135,6 +141,7 @@ class Route:
         self.source = source
         self._means = means
         self._failures = means.failures
+        network.check_place(source.initial)
         self._network, unread = network.completed(source)
         for each in unread:
             if means.logger is not None and each not in _SAID:

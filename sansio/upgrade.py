@@ -88,7 +88,7 @@ def kept_after_refusal(sticky: Headers, status: int | None) -> Headers:
     return sticky if status is None or status in GATEWAY_STATUSES else ()
 
 
-class Connection(Protocol):
+class StickyConnection(Protocol):
     """What is needed of a connection here."""
 
     endpoint: Endpoint
@@ -110,13 +110,13 @@ class StickyValues:
     def __init__(self, most: int) -> None:
         self._kept: deque[tuple[Endpoint, Headers]] = deque(maxlen=most)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: StickyConnection) -> None:
         """Take the values of a connection, once it takes no more turns."""
         if connection.sticky and not connection.accepts_turns:
             self._kept.append((connection.endpoint, connection.sticky))
             connection.sticky = ()
 
-    def give(self, connection: Connection, replaced: Connection | None) -> None:
+    def give(self, connection: StickyConnection, replaced: StickyConnection | None) -> None:
         """Give a new connection the values of the one that it replaces, else the oldest ones of its origin."""
         if replaced is not None and replaced.sticky:
             connection.sticky, replaced.sticky = replaced.sticky, ()

@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from .checks import shown
 from .errors import UserError, WrongTypeError
 
-__all__ = ["LONGEST_SOCKET", "Parts", "check_socket", "kind_of", "parse_url", "split_socket"]
+__all__ = ["LONGEST_SOCKET", "Parts", "check_socket", "type_in_words", "parse_url", "split_socket"]
 
 LONGEST_SOCKET: Final = 107
 """The maximal length of a unix socket's path in bytes, as on Linux. Other systems allow a few less, and report it."""
@@ -50,7 +50,7 @@ def parse_url(url: object, what: str, schemes: Collection[str], advice: str) -> 
         WrongTypeError: neither text nor a URL object of another library.
     """
     if not _is_url(url):
-        raise WrongTypeError(f"{what} is {kind_of(url)}: {advice}")
+        raise WrongTypeError(f"{what} is {type_in_words(url)}: {advice}")
     text = str(url)
     if found := _UNFIT_IN_URL.search(text):
         kind = "half a surrogate pair" if found[0] > "\x7f" else "a space or a control character"
@@ -136,6 +136,6 @@ def check_socket(path: str, what: str = "the socket's path in the base URL", adv
         raise UserError(f"{what} has {size} bytes: write one of at most {LONGEST_SOCKET}")
 
 
-def kind_of(value: object) -> str:
+def type_in_words(value: object) -> str:
     """The type of ``value`` in words, for a message that must not show the value."""
     return "None" if value is None else f"of type {type(value).__name__}"

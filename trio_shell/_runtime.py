@@ -67,7 +67,7 @@ __all__ = ["TrioRuntime"]
 
 _LOGGER: Final = logging.getLogger("turnwire")
 
-DRAIN: Final = 1.0
+LAST_READS: Final = 1.0
 """Seconds for which reading goes on after writing has failed: the server may have said why."""
 P = ParamSpec("P")
 
@@ -165,12 +165,12 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     def open(self, link: Link) -> None:
         """Start to open a transport."""
-        link.transport = Wire()
-        self._spawn(self._connection, link, link.transport)
+        link.wire = Wire()
+        self._spawn(self._connection, link, link.wire)
 
     def write(self, link: Link, data: bytes) -> bool:
         """Give bytes to the socket."""
-        wire: Wire = link.transport
+        wire: Wire = link.wire
         if wire.send(data):
             return True
         self._go_on_writing(link, wire)
@@ -178,18 +178,18 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     def pause(self, link: Link) -> None:
         """Stop reading."""
-        link.transport.resumed = trio.Event()
+        link.wire.resumed = trio.Event()
 
     def resume(self, link: Link) -> None:
         """Read again."""
-        wire: Wire = link.transport
+        wire: Wire = link.wire
         if wire.resumed is not None:
             wire.resumed.set()
         wire.resumed = None
 
     def close(self, link: Link, *, abort: bool) -> None:
         """End the connection's task, which closes the socket: at once, or without ``abort`` after all was written."""
-        wire: Wire = link.transport
+        wire: Wire = link.wire
         wire.closing = True
         if abort or not wire.left_over:
             wire.scope.cancel()
@@ -209,9 +209,9 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     def shut_down(self, link: Link) -> None:
         """Shut the socket down, or cancel the opening."""
-        if not link.transport.shut_down():
+        if not link.wire.shut_down():
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(link.transport.scope.cancel)
+                self._token.run_sync_soon(link.wire.scope.cancel)
 
     # -- tasks
 
@@ -293,11 +293,11 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     def readable(self, link: Link) -> bool:
         """Whether the wire may have data."""
-        return link.transport.readable()
+        return link.wire.readable()
 
     def read(self, link: Link) -> bool:
         """Pass the data that has arrived to the driver."""
-        wire: Wire = link.transport
+        wire: Wire = link.wire
         try:
             data = wire.take()
         except TRANSPORT_ERRORS as exc:
@@ -313,11 +313,11 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
     def _go_on_writing(self, link: Link, wire: Wire) -> None:
         """Part of the data could not be written: start a writer, or let the connection end."""
         if wire.broken is not None:
-            wire.scope.deadline = min(wire.scope.deadline, self.clock() + DRAIN)
+            wire.scope.deadline = min(wire.scope.deadline, self.clock() + LAST_READS)
         elif wire.left_over and not wire.writing:
             wire.writing = True
             self._spawn(self._write, link, wire)
-        elif not wire.left_over and not wire.held:
+        elif not wire.left_over and not wire.waits_for_peer:
             self._written(link, wire)
 
     async def _write(self, link: Link, wire: Wire) -> None:
@@ -338,6 +338,6 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             self._go_on_writing(link, wire)
         elif wire.closing:
             wire.scope.cancel()
-        elif not wire.held:
+        elif not wire.waits_for_peer:
             wire.blocked = False
             self._driver.writable(link, self.clock())

@@ -106,9 +106,9 @@ class Wire:
         return bool(self._unsent)
 
     @property
-    def held(self) -> bool:
+    def waits_for_peer(self) -> bool:
         """Whether TLS holds data back until it has read from the peer."""
-        return any(tls.held for tls in self._tls)
+        return any(tls.unencrypted for tls in self._tls)
 
     def send_rest(self) -> None:
         """Write what the socket has not taken yet. Never raises."""
@@ -131,7 +131,7 @@ class Wire:
         except OSError as exc:  # This includes the errors of TLS.
             self.broken = self.broken or FAILURES.translated(exc)
             self._unsent.clear()
-        self.blocked = self.broken is not None or self.left_over or self.held
+        self.blocked = self.broken is not None or self.left_over or self.waits_for_peer
 
     def shut_down(self) -> bool:
         """End the stream in both directions, from any thread; :meth:`take` reports it. False: there is no socket

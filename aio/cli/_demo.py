@@ -3,7 +3,7 @@
 It runs against a loopback server in the same process, over a real socket. First three lanes at once, with a tool call
 and a fork. Then one long turn at full speed. Then the failures of REPLAY.md: the server cuts the connection before a
 request's final byte, after it, and in the middle of the answer. In the end the client's view of each turn is compared
-with the server's ledger (:func:`differences`).
+with the server's ledger (:func:`against_ledger`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 from .. import Session, connect
 from ..loopback import LoopbackServer, serve
 from ._arguments import add_latency
-from ._demo_report import Report, Text, cost_rows, differences, ledger_rows, times
+from ._demo_report import Printer, Report, against_ledger, cost_rows, ledger_rows, times
 from ._demo_turns import BREAKAGES, FAULTS, LANES, WORDS, Demo, Seen
 from ._demo_view import NoView, Paint, View, choose_view
 
@@ -59,7 +59,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     begun = time.perf_counter()
     silent: bool = arguments.json
     paint = Paint(sys.stdout.isatty() and not arguments.no_color and not os.environ.get("NO_COLOR"))
-    text = Text(paint, silent)
+    text = Printer(paint, silent)
     view = NoView() if silent else choose_view(sys.stdout, LANES, paint)
     async with (
         serve(latency=arguments.latency, faults=FAULTS) as server,
@@ -69,7 +69,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         demo = Demo(session, view)
         await _run_stages(demo, server, text, view)
     # The ledger is final only now, when every turn that the server still ran has ended.
-    found = differences(demo.seen, server.ledger)
+    found = against_ledger(demo.seen, server.ledger)
     if silent:
         report = Report(
             ok=not found,
@@ -94,7 +94,7 @@ def _connect_of(shell: str) -> Callable[..., AbstractAsyncContextManager[Session
     return connect
 
 
-async def _run_stages(demo: Demo, server: LoopbackServer, text: Text, view: View) -> None:
+async def _run_stages(demo: Demo, server: LoopbackServer, text: Printer, view: View) -> None:
     latency = server.latency
     text.heading(f"Three lanes over one WebSocket to {server.base_url}")
     text.line()
@@ -112,7 +112,7 @@ async def _run_stages(demo: Demo, server: LoopbackServer, text: Text, view: View
             text.breakage(breakage, seen, runs)
 
 
-def _print_results(text: Text, demo: Demo, server: LoopbackServer, found: list[str]) -> None:
+def _print_results(text: Printer, demo: Demo, server: LoopbackServer, found: list[str]) -> None:
     text.heading("What it took")
     text.table(cost_rows(demo.stages))
     text.line("CPU is that of the whole process: client, server and drawing. The requests (a) have 4 MiB each.", "dim")

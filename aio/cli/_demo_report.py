@@ -15,7 +15,7 @@ from ..loopback import LedgerEntry
 from ._demo_turns import Breakage, Seen, Stage
 from ._demo_view import Paint
 
-__all__ = ["Report", "Text", "cost_rows", "differences", "ledger_rows", "times"]
+__all__ = ["Report", "Printer", "cost_rows", "against_ledger", "ledger_rows", "times"]
 
 
 _RUNS: Final[dict[Verdict | None, tuple[int, ...]]] = {
@@ -27,7 +27,7 @@ _RUNS: Final[dict[Verdict | None, tuple[int, ...]]] = {
 """How often the server may have run a turn, by the client's verdict; None: the turn was completed."""
 
 
-def differences(seen: Sequence[Seen], ledger: Sequence[LedgerEntry]) -> list[str]:
+def against_ledger(seen: Sequence[Seen], ledger: Sequence[LedgerEntry]) -> list[str]:
     """What differs between the client's view and the server's ledger, or from what was expected; one line each."""
     found: list[str] = []
     for turn in seen:
@@ -67,7 +67,7 @@ class Report(msgspec.Struct, kw_only=True):
     ledger: list[LedgerEntry]
 
 
-class Text:
+class Printer:
     """Prints text and tables on stdout; nothing if ``silent``."""
 
     def __init__(self, paint: Paint, silent: bool) -> None:

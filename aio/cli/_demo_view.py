@@ -22,7 +22,7 @@ NARROW: Final = 48
 """Characters; below that three columns cannot be read, and lines are printed instead."""
 ROWS: Final = 16
 """Lines of a column, at most."""
-PIECE: Final = 56
+PLAIN_LINE: Final = 56
 """Characters of streamed text that make a plain line."""
 
 _HIDE, _SHOW, _ERASE, _CLEAR = "\x1b[?25l", "\x1b[?25h", "\x1b[2K", "\x1b[2J\x1b[H"
@@ -93,7 +93,7 @@ class NoView:
 
 
 class LineView:
-    """A line for each remark, and for each :data:`PIECE` of streamed text, in the order in which they come."""
+    """A line for each remark, and for each :data:`PLAIN_LINE` of streamed text, in the order in which they come."""
 
     def __init__(self, out: TextIO, lanes: Sequence[str], paint: Paint) -> None:
         self._out = out
@@ -124,7 +124,7 @@ class LineView:
         *lines, self._pending[lane] = (self._pending[lane] + text).split("\n")
         for line in lines:
             self._print(lane, line)
-        if len(self._pending[lane]) >= PIECE:
+        if len(self._pending[lane]) >= PLAIN_LINE:
             self._flush(lane)
 
     def _flush(self, lane: str) -> None:

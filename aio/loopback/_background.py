@@ -28,7 +28,7 @@ async def _run(
 ) -> None:
     turn, reply = running.turn, running.reply or Reply()
     scope = anyio.CancelScope()
-    stored.watchers.add(cancel := lambda: scope.cancel() if stored.cancelled else None)
+    stored.listeners.add(cancel := lambda: scope.cancel() if stored.cancelled else None)
     try:
         with scope:
             await anyio.sleep(reply.pause(entry.number, 0, service.latency))
@@ -42,7 +42,7 @@ async def _run(
         if stored.cancelled:
             entry.end("cancelled")
     finally:
-        stored.watchers.discard(cancel)
+        stored.listeners.discard(cancel)
         stored.stop("cancelled")
         if entry.outcome == "running":
             entry.end("shutdown")
@@ -59,8 +59,8 @@ async def follow(stored: StoredResponse, after: int) -> AsyncGenerator[ItemDict]
         if stored.ended:
             return
         changed = anyio.Event()
-        stored.watchers.add(changed.set)
+        stored.listeners.add(changed.set)
         try:
             await changed.wait()
         finally:
-            stored.watchers.discard(changed.set)
+            stored.listeners.discard(changed.set)

@@ -33,6 +33,11 @@ class ByteCounter:
         self._payload_left = 0
         """Over WebSocket: bytes of the frame's payload that have not come."""
 
+    @property
+    def partial(self) -> bool:
+        """Whether a request, or a frame, has begun and not ended."""
+        return not self._between_requests or bool(self._header)
+
     def begin_websocket(self, trailing: bytes) -> None:
         """From here on count frames; each message is a request. ``trailing`` was read with the upgrade."""
         self._websocket = True

@@ -13,11 +13,15 @@ One client cannot harm another
     ``turnwire.loopback``, and the ledger says ``crashed``. It never reaches another client or the event loop
     (:meth:`ClientConnection.guarded`).
 
+A client that is slow
+    :class:`~turnwire.sansio.server.Pace` says until when a request has to be there and an answer has to be read. One
+    task waits for the next of these deadlines, and ends the connection if one has passed.
+
 A client that does not read
     Its turns stop at what the kernel and one batch of events each hold. The server reads from it as long as the answers
     to what it sends, pongs and error frames, are few (:data:`._serve_websocket.MAX_UNSENT`): so a client that sends a
-    long message before it reads gets it through. The server waits for it until the connection's lifetime is over, or,
-    once the connection is closing, until the close's timeout.
+    long message before it reads gets it through. The server waits for it until ``send_timeout``, or until the
+    connection's lifetime is over, or, once the connection is closing, until the close's timeout.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ import anyio
 from ...sansio.server import (
     Asked,
     ItemDict,
+    Pace,
+    Phase,
     Problem,
     Reply,
     Script,
@@ -66,6 +72,7 @@ _READ: Final = 65536
 _CLOSES: Final[Mapping[str | None, tuple[int, str]]] = {
     None: (1001, "the server is shutting down"),
     "crashed": (1011, "the server failed"),
+    "dropped": (1008, "the client was too slow, or idle"),
 }
 """The close frame for a WebSocket that no one has closed, by what ended the connection; no frame for other ends."""
 
@@ -125,8 +132,12 @@ class RunningTurn:
 class ClientConnection:
     """One connection of a client, from accepting to closing."""
 
-    def __init__(self, service: Service, sock: SocketStream, number: int) -> None:
+    # More than 12 attributes: the state of a connection, over HTTP and after the upgrade.
+
+    def __init__(self, service: Service, sock: SocketStream, number: int, *, over_limit: bool = False) -> None:
         self.service = service
+        self.over_limit = over_limit
+        """Whether the server has enough connections without this one: its request is refused."""
         self.number = number
         """Its number in the order of accepting, from 1."""
         self.tasks = Tasks()
@@ -145,6 +156,11 @@ class ClientConnection:
         self.headers: Mapping[str, str] = {}
         """Those of the latest HTTP request, or of the upgrade."""
         self.stream = ClientStream(sock)
+        self.refuse_late: Callable[[], Awaitable[None]] | None = None
+        """Answers an HTTP request that took too long to arrive."""
+        self._pace = Pace(service.options, anyio.current_time())
+        self._watch = anyio.CancelScope()
+        """Around the wait for the next deadline of the client's pace."""
 
     # --- From accepting to closing -----------------------------------------------------------------------------------
 
@@ -152,6 +168,7 @@ class ClientConnection:
         """Serve the client by ``serve``, and close the connection. Raises nothing, whatever the client does."""
         try:
             async with self.tasks:
+                self.tasks.start(self.guarded, self._drop_if_slow)
                 self.tasks.start(self.guarded, self._serve_then_cancel, serve)
                 await self.tasks.wait()
         finally:
@@ -216,6 +233,40 @@ class ClientConnection:
             shown = exc if level >= logging.ERROR else None
             _LOGGER.log(level, "connection %d: %s: %r", self.number, what, exc, exc_info=shown)
 
+    # --- The client's pace -------------------------------------------------------------------------------------------
+
+    def expect(self, phase: Phase) -> None:
+        """From now on the client is about this."""
+        self._pace.expect(phase, anyio.current_time())
+        self._keep_deadline()
+
+    def _keep_deadline(self) -> None:
+        """Wake the task that watches, if the deadline is before the one that it waits for. It sees later ones itself:
+        so that a deadline that moves with each read costs nothing."""
+        if self._pace.deadline < self._watch.deadline:
+            self._watch.deadline = self._pace.deadline
+
+    async def _drop_if_slow(self) -> None:
+        while True:
+            with anyio.CancelScope(deadline=self._pace.deadline) as self._watch:
+                await anyio.sleep_forever()
+            late = self._pace.late(anyio.current_time(), busy=bool(self.turns))
+            if late is not None and not self.stream.silenced:
+                await self._drop(late)
+            elif late is not None:
+                await anyio.sleep_forever()
+
+    async def _drop(self, late: Phase) -> None:
+        self.ended_by = self.ended_by or "dropped"
+        with contextlib.suppress(Exception):  # A logger's filters and handlers are the caller's code.
+            _LOGGER.info("connection %d: dropped, because it was too slow: %s", self.number, late)
+        if late == "unread":
+            self.stream.resets = True
+        elif self.websocket is None and self.refuse_late is not None and self.counter.partial:
+            with anyio.move_on_after(_LINGER):
+                await self.refuse_late()
+        await self.stop("dropped")
+
     # --- Bytes -------------------------------------------------------------------------------------------------------
 
     async def receive(self) -> bytes:
@@ -228,11 +279,20 @@ class ClientConnection:
             except TRANSPORT_ERRORS as exc:
                 self._gone(exc)
                 return b""
-            for action in self.counter.count_and_take_due(faults, self.number, data):
+            actions = self.counter.count_and_take_due(faults, self.number, data)
+            self._note_received(len(data))
+            for action in actions:
                 await self.flush()
                 await self.perform(action)
             if not self.stream.silenced:
                 return data
+
+    def _note_received(self, size: int) -> None:
+        now = anyio.current_time()
+        self._pace.received(size, now)
+        if self.websocket is not None:
+            self._pace.between_messages(self.counter.partial, now)
+        self._keep_deadline()
 
     async def flush(self) -> None:
         """Send what there is to send. No other task runs between the last byte and the return."""
@@ -255,8 +315,13 @@ class ClientConnection:
 
     async def send(self, data: bytes) -> None:
         """Send these bytes; if the client is gone, end the connection. The caller holds :attr:`sending`."""
+        if not data:
+            return
+        self._pace.begin_sending(len(data), anyio.current_time())
+        self._keep_deadline()
         try:
             await self.stream.send(data)
+            self._pace.end_sending(anyio.current_time())
         except TRANSPORT_ERRORS as exc:
             self._gone(exc)
             await self.stop("disconnected")
@@ -273,6 +338,7 @@ class ClientConnection:
             case CutFrame():
                 await self._cut_frame(action, running, event)
             case Delay(seconds):
+                self._pace.paused(seconds)
                 await anyio.sleep(seconds)
             case Silence(connection):
                 await self._silence(running, connection=connection)

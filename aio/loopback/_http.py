@@ -6,7 +6,6 @@ The rules are those of the API's reference: errors are ``{"error": {message, typ
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -14,26 +13,14 @@ from typing import Any, Final, cast
 import h11
 
 from ...sansio.events import ENDINGS
-from ...sansio.server import BODILESS, FoundRoute, HttpReply, Problem, find_route, read_json, write_json
+from ...sansio.server import BODILESS, HttpReply, Problem, read_json, write_json
 
-__all__ = ["HttpAnswer", "body_of", "find_permitted", "refuse_upgrade"]
+__all__ = ["HttpAnswer", "body_if_readable", "refuse_upgrade"]
 
 _OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
 """Header fields of an answer that a fault cannot set: how the body is sent, and those that every answer has."""
 _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
-
-
-def find_permitted(request: h11.Request, api_key: str | None) -> FoundRoute | HttpReply | Problem:
-    """The endpoint that a request is for; or the answer to it, if its path, key, method or upgrade is wrong."""
-    found = find_route(request.method.decode("latin-1"), request.target.decode("latin-1"))
-    keyless = isinstance(found, HttpReply) or (isinstance(found, FoundRoute) and found.route.keyless)
-    unknown = isinstance(found, Problem) and found.status == 404
-    if api_key is not None and not keyless and not unknown:
-        given = _header(request, b"authorization").removeprefix(b"Bearer ") or _header(request, b"api-key")
-        if not hmac.compare_digest(given, api_key.encode()):
-            return Problem(401, "invalid_api_key", "Incorrect API key provided.", type="invalid_request_error")
-    return found
 
 
 def refuse_upgrade(request: h11.Request) -> Problem | None:
@@ -49,7 +36,7 @@ def _header(request: h11.Request, name: bytes) -> bytes:
     return next((value for field, value in request.headers if field == name), b"")
 
 
-def body_of(data: bytes) -> dict[str, Any] | None:
+def body_if_readable(data: bytes) -> dict[str, Any] | None:
     """The body of a request that was refused, for the ledger; None if it is no object that can be read."""
     try:
         value = read_json(data)

@@ -63,8 +63,8 @@ class LedgerEntry:
     outcome: str = "running"
     """How the turn ended: ``completed``, ``incomplete``, ``failed``, or ``error`` (an ``error`` frame). Or what ended
     it: ``cut``, ``closed`` or ``silenced`` by a fault, ``disconnected`` by the client, ``shutdown`` by the end of the
-    server, ``expired`` by the end of the connection's lifetime, ``crashed`` by a bug of the server, which is logged. Or
-    ``refused``: it did not run."""
+    server, ``expired`` by the end of the connection's lifetime, ``dropped`` because the client was too slow to read,
+    ``crashed`` by a bug of the server, which is logged. Or ``refused``: it did not run."""
     code: str | None = None
     """The ``code`` of the error, if it was refused, if the response failed, or if it ended with an ``error``."""
     message: str | None = None
@@ -139,12 +139,14 @@ def _entry(
     )
 
 
-_CREDENTIAL: Final = re.compile("auth|key|token|cookie|secret")
+_CREDENTIAL: Final = re.compile("auth|key|token|cookie|secret|sec-websocket-protocol")
+"""In the names of headers. A page that cannot set ``Authorization`` puts its key into a subprotocol."""
+_HANDSHAKE: Final = frozenset({"sec-websocket-key"})
 
 
 def masked(headers: Mapping[str, str]) -> dict[str, str | Secret]:
     """The headers; the values of those whose names speak of credentials as secrets. ``sec-websocket-key`` is none."""
     return {
-        name: Secret(value) if _CREDENTIAL.search(name) and not name.startswith("sec-websocket") else value
+        name: Secret(value) if _CREDENTIAL.search(name) and name not in _HANDSHAKE else value
         for name, value in headers.items()
     }

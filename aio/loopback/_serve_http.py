@@ -21,11 +21,13 @@ from ...sansio.server import (
     ServerConnection,
     ServerTurn,
     Upgraded,
+    find_route,
 )
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import HttpAnswer, body_of, find_permitted, refuse_upgrade
+from ._http import HttpAnswer, body_if_readable, refuse_upgrade
+from ._reading import LATE, RequestReader, closing
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
 from ._turns import begin_turn, run_turn, take_before
@@ -45,33 +47,29 @@ class _HttpService:
         self._connection = connection
         self._service = connection.service
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
+        self._reader = RequestReader(connection, self._http)
         self._answers = 0
-        self._method = b""
-        """Of the request that is being read or answered."""
 
     async def run(self) -> None:
         """Answer requests until one asks for a WebSocket, or there are no more."""
         http = self._http
+        self._connection.refuse_late = self._refuse_late
         while True:
-            self._connection.counter.end_request()
-            try:
-                request, body = await self._read_request()
-            except h11.RemoteProtocolError as exc:
-                if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                    await self._refuse(Problem(exc.error_status_hint, None, str(exc)))
-                return
+            request, body, refused = await self._reader.read()
             if request is None:
+                if refused is not None and http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                    await self._refuse(refused)
                 return
-            self._connection.headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
-            if not await self._respond(request, body):
+            if not await self._respond(request, body, refused):
                 return
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
             http.start_next_cycle()
 
-    async def _respond(self, request: h11.Request, body: bytes) -> bool:
-        """Answer a request; returns whether more may follow: not after an upgrade."""
-        found = find_permitted(request, self._service.api_key)
+    async def _respond(self, request: h11.Request, body: bytes, refused: Problem | None) -> bool:
+        """Answer a request, which may be refused; returns whether more may follow: not after an upgrade."""
+        target, method = request.target.decode("latin-1"), request.method.decode("latin-1")
+        found = refused or find_route(method, target, self._service.paths)
         if isinstance(found, FoundRoute):
             call = replace(found.call, body=body, now=int(time.time()))
             result = found.route.answer(self._service.api, call)
@@ -97,46 +95,27 @@ class _HttpService:
                 await self._refuse(result)
         return True
 
-    async def _read_request(self) -> tuple[h11.Request | None, bytes]:
-        """The next request and its body; None at end of file. Raises RemoteProtocolError."""
-        http, limit = self._http, self._service.options.max_message_size
-        self._method = b""
-        request: h11.Request | None = None
-        body = bytearray()
-        while True:
-            event = http.next_event()
-            if event is h11.NEED_DATA:
-                if http.they_are_waiting_for_100_continue:
-                    go_on = http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-                    async with self._connection.sending:
-                        await self._connection.send(go_on)
-                http.receive_data(await self._connection.receive())
-            elif isinstance(event, h11.Request):
-                request = event
-                self._method = event.method
-            elif isinstance(event, h11.Data):
-                body += event.data
-                if limit is not None and len(body) > limit:
-                    raise h11.RemoteProtocolError(f"a body of more than {limit} bytes", error_status_hint=413)
-            elif isinstance(event, h11.EndOfMessage):
-                return request, bytes(body)
-            else:
-                return None, b""
-
     def _new_answer(self, *, stream: bool = False) -> HttpAnswer:
         self._answers += 1
         request_id = f"req_{self._connection.number:06d}{self._answers:06d}"
-        answer = HttpAnswer(self._http, request_id, stream=stream, head=self._method == b"HEAD")
+        answer = HttpAnswer(self._http, request_id, stream=stream, head=self._reader.method == b"HEAD")
         self._connection.http_answer = answer
         return answer
 
     async def _refuse(self, problem: Problem) -> None:
+        if self._reader.upgrades:  # What follows may be frames, which are not to be read as requests.
+            problem = closing(problem)
         self._new_answer().problem(problem)
         await self._connection.flush()
 
+    async def _refuse_late(self) -> None:
+        """Say to a client that it was too slow, if an answer can still be sent."""
+        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            await self._refuse(LATE)
+
     def _enter_refused(self, problem: Problem, body: bytes) -> None:
         connection = self._connection
-        request = body_of(body)
+        request = body_if_readable(body)
         delivery = "sse" if request is not None and request.get("stream") is True else "http"
         refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request)
         self._service.ledger.refuse(refused, delivery, connection.number, connection.headers)
@@ -160,13 +139,13 @@ class _HttpService:
     async def _answer(self, answer: HttpAnswer, running: RunningTurn) -> None:
         connection = self._connection
         before = take_before(connection, running) if running.stored else begin_turn(connection, running)
-        async with Tasks() as watching:
-            watching.start(connection.guarded, self._watch)
+        async with Tasks() as reading:
+            reading.start(connection.guarded, self._read_on)
             await connection.guarded(run_turn, connection, running, before)
         answer.finish()
         await connection.flush()
 
-    async def _watch(self) -> None:
+    async def _read_on(self) -> None:
         """Read while a request is answered, to notice that the client leaves. Keeps no more than one head may have."""
         while len(self._http.trailing_data[0]) < MAX_HEADERS:
             data = await self._connection.receive()

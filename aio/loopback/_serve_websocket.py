@@ -34,6 +34,7 @@ class _WebSocketService:
     async def run(self) -> None:
         """Read frames until the WebSocket is closed."""
         connection, websocket = self._connection, self._websocket
+        connection.expect("body" if connection.counter.partial else "idle")
         connection.tasks.start(connection.guarded, self._keep_deadlines)
         connection.tasks.start(connection.guarded, self._write_answers)
         while True:

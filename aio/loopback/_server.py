@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 
 from ...sansio.checks import COUNT, SECONDS, Instance, Number, Rule
 from ...sansio.errors import ConcurrentUseError, UserError
-from ...sansio.server import ResponseStore, Script, ScriptError, ScriptLike, ServerOptions
+from ...sansio.server import Access, ResponseStore, Script, ScriptError, ScriptLike, ServerOptions, is_loopback
 from ...sansio.urls import check_socket
 from ._connection import ClientConnection
 from ._expecting import Expected, check_entries
@@ -30,6 +31,8 @@ __all__ = ["LoopbackServer", "Serving", "serve"]
 
 _HOST: Final = "127.0.0.1"
 """Where it listens, unless the caller says."""
+_MAX_REFUSED: Final = 64
+"""Connections beyond the limit that may be open to be told so; one more is closed without an answer."""
 _RETRY_ACCEPT: Final = 0.01
 """Seconds to wait after ``accept()`` failed: file descriptors may be used up."""
 
@@ -46,6 +49,8 @@ class LoopbackServer:
         """The unix socket that it listens on; None: it is TCP."""
         self.connections = 0
         """How many connections have been accepted."""
+        self._open = 0
+        """How many of them are open."""
         self._service = service
         self._tasks = service.tasks = Tasks()
         self._closed_at_end_of_loop: AsyncGenerator[None] | None = None
@@ -55,13 +60,14 @@ class LoopbackServer:
     def base_url(self) -> str:
         """For ``AsyncOpenAI(base_url=…)`` and ``connect(…)``: ``http://127.0.0.1:PORT/v1``.
 
-        With a path, for ``connect(…)`` only: ``unix:/path/to.sock``.
+        With a path, for ``connect(…)`` only: ``unix:/path/to.sock``. In dialect ``azure`` the end is ``/openai/v1``.
         """
+        root = next(iter(self._service.paths)).removesuffix("/responses")
         if self.path is not None:
-            return f"unix:{quote(self.path)}"
+            return f"unix:{quote(self.path)}" + ("" if root == "/v1" else f":{root}")
         scheme = "http" if self.ssl_context is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}/v1"
+        return f"{scheme}://{host}:{self.port}{root}"
 
     @property
     def latency(self) -> float:
@@ -194,13 +200,29 @@ class LoopbackServer:
 
     def _start_connection(self, sock: socket.socket) -> None:
         try:
+            excess = self._excess()
+            if excess > _MAX_REFUSED:
+                sock.close()
+                return
             stream = SocketStream(sock)
             self.connections += 1
-            connection = ClientConnection(self._service, stream, self.connections)
-            self._tasks.start(connection.run, serve_http)
+            connection = ClientConnection(self._service, stream, self.connections, over_limit=excess > 0)
+            self._tasks.start(self._run, connection)
+            self._open += 1
         except BaseException:
             sock.close()
             raise
+
+    async def _run(self, connection: ClientConnection) -> None:
+        try:
+            await connection.run(serve_http)
+        finally:
+            self._open -= 1
+
+    def _excess(self) -> int:
+        """By how many connections the next one would exceed the limit."""
+        limit = self._service.options.max_connections
+        return 0 if limit is None else self._open + 1 - limit
 
 
 class Serving:
@@ -246,6 +268,9 @@ def serve(
     dialect: str | None = "openai",
     strict: bool = False,
     ledger_limit: int | None = None,
+    allow_remote: bool = False,
+    allowed_hosts: Sequence[str] = (),
+    allowed_origins: Sequence[str] = (),
 ) -> Serving:
     """Run a loopback server: ``async with serve() as server``, or ``server = await serve()`` and ``server.aclose()``.
 
@@ -255,8 +280,7 @@ def serve(
     Closing cancels the running turns, closes WebSockets with code 1001, and leaves no task and no socket.
 
     Args:
-        host: the address to listen on. Without ``api_key``, whoever reaches it can read its conversations; so can a
-            web page in a browser on the same machine.
+        host: the address to listen on. One that other machines reach needs ``api_key`` or ``allow_remote``.
         port: the port; 0 takes a free one, which ``server.port`` and ``server.base_url`` tell.
         path: the path of a unix socket to listen on instead; its file is made, and removed in the end.
         reply: what the model answers: a list with a reply for each request, or a function of the request, ``async`` or
@@ -267,20 +291,30 @@ def serve(
         faults: what to do wrong (:class:`Fault`). ``server.faults`` is the list of what has not been done yet.
         options: limits of a WebSocket connection; ``max_message_size`` also limits HTTP bodies.
         dialect: what kind of server to be over WebSocket: ``"openai"`` has lanes and steering and says so in the
-            answer to the upgrade, None has them too and does not say so, ``"no-lanes"`` ignores ``stream_id``
+            answer to the upgrade, None has them too and does not say so, ``"no-lanes"`` ignores ``stream_id``,
+            ``"azure"`` refuses it, runs one response at a time, and has other paths
             (:data:`turnwire.sansio.server.SERVER_DIALECTS`). With the default, ``options.dialect`` decides.
         strict: refuse what the API refuses: a request without a model or with an unknown field, a call that is not
             answered, a number out of its range (PROTOCOL.md, "Strict mode"). ``options.strict`` does the same.
         ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
+        allow_remote: whether anybody who reaches the address may use the server and read its conversations. Without
+            it, and without ``api_key``, it listens only on addresses of this machine: 127.0.0.0/8 and ::1.
+        allowed_hosts: names and addresses by which clients call this server, beside ``localhost``, ``host`` and the
+            addresses of this machine: a request with another ``Host`` gets 421 (PROTOCOL.md, "What the test server
+            refuses"). ``"*"`` allows any; then a web page may reach it by DNS rebinding.
+        allowed_origins: the origins of web pages that may use this server, like ``https://app.test``, beside those of
+            pages on this machine; a request of another page gets 403. ``"*"`` allows any page.
 
-    Raises UserError at once for an argument that cannot be; and OSError, when it starts, if it cannot listen there. At
-    the end of ``async with`` it raises ScriptError, if a request found no reply in the script and nothing else was
-    raised; otherwise what was raised gets a note.
+    Raises UserError at once for an argument that cannot be, and when it starts, if it may not listen there; and
+    OSError, when it starts, if it cannot. At the end of ``async with`` it raises ScriptError, if a request found no
+    reply in the script and nothing else was raised; otherwise what was raised gets a note.
     """
     options = ServerOptions() if options is None else options
     _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
-    _check(ledger_limit=ledger_limit, strict=strict)
+    _check(ledger_limit=ledger_limit, strict=strict, allow_remote=allow_remote)
     _check_key(api_key)
+    listens = host if path is None else None
+    access = Access(host=listens, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
     service = Service(
@@ -292,18 +326,28 @@ def serve(
             dialect=options.dialect if dialect == "openai" else dialect,
             strict=options.strict or strict,
         ),
+        access=access,
         faults=Faults(faults),
         ledger=Ledger(ledger_limit),
         script=None if reply is None else Script(reply),
     )
 
-    async def start() -> LoopbackServer:
-        listener = await listen(host, port) if path is None else listen_unix(path)
-        server = LoopbackServer(host, listener.getsockname()[1] if path is None else 0, service, path)
-        server.start(listener)
-        return server
+    return Serving(partial(_start, service, host, port, path, allow_remote or api_key is not None))
 
-    return Serving(start)
+
+async def _start(service: Service, host: str, port: int, path: str | None, remote: bool) -> LoopbackServer:
+    """Listen and serve; ``remote``: also where other machines reach it."""
+
+    def check(address: str) -> None:
+        is_remote = not is_loopback(address)
+        if is_remote and not remote:
+            raise UserError(f"other machines reach {address}: write api_key=, or allow_remote=True to let anybody in")
+        service.access = replace(service.access, remote=is_remote)
+
+    listener = await listen(host, port, check) if path is None else listen_unix(path)
+    server = LoopbackServer(host, listener.getsockname()[1] if path is None else 0, service, path)
+    server.start(listener)
+    return server
 
 
 _RULES: Final[Mapping[str, Rule]] = {
@@ -314,6 +358,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "ssl_context": Instance(ssl.SSLContext, optional=True),
     "options": Instance(ServerOptions),
     "strict": Instance(bool),
+    "allow_remote": Instance(bool),
     "ledger_limit": Number(COUNT, whole=True, optional=True),
 }
 """What the arguments of :func:`serve` may be."""

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...sansio.server import ApiState, ResponseStore, Script, ServerOptions, StoredResponses
+from ...sansio.server import (
+    SERVER_DIALECTS,
+    Access,
+    ApiState,
+    ResponseStore,
+    Script,
+    ServerOptions,
+    StoredResponses,
+)
 from ._faults import Faults
 from ._ledger import Ledger
 from ._tasks import Tasks
@@ -24,6 +33,8 @@ class Service:
     ssl_context: ssl.SSLContext | None
     options: ServerOptions
     """Limits and dialect of a WebSocket connection; ``max_message_size`` also limits HTTP bodies."""
+    access: Access
+    """Which requests are for this server, by ``Host`` and ``Origin``."""
     faults: Faults
     """The faults that have not been done yet; may change at any time."""
     ledger: Ledger
@@ -41,3 +52,8 @@ class Service:
     def __post_init__(self) -> None:
         """Make the state of the endpoints."""
         self.api = ApiState(store=self.store, responses=self.responses, strict=self.options.strict)
+
+    @property
+    def paths(self) -> Mapping[str, str | None]:
+        """Where the API is (:class:`turnwire.sansio.server.ServerDialect`)."""
+        return SERVER_DIALECTS[self.options.dialect].paths

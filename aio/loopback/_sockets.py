@@ -111,10 +111,14 @@ class SocketStream(anyio.abc.ByteStream):
             raise anyio.ClosedResourceError
 
 
-async def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on the first address that ``host`` resolves to; ``port`` 0 is any free one. Raises OSError."""
+async def listen(host: str, port: int, check: Callable[[str], object]) -> socket.socket:
+    """A listening socket on the first address that ``host`` resolves to; ``port`` 0 is any free one.
+
+    ``check`` is called with the address before anything listens there. Raises what it raises, and OSError.
+    """
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = found[0]
+    check(str(address[0]))
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)

@@ -65,7 +65,12 @@ def _settle(running: RunningTurn) -> None:
             pass
 
 
-_STOPPED: Final[Mapping[str, str]] = {"disconnected": "cancelled", "shutdown": "cancelled", "error": "failed"}
+_STOPPED: Final[Mapping[str, str]] = {
+    "disconnected": "cancelled",
+    "dropped": "cancelled",
+    "shutdown": "cancelled",
+    "error": "failed",
+}
 """The status of a stored response that is not made to its end, by the outcome of its turn."""
 
 

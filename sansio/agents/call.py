@@ -1,4 +1,4 @@
-"""A call of a model, as plain steps, whichever transport carries it.
+"""A call of a model, as plain steps, the same over HTTP and over a WebSocket.
 
 The promise
     A call of a model is one :class:`ModelCall`. It has the request, the log lines, the span and the result; the model
@@ -13,14 +13,14 @@ The steps of a call
     ``with call.span():``                   around all that follows: builds the request (PARITY A), traces and logs;
                                             records, logs and re-raises a failure
     ``call.kwargs`` / ``call.prepared``     passes them to the HTTP client, or to a session as a frame
-    ``call.observe(event)``                 for each event of a stream: collects the output, notes the end
+    ``call.add(event)``                     for each event of a stream: collects the output, notes the end
     ``call.answer(value)``                  for the answer of an HTTP request without a stream
     ``call.broken(exc)``/``call.ended()``   over HTTP, when the stream raised, or ended: gives what to raise
     ``call.check()``                        after a stream was read to its end: raises its failure
     ``call.result()``                       makes the :class:`ModelResponse`
     ======================================= ===========================================================================
 
-The table in ``events`` (``final_status``) says what ends a call, over each transport. The result is the response's
+The table in ``events`` (``final_status``) says what ends a call, over either. The result is the response's
 ``output``; if that is missing, null or empty, it is the items of ``response.output_item.done`` (PROTOCOL.md, "What the
 turn gave").
 
@@ -98,7 +98,7 @@ class ModelResponse:
     usage: Usage
     response_id: str | None
     request_id: str | None = None
-    """The transport's id of the request; None over WebSocket, which has no such id (PROTOCOL.md, "Connection")."""
+    """The request's id; None over a WebSocket, which has no such id (PROTOCOL.md, "Connection")."""
     raw_usage: dict[str, Any] | None = None
     """The usage as the server sent it, with ``ModelSettings(preserve_raw_usage=True)``; else None."""
 
@@ -139,7 +139,7 @@ class ModelArguments:
     prompt: Any = None
 
 
-DONE: Final = "response.done"
+ANSWER_TYPE: Final = "response.done"
 """An answer without a stream ends its turn like an event of this type: by its status, or completed if it has none."""
 ITEM_DONE: Final = "response.output_item.done"
 
@@ -237,7 +237,7 @@ class ModelCall:
 
     # -- events and answers
 
-    def observe(self, event: Any, request_id: str | None = None) -> bool:
+    def add(self, event: Any, request_id: str | None = None) -> bool:
         """Note an event of a stream. Returns False for a value that is not an event (null, a list, text); skip it then.
 
         Events are the SDK's objects, or objects and mappings with the same members. Over HTTP the request's id is put
@@ -280,7 +280,7 @@ class ModelCall:
             raise self._http.error_event(members, member(value, "_request_id"))
         if not is_response(members):
             raise self._http.no_response(value)
-        self._end(None, final_status(DONE, _status_of(value), has_response=True), value)
+        self._end(None, final_status(ANSWER_TYPE, _status_of(value), has_response=True), value)
 
     def document(self, text: str, content_type: str) -> Iterator[Any]:
         """Yield the events in the answer to a streaming request whose content type is JSON or HTML.
@@ -300,7 +300,7 @@ class ModelCall:
             raise self._http.error_event(members, None)
         if not is_response(members):
             raise self._http.no_response(value, content_type)
-        outcome = final_status(DONE, _status_of(value), has_response=True) or "completed"
+        outcome = final_status(ANSWER_TYPE, _status_of(value), has_response=True) or "completed"
         yield stream_event_of({"type": f"response.{outcome}", "response": value})
 
     def _end(self, kind: str | None, outcome: str | None, response: Any) -> None:
@@ -354,6 +354,13 @@ class ModelCall:
     def unreadable(self, error: Exception) -> TurnError:
         """Over HTTP: the exception to raise for an answer without a stream that the client could not read."""
         return self._http.unreadable(error)
+
+    def judged(self, error: BaseException) -> BaseException:
+        """Over HTTP: the exception that ended the call, with evidence if there is any."""
+        if not isinstance(error, Exception):
+            return self._http.left() or error
+        self._http.judge(error)
+        return error
 
     def closing_failed(self, error: Exception) -> None:
         """Closing the stream failed. The result of the call is not affected; it is only logged."""
@@ -446,9 +453,9 @@ def _why(response: object) -> str:
     """The server's message about a response that did not succeed."""
     error, details = member(response, "error"), member(response, "incomplete_details")
     words = [member(error, "code"), member(error, "message"), member(details, "reason")]
-    said = ": ".join(word[:WORDS] for word in words if isinstance(word, str) and word)
+    said = ": ".join(word[:ERROR_SHOWN] for word in words if isinstance(word, str) and word)
     return f" ({said})" if said else ""
 
 
-WORDS: Final = 1000
+ERROR_SHOWN: Final = 1000
 """How many characters of the server's message are shown."""

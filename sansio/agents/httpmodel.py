@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ..flow import Emit, Emitting, ExpiredError, Flow, Wait
 from .call import ModelCall, ModelResponse
 from .httpturn import content_type_of, is_document
+from .metrics import ClientMetrics
 from .model import ModelShell, ResponsesModel
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BOUND", "Background", "HttpStream", "OpenAIResponsesModel"]
 
-DRAIN: Final = 1.0
+STREAM_END_TIMEOUT: Final = 1.0
 """Seconds to wait for the end of a stream after its terminal event."""
 BOUND: Final = 5.0
 """Seconds that a clean-up may take."""
@@ -35,32 +36,39 @@ class OpenAIResponsesModel(ResponsesModel):
     """A model behind the Responses API over HTTP, through the given client.
 
     ``model_is_explicit=False`` says that ``model`` is a default, which a prompt may replace (PARITY A5). ``tracer``
-    gets a span per call. ``raise_on_unsuccessful`` raises UnsuccessfulResponseError for a failed or incomplete response
-    (PARITY C4); if events are streamed, after the last one. ``idle_parallel_tool_calls=False`` leaves out that setting
-    if there is nothing to call (PARITY A4).
+    gets a span per call. ``telemetry`` says where metrics go: by default to the application's provider, if it was set
+    before the first call. ``raise_on_unsuccessful`` raises UnsuccessfulResponseError for a failed or incomplete
+    response (PARITY C4); if events are streamed, after the last one. ``idle_parallel_tool_calls=False`` leaves out that
+    setting if there is nothing to call (PARITY A4).
     """
 
     @cached_property
     def _background(self) -> Background:
         return Background(self._shell)
 
+    @cached_property
+    def _metrics(self) -> ClientMetrics:
+        return ClientMetrics(self._shell, self._client, self._telemetry)
+
     def _get(self, call: ModelCall) -> Flow[ModelResponse]:
         responses = cast("Any", self._http_client.responses)
-        try:
-            answer: Any = yield Wait(lambda: responses.create(**call.kwargs), deadline=_deadline(self._shell, call))
-            call.answer(answer)
-        except ExpiredError:
-            raise call.timed_out(answered=False) from None
-        except (JSONDecodeError, UnicodeDecodeError) as exc:  # The client could not decode the answer.
-            raise call.unreadable(exc) from exc
+        with self._metrics.measured(call):
+            try:
+                answer: Any = yield Wait(lambda: responses.create(**call.kwargs), deadline=_deadline(self._shell, call))
+                call.answer(answer)
+            except ExpiredError:
+                raise call.timed_out(answered=False) from None
+            except (JSONDecodeError, UnicodeDecodeError) as exc:  # The client could not decode the answer.
+                raise call.unreadable(exc) from exc
         return call.result()
 
     def _stream(self, call: ModelCall) -> Emitting:
-        with call.span():
+        with call.span(), self._metrics.measured(call) as came:
             stream = HttpStream(self._shell, call, self._background)
             try:
                 yield from stream.open(self._http_client)
                 while (event := (yield from stream.next())) is not None:
+                    came()
                     yield Emit(event)
             except self._shell.cancelled:
                 yield from stream.close(wait=False)
@@ -133,16 +141,16 @@ class HttpStream:
     def next(self) -> Flow[Any]:
         """The next event; None at the end. Raises the turn's failure.
 
-        After the terminal event it waits at most DRAIN for the end of the stream: then the client can reuse the
-        connection.
+        After the terminal event it waits at most STREAM_END_TIMEOUT for the end of the stream: then the client can
+        reuse the connection.
         """
         call = self._call
         call.check()
-        receive = Wait(self._receive, deadline=self._shell.now() + DRAIN if call.ended else self._deadline)
+        receive = Wait(self._receive, deadline=self._shell.now() + STREAM_END_TIMEOUT if call.ended else self._deadline)
         try:
             while True:
                 event: Any = yield receive
-                if call.observe(event, self._request_id):
+                if call.add(event, self._request_id):
                     return event
                 call.check()
         except StopAsyncIteration:

@@ -33,6 +33,7 @@ from ..errors import (
     ProtocolError,
     ResponsesHTTPError,
     StreamEndedError,
+    TurnAbortedError,
     TurnError,
     TurnTimeoutError,
 )
@@ -55,7 +56,7 @@ __all__ = [
     "members_of",
 ]
 
-SHOWN: Final = 200
+_SHOWN: Final = 200
 """How many characters of an answer that is no response are shown."""
 
 
@@ -77,6 +78,12 @@ class HttpTurn:
             self._response_id = found if isinstance(found, str) else None
 
     # -- failures
+
+    def left(self) -> TurnError | None:
+        """The failure for a consumer that left; None if it is not known how far the request got."""
+        if not self.started:
+            return None
+        return self._failure(TurnAbortedError, Cause.CANCELLED, "the consumer left the turn")
 
     def error_event(self, payload: Mapping[str, Any], request_id: str | None) -> TurnError:
         """The failure for an ``error`` event, or for an error body with status 200."""
@@ -108,7 +115,7 @@ class HttpTurn:
         """The failure for a stream that ended without a terminal event."""
         what = "the stream of events ended without a terminal event"
         if content_type is not None and not is_stream(content_type):
-            what += f", and its content-type is {content_type[:SHOWN]!r}"
+            what += f", and its content-type is {content_type[:_SHOWN]!r}"
         return self._failure(StreamEndedError, Cause.EOF, what)
 
     def timed_out(self, seconds: float | None, *, answered: bool) -> TurnError:
@@ -208,11 +215,11 @@ def _said(answer: object, content_type: str | None) -> str:
     """A description of an answer that is no response, with the beginning of its text."""
     if answer is None or answer == "":
         return "the answer has status 200 and no body"
-    kind = f" ({content_type[:SHOWN]})" if content_type else ""
+    kind = f" ({content_type[:_SHOWN]})" if content_type else ""
     if isinstance(answer, bytes):
         answer = answer.decode("utf-8", "replace")
     text = answer if isinstance(answer, str) else _text_of(answer)
-    return f"the answer has status 200 and is no response{kind}, but {text[:SHOWN]!r}"
+    return f"the answer has status 200 and is no response{kind}, but {text[:_SHOWN]!r}"
 
 
 def _text_of(answer: object) -> str:
@@ -223,7 +230,7 @@ def _text_of(answer: object) -> str:
 
 def _line(error: BaseException) -> str:
     """An exception as one line of bounded length."""
-    return f"{type(error).__name__}: {error}"[: 2 * SHOWN]
+    return f"{type(error).__name__}: {error}"[: 2 * _SHOWN]
 
 
 def _named(headers: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What all models have in common, over each transport: how they are made, and how their calls are made.
+"""What all models have in common, over WebSockets and over HTTP: how they are made, and how their calls are made.
 
 The promise
     A model is a :class:`ResponsesModel`. Its methods do not wait themselves: they return what the shell makes of a flow
@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
+from ..checks import Instance
 from ..client import OnShell, Shell
 from ..errors import UserError, WrongTypeError
 from ..flow import Emitting, Flow, awaited
 from ..replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
 from ..retries import provider_retries_are_off, websocket_pre_event_retries_disabled
 from ..session import SessionOptions
+from ..telemetry import DEFAULT_TELEMETRY, Telemetry
 from .call import HEADERS_OVERRIDE, ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing
 from .tracing import NO_TRACING, Logger, Tracer
 from .usage import RequestUsage, Usage
@@ -108,11 +110,14 @@ class ResponsesModel(OnShell, ABC):
         *,
         model_is_explicit: bool = True,
         tracer: Tracer = NO_TRACING,
+        telemetry: Telemetry | None = DEFAULT_TELEMETRY,
         raise_on_unsuccessful: bool = False,
         idle_parallel_tool_calls: bool = True,
     ) -> None:
+        Instance(Telemetry, optional=True).check("telemetry", telemetry)
         self.model = model
         self._client = openai_client
+        self._telemetry = telemetry
         hidden = self._shell.variables.get("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", "1")
         self._config = ModelConfig(
             model=model,
@@ -129,7 +134,7 @@ class ResponsesModel(OnShell, ABC):
     def get_response(self, arguments: ModelArguments) -> Flow[ModelResponse]:
         """Run one call to its end.
 
-        Raises UserError or TypeError for a request that cannot be sent, and the transport's failure: the client's over
+        Raises UserError or TypeError for a request that cannot be sent, and what failed below: the client's over
         HTTP, a :class:`~turnwire.sansio.errors.TurnError` over WebSocket. :meth:`get_retry_advice` accepts both.
         """
         call = ModelCall(self._config, arguments, stream=False)

@@ -12,7 +12,7 @@ Two steps; each can be used alone
     step                                    gives                                                           PARITY
     ======================================= =============================================================== ==========
     :func:`create_kwargs`                   the keyword arguments of the client's ``responses.create``      A2-A11
-    :func:`prepare`                         their message; and separately, what the transport needs: headers,       A12
+    :func:`prepare`                         their message; and separately, what its request needs: headers,         A12
                                             query, timeout
     ======================================= =============================================================== ==========
 """
@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from ..encoding import plain
 from ..endpoint import USER_AGENT
-from ..errors import UserError
+from ..errors import UserError, WrongTypeError
 from ..messages import in_lane
 from ..omit import OMIT, is_omitted
 from .converter import Converter
@@ -92,8 +92,8 @@ def create_kwargs(
     Raises:
         UserError: what the converter refuses (B1-B5); an ``include`` that is not text; ``extra_headers`` that are not a
             mapping; an input that is neither text nor items.
-        TypeError: an ``extra_args`` key that is set already (A9); a value that JSON does not have in input, tools or
-            schema.
+        WrongTypeError: an ``extra_args`` key that is set already (A9); a value that JSON does not have in input,
+            tools or schema.
     """
     settings = model_settings or ModelSettings()
     request_model = None if prompt is not None and not model_is_explicit else model
@@ -115,7 +115,7 @@ def create_kwargs(
     kwargs["extra_body"] = settings.extra_body
     extra_args = {**(settings.extra_args or {}), **_given(top_logprobs=settings.top_logprobs)}
     if twice := sorted(kwargs.keys() & extra_args.keys()):
-        raise TypeError(f"extra_args repeats what is set already: leave out {', '.join(map(repr, twice))}")
+        raise WrongTypeError(f"extra_args repeats what is set already: leave out {', '.join(map(repr, twice))}")
     return kwargs | extra_args
 
 
@@ -212,7 +212,7 @@ def _extra_headers(*layers: object) -> dict[str, Any]:
 
 
 class Prepared(NamedTuple):
-    """A ``response.create`` message, and separately what the transport needs."""
+    """A ``response.create`` message, and separately what its request needs: headers, query, timeout."""
 
     frame: dict[str, Any]
     """The message, for :func:`encode_json`."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import inf
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from ..errors import UserError
+from ..errors import UserError, WrongTypeError
 
 __all__ = [
     "MCPToolChoice",
@@ -106,14 +106,16 @@ class ModelSettings:
         ``extra_args`` are merged, and so is ``retry``, with its ``backoff``. ``override`` may be a mapping of settings.
 
         Raises:
-            TypeError: a mapping with a name that is not a setting, or an override of another type.
+            WrongTypeError: a mapping with a name that is not a setting, or an override of another type.
             UserError: a value of a type that the setting cannot have.
         """
         if override is None:
             return self
         over = _from_mapping(override) if isinstance(override, Mapping) else override
         if not hasattr(over, "extra_args"):
-            raise TypeError(f"the override is of type {type(override).__name__}: write ModelSettings(…) or a mapping")
+            raise WrongTypeError(
+                f"the override is of type {type(override).__name__}: write ModelSettings(…) or a mapping"
+            )
         names = [each.name for each in fields(self)]
         changes = {name: value for name in names if (value := getattr(over, name, None)) is not None}
         if merged := {**(self.extra_args or {}), **(over.extra_args or {})}:
@@ -127,7 +129,7 @@ def _from_mapping(given: Mapping[str, Any]) -> ModelSettings:
     """Settings from a mapping by name, such as a configuration file contains."""
     unknown = sorted(str(name) for name in given.keys() - {each.name for each in fields(ModelSettings)})
     if unknown:
-        raise TypeError(f"there are no model settings {', '.join(unknown)}: write names of ModelSettings")
+        raise WrongTypeError(f"there are no model settings {', '.join(unknown)}: write names of ModelSettings")
     values = dict(given)
     choice = values.get("tool_choice")
     if isinstance(choice, Mapping):

@@ -13,6 +13,8 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from msgspec.structs import replace
+
 from ..connection import Turn
 from ..events import ServerEvent
 from ..events._openai import to_stream_event
@@ -20,9 +22,11 @@ from ..flow import Emit, Emitting, Flow, Wait, awaited
 from ..runtime import SessionRuntime
 from ..secret import discreet
 from ..session import EndpointSource, SessionOptions
+from ..telemetry import DEFAULT_TELEMETRY, Telemetry
 from ..transports import Network, checked_network
 from .call import ModelCall, ModelResponse
 from .httpmodel import OpenAIResponsesModel
+from .metrics import without_spans
 from .model import ModelShell, options_for_model
 from .tracing import NO_TRACING, Tracer
 
@@ -39,13 +43,14 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     Calls run on the lane ``stream_id``, one after another. Models (or copies of one, made by :meth:`on_lane`) with
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
-    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``. ``ssl_context``, ``proxy`` and
-    ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's ``http_client`` was given.
+    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``, whose ``telemetry`` is not used.
+    ``ssl_context``, ``proxy`` and ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's
+    ``http_client`` was given.
 
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
     the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.
 
-    Successful calls have no request id on this transport.
+    Successful calls have no request id over a WebSocket.
     """
 
     @discreet
@@ -61,6 +66,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         proxy: str | None = "client",
         proxy_ssl_context: ssl.SSLContext | None = None,
         tracer: Tracer = NO_TRACING,
+        telemetry: Telemetry | None = DEFAULT_TELEMETRY,
         raise_on_unsuccessful: bool = False,
         idle_parallel_tool_calls: bool = True,
     ) -> None:
@@ -69,6 +75,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             openai_client,
             model_is_explicit=model_is_explicit,
             tracer=tracer,
+            telemetry=telemetry,
             raise_on_unsuccessful=raise_on_unsuccessful,
             idle_parallel_tool_calls=idle_parallel_tool_calls,
         )
@@ -79,7 +86,8 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             proxy_ssl_context=proxy_ssl_context,
             context_type=self._shell.context_type,
         )
-        self._shared = _SharedConnection(self._shell, openai_client, options_for_model(websocket_options), network)
+        options = replace(options_for_model(websocket_options), telemetry=without_spans(telemetry))
+        self._shared = _SharedConnection(self._shell, openai_client, options, network)
 
     def on_lane(self, stream_id: str | None) -> Self:
         """The same model, on another lane of the same connection."""
@@ -112,7 +120,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             while True:
                 event: ServerEvent = running.turn.next_event() or (yield running.receive)
                 if event.terminal:  # Its response has the earlier items if its own output is empty.
-                    call.observe(to_stream_event(event))
+                    call.add(to_stream_event(event))
                     break
         finally:
             yield from running.leave()
@@ -125,7 +133,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
                 while True:
                     event: ServerEvent = running.turn.next_event() or (yield running.receive)
                     sdk_event = to_stream_event(event)
-                    call.observe(sdk_event)
+                    call.add(sdk_event)
                     yield Emit(sdk_event)
                     if event.terminal:
                         break
@@ -140,7 +148,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         pool = self._shared.pool(prepared.headers, prepared.query)
         with self._repetitions_as_told():
             turn = Turn.from_frame(prepared.frame, timeouts=timeouts, now=self._shell.now())
-            return _RunningTurn(pool, pool.runtimes[-1].submit(turn))
+            return _RunningTurn(pool, pool.runtimes[-1].submit(turn, prepared.frame))
 
 
 class _RunningTurn:

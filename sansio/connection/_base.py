@@ -11,7 +11,7 @@ from math import inf
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..deadlines import Alarm, Deadlines
-from ..dialect import Dialect, LaneSupport, dialect_of_host
+from ..dialect import Dialect, Support, dialect_of_host
 from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..lanes import AUTO, AnyLane, Lanes
@@ -197,7 +197,7 @@ class ConnectionBase(CommonConnection):
         """Queue the message of a turn that may start."""
         turn.phase = Phase.SEND
         turn.since = now
-        turn.named = self._owners.support is not LaneSupport.NO
+        turn.named = self._owners.support is not Support.NO
         turn.transport = "websocket"
         self.stats.turns += 1
         if self._keepalive.stalls:  # The stall limit applies while the connection is busy.
@@ -273,7 +273,7 @@ class ConnectionBase(CommonConnection):
 
     # -- deadlines of turns
 
-    def watch(self, turn: Turn) -> None:
+    def restart_deadline(self, turn: Turn) -> None:
         """Start the receive deadline of a turn again: its consumer has taken all of its events."""
         limit = turn.timeouts.receive
         if limit is None or self._keepalive.turn_stall_timeout is not None:

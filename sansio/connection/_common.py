@@ -49,7 +49,7 @@ class Loss(NamedTuple):
 class CommonConnection(ABC):
     """See the top of the module."""
 
-    limits: RateLimitLog | None = None
+    rate_limits: RateLimitLog | None = None
     """Where it is written what the server says of its rate limits; a session gives the same to all its connections."""
     number = 0
     """The session's number for this connection; it counts from 1."""

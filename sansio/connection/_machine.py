@@ -157,7 +157,7 @@ class ResponsesConnection(Routing, Timing):
             turn.phase = Phase.AWAIT
             if now is not None:
                 turn.since = now
-            self.watch(turn)
+            self.restart_deadline(turn)
         return data
 
     @property
@@ -256,8 +256,8 @@ class ResponsesConnection(Routing, Timing):
         if dialect is not None and self.options.dialect is None:
             self._owners.adopt(dialect)
         self.sticky = kept_after(self.sticky, answer.headers, self.dialect)
-        if self.limits is not None:
-            self.limits.answered(answer.headers)
+        if self.rate_limits is not None:
+            self.rate_limits.answered(answer.headers)
         self._move(Signal.ACCEPTED)
         self.opened_at = now
         self.stats.connections += 1

@@ -34,7 +34,7 @@ from typing import Final
 
 import msgspec
 
-from ..dialect import Dialect, LaneSupport
+from ..dialect import Dialect, Support
 from ..events import ErrorEvent, ResponseCreatedEvent, ResponseOutputItemAddedEvent, ServerEvent
 from ..lanes import AUTO, AnyLane, Lanes
 from ..replay import Phase
@@ -87,7 +87,7 @@ class Owners:
         """The lanes whose last response the server keeps nowhere else."""
         self.late_items: set[str] = set()
         """Ids of items of ended responses, of all lanes. An event with one of them needs the full check."""
-        self.support = LaneSupport.UNKNOWN
+        self.support = Support.UNKNOWN
         self.dialect = dialect
         self.adopt(dialect)
 
@@ -98,20 +98,20 @@ class Owners:
 
     def no_names(self) -> None:
         """The server refuses lane names that were added automatically: it has no lanes."""
-        self._support(LaneSupport.NO)
+        self._support(Support.NO)
 
-    def _support(self, support: LaneSupport) -> None:
+    def _support(self, support: Support) -> None:
         self.support = support
         most = _least(self._limits[0], self.dialect.max_in_flight)
         names = _least(self._limits[1], self.dialect.max_named_lanes)
-        self._lanes.max_in_flight = most if support is LaneSupport.YES else 1
-        self._lanes.max_named = None if support is LaneSupport.NO else names
-        self._lanes.names_known = support is LaneSupport.YES
+        self._lanes.max_in_flight = most if support is Support.YES else 1
+        self._lanes.max_named = None if support is Support.NO else names
+        self._lanes.names_known = support is Support.YES
 
     @property
     def only(self) -> Turn | None:
         """The first running turn, if the server is not known to have lanes: then at most one runs; else None."""
-        if self.support is LaneSupport.YES:
+        if self.support is Support.YES:
             return None
         return next(iter(self._lanes.running.values()), None)
 
@@ -217,7 +217,7 @@ class Owners:
 
     def remembers_beside(self, turn: Turn) -> bool:
         """Whether another lane's last response is in the connection's memory only."""
-        return not self._unstored <= {turn.lane if self.support is LaneSupport.YES else None}
+        return not self._unstored <= {turn.lane if self.support is Support.YES else None}
 
     # -- what is learned
 
@@ -227,10 +227,10 @@ class Owners:
             return
         if event.stream_id == turn.lane:
             self._seen = True
-            if self.support is LaneSupport.UNKNOWN:
-                self._support(LaneSupport.YES)
+            if self.support is Support.UNKNOWN:
+                self._support(Support.YES)
         elif not self._seen:
-            self._support(LaneSupport.NO)
+            self._support(Support.NO)
 
     def ended(self, turn: Turn) -> None:
         """Keep the ids of a turn whose response has ended: later events with them are late."""
@@ -239,7 +239,7 @@ class Owners:
         if turn.created and (turn.items or turn.last is not None):
             items = frozenset((*turn.items, getattr(turn.last, "item_id", "")))
             added = frozenset(turn.added)
-        lane = turn.lane if self.support is LaneSupport.YES else None
+        lane = turn.lane if self.support is Support.YES else None
         remembered = self._ended.get(lane)
         if remembered is None:
             remembered = self._ended[lane] = deque(maxlen=REMEMBERED)

@@ -62,7 +62,7 @@ class Routing(ConnectionBase):
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Give each event to its turn. Hot path: runs once per received event."""
         running, late, most = self._lanes.running, self._owners.late_items, self._unread_limit
-        self.only_events, events, held = True, 0, 0
+        self.only_events, events, kept = True, 0, 0
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -84,7 +84,7 @@ class Routing(ConnectionBase):
                     turn.events.append(event)
                     turn.last = event
                     turn.buffered += size
-                    held += size
+                    kept += size
                     turn.since = now
                     if turn.observer is not None:
                         turn.observer.came(now)
@@ -97,13 +97,13 @@ class Routing(ConnectionBase):
                 self._receive_control(websocket, item, now)
             if self.state is State.CLOSED:
                 break
-        self._count(events, held, now)
+        self._count(events, kept, now)
         self.only_events = self.only_events and not websocket.pending
 
-    def _count(self, events: int, held: int, now: float) -> None:
+    def _count(self, events: int, kept: int, now: float) -> None:
         """Count what came with one read: so many events, which take so many bytes of memory."""
         self.stats.events += events
-        self._unchecked += held
+        self._unchecked += kept
         if self._unchecked > self._unchecked_limit:
             self._check_all(now)
 
@@ -140,8 +140,8 @@ class Routing(ConnectionBase):
         if isinstance(event, ErrorEvent):
             self._error_event(event, now, first=first)
             return
-        if type(event) is UnknownEvent and self.limits is not None:
-            self.limits.came(event)
+        if type(event) is UnknownEvent and self.rate_limits is not None:
+            self.rate_limits.came(event)
         turn = self._owners.owner(event)
         if turn is None or self._owners.dialect.keeps_alive(event):
             self._pass_over(turn, event, now)

@@ -16,7 +16,21 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import astuple
 
-from ..checks import BYTES, COUNT, SECONDS, Choice, Instance, Named, Number, Rule, check_fields
+from ..checks import (
+    BYTES,
+    COUNT,
+    MOST_AT_ONCE,
+    MOST_BYTES,
+    MOST_KEPT,
+    MOST_SECONDS,
+    SECONDS,
+    Choice,
+    Instance,
+    Named,
+    Number,
+    Rule,
+    check_fields,
+)
 from ..dialect import DEFAULT_MESSAGE_LIMIT, DIALECTS, Dialect
 from ..error_body import read_error
 from ..errors import (
@@ -107,9 +121,9 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     high_water: int = 4 * 1024 * 1024
     """Bytes of memory for the unread events of one turn above which reading pauses."""
     max_waiting: int = 10_000
-    """Turns that may wait for a lane or a slot."""
+    """Turns that may wait for a lane or a slot; at most 1,000,000."""
     max_in_flight: int = MAX_IN_FLIGHT
-    """Turns that may run at the same time, over all lanes; a dialect may allow fewer."""
+    """Turns that may run at the same time, over all lanes; at most 256. A dialect may allow fewer."""
     max_named_lanes: int = MAX_NAMED_LANES
     """Different lane names that one connection may use in its life; a dialect may allow fewer."""
     leave: Literal["abort", "abandon"] | None = None
@@ -134,8 +148,8 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
         check_fields(self, OPTION_RULES)
 
 
-_ABOVE_ZERO: Final = Number(SECONDS, above=True, optional=True)
-_FROM_ZERO: Final = Number(SECONDS)
+_ABOVE_ZERO: Final = Number(SECONDS, above=True, optional=True, most=MOST_SECONDS)
+_FROM_ZERO: Final = Number(SECONDS, most=MOST_SECONDS)
 LEAVE_RULE: Final = Choice(("abort", "abandon", None))
 
 OPTION_RULES: Final[Mapping[str, Rule]] = {
@@ -146,19 +160,19 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "stall_timeout": _ABOVE_ZERO,
     "timeouts": Instance(Timeouts, optional=True),  # None: no limits; UNSET: the defaults, or the client's.
     "compression": Instance(bool),
-    "max_message_size": Number(BYTES, least=1, whole=True, optional=True),
-    "max_request_size": Number(BYTES, least=1, whole=True, optional=True),
-    "max_buffered": Number(BYTES, least=1, whole=True),
-    "max_buffered_total": Number(BYTES, least=1, whole=True),
-    "high_water": Number(BYTES, whole=True),  # 0: pause reading while any event is unread.
-    "max_waiting": Number(COUNT, least=1, whole=True),
-    "max_in_flight": Number(COUNT, least=1, whole=True),
-    "max_named_lanes": Number(COUNT, whole=True),  # 0: the default lane only.
+    "max_message_size": Number(BYTES, least=1, whole=True, optional=True, most=MOST_BYTES),
+    "max_request_size": Number(BYTES, least=1, whole=True, optional=True, most=MOST_BYTES),
+    "max_buffered": Number(BYTES, least=1, whole=True, most=MOST_BYTES),
+    "max_buffered_total": Number(BYTES, least=1, whole=True, most=MOST_BYTES),
+    "high_water": Number(BYTES, whole=True, most=MOST_BYTES),  # 0: pause reading while any event is unread.
+    "max_waiting": Number(COUNT, least=1, whole=True, most=MOST_KEPT),
+    "max_in_flight": Number(COUNT, least=1, whole=True, most=MOST_AT_ONCE),
+    "max_named_lanes": Number(COUNT, whole=True, most=MOST_KEPT),  # 0: the default lane only.
     "leave": LEAVE_RULE,
     "dialect": Named(Dialect, DIALECTS),
     "max_age": _ABOVE_ZERO,
     "max_idle": _ABOVE_ZERO,
-    "connections": Number(COUNT, least=1, whole=True),
+    "connections": Number(COUNT, least=1, whole=True, most=MOST_AT_ONCE),
     "transport": Choice(("auto", "websocket", "http")),
     "recovery": Instance(RecoveryPolicy),
     "telemetry": Instance(Telemetry, optional=True),

@@ -68,7 +68,7 @@ class TurnConnection(Protocol):
         """The phase of a turn that has not started on it."""
         ...
 
-    def watch(self, turn: Turn) -> None:
+    def restart_deadline(self, turn: Turn) -> None:
         """The turn's receive deadline starts, or starts again."""
 
 
@@ -249,7 +249,7 @@ class Turn:
                 return event
             self.buffered = 0
             if self.suspended and self.connection is not None:
-                self.connection.watch(self)  # Its receive deadline runs again.
+                self.connection.restart_deadline(self)  # Its receive deadline runs again.
             return event
         if self.failure is not None:
             raise self.failure

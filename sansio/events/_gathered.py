@@ -18,7 +18,7 @@ MAX_GATHERED: Final = 64 * 1024 * 1024
 """Bytes of memory that the kept items of one response may take."""
 COST: Final = 100
 """Bytes of memory that each item takes in addition to its text, rounded up."""
-DONE: Final = "response.output_item.done"
+_ITEM_DONE: Final = "response.output_item.done"
 
 
 class OutputItems:
@@ -34,7 +34,7 @@ class OutputItems:
 
     def add(self, event: OutputItemEvent) -> None:
         """Note an item that was added or done."""
-        if event.type == DONE:
+        if event.type == _ITEM_DONE:
             self._size += len(event.raw_bytes) + COST
             self._done.append(event.raw_bytes)
             if self._size > self._most:

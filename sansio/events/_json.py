@@ -29,7 +29,7 @@ from ._lenient import decode_dict, read_struct
 T = TypeVar("T")
 S = TypeVar("S", bound="Tagged")
 
-SHOWN = 200
+_SHOWN = 200
 """How many bytes of a text, and how many characters of the decoder's message, an EventDecodeError shows."""
 
 
@@ -65,7 +65,7 @@ class JsonText:
 
     def _members(self) -> dict[str, Any]:
         """The fields by their JSON names, for an object that was made locally."""
-        return members_of(cast("msgspec.Struct", self))
+        return fields_by_name(cast("msgspec.Struct", self))
 
     def _read(self, decode: Callable[[], T]) -> T:
         """Decode a part of the text now. If that fails, the error names the message that contained it."""
@@ -100,7 +100,7 @@ class JsonText:
         return type(self).reader, (self.raw_bytes,)
 
 
-def members_of(struct: msgspec.Struct) -> dict[str, Any]:
+def fields_by_name(struct: msgspec.Struct) -> dict[str, Any]:
     """The fields by their JSON names, at any depth. None is left out: it means that the field is missing."""
     members = zip(struct.__struct_encode_fields__, astuple(struct), strict=True)
     return {name: _plain(value) for name, value in members if value is not None}
@@ -108,7 +108,7 @@ def members_of(struct: msgspec.Struct) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
-        return members_of(value)
+        return fields_by_name(value)
     return [_plain(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
@@ -221,13 +221,13 @@ def unreadable(
 
     Raise it ``from None``: the decoder's exceptions say no more than ``problem``, and may contain the whole text.
     """
-    problem = "nested too deeply" if isinstance(problem, RecursionError) else str(problem)[:SHOWN]
+    problem = "nested too deeply" if isinstance(problem, RecursionError) else str(problem)[:_SHOWN]
     whom = "its turn cannot be followed" if attributable else "no turn can be told from it"
-    shown = repr(str(text[:SHOWN], "utf-8", "replace"))
-    if len(text) > SHOWN:
+    shown = repr(str(text[:_SHOWN], "utf-8", "replace"))
+    if len(text) > _SHOWN:
         shown += f"… ({len(text)} bytes)"
     message = (
-        f"cannot read the server's {what[:SHOWN]}: {problem} — {whom} — report it to the server's operator: {shown}"
+        f"cannot read the server's {what[:_SHOWN]}: {problem} — {whom} — report it to the server's operator: {shown}"
     )
     return EventDecodeError(message, stream_id=stream_id, attributable=attributable, event_type=event_type)
 

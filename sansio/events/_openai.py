@@ -16,8 +16,8 @@ The promise
     =============================================== ================================================================
 
     Except for errors and steering, the classes of the first row derive from those of the second, so ``isinstance``
-    works on both. The model classes yield those of the second row: their events must have the same JSON over either
-    transport.
+    works on both. The model classes yield those of the second row: their events must have the same JSON over a
+    WebSocket and over HTTP.
 
 This module and :mod:`._openai_plans` import ``openai`` only when one of their functions is called. No other module of
 the core imports it.

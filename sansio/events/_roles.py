@@ -1,7 +1,7 @@
 """What an event does to a turn: whether it begins a response, ends one, or neither (PROTOCOL.md, "What starts").
 
-This is the only table of it, for every transport and both roles. An event is judged by its type, by the names of its
-members and, if it may be the last of its response, by the response's status:
+This is the only table of it, over WebSockets and HTTP, and for both roles. An event is judged by its type, by the
+names of its members and, if it may be the last of its response, by the response's status:
 
     ========== =================================================================== =============================
     role       which events                                                        what it does to its turn

@@ -49,8 +49,9 @@ The answer
     what is no HTTP, or went over a limit             ProtocolError                PROTOCOL
     ================================================= ============================ =====================================
 
-    A redirect that is followed is the server's word that it did not run the request. An error answer that is not whole
-    is no word of anybody: AMBIGUOUS.
+    An answer in REFUSED is awaited until the turn's own deadline, and no longer than ``close_timeout``; then the turn
+    fails by what the answer has said. A redirect that is followed is the server's word that it did not run the request.
+    An error answer to the whole request that is not whole itself is no word of anybody: AMBIGUOUS.
 
 Another request on the same transport
     Only after an answer that was complete, in HTTP/1.1 without ``Connection: close``, with its length told in one way,

@@ -74,7 +74,7 @@ class HttpConnection(Reading):
             self._give_up(turn, Cause.CANCELLED, "the consumer left the turn before its terminal event")
         turn.discard()
 
-    def watch(self, turn: Turn) -> None:
+    def restart_deadline(self, turn: Turn) -> None:
         """A turn's receive deadline runs again: its consumer has taken all of its events."""
         if turn is self.turn:
             self._alarm.announce()
@@ -199,7 +199,10 @@ class HttpConnection(Reading):
             self._expired(now)
         turn, moment, stall = self.turn, self._turn_deadline(), self._stall_deadline()
         if turn is not None and moment is not None and moment <= now:
-            self._give_up(turn, Cause.TIMEOUT, passed_deadline(turn, now))
+            if self.state is HttpState.REFUSED:  # It was refused before: no more of the server's words is awaited.
+                self._refused(now)
+            else:
+                self._give_up(turn, Cause.TIMEOUT, passed_deadline(turn, now))
         elif stall is not None and stall <= now:
             self._lost(Cause.STALLED, self._silent_for(now - self._received))
 
@@ -214,7 +217,7 @@ class HttpConnection(Reading):
 
     def _turn_deadline(self) -> float | None:
         turn = self.turn
-        if turn is None or self.state is HttpState.REFUSED:
+        if turn is None:
             return None
         turn.suspended = bool(turn.events)
         return turn.deadline()

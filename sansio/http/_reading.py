@@ -26,7 +26,7 @@ __all__ = ["Reading"]
 
 RESENDING: Final = frozenset({307, 308})
 """Redirects that keep the method and the body (RFC 9110 section 15.4); after the others a POST becomes a GET."""
-SHOWN: Final = 200
+_SHOWN: Final = 200
 """How many characters of an answer that is no response a message shows."""
 
 
@@ -65,8 +65,8 @@ class Reading(Retrieving):
 
     def _head_came(self, head: Head, now: float) -> None:
         self._answer = Answer(head, self.options.max_message_size)
-        if self.limits is not None:
-            self.limits.answered(head.headers)
+        if self.rate_limits is not None:
+            self.rate_limits.answered(head.headers)
         location = head.headers.get("location")
         if head.status in RESENDING and location is not None and self._redirects < MAX_REDIRECTS:
             elsewhere = self.endpoint.redirected(location)
@@ -134,8 +134,8 @@ class Reading(Retrieving):
             return
         if isinstance(turn, Retrieval) and self._is_other(turn, event, now):
             return
-        if type(event) is UnknownEvent and self.limits is not None:
-            self.limits.came(event)
+        if type(event) is UnknownEvent and self.rate_limits is not None:
+            self.rate_limits.came(event)
         if self.dialect.keeps_alive(event):
             turn.since = now
             return
@@ -211,7 +211,7 @@ class Reading(Retrieving):
 
     def _stream_over(self, turn: Turn, answer: Answer, now: float) -> None:
         kind = answer.content_type
-        but = "" if is_stream(kind) else f", and its content-type is {(kind or '')[:SHOWN]!r}"
+        but = "" if is_stream(kind) else f", and its content-type is {(kind or '')[:_SHOWN]!r}"
         what = f"the stream of events ended without a terminal event{but}"
         self._end_by_answer(turn, self._evidence(turn, Cause.EOF, answer.head.status), what, now, make=stream_ended)
 
@@ -237,8 +237,8 @@ class Reading(Retrieving):
             what = "the answer is a response that has not ended, without a stream of its events"
             self._end_by_answer(turn, self._evidence(turn, Cause.EOF, answer.head.status), what, now, make=stream_ended)
             return
-        kind = f" ({answer.content_type[:SHOWN]})" if answer.content_type else ""
-        but = f"is no response{kind}, but {text[:SHOWN]!r}" if text else "no body"
+        kind = f" ({answer.content_type[:_SHOWN]})" if answer.content_type else ""
+        but = f"is no response{kind}, but {text[:_SHOWN]!r}" if text else "no body"
         what = f"the answer has status {answer.head.status} and {but}; check the URL (base_url)"
         self._end_by_answer(turn, self._evidence(turn, Cause.PROTOCOL), what, now)
 

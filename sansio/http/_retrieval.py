@@ -26,7 +26,7 @@ __all__ = ["LONGEST_ID", "Retrieval"]
 
 LONGEST_ID: Final = 4096
 """Bytes of an id in a URL, percent-encoded. Common servers take request lines of 8 KiB."""
-_NUMBER: Final = Number(COUNT, whole=True, optional=True)
+_NUMBER: Final = Number(COUNT, whole=True, optional=True, most=2**63 - 1)
 
 
 class Retrieval(Turn):

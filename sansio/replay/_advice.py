@@ -39,7 +39,7 @@ _UNSET: Final[Any] = object()
 
 @dataclass(init=False)
 class ModelRetryNormalizedError:
-    """A failure in terms that do not depend on the transport, for retry policies.
+    """A failure in terms that are the same over a WebSocket and over HTTP, for retry policies.
 
     ``_explicit_fields`` holds the names of the fields that were given, also when given as None or False. The Agents
     SDK's runner takes these fields as facts; it fills the other fields from the exception (PARITY C10).

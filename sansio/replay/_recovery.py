@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..checks import COUNT, SECONDS, Function, Instance, Number, Rule, check_fields
+from ..checks import COUNT, MOST_KEPT, MOST_SECONDS, SECONDS, Function, Instance, Number, Rule, check_fields
 from ..error_body import CONNECTION_LIMIT
 from ..errors import TurnError
 from ..evidence import GATEWAY_STATUSES, Cause, Evidence, Refusal, Verdict
@@ -90,13 +90,13 @@ class Plan(NamedTuple):
 
 
 RECOVERY_RULES: Final[Mapping[str, Rule]] = {
-    "attempts": Number(COUNT, whole=True),
-    "initial_delay": Number(SECONDS),
-    "max_delay": Number(SECONDS),
-    "max_retry_after": Number(SECONDS),
+    "attempts": Number(COUNT, whole=True, most=MOST_KEPT),
+    "initial_delay": Number(SECONDS, most=MOST_SECONDS),
+    "max_delay": Number(SECONDS, most=MOST_SECONDS),
+    "max_retry_after": Number(SECONDS, most=MOST_SECONDS),
     "repeat_ambiguous_stateless": Instance(bool),
     "repeat_ambiguous_stateful": Instance(bool),
-    "budget": Number(SECONDS, optional=True),
+    "budget": Number(SECONDS, optional=True, most=MOST_SECONDS),
     "should_repeat": Function("a function (TurnError) -> bool"),
 }
 """The range of each field of a recovery policy."""

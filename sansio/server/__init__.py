@@ -50,6 +50,8 @@ and Realtime APIs)
     … with an invalid ``stream_id``                           error 400 ``invalid_stream_id``, no ``stream_id``
     … with a ``stream_id`` of any kind, in dialect           the turn's events, without it, after those of the
     ``no-lanes``                                              requests before
+    … with a ``stream_id``, in dialect ``azure``              error 400 ``unknown_parameter``
+    … before the end of another, in dialect ``azure``         after that: error 400 ``response_in_progress``
     … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
     ``response.steer``                                        ``response.steer.failed`` (:data:`STEER_CODES`)
     ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
@@ -76,12 +78,14 @@ What a connection remembers (PROTOCOL.md, "Continuation")
     - ``previous_response_id`` is looked up when the request starts: in the memory of every lane (if it is another
       lane's, this is a fork), then in the store;
     - a turn that fails removes its parent from the memory if it continued its own lane, but not if it was a fork;
+    - in dialect ``azure`` any turn that fails removes the one response that the connection remembers;
     - ``generate: false`` is a turn without output: its response id stands for its input.
 """
 
 from __future__ import annotations
 
-from ._api import ROUTES, ApiRoute, FoundRoute, find_route
+from ._access import Access, check_head, check_key, host_of, is_loopback
+from ._api import ROUTES, ApiRoute, FoundRoute, find_route, needs_no_key
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded
 from ._conversation import StoredConversation
 from ._differences import differences
@@ -100,6 +104,7 @@ from ._memory import (
     tool_names,
 )
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
+from ._pace import MIN_RATE, Pace, Phase
 from ._problem import Problem, RefusedRequest
 from ._replies import (
     Call,
@@ -127,6 +132,7 @@ from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
 __all__ = [
+    "Access",
     "Answer",
     "ApiCall",
     "ApiResult",
@@ -147,8 +153,11 @@ __all__ = [
     "Item",
     "ItemDict",
     "Json",
+    "MIN_RATE",
     "McpCall",
+    "Pace",
     "Part",
+    "Phase",
     "Problem",
     "ROUTES",
     "RawEvents",
@@ -181,15 +190,20 @@ __all__ = [
     "TurnState",
     "Upgraded",
     "WantedResponse",
+    "check_head",
+    "check_key",
     "check_request",
     "check_strictly",
     "count_words",
     "differences",
     "find_route",
     "fit",
+    "host_of",
     "input_items",
+    "is_loopback",
     "item_events",
     "item_text",
+    "needs_no_key",
     "read_json",
     "reply_events",
     "reply_of",

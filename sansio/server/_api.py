@@ -8,7 +8,8 @@ upgrade.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qs, unquote
 
@@ -48,7 +49,7 @@ class ApiRoute(NamedTuple):
 
     method: str
     path: str
-    """Each ``*`` is one segment, which may be anything but empty."""
+    """What follows the root of the API; each ``*`` is one segment, which may be anything but empty."""
     answer: Answering
     keyless: bool = False
     """Whether it needs no key."""
@@ -60,28 +61,32 @@ class ApiRoute(NamedTuple):
 
 
 ROUTES: Final = (
-    ApiRoute("POST", "/v1/responses", create),
-    ApiRoute("GET", "/v1/responses", upgrade),
-    ApiRoute("POST", "/v1/responses/compact", compact),
-    ApiRoute("POST", "/v1/responses/input_tokens", count_tokens),
-    ApiRoute("GET", "/v1/responses/*", retrieve),
-    ApiRoute("DELETE", "/v1/responses/*", delete_response),
-    ApiRoute("POST", "/v1/responses/*/cancel", cancel),
-    ApiRoute("GET", "/v1/responses/*/input_items", list_input),
-    ApiRoute("POST", "/v1/conversations", new_conversation),
-    ApiRoute("GET", "/v1/conversations/*", get_conversation),
-    ApiRoute("POST", "/v1/conversations/*", update_conversation),
-    ApiRoute("DELETE", "/v1/conversations/*", delete_conversation),
-    ApiRoute("GET", "/v1/conversations/*/items", list_items),
-    ApiRoute("POST", "/v1/conversations/*/items", add_items),
-    ApiRoute("GET", "/v1/conversations/*/items/*", get_item),
-    ApiRoute("DELETE", "/v1/conversations/*/items/*", delete_item),
-    ApiRoute("GET", "/v1/models", list_models),
-    ApiRoute("GET", "/v1/models/*", get_model),
+    ApiRoute("POST", "/responses", create),
+    ApiRoute("GET", "/responses", upgrade),
+    ApiRoute("POST", "/responses/compact", compact),
+    ApiRoute("POST", "/responses/input_tokens", count_tokens),
+    ApiRoute("GET", "/responses/*", retrieve),
+    ApiRoute("DELETE", "/responses/*", delete_response),
+    ApiRoute("POST", "/responses/*/cancel", cancel),
+    ApiRoute("GET", "/responses/*/input_items", list_input),
+    ApiRoute("POST", "/conversations", new_conversation),
+    ApiRoute("GET", "/conversations/*", get_conversation),
+    ApiRoute("POST", "/conversations/*", update_conversation),
+    ApiRoute("DELETE", "/conversations/*", delete_conversation),
+    ApiRoute("GET", "/conversations/*/items", list_items),
+    ApiRoute("POST", "/conversations/*/items", add_items),
+    ApiRoute("GET", "/conversations/*/items/*", get_item),
+    ApiRoute("DELETE", "/conversations/*/items/*", delete_item),
+    ApiRoute("GET", "/models", list_models),
+    ApiRoute("GET", "/models/*", get_model),
     ApiRoute("GET", "/health", health, keyless=True),
     ApiRoute("GET", "/healthz", health, keyless=True),
 )
-"""Every endpoint. HEAD is GET without the body, but for the upgrade; OPTIONS tells the methods."""
+"""Every endpoint. The paths begin at the root of the API (``/v1``), those about health at ``/``. HEAD is GET without
+the body, but for the upgrade; OPTIONS tells the methods."""
+
+
+_PLACES: Final[Mapping[str, str | None]] = MappingProxyType({"/v1/responses": None})
 
 
 class FoundRoute(NamedTuple):
@@ -92,13 +97,19 @@ class FoundRoute(NamedTuple):
     """The request, still without its body and time."""
 
 
-def find_route(method: str, target: str) -> FoundRoute | HttpReply | Problem:
+def find_route(
+    method: str, target: str, places: Mapping[str, str | None] = _PLACES
+) -> FoundRoute | HttpReply | Problem:
     """The endpoint of a request; the reply to OPTIONS; or a problem: status 404 for a path that there is not, 405 for a
-    method, with ``allow``."""
-    path, _, query = target.partition("?")
-    found = list(_matching(path))
+    method, with ``allow``. ``places`` are those of the API (:attr:`ServerDialect.paths`)."""
+    path, _, text = target.partition("?")
+    query = {name: values[-1] for name, values in parse_qs(text, keep_blank_values=True).items()}
+    root, needed = _root(path, places)
+    found = list(_matching(path, root))
     if not found:
         return Problem(404, None, f"Invalid URL ({method[:20]} {path[:200]})")
+    if needed is not None and not query.get(needed):
+        return Problem(404, None, f"Resource not found: {needed} is missing in the query.")
     methods = _methods(found)
     if method == "OPTIONS":
         return HttpReply(204, None, {"allow": ", ".join(methods)})
@@ -106,16 +117,34 @@ def find_route(method: str, target: str) -> FoundRoute | HttpReply | Problem:
         return Problem(405, None, f"Not allowed to {method[:20]} here.", headers={"allow": ", ".join(methods[:-1])})
     wanted = "GET" if method == "HEAD" else method
     route, ids = next((route, ids) for route, ids in found if route.method == wanted)
-    given = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
-    return FoundRoute(route, ApiCall(ids=ids, query=given, target=target, head=method == "HEAD"))
+    return FoundRoute(route, ApiCall(ids=ids, query=query, target=target, root=root or "", head=method == "HEAD"))
 
 
-def _matching(path: str) -> Iterator[tuple[ApiRoute, tuple[str, ...]]]:
-    segments = path.split("/")
+def needs_no_key(method: str, target: str, places: Mapping[str, str | None] = _PLACES) -> bool:
+    """Whether a request is answered without a key: one about health, for the methods of a path, or for a path that
+    there is not."""
+    found = find_route(method, target, places)
+    if isinstance(found, Problem):
+        return found.status == 404
+    return isinstance(found, HttpReply) or found.route.keyless
+
+
+def _root(path: str, places: Mapping[str, str | None]) -> tuple[str | None, str | None]:
+    """What comes before ``/responses`` in the place that a path is below, and the query that it needs; None if it is
+    below none."""
+    roots = sorted(((place.removesuffix("/responses"), needed) for place, needed in places.items()), reverse=True)
+    return next(((root, needed) for root, needed in roots if path.startswith(f"{root}/")), (None, None))
+
+
+def _matching(path: str, root: str | None) -> Iterator[tuple[ApiRoute, tuple[str, ...]]]:
+    """The endpoints of a path, and the segments that stand for ``*``."""
     for route in ROUTES:
-        wanted = route.path.split("/")
-        if len(wanted) == len(segments) and all(_fits(*pair) for pair in zip(wanted, segments, strict=True)):
-            yield route, tuple(unquote(segment) for want, segment in zip(wanted, segments, strict=True) if want == "*")
+        if route.keyless or root is not None:
+            segments = (path if route.keyless else path.removeprefix(root or "")).split("/")
+            wanted = route.path.split("/")
+            if len(wanted) == len(segments) and all(_fits(*pair) for pair in zip(wanted, segments, strict=True)):
+                pairs = zip(wanted, segments, strict=True)
+                yield route, tuple(unquote(segment) for want, segment in pairs if want == "*")
 
 
 def _fits(wanted: str, segment: str) -> bool:

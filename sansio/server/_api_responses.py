@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 _WEBSOCKET_ONLY: Final = ("generate", "stream_id")
-_PATH: Final = "/v1/responses"
 
 
 def create(state: ApiState, call: ApiCall) -> ApiResult:
@@ -57,7 +56,7 @@ def upgrade(state: ApiState, call: ApiCall) -> ApiResult:
 
 def retrieve(state: ApiState, call: ApiCall) -> ApiResult:
     """``GET /v1/responses/{id}``."""
-    wanted = wanted_response(call.target, _PATH)
+    wanted = wanted_response(call.target, f"{call.root}/responses")
     if not isinstance(wanted, WantedResponse):
         return wanted or _no_response(call)
     found = state.responses.find(wanted)

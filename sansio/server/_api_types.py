@@ -46,6 +46,8 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
     """The segments of the path that name something."""
     query: Mapping[str, str] = NO_HEADERS
     target: str = ""
+    root: str = ""
+    """What comes before ``/responses`` in the path of the API."""
     head: bool = False
     """Whether it is HEAD."""
     body: bytes = b""

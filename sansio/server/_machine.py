@@ -293,6 +293,8 @@ class ServerConnection:
 
     def _create(self, request: dict[str, Any], size: int, now: float) -> None:
         lane = request.pop("stream_id", None)
+        if lane is not None and self._dialect.one_at_a_time:
+            return self._complain("unknown_parameter", "Unknown parameter: 'stream_id'.", "stream_id", request=request)
         if not self._dialect.lanes:
             lane = None
         elif lane is not None and not is_stream_id(lane):

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ..checks import COUNT, SECONDS, Choice, Instance, Number, Rule, check_fields
-from ..dialect import ANNOUNCEMENT, DEFAULT_MESSAGE_LIMIT, OPENAI
+from ..dialect import ANNOUNCEMENT, AZURE, DEFAULT_MESSAGE_LIMIT, OPENAI
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 
 
@@ -24,6 +24,11 @@ class ServerDialect(msgspec.Struct, frozen=True, kw_only=True):
     other."""
     headers: Mapping[str, str] = MappingProxyType({})
     """Headers that are added to the answer to the upgrade."""
+    paths: Mapping[str, str | None] = MappingProxyType({"/v1/responses": None})
+    """Where the API is, the usual place first; with each, the member of the query that it needs."""
+    one_at_a_time: bool = False
+    """Whether a request is refused that comes before the end of another one on its connection, and whether any request
+    that fails removes the one response that the connection remembers. Such a server refuses ``stream_id``."""
 
 
 SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
@@ -31,6 +36,13 @@ SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
         "openai": ServerDialect(lanes=True, steering=True, headers={ANNOUNCEMENT: OPENAI.name}),
         None: ServerDialect(lanes=True, steering=True),
         "no-lanes": ServerDialect(lanes=False, steering=False),
+        "azure": ServerDialect(
+            lanes=False,
+            steering=False,
+            headers={ANNOUNCEMENT: AZURE.name},
+            paths=MappingProxyType({"/openai/v1/responses": None, "/openai/responses": "api-version"}),
+            one_at_a_time=True,
+        ),
     }
 )
 """The dialects, by the value of :attr:`ServerOptions.dialect`.
@@ -42,12 +54,19 @@ SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
     ``None``       nothing                    yes             a gateway that passes everything on
     ``"no-lanes"`` nothing                    no              aimock, fastresponses, vLLM gateways: ``stream_id`` is
                                                               accepted and ignored
+    ``"azure"``    x-turnwire-dialect: azure  no              Azure OpenAI, which is known by its host name: one
+                                                              response at a time; ``stream_id`` is refused; at
+                                                              ``/openai/v1/responses``, or at
+                                                              ``/openai/responses?api-version=…``
     ============== ========================== =============== ==================================================
 """
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of one connection, and its dialect. Raises UserError for a value out of its range."""
+    """The limits of a server and of each connection, and its dialect. Raises UserError for a value out of its range.
+
+    Those with a star are kept by the loopback server: a :class:`ServerConnection` does not see sockets.
+    """
 
     max_message_size: int | None = DEFAULT_MESSAGE_LIMIT
     """Bytes of one message, after decompression; a longer one closes the connection with 1009. None: no limit."""
@@ -63,6 +82,16 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests may wait for their lane or for a slot; one more closes the connection."""
     max_waiting_bytes: int = 4 * DEFAULT_MESSAGE_LIMIT
     """Bytes of the messages of all waiting requests. If more than one waits, exceeding it closes the connection."""
+    max_connections: int | None = 1000
+    """* How many connections may be open; a request on one more gets 503. None: no limit."""
+    header_timeout: float | None = 60.0
+    """* Seconds for the head of an HTTP request, and for TLS before it; None: no limit."""
+    receive_timeout: float | None = 60.0
+    """* Seconds for the body of a request or for a message, and one more for each 10,000 bytes; None: no limit."""
+    send_timeout: float | None = 600.0
+    """* Seconds for which a client may leave an answer unread, and one more for each 10,000 bytes; None: no limit."""
+    idle_timeout: float | None = 3600.0
+    """* Seconds without a request, on a connection without a turn; None: no limit."""
     strict: bool = False
     """Whether a request is refused that the API would refuse (PROTOCOL.md, "Strict mode")."""
     dialect: str | None = "openai"
@@ -83,6 +112,11 @@ _RULES: Final[Mapping[str, Rule]] = {
     "max_named_lanes": Number(COUNT, whole=True),
     "max_waiting": Number(COUNT, whole=True),
     "max_waiting_bytes": Number(_BYTES, whole=True),
+    "max_connections": Number(COUNT, least=1, whole=True, optional=True),
+    "header_timeout": Number(SECONDS, above=True, optional=True),
+    "receive_timeout": Number(SECONDS, above=True, optional=True),
+    "send_timeout": Number(SECONDS, above=True, optional=True),
+    "idle_timeout": Number(SECONDS, above=True, optional=True),
     "strict": Instance(bool),
     "dialect": Choice(tuple(SERVER_DIALECTS)),
 }

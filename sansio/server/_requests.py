@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..lanes import Lanes
 from ._memory import Remembered, check_request
-from ._options import ServerOptions
+from ._options import SERVER_DIALECTS, ServerOptions
 from ._problem import Problem, RefusedRequest
 from ._store import ResponseStore
 from ._strict import check_strictly
@@ -41,6 +41,7 @@ class Requests:
     ) -> None:
         self.refused = refused
         self._options = options
+        self._one_at_a_time = SERVER_DIALECTS[options.dialect].one_at_a_time
         self._store = store
         self._send = send
         self._lanes: Lanes[ServerTurn] = Lanes(max_in_flight=options.max_in_flight, max_named=options.max_named_lanes)
@@ -61,9 +62,15 @@ class Requests:
             request, lane, send=self._send, end=self._turn_ended, number=number, state=ServerTurnState.WAITING
         )
         self._lanes.enter(turn, lane)
-        self._waiting[turn] = (size, check_request(request))
+        self._waiting[turn] = (size, check_request(request) or self._busy())
         self._waiting_bytes += size
         self._admit()
+
+    def _busy(self) -> Problem | None:
+        """Why a request that has just come is one too many, on a server that runs one at a time."""
+        if not self._one_at_a_time or len(self._lanes.running) + len(self._waiting) == 0:
+            return None
+        return Problem(400, "response_in_progress", "Another response is in progress on this connection.")
 
     def excess(self) -> str | None:
         """A text that names the limit that the waiting requests exceed; None if they exceed none."""
@@ -156,5 +163,7 @@ class Requests:
         latest = self._memory.get(turn.lane)
         if remembered is not None:
             self._memory[turn.lane] = remembered
-        elif latest is not None and latest.response_id == turn.request.get("previous_response_id"):
+        elif latest is not None and (
+            self._one_at_a_time or latest.response_id == turn.request.get("previous_response_id")
+        ):
             del self._memory[turn.lane]

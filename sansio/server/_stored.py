@@ -38,7 +38,7 @@ class StoredResponse:
         self.ended = False
         self.cancelled = False
         """Whether a request has cancelled it: nothing more is made of it."""
-        self.watchers: set[Callable[[], object]] = set()
+        self.listeners: set[Callable[[], object]] = set()
         """Called after each event, and when it is stopped."""
 
     def record(self, events: Iterable[ItemDict]) -> Iterator[ItemDict]:
@@ -50,8 +50,8 @@ class StoredResponse:
             self.ended = self.ended or event["type"] in ENDINGS
             if event["type"] == "error":
                 self.stop("failed")
-            for watcher in list(self.watchers):
-                watcher()
+            for listener in list(self.listeners):
+                listener()
             yield event
 
     def stop(self, status: str) -> None:
@@ -59,8 +59,8 @@ class StoredResponse:
         if not self.ended and self.response is not None:
             self.response = {**self.response, "status": status}
             self.ended = True
-            for watcher in list(self.watchers):
-                watcher()
+            for listener in list(self.listeners):
+                listener()
 
     def cancel(self) -> ItemDict | Problem:
         """Cancel it, if it runs in the background; the response as it is then."""

@@ -33,7 +33,7 @@ class ServerTurn:
     """One ``response.create``: its request, and how it is answered.
 
     ``send`` is called with each message to be sent; ``end`` with the turn and, if it can be continued, its response. A
-    server of another transport (HTTP has no lanes) makes its turns itself; they are RUNNING from the start.
+    server that speaks HTTP (which has no lanes) makes its turns itself; they are RUNNING from the start.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from kit.peers import proxy_server
 from kit.socks import socks_server
 from turnwire.aio import loopback
 from turnwire.aio.cli import _demo, main
-from turnwire.aio.cli._demo_report import differences
+from turnwire.aio.cli._demo_report import against_ledger
 from turnwire.aio.cli._demo_turns import Seen
 from turnwire.aio.loopback import (
     AfterEvent,
@@ -207,10 +207,10 @@ def copy_as(entry: LedgerEntry, marker: str) -> LedgerEntry:
 def test_the_comparison_finds(what: str, report: dict[str, Any]) -> None:
     seen = msgspec.convert(report["turns"], list[Seen])
     ledger = msgspec.convert(report["ledger"], list[LedgerEntry])
-    assert differences(seen, ledger) == []
+    assert against_ledger(seen, ledger) == []
     break_it, words = BROKEN[what]
     break_it(seen, ledger)
-    found = differences(seen, ledger)
+    found = against_ledger(seen, ledger)
     assert any(words in one for one in found), found
 
 

@@ -181,7 +181,7 @@ def test_what_cannot_be_sent_is_raised_on_entering(shell: SteppedShell) -> None:
         finished(turn.__aexit__(None, None, None))
 
 
-def test_a_session_can_be_watched(shell: SteppedShell) -> None:
+def test_a_session_can_be_observed(shell: SteppedShell) -> None:
     session = opened(shell)
     off = session.on("rotated", print)
     off()

@@ -33,7 +33,7 @@ from turnwire.sansio.dialect import (
 )
 from turnwire.sansio.driver import Driver
 from turnwire.sansio.endpoint import Endpoint, endpoint
-from turnwire.sansio.errors import UnsupportedError, UserError, WrongTypeError
+from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.events import EVENT_TYPES
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO
@@ -95,6 +95,7 @@ WRONG_TYPES: list[tuple[str, Any]] = [
     ("name", None),
     ("inject_beta", 1),
     ("trace_member", 1),
+    ("provider", None),
 ]
 
 
@@ -107,7 +108,13 @@ def test_a_field_of_another_type_is_refused(name: str, wrong: Any) -> None:
 
 OUT_OF_RANGE: list[tuple[str, Any]] = [
     *(("name", value) for value in ("", " x", "x" * 65, "a\nb", "ünknown", "a:b")),
-    *((name, value) for name in ("max_in_flight", "max_named_lanes", "message_limit") for value in (0, -1, -(10**400))),
+    *(
+        (name, value)
+        for name in ("max_in_flight", "max_named_lanes", "message_limit")
+        for value in (0, -1, -(10**400), 10**13)
+    ),
+    *(("max_in_flight", value) for value in (257, 10**400)),
+    *(("provider", value) for value in ("", "a b", 'a"b', "x" * 65)),
     *(("betas", [value]) for value in ("", "a b", "a=1,b=2", "a=1\r\nX: y", "ä", "x" * 257)),
     *(("inject_beta", value) for value in ("", "a b", "a,b", "\x00")),
     *(("keepalive_types", [value]) for value in ("", "a b", "\n", "x" * 257, "ä")),
@@ -247,28 +254,6 @@ def test_names_above_the_limit_of_the_dialect_go_to_another_connection() -> None
     for number, lane in enumerate("abc"):
         shop.run(shop.create(lane), f"resp_{number}")
     assert len(shop.wires) == 2
-
-
-# --- Steering and injecting ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("kind", "field"), [("response.steer", "steering"), ("response.inject", "injecting")])
-def test_a_client_event_that_the_server_does_not_take_is_refused_before_it_is_sent(kind: str, field: str) -> None:
-    for support in (Support.YES, Support.UNKNOWN):
-        Dialect(**{"name": "mine", field: support}).check_sends(kind)
-    with pytest.raises(
-        UnsupportedError, match=f"takes no {kind} — nothing was sent — .*{field}=Support.YES"
-    ) as refused:
-        Dialect(**{"name": "mine", field: Support.NO}).check_sends(kind)
-    assert refused.value.verdict is SAFE
-    assert pickle.loads(pickle.dumps(refused.value)).verdict is SAFE
-    assert isinstance(refused.value, UserError)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize("kind", ["response.create", "response.tomorrow", "", "response.steer "])
-def test_other_client_events_are_nothing_that_a_dialect_knows_of(dialect: Dialect, kind: str) -> None:
-    dialect.check_sends(kind)
 
 
 # --- Betas -----------------------------------------------------------------------------------------------------------

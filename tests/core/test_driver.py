@@ -129,13 +129,13 @@ def test_a_step_takes_the_input_decides_tells_the_runtime_and_wakes():
     rig = Rig.connected()
     first, second = rig.create("a"), rig.create("a")
     rig.driver.listen(first, "first", lambda: rig.now)
-    rig.driver.observe("observer", lambda: first.ended)
+    rig.driver.wake_when("waiter", lambda: first.ended)
     rig.calls()
     seen = []
     rig.runtime.looks.append(lambda what: seen.append((what, first.ended, second.phase)))
     rig.say(created(1, "a"), completed(1, "a"))
     # The second one's message went out, because the first one had ended, before anybody was woken.
-    assert [what for what, _, _ in seen] == ["write 0", "wake first", "wake observer"]
+    assert [what for what, _, _ in seen] == ["write 0", "wake first", "wake waiter"]
     assert all(ended for _, ended, _ in seen)
     assert seen[-1][2] is Phase.AWAIT
 
@@ -473,7 +473,7 @@ def test_a_link_that_does_not_close_in_time_is_aborted():
 
 def test_the_first_opening_is_over_when_the_upgrade_is_accepted():
     rig = Rig()
-    rig.driver.observe("connect", lambda: not rig.driver.connecting)
+    rig.driver.wake_when("connect", lambda: not rig.driver.connecting)
     rig.driver.connect(rig.now)
     assert rig.calls() == ["open 0"]
     assert rig.driver.connecting
@@ -506,7 +506,7 @@ def test_a_rejection_that_will_pass_is_waited_for_and_another_attempt_is_made():
 
 def test_a_rejection_that_will_not_pass_ends_the_first_opening():
     rig = Rig()
-    rig.driver.observe("connect", lambda: not rig.driver.connecting)
+    rig.driver.wake_when("connect", lambda: not rig.driver.connecting)
     rig.driver.connect(rig.now)
     rig.opened()
     rig.calls()
@@ -605,7 +605,7 @@ def test_where_to_connect_to_can_be_replaced_while_it_is_being_opened():
 
 def test_a_close_that_waits_for_the_peer_ends_with_its_close_frame():
     rig = Rig.connected()
-    rig.driver.observe("closer", lambda: rig.driver.done)
+    rig.driver.wake_when("closer", lambda: rig.driver.done)
     rig.driver.close(rig.now)
     assert rig.calls() == ["write 0"]
     assert isinstance(rig.sent()[0], CloseFrame)
@@ -871,19 +871,19 @@ def test_a_turn_that_was_made_already_is_begun():
     assert rig.sent() == [{"type": "response.create", "input": "x"}]
 
 
-def test_an_observer_is_woken_after_the_step_that_makes_it_true_and_no_more_when_it_is_forgotten():
+def test_a_waiter_for_a_condition_is_woken_after_the_step_that_makes_it_true_and_no_more_when_it_is_forgotten():
     rig = Rig.connected()
     turn = rig.create()
-    rig.driver.observe("observer", lambda: turn.ended)
+    rig.driver.wake_when("waiter", lambda: turn.ended)
     rig.say(created())
     assert rig.runtime.woken == []
     rig.say(completed())
     rig.say({"type": "codex.keepalive"})
-    assert rig.runtime.woken == ["observer", "observer"]  # Waking twice does no harm.
-    rig.driver.forget("observer")
-    rig.driver.forget("observer")
+    assert rig.runtime.woken == ["waiter", "waiter"]  # Waking twice does no harm.
+    rig.driver.forget("waiter")
+    rig.driver.forget("waiter")
     rig.say({"type": "codex.keepalive"})
-    assert rig.runtime.woken == ["observer", "observer"]
+    assert rig.runtime.woken == ["waiter", "waiter"]
 
 
 def test_the_driver_needs_no_event_loop():

@@ -23,9 +23,10 @@ from turnwire.sansio.connection._tables import OPTION_RULES
 from turnwire.sansio.endpoint import PUBLIC_BASE_URL, Endpoint, endpoint, endpoint_from_client
 from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.proxy import Proxy, checked_proxy, choose_proxy
+from turnwire.sansio.replay import RecoveryPolicy
 from turnwire.sansio.secret import Secret, without_frames
 from turnwire.sansio.session import EndpointSource, SessionOptions, options_from_client
-from turnwire.sansio.timeouts import Timeouts
+from turnwire.sansio.timeouts import Timeouts, timeouts_from
 from turnwire.sansio.websocket import ClientHandshake
 
 THOROUGH = settings(deadline=None, derandomize=True, max_examples=examples(400))
@@ -291,6 +292,7 @@ def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key: str):
         ([("X", "hidden")], WrongTypeError, "headers must be a mapping of names to values, not of type list"),
         ("X: hidden", WrongTypeError, "headers must be a mapping"),
         ({"Sec-WebSocket-Extensions": "hidden"}, UserError, "the WebSocket handshake's own"),
+        pytest.param({"X": 10**5000}, UserError, "header 'X' is a number of more digits than Python writes", id="long"),
     ],
 )
 def test_headers_that_cannot_be_sent(headers: Any, error: type[UserError], text: str):
@@ -309,6 +311,7 @@ def test_headers_that_cannot_be_sent(headers: Any, error: type[UserError], text:
         ({"q": "\ud800hidden"}, UserError, "the value of 'q' in the query holds half a surrogate pair"),
         ({"\udfff": "x"}, UserError, "a name in the query holds half a surrogate pair"),
         ([("q", "hidden")], WrongTypeError, "query must be a mapping"),
+        pytest.param({"q": 10**5000}, UserError, "the query's 'q' is a number of more digits than", id="long"),
     ],
 )
 def test_queries_that_cannot_be_sent(query: Any, error: type[UserError], text: str):
@@ -395,6 +398,7 @@ def test_a_proxy_that_was_checked_is_chosen_as_it_is():
 
 # --- Options ---------------------------------------------------------------------------------------------------------
 
+BEYOND_TEXT = pytest.param(10**5000, id="more digits than Python writes")
 NUMBERS = {name: rule for name, rule in OPTION_RULES.items() if hasattr(rule, "least")}
 
 
@@ -404,13 +408,51 @@ def test_every_option_has_a_rule_and_every_default_keeps_to_it():
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("wrong", [math.nan, -1, -0.5, -math.inf, 10**400, -(10**400)])
+@pytest.mark.parametrize("wrong", [math.nan, -1, -0.5, -math.inf, 10**13, 10**400, -(10**400), BEYOND_TEXT, 1e300])
 def test_a_number_out_of_its_range_is_refused(name: str, wrong: Any):
-    if wrong == 10**400 and OPTION_RULES[name].whole:  # pyright: ignore[reportAttributeAccessIssue]
-        return  # As many as anybody likes.
     with pytest.raises(UserError, match=rf"^SessionOptions\.{name} is .*: write a (whole )?number") as refused:
         SessionOptions(**{name: wrong})
     assert len(str(refused.value)) < 250
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_an_upper_bound_which_the_message_says(name: str):
+    """P-DEFAULT-10"""
+    most = NUMBERS[name].most  # pyright: ignore[reportAttributeAccessIssue]
+    assert getattr(SessionOptions(**{name: most}), name) == most
+    with pytest.raises(
+        UserError, match=rf"^SessionOptions\.{name} is {most + 1}: write a .*(0|1) to {most}|at most {most}"
+    ):
+        SessionOptions(**{name: most + 1})
+
+
+@pytest.mark.parametrize("name", ["connections", "max_in_flight"])
+def test_a_session_has_no_more_connections_and_turns_than_a_machine_has_ports(name: str):
+    with pytest.raises(UserError, match=rf"^SessionOptions\.{name} is 1000000000: write a whole number, 1 to 256$"):
+        SessionOptions(**{name: 10**9})
+
+
+TOO_MANY_SECONDS = (10**9 + 1, 1e10, 1e300, 10**400, BEYOND_TEXT)
+
+
+@pytest.mark.parametrize("wrong", TOO_MANY_SECONDS)
+def test_seconds_have_an_upper_bound_wherever_they_are_written(wrong: Any):
+    for name in ("initial_delay", "max_delay", "max_retry_after", "budget"):
+        with pytest.raises(
+            UserError, match=rf"^RecoveryPolicy\.{name} is .*: write a number of seconds, 0 to 1000000000"
+        ):
+            RecoveryPolicy(**{name: wrong})
+    for name in Timeouts.__struct_fields__:
+        with pytest.raises(UserError, match=rf"^timeout '{name}' is .*: write a number of seconds, 0 to 1000000000"):
+            Timeouts(**{name: wrong})
+    with pytest.raises(UserError, match=r"^timeout is .*: write a number of seconds, 0 to 1000000000, or None"):
+        timeouts_from(wrong)
+
+
+@pytest.mark.parametrize("wrong", [10**9, 10**400, BEYOND_TEXT])
+def test_repetitions_have_an_upper_bound(wrong: Any):
+    with pytest.raises(UserError, match=r"^RecoveryPolicy\.attempts is .*: write a whole number, 0 to 1000000$"):
+        RecoveryPolicy(attempts=wrong)
 
 
 OF_OTHER_TYPES = [
@@ -452,7 +494,7 @@ def test_zero_is_allowed_where_it_means_something(name: str):
     if name in ZERO_MEANS_SOMETHING:
         assert getattr(SessionOptions(**{name: 0}), name) == 0
     else:
-        with pytest.raises(UserError, match=f"{name} is 0: write .*(above 0|1 or more)"):
+        with pytest.raises(UserError, match=f"{name} is 0: write .*(above 0|1 to)"):
             SessionOptions(**{name: 0})
 
 
@@ -500,7 +542,9 @@ def test_a_value_that_cannot_be_shown_is_refused_still():
 @pytest.mark.parametrize("wrong", [-1, math.nan, 10**400])
 def test_a_deadline_out_of_range_is_refused(wrong: Any):
     for name in Timeouts.__struct_fields__:
-        with pytest.raises(UserError, match=f"timeout '{name}' is .*: write a number of seconds, 0 or more, or None"):
+        with pytest.raises(
+            UserError, match=f"timeout '{name}' is .*: write a number of seconds, 0 to 1000000000, or None"
+        ):
             Timeouts(**{name: wrong})
         assert getattr(Timeouts(**{name: math.inf}), name) is None
 

@@ -17,12 +17,13 @@ from turnwire.sansio.errors import (
     UserError,
 )
 from turnwire.sansio.evidence import NO_WEBSOCKET_STATUSES
-from turnwire.sansio.fallback import FAILURES, PAUSE
+from turnwire.sansio.fallback import FAILURES_IN_A_ROW, PAUSE
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import FINISH, Connection
 from turnwire.sansio.replay import Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
+from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import WebSocket
 
 LARGE = "x" * 2000
@@ -224,7 +225,7 @@ def fail_to_open(service: Service, times: int) -> None:
 
 def test_after_failures_in_a_row_http_is_used_for_a_while() -> None:
     service = Service()
-    fail_to_open(service, FAILURES - 1)
+    fail_to_open(service, FAILURES_IN_A_ROW - 1)
     assert not service.session.fell_back
     fail_to_open(service, 1)
     assert service.session.fell_back
@@ -241,10 +242,10 @@ def test_after_failures_in_a_row_http_is_used_for_a_while() -> None:
 
 
 def test_connections_that_fail_at_the_same_time_are_one_failure() -> None:
-    service = Service(connections=FAILURES, recovery=FAILS_ONCE)
+    service = Service(connections=FAILURES_IN_A_ROW, recovery=FAILS_ONCE)
     service.open()
-    for _ in range(FAILURES - 1):
-        turns = [service.create(str(number)) for number in range(FAILURES * 16)]
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        turns = [service.create(str(number)) for number in range(FAILURES_IN_A_ROW * 16)]
         opened = [service.connect() for _ in iter(lambda: service.wants, False)]
         assert len(opened) > 1
         service.now += 1
@@ -258,7 +259,7 @@ def test_connections_that_fail_at_the_same_time_are_one_failure() -> None:
 
 def test_meanwhile_an_answer_of_http_that_would_refuse_an_upgrade_fails_the_turn() -> None:
     service = Service()
-    fail_to_open(service, FAILURES)
+    fail_to_open(service, FAILURES_IN_A_ROW)
     turn = service.create()
     connection = service.open()
     service.hand(connection)
@@ -273,7 +274,7 @@ def test_a_websocket_that_was_open_before_they_failed_does_not_begin_the_count_a
     turn = service.create()
     connection = service.open()
     service.now += 1.0
-    fail_to_open(service, FAILURES - 1)
+    fail_to_open(service, FAILURES_IN_A_ROW - 1)
     service.run(turn)
     assert not service.session.fell_back
     fail_to_open(service, 1)
@@ -283,16 +284,16 @@ def test_a_websocket_that_was_open_before_they_failed_does_not_begin_the_count_a
 
 def test_a_websocket_that_was_open_begins_the_count_anew() -> None:
     service = Service()
-    fail_to_open(service, FAILURES - 1)
+    fail_to_open(service, FAILURES_IN_A_ROW - 1)
     connection = service.open()
     service.session.transport_failed(connection, "reset", service.now)
-    fail_to_open(service, FAILURES - 1)
+    fail_to_open(service, FAILURES_IN_A_ROW - 1)
     assert not service.session.fell_back
 
 
 def test_a_strict_websocket_is_tried_for_ever() -> None:
     service = Service(transport="websocket")
-    fail_to_open(service, 3 * FAILURES)
+    fail_to_open(service, 3 * FAILURES_IN_A_ROW)
     assert not service.session.fell_back
 
 
@@ -554,3 +555,24 @@ def test_a_connection_over_http_remembers_no_response() -> None:
     service.run(turn, "resp_1")
     assert not connection.remembers("resp_1")
     assert not connection.alone_remembers("resp_1")
+
+
+# --- A refusal before the whole request ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("timeouts", "repeated"), [(Timeouts(send=1.0), 1), (Timeouts(total=1.0), 0)])
+def test_an_early_refusal_is_repeated_only_within_the_total_deadline(timeouts: Timeouts, repeated: int) -> None:
+    """I6: the server asks to come again at once, and half its words come before the turn's deadline has passed."""
+    service = Service(transport="http", close_timeout=5.0)
+    turn = service.session.create({"input": LARGE}, timeouts=timeouts, now=service.now)
+    connection = service.connect()
+    connection.data_to_send(100, service.now)
+    service.receive(connection, b"HTTP/1.1 429 No\r\nRetry-After: 0\r\nContent-Length: 99\r\n\r\n{")
+    assert service.session.next_deadline() == service.now + 1.0
+    service.now += 1.0
+    service.session.handle_deadline(service.now)
+    assert service.session.stats.repeated == repeated
+    assert turn.ended is not bool(repeated)
+    if not repeated:
+        assert isinstance(turn.failure, ResponsesHTTPError)
+        assert (turn.failure.status, turn.failure.verdict) == (429, Verdict.SAFE)

@@ -1286,12 +1286,28 @@ def test_waits_count_from_when_they_begin() -> None:
     assert http.connection.next_deadline() == 116.0
 
 
-def test_the_words_of_an_early_refusal_are_waited_for_also_beyond_the_send_deadline() -> None:
+@pytest.mark.parametrize(
+    ("timeouts", "waits"),
+    [
+        (Timeouts(send=0.5), 0.5),
+        (Timeouts(send=None, total=0.4), 0.4),
+        (Timeouts(send=0.5, total=0.4), 0.4),
+        (Timeouts(send=9.0, total=8.0), 1.5),
+        (NO_TIMEOUTS, 1.5),
+    ],
+)
+def test_the_words_of_an_early_refusal_are_waited_for_within_the_turns_deadlines(
+    timeouts: Timeouts, waits: float
+) -> None:
+    """I6: whichever deadline it is, the turn fails by the refusal, and its verdict is that of the refusal."""
     http = Http.opened(close_timeout=1.5)
-    turn = http.begun(timeouts=Timeouts(send=0.5))
+    turn = http.begun(timeouts=timeouts)
     http.receive(plain(JSON_ERROR, status=413)[:-1])
-    assert http.pass_deadline() == 1.5
-    failed(turn, Cause.REJECTED, Phase.SEND, SAFE, ResponsesHTTPError)
+    assert http.pass_deadline() == pytest.approx(waits)
+    failure = failed(turn, Cause.REJECTED, Phase.SEND, SAFE, ResponsesHTTPError)
+    assert isinstance(failure, ResponsesHTTPError)
+    assert failure.status == 413
+    assert (http.state, http.hand()) == (HttpState.CLOSED, b"")
 
 
 def test_the_receive_deadline_counts_from_the_last_event_and_stops_while_events_are_unread() -> None:
@@ -1318,7 +1334,7 @@ def test_the_whole_time() -> None:
     assert http.pass_deadline() == 5.0
     failure = failed(turn, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS, TurnTimeoutError)
     assert "total deadline" in str(failure)
-    http.connection.watch(turn)  # It has ended: nothing is watched.
+    http.connection.restart_deadline(turn)  # It has ended: nothing is watched.
 
 
 def test_without_limits_there_is_no_deadline() -> None:

@@ -111,7 +111,7 @@ def test_any_stream_ends_with_a_result_or_a_typed_failure(events: list[Any], rai
                 made = as_the_sdk_makes_it(event) if built else event
             except Exception:
                 made = event
-            given_out = call.observe(made, "req_1")
+            given_out = call.add(made, "req_1")
             assert not given_out or isinstance(member(made, "type"), str)
         ending(call)
 
@@ -135,7 +135,7 @@ def test_any_answer_gives_a_result_or_a_typed_failure(answer: Any, raising: bool
 def test_any_document_gives_events_or_a_typed_failure(document: Any, content_type: str) -> None:
     text = document if isinstance(document, str) else json.dumps(document)
     call = call_of(raising=False)
-    failure = raised_by(lambda: [call.observe(event) for event in call.document(text, content_type)])
+    failure = raised_by(lambda: [call.add(event) for event in call.document(text, content_type)])
     assert failure is None or failure.verdict is not Verdict.SAFE
     assert failure is not None or ending(call)
 
@@ -146,7 +146,7 @@ def test_server_sent_events_under_a_wrong_name_are_read_as_events() -> None:
     assert [member(event, "type") for event in events] == [event["type"] for event in STREAM]
     call = call_of(raising=True)
     for event in events:
-        call.observe(event)
+        call.add(event)
     assert ending(call) == "result"
     assert list(call_of(raising=True).document("data: []\n\n", "text/html")) == [], "no event, and no response either"
 
@@ -197,7 +197,7 @@ def test_one_odd_field_costs_that_field_and_never_the_call(summary: Any) -> None
             call = call_of(raising=True)
             with call.span():
                 for event in events:
-                    call.observe(as_the_sdk_makes_it(event) if built else event, "req_1")
+                    call.add(as_the_sdk_makes_it(event) if built else event, "req_1")
                 ended = ending(call)
             endings[ended] += 1
             last_is_gone = name.startswith(("5 dropped", "5 type"))
@@ -262,8 +262,8 @@ def test_objects_with_slots_and_properties_are_read() -> None:
         call.answer(answer)
         assert (call.result().response_id, len(call.result().output)) == ("resp_1", 1)
         call = call_of(raising=True)
-        call.observe(Slotted(type="response.output_item.done", item=item, output_index=0))
-        assert call.observe(Slotted(type="response.completed", response=Slotted(id="resp_1", usage=None)))
+        call.add(Slotted(type="response.output_item.done", item=item, output_index=0))
+        assert call.add(Slotted(type="response.completed", response=Slotted(id="resp_1", usage=None)))
         assert call.result().output == [item]
     for nothing in (Slotted(), Slotted(type="x"), object()):
         assert isinstance(raised_by(lambda nothing=nothing: call_of(raising=True).answer(nothing)), TurnError)

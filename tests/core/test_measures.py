@@ -9,14 +9,13 @@ from typing import Any, get_args
 import pytest
 from kit.driving import completed, created, delta
 from kit.machines import ENDPOINT
-from kit.watching import Log, Watched
+from kit.observing import Log, ObservedDriver
+from kit.recordings import USAGE, Recordings, attributes_of
 from openai.types.responses import ResponseError
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from turnwire.sansio.dialect import AZURE, Dialect
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.lanes import AUTO
@@ -26,39 +25,19 @@ from turnwire.sansio.replay import RecoveryPolicy
 from turnwire.sansio.session import SessionOptions
 from turnwire.sansio.telemetry import Telemetry, usage_attributes
 
-USAGE = {
-    "input_tokens": 30,
-    "output_tokens": 12,
-    "total_tokens": 42,
-    "input_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 0},
-    "output_tokens_details": {"reasoning_tokens": 7},
-}
 
-
-class Observed(Watched):
-    """A watched session with the SDK's exporters."""
+class Observed(ObservedDriver):
+    """An observed session with the SDK's exporters."""
 
     def __init__(self, **options: Any) -> None:
-        self.exporter, self.tracers = InMemorySpanExporter(), TracerProvider()
-        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.reader = InMemoryMetricReader()
+        self.given = Recordings()
+        self.spans, self.points = self.given.spans, self.given.points
         options.setdefault("max_named_lanes", 32)
-        super().__init__(self.tracers, MeterProvider([self.reader]), **options)
-
-    def spans(self) -> list[Any]:
-        return list(self.exporter.get_finished_spans())
+        super().__init__(self.given.tracers, self.given.meters, **options)
 
     def span(self) -> Any:
         (span,) = self.spans()
         return span
-
-    def points(self) -> dict[str, list[Any]]:
-        """The data points of every metric, by the end of its name."""
-        data: Any = self.reader.get_metrics_data()
-        if data is None:
-            return {}
-        found = data.resource_metrics[0].scope_metrics[0].metrics
-        return {one.name.removeprefix("gen_ai.client.inference."): list(one.data.data_points) for one in found}
 
 
 def done(number: int = 1, **response: Any) -> dict[str, Any]:
@@ -183,7 +162,7 @@ def test_no_lane_no_id_and_no_content_is_in_a_metric_and_no_content_in_a_span() 
 
 def test_the_current_span_of_the_caller_is_the_parent() -> None:
     rig = Observed()
-    with rig.tracers.get_tracer("application").start_as_current_span("request") as request:
+    with rig.given.tracers.get_tracer("application").start_as_current_span("request") as request:
         rig.create(model="m")
     rig.accept()
     rig.say(created(), done())
@@ -200,11 +179,6 @@ def test_a_model_that_is_missing_or_odd(body: dict[str, Any], name: str) -> None
 
 
 # --- A turn that does not ---------------------------------------------------------------------------------------------
-
-
-def attributes_of(points: list[Any]) -> dict[str, Any]:
-    (point,) = points
-    return {name: value for name, value in point.attributes.items() if name.startswith(("turnwire.", "error."))}
 
 
 def test_a_turn_that_failed() -> None:
@@ -280,17 +254,17 @@ def test_each_repetition_is_an_event_of_the_span() -> None:
     assert attributes_of(rig.points()["duration"])["turnwire.repeated"] == 1
 
 
-@pytest.mark.parametrize("watched", [True, False])
-def test_a_repetition_without_a_name_is_an_event_of_the_span(watched: bool) -> None:
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_repetition_without_a_name_is_an_event_of_the_span(observed: bool) -> None:
     rig = Observed()
     turn = rig.driver.create({"input": "x"}, lane=AUTO, now=rig.now)
-    turn.observer = turn.observer if watched else None
+    turn.observer = turn.observer if observed else None
     rig.accept()
     rig.say({"type": "error", "status": 400, "error": {"code": "invalid_stream_id"}, "stream_id": "auto-1"})
     rig.say(created(), done())
     assert turn.response is not None
     found = [dict(event.attributes) for span in rig.spans() for event in span.events]
-    assert found == [{"turnwire.reason": "name_refused", "turnwire.delay": 0.0}] * watched
+    assert found == [{"turnwire.reason": "name_refused", "turnwire.delay": 0.0}] * observed
 
 
 def test_a_turn_that_is_refused_before_it_is_sent() -> None:
@@ -308,8 +282,8 @@ def test_a_turn_that_is_refused_before_it_is_sent() -> None:
     assert sum(point.count for point in rig.points()["duration"]) == 2
 
 
-def test_a_turn_that_is_refused_where_nobody_watches_raises_the_same() -> None:
-    rig = Watched(max_waiting=1)
+def test_a_turn_that_is_refused_where_nobody_observes_raises_the_same() -> None:
+    rig = ObservedDriver(max_waiting=1)
     rig.driver._recorder = None  # pyright: ignore
     rig.create()
     with pytest.raises(UserError):
@@ -399,7 +373,7 @@ class Broken:
     ],
 )
 def test_a_tracer_or_meter_that_raises_is_logged_once(tracers: Any, meters: Any, told: list[str]) -> None:
-    rig = Watched(tracers, meters)
+    rig = ObservedDriver(tracers, meters)
     for number in (1, 2):
         turn = rig.create(model="m")
         if number == 1:
@@ -457,10 +431,10 @@ def test_the_traceparent_is_that_of_the_turns_span() -> None:
 
 
 def test_there_is_no_traceparent_without_a_span() -> None:
-    rig = Watched(trace.NoOpTracerProvider())
+    rig = ObservedDriver(trace.NoOpTracerProvider())
     record: Any = rig.create(model="m").observer
     assert record.traceparent is None
-    rig = Watched()
+    rig = ObservedDriver()
     record = rig.create(model="m").observer
     assert record.traceparent is None
 
@@ -505,10 +479,33 @@ def test_a_global_provider_that_cannot_be_had_is_logged() -> None:
 def test_a_unix_socket_is_the_address_of_the_server() -> None:
     rig = Observed()
     endpoint = Endpoint("ws://localhost/v1/responses", (), "/run/llm.sock")
-    recorder = Recorder(rig.tracers, None, wall_clock=lambda: 0.0, endpoint=endpoint, notices=rig.notices)
+    recorder = Recorder(rig.given.tracers, None, wall_clock=lambda: 0.0, endpoint=endpoint, notices=rig.notices)
     recorder.begin({}, rig.now).refused(ValueError(), rig.now)
     assert rig.span().attributes["server.address"] == "/run/llm.sock"
     assert "server.port" not in rig.span().attributes
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect", "provider"),
+    [
+        ("wss://api.openai.com/v1/responses", None, "openai"),
+        ("wss://mine.openai.azure.com/openai/v1/responses", None, "azure.ai.openai"),
+        ("wss://mine.services.ai.azure.com/openai/v1/responses", None, "azure.ai.openai"),
+        ("wss://chatgpt.com/backend-api/codex/responses", None, "openai"),
+        ("wss://api.x.ai/v1/responses", None, "x_ai"),
+        ("wss://gateway.test/v1/responses", None, "openai"),
+        ("wss://gateway.test/v1/responses", AZURE, "azure.ai.openai"),
+        ("wss://mine.openai.azure.com/openai/v1/responses", Dialect(name="mine"), "openai"),
+        ("wss://gateway.test/v1/responses", Dialect(name="mine", provider="mine.ai"), "mine.ai"),
+    ],
+)
+def test_the_provider_is_that_of_the_dialect(url: str, dialect: Dialect | None, provider: str) -> None:
+    """P-DIALECT-21"""
+    rig = Observed()
+    more: Any = {"wall_clock": lambda: 0.0, "notices": rig.notices, "dialect": dialect}
+    recorder = Recorder(rig.tracers, None, endpoint=Endpoint(url), **more)
+    recorder.begin({}, rig.now).refused(ValueError(), rig.now)
+    assert rig.span().attributes["gen_ai.provider.name"] == provider
 
 
 @pytest.mark.parametrize("name", ["tracer_provider", "meter_provider"])

@@ -173,10 +173,10 @@ def test_the_result_is_the_response_that_came() -> None:
 def test_the_result_of_a_stream_is_its_terminal_response_whatever_its_status(kind: str) -> None:
     call, _, _ = call_of(stream=True)
     with call.span():
-        call.observe(event("response.created", response=response("in_progress")))
-        call.observe(event("response.output_text.delta", delta="x"))
+        call.add(event("response.created", response=response("in_progress")))
+        call.add(event("response.output_text.delta", delta="x"))
         assert call.terminal_type is None
-        call.observe(event(f"response.{kind}", response=response(kind)))
+        call.add(event(f"response.{kind}", response=response(kind)))
         assert call.terminal_type == f"response.{kind}"
         call.check()
         assert call.result().response_id == "resp_1"
@@ -202,7 +202,7 @@ def test_a_response_that_did_not_succeed_is_an_error_if_the_configuration_says_s
     assert [step[0] for step in spans.steps] == ["start", "usage", "data", "error", "end"]
     streamed, _, _ = call_of(raise_on_unsuccessful=True, stream=True)
     streamed.check()  # Nothing came yet.
-    streamed.observe(event(f"response.{status}", response=response(status)))
+    streamed.add(event(f"response.{status}", response=response(status)))
     with pytest.raises(UnsuccessfulResponseError):
         streamed.check()
     fine, _, _ = call_of(raise_on_unsuccessful=True)
@@ -215,7 +215,7 @@ def test_a_stream_without_a_terminal_response_has_no_result() -> None:
     with pytest.raises(MissingResponseError, match="without a terminal event"):
         call.result()
     for empty in (event("response.completed", response=None), event("response.completed")):
-        call.observe(empty)
+        call.add(empty)
         call.check()
         with pytest.raises(MissingResponseError, match=r"with response\.completed"):
             call.result()
@@ -236,17 +236,17 @@ def test_items_that_came_one_by_one_are_the_output_in_the_order_of_their_indexes
     call, _, _ = call_of(stream=True)
     items = [{"type": "reasoning", "id": f"rs_{number}"} for number in range(2)]
     for index, item in zip(indexes, items, strict=True):
-        assert call.observe(event("response.output_item.done", output_index=index, item=item))
-    call.observe(event("response.output_item.done", output_index=0, item=None))
-    call.observe(event("response.completed", response=response(output=None)))
+        assert call.add(event("response.output_item.done", output_index=index, item=item))
+    call.add(event("response.output_item.done", output_index=0, item=None))
+    call.add(event("response.completed", response=response(output=None)))
     assert call.result().output == [items[number] for number in order]
 
 
 def test_a_response_that_cannot_be_changed_has_its_output_in_the_result() -> None:
     call, _, _ = call_of(stream=True)
-    call.observe(event("response.output_item.done", output_index=0, item={"type": "x"}))
+    call.add(event("response.output_item.done", output_index=0, item={"type": "x"}))
     frozen = Frozen("r", None, None)
-    call.observe(event("response.completed", response=frozen), "req_1")
+    call.add(event("response.completed", response=frozen), "req_1")
     assert (call.result().output, frozen.output) == ([{"type": "x"}], None)
 
 
@@ -261,8 +261,8 @@ def test_events_without_a_type_are_passed_over_before_and_after_the_end() -> Non
     call, _, _ = call_of(stream=True)
     for _ in range(2):
         for odd in (None, [], "x", {}, SimpleNamespace(), event(None), event(7)):
-            assert call.observe(odd) is False
-        assert call.observe({"type": "response.completed", "response": {"id": "r"}}) is True
+            assert call.add(odd) is False
+        assert call.add({"type": "response.completed", "response": {"id": "r"}}) is True
     assert call.result().response_id == "r"
 
 
@@ -346,7 +346,7 @@ def test_what_a_stream_raises_becomes_a_failure_by_its_kind(error: Exception, ki
     assert type(failure) is kind
     assert failure.__cause__ is error
     assert call.broken(failure) is failure  # One of ours stays as it is.
-    call.observe(event("response.completed", response=response()))
+    call.add(event("response.completed", response=response()))
     assert call.broken(error) is None
 
 
@@ -360,7 +360,7 @@ def test_bodies_are_logged_at_debug_if_allowed_and_headers_never(level: int, dat
     settings = ModelSettings(extra_headers={"authorization": "hush"}, extra_query={"key": "hush"})
     call, log, _ = call_of("cucumber", level=level, log_model_data=data, stream=stream, settings=settings)
     with call.span():
-        call.observe(event("response.completed", response=response()))
+        call.add(event("response.completed", response=response()))
     text = "\n".join(log.lines)
     assert "hush" not in text
     if level > DEBUG:

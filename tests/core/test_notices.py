@@ -1,4 +1,4 @@
-"""What a session tells those who watch it: when, what, and that nothing that they do changes anything."""
+"""What a session tells those who observe it: when, what, and that nothing that they do changes anything."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 from kit.driving import completed, created
 from kit.machines import ENDPOINT, steady
-from kit.watching import Watched
+from kit.observing import ObservedDriver
 from turnwire.sansio.connection import turn_failure
+from turnwire.sansio.driver import Driver
+from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import UserError, WrongTypeError
-from turnwire.sansio.notices import INFO, MOST, WARNING, Notice, Notices
+from turnwire.sansio.notices import INFO, MOST_QUEUED, WARNING, Notice, Notices
 from turnwire.sansio.replay import Cause, Evidence, Phase, RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 
 
 def test_a_connection_is_told_of_when_it_is_open_and_when_it_is_lost() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     turn = rig.create()
     assert rig.told == []
     rig.accept()
@@ -35,8 +37,24 @@ def test_a_connection_is_told_of_when_it_is_open_and_when_it_is_lost() -> None:
     ]
 
 
+def test_a_unix_socket_is_named_by_its_path() -> None:
+    """In notices, in the log, in ``session.connections``, and in failures: ``localhost`` would be another place."""
+    rig = ObservedDriver(recovery=RecoveryPolicy(attempts=0))
+    rig.driver = Driver(rig.session, rig.runtime, lambda: Endpoint("ws://localhost/v1/responses", (), "/run/llm.sock"))
+    turn = rig.create()
+    rig.accept()
+    (info,) = rig.session.pool.connections(rig.now)
+    assert info.endpoint == "unix:/run/llm.sock"
+    rig.lost()
+    assert {notice.endpoint for notice in rig.told} == {"unix:/run/llm.sock"}
+    assert rig.names() == ["connection_opened", "connection_lost"]
+    assert rig.log.lines[0] == "20 connection to unix:/run/llm.sock: open (websocket)"
+    assert "unix:/run/llm.sock" in str(turn.failure)
+    assert "localhost" not in "".join([*rig.log.lines, str(turn.failure)])
+
+
 def test_hooks_are_called_after_consumers_were_woken() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     turn = rig.create()
     rig.accept()
     rig.driver.listen(turn, "consumer", lambda: rig.now)
@@ -48,7 +66,7 @@ def test_hooks_are_called_after_consumers_were_woken() -> None:
 
 
 def test_a_turn_that_is_repeated_is_told_of_once_that_is_decided() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     rig.runtime.takes = [True, True]
     turn = rig.driver.create({"input": "x"}, lane="a", now=rig.now)
     rig.driver.opened(rig.link, rig.now)
@@ -64,7 +82,7 @@ def test_a_turn_that_is_repeated_is_told_of_once_that_is_decided() -> None:
 
 
 def test_a_connection_that_is_replaced_is_told_of() -> None:
-    rig = Watched(max_age=60.0)
+    rig = ObservedDriver(max_age=60.0)
     turn = rig.create()
     rig.accept()
     rig.say(created(), completed())
@@ -79,7 +97,7 @@ def test_a_connection_that_is_replaced_is_told_of() -> None:
 
 
 def test_falling_back_is_told_of() -> None:
-    rig = Watched(transport="auto")
+    rig = ObservedDriver(transport="auto")
     rig.create()
     rig.reject(404)
     assert rig.names() == ["turn_repeated", "connection_lost", "fell_back"]
@@ -89,7 +107,7 @@ def test_falling_back_is_told_of() -> None:
 
 
 def test_what_this_side_ends_is_not_lost() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     turn = rig.create()
     rig.accept()
     rig.driver.cancel(turn, rig.now)
@@ -114,7 +132,7 @@ def test_what_this_side_ends_is_not_lost() -> None:
 
 
 def test_a_connection_that_was_never_open_and_is_closed_here_is_not_told_of() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     rig.create()
     rig.driver.opened(rig.link, rig.now)
     rig.driver.close(rig.now)
@@ -124,7 +142,7 @@ def test_a_connection_that_was_never_open_and_is_closed_here_is_not_told_of() ->
 
 
 def test_every_connection_that_opened_is_lost_or_closed_once() -> None:
-    rig = Watched(max_age=60.0)
+    rig = ObservedDriver(max_age=60.0)
     for end in (rig.lost, lambda: rig.driver.give_up(rig.now), lambda: rig.driver.close(rig.now)):
         turn = rig.create()
         rig.accept()
@@ -135,7 +153,7 @@ def test_every_connection_that_opened_is_lost_or_closed_once() -> None:
 
 
 def test_a_turn_that_nobody_measures_is_told_of_when_it_is_repeated() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     rig.create().observer = None
     rig.driver.opened(rig.link, rig.now)
     rig.lost()
@@ -143,7 +161,7 @@ def test_a_turn_that_nobody_measures_is_told_of_when_it_is_repeated() -> None:
 
 
 def test_a_close_code_is_told() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     rig.create()
     rig.accept()
     rig.driver.received(rig.link, rig.server.close(1011, "hush"), rig.now)
@@ -151,7 +169,7 @@ def test_a_close_code_is_told() -> None:
 
 
 def test_a_hook_that_raises_is_logged_by_the_type_and_changes_nothing() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
 
     def broken(notice: Notice) -> None:
         raise ValueError("hush")
@@ -169,7 +187,7 @@ def test_a_hook_that_raises_is_logged_by_the_type_and_changes_nothing() -> None:
 
 
 def test_a_hook_that_returns_a_coroutine_is_logged_and_the_coroutine_is_closed() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     rig.notices.on("connection_opened", lambda notice: _later(notice))
     rig.create()
     rig.accept()
@@ -177,7 +195,7 @@ def test_a_hook_that_returns_a_coroutine_is_logged_and_the_coroutine_is_closed()
 
 
 def test_what_raises_again_and_again_is_logged_once_per_type() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     errors: list[Exception] = [ValueError("a"), ValueError("b"), KeyError("c"), ValueError("d")]
 
     def broken(notice: Notice) -> None:
@@ -197,7 +215,7 @@ def test_what_raises_again_and_again_is_logged_once_per_type() -> None:
 
 
 def test_a_hook_that_closes_the_session_breaks_no_step() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     rig.notices.on("connection_opened", lambda _: rig.driver.close(rig.now))
     turn = rig.create()
     rig.accept()
@@ -209,7 +227,7 @@ def test_a_hook_that_closes_the_session_breaks_no_step() -> None:
 
 
 def test_a_hook_that_begins_a_turn_breaks_no_step() -> None:
-    rig = Watched(recovery=RecoveryPolicy(attempts=0))
+    rig = ObservedDriver(recovery=RecoveryPolicy(attempts=0))
     more: list[Any] = []
     rig.notices.on("connection_lost", lambda _: more.append(rig.create()))
     first = rig.create()
@@ -223,7 +241,7 @@ def test_a_hook_that_begins_a_turn_breaks_no_step() -> None:
 
 
 def test_a_logger_that_raises_is_not_asked_again() -> None:
-    rig = Watched()
+    rig = ObservedDriver()
     rig.log.broken = True
     turn = rig.create()
     rig.accept()
@@ -244,7 +262,7 @@ def test_a_hook_can_be_taken_off_again_even_from_within() -> None:
         off()
 
     off = notices.on("connection_opened", once)
-    rig = Watched()
+    rig = ObservedDriver()
     rig.notices.on("connection_opened", once)
     off = rig.notices.on("connection_opened", once)
     rig.create()
@@ -254,11 +272,11 @@ def test_a_hook_can_be_taken_off_again_even_from_within() -> None:
 
 def test_what_nobody_takes_is_bounded() -> None:
     session = ResponsesSession(random_bytes=steady, options=SessionOptions(recovery=RecoveryPolicy(attempts=0)))
-    for number in range(MOST + 10):
+    for number in range(MOST_QUEUED + 10):
         session.create({"input": "x"}, now=float(number))
         connection = session.open(ENDPOINT, float(number))
         session.transport_failed(connection, "refused", float(number))
-    assert len(session.notices.queued) == MOST
+    assert len(session.notices.queued) == MOST_QUEUED
 
 
 @pytest.mark.parametrize("name", ["opened", "", "Rotated"])

@@ -27,7 +27,7 @@ from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.agents.tools import FileSearchTool, FunctionTool, Handoff, OutputSchema, WebSearchTool
 from turnwire.sansio.encoding import encode_json, plain
 from turnwire.sansio.endpoint import PUBLIC_BASE_URL, USER_AGENT, Endpoint, endpoint, endpoint_from_client, key_refresh
-from turnwire.sansio.errors import InvalidStreamIdError, UserError
+from turnwire.sansio.errors import InvalidStreamIdError, UserError, WrongTypeError
 from turnwire.sansio.messages import response_create
 from turnwire.sansio.omit import OMIT
 from turnwire.sansio.timeouts import NO_TIMEOUTS, Timeouts, timeouts_from
@@ -215,9 +215,9 @@ def test_A8_verbosity_stands_in_text_beside_a_format() -> None:
 
 
 def test_A9_extra_args_may_not_repeat_what_is_set_and_every_repeated_name_is_told() -> None:
-    with pytest.raises(TypeError, match=r"leave out 'temperature'$"):
+    with pytest.raises(WrongTypeError, match=r"leave out 'temperature'$"):
         built_with(temperature=1, extra_args={"temperature": 2})
-    with pytest.raises(TypeError, match=r"leave out 'extra_query', 'input', 'model'$"):
+    with pytest.raises(WrongTypeError, match=r"leave out 'extra_query', 'input', 'model'$"):
         built_with(extra_args={"model": "m", "input": "x", "extra_query": {}, "fine": 1})
     assert built_with(extra_args={"temperature": 2, "fine": None})["temperature"] == 2
     assert built_with(top_logprobs=3, extra_args={"top_logprobs": 1})["top_logprobs"] == 3
@@ -398,26 +398,34 @@ def test_A12_what_holds_json_is_written_as_what_it_holds(value: Any, encoded: by
 )
 def test_A12_what_json_lacks_is_refused_with_the_path_to_it(value: Any, path: str, reason: str) -> None:
     body = {"input": [{}, {}, {}, {"content": [{"image": value}]}]}
-    with pytest.raises(TypeError) as refused:
+    with pytest.raises(WrongTypeError) as refused:
         encode_json(body)
     assert str(refused.value).startswith(f"{path} {reason}")
-    with pytest.raises(TypeError) as refused:
+    with pytest.raises(WrongTypeError) as refused:
         plain(body["input"], "input")
     assert str(refused.value).startswith(f"{path} {reason}")
 
 
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 10**5000]}, {"a": [1, -(10**5000)]}, {"a": [1, {10**5000: 1}]}], ids=("plus", "minus", "key")
+)
+def test_A12_a_number_that_python_does_not_write_is_refused(value: Any) -> None:
+    with pytest.raises(WrongTypeError, match=r"^a\[1\] is a number of more than 4000 digits: write it as text$"):
+        encode_json(value)
+
+
 def test_A12_a_value_without_a_path_is_called_the_value() -> None:
     for wrong in (b"", math.nan, {None: 1}):
-        with pytest.raises(TypeError, match=r"^the value "):
+        with pytest.raises(WrongTypeError, match=r"^the value "):
             encode_json(wrong)
 
 
 def test_A12_a_structure_that_contains_itself_is_refused() -> None:
     loop: dict[str, Any] = {}
     loop["again"] = [loop]
-    with pytest.raises(TypeError, match=r"again\[0\]\.again.* contains itself, or is nested more than 200 deep"):
+    with pytest.raises(WrongTypeError, match=r"again\[0\]\.again.* contains itself, or is nested more than 200 deep"):
         encode_json({"input": loop})
-    with pytest.raises(TypeError, match="contains itself"):
+    with pytest.raises(WrongTypeError, match="contains itself"):
         plain(loop)
 
 
@@ -694,7 +702,7 @@ def test_A16_a_request_without_a_timeout_has_the_clients() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, -0.5, math.nan])
 def test_A16_less_than_no_time_is_refused(wrong: float) -> None:
-    with pytest.raises(UserError, match=f"timeout is {wrong}: write a number of seconds, 0 or more, or None"):
+    with pytest.raises(UserError, match=f"timeout is {wrong}: write a number of seconds, 0 to 1000000000, or None"):
         timeouts_from(wrong)
     with pytest.raises(UserError, match="timeout 'send' is"):
         Timeouts(send=wrong)
@@ -702,9 +710,9 @@ def test_A16_less_than_no_time_is_refused(wrong: float) -> None:
 
 @pytest.mark.parametrize("wrong", [True, "3", [1], SimpleNamespace(read=1)])
 def test_A16_what_is_no_time_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"write (a number of )?seconds"):
+    with pytest.raises(WrongTypeError, match=r"write (a number of )?seconds"):
         timeouts_from(wrong)
-    with pytest.raises(TypeError, match="timeout 'lane' is"):
+    with pytest.raises(WrongTypeError, match="timeout 'lane' is"):
         Timeouts(lane=wrong)
 
 

@@ -801,7 +801,7 @@ def test_a_stored_response_is_what_its_events_say() -> None:
 
 def test_a_response_in_the_background_keeps_its_events_and_says_when_there_is_one() -> None:
     stored, woken = StoredResponse({"background": True}), []
-    stored.watchers.add(lambda: woken.append(len(stored.events)))
+    stored.listeners.add(lambda: woken.append(len(stored.events)))
     for _ in stored.record([lifecycle("created"), delta(None)]):
         pass
     assert woken == [1, 2]

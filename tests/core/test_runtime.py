@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kit.driving import FakeRuntime, completed, created
 from kit.machines import steady, switching
+from kit.recordings import Recordings
 from kit.stepping import FAILURES, SteppedShell, finished
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.errors import ConcurrentUseError, ConnectError, SessionClosedError, TransportError
@@ -16,6 +17,7 @@ from turnwire.sansio.flow import ExpiredError
 from turnwire.sansio.replay import RecoveryPolicy
 from turnwire.sansio.runtime import CLEANUP, READS, SessionRuntime
 from turnwire.sansio.session import EndpointSource, ResponsesSession, SessionOptions
+from turnwire.sansio.telemetry import Telemetry
 from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.transports import Means, Network
 from turnwire.sansio.websocket import WebSocket
@@ -151,7 +153,7 @@ def test_a_cancelled_opening_is_aborted_and_waits_shielded_but_not_for_long() ->
         connecting.throw(Cancelled())
     assert runtime.calls == ["open 0", "abort 0", "abort 0", "let go"]
     assert (SHELL.waits[-1].shield, SHELL.waits[-1].deadline) == (True, runtime.at + CLEANUP)
-    assert not runtime._driver._observers
+    assert not runtime._driver._conditions
 
 
 # --- Closing ---------------------------------------------------------------------------------------------------------
@@ -286,3 +288,19 @@ def test_of_several_connections_only_idle_ones_are_read_ahead() -> None:
     runtime.calls.clear()
     runtime.begin()
     assert runtime.calls == ["readable 1"]
+
+
+# --- What is measured -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_turn_that_exists_is_measured_if_it_is_said_what_it_asks_for(measured: bool) -> None:
+    given = Recordings()
+    runtime = connected(telemetry=Telemetry(meter_provider=given.meters))
+    turn = Turn.from_frame({"type": "response.create"}, timeouts=Timeouts(), now=runtime.at)
+    runtime.submit(turn, {"model": "m"} if measured else None)
+    runtime.at += 2.0
+    runtime._driver.cancel(turn, runtime.at)
+    assert given.count("duration") == measured
+    points = given.points().get("duration", [])
+    assert [(point.sum, point.attributes["gen_ai.request.model"]) for point in points] == [(2.0, "m")] * measured

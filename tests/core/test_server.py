@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -642,11 +643,16 @@ def test_too_many_waiting_requests_close_the_connection() -> None:
 # --- Dialects --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "announced"), [("openai", True), (None, False), ("no-lanes", False)])
-def test_the_upgrades_answer_announces_the_dialect_that_has_a_name_there(kind: str | None, announced: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "announced"), [("openai", b"openai"), (None, None), ("no-lanes", None), ("azure", b"azure")]
+)
+def test_the_upgrades_answer_announces_a_dialect_that_is_known_by_its_host(
+    kind: str | None, announced: bytes | None
+) -> None:
     server = ServerConnection(options=ServerOptions(dialect=kind))
     server.receive_data(RAW_UPGRADE, 0.0)
-    assert (b"x-turnwire-dialect: openai\r\n" in server.data_to_send()) == announced
+    found = re.search(rb"x-turnwire-dialect: (.*)\r\n", server.data_to_send())
+    assert (found and found[1]) == announced
 
 
 def test_a_server_that_announces_nothing_can_have_lanes() -> None:
@@ -685,6 +691,48 @@ def test_a_server_without_lanes_names_none_in_its_errors_either_and_cannot_be_st
     assert all("stream_id" not in frame for frame in frames)
 
 
+def test_a_server_that_runs_one_request_at_a_time_refuses_the_others_after_it() -> None:
+    """P-DIALECT-22"""
+    client = Client(dialect="azure")
+    first = client.run(input="one", store=False)
+    for number in range(2):
+        client.create(input=str(number))
+    assert client.server.next_request() is None
+    assert client.read() == []
+    complete(first, "resp_1")
+    assert client.server.next_request() is None
+    events = client.read()
+    assert [event["type"] for event in events] == ["response.created", "response.completed", "error", "error"]
+    assert [event["error"]["code"] for event in events[2:]] == ["response_in_progress"] * 2
+    complete(client.run(input="one"), "resp_2")
+
+
+@pytest.mark.parametrize("stream_id", ["a", "", 7, {"a": 1}])
+def test_a_server_that_runs_one_request_at_a_time_refuses_names_of_lanes(stream_id: object) -> None:
+    client = Client(dialect="azure")
+    client.create(input="x", stream_id=stream_id)
+    error = client.error()
+    assert (error["error"]["code"], error["error"]["param"]) == ("unknown_parameter", "stream_id")
+    assert "stream_id" not in error
+    complete(client.run(input="x", stream_id=None), "resp_1")
+
+
+def test_a_server_that_runs_one_request_at_a_time_remembers_one_response_which_any_failure_removes() -> None:
+    client = Client(dialect="azure")
+    for number in (1, 2):
+        complete(client.run(input="x", store=False), f"resp_{number}")
+    client.read()
+    client.create(input="x", previous_response_id="resp_1")
+    assert client.error()["error"]["code"] == "previous_response_not_found"
+    client.create(input="x", previous_response_id="resp_2")
+    assert client.error()["error"]["code"] == "previous_response_not_found"
+    complete(client.run(input="x", store=False), "resp_3")
+    client.run(input="x", previous_response_id="resp_3").fail(Problem(500, "server_error", "It failed."))
+    client.read()
+    client.create(input="x", previous_response_id="resp_3")
+    assert client.error()["error"]["code"] == "previous_response_not_found"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -693,7 +741,7 @@ def test_a_server_without_lanes_names_none_in_its_errors_either_and_cannot_be_st
         *({"lifetime": value} for value in (0, -1.0, float("nan"), 10**400, "60", True)),
         *({"close_timeout": value} for value in (-0.1, float("nan"), None)),
         *({"compression": value} for value in (1, "yes", None)),
-        *({"dialect": value} for value in ("azure", "", 1, [])),
+        *({"dialect": value} for value in ("codex", "", 1, [])),
         {"dialect": "x" * 1000},
     ],
 )

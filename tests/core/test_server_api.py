@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from openai.types.responses import input_token_count_params, response_compact_params
 from turnwire.sansio.server import (
     ROUTES,
+    SERVER_DIALECTS,
     ApiState,
     FoundRoute,
     HttpReply,
@@ -23,6 +24,7 @@ from turnwire.sansio.server import (
     StoredResponses,
     Upgraded,
     find_route,
+    needs_no_key,
 )
 from turnwire.sansio.server._api_responses import COMPACT_FIELDS, TOKEN_FIELDS
 
@@ -80,13 +82,15 @@ class Api:
 def test_every_endpoint_is_found_by_its_path_and_needs_a_key_unless_it_is_about_health() -> None:
     """P-HTTP-1."""
     for route in ROUTES:
-        found = find_route(route.method, route.path.replace("*", "a%20b") + "?limit=1&limit=2&after=")
+        path = route.path if route.keyless else f"/v1{route.path}"
+        assert needs_no_key(route.method, path) is route.keyless
+        found = find_route(route.method, path.replace("*", "a%20b") + "?limit=1&limit=2&after=")
         assert isinstance(found, FoundRoute)
         assert found.route == route
         assert found.call.ids == ("a b",) * route.path.count("*")
         assert found.call.query == {"limit": "2", "after": ""}
         assert route.keyless is route.path.startswith("/health")
-    assert [route.path for route in ROUTES if route.runs] == ["/v1/responses"]
+    assert [route.path for route in ROUTES if route.runs] == ["/responses"]
 
 
 @pytest.mark.parametrize(
@@ -113,13 +117,33 @@ def test_another_method_is_not_allowed_and_options_says_which_are(method: str, t
         assert (problem.status, problem.headers) == (405, {"allow": allowed})
 
 
-@pytest.mark.parametrize("target", ["/", "/v1/files", "/v1/responses/", "/v1/responses/a/", "/v1/models/a/b", "*"])
+@pytest.mark.parametrize(
+    "target",
+    ["/", "/v1/files", "/v1/responses/", "/v1/responses/a/", "/v1/models/a/b", "/responses", "/v1x/models"],
+)
 def test_another_path_is_not_found(target: str) -> None:
     """P-HTTP-1."""
     for method in ("GET", "OPTIONS"):
         problem = find_route(method, target)
         assert isinstance(problem, Problem)
         assert (problem.status, problem.message) == (404, f"Invalid URL ({method} {target})")
+
+
+def test_the_api_may_be_at_other_places_that_need_something_in_the_query() -> None:
+    """P-HTTP-1."""
+    places = SERVER_DIALECTS["azure"].paths
+    for path in ("/openai/v1/responses/resp_1", "/openai/responses/resp_1?api-version=1"):
+        found = find_route("GET", path, places)
+        assert isinstance(found, FoundRoute)
+        assert found.call.ids == ("resp_1",)
+        api = Api()
+        api.respond("resp_1", input="x")
+        assert isinstance(found.route.answer(api.state, found.call), Retrieved)
+    for path in ("/openai/responses", "/openai/responses?api-version=", "/v1/responses"):
+        problem = find_route("POST", path, places)
+        assert isinstance(problem, Problem)
+        assert problem.status == 404
+    assert isinstance(find_route("GET", "/health", places), FoundRoute)
 
 
 def test_head_is_get_without_its_events() -> None:
@@ -180,7 +204,7 @@ def test_what_runs_in_the_background_can_be_cancelled_and_cancelled_again() -> N
     api = Api()
     stored = api.begin_in_background("resp_1")
     woken: list[bool] = []
-    stored.watchers.add(lambda: woken.append(stored.cancelled))
+    stored.listeners.add(lambda: woken.append(stored.cancelled))
     for _ in range(2):
         assert api.get("POST", "/v1/responses/resp_1/cancel")["status"] == "cancelled"
     assert woken == [True]

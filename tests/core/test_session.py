@@ -1164,13 +1164,13 @@ def never_failed(turn: Turn) -> Callable[[], None]:
     """Let every write of ``turn.failure`` be remembered; the check says that there was none."""
     seen: list[object] = []
 
-    class Watched(Turn):
+    class Observed(Turn):
         def __setattr__(self, name: str, value: object) -> None:
             if name == "failure" and value is not None:
                 seen.append(value)
             super().__setattr__(name, value)
 
-    turn.__class__ = Watched
+    turn.__class__ = Observed
 
     def check() -> None:
         assert seen == []

@@ -10,7 +10,7 @@ import openai
 import pytest
 from turnwire.sansio.agents import settings, tools
 from turnwire.sansio.agents.settings import MCPToolChoice, ModelSettings
-from turnwire.sansio.errors import UserError
+from turnwire.sansio.errors import UserError, WrongTypeError
 from turnwire.sansio.omit import OMIT, is_not_given, is_omit, is_omitted
 
 
@@ -47,7 +47,7 @@ def test_A1_resolve_takes_a_mapping_of_settings() -> None:
     assert chosen.tool_choice == MCPToolChoice("docs", "search")
     assert base.resolve({}) == base
     for wrong, words in (({"temprature": 1, "topp": 2}, "temprature, topp"), (3, "type int"), ([], "type list")):
-        with pytest.raises(TypeError, match=words):
+        with pytest.raises(WrongTypeError, match=words):
             base.resolve(wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="write a number"):
         base.resolve({"temperature": "hot"})

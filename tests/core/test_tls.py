@@ -105,13 +105,13 @@ def test_the_end_of_the_stream_is_passed_on_in_a_handshake() -> None:
 def test_what_is_written_in_parts_is_sent_whole() -> None:
     tls, _ = session(2, 1)
     assert tls.encrypt(b"abc") == b"ABC"
-    assert not tls.held
+    assert not tls.unencrypted
 
 
 def test_what_cannot_be_encrypted_yet_is_held_and_goes_first() -> None:
     tls, _ = session(WantReadError(), 5)
     assert tls.encrypt(b"abc") == b""
-    assert tls.held == b"abc"
+    assert tls.unencrypted == b"abc"
     assert tls.encrypt(b"de") == b"ABCDE"
 
 

@@ -210,13 +210,13 @@ def test_what_no_other_address_would_change_ends_the_opening(reads: Any, raises:
 def test_a_unix_socket() -> None:
     for proxy in (None, "env"):
         carrier = Carrier()
-        endpoint = opened(carrier, source("unix:/run/api.sock"), proxy=proxy, all_proxy="http://p.test")
+        endpoint = opened(carrier, source("unix:/run/api.sock"), context=None, proxy=proxy, all_proxy="http://p.test")
         assert carrier.done == [("unix", "/run/api.sock")]
         assert endpoint.target == "/v1/responses"
     with pytest.raises(UserError, match=r"no proxy leads to unix:/run/api\.sock"):
-        opened(Carrier(), source("unix:/run/api.sock"), proxy="http://p.test")
+        opened(Carrier(), source("unix:/run/api.sock"), context=None, proxy="http://p.test")
     with pytest.raises(TransportError, match=r"^the network failed: no file$"):
-        opened(Carrier(unix=OSError("no file")), source("unix:/run/api.sock"))
+        opened(Carrier(unix=OSError("no file")), source("unix:/run/api.sock"), context=None)
 
 
 def test_a_proxy_is_named_by_what_goes_wrong_there_and_only_there() -> None:

@@ -146,7 +146,7 @@ class Line:
         self.ended = False
         """The server's end is gone."""
         self.dark_up = self.dark_down = False
-        self.limits: dict[bool, int | None] = {True: None, False: None}
+        self.byte_limits: dict[bool, int | None] = {True: None, False: None}
         """How many bytes get through, up and down, before its fate befalls it."""
         self.totals = {True: 0, False: 0}
         self.heard: list[float] = []
@@ -223,7 +223,7 @@ class Line:
         self._put(True, self._up, data, self._arrive_up)
 
     def _put(self, up: bool, pieces: deque[Any], data: bytes, arrive: Callable[[], None]) -> None:
-        limit, self.totals[up] = self.limits[up], self.totals[up] + len(data)
+        limit, self.totals[up] = self.byte_limits[up], self.totals[up] + len(data)
         if limit is not None and self.totals[up] >= limit:
             data = data[: max(0, len(data) - (self.totals[up] - limit))]
             self.fate = self.fate or "cut"
@@ -304,7 +304,7 @@ class Line:
             return
         if rng.random() < 0.6:
             up, most = rng.choice(((True, 2000), (True, 150_000), (False, 4000), (True, 150), (False, 150)))
-            self.limits[up] = rng.randrange(1, most)
+            self.byte_limits[up] = rng.randrange(1, most)
         else:
             world.at(world.now + rng.choice((1.0, 30.0, 900.0, world.length)) * rng.random(), self.befall)
 
@@ -398,7 +398,7 @@ class SimRuntime:
     def open(self, link: Link) -> None:
         world = self._world
         world.look()
-        self._expect(link.transport is None, "a link is opened twice")
+        self._expect(link.wire is None, "a link is opened twice")
         self._expect(not self.closing, "a link is opened after close")
         self._count_links()
         world.judge.opens(link)
@@ -406,7 +406,7 @@ class SimRuntime:
             soon = world.now < story.repeated_at + world.options.recovery.initial_delay / 2
             if soon and story.turn.repetitions[-1] in (RepeatReason.NOT_RUN, RepeatReason.AMBIGUOUS):
                 self._expect(False, f"{story.marker} is repeated without a pause")
-        line = link.transport = Line(world, link)
+        line = link.wire = Line(world, link)
         world.lines.append(line)
         rng = world.rng
         how = (
@@ -437,7 +437,7 @@ class SimRuntime:
 
     def write(self, link: Link, data: bytes) -> bool:
         self._world.look()
-        line: Line = link.transport
+        line: Line = link.wire
         self._expect(line.peer is not None and not line.lost, "bytes are written to a link that is not open")
         self._expect(not line.closing, "bytes are written to a link that is being closed")
         self._expect(line.writable, "a chunk is written before the buffer is empty")
@@ -445,16 +445,16 @@ class SimRuntime:
         return line.write(data)
 
     def pause(self, link: Link) -> None:
-        self._expect(not link.transport.paused, "paused twice")
-        link.transport.pause()
+        self._expect(not link.wire.paused, "paused twice")
+        link.wire.pause()
 
     def resume(self, link: Link) -> None:
-        self._expect(link.transport.paused, "resumed, and was not paused")
-        link.transport.resume()
+        self._expect(link.wire.paused, "resumed, and was not paused")
+        link.wire.resume()
 
     def close(self, link: Link, *, abort: bool) -> None:
         self._world.look()
-        line: Line = link.transport
+        line: Line = link.wire
         if not line.closing and line.closed is None:
             self._world.judge.client_closes(line)
         line.asked = True
@@ -713,7 +713,7 @@ class Story:
 
     marker: str
     lane: AnyLane
-    limits: Timeouts
+    timeouts: Timeouts
     began: float
     events: list[Any] = field(default_factory=list)
     ended: float = HORIZON
@@ -829,7 +829,7 @@ class Clients:
 
     def _until(self, holds: Callable[[], bool]) -> Steps:
         driver, me = self._world.driver, self._world.running
-        driver.observe(me, holds)
+        driver.wake_when(me, holds)
         while not holds():
             yield SLEEP
         driver.forget(me)
@@ -851,11 +851,13 @@ class Clients:
         me = self._processes[number]
         for index in range(rng.choice((1, 1, 2, 3))):
             yield rng.choice((0.0, 0.0, 0.3, 5.0, 100.0, world.length)) * rng.random()
-            limits = world.options.turn_timeouts
+            timeouts = world.options.turn_timeouts
             if rng.random() < 0.2:
-                limits = Timeouts(*(rng.choice((0.0, 0.2, 3.0, 40.0)) for _ in range(4)), rng.choice((None, 5.0, 90.0)))
+                timeouts = Timeouts(
+                    *(rng.choice((0.0, 0.2, 3.0, 40.0)) for _ in range(4)), rng.choice((None, 5.0, 90.0))
+                )
             lanes: tuple[AnyLane, ...] = (None, "a", "b", f"own-{number}", *world.any_lane)
-            story = Story(f"t{number}.{index}", rng.choice(lanes), limits, world.now)
+            story = Story(f"t{number}.{index}", rng.choice(lanes), timeouts, world.now)
             world.stories.append(story)
             world.note(f"{story.marker} on {story.lane}")
             manner = rng.choices(("drains", "leaves", "is cancelled", "is slow"), (6, 1, 2, 1))[0]
@@ -895,7 +897,7 @@ class Clients:
         most = rng.choice((0, 1, 2)) if manner == "leaves" else 10**6
         story.large = size + 300 > (world.options.max_request_size or HORIZON)
         world.beginning = story
-        story.turn = turn = world.tell(driver.create, body, lane=story.lane, timeouts=story.limits)
+        story.turn = turn = world.tell(driver.create, body, lane=story.lane, timeouts=story.timeouts)
         world.beginning = None
         if world.drains:
             world.judge.complain(f"drain: {story.marker} begins while the session drains")
@@ -1090,16 +1092,16 @@ class Judge:
         took = world.now - began
         if not took:
             return
-        limits, options = story.limits, world.options
-        bound = limits.receive or 0.0
+        timeouts, options = story.timeouts, world.options
+        bound = timeouts.receive or 0.0
         if not story.events:
             # A turn whose message waited on a connection that fell silent begins again on the next one.
             attempts = 1 + max(len(turn.repetitions), sum(line.born >= began for line in world.lines))
-            connect = min(limits.connect or 0.0, options.connect_timeout or HORIZON)
-            each = 2 * (limits.lane or 0.0) + connect + (limits.send or 0.0) + bound + options.recovery.max_delay
+            connect = min(timeouts.connect or 0.0, options.connect_timeout or HORIZON)
+            each = 2 * (timeouts.lane or 0.0) + connect + (timeouts.send or 0.0) + bound + options.recovery.max_delay
             bound = attempts * each
-        if limits.total is not None:
-            bound = min(bound, max(0.0, story.began + limits.total - began))
+        if timeouts.total is not None:
+            bound = min(bound, max(0.0, story.began + timeouts.total - began))
         if took > bound + world.slack:
             self.complain(f"I6: {story.marker} waited {took:.3f} seconds, and its deadlines allow {bound:g}")
 
@@ -1193,7 +1195,7 @@ class Judge:
     def heard(self, story: Story, failure: TurnError) -> None:
         """No turn times out whose last word had come. To be asked when it fails."""
         world = self._world
-        if failure.cause not in (Cause.TIMEOUT, Cause.STALLED) or story.limits.total is not None:
+        if failure.cause not in (Cause.TIMEOUT, Cause.STALLED) or story.timeouts.total is not None:
             return
         for entry in world.ledger:
             quick = entry.line.fate is None and not world.stalls and not world.slow

@@ -172,7 +172,7 @@ def frame(payload: bytes) -> bytes:
 
 
 def post(body: bytes, *fields: bytes) -> bytes:
-    head = (b"POST /v1/responses HTTP/1.1", b"host: x", b"content-length: %d" % len(body), *fields)
+    head = (b"POST /v1/responses HTTP/1.1", b"host: localhost", b"content-length: %d" % len(body), *fields)
     return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
@@ -234,7 +234,7 @@ class HttpClient:
         raw: bytes | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
         data = (json.dumps(body).encode() if body is not None else b"") if raw is None else raw
-        fields = {"host": "x", "content-length": str(len(data)), **(headers or {})}
+        fields = {"host": "localhost", "content-length": str(len(data)), **(headers or {})}
         out = self.http.send(h11.Request(method=method, target=target, headers=list(fields.items()))) or b""
         await self.stream.send(out + (self.http.send(h11.Data(data=data)) or b""))
         self.http.send(h11.EndOfMessage())

@@ -24,7 +24,7 @@ import anyio.abc
 from kit.peers import CONTINUATION, TEXT
 from turnwire.aio.loopback._sockets import SocketStream, listen
 
-DRAIN = 5.0
+CLOSE_TIMEOUT = 5.0
 """Seconds for which a client that was sent FIN may take to close its side."""
 RECEIVE_BUFFER = 64 * 1024
 """Bytes that the kernel takes for the proxy, about; if it grew, a client could get rid of megabytes unread."""
@@ -342,7 +342,7 @@ class ProxyLink:
 
 async def _finish(stream: SocketStream) -> None:
     """Send FIN, and swallow what the other side still says until it has, too."""
-    with anyio.move_on_after(DRAIN):
+    with anyio.move_on_after(CLOSE_TIMEOUT):
         try:
             await stream.send_eof()
             while True:

@@ -16,7 +16,7 @@ from kit.search_server import REFUSED, Server
 from kit.search_world import ENDPOINT, NO_LIMITS, NOW, Action, ViolatedError, World, accept, outcome, reject, zeros
 from turnwire.sansio.connection import ResponsesConnection, State, Turn
 from turnwire.sansio.errors import SessionClosedError, TurnError
-from turnwire.sansio.fallback import FAILURES, PAUSE
+from turnwire.sansio.fallback import FAILURES_IN_A_ROW, PAUSE
 from turnwire.sansio.http import HttpConnection, HttpState
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import Connection, Pool
@@ -322,7 +322,7 @@ class PoolWorld(World):
     def _time_out(self, turn: Turn) -> None:
         turn.timeouts = NOW
         if turn.connection is not None:
-            turn.connection.watch(turn)
+            turn.connection.restart_deadline(turn)
         else:
             self.session._backlog._deadlines.watch(turn)
         self.session.handle_deadline(self.now)
@@ -376,7 +376,7 @@ class PoolWorld(World):
         self.failures += 1
         if action[0] == "reject" and action[2] == NO_WEBSOCKET:
             self.http_until = float("inf")
-        elif self.failures >= FAILURES:
+        elif self.failures >= FAILURES_IN_A_ROW:
             self.http_until, self.failures = max(self.http_until, self.now + PAUSE), 0
         for at, turn in enumerate(self.turns):
             moved = not self.asks[at].websocket_only and self.transport == "auto" and action[-1] == NO_WEBSOCKET

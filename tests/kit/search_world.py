@@ -390,7 +390,7 @@ class World:
     def _time_out(self, turn: Turn) -> None:
         turn.timeouts = NOW
         if turn.connection is not None:
-            turn.connection.watch(turn)
+            turn.connection.restart_deadline(turn)
         else:
             self.session._backlog._deadlines.watch(turn)
         self.session.handle_deadline(self.now)

@@ -296,10 +296,10 @@ class World:
         rng = self.rng
         for index in range(rng.choice((1, 2, 3))):
             await anyio.sleep(rng.choice((0.0, 0.0, 0.3, 5.0, 100.0)) * rng.random())
-            limits = self.options.turn_timeouts
+            timeouts = self.options.turn_timeouts
             if rng.random() < 0.2:
-                limits = Timeouts(*(rng.choice((0.2, 3.0, 40.0)) for _ in range(4)), rng.choice((None, 5.0)))
-            story = Story(f"t{number}.{index}", rng.choice((None, "a", f"own-{number}")), limits, self.now)
+                timeouts = Timeouts(*(rng.choice((0.2, 3.0, 40.0)) for _ in range(4)), rng.choice((None, 5.0)))
+            story = Story(f"t{number}.{index}", rng.choice((None, "a", f"own-{number}")), timeouts, self.now)
             self.stories.append(story)
             manner = rng.choices(("drains", "leaves", "is cancelled", "is slow"), (6, 1, 2, 3))[0]
             patience = rng.choice((0.0, 0.02, 1.0, 30.0)) * rng.random() if manner == "is cancelled" else HORIZON
@@ -325,7 +325,7 @@ class World:
         body: dict[str, Any] = {"model": "m", "metadata": {"marker": story.marker}}
         body["input"] = "x" * rng.choice((0, 10, 3_000, 400_000))
         most = rng.choice((0, 1, 2)) if manner == "leaves" else 10**6
-        async with session.create(stream_id=story.lane, timeout=story.limits, **body) as turn:
+        async with session.create(stream_id=story.lane, timeout=story.timeouts, **body) as turn:
             story.turn = turn._core
             self.active.append(story)
             try:

@@ -93,7 +93,7 @@ class SteppedRuntime(SessionRuntime):
         self.done.append(f"create {dict(body)} {lane}")
         return ScriptedTurn(self.shell.script, lane)
 
-    def submit(self, turn: Turn) -> Any:
+    def submit(self, turn: Turn, body: Mapping[str, Any] | None = None) -> Any:
         self.done.append(f"submit {turn.lane} {turn.timeouts.total}")
         return ScriptedTurn(self.shell.script, turn.lane)
 

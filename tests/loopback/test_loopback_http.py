@@ -54,7 +54,6 @@ async def test_json_and_sse_on_one_connection_and_in_one_conversation() -> None:
         ({"body": {"previous_response_id": "resp_none"}}, 400, "previous_response_not_found"),
         ({"headers": {"authorization": "Bearer wrong"}}, 401, "invalid_api_key"),
         ({"headers": {"authorization": b"Bearer \xe9"}}, 401, "invalid_api_key"),
-        ({"method": "GET", "headers": {"upgrade": "websocket", "authorization": "Bearer right"}}, 400, None),
     ],
 )
 async def test_a_bad_request_gets_a_json_error_and_the_connection_goes_on(
@@ -68,6 +67,36 @@ async def test_a_bad_request_gets_a_json_error_and_the_connection_goes_on(
         assert headers["content-type"] == "application/json"
         got, _, _ = await client.request(headers={"api-key": "right"}, body={"input": "good"})
         assert got == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/openai/v1/responses", 200),
+        ("/openai/v1/responses?api-version=preview", 200),
+        ("/openai/responses?api-version=2025-04-01-preview", 200),
+        ("/openai/responses?x=1&api-version=2025-04-01-preview", 200),
+        ("/openai/responses", 404),
+        ("/openai/responses?api-version=", 404),
+        ("/openai/responses?x=api-version", 404),
+        ("/openai/v1/files", 404),
+        ("/openai", 404),
+        ("/v1/responses", 404),
+        ("/responses", 404),
+    ],
+)
+async def test_an_azure_like_server_has_other_paths(target: str, status: int) -> None:
+    """P-DIALECT-22"""
+    async with serve(dialect="azure", api_key="right") as server, http(server) as client:
+        assert server.base_url.endswith("/openai/v1")
+        got, _, body = await client.request(target=target, headers={"api-key": "right"}, body={"input": "x"})
+        assert got == status
+        place, _, query = target.partition("?")
+        wanted = f"{place}/{json.loads(body).get('id', 'resp_1')}?{query}"
+        got, _, _ = await client.request("GET", wanted, headers={"api-key": "right"})
+        assert got == status
+        got, _, _ = await client.request(target=target, body={"input": "x"})
+        assert got == (401 if status == 200 else 404)
 
 
 async def test_a_wrong_key_is_refused_an_upgrade() -> None:
@@ -94,7 +123,7 @@ async def test_what_is_no_http_is_answered_with_400() -> None:
 async def test_a_client_that_waits_for_100_is_told_to_go_on() -> None:
     async with serve() as server, await anyio.connect_tcp(server.host, server.port) as stream:
         await stream.send(
-            b"POST /v1/responses HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
+            b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
         )
         assert (await stream.receive()).startswith(b"HTTP/1.1 100")
         await stream.send(b"{}")
@@ -106,7 +135,7 @@ async def test_a_client_that_leaves_in_mid_stream_is_noticed() -> None:
         async with await anyio.connect_tcp(server.host, server.port) as stream:
             body = b'{"input":"x","stream":true}'
             await stream.send(
-                b"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+                b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body) + body
             )
             await stream.receive()
         await ledger_says(server, "disconnected")

@@ -40,12 +40,12 @@ pytestmark = pytest.mark.anyio
 
 
 HOSTILE = {
-    "HEAD": b"HEAD /v1/responses HTTP/1.1\r\nhost: x\r\n\r\n",
+    "HEAD": b"HEAD /v1/responses HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "HEAD elsewhere": b"HEAD /favicon.ico HTTP/1.0\r\n\r\n",
     "HEAD with an upgrade": UPGRADE.replace(b"GET", b"HEAD"),
-    "HEAD with a body": b"HEAD /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc",
-    "CONNECT": b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n\x16\x03\x01",
-    "TRACE": b"TRACE * HTTP/1.1\r\nhost: x\r\n\r\n",
+    "HEAD with a body": b"HEAD /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\nabc",
+    "CONNECT": b"CONNECT x:443 HTTP/1.1\r\nhost: localhost\r\n\r\n\x16\x03\x01",
+    "TRACE": b"TRACE * HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/1.0 upgrade": UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"),
     "upgrade to another": post(b'{"input":"x"}', b"upgrade: h2c", b"connection: upgrade"),
@@ -58,7 +58,8 @@ HOSTILE = {
     "a body of 600 levels": post(b'{"input":[{"a":' + b"[" * 600 + b"]" * 600 + b"}]}"),
     "a body with a huge number": post(b'{"metadata":{"marker":%b}}' % (b"9" * 4299)),
     "a body with too huge a number": post(b'{"max_output_tokens":%b}' % (b"9" * 5000)),
-    "chunks that are none": b"POST /v1/responses HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    "chunks that are none": b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\n"
+    b"transfer-encoding: chunked\r\n\r\nzz\r\n",
     "two lengths": post(b"{}", b"content-length: 3"),
     "requests behind a request": post(b'{"input":"count 2000"}') + post(b'{"input":"x"}') * 30,
     "bytes behind an SSE request": post(b'{"input":"count 2000","stream":true}') + b"\xff" * 200_000,

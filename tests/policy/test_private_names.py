@@ -112,7 +112,7 @@ PRIVATE = {
 
 AGENTS = {"_tool_namespace", "_tool_namespace_description"}
 OURS = {
-    *("_raw", "_lazy", "_members", "_held", "_span", "_task", "_driver", "_stream_id"),
+    *("_raw", "_lazy", "_members", "_hidden", "_span", "_task", "_driver", "_stream_id"),
     *("_close", "_run", "_shell", "_flow", "_given", "_resume"),
     *("_turnwire_server_", "_turnwire_session_", "_turnwire_", "_asyncio_"),
     *("_Object", "_Struct", "_Key", "_T", "_Ts", "_0", "_"),

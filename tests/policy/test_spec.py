@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 import turnwire.sansio
-from turnwire.sansio import addresses, driver, evidence, fallback, lanes, pool
+from turnwire.sansio import addresses, checks, driver, evidence, fallback, lanes, pool
 from turnwire.sansio.connection._tables import MAX_REDIRECTS, SMALL_MESSAGE
 from turnwire.sansio.session import SessionOptions
 
@@ -167,10 +167,14 @@ NUMBERS = [
     ("P-CONN-9", f"({OPTIONS.max_request_size:,} bytes)"),
     ("P-CONN-13", f"`ping_interval` ({OPTIONS.ping_interval:g} s)"),
     ("P-TRANSPORT-2", f"answered with {STATUSES} |"),
-    ("P-TRANSPORT-3", f"{WORDS[fallback.FAILURES]} connections in a row"),
+    ("P-TRANSPORT-3", f"{WORDS[fallback.FAILURES_IN_A_ROW]} connections in a row"),
     ("P-TRANSPORT-3", f"after {WORDS[fallback.PAUSE / MINUTES]} minutes"),
     ("P-DEFAULT-7", f"up to {OPTIONS.recovery.attempts} repetitions"),
     ("P-DEFAULT-8", f"at most {OPTIONS.recovery.max_retry_after:g} s"),
+    ("P-DEFAULT-10", f"`max_in_flight` {checks.MOST_AT_ONCE} "),
+    ("P-DEFAULT-10", f"repetitions {checks.MOST_KEPT:,};"),
+    ("P-DEFAULT-10", f"sizes {checks.MOST_BYTES >> 40} TiB;"),
+    ("P-DEFAULT-10", f"seconds {checks.MOST_SECONDS:,},"),
     ("P-LANES-3", f"at most {OPTIONS.max_in_flight} responses"),
     ("P-LANES-4", f"at most {OPTIONS.max_named_lanes} different names"),
     ("P-LANES-10", f"`auto-1` to `auto-{lanes.AUTOMATIC_NAMES}`"),

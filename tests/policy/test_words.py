@@ -1,4 +1,4 @@
-"""Words: none of those that were replaced because a reader had to guess, and no class name for two things.
+"""Words: none of those that were replaced because a reader had to guess, and no name for two things.
 
 The product's text is plain technical English: short sentences, and the words of the field. Names that were wordplay
 have been replaced (left: the word, right: what is written now). A name in code counts as its parts: ``evict_waiting``
@@ -140,7 +140,6 @@ def test_the_meanings_of_the_field_are_allowed(text: str):
 NAMED_TWICE = {
     "McpCall": "the item of a response, and what a script of the test server says to have one",
     "Refusal": "the evidence that a request was refused, and what a script says to have the model refuse",
-    "Text": "what a script says to have a message, and a private class of the demo's report",
     "Turn": "the protocol's record of a turn, and the handle that users hold; the docstring of each names the other",
 }
 
@@ -170,6 +169,78 @@ def test_no_class_name_means_two_things():
 def test_a_class_name_that_means_two_things_is_found():
     one, shell = "class Peer: ...\nclass Session: ...", "class Session(client.Session[Turn], shell=SHELL): ..."
     assert named_twice({"a.py": one, "b.py": "class Peer: ...", "c.py": shell}) == {"Peer": ["a.py", "b.py"]}
+
+
+DEFINED_TWICE = {
+    "WARNING": "the number of a level of the log, in the two modules that write logs",
+    "TRANSPORT_ERRORS": "what the library of a module raises when a transport breaks: anyio in the test server, trio",
+    "add_arguments": "of each command of the command line: its options",
+    "run": "of each command of the command line: its work; and in the shells, of a flow: its wait",
+    "connect": "what a user calls, in the core without waiting, in the shells bound to them",
+    "shown": "a value for people, as Python's repr in messages and as JSON in logs and spans; both are public",
+}
+"""Functions and constants that stand in several modules, and why."""
+
+
+def defined_in(source: str) -> set[str]:
+    """The functions and constants of a module, without those that are private, type variables, or former names."""
+    body = ast.parse(source).body
+    found: set[str] = set()
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        former = isinstance(after, ast.Expr) and "former name" in ast.unparse(after)
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if not former:
+                if not ast.unparse(value).startswith(("TypeVar(", "TypeVarTuple(", "ParamSpec(")):
+                    found.add(name)
+            case ast.AnnAssign(target=ast.Name(id=name)) if not former:
+                found.add(name)
+    return {name for name in found if not name.startswith("_")}
+
+
+def defined_twice(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names that stand in several modules, and which; what stands once in each of the shells is one thing."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name, source in sources.items():
+        for each in defined_in(source):
+            found[each].append(name)
+    for files in found.values():
+        shells = [file for file in files if re.fullmatch(r"(aio|trio_shell)/\w+\.py", file)]
+        if sorted(file.split("/")[0] for file in shells) == ["aio", "trio_shell"]:
+            files.remove(shells[1])
+    return {name: files for name, files in found.items() if len(files) > 1}
+
+
+def test_no_function_or_constant_means_two_things():
+    sources = {str(path.relative_to(ROOT)): path.read_text() for path in TEXTS if path.suffix == ".py"}
+    product = {
+        name: source for name, source in sources.items() if name.split("/")[0] in ("sansio", "aio", "trio_shell")
+    }
+    found = defined_twice(product)
+    assert {name: files for name, files in found.items() if name not in DEFINED_TWICE} == {}
+    assert set(DEFINED_TWICE) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ("MOST: Final = 5", "MOST = 1", ["MOST"]),
+        ("def shown(): ...", "async def shown(): ...", ["shown"]),
+        ("_MOST = 5", "_MOST = 1", []),
+        ("T = TypeVar('T')", "T = TypeVar('T')", []),
+        ("class Answer: ...", "Answer = HandshakeAnswer\n'The former name.'", []),
+        ("MOST: Final = 5", "from .a import MOST", []),
+    ],
+)
+def test_a_function_or_constant_that_means_two_things_is_found(first: str, second: str, found: list[str]):
+    assert list(defined_twice({"sansio/a.py": first, "sansio/b.py": second})) == found
+
+
+def test_what_stands_in_both_shells_is_one_thing():
+    shells = {"aio/_a.py": "SHELL = 1", "trio_shell/_b.py": "SHELL = 2"}
+    assert defined_twice(shells) == {}
+    assert defined_twice(shells | {"sansio/c.py": "SHELL = 3"}) == {"SHELL": ["aio/_a.py", "sansio/c.py"]}
 
 
 def test_both_kinds_of_turn_name_the_other():

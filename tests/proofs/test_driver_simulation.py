@@ -53,8 +53,12 @@ from turnwire.sansio.pool import Pool
 from turnwire.sansio.replay import Cause, Evidence, Phase, Plan, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession
 
-ONE = os.environ.get("TURNWIRE_SEED")
-SEEDS = range(int(ONE), int(ONE) + 1) if ONE is not None else range(int(os.environ.get("TURNWIRE_SEEDS", "10000")))
+ONLY_SEED = os.environ.get("TURNWIRE_SEED")
+SEEDS = (
+    range(int(ONLY_SEED), int(ONLY_SEED) + 1)
+    if ONLY_SEED is not None
+    else range(int(os.environ.get("TURNWIRE_SEEDS", "10000")))
+)
 TWICE = SEEDS[:100]
 """Seeds that are run again, here and in another process."""
 SEARCHED = 5000
@@ -99,7 +103,7 @@ def runs() -> tuple[list[Run], Counter[str], float]:
 
 def test_nothing_is_wrong_in_ten_thousand_runs():
     wrong, _, _ = runs()
-    told = "\n\n".join(explain(run, whole=ONE is not None) for run in wrong[:3])
+    told = "\n\n".join(explain(run, whole=ONLY_SEED is not None) for run in wrong[:3])
     more = f"\n\n… and the seeds {[run.seed for run in wrong[3:]]}" if wrong[3:] else ""
     assert not wrong, f"{len(wrong)} of {len(SEEDS)} runs went wrong\n\n{told}{more}"
 
@@ -169,7 +173,7 @@ MUTANTS = {
 """What the judge says, and what to break so that it does."""
 
 
-@pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
+@pytest.mark.skipif(ONLY_SEED is not None, reason="a seed was asked for")
 @pytest.mark.parametrize("complaint", MUTANTS)
 def test_the_judge_notices(complaint):
     assert found(complaint.partition(":")[0], lambda patch: patch.setattr(*MUTANTS[complaint]))
@@ -228,7 +232,7 @@ of the driver awaits nothing, so there is nothing between.
 """
 
 
-@pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
+@pytest.mark.skipif(ONLY_SEED is not None, reason="a seed was asked for")
 @pytest.mark.parametrize("plant", UNDECIDED, ids=lambda plant: plant.__name__)
 def test_a_failure_that_is_seen_before_it_is_decided_is_found(plant):
     assert found(UNDECIDED[plant], plant)
@@ -280,11 +284,11 @@ def looks_for_a_websocket_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def falls_back_too_soon(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 4)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 4)
 
 
 def falls_back_too_late(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 6)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 6)
 
 
 def leaves_the_turns_of_a_refused_upgrade(patch: pytest.MonkeyPatch) -> None:
@@ -335,7 +339,7 @@ def waits_for_a_turn_that_was_left(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pool, "_is_held", lambda turn, connection: False)
 
 
-WIDER = {
+PLANTED_IN_TRANSPORTS = {
     takes_turns_while_it_drains: "drain: ",
     drains_by_closing: "was cut off",
     drains_for_ever: "drain: it was to be over by",
@@ -358,10 +362,10 @@ WIDER = {
 """Planted faults, and what the judge says of each."""
 
 
-@pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
-@pytest.mark.parametrize("plant", WIDER, ids=lambda plant: plant.__name__)
+@pytest.mark.skipif(ONLY_SEED is not None, reason="a seed was asked for")
+@pytest.mark.parametrize("plant", PLANTED_IN_TRANSPORTS, ids=lambda plant: plant.__name__)
 def test_a_fault_of_transports_or_of_the_end_is_found(plant):
-    assert found(WIDER[plant], plant)
+    assert found(PLANTED_IN_TRANSPORTS[plant], plant)
 
 
 # --- Faults of the driver --------------------------------------------------------------------------------------------
@@ -384,11 +388,11 @@ class WakesOneOfThem(Driver):
         super()._carry_out(now, timed=timed)
 
 
-class WakesNoObserver(Driver):
+class WakesForNoCondition(Driver):
     def _carry_out(self, now: float, *, timed: bool = False) -> None:
-        observers, self._observers = self._observers, {}
+        conditions, self._conditions = self._conditions, {}
         super()._carry_out(now, timed=timed)
-        self._observers = observers
+        self._conditions = conditions
 
 
 class DoesNotSetTheTimerAgain(Driver):
@@ -489,7 +493,7 @@ FAULTS = {
     WritesBeforeTheBufferIsEmpty: "contract: a chunk is written before the buffer is empty",
     ForgetsThatItMayWrite: "no ping",
     WakesOneOfThem: "its consumer was not woken",
-    WakesNoObserver: "never closed",
+    WakesForNoCondition: "never closed",
     DoesNotSetTheTimerAgain: "I6",
     SetsTheTimerLater: "contract: the timer was set to",
     DoesNotListenForDeadlines: "I6",
@@ -507,7 +511,7 @@ FAULTS = {
 """Planted faults of the driver, and what the judge says of each."""
 
 
-@pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
+@pytest.mark.skipif(ONLY_SEED is not None, reason="a seed was asked for")
 @pytest.mark.parametrize("driver", FAULTS, ids=lambda driver: driver.__name__)
 def test_a_fault_of_the_driver_is_found(driver):
     missing = {name for name in vars(driver) if not name.startswith("__") and not hasattr(Driver, name)}

@@ -616,7 +616,7 @@ def late(wire: Wire, turn: Turn) -> None:
     """Its deadline passes, and no other."""
     turn.timeouts = Timeouts(0.0, 0.0, 0.0, 0.0)
     if turn.connection is not None:
-        turn.connection.watch(turn)
+        turn.connection.restart_deadline(turn)
     wire.connection.handle_deadline(wire.now)
 
 

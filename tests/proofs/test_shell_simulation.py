@@ -22,8 +22,12 @@ from kit.shell_simulation import SHELLS, simulate
 from turnwire.aio._asyncio import AsyncioRuntime
 from turnwire.trio_shell._runtime import TrioRuntime
 
-ONE = os.environ.get("TURNWIRE_SEED")
-SEEDS = range(int(ONE), int(ONE) + 1) if ONE is not None else range(int(os.environ.get("TURNWIRE_SEEDS", "250")))
+ONLY_SEED = os.environ.get("TURNWIRE_SEED")
+SEEDS = (
+    range(int(ONLY_SEED), int(ONLY_SEED) + 1)
+    if ONLY_SEED is not None
+    else range(int(os.environ.get("TURNWIRE_SEEDS", "250")))
+)
 TWICE = SEEDS[:20]
 SEARCHED = 150
 """Seeds in which each planted fault is found."""
@@ -31,7 +35,7 @@ SEARCHED = 150
 
 def explain(run: Run) -> str:
     again = f"seed {run.seed}: TURNWIRE_SEED={run.seed} pytest tests/proofs/test_shell_simulation.py"
-    return "\n".join([again, *(f"  {what}" for what in run.complaints), *run.trace[0 if ONE else -15 :]])
+    return "\n".join([again, *(f"  {what}" for what in run.complaints), *run.trace[0 if ONLY_SEED else -15 :]])
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -89,7 +93,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.skipif(ONE is not None, reason="a seed was asked for")
+@pytest.mark.skipif(ONLY_SEED is not None, reason="a seed was asked for")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # What is broken may leave sockets.
 @pytest.mark.parametrize("shell", RUNTIMES)
 @pytest.mark.parametrize("method", FAULTS)

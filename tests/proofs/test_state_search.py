@@ -378,7 +378,7 @@ def decisions_wait_for_the_next_call(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ResponsesSession, "receive_data", door)
 
 
-RULES = {
+PLANTED = {
     any_event_begins_a_response: "I[24]",
     what_nobody_understands_proves_nothing: "I3",
     only_the_usual_events_end_a_turn: "I6",
@@ -399,8 +399,8 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("break_it", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("break_it", PLANTED, ids=lambda rule: rule.__name__)
 def test_a_broken_rule_is_found(monkeypatch: pytest.MonkeyPatch, break_it: Any) -> None:
     break_it(monkeypatch)
-    with pytest.raises(ViolatedError, match=RULES[break_it]):
+    with pytest.raises(ViolatedError, match=PLANTED[break_it]):
         small_search()

@@ -199,7 +199,7 @@ def a_websocket_is_tried_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_fallback_comes_too_soon(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fallback, "FAILURES", 1)
+    patch.setattr(fallback, "FAILURES_IN_A_ROW", 1)
 
 
 def all_turns_fall_back(patch: pytest.MonkeyPatch) -> None:
@@ -240,22 +240,22 @@ def draining_does_not_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ResponsesSession, "idle", property(lambda self: False))
 
 
-ONE = "one turn over HTTP"
-RULES = {
-    what_was_handed_was_not: (ONE, "I3"),
-    what_is_being_handed_was: (ONE, "I4"),
-    an_event_proves_nothing: (ONE, "I4"),
-    a_promise_proves_nothing: (ONE, "I4"),
-    a_redirected_turn_counts_as_handed: (ONE, "I4"),
-    an_answer_with_an_error_status_changes_nothing: (ONE, "R-HTTP-19"),
+ONE_TURN = "one turn over HTTP"
+PLANTED = {
+    what_was_handed_was_not: (ONE_TURN, "I3"),
+    what_is_being_handed_was: (ONE_TURN, "I4"),
+    an_event_proves_nothing: (ONE_TURN, "I4"),
+    a_promise_proves_nothing: (ONE_TURN, "I4"),
+    a_redirected_turn_counts_as_handed: (ONE_TURN, "I4"),
+    an_answer_with_an_error_status_changes_nothing: (ONE_TURN, "R-HTTP-19"),
     every_connection_is_used_again: ("turns one after another on one connection", "P-TRANSPORT-8"),
     the_end_of_an_answer_is_not_awaited: ("turns one after another on one connection", "P-TRANSPORT-8"),
-    what_comes_between_answers_is_ignored: (ONE, "P-TRANSPORT-8"),
-    a_turn_that_was_left_leaves_its_answer: (ONE, "I[246]"),
-    an_answer_that_is_cut_short_is_forgotten: (ONE, "I6"),
-    a_status_of_a_gateway_is_a_refusal: (ONE, "I3"),
+    what_comes_between_answers_is_ignored: (ONE_TURN, "P-TRANSPORT-8"),
+    a_turn_that_was_left_leaves_its_answer: (ONE_TURN, "I[246]"),
+    an_answer_that_is_cut_short_is_forgotten: (ONE_TURN, "I6"),
+    a_status_of_a_gateway_is_a_refusal: (ONE_TURN, "I3"),
     an_attempt_that_may_have_run_is_forgotten: ("AMBIGUOUS is repeated", "I3"),
-    what_may_have_run_is_repeated: (ONE, "I[56]"),
+    what_may_have_run_is_repeated: (ONE_TURN, "I[56]"),
     nobody_is_asked: ("nothing is to be repeated", "should_repeat"),
     the_turns_of_a_refused_upgrade_fail: ("a WebSocket, or HTTP", "transport: turn 0 may go over HTTP"),
     a_websocket_is_tried_for_ever: ("a WebSocket, or HTTP", "transport: a WebSocket is opened"),
@@ -271,9 +271,9 @@ RULES = {
 """Planted faults; in which world they are found, and what is said of them."""
 
 
-@pytest.mark.parametrize("break_it", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("break_it", PLANTED, ids=lambda rule: rule.__name__)
 def test_a_broken_rule_of_http_is_found(monkeypatch: pytest.MonkeyPatch, break_it: Any) -> None:
-    name, words = RULES[break_it]
+    name, words = PLANTED[break_it]
     break_it(monkeypatch)
     with pytest.raises(ViolatedError, match=words):
         search(world(name), liveness_of_every=8)

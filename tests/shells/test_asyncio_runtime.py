@@ -74,7 +74,7 @@ def tasks_of_turnwire() -> list[str]:
 
 
 def wire_of(session: Any) -> Any:
-    return next(iter(session._runtime._driver._links.values())).transport
+    return next(iter(session._runtime._driver._links.values())).wire
 
 
 # --- What is asked of transports and sockets -------------------------------------------------------------------------

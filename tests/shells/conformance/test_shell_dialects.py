@@ -5,10 +5,14 @@ Rules: PROTOCOL.md, "Dialects". What they say in every case is in ``tests/core/t
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
+import msgspec
 import pytest
+from kit.models import call_of
 from kit.peers import Peer, raw_server
-from openai import AsyncOpenAI
+from openai import AsyncAzureOpenAI, AsyncOpenAI
 from turnwire.aio.loopback import AfterEvent, BeforeEvent, Close, Cut, Error, Fault, Send, Upgrading, serve
 from turnwire.sansio.dialect import CODEX, OPENAI, UNKNOWN, Dialect, Support
 
@@ -101,18 +105,25 @@ async def test_an_unknown_dialect_is_refused_before_anything_is_opened(shell):
         shell.SessionOptions(dialect="klingon")
 
 
-@pytest.mark.parametrize("dialect", [None, "azure", "no-lanes", "codex"])
-@pytest.mark.parametrize("kind", ["openai", "says nothing", "ignores names", "no WebSocket"])
+KINDS = {
+    "openai": {"dialect": "openai"},
+    "says nothing": {"dialect": None},
+    "ignores names": {"dialect": "no-lanes"},
+    "refuses names": {"dialect": "azure"},
+    "no WebSocket": {"dialect": None, "faults": [Fault(Upgrading(), Error(404, "not_found"), times=None)]},
+}
+"""What each kind of server is, for ``serve()``."""
+ON_KINDS = [(kind, dialect) for kind in KINDS for dialect in (None, "azure", "no-lanes", "codex")]
+ON_KINDS.remove(("refuses names", "codex"))
+"""That one is told to send the names that the caller gives: to refuse them is the server's right (P-DIALECT-11)."""
+
+
+@pytest.mark.parametrize(("kind", "dialect"), ON_KINDS)
 async def test_the_same_program_runs_on_every_server(shell, kind, dialect):
     """Eight turns at once, half of them with names of lanes: each has its own answer, whatever the server has."""
     texts: dict[int, str] = {}
-    server_dialect = {"openai": "openai", "ignores names": "no-lanes"}.get(kind)
-    faults = [Fault(Upgrading(), Error(404, "not_found"), times=None)] if kind == "no WebSocket" else []
     options = shell.SessionOptions(dialect=dialect)
-    async with (
-        serve(dialect=server_dialect, faults=faults) as server,
-        shell.connect(server.base_url, options=options) as session,
-    ):
+    async with serve(**KINDS[kind]) as server, shell.connect(server.base_url, options=options) as session:
 
         async def ask(number: int) -> None:
             lane = {"stream_id": f"lane-{number}"} if number % 2 else {}
@@ -125,3 +136,54 @@ async def test_the_same_program_runs_on_every_server(shell, kind, dialect):
         assert session.stats.http_turns == (8 if kind == "no WebSocket" else 0)
     assert texts == {number: f"say {number}" for number in range(8)}
     assert [entry.outcome for entry in server.ledger] == ["completed"] * 8
+
+
+# --- Azure OpenAI -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_an_azure_client_on_an_azure_like_server(shell, transport):
+    """Its path, its query, its header with the key, its one response at a time: for sessions and for models."""
+    async with serve(dialect="azure", api_key="k") as server:
+        root = server.base_url.removesuffix("/openai/v1")
+        client = AsyncAzureOpenAI(azure_endpoint=root, api_version="2025-04-01-preview", api_key="k")
+        async with client, shell.connect(client=client, transport=transport) as session:
+            first = await session.respond(model="m", input="We fly to Oslo.")
+            again = await session.respond(model="m", input="recall", previous_response_id=first.id)
+            assert again.output_text == "We fly to Oslo."
+            assert (await session.retrieve(first.id)).output_text == first.output_text
+            assert session.dialect.name == ("azure" if transport == "websocket" else "unknown")
+            options = shell.SessionOptions(transport=transport)
+            async with shell.OpenAIResponsesWSModel("m", client, websocket_options=options, stream_id="a") as model:
+                await model.get_response(*call_of(shell))
+        headers = [entry.headers for entry in server.requests]
+        assert {each["api-key"] for each in headers} == {"k"}
+        assert not any("authorization" in each for each in headers)
+        assert [(entry.outcome, entry.lane) for entry in server.requests] == [("completed", None)] * 3
+
+
+@pytest.mark.parametrize("dialect", [None, "azure"])
+async def test_turns_of_an_azure_like_server_wait_for_each_other_and_one_that_fails_takes_the_memory(shell, dialect):
+    options = shell.SessionOptions(dialect=dialect)
+    async with serve(dialect="azure") as server, shell.connect(server.base_url, options=options) as session:
+        first = await session.respond(model="m", input="one", store=False)
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(partial(session.respond, model="m", input=f"count {number}", store=False))
+        last = await session.respond(model="m", input="two", store=False)
+        with pytest.raises(shell.TurnError, match="previous_response_not_found"):
+            await session.respond(model="m", input="recall", store=False, previous_response_id=first.id)
+        with pytest.raises(shell.TurnError, match="previous_response_not_found"):  # That failure removed it.
+            await session.respond(model="m", input="recall", store=False, previous_response_id=last.id)
+        assert session.stats.connections == 1
+    assert [entry.outcome for entry in server.requests] == ["completed"] * 6 + ["refused"] * 2
+
+
+async def test_a_name_that_turnwire_gave_is_dropped_where_names_are_refused(shell):
+    """The session is told that the server has lanes, which it has not: no caller sees that (P-DIALECT-11)."""
+    options = shell.SessionOptions(dialect=msgspec.structs.replace(OPENAI, name="hopeful"))
+    async with serve(dialect="azure") as server, shell.connect(server.base_url, options=options) as session:
+        assert (await session.respond(model="m", input="x")).output_text == "x"
+        assert (await session.respond(model="m", input="y")).output_text == "y"
+        assert (await session.respond(model="m", input="z", stream_id="mine")).output_text == "z"
+    assert [entry.outcome for entry in server.requests] == ["refused"] + ["completed"] * 3

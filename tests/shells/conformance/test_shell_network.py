@@ -395,7 +395,7 @@ async def test_a_name_of_two_addresses_of_which_one_answers(shell, monkeypatch, 
 async def test_small_messages_do_not_wait_for_acknowledgements(shell):
     """TCP_NODELAY: otherwise a close frame behind a message costs up to 40 ms, every time."""
     async with serve() as server, shell.connect(server.base_url) as session:
-        wire = next(iter(session._runtime._driver._links.values())).transport
+        wire = next(iter(session._runtime._driver._links.values())).wire
         sock = wire.sock
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 

@@ -180,7 +180,7 @@ async def test_a_cancelled_consumer_without_a_scope_does_not_stay_for_a_turn_tha
         while not (await runtime.iterate(first)).terminal:
             pass
         runtime.cancel(first)
-        wire = next(iter(runtime._driver._links.values())).transport
+        wire = next(iter(runtime._driver._links.values())).wire
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         small = runtime.create({"input": "small"}, "leaves", None)
 

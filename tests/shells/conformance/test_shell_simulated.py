@@ -92,7 +92,7 @@ async def reset_the_upgrade(peer: Peer) -> None:
     await peer.reset()
 
 
-async def watched_turns(shell: Any, ending: Callable[[Peer], Any]) -> list[str]:
+async def seen_turns(shell: Any, ending: Callable[[Peer], Any]) -> list[str]:
     """Two turns wait for a connection, whose opening ends so, and then for another; what was wrong for who looked."""
 
     async def begin_and_go(peer: Peer) -> None:
@@ -153,9 +153,9 @@ async def watched_turns(shell: Any, ending: Callable[[Peer], Any]) -> list[str]:
     "ending", [cut_the_upgrade, refuse_for_a_while, answer_nonsense, close_at_once, reset_the_upgrade]
 )
 async def test_no_failure_is_seen_before_it_is_decided(shell, ending):
-    assert await watched_turns(shell, ending) == []
+    assert await seen_turns(shell, ending) == []
 
 
 async def test_a_failure_that_is_seen_before_it_is_decided_is_found(shell, monkeypatch):
     decides_at_the_next_update(monkeypatch)
-    assert await watched_turns(shell, cut_the_upgrade) != []
+    assert await seen_turns(shell, cut_the_upgrade) != []

@@ -238,10 +238,14 @@ async def test_turns_over_a_unix_socket(shell, folder, transport):
             assert second.output_text == first.output_text
         server.faults.append(Fault(BeforeEvent(2), Cut(reset=True)))
         async with shell.connect(server.base_url, api_key="k", transport=transport) as session:
-            with pytest.raises(ConnectionLostError) as caught:
+            told = []
+            session.on("connection_lost", told.append)
+            with pytest.raises(ConnectionLostError, match=f"unix:{folder}/a:b") as caught:
                 await session.respond(model="m", input="x")
             assert caught.value.verdict is Verdict.UNSAFE
             assert (await session.respond(model="m", input="y")).output_text == "y"
+            assert {each.endpoint for each in (*session.connections, *told)} == {f"unix:{folder}/a:b"}
+            assert len(told) == 1
     assert not list(folder.iterdir())
 
 

@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from typing import get_args
 
 import anyio
+import openai
 import pytest
+from kit.models import KINDS, WEBSOCKET, call_of, model_of
+from kit.recordings import Recordings
 from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, Silence, serve
 from turnwire.sansio.notices import NoticeName
 
 pytestmark = pytest.mark.anyio
 
 
-class Telemetry:
-    """The providers of an application, and what they were given."""
-
-    def __init__(self) -> None:
-        self.exporter, self.tracers = InMemorySpanExporter(), TracerProvider()
-        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.reader = InMemoryMetricReader()
-        self.meters = MeterProvider([self.reader])
+class Telemetry(Recordings):
+    """An application's, for a session."""
 
     def options(self, shell, **more):
         telemetry = shell.Telemetry(tracer_provider=self.tracers, meter_provider=self.meters)
         return shell.SessionOptions(telemetry=telemetry, recovery=shell.RecoveryPolicy(initial_delay=0.01), **more)
-
-    def turns(self):
-        return [span for span in self.exporter.get_finished_spans() if span.name.startswith("chat")]
-
-    def points(self, name):
-        found = self.reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
-        return [point for one in found if one.name.endswith(name) for point in one.data.data_points]
 
 
 @pytest.fixture
@@ -71,9 +59,9 @@ async def test_however_a_turn_ends_it_has_one_span_and_one_duration(shell, telem
     assert first.attributes["gen_ai.usage.output_tokens"] == 1
     assert first.attributes["server.port"] == server.port
     assert "turnwire.transport" not in refused.attributes
-    assert sum(point.count for point in telemetry.points("inference.duration")) == len(seen) == 5
-    assert sum(point.count for point in telemetry.points("time_to_first_chunk")) == 2
-    assert sum(point.value for point in telemetry.points("usage.output_tokens")) == 1
+    assert telemetry.count("duration") == len(seen) == 5
+    assert telemetry.count("time_to_first_chunk") == 2
+    assert telemetry.count("usage.output_tokens") == 1
     assert "hush" not in str([span.to_json() for span in telemetry.turns()])
 
 
@@ -125,7 +113,36 @@ async def test_the_global_providers_are_used_if_they_are_set_before_connecting(s
         async with shell.connect(server.base_url, options=shell.SessionOptions(telemetry=None)) as session:
             await session.respond(model="off", input="x")
     assert [span.name for span in telemetry.turns()] == ["chat m"]
-    assert [point.count for point in telemetry.points("inference.duration")] == [1]
+    assert telemetry.count("duration") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_models_calls_have_the_same_metrics_and_no_span_but_its_tracers(shell, telemetry, kind):
+    faults = [
+        Fault(BeforeRun(), Cut(), connection=1, request=2),
+        Fault(AfterEvent(2), Silence(), connection=2, request=2),
+    ]
+    providers = shell.Telemetry(tracer_provider=telemetry.tracers, meter_provider=telemetry.meters)
+    async with serve(faults=faults) as server, model_of(shell, kind, server, telemetry=providers) as model:
+        assert (await model.get_response(*call_of(shell, "fine"))).usage.output_tokens == 1
+        with pytest.raises((shell.TurnError, openai.APIConnectionError)):
+            await model.get_response(*call_of(shell, "hush"))
+        for at_most in (100, 1):
+            async with aclosing(model.stream_response(*call_of(shell, "a b c"))) as events:
+                async for _ in events:
+                    if (at_most := at_most - 1) == 0:
+                        break
+    assert telemetry.spans() == []
+    points = telemetry.points()
+    seen = {point.attributes.get("error.type"): point.attributes for point in points["duration"]}
+    assert seen.keys() == {None, "cancelled", "eof" if kind == WEBSOCKET else "APIConnectionError"}
+    assert telemetry.count("duration") == 4
+    transport = "websocket" if kind == WEBSOCKET else "http"
+    assert {point.attributes["turnwire.transport"] for point in points["duration"]} == {transport}
+    assert {point.attributes["server.port"] for point in points["duration"]} == {server.port}
+    assert seen["cancelled"]["turnwire.verdict"] == "unsafe"
+    assert telemetry.count("time_to_first_chunk") == (3 if kind == WEBSOCKET else 2)
+    assert telemetry.count("usage.output_tokens") == 4  # Of two calls.
 
 
 class BrokenProcessor(SimpleSpanProcessor):

@@ -15,7 +15,7 @@ from turnwire.sansio.replay import RecoveryPolicy
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.websocket import WebSocket
 
-__all__ = ["Log", "Watched"]
+__all__ = ["Log", "ObservedDriver"]
 
 
 class Log:
@@ -31,8 +31,8 @@ class Log:
         self.lines.append(f"{level} {msg % args}")
 
 
-class Watched:
-    """A driver whose session is watched, and the server's end of the newest link."""
+class ObservedDriver:
+    """A driver whose session is observed, and the server's end of the newest link."""
 
     def __init__(self, tracers: Any = None, meters: Any = None, **options: Any) -> None:
         self.now = 100.0
