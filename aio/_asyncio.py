@@ -32,9 +32,9 @@ import warnings
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from ..sansio.connection import Turn
+from ..sansio.connection import LIVE, Turn
 from ..sansio.driver import Link
 from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
@@ -61,6 +61,10 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         self.loop = asyncio.get_running_loop()
         self.clock = _clock_of(self.loop)
         self._timer: asyncio.Handle | None = None
+        self.receiving = False
+        """Whether the driver is given data by the event loop."""
+        self.woken: list[asyncio.Future[None]] = []
+        """The consumers that it has woken since."""
         self._end: AsyncGenerator[None] | None = None
         """A generator that is suspended until the event loop closes its asynchronous generators."""
 
@@ -72,9 +76,15 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         return self.loop.is_closed()
 
     async def iterate(self, turn: Turn) -> ServerEvent:
-        """The turn's next event, waiting for it. Hot path: runs once per event."""
-        if not turn.events:
-            await self.news(turn)
+        """The turn's next event, waiting for it. Hot path: runs once per event, so it is written out in each shell."""
+        while not turn.events and turn.state is LIVE:
+            waiter: asyncio.Future[None] = asyncio.Future(loop=self.loop)
+            self._driver.listen(turn, waiter, self.clock)
+            try:
+                await waiter
+            except BaseException:
+                self._driver.ignore(turn, waiter)
+                raise
         event = turn.next_event()
         if event is None:
             raise StopAsyncIteration
@@ -90,12 +100,6 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         if end is not None:
             await end.aclose()
         await run(self._until(lambda: self._driver.done))
-
-    def begin(self) -> float:
-        """As for all runtimes; and if the event loop has closed the generator that waits for its end, start another."""
-        if self._end is None:
-            self._start_end()
-        return super().begin()
 
     # -- the end of the event loop
 
@@ -119,14 +123,18 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         finally:
             if self._end is not None:
                 self._end = None
-                if not self._driver.awaited:
+                if self._driver.awaited:
+                    self._start_end()
+                else:
                     self._driver.give_up(self.clock())
                     await run(self._until(lambda: self._driver.done))
 
     # -- for the driver
 
     def open(self, link: Link) -> None:
-        """Start to open a transport."""
+        """Start to open a transport. The end of the event loop closes it, if nobody else does."""
+        if self._end is None:
+            self._start_end()
         link.wire = _Wire(self, link)
         link.wire.start()
 
@@ -159,8 +167,31 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
 
     def wake(self, waiter: asyncio.Future[None]) -> None:
         """Wake a consumer."""
-        if not waiter.done():
+        if self.receiving:
+            self.woken.append(waiter)
+        elif not waiter.done():
             waiter.set_result(None)
+
+    def go_on(self) -> None:
+        """Let the tasks of :attr:`woken` consumers go on now, in this callback of the loop.
+
+        Hot path: a future would start the task in the loop's next iteration, so that each event cost two of them. The
+        task's own step is the callback of its future. ``_callbacks`` is private (CPython 3.11 to 3.14, compiled and
+        not); without it, or if there is another callback, the future is completed as usual.
+        """
+        woken, self.woken = self.woken, []
+        for waiter in woken:
+            callbacks: list[Any] | None = getattr(waiter, "_callbacks", None)
+            if not callbacks or len(callbacks) > 1:
+                self.wake(waiter)
+                continue
+            step, context = callbacks[0]
+            waiter.remove_done_callback(step)
+            waiter.set_result(None)
+            try:
+                context.run(step, waiter)
+            except RuntimeError:  # Another task is running: data was read ahead within its step.
+                self.loop.call_soon(step, waiter, context=context)
 
     def readable(self, link: Link) -> bool:
         """Whether the socket can be read, and may be."""
@@ -307,7 +338,14 @@ class _Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hot path: runs once per read."""
-        self._driver.received(self._link, data, self._now())
+        runtime = self._runtime
+        runtime.receiving = True
+        try:
+            self._driver.received(self._link, data, self._now())
+        finally:
+            runtime.receiving = False
+            if runtime.woken:
+                runtime.go_on()
 
     def eof_received(self) -> None:
         """The peer has ended its side; the transport then closes itself."""

@@ -5,6 +5,12 @@ The promise
     scope of its own, with the deadline and the shield that the flow asks for; a deadline that passes is
     ``ExpiredError`` in the flow, and a cancellation from outside passes through it as what it is. No decision is made
     here: which wait, how long, and what follows from it, the flow says.
+
+Why three functions stand here and in ``trio_shell/_flows.py``
+    Users get coroutine functions and asynchronous generators (``inspect.iscoroutinefunction`` says so), and only
+    ``async def`` makes these. The core has none, and ``trio_shell`` imports neither this package nor anyio. Each
+    function passes on to the core's :func:`~turnwire.sansio.flow.result_of` or
+    :class:`~turnwire.sansio.flow.Runner`, which have the logic.
 """
 
 from __future__ import annotations
@@ -12,23 +18,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from functools import wraps
 from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import anyio
 
-from ..sansio.flow import Emitting, ExpiredError, Flow, Runner, Wait, result_of
+from ..sansio.flow import FLOW, Emitting, Flow, Runner, result_of, scoped
 
 __all__ = ["coroutine_function", "iterate", "run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-
-async def _within(wait: Wait) -> Any:
-    """Await it in a cancel scope of its own."""
-    with anyio.CancelScope(deadline=wait.deadline, shield=wait.shield):
-        return await wait.start()
-    raise ExpiredError
+_within: Final = scoped(anyio.CancelScope)
 
 
 async def run(flow: Flow[T]) -> T:
@@ -41,7 +42,8 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
     @wraps(method)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Any:
-        return await result_of(method(*args, **kwargs), _within)
+        result: Any = method(*args, **kwargs)
+        return await result_of(result, _within) if type(result) is FLOW else result
 
     return called
 

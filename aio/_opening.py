@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import time
 from typing import Any, Final, NamedTuple
 
@@ -32,7 +33,15 @@ FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: i
 LOGGER: Final = logging.getLogger("turnwire.session")
 """What happens in sessions. Where the log is not configured, nothing is written to stderr: turns raise what fails."""
 LOGGER.addHandler(logging.NullHandler())
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, LOGGER, sys.modules)
+MEANS: Final = Means(
+    os.environ,
+    time,
+    ssl.create_default_context,
+    FAILURES,
+    LOGGER,
+    sys.modules,
+    partial(open, opener=lambda path, flags: os.open(path, flags, 0o600)),
+)
 
 READ_SIZE: Final = 64 * 1024
 """Bytes to read from the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""

@@ -2,6 +2,9 @@
 
 The runtime is the one for asyncio (``_asyncio.py``) or, on trio, that of ``turnwire.trio_shell``. It is chosen when a
 session is opened.
+
+The classes below :data:`SHELL` stand in ``trio_shell/_shell.py`` in the same words. They are written out, and not made
+by a function, so that type checkers and documentation know them as classes of this package.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from .imports import imports
 from .memory import memory
 from .models import models
 from .peers import peers
+from .recorder import recorder
 from .sdk import sdk
 
 _PACKAGES: Final = (
@@ -55,6 +56,7 @@ BENCHMARKS: Final = {
     "clients": Benchmark("T2, T3, T5, T11, T12", peers),
     "core": Benchmark("T1", decoding),
     "models": Benchmark("T4", models),
+    "recorder": Benchmark("T13", recorder),
     "sdk": Benchmark("", sdk),
     "imports": Benchmark("T6", imports),
     "lanes": Benchmark("T7", lanes),

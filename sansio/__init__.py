@@ -14,6 +14,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     runtime        what runs a session, in every shell
     transports     how a transport is opened, and what its failures mean
     addresses      which address of a host is tried when, and whose connection is used
+    recording      every input of a session in a file, and the replay of it
     flow           the steps and waits of a call, without an event loop
     driver         what a session's sockets and timer must do, and which consumers wake
     link           a connection and its transport, and what a runtime does with it
@@ -48,6 +49,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     retries        switches for callers with retries of their own
     encoding       Python values to JSON
     lanes          which turn may start now
+    record         where sessions are recorded, and what of them
     replay         what a failure means: its text, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
@@ -55,6 +57,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     websocket      bytes to text messages and back; the handshake
     telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows
+    forms          what a JSON document may look like: its reader and its schema
     checks         the rules of options, and the message for a value that breaks a rule
     omit           the markers that mean "leave this out"
     errors         everything that is raised

@@ -45,6 +45,7 @@ from .events import Response, ServerEvent
 from .lanes import AUTO
 from .notices import Notice
 from .rate_limits import RateLimits
+from .record import Recording
 from .replay import (
     Cause,
     Evidence,
@@ -89,6 +90,7 @@ __all__ = [
     "ProtocolError",
     "RequestTooLargeError",
     "RateLimits",
+    "Recording",
     "RecoveryPolicy",
     "RequestUsage",
     "Response",

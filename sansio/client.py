@@ -27,6 +27,7 @@ from .notices import Hook, NoticeName
 from .omit import OMIT
 from .proxy import choose_proxy
 from .rate_limits import RateLimits
+from .record import BinaryFile, PathLike, Recording, recording_of
 from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .secret import discreet
@@ -351,6 +352,7 @@ def connect(
     proxy_ssl_context: ssl.SSLContext | None = None,
     transport: TransportChoice | None = None,
     connections: int | None = None,
+    record: str | PathLike | BinaryFile | Recording | None = None,
     options: SessionOptions | None = None,
 ) -> ConnectingT:
     """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
@@ -366,8 +368,10 @@ def connect(
     ``proxy`` default to what the client's ``http_client`` was given; without it to the system's trust store and to
     ``"env"`` (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``). ``proxy`` may be None, or the URL of a
     proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
-    proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``options`` are the limits; the
-    arguments ``transport`` and ``connections`` override the options of the same name.
+    proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``record`` is the file that the
+    session is recorded in, without credentials, so that it can be replayed: a path, a file opened by ``"wb"``, or a
+    ``Recording``. ``options`` are the limits; the arguments ``transport``, ``connections`` and ``record`` override the
+    options of the same name.
 
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
@@ -382,7 +386,8 @@ def connect(
     network.check_place(source.initial)
     wanted = network.completed(source)[0].proxy
     choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
-    options = options_from_client(client, options, transport=transport, connections=connections)
+    given = {"transport": transport, "connections": connections, "record": recording_of(record)}
+    options = options_from_client(client, options, **given)
     return connecting(source, network, options)
 
 

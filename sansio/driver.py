@@ -77,8 +77,12 @@ class Driver:
         """Returns the endpoint to connect to now. The connection's route may replace it."""
         self._links: dict[Connection, Link] = {}
         """The links of the session's connections."""
+        self.open_links: Mapping[Connection, Link] = self._links
+        """The same, to be read: links that are OPENING or OPEN."""
         self._closing: dict[Link, None] = {}
         """Links in state CLOSING."""
+        self._paused = False
+        """Whether a link was ever paused. Hot path: most sessions never pause one."""
         self._waiters: dict[Turn, Any] = {}
         self._news: list[Turn] = []
         """Turns that have something new for their consumers, since consumers were last woken."""
@@ -106,14 +110,16 @@ class Driver:
 
     def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
         """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
+        if self._recorder is None:
+            return self.submit(new_turn(self.session.options, body, lane=lane, timeouts=timeouts, now=now), now)
 
-        def begin(record: TurnRecord | None) -> Turn:
-            traced = body if record is None else with_trace(body, self.dialect.trace_member, record.traceparent)
+        def begin(record: TurnRecord) -> Turn:
+            traced = with_trace(body, self.dialect.trace_member, record.traceparent)
             turn = new_turn(self.session.options, traced, lane=lane, timeouts=timeouts, now=now)
             turn.observer = record
             return self.submit(turn, now)
 
-        return begin(None) if self._recorder is None else self._recorder.around(begin, body, now)
+        return self._recorder.around(begin, body, now)
 
     def submit(self, turn: Turn, now: float) -> Turn:
         """Begin a turn that already exists. Raises as :meth:`ResponsesSession.submit` does."""
@@ -139,11 +145,15 @@ class Driver:
             )
         self._waiters[turn] = waiter
         turn.listener = self._tell
+        if self._paused:
+            self._resume_for(turn)
+        if self._alarm.at < self._timer:  # The turn's receive deadline runs again.
+            self._arm(clock())
+
+    def _resume_for(self, turn: Turn) -> None:
         link = self._links.get(turn.connection)  # pyright: ignore[reportArgumentType] - there are two kinds, both known.
         if link is not None and link.paused:
             self._pause_or_resume(link)
-        if self._alarm.at < self._timer:  # The turn's receive deadline runs again.
-            self._arm(clock())
 
     def ignore(self, turn: Turn, waiter: Any) -> None:
         """The consumer stops waiting without having been woken. If it was woken, this does nothing."""
@@ -246,11 +256,13 @@ class Driver:
         if link.state is not OPEN:
             return
         link.looking = False
-        self.session.receive_data(link.connection, data, now)
-        if self.session.changed or self._conditions:
+        session = self.session
+        session.receive_data(link.connection, data, now)
+        if session.changed or self._conditions:
             self._carry_out(now)
             return
-        self._wake()
+        if self._news:
+            self._wake()
         if self._recorder is not None and self._recorder.pending:
             self._recorder.deliver(now)
 
@@ -333,37 +345,36 @@ class Driver:
         """Wake the consumers of the turns in ``_news``."""
         for turn in self._news:
             waiter = self._waiters.pop(turn, None)
-            if waiter is not None:  # It has not gone since, and this is not the second piece of its news.
-                turn.listener = None
+            if waiter is not None:  # It has not gone since.
                 self._runtime.wake(waiter)
         self._news.clear()
 
     def _tend(self, link: Link, now: float) -> None:
         """Do what the link's connection needs: write, redirect, pause, close."""
         connection = link.connection
-        if link.state is LinkState.OPEN and not connection.is_closed:
+        behind = connection.has_unprocessed
+        # Data that has arrived is processed first: it cannot be an answer to a message that has not begun.
+        if link.writable and link.state is OPEN and not (behind or connection.is_closed):
             self._flush(link, now)
         if connection.is_closed:
             self._connection_ended(link, now)
             return
-        if link.state is not LinkState.OPEN:
+        if link.state is not OPEN:
             return
         if connection.needs_transport:  # It was redirected within its origin.
             self._begin_to_close(link, now, abort=False)
             self._links[connection] = again = Link(connection)
             self._runtime.open(again)
             return
-        if link.paused or connection.has_slow_consumer or connection.has_unprocessed:
+        if link.paused or behind or connection.has_slow_consumer:
             self._pause_or_resume(link)
-            if connection.has_unprocessed:
+            if behind:
                 self._set_timer(now)
         if self._first is not None and connection.is_open:
             self._first = None
 
     def _flush(self, link: Link, now: float) -> None:
-        connection = link.connection
-        # Data that has arrived is processed first: it cannot be an answer to a message that has not begun.
-        while link.writable and not connection.has_unprocessed and (data := connection.data_to_send(CHUNK, now)):
+        while link.writable and (data := link.connection.data_to_send(CHUNK, now)):
             link.writable = self._runtime.write(link, data)
             if len(data) < CHUNK:
                 break  # There is no more.
@@ -376,6 +387,7 @@ class Driver:
         pause = connection.has_unprocessed or (connection.has_slow_consumer and not awaited)
         if pause is not link.paused:
             link.paused = pause
+            self._paused = True
             (self._runtime.pause if pause else self._runtime.resume)(link)
 
     def _connection_ended(self, link: Link, now: float) -> None:

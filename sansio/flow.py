@@ -21,18 +21,21 @@ What a flow yields, and what comes back
 How a flow is run
     :func:`result_of` runs a flow to its end, a :class:`Runner` up to its next emitted value. A shell makes of them what
     its users call: a coroutine for a call, an asynchronous generator for an iterator. It brings the one thing that
-    differs between event loops: how to await something within a deadline, or shielded.
+    differs between event loops: the cancel scope with a deadline or a shield in which :func:`scoped` awaits a wait.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractContextManager
+from functools import partial
 from math import inf
 from types import CoroutineType, GeneratorType, coroutine
-from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
+from typing import Any, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
 
 __all__ = [
+    "FLOW",
     "Awaited",
     "Emit",
     "Emitting",
@@ -45,6 +48,7 @@ __all__ = [
     "awaited",
     "make_awaitable",
     "result_of",
+    "scoped",
 ]
 
 P = ParamSpec("P")
@@ -86,8 +90,12 @@ class Emit:
 
 Flow: TypeAlias = Generator[Wait, Any, T]
 """A call that returns a T."""
+FLOW: Final[Any] = GeneratorType
+"""The type of every flow at run time."""
 Emitting: TypeAlias = Generator[Wait | Emit, Any, None]
 """A call that yields values to a consumer."""
+CancelScope: TypeAlias = Callable[..., AbstractContextManager[Any]]
+"""``anyio.CancelScope`` or ``trio.CancelScope``: takes ``deadline`` and ``shield``."""
 
 
 class Steps(Generic[Y, T]):
@@ -172,13 +180,32 @@ class Runner(Steps[Y, T]):
 
 
 @coroutine
-def result_of(given: Any, within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Any]:
-    """Run a flow to its end and return its result. What is no flow is returned at once (:func:`at_once`)."""
-    if type(given) is not GeneratorType:
-        return given
-    runner = Runner(cast("Flow[Any]", given), within)
+def result_of(flow: Flow[Any], within: Callable[[Wait], Awaitable[Any]]) -> Generator[Any, Any, Any]:
+    """Run a flow to its end and return its result."""
+    runner = Runner(flow, within)
     yield from cast("Generator[Any, Any, None]", runner.advance())
     return runner.result
+
+
+class Scoped:
+    """A wait in a cancel scope of its own. Awaiting it raises ExpiredError when its deadline has passed."""
+
+    __slots__ = ("_cancel_scope", "_wait")
+
+    def __init__(self, cancel_scope: CancelScope, wait: Wait) -> None:
+        self._cancel_scope = cancel_scope
+        self._wait = wait
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        with self._cancel_scope(deadline=self._wait.deadline, shield=self._wait.shield):
+            return (yield from self._wait.start().__await__())
+        raise ExpiredError
+
+
+def scoped(cancel_scope: CancelScope) -> Callable[[Wait], Scoped]:
+    """How a :class:`Runner` awaits a wait that has a deadline or a shield. ``cancel_scope``: the class of the shell's
+    library, which absorbs its own cancellation when the deadline has passed."""
+    return partial(Scoped, cancel_scope)
 
 
 class Awaited:

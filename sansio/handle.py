@@ -34,7 +34,8 @@ class TurnHandle:
     def __init__(
         self, body: Mapping[str, Any], stream_id: AnyLane, timeout: object, leave: Leave | None = None
     ) -> None:
-        LEAVE_RULE.check("leave", leave)
+        if leave is not None:
+            LEAVE_RULE.check("leave", leave)
         self._arguments = (body, stream_id, timeout)
         self._leave: Leave | None = leave
         self._core: Turn | None = None

@@ -87,7 +87,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     transport: Literal["websocket", "http"]
     """What the connection speaks; for ``fell_back``, what it spoke before."""
     failure: TurnError | None = None
-    """For ``connection_lost`` and ``turn_repeated``: the failure. It may contain what the server said."""
+    """For ``turn_repeated``: that of the turn. For ``connection_lost``: as a turn sees it that waited for the
+    connection; a turn that ran on it fails with a verdict of its own. It may contain what the server said."""
     stream_id: str | None = None
     """For ``turn_repeated``: the turn's lane, if it has a name."""
     delay: float | None = None
@@ -186,11 +187,15 @@ class Notices:
         try:
             return call()
         except Exception as exc:
-            raised = (what, type(exc).__name__)
-            if raised not in self._raised:
-                self._raised.add(raised)
-                self._log(WARNING, "%s raised %s", *raised)
+            self.raised(what, exc)
             return None
+
+    def raised(self, what: str, error: Exception) -> None:
+        """Log the type of an exception that an observer raised, the first time."""
+        raised = (what, type(error).__name__)
+        if raised not in self._raised:
+            self._raised.add(raised)
+            self._log(WARNING, "%s raised %s", *raised)
 
     def _log(self, level: int, text: str, *args: object) -> None:
         if self._logger is not None:

@@ -17,6 +17,7 @@ from .connection import ConnectionOptions
 from .errors import UserError
 from .fallback import TransportChoice
 from .omit import OMIT, is_omitted
+from .record import Recording
 from .replay import RecoveryPolicy
 from .telemetry import Telemetry
 from .timeouts import timeouts_from
@@ -47,6 +48,8 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     telemetry: Telemetry | None = Telemetry()
     """Where spans and metrics of turns go: to the application's OpenTelemetry providers, if it has set them. None: off.
     It does not concern the models, which have their own ``tracer`` and ``telemetry``."""
+    record: Recording | None = None
+    """The file that the session is recorded in; None: none (RECORDING.md)."""
 
     def __post_init__(self) -> None:
         ConnectionOptions.__post_init__(self)
@@ -54,6 +57,11 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
             for name, value, why in OF_WEBSOCKETS:
                 if getattr(self, name) == value:
                     raise UserError(f"SessionOptions: transport='http' contradicts {name}={value!r}: {why}")
+        if self.compression and self.record is not None and self.record.scrub:
+            raise UserError(
+                "SessionOptions: compression=True contradicts a recording with scrub=True: compressed data cannot be "
+                "scrubbed: leave out one"
+            )
 
 
 OF_WEBSOCKETS: Final = (

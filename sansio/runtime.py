@@ -14,13 +14,12 @@ How the methods wait
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from copy import copy
-from types import coroutine
 from typing import Any, ClassVar, Final
 
-from .connection import LIVE, Stats, Turn
+from .connection import Stats, Turn
 from .connections import ConnectionInfo
 from .dialect import Dialect
 from .driver import Driver, Link, LinkState, Runtime
@@ -70,12 +69,17 @@ class SessionRuntime(Runtime):
         clock = self._means.wall_clock
         self.notices = Notices(self._means.logger)
         """What happens, for hooks and the log."""
-        self._session = ResponsesSession(
-            options=options, wall_clock=clock, retries_allowed=retries_allowed, notices=self.notices
-        )
+        made: dict[str, Any] = {"options": options, "wall_clock": clock, "retries_allowed": retries_allowed}
         more = {"wall_clock": clock, "endpoint": source.initial, "dialect": options.given_dialect}
         self._recorder = Recorder.of(options.telemetry, self._means.modules, self.notices, **more)
-        self._driver = Driver(self._session, self, lambda: source.initial, self._recorder)
+        if options.record is None:
+            self._session = ResponsesSession(**made, notices=self.notices)
+            self._driver = Driver(self._session, self, lambda: source.initial, self._recorder)
+        else:
+            from .recording import recorded_session  # It is not imported where nothing is recorded.
+
+            given = (options.record, self._means.open_file, self, lambda: source.initial, self._recorder)
+            self._session, self._driver = recorded_session(*given, notices=self.notices, **made)
 
     @property
     def stats(self) -> Stats:
@@ -200,21 +204,9 @@ class SessionRuntime(Runtime):
         """The consumer leaves the turn. After the turn's end it drops the unread events."""
         self._driver.cancel(turn, self.clock())
 
-    @coroutine
-    def news(self, turn: Turn) -> Generator[Any, Any, None]:
-        """Wait until the turn has an event, or has ended. Hot path: runs once per event that is waited for."""
-        while not turn.events and turn.state is LIVE:
-            waiter = self.waiter()
-            self._driver.listen(turn, waiter, self.clock)
-            try:
-                yield from waiter.__await__()
-            except BaseException:
-                self._driver.ignore(turn, waiter)
-                raise
-
     def begin(self) -> float:
         """The present time. First, read the data that has arrived: it cannot belong to the turn that now begins."""
-        links = self._driver.links
+        links = list(self._driver.open_links.values())
         for link in links:  # If there are several: only idle ones, which may not have been read for a long time.
             if len(links) == 1 or link.connection.idle:
                 self.read_ahead(link)
@@ -239,8 +231,11 @@ class SessionRuntime(Runtime):
 
     @abstractmethod
     def iterate(self, turn: Turn) -> Coroutine[Any, Any, ServerEvent]:
-        """Wait for the turn's next event (:meth:`news`). Raises StopAsyncIteration after the terminal event, or the
-        turn's failure."""
+        """Wait for the turn's next event. Raises StopAsyncIteration after the terminal event, or the turn's failure.
+
+        While the turn has no event and is LIVE, it calls :meth:`Driver.listen` and waits; if the wait raises, it calls
+        :meth:`Driver.ignore`.
+        """
 
     @abstractmethod
     def waiter(self) -> Awaitable[None]:

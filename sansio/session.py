@@ -224,7 +224,8 @@ class ResponsesSession:
 
     def wants_connection(self, now: float) -> bool:
         """Whether :meth:`open` should be called: turns wait for a connection, or one has to be replaced."""
-        return not self.closed and now >= self._not_before and self._wanted(now) is not None
+        waiting = self._backlog.ready or self._backlog.retrievals or self.pool.too_old  # Usually there is none.
+        return bool(waiting) and not self.closed and now >= self._not_before and self._wanted(now) is not None
 
     def _wanted(self, now: float) -> ConnectionKind | None:
         """The kind of connection that should be opened; None: none."""
@@ -284,12 +285,15 @@ class ResponsesSession:
     def receive_data(self, connection: Connection, data: bytes, now: float) -> None:
         """As :meth:`ResponsesConnection.receive_data`; then updates the session. Hot path: runs once per read."""
         self._now = now
-        counts = self.pool.spreads or self._backlog.ready or self._drain_by is not None
-        ran = connection.running if counts else 0
         connection.receive_data(data, now)
-        if not connection.only_events or (ran and connection.running < ran):  # A waiting turn may take the free slot.
+        if not connection.only_events or (connection.freed and self._wants_slots):
             self._touched[connection] = None
             self.update(now)
+
+    @property
+    def _wants_slots(self) -> bool:
+        """Whether the end of a turn may have consequences: a waiting turn takes its slot, or the session ends."""
+        return bool(self.pool.spreads or self._backlog.ready or self._drain_by is not None)
 
     def process(self, connection: Connection, now: float) -> None:
         """As :meth:`ResponsesConnection.process`; then updates the session."""
@@ -396,7 +400,7 @@ class ResponsesSession:
 
     def _touch_draining(self) -> None:
         """Mark draining connections as changed: one may have begun to drain because its lane names are used up."""
-        self._touched.update((one, None) for one in self.pool if one.draining and one.waiting)
+        self._touched.update((one, None) for one in self.pool if one.draining and (one.waiting or one.idle))
 
     # -- deadlines
 

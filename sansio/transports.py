@@ -19,6 +19,7 @@ from .http_client import client_network
 from .link import Link
 from .notices import WARNING, NoticeLogger
 from .proxy import AnyProxy, Tunnel, checked_proxy, choose_proxy
+from .record import OpenFile
 from .secret import Secret, discreet, without_frames
 from .session import EndpointSource
 from .socks import SocksTunnel
@@ -74,6 +75,8 @@ class Means:
     """Where it is written what happens in a session."""
     modules: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The modules that the process has imported, by name."""
+    open_file: OpenFile | None = None
+    """Opens the file of a recording."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 The promise
     The same as in ``aio/_flows.py``, without anyio: a flow's steps run in the task that awaits it, and each wait has a
     cancel scope with the deadline and the shield that the flow asks for. No decision is made here.
+
+Why three functions stand here and in ``aio/_flows.py``
+    Only ``async def`` makes the coroutine functions and asynchronous generators that users get. The core has none, and
+    nothing here imports ``aio`` or anyio. The logic is the core's.
 """
 
 from __future__ import annotations
@@ -10,23 +14,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from functools import wraps
 from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import trio
 
-from ..sansio.flow import Emitting, ExpiredError, Flow, Runner, Wait, result_of
+from ..sansio.flow import FLOW, Emitting, Flow, Runner, result_of, scoped
 
 __all__ = ["coroutine_function", "iterate", "run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-
-async def _within(wait: Wait) -> Any:
-    """Await it in a cancel scope of its own."""
-    with trio.CancelScope(deadline=wait.deadline, shield=wait.shield):
-        return await wait.start()
-    raise ExpiredError
+_within: Final = scoped(trio.CancelScope)
 
 
 async def run(flow: Flow[T]) -> T:
@@ -39,7 +38,8 @@ def coroutine_function(method: Callable[P, Any]) -> Callable[P, CoroutineType[An
 
     @wraps(method)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Any:
-        return await result_of(method(*args, **kwargs), _within)
+        result: Any = method(*args, **kwargs)
+        return await result_of(result, _within) if type(result) is FLOW else result
 
     return called
 

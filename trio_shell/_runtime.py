@@ -53,7 +53,7 @@ from trio.lowlevel import (
     wait_writable,
 )
 
-from ..sansio.connection import Turn
+from ..sansio.connection import LIVE, Turn
 from ..sansio.driver import Link
 from ..sansio.errors import TurnwireError
 from ..sansio.events import ServerEvent
@@ -73,26 +73,21 @@ P = ParamSpec("P")
 
 
 class _Waiter:
-    """Lets the task that awaits it wait until it is woken."""
+    """Lets a task wait until it is woken."""
 
-    __slots__ = ("_task",)
+    __slots__ = ("task",)
 
-    def __init__(self) -> None:
-        self._task: Task | None = None
-
-    def wake(self) -> None:
-        """Wake the task, if it waits."""
-        task, self._task = self._task, None
-        if task is not None:
-            reschedule(task)
+    def __init__(self, task: Task) -> None:
+        self.task: Task | None = task
+        """The task that waits; None: not any more."""
 
     def __await__(self) -> Generator[Any, Any, None]:
-        """Wait until :meth:`wake`. Hot path: it needs no generator of its own."""
-        self._task = current_task()
-        return wait_task_rescheduled(self._abort).__await__()
+        """Wait until :meth:`TrioRuntime.wake`."""
+        return wait_task_rescheduled(self.abort).__await__()
 
-    def _abort(self, raise_cancel: object) -> Abort:
-        self._task = None
+    def abort(self, raise_cancel: object) -> Abort:
+        """The task is cancelled."""
+        self.task = None
         return Abort.SUCCEEDED
 
 
@@ -143,9 +138,15 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     @enable_ki_protection
     async def iterate(self, turn: Turn) -> ServerEvent:
-        """The turn's next event, waiting for it. Hot path: runs once per event."""
-        if not turn.events:
-            await self.news(turn)
+        """The turn's next event, waiting for it. Hot path: runs once per event, so it is written out in each shell."""
+        while not turn.events and turn.state is LIVE:
+            waiter = _Waiter(current_task())
+            self._driver.listen(turn, waiter, self.clock)
+            try:
+                await wait_task_rescheduled(waiter.abort)
+            except BaseException:
+                self._driver.ignore(turn, waiter)
+                raise
         event = turn.next_event()
         if event is None:
             raise StopAsyncIteration
@@ -153,7 +154,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     def waiter(self) -> _Waiter:
         """One for the current task."""
-        return _Waiter()
+        return _Waiter(current_task())
 
     async def let_go(self) -> None:
         """Wait for the end of all tasks."""
@@ -204,8 +205,10 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             self._spawn(self._keep_time)
 
     def wake(self, waiter: _Waiter) -> None:
-        """Wake a consumer."""
-        waiter.wake()
+        """Wake a consumer, if it waits."""
+        task, waiter.task = waiter.task, None
+        if task is not None:
+            reschedule(task)
 
     def shut_down(self, link: Link) -> None:
         """Shut the socket down, or cancel the opening."""

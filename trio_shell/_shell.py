@@ -4,6 +4,8 @@ The promise
     The public classes are those of the core, with :class:`TrioShell` behind them, and nothing added: what they do on
     trio, they do on asyncio. One thing differs: trio has no tasks that run on their own, so that the clean-up of a call
     runs in the caller's task, also when that is cancelled. Nothing here imports anyio or asyncio.
+
+The classes below :data:`SHELL` stand in ``aio/_shell.py`` in the same words, so that type checkers know them.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Sequence
+from functools import partial
 from time import time
 from typing import Final
 
@@ -39,7 +40,15 @@ FAILURES: Final = Failures(
 LOGGER: Final = logging.getLogger("turnwire.session")
 """What happens in sessions. Where the log is not configured, nothing is written to stderr: turns raise what fails."""
 LOGGER.addHandler(logging.NullHandler())
-MEANS: Final = Means(os.environ, time, ssl.create_default_context, FAILURES, LOGGER, sys.modules)
+MEANS: Final = Means(
+    os.environ,
+    time,
+    ssl.create_default_context,
+    FAILURES,
+    LOGGER,
+    sys.modules,
+    partial(open, opener=lambda path, flags: os.open(path, flags, 0o600)),
+)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
 

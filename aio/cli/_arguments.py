@@ -5,8 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from typing import Any, Protocol
 
-__all__ = ["add_latency", "key", "port", "seconds"]
+__all__ = ["Options", "add_latency", "count", "key", "port", "seconds"]
+
+
+class Options(Protocol):
+    """A parser, or a group of its options."""
+
+    @property
+    def add_argument(self) -> Callable[..., Any]:
+        """Declare an option."""
+        ...
 
 
 def seconds(*, most: float, above: bool = False) -> Callable[[str], float]:
@@ -32,6 +42,15 @@ def port(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int | None:
+    """A type for how many of something there may be; ``all`` is None, no limit."""
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise argparse.ArgumentTypeError("takes a whole number, or 'all'")
+    return int(text)
+
+
 def key(text: str) -> str:
     """A type for a key that an HTTP header can hold."""
     if not text or not all("!" <= character <= "~" for character in text):
@@ -39,7 +58,7 @@ def key(text: str) -> str:
     return text
 
 
-def add_latency(parser: argparse.ArgumentParser, default: float, *, except_for: str = "") -> None:
+def add_latency(parser: Options, default: float, *, except_for: str = "") -> None:
     """Declare ``--latency``: the seconds that the loopback server waits before each event."""
     parser.add_argument(
         "--latency",

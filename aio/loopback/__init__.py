@@ -112,9 +112,15 @@ from ...sansio.server import (
     Reasoning,
     Refusal,
     Reply,
+    Rule,
+    Rules,
     ScriptError,
     Text,
+    TextTest,
     Transcript,
+    When,
+    read_script,
+    script_schema,
 )
 from ._expecting import LedgerError
 from ._faults import (
@@ -134,6 +140,7 @@ from ._faults import (
     Silence,
     Upgrading,
 )
+from ._faults_json import faults_schema, read_faults
 from ._ledger import LedgerEntry
 from ._server import LoopbackServer, Serving, serve
 
@@ -166,12 +173,20 @@ __all__ = [
     "Received",
     "Refusal",
     "Reply",
+    "Rule",
+    "Rules",
     "ScriptError",
     "Send",
     "Serving",
     "Silence",
     "Text",
+    "TextTest",
     "Transcript",
     "Upgrading",
+    "When",
+    "faults_schema",
+    "read_faults",
+    "read_script",
+    "script_schema",
     "serve",
 ]

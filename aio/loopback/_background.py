@@ -26,7 +26,7 @@ def begin_background(
 async def _run(
     service: Service, running: RunningTurn, entry: LedgerEntry, stored: StoredResponse, events: Iterator[ItemDict]
 ) -> None:
-    turn, reply = running.turn, running.reply or Reply()
+    turn, reply, store = running.turn, running.reply or Reply(), service.store
     scope = anyio.CancelScope()
     stored.listeners.add(cancel := lambda: scope.cancel() if stored.cancelled else None)
     try:
@@ -37,7 +37,7 @@ async def _run(
                     error = event.get("error") or event.get("response", {}).get("error")
                     entry.end(event["type"].removeprefix("response."), error)
                     if entry.outcome not in ("failed", "error"):
-                        service.store.remember(turn.request, event["response"], turn.previous)
+                        store.remember(turn.request, event["response"], turn.previous)
                 await anyio.sleep(reply.pause(entry.number, k, service.latency))
         if stored.cancelled:
             entry.end("cancelled")

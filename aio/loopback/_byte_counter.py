@@ -51,6 +51,14 @@ class ByteCounter:
         self._between_requests = self._counted = True
         self.received = 0
 
+    def leave_out_request(self) -> None:
+        """Over HTTP: what has been read is no request of the connection after all."""
+        self.request -= self._counted
+
+    def begin_requests(self) -> None:
+        """Over HTTP: what has been read is the first request of the connection, if it counts as one."""
+        self.request = int(self._counted)
+
     def count(self, data: bytes) -> None:
         """Count bytes that were read."""
         self.total += len(data)

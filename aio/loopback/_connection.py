@@ -139,7 +139,9 @@ class ClientConnection:
         self.over_limit = over_limit
         """Whether the server has enough connections without this one: its request is refused."""
         self.number = number
-        """Its number in the order of accepting, from 1."""
+        """Its number in the order of accepting, from 1; 0 if nothing has come but requests for control."""
+        self.for_control = False
+        """Whether nothing has come but requests for control."""
         self.tasks = Tasks()
         self.counter = ByteCounter()
         self.turns: set[RunningTurn] = set()
@@ -161,6 +163,24 @@ class ClientConnection:
         self._pace = Pace(service.options, anyio.current_time())
         self._watch = anyio.CancelScope()
         """Around the wait for the next deadline of the client's pace."""
+
+    # --- What counts -------------------------------------------------------------------------------------------------
+
+    def leave_out_request(self, *, first: bool) -> None:
+        """The request that was read is for control, and the first of its connection or not: it does not count."""
+        self.counter.leave_out_request()
+        self.for_control = self.for_control or first
+        if first and self.number == self.service.connections:
+            self.service.connections -= 1
+            self.number = 0
+
+    def number_as_client(self) -> None:
+        """A request has come that is for the API."""
+        self.for_control = False
+        if self.number == 0:
+            self.service.connections += 1
+            self.number = self.service.connections
+            self.counter.begin_requests()
 
     # --- From accepting to closing -----------------------------------------------------------------------------------
 

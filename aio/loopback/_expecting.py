@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from types import EllipsisType
 from typing import Final, TypeAlias
 
 from ...sansio.checks import shown
 from ...sansio.errors import UserError
 from ...sansio.server import differences
-from ._ledger import LedgerEntry
+from ._ledger import FIELDS, LedgerEntry
 
 __all__ = ["Expected", "LedgerError", "check_entries"]
 
@@ -19,11 +18,15 @@ Expected: TypeAlias = str | Mapping[str, object] | EllipsisType
 
 _MOST: Final = 20
 """How many differences a message has."""
-_FIELDS: Final = frozenset(field.name for field in fields(LedgerEntry))
 
 
 class LedgerError(AssertionError):
     """The ledger is not as expected. The message has a line for each difference."""
+
+    def __init__(self, message: str, differences: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.differences = list(differences)
+        """The lines, each of which says where something differs."""
 
 
 def check_entries(entries: Sequence[LedgerEntry], expected: Sequence[Expected], every: Mapping[str, object]) -> None:
@@ -31,7 +34,8 @@ def check_entries(entries: Sequence[LedgerEntry], expected: Sequence[Expected], 
     found = list(_differences(entries, expected, every))
     if found:
         more = [f"… and {len(found) - _MOST} differences more"] if len(found) > _MOST else []
-        raise LedgerError("\n  ".join(["the ledger is not as expected:", *found[:_MOST], *more]))
+        lines = [*found[:_MOST], *more]
+        raise LedgerError("\n  ".join(["the ledger is not as expected:", *lines]), lines)
 
 
 def _differences(
@@ -49,8 +53,8 @@ def _differences(
 
 
 def _of_entry(index: int, entry: LedgerEntry, wanted: Mapping[str, object]) -> Iterator[str]:
-    if unknown := set(wanted) - _FIELDS:
-        raise UserError(f"{shown(min(unknown))} is no field of an entry: write one of {', '.join(sorted(_FIELDS))}")
+    if unknown := set(wanted) - set(FIELDS):
+        raise UserError(f"{shown(min(unknown))} is no field of an entry: write one of {', '.join(sorted(FIELDS))}")
     for name, value in wanted.items():
         for difference in differences(value, getattr(entry, name), name):
             yield f"{_name(index, entry)}: {difference}"

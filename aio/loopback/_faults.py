@@ -5,7 +5,7 @@ The promise
     Nothing here does I/O: the server asks which actions are due at a point, and does them.
 
 :mod:`turnwire.aio.loopback` has the public names and the table of which action is possible at which point; here the
-table is :data:`_POSSIBLE`.
+table is :data:`POSSIBLE`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ...sansio.errors import UserError, WrongTypeError
 from ...sansio.server import Problem, write_json
 
 __all__ = [
+    "POSSIBLE",
     "Action",
     "AfterEvent",
     "BeforeEvent",
@@ -141,7 +142,7 @@ class Error(_Checked, Problem, frozen=True):
 
     status: int = 500
     code: str | None = "server_error"
-    message: str = "The server had an error processing your request."
+    message: str = Problem.FAILED
     type: str | None = None
     param: str | None = None
     headers: Mapping[str, str] | None = None
@@ -232,7 +233,7 @@ def _check_text(name: str, value: object) -> None:
 Action: TypeAlias = Cut | CutFrame | Delay | Silence | Error | Close | Garbage | Send
 
 _ANYWHERE: Final[tuple[type[Action], ...]] = (Cut, Delay, Silence, Garbage)
-_POSSIBLE: Final[Mapping[type[Point], tuple[type[Action], ...]]] = {
+POSSIBLE: Final[Mapping[type[Point], tuple[type[Action], ...]]] = {
     Received: _ANYWHERE,
     Upgrading: (*_ANYWHERE, Error),
     Opened: (*_ANYWHERE, Close, Send),
@@ -269,7 +270,7 @@ class Fault(_Checked, frozen=True):
         super().__post_init__()
         point, action = type(self.at), type(self.do)
         self._check_kinds(self.at, self.do)
-        if action not in _POSSIBLE[point]:
+        if action not in POSSIBLE[point]:
             raise UserError(
                 f"{action.__name__} is not possible at {point.__name__}: write another point or another action; "
                 "help(turnwire.aio.loopback) has the table"
@@ -320,7 +321,7 @@ _RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
 }
 """What the fields may be, where the type does not say it all."""
 
-_POINTS: Final = tuple(_POSSIBLE)
+_POINTS: Final = tuple(POSSIBLE)
 _ACTIONS: Final = (Cut, CutFrame, Delay, Silence, Error, Close, Garbage, Send)
 
 

@@ -89,9 +89,9 @@ class HttpAnswer:
         if not self._begun:
             self._begin(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"})
 
-    def result(self, response: object) -> None:
+    def result(self, response: object, status: int = 200) -> None:
         """Answer with a response as it is."""
-        self._whole(200, response)
+        self._whole(status, response)
 
     def reply(self, reply: HttpReply) -> None:
         """Answer with a whole reply."""

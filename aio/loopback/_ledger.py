@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from ...sansio.secret import Secret
 from ...sansio.server import RefusedRequest, ServerTurn, response_id, tool_names, write_json
 
-__all__ = ["Delivery", "Ledger", "LedgerEntry", "masked"]
+__all__ = ["FIELDS", "Delivery", "Ledger", "LedgerEntry", "masked"]
 
 Delivery: TypeAlias = Literal["websocket", "sse", "http"]
 """How a response is delivered: as WebSocket messages, as server-sent events, or as one JSON body."""
@@ -70,11 +71,46 @@ class LedgerEntry:
     message: str | None = None
     """The text of that error."""
 
+    on_end: Callable[[LedgerEntry], object] | None = field(default=None, repr=False, compare=False)
+    """Called when the outcome is written."""
+
     def end(self, outcome: str, error: Mapping[str, Any] | None = None) -> None:
         """Write the outcome, and the error if there was one."""
         self.outcome, self.ended = outcome, time.time()
         if error is not None:
             self.code, self.message = error.get("code"), error.get("message")
+        if self.on_end is not None:
+            self.on_end(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON, with ``***`` for each credential in the headers and in the tools of the body."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        headers = {name: _MASK if isinstance(value, Secret) else value for name, value in self.headers.items()}
+        return {**values, "headers": headers, "body": None if self.body is None else _without_credentials(self.body)}
+
+
+FIELDS: Final = tuple(each.name for each in fields(LedgerEntry) if each.name != "on_end")
+"""What an entry has to say."""
+_MASK: Final = "***"
+
+
+def _without_credentials(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body; ``authorization`` and the values of ``headers`` of its MCP tools masked."""
+    tools = body.get("tools")
+    if not isinstance(tools, list):
+        return {**body}
+    return {**body, "tools": [_masked_tool(tool) for tool in cast("list[object]", tools)]}
+
+
+def _masked_tool(tool: object) -> object:
+    if not isinstance(tool, dict):
+        return tool
+    members = cast("dict[str, object]", tool)
+    headers = members.get("headers")
+    masked_headers = (
+        {"headers": dict.fromkeys(cast("dict[str, object]", headers), _MASK)} if isinstance(headers, dict) else {}
+    )
+    return {**members, **masked_headers, **({"authorization": _MASK} if members.get("authorization") else {})}
 
 
 class Ledger:
@@ -85,8 +121,19 @@ class Ledger:
         """What was run, in the order of starting: all, or the newest ``limit``."""
         self.requests: list[LedgerEntry] = []
         """The same, and what was refused."""
+        self.listeners: set[Callable[[str, LedgerEntry | None], object]] = set()
+        """Called with ``started``, ``ended`` or ``refused`` and the entry, and with ``reset`` and None."""
         self._limit = limit
         self._started = 0
+
+    def reset(self) -> None:
+        """Forget all entries, and count from 1 again."""
+        for entry in self.requests:
+            entry.on_end = None
+        self.entries.clear()
+        self.requests.clear()
+        self._started = 0
+        self._tell("reset", None)
 
     def enter(
         self, turn: ServerTurn, delivery: Delivery, connection: int, marker: str | None, headers: Mapping[str, str]
@@ -97,6 +144,8 @@ class Ledger:
         entry.number, entry.response_id, entry.marker = self._started, response_id(self._started), marker
         self._add(self.entries, entry)
         self._add(self.requests, entry)
+        entry.on_end = partial(self._tell, "ended")
+        self._tell("started", entry)
         return entry
 
     def refuse(self, refused: RefusedRequest, delivery: Delivery, connection: int, headers: Mapping[str, str]) -> None:
@@ -105,6 +154,11 @@ class Ledger:
         entry.body = refused.request
         entry.end("refused", refused.problem.body())
         self._add(self.requests, entry)
+        self._tell("refused", entry)
+
+    def _tell(self, what: str, entry: LedgerEntry | None) -> None:
+        for listener in list(self.listeners):
+            listener(what, entry)
 
     def _add(self, entries: list[LedgerEntry], entry: LedgerEntry) -> None:
         entries.append(entry)

@@ -10,7 +10,7 @@ import h11
 from msgspec.structs import replace
 
 from ...sansio.secret import without_quotes
-from ...sansio.server import Problem, check_head, check_key, needs_no_key
+from ...sansio.server import Problem, check_head, check_key
 from ._connection import ClientConnection
 
 __all__ = ["LATE", "Incoming", "RequestReader", "closing"]
@@ -106,10 +106,7 @@ class RequestReader:
         if refused is not None:
             return refused
         length = next((int(value) for name, value in headers if name == b"content-length"), 0)
-        if problem := self._too_big(length):
-            return problem
-        keyless = needs_no_key(request.method.decode("latin-1"), request.target.decode("latin-1"), service.paths)
-        return None if keyless else check_key(headers, service.api_key)
+        return self._too_big(length) or check_key(headers, service.api_key)
 
     def _too_big(self, length: int) -> Problem | None:
         limit = self._service.options.max_message_size

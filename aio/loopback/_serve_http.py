@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, cast
 
 import anyio
 import h11
@@ -25,6 +26,7 @@ from ...sansio.server import (
 )
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
+from ._control import ControlAnswer, ControlCall
 from ._faults import Error, Opened, Send, Upgrading
 from ._http import HttpAnswer, body_if_readable, refuse_upgrade
 from ._reading import LATE, RequestReader, closing
@@ -60,7 +62,10 @@ class _HttpService:
                 if refused is not None and http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                     await self._refuse(refused)
                 return
-            if not await self._respond(request, body, refused):
+            control = self._find_control(request, body, refused)
+            if control is not None:
+                await self._control(control)
+            elif not await self._respond(request, body, refused):
                 return
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
@@ -69,7 +74,10 @@ class _HttpService:
     async def _respond(self, request: h11.Request, body: bytes, refused: Problem | None) -> bool:
         """Answer a request, which may be refused; returns whether more may follow: not after an upgrade."""
         target, method = request.target.decode("latin-1"), request.method.decode("latin-1")
-        found = refused or find_route(method, target, self._service.paths)
+        found = find_route(method, target, self._service.paths)
+        needs_key = isinstance(found, FoundRoute) and not found.route.keyless
+        if refused is not None and (refused.status != 401 or needs_key):
+            found = refused
         if isinstance(found, FoundRoute):
             call = replace(found.call, body=body, now=int(time.time()))
             result = found.route.answer(self._service.api, call)
@@ -94,6 +102,44 @@ class _HttpService:
                     self._enter_refused(result, body)
                 await self._refuse(result)
         return True
+
+    def _find_control(self, request: h11.Request, body: bytes, refused: Problem | None) -> ControlCall | Problem | None:
+        """What a request wants of ``/_turnwire``; None if it is for the API. Then the connection has a number."""
+        connection, method = self._connection, request.method.decode("latin-1")
+        found = None
+        if self._service.control is not None:
+            found = self._service.control.find(method, request.target.decode("latin-1"), body, connection)
+        if found is None:
+            connection.number_as_client()
+            return None
+        connection.leave_out_request(first=self._answers == 0)
+        return refused or found
+
+    async def _control(self, call: ControlCall | Problem) -> None:
+        """Answer a request for control."""
+        control = self._service.control
+        found = call if control is None or isinstance(call, Problem) else await control.answer(call)
+        if isinstance(found, Problem):
+            await self._refuse(found)
+        elif isinstance(found, AsyncGenerator):
+            await self._stream_control(cast("AsyncGenerator[Mapping[str, object]]", found))
+        else:
+            answer = found if isinstance(found, ControlAnswer) else ControlAnswer(200, found)
+            self._new_answer().result(answer.value, answer.status)
+            await self._connection.flush()
+
+    async def _stream_control(self, events: AsyncGenerator[Mapping[str, object]]) -> None:
+        """Send events until there are no more, or the client leaves."""
+        answer = self._new_answer(stream=True)
+        async with Tasks() as reading, aclosing(events):
+            reading.start(self._connection.guarded, self._read_on)
+            answer.begin_stream()
+            await self._connection.flush()
+            async for event in events:
+                answer.send_extra(event)
+                await self._connection.flush()
+        answer.finish()
+        await self._connection.flush()
 
     def _new_answer(self, *, stream: bool = False) -> HttpAnswer:
         self._answers += 1

@@ -16,9 +16,19 @@ from msgspec.structs import replace
 
 from ...sansio.checks import COUNT, SECONDS, Instance, Number, Rule
 from ...sansio.errors import ConcurrentUseError, UserError
-from ...sansio.server import Access, ResponseStore, Script, ScriptError, ScriptLike, ServerOptions, is_loopback
+from ...sansio.server import (
+    Access,
+    ResponseStore,
+    Script,
+    ScriptError,
+    ScriptLike,
+    ServerOptions,
+    StoredResponses,
+    is_loopback,
+)
 from ...sansio.urls import check_socket
 from ._connection import ClientConnection
+from ._control import CONTROL, Control
 from ._expecting import Expected, check_entries
 from ._faults import Fault, Faults
 from ._ledger import Ledger, LedgerEntry
@@ -47,12 +57,12 @@ class LoopbackServer:
         """The port that it listens on; 0 if there is a path."""
         self.path = path
         """The unix socket that it listens on; None: it is TCP."""
-        self.connections = 0
-        """How many connections have been accepted."""
-        self._open = 0
-        """How many of them are open."""
         self._service = service
         self._tasks = service.tasks = Tasks()
+        self._clients: dict[ClientConnection, anyio.Event] = {}
+        """The connections that are open, each with what is set at its end."""
+        self._first = (service.latency, list(service.faults))
+        """What :meth:`reset` goes back to."""
         self._closed_at_end_of_loop: AsyncGenerator[None] | None = None
         """On asyncio, until the server is closed: the generator that closes it when the event loop ends."""
 
@@ -65,9 +75,24 @@ class LoopbackServer:
         root = next(iter(self._service.paths)).removesuffix("/responses")
         if self.path is not None:
             return f"unix:{quote(self.path)}" + ("" if root == "/v1" else f":{root}")
+        return f"{self._origin}{root}"
+
+    @property
+    def _origin(self) -> str:
         scheme = "http" if self.ssl_context is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}{root}"
+        return f"{scheme}://{host}:{self.port}"
+
+    @property
+    def control_url(self) -> str | None:
+        """Where :mod:`its control <._control>` is: ``http://127.0.0.1:PORT/_turnwire``; None without control, and with
+        a path."""
+        return None if self._service.control is None or self.path is not None else f"{self._origin}{CONTROL}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections have been accepted, but for those with nothing but requests for control."""
+        return self._service.connections
 
     @property
     def latency(self) -> float:
@@ -114,6 +139,33 @@ class LoopbackServer:
         for error in self.script_errors[:1]:
             raise error
         check_entries(self.requests, entries, every)
+
+    def use_script(self, reply: ScriptLike | None) -> None:
+        """Answer by another script from here on; None: what a request says decides. Turns that have begun are answered
+        by the script that they began with. Raises UserError for what is none."""
+        self._service.script = None if reply is None else Script(reply)
+
+    async def reset(self, *, but: object = None) -> None:
+        """Make the server what it was when it started (PROTOCOL.md, "Control"): ledger, stored responses, faults,
+        latency, numbers; the script begins anew. Closes all connections first, but for this one and those that are only
+        for control."""
+        service = self._service
+        closed = [
+            (client, end) for client, end in self._clients.items() if client is not but and not client.for_control
+        ]
+        for client, _ in closed:
+            client.tasks.cancel()
+        for _, end in closed:
+            await end.wait()
+        latency, faults = self._first
+        service.latency, service.faults[:] = latency, faults
+        service.store, service.responses = ResponseStore(), StoredResponses()
+        if service.script is not None:
+            service.script.restart()
+        service.connections = 0
+        if isinstance(but, ClientConnection):
+            but.number = 0
+        service.ledger.reset()
 
     @property
     def replies_left(self) -> int:
@@ -205,10 +257,10 @@ class LoopbackServer:
                 sock.close()
                 return
             stream = SocketStream(sock)
-            self.connections += 1
-            connection = ClientConnection(self._service, stream, self.connections, over_limit=excess > 0)
+            self._service.connections += 1
+            connection = ClientConnection(self._service, stream, self._service.connections, over_limit=excess > 0)
             self._tasks.start(self._run, connection)
-            self._open += 1
+            self._clients[connection] = anyio.Event()
         except BaseException:
             sock.close()
             raise
@@ -217,12 +269,12 @@ class LoopbackServer:
         try:
             await connection.run(serve_http)
         finally:
-            self._open -= 1
+            self._clients.pop(connection).set()
 
     def _excess(self) -> int:
         """By how many connections the next one would exceed the limit."""
         limit = self._service.options.max_connections
-        return 0 if limit is None else self._open + 1 - limit
+        return 0 if limit is None else len(self._clients) + 1 - limit
 
 
 class Serving:
@@ -268,6 +320,7 @@ def serve(
     dialect: str | None = "openai",
     strict: bool = False,
     ledger_limit: int | None = None,
+    control: bool = False,
     allow_remote: bool = False,
     allowed_hosts: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
@@ -297,6 +350,8 @@ def serve(
         strict: refuse what the API refuses: a request without a model or with an unknown field, a call that is not
             answered, a number out of its range (PROTOCOL.md, "Strict mode"). ``options.strict`` does the same.
         ledger_limit: how many entries the ledger keeps, the newest; None keeps all.
+        control: answer requests under ``/_turnwire``, by which other programs read the ledger, and change faults and
+            script (PROTOCOL.md, "Control").
         allow_remote: whether anybody who reaches the address may use the server and read its conversations. Without
             it, and without ``api_key``, it listens only on addresses of this machine: 127.0.0.0/8 and ::1.
         allowed_hosts: names and addresses by which clients call this server, beside ``localhost``, ``host`` and the
@@ -311,10 +366,9 @@ def serve(
     """
     options = ServerOptions() if options is None else options
     _check(host=host, port=port, path=path, latency=latency, ssl_context=ssl_context, options=options)
-    _check(ledger_limit=ledger_limit, strict=strict, allow_remote=allow_remote)
+    _check(ledger_limit=ledger_limit, strict=strict, control=control, allow_remote=allow_remote)
     _check_key(api_key)
-    listens = host if path is None else None
-    access = Access(host=listens, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
+    access = Access(host=None if path else host, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
     if path is not None:
         _check_path(path, tcp=(host, port) != (_HOST, 0) or ssl_context is not None)
     service = Service(
@@ -332,10 +386,12 @@ def serve(
         script=None if reply is None else Script(reply),
     )
 
-    return Serving(partial(_start, service, host, port, path, allow_remote or api_key is not None))
+    return Serving(partial(_start, service, host, port, path, allow_remote or api_key is not None, control))
 
 
-async def _start(service: Service, host: str, port: int, path: str | None, remote: bool) -> LoopbackServer:
+async def _start(
+    service: Service, host: str, port: int, path: str | None, remote: bool, control: bool
+) -> LoopbackServer:
     """Listen and serve; ``remote``: also where other machines reach it."""
 
     def check(address: str) -> None:
@@ -346,6 +402,7 @@ async def _start(service: Service, host: str, port: int, path: str | None, remot
 
     listener = await listen(host, port, check) if path is None else listen_unix(path)
     server = LoopbackServer(host, listener.getsockname()[1] if path is None else 0, service, path)
+    service.control = Control(server, service.ledger) if control else None
     server.start(listener)
     return server
 
@@ -358,6 +415,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "ssl_context": Instance(ssl.SSLContext, optional=True),
     "options": Instance(ServerOptions),
     "strict": Instance(bool),
+    "control": Instance(bool),
     "allow_remote": Instance(bool),
     "ledger_limit": Number(COUNT, whole=True, optional=True),
 }

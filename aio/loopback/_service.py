@@ -15,6 +15,7 @@ from ...sansio.server import (
     ServerOptions,
     StoredResponses,
 )
+from ._control import Control
 from ._faults import Faults
 from ._ledger import Ledger
 from ._tasks import Tasks
@@ -38,20 +39,23 @@ class Service:
     faults: Faults
     """The faults that have not been done yet; may change at any time."""
     ledger: Ledger
+    connections: int = 0
+    """How many connections have been accepted, but for those with nothing but requests for control."""
+    control: Control | None = None
+    """What is answered under ``/_turnwire``; None: nothing."""
     script: Script | None = None
     """Which request gets which reply; None: what a request says decides."""
     store: ResponseStore = field(default_factory=ResponseStore)
     """The responses that can be continued from any connection."""
     responses: StoredResponses = field(default_factory=StoredResponses)
     """The responses that can be retrieved."""
-    api: ApiState = field(init=False)
-    """What the endpoints of the API read and change: the two above."""
     tasks: Tasks = field(init=False)
     """One that accepts, one for each connection, and one for each response in the background."""
 
-    def __post_init__(self) -> None:
-        """Make the state of the endpoints."""
-        self.api = ApiState(store=self.store, responses=self.responses, strict=self.options.strict)
+    @property
+    def api(self) -> ApiState:
+        """What the endpoints of the API read and change."""
+        return ApiState(store=self.store, responses=self.responses, strict=self.options.strict)
 
     @property
     def paths(self) -> Mapping[str, str | None]:

@@ -66,6 +66,7 @@ CLIENTS: Final = {
     ),
     "picows": Client("`picows` (Cython) + `msgspec`, one future", "picows_msgspec", ("picows",)),
     "turnwire": Client("**turnwire** (asyncio)", "turnwire_aio"),
+    "turnwire-recorded": Client("turnwire (asyncio), recorded", "turnwire_recorded"),
     "aiohttp": Client("`aiohttp` (C parser) + `msgspec`", "aiohttp_msgspec", ("aiohttp",)),
     "websockets": Client("`websockets` + `json`", "websockets_json", ("websockets",)),
     "openai": Client("`openai` `responses.connect()`", "openai_connect", ("openai", "websockets")),

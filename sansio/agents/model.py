@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
+import msgspec
+
 from ..checks import Instance
 from ..client import OnShell, Shell
 from ..errors import UserError, WrongTypeError
 from ..flow import Emitting, Flow, awaited
+from ..record import Recording
 from ..replay import ModelRetryAdvice, ModelRetryAdviceRequest, get_retry_advice
 from ..retries import provider_retries_are_off, websocket_pre_event_retries_disabled
 from ..session import SessionOptions
 from ..telemetry import DEFAULT_TELEMETRY, Telemetry
 from .call import HEADERS_OVERRIDE, ModelArguments, ModelCall, ModelConfig, ModelResponse, ModelTracing
-from .tracing import NO_TRACING, Logger, Tracer
+from .tracing import NO_TRACING, Logger, OpenTelemetryTracer, Tracer
 from .usage import RequestUsage, Usage
 
 if TYPE_CHECKING:
@@ -124,7 +127,7 @@ class ResponsesModel(OnShell, ABC):
             model_is_explicit=model_is_explicit,
             logger=self._shell.environment.logger,
             log_model_data=hidden.strip().lower() in ("0", "false"),
-            tracer=tracer,
+            tracer=tracer.of_client(openai_client) if isinstance(tracer, OpenTelemetryTracer) else tracer,
             raise_on_unsuccessful=raise_on_unsuccessful,
             idle_parallel_tool_calls=idle_parallel_tool_calls,
         )
@@ -198,14 +201,16 @@ class ResponsesModel(OnShell, ABC):
 _DISABLING: Final = ("should_disable_provider_managed_retries", "should_disable_websocket_pre_event_retries")
 
 
-def options_for_model(options: Mapping[str, Any] | SessionOptions | None) -> SessionOptions:
+def options_for_model(
+    options: Mapping[str, Any] | SessionOptions | None, record: Recording | None = None
+) -> SessionOptions:
     """A model's ``websocket_options``: ``ping_interval``, ``ping_timeout`` and ``max_size`` (PARITY C13), or all
-    options.
+    options. ``record`` replaces the option of this name.
 
     Raises UserError for an unknown name or a value out of its range, and WrongTypeError for another type.
     """
     if isinstance(options, SessionOptions):
-        return options
+        return options if record is None else msgspec.structs.replace(options, record=record)
     given_as = cast("object", options)
     if not isinstance(given_as, Mapping | None):
         kind, names = type(given_as).__name__, ", ".join(_WEBSOCKET_OPTIONS)
@@ -214,7 +219,7 @@ def options_for_model(options: Mapping[str, Any] | SessionOptions | None) -> Ses
     known = {ours: given.pop(theirs) for theirs, ours in _WEBSOCKET_OPTIONS.items() if theirs in given}
     if given:
         raise UserError(f"websocket_options has {', '.join(map(repr, given))}: write {', '.join(_WEBSOCKET_OPTIONS)}")
-    return SessionOptions(transport="websocket", **known)
+    return SessionOptions(transport="websocket", record=record, **known)
 
 
 _WEBSOCKET_OPTIONS: Final = {

@@ -15,7 +15,7 @@ The promise
     attribute                        from
     ================================ ================================================================================
     ``gen_ai.operation.name``        ``chat``; the span is called ``chat MODEL`` and is of kind CLIENT
-    ``gen_ai.provider.name``         ``openai``
+    ``gen_ai.provider.name``         the host of the client: ``openai``, ``azure.ai.openai``, … (P-DIALECT-21)
     ``gen_ai.request.model``         the model asked for
     ``gen_ai.response.id``/``model`` the response, when data is included
     ``gen_ai.usage.input_tokens``    the usage, always; likewise ``output_tokens``, and, unless they are 0,
@@ -33,10 +33,13 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
+from ..dialect import UNKNOWN, dialect_of_host
 from ..encoding import encode_json
 from ..telemetry import encodable, span_usage
 
@@ -113,11 +116,15 @@ NO_TRACING: Final[Tracer] = _NoTracer()
 
 
 class OpenTelemetryTracer:
-    """Makes OpenTelemetry spans; ``tracer`` defaults to the global provider's (extra ``otel``)."""
+    """Makes OpenTelemetry spans; ``tracer`` defaults to the global provider's (extra ``otel``).
 
-    def __init__(self, tracer: OtelTracer | None = None) -> None:
+    ``provider`` is the ``gen_ai.provider.name``; None: that of the host of a model's client (P-DIALECT-21).
+    """
+
+    def __init__(self, tracer: OtelTracer | None = None, *, provider: str | None = None) -> None:
         from opentelemetry import trace
 
+        self._provider = provider
         self._kind = trace.SpanKind.CLIENT
         self._failed = trace.StatusCode.ERROR
         self._tracer = trace.get_tracer("turnwire") if tracer is None else tracer
@@ -126,12 +133,21 @@ class OpenTelemetryTracer:
         """See :class:`Tracer`. The span is a child of the current one; it does not become the current one."""
         attributes = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openai",
+            "gen_ai.provider.name": self._provider or UNKNOWN.provider,
             "gen_ai.request.model": model,
         }
         return _OpenTelemetrySpan(
             self._tracer.start_span(f"chat {model}", kind=self._kind, attributes=attributes), self._failed
         )
+
+    def of_client(self, client: object) -> OpenTelemetryTracer:
+        """The tracer for the calls of a model that has this client."""
+        if self._provider is not None:
+            return self
+        mine = copy(self)
+        with suppress(Exception):  # The client may be any object, and its URL any value.
+            mine._provider = dialect_of_host(urlsplit(str(cast("Any", client).base_url)).hostname or "").provider
+        return mine
 
 
 class _OpenTelemetrySpan:

@@ -19,6 +19,7 @@ from ..connection import Turn
 from ..events import ServerEvent
 from ..events._openai import to_stream_event
 from ..flow import Emit, Emitting, Flow, Wait, awaited
+from ..record import BinaryFile, PathLike, Recording, recording_of
 from ..runtime import SessionRuntime
 from ..secret import discreet
 from ..session import EndpointSource, SessionOptions
@@ -45,7 +46,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
     ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``, whose ``telemetry`` is not used.
     ``ssl_context``, ``proxy`` and ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's
-    ``http_client`` was given.
+    ``http_client`` was given. ``record`` is the file that all of its connections are recorded in, as for ``connect()``.
 
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
     the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.
@@ -65,6 +66,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = "client",
         proxy_ssl_context: ssl.SSLContext | None = None,
+        record: str | PathLike | BinaryFile | Recording | None = None,
         tracer: Tracer = NO_TRACING,
         telemetry: Telemetry | None = DEFAULT_TELEMETRY,
         raise_on_unsuccessful: bool = False,
@@ -86,7 +88,9 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             proxy_ssl_context=proxy_ssl_context,
             context_type=self._shell.context_type,
         )
-        options = replace(options_for_model(websocket_options), telemetry=without_spans(telemetry))
+        options = replace(
+            options_for_model(websocket_options, recording_of(record)), telemetry=without_spans(telemetry)
+        )
         self._shared = _SharedConnection(self._shell, openai_client, options, network)
 
     def on_lane(self, stream_id: str | None) -> Self:

@@ -244,6 +244,7 @@ class ConnectionBase(CommonConnection):
         """Remove a turn that is over; the next one in its lane may start."""
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
+        self.freed = True
         if self._lanes.waiting_count or self.state is not State.OPEN:
             self.only_events = False
             self._start_turns(now)

@@ -77,6 +77,8 @@ class CommonConnection(ABC):
         """True if the last ``receive_data()`` brought only events for turns, no such turn has too many unread events,
         and no turn waits for another's end. The owner then has nothing to check, send or time. Everything else that
         happens sets it to False."""
+        self.freed = False
+        """Whether a turn of a WebSocket has ended in the last ``receive_data()``, so that another may start."""
         self._recover = recover
         self._alarm = alarm or Alarm()
         self._alarm.announce()

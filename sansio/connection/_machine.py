@@ -146,7 +146,7 @@ class ResponsesConnection(Routing, Timing):
         Returned bytes count as handed over. Begin to write them before asking for more: ``final_byte_handed`` is exact
         only then. ``now`` starts the receive deadlines of the turns whose messages end in these bytes.
         """
-        if not self._outbox or self.state is State.WRITE_DISABLED:
+        if self.state is State.WRITE_DISABLED:
             return b""
         data, ended = self._outbox.take(max_bytes, self._websocket)
         self.stats.bytes_out += len(data)
@@ -171,20 +171,26 @@ class ResponsesConnection(Routing, Timing):
         The work of one call is bounded (``sansio/websocket/``, "Bounded work"). After the call, check
         :attr:`has_unprocessed`.
         """
-        if self.state is State.CONNECTING or self.state is State.CLOSED:
+        if self._websocket is None or not data or self.is_closed:
+            self._receive_otherwise(data, now)
             return
         keepalive = self._keepalive
         keepalive.last_received = now
         self.stats.bytes_in += len(data)
-        if self._websocket is not None and data:
-            self._receive_frames(self._websocket, data, now)
-            if keepalive.ping_sent_at is not None:
-                keepalive.received(now)
-                self._alarm.announce()  # The next ping is due before the connection would have been given up.
-                self.only_events = False
-            if self._lanes.waiting_count and not self.only_events:
-                self._start_turns(now)
+        self._receive_frames(self._websocket, data, now)
+        if keepalive.ping_sent_at is not None:
+            keepalive.received(now)
+            self._alarm.announce()  # The next ping is due before the connection would have been given up.
+            self.only_events = False
+        if not self.only_events and self._lanes.waiting_count:
+            self._start_turns(now)
+
+    def _receive_otherwise(self, data: bytes, now: float) -> None:
+        """Take data of the handshake, or the end of file."""
+        if self.state in NOT_READING:
             return
+        self._keepalive.last_received = now
+        self.stats.bytes_in += len(data)
         if self._websocket is None:
             self._receive_handshake(data, now)
         else:

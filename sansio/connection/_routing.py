@@ -40,9 +40,6 @@ from ._turn import EVENT_COST, Turn
 
 __all__ = ["Routing"]
 
-RESPONSE_ID: Final = b'"response_id"'
-"""An event with this in its first bytes needs the full check: it may belong to another response."""
-
 UNDERWAY: Final = (ResponseInProgressEvent, ResponseQueuedEvent)
 """These events cannot follow the end of their response. With its id, they may belong to another response that was given
 the same id."""
@@ -62,7 +59,7 @@ class Routing(ConnectionBase):
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
         """Give each event to its turn. Hot path: runs once per received event."""
         running, late, most = self._lanes.running, self._owners.late_items, self._unread_limit
-        self.only_events, events, kept = True, 0, 0
+        self.only_events, self.freed, events, kept = True, False, 0, 0
         for item in websocket.receive(data):
             if type(item) is bytes:
                 try:
@@ -74,7 +71,8 @@ class Routing(ConnectionBase):
                 turn = running.get(event.stream_id) or self._owners.only
                 if late and getattr(event, "item_id", None) in late:
                     turn = None
-                if turn is None or turn.phase is not STREAM or event.routed or item.find(RESPONSE_ID, 0, 512) > 0:
+                # An event that states its response needs the full check: it may be another response's.
+                if turn is None or turn.phase is not STREAM or event.routed or event.response_id is not None:
                     self._route(event, len(item), now)
                 elif turn.state is not LIVE:  # Abandoned.
                     turn.since = now
@@ -88,24 +86,23 @@ class Routing(ConnectionBase):
                     turn.since = now
                     if turn.observer is not None:
                         turn.observer.came(now)
-                    if turn.listener is not None:
-                        turn.listener(turn)
+                    listener = turn.listener
+                    if listener is not None:
+                        turn.listener = None
+                        listener(turn)
                     if turn.buffered <= most:
                         continue  # An event for a turn cannot have closed the connection.
                     self._check_buffer(turn, now)
             else:
                 self._receive_control(websocket, item, now)
-            if self.state is State.CLOSED:
+            if self.is_closed:
                 break
-        self._count(events, kept, now)
-        self.only_events = self.only_events and not websocket.pending
-
-    def _count(self, events: int, kept: int, now: float) -> None:
-        """Count what came with one read: so many events, which take so many bytes of memory."""
         self.stats.events += events
         self._unchecked += kept
         if self._unchecked > self._unchecked_limit:
             self._check_all(now)
+        if websocket.pending:
+            self.only_events = False
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
         self.only_events = False
@@ -140,10 +137,11 @@ class Routing(ConnectionBase):
         if isinstance(event, ErrorEvent):
             self._error_event(event, now, first=first)
             return
-        if type(event) is UnknownEvent and self.rate_limits is not None:
-            self.rate_limits.came(event)
         turn = self._owners.owner(event)
-        if turn is None or self._owners.dialect.keeps_alive(event):
+        unknown = type(event) is UnknownEvent
+        if unknown and self.rate_limits is not None:
+            self.rate_limits.came(event)
+        if turn is None or (unknown and self._owners.dialect.keeps_alive(event)):
             self._pass_over(turn, event, now)
             return
         role = event.role

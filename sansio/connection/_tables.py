@@ -44,6 +44,7 @@ from ..errors import (
 )
 from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
+from ..record import Recording
 from ..replay import Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
 from ..telemetry import Telemetry
 from ..timeouts import DEFAULT_TIMEOUTS, Timeouts, timeouts_from
@@ -176,6 +177,7 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "transport": Choice(("auto", "websocket", "http")),
     "recovery": Instance(RecoveryPolicy),
     "telemetry": Instance(Telemetry, optional=True),
+    "record": Instance(Recording, optional=True),
 }
 """The range of each option of a connection or a session; a test compares it with their fields."""
 

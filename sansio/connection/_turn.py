@@ -94,22 +94,50 @@ class Turn:
 
     # More than 12 attributes: its verdict and its deadlines depend on all of them, and they are read and written for
     # each event, where nested objects would cost a look-up each. They hold what was asked for, how far it got and since
-    # when, what is known of its response, and its unread events.
+    # when, what is known of its response, and its unread events. Slots, because CPython's dictionaries of attributes
+    # are slower from the 31st attribute on, and several times as large.
 
-    stored = True
-    """Whether the server stores its response, so that more than the connection's memory has it."""
-    http_only = False
-    """Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval."""
+    __slots__ = (
+        "_terminal",
+        "abandoned",
+        "added",
+        "began",
+        "buffered",
+        "connection",
+        "created",
+        "events",
+        "failing_since",
+        "failure",
+        "fits_http",
+        "http_only",
+        "items",
+        "lane",
+        "last",
+        "last_number",
+        "leave",
+        "listener",
+        "message",
+        "named",
+        "observer",
+        "output",
+        "phase",
+        "previous",
+        "repeatable",
+        "repetitions",
+        "response_id",
+        "since",
+        "state",
+        "stateful",
+        "stored",
+        "suspended",
+        "timeouts",
+        "transport",
+        "unknown_event",
+        "wanted",
+    )
+
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
-    last_number: int | None = None
-    """The ``sequence_number`` of the last event that carried the response."""
-    leave: Leave | None = None
-    """What becomes of its connection when it is left; None: as the options say."""
-    failing_since: float | None = None
-    """When it failed for the first time, if it did."""
-    observer: TurnObserver | None = None
-    """What measures it; None: nothing, or it has ended."""
 
     def __init__(
         self,
@@ -130,6 +158,12 @@ class Turn:
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
         """The id of the response that it continues."""
+        self.stored = True
+        """Whether the server stores its response, so that more than the connection's memory has it."""
+        self.http_only = False
+        """Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval."""
+        self.leave: Leave | None = None
+        """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http
         """Whether it may go over HTTP: it is no warm-up, and it does not continue a response that only a connection
         remembers."""
@@ -144,8 +178,10 @@ class Turn:
         self.began = self.since = now
         """``began``: when it was made. ``since``: when its present wait began; after its message was handed over, each
         event sets it."""
+        self.observer: TurnObserver | None = None
+        """What measures it; None: nothing, or it has ended."""
         self.listener: Callable[[Turn], None] | None = None
-        """Called with the turn when its consumer has something new to read."""
+        """Called with the turn, once, when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of memory that ``events`` take."""
@@ -163,6 +199,8 @@ class Turn:
         """Its completed output items."""
         self.last: ServerEvent | None = None
         """The last event that does not carry the response."""
+        self.last_number: int | None = None
+        """The ``sequence_number`` of the last event that carried the response."""
         self.unknown_event = False
         """Whether, in AWAIT, a message came that may have been an event of any kind."""
         self.state = TurnState.LIVE
@@ -170,6 +208,8 @@ class Turn:
         self.abandoned = False
         """It failed for its consumer while the server might still run it."""
         self.failure: TurnError | None = None
+        self.failing_since: float | None = None
+        """When it failed for the first time, if it did."""
         self.repetitions: list[RepeatReason] = []
         """The reasons for which it was repeated, in order."""
         self.repeatable = True
@@ -344,8 +384,7 @@ class Turn:
         self.since = now
         if self.observer is not None:
             self.observer.came(now)
-        if self.listener is not None:
-            self.listener(self)
+        self._tell_listener()
         return cost
 
     def discard(self) -> None:
@@ -401,8 +440,12 @@ class Turn:
         if self.observer is not None:
             observer, self.observer = self.observer, None
             observer.ended(self)
-        if self.listener is not None:
-            self.listener(self)
+        self._tell_listener()
+
+    def _tell_listener(self) -> None:
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener(self)
 
 
 def _note(items: list[str], item_id: str) -> None:

@@ -36,6 +36,8 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 
     sequence_number: int | None = None
     stream_id: str | None = None
+    response_id: str | None = None
+    """The id of its response, if the event states it. Of the API, only events that contain the response do."""
 
     @property
     def role(self) -> Role:

@@ -27,6 +27,8 @@ class OutputItems:
     When they exceed ``most`` bytes, no items are kept; the response is then as the server's last snapshot has it.
     """
 
+    __slots__ = ("_done", "_most", "_size")
+
     def __init__(self, most: int = MAX_GATHERED) -> None:
         self._most = most
         self._size = 0

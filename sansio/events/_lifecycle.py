@@ -31,9 +31,9 @@ class LifecycleEvent(ServerEvent, frozen=True):
     head: ResponseHead = msgspec.field(name="response", default=ResponseHead())
 
     @property
-    def response_id(self) -> str | None:
+    def response_id(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride] - frozen: to be read.
         """The response's id, without further decoding."""
-        return self.head.id
+        return self.head.id if self.head.id is not None else super().response_id
 
     def ids(self) -> tuple[str | None, str | None]:
         """As for every event; if the response has an id, the text is not read again."""

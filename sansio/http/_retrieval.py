@@ -38,7 +38,6 @@ class Retrieval(Turn):
     """
 
     counts = False
-    http_only = True
 
     def __init__(
         self,
@@ -51,6 +50,7 @@ class Retrieval(Turn):
         now: float,
     ) -> None:
         super().__init__(b"", lane=AUTO, stateful=False, timeouts=timeouts, now=now)
+        self.http_only = True
         _NUMBER.check("starting_after", starting_after)
         self.segment = _segment(response_id)
         """The id as it stands in the URL."""
@@ -59,7 +59,8 @@ class Retrieval(Turn):
         self.gathers = starting_after is None
         """Whether all output items come, so that they can complete a response that lacks its output."""
         self._received = starting_after
-        self._include = [f"include[]={_query_value(each)}" for each in _several(include)]
+        self.include = [f"include[]={_query_value(each)}" for each in _several(include)]
+        """The members of the query that name more fields."""
         self._moved_to: str | None = None
         """The request target that a redirect named."""
 
@@ -79,7 +80,7 @@ class Retrieval(Turn):
     def _target(self, target: str) -> str:
         path, _, query = target.partition("?")
         members = [query] if query else []
-        members += self._include
+        members += self.include
         if self.stream:
             members.append("stream=true")
             if self._received is not None:

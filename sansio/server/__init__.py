@@ -85,8 +85,9 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 from __future__ import annotations
 
 from ._access import Access, check_head, check_key, host_of, is_loopback
-from ._api import ROUTES, ApiRoute, FoundRoute, find_route, needs_no_key
+from ._api import ROUTES, ApiRoute, FoundRoute, find_route
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded
+from ._asked import Asked
 from ._conversation import StoredConversation
 from ._differences import differences
 from ._expansion import DEFAULT_MODEL, reply_events, response_id
@@ -124,7 +125,9 @@ from ._replies import (
     Transcript,
     reply_of,
 )
-from ._scripting import Answer, Asked, Attempts, Script, ScriptError, ScriptLike, Taken
+from ._rules import Rule, Rules, TextTest, When
+from ._script_json import ERROR_MEMBERS, parse_json, read_script, script_schema
+from ._scripting import Answer, Attempts, Script, ScriptError, ScriptLike, Taken
 from ._store import ResponseStore
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._strict import check_strictly
@@ -144,6 +147,7 @@ __all__ = [
     "StoredConversation",
     "CustomCall",
     "DEFAULT_MODEL",
+    "ERROR_MEMBERS",
     "Failed",
     "FoundRoute",
     "HttpReply",
@@ -173,6 +177,8 @@ __all__ = [
     "RunTurn",
     "SERVER_DIALECTS",
     "STEER_CODES",
+    "Rule",
+    "Rules",
     "Script",
     "ScriptError",
     "ScriptLike",
@@ -186,10 +192,12 @@ __all__ = [
     "StoredResponses",
     "Taken",
     "Text",
+    "TextTest",
     "Transcript",
     "TurnState",
     "Upgraded",
     "WantedResponse",
+    "When",
     "check_head",
     "check_key",
     "check_request",
@@ -203,11 +211,13 @@ __all__ = [
     "is_loopback",
     "item_events",
     "item_text",
-    "needs_no_key",
+    "parse_json",
     "read_json",
+    "read_script",
     "reply_events",
     "reply_of",
     "response_id",
+    "script_schema",
     "tool_names",
     "wanted_response",
     "words",

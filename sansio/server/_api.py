@@ -120,15 +120,6 @@ def find_route(
     return FoundRoute(route, ApiCall(ids=ids, query=query, target=target, root=root or "", head=method == "HEAD"))
 
 
-def needs_no_key(method: str, target: str, places: Mapping[str, str | None] = _PLACES) -> bool:
-    """Whether a request is answered without a key: one about health, for the methods of a path, or for a path that
-    there is not."""
-    found = find_route(method, target, places)
-    if isinstance(found, Problem):
-        return found.status == 404
-    return isinstance(found, HttpReply) or found.route.keyless
-
-
 def _root(path: str, places: Mapping[str, str | None]) -> tuple[str | None, str | None]:
     """What comes before ``/responses`` in the place that a path is below, and the query that it needs; None if it is
     below none."""

@@ -24,6 +24,8 @@ class Problem(msgspec.Struct, frozen=True):
     """Headers such as ``retry-after``."""
 
     TYPES: ClassVar[Mapping[int, str]] = {401: "authentication_error", 429: "rate_limit_error"}
+    FAILED: ClassVar[str] = "The server had an error processing your request."
+    """The message of the API's ``server_error``."""
 
     def body(self) -> dict[str, Any]:
         """The object that is sent under ``error``. In an HTTP response, the headers are sent as headers."""

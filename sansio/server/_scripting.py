@@ -5,20 +5,18 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
 from ..checks import shown
 from ..errors import UserError, WrongTypeError
-from ..secret import Secret
-from ._memory import ItemDict, Remembered, input_items, item_text, tool_names
+from ._asked import Asked
 from ._problem import Problem
 from ._replies import Reply, ReplyLike, reply_of
+from ._rules import Rules
 
-__all__ = ["Asked", "Attempts", "Answer", "Script", "ScriptError", "ScriptLike", "Taken"]
-
-_NO_HEADERS: Final[Mapping[str, str | Secret]] = {}
+__all__ = ["Attempts", "Answer", "Script", "ScriptError", "ScriptLike", "Taken"]
 
 
 class ScriptError(UserError):
@@ -27,50 +25,6 @@ class ScriptError(UserError):
     def problem(self) -> Problem:
         """What the client gets. It is told not to repeat the request."""
         return Problem(500, "script_error", str(self), headers={"x-should-retry": "false"})
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, as the function of a script gets it."""
-
-    body: Mapping[str, Any]
-    """All of it but ``type`` and ``stream_id``."""
-    number: int
-    """Its number among the requests that the server has run, from 1."""
-    attempt: int = 1
-    """How many requests with an equal body there have been, this one included."""
-    connection: int = 1
-    """The number of its connection, from 1."""
-    lane: str | None = None
-    """Its ``stream_id``."""
-    headers: Mapping[str, str | Secret] = _NO_HEADERS
-    """Those of the HTTP request, or of the upgrade; names in lower case. Credentials are not shown."""
-    previous: Remembered | None = None
-    """The response that it continues."""
-
-    @property
-    def input(self) -> list[ItemDict]:
-        """The items of its ``input``."""
-        return input_items(self.body.get("input"))
-
-    @property
-    def text(self) -> str:
-        """The text of the last item: what the user said, or what the tool gave."""
-        items = self.input
-        return item_text(items[-1].get("content", items[-1].get("output"))) if items else ""
-
-    @property
-    def outputs(self) -> dict[str, Any]:
-        """What the tools gave: the ``output`` of each ``…_output`` item in the input, by its ``call_id``."""
-        return {item["call_id"]: item.get("output") for item in self.input if isinstance(item.get("call_id"), str)}
-
-    @property
-    def tools(self) -> list[str]:
-        """The names of its tools; of a tool without a name, its type."""
-        return tool_names(self.body.get("tools"))
-
-    def conversation(self) -> list[ItemDict]:
-        """Every item of the conversation, this input included, oldest first. Takes time with its length."""
-        return [*(self.previous.items() if self.previous is not None else []), *self.input]
 
 
 Answer: TypeAlias = Callable[[Asked], ReplyLike | Awaitable[ReplyLike]]
@@ -86,8 +40,8 @@ class Attempts(msgspec.Struct, frozen=True):
     replies: Sequence[ReplyLike | Answer]
 
 
-ScriptLike: TypeAlias = Answer | Iterable[ReplyLike | Answer | Attempts]
-"""What a script is made of: a function of each request, or a list that has a reply for each."""
+ScriptLike: TypeAlias = Answer | Rules | Iterable[ReplyLike | Answer | Attempts]
+"""What a script is made of: a function of each request, rules, or a list that has a reply for each."""
 
 
 class Taken(msgspec.Struct, frozen=True, order=True):
@@ -110,9 +64,18 @@ class Script:
         self.errors: list[ScriptError] = []
         """The requests that got no reply."""
         self._function = script if callable(script) else None
-        self._left = [] if callable(script) else _read(script)
-        self._replies = len(self._left)
+        self._rules = script if isinstance(script, Rules) else None
+        self._replies = () if callable(script) or isinstance(script, Rules) else tuple(_read(script))
+        self._left = list(self._replies)
         self._bodies: Counter[str] = Counter()
+
+    def restart(self) -> None:
+        """Begin anew: with the first reply, with rules that were not used, and without errors."""
+        self.errors.clear()
+        self._left[:] = self._replies
+        self._bodies.clear()
+        if self._rules is not None:
+            self._rules.restart()
 
     @property
     def left(self) -> int:
@@ -125,21 +88,26 @@ class Script:
         return self._bodies[fingerprint]
 
     def take(self, asked: Asked) -> Taken:
-        """The reply for the next request. Raises ScriptError, and keeps it, if the list is used up."""
+        """The reply for the next request. Raises ScriptError, and keeps it, if there is none."""
         if self._function is not None:
             return Taken(0, [self._function])
         if self._left:
             return self._left.pop(0)
+        if self._rules is not None and (found := self._rules.take(asked)) is not None:
+            return Taken(found[0], [found[1]])
+        why = f"its {len(self._replies)} replies are used up" if self._rules is None else "no rule fits"
         error = ScriptError(
-            f"the script has no reply for {_name(asked)}: its {self._replies} replies are used up — the client got an "
-            "error with status 500 — write another reply, or find out why there was another request"
+            f"the script has no reply for {_name(asked)}: {why} — the client got an error with status 500 — write "
+            f"another {'reply' if self._rules is None else 'rule'}, or find out why there was another request"
         )
         self.errors.append(error)
         raise error
 
     def put_back(self, taken: Taken) -> None:
         """A fault ended the turn: the request that repeats it gets the reply again, or the next of its attempts."""
-        if self._function is None:
+        if self._rules is not None:
+            self._rules.put_back(taken.place)
+        elif self._function is None:
             insort(self._left, Taken(taken.place, taken.replies[1:] or taken.replies), key=_place)
 
     def failed(self, asked: Asked, exc: Exception) -> ScriptError:
@@ -164,7 +132,7 @@ def _name(asked: Asked) -> str:
 def _read(given: object) -> list[Taken]:
     script = cast("Iterable[Any]", given)
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise WrongTypeError(f"reply is {shown(script)}: write a list of replies, or a function of the request")
+        raise WrongTypeError(f"reply is {shown(script)}: write a list of replies, Rules, or a function of the request")
     return [Taken(place, _attempts(place, each)) for place, each in enumerate(script)]
 
 

@@ -147,42 +147,65 @@ class WebSocket:
         Never raises because of what the peer sent.
         """
         items: list[Item] = []
-        position, self._work = 0, WORK_AT_ONCE
-        if self._between:
-            position = self._short_texts(data, 0, len(data), items)
-            if position == len(data):
-                return items
-        elif self.pending:
-            data, position = self._with_unread(data)
+        position, work, limit = 0, WORK_AT_ONCE, self._limit
+        if not self._between:
+            data, position = self._with_kept(data)
+        end = len(data)
+        while position < end and work > 0 and not self._finished:
+            if self._between:
+                # Hot path: complete, short texts, as events are. Their headers are read here, without a call.
+                before = len(items)
+                for _ in range(work):
+                    if end - position < 4 or data[position] != _TEXT_FINAL:
+                        break
+                    head, length = position + 2, data[position + 1]
+                    if length == 126:
+                        head, length = position + 4, data[head] << 8 | data[head + 1]
+                        if length < 126:
+                            break
+                    elif length > 126:
+                        break
+                    stop = head + length
+                    payload = data[head:stop]
+                    if stop > end or length > limit or not (payload.isascii() or _is_utf8(payload)):
+                        break
+                    items.append(payload)
+                    position = stop
+                work -= len(items) - before
+                if position == end or work <= 0:
+                    break
+            self._work = work
+            position = self._next(data, position, end, items)
+            work = self._work
+            self._between = self._is_between()
+        if position < end and not self._finished:
+            self.pending, self._unread, self._between = True, (data, position), False
+        return items
+
+    def _with_kept(self, data: bytes) -> tuple[bytes, int]:
+        """What the last call has kept, followed by the new data; and the position to continue at."""
+        position = 0
+        if self.pending:
+            unread, position = self._unread
+            self.pending, self._unread = False, (b"", 0)
+            data, position = (b"".join((memoryview(unread)[position:], data)), 0) if data else (unread, position)
         elif self._buffer:
             if len(self._buffer) + len(data) < self._need:
                 self._buffer += data
-                return items
+                return b"", 0
             data = b"".join((self._buffer, data))
             self._buffer.clear()
-        end = len(data)
-        while position < end and self._work > 0 and not self._finished:
-            position = self._next(data, position, end, items)
-        if position < end and not self._finished:
-            self.pending, self._unread = True, (data, position)
-        busy = self.pending or self._buffer or self._slow_left or self._finished or self._fragments is not None
-        self._between = self._mask_source is not None and not busy
-        return items
+        self._between = self._is_between()
+        return data, position
 
-    def _with_unread(self, data: bytes) -> tuple[bytes, int]:
-        """The data that the last call has not processed, followed by the new data; and the position to continue at."""
-        unread, position = self._unread
-        self.pending, self._unread = False, (b"", 0)
-        return (b"".join((memoryview(unread)[position:], data)), 0) if data else (unread, position)
+    def _is_between(self) -> bool:
+        busy = self._buffer or self._slow_left or self._finished or self._fragments is not None
+        return self._mask_source is not None and not busy
 
     def _next(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
-        """Read some frames, or a part of one, from ``position``; return the position after them."""
+        """Read one frame, or a part of it, from ``position``; return the position after it."""
         if self._slow_left:
             return self._slow(data, position, items, end)
-        if self._mask_source and self._fragments is None:  # A server only receives masked frames.
-            position = self._short_texts(data, position, end, items)
-            if position == end or self._work <= 0:
-                return position
         self._work -= 1
         # One frame's header: 2 bytes, then 2 or 8 more of length, then 4 of mask (RFC 6455 section 5.2).
         head = position + 2
@@ -214,32 +237,6 @@ class WebSocket:
         too_big = self._deflate is None and in_message + length > self._limit
         if too_big and first & 0x0F <= Opcode.BINARY and not self._finished:
             self._violation(1009, self._too_big(), items)
-        return position
-
-    def _short_texts(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
-        """Fast path for a run of complete, short texts, as events are; return the position after them.
-
-        Anything else is left to :meth:`_next`. Hot path: it reads headers inline, without a call.
-        """
-        limit, before = self._limit, len(items)
-        append = items.append
-        for _ in range(self._work):
-            if end - position < 4 or data[position] != _TEXT_FINAL:
-                break
-            head, length = position + 2, data[position + 1]
-            if length == 126:
-                head, length = position + 4, data[head] << 8 | data[head + 1]
-                if length < 126:
-                    break
-            elif length > 126:
-                break
-            stop = head + length
-            payload = data[head:stop]
-            if stop > end or length > limit or not (payload.isascii() or _is_utf8(payload)):
-                break
-            append(payload)
-            position = stop
-        self._work -= len(items) - before
         return position
 
     def _long_text(self, data: bytes, position: int, head: int, length: int, items: list[Item]) -> int:

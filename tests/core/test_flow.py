@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 from kit.stepping import SteppedShell, finished
-from turnwire.sansio.flow import Awaited, Emit, Emitting, Flow, Runner, Steps, Wait, awaited, result_of
+from turnwire.sansio.flow import (
+    Awaited,
+    Emit,
+    Emitting,
+    ExpiredError,
+    Flow,
+    Runner,
+    Steps,
+    Wait,
+    awaited,
+    result_of,
+    scoped,
+)
 
 
 async def nothing() -> None:
@@ -241,6 +253,42 @@ def test_waits_are_awaited_up_to_the_next_emitted_value() -> None:
     assert at_once(runner.advance()) is None
 
 
+class CancelScope:
+    """As of anyio or trio: it absorbs a cancellation once its deadline has passed."""
+
+    def __init__(self, *, deadline: float, shield: bool) -> None:
+        self.asked = (deadline, shield)
+
+    def __enter__(self) -> None:
+        SCOPES.append(self.asked)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        return isinstance(error, CancelledError) and self.asked[0] == 3.0
+
+
+SCOPES: list[tuple[float, bool]] = []
+
+
+async def cancelled() -> None:
+    raise CancelledError
+
+
+def test_a_scoped_wait_has_the_deadline_and_the_shield_that_the_flow_asks_for() -> None:
+    def flow() -> Flow[str]:
+        assert (yield Wait(lambda: given("in time"), deadline=3.0)) == "in time"
+        with pytest.raises(LookupError):
+            yield Wait(failing, shield=True)
+        with pytest.raises(ExpiredError):
+            yield Wait(cancelled, deadline=3.0)
+        with pytest.raises(CancelledError):  # By somebody else.
+            yield Wait(cancelled, deadline=5.0)
+        return "over"
+
+    SCOPES.clear()
+    assert at_once(result_of(flow(), scoped(CancelScope))) == "over"
+    assert [(3.0, False), (float("inf"), True), (3.0, False), (5.0, False)] == SCOPES
+
+
 def test_a_consumer_is_given_all_values() -> None:
     def flow() -> Emitting:
         yield Emit(1)
@@ -265,12 +313,11 @@ def test_what_a_consumer_throws_in_goes_through_the_flow(thrown: BaseException) 
     assert seen == ["closed"]
 
 
-def test_a_result_is_what_the_flow_returns_or_what_is_no_flow() -> None:
+def test_a_result_is_what_the_flow_returns() -> None:
     def flow() -> Flow[int]:
         return (yield Wait(lambda: given(1))) + 1
 
     assert at_once(result_of(flow(), bounded)) == 2
-    assert at_once(result_of("no flow", bounded)) == "no flow"
 
 
 def test_what_the_flow_raises_leaves_it() -> None:

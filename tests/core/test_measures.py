@@ -274,10 +274,10 @@ def test_a_turn_that_is_refused_before_it_is_sent() -> None:
         with pytest.raises(error):
             rig.driver.create(body, now=rig.now)
     spans = rig.spans()
-    assert [span.attributes["error.type"] for span in spans] == ["TooManyTurnsError", "TypeError"]
+    assert [span.attributes["error.type"] for span in spans] == ["TooManyTurnsError", "WrongTypeError"]
     assert [span.status.description for span in spans] == [
         "refused before it was sent: TooManyTurnsError",
-        "refused before it was sent: TypeError",
+        "refused before it was sent: WrongTypeError",
     ]
     assert sum(point.count for point in rig.points()["duration"]) == 2
 
@@ -503,7 +503,7 @@ def test_the_provider_is_that_of_the_dialect(url: str, dialect: Dialect | None, 
     """P-DIALECT-21"""
     rig = Observed()
     more: Any = {"wall_clock": lambda: 0.0, "notices": rig.notices, "dialect": dialect}
-    recorder = Recorder(rig.tracers, None, endpoint=Endpoint(url), **more)
+    recorder = Recorder(rig.given.tracers, None, endpoint=Endpoint(url), **more)
     recorder.begin({}, rig.now).refused(ValueError(), rig.now)
     assert rig.span().attributes["gen_ai.provider.name"] == provider
 

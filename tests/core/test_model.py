@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kit.stepping import SteppedShell
+from openai import AsyncAzureOpenAI
 from openai.types import responses as sdk
 from openai.types.responses import response_usage
 from turnwire.sansio.agents.call import (
@@ -22,6 +24,7 @@ from turnwire.sansio.agents.httpmodel import OpenAIResponsesModel
 from turnwire.sansio.agents.model import Environment, Usage, options_for_model
 from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.agents.tracing import DEBUG, ERROR, NO_TRACING, OpenTelemetryTracer
+from turnwire.sansio.dialect import AZURE
 from turnwire.sansio.errors import (
     ConnectionLostError,
     MissingResponseError,
@@ -462,6 +465,38 @@ def test_opentelemetry_spans() -> None:
     assert (bad.attributes["error.type"], bad.status.status_code.name) == ("ValueError", "ERROR")
     assert bad.status.description == "Error getting response: boom"
     OpenTelemetryTracer().start_span(model="m").end()  # The global tracer, which does nothing by default.
+
+
+@pytest.mark.parametrize(
+    ("client", "given", "name"),
+    [
+        (
+            AsyncAzureOpenAI(azure_endpoint="https://mine.openai.azure.com", api_version="1", api_key="k"),
+            None,
+            AZURE.provider,
+        ),
+        (SimpleNamespace(base_url="https://mine.services.ai.azure.com/openai/v1/"), None, AZURE.provider),
+        (SimpleNamespace(base_url="https://api.x.ai/v1"), None, "x_ai"),
+        (SimpleNamespace(base_url="https://gateway.test/v1"), None, "openai"),
+        (SimpleNamespace(base_url="https://gateway.test/v1"), "mine", "mine"),
+        (SimpleNamespace(base_url="https://mine.openai.azure.com/"), "mine", "mine"),
+        (SimpleNamespace(base_url="http://["), None, "openai"),
+        (SimpleNamespace(base_url=7), None, "openai"),
+        (object(), None, "openai"),
+    ],
+)
+def test_the_provider_of_a_span_is_that_of_the_models_client(client: Any, given: str | None, name: str) -> None:
+    """P-DIALECT-21"""
+
+    class Model(OpenAIResponsesModel, shell=SteppedShell()):
+        pass
+
+    started: list[Any] = []
+    tracer: Any = SimpleNamespace(start_span=lambda *_, attributes, **more: started.append(attributes))
+    made = OpenTelemetryTracer(tracer, provider=given)
+    Model("m", client, tracer=made)._config.tracer.start_span(model="m")
+    made.start_span(model="m")
+    assert [each["gen_ai.provider.name"] for each in started] == [name, given or "openai"]
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

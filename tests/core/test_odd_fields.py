@@ -77,8 +77,8 @@ def fields_of(thing: Any) -> dict[str, Any]:
             return bytes(value)
         return [shown(each) for each in value] if isinstance(value, list) else value
 
-    names = zip(thing.__struct_encode_fields__, thing.__struct_fields__, strict=True)
-    return {name: shown(getattr(thing, field)) for name, field in names}
+    values = msgspec.structs.astuple(thing)  # A property may hide a field: LifecycleEvent.response_id.
+    return {name: shown(value) for name, value in zip(thing.__struct_encode_fields__, values, strict=True)}
 
 
 def fits(annotation: Any, value: Any) -> bool:

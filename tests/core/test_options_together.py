@@ -15,6 +15,7 @@ from turnwire.sansio import client
 from turnwire.sansio.dialect import NO_LANES, Dialect, Support
 from turnwire.sansio.errors import LaneLimitError, UserError
 from turnwire.sansio.lanes import AUTO
+from turnwire.sansio.record import Recording
 from turnwire.sansio.replay import RecoveryPolicy
 from turnwire.sansio.session import EndpointSource, ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
@@ -25,6 +26,7 @@ ROWS = dict(re.findall(r"^\| \*\*(D-PAIR-\d+)\*\* \| .* \| (.*?) \|$", PAGE, re.
 """What becomes of each pair of the page."""
 
 SOCKET, CONTEXT = "unix:/run/llm.sock", Context()
+SCRUBBED = Recording("session.jsonl", scrub=True)
 
 
 def connect(**arguments: Any) -> Any:
@@ -54,6 +56,7 @@ REFUSED: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
     ("D-PAIR-8", lambda: turn({"transport": "http"}, generate=False), ("generate", "HTTP")),
     ("D-PAIR-9", lambda: turn({}, background=True, generate=False), ("generate", "HTTP")),
     ("D-PAIR-10", lambda: turn({"max_named_lanes": 0}, stream_id="a"), ("'a'", "max_named_lanes")),
+    ("D-PAIR-33", lambda: SessionOptions(compression=True, record=SCRUBBED), ("compression=True", "scrub=True")),
     ("D-PAIR-11", lambda: Dialect(name="m", lanes=Support.NO, max_in_flight=2), ("lanes is NO", "max_in_flight is 2")),
 ]
 
@@ -100,6 +103,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "max_idle": (None, 0.1),
     "recovery": (RecoveryPolicy(attempts=0, repeat_ambiguous_stateless=True),),
     "telemetry": (None,),
+    "record": (Recording("session.jsonl"), SCRUBBED),
 }
 """Values of each option that are not its default."""
 
@@ -119,7 +123,11 @@ def test_no_other_pair_of_options_is_refused() -> None:
         for first, second in itertools.product(OTHERS[one], OTHERS[other]):
             if is_refused({one: first, other: second}):
                 refused.add((one, first, other, second))
-    assert refused == {("compression", True, "transport", "http"), ("leave", "abandon", "transport", "http")}
+    assert refused == {
+        ("compression", True, "transport", "http"),
+        ("compression", True, "record", SCRUBBED),
+        ("leave", "abandon", "transport", "http"),
+    }
 
 
 def test_no_other_arguments_of_connect_are_refused() -> None:

@@ -12,7 +12,7 @@ from kit.machines import steady, switching
 from kit.recordings import Recordings
 from kit.stepping import FAILURES, SteppedShell, finished
 from turnwire.sansio.connection import Turn
-from turnwire.sansio.errors import ConcurrentUseError, ConnectError, SessionClosedError, TransportError
+from turnwire.sansio.errors import ConnectError, SessionClosedError, TransportError
 from turnwire.sansio.flow import ExpiredError
 from turnwire.sansio.replay import RecoveryPolicy
 from turnwire.sansio.runtime import CLEANUP, READS, SessionRuntime
@@ -215,32 +215,6 @@ def test_shutting_down_reaches_every_link() -> None:
 
 
 # --- Turns -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_turn_is_waited_for_until_it_has_news() -> None:
-    runtime = connected()
-    turn = runtime.create({"input": "x"}, None, None)
-    waiting: Any = runtime.news(turn)
-    waiter = begun(waiting)
-    with pytest.raises(ConcurrentUseError):
-        begun(runtime.news(turn))
-    event = WebSocket(client=False).text(json.dumps(created()).encode())
-    runtime._driver.received(runtime.links[0], event, runtime.at)
-    assert waiter in runtime.woken
-    with pytest.raises(StopIteration):
-        waiting.send(None)
-    with pytest.raises(StopIteration):
-        runtime.news(turn).send(None)  # type: ignore[attr-defined]
-
-
-def test_a_consumer_that_stops_waiting_leaves_its_place() -> None:
-    runtime = connected()
-    turn = runtime.create({"input": "x"}, None, None)
-    waiting: Any = runtime.news(turn)
-    begun(waiting)
-    with pytest.raises(Cancelled):
-        waiting.throw(Cancelled())
-    begun(runtime.news(turn))
 
 
 def test_cancelling_a_turn_ends_it() -> None:

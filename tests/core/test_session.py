@@ -447,6 +447,23 @@ def test_a_connection_whose_names_are_used_up_is_replaced() -> None:
     assert wire.state is State.CLOSED
 
 
+def test_a_connection_whose_names_are_used_up_ends_at_once_if_no_turn_is_on_it() -> None:
+    """P-LANES-4: nothing else will happen to it, if it sends no pings."""
+    desk = Desk(max_named_lanes=2, dialect=OPENAI)
+    for lane in "ab":
+        desk.create(lane)
+    wire = desk.open()
+    wire.hand()
+    for lane in "ab":
+        wire.receive(created(lane), completed(lane))
+    desk.update()
+    late = desk.create("c")
+    assert wire.state is State.CLOSED
+    assert wire.connection not in desk.session.pool
+    new = desk.open()
+    assert late.connection is new.connection
+
+
 def test_more_lanes_than_a_connection_takes_wait_for_the_one_after_it() -> None:
     desk = Desk(max_named_lanes=2, dialect=OPENAI)
     turns = [desk.create(lane) for lane in "abcdeab"]
@@ -1165,6 +1182,8 @@ def never_failed(turn: Turn) -> Callable[[], None]:
     seen: list[object] = []
 
     class Observed(Turn):
+        __slots__ = ()
+
         def __setattr__(self, name: str, value: object) -> None:
             if name == "failure" and value is not None:
                 seen.append(value)

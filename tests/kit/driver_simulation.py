@@ -45,7 +45,10 @@ from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
+from turnwire.sansio.notices import Notices
 from turnwire.sansio.pool import RETRY
+from turnwire.sansio.record import Recording
+from turnwire.sansio.recording import recorded_session
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, ServerTurnState
 from turnwire.sansio.session import ResponsesSession, SessionOptions
@@ -1285,7 +1288,7 @@ class Judge:
 class World:
     """Everything of one seed; and its loop."""
 
-    def __init__(self, seed: int, driver: type[Driver] = Driver) -> None:
+    def __init__(self, seed: int, driver: type[Driver] = Driver, recording: Recording | None = None) -> None:
         self.rng = rng = random.Random(seed)
         self.now = 0.0
         self.heap: list[tuple[float, float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -1347,12 +1350,20 @@ class World:
             connections=self.connections,
             max_named_lanes=names,
             transport=transport,
-            leave=more.choice((None, None, "abort", "abandon")),
+            compression=self.options.compression and transport != "http",
+            leave=more.choice((None, None, "abort", "abandon" if transport != "http" else None)),
             recovery=self._recovery(more),
             **({"max_request_size": more.choice((1000, 50_000))} if more.random() < 0.15 else {}),
         )
-        self.session = ResponsesSession(options=self.options, random_bytes=random_bytes(seed))
-        self.driver = driver(self.session, self.runtime, lambda: ENDPOINT)
+        chance = random_bytes(seed)
+        if recording is None:
+            self.session = ResponsesSession(options=self.options, random_bytes=chance)
+            self.driver = driver(self.session, self.runtime, lambda: ENDPOINT)
+        else:
+            made: dict[str, Any] = {"notices": Notices(), "wall_clock": lambda: None, "retries_allowed": lambda: True}
+            given = (recording, None, self.runtime, lambda: ENDPOINT, None)
+            made |= {"options": self.options, "random_bytes": chance}
+            self.session, self.driver = recorded_session(*given, **made)
         self.closes_at = HORIZON
         """When the clients closed the session."""
         self.running: Process
@@ -1511,9 +1522,9 @@ class Run:
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()
 
 
-def simulate(seed: int, driver: type[Driver] = Driver) -> Run:
-    """One run, from its seed."""
-    world = World(seed, driver)
+def simulate(seed: int, driver: type[Driver] = Driver, recording: Recording | None = None) -> Run:
+    """One run, from its seed; it may be recorded."""
+    world = World(seed, driver, recording)
     try:
         world.run()
     except Exception as exc:

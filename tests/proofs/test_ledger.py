@@ -46,19 +46,17 @@ import anyio.lowlevel
 import msgspec
 import pytest
 import turnwire.aio
+from kit import faults
 from kit.http_link import HttpLink
+from kit.mutants import MUTANTS
 from kit.proxy import CuttingProxy, Passage, ProxyCut, ProxyLink, cutting_proxy
 from turnwire.aio._asyncio import AsyncioRuntime
 from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading, serve
-from turnwire.sansio import driver, replay
+from turnwire.sansio import driver
 from turnwire.sansio import evidence as rules
-from turnwire.sansio.connection import ResponsesConnection
-from turnwire.sansio.connection._owners import Owners
-from turnwire.sansio.dialect import LaneSupport
 from turnwire.sansio.errors import TurnError
-from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
-from turnwire.sansio.replay import Cause, Phase, Plan, RepeatReason, Verdict, VerdictRow
+from turnwire.sansio.replay import Cause, Phase, Verdict, VerdictRow
 from turnwire.trio_shell._runtime import TrioRuntime
 
 pytestmark = pytest.mark.anyio
@@ -926,6 +924,11 @@ def with_table(*rows: VerdictRow) -> Callable[[pytest.MonkeyPatch], None]:
     return lambda patch: patch.setattr(rules, "VERDICT_TABLE", rows)
 
 
+def over(transport: str) -> dict[str, Callable[[pytest.MonkeyPatch], None]]:
+    """The planted faults that are to be found there, by name."""
+    return {mutant.name: mutant.plant for mutant in MUTANTS if transport in mutant.ledger}
+
+
 def mutants() -> Iterator[tuple[str, Callable[[pytest.MonkeyPatch], None]]]:
     """Every row with each verdict that is not its own, every phase in each row that is not its own, and worse."""
     table = rules.VERDICT_TABLE
@@ -945,54 +948,7 @@ def mutants() -> Iterator[tuple[str, Callable[[pytest.MonkeyPatch], None]]]:
     others = [row for row in table if row not in await_rows]
     yield "refusals do not count", with_table(*others, await_rows[1]._replace(refused=None))
     yield "everything in AWAIT counts as refused", with_table(*others, await_rows[0]._replace(refused=None))
-    yield "handed with the first byte", handed_with_the_first_byte
-    yield "handed when the write is over", handed_when_the_write_is_over
-    yield "AMBIGUOUS is repeated", repeats_what_is_ambiguous
-
-
-def handed_with_the_first_byte(patch: pytest.MonkeyPatch) -> None:
-    data_to_send = ResponsesConnection.data_to_send
-
-    def early(self: ResponsesConnection, *args: Any, **kwargs: Any) -> bytes:
-        data = data_to_send(self, *args, **kwargs)
-        for turn in self._lanes.running.values():
-            if turn.phase is Phase.SEND:
-                turn.phase = Phase.AWAIT
-        return data
-
-    patch.setattr(ResponsesConnection, "data_to_send", early)
-
-
-def handed_when_the_write_is_over(patch: pytest.MonkeyPatch) -> None:
-    data_to_send = ResponsesConnection.data_to_send
-    late: dict[Any, list[Any]] = {}
-
-    def is_there_more(self: ResponsesConnection) -> bool:
-        for turn in late.pop(self, []):
-            turn.phase = Phase.AWAIT
-        return bool(self._outbox)
-
-    def later(self: ResponsesConnection, *args: Any, **kwargs: Any) -> bytes:
-        sending = [turn for turn in self._lanes.running.values() if turn.phase is Phase.SEND]
-        data = data_to_send(self, *args, **kwargs)
-        late[self] = [turn for turn in sending if turn.phase is Phase.AWAIT]
-        for turn in late[self]:
-            turn.phase = Phase.SEND
-        return data
-
-    patch.setattr(ResponsesConnection, "has_data_to_send", property(is_there_more))
-    patch.setattr(ResponsesConnection, "data_to_send", later)
-
-
-def repeats_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
-    plan = replay.RecoveryPolicy.plan
-
-    def careless(self: Any, evidence: Any, made: Any, random: float, **more: Any) -> Plan | None:
-        if evidence.verdict is AMBIGUOUS:
-            return Plan(RepeatReason.AMBIGUOUS, 0.0) if len(made) < self.attempts else None
-        return plan(self, evidence, made, random, **more)
-
-    patch.setattr(replay.RecoveryPolicy, "plan", careless)
+    yield from over("websocket").items()
 
 
 async def reduced(lab: Laboratory) -> list[str]:
@@ -1027,29 +983,7 @@ async def test_a_wrong_verdict_is_found(shell, holdable, monkeypatch, mutate):
         assert await reduced(lab), "nobody noticed"
 
 
-def seen_as(phase: Phase, other: Phase) -> Callable[[pytest.MonkeyPatch], None]:
-    """The evidence of a turn over HTTP says that it got as far as ``other``."""
-
-    def mutate(patch: pytest.MonkeyPatch) -> None:
-        evidence = HttpConnection._evidence
-
-        def wrong(self: HttpConnection, turn: Any, *args: Any, **kwargs: Any) -> Any:
-            if turn.phase is phase:
-                turn.phase = other
-            return evidence(self, turn, *args, **kwargs)
-
-        patch.setattr(HttpConnection, "_evidence", wrong)
-
-    return mutate
-
-
-HTTP_MUTANTS = {
-    "none": None,
-    "what was handed counts as being handed": seen_as(Phase.AWAIT, Phase.SEND),
-    "what is being handed counts as handed": seen_as(Phase.SEND, Phase.AWAIT),
-    "an event proves nothing": seen_as(Phase.STREAM, Phase.AWAIT),
-    "AMBIGUOUS is repeated": repeats_what_is_ambiguous,
-}
+HTTP_MUTANTS = {"none": None, **over("http")}
 
 
 @pytest.mark.parametrize("mutant", HTTP_MUTANTS)
@@ -1073,11 +1007,6 @@ async def test_a_wrong_verdict_over_http_is_found(shell, holdable, monkeypatch, 
         assert bool(await lab.verdict()) is (mutate is not None)
 
 
-def every_server_has_lanes(patch: pytest.MonkeyPatch) -> None:
-    support = Owners._support
-    patch.setattr(Owners, "_support", lambda self, _: support(self, LaneSupport.YES))
-
-
 @pytest.mark.parametrize("believes", [False, True])
 @pytest.mark.parametrize(
     "backend", [SimpleNamespace(name="asyncio", anyio_name="asyncio", shell=turnwire.aio)], ids=["asyncio"]
@@ -1087,7 +1016,7 @@ async def test_a_client_that_believes_in_lanes_where_there_are_none_is_found(she
     async with laboratory(shell, dialect="no-lanes") as lab:
         lab.patience = 0.5
         if believes:
-            every_server_has_lanes(monkeypatch)
+            faults.every_server_has_lanes(monkeypatch)
         async with lab.client("lanes", repeats=False) as client, anyio.create_task_group() as tasks:
             lab.proxy.arm("lanes", None)
             for lane in ("a", "b", "a"):

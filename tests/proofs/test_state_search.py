@@ -61,9 +61,12 @@ What is reduced, to keep it finite
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
+from kit.mutants import FEW, LEAVING, REPEATING, Mutant, found_by
+from kit.search_server import RETRY_AFTER
 from kit.search_world import (
     ANNOUNCED,
     BIG,
@@ -71,21 +74,15 @@ from kit.search_world import (
     LEARNED,
     SMALL_LIMIT,
     WITHOUT,
+    Caller,
     Counts,
     ViolatedError,
     World,
     search,
 )
 from turnwire.sansio import evidence as rules
-from turnwire.sansio.connection import TRANSITIONS, ResponsesConnection, Signal, State, Turn, TurnState, _routing
-from turnwire.sansio.connection._outbox import Outbox
-from turnwire.sansio.connection._owners import Owners, Whose
-from turnwire.sansio.dialect import LaneSupport
-from turnwire.sansio.errors import TurnError
-from turnwire.sansio.events import Role, _stream
-from turnwire.sansio.lanes import AUTO, Lanes
-from turnwire.sansio.replay import Phase, Plan, RecoveryPolicy, RepeatReason, Verdict
-from turnwire.sansio.session import ResponsesSession
+from turnwire.sansio.lanes import AUTO
+from turnwire.sansio.replay import Phase, RecoveryPolicy, Verdict
 
 LARGE = os.environ.get("TURNWIRE_SEARCH") == "large"
 
@@ -122,8 +119,30 @@ LARGER = (
 )
 
 
+def recovery(**more: Any) -> RecoveryPolicy:
+    return RecoveryPolicy(attempts=2, initial_delay=0.0, should_repeat=Caller(), **more)
+
+
+def leaving() -> Iterator[World]:
+    """Where it is said what becomes of a connection whose turn is left."""
+    yield World((None, "a"), 1, leave="abandon")
+    yield World(("a", "b"), 1, stored=False, leaves=(None, "abort"))
+    yield World(("a", "a"), 1, leaves=("abandon", "abort"))
+    yield World(("a", "b"), 1, WITHOUT, stored=False, leave="abort", leaves=("abandon",))
+
+
+def repeating() -> Iterator[World]:
+    """Where the time of repetitions is bounded, and the caller is asked."""
+    yield World((None, "a"), 1, recovery=recovery(budget=RETRY_AFTER / 2))
+    yield World((None,), 3, leave="abandon", recovery=recovery(budget=5.0))
+
+
 def test_no_order_of_events_breaks_an_invariant(summary) -> None:
     totals = Counts(0, 0)
+    for world in (*leaving(), *repeating()):
+        found = search(world, liveness_of_every=8)
+        totals = Counts(totals.states + found.states, totals.transitions + found.transitions)
+    summary.append(f"search: leaving, and repeating: {totals.states:,} states, {totals.transitions:,} transitions")
     for kind, lanes, disturbances, every in LARGER if LARGE else WORLDS:
         found = search(World(lanes, disturbances, kind), liveness_of_every=every)
         totals = Counts(totals.states + found.states, totals.transitions + found.transitions)
@@ -144,8 +163,8 @@ def test_without_recovery_nothing_breaks_either() -> None:
 # --- And it can fail -------------------------------------------------------------------------------------------------
 
 
-def small_search() -> None:
-    """Enough of a search to find what is plainly wrong."""
+def few() -> Iterator[World]:
+    """Enough to find what is plainly wrong."""
     for kind, *lanes in (
         (ANNOUNCED, None),
         (ANNOUNCED, None, "a"),
@@ -155,9 +174,32 @@ def small_search() -> None:
         (BIG, None, "a"),
         (SMALL_LIMIT, None, "a"),
     ):
-        search(World(tuple(lanes), 1, kind), liveness_of_every=4)
-    search(World((None,), 3), liveness_of_every=4)
-    search(World((None, "a"), 2), liveness_of_every=4)
+        yield World(tuple(lanes), 1, kind)
+    yield World((None,), 3)
+    yield World((None, "a"), 2)
+
+
+SMALL: dict[str, Callable[[], Iterable[World]]] = {
+    FEW: few,
+    LEAVING: leaving,
+    REPEATING: repeating,
+    "two turns": lambda: [World((None, "a"), 2)],
+    "three turns": lambda: [World(("a", "a", "b"), 1)],
+}
+"""The worlds in which planted faults are found."""
+
+
+def small_search(name: str = FEW) -> None:
+    for world in SMALL[name]():
+        search(world, liveness_of_every=4)
+
+
+@pytest.mark.parametrize("mutant", found_by("search"))
+def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch, mutant: Mutant) -> None:
+    world, words = mutant.search or ("", "")
+    mutant.plant(monkeypatch)
+    with pytest.raises(ViolatedError, match=words):
+        small_search(world)
 
 
 ROWS = [
@@ -190,217 +232,4 @@ def test_a_phase_in_the_wrong_row_is_found(monkeypatch: pytest.MonkeyPatch, phas
         table = (safe._replace(phases=safe.phases | {phase}), ambiguous)
     monkeypatch.setattr(rules, "VERDICT_TABLE", (*table, refused, unsafe))
     with pytest.raises(ViolatedError, match=r"I[34]"):
-        small_search()
-
-
-def test_a_turn_that_passes_to_await_a_chunk_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = Outbox.take
-    late: dict[str, list[Turn]] = {"turns": []}
-
-    def take_late(self: Outbox, most: int, websocket: Any) -> tuple[bytes, list[Turn]]:
-        data, ended = take(self, most, websocket)
-        late["turns"], ended = ended, late["turns"]
-        return data, ended
-
-    monkeypatch.setattr(Outbox, "take", take_late)
-    with pytest.raises(ViolatedError, match=r"I[2346]"):
-        small_search()
-
-
-def test_a_turn_that_passes_to_await_with_its_first_byte_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = Outbox.take
-
-    def take_early(self: Outbox, most: int, websocket: Any) -> tuple[bytes, list[Turn]]:
-        data, ended = take(self, most, websocket)
-        return data, [*ended, self.turn] if self.turn is not None else ended
-
-    monkeypatch.setattr(Outbox, "take", take_early)
-    with pytest.raises(ViolatedError, match="I4"):
-        small_search()
-
-
-def test_a_message_that_goes_out_after_its_turn_failed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outbox, "remove", lambda self, turn: None)
-    with pytest.raises(ViolatedError, match=r"I[35]"):
-        small_search()
-
-
-def test_a_connection_that_is_written_to_after_a_message_was_cut_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    for moves in TRANSITIONS.values():
-        if Signal.MESSAGE_CUT in moves:
-            monkeypatch.setitem(moves, Signal.MESSAGE_CUT, State.DRAINING)
-    with pytest.raises(ViolatedError, match=r"I[35]"):
-        small_search()
-
-
-def test_a_connection_that_keeps_what_it_cannot_write_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    requeue = ResponsesConnection.requeue_unstarted
-
-    def requeue_the_waiting_only(self: ResponsesConnection, now: float) -> list[Turn]:
-        state, self.state = self.state, State.DRAINING
-        requeued = requeue(self, now)
-        self.state = state
-        self._end_if_useless(now)
-        return requeued
-
-    monkeypatch.setattr(ResponsesConnection, "requeue_unstarted", requeue_the_waiting_only)
-    with pytest.raises(ViolatedError, match="I6"):
-        search(World((None, "a"), 2))
-
-
-def test_a_lane_that_is_not_freed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave = Lanes.leave
-
-    def leave_it_busy(self: Lanes[Turn], turn: Turn, lane: str | None) -> None:
-        if self.running.get(lane) is not turn or not turn.abandoned:
-            leave(self, turn, lane)
-
-    monkeypatch.setattr(Lanes, "leave", leave_it_busy)
-    with pytest.raises(ViolatedError, match="I6"):
-        search(World(("a", "a", "b"), 1))
-
-
-def test_a_turn_that_is_repeated_after_its_last_byte_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    once = lambda self, evidence, made, random, **_: None if made else Plan(RepeatReason.NOT_RUN, 0.0)  # noqa: E731
-    monkeypatch.setattr(RecoveryPolicy, "plan", once)
-    with pytest.raises(ViolatedError, match=r"I[56]"):
-        small_search()
-
-
-# What starts and ends a turn, whose it is, and what a server has: a rule each, and what breaks it.
-
-
-def any_event_begins_a_response(patch: pytest.MonkeyPatch) -> None:
-    role_of = _stream.role_of
-    worse = {Role.NEUTRAL: Role.RESPONSE, Role.UNKNOWN: Role.RESPONSE}
-    patch.setattr(_stream, "role_of", lambda *args: worse.get(role := role_of(*args), role))
-
-
-def what_nobody_understands_proves_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Turn, "unknown_event", property(lambda self: False, lambda self, value: None), raising=False)
-
-
-def only_the_usual_events_end_a_turn(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_stream.UnknownTerminalEvent, "ends_turn", False)
-
-
-def what_is_late_amid_a_response_is_its_own(patch: pytest.MonkeyPatch) -> None:
-    late = Owners._is_of_late_item
-    awaits = lambda self, turn, *args: turn.phase is Phase.AWAIT and late(self, turn, *args)  # noqa: E731
-    patch.setattr(Owners, "_is_of_late_item", awaits)
-
-
-def what_is_late_is_the_next_turns(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Owners, "_is_late", lambda self, *args, **ids: False)
-
-
-def a_foreign_end_ends_the_turn(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Owners, "owner", lambda self, event: self._by_name(event.stream_id))
-
-
-def every_server_has_lanes(patch: pytest.MonkeyPatch) -> None:
-    support = Owners._support
-    patch.setattr(Owners, "_support", lambda self, _: support(self, LaneSupport.YES))
-
-
-def a_server_without_lanes_is_never_found_out(patch: pytest.MonkeyPatch) -> None:
-    begins = Owners.begins
-    patch.setattr(Owners, "begins", lambda self, turn, event: begins(self, turn, event) if event.stream_id else None)
-    patch.setattr(Lanes, "max_in_flight", property(lambda self: 16, lambda self, value: None), raising=False)
-
-
-def an_error_without_a_name_is_the_first_turns(patch: pytest.MonkeyPatch) -> None:
-    owner = Owners.owner_of_error
-
-    def first(self: Owners, event: Any) -> Turn | Whose:
-        turns = self.in_flight()
-        return turns[0] if event.stream_id is None and turns else owner(self, event)
-
-    patch.setattr(Owners, "owner_of_error", first)
-
-
-def an_error_of_the_connection_refuses_every_turn(patch: pytest.MonkeyPatch) -> None:
-    refuse = ResponsesConnection._refuse_connection
-    all_of_them = lambda self, event, now, of_all: refuse(self, event, now, of_all=True)  # noqa: E731
-    patch.setattr(ResponsesConnection, "_refuse_connection", all_of_them)
-
-
-def refused_credentials_refuse_one_turn(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_routing, "_is_unauthorized", lambda event: False)
-
-
-def whoever_is_closed_with_1009_was_too_big(patch: pytest.MonkeyPatch) -> None:
-    blame = ResponsesConnection._blame_for_size
-    sure = lambda self: dict.fromkeys(blame(self), (True, ""))  # noqa: E731
-    patch.setattr(ResponsesConnection, "_blame_for_size", sure)
-
-
-def nobody_is_to_blame_for_1009(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ResponsesConnection, "_blame_for_size", lambda self: {})
-
-
-def a_rejected_upgrade_is_a_refusal_whatever_its_status(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rules, "GATEWAY_STATUSES", frozenset())
-
-
-def a_rejected_upgrade_is_repeated_whatever_its_status(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rules, "GATEWAY_STATUSES", frozenset(range(600)))
-
-
-def a_late_answer_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
-    plan = RecoveryPolicy.plan
-
-    def never_later(self: RecoveryPolicy, *args: Any, **more: Any) -> Plan | None:
-        found = plan(self, *args, **more)
-        return None if found is not None and found.reason is RepeatReason.RATE_LIMIT else found
-
-    patch.setattr(RecoveryPolicy, "plan", never_later)
-
-
-def decisions_wait_for_the_next_call(patch: pytest.MonkeyPatch) -> None:
-    update = ResponsesSession.update
-
-    def later(self: ResponsesSession, now: float) -> None:
-        for turn, failure in self.__dict__.pop("undecided", ()):
-            turn.failure, turn.state = None, TurnState.LIVE
-            if not ResponsesSession.__dict__["decide"](self, turn, failure):
-                turn.fail(failure)
-        update(self, now)
-
-    def publish(self: ResponsesSession, turn: Turn, failure: TurnError) -> bool:
-        self.__dict__["undecided"] = [*self.__dict__.get("undecided", ()), (turn, failure)]
-        return False
-
-    patch.setattr(ResponsesSession, "decide", ResponsesSession._recover, raising=False)
-    patch.setattr(ResponsesSession, "_recover", publish)
-    patch.setattr(ResponsesSession, "update", later)
-    door = lambda self, connection, *args: connection.receive_data(*args)  # noqa: E731
-    patch.setattr(ResponsesSession, "receive_data", door)
-
-
-PLANTED = {
-    any_event_begins_a_response: "I[24]",
-    what_nobody_understands_proves_nothing: "I3",
-    only_the_usual_events_end_a_turn: "I6",
-    what_is_late_is_the_next_turns: "I2",
-    what_is_late_amid_a_response_is_its_own: "I2",
-    a_foreign_end_ends_the_turn: "I[26]",
-    every_server_has_lanes: "I[26]",
-    a_server_without_lanes_is_never_found_out: "I[26]",
-    an_error_without_a_name_is_the_first_turns: "I[2346]",
-    an_error_of_the_connection_refuses_every_turn: "I[3456]",
-    refused_credentials_refuse_one_turn: "I6",
-    whoever_is_closed_with_1009_was_too_big: "I[34]",
-    nobody_is_to_blame_for_1009: "I4",
-    a_rejected_upgrade_is_a_refusal_whatever_its_status: "I6",
-    a_rejected_upgrade_is_repeated_whatever_its_status: "I6",
-    a_late_answer_is_not_repeated: "I6",
-    decisions_wait_for_the_next_call: "I[356]",
-}
-
-
-@pytest.mark.parametrize("break_it", PLANTED, ids=lambda rule: rule.__name__)
-def test_a_broken_rule_is_found(monkeypatch: pytest.MonkeyPatch, break_it: Any) -> None:
-    break_it(monkeypatch)
-    with pytest.raises(ViolatedError, match=PLANTED[break_it]):
         small_search()

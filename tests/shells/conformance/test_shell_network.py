@@ -382,7 +382,7 @@ async def test_a_name_of_two_addresses_of_which_one_answers(shell, monkeypatch, 
         return [entry for address in addresses for entry in real(address, *args, **kwargs)]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    async with serve(host) as server:
+    async with serve(host, allowed_hosts=["twofold.test"]) as server:
         with anyio.fail_after(5):
             async with shell.connect(f"http://twofold.test:{server.port}/v1") as session:
                 assert (await session.respond(model="m", input="x")).output_text == "x"

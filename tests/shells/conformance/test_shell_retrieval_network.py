@@ -49,6 +49,7 @@ async def way_to(kind: str, authority: trustme.CA, folder: Any, **given: Any) ->
             yield Way(server, server.base_url)
             return
         secure = kind.endswith("tls")
+        given |= {"allowed_hosts": ["api.invalid"]}
         server = await stack.enter_async_context(serve(ssl_context=served if secure else None, **given))
         way = Way(server, server.base_url, {"ssl_context": trusting} if secure else {})
         if kind.startswith("socks5h"):

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from kit.faults import decides_at_the_next_update
+from kit.faults import decisions_wait_for_the_next_update
 from kit.peers import CLOSE, Peer, created, frame, raw_server
 from kit.waiting import until, until_disconnected
 from turnwire.sansio.dialect import OPENAI
@@ -157,5 +157,5 @@ async def test_no_failure_is_seen_before_it_is_decided(shell, ending):
 
 
 async def test_a_failure_that_is_seen_before_it_is_decided_is_found(shell, monkeypatch):
-    decides_at_the_next_update(monkeypatch)
+    decisions_wait_for_the_next_update(monkeypatch)
     assert await seen_turns(shell, cut_the_upgrade) != []

@@ -50,7 +50,10 @@ async def test_with_tls_to_the_server(shell, monkeypatch):
     served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("api.invalid").configure_cert(served)
     authority.configure_trust(trusting)
-    async with serve(ssl_context=served) as server, socks_server(names={"api.invalid": "127.0.0.1"}) as proxy:
+    async with (
+        serve(ssl_context=served, allowed_hosts=["api.invalid"]) as server,
+        socks_server(names={"api.invalid": "127.0.0.1"}) as proxy,
+    ):
         monkeypatch.setenv("ALL_PROXY", f"socks5h://{proxy.authority}")
         async with shell.connect(f"https://api.invalid:{server.port}/v1", ssl_context=trusting) as session:
             assert (await session.respond(model="m", input="x")).output_text == "x"
@@ -92,7 +95,7 @@ async def test_every_address_of_a_name_is_tried_through_the_proxy(shell, monkeyp
         return [entry for address in ("127.0.0.2", "127.0.0.1") for entry in real(address, *args, **kwargs)]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    async with serve() as server, socks_server(authorization=("me", "p")) as proxy:
+    async with serve(allowed_hosts=["twofold.test"]) as server, socks_server(authorization=("me", "p")) as proxy:
         for transport in ("websocket", "http"):
             proxy.asked.clear()
             async with shell.connect(
