@@ -15,7 +15,7 @@ import h11
 from ...sansio.events import ENDINGS
 from ...sansio.server import BODILESS, HttpReply, Problem, read_json, write_json
 
-__all__ = ["HttpAnswer", "body_if_readable", "refuse_upgrade"]
+__all__ = ["HttpAnswer", "body_if_readable", "refuse_without_upgrade"]
 
 _OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
 """Header fields of an answer that a fault cannot set: how the body is sent, and those that every answer has."""
@@ -23,7 +23,7 @@ _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-def refuse_upgrade(request: h11.Request) -> Problem | None:
+def refuse_without_upgrade(request: h11.Request) -> Problem | None:
     """What a request that is no upgrade gets where only an upgrade is; None for an upgrade."""
     if _header(request, b"upgrade").lower() == b"websocket":
         return None

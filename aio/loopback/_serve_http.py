@@ -28,7 +28,7 @@ from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._control import ControlAnswer, ControlCall
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import HttpAnswer, body_if_readable, refuse_upgrade
+from ._http import HttpAnswer, body_if_readable, refuse_without_upgrade
 from ._reading import LATE, RequestReader, closing
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
@@ -89,7 +89,7 @@ class _HttpService:
             case Retrieved():
                 await self._retrieve(result)
             case Upgraded():
-                upgraded = refuse_upgrade(request) or await self._upgrade(request, self._http.trailing_data[0])
+                upgraded = refuse_without_upgrade(request) or await self._upgrade(request, self._http.trailing_data[0])
                 if isinstance(upgraded, ServerConnection):
                     await serve_websocket(self._connection, upgraded)
                     return False

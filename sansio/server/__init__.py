@@ -53,7 +53,9 @@ and Realtime APIs)
     … with a ``stream_id``, in dialect ``azure``              error 400 ``unknown_parameter``
     … before the end of another, in dialect ``azure``         after that: error 400 ``response_in_progress``
     … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
-    ``response.steer``                                        ``response.steer.failed`` (:data:`STEER_CODES`)
+    ``response.steer`` of a response that supports it         ``response.steer.accepted``; then its successor, or
+                                                              ``response.steer.pending``, or ``.failed``
+    any other ``response.steer``                              ``response.steer.failed`` (:data:`STEER_CODES`)
     ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
     a type that is none of these                              error 400 ``unsupported_event_type``
     an object without a type                                  error 400 ``missing_required_parameter``

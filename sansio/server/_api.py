@@ -33,7 +33,7 @@ from ._api_responses import (
     health,
     list_input,
     list_models,
-    retrieve,
+    retrieve_response,
     upgrade,
 )
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply
@@ -65,7 +65,7 @@ ROUTES: Final = (
     ApiRoute("GET", "/responses", upgrade),
     ApiRoute("POST", "/responses/compact", compact),
     ApiRoute("POST", "/responses/input_tokens", count_tokens),
-    ApiRoute("GET", "/responses/*", retrieve),
+    ApiRoute("GET", "/responses/*", retrieve_response),
     ApiRoute("DELETE", "/responses/*", delete_response),
     ApiRoute("POST", "/responses/*/cancel", cancel),
     ApiRoute("GET", "/responses/*/input_items", list_input),

@@ -9,7 +9,7 @@ from ._conversation import StoredConversation
 from ._limits import too_many
 from ._listing import list_page, list_wanted
 from ._memory import ItemDict
-from ._problem import Problem, missing
+from ._problem import Problem, missing_parameter
 from ._shapes import ValueKind, shapes
 from ._strict import check_members, items_problem, metadata_problem
 
@@ -52,7 +52,7 @@ def update_conversation(state: ApiState, call: ApiCall) -> ApiResult:
     if isinstance(body, Problem):
         return body
     if "metadata" not in body:
-        return missing("metadata")
+        return missing_parameter("metadata")
     found.metadata = body["metadata"] or {}
     return HttpReply(200, found.resource())
 
@@ -83,7 +83,7 @@ def add_items(state: ApiState, call: ApiCall) -> ApiResult:
     if isinstance(body, Problem):
         return body
     if body.get("items") is None:
-        return missing("items")
+        return missing_parameter("items")
     added = found.add(body["items"])
     ends = {"first_id": added[0]["id"], "last_id": added[-1]["id"]} if added else {"first_id": None, "last_id": None}
     return HttpReply(200, {"object": "list", "data": added, **ends, "has_more": False})

@@ -9,7 +9,7 @@ from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunT
 from ._expansion import DEFAULT_MODEL
 from ._listing import context_items, list_page, list_wanted, listed_item
 from ._memory import ItemDict, Remembered, check_request, count_words, input_items
-from ._problem import Problem, missing, unknown
+from ._problem import Problem, missing_parameter, unknown_parameter
 from ._shapes import ValueKind, shapes
 from ._stored import StoredResponse, WantedResponse, wanted_response
 from ._strict import check_members, check_strictly, items_problem
@@ -26,7 +26,7 @@ __all__ = [
     "health",
     "list_input",
     "list_models",
-    "retrieve",
+    "retrieve_response",
     "upgrade",
 ]
 
@@ -40,7 +40,7 @@ def create(state: ApiState, call: ApiCall) -> ApiResult:
         return request
     for name in _WEBSOCKET_ONLY:
         if name in request:
-            return unknown(name)
+            return unknown_parameter(name)
     problem = check_request(request, may_run_in_background=True)
     previous = problem or state.store.find(request, strict=state.strict)
     if isinstance(previous, Problem):
@@ -54,7 +54,7 @@ def upgrade(state: ApiState, call: ApiCall) -> ApiResult:
     return Upgraded()
 
 
-def retrieve(state: ApiState, call: ApiCall) -> ApiResult:
+def retrieve_response(state: ApiState, call: ApiCall) -> ApiResult:
     """``GET /v1/responses/{id}``."""
     wanted = wanted_response(call.target, f"{call.root}/responses")
     if not isinstance(wanted, WantedResponse):
@@ -136,7 +136,7 @@ def compact(state: ApiState, call: ApiCall) -> ApiResult:
         return read
     request, previous = read
     if not request.get("model"):
-        return missing("model")
+        return missing_parameter("model")
     given = input_items(request.get("input"))
     items = [*([] if previous is None else previous.items()), *given]
     number = state.store.next_number()

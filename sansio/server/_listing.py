@@ -9,7 +9,7 @@ import msgspec
 
 from ._limits import Limit, number_problem
 from ._memory import ItemDict, Remembered
-from ._problem import Problem, invalid
+from ._problem import Problem, invalid_choice
 from ._strict import ID_PREFIXES
 
 __all__ = ["ListWanted", "context_items", "list_page", "list_wanted", "listed_item"]
@@ -63,7 +63,7 @@ def list_wanted(query: Mapping[str, str]) -> ListWanted | Problem:
         message = f"Invalid type for 'limit': expected an integer, but got '{limit[:100]}' instead."
         return Problem(400, "invalid_type", message, "limit")
     if order not in ("asc", "desc"):
-        return invalid("order", order, ("asc", "desc"))
+        return invalid_choice("order", order, ("asc", "desc"))
     size = int(limit)
     if problem := number_problem(size, Limit(MAX_LIMIT, 1), "limit"):
         return problem

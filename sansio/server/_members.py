@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MEMBERS", "VERSION"]
+__all__ = ["MEMBERS", "OPENAI_VERSION"]
 
-VERSION: Final = "3.57"
+OPENAI_VERSION: Final = "3.57"
 """The version of the package."""
 
 MEMBERS: Final = """

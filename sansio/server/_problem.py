@@ -7,7 +7,15 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-__all__ = ["Problem", "RefusedRequest", "invalid", "listed", "missing", "unknown", "wrong_type"]
+__all__ = [
+    "Problem",
+    "RefusedRequest",
+    "invalid_choice",
+    "listed",
+    "missing_parameter",
+    "unknown_parameter",
+    "wrong_type",
+]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -54,17 +62,17 @@ class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
 # --- The usual ones --------------------------------------------------------------------------------------------------
 
 
-def missing(path: str) -> Problem:
+def missing_parameter(path: str) -> Problem:
     """A member that is required is not there."""
     return Problem(400, "missing_required_parameter", f"Missing required parameter: '{path}'.", path)
 
 
-def unknown(path: str) -> Problem:
+def unknown_parameter(path: str) -> Problem:
     """There is a member that the API does not know."""
     return Problem(400, "unknown_parameter", f"Unknown parameter: '{path}'.", path)
 
 
-def invalid(path: str, value: object, choices: Sequence[str]) -> Problem:
+def invalid_choice(path: str, value: object, choices: Sequence[str]) -> Problem:
     """A text is none of those that it may be."""
     supported = listed([f"'{choice}'" for choice in choices], "and")
     return Problem(

@@ -14,7 +14,7 @@ import msgspec
 
 from ._limits import limit_problem
 from ._members import MEMBERS
-from ._problem import Problem, invalid, missing, unknown, wrong_type
+from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter, wrong_type
 
 __all__ = ["ValueKind", "Shape", "kind_problem", "shapes"]
 
@@ -106,7 +106,7 @@ def kind_problem(value: object, kind: ValueKind, path: str, shape: str, member: 
     if (kind.values is not None or kind.shapes) and (members := _as_object(value)) is not None:
         return _object_problem(members, kind, path, shape, member)
     if isinstance(value, str) and "string" not in kind.scalars and kind.texts:
-        return None if value in kind.texts else invalid(path, value, kind.texts)
+        return None if value in kind.texts else invalid_choice(path, value, kind.texts)
     if not _is_scalar(value, kind.scalars):
         return wrong_type(path, _expected(kind), value)
     return limit_problem(value, path, shape, member)
@@ -170,21 +170,21 @@ def _choose(value: dict[str, Any], candidates: list[Shape], path: str) -> Shape 
     if given is None:
         untyped = [each for each in candidates if "type" not in each.required]
         fitting = [each for each in untyped if any(name in value for name in each.required)]
-        return fitting[0] if fitting else missing(f"{path}.type")
+        return fitting[0] if fitting else missing_parameter(f"{path}.type")
     types = ValueKind(frozenset(), tuple(text for each in candidates for text in each.types))
     if not isinstance(given, str):
         return wrong_type(f"{path}.type", _expected(types), given)
     found = [each for each in candidates if given in each.types]
-    return found[0] if found else invalid(path, given, types.texts)
+    return found[0] if found else invalid_choice(path, given, types.texts)
 
 
 def _shape_problem(value: dict[str, Any], shape: Shape, path: str) -> Problem | None:
     for name in shape.required:
         if name not in value:
-            return missing(f"{path}.{name}")
+            return missing_parameter(f"{path}.{name}")
     for name in value:
         if name not in shape.members:
-            return unknown(f"{path}.{_cut(name)}")
+            return unknown_parameter(f"{path}.{_cut(name)}")
     members = shape.members
     problems = (kind_problem(each, members[name], f"{path}.{name}", shape.name, name) for name, each in value.items())
     return next(filter(None, problems), None)

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from ._calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
 from ._limits import too_long
 from ._memory import ItemDict, Remembered, calls_before, input_items
-from ._problem import Problem, invalid, missing, unknown
+from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter
 from ._shapes import ValueKind, kind_problem, shapes
 
 __all__ = ["ID_PREFIXES", "WEBSOCKET_FIELDS", "check_members", "check_strictly", "items_problem", "metadata_problem"]
@@ -38,7 +38,7 @@ def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, w
     known = shapes()["Request"].members.keys() | (WEBSOCKET_FIELDS if websocket else _UNDECLARED)
     for name in request:
         if name not in known:
-            return unknown(name[:100])
+            return unknown_parameter(name[:100])
     for check in _CHECKS:
         if problem := check(request):
             return problem
@@ -52,7 +52,7 @@ def check_members(body: Mapping[str, Any], members: Mapping[str, ValueKind]) -> 
     """Whether a body has only these members, and each of its kind; null is the same as none."""
     for name in body:
         if name not in members:
-            return unknown(name[:100])
+            return unknown_parameter(name[:100])
     for name, kind in members.items():
         value = body.get(name)
         if value is not None and (problem := kind_problem(value, kind, name, "Request", name)):
@@ -62,7 +62,7 @@ def check_members(body: Mapping[str, Any], members: Mapping[str, ValueKind]) -> 
 
 def _required(request: Mapping[str, Any]) -> Problem | None:
     if not request.get("model") and request.get("prompt") is None:
-        return missing("model")
+        return missing_parameter("model")
     sources = ("input", "previous_response_id", "prompt", "conversation")
     if request.get("generate") is not False and all(request.get(name) is None for name in sources):
         message = "One of 'input', 'previous_response_id', 'prompt' or 'conversation' must be provided."
@@ -120,7 +120,7 @@ def items_problem(items: list[ItemDict], where: str) -> Problem | None:
         if problem is None and kind == "message":
             problem = _parts(item, path)
         if problem is None and kind in CALL_NAMES and call_id_of(item) is None and item.get("name") is None:
-            problem = missing(f"{path}.call_id")
+            problem = missing_parameter(f"{path}.call_id")
         if problem is not None:
             return problem
     return None
@@ -146,7 +146,7 @@ def _parts(message: ItemDict, path: str) -> Problem | None:
     choices = _ASSISTANT_CONTENT if message["role"] == "assistant" else _CONTENT
     for index, part in enumerate(cast("list[ItemDict]", content) if isinstance(content, list) else []):
         if part["type"] not in choices:
-            return invalid(f"{path}.content[{index}]", part["type"], choices)
+            return invalid_choice(f"{path}.content[{index}]", part["type"], choices)
     return None
 
 

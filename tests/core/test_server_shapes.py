@@ -10,7 +10,7 @@ from kit import openai_shapes
 from turnwire.sansio.server import Problem, check_strictly
 from turnwire.sansio.server._calls import CALL_OUTPUTS
 from turnwire.sansio.server._limits import LIMITS
-from turnwire.sansio.server._members import VERSION
+from turnwire.sansio.server._members import OPENAI_VERSION
 from turnwire.sansio.server._shapes import shapes
 
 MESSAGE = {"role": "user", "content": "x"}
@@ -35,7 +35,7 @@ def part(**fields: Any) -> dict[str, Any]:
 def test_the_table_is_that_of_the_openai_package() -> None:
     """P-STRICT-3. If it is not: run tests/kit/openai_shapes.py, and read the difference."""
     assert openai_shapes.TARGET.read_text() == openai_shapes.text()
-    assert openai.__version__.startswith(f"{VERSION}.")
+    assert openai.__version__.startswith(f"{OPENAI_VERSION}.")
 
 
 def test_every_limit_is_one_of_a_member_that_there_is() -> None:

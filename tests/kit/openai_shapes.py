@@ -230,9 +230,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MEMBERS", "VERSION"]
+__all__ = ["MEMBERS", "OPENAI_VERSION"]
 
-VERSION: Final = "{version}"
+OPENAI_VERSION: Final = "{version}"
 """The version of the package."""
 
 MEMBERS: Final = """
