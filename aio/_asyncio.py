@@ -10,8 +10,10 @@ Who writes
     the transport's own buffer is empty, and again when :meth:`_Wire.resume_writing` reports that it is empty again.
 
 Who wakes
-    A consumer that finds no event waits on a future (:meth:`AsyncioRuntime.waiter`). When its turn has something new,
-    the driver calls :meth:`AsyncioRuntime.wake`, which completes the future.
+    A consumer that finds no event waits on a future. When its turn has something new, the driver calls
+    :meth:`AsyncioRuntime.wake`. If the event loop has just read the data, the consumer's task goes on after the
+    driver's step, in the same callback of the loop (:meth:`AsyncioRuntime.go_on`). Otherwise the future is completed,
+    and the task goes on in the loop's next iteration.
 
 Who opens
     A task. It is the only kind of task here, and it ends when the transport is open or has failed.
@@ -29,6 +31,7 @@ import select
 import socket
 import sys
 import warnings
+from asyncio import Future
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from time import monotonic
@@ -63,7 +66,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         self._timer: asyncio.Handle | None = None
         self.receiving = False
         """Whether the driver is given data by the event loop."""
-        self.woken: list[asyncio.Future[None]] = []
+        self.woken: list[Future[None]] = []
         """The consumers that it has woken since."""
         self._end: AsyncGenerator[None] | None = None
         """A generator that is suspended until the event loop closes its asynchronous generators."""
@@ -78,7 +81,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
     async def iterate(self, turn: Turn) -> ServerEvent:
         """The turn's next event, waiting for it. Hot path: runs once per event, so it is written out in each shell."""
         while not turn.events and turn.state is LIVE:
-            waiter: asyncio.Future[None] = asyncio.Future(loop=self.loop)
+            waiter: Future[None] = Future(loop=self.loop)
             self._driver.listen(turn, waiter, self.clock)
             try:
                 await waiter
@@ -90,7 +93,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
             raise StopAsyncIteration
         return event
 
-    def waiter(self) -> asyncio.Future[None]:
+    def waiter(self) -> Future[None]:
         """A future."""
         return self.loop.create_future()
 
@@ -165,7 +168,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
             self._timer.cancel()
         self._timer = None if when is None else self.loop.call_at(when, self._due)
 
-    def wake(self, waiter: asyncio.Future[None]) -> None:
+    def wake(self, waiter: Future[None]) -> None:
         """Wake a consumer."""
         if self.receiving:
             self.woken.append(waiter)
@@ -192,6 +195,10 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
                 context.run(step, waiter)
             except RuntimeError:  # Another task is running: data was read ahead within its step.
                 self.loop.call_soon(step, waiter, context=context)
+            except BaseException:  # Ctrl-C, or sys.exit(), in the task. The others go on as usual.
+                for other in woken:
+                    self.wake(other)
+                raise
 
     def readable(self, link: Link) -> bool:
         """Whether the socket can be read, and may be."""

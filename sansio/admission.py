@@ -37,11 +37,11 @@ def check_open(*, closed: bool, draining: bool) -> None:
         raise SessionClosedError(what, verdict=Verdict.SAFE)
 
 
-def check_lane(turn: Turn, options: ConnectionOptions) -> None:
-    """Raise LaneLimitError for a lane with a name where no name may be used."""
-    if turn.lane is not None and options.max_named_lanes == 0:
+def check_lane(name: str, options: ConnectionOptions) -> None:
+    """Raise LaneLimitError for a lane with this name if no name may be used."""
+    if options.max_named_lanes == 0:
         raise LaneLimitError(
-            f"stream_id {turn.lane!r} names a lane, and max_named_lanes=0 allows none — the turn was not sent — "
+            f"stream_id {name!r} names a lane, and max_named_lanes=0 allows none — the turn was not sent — "
             "leave stream_id out, or allow names"
         )
 

@@ -35,13 +35,13 @@ __all__ = [
     "Shared",
     "Texts",
     "json_schema",
-    "place",
+    "member_path",
 ]
 
-Schema = dict[str, Any]
+JsonSchema = dict[str, Any]
 
 
-def place(path: str, name: str) -> str:
+def member_path(path: str, name: str) -> str:
     """The path of a member of what is at ``path``."""
     return f"{path}.{name}" if path else name
 
@@ -63,7 +63,7 @@ class Form(ABC):
         """What the value at this path means. Raises UserError."""
 
     @abstractmethod
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """The JSON Schema; the forms that have a name are put into ``shared``."""
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class JsonType(Form):
             raise _refusal(path, value, self.what)
         return value
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """Its keywords."""
         return dict(self.keywords)
 
@@ -125,7 +125,7 @@ class Texts(Form):
             raise _refusal(path, value, self.what)
         return value
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """Text and its pattern."""
         return {"type": "string", "pattern": f"^(?:{self.pattern})$"}
 
@@ -159,7 +159,7 @@ class Amount(Form):
             raise _refusal(path, value, str(self))
         return number
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """Its type and bounds."""
         kind = "integer" if self.rule.whole else "number"
         bound = {"exclusiveMinimum" if self.rule.above else "minimum": self.rule.least}
@@ -188,7 +188,7 @@ class Constant(Form):
             raise _refusal(path, value, str(self))
         return self.make(value)
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """All of them."""
         return {"enum": list(self.values)}
 
@@ -218,7 +218,7 @@ class ListOf(Form):
         items = [self.item.read(each, f"{path}[{index}]") for index, each in enumerate(cast("list[object]", value))]
         return _made(lambda: self.make(items), path)
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """An array of the items' schema."""
         least = {"minItems": self.least} if self.least else {}
         return {"type": "array", "items": self.item.schema(shared), **least}
@@ -241,9 +241,9 @@ class MapOf(Form):
         if not isinstance(value, dict):
             raise _refusal(path, value, self.what)
         members = cast("dict[str, object]", value).items()
-        return {self.names.read(name, path): self.value.read(each, place(path, name)) for name, each in members}
+        return {self.names.read(name, path): self.value.read(each, member_path(path, name)) for name, each in members}
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """An object with such names and values."""
         names, value = self.names.schema(shared), self.value.schema(shared)
         return {"type": "object", "propertyNames": names, "additionalProperties": value}
@@ -277,14 +277,16 @@ class Members(Form):
         for name in given:
             if name not in self.members and not self.open:
                 known = ", ".join(self.members)
-                raise UserError(f"{place(path, name)}: there is no such member here: {self.what} can have {known}")
+                raise UserError(
+                    f"{member_path(path, name)}: there is no such member here: {self.what} can have {known}"
+                )
         for name in self.required:
             if name not in given:
-                raise UserError(f"{place(path, name)}: it is missing: write it")
-        made = {name: self.members.get(name, ANY).read(each, place(path, name)) for name, each in given.items()}
+                raise UserError(f"{member_path(path, name)}: it is missing: write it")
+        made = {name: self.members.get(name, ANY).read(each, member_path(path, name)) for name, each in given.items()}
         return _made(lambda: self.make(**made), path)
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """An object with these properties."""
         properties = {name: each.schema(shared) for name, each in self.members.items()}
         required = {"required": list(self.required)} if self.required else {}
@@ -313,7 +315,7 @@ class OneOf(Form):
                 return each.read(value, path)
         raise _refusal(path, value, self.what)
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """Any of their schemas."""
         return {"anyOf": [each.schema(shared) for each in self.forms]}
 
@@ -338,7 +340,7 @@ class Shared(Form):
         """As the form."""
         return self.form.read(value, path)
 
-    def schema(self, shared: dict[str, Schema]) -> Schema:
+    def schema(self, shared: dict[str, JsonSchema]) -> JsonSchema:
         """A reference."""
         if self.name not in shared:
             shared[self.name] = self.form.schema(shared)
@@ -352,9 +354,9 @@ def _made(make: Callable[[], Any], path: str) -> Any:
         raise UserError(f"{path or 'the document'}: {exc}") from None
 
 
-def json_schema(form: Form, name: str, title: str) -> Schema:
+def json_schema(form: Form, name: str, title: str) -> JsonSchema:
     """The schema of a document of this form."""
-    shared: dict[str, Schema] = {}
+    shared: dict[str, JsonSchema] = {}
     root = form.schema(shared)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -258,7 +258,8 @@ class Pool:
     def update(self, connection: Connection, now: float) -> Connection | None:
         """Update the pool after a change of this connection. Returns the connection that it has replaced, to be
         drained."""
-        self._sticky.leave(connection)
+        if connection.sticky:
+            self._sticky.leave(connection)
         if connection.is_closed:
             self._remove(connection, now)
             return None

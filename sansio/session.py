@@ -163,15 +163,18 @@ class ResponsesSession:
         """Begin a turn that already exists. Raises as :meth:`create` does."""
         check_open(closed=self.closed, draining=self._drain_by is not None)
         self.update(now)  # A connection may have reached its ``max_age`` since the last call.
-        check_lane(turn, self.options)
+        if turn.lane is not None:
+            check_lane(turn.lane, self.options)
         turn.repeatable = self._retries_allowed()
         too_large = turn.too_large(self.options.max_request_size)
         kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
         if kind is ConnectionKind.HTTP and not turn.fits_http:
             body_of(turn.message)  # Raises UserError for a warm-up.
+        # Whether a turn of its lane waits for a connection, one of another kind.
+        is_behind = turn.wanted is not AUTO and self._backlog.has_lane(turn.wanted)
         if too_large is not None and kind is ConnectionKind.WEBSOCKET:
             self._fail(turn, turn_failure(turn.evidence(Cause.TOO_LARGE), too_large))
-        elif not self._is_behind(turn) and (connection := self.pool.choose(turn, kind)) is not None:
+        elif not is_behind and (connection := self.pool.choose(turn, kind)) is not None:
             connection.submit(turn, now)
             self._touched[connection] = None
         else:
@@ -189,10 +192,6 @@ class ResponsesSession:
         """The kind of connection that this turn needs."""
         too_large = turn.too_large(self.options.max_request_size) is not None
         return self._fallback.kind_for(turn, self._now, too_large=too_large)
-
-    def _is_behind(self, turn: Turn) -> bool:
-        """Whether a turn of this one's lane waits for a connection, one of another kind."""
-        return turn.wanted is not AUTO and self._backlog.has_lane(turn.wanted)
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After the turn's end it does nothing."""

@@ -47,7 +47,7 @@ MEANS: Final = Means(
     FAILURES,
     LOGGER,
     sys.modules,
-    partial(open, opener=lambda path, flags: os.open(path, flags, 0o600)),
+    partial(open, buffering=1 << 20, opener=lambda path, flags: os.open(path, flags, 0o600)),
 )
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
@@ -140,7 +140,7 @@ class Wire:
         except OSError as exc:  # This includes the errors of TLS.
             self.broken = self.broken or FAILURES.translated(exc)
             self._unsent.clear()
-        self.blocked = self.broken is not None or self.left_over or self.waits_for_peer
+        self.blocked = self.broken is not None or bool(self._unsent) or (bool(self._tls) and self.waits_for_peer)
 
     def shut_down(self) -> bool:
         """End the stream in both directions, from any thread; :meth:`take` reports it. False: there is no socket

@@ -50,7 +50,8 @@ from ...sansio.server import (
     Taken,
 )
 from ._byte_counter import ByteCounter
-from ._faults import Action, Close, Cut, CutFrame, Delay, Error, Garbage, Received, Send, Silence
+from ._control import Control
+from ._faults import Action, Close, Cut, CutFrame, Delay, Error, Faults, Garbage, Received, Send, Silence
 from ._http import HttpAnswer
 from ._ledger import Delivery, LedgerEntry
 from ._service import Service
@@ -75,6 +76,8 @@ _CLOSES: Final[Mapping[str | None, tuple[int, str]]] = {
     "dropped": (1008, "the client was too slow, or idle"),
 }
 """The close frame for a WebSocket that no one has closed, by what ended the connection; no frame for other ends."""
+
+_NO_FAULTS: Final = Faults()
 
 _BY_FAULT: Final = frozenset({"cut", "closed", "silenced", "error", "expired"})
 """The outcomes after which the reply of a script is given again: the client did not get it, for no fault of its own."""
@@ -160,6 +163,8 @@ class ClientConnection:
         self.stream = ClientStream(sock)
         self.refuse_late: Callable[[], Awaitable[None]] | None = None
         """Answers an HTTP request that took too long to arrive."""
+        self._reads_control = False
+        """Whether what is read is a request for control: no fault is for it."""
         self._pace = Pace(service.options, anyio.current_time())
         self._watch = anyio.CancelScope()
         """Around the wait for the next deadline of the client's pace."""
@@ -291,7 +296,14 @@ class ClientConnection:
 
     async def receive(self) -> bytes:
         """What the client sent; ``b""`` is end of file. Does what is due at a byte before it returns that byte."""
-        faults = self.service.faults
+        control = self.service.control
+        if control is not None and self.websocket is None and not self.counter.partial:
+            start = await self._receive_start(control)
+            if start:
+                return start
+        return await self._receive(_NO_FAULTS if self._reads_control else self.service.faults)
+
+    async def _receive(self, faults: Faults) -> bytes:
         while True:
             limit = self.counter.read_limit(faults, self.number) if faults else None
             try:
@@ -299,13 +311,31 @@ class ClientConnection:
             except TRANSPORT_ERRORS as exc:
                 self._gone(exc)
                 return b""
-            actions = self.counter.count_and_take_due(faults, self.number, data)
-            self._note_received(len(data))
-            for action in actions:
-                await self.flush()
-                await self.perform(action)
+            await self._count(data, faults)
             if not self.stream.silenced:
                 return data
+
+    async def _receive_start(self, control: Control) -> bytes:
+        """The first bytes of a request, read one by one until they say whether it is for control: no fault is for such
+        a request. Counted after that, and what is due is done. Nothing is read if there are no faults."""
+        faults, start = self.service.faults, b""
+        while faults and control.begins(start) is None:
+            try:
+                start += await self.stream.receive(1)
+            except TRANSPORT_ERRORS:  # The next read says so again.
+                break
+        self._reads_control = control.begins(start) is True
+        for byte in range(len(start)):
+            await self._count(start[byte : byte + 1], _NO_FAULTS if self._reads_control else faults)
+        return b"" if self.stream.silenced else start
+
+    async def _count(self, data: bytes, faults: Faults) -> None:
+        """Count what was read, and do what is due at its last byte."""
+        actions = self.counter.count_and_take_due(faults, self.number, data)
+        self._note_received(len(data))
+        for action in actions:
+            await self.flush()
+            await self.perform(action)
 
     def _note_received(self, size: int) -> None:
         now = anyio.current_time()

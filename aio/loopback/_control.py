@@ -28,7 +28,7 @@ CONTROL: Final = "/_turnwire"
 """The path under which all of this is."""
 
 _MOST_EVENTS: Final = 10_000
-"""Events that may wait for a client that does not read them; one more ends its stream."""
+"""Events that may wait for a client that does not read them; if there are more, its stream ends."""
 _MOST_SECONDS: Final = 600
 
 
@@ -110,6 +110,13 @@ class Control:
         self._ledger = ledger
 
     @staticmethod
+    def begins(start: bytes) -> bool | None:
+        """Whether a request that starts with these bytes is one for control; None if more of it has to come."""
+        if start.startswith(_STARTS):
+            return True
+        return None if any(each.startswith(start) for each in _STARTS) else False
+
+    @staticmethod
     def find(method: str, target: str, body: bytes, connection: object) -> ControlCall | Problem | None:
         """What a request asks for, or why it cannot; None if it is none for control."""
         path, _, query = target.partition("?")
@@ -170,10 +177,12 @@ class Control:
         return self._follow()
 
     async def _follow(self) -> AsyncGenerator[Mapping[str, object]]:
-        waiting: deque[Mapping[str, object]] = deque()
+        waiting: deque[Mapping[str, object]] = deque(maxlen=_MOST_EVENTS + 1)
         with self._listening(waiting) as changed:
-            while len(waiting) <= _MOST_EVENTS:
+            while True:
                 while waiting:
+                    if len(waiting) > _MOST_EVENTS:
+                        return
                     yield waiting.popleft()
                 await changed.wait()
 
@@ -305,3 +314,8 @@ _ROUTES: Final[Mapping[str, Mapping[str, _Route]]] = {
     "reset": {"POST": _Route("as it was when it started: ledger, store, faults, script, numbers", Control.reset)},
 }
 """By the name below :data:`CONTROL`, and by method."""
+
+_STARTS: Final = tuple(
+    f"{method} {CONTROL}".encode() for method in ("HEAD", *{each for methods in _ROUTES.values() for each in methods})
+)
+"""The first bytes of the requests for control."""

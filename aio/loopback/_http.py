@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import h11
 
 from ...sansio.events import ENDINGS
-from ...sansio.server import BODILESS, HttpReply, Problem, read_json, write_json
+from ...sansio.server import BODILESS, HttpReply, JsonBody, Problem, write_json
 
 __all__ = ["HttpAnswer", "body_if_readable", "refuse_without_upgrade"]
 
@@ -36,10 +36,10 @@ def _header(request: h11.Request, name: bytes) -> bytes:
     return next((value for field, value in request.headers if field == name), b"")
 
 
-def body_if_readable(data: bytes) -> dict[str, Any] | None:
+def body_if_readable(body: JsonBody) -> dict[str, Any] | None:
     """The body of a request that was refused, for the ledger; None if it is no object that can be read."""
     try:
-        value = read_json(data)
+        value = body.value()
     except ValueError:
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None

@@ -10,7 +10,7 @@ import h11
 from msgspec.structs import replace
 
 from ...sansio.secret import without_quotes
-from ...sansio.server import Problem, check_head, check_key
+from ...sansio.server import JsonBody, Problem, check_head, check_key
 from ._connection import ClientConnection
 
 __all__ = ["LATE", "Incoming", "RequestReader", "closing"]
@@ -36,10 +36,21 @@ def closing(problem: Problem) -> Problem:
 class Incoming(NamedTuple):
     """What was read: a request, or the end of file, or what is no request."""
 
-    request: h11.Request | None = None
-    body: bytes = b""
-    refused: Problem | None = None
+    request: h11.Request | None
+    body: JsonBody
+    refused: Problem | None
     """Why it is not to be run."""
+
+
+def _without_body(request: h11.Request | None = None, refused: Problem | None = None) -> Incoming:
+    return Incoming(request, JsonBody(b""), refused)
+
+
+async def _decoded(data: bytes) -> JsonBody:
+    body = JsonBody(data)
+    while not body.decode_slice():
+        await anyio.lowlevel.checkpoint()
+    return body
 
 
 class RequestReader:
@@ -69,17 +80,17 @@ class RequestReader:
         try:
             return await self._read()
         except h11.RemoteProtocolError as exc:
-            return Incoming(refused=Problem(exc.error_status_hint, "invalid_http", without_quotes(exc)))
+            return _without_body(None, Problem(exc.error_status_hint, "invalid_http", without_quotes(exc)))
         finally:
             connection.expect("answer")
 
     async def _read(self) -> Incoming:
         request = await self._read_head()
         if request is None:
-            return Incoming()
+            return _without_body()
         refused = self._refuse_head(request)
         if refused is not None and refused.status != 401:
-            return Incoming(request, refused=refused)
+            return _without_body(request, refused)
         self._connection.expect("body")
         return await self._read_body(request, refused)
 
@@ -126,15 +137,15 @@ class RequestReader:
             elif isinstance(event, h11.Data):
                 body += event.data
                 if refused is not None and len(body) > _MAX_WITHOUT_KEY:
-                    return Incoming(request, refused=closing(refused))
+                    return _without_body(request, closing(refused))
                 if problem := self._too_big(len(body)):
-                    return Incoming(request, refused=problem)
+                    return _without_body(request, problem)
                 if not events % _AT_ONCE:
                     await anyio.lowlevel.checkpoint()
             elif isinstance(event, h11.EndOfMessage):
-                return Incoming(request, bytes(body), refused)
+                return Incoming(request, await _decoded(bytes(body)), refused)
             else:
-                return Incoming()
+                return _without_body()
 
     async def _allow_body(self) -> None:
         """Say that the body may come, to a client that waits for that (RFC 9110 section 10.1.1)."""

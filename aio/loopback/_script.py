@@ -63,7 +63,9 @@ def answer(request: Mapping[str, Any], previous: Remembered | None) -> Reply:
 
 def _said(text: str, limit: int | None) -> Reply:
     """The text, or as many words of it as the request allows."""
+    if limit is None:
+        return Reply(text)
     pieces = words(text)
-    if limit is None or len(pieces) <= limit:
+    if len(pieces) <= limit:
         return Reply(text)
     return Reply([Text("".join(pieces[: max(limit, 0)])), Incomplete()])

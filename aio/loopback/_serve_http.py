@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ...sansio.server import (
     FoundRoute,
     HttpReply,
+    JsonBody,
     Problem,
     RefusedRequest,
     Remembered,
@@ -71,7 +72,7 @@ class _HttpService:
                 return
             http.start_next_cycle()
 
-    async def _respond(self, request: h11.Request, body: bytes, refused: Problem | None) -> bool:
+    async def _respond(self, request: h11.Request, body: JsonBody, refused: Problem | None) -> bool:
         """Answer a request, which may be refused; returns whether more may follow: not after an upgrade."""
         target, method = request.target.decode("latin-1"), request.method.decode("latin-1")
         found = find_route(method, target, self._service.paths)
@@ -103,12 +104,14 @@ class _HttpService:
                 await self._refuse(result)
         return True
 
-    def _find_control(self, request: h11.Request, body: bytes, refused: Problem | None) -> ControlCall | Problem | None:
+    def _find_control(
+        self, request: h11.Request, body: JsonBody, refused: Problem | None
+    ) -> ControlCall | Problem | None:
         """What a request wants of ``/_turnwire``; None if it is for the API. Then the connection has a number."""
         connection, method = self._connection, request.method.decode("latin-1")
         found = None
         if self._service.control is not None:
-            found = self._service.control.find(method, request.target.decode("latin-1"), body, connection)
+            found = self._service.control.find(method, request.target.decode("latin-1"), body.data, connection)
         if found is None:
             connection.number_as_client()
             return None
@@ -159,7 +162,7 @@ class _HttpService:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._refuse(LATE)
 
-    def _enter_refused(self, problem: Problem, body: bytes) -> None:
+    def _enter_refused(self, problem: Problem, body: JsonBody) -> None:
         connection = self._connection
         request = body_if_readable(body)
         delivery = "sse" if request is not None and request.get("stream") is True else "http"

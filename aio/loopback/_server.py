@@ -375,11 +375,7 @@ def serve(
         latency=latency,
         api_key=api_key,
         ssl_context=ssl_context,
-        options=replace(
-            options,
-            dialect=options.dialect if dialect == "openai" else dialect,
-            strict=options.strict or strict,
-        ),
+        options=_meant(options, dialect, strict=strict),
         access=access,
         faults=Faults(faults),
         ledger=Ledger(ledger_limit),
@@ -387,6 +383,12 @@ def serve(
     )
 
     return Serving(partial(_start, service, host, port, path, allow_remote or api_key is not None, control))
+
+
+def _meant(options: ServerOptions, dialect: str | None, *, strict: bool) -> ServerOptions:
+    """The options, with the arguments of the same names."""
+    dialect = options.dialect if dialect == "openai" else dialect
+    return replace(options, dialect=dialect, strict=options.strict or strict)
 
 
 async def _start(

@@ -33,7 +33,6 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -144,10 +143,10 @@ class OpenTelemetryTracer:
         """The tracer for the calls of a model that has this client."""
         if self._provider is not None:
             return self
-        mine = copy(self)
+        provider = UNKNOWN.provider
         with suppress(Exception):  # The client may be any object, and its URL any value.
-            mine._provider = dialect_of_host(urlsplit(str(cast("Any", client).base_url)).hostname or "").provider
-        return mine
+            provider = dialect_of_host(urlsplit(str(cast("Any", client).base_url)).hostname or "").provider
+        return OpenTelemetryTracer(self._tracer, provider=provider)
 
 
 class _OpenTelemetrySpan:

@@ -384,7 +384,10 @@ class Turn:
         self.since = now
         if self.observer is not None:
             self.observer.came(now)
-        self._tell_listener()
+        listener = self.listener
+        if listener is not None:
+            self.listener = None
+            listener(self)
         return cost
 
     def discard(self) -> None:
@@ -440,9 +443,6 @@ class Turn:
         if self.observer is not None:
             observer, self.observer = self.observer, None
             observer.ended(self)
-        self._tell_listener()
-
-    def _tell_listener(self) -> None:
         listener, self.listener = self.listener, None
         if listener is not None:
             listener(self)

@@ -119,6 +119,8 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
     options: dict[str, Any] | None = None
     dialect: str | None = None
     reason: str | None = None
+    before: list[tuple[int, float, dict[int, int]]] = []
+    """The calls of ``listen`` since the line before that had no other effect: turn, time, and ``read``."""
     read: dict[int, int] = {}
     """How many events consumers have taken since the line before, by turn."""
     drawn: list[tuple[str, Any]] = []

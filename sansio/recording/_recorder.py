@@ -77,6 +77,8 @@ class SessionLog:
         """The step that is being carried out; behind it the calls that hooks made within it."""
         self._within: list[Entry] = []
         """Finished lines of such calls."""
+        self._before: list[tuple[int, float, dict[int, int]]] = []
+        """Consumers that have begun to wait since the last line."""
         self.scrubber = JsonScrubber(recording.key) if recording.scrub else None
         self._held = None if self.scrubber is None else Held(self.scrubber)
 
@@ -142,6 +144,12 @@ class SessionLog:
         if self._steps:
             self._within.append(entry)
             return
+        if entry.do == "listen" and not (entry.out or entry.raised):
+            self._before.append((entry.turn or 0, entry.at, entry.read))
+            self.unread = {turn: len(turn.events) for turn in self.unread if turn.events}
+            return
+        if self._before:
+            entry.before, self._before = self._before, []
         self.unread = {turn: len(turn.events) for turn in self.turns if turn.events}
         within, self._within = self._within, []
         if self.session != 0:

@@ -146,8 +146,10 @@ class _SessionReplay:
     def replay(self, line: Line) -> None:
         """Replay one line; :attr:`differs` says afterwards whether the core did the same."""
         entry = line.entry
+        for turn, at, read in entry.before:
+            self._wait(turn, at, read)
         self.watch.now = entry.at
-        self._take(entry)
+        self._take(entry.read)
         self._drawn.extend(entry.drawn)
         self._notes.takes += [bool(output[4]) for output in entry.out if output[0] == "write" and len(output) > 4]
         out: list[Output] = []
@@ -169,9 +171,20 @@ class _SessionReplay:
                 self.watch.told(output)
         self.watch.look()
 
-    def _take(self, entry: Entry) -> None:
+    def _wait(self, turn: int, at: float, read: dict[int, int]) -> None:
+        """A consumer has begun to wait, without another effect."""
+        self.watch.now = at
+        self._take(read)
+        out: list[Output] = []
+        self._notes.begin(out)
+        self._listen(turn, at)
+        self._notes.end()
+        if out:
+            self._note_difference(_shown(None), _shown(out[0]))
+
+    def _take(self, read: dict[int, int]) -> None:
         """Consumers have taken events."""
-        for number, count in entry.read.items():
+        for number, count in read.items():
             turn = self._turn(number)
             if len(turn.events) < count:
                 self._note_difference(f"{count} unread events of turn {number}", f"{len(turn.events)}")
@@ -205,7 +218,7 @@ class _SessionReplay:
                 turn.leave = "abort" if entry.leave == "abort" else "abandon" if entry.leave == "abandon" else None
                 driver.cancel(turn, now)
             case "listen":
-                self._listen(entry)
+                self._listen(entry.turn, now)
             case "ignore":
                 driver.ignore(self._turn(entry.turn), self._waiters.pop(entry.turn or 0, None))
             case "observe":
@@ -246,11 +259,11 @@ class _SessionReplay:
         self.watch.begins(turn, entry, body)
         self._driver.submit(turn, entry.at)
 
-    def _listen(self, entry: Entry) -> None:
-        turn, waiter = self._turn(entry.turn), object()
-        self._driver.listen(turn, waiter, lambda: entry.at)
-        self._waiters[entry.turn or 0] = waiter
-        self._notes.waiters[waiter] = entry.turn or 0
+    def _listen(self, number: int | None, now: float) -> None:
+        turn, waiter = self._turn(number), object()
+        self._driver.listen(turn, waiter, lambda: now)
+        self._waiters[number or 0] = waiter
+        self._notes.waiters[waiter] = number or 0
 
     def _report(self, line: Line) -> None:
         """What a runtime reports of a link."""

@@ -130,6 +130,7 @@ from ._replies import (
 from ._rules import Rule, Rules, TextTest, When
 from ._script_json import ERROR_MEMBERS, parse_json, read_script, script_schema
 from ._scripting import Answer, Attempts, Script, ScriptError, ScriptLike, Taken
+from ._slices import JsonBody
 from ._store import ResponseStore
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._strict import check_strictly
@@ -159,6 +160,7 @@ __all__ = [
     "Item",
     "ItemDict",
     "Json",
+    "JsonBody",
     "MIN_RATE",
     "McpCall",
     "Pace",

@@ -22,7 +22,7 @@ from ._problem import Problem
 
 __all__ = ["Access", "check_head", "check_key", "host_of", "is_loopback"]
 
-Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 _ANY: Final = "*"
 _AUTHORITY: Final = re.compile(
@@ -63,7 +63,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
             texts = cast("Sequence[object]", given)
             msgspec.structs.force_setattr(self, name, tuple(each(text) for text in texts))
 
-    def refuse(self, headers: Headers) -> Problem | None:
+    def refuse(self, headers: RawHeaders) -> Problem | None:
         """The answer to a request that is not for this server or comes from a page of another; None if it may come.
 
         ``headers`` has names in lower case.
@@ -203,7 +203,7 @@ def check_head(request: h11.Request, raw: bytes) -> Problem | None:
     return None
 
 
-def check_key(headers: Headers, api_key: str | None) -> Problem | None:
+def check_key(headers: RawHeaders, api_key: str | None) -> Problem | None:
     """The answer to a request without the key, or with another one (P-SERVER-5); None if it has it or needs none.
 
     The key may be in ``Authorization: Bearer`` and in ``api-key``; if it is in both, both are compared. The time that

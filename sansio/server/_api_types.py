@@ -8,9 +8,9 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from ._json import read_json
 from ._memory import Remembered
 from ._problem import Problem
+from ._slices import JsonBody
 from ._store import ResponseStore
 from ._stored import StoredResponse, StoredResponses
 
@@ -26,6 +26,7 @@ __all__ = [
     "json_body",
 ]
 
+_NO_BODY: Final = JsonBody(b"")
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -50,7 +51,7 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
     """What comes before ``/responses`` in the path of the API."""
     head: bool = False
     """Whether it is HEAD."""
-    body: bytes = b""
+    body: JsonBody = _NO_BODY
     now: int = 0
     """The time, in seconds since 1970."""
 
@@ -92,7 +93,7 @@ ApiResult: TypeAlias = HttpReply | RunTurn | Retrieved | Upgraded | Problem
 def json_body(call: ApiCall) -> dict[str, Any] | Problem:
     """The body of a request, an object; or what is wrong with it."""
     try:
-        value = read_json(call.body)
+        value = call.body.value()
     except ValueError as exc:
         message = f"We could not parse the JSON body of your request: {str(exc)[:200]}."
         return Problem(400, "invalid_json", message)

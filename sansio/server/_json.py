@@ -7,11 +7,11 @@ import math
 import re
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
-__all__ = ["MAX_DEPTH", "MAX_PARTS", "read_json", "write_json"]
+__all__ = ["MAX_DEPTH", "MAX_PARTS", "decode_json", "read_json", "write_json"]
 
 MAX_DEPTH: Final = 500
 """Levels of nesting in a message: enough for any tool schema, too few to exhaust an encoder's stack."""
@@ -36,6 +36,11 @@ def read_json(data: bytes) -> object:
     than :data:`MAX_DEPTH`, or more than :data:`MAX_PARTS` objects and arrays.
     """
     _check_nesting(data)
+    return decode_json(data)
+
+
+def decode_json(data: bytes) -> Any:
+    """The same for what is known not to be nested too deep and not to have too many parts."""
     try:
         return _decode(data)
     except RecursionError:  # The stack was already deep when this was called.

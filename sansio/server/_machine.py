@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
@@ -18,10 +19,11 @@ from ..websocket import (
     WebSocket,
     accept_upgrade,
 )
-from ._json import read_json, write_json
+from ._json import write_json
 from ._options import SERVER_DIALECTS, ServerOptions
 from ._problem import Problem, RefusedRequest
 from ._requests import Requests
+from ._slices import JsonBody
 from ._steering import STEER_MEANINGS, failed, may_be_steered, steer_items
 from ._store import ResponseStore
 from ._turn import ServerTurn
@@ -72,6 +74,8 @@ class ServerConnection:
     that is answered with an ``error`` instead of being run.
     """
 
+    # More than 12 attributes: those that callers read, and what the two sides of a connection keep.
+
     def __init__(
         self,
         *,
@@ -92,6 +96,10 @@ class ServerConnection:
         """How many messages have arrived."""
         self._upgrade = Upgrade(check)
         self._websocket = WebSocket(client=False)
+        self._items: deque[Item] = deque()
+        """What has arrived and was not done."""
+        self._body: JsonBody | None = None
+        """The first of them, if it is a message that is being decoded."""
         self._out: list[bytes] = []
         self._requests = Requests(self.options, self.store, self.send_event, refused or _ignore)
         self._deadline: float | None = None
@@ -148,7 +156,8 @@ class ServerConnection:
         elif self.state is ServerState.HANDSHAKE:
             self._handshake(data, now)
         elif self.state is not ServerState.CLOSED:
-            self._receive_items(self._websocket.receive(data), now)
+            self._items.extend(self._websocket.receive(data))
+            self._take_items(now)
 
     @property
     def has_unprocessed(self) -> bool:
@@ -157,23 +166,34 @@ class ServerConnection:
         If so, send what there is, let other tasks run, then call :meth:`process`. Do not read from the transport
         meanwhile.
         """
-        return self._websocket.pending and self.state in (ServerState.OPEN, ServerState.CLOSING)
+        has_more = self._websocket.pending or bool(self._items)
+        return has_more and self.state in (ServerState.OPEN, ServerState.CLOSING)
 
     def process(self, now: float) -> None:
         """Process more of the data, as much as one :meth:`receive_data` does. Does nothing if nothing is left."""
         if self.has_unprocessed:
-            self._receive_items(self._websocket.receive(), now)
+            if not self._items:
+                self._items.extend(self._websocket.receive())
+            self._take_items(now)
 
-    def _receive_items(self, items: Iterable[Item], now: float) -> None:
-        for item in items:
+    def _take_items(self, now: float) -> None:
+        """Do what has arrived, in its order; of a long message no more than one slice."""
+        while self._items:
+            item = self._items[0]
+            if isinstance(item, bytes) and self.state is ServerState.OPEN:
+                self._body = self._body or JsonBody(item)
+                if not self._body.decode_slice():
+                    return
+            self._items.popleft()
+            body, self._body = self._body, None
             if isinstance(item, CloseFrame | Violation):
                 self.ended_by = item
                 if self.state is ServerState.OPEN:
                     self._out.append(self._websocket.close(item.code, _answer_reason(item)))
                 self._end(ServerState.CLOSED)
             elif self.state is ServerState.OPEN:
-                if isinstance(item, bytes):
-                    self._message(item, now)
+                if body is not None:
+                    self._message(body, now)
                 elif isinstance(item, Ping):
                     self._out.append(self._websocket.pong(item.payload))
 
@@ -233,6 +253,7 @@ class ServerConnection:
     def _end(self, state: ServerState) -> None:
         self.state = state
         self._deadline = None
+        self._body = None
         self._requests.cancel()
 
     # -- turns: out
@@ -249,10 +270,10 @@ class ServerConnection:
         """How many requests wait for their lane or for a slot."""
         return self._requests.waiting
 
-    def _message(self, data: bytes, now: float) -> None:
+    def _message(self, body: JsonBody, now: float) -> None:
         self.messages += 1
         try:
-            message = read_json(data)
+            message = body.value()
         except ValueError as exc:
             return self._complain("invalid_json", f"The message is not JSON that can be read: {str(exc)[:200]}.")
         if not isinstance(message, dict):
@@ -260,7 +281,7 @@ class ServerConnection:
         event = cast("dict[str, Any]", message)
         kind = event.pop("type", None)
         if kind == "response.create":
-            return self._create(event, len(data), now)
+            return self._create(event, body.size, now)
         lane = event.get("stream_id")
         lane = lane if self._dialect.lanes and is_stream_id(lane) else None
         if not isinstance(kind, str):

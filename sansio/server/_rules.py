@@ -102,7 +102,7 @@ def _accepts(wanted: str | TextTest, text: str) -> bool:
 
 def _outputs(items: list[ItemDict]) -> list[str]:
     """What the tools gave: the texts of the outputs with which the input ends."""
-    ends = takewhile(lambda item: str(item.get("type")).endswith("_output"), reversed(items))
+    ends = takewhile(lambda item: str(item.get("type")).rpartition("_")[2] == "output", reversed(items))
     return [item_text(item.get("output")) for item in ends]
 
 

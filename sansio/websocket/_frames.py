@@ -360,10 +360,12 @@ class WebSocket:
         return self._frame(0x80 | Opcode.CLOSE, code.to_bytes(2, "big") + short)
 
     def _frame(self, first: int, payload: bytes) -> bytes:
-        head = write_head(first, len(payload), masked=self._mask_source is not None)
+        length = len(payload)
         if self._mask_source is None:
-            return head + payload
+            return write_head(first, length, masked=False) + payload
         key = self._mask_source(4)
+        # Hot path: the header of a short message is written here, without a call.
+        head = bytes((first, 0x80 | length)) if length <= SHORT else write_head(first, length, masked=True)
         return b"".join((head, key, mask(payload, key)))
 
 

@@ -6,6 +6,7 @@ import argparse
 import inspect
 import json
 import os
+import re
 import signal
 import ssl
 import stat
@@ -22,6 +23,7 @@ import pytest
 import turnwire.sansio
 from turnwire.aio import loopback
 from turnwire.aio.cli import _serve, main
+from turnwire.aio.loopback._control import Control, ControlCall
 from turnwire.sansio.server import ServerOptions
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -194,6 +196,19 @@ def test_help_has_groups_and_examples_that_work(capsys: pytest.CaptureFixture[st
         read(example)
 
 
+def test_what_readme_shows_can_be_read() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("#### In other languages\n")[2].partition("\n### ")[0]
+    blocks = re.findall(r"^```json\n(.*?)^```$", shown, re.M | re.S)
+    assert len(blocks) == 3
+    for block, read in zip(blocks, (loopback.read_script, loopback.read_script, loopback.read_faults), strict=True):
+        read(block)
+    (command,) = re.findall(r"^turnwire serve (.*) &$", shown, re.M)
+    assert parsed(*command.split()).control
+    for place in re.findall(r"http://127\.0\.0\.1:\d+(/_turnwire\S*)", shown):
+        assert isinstance(Control.find("GET" if "ledger" in place else "POST", place, b"", None), ControlCall)
+
+
 # --- In a process of its own -----------------------------------------------------------------------------------------
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops the server by a signal")
@@ -208,7 +223,7 @@ def test_a_script_from_a_file_the_ready_file_and_sigterm(tmp_path: Path) -> None
         assert (ready["base_url"], ready["ca"], ready["path"]) == (f"http://127.0.0.1:{ready['port']}/v1", None, None)
         assert said(post(f"{ready['base_url']}/responses", {"input": "x"})) == "Hello."
         assert post(f"{ready['control_url']}/expect", {"entries": ["completed"]})["ok"]
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         assert process.stdout is not None
         assert process.stdout.readline() == f"{ready['control_url']} is its control: the ledger, faults, the script.\n"
         _, errors = process.communicate()
@@ -222,7 +237,7 @@ def test_a_request_without_a_reply_is_told_at_the_end(tmp_path: Path) -> None:
     with serving(tmp_path, "--script", "s.json") as (process, ready):
         with pytest.raises(urllib.error.HTTPError):
             post(f"{ready['base_url']}/responses", {"input": "what now?"})
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         _, errors = process.communicate()
         assert process.returncode == 1
         assert errors.startswith(
@@ -243,7 +258,7 @@ def test_tls_with_a_certificate_that_is_made_and_one_that_is_given(tmp_path: Pat
         request = urllib.request.Request(f"{ready['base_url']}/responses", b'{"input": "x"}')
         with opener.open(request) as answer:
             assert said(json.load(answer)) == "x"
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.communicate()
     assert not Path(ready["ca"]).exists()
     cert = trustme.CA().issue_cert("localhost")
@@ -255,8 +270,8 @@ def test_tls_with_a_certificate_that_is_made_and_one_that_is_given(tmp_path: Pat
     assert ca.exists()
 
 
-@posix
 @pytest.mark.usefixtures("ctrl_c")
+@posix
 def test_a_unix_socket_and_ctrl_c(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     with serving(tmp_path, "--path", str(path), "--json") as (process, ready):

@@ -5,7 +5,7 @@ Each is a program in ``programs/``. It needs its library: either this environmen
 
     python3 -m venv $TURNWIRE_CLIENTS/venv
     $TURNWIRE_CLIENTS/venv/bin/pip install openai-agents 'pydantic-ai-slim[openai]' langchain-openai
-    cd $TURNWIRE_CLIENTS/node && npm install openai @openai/codex
+    cd $TURNWIRE_CLIENTS/node && npm install openai ws @openai/codex
 
 A program whose library is in neither is skipped.
 """

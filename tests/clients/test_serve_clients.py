@@ -15,14 +15,14 @@ LIMIT = 90
 """Seconds until a program counts as hanging."""
 
 
-def run(folder: Path, *command: str | Path) -> str:
+def run(folder: Path, *command: str | Path, **more: str) -> str:
     """Run a program that finds ``turnwire`` as a command; what it prints."""
     turnwire = folder / "turnwire"
     turnwire.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m turnwire.aio "$@"\n')
     turnwire.chmod(0o755)
     ran = subprocess.run(
         [str(word) for word in command],
-        env={**os.environ, "TURNWIRE": str(turnwire), "NO_PROXY": "*"},
+        env={**os.environ, "TURNWIRE": str(turnwire), "NO_PROXY": "*", **more},
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -41,6 +41,14 @@ def test_node_runs_fifty_turns_with_a_cut_in_the_thirtieth(tmp_path: Path) -> No
     said = run(tmp_path, node, "--test", PROGRAMS / "tool_loop.test.mjs")
     assert "# pass 3" in said
     assert "# fail 0" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="stops the server by SIGTERM")
+def test_node_with_the_packages_ws_and_openai(tmp_path: Path) -> None:
+    node, modules = shutil.which("node"), Path(os.environ.get("TURNWIRE_CLIENTS", "/none"), "node")
+    if node is None or not all((modules / "node_modules" / name).exists() for name in ("ws", "openai")):
+        pytest.skip("there are no packages ws and openai for Node: see test_clients.py")
+    assert "# pass 2" in run(tmp_path, node, "--test", PROGRAMS / "lanes.test.mjs", CLIENT_MODULES=str(modules))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -126,6 +127,21 @@ def stream_with(event: Event) -> tuple[list[Event], int]:
     return [*events[:3], event, *events[3:]], 3
 
 
+LANES = {"before": "a", "first": "a", "beside": "b", "next": "a"}
+
+
+def text_of(kind: Kind, name: str | None, event: Event) -> bytes:
+    """An event as this kind of server sends it about a turn, or about none."""
+    named = {"stream_id": LANES[name]} if name is not None and kind.echo else {}
+    return json.dumps({**named, **event}).replace("Infinity", "1e999").encode()
+
+
+@cache
+def frames(kind: Kind, name: str) -> tuple[bytes, ...]:
+    """The frames of a whole turn that nothing is changed in."""
+    return tuple(frame(TEXT, text_of(kind, name, event)) for event in stream(name))
+
+
 # --- What comes of it ------------------------------------------------------------------------------------------------
 
 
@@ -149,53 +165,44 @@ class Play:
         self.wire = Wire()
         self.wire.accept(dialect=kind.announced)
         self.turns: dict[str, Turn] = {}
-        self.lanes = {"first": "a", "beside": "b", "next": "a"}
         if kind.announced != "openai":  # It is seen to have lanes, or to have none.
-            self._begin("before", "a")
-            for event in stream("before"):
-                self.send("before", event)
+            self._begin("before")
+            for data in frames(kind, "before"):
+                self.wire.receive(data)
 
-    def _begin(self, name: str, lane: str) -> None:
-        self.lanes[name] = lane
-        self.turns[name] = self.wire.create(lane)
+    def _begin(self, name: str) -> None:
+        self.turns[name] = self.wire.create(LANES[name])
         self.wire.hand(10**6)
 
-    def text(self, name: str | None, event: Event) -> bytes:
-        """An event as this server sends it about a turn, or about none."""
-        named = {"stream_id": self.lanes[name]} if name is not None and self.kind.echo else {}
-        return json.dumps({**named, **event}).replace("Infinity", "1e999").encode()
-
-    def send(self, name: str | None, event: Event) -> bytes:
-        text = self.text(name, event)
-        self.wire.receive(frame(TEXT, text))
-        return text
+    def send(self, name: str | None, event: Event) -> None:
+        self.wire.receive(frame(TEXT, text_of(self.kind, name, event)))
 
     def run(self, events: list[Event], *, between: dict[int, Event] | None = None, late: Event | None = None) -> None:
         """Play the first turn's events, those of the others beside and behind; insert others before some of them."""
         between = between or {}
-        beside = stream("beside")
+        beside = deque(frames(self.kind, "beside"))
         if self.kind.together:
-            self._begin("beside", "b")
-        self._begin("first", "a")
+            self._begin("beside")
+        self._begin("first")
         for index, event in enumerate(events):
             if index in between:
                 self.send(None, between[index])
             self.send("first", event)
             if self.kind.together and beside:
-                self.send("beside", beside.pop(0))
-        for event in beside:
+                self.wire.receive(beside.popleft())
+        for data in beside:
             if not self.kind.together and "beside" not in self.turns:
-                self._begin("beside", "b")
-            self.send("beside", event)
+                self._begin("beside")
+            self.wire.receive(data)
         if len(events) in between:
             self.send(None, between[len(events)])  # Nothing is awaited.
-        self._begin("next", "a")
+        self._begin("next")
         if late is not None:
             self.send("first", late)
         if len(events) + 1 in between:
             self.send(None, between[len(events) + 1])
-        for event in stream("next"):
-            self.send("next", event)
+        for data in frames(self.kind, "next"):
+            self.wire.receive(data)
 
     def seen(self) -> dict[str, Seen]:
         """What everybody saw; and all of it can be read, and given to the SDK."""
@@ -267,7 +274,7 @@ def check_change(kind: Kind, usual: Usual, events: list[Event], at: int, odd: Ev
     """An odd field costs the field."""
     found = played(kind, [*events[:at], odd, *events[at + 1 :]])
     same(found, usual, *OTHERS)
-    text, was = Play(kind).text("first", odd), Play(kind).text("first", events[at])
+    text, was = text_of(kind, "first", odd), text_of(kind, "first", events[at])
     first = found["first"]
     assert first.without(text).events == usual["first"].without(was).events
     assert first.end == usual["first"].end
@@ -280,7 +287,7 @@ def check_whose(kind: Kind, usual: Usual, events: list[Event], at: int, odd: Eve
     """An odd name or id costs the event, at most."""
     found = played(kind, [*events[:at], odd, *events[at + 1 :]])
     same(found, usual, *OTHERS)
-    text, was = Play(kind).text("first", odd), Play(kind).text("first", events[at])
+    text, was = text_of(kind, "first", odd), text_of(kind, "first", events[at])
     assert found["first"].without(text).events == usual["first"].without(was).events
     assert found["first"].end == usual["first"].end
     assert found["first"].result == usual["first"].result
@@ -296,7 +303,7 @@ def check_double(kind: Kind, usual: Usual, events: list[Event], at: int) -> None
         return
     found = played(kind, [*events[: at + 1], *events[at:]])
     same(found, usual, *OTHERS)
-    text = Play(kind).text("first", events[at])
+    text = text_of(kind, "first", events[at])
     delivered = usual["first"].events.count(text)
     assert found["first"].without(text) == usual["first"].without(text)
     assert found["first"].events.count(text) == 2 * delivered
@@ -311,7 +318,7 @@ def check_reorder(kind: Kind, usual: Usual, events: list[Event], at: int) -> Non
 
 def check_insert(kind: Kind, usual: Usual, events: list[Event], at: int, inserted: Event) -> None:
     found = played(kind, events, between={at: inserted})
-    text = Play(kind).text(None, inserted)
+    text = text_of(kind, None, inserted)
     assert text not in usual["first"].events
     for name, seen in found.items():
         unknown = role_of(inserted["type"]) is Role.UNKNOWN

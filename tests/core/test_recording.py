@@ -627,13 +627,13 @@ def put(name: str, value: Any) -> Any:
     [
         ({"connect": put("out", [["open", 2]])}, 3, "open 2", "open 1"),
         ({"connect": put("out", [])}, 3, "nothing more", "open 1"),
-        ({"abort": lambda entry: entry["out"].append(["pause", 1])}, 10, "pause 1", "nothing more"),
+        ({"abort": lambda entry: entry["out"].append(["pause", 1])}, 9, "pause 1", "nothing more"),
         ({"connect": put("raised", "UserError")}, 3, "UserError", "no exception"),
         ({"connect": put("drawn", [])}, 3, "nothing more to be drawn", "the core asks for retries"),
         ({"opened": put("drawn", [["random", "00"]])}, 4, "1 random bytes to be drawn", "the core asks for 16"),
         ({"opened": put("drawn", [["wall", 1.0]])}, 4, "('wall', 1.0) to be drawn", "the core asks for random"),
-        ({"cancel": put("drawn", [["wall", 1.0]])}, 9, "('wall', 1.0) to be drawn", "the core asks for nothing more"),
-        ({"cancel": put("read", {"1": 5})}, 9, "5 unread events of turn 1", "2"),
+        ({"cancel": put("drawn", [["wall", 1.0]])}, 8, "('wall', 1.0) to be drawn", "the core asks for nothing more"),
+        ({"cancel": put("read", {"1": 5})}, 8, "5 unread events of turn 1", "2"),
     ],
 )
 def test_a_replay_that_differs_says_where(change: dict[str, Any], line: int, expected: str, got: str):
@@ -696,3 +696,20 @@ def test_the_recordings_that_are_kept_replay(path: Path):
     verdicts = {turn.verdict for turn in timeline.sessions[0].turns}
     assert verdicts == {None, "safe", "unsafe", "ambiguous"}
     assert any(turn.repeats for turn in timeline.sessions[0].turns)
+
+
+def test_waiting_that_tells_the_runtime_something_else_now_differs():
+    rig = RecordedRig.connected(high_water=0)
+    turn = rig.create()
+    rig.say(created(), delta())
+    rig.driver.listen(turn, "waiter", lambda: rig.now)  # Reading goes on: that is a line of its own.
+    rig.close()
+    lines = rig.contents.splitlines(keepends=True)
+    (index,) = [index for index, line in enumerate(lines) if b'"listen"' in line]
+    told = json.loads(lines.pop(index))
+    after = json.loads(lines[index])
+    after["before"] = [[told["turn"], told["at"], {}]]
+    lines[index] = json.dumps(after).encode() + b"\n"
+    difference = Replay(b"".join(lines)).run().difference
+    assert difference is not None
+    assert (difference.expected, difference.got) == ("nothing more", "resume 1")

@@ -124,6 +124,7 @@ REPLIES: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("written", "meant"), REPLIES, ids=[json.dumps(written)[:60] for written, _ in REPLIES])
 def test_each_shape_of_a_reply_has_one_meaning(written: Any, meant: Any) -> None:
+    """P-SCRIPT-6"""
     for document in ([written], {"replies": [written]}, {"$schema": "urn:x", "replies": [written]}):
         assert read_script(document) == [meant]
         assert VALID.is_valid(document)
@@ -148,6 +149,7 @@ RULES: list[tuple[Any, When]] = [
 
 @pytest.mark.parametrize(("written", "meant"), RULES)
 def test_conditions_of_a_rule(written: Any, meant: When) -> None:
+    """P-SCRIPT-7"""
     document = {"rules": [{"when": written, "reply": "a", "times": 2}, {"reply": ["b"]}]}
     rules = read_script(document)
     assert isinstance(rules, Rules)
@@ -208,6 +210,7 @@ BAD: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("document", "message"), BAD, ids=[json.dumps(document)[:60] for document, _ in BAD])
 def test_an_error_names_the_place_and_the_schema_refuses_the_same(document: Any, message: str) -> None:
+    """P-SCRIPT-8"""
     with pytest.raises(UserError) as caught:
         read_script(document)
     assert str(caught.value).startswith(message)
@@ -340,6 +343,7 @@ def test_conditions_on_what_the_tools_gave_at_the_end_of_the_input() -> None:
 
 
 def test_the_first_rule_that_fits_has_the_reply_as_often_as_it_says() -> None:
+    """P-SCRIPT-5"""
     script = Script(
         Rules([Rule("once", When(model="m"), times=1), Rule("other", When(model="m")), Rule("b", When(turn=2))])
     )

@@ -1277,3 +1277,25 @@ def test_a_header_tells_its_own_length_and_that_of_its_payload(length: int, mask
     assert payload_length(head) == length
     assert [head_length(head[:few]) for few in range(2)] == [2, 2]
     assert all(head_length(head[:few]) == len(head) for few in range(2, len(head)))
+
+
+class CountingBuffer(bytearray):
+    """Counts the bytes that are appended to it."""
+
+    appended = 0
+
+    def __iadd__(self, data: Any) -> CountingBuffer:  # type: ignore[override]
+        self.appended += len(data)
+        return super().__iadd__(data)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("length", [1 << 20, 1 << 23])
+def test_the_bytes_of_a_long_text_are_kept_once_however_many_reads_it_takes(length: int) -> None:
+    """T8, counted and not timed: what is kept is not copied again with each read."""
+    socket = WebSocket(client=True)
+    buffer = socket._buffer = CountingBuffer()
+    frame = WebSocket(client=False).text(b"x" * length)
+    reads = [frame[at : at + (1 << 16)] for at in range(0, len(frame), 1 << 16)]
+    assert [socket.receive(data) for data in reads] == [[]] * (len(reads) - 1) + [[b"x" * length]]
+    assert buffer.appended == len(frame) - len(reads[-1])
+    assert not buffer

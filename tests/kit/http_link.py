@@ -104,12 +104,7 @@ class HttpLink(ProxyLink):
                     self.passage = proxy.begin(self.name)
                 passage = self.passage
                 assert passage is not None
-                cut = passage.cut
-                if cut is not None and cut.up is not None and passage.up + len(piece) >= cut.up:
-                    await self.server.send(piece[: cut.up - passage.up])
-                    passage.up = cut.up
-                    await self.cut(cut)
-                passage.up += len(piece)
+                await self.count_up(passage, b"", piece)
                 passage.length = passage.up if ends else 0
                 await self.server.send(piece)
 

@@ -271,6 +271,25 @@ async def raw_server(
         raise failure
 
 
+async def relay(peer: Peer, upstream: Any, words: bytes = b"") -> None:
+    """Pass on what either says, until one of them has gone; tell the peer this first."""
+    async with upstream, anyio.create_task_group() as tasks:
+        await peer.send(words)
+
+        async def up() -> None:
+            while data := await peer.read():
+                await upstream.send(data)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(up)
+        try:
+            async for data in upstream:
+                await peer.send(data)
+        except GoneError:
+            pass
+        tasks.cancel_scope.cancel()
+
+
 @asynccontextmanager
 async def proxy_server(
     *, authorization: tuple[str, str] | None = None, ssl_context: ssl.SSLContext | None = None
@@ -283,7 +302,7 @@ async def proxy_server(
     if authorization is not None:
         wanted = "Basic " + base64.b64encode(":".join(authorization).encode()).decode()
 
-    async def relay(peer: Peer) -> None:
+    async def connect(peer: Peer) -> None:
         await peer.request()
         if peer.method != "CONNECT":
             await peer.send(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
@@ -294,21 +313,7 @@ async def proxy_server(
             return
         host, _, port = peer.target.rpartition(":")
         upstream = await anyio.connect_tcp(host.strip("[]"), int(port))
-        async with upstream, anyio.create_task_group() as tasks:
-            await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await relay(peer, upstream, b"HTTP/1.1 200 Connection established\r\n\r\n")
 
-            async def up() -> None:
-                while data := await peer.read():
-                    await upstream.send(data)
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(up)
-            try:
-                async for data in upstream:
-                    await peer.send(data)
-            except GoneError:
-                pass
-            tasks.cancel_scope.cancel()
-
-    async with raw_server(relay, ssl_context=ssl_context) as server:
+    async with raw_server(connect, ssl_context=ssl_context) as server:
         yield server

@@ -297,14 +297,18 @@ class ProxyLink:
                 passage = self.passage
                 if passage is not None and (frames.is_of_message or proxy.whole):
                     passage.length += frames.length if ends else 0
-                    cut = passage.cut
-                    if cut is not None and cut.up is not None and passage.up + len(piece) >= cut.up:
-                        await self.server.send(out + piece[: cut.up - passage.up])
-                        passage.up = cut.up
-                        await self.cut(cut)
-                    passage.up += len(piece)
+                    await self.count_up(passage, out, piece)
                 out += piece
             await self.server.send(out)
+
+    async def count_up(self, passage: Passage, out: bytes, piece: bytes) -> None:
+        """Count a piece of a request, and cut the connection within it, if that is to be. ``out`` goes before it."""
+        cut = passage.cut
+        if cut is not None and cut.up is not None and passage.up + len(piece) >= cut.up:
+            await self.server.send(out + piece[: cut.up - passage.up])
+            passage.up = cut.up
+            await self.cut(cut)
+        passage.up += len(piece)
 
     async def down(self) -> None:
         frames, frame = Frames(), b""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
-from kit.search_server import ARRIVED, BROKEN, DROPPED, ENDED, REFUSED, RUNNING, Request
+from kit.search_server import ARRIVED, BROKEN, DROPPED, ENDED, REFUSED, RUNNING, Request, shallow
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -137,10 +137,8 @@ class HttpServer:
         self.redirects = False
         """It points elsewhere: what comes next goes there."""
 
-    def clone(self) -> HttpServer:
-        other = object.__new__(HttpServer)
-        other.__dict__.update(self.__dict__)
-        return other
+    def clone(self) -> Self:
+        return shallow(self)
 
     def key(self) -> object:
         return (self.bytes, self.requests, self.said, self.rest, self.refuses, self.owes, self.last, self.redirects)

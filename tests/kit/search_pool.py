@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 from kit.search_http_server import ENDS, TOLD, HttpServer
-from kit.search_server import REFUSED, Server
+from kit.search_server import REFUSED, Server, shallow
 from kit.search_world import (
     ENDPOINT,
     NO_LIMITS,
@@ -22,7 +22,6 @@ from kit.search_world import (
     cause_of,
     outcome,
     reject,
-    shallow,
     zeros,
 )
 from turnwire.sansio.connection import ResponsesConnection, State, Turn
@@ -186,22 +185,14 @@ class PoolWorld(World):
 
     plain = PLAIN
 
+    def _may_open(self) -> bool:
+        return self.session.wants_connection(self.now)
+
     def possible(self) -> Iterator[Action]:
         session = self.session
-        if not session.closed:
-            yield ("close",)
-            if not self.drains and len(self.turns) < len(self.asks):
-                yield ("create",)
-            if self.may_drain and not self.drains:
-                yield ("drain",)
-        for at, turn in enumerate(self.turns):
-            if not turn.ended:
-                yield ("cancel", at)
-                yield ("timeout", at)
-        if session.wants_connection(self.now):
-            yield ("open",)
-        if session._backlog.next_resumption() is not None:
-            yield ("resume",)
+        if self.may_drain and not self.drains and not session.closed:
+            yield ("drain",)
+        yield from (action for action in self._of_caller() if not (self.drains and action == ("create",)))
         if session.next_deadline() is not None:
             yield ("deadline",)
         for at, connection in enumerate(session.pool):
@@ -250,7 +241,10 @@ class PoolWorld(World):
             case "cancel":
                 session.cancel(self.turns[action[1]], self.now)
             case "timeout":
-                self._time_out(self.turns[action[1]])
+                turn = self.turns[action[1]]
+                refused = self._is_refused(turn)
+                self._time_out(turn)
+                refused = refused and not self._is_refused(turn)
             case "open":
                 self._open()
             case "resume":
@@ -266,8 +260,8 @@ class PoolWorld(World):
         self._release()
         self._consume()
         self.check()
-        # The words of a refusal that came early are awaited, for as long as closing may take: R-HTTP-19.
-        if kind == "timeout" and not (self.turns[action[1]].ended or self._is_refused(self.turns[action[1]])):
+        # A turn that was refused early may be repeated, though its own deadline ends the wait for words: R-HTTP-19.
+        if kind == "timeout" and not self.turns[action[1]].ended and not refused:
             raise ViolatedError(f"I6: its deadline passed, and the turn is {outcome(self.turns[action[1]])}")
 
     def _body(self, number: int) -> dict[str, Any]:
@@ -423,12 +417,7 @@ class PoolWorld(World):
             raise ViolatedError("should_repeat: the caller said no, and a turn was repeated")
 
     def _check_failure(self, at: int, turn: Turn, failure: TurnError, handed: set[int], ledger: list[int]) -> None:
-        verdict = failure.evidence.verdict
-        settled = not (turn.abandoned and turn.phase is Phase.SEND)
-        if verdict is Verdict.SAFE and at in ledger:
-            raise ViolatedError(f"I3: turn {at} is SAFE ({failure}), and the server runs it")
-        if settled and at not in handed and verdict is not Verdict.SAFE:
-            raise ViolatedError(f"I4: turn {at} is {verdict}, and was never handed whole")
+        verdict = self._check_verdict(at, turn, failure, handed, ledger)
         if self.heard[at] and verdict is not Verdict.UNSAFE:
             raise ViolatedError(f"I4: turn {at} is {verdict}, and its events: {self.heard[at]}")
         alone = failure.cause in (Cause.EOF, Cause.TRANSPORT, Cause.TIMEOUT, Cause.CANCELLED, Cause.CLIENT_CLOSED)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
+T = TypeVar("T")
 LARGE = 1000
 """Bytes. A server whose limit is below has no other business than to find messages too big."""
 LIMIT = "websocket_connection_limit_reached"
@@ -23,6 +24,22 @@ ARRIVED, MAY_HAVE_BEGUN, RUNNING, ENDED, BROKEN, DROPPED, REFUSED = range(7)
 """MAY_HAVE_BEGUN: it arrived, and something unknown came from the server since, which may have been its beginning.
 BROKEN: it ended before the client heard of an item of it. DROPPED: it ended before the client heard of a response.
 Only what is REFUSED did not run."""
+
+
+@functools.cache
+def _slots(cls: type) -> tuple[str, ...]:
+    return tuple(name for base in cls.__mro__ for name in getattr(base, "__slots__", ()) if name != "__dict__")
+
+
+def shallow(one: T) -> T:
+    """A copy with the same attributes. ``copy.copy`` takes three times as long."""
+    other = object.__new__(type(one))
+    if hasattr(one, "__dict__"):
+        other.__dict__.update(one.__dict__)
+    for name in _slots(type(one)):
+        if hasattr(one, name):
+            setattr(other, name, getattr(one, name))
+    return other
 
 
 class Request(NamedTuple):
@@ -160,10 +177,8 @@ class Server:
         self.gone = False
         """It sent a close frame: nothing more is to come but the end."""
 
-    def clone(self) -> Server:
-        other = object.__new__(Server)
-        other.__dict__.update(self.__dict__)
-        return other
+    def clone(self) -> Self:
+        return shallow(self)
 
     def key(self) -> object:
         return (self.bytes, self.requests, self.rest, self.spoken, self.limited, self.gone)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 from kit.search_server import (
     AFTER,
@@ -24,6 +24,7 @@ from kit.search_server import (
     TOO_BIG,
     Server,
     message,
+    shallow,
 )
 from turnwire.sansio.backlog import Backlog
 from turnwire.sansio.connection import Leave, ResponsesConnection, State, Turn
@@ -39,20 +40,12 @@ from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
 from wsproto.utilities import generate_accept_token
 
-T = TypeVar("T")
 ENDPOINT = Endpoint("ws://server.test/v1/responses")
 RECOVERY = RecoveryPolicy(attempts=2, initial_delay=0.0)
 NOW = Timeouts(0.0, 0.0, 0.0, 0.0)
 NO_LIMITS = Timeouts()
 UNBEGUN = (ARRIVED, MAY_HAVE_BEGUN)
 NEUTRAL = (Role.NEUTRAL, Role.UNKNOWN)
-
-
-def shallow(one: T) -> T:
-    """A copy with the same attributes. ``copy.copy`` takes three times as long."""
-    other = object.__new__(type(one))
-    other.__dict__.update(one.__dict__)
-    return other
 
 
 def zeros(length: int) -> bytes:
@@ -197,6 +190,7 @@ class World:
         session.pool = self._clone_pool(self.session.pool, copies)
         session.notices = shallow(session.notices)
         session.notices.seen_open = {copies[one] for one in self.session.notices.seen_open if one in copies}
+        session.notices._rotated = {copies[one] for one in self.session.notices._rotated if one in copies}
         for turn in new.values():
             if turn.connection is not None:
                 turn.connection = copies.get(turn.connection, turn.connection)
@@ -339,10 +333,9 @@ class World:
     def _may_open(self) -> bool:
         return self.session.wants_connection(self.now) and not len(self.session.pool)
 
-    def possible(self) -> Iterator[Action]:
-        """The same, were it not for the budget."""
-        session, connection, server = self.session, self.session.connection, self.server
-        if not session.closed:
+    def _of_caller(self) -> Iterator[Action]:
+        """What the caller may do, a turn's own deadlines, and what the session waits for."""
+        if not self.session.closed:
             yield ("close",)
             if len(self.turns) < len(self.lanes):
                 yield ("create",)
@@ -352,8 +345,13 @@ class World:
                 yield ("timeout", at)
         if self._may_open():
             yield ("open",)
-        if session._backlog.next_resumption() is not None:
+        if self.session._backlog.next_resumption() is not None:
             yield ("resume",)
+
+    def possible(self) -> Iterator[Action]:
+        """The same, were it not for the budget."""
+        connection, server = self.session.connection, self.server
+        yield from self._of_caller()
         if connection is None:
             return
         yield ("deadline",)
@@ -449,7 +447,7 @@ class World:
         return body if self.stored else {**body, "store": False}
 
     def _leave(self, turn: Turn) -> None:
-        """Its consumer leaves a turn: what becomes of the connection is said in DESIGN.md, "Leaving a turn"."""
+        """Its consumer leaves a turn: what becomes of the connection is said in ``sansio/connection/__init__.py``."""
         connection = turn.connection
         others = [one for one in self.turns if one is not turn and one.connection is connection and not one.ended]
         begun = connection is not None and (turn.phase >= Phase.AWAIT or connection._outbox.begun(turn))
@@ -737,16 +735,22 @@ class World:
             raise ViolatedError(f"I6: {self.session.stats} of {self.turns}")
 
     def _check_failure(self, at: int, turn: Turn, failure: TurnError, handed: set[int], ledger: list[int]) -> None:
+        verdict = self._check_verdict(at, turn, failure, handed, ledger)
+        if bool(self.heard[at]) is not (verdict is Verdict.UNSAFE):
+            raise ViolatedError(f"I4: turn {at} is {verdict}, and its events: {self.heard[at]}")
+        if failure.cause is Cause.ERROR_FRAME and at in self.refusals and verdict is not Verdict.SAFE:
+            raise ViolatedError(f"I4: turn {at} is {verdict}, and the server refused it")
+
+    @staticmethod
+    def _check_verdict(at: int, turn: Turn, failure: TurnError, handed: set[int], ledger: list[int]) -> Verdict | None:
+        """What holds over every transport."""
         verdict = failure.evidence.verdict
         settled = not (turn.abandoned and turn.phase is Phase.SEND)
         if verdict is Verdict.SAFE and at in ledger:
             raise ViolatedError(f"I3: turn {at} is SAFE ({failure}), and the server runs it")
         if settled and at not in handed and verdict is not Verdict.SAFE:
             raise ViolatedError(f"I4: turn {at} is {verdict}, and was never handed whole")
-        if bool(self.heard[at]) is not (verdict is Verdict.UNSAFE):
-            raise ViolatedError(f"I4: turn {at} is {verdict}, and its events: {self.heard[at]}")
-        if failure.cause is Cause.ERROR_FRAME and at in self.refusals and verdict is not Verdict.SAFE:
-            raise ViolatedError(f"I4: turn {at} is {verdict}, and the server refused it")
+        return verdict
 
     # -- both ends of I6
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
-from kit.peers import GoneError, Peer, RawServer, raw_server
+from kit.peers import GoneError, Peer, RawServer, raw_server, relay
 
 GRANTED = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
 
@@ -71,23 +70,6 @@ async def request(peer: Peer) -> tuple[str, str, int]:
     else:
         host = str(ipaddress.ip_address(await exactly(peer, {1: 4, 4: 16}[kind])))
     return ("name" if kind == 3 else "address"), host, int.from_bytes(await exactly(peer, 2), "big")
-
-
-async def relay(peer: Peer, upstream: Any) -> None:
-    async with upstream, anyio.create_task_group() as tasks:
-
-        async def up() -> None:
-            while data := await peer.read():
-                await upstream.send(data)
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(up)
-        try:
-            async for data in upstream:
-                await peer.send(data)
-        except GoneError:
-            pass
-        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -40,12 +40,14 @@ async def controlled(**options: Any) -> AsyncGenerator[tuple[LoopbackServer, Con
 
 
 async def test_without_control_nothing_is_there() -> None:
+    """P-CONTROL-1"""
     async with serve() as server, http(server) as client:
         for method, path in (("GET", "/_turnwire"), ("GET", "/_turnwire/ledger"), ("POST", "/_turnwire/reset")):
             assert (await client.request(method, path))[0] == 404
 
 
 async def test_help_lists_what_there_is_and_each_of_it_answers() -> None:
+    """P-CONTROL-3"""
     async with controlled(reply=["a"]) as (server, control):
         status, found = await control("GET")
         assert status == 200
@@ -66,6 +68,7 @@ async def test_help_lists_what_there_is_and_each_of_it_answers() -> None:
 
 
 async def test_the_ledger_as_json_with_filters_and_without_credentials() -> None:
+    """P-CONTROL-6"""
     async with controlled() as (server, control):
         async with connect(server) as client:
             await client.run(input="a", stream_id="x", tools=[MCP], metadata={"marker": "m"})
@@ -96,6 +99,7 @@ async def test_the_ledger_as_json_with_filters_and_without_credentials() -> None
 
 
 async def test_requests_for_control_count_for_nothing() -> None:
+    """P-CONTROL-2"""
     script = ["a", "b", "c"]
     fault = {"after_event": 3, "do": "cut", "connection": 1, "request": 2}
     async with controlled(reply=script) as (server, control):
@@ -117,7 +121,67 @@ async def test_requests_for_control_count_for_nothing() -> None:
         assert (server.ledger[3].connection, server.ledger[3].request) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("n", "of"), [(1, "request"), (9, "request"), (40, "request"), (3, "connection"), (90, "connection")]
+)
+async def test_a_fault_at_a_byte_is_not_for_requests_for_control(n: int, of: str) -> None:
+    """P-CONTROL-2"""
+    fault = {"received": n, "of": of, "do": {"cut": {"reset": True}}, "connection": 1}
+    async with controlled(reply=["a", "b"]) as (server, control):
+        assert (await control("POST", "/faults", fault))[0] == 200
+        for method in ("POST", "GET"):
+            async with http(server) as client:  # As curl does: each request on a connection of its own.
+                answer = await client.request(
+                    method, f"/_turnwire/{'expect' if method == 'POST' else 'faults'}", raw=b"{}"
+                )
+                assert answer[0] == 200
+        assert await control("GET", "/faults") == (200, {"faults": [fault]})
+        async with http(server) as client:
+            with pytest.raises((anyio.BrokenResourceError, h11.RemoteProtocolError)):
+                await client.request(body={"input": "x" * 100})
+        assert (await control("GET", "/faults"))[1] == {"faults": []}
+        async with http(server) as client:
+            assert (await client.request(body={"input": "x"}))[0] == 200
+        server.expect({"outcome": "completed", "connection": 2, "request": 1})
+
+
+async def test_a_byte_of_a_later_request_of_a_connection_that_had_some_for_control() -> None:
+    fault = {"received": 50, "do": {"cut": {}}, "connection": 1, "request": 2}
+    async with controlled() as (server, _), http(server) as client:
+        assert (await client.request(body={"input": "x"}))[0] == 200
+        assert (await client.request("POST", "/_turnwire/faults", raw=json.dumps(fault).encode()))[0] == 200
+        assert (await client.request("POST", "/_turnwire/expect", raw=b'{"entries": ["completed"]}'))[0] == 200
+        with pytest.raises((anyio.BrokenResourceError, h11.RemoteProtocolError)):
+            await client.request(body={"input": "x" * 100})
+        assert server.faults == []
+
+
+async def test_a_stream_of_events_that_nobody_reads_ends() -> None:
+    async with serve(control=True) as server:
+        control = server._service.control
+        assert control is not None
+        call = control.find("GET", "/_turnwire/events", b"", None)
+        events: Any = await control.answer(call)  # type: ignore[arg-type]
+        ledger, got = server._service.ledger, list[Any]()
+
+        async def read() -> None:
+            async for event in events:
+                got.append(event)
+                if len(got) == 3:  # From here on it reads no more, until too much is waiting.
+                    for _ in range(10_001):
+                        ledger._tell("ended", None)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                ledger._tell("started", None)
+        assert [event["type"] for event in got] == ["started"] * 3
+        assert not ledger.listeners
+
+
 async def test_an_assertion_is_answered_with_the_differences() -> None:
+    """P-CONTROL-4"""
     async with controlled() as (server, control):
         assert await control("POST", "/expect", {"entries": []}) == (200, {"ok": True, "requests": 0})
         async with connect(server) as client:
@@ -144,6 +208,7 @@ async def test_an_assertion_is_answered_with_the_differences() -> None:
 
 
 async def test_an_assertion_can_wait_until_it_holds() -> None:
+    """P-CONTROL-4"""
     async with controlled() as (server, control), anyio.create_task_group() as tasks:
         status, _ = await control("POST", "/expect", {"entries": ["completed"], "within": 0.01})
         assert status == 409
@@ -197,6 +262,7 @@ async def test_a_script_and_a_latency_from_here_on() -> None:
 
 
 async def test_reset_makes_it_what_it_was() -> None:
+    """P-CONTROL-5"""
     faults = [Fault(AfterEvent(3), Cut(), connection=1)]
     async with controlled(reply=["one", "two"], faults=faults, latency=0.001) as (server, control):
         async with connect(server) as cut:
@@ -251,7 +317,17 @@ async def test_changes_of_the_ledger_are_told_as_they_happen() -> None:
 
 
 async def test_a_key_is_needed_here_too() -> None:
-    async with controlled(api_key="right") as (_, control):
+    """P-CONTROL-1"""
+    async with controlled(api_key="right") as (server, control):
         assert (await control("GET", "/ledger"))[0] == 401
         assert (await control("POST", "/reset", {}, authorization="Bearer wrong"))[0] == 401
         assert (await control("GET", "/ledger", authorization="Bearer right"))[0] == 200
+        assert (server.requests, server.connections) == ([], 0)
+
+
+async def test_a_web_page_cannot_control_it() -> None:
+    """P-CONTROL-1"""
+    async with controlled() as (_, control):
+        assert (await control("POST", "/reset", {}, origin="http://localhost:3000"))[0] == 200
+        status, answer = await control("POST", "/reset", {}, origin="https://evil.test")
+        assert (status, answer["error"]["code"]) == (403, "foreign_origin")

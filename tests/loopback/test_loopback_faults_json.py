@@ -72,6 +72,7 @@ FAULTS: list[tuple[Any, Fault]] = [
 
 @pytest.mark.parametrize(("written", "meant"), FAULTS, ids=[json.dumps(written)[:60] for written, _ in FAULTS])
 def test_each_shape_of_a_fault_has_one_meaning(written: Any, meant: Fault) -> None:
+    """P-FAULT-1, P-FAULT-2"""
     for document in (written, [written], {"faults": [written]}, {"$schema": "urn:x", "faults": [written]}):
         assert read_faults(document) == [meant]
         assert VALID.is_valid(document)
@@ -84,6 +85,7 @@ ACTIONS: dict[type, Any] = {Delay: Delay(1), Send: Send("x")}
 
 @pytest.mark.parametrize("point", POSSIBLE, ids=lambda point: point.__name__)
 def test_every_fault_that_python_can_make_can_be_written(point: type) -> None:
+    """P-FAULT-2"""
     at = POINTS.get(point) or point()
     for kind in ACTIONS.keys() | {kind for kinds in POSSIBLE.values() for kind in kinds}:
         do = ACTIONS.get(kind) or kind()
@@ -140,6 +142,7 @@ BAD: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("document", "message"), BAD, ids=[json.dumps(document)[:60] for document, _ in BAD])
 def test_an_error_names_the_place_and_the_schema_refuses_the_same(document: Any, message: str) -> None:
+    """P-FAULT-3"""
     with pytest.raises(UserError) as caught:
         read_faults(document)
     assert str(caught.value).startswith(message)

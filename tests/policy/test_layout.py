@@ -10,7 +10,9 @@ import ast
 import re
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ import pytest
 import turnwire.aio
 import turnwire.sansio
 import turnwire.trio_shell
+from kit.sources import parse
 
 PACKAGES = {
     name: Path(module.__file__ or "").parent
@@ -53,26 +56,32 @@ def modules_in(packages: Mapping[str, Path]) -> dict[str, Path]:
     return found
 
 
+def statements(tree: ast.AST) -> Iterator[tuple[ast.stmt, bool]]:
+    """Every statement, and whether it stands in a function."""
+    rest: deque[tuple[ast.AST, bool]] = deque([(tree, False)])
+    while rest:
+        node, lazy = rest.popleft()
+        if isinstance(node, ast.stmt):
+            yield node, lazy
+        lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+                rest.append((child, lazy))
+
+
 def imports_of(name: str, path: Path, text: str, modules: Mapping[str, Path]) -> Iterator[Import]:
     """Every import of a module, wherever it stands; ``from a import b`` is an import of ``a.b`` if that is a module."""
-    tree = ast.parse(text)
-    lazy = {
-        inner
-        for outer in ast.walk(tree)
-        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for inner in ast.walk(outer)
-    }
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node, lazy in statements(parse(text)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(alias.name, node.lineno, node in lazy)
+                yield Import(alias.name, node.lineno, lazy)
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             origin = ".".join(filter(None, (base, node.module)))
             for alias in node.names:
                 inner = f"{origin}.{alias.name}"
-                yield Import(inner if inner in modules else origin, node.lineno, node in lazy)
+                yield Import(inner if inner in modules else origin, node.lineno, lazy)
 
 
 def all_imports(packages: Mapping[str, Path]) -> dict[str, list[Import]]:
@@ -80,8 +89,10 @@ def all_imports(packages: Mapping[str, Path]) -> dict[str, list[Import]]:
     return {name: list(imports_of(name, path, path.read_text(), modules)) for name, path in modules.items()}
 
 
-IMPORTS = all_imports(PACKAGES)
-"""What each module of the three packages imports."""
+@cache
+def product() -> dict[str, list[Import]]:
+    """What each module of the three packages imports."""
+    return all_imports(PACKAGES)
 
 
 def row_of(name: str) -> str:
@@ -91,7 +102,7 @@ def row_of(name: str) -> str:
 
 def crossing(names: list[str]) -> Iterator[tuple[str, Import]]:
     """The imports of modules whose names begin with one of these, and where."""
-    for name, imports in IMPORTS.items():
+    for name, imports in product().items():
         if any(f"{name}.".startswith(f"{prefix}.") for prefix in names):
             for each in imports:
                 yield name, each
@@ -158,7 +169,7 @@ def test_a_module_imports_only_modules_below_it(row: str):
 @pytest.mark.parametrize("row", ROWS)
 def test_a_module_begins_with_its_promise(row: str):
     path = CORE / row / "__init__.py" if (CORE / row).is_dir() else CORE / f"{row}.py"
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    text = ast.get_docstring(parse(path.read_text())) or ""
     assert len(text) > 200, "the docstring at the top of a module says what it promises"
 
 
@@ -166,7 +177,7 @@ def test_a_module_begins_with_its_promise(row: str):
 
 
 def test_no_files_import_each_other_in_a_circle():
-    assert circles(graph_of(IMPORTS)) == []
+    assert circles(graph_of(product())) == []
 
 
 def test_the_protocol_never_imports_the_agents_side():
@@ -224,7 +235,7 @@ def run(code: str) -> str:
 
 
 def test_importing_all_of_the_core_imports_no_openai():
-    names = sorted(name for name in IMPORTS if leads_to(Import(name, 0, False), "turnwire.sansio"))
+    names = sorted(name for name in product() if leads_to(Import(name, 0, False), "turnwire.sansio"))
     heavy = ("openai", "pydantic", "agents", "httpx", "anyio", "asyncio", "trio")
     code = f"import sys\nfor name in {names}: __import__(name)\nprint(*sorted(set({heavy}) & set(sys.modules)))"
     assert run(code).strip() == ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import pytest
 import turnwire.aio
 import turnwire.sansio
 import turnwire.trio_shell
+from kit.sources import parse
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 from openai.types.responses import Response
 from turnwire.sansio.websocket import Deflate
@@ -112,7 +114,19 @@ PRIVATE = {
 
 AGENTS = {"_tool_namespace", "_tool_namespace_description"}
 OURS = {
-    *("_raw", "_lazy", "_members", "_hidden", "_span", "_task", "_driver", "_stream_id"),
+    *(
+        "_raw",
+        "_lazy",
+        "_members",
+        "_hidden",
+        "_span",
+        "_cancel_scope",
+        "_wait",
+        "_task",
+        "_driver",
+        "_stream_id",
+        "_provider",
+    ),
     *("_close", "_run", "_shell", "_flow", "_given", "_resume"),
     *("_turnwire_server_", "_turnwire_session_", "_turnwire_", "_asyncio_"),
     *("_Object", "_Struct", "_Key", "_T", "_Ts", "_0", "_"),
@@ -122,11 +136,11 @@ PUBLIC = {"_replace", "_asdict"}
 """Names with an underscore that are documented: those of named tuples."""
 
 
-def private_names() -> Iterator[tuple[str, str]]:
+def found_names() -> Iterator[tuple[str, str]]:
     """Attributes, keyword arguments, imports and texts that are names with one underscore in front; and where."""
     for package in PACKAGES:
         for path in sorted(package.rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(parse(path.read_text())):
                 match node:
                     case ast.Attribute(value=ast.Name(id="self" | "cls")):
                         continue
@@ -138,6 +152,11 @@ def private_names() -> Iterator[tuple[str, str]]:
                         continue
                 if name.startswith("_") and not name.startswith("__"):
                     yield name, f"{path.relative_to(package.parent)}:{getattr(node, 'lineno', 0)}"
+
+
+@cache
+def private_names() -> list[tuple[str, str]]:
+    return list(found_names())
 
 
 def test_every_private_name_that_is_used_is_known():

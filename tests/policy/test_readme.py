@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from kit.sources import parse
 from turnwire.sansio import replay
 from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.replay import ADVICE_TABLE, VERDICT_TABLE, Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
@@ -297,7 +298,7 @@ def options() -> str:
     lines = ["| option | default | |", "| --- | --- | --- |"]
     for title, classes in OPTIONS:
         for cls in classes:
-            tree = ast.parse(Path(inspect.getsourcefile(cls) or "").read_text(encoding="utf-8"))
+            tree = parse(Path(inspect.getsourcefile(cls) or "").read_text(encoding="utf-8"))
             (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
             for field, text in itertools.pairwise(body):
                 if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
@@ -327,7 +328,7 @@ def in_markdown(text: str) -> str:
 
 def first_sentence(path: Path) -> str:
     """What a module says it is, in Markdown."""
-    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    said = ast.get_docstring(parse(path.read_text(encoding="utf-8"))) or ""
     text = re.split(r"(?<=\.)\s", " ".join(said.split("\n\n")[0].split()))[0]
     return re.sub(r"`+", "`", re.sub(r":\w+:`~?([^`<]+?)`", r"`\1`", text)).removesuffix(".")
 
@@ -339,7 +340,7 @@ def shell_size(package: str) -> int:
     """
     lines = 0
     for path in (ROOT / package).glob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parse(path.read_text(encoding="utf-8"))
         texts = [
             node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import turnwire.aio
 import turnwire.trio_shell
+from kit.sources import parse
 
 SHELLS = {
     "turnwire.aio": turnwire.aio,
@@ -42,7 +43,7 @@ def test_what_connect_gives_can_be_awaited_and_entered_in_both():
 
 def code_lines(path: Path) -> int:
     """Lines that hold code: no blank lines, comments, docstrings."""
-    tree, lines = ast.parse(path.read_text()), set()
+    tree, lines = parse(path.read_text()), set()
     text = path.read_text().splitlines()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

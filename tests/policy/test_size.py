@@ -16,6 +16,7 @@ import pytest
 import turnwire.aio
 import turnwire.sansio
 import turnwire.trio_shell
+from kit.sources import parse
 
 PACKAGES = [Path(module.__file__ or "").parent for module in (turnwire.sansio, turnwire.aio, turnwire.trio_shell)]
 REASON = "# More than 12 attributes:"
@@ -47,7 +48,7 @@ def attributes_of(node: ast.ClassDef) -> set[str]:
 
 
 def complaints(name: str, text: str) -> Iterator[str]:
-    tree = ast.parse(text)
+    tree = parse(text)
     code: set[int] | None = None  # Counted when a function is long with its comments.
     all_lines = text.splitlines()
     if len(all_lines) > 500:

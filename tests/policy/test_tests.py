@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from kit import tiers
+from kit.sources import parse
 
 TESTS = Path(__file__).parents[1]
 FILES = sorted(TESTS.rglob("test_*.py"))
@@ -18,7 +19,7 @@ FILES = sorted(TESTS.rglob("test_*.py"))
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """The tests of a file."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             yield node
 
@@ -40,7 +41,7 @@ def test_a_test_file_imports_no_other(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if not re.search(rf"(?:from|import)\s[^\n]*\b(?:{'|'.join(names)})\b", text):
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(text)):
         imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         assert not {name.split(".")[0] for name in imported} & names, f"{path.name}:{node.lineno}"

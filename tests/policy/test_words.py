@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from kit.sources import parse
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sansio", "aio", "trio_shell", "benchmarks")
@@ -148,7 +149,7 @@ def classes(sources: Mapping[str, str]) -> dict[str, list[str]]:
     """The files in which each class is defined anew: not as a subclass of the class of the same name."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name, source in sources.items():
-        for node in ast.parse(source).body:
+        for node in parse(source).body:
             if isinstance(node, ast.ClassDef):
                 bases = {re.split(r"[\[.]", ast.unparse(base).partition("[")[0])[-1] for base in node.bases}
                 if node.name not in bases:
@@ -156,14 +157,18 @@ def classes(sources: Mapping[str, str]) -> dict[str, list[str]]:
     return found
 
 
+def modules_of(*packages: str) -> dict[str, str]:
+    """The modules in these folders, and their texts."""
+    paths = [path.relative_to(ROOT) for path in TEXTS if path.suffix == ".py"]
+    return {str(path): (ROOT / path).read_text() for path in paths if path.parts[0] in packages}
+
+
 def named_twice(sources: Mapping[str, str]) -> dict[str, list[str]]:
     return {name: files for name, files in classes(sources).items() if len(files) > 1}
 
 
 def test_no_class_name_means_two_things():
-    sources = {str(path.relative_to(ROOT)): path.read_text() for path in TEXTS if path.suffix == ".py"}
-    product = {name: source for name, source in sources.items() if name.split("/")[0] in PACKAGES}
-    assert set(named_twice(product)) == set(NAMED_TWICE)
+    assert set(named_twice(modules_of(*PACKAGES))) == set(NAMED_TWICE)
 
 
 def test_a_class_name_that_means_two_things_is_found():
@@ -184,7 +189,7 @@ DEFINED_TWICE = {
 
 def defined_in(source: str) -> set[str]:
     """The functions and constants of a module, without those that are private, type variables, or former names."""
-    body = ast.parse(source).body
+    body = parse(source).body
     found: set[str] = set()
     for node, after in zip(body, [*body[1:], None], strict=True):
         former = isinstance(after, ast.Expr) and "former name" in ast.unparse(after)
@@ -213,11 +218,7 @@ def defined_twice(sources: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def test_no_function_or_constant_means_two_things():
-    sources = {str(path.relative_to(ROOT)): path.read_text() for path in TEXTS if path.suffix == ".py"}
-    product = {
-        name: source for name, source in sources.items() if name.split("/")[0] in ("sansio", "aio", "trio_shell")
-    }
-    found = defined_twice(product)
+    found = defined_twice(modules_of("sansio", "aio", "trio_shell"))
     assert {name: files for name, files in found.items() if name not in DEFINED_TWICE} == {}
     assert set(DEFINED_TWICE) <= set(found)
 

@@ -29,6 +29,7 @@ from turnwire.aio import (
     SessionOptions,
     TurnAbortedError,
     Verdict,
+    _asyncio,
     _opening,
     connect,
     provider_managed_retries_disabled,
@@ -216,7 +217,7 @@ def test_an_address_that_does_not_answer_holds_up_nothing(monkeypatch) -> None:
                 one.setblocking(False)
                 with suppress(BlockingIOError):
                     one.connect(deaf.getsockname())
-            async with serve() as server:
+            async with serve(allowed_hosts=["h.test"]) as server:
                 with addresses(monkeypatch, deaf.getsockname(), ("127.0.0.1", server.port)):
                     async with connect("http://h.test/v1", proxy=None) as session:
                         assert (await session.respond(model="m", input="x")).output_text == "x"
@@ -393,3 +394,89 @@ def test_a_session_works_on_after_its_loops_generators_were_ended(run) -> None:
     with anyio.from_thread.start_blocking_portal("asyncio") as portal:
         with portal.wrap_async_context_manager(serve(faults=faults)) as server:
             run(main)
+
+
+# --- Consumers go on in the callback that read their events ----------------------------------------------------------
+
+
+def callers() -> set[str]:
+    """The names of the functions that are running."""
+    frame, names = sys._getframe(), set[str]()
+    while frame is not None:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
+
+
+class Opaque(asyncio.Future[None]):
+    """A future without the private attribute that the runtime reads."""
+
+    _callbacks = None
+
+
+@pytest.mark.parametrize("future", [asyncio.Future, asyncio.futures._PyFuture, Opaque])
+def test_a_consumer_goes_on_in_the_callback_that_read_its_event(run, monkeypatch, future) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(_asyncio, "Future", future)
+        async with serve() as server, connect(server.base_url, api_key="k") as session:
+            async with session.create(model="m", input="x") as turn:
+                await asyncio.sleep(0)
+                first = await anext(turn)
+                assert first.type == "response.created"
+                assert ("data_received" in callers()) is (future is not Opaque)
+                assert [event.type async for event in turn][-1] == "response.completed"
+
+    run(main)
+
+
+def woken(runtime: _asyncio.AsyncioRuntime, *raised: BaseException | None) -> list[asyncio.Task[None]]:
+    """Tasks that wait, and that the driver has woken; each raises what is given, if anything."""
+
+    async def wait(future: asyncio.Future[None], error: BaseException | None) -> None:
+        await future
+        if error is not None:
+            raise error
+
+    futures = [runtime.waiter() for _ in raised]
+    runtime.woken.extend(futures)
+    return [asyncio.ensure_future(wait(*pair)) for pair in zip(futures, raised, strict=True)]
+
+
+def made_runtime() -> _asyncio.AsyncioRuntime:
+    connecting = connect("http://h/v1", api_key="k")
+    return _asyncio.AsyncioRuntime(*connecting._arguments)
+
+
+def test_data_that_is_read_in_a_task_wakes_other_tasks_soon(run) -> None:
+    async def main() -> None:
+        runtime = made_runtime()
+        tasks = woken(runtime, None, None)
+        await asyncio.sleep(0)
+        runtime.go_on()
+        assert not any(task.done() for task in tasks)
+        await asyncio.gather(*tasks)
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_ctrl_c_in_one_consumer_holds_up_no_other(kind: str) -> None:
+    async def begun() -> tuple[_asyncio.AsyncioRuntime, list[asyncio.Task[None]]]:
+        runtime = made_runtime()
+        tasks = woken(runtime, None, KeyboardInterrupt(), None)
+        await asyncio.sleep(0)
+        return runtime, tasks
+
+    async def ended(tasks: list[asyncio.Task[None]]) -> list[None]:
+        return await asyncio.gather(tasks[0], tasks[2])
+
+    loop = LOOPS[kind]()
+    try:
+        runtime, tasks = loop.run_until_complete(begun())
+        loop.call_soon(runtime.go_on)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(1))
+        assert loop.run_until_complete(ended(tasks)) == [None, None]
+        assert isinstance(tasks[1].exception(), KeyboardInterrupt)
+    finally:
+        loop.close()

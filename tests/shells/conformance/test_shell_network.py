@@ -157,12 +157,13 @@ async def test_leaving_a_turn_over_tls_waits_for_nobody(shell, served, trusting)
 
     left, over = anyio.Event(), anyio.Event()
     async with raw_server(script, ssl_context=served) as server:
-        async with shell.connect(server.base_url, ssl_context=trusting) as session:
+        options = shell.SessionOptions(close_timeout=60.0)  # It would wait as long, however busy the machine is.
+        async with shell.connect(server.base_url, ssl_context=trusting, options=options) as session:
             async with session.create(input="x"):
                 await left.wait()
                 begun = anyio.current_time()
-            assert anyio.current_time() - begun < 0.4
-        over.set()
+            assert anyio.current_time() - begun < 30.0
+            over.set()
 
 
 # --- Proxies ---------------------------------------------------------------------------------------------------------

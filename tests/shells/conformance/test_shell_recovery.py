@@ -66,9 +66,9 @@ async def test_connect_does_not_wait_for_longer_than_its_deadline(shell):
     began = time.monotonic()
     async with raw_server(busy) as server:
         with pytest.raises(shell.HandshakeRejectedError):
-            async with shell.connect(server.base_url, options=shell.SessionOptions(connect_timeout=5.0)):
+            async with shell.connect(server.base_url, options=shell.SessionOptions(connect_timeout=29.0)):
                 pass
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - began < 20.0
 
 
 @pytest.mark.parametrize("action", [Error(502), Error(503, headers={"retry-after": "0"}), Cut(), Cut(reset=True)])

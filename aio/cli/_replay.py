@@ -1,0 +1,116 @@
+"""``turnwire replay``: a recording is replayed in the core, and shown as a timeline or as a page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import textwrap
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from ...sansio.recording import RecordingError, Replay, Timeline
+from ._demo_view import Paint
+from ._page import page_of
+from ._timeline_view import bars, in_seconds, moments
+
+__all__ = ["add_arguments", "run"]
+
+DIFFERS: Final = 3
+"""The exit status if the replay differs from the recording."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a recording, as connect(record=FILE) writes it")
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        metavar="FACTOR",
+        help="show what happened at its pace: 1 as fast as it was, 10 ten times as fast (default: at once)",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="a line for each event; else those of texts are together"
+    )
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write the timeline as a page instead, in one file")
+    parser.add_argument("--check", action="store_true", help="say only whether the core does the same as was recorded")
+    parser.epilog = (
+        "The core gets the recorded inputs again; no network is used. Exit status: 0, 1 if the file cannot be read or "
+        f"is no recording, {DIFFERS} if the core does something else than was recorded, 130 after Ctrl-C. "
+        "Examples: turnwire replay session.jsonl; turnwire replay session.jsonl --html session.html."
+    )
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError("takes a factor, more than 0 and up to 1000000")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay the file; return the exit status."""
+    path: Path = arguments.file
+    try:
+        timeline = Replay(path.read_bytes()).run()
+    except OSError as exc:
+        print(f"turnwire replay: cannot read {path}: {exc.strerror or exc}", file=sys.stderr)
+        return 1
+    except RecordingError as exc:
+        print(f"turnwire replay: {path}: {exc}", file=sys.stderr)
+        return 1
+    if arguments.html is not None:
+        try:
+            arguments.html.write_text(page_of(timeline, path.name), encoding="utf-8")
+        except OSError as exc:
+            print(f"turnwire replay: cannot write {arguments.html}: {exc.strerror or exc}", file=sys.stderr)
+            return 1
+        print(f"{arguments.html}: {_summary(timeline)}")
+    elif not arguments.check:
+        _show(timeline, path.name, speed=arguments.speed, verbose=arguments.verbose)
+    elif timeline.difference is None:
+        print(f"{path}: {timeline.lines} lines, replayed identically")
+    if timeline.difference is None:
+        return 0
+    print(f"turnwire replay: {path} differs from what the core does now: {timeline.difference}", file=sys.stderr)
+    return DIFFERS
+
+
+def _show(timeline: Timeline, name: str, *, speed: float | None, verbose: bool) -> None:
+    """Print what happened, at its pace if a speed is given, and then the bars."""
+    paint = Paint(sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
+    width = max(40, shutil.get_terminal_size((100, 24)).columns - 1)
+    recorded = datetime.fromtimestamp(timeline.wall).astimezone().isoformat(" ", "seconds")
+    print(paint(f"{name}: {_summary(timeline)}", "bold"))
+    print(f"recorded {recorded} by turnwire {timeline.turnwire}{', cut off at its end' if timeline.cut else ''}\n")
+    begun = time.monotonic()
+    for moment in moments(timeline, verbose=verbose):
+        if speed is not None:
+            time.sleep(max(0.0, begun + moment.at / speed - time.monotonic()))
+        head = f"{moment.at:10.3f} s  {moment.who[:14]:14}  "
+        lines = textwrap.wrap(moment.text, max(20, width - len(head)), break_on_hyphens=False) or [""]
+        for index, line in enumerate(lines):
+            styles = filter(None, [moment.style])
+            print(
+                (paint(head, "dim") if index == 0 else " " * len(head)) + paint(line, *styles), flush=speed is not None
+            )
+    print()
+    for line in bars(timeline, width, paint):
+        print(line)
+
+
+def _summary(timeline: Timeline) -> str:
+    turns = [turn for session in timeline.sessions for turn in session.turns]
+    connections = sum(len(session.connections) for session in timeline.sessions)
+    bad = [turn.verdict for turn in turns if turn.verdict is not None]
+    verdicts = ", ".join(f"{bad.count(one)} {one}" for one in ("safe", "ambiguous", "unsafe") if one in bad)
+    return (
+        f"{len(turns)} turns ({verdicts or 'none failed'}), {connections} connections, "
+        f"{sum(len(turn.events) for turn in turns)} events, {in_seconds(timeline.ended - timeline.began)}"
+    )
