@@ -18,7 +18,7 @@ from . import server
 from ._measure import BenchmarkPlan, Finding, Outcome, ratio
 from ._output import progress, seconds, times
 from ._targets import CLIENT_LIMITS
-from .clients import CLIENTS, Measurement, run_apart
+from .clients import EVERY, Measurement, run_apart
 
 COLUMNS: Final = {
     "per_lone_event": "CPU per event, one by one",
@@ -69,7 +69,7 @@ def compared_table(usual: Mapping[str, Measurement], reference: str) -> list[lis
         header += [title, f"to {reference}"]
     lines = [header]
     for name, one in sorted(usual.items(), key=lambda entry: entry[1].per_lone_event):
-        line = [CLIENTS[name].label]
+        line = [EVERY[name].label]
         for column in COLUMNS:
             cost = getattr(one, column)
             line += [seconds(cost), times(cost / getattr(ours, column)) if ours else ""]

@@ -14,6 +14,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     runtime        what runs a session, in every shell
     transports     how a transport is opened, and what its failures mean
     addresses      which address of a host is tried when, and whose connection is used
+    cassette       a script for the test server from a recording
     recording      every input of a session in a file, and the replay of it
     flow           the steps and waits of a call, without an event loop
     driver         what a session's sockets and timer must do, and which consumers wake

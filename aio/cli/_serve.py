@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import anyio
 
+from ...sansio.cassette import Cassette
 from ...sansio.errors import UserError
-from ...sansio.server import SERVER_DIALECTS, ServerOptions, parse_json
+from ...sansio.server import SERVER_DIALECTS, ScriptLike, ServerOptions, parse_json
 from .. import loopback
 from ..loopback import LoopbackServer, faults_schema, read_faults, read_script, script_schema
 from ._arguments import Options, add_latency, count, key, port
@@ -92,6 +93,7 @@ def _add_listening(group: Options) -> None:
 
 def _add_answers(group: Options) -> None:
     group.add_argument("--script", type=Path, metavar="FILE", help="what the model answers: JSON, or - for stdin")
+    group.add_argument("--replay", type=Path, metavar="FILE", help="answer as in this recording, at its pace")
     group.add_argument("--faults", type=Path, metavar="FILE", help="what goes wrong, and when: JSON, or - for stdin")
     add_latency(group, 0.0)
     group.add_argument(
@@ -153,14 +155,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def serve_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments for ``serve()``. Raises UserError."""
-    script, faults = _document(arguments.script), _document(arguments.faults)
+    faults = _document(arguments.faults)
     return {
         "host": arguments.host,
         "port": arguments.port,
         "path": arguments.path,
         "latency": arguments.latency,
         "api_key": _key(arguments),
-        "reply": None if script is None else _read(arguments.script, read_script, script),
+        "reply": _reply(arguments),
         "faults": [] if faults is None else _read(arguments.faults, read_faults, faults),
         "options": _limits(arguments.option),
         "dialect": _DIALECTS[arguments.dialect],
@@ -173,6 +175,17 @@ def serve_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _reply(arguments: argparse.Namespace) -> ScriptLike | None:
+    """What the model answers: a script, or a recording. Raises UserError."""
+    script: Path | None = arguments.script
+    recording: Path | None = arguments.replay
+    if script is not None and recording is not None:
+        raise UserError("--script and --replay both say what it answers: leave out one")
+    if recording is not None:
+        return _read(recording, Cassette, _document(recording) or b"")
+    return None if script is None else _read(script, read_script, _document(script) or b"")
+
+
 def _document(path: Path | None) -> bytes | None:
     """What is in a file of JSON; None without a file. Raises UserError."""
     if path is None:
@@ -183,7 +196,7 @@ def _document(path: Path | None) -> bytes | None:
         raise UserError(f"cannot read {path}: {exc.strerror}") from exc
 
 
-def _read(path: Path, read: Callable[[object], Any], data: bytes) -> Any:
+def _read(path: Path, read: Callable[[bytes], Any], data: bytes) -> Any:
     """What a document means. Raises UserError, with the name of the file and the place in it."""
     try:
         return read(data)

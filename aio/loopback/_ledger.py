@@ -19,8 +19,17 @@ Delivery: TypeAlias = Literal["websocket", "sse", "http"]
 """How a response is delivered: as WebSocket messages, as server-sent events, or as one JSON body."""
 
 
+class _Observed:
+    """A base for what is no field: not shown, not compared, not written as JSON."""
+
+    __slots__ = ("on_end",)
+
+    on_end: Callable[[LedgerEntry], object] | None
+    """Called when the outcome is written; not set: nobody is."""
+
+
 @dataclass(slots=True)
-class LedgerEntry:
+class LedgerEntry(_Observed):
     """One request. The server ran it: it had received all of it, found it valid, and begun to answer. Or it was
     ``refused``: then it is not in ``server.ledger``, but in ``server.requests``."""
 
@@ -71,16 +80,14 @@ class LedgerEntry:
     message: str | None = None
     """The text of that error."""
 
-    on_end: Callable[[LedgerEntry], object] | None = field(default=None, repr=False, compare=False)
-    """Called when the outcome is written."""
-
     def end(self, outcome: str, error: Mapping[str, Any] | None = None) -> None:
         """Write the outcome, and the error if there was one."""
         self.outcome, self.ended = outcome, time.time()
         if error is not None:
             self.code, self.message = error.get("code"), error.get("message")
-        if self.on_end is not None:
-            self.on_end(self)
+        on_end: Callable[[LedgerEntry], object] | None = getattr(self, "on_end", None)
+        if on_end is not None:
+            on_end(self)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON, with ``***`` for each credential in the headers and in the tools of the body."""
@@ -89,7 +96,7 @@ class LedgerEntry:
         return {**values, "headers": headers, "body": None if self.body is None else _without_credentials(self.body)}
 
 
-FIELDS: Final = tuple(each.name for each in fields(LedgerEntry) if each.name != "on_end")
+FIELDS: Final = tuple(each.name for each in fields(LedgerEntry))
 """What an entry has to say."""
 _MASK: Final = "***"
 

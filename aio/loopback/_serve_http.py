@@ -63,7 +63,7 @@ class _HttpService:
                 if refused is not None and http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                     await self._refuse(refused)
                 return
-            control = self._find_control(request, body, refused)
+            control = self._find_control(request, body.data, refused)
             if control is not None:
                 await self._control(control)
             elif not await self._respond(request, body, refused):
@@ -104,14 +104,12 @@ class _HttpService:
                 await self._refuse(result)
         return True
 
-    def _find_control(
-        self, request: h11.Request, body: JsonBody, refused: Problem | None
-    ) -> ControlCall | Problem | None:
+    def _find_control(self, request: h11.Request, body: bytes, refused: Problem | None) -> ControlCall | Problem | None:
         """What a request wants of ``/_turnwire``; None if it is for the API. Then the connection has a number."""
         connection, method = self._connection, request.method.decode("latin-1")
         found = None
         if self._service.control is not None:
-            found = self._service.control.find(method, request.target.decode("latin-1"), body.data, connection)
+            found = self._service.control.find(method, request.target.decode("latin-1"), body, connection)
         if found is None:
             connection.number_as_client()
             return None

@@ -66,7 +66,6 @@ CLIENTS: Final = {
     ),
     "picows": Client("`picows` (Cython) + `msgspec`, one future", "picows_msgspec", ("picows",)),
     "turnwire": Client("**turnwire** (asyncio)", "turnwire_aio"),
-    "turnwire-recorded": Client("turnwire (asyncio), recorded", "turnwire_recorded"),
     "aiohttp": Client("`aiohttp` (C parser) + `msgspec`", "aiohttp_msgspec", ("aiohttp",)),
     "websockets": Client("`websockets` + `json`", "websockets_json", ("websockets",)),
     "openai": Client("`openai` `responses.connect()`", "openai_connect", ("openai", "websockets")),
@@ -84,6 +83,11 @@ CLIENTS: Final = {
     "agents": Client("`openai-agents` `OpenAIResponsesWSModel`", "openai_agents", ("agents", "websockets")),
 }
 """The clients by name. Those that are compared with each other run one after another."""
+EVERY: Final = {
+    **CLIENTS,
+    "turnwire-recorded": Client(label="turnwire (asyncio), recorded", module="turnwire_recorded"),
+}
+"""The same, and the one that only the benchmark of the recorder runs."""
 
 
 class Measurement(msgspec.Struct, frozen=True):

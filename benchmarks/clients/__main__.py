@@ -6,13 +6,13 @@ import argparse
 
 import msgspec
 
-from . import CLIENTS, idle_memory, measure
+from . import EVERY, idle_memory, measure
 
 
 def main() -> None:
     """Run the client that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clients", description=__doc__)
-    parser.add_argument("name", choices=CLIENTS)
+    parser.add_argument("name", choices=EVERY)
     parser.add_argument("base_url")
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--deltas", type=int, default=1000)
@@ -20,7 +20,7 @@ def main() -> None:
         "--idle", metavar="COUNT", type=int, help="measure the memory of so many idle connections instead"
     )
     arguments = parser.parse_args()
-    client = CLIENTS[arguments.name]
+    client = EVERY[arguments.name]
     if arguments.idle:
         measured = client.run(idle_memory, client.connect, arguments.base_url, arguments.idle)
     else:

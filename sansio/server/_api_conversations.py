@@ -30,7 +30,7 @@ MAX_ADDED: Final = 20
 
 def new_conversation(state: ApiState, call: ApiCall) -> ApiResult:
     """``POST /v1/conversations``."""
-    body = _body(call, "items", "metadata") if call.body.size else {}
+    body = _body(call, "items", "metadata") if call.body.data else {}
     if isinstance(body, Problem):
         return body
     metadata: dict[str, str] = body.get("metadata") or {}

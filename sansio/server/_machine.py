@@ -281,7 +281,7 @@ class ServerConnection:
         event = cast("dict[str, Any]", message)
         kind = event.pop("type", None)
         if kind == "response.create":
-            return self._create(event, body.size, now)
+            return self._create(event, len(body.data), now)
         lane = event.get("stream_id")
         lane = lane if self._dialect.lanes and is_stream_id(lane) else None
         if not isinstance(kind, str):

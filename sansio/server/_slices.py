@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from ._json import MAX_DEPTH, MAX_PARTS, decode_json, read_json
 
-__all__ = ["SLICE", "JsonBody", "read_json_in_slices"]
+__all__ = ["JSON_SLICE", "JsonBody", "read_json_in_slices"]
 
-SLICE: Final = 131_072
+JSON_SLICE: Final = 131_072
 """Bytes that are decoded at once; a shorter message is one slice."""
 _TOKENS: Final = 5_000
 """Strings and brackets that are looked at in one slice."""
@@ -33,7 +33,7 @@ _OPENING: Final = b"[{"
 _QUOTE: Final = ord('"')
 
 
-def read_json_in_slices(data: bytes, size: int = SLICE) -> Generator[None, None, object]:
+def read_json_in_slices(data: bytes, size: int = JSON_SLICE) -> Generator[None, None, object]:
     """Decode ``data`` as :func:`read_json` does, and let others run whenever it yields. Returns the value."""
     start = _skip(data, 0)
     if len(data) <= size or start == len(data) or data[start] not in _OPENING:
@@ -51,9 +51,6 @@ class JsonBody:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        """Its bytes, as they came."""
-        self.size = len(data)
-        """How many they are."""
         self._slices = read_json_in_slices(data)
         self._value: object = None
         self._error: ValueError | None = None

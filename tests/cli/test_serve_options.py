@@ -24,6 +24,7 @@ import turnwire.sansio
 from turnwire.aio import loopback
 from turnwire.aio.cli import _serve, main
 from turnwire.aio.loopback._control import Control, ControlCall
+from turnwire.sansio.cassette import Cassette
 from turnwire.sansio.server import ServerOptions
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -291,3 +292,17 @@ def test_a_ready_file_that_cannot_be_written_is_told(
         main(["serve", "--ready-file", "no/such/folder"])
     assert caught.value.code == 1
     assert capsys.readouterr().err == "turnwire serve: cannot write no/such/folder: No such file or directory\n"
+
+
+def test_it_answers_from_a_recording() -> None:
+    recording = next(folder for folder in Path(__file__).parents if folder.name == "tests") / "recordings"
+    options = options_of("--replay", str(recording / "demo-http.jsonl"))
+    assert isinstance(options["reply"], Cassette)
+
+
+def test_a_recording_and_a_script_contradict_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--replay", "a", "--script", "b"]) == 2
+    assert "--script and --replay both say what it answers" in capsys.readouterr().err
+    (tmp_path / "a").write_text("{}")
+    assert main(["serve", "--replay", str(tmp_path / "a")]) == 2
+    assert "this is no recording" in capsys.readouterr().err

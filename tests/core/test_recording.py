@@ -15,7 +15,8 @@ from kit.driving import completed, created, delta
 from kit.machines import answer, switching
 from kit.recorded import KEY, PLACE, RecordedRig, entries
 from kit.stepping import SteppedShell
-from turnwire.sansio.agents.model import options_for_model
+from openai import AsyncOpenAI
+from turnwire.sansio.agents import wsmodel
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.dialect import OPENAI
 from turnwire.sansio.endpoint import Endpoint
@@ -286,9 +287,13 @@ def test_a_session_and_a_model_record_if_they_are_told_to():
     runtime = shell.runtime(source, Network(), SessionOptions(record=Recording(file)))
     assert isinstance(runtime._driver, RecordingDriver)
     assert not isinstance(shell.runtime(source, Network(), SessionOptions())._driver, RecordingDriver)
-    assert options_for_model({"max_size": 5}, Recording("a")).record is not None
-    assert options_for_model(SessionOptions(connections=2), Recording("a")).record is not None
-    assert options_for_model(SessionOptions(record=Recording("a"))).record is not None
+    for record in (None, Recording(file)):
+        model = _Model("m", AsyncOpenAI(base_url="https://h.test/v1", api_key=KEY), record=record)
+        assert model._shared._options.record is record
+
+
+class _Model(wsmodel.OpenAIResponsesWSModel, shell=SteppedShell()):
+    pass
 
 
 # --- Credentials -----------------------------------------------------------------------------------------------------
