@@ -50,7 +50,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     turnwire_recording: int
     """The version of the format."""
     kind: Kind = "session"
-    """``"session"``: the inputs of turnwire's own core. ``"proxy"``: what passed through ``turnwire record``."""
+    """``"session"``: the inputs of turnwire's own core. ``"proxy"`` is reserved for what passed through a proxy."""
     turnwire: str
     """The version of turnwire that wrote it."""
     wall: float

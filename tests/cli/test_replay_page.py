@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_replay import EVIL, RECORDINGS, evil_timeline
+from kit.timelines import EVIL, RECORDINGS, evil_timeline
 from turnwire.aio.cli._page import page_of
 from turnwire.sansio.recording import Replay
 

@@ -132,7 +132,7 @@ def test_what_is_no_fault_is_told_what_to_write_instead(make: Callable[[], objec
     [
         ({"options": {}}, r"options is \{\}"),
         ({"options": 5}, "options is 5"),
-        ({"dialect": "azure"}, "dialect is 'azure'"),
+        ({"dialect": "gemini"}, "dialect is 'gemini'"),
         ({"faults": Fault(BeforeRun(), Cut())}, r"write a list: \[Fault"),
         ({"faults": [Cut()]}, r"faults\[0\] is Cut"),
         ({"faults": [Fault(BeforeRun(), Cut()), None]}, r"faults\[1\] is None"),

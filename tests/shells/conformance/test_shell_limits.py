@@ -64,7 +64,7 @@ async def test_the_lane_deadline(shell):
             assert session.stats.connections == 1
 
 
-@pytest.mark.parametrize(("secure", "seconds"), [(False, 0.05), (False, 0), (True, 0.05)])
+@pytest.mark.parametrize(("secure", "seconds"), [(False, 0.5), (False, 0), (True, 0.05)])
 async def test_the_connect_deadline_of_a_turn(shell, secure, seconds):
     """Of the turn's own, on a later connection; TLS belongs to CONNECT, the upgrade to HANDSHAKE."""
     tried = anyio.Event()
