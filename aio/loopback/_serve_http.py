@@ -82,9 +82,7 @@ class _HttpService:
                 return
             http.start_next_cycle()
 
-    def _find_control(
-        self, request: h11.Request, body: JsonBody, refused: Problem | None
-    ) -> ControlCall | Problem | None:
+    def _find_control(self, request: h11.Request, body: bytes, refused: Problem | None) -> ControlCall | Problem | None:
         """What a request wants of ``/_turnwire``; None if it is for the API. Then the connection has a number."""
         connection, method = self._connection, request.method.decode("latin-1")
         found = None
