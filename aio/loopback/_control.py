@@ -16,7 +16,7 @@ import anyio
 from ...sansio.checks import SECONDS, Number, shown
 from ...sansio.errors import UserError
 from ...sansio.forms import OBJECT, TEXT, Amount, Form, ListOf, Members, OneOf
-from ...sansio.server import Problem, ScriptError, parse_json, read_script
+from ...sansio.server import JsonBody, Problem, ScriptError, read_script
 from ._expecting import Expected, LedgerError
 from ._faults import Faults
 from ._faults_json import faults_json, read_faults
@@ -86,13 +86,20 @@ class ControlCall(NamedTuple):
 
     run: Callable[[Control, ControlCall], Awaitable[object]]
     query: Mapping[str, str]
-    body: bytes
+    body: JsonBody
     connection: object
     """The connection that it came on."""
 
     def read(self, form: Form) -> Any:
         """What the body means; without a body, ``{}``. Raises UserError."""
-        return form.read(parse_json(self.body or b"{}"), "")
+        return form.read(self.document(), "")
+
+    def document(self) -> object:
+        """What the body says. Raises UserError for what is no JSON."""
+        try:
+            return self.body.value() if self.body.size else {}
+        except ValueError as exc:
+            raise UserError(f"the body is no JSON: {exc}") from None
 
 
 class ControlAnswer(NamedTuple):
@@ -117,7 +124,7 @@ class Control:
         return None if any(each.startswith(start) for each in _STARTS) else False
 
     @staticmethod
-    def find(method: str, target: str, body: bytes, connection: object) -> ControlCall | Problem | None:
+    def find(method: str, target: str, body: JsonBody, connection: object) -> ControlCall | Problem | None:
         """What a request asks for, or why it cannot; None if it is none for control."""
         path, _, query = target.partition("?")
         if path.rstrip("/") != CONTROL and not path.startswith(f"{CONTROL}/"):
@@ -227,7 +234,7 @@ class Control:
 
     async def add_faults(self, call: ControlCall) -> object:
         """Faults that are added behind the others."""
-        self._server.faults.extend(read_faults(call.body))
+        self._server.faults.extend(read_faults(call.document()))
         return await self.list_faults(call)
 
     async def clear_faults(self, call: ControlCall) -> object:
@@ -237,7 +244,7 @@ class Control:
 
     async def script(self, call: ControlCall) -> object:
         """Another script from here on."""
-        document = parse_json(call.body)
+        document = call.document()
         self._server.use_script(None if document is None else read_script(document))
         return {"ok": True, "replies_left": self._server.replies_left}
 

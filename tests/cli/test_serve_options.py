@@ -25,7 +25,7 @@ from turnwire.aio import loopback
 from turnwire.aio.cli import _serve, main
 from turnwire.aio.loopback._control import Control, ControlCall
 from turnwire.sansio.cassette import Cassette
-from turnwire.sansio.server import ServerOptions
+from turnwire.sansio.server import JsonBody, ServerOptions
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -207,7 +207,7 @@ def test_what_readme_shows_can_be_read() -> None:
     (command,) = re.findall(r"^turnwire serve (.*) &$", shown, re.M)
     assert parsed(*command.split()).control
     for place in re.findall(r"http://127\.0\.0\.1:\d+(/_turnwire\S*)", shown):
-        assert isinstance(Control.find("GET" if "ledger" in place else "POST", place, b"", None), ControlCall)
+        assert isinstance(Control.find("GET" if "ledger" in place else "POST", place, JsonBody(b""), None), ControlCall)
 
 
 # --- In a process of its own -----------------------------------------------------------------------------------------

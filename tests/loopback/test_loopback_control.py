@@ -12,6 +12,7 @@ import h11
 import pytest
 from kit.loopback_clients import HttpClient, connect, http, ledger_says, serve, text
 from turnwire.aio.loopback import AfterEvent, Cut, Fault, LoopbackServer
+from turnwire.sansio.server import JsonBody
 
 pytestmark = pytest.mark.anyio
 
@@ -96,6 +97,7 @@ async def test_the_ledger_as_json_with_filters_and_without_credentials() -> None
         status, answer = await control("GET", "/ledger?lanes=x")
         assert (status, answer["error"]["message"][:35]) == (400, "'lanes' is no field of an entry: wr")
         assert (await control("GET", "/ledger?last=x"))[0] == 400
+        assert (await control.http.request("POST", "/_turnwire/expect", raw=b"{"))[0] == 400
 
 
 async def test_requests_for_control_count_for_nothing() -> None:
@@ -160,7 +162,7 @@ async def test_a_stream_of_events_that_nobody_reads_ends() -> None:
     async with serve(control=True) as server:
         control = server._service.control
         assert control is not None
-        call = control.find("GET", "/_turnwire/events", b"", None)
+        call = control.find("GET", "/_turnwire/events", JsonBody(b""), None)
         events: Any = await control.answer(call)  # type: ignore[arg-type]
         ledger, got = server._service.ledger, list[Any]()
 
