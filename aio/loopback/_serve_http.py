@@ -63,7 +63,7 @@ class _HttpService:
                 if refused is not None and http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                     await self._refuse(refused)
                 return
-            control = self._find_control(request, body.data, refused)
+            control = self._find_control(request, body, refused)
             if control is not None:
                 await self._control(control)
             elif not await self._respond(request, body, refused):
@@ -72,11 +72,6 @@ class _HttpService:
                 return
             http.start_next_cycle()
 
-<<<<<<< HEAD
-    def _find_control(
-        self, request: h11.Request, body: JsonBody, refused: Problem | None
-    ) -> ControlCall | Problem | None:
-=======
     async def _respond(self, request: h11.Request, body: JsonBody, refused: Problem | None) -> bool:
         """Answer a request, which may be refused; returns whether more may follow: not after an upgrade."""
         target, method = request.target.decode("latin-1"), request.method.decode("latin-1")
@@ -109,8 +104,9 @@ class _HttpService:
                 await self._refuse(result)
         return True
 
-    def _find_control(self, request: h11.Request, body: bytes, refused: Problem | None) -> ControlCall | Problem | None:
->>>>>>> strict14
+    def _find_control(
+        self, request: h11.Request, body: JsonBody, refused: Problem | None
+    ) -> ControlCall | Problem | None:
         """What a request wants of ``/_turnwire``; None if it is for the API. Then the connection has a number."""
         connection, method = self._connection, request.method.decode("latin-1")
         found = None
