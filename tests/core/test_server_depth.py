@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from test_server import Client
+from kit.server_client import Client
 from turnwire.sansio.server import Remembered, ResponseStore, StoredConversation, StoredResponse, StoredResponses
 
 DEPTH = 4_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_server import Client, complete
+from kit.server_client import Client, complete
 from turnwire.sansio.server import ServerTurn
 from turnwire.sansio.server._steering import MAX_STEERS
 
