@@ -245,7 +245,7 @@ async def test_the_clients_own_errors(server: LoopbackServer, client: AsyncOpenA
     with pytest.raises(openai.AuthenticationError):
         await client.with_options(api_key="sk-wrong").responses.create(model="m", input="x")
     with pytest.raises(openai.NotFoundError):
-        await client.models.list()
+        await client.responses.retrieve("resp_none")
     server.faults.append(Fault(BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after": "0"})))
     with pytest.raises(openai.RateLimitError):
         await client.responses.create(model="m", input="x")
