@@ -27,16 +27,22 @@ async def _run(
     service: Service, running: RunningTurn, entry: LedgerEntry, stored: StoredResponse, events: Iterator[ItemDict]
 ) -> None:
     turn, reply, store = running.turn, running.reply or Reply(), service.store
+    scope = anyio.CancelScope()
+    stored.listeners.add(cancel := lambda: scope.cancel() if stored.cancelled else None)
     try:
-        await anyio.sleep(reply.pause(entry.number, 0, service.latency))
-        for k, event in enumerate(events, 1):
-            if stored.ended:
-                error = event.get("error") or event.get("response", {}).get("error")
-                entry.end(event["type"].removeprefix("response."), error)
-                if entry.outcome not in ("failed", "error"):
-                    store.remember(turn.request, event["response"], turn.previous)
-            await anyio.sleep(reply.pause(entry.number, k, service.latency))
+        with scope:
+            await anyio.sleep(reply.pause(entry.number, 0, service.latency))
+            for k, event in enumerate(events, 1):
+                if stored.ended:
+                    error = event.get("error") or event.get("response", {}).get("error")
+                    entry.end(event["type"].removeprefix("response."), error)
+                    if entry.outcome not in ("failed", "error"):
+                        store.remember(turn.request, event["response"], turn.previous)
+                await anyio.sleep(reply.pause(entry.number, k, service.latency))
+        if stored.cancelled:
+            entry.end("cancelled")
     finally:
+        stored.listeners.discard(cancel)
         stored.stop("cancelled")
         if entry.outcome == "running":
             entry.end("shutdown")

@@ -97,7 +97,7 @@ class ControlCall(NamedTuple):
     def document(self) -> object:
         """What the body says. Raises UserError for what is no JSON."""
         try:
-            return self.body.value() if self.body.size else {}
+            return self.body.value() if self.body.data else {}
         except ValueError as exc:
             raise UserError(f"the body is no JSON: {exc}") from None
 

@@ -9,71 +9,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
-from urllib.parse import parse_qs
 
 import h11
 
 from ...sansio.events import ENDINGS
-from ...sansio.server import BODILESS, JsonBody, Problem, check_request, wanted_response, write_json
+from ...sansio.server import BODILESS, HttpReply, JsonBody, Problem, write_json
 
-__all__ = ["HttpAnswer", "body_if_readable", "parse_request", "path_of", "refuse"]
+__all__ = ["HttpAnswer", "body_if_readable", "refuse_without_upgrade"]
 
-_WEBSOCKET_ONLY: Final = ("generate", "stream_id")
 _OURS: Final = frozenset({"content-length", "content-type", "transfer-encoding", "x-request-id"})
 """Header fields of an answer that a fault cannot set: how the body is sent, and those that every answer has."""
 _NEWLINE: Final = re.compile(rb"\r\n|\r|\n")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-def path_of(target: str, paths: Mapping[str, str | None]) -> str:
-    """Which of the places of the API a request target is at, or below; if it is at none of them, the usual one."""
-    place = target.split("?", 1)[0]
-    return next((path for path in paths if place == path or place.startswith(f"{path}/")), next(iter(paths)))
-
-
-def refuse(request: h11.Request, paths: Mapping[str, str | None]) -> Problem | None:
-    """What is wrong with a request's path or method, as the answer to it; None if nothing is."""
-    target, method = request.target.decode("latin-1"), request.method.decode("latin-1")[:20]
-    path, _, query = target.partition("?")
-    usual = path_of(target, paths)
-    wanted, needed = wanted_response(target, usual), paths[usual]
-    if path != usual and wanted is None:
-        return Problem(404, None, f"Invalid URL ({method} {path[:200]})")
-    if needed is not None and not parse_qs(query).get(needed):
-        return Problem(404, None, f"Resource not found: {needed} is missing in the query.")
-    if wanted is not None:
-        if request.method == b"GET":
-            return wanted if isinstance(wanted, Problem) else None
-        return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET"})
-    if request.method == b"POST":
+def refuse_without_upgrade(request: h11.Request) -> Problem | None:
+    """What a request that is no upgrade gets where only an upgrade is; None for an upgrade."""
+    if _header(request, b"upgrade").lower() == b"websocket":
         return None
-    if request.method == b"GET":
-        if _header(request, b"upgrade").lower() == b"websocket":
-            return None
-        upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
-        return Problem(426, None, "GET needs an upgrade to WebSocket here; or use POST.", headers=upgrade)
-    return Problem(405, None, f"Not allowed to {method} here.", headers={"allow": "GET, POST"})
+    upgrade = {"upgrade": "websocket", "connection": "Upgrade"}
+    return Problem(426, None, "GET needs an upgrade to WebSocket here; or use POST.", headers=upgrade)
 
 
 def _header(request: h11.Request, name: bytes) -> bytes:
     """The value of a header field, or ``b""``; ``name`` is in lower case."""
     return next((value for field, value in request.headers if field == name), b"")
-
-
-def parse_request(body: JsonBody) -> dict[str, Any] | Problem:
-    """The body of a ``POST /v1/responses``; or what is wrong with it."""
-    try:
-        value = body.value()
-    except ValueError as exc:
-        message = f"We could not parse the JSON body of your request: {str(exc)[:200]}."
-        return Problem(400, "invalid_json", message)
-    if not isinstance(value, dict):
-        return Problem(400, "invalid_type", "The body of the request is not an object.")
-    request = cast("dict[str, Any]", value)
-    for name in _WEBSOCKET_ONLY:
-        if name in request:
-            return Problem(400, "unknown_parameter", f"Unknown parameter: '{name}'.", name)
-    return check_request(request, may_run_in_background=True) or request
 
 
 def body_if_readable(body: JsonBody) -> dict[str, Any] | None:
@@ -133,6 +93,10 @@ class HttpAnswer:
         """Answer with a response as it is."""
         self._whole(status, response)
 
+    def reply(self, reply: HttpReply) -> None:
+        """Answer with a whole reply."""
+        self._whole(reply.status, reply.body, reply.headers)
+
     def finish(self) -> None:
         """End a stream of events, if it has begun and not ended."""
         if self._begun and not self._ended:
@@ -158,9 +122,11 @@ class HttpAnswer:
 
     def _whole(self, status: int, body: object, headers: Mapping[str, str] = _NO_HEADERS) -> None:
         data = write_json(body)
+        bodiless = status in BODILESS
         others = {name: value for name, value in headers.items() if name.lower() not in _OURS}
-        self._begin(status, {**others, "content-type": "application/json", "content-length": str(len(data))})
-        if not self._head and status not in BODILESS:
+        ours = {} if bodiless else {"content-type": "application/json", "content-length": str(len(data))}
+        self._begin(status, {**others, **ours})
+        if not self._head and not bodiless:
             self._put(h11.Data(data=data))
         self._end()
 

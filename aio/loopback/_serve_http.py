@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
 import anyio
 import h11
+from msgspec.structs import replace
 
 from ...sansio.server import (
+    FoundRoute,
+    HttpReply,
     JsonBody,
     Problem,
     RefusedRequest,
+    Remembered,
+    Retrieved,
+    RunTurn,
     ServerConnection,
     ServerTurn,
-    WantedResponse,
-    check_strictly,
-    wanted_response,
+    Upgraded,
+    find_route,
 )
 from ...sansio.websocket import MAX_HEADERS
 from ._connection import ClientConnection, RunningTurn, problem_of
 from ._control import ControlAnswer, ControlCall
 from ._faults import Error, Opened, Send, Upgrading
-from ._http import HttpAnswer, body_if_readable, parse_request, path_of, refuse
+from ._http import HttpAnswer, body_if_readable, refuse_without_upgrade
 from ._reading import LATE, RequestReader, closing
 from ._serve_websocket import serve_websocket
 from ._tasks import Tasks
@@ -57,30 +63,46 @@ class _HttpService:
                 if refused is not None and http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                     await self._refuse(refused)
                 return
-            paths, target = self._service.paths, request.target.decode("latin-1")
-            control = self._find_control(request, body.data, refused)
-            if control is None and (refused is None or refused.status == 401):
-                refused = refuse(request, paths) or refused
-            wanted = wanted_response(target, path_of(target, paths))
-            if control is None and refused is not None and request.method == b"POST":
-                self._enter_refused(refused, body)
+            control = self._find_control(request, body, refused)
             if control is not None:
                 await self._control(control)
-            elif refused is None and isinstance(wanted, WantedResponse):
-                await self._get(wanted)
-            elif refused is None and request.method == b"GET":
-                upgraded = await self._upgrade(request, http.trailing_data[0])
-                if isinstance(upgraded, ServerConnection):
-                    await serve_websocket(self._connection, upgraded)
-                    return
-                await self._refuse(upgraded)
-            elif refused is not None:
-                await self._refuse(refused)
-            else:
-                await self._post(body)
+            elif not await self._respond(request, body, refused):
+                return
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
             http.start_next_cycle()
+
+    async def _respond(self, request: h11.Request, body: JsonBody, refused: Problem | None) -> bool:
+        """Answer a request, which may be refused; returns whether more may follow: not after an upgrade."""
+        target, method = request.target.decode("latin-1"), request.method.decode("latin-1")
+        found = find_route(method, target, self._service.paths)
+        needs_key = isinstance(found, FoundRoute) and not found.route.keyless
+        if refused is not None and (refused.status != 401 or needs_key):
+            found = refused
+        if isinstance(found, FoundRoute):
+            call = replace(found.call, body=body, now=int(time.time()))
+            result = found.route.answer(self._service.api, call)
+        else:
+            result = found
+        match result:
+            case RunTurn(asked, previous):
+                await self._run_turn(asked, previous)
+            case Retrieved():
+                await self._retrieve(result)
+            case Upgraded():
+                upgraded = refuse_without_upgrade(request) or await self._upgrade(request, self._http.trailing_data[0])
+                if isinstance(upgraded, ServerConnection):
+                    await serve_websocket(self._connection, upgraded)
+                    return False
+                await self._refuse(upgraded)
+            case HttpReply():
+                self._new_answer().reply(result)
+                await self._connection.flush()
+            case Problem():
+                if request.method == b"POST" and (not isinstance(found, FoundRoute) or found.route.runs):
+                    self._enter_refused(result, body)
+                await self._refuse(result)
+        return True
 
     def _find_control(
         self, request: h11.Request, body: JsonBody, refused: Problem | None
@@ -140,10 +162,6 @@ class _HttpService:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._refuse(LATE)
 
-    async def _refuse_request(self, problem: Problem, body: JsonBody) -> None:
-        self._enter_refused(problem, body)
-        await self._refuse(problem)
-
     def _enter_refused(self, problem: Problem, body: JsonBody) -> None:
         connection = self._connection
         request = body_if_readable(body)
@@ -151,34 +169,21 @@ class _HttpService:
         refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request)
         self._service.ledger.refuse(refused, delivery, connection.number, connection.headers)
 
-    async def _post(self, body: JsonBody) -> None:
-        """Run one ``POST``; end the connection if the client leaves meanwhile."""
-        request = parse_request(body)
-        previous = request if isinstance(request, Problem) else self._service.store.find(request)
-        if isinstance(request, Problem) or isinstance(previous, Problem):
-            problem = cast("Problem", previous)
-            await self._refuse_request(problem, body)
-            return
-        if self._service.options.strict and (problem := check_strictly(request, previous, websocket=False)):
-            await self._refuse_request(problem, body)
-            return
+    async def _run_turn(self, request: dict[str, Any], previous: Remembered | None) -> None:
+        """Run one turn; end the connection if the client leaves meanwhile."""
         stream = request.get("stream") is True
         answer = self._new_answer(stream=stream)
         number, end = self._connection.counter.request, self._forget if request.get("background") else self._remember
         turn = ServerTurn(request, None, send=answer.send, end=end, number=number, previous=previous)
         await self._answer(answer, RunningTurn(turn, "sse" if stream else "http"))
 
-    async def _get(self, wanted: WantedResponse) -> None:
+    async def _retrieve(self, wanted: Retrieved) -> None:
         """Answer with a stored response, or with its events; end the connection if the client leaves meanwhile."""
-        found = self._service.responses.find(wanted)
-        if isinstance(found, Problem):
-            await self._refuse(found)
-            return
         answer = self._new_answer(stream=wanted.stream)
         number = self._connection.counter.request
-        turn = ServerTurn(dict(found.request), None, send=answer.send, end=self._forget, number=number)
+        turn = ServerTurn(dict(wanted.stored.request), None, send=answer.send, end=self._forget, number=number)
         turn.sequence_number = wanted.starting_after + 1
-        await self._answer(answer, RunningTurn(turn, "sse" if wanted.stream else "http", found))
+        await self._answer(answer, RunningTurn(turn, "sse" if wanted.stream else "http", wanted.stored))
 
     async def _answer(self, answer: HttpAnswer, running: RunningTurn) -> None:
         connection = self._connection

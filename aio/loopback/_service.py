@@ -6,7 +6,15 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...sansio.server import SERVER_DIALECTS, Access, ResponseStore, Script, ServerOptions, StoredResponses
+from ...sansio.server import (
+    SERVER_DIALECTS,
+    Access,
+    ApiState,
+    ResponseStore,
+    Script,
+    ServerOptions,
+    StoredResponses,
+)
 from ._control import Control
 from ._faults import Faults
 from ._ledger import Ledger
@@ -43,6 +51,11 @@ class Service:
     """The responses that can be retrieved."""
     tasks: Tasks = field(init=False)
     """One that accepts, one for each connection, and one for each response in the background."""
+
+    @property
+    def api(self) -> ApiState:
+        """What the endpoints of the API read and change."""
+        return ApiState(store=self.store, responses=self.responses, strict=self.options.strict)
 
     @property
     def paths(self) -> Mapping[str, str | None]:

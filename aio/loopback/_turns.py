@@ -94,7 +94,7 @@ async def _begin_response(connection: ClientConnection, running: RunningTurn) ->
     """Store the response that begins. In the background it runs from here on."""
     turn, service = running.turn, connection.service
     entry = running.entry or _enter(connection, running)
-    stored = StoredResponse(turn.request)
+    stored = StoredResponse(turn.request, turn.previous)
     events = stored.record(await begin_reply(running, entry, created_at=int(time.time())))
     begins = running.reply is not None and running.reply.problem is None
     if begins:

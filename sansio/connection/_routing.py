@@ -86,8 +86,7 @@ class Routing(ConnectionBase):
                     turn.since = now
                     if turn.observer is not None:
                         turn.observer.came(now)
-                    listener = turn.listener
-                    if listener is not None:
+                    if (listener := turn.listener) is not None:
                         turn.listener = None
                         listener(turn)
                     if turn.buffered <= most:
@@ -97,12 +96,16 @@ class Routing(ConnectionBase):
                 self._receive_control(websocket, item, now)
             if self.is_closed:
                 break
+        self._count(websocket, events, kept, now)
+
+    def _count(self, websocket: WebSocket, events: int, kept: int, now: float) -> None:
+        """Count what came with one read: so many events, which take so many bytes of memory. More may be pending."""
+        if websocket.pending:
+            self.only_events = False
         self.stats.events += events
         self._unchecked += kept
         if self._unchecked > self._unchecked_limit:
             self._check_all(now)
-        if websocket.pending:
-            self.only_events = False
 
     def _receive_control(self, websocket: WebSocket, item: Item, now: float) -> None:
         self.only_events = False

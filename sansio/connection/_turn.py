@@ -158,10 +158,6 @@ class Turn:
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
         """The id of the response that it continues."""
-        self.stored = True
-        """Whether the server stores its response, so that more than the connection's memory has it."""
-        self.http_only = False
-        """Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval."""
         self.leave: Leave | None = None
         """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http
@@ -185,12 +181,6 @@ class Turn:
         self.events: deque[ServerEvent] = deque()
         self.buffered = 0
         """Bytes of memory that ``events`` take."""
-        self.suspended = False
-        """Whether its receive deadline was off, because of unread events, when its deadline was last computed."""
-        self.named = True
-        """Whether its ``stream_id`` is sent."""
-        self.created = False
-        """Whether its ``response.created`` came."""
         self.items: list[str] = []
         """The ids of its last output items."""
         self.added: list[str] = []
@@ -201,19 +191,23 @@ class Turn:
         """The last event that does not carry the response."""
         self.last_number: int | None = None
         """The ``sequence_number`` of the last event that carried the response."""
-        self.unknown_event = False
-        """Whether, in AWAIT, a message came that may have been an event of any kind."""
         self.state = TurnState.LIVE
         """Whether it goes on."""
-        self.abandoned = False
-        """It failed for its consumer while the server might still run it."""
         self.failure: TurnError | None = None
         self.failing_since: float | None = None
         """When it failed for the first time, if it did."""
         self.repetitions: list[RepeatReason] = []
         """The reasons for which it was repeated, in order."""
-        self.repeatable = True
-        """Whether automatic recovery may repeat it (the context managers of ``sansio/retries.py`` clear this)."""
+        self.stored = self.named = self.repeatable = True
+        # stored: Whether the server stores its response, so that more than the connection's memory has it.
+        # named: Whether its ``stream_id`` is sent.
+        # repeatable: Whether automatic recovery may repeat it (``sansio/retries.py``).
+        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = False
+        # http_only: Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval.
+        # created: Whether its ``response.created`` came.
+        # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
+        # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
+        # abandoned: It failed for its consumer while the server might still run it.
         self.response_id: str | None = None
         self._terminal: LifecycleEvent | None = None
 

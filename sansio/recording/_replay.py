@@ -148,7 +148,7 @@ class _SessionReplay:
         entry = line.entry
         for turn, at, read in entry.before:
             self._wait(turn, at, read)
-        self.watch.now = entry.at
+        self.watch.at = entry.at
         self._take(entry.read)
         self._drawn.extend(entry.drawn)
         self._notes.takes += [bool(output[4]) for output in entry.out if output[0] == "write" and len(output) > 4]
@@ -173,7 +173,7 @@ class _SessionReplay:
 
     def _wait(self, turn: int, at: float, read: dict[int, int]) -> None:
         """A consumer has begun to wait, without another effect."""
-        self.watch.now = at
+        self.watch.at = at
         self._take(read)
         out: list[Output] = []
         self._notes.begin(out)

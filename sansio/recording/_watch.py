@@ -52,7 +52,7 @@ class _TurnWatch:
         verdict = None if failure is None else failure.evidence.verdict
         self.track.repeats.append(
             RepeatMark(
-                at=self._watch.now,
+                at=self._watch.at,
                 reason=reason,
                 delay=delay,
                 verdict=None if verdict is None else verdict.value,
@@ -76,7 +76,7 @@ class SessionWatch:
     def __init__(self, session: ResponsesSession, track: SessionTrack) -> None:
         self._session = session
         self.track = track
-        self.now = track.began
+        self.at = track.began
         """The time of the present step."""
         self._live: dict[Turn, TurnTrack] = {}
         """Turns that were not seen to end."""
@@ -106,7 +106,7 @@ class SessionWatch:
     def refused(self, turn: Turn, error: Exception) -> None:
         """The session did not take the turn."""
         track = self._live.pop(turn)
-        track.ended, track.end = self.now, "refused"
+        track.ended, track.end = self.at, "refused"
         track.failure, track.text = type(error).__name__, str(error)
         verdict = getattr(error, "verdict", None)
         track.verdict = None if verdict is None else verdict.value
@@ -115,12 +115,12 @@ class SessionWatch:
         """Its consumer took so many events."""
         track, before = self._unread[turn]
         for mark in track.events[before : before + count]:
-            mark.read_at = self.now
+            mark.read_at = self.at
         self._unread[turn] = (track, before + count)
 
     def noticed(self, notice: Notice) -> None:
         """The session notes something."""
-        mark = NoticeMark(at=self.now, name=notice.name, endpoint=notice.endpoint, reason=notice.reason)
+        mark = NoticeMark(at=self.at, name=notice.name, endpoint=notice.endpoint, reason=notice.reason)
         self.track.notices.append(mark)
 
     def opens(self, connection: Connection, link: int) -> None:
@@ -132,7 +132,7 @@ class SessionWatch:
                 session=self.track.number,
                 transport="http" if isinstance(connection, HttpConnection) else "websocket",
                 endpoint=connection.endpoint.words,
-                began=self.now,
+                began=self.at,
             )
             self.track.connections.append(track)
         track.links.append(link)
@@ -145,9 +145,9 @@ class SessionWatch:
         if kind == "write":
             track.sent += more[0]
         elif kind == "pause":
-            track.pauses.append((self.now, None))
+            track.pauses.append((self.at, None))
         else:
-            track.pauses[-1] = (track.pauses[-1][0], self.now)
+            track.pauses[-1] = (track.pauses[-1][0], self.at)
 
     def arrived(self, link: int, length: int) -> None:
         """Bytes arrived on a link."""
@@ -155,11 +155,11 @@ class SessionWatch:
 
     def opened(self, link: int) -> None:
         """A transport is open."""
-        self._links[link].transport_open = self.now
+        self._links[link].transport_open = self.at
 
     def gone(self, link: int) -> None:
         """A transport is gone."""
-        self._links[link].gone = self.now
+        self._links[link].gone = self.at
 
     # -- after each step
 
@@ -170,12 +170,12 @@ class SessionWatch:
             self._look_at_turn(turn, track)
         for connection, track in list(self._connections.items()):
             if track.opened is None and connection.opened_at is not None:
-                track.opened = self.now
+                track.opened = self.at
             if track.draining is None and connection.draining:
-                track.draining = self.now
+                track.draining = self.at
             if connection.is_closed:
                 del self._connections[connection]
-                track.ended = self.now
+                track.ended = self.at
                 failure = connection.failure
                 track.reason = None if failure is None else why(failure)
 
@@ -186,12 +186,12 @@ class SessionWatch:
         over = turn.ended
         if last is None or (not over and (last.phase, last.connection) != (phase, connection)):
             if last is not None:
-                last.until = self.now
-            track.waits.append(TurnPhase(phase=phase, at=self.now, connection=connection))
+                last.until = self.at
+            track.waits.append(TurnPhase(phase=phase, at=self.at, connection=connection))
         track.lane, track.response_id, track.transport = turn.lane, turn.response_id, turn.transport
         if over:
             del self._live[turn]
-            track.waits[-1].until = track.ended = self.now
+            track.waits[-1].until = track.ended = self.at
             _write_end(turn, track)
 
 

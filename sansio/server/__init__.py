@@ -53,7 +53,9 @@ and Realtime APIs)
     … with a ``stream_id``, in dialect ``azure``              error 400 ``unknown_parameter``
     … before the end of another, in dialect ``azure``         after that: error 400 ``response_in_progress``
     … on a 33rd named lane                                    error 400 ``websocket_stream_limit_reached``
-    ``response.steer``                                        ``response.steer.failed`` (:data:`STEER_CODES`)
+    ``response.steer`` of a response that supports it         ``response.steer.accepted``; then its successor, or
+                                                              ``response.steer.pending``, or ``.failed``
+    any other ``response.steer``                              ``response.steer.failed`` (:data:`STEER_CODES`)
     ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
     a type that is none of these                              error 400 ``unsupported_event_type``
     an object without a type                                  error 400 ``missing_required_parameter``
@@ -85,7 +87,10 @@ What a connection remembers (PROTOCOL.md, "Continuation")
 from __future__ import annotations
 
 from ._access import Access, check_head, check_key, host_of, is_loopback
+from ._api import ROUTES, ApiRoute, FoundRoute, find_route
+from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded
 from ._asked import Asked
+from ._conversation import StoredConversation
 from ._differences import differences
 from ._expansion import DEFAULT_MODEL, reply_events, response_id
 from ._fitting import fit
@@ -94,10 +99,7 @@ from ._json import read_json, write_json
 from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
 from ._memory import (
     ItemDict,
-    Problem,
-    RefusedRequest,
     Remembered,
-    ResponseStore,
     check_request,
     count_words,
     input_items,
@@ -106,6 +108,7 @@ from ._memory import (
 )
 from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
 from ._pace import MIN_RATE, Pace, Phase
+from ._problem import Problem, RefusedRequest
 from ._replies import (
     Call,
     CustomCall,
@@ -128,6 +131,7 @@ from ._rules import Rule, Rules, TextTest, When
 from ._script_json import ERROR_MEMBERS, parse_json, read_script, script_schema
 from ._scripting import Answer, Attempts, Script, ScriptError, ScriptLike, Taken
 from ._slices import JsonBody
+from ._store import ResponseStore
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
@@ -136,14 +140,20 @@ from ._upgrade import BODILESS
 __all__ = [
     "Access",
     "Answer",
+    "ApiCall",
+    "ApiResult",
+    "ApiState",
     "Asked",
     "Attempts",
     "BODILESS",
     "Call",
+    "StoredConversation",
     "CustomCall",
     "DEFAULT_MODEL",
     "ERROR_MEMBERS",
     "Failed",
+    "FoundRoute",
+    "HttpReply",
     "INJECT_CODES",
     "Image",
     "Incomplete",
@@ -157,6 +167,7 @@ __all__ = [
     "Part",
     "Phase",
     "Problem",
+    "ROUTES",
     "RawEvents",
     "Reasoning",
     "Refusal",
@@ -165,6 +176,9 @@ __all__ = [
     "Reply",
     "ReplyLike",
     "ResponseStore",
+    "Retrieved",
+    "ApiRoute",
+    "RunTurn",
     "SERVER_DIALECTS",
     "STEER_CODES",
     "Rule",
@@ -185,6 +199,7 @@ __all__ = [
     "TextTest",
     "Transcript",
     "TurnState",
+    "Upgraded",
     "WantedResponse",
     "When",
     "check_head",
@@ -193,6 +208,7 @@ __all__ = [
     "check_strictly",
     "count_words",
     "differences",
+    "find_route",
     "fit",
     "host_of",
     "input_items",

@@ -18,7 +18,7 @@ import msgspec
 
 from ..checks import shown
 from ..errors import UserError, WrongTypeError
-from ._memory import Problem
+from ._problem import Problem
 
 __all__ = ["Access", "check_head", "check_key", "host_of", "is_loopback"]
 

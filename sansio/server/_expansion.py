@@ -16,7 +16,8 @@ from msgspec import UNSET
 from ._fitting import fit
 from ._items import Event, item_events
 from ._json import write_json
-from ._memory import ItemDict, Problem, Remembered, count_words, input_items
+from ._memory import ItemDict, Remembered, count_words, input_items
+from ._problem import Problem
 from ._replies import (
     Call,
     CustomCall,
@@ -33,6 +34,7 @@ from ._replies import (
     Text,
     Transcript,
 )
+from ._strict import ID_PREFIXES
 
 __all__ = ["DEFAULT_MODEL", "reply_events", "response_id"]
 
@@ -68,7 +70,11 @@ def reply_events(
     outputs = list(_outputs(parts, request, number))
     response = {**_response(request, number, created_at), **reply.response}
     if reply.problem is None:
-        yield {"type": "response.created", "response": {**response}}
+        if response["background"]:
+            yield {"type": "response.created", "response": {**response, "status": "queued"}}
+            yield {"type": "response.queued", "response": {**response, "status": "queued"}}
+        else:
+            yield {"type": "response.created", "response": {**response}}
         yield {"type": "response.in_progress", "response": {**response}}
     for output in outputs:
         if isinstance(output, RawEvents):
@@ -202,7 +208,8 @@ def _item(part: Part, request: Mapping[str, Any], suffix: str, status: str) -> I
         case Call() | CustomCall() | McpCall():
             return _call(part, request, suffix, status)
         case _:
-            return {"id": f"item_{suffix}", **cast("Mapping[str, Any]", part)}
+            item = cast("Mapping[str, Any]", part)
+            return {"id": f"{ID_PREFIXES.get(item.get('type', ''), 'item')}_{suffix}", **item}
 
 
 def _call(part: Call | CustomCall | McpCall, request: Mapping[str, Any], suffix: str, status: str) -> ItemDict:

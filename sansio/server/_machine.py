@@ -20,10 +20,12 @@ from ..websocket import (
     accept_upgrade,
 )
 from ._json import write_json
-from ._memory import Problem, RefusedRequest, ResponseStore
 from ._options import SERVER_DIALECTS, ServerOptions
+from ._problem import Problem, RefusedRequest
 from ._requests import Requests
 from ._slices import JsonBody
+from ._steering import STEER_MEANINGS, failed, may_be_steered, steer_items
+from ._store import ResponseStore
 from ._turn import ServerTurn
 from ._upgrade import Check, Upgrade, refuse_upgrade
 
@@ -44,7 +46,8 @@ STEER_CODES: Final[Mapping[str, str]] = {
     "latest": "response_already_completed",
     "unknown": "response_not_found",
 }
-"""The code with which ``response.steer`` fails, by the relation of its target to this connection."""
+"""The code with which ``response.steer`` fails, by the relation of its target to this connection; a running response
+may support it (PROTOCOL.md, P-STEER-8)."""
 
 INJECT_CODES: Final[Mapping[str, str]] = {
     "running": "response_not_found",
@@ -55,12 +58,6 @@ INJECT_CODES: Final[Mapping[str, str]] = {
 
 _TARGETS: Final[Mapping[str, str]] = {"response.steer": "previous_response_id", "response.inject": "response_id"}
 """The member that names the response that gets the input."""
-
-_MEANINGS: Final[Mapping[str, str]] = {
-    "steering_not_supported": "The response does not support steering.",
-    "response_already_completed": "The response has already completed.",
-    "response_not_found": "No response with that id accepts input on this connection.",
-}
 
 _LIMIT_REACHED: Final = Problem(
     400,
@@ -297,7 +294,7 @@ class ServerConnection:
         if not isinstance(target, str):
             message = f"Missing required parameter: '{param}', the id of a response."
             return self._complain("missing_required_parameter", message, param, lane)
-        return (self._steer if kind == "response.steer" else self._inject)(target, event.get("input"))
+        return (self._steer if kind == "response.steer" else self._inject)(target, event)
 
     def _complain(
         self,
@@ -328,30 +325,33 @@ class ServerConnection:
         excess = self._requests.excess()
         return None if excess is None else self.close(now, 1008, excess)
 
-    # -- input for a running turn: it is not supported, and refused
+    # -- input for a running turn
 
-    def _steer(self, target: str, given: object) -> None:
+    def _steer(self, target: str, event: dict[str, Any]) -> None:
+        given = event.get("input")
         relation, turn = self._requests.relation(target)
-        code = STEER_CODES[relation] if given and type(given) in (str, list) else "invalid_input"
-        meaning = _MEANINGS.get(code, "The input is neither a string nor a non-empty array of user messages.")
-        self._failed(
-            "response.steer.failed",
-            turn,
-            error={"type": "invalid_request_error", "code": code, "message": meaning},
-            steer={"previous_response_id": target, "input": given},
-        )
+        items, code = steer_items(event), STEER_CODES[relation]
+        if items is None:
+            code = "invalid_input"
+        elif turn is not None and may_be_steered(turn.request):
+            if self._requests.steering.queue(turn, given, items):
+                return
+            code = "too_many_pending_steers"
+        self._tell(turn, failed(target, given, code))
 
-    def _inject(self, target: str, given: object) -> None:
+    def _inject(self, target: str, event: dict[str, Any]) -> None:
         relation, turn = self._requests.relation(target)
         code = INJECT_CODES[relation]
-        error = {"code": code, "message": _MEANINGS[code]}
-        self._failed("response.inject.failed", turn, error=error, response_id=target, input=given)
+        error = {"code": code, "message": STEER_MEANINGS[code]}
+        back = {"response_id": target, "input": event.get("input")}
+        self._tell(turn, {"type": "response.inject.failed", "error": error, **back})
 
-    def _failed(self, kind: str, turn: ServerTurn | None, **particulars: object) -> None:
+    def _tell(self, turn: ServerTurn | None, event: dict[str, Any]) -> None:
+        """Send an event of a turn, if there is one."""
         if turn is not None:
-            turn.emit({"type": kind, **particulars})
+            turn.emit(event)
         else:
-            self.send_event({"type": kind, "sequence_number": 0, **particulars})
+            self.send_event({**event, "sequence_number": 0})
 
 
 def _ignore(refused: RefusedRequest) -> None:

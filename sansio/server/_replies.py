@@ -25,7 +25,7 @@ from ..checks import SECONDS, Number, shown
 from ..errors import UserError, WrongTypeError
 from ..events import ENDINGS
 from ._json import write_json
-from ._memory import Problem
+from ._problem import Problem
 
 __all__ = [
     "Call",

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
-from ._memory import Problem, RefusedRequest, Remembered, ResponseStore, check_request
+from ._memory import Remembered, check_request
 from ._options import SERVER_DIALECTS, ServerOptions
+from ._problem import Problem, RefusedRequest
+from ._steering import Steering
+from ._store import ResponseStore
 from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
 
@@ -48,6 +51,8 @@ class Requests:
         self._waiting: dict[ServerTurn, tuple[int, Problem | None]] = {}
         """The waiting requests, each with its size and its problem, if it has one."""
         self._waiting_bytes = 0
+        self.steering = Steering(send)
+        """The input for responses that run."""
         self._ready: deque[ServerTurn] = deque()
         """Running turns that the application has not taken yet."""
 
@@ -114,6 +119,7 @@ class Requests:
         self._waiting.clear()
         self._waiting_bytes = 0
         self._memory.clear()
+        self.steering.clear()
         self._lanes = Lanes()
 
     def _turns(self) -> Iterator[ServerTurn]:
@@ -142,6 +148,7 @@ class Requests:
         if isinstance(found, Problem):
             return found
         turn.previous = found
+        self.steering.commit(turn)
         return check_strictly(turn.request, found, websocket=True) if self._options.strict else None
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
@@ -149,12 +156,25 @@ class Requests:
         for remembered in self._memory.values():
             if remembered.response_id == wanted:
                 return remembered
-        return self._store.find(request)
+        return self._store.find(request, strict=self._options.strict)
 
     def _turn_ended(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         remembered = None if response is None else self._store.remember(turn.request, response, turn.previous)
-        self._end_turn(turn, remembered)
-        self._admit()
+        successor = self.steering.successor(turn, response)
+        if remembered is None or successor is None:
+            self._end_turn(turn, remembered)
+            self._admit()
+        else:
+            self._succeed(turn, successor, remembered)
+
+    def _succeed(self, turn: ServerTurn, request: dict[str, Any], remembered: Remembered) -> None:
+        """The turn that a steered response is followed by takes its lane and its slot at once."""
+        self._memory[turn.lane] = remembered
+        successor = ServerTurn(
+            request, turn.lane, send=self._send, end=self._turn_ended, number=turn.number, previous=remembered
+        )
+        self._lanes.running[turn.lane] = successor
+        self._ready.append(successor)
 
     def _end_turn(self, turn: ServerTurn, remembered: Remembered | None) -> None:
         self._lanes.leave(turn, turn.lane)

@@ -37,7 +37,7 @@ from ..forms import (
     json_schema,
 )
 from ._json import read_json
-from ._memory import Problem
+from ._problem import Problem
 from ._replies import (
     Call,
     CustomCall,

@@ -12,7 +12,7 @@ import msgspec
 from ..checks import shown
 from ..errors import UserError, WrongTypeError
 from ._asked import Asked
-from ._memory import Problem
+from ._problem import Problem
 from ._replies import Reply, ReplyLike, reply_of
 from ._rules import Rules
 

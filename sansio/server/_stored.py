@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from ..events import ENDINGS
-from ._memory import ItemDict, Problem
+from ._memory import ItemDict, Remembered
+from ._problem import Problem
 
 __all__ = ["StoredResponse", "StoredResponses", "WantedResponse", "wanted_response"]
 
@@ -24,17 +25,21 @@ __all__ = ["StoredResponse", "StoredResponses", "WantedResponse", "wanted_respon
 class StoredResponse:
     """One response as it is now. Of one that runs in the background, its events, too."""
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], previous: Remembered | None = None) -> None:
         self.request = request
         """The body of the request that made it."""
+        self.previous = previous
+        """The response that it continues."""
         self.background = request.get("background") is True
         self.response: ItemDict | None = None
         """None before its first event."""
         self.events: list[ItemDict] = []
         """Of a response in the background: all events so far, each with its ``sequence_number``."""
         self.ended = False
+        self.cancelled = False
+        """Whether a request has cancelled it: nothing more is made of it."""
         self.listeners: set[Callable[[], object]] = set()
-        """Called after each event."""
+        """Called after each event, and when it is stopped."""
 
     def record(self, events: Iterable[ItemDict]) -> Iterator[ItemDict]:
         """The same events; each is recorded before it is given out."""
@@ -54,6 +59,16 @@ class StoredResponse:
         if not self.ended and self.response is not None:
             self.response = {**self.response, "status": status}
             self.ended = True
+            for listener in list(self.listeners):
+                listener()
+
+    def cancel(self) -> ItemDict | Problem:
+        """Cancel it, if it runs in the background; the response as it is then."""
+        if not self.background or self.response is None:
+            return Problem(400, None, "Cannot cancel a synchronous response.")
+        self.cancelled = not self.ended
+        self.stop("cancelled")
+        return self.response
 
     def events_after(self, number: int) -> list[ItemDict]:
         """The events with a higher ``sequence_number``."""
@@ -91,6 +106,13 @@ class StoredResponses:
             message = "This response cannot be streamed because it was not created with background=true."
             return Problem(400, None, message, "stream")
         return found
+
+    def delete(self, response_id: str) -> bool:
+        """Keep it no longer; returns whether it was there. If it runs in the background, it is cancelled."""
+        found = self._by_id.pop(response_id, None)
+        if found is not None and found.background:
+            found.cancel()
+        return found is not None
 
 
 _BOOLEANS: Final = {"true": True, "false": False}

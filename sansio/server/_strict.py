@@ -1,7 +1,7 @@
 """What the API refuses and the server otherwise takes: the checks of strict mode (PROTOCOL.md, "Strict mode").
 
-Each is a function from a request to a :class:`Problem`, or None. The names of fields and types are those of the
-``openai`` package (3.57); the ranges and codes are those of OpenAI's HTTP API.
+:mod:`._shapes` checks each value against the shapes of the ``openai`` package; here are the rules that go beyond them.
+Each is a function from a request to a :class:`Problem`, or None.
 """
 
 from __future__ import annotations
@@ -9,59 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, cast
 
-from ._memory import ItemDict, Problem, Remembered, input_items
+from ._calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
+from ._limits import too_long
+from ._memory import ItemDict, Remembered, calls_before, input_items
+from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter
+from ._shapes import ValueKind, kind_problem, shapes
 
-__all__ = ["CALL_OUTPUTS", "INPUT_TYPES", "KNOWN_FIELDS", "TOOL_TYPES", "WEBSOCKET_FIELDS", "check_strictly"]
-
-KNOWN_FIELDS: Final = frozenset(
-    {
-        *("access_programs", "background", "background_options", "context_management", "conversation", "image"),
-        *("include", "input", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation"),
-        *("parallel_tool_calls", "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options"),
-        *("prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store", "stream"),
-        *("stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation"),
-        "user",
-    }
-)
-"""The fields of ``POST /v1/responses``."""
+__all__ = ["ID_PREFIXES", "WEBSOCKET_FIELDS", "check_members", "check_strictly", "items_problem", "metadata_problem"]
 
 WEBSOCKET_FIELDS: Final = frozenset({"client_metadata", "generate", "multi_agent", "stream_id"})
-"""Those that a ``response.create`` may have besides (PROTOCOL.md, "Client events")."""
+"""The fields that a ``response.create`` may have besides (PROTOCOL.md, "Client events")."""
 
 _UNDECLARED: Final = frozenset({"client_metadata"})
 """What the ``openai`` package does not have over HTTP, and codex sends there, too: the API takes it."""
 
-INPUT_TYPES: Final = frozenset(
-    {
-        *("additional_tools", "agent_message", "apply_patch_call", "apply_patch_call_output", "code_interpreter_call"),
-        *("compaction", "compaction_trigger", "computer_call", "computer_call_output", "configuration_update"),
-        *("custom_tool_call", "custom_tool_call_output", "file_search_call", "function_call", "function_call_output"),
-        *("image_generation_call", "item_reference", "local_shell_call", "local_shell_call_output"),
-        *("mcp_approval_request", "mcp_approval_response", "mcp_call", "mcp_list_tools", "message"),
-        *("multi_agent_call", "multi_agent_call_output", "program", "program_output", "reasoning", "shell_call"),
-        *("shell_call_output", "tool_search_call", "tool_search_output", "web_search_call"),
-    }
-)
-"""The types of input items."""
-
-TOOL_TYPES: Final = frozenset(
-    {
-        *("apply_patch", "code_interpreter", "computer", "computer_use_preview", "custom", "file_search", "function"),
-        *("image_generation", "local_shell", "mcp", "namespace", "programmatic_tool_calling", "shell", "tool_search"),
-        *("web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"),
-    }
-)
-"""The types of tools."""
-
-CALL_OUTPUTS: Final[Mapping[str, tuple[str, str]]] = {
-    "function_call": ("function_call_output", "function call"),
-    "custom_tool_call": ("custom_tool_call_output", "custom tool call"),
-    "computer_call": ("computer_call_output", "computer call"),
-    "shell_call": ("shell_call_output", "shell call"),
-    "local_shell_call": ("local_shell_call_output", "local shell call"),
-    "apply_patch_call": ("apply_patch_call_output", "apply patch call"),
-}
-"""The calls that the client has to answer: the type of the output, and the name of the call in messages."""
+ID_PREFIXES: Final[Mapping[str, str]] = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
+"""How the id of an item has to begin, by its type. The API checks those of other types too; how is not known."""
 
 
 def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, websocket: bool) -> Problem | None:
@@ -72,32 +35,34 @@ def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, w
         previous: the response that it continues.
         websocket: whether it came over WebSocket, which has fields of its own.
     """
-    fields = KNOWN_FIELDS | (WEBSOCKET_FIELDS if websocket else _UNDECLARED)
+    known = shapes()["Request"].members.keys() | (WEBSOCKET_FIELDS if websocket else _UNDECLARED)
     for name in request:
-        if name not in fields:
-            return Problem(400, "unknown_parameter", f"Unknown parameter: '{name[:100]}'.", name[:100])
+        if name not in known:
+            return unknown_parameter(name[:100])
     for check in _CHECKS:
         if problem := check(request):
             return problem
     return _calls(request, previous)
 
 
-def _missing(name: str) -> Problem:
-    return Problem(400, "missing_required_parameter", f"Missing required parameter: '{name}'.", name)
-
-
-def _invalid(name: str, value: object, choices: frozenset[str]) -> Problem:
-    supported = ", ".join(f"'{choice}'" for choice in sorted(choices))
-    message = f"Invalid value: '{str(value)[:100]}'. Supported values are: {supported}."
-    return Problem(400, "invalid_value", message, name)
-
-
 # --- Fields ----------------------------------------------------------------------------------------------------------
+
+
+def check_members(body: Mapping[str, Any], members: Mapping[str, ValueKind]) -> Problem | None:
+    """Whether a body has only these members, and each of its kind; null is the same as none."""
+    for name in body:
+        if name not in members:
+            return unknown_parameter(name[:100])
+    for name, kind in members.items():
+        value = body.get(name)
+        if value is not None and (problem := kind_problem(value, kind, name, "Request", name)):
+            return problem
+    return None
 
 
 def _required(request: Mapping[str, Any]) -> Problem | None:
     if not request.get("model") and request.get("prompt") is None:
-        return _missing("model")
+        return missing_parameter("model")
     sources = ("input", "previous_response_id", "prompt", "conversation")
     if request.get("generate") is not False and all(request.get(name) is None for name in sources):
         message = "One of 'input', 'previous_response_id', 'prompt' or 'conversation' must be provided."
@@ -105,44 +70,10 @@ def _required(request: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-_RANGES: Final[Mapping[str, tuple[str, float, float | None]]] = {
-    "max_output_tokens": ("integer", 16, None),
-    "max_tool_calls": ("integer", 1, None),
-    "temperature": ("decimal", 0, 2),
-    "top_logprobs": ("integer", 0, 20),
-    "top_p": ("decimal", 0, 1),
-}
-"""The numbers: what they are called in codes, the least, and the most."""
-
-_BELOW: Final = {"integer": "integer_below_min_value", "decimal": "decimal_below_min_value"}
-_ABOVE: Final = {"integer": "integer_above_max_value", "decimal": "decimal_above_max_value"}
-
-_CHOICES: Final[Mapping[str, frozenset[str]]] = {
-    "prompt_cache_retention": frozenset({"24h", "in_memory"}),
-    "service_tier": frozenset({"auto", "default", "flex", "priority", "scale", "fast", "slow"}),
-    "truncation": frozenset({"auto", "disabled"}),
-}
-
-
-def _ranges(request: Mapping[str, Any]) -> Problem | None:
-    for name, (kind, least, most) in _RANGES.items():
-        value = request.get(name)
-        if value is None:
-            continue
-        if type(value) is not int and (kind == "integer" or type(value) is not float):
-            wanted = "an integer" if kind == "integer" else "a number"
-            return Problem(400, "invalid_type", f"Invalid type for '{name}': expected {wanted}.", name)
-        if value < least:
-            message = f"Invalid '{name}': {kind} below minimum value. Expected a value >= {least}, but got {value}."
-            return Problem(400, _BELOW[kind], message, name)
-        if most is not None and value > most:
-            message = f"Invalid '{name}': {kind} above maximum value. Expected a value <= {most}, but got {value}."
-            return Problem(400, _ABOVE[kind], message, name)
-    for name, choices in _CHOICES.items():
-        value = request.get(name)
-        if value is not None and value not in tuple(choices):
-            return _invalid(name, value, choices)
-    return None
+def _shapes(request: Mapping[str, Any]) -> Problem | None:
+    """The shape of every field; null is the same as none."""
+    known = shapes()["Request"].members
+    return check_members({name: value for name, value in request.items() if name in known}, known)
 
 
 _MAX_METADATA: Final = 16
@@ -150,123 +81,118 @@ _MAX_KEY: Final = 64
 _MAX_VALUE: Final = 512
 
 
-def _metadata(request: Mapping[str, Any]) -> Problem | None:
-    metadata = cast("Mapping[str, object]", request.get("metadata") or {})
+def metadata_problem(metadata: Mapping[str, str]) -> Problem | None:
+    """Whether ``metadata``, an object of texts, has too many members, or too long ones."""
     if len(metadata) > _MAX_METADATA:
-        message = f"Invalid 'metadata': too many properties. Expected at most {_MAX_METADATA}, but got {len(metadata)}."
+        message = (
+            f"Invalid 'metadata': too many properties. Expected an object with at most {_MAX_METADATA} properties, "
+            f"but got an object with {len(metadata)} properties instead."
+        )
         return Problem(400, "object_above_max_properties", message, "metadata")
     for name, value in metadata.items():
-        path = f"metadata.{name[:_MAX_KEY]}"
-        if not isinstance(value, str):
-            return Problem(400, "invalid_type", f"Invalid type for '{path}': expected a string.", path)
-        for what, text, most in (("key", name, _MAX_KEY), ("value", value, _MAX_VALUE)):
+        for text, most in ((name, _MAX_KEY), (value, _MAX_VALUE)):
             if len(text) > most:
-                message = f"Invalid '{path}': {what} too long. Expected at most {most} characters, but got {len(text)}."
-                return Problem(400, "string_above_max_length", message, path)
+                return too_long(f"metadata.{name[:_MAX_KEY]}", most, len(text))
     return None
+
+
+def _metadata(request: Mapping[str, Any]) -> Problem | None:
+    return metadata_problem(request.get("metadata") or {})
 
 
 # --- Items and tools -------------------------------------------------------------------------------------------------
 
-_ROLES: Final = frozenset({"assistant", "developer", "system", "user"})
-_CONTENT: Final = frozenset({"input_file", "input_image", "input_text"})
-_ASSISTANT_CONTENT: Final = frozenset({"output_text", "refusal"})
+_CONTENT: Final = ("input_text", "input_image", "input_file")
+_ASSISTANT_CONTENT: Final = ("output_text", "refusal")
 
 
 def _items(request: Mapping[str, Any]) -> Problem | None:
-    """The types, roles and contents of the input's items. A message may leave out its type."""
-    for index, item in enumerate(input_items(request.get("input"))):
-        path = f"input[{index}]"
-        kind = item.get("type", "message" if "role" in item else "item_reference" if "id" in item else None)
-        if kind is None:
-            return _missing(f"{path}.type")
-        if not isinstance(kind, str) or kind not in INPUT_TYPES:
-            return _invalid(f"{path}.type", kind, INPUT_TYPES)
-        if kind == "message" and (problem := _message(item, path)):
+    return items_problem(input_items(request.get("input")), "input")
+
+
+def items_problem(items: list[ItemDict], where: str) -> Problem | None:
+    """What items may be beyond their shapes. A message may leave out its type."""
+    ids: set[str] = set()
+    for index, item in enumerate(items):
+        path = f"{where}[{index}]"
+        kind = item.get("type", "message" if "role" in item else "item_reference")
+        problem = _item_id(item.get("id"), kind, path, ids)
+        if problem is None and kind == "message":
+            problem = _parts(item, path)
+        if problem is None and kind in CALL_NAMES and call_id_of(item) is None and item.get("name") is None:
+            problem = missing_parameter(f"{path}.call_id")
+        if problem is not None:
             return problem
-        if kind in _OUTPUT_TYPES and not isinstance(item.get("call_id"), str):
-            return _missing(f"{path}.call_id")
     return None
 
 
-def _message(item: ItemDict, path: str) -> Problem | None:
-    role = item.get("role")
-    if role is None:
-        return _missing(f"{path}.role")
-    if not isinstance(role, str) or role not in _ROLES:
-        return _invalid(f"{path}.role", role, _ROLES)
-    content = item.get("content")
-    if content is None:
-        return _missing(f"{path}.content")
-    if isinstance(content, str):
+def _item_id(given: str | None, kind: str, path: str, ids: set[str]) -> Problem | None:
+    if given is None:
         return None
-    if not isinstance(content, list):
-        message = f"Invalid type for '{path}.content': expected a string or an array of parts."
-        return Problem(400, "invalid_type", message, f"{path}.content")
-    choices = _ASSISTANT_CONTENT if role == "assistant" else _CONTENT
-    for index, part in enumerate(cast("list[object]", content)):
-        kind = cast("ItemDict", part).get("type") if isinstance(part, dict) else None
-        if not isinstance(kind, str) or kind not in choices:
-            return _invalid(f"{path}.content[{index}].type", kind, choices)
+    prefix = ID_PREFIXES.get(kind, "")
+    if not given.startswith(prefix):
+        message = f"Invalid '{path}.id': '{given[:100]}'. Expected an ID that begins with '{prefix}'."
+        return Problem(400, "invalid_value", message, f"{path}.id")
+    if given in ids:
+        message = f"Duplicate item found with id {given[:100]}. Remove duplicate items from your input and try again."
+        return Problem(400, None, message, "input")
+    ids.add(given)
     return None
 
 
-def _tools(request: Mapping[str, Any]) -> Problem | None:
+def _parts(message: ItemDict, path: str) -> Problem | None:
+    """The model says output parts, everybody else input parts."""
+    content = message["content"]
+    choices = _ASSISTANT_CONTENT if message["role"] == "assistant" else _CONTENT
+    for index, part in enumerate(cast("list[ItemDict]", content) if isinstance(content, list) else []):
+        if part["type"] not in choices:
+            return invalid_choice(f"{path}.content[{index}]", part["type"], choices)
+    return None
+
+
+def _tool_choice(request: Mapping[str, Any]) -> Problem | None:
     tools = cast("list[ItemDict]", request.get("tools") or [])
-    for index, tool in enumerate(tools):
-        kind = tool.get("type")
-        if kind is None:
-            return _missing(f"tools[{index}].type")
-        if not isinstance(kind, str) or kind not in TOOL_TYPES:
-            return _invalid(f"tools[{index}].type", kind, TOOL_TYPES)
-        if kind in ("function", "custom") and not isinstance(tool.get("name"), str):
-            return _missing(f"tools[{index}].name")
     choice = request.get("tool_choice")
-    if isinstance(choice, Mapping):
-        wanted = cast("Mapping[str, object]", choice).get("name")
-        if isinstance(wanted, str) and wanted not in [tool.get("name", tool.get("server_label")) for tool in tools]:
-            message = f"Tool choice '{wanted[:100]}' not found in 'tools' parameter."
-            return Problem(400, None, message, "tool_choice")
+    wanted = cast("ItemDict", choice).get("name") if isinstance(choice, Mapping) else None
+    if wanted is not None and wanted not in _tool_names(tools):
+        message = f"Tool choice '{wanted[:100]}' not found in 'tools' parameter."
+        return Problem(400, None, message, "tool_choice")
     return None
 
 
-# --- Calls -----------------------------------------------------------------------------------------------------------
-
-_OUTPUT_TYPES: Final[Mapping[str, str]] = dict(CALL_OUTPUTS.values())
-"""The types of outputs, and what their calls are called in messages."""
-
-
-def _calls(request: Mapping[str, Any], previous: Remembered | None) -> Problem | None:
-    """Each output answers a call of the input, or of the response that is continued; and each call has an output.
-
-    Only the output of that response counts, as its calls were all answered before: this takes the same time however
-    long the conversation is. A warm-up does not answer calls.
-    """
-    given = input_items(request.get("input"))
-    calls = dict(_call_ids([*(previous.output if previous is not None else []), *given]))
-    for item in given:
-        name = _OUTPUT_TYPES.get(item.get("type", ""))
-        if name is not None and calls.pop(item["call_id"], None) is None:
-            message = f"No tool call found for {name} output with call_id {item['call_id'][:100]}."
-            return Problem(400, None, message, "input")
-    if calls and request.get("generate") is not False:
-        call_id, name = next(iter(calls.items()))
-        return Problem(400, None, f"No tool output found for {name} {call_id[:100]}.", "input")
-    return None
-
-
-def _call_ids(items: list[ItemDict]) -> Iterator[tuple[str, str]]:
-    for item in items:
-        call_id, kind = item.get("call_id"), item.get("type", "")
-        if kind in CALL_OUTPUTS and isinstance(call_id, str):
-            yield call_id, CALL_OUTPUTS[kind][1]
+def _tool_names(tools: list[ItemDict]) -> Iterator[str | None]:
+    """The names that may be chosen: of functions, also of those in namespaces, of custom tools, and of MCP servers."""
+    for tool in tools:
+        yield tool.get("name", tool.get("server_label"))
+        yield from _tool_names(tool["tools"] if tool["type"] == "namespace" else [])
 
 
 _CHECKS: Final[tuple[Callable[[Mapping[str, Any]], Problem | None], ...]] = (
     _required,
-    _ranges,
+    _shapes,
     _metadata,
     _items,
-    _tools,
+    _tool_choice,
 )
 """In the order in which they are made."""
+
+
+# --- Calls -----------------------------------------------------------------------------------------------------------
+
+
+def _calls(request: Mapping[str, Any], previous: Remembered | None) -> Problem | None:
+    """Each output answers a call of the input, or of the response that is continued; and each call has an output. A
+    warm-up does not answer calls."""
+    calls = unanswered(calls_before(previous))
+    for item in input_items(request.get("input")):
+        kind, call_id = item.get("type", ""), call_id_of(item)
+        if call_id is not None and kind in CALL_OUTPUTS:
+            calls[call_id] = item
+        elif call_id is not None and kind in CALL_NAMES and calls.pop(call_id, None) is None:
+            message = f"No tool call found for {CALL_NAMES[kind]} output with call_id {call_id[:100]}."
+            return Problem(400, None, message, "input")
+    if calls and request.get("generate") is not False:
+        call_id, call = next(iter(calls.items()))
+        message = f"No tool output found for {CALL_OUTPUTS[call['type']][1]} {call_id[:100]}."
+        return Problem(400, None, message, "input")
+    return None

@@ -9,7 +9,8 @@ from typing import Any, Final
 from ..error_body import ERROR_TYPES
 from ..errors import UserError
 from ..events import ENDINGS
-from ._memory import Problem, Remembered
+from ._memory import Remembered
+from ._problem import Problem
 
 
 class ServerTurnState(enum.Enum):

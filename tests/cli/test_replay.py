@@ -16,6 +16,11 @@ from turnwire.aio.cli._timeline_view import bars, moments
 from turnwire.sansio.recording import Replay
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture(params=RECORDINGS, ids=lambda path: path.stem)
 def recording(request: pytest.FixtureRequest) -> Path:
     return request.param

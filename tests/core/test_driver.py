@@ -418,6 +418,9 @@ def test_a_read_is_done_bit_by_bit():
     assert calls.count("wake waiter") == 1
     assert turn.events
     assert not rig.link.paused
+    turn.events.clear()
+    rig.driver.listen(turn, "waiter", lambda: rig.now)
+    assert rig.calls() == []
 
 
 def test_what_has_arrived_says_nothing_of_a_turn_that_begins_before_it_was_read():

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.server_client import RAW_UPGRADE, SWITCHED, UPGRADE, Client, complete
 from turnwire.sansio.errors import UserError
 from turnwire.sansio.server import (
     INJECT_CODES,
@@ -30,69 +31,6 @@ from turnwire.sansio.server import (
     write_json,
 )
 from turnwire.sansio.websocket import CloseFrame, Ping, Pong, Rejected, Violation, WebSocket
-
-UPGRADE = [
-    (b"host", b"localhost"),
-    (b"upgrade", b"websocket"),
-    (b"connection", b"Upgrade"),
-    (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
-    (b"sec-websocket-version", b"13"),
-]
-RAW_UPGRADE = (
-    b"GET /v1/responses HTTP/1.1\r\n" + b"".join(name + b": " + value + b"\r\n" for name, value in UPGRADE) + b"\r\n"
-)
-SWITCHED = b"HTTP/1.1 101"
-
-
-class Client:
-    """The other end of a ServerConnection: sends objects, reads objects and control frames."""
-
-    def __init__(self, *, store: ResponseStore | None = None, now: float = 0.0, **options: Any) -> None:
-        self.server = ServerConnection(options=ServerOptions(**options), store=store)
-        assert self.server.accept(b"/v1/responses", UPGRADE, now) is None
-        answer = self.server.data_to_send()
-        assert answer.startswith(SWITCHED)
-        self.websocket = WebSocket(client=True, random_bytes=lambda length: b"\x17" * length)
-        self.now = now
-
-    def bytes(self, data: bytes) -> None:
-        self.server.receive_data(data, self.now)
-
-    def text(self, text: str) -> None:
-        self.bytes(self.websocket.text(text.encode()))
-
-    def send(self, event: object) -> None:
-        self.text(json.dumps(event))
-
-    def create(self, **body: Any) -> None:
-        self.send({"type": "response.create", **body})
-
-    def run(self, **body: Any) -> ServerTurn:
-        """Send a request that runs at once."""
-        self.create(**body)
-        turn = self.server.next_request()
-        assert turn is not None, self.read()
-        return turn
-
-    def items(self) -> list[Any]:
-        items = self.websocket.receive(self.server.data_to_send())
-        while self.websocket.pending:
-            items += self.websocket.receive()
-        return items
-
-    def read(self) -> list[dict[str, Any]]:
-        return [json.loads(item) for item in self.items() if isinstance(item, bytes)]
-
-    def error(self) -> dict[str, Any]:
-        """The one message there is, which is an error frame."""
-        (frame,) = self.read()
-        assert frame["type"] == "error"
-        return frame
-
-
-def complete(turn: ServerTurn, response_id: str, output: tuple[Any, ...] = (), kind: str = "completed") -> None:
-    turn.emit({"type": "response.created", "response": {"id": response_id}})
-    turn.emit({"type": f"response.{kind}", "response": {"id": response_id, "output": list(output)}})
 
 
 @pytest.fixture
@@ -277,8 +215,8 @@ def test_a_valid_stream_id_is_echoed_in_each_event(client: Client, stream_id: st
     ("body", "code", "param"),
     [
         ({"input": 1}, "invalid_type", "input"),
-        ({"input": ["text"]}, "invalid_type", "input"),
-        ({"tools": [1]}, "invalid_type", "tools"),
+        ({"input": ["text"]}, "invalid_type", "input[0]"),
+        ({"tools": [1]}, "invalid_type", "tools[0]"),
         ({"tools": {}}, "invalid_type", "tools"),
         ({"metadata": "x"}, "invalid_type", "metadata"),
         ({"max_output_tokens": True}, "invalid_type", "max_output_tokens"),
@@ -960,7 +898,9 @@ def test_a_very_long_conversation_is_no_deep_recursion() -> None:
     for number in range(50_000):
         remembered = Remembered(str(number), [{}], [], remembered)
     assert remembered is not None
-    assert len(remembered.items()) == 50_000
+    assert remembered.depth == 50_000
+    # The 10,000 before the last multiple of that, and what came since: P-CONT-12.
+    assert len(remembered.items()) == 20_001
 
 
 # --- Input for a turn that runs --------------------------------------------------------------------------------------

@@ -185,6 +185,17 @@ def test_a_stored_response_that_ends_with_an_error_has_failed() -> None:
     assert stored.response["status"] == "failed"
 
 
+def test_a_response_in_the_background_is_queued_first() -> None:
+    """P-RETRIEVE-10."""
+    begun = events("x", background=True)[:4]
+    assert [(event["type"], event.get("response", {}).get("status")) for event in begun] == [
+        ("response.created", "queued"),
+        ("response.queued", "queued"),
+        ("response.in_progress", "in_progress"),
+        ("response.output_item.added", None),
+    ]
+
+
 def test_events_of_ones_own() -> None:
     extra = {"type": "response.tomorrow", "response_id": "resp_000000000007"}
     made = events(["a", RawEvents([extra]), "b"])

@@ -1,47 +1,25 @@
-"""Strict mode: what the API would refuse, with its codes; the lists held against the ``openai`` package."""
+"""Strict mode: what the API would refuse, with its codes. The shapes of values: test_server_shapes.py."""
 
 from __future__ import annotations
 
 import json
-import typing
 from typing import Any
 
 import pytest
-from openai.types.responses import (
-    response_create_params,
-    response_input_content_param,
-    response_input_param,
-    tool_param,
+from turnwire.sansio.server import (
+    Problem,
+    Remembered,
+    ResponseStore,
+    ServerConnection,
+    ServerOptions,
+    check_strictly,
 )
-from openai.types.responses.responses_client_event_param import ResponseCreate
-from turnwire.sansio.server import Problem, Remembered, ServerConnection, ServerOptions, check_strictly
-from turnwire.sansio.server._strict import CALL_OUTPUTS, INPUT_TYPES, KNOWN_FIELDS, TOOL_TYPES, WEBSOCKET_FIELDS
+from turnwire.sansio.server._strict import WEBSOCKET_FIELDS
 from turnwire.sansio.websocket import WebSocket
 
-MULTI_AGENT = {"agent_message", "multi_agent_call", "multi_agent_call_output"}
 CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
 OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "42"}
 FUNCTION = {"type": "function", "name": "f"}
-
-
-def names(union: Any) -> set[str]:
-    """The values of ``type`` in a union of the package's classes."""
-    found: set[str] = set()
-    for member in typing.get_args(union):
-        hint = typing.get_type_hints(member)["type"]
-        for literal in (hint, *typing.get_args(hint)):
-            found |= {value for value in typing.get_args(literal) if isinstance(value, str)}
-    return found
-
-
-def test_the_fields_and_types_are_those_of_the_openai_package() -> None:
-    fields = set(typing.get_type_hints(response_create_params.ResponseCreateParamsStreaming))
-    assert fields == KNOWN_FIELDS
-    assert set(typing.get_type_hints(ResponseCreate)) - fields - {"type"} <= WEBSOCKET_FIELDS
-    assert names(response_input_param.ResponseInputItemParam) == INPUT_TYPES - MULTI_AGENT
-    assert names(tool_param.ToolParam) == TOOL_TYPES
-    assert names(response_input_content_param.ResponseInputContentParam) == {"input_text", "input_image", "input_file"}
-    assert {output for output, _ in CALL_OUTPUTS.values()} <= INPUT_TYPES
 
 
 def strictly(previous: Remembered | None = None, *, websocket: bool = True, **body: Any) -> Problem | None:
@@ -93,27 +71,31 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"temperature": True}, "invalid_type", "temperature"),
     ({"top_p": 1.5}, "decimal_above_max_value", "top_p"),
     ({"truncation": "always"}, "invalid_value", "truncation"),
-    ({"service_tier": []}, "invalid_value", "service_tier"),
+    ({"service_tier": []}, "invalid_type", "service_tier"),
     ({"metadata": {str(n): "" for n in range(17)}}, "object_above_max_properties", "metadata"),
     ({"metadata": {"a": 1}}, "invalid_type", "metadata.a"),
     ({"metadata": {"k" * 65: ""}}, "string_above_max_length", f"metadata.{'k' * 64}"),
     ({"metadata": {"a": "v" * 513}}, "string_above_max_length", "metadata.a"),
     ({"input": [{}]}, "missing_required_parameter", "input[0].type"),
-    ({"input": [message(), {"type": "tomorrow"}]}, "invalid_value", "input[1].type"),
-    ({"input": [{"type": 5}]}, "invalid_value", "input[0].type"),
+    ({"input": [message(), {"type": "tomorrow"}]}, "invalid_value", "input[1]"),
+    ({"input": [{"type": 5}]}, "invalid_type", "input[0].type"),
     ({"input": [{"type": "message", "content": "x"}]}, "missing_required_parameter", "input[0].role"),
     ({"input": [message(role="tool")]}, "invalid_value", "input[0].role"),
-    ({"input": [message(role=[])]}, "invalid_value", "input[0].role"),
-    ({"input": [message(None)]}, "missing_required_parameter", "input[0].content"),
+    ({"input": [message(role=[])]}, "invalid_type", "input[0].role"),
+    ({"input": [message(None)]}, "invalid_type", "input[0].content"),
     ({"input": [message(5)]}, "invalid_type", "input[0].content"),
-    ({"input": [message([5])]}, "invalid_value", "input[0].content[0].type"),
-    ({"input": [message([{"type": "text"}])]}, "invalid_value", "input[0].content[0].type"),
-    ({"input": [message([{"type": "output_text"}])]}, "invalid_value", "input[0].content[0].type"),
-    ({"input": [message([{"type": "input_text"}], role="assistant")]}, "invalid_value", "input[0].content[0].type"),
+    ({"input": [message([5])]}, "invalid_type", "input[0].content[0]"),
+    ({"input": [message([{"type": "text"}])]}, "invalid_value", "input[0].content[0]"),
+    ({"input": [message([{"type": "output_text"}])]}, "missing_required_parameter", "input[0].content[0].text"),
+    (
+        {"input": [message([{"type": "input_text", "text": "x"}], role="assistant")]},
+        "invalid_value",
+        "input[0].content[0]",
+    ),
     ({"input": [{"type": "function_call_output", "output": ""}]}, "missing_required_parameter", "input[0].call_id"),
     ({"tools": [{"name": "f"}]}, "missing_required_parameter", "tools[0].type"),
-    ({"tools": [FUNCTION, {"type": "tomorrow"}]}, "invalid_value", "tools[1].type"),
-    ({"tools": [{"type": []}]}, "invalid_value", "tools[0].type"),
+    ({"tools": [FUNCTION, {"type": "tomorrow"}]}, "invalid_value", "tools[1]"),
+    ({"tools": [{"type": []}]}, "invalid_type", "tools[0].type"),
     ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].name"),
     ({"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "g"}}, None, "tool_choice"),
     ({"input": [OUTPUT]}, None, "input"),
@@ -155,6 +137,22 @@ def test_calls_are_those_of_the_response_that_is_continued() -> None:
         assert problem is not None
         assert problem.message == says
     assert strictly(previous, input=None, generate=False) is None
+
+
+def test_what_a_warm_up_leaves_open_is_answered_by_the_turn_after_it() -> None:
+    """P-STRICT-2."""
+    store = ResponseStore()
+    first = store.remember({"input": [CALL], "generate": False}, {"id": "resp_1", "output": []}, None)
+    second = store.remember({"input": [], "generate": False}, {"id": "resp_2", "output": []}, first)
+    for previous in (first, second):
+        problem = strictly(previous, input="x")
+        assert problem is not None
+        assert problem.message == "No tool output found for function call call_1."
+        assert strictly(previous, input=[OUTPUT]) is None
+    answered = store.remember({"input": [OUTPUT], "generate": False}, {"id": "resp_3", "output": []}, second)
+    assert strictly(answered, input="x") is None
+    ran = store.remember({"input": [OUTPUT]}, {"id": "resp_4", "output": []}, second)
+    assert strictly(ran, input="x") is None
 
 
 UPGRADE = [

@@ -42,7 +42,7 @@ async def test_json_and_sse_on_one_connection_and_in_one_conversation() -> None:
 @pytest.mark.parametrize(
     ("wish", "status", "code"),
     [
-        ({"target": "/v1/models"}, 404, None),
+        ({"target": "/v1/files"}, 404, None),
         ({"method": "DELETE"}, 405, None),
         ({"method": "GET"}, 426, None),
         ({"raw": b"{"}, 400, "invalid_json"),
@@ -79,7 +79,7 @@ async def test_a_bad_request_gets_a_json_error_and_the_connection_goes_on(
         ("/openai/responses", 404),
         ("/openai/responses?api-version=", 404),
         ("/openai/responses?x=api-version", 404),
-        ("/openai/v1/models", 404),
+        ("/openai/v1/files", 404),
         ("/openai", 404),
         ("/v1/responses", 404),
         ("/responses", 404),

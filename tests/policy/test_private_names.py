@@ -7,6 +7,7 @@ A library may drop such a name in any release. This test then says so. The code 
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -89,6 +90,7 @@ PRIVATE = {
     "_get_extra_fields_type": Private("openai", has(lambda: openai._models, "_get_extra_fields_type"), SLOWER),
     "_fields_set": Private("openai", takes(CONSTRUCT.__func__, "_fields_set"), SLOWER),
     "_BaseModel__cls": Private("openai", takes(CONSTRUCT.__func__, "_BaseModel__cls"), SLOWER),
+    "_callbacks": Private("asyncio", has(lambda: asyncio.Future, "_callbacks"), SLOWER),
     "_use_prebuilt": Private("pydantic_core", takes(pydantic_core.SchemaValidator, "_use_prebuilt"), SLOWER),
     "_request_id": Private("openai", is_given_a_request_id, "no request id is known; openai's README names it"),
     "_azure_ad_token_provider": Private("openai", has(azure, "_azure_ad_token_provider"), HEADERS),
@@ -127,6 +129,7 @@ OURS = {
         "_stream_id",
         "_provider",
     ),
+    *("_terminal", "_done", "_most", "_size"),
     *("_close", "_run", "_shell", "_flow", "_given", "_resume"),
     *("_turnwire_server_", "_turnwire_session_", "_turnwire_", "_asyncio_"),
     *("_Object", "_Struct", "_Key", "_T", "_Ts", "_0", "_"),

@@ -63,7 +63,7 @@ async def test_a_turn_in_the_background_goes_on_where_it_was_cut(shell):
         assert (error.verdict, error.sequence_number, turn.transport) == (shell.Verdict.UNSAFE, 4, "http")
         async for event in session.retrieve_stream(error.response_id, starting_after=error.sequence_number):
             seen.append(event)
-        assert [event.sequence_number for event in seen] == list(range(11))
+        assert [event.sequence_number for event in seen] == list(range(12))
         assert text(seen) == seen[-1].response.output_text == "one two three"
         assert (seen[-1].type, session.stats.retrievals) == ("response.completed", 2)
         async with AsyncOpenAI(base_url=server.base_url, api_key="any") as client:
@@ -76,12 +76,12 @@ async def test_a_response_is_followed_while_it_is_made(shell):
         async with AsyncOpenAI(base_url=server.base_url, api_key="any") as client:
             made = await client.responses.create(model="m", input="count 20", background=True)
         assert made.status in ("queued", "in_progress")
-        assert (await session.retrieve(made.id)).status == "in_progress"
+        assert (await session.retrieve(made.id)).status in ("queued", "in_progress")
         async with aclosing(session.retrieve_stream(made.id)) as events:
             first = await anext(events)
         assert (first.type, first.sequence_number) == ("response.created", 0)
         rest = [event async for event in session.retrieve_stream(made.id, starting_after=0)]
-        assert [event.sequence_number for event in rest] == list(range(1, 28))
+        assert [event.sequence_number for event in rest] == list(range(1, 29))
         assert (await session.retrieve(made.id)).output_text == rest[-1].response.output_text == text(rest)
 
 

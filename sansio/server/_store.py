@@ -1,0 +1,110 @@
+"""What can be continued: the responses and the conversations of one service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+from ._calls import unanswered
+from ._conversation import StoredConversation
+from ._memory import ItemDict, Remembered, calls_before, input_items
+from ._problem import Problem
+
+__all__ = ["ResponseStore"]
+
+_T = TypeVar("_T")
+
+
+class ResponseStore:
+    """The stored responses and conversations, for all connections of one service: the newest ``limit`` of each."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._responses: dict[str, Remembered] = {}
+        self._conversations: dict[str, StoredConversation] = {}
+        self._made = 0
+
+    def __len__(self) -> int:
+        return len(self._responses)
+
+    def find(self, request: Mapping[str, Any], *, strict: bool = False) -> Remembered | Problem | None:
+        """What the request continues: None if nothing, a Problem if that is not available.
+
+        A ``conversation`` that nobody made begins with the first request that names it; if ``strict``, it is refused.
+        """
+        previous_id: str | None = request.get("previous_response_id")
+        if previous_id is not None:
+            found = self._responses.get(previous_id)
+            if found is None:
+                message = f"Previous response with id '{previous_id[:100]}' not found."
+                return Problem(400, "previous_response_not_found", message, "previous_response_id")
+            return found
+        conversation_id = _conversation_id(request)
+        if conversation_id is None:
+            return None
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None:
+            return no_conversation(conversation_id) if strict else None
+        return conversation.head
+
+    def remember(
+        self, request: Mapping[str, Any], response: Mapping[str, Any], previous: Remembered | None
+    ) -> Remembered:
+        """Keep a successful response so that it can be continued; it is stored unless the request had ``store:
+        false``."""
+        given = input_items(request.get("input"))
+        left_open = unanswered([*calls_before(previous), *given]) if request.get("generate") is False else {}
+        output = input_items(response.get("output"))
+        remembered = Remembered(str(response.get("id")), given, output, previous, left_open)
+        if request.get("store") is not False:
+            _put(self._responses, remembered.response_id, remembered, self._limit)
+            if (conversation_id := _conversation_id(request)) is not None:
+                conversation = self._conversations.get(conversation_id) or StoredConversation(conversation_id, 0, {})
+                conversation.add_turn(remembered)
+                _put(self._conversations, conversation_id, conversation, self._limit)
+        return remembered
+
+    def forget(self, response_id: str) -> None:
+        """Keep this response no longer. What continued it keeps its items."""
+        self._responses.pop(response_id, None)
+
+    def next_number(self) -> int:
+        """A number for an id, each once."""
+        self._made += 1
+        return self._made
+
+    # -- conversations
+
+    def make_conversation(
+        self, created_at: int, metadata: Mapping[str, str], items: list[ItemDict]
+    ) -> StoredConversation:
+        """A new conversation that begins with these items."""
+        conversation = StoredConversation(f"conv_{self.next_number():012d}", created_at, metadata)
+        conversation.add(items)
+        _put(self._conversations, conversation.conversation_id, conversation, self._limit)
+        return conversation
+
+    def conversation(self, conversation_id: str) -> StoredConversation | Problem:
+        """The conversation of that id; or a problem, status 404."""
+        return self._conversations.get(conversation_id) or no_conversation(conversation_id)
+
+    def delete_conversation(self, conversation_id: str) -> None:
+        """Keep it no longer."""
+        self._conversations.pop(conversation_id, None)
+
+
+def no_conversation(conversation_id: str) -> Problem:
+    """There is no conversation of that id."""
+    return Problem(404, None, f"Conversation with id '{conversation_id[:100]}' not found.")
+
+
+def _put(kept: dict[str, _T], key: str, value: _T, limit: int) -> None:
+    kept.pop(key, None)  # Otherwise a dict would keep its old place; the newest must be the last.
+    kept[key] = value
+    while len(kept) > limit:
+        del kept[next(iter(kept))]
+
+
+def _conversation_id(request: Mapping[str, Any]) -> str | None:
+    value = request.get("conversation")
+    return str(cast("ItemDict", value).get("id")) if isinstance(value, dict) else value
