@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as exc:
             print(f"turnwire record: cannot write {arguments.file}: {exc.strerror}", file=sys.stderr)
             return 1
-        lines = _Lines(file)
+        lines = Lines(file)
         lines.write((proxy_header(upstream, time.time(), __version__),))
         try:
             return anyio.run(_run, arguments, upstream, Relay(upstream, access, tls, lines.write)) or lines.status()
@@ -89,7 +89,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-class _Lines:
+class Lines:
     """The file. What fails while it is written ends the recording, and never a connection (F-FILE-3)."""
 
     def __init__(self, file: BinaryIO) -> None:

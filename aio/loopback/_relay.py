@@ -92,8 +92,8 @@ class Relay:
                     host, port, ssl_context=tls, tls_hostname=host, tls_standard_compatible=False
                 )
         except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
-            one.error = exc
-            message = f"The proxy cannot connect to {self._upstream.url}: {exc or type(exc).__name__}"
+            one.error = exc.__cause__ or exc
+            message = f"The proxy cannot connect to {self._upstream.url}: {str(one.error) or type(exc).__name__}"
             one.proxied.refuse(Problem(502, "upstream_unreachable", message))
             return None
 

@@ -129,7 +129,7 @@ class _Connection:
                 yield "event", _text(each.data)
         elif isinstance(event, h11.Data):
             self._answer += event.data[: _MOST_BODY - len(self._answer)]
-        elif isinstance(event, h11.EndOfMessage):
+        else:
             yield "end of the answer", _text(self._answer)
 
     def _items(self, way: str, data: bytes) -> Iterator[tuple[str, str]]:
