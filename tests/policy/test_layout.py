@@ -10,6 +10,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -268,3 +269,18 @@ def test_files_without_a_circle_have_none(tmp_path: Path):
     for name, text in (("a", "from . import b, c"), ("b", "from .c import z"), ("c", "import json"), ("__init__", "")):
         (tmp_path / f"{name}.py").write_text(text)
     assert circles(graph_of(all_imports({"p": tmp_path}))) == []
+
+
+def test_every_package_is_in_the_wheel():
+    """The editable install finds folders that ``packages`` in pyproject.toml lacks; the wheel does not."""
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    if not pyproject.exists():
+        pytest.skip("there is no pyproject.toml beside the tests")
+    setuptools = tomllib.loads(pyproject.read_text())["tool"]["setuptools"]
+    places = {place: name for name, place in setuptools["package-dir"].items()}
+    found = set()
+    for top in ("sansio", "aio", "trio_shell"):
+        for path in sorted((pyproject.parent / top).rglob("__init__.py")):
+            folder = path.parent.relative_to(pyproject.parent).as_posix()
+            found.add(places.get(folder) or folder.replace(top, places[top], 1).replace("/", "."))
+    assert found == set(setuptools["packages"])
