@@ -34,7 +34,7 @@ class HttpPair:
         self.upgraded = False
         """Whether what follows, in both directions, is no HTTP."""
         self.unreadable = False
-        """Whether an answer was no HTTP. Then no request follows."""
+        """Whether an answer was no HTTP, or came without a request. Then no request follows."""
         self.ahead = b""
         """After an upgrade: what the client had sent before the answer came."""
         self.rest = b""
@@ -51,7 +51,7 @@ class HttpPair:
     @property
     def unanswered(self) -> bool:
         """Whether no byte of a final answer to the current request has come."""
-        return self._answers.their_state in (h11.IDLE, h11.SEND_RESPONSE)
+        return not self.unreadable and self._answers.their_state in (h11.IDLE, h11.SEND_RESPONSE)
 
     def sent(self, data: bytes) -> list[RequestPart]:
         """What the client sent; ``b""``: nothing more than was kept. Raises h11.RemoteProtocolError for what is no
@@ -69,6 +69,8 @@ class HttpPair:
         parts: list[RequestPart] = []
         while isinstance(event := self._requests.next_event(), h11.Request | h11.Data | h11.EndOfMessage):
             if isinstance(event, h11.Request):
+                if self.unreadable:
+                    raise h11.RemoteProtocolError("The server has ended the connection.")
                 event = self._rewrite(event)
             parts.append((event, self._answers.send(event) or b""))
         return parts
@@ -84,7 +86,8 @@ class HttpPair:
         """What the server sent, as events of h11. Afterwards, look at :attr:`upgraded`, and call ``sent(b"")``: the
         next request may have come before."""
         events: list[h11.Event] = []
-        if self.unreadable:
+        if self.unreadable or self._answers.our_state is h11.IDLE:
+            self.unreadable = True
             return events
         self._answers.receive_data(data)
         try:

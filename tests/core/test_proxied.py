@@ -269,6 +269,14 @@ def test_an_answer_that_is_no_http_passes_and_no_request_follows():
     assert proxy.messages()[-1] == ("received", "bytes that are no HTTP", "4")
 
 
+def test_f_proxy_2_an_answer_without_a_request_passes_and_no_request_follows():
+    proxy = Proxy()
+    assert proxy.server(OK) == b""
+    assert proxy.client(post()) == b""
+    assert proxy.connection.refusal == b""
+    assert (proxy.lines("received"), proxy.lines("sent")) == ([OK], [])
+
+
 def test_what_is_no_http_and_no_frame_is_told_in_bytes():
     proxy = Proxy()
     proxy.file += b'{"do":"sent","at":1,"link":2,"data":"hello\\r\\n\\r\\n"}\n{"do":"sent"'
