@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from ...sansio import __version__
-from . import _ask, _demo, _replay, _serve
+from . import _ask, _demo, _record, _replay, _serve
 
 __all__ = ["main"]
 
@@ -38,6 +38,11 @@ _COMMANDS: dict[str, _Command] = {
     ),
     "ask": _Command("send one prompt to an endpoint, and print the answer as it comes", _ask.add_arguments, _ask.run),
     "serve": _Command("run the loopback server: a Responses API on this machine", _serve.add_arguments, _serve.run),
+    "record": _Command(
+        "run a recording proxy: what clients in any language say to a server is written to a file",
+        _record.add_arguments,
+        _record.run,
+    ),
     "replay": _Command(
         "show a recording as a timeline, in the terminal or as a page", _replay.add_arguments, _replay.run
     ),

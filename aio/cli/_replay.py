@@ -12,9 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from ...sansio.recording import RecordingError, Replay, Timeline
+from ...sansio.recording import ProxyRecording, RecordedFile, RecordingError, Replay, Timeline
 from ._demo_view import Paint
 from ._page import page_of
+from ._proxy_view import show_messages
 from ._timeline_view import bars, in_seconds, moments
 
 __all__ = ["add_arguments", "run"]
@@ -25,7 +26,9 @@ DIFFERS: Final = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a recording, as connect(record=FILE) writes it")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a recording, of connect(record=FILE) or turnwire record"
+    )
     parser.add_argument(
         "--speed",
         type=_speed,
@@ -58,7 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Replay the file; return the exit status."""
     path: Path = arguments.file
     try:
-        timeline = Replay(path.read_bytes()).run()
+        contents = path.read_bytes()
+        if RecordedFile(contents).header.kind == "proxy" and arguments.html is None and not arguments.check:
+            show_messages(ProxyRecording(contents), path.name)
+            return 0
+        timeline = Replay(contents).run()
     except OSError as exc:
         print(f"turnwire replay: cannot read {path}: {exc.strerror or exc}", file=sys.stderr)
         return 1

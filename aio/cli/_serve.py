@@ -22,7 +22,7 @@ from ..loopback import LoopbackServer, faults_schema, read_faults, read_script, 
 from ._arguments import Options, add_latency, count, key, port
 from ._serve_tls import Tls, given_tls, made_tls
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "run", "until_terminated", "write_ready"]
 
 _LEDGER_LIMIT: Final = 1000
 _DIALECTS: Final[Mapping[str, str | None]] = {name or "none": name for name in SERVER_DIALECTS}
@@ -259,7 +259,7 @@ async def _run(arguments: argparse.Namespace, options: Mapping[str, Any], tls: T
         return 1
     try:
         with _announced(server, arguments, None if tls is None else tls.ca):
-            await _until_terminated()
+            await until_terminated()
     finally:
         await server.aclose()
     for error in server.script_errors:
@@ -267,7 +267,7 @@ async def _run(arguments: argparse.Namespace, options: Mapping[str, Any], tls: T
     return 1 if server.script_errors else 0
 
 
-async def _until_terminated() -> None:
+async def until_terminated() -> None:
     """Wait for SIGTERM; where there is no such signal, for ever."""
     if sys.platform == "win32":
         await anyio.sleep_forever()
@@ -293,7 +293,7 @@ def _announced(server: LoopbackServer, arguments: argparse.Namespace, ca: Path |
         yield
         return
     place = {"base_url": server.base_url, "host": server.host, "port": server.port, "path": server.path}
-    _write(
+    write_ready(
         ready, {**place, "control_url": server.control_url, "ca": None if ca is None else str(ca), "pid": os.getpid()}
     )
     try:
@@ -302,7 +302,7 @@ def _announced(server: LoopbackServer, arguments: argparse.Namespace, ca: Path |
         ready.unlink(missing_ok=True)
 
 
-def _write(path: Path, content: Mapping[str, object]) -> None:
+def write_ready(path: Path, content: Mapping[str, object], command: str = "serve") -> None:
     """Write a file that others see as a whole, or not at all. Raises SystemExit."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
@@ -310,5 +310,5 @@ def _write(path: Path, content: Mapping[str, object]) -> None:
         part.replace(path)
     except OSError as exc:
         part.unlink(missing_ok=True)
-        print(f"turnwire serve: cannot write {path}: {exc.strerror}", file=sys.stderr)
+        print(f"turnwire {command}: cannot write {path}: {exc.strerror}", file=sys.stderr)
         raise SystemExit(1) from None

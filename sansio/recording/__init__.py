@@ -6,6 +6,9 @@ The modules (each one imports only from those below it)
     ``_replay``    a fresh session gets the recorded inputs, and is held against what the recorded one did
     ``_watch``     writes the timeline of a session that is replayed
     ``_timeline``  the timeline: what happened, as data
+    ``_messages``  a recording of a proxy, read
+    ``_proxied``   what passes through a proxy, as lines
+    ``_pair``      the requests and the answers of one connection over HTTP
     ``_recorder``  a driver that writes down its inputs
     ``_streams``   what arrives, taken apart so that it can be scrubbed in place; what is held until then
     ``_scrub``     texts are replaced by filler
@@ -21,6 +24,8 @@ Where a session is recorded is said by ``record.py``.
 from __future__ import annotations
 
 from ._format import Entry, Header, Line, RecordedFile, RecordingError
+from ._messages import ProxiedMessage, ProxyRecording
+from ._proxied import ProxiedConnection, Upstream, WriteParts, proxy_header, upstream_of
 from ._recorder import RecordingDriver, recorded_session
 from ._replay import Replay
 from ._timeline import (
@@ -43,6 +48,9 @@ __all__ = [
     "Header",
     "Line",
     "NoticeMark",
+    "ProxiedConnection",
+    "ProxiedMessage",
+    "ProxyRecording",
     "RecordedFile",
     "RecordingDriver",
     "RecordingError",
@@ -52,5 +60,9 @@ __all__ = [
     "Timeline",
     "TurnTrack",
     "TurnPhase",
+    "Upstream",
+    "WriteParts",
+    "proxy_header",
     "recorded_session",
+    "upstream_of",
 ]

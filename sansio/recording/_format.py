@@ -50,7 +50,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     turnwire_recording: int
     """The version of the format."""
     kind: Kind = "session"
-    """``"session"``: the inputs of turnwire's own core. ``"proxy"`` is reserved for what passed through a proxy."""
+    """``"session"``: the inputs of turnwire's own core. ``"proxy"``: what passed through a recording proxy."""
     turnwire: str
     """The version of turnwire that wrote it."""
     wall: float
@@ -61,6 +61,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether texts were replaced by filler of the same length."""
     max_bytes: int | None = None
     """The limit of the file's size; None: none."""
+    upstream: str | None = None
+    """The base URL of the server behind a proxy."""
 
 
 class RecordedEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -315,7 +315,9 @@ class Replay:
         self._file = RecordedFile(contents)
         header = self._file.header
         if header.kind != "session":
-            raise RecordingError("this recording is one of a proxy: it has nothing to replay in a client's core")
+            raise RecordingError(
+                "this recording is one of a proxy: nothing to replay in a client's core. `turnwire replay` shows it"
+            )
         self._sessions: dict[int, _SessionReplay] = {}
         self.timeline = Timeline(
             began=0.0, ended=0.0, wall=header.wall, turnwire=header.turnwire, scrubbed=header.scrubbed, lines=1

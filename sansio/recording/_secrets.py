@@ -75,6 +75,14 @@ class Secrets:
             self._add(unquote_plus(value))
         return RecordedEndpoint(url=start + mark + "&".join(members), headers=tuple(headers), socket=endpoint.socket)
 
+    def learn_value(self, value: str) -> None:
+        """Take the value of a header or of a query, whatever its form: each word of it, and what a cookie's name is
+        set to."""
+        for word in re.split(r"[ ;,]+", value):
+            self._add(word)
+            self._add(word.partition("=")[2])
+            self._add(unquote_plus(word))
+
     def _add(self, value: str) -> None:
         if _is_searched(value):
             known = {*self._known, value.encode("utf-8")}

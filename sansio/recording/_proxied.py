@@ -1,0 +1,222 @@
+"""What passes through a recording proxy, as lines of a recording, without credentials (RECORDING.md, "Proxies").
+
+The promise
+    What the server sends passes as it is. Of what a client sends, the heads of requests are rewritten (F-PROXY-2), and
+    nothing else. No credential that a head of this connection had is in a line. Nothing here raises because of what
+    either side sends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+import h11
+import msgspec
+
+from ..errors import UserError
+from ..server import Access, Problem, check_head
+from ..urls import parse_url
+from ..websocket import head_length, mask, payload_length
+from ._format import FORMAT, Entry, Header, encode_line, encoded
+from ._pair import HttpPair
+from ._secrets import ArrivingData, Secrets
+
+__all__ = ["ProxiedConnection", "Upstream", "WriteParts", "proxy_header", "upstream_of"]
+
+WriteParts: TypeAlias = Callable[[tuple[bytes, ...]], object]
+"""Writes the parts of one line."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+_ADVICE: Final = "write it like https://api.openai.com/v1"
+_SHOWN: Final = frozenset(
+    b"accept accept-encoding accept-language cache-control connection content-encoding content-length content-type "
+    b"expect host openai-beta pragma sec-websocket-extensions sec-websocket-key sec-websocket-protocol "
+    b"sec-websocket-version transfer-encoding upgrade user-agent".split()
+)
+"""Headers of requests whose values are recorded."""
+_CREDENTIAL: Final = re.compile(rb"auth|cookie|key|pass|secret|token|credential")
+"""In the name of a header: its value is also looked for in all that follows."""
+_VALUE: Final = re.compile(rb"(?<==)[^&]*")
+"""A value in a query."""
+
+
+class Upstream(NamedTuple):
+    """The server that requests are passed on to."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    """Where the API begins, as ``/v1``; without a slash at its end."""
+
+    @property
+    def authority(self) -> str:
+        """The ``Host`` of requests."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+
+def upstream_of(url: object) -> Upstream:
+    """The server that a base URL names. Raises UserError for what is none, or has more than that."""
+    parts = parse_url(url, "the upstream's URL", _PORTS, _ADVICE)
+    split = parts.split
+    if split.username is not None or split.query or split.fragment:
+        raise UserError(f"the upstream's URL has a user, a query or a fragment, which clients have to send: {_ADVICE}")
+    return Upstream(split.scheme, parts.host, parts.port or _PORTS[split.scheme], split.path.rstrip("/"))
+
+
+def proxy_header(upstream: Upstream, wall: float, turnwire: str) -> bytes:
+    """The first line of the recording."""
+    header = Header(turnwire_recording=FORMAT, kind="proxy", turnwire=turnwire, wall=wall, upstream=upstream.url)
+    return encode_line(header)
+
+
+class _RefusedError(Exception):
+    """A request is not passed on."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class ProxiedConnection:
+    """One connection of a client, and that to the server which is opened for it. ``at`` is a time in seconds."""
+
+    def __init__(self, number: int, upstream: Upstream, access: Access, write: WriteParts) -> None:
+        self.refusal: bytes | None = None
+        """If not None: send this to the client, and close both connections."""
+        self._number = number
+        self._authority = upstream.authority.encode("ascii")
+        self._access = access
+        self._write = write
+        self._secrets = Secrets(None)
+        self._sending = ArrivingData(self._secrets)
+        self._arriving = ArrivingData(self._secrets)
+        self._frames = _Unmasked()
+        self._pair = HttpPair(self._rewritten)
+
+    def opened(self, at: float) -> None:
+        """A client has connected."""
+        self._line(Entry(do="accepted", at=at))
+
+    def from_client(self, data: bytes, at: float) -> bytes:
+        """What to send to the server for what the client sent. Look at :attr:`refusal` afterwards."""
+        if self._pair.upgraded:
+            self._line(Entry(do="sent", at=at), self._sending.masked(self._frames.unmasked(data)))
+            return data
+        try:
+            parts = self._pair.sent(data)
+        except _RefusedError as exc:
+            return self._refuse(exc.problem)
+        except h11.RemoteProtocolError as exc:
+            return self._refuse(Problem(exc.error_status_hint, "invalid_http", f"The request is no HTTP: {exc}."))
+        shown: list[bytes] = []
+        for event, sent in parts:
+            if isinstance(event, h11.Request):
+                self._arriving.answer_follows()
+                shown.append(self._shown(event))
+            else:
+                shown.append(self._sending.masked(sent))
+        if parts:
+            self._line(Entry(do="sent", at=at), b"".join(shown))
+        return b"".join(sent for _, sent in parts)
+
+    def from_server(self, data: bytes, at: float) -> bytes:
+        """Take what the server sent, which passes as it is. Returns what to send to the server now: the client had
+        sent it before. Look at :attr:`refusal` afterwards."""
+        self._line(Entry(do="received", at=at), self._arriving.masked(data))
+        if self._pair.upgraded:
+            return b""
+        self._pair.received(data)
+        ahead = self._pair.ahead
+        return self.from_client(ahead, at) if ahead or not self._pair.upgraded else b""
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer the request in place of the server."""
+        self._refuse(problem)
+
+    def closed(self, at: float, by: str, error: BaseException | None = None) -> None:
+        """Both connections are closed; ``by`` says who began: ``client``, ``server`` or ``proxy``."""
+        told = None if error is None else (type(error).__name__, str(error))
+        self._line(Entry(do="lost", at=at, reason=by, error=told))
+
+    def _line(self, entry: Entry, data: bytes = b"") -> None:
+        entry.link = self._number
+        self._write(encoded(entry, data))
+
+    def _rewritten(self, request: h11.Request) -> h11.Request:
+        """The request that the server gets (F-PROXY-2). Raises _RefusedError (F-PROXY-3)."""
+        problem = check_head(request, b"") or self._access.refuse(request.headers)
+        if request.http_version != b"1.1":
+            problem = Problem(505, "unsupported_version", "This proxy has HTTP/1.1.")
+        if problem is not None:
+            raise _RefusedError(problem)
+        given = {b"host": self._authority, b"accept-encoding": b"identity"}
+        headers = [
+            (name, given.get(name.lower(), value))
+            for name, value in request.headers.raw_items()
+            if name.lower() != b"sec-websocket-extensions"
+        ]
+        return h11.Request(method=request.method, target=request.target, headers=headers)
+
+    def _shown(self, request: h11.Request) -> bytes:
+        """The head of a request without credentials, which are known from here on (F-PROXY-4)."""
+        path, mark, query = request.target.partition(b"?")
+        secret = [value for name, value in request.headers if _CREDENTIAL.search(name) and name not in _SHOWN]
+        for value in (*secret, *_VALUE.findall(query)):
+            self._secrets.learn_value(value.decode("latin-1"))
+        shown = [
+            (name, value if name.lower() in _SHOWN else b"*" * len(value))
+            for name, value in request.headers.raw_items()
+        ]
+        target = path + mark + _VALUE.sub(lambda value: b"*" * len(value[0]), query)
+        return h11.Connection(h11.CLIENT).send(h11.Request(method=request.method, target=target, headers=shown)) or b""
+
+    def _refuse(self, problem: Problem) -> bytes:
+        body = msgspec.json.encode({"error": problem.body()})
+        self.refusal = b""
+        if self._pair.unanswered:
+            head = f"HTTP/1.1 {problem.status} Refused\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            self.refusal = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+        return b""
+
+
+class _Unmasked:
+    """A client's frames as a server would send them: without masking keys, and so readable."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        """What has come of the header of a frame."""
+        self._left = 0
+        """Bytes of the payload that have not come."""
+        self._key = b""
+        """The masking key, beginning with the byte for the next byte of the payload; empty: it is not masked."""
+
+    def unmasked(self, data: bytes) -> bytes:
+        done: list[bytes] = []
+        position = 0
+        while position < len(data):
+            if self._left:
+                piece = data[position : position + self._left]
+                done.append(mask(piece, self._key) if self._key else piece)
+                turned = len(piece) % 4
+                self._key = self._key[turned:] + self._key[:turned]
+                self._left -= len(piece)
+                position += len(piece)
+                continue
+            head = self._head
+            head.append(data[position])
+            position += 1
+            if len(head) == head_length(head):
+                self._left = payload_length(head)
+                self._key = bytes(head[-4:]) if head[1] & 0x80 else b""
+                done.append(bytes((head[0], head[1] & 0x7F)) + bytes(head[2 : len(head) - len(self._key)]))
+                head.clear()
+        return b"".join(done)
