@@ -80,7 +80,7 @@ class _HttpService:
         if refused is not None and (refused.status != 401 or needs_key):
             found = refused
         if isinstance(found, FoundRoute):
-            call = replace(found.call, body=body, now=int(time.time()))
+            call = replace(found.call, body=body, at=int(time.time()))
             result = found.route.answer(self._service.api, call)
         else:
             result = found

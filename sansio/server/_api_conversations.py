@@ -35,7 +35,7 @@ def new_conversation(state: ApiState, call: ApiCall) -> ApiResult:
         return body
     metadata: dict[str, str] = body.get("metadata") or {}
     items: list[ItemDict] = body.get("items") or []
-    return HttpReply(200, state.store.make_conversation(call.now, metadata, items).resource())
+    return HttpReply(200, state.store.make_conversation(call.at, metadata, items).resource())
 
 
 def get_conversation(state: ApiState, call: ApiCall) -> ApiResult:

@@ -152,7 +152,7 @@ def compact(state: ApiState, call: ApiCall) -> ApiResult:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": words + 1,
     }
-    whole = {"id": f"resp_cmp{number:012d}", "object": "response.compaction", "created_at": call.now}
+    whole = {"id": f"resp_cmp{number:012d}", "object": "response.compaction", "created_at": call.at}
     return HttpReply(200, {**whole, "output": output, "usage": usage})
 
 

@@ -52,7 +52,7 @@ class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
     head: bool = False
     """Whether it is HEAD."""
     body: JsonBody = _NO_BODY
-    now: int = 0
+    at: int = 0
     """The time, in seconds since 1970."""
 
 

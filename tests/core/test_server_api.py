@@ -43,7 +43,7 @@ class Api:
         found = find_route(method, target)
         assert isinstance(found, FoundRoute), found
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return found.route.answer(self.state, replace(found.call, body=JsonBody(data), now=7))
+        return found.route.answer(self.state, replace(found.call, body=JsonBody(data), at=7))
 
     def get(self, method: str, target: str, body: Any = None) -> Any:
         """What a reply with status 200 has."""

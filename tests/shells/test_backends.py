@@ -45,6 +45,9 @@ IN_ONE_ONLY = {
     "test_asyncio_runtime.py": "it looks at asyncio's transports",
     "test_trio_runtime.py": "it looks at trio's system tasks",
     "shells.py": "it makes the backends",
+    "recorded_demo.py": "it records the demo that is in tests/recordings",
+    "test_loopback_cassette.py": "it tests the loopback server; test_shell_recording.py has the rest",
+    "test_record.py": "it tests a command; the client is one of several that it is for",
 }
 """Files outside of ``conformance/``, ``parity/`` and ``policy/`` that use a shell on one backend, and why."""
 

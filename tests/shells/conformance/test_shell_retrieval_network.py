@@ -98,7 +98,7 @@ async def test_a_response_is_retrieved_on_the_way_of_the_turns(shell, authority,
             assert caught.value.sequence_number == 4
             rest = session.retrieve_stream(caught.value.response_id, starting_after=4)
             events = [event async for event in rest]
-            assert [event.sequence_number for event in events] == list(range(5, 11))
+            assert [event.sequence_number for event in events] == list(range(5, 12))
             assert events[-1].response.output_text == "one two three"
             assert session.stats.retrievals == 2
         if way.proxied is not None:  # Every connection went through the proxy, and none beside it.
