@@ -71,6 +71,10 @@ class ResponseStore:
                 _put(self._conversations, conversation_id, conversation, self._limit)
         return remembered
 
+    def holds(self, response_id: str) -> bool:
+        """Whether the response is stored."""
+        return response_id in self._responses
+
     def forget(self, response_id: str) -> None:
         """Keep this response no longer. What continued it keeps its items."""
         self._responses.pop(response_id, None)
