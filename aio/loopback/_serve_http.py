@@ -175,7 +175,12 @@ class _HttpService:
         answer = self._new_answer(stream=stream)
         number, end = self._connection.counter.request, self._forget if request.get("background") else self._remember
         turn = ServerTurn(request, None, send=answer.send, end=end, number=number, previous=previous)
-        await self._answer(answer, RunningTurn(turn, "sse" if stream else "http"))
+        running = RunningTurn(turn, "sse" if stream else "http")
+        try:
+            await self._answer(answer, running)
+        finally:
+            if not running.in_background:
+                self._service.store.unlock(request)
 
     async def _retrieve(self, wanted: Retrieved) -> None:
         """Answer with a stored response, or with its events; end the connection if the client leaves meanwhile."""

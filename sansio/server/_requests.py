@@ -118,6 +118,7 @@ class Requests:
         """The connection has ended: every turn that has not ended is cancelled, and nothing is kept."""
         for turn in self._turns():
             turn.state = ServerTurnState.CANCELLED
+            self._store.unlock(turn.request)
         self._ready.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -160,7 +161,8 @@ class Requests:
     def _check_strictly(self, request: Mapping[str, Any], previous: Remembered | None) -> Problem | None:
         if "multi_agent" in request and not self.may_inject:
             return unknown_parameter("multi_agent")
-        return check_strictly(request, previous, websocket=True)
+        problem = check_strictly(request, previous, websocket=True, lookup=self._store.item)
+        return problem or self._store.lock(request)
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
         wanted = request.get("previous_response_id")
@@ -192,6 +194,7 @@ class Requests:
         self._ready.append(successor)
 
     def _end_turn(self, turn: ServerTurn, remembered: Remembered | None) -> None:
+        self._store.unlock(turn.request)
         self._lanes.leave(turn, turn.lane)
         latest = self._memory.get(turn.lane)
         if remembered is not None:
