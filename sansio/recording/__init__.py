@@ -9,6 +9,7 @@ The modules (each one imports only from those below it)
     ``_messages``      a recording of a proxy, read
     ``_proxied``       what passes through a proxy, as lines
     ``_proxy_log``     the file of a proxy
+    ``_proxy_streams`` what passes through a proxy, taken apart so that it can be scrubbed in place
     ``_pair``          the requests and the answers of one connection over HTTP
     ``_recorder``      a driver that writes down its inputs
     ``_streams``       what arrives, taken apart so that it can be scrubbed in place; what is held until then

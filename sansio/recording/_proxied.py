@@ -23,6 +23,7 @@ from ._format import Entry
 from ._pair import HttpPair
 from ._proxy_log import ProxyLog
 from ._proxy_options import ProxyOptions
+from ._proxy_streams import ProxiedStream
 from ._secrets import ArrivingData, Secrets
 
 __all__ = ["ProxiedConnection", "Upstream", "upstream_of"]
@@ -39,6 +40,8 @@ _CREDENTIAL: Final = re.compile(rb"auth|cookie|key|pass|secret|token|credential"
 """In the name of a header: its value is also looked for in all that follows."""
 _VALUE: Final = re.compile(rb"(?<==)[^&]*")
 """A value in a query."""
+_ID: Final = re.compile(rb"(?<=/)[a-z]+_(?=[^/]*[0-9])[^/]{4,}")
+"""An id in a path."""
 
 
 _FULL: Final = Problem(503, "too_many_connections", "This proxy has as many connections as max_connections allows.")
@@ -89,7 +92,7 @@ class ProxiedConnection:
     after :attr:`deadline`: call :meth:`late` then.
     """
 
-    # More than 12 attributes: six are given, four are the state of the two directions, three are for the limits.
+    # More than 12 attributes: six are given, six are the state of the two directions, three are for the limits.
 
     def __init__(
         self,
@@ -113,6 +116,7 @@ class ProxiedConnection:
         self._sending = ArrivingData(self._secrets)
         self._arriving = ArrivingData(self._secrets)
         self._frames = _Unmasked()
+        self._sent_stream, self._arriving_stream = log.stream(of_server=False), log.stream(of_server=True)
         self._pair = HttpPair(self._rewritten)
         self._head_due = inf
         """When the head of the request that has begun has to be there."""
@@ -166,7 +170,7 @@ class ProxiedConnection:
         """What to send to the server for what the client sent. Look at :attr:`refusal` afterwards."""
         self._came(at)
         if self._pair.upgraded:
-            self._line(Entry(do="sent", at=at), self._sending.masked(self._frames.unmasked(data)))
+            self._line(Entry(do="sent", at=at), self._sending.masked(self._frames.unmasked(data)), self._sent_stream)
             return data
         try:
             parts = self._pair.sent(data)
@@ -179,24 +183,34 @@ class ProxiedConnection:
         for event, sent in parts:
             if isinstance(event, h11.Request):
                 self._arriving.answer_follows()
+                if self._arriving_stream is not None:
+                    self._arriving_stream.without_body = event.method == b"HEAD"
                 shown.append(self._shown(event))
             else:
                 shown.append(self._sending.masked(sent))
         if parts:
-            self._line(Entry(do="sent", at=at), b"".join(shown))
+            self._line(Entry(do="sent", at=at), b"".join(shown), self._sent_stream)
         return b"".join(sent for _, sent in parts)
 
     def from_server(self, data: bytes, at: float) -> bytes:
         """Take what the server sent, which passes as it is. Returns what to send to the server now: the client had
         sent it before. Look at :attr:`refusal` afterwards."""
         self._came(at)
-        self._line(Entry(do="received", at=at), self._arriving.masked(data))
-        if self._pair.upgraded:
-            return b""
-        self._pair.received(data)
-        self._look_at_head(at)
+        before = self._pair.upgraded
+        if not before:
+            self._pair.received(data)
+            self._look_at_head(at)
+            self._tell_streams()
+        self._line(Entry(do="received", at=at), self._arriving.masked(data), self._arriving_stream)
         ahead = self._pair.ahead
-        return self.from_client(ahead, at) if ahead or not self._pair.upgraded else b""
+        return b"" if before or (self._pair.upgraded and not ahead) else self.from_client(ahead, at)
+
+    def _tell_streams(self) -> None:
+        """What follows is no HTTP any more, if that is so."""
+        if self._sent_stream is not None and self._pair.upgraded:
+            self._sent_stream.upgraded()
+        if self._arriving_stream is not None and self._pair.unreadable:
+            self._arriving_stream.fill_all()
 
     def refuse(self, problem: Problem) -> None:
         """Answer the request in place of the server."""
@@ -205,11 +219,14 @@ class ProxiedConnection:
     def closed(self, at: float, by: str, error: BaseException | None = None) -> None:
         """Both connections are closed; ``by`` says who began: ``client``, ``server`` or ``proxy``."""
         told = None if error is None else (type(error).__name__, str(error))
+        for stream in (self._sent_stream, self._arriving_stream):
+            if stream is not None:
+                self._log.finish(stream)
         self._line(Entry(do="lost", at=at, reason=by, error=told))
 
-    def _line(self, entry: Entry, data: bytes = b"") -> None:
+    def _line(self, entry: Entry, data: bytes = b"", stream: ProxiedStream | None = None) -> None:
         entry.link = self._number
-        self._log.write(entry, data)
+        self._log.write(entry, data, stream)
 
     def _rewritten(self, request: h11.Request) -> h11.Request:
         """The request that the server gets (F-PROXY-2). Raises _RefusedError (F-PROXY-3)."""
@@ -236,6 +253,8 @@ class ProxiedConnection:
             (name, value if name.lower() in _SHOWN else b"*" * len(value))
             for name, value in request.headers.raw_items()
         ]
+        if (scrubber := self._log.scrubber) is not None:
+            path = _ID.sub(lambda found: scrubber.identity(found[0]), path)
         target = path + mark + _VALUE.sub(lambda value: b"*" * len(value[0]), query)
         return h11.Connection(h11.CLIENT).send(h11.Request(method=request.method, target=target, headers=shown)) or b""
 

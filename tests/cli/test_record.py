@@ -57,8 +57,8 @@ class Proxy(ProxyLog):
         super().__init__(Recording(self.file), self.upstream.url, 0.0, "0")
         self.closed = anyio.Event()
 
-    def write(self, entry: Entry, data: bytes) -> None:
-        super().write(entry, data)
+    def write(self, entry: Entry, data: bytes = b"", stream: Any = None) -> None:
+        super().write(entry, data, stream)
         if entry.do == "lost":
             self.closed.set()
 
@@ -337,15 +337,15 @@ def test_messages_are_shown_in_one_line_each(
 @pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(("number", "status", "more"), [(signal.SIGINT, 130, []), (signal.SIGTERM, 0, ["--scrub"])])
 async def test_the_command_records_until_a_signal_and_replay_shows_it(
-    number: signal.Signals, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals, status: int, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, ready = tmp_path / "said.jsonl", tmp_path / "ready.json"
     code = "import sys; from turnwire.aio.cli import main; sys.exit(main())"
     async with serve() as server:
         command = [sys.executable, "-c", code, "record", str(file), "--upstream", server.base_url]
-        command += ["--allow-host", "dev.test", "--option", "max_connections=9"]
+        command += ["--allow-host", "dev.test", "--option", "max_connections=9", *more]
         with subprocess.Popen(
             [*command, "--ready-file", str(ready)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -364,8 +364,10 @@ async def test_the_command_records_until_a_signal_and_replay_shows_it(
     shown = capsys.readouterr().out
     assert f"what passed through a proxy to {server.base_url}" in shown
     assert "connection 1   → GET /v1/responses" in shown
-    assert "connection 1   → text response.create in lane auto-1 “hello  [31m”" in shown
-    assert "connection 1   ← text response.output_text.delta in lane auto-1 “hello" in shown
+    hello, escape = ("xxxxx", "xxxxxxx") if more else ("hello", "  [31m")
+    assert f"connection 1   → text response.create in lane auto-1 “{hello}{escape}" in shown
+    assert f"connection 1   ← text response.output_text.delta in lane auto-1 “{hello}" in shown
+    assert ("hello" in shown) is not bool(more)
     assert "connection 1   ← text response.completed in lane auto-1\n" in shown
     assert shown.splitlines()[-1].endswith("closed by the proxy")
     assert "\x1b" not in shown
