@@ -164,4 +164,5 @@ def _put(kept: dict[str, _T], key: str, value: _T, limit: int) -> None:
 
 def _conversation_id(request: Mapping[str, Any]) -> str | None:
     value = request.get("conversation")
-    return str(cast("ItemDict", value).get("id")) if isinstance(value, dict) else value
+    named = cast("ItemDict", value).get("id") if isinstance(value, dict) else value
+    return named if isinstance(named, str) else None
