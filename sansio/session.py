@@ -48,8 +48,9 @@ from typing import Any, cast
 from .admission import check_backlog, check_lane, check_open, new_turn
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
-from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
+from .connection import ResponsesConnection, Stats, Turn, TurnInput, limit_exceeded, turn_failure
 from .deadlines import Alarm
+from .dialect import Support
 from .endpoint import Endpoint
 from .errors import SessionClosedError, TurnError, UserError
 from .fallback import Fallback
@@ -67,6 +68,7 @@ from .recovery import Recovery
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
+from .steering import check_support
 
 __all__ = [
     "EndpointSource",
@@ -205,6 +207,24 @@ class ResponsesSession:
         elif not turn.ended:
             self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
         self.update(now)
+
+    def send_input(self, one: TurnInput, support: Support, now: float) -> None:
+        """Send a steer or an injection. ``support``: whether servers of this dialect take it, if no connection knows.
+
+        A response that runs gets it now, else the next one of its turn. After the end of the turn it fails. Raises
+        SteeringNotSupportedError; then nothing was sent.
+        """
+        self.update(now)
+        turn, connection = one.turn, one.turn.connection
+        over_http = turn.transport == "http" or (connection is None and self._kind_for(turn) is ConnectionKind.HTTP)
+        if isinstance(connection, ResponsesConnection):
+            support = connection.supports(one.kind)
+        check_support(one.kind, support, over_http=over_http or isinstance(connection, HttpConnection))
+        turn.add_input(one)
+        if isinstance(connection, ResponsesConnection) and not turn.ended:
+            self._touched[connection] = None
+            connection.add_input(one, now)
+            self.update(now)
 
     def _fail_waiting(self, turn: Turn, cause: Cause, what: str) -> None:
         self._backlog.remove(turn)

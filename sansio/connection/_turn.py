@@ -1,9 +1,9 @@
 """A turn: one ``response.create`` and its events.
 
 The promise
-    A turn always knows how far it got. Its phase only moves forward. Each step is made by what proves it: a chunk that
-    was taken from the outbox, an event, a terminal event. A failure contains this state as it was at its moment
-    (:meth:`Turn.evidence`).
+    A turn always knows how far it got. Its phase only moves forward, for each of its responses: a turn that is steered
+    has several (``_states.py``). Each step is made by what proves it: a chunk that was taken from the outbox, an event,
+    a terminal event. A failure contains this state as it was at its moment (:meth:`Turn.evidence`).
 
     ::
 
@@ -18,8 +18,8 @@ Which deadline applies (:meth:`Turn.deadline`)
     LANE_WAIT            ``timeouts.lane``                when it began to wait, or the connection opened
     CONNECT, HANDSHAKE   ``timeouts.connect``             when it began to wait for the connection
     SEND                 ``timeouts.send``                when its message was queued to be sent
-    AWAIT, STREAM        ``timeouts.receive``             its last event, or when its message was handed over; it does
-                                                          not run while its consumer has unread events
+    AWAIT, STREAM,       ``timeouts.receive``             its last event, or when its message was handed over; it does
+    between responses                                     not run while its consumer has unread events
     any                  ``timeouts.total``               when the turn was made
     ==================== ================================ =====================================================
 """
@@ -28,7 +28,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
+
+import msgspec
 
 from ..encoding import encode_json
 from ..errors import TurnError
@@ -46,6 +48,7 @@ from ..lanes import AUTO, AnyLane
 from ..messages import response_create
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
+from ._inputs import Steering, TurnInput
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
 __all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
@@ -128,6 +131,7 @@ class Turn:
         "since",
         "state",
         "stateful",
+        "steering",
         "stored",
         "suspended",
         "timeouts",
@@ -210,6 +214,8 @@ class Turn:
         # abandoned: It failed for its consumer while the server might still run it.
         self.response_id: str | None = None
         self._terminal: LifecycleEvent | None = None
+        self.steering: Steering | None = None
+        """Its steers and injections, and its responses that have ended; None: there was no steer and no injection."""
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"
@@ -260,10 +266,39 @@ class Turn:
 
     @property
     def current_phase(self) -> Phase:
-        """How far the turn got; for a waiting turn, what it waits for."""
+        """How far the turn got; for a waiting turn, what it waits for. Between two responses it is STREAM."""
         if self.phase is Phase.LANE_WAIT and self.connection is not None:
             return self.connection.waiting_phase
-        return self.phase
+        return Phase.STREAM if self.between else self.phase
+
+    @property
+    def is_warm_up(self) -> bool:
+        """Whether it generates nothing (``generate: false``): it consumes no steers (P-STEER-11)."""
+        return not self.fits_http and msgspec.json.decode(self.message).get("generate") is False
+
+    @property
+    def between(self) -> bool:
+        """Whether a response of the turn has ended and its successor has not begun (P-STEER-2)."""
+        return self.phase is Phase.AWAIT and self.steering is not None and self.steering.ended > 0
+
+    @property
+    def responses(self) -> list[Response]:
+        """Its responses that have ended with a terminal event, in order."""
+        if self.steering is not None and self.steering.endings:
+            return [event.response for event in self.steering.endings]
+        return [] if self.response is None else [self.response]
+
+    @property
+    def steers(self) -> list[list[Any]]:
+        """For each of :attr:`responses`: the items of steers that the server put after it."""
+        if self.steering is not None and self.steering.endings:
+            return self.steering.steers
+        return [[] for _ in self.responses]
+
+    @property
+    def known_id(self) -> str | None:
+        """The id of the present response; between two responses, that of the one that has ended."""
+        return self.steering.last_id if self.steering is not None and self.between else self.response_id
 
     @property
     def response(self) -> Response | None:
@@ -333,7 +368,7 @@ class Turn:
             final_byte_handed=phase >= Phase.AWAIT,
             response_started=phase >= Phase.STREAM,
             stateful=self.stateful,
-            response_id=self.response_id,
+            response_id=self.known_id,
             close_code=close_code,
             refusal=refusal,
             unknown_event=self.unknown_event,
@@ -367,6 +402,8 @@ class Turn:
         self.phase = Phase.LANE_WAIT
         self.unknown_event = False
         self.output.clear()
+        if self.steering is not None:
+            self.steering.lose_fills()
 
     def deliver(self, event: ServerEvent, length: int, now: float) -> int:
         """Append an event whose text has this length for the consumer; return the bytes of memory that it takes."""
@@ -418,18 +455,55 @@ class Turn:
         name = _name_member(self.lane)
         return name + self.message[1:] if self.named else b"{" + self.message[len(name) :]
 
+    def add_input(self, one: TurnInput) -> None:
+        """Keep a steer or an injection, to be sent when a response runs; after the turn's end it has failed."""
+        self.steering = self.steering or Steering()
+        self.steering.inputs.append(one)
+        if self.ended:
+            self.steering.over("the turn has ended")
+
     def finish(self, event: LifecycleEvent) -> None:
         """End with the terminal event."""
         self.output.complete(event, self.response_id)
+        if self.steering is not None:
+            self.steering.endings.append(event)
+            self.steering.last_id = self.response_id
+            self.steering.over("the response ended before it could be sent")
+        self._end_with(event)
+
+    def _end_with(self, event: LifecycleEvent) -> None:
         self._terminal = event
         self.phase = Phase.DONE
         self.move(TurnSignal.COMPLETED)
         self.tell()
 
+    def response_over(self, event: LifecycleEvent | None) -> None:
+        """A response has ended, by this event or an error, and another may follow: the turn awaits that one."""
+        steering = self.steering = self.steering or Steering()
+        if event is not None:
+            self.output.complete(event, self.response_id)
+            steering.endings.append(event)
+        steering.ended += 1
+        steering.last_id = self.response_id
+        self.phase = Phase.AWAIT
+        self.response_id = self.last = self.last_number = None
+        self.created = False
+        self.items, self.added = [], []
+        self.output.clear()
+
+    def conclude(self) -> None:
+        """No response follows: the turn ends as its last one did."""
+        steering = cast("Steering", self.steering)
+        steering.over("the response ended before it could be sent")
+        self.response_id = steering.last_id
+        self._end_with(steering.endings[-1])
+
     def fail(self, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
         """End with this failure. A later one replaces it only if it knows the verdict better."""
         self.move(signal)
         self.failure = failure
+        if self.steering is not None:
+            self.steering.over("the turn failed before it could be sent")
         self.tell()
 
     def tell(self) -> None:
