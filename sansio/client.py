@@ -300,16 +300,17 @@ class Turn(TurnHandle, OnShell):
     def steer(self, input: SteerInput) -> Flow[SteerOutcome]:
         """Give the running response more input of the user: ``outcome = await turn.steer("Make it shorter")``.
 
-        ``input`` is text, or user messages. It returns when the server has answered (the outcome is accepted or failed),
-        or when it is sure that it never will (failed, unknown); ``await outcome.settled()`` waits for what becomes of
-        an accepted one. If no response runs yet, the next one of the turn gets it. The turn goes on with the response
-        that follows: the same iterator has its events, :attr:`responses` has both, :meth:`result` returns the last.
+        ``input`` is text, or user messages. It returns when the server has answered (the outcome is accepted or
+        failed), or when it is sure that it never will (failed, unknown); ``await outcome.settled()`` waits for what
+        becomes of an accepted one. If no response runs yet, the next one of the turn gets it. The turn goes on with the
+        response that follows: the same iterator has its events, :attr:`responses` has both, :meth:`result` returns the
+        last.
 
         Events that come while it waits are kept for the turn's consumer. If it is cancelled, the input stays where it
         is: :attr:`outcomes` has it. It waits no longer than the turn's ``send`` and ``receive`` limits.
 
-        Raises InvalidInputError or WrongTypeError for what cannot be sent, and SteeringNotSupportedError if the server is
-        known to take no steers, or if the turn goes over HTTP. Then nothing was sent, and the turn goes on.
+        Raises InvalidInputError or WrongTypeError for what cannot be sent, and SteeringNotSupportedError if the server
+        is known to take no steers, or if the turn goes over HTTP. Then nothing was sent, and the turn goes on.
         """
         turn = self._begun
         one = yield Wait(lambda: self._runtime.send_input(turn, "steer", input))

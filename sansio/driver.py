@@ -137,6 +137,9 @@ class Driver:
 
     def send_input(self, one: TurnInput, now: float) -> None:
         """Send a steer or an injection. Raises as :meth:`ResponsesSession.send_input` does; then nothing was sent."""
+        if one.turn.ended:
+            one.turn.add_input(one)
+            return
         dialect = self.dialect
         self.session.send_input(one, dialect.steering if one.kind == "steer" else dialect.injecting, now)
         self._carry_out(now)

@@ -83,8 +83,8 @@ class TurnHandle:
     def steers(self) -> list[list[Any]]:
         """For each of :attr:`responses`: the user messages that the server put after it, as JSON values.
 
-        So the turn gave: the output of the first response, ``steers[0]``, the output of the second, and so on. After the
-        last response they are pending: the server puts them before the input of the turn that fills the stubs. The
+        So the turn gave: the output of the first response, ``steers[0]``, the output of the second, and so on. After
+        the last response they are pending: the server puts them before the input of the turn that fills the stubs. The
         list is empty where nothing follows, or where it was not this session that steered.
         """
         return [] if self._core is None else self._core.steers

@@ -30,9 +30,9 @@ States of a turn here
                        └──────leave()──────────────────────────▲
 
     A lane may be *reserved* when its turn leaves: no other turn starts in it until :meth:`Lanes.release`. Where the
-    server is not known to have lanes, no turn starts at all meanwhile. A lane is *ready* if turns wait in it, none runs,
-    and it is not reserved. Ready lanes, and turns without a lane of their own, queue for
-    slots in the order in which they became ready. So every lane gets a slot in its turn.
+    server is not known to have lanes, no turn starts at all meanwhile. A lane is *ready* if turns wait in it, none
+    runs, and it is not reserved. Ready lanes, and turns without a lane of their own, queue for slots in the order in
+    which they became ready. So every lane gets a slot in its turn.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ class Lanes(Generic[TurnT]):
         return next(filter(self._is_free, self._automatic), None)
 
     def leave(self, turn: TurnT, lane: str | None, *, reserve: bool = False) -> None:
-        """Remove a turn, waiting or running; its lane is free for the next one. ``reserve``: it is reserved instead."""
+        """Remove a turn, waiting or running; its lane is free for the next one, or, with ``reserve``, reserved."""
         if self.running.get(lane) is turn:
             del self.running[lane]
             if reserve:

@@ -68,7 +68,7 @@ from .recovery import Recovery
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
-from .steering import check_support
+from .steering import send_input
 
 __all__ = [
     "EndpointSource",
@@ -209,22 +209,14 @@ class ResponsesSession:
         self.update(now)
 
     def send_input(self, one: TurnInput, support: Support, now: float) -> None:
-        """Send a steer or an injection. ``support``: whether servers of this dialect take it, if no connection knows.
+        """Send a steer or an injection. ``support``: whether the server takes it, if no connection of the turn knows.
 
-        A response that runs gets it now, else the next one of its turn. After the end of the turn it fails. Raises
-        SteeringNotSupportedError; then nothing was sent.
+        Raises SteeringNotSupportedError; then nothing was sent.
         """
         self.update(now)
-        turn, connection = one.turn, one.turn.connection
-        over_http = turn.transport == "http" or (connection is None and self._kind_for(turn) is ConnectionKind.HTTP)
-        if isinstance(connection, ResponsesConnection):
-            support = connection.supports(one.kind)
-        check_support(one.kind, support, over_http=over_http or isinstance(connection, HttpConnection))
-        turn.add_input(one)
-        if isinstance(connection, ResponsesConnection) and not turn.ended:
-            self._touched[connection] = None
-            connection.add_input(one, now)
-            self.update(now)
+        waits = one.turn.connection is None
+        send_input(one, support, now, over_http=waits and self._kind_for(one.turn) is ConnectionKind.HTTP)
+        self.update(now, *[each for each in self.pool if each is one.turn.connection])
 
     def _fail_waiting(self, turn: Turn, cause: Cause, what: str) -> None:
         self._backlog.remove(turn)

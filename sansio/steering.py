@@ -7,17 +7,18 @@ The promise
     REPLAY.md, "Steers and injections".
 
 An outcome's ``state``
-    =============== ================================================================== ======== =============================
-    state           what it means                                                      settled  ``verdict``
-    =============== ================================================================== ======== =============================
-    ``"accepted"``  the server owns the input, and will begin a response with it       no       UNSAFE
-    ``"committed"`` that response has begun (``successor_id``); or: it was injected    yes      UNSAFE
-    ``"pending"``   the server waits for ``required_input``: fill the stubs and send   yes      UNSAFE
-                    **one** ``create`` with them, which continues ``response_id``
-    ``"failed"``    it was not applied: ``code``, ``message`` and the input back       yes      SAFE
-    ``"unknown"``   the connection or the deadline ended first                         yes      AMBIGUOUS; UNSAFE if it was
-                                                                                                accepted
-    =============== ================================================================== ======== =============================
+    =============== ============================================================== ======= =========================
+    state           what it means                                                  settled ``verdict``
+    =============== ============================================================== ======= =========================
+    ``"accepted"``  the server owns the input, and will begin a response with it   no      UNSAFE
+    ``"committed"`` that response has begun (``successor_id``); or it was injected yes     UNSAFE
+    ``"pending"``   the server waits for ``required_input``: fill the stubs and    yes     UNSAFE
+                    send **one** ``create`` with them that continues
+                    ``response_id``
+    ``"failed"``    it was not applied: ``code``, ``message`` and the input back   yes     SAFE
+    ``"unknown"``   the connection or the deadline ended first                     yes     AMBIGUOUS; if it was
+                                                                                           accepted, UNSAFE
+    =============== ============================================================== ======= =========================
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 import msgspec
 
 from .checks import shown
-from .connection import InputKind, Turn, TurnInput
+from .connection import InputKind, ResponsesConnection, Turn, TurnInput
 from .dialect import Support
 from .encoding import encode_json
 from .errors import InvalidInputError, SteeringNotSupportedError
@@ -48,7 +49,7 @@ __all__ = [
     "SteerInput",
     "SteerOutcome",
     "UserMessage",
-    "check_support",
+    "send_input",
     "turn_input",
 ]
 
@@ -160,16 +161,17 @@ def turn_input(turn: Turn, kind: InputKind, given: object, most: int | None) -> 
         raise _invalid(f"the items to inject are {shown(given)}", "write a list of items, at least one")
     if most is not None and len(encoded) > most:
         raise _invalid(f"the input has {len(encoded)} bytes, more than {most} (max_request_size)", "make it smaller")
-    items = [{"type": "message", "role": "user", "content": plain}] if isinstance(plain, str) else plain
-    return TurnInput(turn, kind, given, cast("list[Any]", items), encoded)
+    return TurnInput(turn, kind, given, encoded)
 
 
 def _check_steer(plain: object) -> None:
     if isinstance(plain, str) and plain:
         return
-    if not isinstance(plain, list) or not plain:
-        raise _invalid(f"the input is {shown(plain)}", "write text, or a list of user messages, at least one")
-    for number, item in enumerate(cast("list[object]", plain)):
+    items = cast("list[object]", plain) if isinstance(plain, list) else []
+    if not items:
+        what = f"the input is {shown(cast('object', plain))}"
+        raise _invalid(what, "write text, or a list of user messages, at least one")
+    for number, item in enumerate(items):
         problem = _problem_of_message(item)
         if problem is not None:
             raise _invalid(f"input[{number}]{problem}", "write messages with type, role 'user' and content only")
@@ -179,7 +181,7 @@ def _problem_of_message(item: object) -> str | None:
     """What is wrong with an item of a steer; None: nothing is."""
     message = cast("dict[str, object]", item) if isinstance(item, dict) else {}
     if message.get("type", "message") != "message" or "content" not in message:
-        return f" is {shown(item)}, no message"
+        return f" is {shown(cast('object', item))}, no message"
     if message.get("role") != "user":
         return f".role is {shown(message.get('role'))}"
     if more := sorted(message.keys() - _MESSAGE):
@@ -190,8 +192,9 @@ def _problem_of_message(item: object) -> str | None:
     if not isinstance(content, list):
         return f".content is {shown(content)}: neither text nor a list of parts"
     for number, part in enumerate(cast("list[object]", content)):
-        if not isinstance(part, dict) or cast("dict[str, object]", part).get("type") not in _PARTS:
-            return f".content[{number}] is {shown(part)}, none of {', '.join(_PARTS)}"
+        members = cast("dict[str, object]", part) if isinstance(part, dict) else {}
+        if members.get("type") not in _PARTS:
+            return f".content[{number}] is {shown(cast('object', part))}, none of {', '.join(_PARTS)}"
     return None
 
 
@@ -199,21 +202,29 @@ def _invalid(what: str, to_do: str) -> InvalidInputError:
     return InvalidInputError(f"{what} — nothing was sent, and the turn goes on — {to_do}")
 
 
-def check_support(kind: InputKind, support: Support, *, over_http: bool) -> None:
-    """Raise SteeringNotSupportedError if the turn's server does not take such a message.
+def send_input(one: TurnInput, support: Support, now: float, *, over_http: bool) -> None:
+    """Send it by the connection of its turn. If no response of the turn runs, the next one gets it. ``over_http``: the
+    turn waits for a connection in HTTP.
 
     A steer is tried where it is not known whether the server takes it. An injection is not: it needs a beta header,
-    which is only sent where the dialect says so, and servers close the connection otherwise (P-STEER-17).
+    which is only sent where the dialect says so, and servers close the connection otherwise (P-STEER-17). Raises
+    SteeringNotSupportedError.
     """
+    turn, connection = one.turn, one.turn.connection
+    running = connection if isinstance(connection, ResponsesConnection) else None
+    support = support if running is None else running.supports(one.kind)
     to_do = "wait for the end of the turn, or leave it, and send another"
-    if over_http:
-        what = f"response.{kind} exists on a WebSocket only, and this turn goes over HTTP"
+    if over_http or turn.transport == "http":
+        what = f"response.{one.kind} exists on a WebSocket only, and this turn goes over HTTP"
     elif support is Support.NO:
-        what = f"this server does not take response.{kind}"
-    elif kind == "inject" and support is not Support.YES:
+        what = f"this server does not take response.{one.kind}"
+    elif one.kind == "inject" and support is not Support.YES:
         what = "this server is not known to take response.inject"
         to_do = "if it does, say so: SessionOptions(dialect=…) with a Dialect that has injecting=Support.YES"
     else:
+        turn.add_input(one)
+        if running is not None:
+            running.add_input(one, now)
         return
     raise SteeringNotSupportedError(f"{what} — nothing was sent, and the turn goes on — {to_do}")
 

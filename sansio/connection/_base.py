@@ -58,8 +58,8 @@ class ConnectionBase(CommonConnection):
     """See the top of the package."""
 
     # More than 12 attributes: six are the state and what follows from it (as attributes, reading them costs no call),
-    # eight are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, inputs, keepalive, deadlines),
-    # three limit the memory of unread events and are read once per read, and one is for its end.
+    # eight are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, inputs, keepalive,
+    # deadlines), three limit the memory of unread events and are read once per read, and one is for its end.
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class ConnectionBase(CommonConnection):
             self._drain_if_blocked((turn,))
 
     def _enter_first(self, turn: Turn) -> bool:
-        """Whether pending steers wait for this turn. If so, it goes ahead of those that wait in its lane (P-STEER-3)."""
+        """Whether pending steers wait for this turn. If so, it goes ahead of its lane's other turns (P-STEER-3)."""
         for lane, pending in self._inputs.pending.items():
             ours = turn.wanted in (AUTO, lane) or not self._lanes.names_known
             if ours and turn.previous is not None and turn.previous == pending.response_id and not turn.is_warm_up:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from ..encoding import encode_json
 from ..events import (
     InputError,
@@ -41,7 +43,7 @@ _TARGETS: Final[Mapping[InputKind, str]] = {"steer": "previous_response_id", "in
 class TurnInput:
     """One ``response.steer`` or ``response.inject``.
 
-    ``encoded`` is the JSON text of its ``input``, ``items`` are the items that it stands for.
+    ``encoded`` is the JSON text of its ``input``.
     """
 
     # More than 12 attributes: what was asked for, how far it got, and what the server said of it.
@@ -52,7 +54,6 @@ class TurnInput:
         "error",
         "foreign",
         "given",
-        "items",
         "kind",
         "required_input",
         "since",
@@ -63,14 +64,13 @@ class TurnInput:
         "turn",
     )
 
-    def __init__(self, turn: Turn, kind: InputKind, given: Any, items: list[Any], encoded: bytes | None = None) -> None:
+    def __init__(self, turn: Turn, kind: InputKind, given: Any, encoded: bytes) -> None:
         self.turn = turn
         """The turn that it is for."""
         self.kind: InputKind = kind
         self.given = given
         """The input as the caller gave it."""
-        self.items = items
-        self.encoded = encode_json(given) if encoded is None else encoded
+        self.encoded = encoded
         self.state = InputState.HELD
         self.since = 0.0
         """When its present wait began."""
@@ -91,6 +91,12 @@ class TurnInput:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.state.value} of {self.target!r}>"
+
+    @property
+    def items(self) -> list[Any]:
+        """The items that it stands for."""
+        plain: Any = msgspec.json.decode(self.encoded)
+        return [{"type": "message", "role": "user", "content": plain}] if isinstance(plain, str) else plain
 
     @property
     def facts(self) -> InputFacts:

@@ -3,8 +3,8 @@
 The promise
     A message goes out only while a response of its turn runs. From the moment that a byte of a steer was handed, its
     turn keeps the lane until it is clear that no response follows by itself. So a successor belongs to the turn that
-    was steered, whoever steered it, and never to the one that waits behind it. After ``response.steer.pending`` the lane
-    is reserved for the turn that fills the stubs, for as long as the steered turn would have waited for an event.
+    was steered, whoever steered it, and never to the one that waits behind it. After ``response.steer.pending`` the
+    lane is reserved for the turn that fills the stubs, for as long as the steered turn would have waited for an event.
     Where nobody can tell any more whether a response follows (a deadline has passed), the connection takes no more
     turns.
 
@@ -184,7 +184,7 @@ class Steered(ConnectionBase):
         target = event.steer.previous_response_id
         if turn is None or turn.phase is not Phase.STREAM or (target is not None and target != turn.response_id):
             return None
-        one = TurnInput(turn, "steer", None, [])
+        one = TurnInput(turn, "steer", None, b"[]")
         one.foreign, one.target, one.state = True, turn.response_id, InputState.SENT
         turn.steering = turn.steering or Steering()
         turn.steering.inputs.append(one)

@@ -28,9 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast
-
-import msgspec
+from typing import Any, Final, Literal, TypeAlias
 
 from ..encoding import encode_json
 from ..errors import TurnError
@@ -48,8 +46,8 @@ from ..lanes import AUTO, AnyLane
 from ..messages import response_create
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
-from ._inputs import Steering, TurnInput
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
+from ._steered_turn import SteeredTurn, TurnConnection, TurnObserver
 
 __all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
 
@@ -63,33 +61,7 @@ Leave: TypeAlias = Literal["abort", "abandon"]
 """What becomes of a connection when its only turn is left; see the table at the top of the package."""
 
 
-class TurnConnection(Protocol):
-    """The connection of a turn, as the turn uses it: a ``ResponsesConnection`` or an ``HttpConnection``."""
-
-    @property
-    def waiting_phase(self) -> Phase:
-        """The phase of a turn that has not started on it."""
-        ...
-
-    def restart_deadline(self, turn: Turn) -> None:
-        """The turn's receive deadline starts, or starts again."""
-
-
-class TurnObserver(Protocol):
-    """Measures a turn. Its methods only store what happened: they call nobody, and raise nothing."""
-
-    def came(self, now: float) -> None:
-        """An event came for the turn's consumer. Hot path: runs once per event."""
-
-    def repeats(self, reason: str, failure: TurnError | None, delay: float) -> None:
-        """The turn is sent again after ``delay`` seconds, for this reason; ``failure``, if any, is not seen by the
-        consumer."""
-
-    def ended(self, turn: Turn) -> None:
-        """The turn has ended for its consumer. Called once, and last."""
-
-
-class Turn:
+class Turn(SteeredTurn):
     """The state of one ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session.
 
     This is the protocol's record of a turn. The handle that users hold, :class:`turnwire.sansio.client.Turn`, wraps it.
@@ -214,8 +186,7 @@ class Turn:
         # abandoned: It failed for its consumer while the server might still run it.
         self.response_id: str | None = None
         self._terminal: LifecycleEvent | None = None
-        self.steering: Steering | None = None
-        """Its steers and injections, and its responses that have ended; None: there was no steer and no injection."""
+        self.steering = None
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"
@@ -270,35 +241,6 @@ class Turn:
         if self.phase is Phase.LANE_WAIT and self.connection is not None:
             return self.connection.waiting_phase
         return Phase.STREAM if self.between else self.phase
-
-    @property
-    def is_warm_up(self) -> bool:
-        """Whether it generates nothing (``generate: false``): it consumes no steers (P-STEER-11)."""
-        return not self.fits_http and msgspec.json.decode(self.message).get("generate") is False
-
-    @property
-    def between(self) -> bool:
-        """Whether a response of the turn has ended and its successor has not begun (P-STEER-2)."""
-        return self.phase is Phase.AWAIT and self.steering is not None and self.steering.ended > 0
-
-    @property
-    def responses(self) -> list[Response]:
-        """Its responses that have ended with a terminal event, in order."""
-        if self.steering is not None and self.steering.endings:
-            return [event.response for event in self.steering.endings]
-        return [] if self.response is None else [self.response]
-
-    @property
-    def steers(self) -> list[list[Any]]:
-        """For each of :attr:`responses`: the items of steers that the server put after it."""
-        if self.steering is not None and self.steering.endings:
-            return self.steering.steers
-        return [[] for _ in self.responses]
-
-    @property
-    def known_id(self) -> str | None:
-        """The id of the present response; between two responses, that of the one that has ended."""
-        return self.steering.last_id if self.steering is not None and self.between else self.response_id
 
     @property
     def response(self) -> Response | None:
@@ -455,13 +397,6 @@ class Turn:
         name = _name_member(self.lane)
         return name + self.message[1:] if self.named else b"{" + self.message[len(name) :]
 
-    def add_input(self, one: TurnInput) -> None:
-        """Keep a steer or an injection, to be sent when a response runs; after the turn's end it has failed."""
-        self.steering = self.steering or Steering()
-        self.steering.inputs.append(one)
-        if self.ended:
-            self.steering.over("the turn has ended")
-
     def finish(self, event: LifecycleEvent) -> None:
         """End with the terminal event."""
         self.output.complete(event, self.response_id)
@@ -476,27 +411,6 @@ class Turn:
         self.phase = Phase.DONE
         self.move(TurnSignal.COMPLETED)
         self.tell()
-
-    def response_over(self, event: LifecycleEvent | None) -> None:
-        """A response has ended, by this event or an error, and another may follow: the turn awaits that one."""
-        steering = self.steering = self.steering or Steering()
-        if event is not None:
-            self.output.complete(event, self.response_id)
-            steering.endings.append(event)
-        steering.ended += 1
-        steering.last_id = self.response_id
-        self.phase = Phase.AWAIT
-        self.response_id = self.last = self.last_number = None
-        self.created = False
-        self.items, self.added = [], []
-        self.output.clear()
-
-    def conclude(self) -> None:
-        """No response follows: the turn ends as its last one did."""
-        steering = cast("Steering", self.steering)
-        steering.over("the response ended before it could be sent")
-        self.response_id = steering.last_id
-        self._end_with(steering.endings[-1])
 
     def fail(self, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
         """End with this failure. A later one replaces it only if it knows the verdict better."""
