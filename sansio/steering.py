@@ -214,7 +214,7 @@ def send_input(one: TurnInput, support: Support, now: float, *, over_http: bool)
     running = connection if isinstance(connection, ResponsesConnection) else None
     support = support if running is None else running.supports(one.kind)
     to_do = "wait for the end of the turn, or leave it, and send another"
-    if over_http or turn.transport == "http":
+    if over_http or (running is None and connection is not None):
         what = f"response.{one.kind} exists on a WebSocket only, and this turn goes over HTTP"
     elif support is Support.NO:
         what = f"this server does not take response.{one.kind}"

@@ -108,18 +108,14 @@ class TurnInput:
         """Whether it may be sent again."""
         return self.facts.verdict
 
-    def move(self, signal: InputSignal) -> bool:
-        """Change its state as :data:`INPUT_TRANSITIONS` says. False: the signal changes nothing."""
-        state = INPUT_TRANSITIONS[self.state].get(signal)
-        if state is None:
-            return False
-        self.state = state
-        return True
+    def move(self, signal: InputSignal) -> None:
+        """Change its state as :data:`INPUT_TRANSITIONS` says. A signal that is not listed changes nothing."""
+        self.state = INPUT_TRANSITIONS[self.state].get(signal, self.state)
 
     def fail(self, signal: InputSignal, error: InputError) -> None:
         """It is not applied, for this reason."""
-        if self.move(signal):
-            self.error = error
+        self.move(signal)
+        self.error = error
 
     def wire_message(self) -> bytes:
         """Its message: exactly ``type``, the id of the response, and ``input`` (P-CLIENT-5, P-CLIENT-6)."""
@@ -137,8 +133,9 @@ class TurnInput:
         return None if limit is None else self.since + limit
 
 
-NOT_SENT: Final = "response_already_completed"
-"""The code of an input that was not sent, because no response of its turn runs any more."""
+TOO_LATE: Final = InputError(code="response_already_completed", message="the turn ended before it could be sent")
+NOT_SENT: Final = InputError(code="not_sent", message="the turn failed before it could be sent")
+"""Why an input failed that was not sent (P-STEER-18)."""
 
 
 class Steering:
@@ -159,6 +156,11 @@ class Steering:
         """Steers of the response that it continues, which wait for it."""
 
     @property
+    def place(self) -> int | None:
+        """The number of the response that ended last; None if none has ended with a terminal event."""
+        return len(self.endings) - 1 if self.endings else None
+
+    @property
     def steers(self) -> list[list[Any]]:
         """For each response that has ended, the items of steers that were put after it."""
         found: list[list[Any]] = [[] for _ in self.endings]
@@ -171,11 +173,11 @@ class Steering:
                 found[one.after].extend(one.items)
         return found
 
-    def over(self, why: str) -> None:
-        """The turn has ended: what was not sent has failed, and nobody answers for the one that it continues."""
+    def over(self, *, completed: bool) -> None:
+        """The turn has ended: what was not sent has failed, and nothing becomes of the steers that wait for it."""
         for one in self.inputs:
             if one.state is InputState.HELD:
-                one.fail(InputSignal.UNSENT, InputError(code=NOT_SENT, message=why))
+                one.fail(InputSignal.UNSENT, TOO_LATE if completed else NOT_SENT)
         self.lose_fills()
 
     def lose_fills(self) -> None:
@@ -247,11 +249,13 @@ class OpenInputs:
         come in the order of the messages for one response.
         """
         if isinstance(event, ResponseInjectCreatedEvent | ResponseInjectFailedEvent):
-            return self._first_sent("inject", event.response_id)
+            return self._first("inject", event.response_id, InputState.SENT)
         if isinstance(event, ResponseSteerAcceptedEvent | ResponseSteerPendingEvent | ResponseSteerFailedEvent):
             steer = event.steer
-            named = (one for one in self._with_ids() if one.steer_id == steer.id)
-            return next(named, None) or self._first_sent("steer", steer.previous_response_id)
+            if (named := next((one for one in self._with_ids() if one.steer_id == steer.id), None)) is not None:
+                return named
+            more = () if isinstance(event, ResponseSteerAcceptedEvent) else (InputState.ACCEPTED,)
+            return self._first("steer", steer.previous_response_id, InputState.SENT, *more)
         return None
 
     def _with_ids(self) -> Iterator[TurnInput]:
@@ -260,6 +264,7 @@ class OpenInputs:
         for pending in self.pending.values():
             yield from pending.inputs
 
-    def _first_sent(self, kind: InputKind, target: str | None) -> TurnInput | None:
-        sent = (one for one in self.open if one.state is InputState.SENT and one.kind == kind)
-        return next((one for one in sent if not target or one.target == target), None)
+    def _first(self, kind: InputKind, target: str | None, *states: InputState) -> TurnInput | None:
+        """The first without an id in one of these states."""
+        found = (one for one in self.open if one.kind == kind and one.steer_id is None and one.state in states)
+        return next((one for one in found if not target or one.target == target), None)

@@ -300,9 +300,11 @@ INPUT_TRANSITIONS: Final[dict[InputState, dict[InputSignal, InputState]]] = {
         InputSignal.HANDED: InputState.SENT,
         InputSignal.HELD: InputState.HELD,
         InputSignal.UNSENT: InputState.FAILED,
+        InputSignal.FAILED: InputState.FAILED,  # It is too big, and was being handed.
     },
     InputState.SENT: {
         InputSignal.ACCEPTED: InputState.ACCEPTED,
+        InputSignal.PENDING: InputState.PENDING,
         InputSignal.COMMITTED: InputState.COMMITTED,
         InputSignal.FAILED: InputState.FAILED,
         InputSignal.LOST: InputState.LOST,

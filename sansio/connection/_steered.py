@@ -22,7 +22,6 @@ from ..error_body import ErrorBody
 from ..events import (
     InputError,
     LifecycleEvent,
-    ResponseInjectCreatedEvent,
     ResponseInjectFailedEvent,
     ResponseSteerAcceptedEvent,
     ResponseSteerFailedEvent,
@@ -38,7 +37,7 @@ from ._turn import Turn
 __all__ = ["Steered"]
 
 MISTAKES: Final = frozenset({"unsupported_event_type", "invalid_json"})
-"""Codes of errors that refuse no turn while a steer or an injection is unanswered (P-OWNER-9)."""
+"""Codes of errors that refuse no turn while a steer or an injection is unanswered (P-OWNER-8)."""
 UNKNOWN_MESSAGE: Final = "unsupported_event_type"
 
 
@@ -90,10 +89,9 @@ class Steered(ConnectionBase):
 
     def _commit(self, turn: Turn, steering: Steering, event: ServerEvent) -> None:
         """A response of this turn begins: it has the input of the steers that were accepted before."""
-        after = len(steering.endings) - 1
         for one in steering.inputs:
             if one.state is InputState.ACCEPTED:
-                one.after = after
+                one.after = steering.place
                 self._applied(one, event)
         for one in steering.fills:
             self._applied(one, event)
@@ -145,7 +143,7 @@ class Steered(ConnectionBase):
             self._free_lane(turn, now)
             return
         for one in waiting:
-            one.after = len(steering.endings) - 1
+            one.after = steering.place
         if (before := self._inputs.pending.pop(turn.lane, None)) is not None:
             self._lose_all(before.inputs)
         limit = 0.0 if turn.abandoned else inf if turn.timeouts.receive is None else turn.timeouts.receive
@@ -161,21 +159,18 @@ class Steered(ConnectionBase):
         one = self._inputs.find(event)
         if one is None and isinstance(event, ResponseSteerAcceptedEvent):
             one = self._of_somebody_else(event, owner)
-        match event:
-            case _ if one is None:
-                return None
-            case ResponseSteerAcceptedEvent():
-                one.steer_id = event.steer.id
-                one.move(InputSignal.ACCEPTED)
-            case ResponseSteerPendingEvent():
-                one.required_input = event.required_input
-                one.move(InputSignal.PENDING)
-            case ResponseSteerFailedEvent() | ResponseInjectFailedEvent():
-                one.fail(InputSignal.FAILED, event.error)
-            case ResponseInjectCreatedEvent():
-                one.move(InputSignal.COMMITTED)
-            case _:
-                pass
+        if one is None:
+            return None
+        if isinstance(event, ResponseSteerAcceptedEvent):
+            one.steer_id = event.steer.id
+            one.move(InputSignal.ACCEPTED)
+        elif isinstance(event, ResponseSteerPendingEvent):
+            one.required_input = event.required_input
+            one.move(InputSignal.PENDING)
+        elif isinstance(event, ResponseSteerFailedEvent | ResponseInjectFailedEvent):
+            one.fail(InputSignal.FAILED, event.error)
+        else:
+            one.move(InputSignal.COMMITTED)
         self._inputs.settle(one)
         return one
 

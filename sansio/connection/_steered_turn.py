@@ -106,7 +106,7 @@ class SteeredTurn:
         self.steering = self.steering or Steering()
         self.steering.inputs.append(one)
         if self.ended:
-            self.steering.over("the turn has ended")
+            self.steering.over(completed=self.response is not None)
 
     def response_over(self, event: LifecycleEvent | None) -> None:
         """A response has ended, by this event or an error, and another may follow: the turn awaits that one."""
@@ -125,6 +125,6 @@ class SteeredTurn:
     def conclude(self) -> None:
         """No response follows: the turn ends as its last one did."""
         steering = cast("Steering", self.steering)
-        steering.over("the response ended before it could be sent")
+        steering.over(completed=True)
         self.response_id = steering.last_id
         self._end_with(steering.endings[-1])

@@ -403,7 +403,7 @@ class Turn(SteeredTurn):
         if self.steering is not None:
             self.steering.endings.append(event)
             self.steering.last_id = self.response_id
-            self.steering.over("the response ended before it could be sent")
+            self.steering.over(completed=True)
         self._end_with(event)
 
     def _end_with(self, event: LifecycleEvent) -> None:
@@ -417,7 +417,7 @@ class Turn(SteeredTurn):
         self.move(signal)
         self.failure = failure
         if self.steering is not None:
-            self.steering.over("the turn failed before it could be sent")
+            self.steering.over(completed=False)
         self.tell()
 
     def tell(self) -> None:
