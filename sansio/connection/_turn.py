@@ -44,6 +44,7 @@ from ..events import (
 )
 from ..lanes import AUTO, AnyLane
 from ..messages import response_create
+from ..partial import Gathered, Partial, needed
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
@@ -101,6 +102,7 @@ class Turn:
         "_terminal",
         "abandoned",
         "added",
+        "arrived",
         "began",
         "buffered",
         "connection",
@@ -109,6 +111,7 @@ class Turn:
         "failing_since",
         "failure",
         "fits_http",
+        "gathered",
         "http_only",
         "items",
         "lane",
@@ -179,6 +182,10 @@ class Turn:
         self.listener: Callable[[Turn], None] | None = None
         """Called with the turn, once, when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
+        self.arrived: list[ServerEvent] = []
+        """The events that ``gathered`` has not taken in: the last read ones, then those in ``events``."""
+        self.gathered: Gathered | None = None
+        """What the events that were read gave; None: nothing was taken in."""
         self.buffered = 0
         """Bytes of memory that ``events`` take."""
         self.items: list[str] = []
@@ -372,6 +379,7 @@ class Turn:
         """Append an event whose text has this length for the consumer; return the bytes of memory that it takes."""
         cost = length + EVENT_COST
         self.events.append(event)
+        self.arrived.append(event)
         self.buffered += cost
         if isinstance(event, ItemEvent):
             self.last = event
@@ -384,8 +392,27 @@ class Turn:
             listener(self)
         return cost
 
+    @property
+    def partial(self) -> Partial:
+        """What its consumer has read of its response."""
+        self.gather()
+        return Partial() if self.gathered is None else self.gathered.snapshot()
+
+    def gather(self) -> None:
+        """Take in the events that were read since the last time."""
+        read = len(self.arrived) - len(self.events)
+        if read:
+            if self.gathered is None:
+                self.gathered = Gathered()
+            self.gathered.add(self.arrived[:read])
+            del self.arrived[:read]
+
     def discard(self) -> None:
         """Drop the unread events: nobody will read them."""
+        if not self.events:
+            self.arrived = list(needed(self.arrived))
+        self.gather()
+        self.arrived = []
         self.events.clear()
         self.output.clear()
         self.buffered = 0

@@ -58,6 +58,8 @@ class HttpBase(CommonConnection):
         self._answer: Answer | None = None
         self._received = now
         """When the last byte arrived, or the request was handed."""
+        self._kept = 0
+        """Bytes of its turn's answer since the events that were read were last gathered."""
         self._redirects: int = 0
         """How many redirects the turn was sent on by."""
 
