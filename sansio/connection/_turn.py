@@ -139,6 +139,11 @@ class Turn:
         "wanted",
     )
 
+    response_id: str | None
+    gathered: Gathered | None
+    """What the events that were read gave; None: nothing was taken in."""
+    _terminal: LifecycleEvent | None
+
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
 
@@ -184,8 +189,6 @@ class Turn:
         self.events: deque[ServerEvent] = deque()
         self.arrived: list[ServerEvent] = []
         """The events that ``gathered`` has not taken in: the last read ones, then those in ``events``."""
-        self.gathered: Gathered | None = None
-        """What the events that were read gave; None: nothing was taken in."""
         self.buffered = 0
         """Bytes of memory that ``events`` take."""
         self.items: list[str] = []
@@ -215,8 +218,7 @@ class Turn:
         # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
         # abandoned: It failed for its consumer while the server might still run it.
-        self.response_id: str | None = None
-        self._terminal: LifecycleEvent | None = None
+        self.response_id = self.gathered = self._terminal = None
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"

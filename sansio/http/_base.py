@@ -29,6 +29,8 @@ __all__ = ["HttpBase"]
 class HttpBase(CommonConnection):
     """See the top of the package."""
 
+    # More than 12 attributes: they are what is known of the one request and its answer, and when each was.
+
     def __init__(
         self,
         endpoint: Endpoint,

@@ -5,9 +5,9 @@ The promise
     what the consumer has seen. It can be asked for at any time, also after a failure, and raises nothing.
 
 What it costs
-    A turn keeps its events, and they are gathered only when somebody asks, or when :data:`KEPT` bytes have come. Then
-    each event costs O(1). What is gathered takes at most :data:`MAX_GATHERED` bytes, counted in the texts of the
-    events; beyond that, the items are dropped and :attr:`Partial.overflowed` is true.
+    A turn keeps its events, and they are gathered only when somebody asks, or when :data:`GATHER_AFTER` bytes have
+    come. Then each event costs O(1). What is gathered takes at most 64 MiB, counted in the texts of the events; beyond
+    that, the items are dropped and :attr:`Partial.overflowed` is true.
 
 How the events are gathered
     ============================== ====================================================================================
@@ -23,8 +23,8 @@ How the events are gathered
 
 from __future__ import annotations
 
-from ._gathering import KEPT, Gathered, needed
+from ._gathering import GATHER_AFTER, Gathered, needed
 from ._snapshot import Partial
 from ._text import TextStream
 
-__all__ = ["KEPT", "Gathered", "Partial", "TextStream", "needed"]
+__all__ = ["GATHER_AFTER", "Gathered", "Partial", "TextStream", "needed"]

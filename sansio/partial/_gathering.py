@@ -15,13 +15,25 @@ from ..events._gathered import MAX_GATHERED
 from ..events._json import or_none, read_envelope
 from ..events._lenient import decode_dict, decode_members, read_integer
 from ._open import NODE, Node, Open, id_of, node_of
-from ._shapes import COMMAND, DELTAS, DONE, PARTS, PLACES, PRINTED, START, TEXT, Json, Shape, list_of
+from ._positions import (
+    COMMAND,
+    DELTAS,
+    MESSAGE_TEXT,
+    PARTS,
+    PLACES,
+    PRINTED,
+    START,
+    WHOLE_TEXTS,
+    Json,
+    Position,
+    list_of,
+)
 from ._snapshot import Partial
-from ._text import Text, exact
+from ._text import TextPieces, exact
 
-__all__ = ["KEPT", "Gathered", "needed"]
+__all__ = ["GATHER_AFTER", "Gathered", "needed"]
 
-KEPT: Final = 1024 * 1024
+GATHER_AFTER: Final = 1024 * 1024
 """Bytes of events that come on a connection before those that were read are gathered."""
 
 T = TypeVar("T")
@@ -41,7 +53,7 @@ class Gathered:
         self._response_id = response_id
         self._usage: ResponseUsage | None = None
         self._final: list[Json] | None = None
-        self._transcript = Text()
+        self._transcript = TextPieces()
         self._size = 0
         self._last = 0
         """The place of the last item that was added or done."""
@@ -75,7 +87,7 @@ class Gathered:
     def add(self, events: Iterable[ServerEvent]) -> None:
         """The next events. Deltas that continue one text are taken together, so that each costs little."""
         run: list[str] = []
-        text: Text | None = None
+        text: TextPieces | None = None
         kind: type[ServerEvent] | None = None
         where: Callable[[Any], object] | None = None
         place: object = None
@@ -91,13 +103,13 @@ class Gathered:
             place = None if where is None else where(event)
         self._continue(text, run)
 
-    def _continue(self, text: Text | None, run: list[str]) -> None:
+    def _continue(self, text: TextPieces | None, run: list[str]) -> None:
         if text is not None and run:
             text.add("".join(run))
             self._grows(sum(map(len, run)))
             run.clear()
 
-    def _take(self, event: ServerEvent) -> Text | None:
+    def _take(self, event: ServerEvent) -> TextPieces | None:
         """The next event; returns the text that it continues, if any."""
         handler = self._handlers.get(type(event))
         if handler is not None:
@@ -112,7 +124,7 @@ class Gathered:
         if self.overflowed:
             for kept in (self._open, self._by_id, self._by_place, self._done, self._done_ids, self._done_places):
                 kept.clear()
-            self._transcript = Text()
+            self._transcript = TextPieces()
 
     # -- the response
 
@@ -189,7 +201,7 @@ class Gathered:
 
     def _forget(self, item: Open) -> None:
         del self._open[item]
-        if item.name is not None and self._by_id.get(item.name) is item:
+        if item.name is not None:
             del self._by_id[item.name]
         if item.index is not None and self._by_place.get(item.index) is item:
             del self._by_place[item.index]
@@ -208,46 +220,48 @@ class Gathered:
         self._grows(NODE)
         return self._register(Open(self._last if index is None else index, START.get(kind, {}) | start), index)
 
-    def _part(self, event: Any, shape: Shape) -> Node | None:
+    def _part(self, event: Any, position: Position) -> Node | None:
         """The object that has the text which an event is about; None: its item is done."""
-        item = self._owner(event, shape.item)
-        if item is None or not shape.list:
+        item = self._owner(event, position.item)
+        if item is None or not position.list:
             return item
-        parts, at = item.parts(shape.list), getattr(event, shape.place)
+        parts, at = item.parts(position.list), getattr(event, position.place)
         found = parts.get(at)
         if found is None:
             self._grows(NODE)
-            found = parts[at] = Node({} if shape.part is None else {"type": shape.part, **START.get(shape.part, {})})
+            found = parts[at] = Node(
+                {} if position.part is None else {"type": position.part, **START.get(position.part, {})}
+            )
         return found
 
     # -- texts
 
-    def _delta(self, event: Any) -> Text | None:
-        shape = DELTAS[type(event)]
-        node = self._part(event, shape)
+    def _delta(self, event: Any) -> TextPieces | None:
+        position = DELTAS[type(event)]
+        node = self._part(event, position)
         if node is None:
             return None
-        delta, text = exact(event, event.delta, "delta"), node.text(shape.field)
+        delta, text = exact(event, event.delta, "delta"), node.text(position.field)
         text.add(delta)
         self._grows(len(delta))
         return text
 
     def _text_done(self, event: Any) -> None:
-        shape, member = DONE[type(event)]
-        node = self._part(event, shape)
+        position, member = WHOLE_TEXTS[type(event)]
+        node = self._part(event, position)
         if node is not None:
             text: str = getattr(event, member)
-            node.text(shape.field).end(text)
+            node.text(position.field).end(text)
             self._grows(len(text))
 
     def _part_event(self, event: Any) -> None:
-        shape = PARTS[type(event)]
-        item = self._owner(event, shape.item)
+        position = PARTS[type(event)]
+        item = self._owner(event, position.item)
         part = _object(event, "part")
         if item is None or part is None:
             return
         self._grows(len(event.raw_bytes) + NODE)
-        parts, at = item.parts(shape.list), getattr(event, shape.place)
+        parts, at = item.parts(position.list), getattr(event, position.place)
         found = parts.get(at)
         if found is not None and not event.type.endswith(".done"):
             found.members = part  # Deltas of it came before.
@@ -277,7 +291,7 @@ class Gathered:
                 item.parts("output")[event.command_index + offset] = node_of(output, done=True)
 
     def _annotation(self, event: ev.ResponseOutputTextAnnotationAddedEvent) -> None:
-        node = self._part(event, TEXT)
+        node = self._part(event, MESSAGE_TEXT)
         annotation = _object(event, "annotation")
         if node is not None and annotation is not None:
             node.annotations.append(annotation)
@@ -287,9 +301,9 @@ class Gathered:
         self._transcript.add(exact(event, event.delta, "delta"))
         self._grows(len(event.delta))
 
-    _handlers: ClassVar[Mapping[type[ServerEvent], Callable[[Self, Any], Text | None]]] = {
+    _handlers: ClassVar[Mapping[type[ServerEvent], Callable[[Self, Any], TextPieces | None]]] = {
         **dict.fromkeys(DELTAS, _delta),
-        **dict.fromkeys(DONE, _text_done),
+        **dict.fromkeys(WHOLE_TEXTS, _text_done),
         **dict.fromkeys(PARTS, _part_event),
         ev.ResponseOutputItemAddedEvent: _item_event,
         ev.ResponseOutputItemDoneEvent: _item_event,

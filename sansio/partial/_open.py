@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
-from ._shapes import Json, list_of
-from ._text import Text
+from ._positions import Json, list_of
+from ._text import TextPieces
 
 __all__ = ["NODE", "Node", "Open", "id_of", "node_of"]
 
-FIELDS: Final = ("text", "refusal", "stdout", "stderr")
+PART_TEXTS: Final = ("text", "refusal", "stdout", "stderr")
 """The members of a part that are texts."""
 NODE: Final = 500
 """Bytes of memory that an open item or a part of one takes in addition to its texts, rounded up."""
@@ -22,15 +22,15 @@ class Node:
 
     def __init__(self, members: Json) -> None:
         self.members = members
-        self.texts: dict[str, Text] = {}
+        self.texts: dict[str, TextPieces] = {}
         self.annotations: list[Any] = []
 
-    def text(self, field: str) -> Text:
+    def text(self, field: str) -> TextPieces:
         """The text in this member; it begins with what the member has."""
         found = self.texts.get(field)
         if found is None:
             start = self.members.get(field)
-            found = self.texts[field] = Text(start if isinstance(start, str) else "")
+            found = self.texts[field] = TextPieces(start if isinstance(start, str) else "")
         return found
 
     def json(self) -> Any:
@@ -84,7 +84,7 @@ def node_of(part: Any, *, done: bool = False) -> Node:
     node = Node(cast("Json", part) if isinstance(part, dict) else {})
     if isinstance(part, str):
         node.text("").add(part)
-    for field in FIELDS if done else ():
+    for field in PART_TEXTS if done else ():
         if isinstance(value := node.members.get(field), str):
             node.text(field).end(value)
     return node

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..events import ResponseUsage
-from ._shapes import Json, list_of
+from ._positions import Json, list_of
 
 __all__ = ["Partial"]
 

@@ -14,7 +14,7 @@ from ..events import (
 )
 from ..events._gathered import MAX_GATHERED
 
-__all__ = ["Text", "TextStream", "exact"]
+__all__ = ["TextPieces", "TextStream", "exact"]
 
 RUN: Final = 1024
 """Pieces of a text that are joined into one."""
@@ -45,8 +45,8 @@ def _ends_in_half(text: str) -> bool:
     return "\ud800" <= text[-1:] <= "\udbff"
 
 
-class Text:
-    """A text that comes in pieces. Adding one is O(1), amortized; reading costs the length of what is new."""
+class TextPieces:
+    """A text that comes in pieces. Adding one is O(1), amortized; reading it costs as much as it is long."""
 
     __slots__ = ("_done", "_joined", "_pieces")
 

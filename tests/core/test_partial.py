@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.machines import ENDPOINT, Wire
+from turnwire.sansio.connection import ResponsesConnection, Turn
+from turnwire.sansio.errors import ConnectionLostError
 from turnwire.sansio.events import ServerEvent, decode_event
+from turnwire.sansio.handle import TurnHandle
+from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.partial import Gathered, Partial, TextStream, _gathering, _open, _text, needed
 from turnwire.sansio.server import (
     Call,
@@ -25,6 +30,8 @@ from turnwire.sansio.server import (
     reply_events,
     reply_of,
 )
+from turnwire.sansio.timeouts import Timeouts
+from turnwire.sansio.websocket import WebSocket
 
 Json = dict[str, Any]
 
@@ -67,7 +74,7 @@ def partial_of(*events: ServerEvent, most: int = 1 << 30) -> Partial:
     return gathered.snapshot()
 
 
-# --- The same, said once more: by output_index alone, without regard to cost ------------------------------------------
+# --- The same, said once more: by output_index alone, without regard to cost -----------------------------------------
 
 TEXTS = {  # The kind of text: the list it is in, the member of the event that has its place, the members.
     "output_text": ("content", "content_index", "text"),
@@ -149,7 +156,7 @@ def test_items_that_come_at_the_same_time_are_kept_apart(events: list[Json]) -> 
     check(events)
 
 
-# --- Events that a server may leave out, or repeat ---------------------------------------------------------------------
+# --- Events that a server may leave out, or repeat -------------------------------------------------------------------
 
 
 def delta(text: str, **members: Any) -> ServerEvent:
@@ -252,6 +259,8 @@ def test_a_server_whose_ids_differ_is_followed_by_places() -> None:
     assert [item["id"] for item in partial_of(*early).items] == ["m"]
     again = [added(message(id="n")), delta("1", item_id="n"), added(message(id="o")), delta("2", item_id="o")]
     assert partial_of(*again, added({**message(), "id": None}, 0, "done")).text == "1"
+    nameless = [added({"type": "message"}), delta("1", item_id=""), added({"type": "message"}, 0, "done")]
+    assert partial_of(*nameless).items == [{"type": "message"}]
 
 
 def test_another_response_begins_anew() -> None:
@@ -365,7 +374,7 @@ def test_what_is_no_object_adds_nothing() -> None:
     assert partial_of(added(message("x"), kind="done"), *late).items == [message("x")]
 
 
-# --- Halves of surrogate pairs -----------------------------------------------------------------------------------------
+# --- Halves of surrogate pairs ---------------------------------------------------------------------------------------
 
 
 def halved(*texts: str) -> list[ServerEvent]:
@@ -409,11 +418,11 @@ def test_half_a_character_at_the_end_of_a_text_is_replaced() -> None:
     assert partial_of(*halved("x", r"\ud83d"), done).text == "x\ufffd"
     last = decode_event(rb'{"type":"response.completed","response":{"output":[]}}')
     assert streamed(*halved(r"\ud83d"), last) == ["", "\ufffd"]
-    item = rb'{"type":"response.output_item.done","item":{"type":"message","content":[{"type":"output_text","text":"\ud83d"}]}}'
-    assert partial_of(decode_event(item)).text == "\ufffd"
+    item = rb'{"type":"message","content":[{"type":"output_text","text":"\ud83d"}]}'
+    assert partial_of(decode_event(b'{"type":"response.output_item.done","item":%b}' % item)).text == "\ufffd"
     printed = rb'{"type":"response.shell_call_output_content.delta","delta":{"stdout":"%b"}}'
     halves = [decode_event(printed % half) for half in (rb"\ud83d", rb"\ude00")]
-    assert partial_of(*halves).items[0]["output"] == [{"stdout": "😀"}]
+    assert partial_of(*halves).items[0]["output"] == [{"stdout": "😀", "stderr": ""}]
 
 
 def deeper(depth: int, call: Callable[[], Any]) -> Any:
@@ -433,7 +442,7 @@ def test_an_event_that_is_nested_too_deeply_costs_only_itself() -> None:
     assert deeper(700, told) == ["\ufffdx", [], []]
 
 
-# --- Pieces of text ------------------------------------------------------------------------------------------------------
+# --- Pieces of text --------------------------------------------------------------------------------------------------
 
 
 def test_the_end_brings_what_the_deltas_did_not() -> None:
@@ -457,7 +466,7 @@ def test_pieces_beyond_the_limit_are_not_compared(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-# --- Cost and memory -------------------------------------------------------------------------------------------------------
+# --- Cost and memory -------------------------------------------------------------------------------------------------
 
 
 def test_beyond_the_limit_nothing_is_kept_until_the_end() -> None:
@@ -476,7 +485,7 @@ def test_beyond_the_limit_nothing_is_kept_until_the_end() -> None:
 
 
 def test_a_long_text_is_kept_in_few_pieces() -> None:
-    text = _text.Text()
+    text = _text.TextPieces()
     for _ in range(10 * _text.RUN):
         text.add("x")
     assert len(text._joined) + len(text._pieces) < 20
@@ -491,16 +500,16 @@ def test_of_a_whole_turn_the_last_event_is_enough() -> None:
         assert needed(some) is some
 
 
-# --- Planted faults ----------------------------------------------------------------------------------------------------------
+# --- Planted faults --------------------------------------------------------------------------------------------------
 
 
 def forgets_a_piece(patch: pytest.MonkeyPatch) -> None:
-    whole = _text.Text.add
-    patch.setattr(_text.Text, "add", lambda self, piece: whole(self, piece[:3]))
+    whole = _text.TextPieces.add
+    patch.setattr(_text.TextPieces, "add", lambda self, piece: whole(self, piece[:3]))
 
 
 def adds_after_the_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_text.Text, "end", lambda self, text: self.add(""))
+    patch.setattr(_text.TextPieces, "end", lambda self, text: self.add(""))
 
 
 def keeps_the_open_item(patch: pytest.MonkeyPatch) -> None:
@@ -563,3 +572,121 @@ def test_planted_faults_are_found(plant: Callable[[pytest.MonkeyPatch], None], m
     plant(monkeypatch)
     with pytest.raises(AssertionError):
         check(events)
+
+
+# --- A turn -----------------------------------------------------------------------------------------------------------
+
+
+def frames(*events: Json) -> bytes:
+    server = WebSocket(client=False)
+    return b"".join(server.text(json.dumps(each).encode()) for each in events)
+
+
+REPLY = made([Reasoning("Let me see."), "It rains again.", Call("f", {"a": 1})])
+
+
+@pytest.mark.parametrize("size", [1, 700, 1 << 20])
+def test_a_turn_tells_what_was_read_of_it(size: int) -> None:
+    """P-PARTIAL-1: however much has arrived."""
+    wire = Wire.opened()
+    turn = wire.run()
+    assert turn.partial == Partial()
+    data, read = frames(*REPLY), 0
+    for start in range(0, len(data), size):
+        wire.receive(data[start : start + size])
+        for _ in range(len(turn.events) // 2):
+            turn.next_event()
+            read += 1
+            assert turn.partial.items == expected(REPLY[:read])
+    while turn.next_event() is not None:
+        read += 1
+        assert turn.partial.items == expected(REPLY[:read])
+    assert turn.response is not None
+    assert turn.partial.items == [item.to_dict() for item in turn.response.output]
+    assert [call.name for call in turn.response.function_calls] == ["f"]
+    wire.connection.cancel(turn, wire.now)
+    assert turn.partial.items == REPLY[-1]["response"]["output"]
+    assert (turn.arrived, turn.partial.usage) == ([], turn.response.usage)
+
+
+@pytest.mark.parametrize("read", [0, 9, len(REPLY) - 1])
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_turn_that_was_left_tells_what_was_read_of_it(read: int, asks: bool) -> None:
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(frames(*REPLY[:-1]))
+    for at in range(read):
+        turn.next_event()
+        assert not asks or turn.partial.items == expected(REPLY[: at + 1])
+    wire.connection.cancel(turn, wire.now)
+    assert turn.partial.items == expected(REPLY[:read])
+    assert (turn.arrived, list(turn.events)) == ([], [])
+
+
+def test_a_turn_that_failed_tells_what_came() -> None:
+    """P-PARTIAL-1: what was not read yet is read first."""
+    wire = Wire.opened()
+    turn = wire.run()
+    wire.receive(frames(*REPLY[:9]))
+    wire.eof()
+    assert turn.ended
+    assert turn.partial == Partial()
+    for _ in range(9):
+        turn.next_event()
+    with pytest.raises(ConnectionLostError):
+        turn.next_event()
+    assert turn.partial.items == expected(REPLY[:9])
+
+
+def test_over_http_a_turn_tells_the_same() -> None:
+    connection = HttpConnection(ENDPOINT, now=0.0)
+    turn = Turn.from_body({"input": "x"}, lane=None, timeouts=Timeouts(), now=0.0)
+    connection.transport_connected(0.0)
+    connection.submit(turn, 0.0)
+    connection.data_to_send(1 << 20, 0.0)
+    body = b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in REPLY)
+    connection.receive_data(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n\r\n" + body[:-1], 0.0)
+    for read in range(1, len(REPLY)):
+        turn.next_event()
+        assert turn.partial.items == expected(REPLY[:read])
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+def test_what_was_read_is_gathered_as_it_comes(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-PARTIAL-9: a long turn whose consumer never asks keeps few events."""
+    most = 20_000
+    monkeypatch.setattr("turnwire.sansio.connection._base.GATHER_AFTER", most)
+    monkeypatch.setattr("turnwire.sansio.http._reading.GATHER_AFTER", most)
+    piece = {"type": "response.output_text.delta", "item_id": "m", "output_index": 0, "content_index": 0, "delta": "x"}
+    connection: ResponsesConnection | HttpConnection
+    if transport == "websocket":
+        wire = Wire.opened()
+        connection, turn, data = wire.connection, wire.run(), frames(piece)
+        wire.receive(frames(REPLY[0]))
+    else:
+        connection = HttpConnection(ENDPOINT, now=0.0)
+        turn = Turn.from_body({"input": "x"}, lane=None, timeouts=Timeouts(), now=0.0)
+        connection.transport_connected(0.0)
+        connection.submit(turn, 0.0)
+        connection.data_to_send(1 << 20, 0.0)
+        connection.receive_data(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n\r\n", 0.0)
+        data = b"data: %b\n\n" % json.dumps(piece).encode()
+    kept = 0
+    for _ in range(1_000):
+        connection.receive_data(data, 0.0)
+        while turn.next_event() is not None:
+            pass
+        kept = max(kept, len(turn.arrived))
+    assert kept < most // 100
+    assert turn.partial.text == "x" * 1_000
+
+
+def test_a_handle_tells_it_too() -> None:
+    handle = TurnHandle({"input": "x"}, None, None)
+    assert handle.partial == Partial()
+    wire = Wire.opened()
+    turn = handle._sent(wire.run())
+    wire.receive(frames(*REPLY))
+    while turn.next_event() is not None:
+        pass
+    assert handle.partial.text == handle.result().output_text == "It rains again."

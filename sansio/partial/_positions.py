@@ -9,7 +9,19 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from .. import events as ev
 from ..events import ServerEvent
 
-__all__ = ["COMMAND", "DELTAS", "DONE", "PARTS", "PLACES", "PRINTED", "START", "TEXT", "Json", "Shape", "list_of"]
+__all__ = [
+    "COMMAND",
+    "DELTAS",
+    "MESSAGE_TEXT",
+    "PARTS",
+    "PLACES",
+    "PRINTED",
+    "START",
+    "WHOLE_TEXTS",
+    "Json",
+    "Position",
+    "list_of",
+]
 
 Json: TypeAlias = dict[str, Any]
 
@@ -19,7 +31,7 @@ def list_of(value: Any) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
-class Shape(NamedTuple):
+class Position(NamedTuple):
     """Where the text of a kind of delta is in its item."""
 
     item: str
@@ -35,20 +47,20 @@ class Shape(NamedTuple):
 
 
 _CONTENT: Final = ("content", "content_index")
-TEXT = Shape("message", "text", *_CONTENT, "output_text")
-_REFUSAL = Shape("message", "refusal", *_CONTENT, "refusal")
-_THOUGHT = Shape("reasoning", "text", *_CONTENT, "reasoning_text")
-_SUMMARY = Shape("reasoning", "text", "summary", "summary_index", "summary_text")
-COMMAND = Shape("shell_call", "", "commands", "command_index")
-PRINTED = Shape("shell_call_output", "", "output", "command_index")
-_ARGUMENTS = Shape("function_call", "arguments")
-_INPUT = Shape("custom_tool_call", "input")
-_MCP = Shape("mcp_call", "arguments")
-_CODE = Shape("code_interpreter_call", "code")
-_IMAGE = Shape("image_generation_call", "result")
+MESSAGE_TEXT = Position("message", "text", *_CONTENT, "output_text")
+_REFUSAL = Position("message", "refusal", *_CONTENT, "refusal")
+_THOUGHT = Position("reasoning", "text", *_CONTENT, "reasoning_text")
+_SUMMARY = Position("reasoning", "text", "summary", "summary_index", "summary_text")
+COMMAND = Position("shell_call", "", "commands", "command_index")
+PRINTED = Position("shell_call_output", "", "output", "command_index")
+_ARGUMENTS = Position("function_call", "arguments")
+_INPUT = Position("custom_tool_call", "input")
+_MCP = Position("mcp_call", "arguments")
+_CODE = Position("code_interpreter_call", "code")
+_IMAGE = Position("image_generation_call", "result")
 
-DELTAS: Final[Mapping[type[ServerEvent], Shape]] = {
-    ev.ResponseTextDeltaEvent: TEXT,
+DELTAS: Final[Mapping[type[ServerEvent], Position]] = {
+    ev.ResponseTextDeltaEvent: MESSAGE_TEXT,
     ev.ResponseRefusalDeltaEvent: _REFUSAL,
     ev.ResponseReasoningTextDeltaEvent: _THOUGHT,
     ev.ResponseReasoningSummaryTextDeltaEvent: _SUMMARY,
@@ -59,13 +71,13 @@ DELTAS: Final[Mapping[type[ServerEvent], Shape]] = {
     ev.ResponseShellCallCommandDeltaEvent: COMMAND,
 }
 PLACES: Final[Mapping[type[ServerEvent], Callable[[Any], object]]] = {
-    kind: attrgetter("item_id", "output_index", *([shape.place] if shape.place else []))
-    for kind, shape in DELTAS.items()
-    if shape is not COMMAND
+    kind: attrgetter("item_id", "output_index", *([position.place] if position.place else []))
+    for kind, position in DELTAS.items()
+    if position is not COMMAND
 }
 """What names the text that a delta continues."""
-DONE: Final[Mapping[type[ServerEvent], tuple[Shape, str]]] = {
-    ev.ResponseTextDoneEvent: (TEXT, "text"),
+WHOLE_TEXTS: Final[Mapping[type[ServerEvent], tuple[Position, str]]] = {
+    ev.ResponseTextDoneEvent: (MESSAGE_TEXT, "text"),
     ev.ResponseRefusalDoneEvent: (_REFUSAL, "refusal"),
     ev.ResponseReasoningTextDoneEvent: (_THOUGHT, "text"),
     ev.ResponseReasoningSummaryTextDoneEvent: (_SUMMARY, "text"),
@@ -77,12 +89,12 @@ DONE: Final[Mapping[type[ServerEvent], tuple[Shape, str]]] = {
     ev.ResponseImageGenCallPartialImageEvent: (_IMAGE, "partial_image_b64"),
 }
 """The events that give a whole text, and the member that is the text."""
-PARTS: Final[Mapping[type[ServerEvent], Shape]] = {
-    ev.ResponseContentPartAddedEvent: TEXT,
-    ev.ResponseContentPartDoneEvent: TEXT,
+PARTS: Final[Mapping[type[ServerEvent], Position]] = {
+    ev.ResponseContentPartAddedEvent: MESSAGE_TEXT,
+    ev.ResponseContentPartDoneEvent: MESSAGE_TEXT,
     ev.ResponseReasoningSummaryPartAddedEvent: _SUMMARY,
     ev.ResponseReasoningSummaryPartDoneEvent: _SUMMARY,
 }
-"""The events that give a part: a shape with the same list, and the same member for its place."""
+"""The events that give a part: a position with the same list, and the same member for its place."""
 START: Final[Mapping[str, Json]] = {"message": {"role": "assistant"}, "output_text": {"annotations": []}}
 """The members of an item or a part of this type that no event gave the beginning of."""
