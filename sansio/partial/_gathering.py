@@ -229,9 +229,8 @@ class Gathered:
         found = parts.get(at)
         if found is None:
             self._grows(NODE)
-            found = parts[at] = Node(
-                {} if position.part is None else {"type": position.part, **START.get(position.part, {})}
-            )
+            start = {} if position.part is None else {"type": position.part, **START.get(position.part, {})}
+            found = parts[at] = Node(start)
         return found
 
     # -- texts
