@@ -32,6 +32,7 @@ from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
+from .toolloop import LoopShell
 from .transports import Network, checked_network
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ SessionT = TypeVar("SessionT", bound="Session[Any]")
 ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
-class Shell(Protocol):
+class Shell(LoopShell, Protocol):
     """What differs between event loops."""
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from ._calls import CALL_OUTPUTS, unanswered
+from ..tool_calls import CALL_OUTPUTS, unanswered
 from ._memory import ItemDict, input_items
 from ._turn import ServerTurn
 

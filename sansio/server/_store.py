@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from ._calls import unanswered
+from ..tool_calls import unanswered
 from ._conversation import StoredConversation
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem
