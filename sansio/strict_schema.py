@@ -129,7 +129,7 @@ class _Strict:
 
     def _check_type(self, node: dict[str, Any], place: str) -> None:
         """See to it that the node says what it is."""
-        values: list[Any] = node.get("enum") or ([node["const"]] if "const" in node else [])
+        values: list[Any] = node["enum"] if "enum" in node else [node["const"]] if "const" in node else []
         if "type" not in node and values:
             types = list(dict.fromkeys(_TYPES.get(type(value), "string") for value in values))
             node["type"] = types[0] if len(types) == 1 else types
@@ -138,10 +138,11 @@ class _Strict:
 
     def _parts(self, node: dict[str, Any], place: str, inside: frozenset[str]) -> None:
         """The strict forms of what the node consists of."""
-        kinds: Any = node.get("type")
-        if "object" in (kinds, *(kinds or ())):
+        said: Any = node.get("type")
+        kinds: list[object] = cast("list[object]", said) if isinstance(said, list) else [said]
+        if "object" in kinds:
             self._object(node, place, inside)
-        if "array" in (kinds, *(kinds or ())):
+        if "array" in kinds:
             self._array(node, place, inside)
         if "anyOf" in node:
             several = enumerate(node["anyOf"])
