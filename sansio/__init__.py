@@ -36,6 +36,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     backlog        the turns that wait for a connection, in order
     http           one connection in HTTP/1.1, one turn after the other: bytes in, events and failures with verdicts out
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
+    partial        what has come of a response so far
     server         the same protocols in the server's role
     strict_schema  a JSON schema in the form that the model follows strictly
     tool_calls     calls of tools that the client runs: which are open

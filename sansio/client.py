@@ -20,11 +20,12 @@ from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Emitting, Flow, Wait, at_once, awaited, make_awaitable
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
 from .omit import OMIT
+from .partial import TextStream
 from .proxy import choose_proxy
 from .rate_limits import RateLimits
 from .record import BinaryFile, PathLike, Recording, recording_of
@@ -296,6 +297,27 @@ class Turn(TurnHandle, OnShell):
 
     def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
         return self._runtime.iterate(self._core or self._begun)
+
+    def text_deltas(self) -> AsyncGenerator[str]:
+        """The text of the response in pieces, up to the terminal event: ``async for text in turn.text_deltas()``.
+
+        It takes the turn's events, as iterating over the turn does, and raises as that does. Pieces are joined where a
+        server cut a character in two. If the deltas brought only the beginning of the response's text, or none of it,
+        the rest comes with the terminal event (PROTOCOL.md, "What has come so far").
+        """
+        return self._shell.iterate(self._texts())
+
+    def _texts(self) -> Emitting:
+        turn = self._core or self._begun
+        stream = TextStream(turn.partial.text)
+        receive = Wait(lambda: self._runtime.iterate(turn))
+        try:
+            while True:
+                piece = stream.take((yield receive))
+                if piece:
+                    yield Emit(piece)
+        except StopAsyncIteration:
+            pass
 
     @awaited
     def steer(self, input: SteerInput) -> Flow[SteerOutcome]:

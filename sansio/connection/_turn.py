@@ -44,6 +44,7 @@ from ..events import (
 )
 from ..lanes import AUTO, AnyLane
 from ..messages import response_create
+from ..partial import Gathered, Partial, needed
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
@@ -76,6 +77,7 @@ class Turn(SteeredTurn):
         "_terminal",
         "abandoned",
         "added",
+        "arrived",
         "began",
         "buffered",
         "connection",
@@ -84,6 +86,7 @@ class Turn(SteeredTurn):
         "failing_since",
         "failure",
         "fits_http",
+        "gathered",
         "http_only",
         "items",
         "lane",
@@ -111,6 +114,11 @@ class Turn(SteeredTurn):
         "unknown_event",
         "wanted",
     )
+
+    response_id: str | None
+    gathered: Gathered | None
+    """What the events that were read gave; None: nothing was taken in."""
+    _terminal: LifecycleEvent | None
 
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
@@ -155,6 +163,8 @@ class Turn(SteeredTurn):
         self.listener: Callable[[Turn], None] | None = None
         """Called with the turn, once, when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
+        self.arrived: list[ServerEvent] = []
+        """The events that ``gathered`` has not taken in: the last read ones, then those in ``events``."""
         self.buffered = 0
         """Bytes of memory that ``events`` take."""
         self.items: list[str] = []
@@ -184,9 +194,7 @@ class Turn(SteeredTurn):
         # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
         # abandoned: It failed for its consumer while the server might still run it.
-        self.response_id: str | None = None
-        self._terminal: LifecycleEvent | None = None
-        self.steering = None
+        self.response_id = self.gathered = self._terminal = self.steering = None
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"
@@ -351,6 +359,7 @@ class Turn(SteeredTurn):
         """Append an event whose text has this length for the consumer; return the bytes of memory that it takes."""
         cost = length + EVENT_COST
         self.events.append(event)
+        self.arrived.append(event)
         self.buffered += cost
         if isinstance(event, ItemEvent):
             self.last = event
@@ -363,8 +372,27 @@ class Turn(SteeredTurn):
             listener(self)
         return cost
 
+    @property
+    def partial(self) -> Partial:
+        """What its consumer has read of its response."""
+        self.gather()
+        return Partial() if self.gathered is None else self.gathered.snapshot()
+
+    def gather(self) -> None:
+        """Take in the events that were read since the last time."""
+        read = len(self.arrived) - len(self.events)
+        if read:
+            if self.gathered is None:
+                self.gathered = Gathered()
+            self.gathered.add(self.arrived[:read])
+            del self.arrived[:read]
+
     def discard(self) -> None:
         """Drop the unread events: nobody will read them."""
+        if not self.events:
+            self.arrived = list(needed(self.arrived))
+        self.gather()
+        self.arrived = []
         self.events.clear()
         self.output.clear()
         self.buffered = 0
