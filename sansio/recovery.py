@@ -1,8 +1,9 @@
 """Decides whether a turn that failed is repeated, and when: by the policy, its deadlines and ``should_repeat``.
 
-``session.py`` asks about failed turns, ``first_opening.py`` about the opening of ``connect()``. Two failures are not
-asked about: an upgrade that says that there is no WebSocket, whose turns ``session.py`` moves to HTTP (R-RECOVER-14),
-and a refused automatic lane name, which ``connection/_routing.py`` drops (R-RECOVER-15).
+``session.py`` asks about failed turns, ``first_opening.py`` about the opening of ``connect()``. Three failures are not
+asked about: an upgrade that says that there is no WebSocket, whose turns ``session.py`` moves to HTTP (R-RECOVER-14);
+a refused automatic lane name, which ``connection/_routing.py`` drops (R-RECOVER-15); and, of a turn that can be sent in
+full, the refusal ``previous_response_not_found`` (R-RECOVER-17, :func:`lost_its_anchor`).
 
 The promise
     Each failure that it is asked about is decided about once, in the step in which it occurs, before anybody can see
@@ -19,12 +20,21 @@ from math import inf
 
 from .chance import RandomBytes
 from .connection import Turn
+from .error_body import PREVIOUS_NOT_FOUND
 from .errors import TurnError
 from .http import Retrieval
 from .notices import Notices, called
-from .replay import Plan, RecoveryPolicy, RepeatReason
+from .replay import Evidence, Plan, RecoveryPolicy, RepeatReason
 
-__all__ = ["Recovery"]
+__all__ = ["Recovery", "lost_its_anchor"]
+
+
+def lost_its_anchor(turn: Turn, evidence: Evidence) -> bool:
+    """Whether the server refused a delta because it does not have the response that it continues, and the whole input
+    can be sent instead. It is so at most once: then there is nothing else to send."""
+    refusal = evidence.refusal
+    not_found = refusal is not None and refusal.code == PREVIOUS_NOT_FOUND
+    return not_found and turn.in_full is not None and evidence.is_refusal
 
 
 class Recovery:

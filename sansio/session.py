@@ -48,7 +48,7 @@ from typing import Any, cast
 from .admission import check_backlog, check_lane, check_open, new_turn
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
-from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
+from .connection import AnchorLost, ResponsesConnection, Stats, Turn, limit_exceeded, send_in_full, turn_failure
 from .deadlines import Alarm
 from .endpoint import Endpoint
 from .errors import SessionClosedError, TurnError, UserError
@@ -63,7 +63,7 @@ from .options import SessionOptions, options_from_client
 from .placement import missing, place
 from .pool import Connection, ConnectionKind, Pool
 from .rate_limits import RateLimitLog
-from .recovery import Recovery
+from .recovery import Recovery, lost_its_anchor
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
@@ -166,8 +166,8 @@ class ResponsesSession:
         if turn.lane is not None:
             check_lane(turn.lane, self.options)
         turn.repeatable = self._retries_allowed()
+        kind = self._kind_for(turn)
         too_large = turn.too_large(self.options.max_request_size)
-        kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
         if kind is ConnectionKind.HTTP and not turn.fits_http:
             body_of(turn.message)  # Raises UserError for a warm-up.
         # Whether a turn of its lane waits for a connection, one of another kind.
@@ -189,7 +189,17 @@ class ResponsesSession:
         return turn.http_only or not turn.fits_http or turn.too_large(self.options.max_request_size) is not None
 
     def _kind_for(self, turn: Turn) -> ConnectionKind:
-        """The kind of connection that this turn needs."""
+        """The kind of connection that this turn needs. A delta becomes a turn in full if nobody knows what it continues
+        (R-RECOVER-18)."""
+        kind = self._kind_of(turn)
+        if turn.in_full is None or turn.stored:
+            return kind
+        if kind is ConnectionKind.WEBSOCKET and self.pool.remembers(turn.previous):
+            return kind
+        send_in_full(turn, AnchorLost.FORGOTTEN)
+        return self._kind_of(turn)
+
+    def _kind_of(self, turn: Turn) -> ConnectionKind:
         too_large = turn.too_large(self.options.max_request_size) is not None
         return self._fallback.kind_for(turn, self._now, too_large=too_large)
 
@@ -315,12 +325,19 @@ class ResponsesSession:
             self.rate_limits.answered(failure.evidence.refusal.headers)
         if self.closed:
             return False
-        moves = self._fallback.replaces(turn, failure.evidence)
-        plan = Plan(RepeatReason.NO_WEBSOCKET, 0.0) if moves else self._recovery.plan(turn, failure, self._now)
+        in_full = lost_its_anchor(turn, failure.evidence)
+        if in_full:
+            plan = Plan(RepeatReason.ANCHOR_LOST, 0.0)
+        elif self._fallback.replaces(turn, failure.evidence):
+            plan = Plan(RepeatReason.NO_WEBSOCKET, 0.0)
+        else:
+            plan = self._recovery.plan(turn, failure, self._now)
         if plan is None:
             return False
         self.notices.repeats(turn, connection := cast("Connection", turn.connection), failure, plan)
         turn.unsent()
+        if in_full:
+            send_in_full(turn, AnchorLost.NOT_FOUND)
         turn.repetitions.append(plan.reason)
         self._own.repeated += turn.counts
         self._returned.append((turn, plan, connection))

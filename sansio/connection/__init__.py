@@ -67,6 +67,7 @@ What a user of this class does
 
 from __future__ import annotations
 
+from ._continuation import AnchorLost, Continuation, send_in_full
 from ._machine import ResponsesConnection
 from ._states import LIVE, TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
 from ._tables import LEAVE_RULE, ConnectionOptions, Stats, limit_exceeded, turn_failure, words_of
@@ -78,7 +79,9 @@ __all__ = [
     "TRANSITIONS",
     "TURN_TRANSITIONS",
     "WAITING_PHASE",
+    "AnchorLost",
     "ConnectionOptions",
+    "Continuation",
     "Leave",
     "ResponsesConnection",
     "Signal",
@@ -89,6 +92,7 @@ __all__ = [
     "TurnSignal",
     "TurnState",
     "limit_exceeded",
+    "send_in_full",
     "turn_failure",
     "words_of",
 ]

@@ -40,12 +40,14 @@ from ..events import (
     Response,
     ResponseCreatedEvent,
     ResponseOutputItemAddedEvent,
+    ResponseQueuedEvent,
     ServerEvent,
 )
 from ..lanes import AUTO, AnyLane
 from ..messages import response_create
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
+from ._continuation import AnchorLost
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
 
 __all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
@@ -101,6 +103,7 @@ class Turn:
         "_terminal",
         "abandoned",
         "added",
+        "anchor_lost",
         "began",
         "buffered",
         "connection",
@@ -109,7 +112,10 @@ class Turn:
         "failing_since",
         "failure",
         "fits_http",
+        "forks",
         "http_only",
+        "in_full",
+        "in_progress",
         "items",
         "lane",
         "last",
@@ -157,7 +163,11 @@ class Turn:
         self.lane = None if lane is AUTO else lane
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
-        """The id of the response that it continues."""
+        """The id of the response that it continues, or follows in its conversation."""
+        self.in_full: Callable[[], bytes] | None = None
+        """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
+        self.anchor_lost: AnchorLost | None = None
+        """Why the second message is its message now; None: it is not."""
         self.leave: Leave | None = None
         """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http
@@ -203,8 +213,11 @@ class Turn:
         # named: Whether its ``stream_id`` is sent.
         # repeatable: Whether automatic recovery may repeat it (``sansio/retries.py``).
         self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = False
+        self.forks = self.in_progress = False
         # http_only: Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval.
         # created: Whether its ``response.created`` came.
+        # in_progress: Whether an event came that shows that the server has loaded what it continues.
+        # forks: Whether it leaves the lane of the response that it continues alone.
         # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
         # abandoned: It failed for its consumer while the server might still run it.
@@ -247,6 +260,10 @@ class Turn:
         turn.stored = frame.get("store") is not False
         turn.http_only = bool(frame.get("background"))
         return turn
+
+    def arrived(self) -> None:
+        """The server has its message: it will not be sent again."""
+        self.message, self.in_full = b"", None
 
     @property
     def ended(self) -> bool:
@@ -398,11 +415,14 @@ class Turn:
             self.created = True
             self.output.clear()
             self.response_id = event.response_id or self.response_id
-        elif self.response_id is None:
+            return
+        self.in_progress = self.in_progress or not isinstance(event, ResponseQueuedEvent)
+        if self.response_id is None:
             self.response_id = event.response_id
 
     def note_item(self, event: OutputItemEvent) -> None:
         """Remember an item of the response."""
+        self.in_progress = True
         _, item_id = event.ids()
         if item_id is not None:
             _note(self.items, item_id)

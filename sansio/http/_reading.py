@@ -142,7 +142,8 @@ class Reading(Retrieving):
         if event.role is Role.RESPONSE:
             if turn.phase is Phase.AWAIT:
                 turn.phase = Phase.STREAM
-                turn.message = self._body = b""
+                self._body = b""
+                turn.arrived()
             if isinstance(event, LifecycleEvent):
                 turn.note_response(event)
         if isinstance(event, OutputItemEvent):
