@@ -67,9 +67,19 @@ What a user of this class does
 
 from __future__ import annotations
 
-from ._continuation import AnchorLost, Continuation, send_in_full
+from ._continuation import Continuation, send_in_full
 from ._machine import ResponsesConnection
-from ._states import LIVE, TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
+from ._states import (
+    LIVE,
+    TRANSITIONS,
+    TURN_TRANSITIONS,
+    WAITING_PHASE,
+    AnchorLost,
+    Signal,
+    State,
+    TurnSignal,
+    TurnState,
+)
 from ._tables import LEAVE_RULE, ConnectionOptions, Stats, limit_exceeded, turn_failure, words_of
 from ._turn import Leave, Turn, TurnObserver
 

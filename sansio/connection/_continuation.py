@@ -8,24 +8,15 @@ The promise
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..encoding import encode_json
+from ._states import AnchorLost
+from ._turn import Turn
 
-if TYPE_CHECKING:
-    from ._turn import Turn
-
-__all__ = ["AnchorLost", "Continuation", "send_in_full"]
-
-
-class AnchorLost(enum.Enum):
-    """Why the second message of a turn is sent."""
-
-    FORGOTTEN = "the response is not stored, and no connection that the turn may use has it in its memory"
-    NOT_FOUND = "the server said previous_response_not_found"
+__all__ = ["Continuation", "send_in_full"]
 
 
 class Continuation(NamedTuple):

@@ -204,3 +204,10 @@ TURN_TRANSITIONS: Final[dict[TurnState, dict[TurnSignal, TurnState]]] = {
     TurnState.FAILED: {},
 }
 """All state changes of a turn. A turn that is repeated stays LIVE: the consumer never saw its failure."""
+
+
+class AnchorLost(enum.Enum):
+    """Why the second message of a turn is sent."""
+
+    FORGOTTEN = "the response is not stored, and no connection that the turn may use has it in its memory"
+    NOT_FOUND = "the server said previous_response_not_found"

@@ -47,8 +47,7 @@ from ..lanes import AUTO, AnyLane
 from ..messages import response_create
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
-from ._continuation import AnchorLost
-from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
+from ._states import LIVE, TURN_TRANSITIONS, AnchorLost, TurnSignal, TurnState
 
 __all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
 
@@ -142,6 +141,10 @@ class Turn:
         "wanted",
     )
 
+    in_full: Callable[[], bytes] | None
+    """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
+    anchor_lost: AnchorLost | None
+    """Why the second message is its message now; None: it is not."""
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
 
@@ -164,10 +167,7 @@ class Turn:
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
         """The id of the response that it continues, or follows in its conversation."""
-        self.in_full: Callable[[], bytes] | None = None
-        """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
-        self.anchor_lost: AnchorLost | None = None
-        """Why the second message is its message now; None: it is not."""
+        self.in_full = self.anchor_lost = None
         self.leave: Leave | None = None
         """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http
@@ -175,8 +175,7 @@ class Turn:
         remembers."""
         self.transport: Literal["websocket", "http"] | None = None
         """What it was sent over; None before it is sent."""
-        self.stateful = stateful
-        self.timeouts = timeouts
+        self.stateful, self.timeouts = stateful, timeouts
         self.connection: TurnConnection | None = None
         """The connection that it runs on or waits for."""
         self.phase = Phase.LANE_WAIT
@@ -189,8 +188,6 @@ class Turn:
         self.listener: Callable[[Turn], None] | None = None
         """Called with the turn, once, when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
-        self.buffered = 0
-        """Bytes of memory that ``events`` take."""
         self.items: list[str] = []
         """The ids of its last output items."""
         self.added: list[str] = []
@@ -201,9 +198,11 @@ class Turn:
         """The last event that does not carry the response."""
         self.last_number: int | None = None
         """The ``sequence_number`` of the last event that carried the response."""
-        self.state = TurnState.LIVE
-        """Whether it goes on."""
+        self.state, self.in_progress = TurnState.LIVE, False
+        """``state``: whether it goes on. ``in_progress``: whether the server has loaded what it continues."""
         self.failure: TurnError | None = None
+        self.buffered = 0
+        """Bytes of memory that ``events`` take."""
         self.failing_since: float | None = None
         """When it failed for the first time, if it did."""
         self.repetitions: list[RepeatReason] = []
@@ -212,11 +211,9 @@ class Turn:
         # stored: Whether the server stores its response, so that more than the connection's memory has it.
         # named: Whether its ``stream_id`` is sent.
         # repeatable: Whether automatic recovery may repeat it (``sansio/retries.py``).
-        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = False
-        self.forks = self.in_progress = False
+        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = self.forks = False
         # http_only: Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval.
         # created: Whether its ``response.created`` came.
-        # in_progress: Whether an event came that shows that the server has loaded what it continues.
         # forks: Whether it leaves the lane of the response that it continues alone.
         # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
