@@ -181,7 +181,7 @@ class Routing(ConnectionBase):
         if self._lanes.waiting_count:
             self.only_events = False
         turn.phase = Phase.STREAM
-        turn.arrived()
+        turn.forget_message()
 
     def _pass_over(self, turn: Turn | None, event: ServerEvent, now: float) -> None:
         """Handle an event that nobody reads: it has no owner, or it only keeps its owner alive."""

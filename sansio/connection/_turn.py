@@ -258,7 +258,7 @@ class Turn:
         turn.http_only = bool(frame.get("background"))
         return turn
 
-    def arrived(self) -> None:
+    def forget_message(self) -> None:
         """The server has its message: it will not be sent again."""
         self.message, self.in_full = b"", None
 

@@ -143,7 +143,7 @@ class Reading(Retrieving):
             if turn.phase is Phase.AWAIT:
                 turn.phase = Phase.STREAM
                 self._body = b""
-                turn.arrived()
+                turn.forget_message()
             if isinstance(event, LifecycleEvent):
                 turn.note_response(event)
         if isinstance(event, OutputItemEvent):
