@@ -1,13 +1,13 @@
 """Decides whether a turn that failed is repeated, and when: by the policy, its deadlines and ``should_repeat``.
 
-``session.py`` asks about failed turns, ``first_opening.py`` about the opening of ``connect()``. Three failures are not
-asked about: an upgrade that says that there is no WebSocket, whose turns ``session.py`` moves to HTTP (R-RECOVER-14);
-a refused automatic lane name, which ``connection/_routing.py`` drops (R-RECOVER-15); and, of a turn that can be sent in
-full, the refusal ``previous_response_not_found`` (R-RECOVER-17, :func:`lost_its_anchor`).
+``session.py`` asks about failed turns, ``first_opening.py`` about the opening of ``connect()``. Two failures are not
+asked about: an upgrade that says that there is no WebSocket, whose turns ``session.py`` moves to HTTP (R-RECOVER-14),
+and a refused automatic lane name, which ``connection/_routing.py`` drops (R-RECOVER-15).
 
 The promise
     Each failure that it is asked about is decided about once, in the step in which it occurs, before anybody can see
-    it. The checks, in this order: whether the turn was begun where repetition is switched off; the policy
+    it. The checks, in this order: whether it is a delta that can be sent in full instead (R-RECOVER-17), which nothing
+    below can forbid; whether the turn was begun where repetition is switched off; the policy
     (``RecoveryPolicy.plan``) with its time budget; the turn's own deadlines; last, the caller's ``should_repeat``,
     which can only refuse. If that raises or returns a coroutine, it counts as a refusal, and the log names the
     exception's type.
@@ -19,14 +19,14 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from .chance import RandomBytes
-from .connection import Turn
+from .connection import AnchorLost, Turn, send_in_full
 from .error_body import PREVIOUS_NOT_FOUND
 from .errors import TurnError
 from .http import Retrieval
 from .notices import Notices, called
 from .replay import Evidence, Plan, RecoveryPolicy, RepeatReason
 
-__all__ = ["Recovery", "lost_its_anchor"]
+__all__ = ["Recovery", "prepare"]
 
 
 def lost_its_anchor(turn: Turn, evidence: Evidence) -> bool:
@@ -35,6 +35,14 @@ def lost_its_anchor(turn: Turn, evidence: Evidence) -> bool:
     refusal = evidence.refusal
     not_found = refusal is not None and refusal.code == PREVIOUS_NOT_FOUND
     return not_found and turn.in_full is not None and evidence.is_refusal
+
+
+def prepare(turn: Turn, reason: RepeatReason) -> None:
+    """Make a failed turn one that has not begun, to be repeated for this reason."""
+    turn.unsent()
+    turn.repetitions.append(reason)
+    if reason is RepeatReason.ANCHOR_LOST:
+        send_in_full(turn, AnchorLost.NOT_FOUND)
 
 
 class Recovery:
@@ -57,7 +65,12 @@ class Recovery:
         failure.seen_at = self._wall_clock()
 
     def plan(self, turn: Turn, failure: TurnError, now: float) -> Plan | None:
-        """Whether and when to repeat this turn; None: do not repeat it, its consumer gets the failure."""
+        """Whether and when to repeat this turn; None: do not repeat it, its consumer gets the failure.
+
+        For the reason ANCHOR_LOST it is repeated by its second message.
+        """
+        if lost_its_anchor(turn, failure.evidence):
+            return Plan(RepeatReason.ANCHOR_LOST, 0.0)
         if not turn.repeatable:
             return None
         if turn.failing_since is None:

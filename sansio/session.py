@@ -48,8 +48,9 @@ from typing import Any, cast
 from .admission import check_backlog, check_lane, check_open, new_turn
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
-from .connection import AnchorLost, ResponsesConnection, Stats, Turn, limit_exceeded, send_in_full, turn_failure
+from .connection import ResponsesConnection, Stats, Turn, TurnInput, limit_exceeded, turn_failure
 from .deadlines import Alarm
+from .dialect import Support
 from .endpoint import Endpoint
 from .errors import SessionClosedError, TurnError, UserError
 from .fallback import Fallback
@@ -63,10 +64,11 @@ from .options import SessionOptions, options_from_client
 from .placement import missing, place
 from .pool import Connection, ConnectionKind, Pool
 from .rate_limits import RateLimitLog
-from .recovery import Recovery, lost_its_anchor
+from .recovery import Recovery, prepare
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
+from .steering import send_input
 
 __all__ = [
     "EndpointSource",
@@ -189,19 +191,8 @@ class ResponsesSession:
         return turn.http_only or not turn.fits_http or turn.too_large(self.options.max_request_size) is not None
 
     def _kind_for(self, turn: Turn) -> ConnectionKind:
-        """The kind of connection that this turn needs. A delta becomes a turn in full if nobody knows what it continues
-        (R-RECOVER-18)."""
-        kind = self._kind_of(turn)
-        if turn.in_full is None or turn.stored:
-            return kind
-        if kind is ConnectionKind.WEBSOCKET and self.pool.remembers(turn.previous):
-            return kind
-        send_in_full(turn, AnchorLost.FORGOTTEN)
-        return self._kind_of(turn)
-
-    def _kind_of(self, turn: Turn) -> ConnectionKind:
-        too_large = turn.too_large(self.options.max_request_size) is not None
-        return self._fallback.kind_for(turn, self._now, too_large=too_large)
+        """The kind of connection that this turn needs."""
+        return self._fallback.kind_of(turn, self._now, self.options.max_request_size, self.pool.remembers)
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After the turn's end it does nothing."""
@@ -215,6 +206,16 @@ class ResponsesSession:
         elif not turn.ended:
             self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
         self.update(now)
+
+    def send_input(self, one: TurnInput, support: Support, now: float) -> None:
+        """Send a steer or an injection. ``support``: whether the server takes it, if no connection of the turn knows.
+
+        Raises SteeringNotSupportedError; then nothing was sent.
+        """
+        self.update(now)
+        waits = one.turn.connection is None
+        send_input(one, support, now, over_http=waits and self._kind_for(one.turn) is ConnectionKind.HTTP)
+        self.update(now, *[each for each in self.pool if each is one.turn.connection])
 
     def _fail_waiting(self, turn: Turn, cause: Cause, what: str) -> None:
         self._backlog.remove(turn)
@@ -325,20 +326,12 @@ class ResponsesSession:
             self.rate_limits.answered(failure.evidence.refusal.headers)
         if self.closed:
             return False
-        in_full = lost_its_anchor(turn, failure.evidence)
-        if in_full:
-            plan = Plan(RepeatReason.ANCHOR_LOST, 0.0)
-        elif self._fallback.replaces(turn, failure.evidence):
-            plan = Plan(RepeatReason.NO_WEBSOCKET, 0.0)
-        else:
-            plan = self._recovery.plan(turn, failure, self._now)
+        moves = self._fallback.replaces(turn, failure.evidence)
+        plan = Plan(RepeatReason.NO_WEBSOCKET, 0.0) if moves else self._recovery.plan(turn, failure, self._now)
         if plan is None:
             return False
         self.notices.repeats(turn, connection := cast("Connection", turn.connection), failure, plan)
-        turn.unsent()
-        if in_full:
-            send_in_full(turn, AnchorLost.NOT_FOUND)
-        turn.repetitions.append(plan.reason)
+        prepare(turn, plan.reason)
         self._own.repeated += turn.counts
         self._returned.append((turn, plan, connection))
         return True

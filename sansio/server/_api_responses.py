@@ -88,7 +88,8 @@ def list_input(state: ApiState, call: ApiCall) -> ApiResult:
         return found
     if isinstance(wanted, Problem):
         return wanted
-    page = list_page(context_items(call.ids[0], input_items(found.request.get("input")), found.previous), wanted)
+    given = [*input_items(found.request.get("input")), *found.injected]
+    page = list_page(context_items(call.ids[0], given, found.previous), wanted)
     return page if isinstance(page, Problem) else HttpReply(200, page)
 
 

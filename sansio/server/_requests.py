@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
+from ._injecting import is_multi_agent
 from ._memory import Remembered, check_request
 from ._options import SERVER_DIALECTS, ServerOptions
-from ._problem import Problem, RefusedRequest
+from ._problem import Problem, RefusedRequest, unknown_parameter
 from ._steering import Steering
 from ._store import ResponseStore
 from ._strict import check_strictly
@@ -41,6 +42,8 @@ class Requests:
         refused: Callable[[RefusedRequest], object],
     ) -> None:
         self.refused = refused
+        self.may_inject = False
+        """Whether the client has asked for the beta that injecting is."""
         self._options = options
         self._one_at_a_time = SERVER_DIALECTS[options.dialect].one_at_a_time
         self._store = store
@@ -149,7 +152,12 @@ class Requests:
             return found
         turn.previous = found
         self.steering.commit(turn)
-        return check_strictly(turn.request, found, websocket=True) if self._options.strict else None
+        turn.injectable = self.may_inject and is_multi_agent(turn.request)
+        if not self._options.strict:
+            return None
+        if "multi_agent" in turn.request and not self.may_inject:
+            return unknown_parameter("multi_agent")
+        return check_strictly(turn.request, found, websocket=True)
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
         wanted = request.get("previous_response_id")
@@ -159,13 +167,16 @@ class Requests:
         return self._store.find(request, strict=self._options.strict)
 
     def _turn_ended(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
-        remembered = None if response is None else self._store.remember(turn.request, response, turn.previous)
+        remembered = None if response is None else self._remember(turn, response)
         successor = self.steering.successor(turn, response)
         if remembered is None or successor is None:
             self._end_turn(turn, remembered)
             self._admit()
         else:
             self._succeed(turn, successor, remembered)
+
+    def _remember(self, turn: ServerTurn, response: Mapping[str, Any]) -> Remembered:
+        return self._store.remember(turn.request, response, turn.previous, turn.injected)
 
     def _succeed(self, turn: ServerTurn, request: dict[str, Any], remembered: Remembered) -> None:
         """The turn that a steered response is followed by takes its lane and its slot at once."""

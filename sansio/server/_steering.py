@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from ._calls import CALL_OUTPUTS, unanswered
+from ._injecting import is_multi_agent
 from ._memory import ItemDict, input_items
 from ._turn import ServerTurn
 
@@ -66,10 +67,12 @@ def _is_user_message(item: object) -> bool:
 
 
 def may_be_steered(request: Mapping[str, Any]) -> bool:
-    """Whether a response supports steering (P-STEER-8): by its model, outside of conversations and compaction."""
+    """Whether a response supports steering (P-STEER-8): by its model, outside of conversations and compaction, and
+    only with one agent."""
     model = request.get("model")
-    others = ("conversation", "context_management", "multi_agent")
-    return isinstance(model, str) and model.startswith("gpt-6") and all(request.get(name) is None for name in others)
+    others = ("conversation", "context_management")
+    able = isinstance(model, str) and model.startswith("gpt-6") and not is_multi_agent(request)
+    return able and all(request.get(name) is None for name in others)
 
 
 class Steering:

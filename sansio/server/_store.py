@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from ._calls import unanswered
 from ._conversation import StoredConversation
+from ._injecting import InjectedInput
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem
 
@@ -48,13 +49,19 @@ class ResponseStore:
         return conversation.head
 
     def remember(
-        self, request: Mapping[str, Any], response: Mapping[str, Any], previous: Remembered | None
+        self,
+        request: Mapping[str, Any],
+        response: Mapping[str, Any],
+        previous: Remembered | None,
+        injected: InjectedInput | None = None,
     ) -> Remembered:
-        """Keep a successful response so that it can be continued; it is stored unless the request had ``store:
-        false``."""
+        """Keep a successful response so that it can be continued, with the input that was injected into it; it is
+        stored unless the request had ``store: false``."""
         given = input_items(request.get("input"))
         left_open = unanswered([*calls_before(previous), *given]) if request.get("generate") is False else {}
         output = input_items(response.get("output"))
+        if injected is not None:
+            output = injected.woven(output)
         remembered = Remembered(str(response.get("id")), given, output, previous, left_open)
         if request.get("store") is not False:
             _put(self._responses, remembered.response_id, remembered, self._limit)

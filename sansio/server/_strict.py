@@ -48,14 +48,15 @@ def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, w
 # --- Fields ----------------------------------------------------------------------------------------------------------
 
 
-def check_members(body: Mapping[str, Any], members: Mapping[str, ValueKind]) -> Problem | None:
-    """Whether a body has only these members, and each of its kind; null is the same as none."""
+def check_members(body: Mapping[str, Any], members: Mapping[str, ValueKind], path: str = "") -> Problem | None:
+    """Whether a body has only these members, and each of its kind; null is the same as none. ``path`` is what is before
+    their names in messages."""
     for name in body:
         if name not in members:
-            return unknown_parameter(name[:100])
+            return unknown_parameter(f"{path}{name[:100]}")
     for name, kind in members.items():
         value = body.get(name)
-        if value is not None and (problem := kind_problem(value, kind, name, "Request", name)):
+        if value is not None and (problem := kind_problem(value, kind, f"{path}{name}", "Request", name)):
             return problem
     return None
 
@@ -74,6 +75,24 @@ def _shapes(request: Mapping[str, Any]) -> Problem | None:
     """The shape of every field; null is the same as none."""
     known = shapes()["Request"].members
     return check_members({name: value for name, value in request.items() if name in known}, known)
+
+
+_MULTI_AGENT: Final = ValueKind(frozenset({"null"}), values=ValueKind(frozenset({"boolean", "integer"})))
+_MULTI_AGENT_MEMBERS: Final = {
+    "enabled": ValueKind(frozenset({"boolean"})),
+    "max_concurrent_subagents": ValueKind(frozenset({"integer"})),
+}
+
+
+def _multi_agent(request: Mapping[str, Any]) -> Problem | None:
+    """The field that the types of the ``openai`` package have among those of the beta only."""
+    config = request.get("multi_agent")
+    problem = kind_problem(config, _MULTI_AGENT, "multi_agent", "Request", "multi_agent")
+    if problem is not None or config is None:
+        return problem
+    if "enabled" not in config:
+        return missing_parameter("multi_agent.enabled")
+    return check_members(config, _MULTI_AGENT_MEMBERS, "multi_agent.")
 
 
 _MAX_METADATA: Final = 16
@@ -170,6 +189,7 @@ def _tool_names(tools: list[ItemDict]) -> Iterator[str | None]:
 _CHECKS: Final[tuple[Callable[[Mapping[str, Any]], Problem | None], ...]] = (
     _required,
     _shapes,
+    _multi_agent,
     _metadata,
     _items,
     _tool_choice,

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from kit.server_client import RAW_UPGRADE, SWITCHED, UPGRADE, Client, complete
 from turnwire.sansio.errors import UserError
 from turnwire.sansio.server import (
-    INJECT_CODES,
     STEER_CODES,
     Problem,
     Remembered,
@@ -173,7 +172,7 @@ def test_a_parsed_request_that_is_no_upgrade_is_handed_back() -> None:
         ('{"type":"response.cancel","stream_id":"a"}', "unsupported_event_type", "type", "a"),
         ('{"type":"response.cancel","stream_id":"not a lane"}', "unsupported_event_type", "type", None),
         ('{"type":"response.steer"}', "missing_required_parameter", "previous_response_id", None),
-        ('{"type":"response.inject","response_id":1}', "missing_required_parameter", "response_id", None),
+        ('{"type":"response.inject","response_id":1,"stream_id":"a"}', "unsupported_event_type", "type", "a"),
         ('{"type":"' + "x" * 5000 + '"}', "unsupported_event_type", "type", None),
         ('{"type":"\\ud800"}', "unsupported_event_type", "type", None),
         ('["\\udfff"]', "invalid_type", None, None),
@@ -931,15 +930,6 @@ def test_steering_without_input_is_invalid(client: Client, given: object) -> Non
     client.send({"type": "response.steer", "previous_response_id": "resp_1", "input": given})
     (event,) = client.read()
     assert event["error"]["code"] == "invalid_input"
-
-
-def test_injecting_is_not_supported_and_gives_the_input_back(client: Client) -> None:
-    for relation, target in targets(client):
-        client.send({"type": "response.inject", "response_id": target, "input": [{"type": "x"}]})
-        (event,) = client.read()
-        assert event["type"] == "response.inject.failed"
-        assert event["error"]["code"] == INJECT_CODES[relation]
-        assert (event["response_id"], event["input"]) == (target, [{"type": "x"}])
 
 
 # --- Anything --------------------------------------------------------------------------------------------------------
