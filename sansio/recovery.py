@@ -26,7 +26,7 @@ from .http import Retrieval
 from .notices import Notices, called
 from .replay import Evidence, Plan, RecoveryPolicy, RepeatReason
 
-__all__ = ["Recovery", "prepare"]
+__all__ = ["Recovery", "begin_again"]
 
 
 def lost_its_anchor(turn: Turn, evidence: Evidence) -> bool:
@@ -37,7 +37,7 @@ def lost_its_anchor(turn: Turn, evidence: Evidence) -> bool:
     return not_found and turn.in_full is not None and evidence.is_refusal
 
 
-def prepare(turn: Turn, reason: RepeatReason) -> None:
+def begin_again(turn: Turn, reason: RepeatReason) -> None:
     """Make a failed turn one that has not begun, to be repeated for this reason."""
     turn.unsent()
     turn.repetitions.append(reason)

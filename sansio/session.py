@@ -64,7 +64,7 @@ from .options import SessionOptions, options_from_client
 from .placement import missing, place
 from .pool import Connection, ConnectionKind, Pool
 from .rate_limits import RateLimitLog
-from .recovery import Recovery, prepare
+from .recovery import Recovery, begin_again
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
@@ -331,7 +331,7 @@ class ResponsesSession:
         if plan is None:
             return False
         self.notices.repeats(turn, connection := cast("Connection", turn.connection), failure, plan)
-        prepare(turn, plan.reason)
+        begin_again(turn, plan.reason)
         self._own.repeated += turn.counts
         self._returned.append((turn, plan, connection))
         return True

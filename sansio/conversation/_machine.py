@@ -56,7 +56,7 @@ class ToSend(NamedTuple):
     """Whether it is the first turn of a fork, which must not run in the anchor's lane."""
 
 
-class _Pending(NamedTuple):
+class _OpenTurn(NamedTuple):
     """The turn that runs, or was interrupted."""
 
     input: list[JsonItem]
@@ -75,8 +75,8 @@ class ConversationMachine:
 
     # More than 12 attributes: what is saved, what runs, and why there is no anchor, each by a rule of its own.
 
-    def __init__(self, source: ConversationMachine | None = None) -> None:
-        """``source``: the conversation that this one is a fork of. See :meth:`fork`."""
+    def __init__(self, source: ConversationMachine | None = None, *, forks: bool = True) -> None:
+        """``source``: the conversation that this one goes on from; ``forks``: it leaves that one's lane alone."""
         self.state = ConversationState.IDLE
         self.usage = ResponseUsage()
         """The sum of what all responses used, warm-ups and compactions included."""
@@ -87,10 +87,10 @@ class ConversationMachine:
         self._anchor: Anchor | None = None if source is None else source.anchor
         self.none_because = DecisionReason.FIRST if source is None else source.none_because
         """Why there is no anchor."""
-        self._forks = self._anchor is not None
+        self._forks = forks and self._anchor is not None
         """Whether the anchor is that of another conversation, whose lane this one leaves alone."""
-        self._pending: _Pending | None = None
-        self._before: tuple[ConversationState, _Pending | None] = (self.state, None)
+        self._pending: _OpenTurn | None = None
+        self._before: tuple[ConversationState, _OpenTurn | None] = (self.state, None)
         """The state before what runs began, and the turn that was interrupted then."""
         self._decisions: deque[Decision] = deque(maxlen=MOST_DECISIONS)
 
@@ -138,7 +138,7 @@ class ConversationMachine:
             body["input"] = self.kept[anchor.items :] + items
             body["previous_response_id"] = anchor.response_id
         self._run()
-        self._pending = _Pending(items, dict(fields), digests, stored, warm)
+        self._pending = _OpenTurn(items, dict(fields), digests, stored, warm)
         self._decisions.append(decision)
         return ToSend(body, window if delta else None, anchor, self._forks)
 
@@ -190,7 +190,7 @@ class ConversationMachine:
         self._pending = pending._replace(partial=partial, response_id=response_id)
         self.state = ConversationState.INTERRUPTED
 
-    def _ended(self, used: Iterable[ResponseUsage | None]) -> _Pending:
+    def _ended(self, used: Iterable[ResponseUsage | None]) -> _OpenTurn:
         pending = self._pending
         if pending is None or self.state is not ConversationState.RUNNING:
             raise UserError("no turn of this conversation runs — nothing has changed — begin one")
@@ -213,7 +213,7 @@ class ConversationMachine:
                 self.start = len(self.kept) - back
                 break
 
-    def _anchor_at(self, response_id: str | None, pending: _Pending) -> None:
+    def _anchor_at(self, response_id: str | None, pending: _OpenTurn) -> None:
         """The response stands for the whole history now."""
         self._forks = False
         if response_id is None:
@@ -245,7 +245,7 @@ class ConversationMachine:
             self._no_anchor(DecisionReason.PARTIAL_ACCEPTED)
         return as_items([*pending.input, *kept.items])
 
-    def _interrupted(self) -> _Pending:
+    def _interrupted(self) -> _OpenTurn:
         if self._pending is None or self.state is not ConversationState.INTERRUPTED:
             raise UserError("no turn of this conversation was interrupted — nothing has changed — send the next one")
         return self._pending
@@ -295,6 +295,16 @@ class ConversationMachine:
         self.state, self._pending = ConversationState.IDLE, None
         self._no_anchor(DecisionReason.COMPACTED)
 
+    def has_warmed(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a warm-up with these fields has completed here, and nothing else."""
+        anchor = self._anchor
+        return anchor is not None and not self.kept and anchor.fields == digests_of(checked_fields(fields))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has happened here."""
+        return self._anchor is None and not self.kept and self.state is ConversationState.IDLE
+
     # -- forks, and saving
 
     def fork(self) -> Self:
@@ -332,7 +342,7 @@ class ConversationMachine:
         if found is not None:
             self._anchor = Anchor(**msgspec.structs.asdict(found), forks=[])
         if pending is not None:
-            self._pending = _Pending(pending.input, {}, {}, pending.stored, partial=pending.partial)
+            self._pending = _OpenTurn(pending.input, {}, {}, pending.stored, partial=pending.partial)
             self.state = ConversationState.INTERRUPTED
 
 
