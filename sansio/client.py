@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
+from .connection import Turn as CoreTurn
 from .connections import ConnectionInfo
 from .dialect import Dialect
 from .errors import ConcurrentUseError
@@ -283,9 +284,13 @@ class Turn(TurnHandle, OnShell):
         super().__init__(body, stream_id, timeout, leave)
         self._runtime = runtime
 
+    def _begin(self) -> CoreTurn:
+        """Send it. From here on it knows what became of it."""
+        return self._sent(self._runtime.create(*self._enter()))
+
     @at_once
     def __aenter__(self) -> Self:
-        self._sent(self._runtime.create(*self._enter()))  # From here on it knows what became of it.
+        self._begin()
         return self
 
     @at_once
@@ -360,7 +365,7 @@ class Turn(TurnHandle, OnShell):
 
     def _run(self) -> Flow[Response]:
         """Run the turn from start to end."""
-        turn = self._sent(self._runtime.create(*self._enter()))
+        turn = self._begin()
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:
