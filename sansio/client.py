@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
+from .connection import Turn as CoreTurn
 from .connections import ConnectionInfo
 from .dialect import Dialect
 from .errors import ConcurrentUseError
@@ -34,6 +35,7 @@ from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
+from .toolloop import LoopShell
 from .transports import Network, checked_network
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ SessionT = TypeVar("SessionT", bound="Session[Any]")
 ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
-class Shell(Protocol):
+class Shell(LoopShell, Protocol):
     """What differs between event loops."""
 
     @property
@@ -282,9 +284,13 @@ class Turn(TurnHandle, OnShell):
         super().__init__(body, stream_id, timeout, leave)
         self._runtime = runtime
 
+    def _begin(self) -> CoreTurn:
+        """Send it. From here on it knows what became of it."""
+        return self._sent(self._runtime.create(*self._enter()))
+
     @at_once
     def __aenter__(self) -> Self:
-        self._sent(self._runtime.create(*self._enter()))  # From here on it knows what became of it.
+        self._begin()
         return self
 
     @at_once
@@ -359,7 +365,7 @@ class Turn(TurnHandle, OnShell):
 
     def _run(self) -> Flow[Response]:
         """Run the turn from start to end."""
-        turn = self._sent(self._runtime.create(*self._enter()))
+        turn = self._begin()
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:

@@ -147,7 +147,8 @@ class Reading(Retrieving):
         if event.role is Role.RESPONSE:
             if turn.phase is Phase.AWAIT:
                 turn.phase = Phase.STREAM
-                turn.message = self._body = b""
+                self._body = b""
+                turn.forget_message()
             if isinstance(event, LifecycleEvent):
                 turn.note_response(event)
         if isinstance(event, OutputItemEvent):
