@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, cast
 
 from ...sansio.events import ENDINGS, Role, role_of
-from ...sansio.recording import ProxiedMessage, ProxyRecording, RecordingError, members_of
+from ...sansio.recording import ProxiedMessage, ProxyRecording, RecordingError, json_members
 from ._terminal import Terminal
 from ._timeline_view import quoted
 
@@ -20,7 +20,7 @@ _QUIET: Final = ("ping", "pong", "end of the answer")
 _ADDS: Final = ".delta"
 
 
-class _Told(NamedTuple):
+class MessageLine(NamedTuple):
     """A line: one message, or several that add to one text."""
 
     at: float
@@ -45,12 +45,12 @@ def show_messages(recording: ProxyRecording, name: str, terminal: Terminal, *, v
         print("the recording was cut off at its end")
 
 
-def _print(one: _Told, at: float, terminal: Terminal) -> None:
+def _print(one: MessageLine, at: float, terminal: Terminal) -> None:
     way = _WAYS.get(one.way, " ")
     head = terminal.head(at, f"connection {one.connection}" if terminal.wide else f"#{one.connection}") + f"{way} "
-    room = max(10, terminal.width - len(head))
-    line = _plain(one.text[: room + 1])
-    line = line if len(line) <= room else line[: room - 1] + "…"
+    most = max(10, terminal.width - len(head))
+    line = _plain(one.text[: most + 1])
+    line = line if len(line) <= most else line[: most - 1] + "…"
     style = _STYLES.get(one.way)
     terminal.print(terminal.paint(head, "dim") + (terminal.paint(line, style) if style else line))
 
@@ -66,17 +66,17 @@ def _read(recording: ProxyRecording) -> tuple[list[ProxiedMessage], RecordingErr
     return messages, None
 
 
-def _each(message: ProxiedMessage) -> _Told:
-    text = _said(message.what, message.text, members_of(message.text))
-    return _Told(message.at, message.connection, message.way, text)
+def _each(message: ProxiedMessage) -> MessageLine:
+    text = _said(message.what, message.text, json_members(message.text))
+    return MessageLine(message.at, message.connection, message.way, text)
 
 
-def _in_short(messages: list[ProxiedMessage]) -> Iterator[_Told]:
+def _in_short(messages: list[ProxiedMessage]) -> Iterator[MessageLine]:
     """Without the events between the beginning and the end of a response; what those of one type and lane add that
     follow one another, together."""
     runs: dict[tuple[int, object], list[tuple[ProxiedMessage, dict[str, Any]]]] = {}
     for message in messages:
-        members = members_of(message.text)
+        members = json_members(message.text)
         kind = members.get("type")
         if message.way != "received" or not isinstance(kind, str):
             if message.text or message.what not in _QUIET:
@@ -93,12 +93,14 @@ def _in_short(messages: list[ProxiedMessage]) -> Iterator[_Told]:
     yield from map(_together, runs.values())
 
 
-def _together(run: list[tuple[ProxiedMessage, dict[str, Any]]]) -> _Told:
+def _together(run: list[tuple[ProxiedMessage, dict[str, Any]]]) -> MessageLine:
     """One line for all that adds to one text."""
     (message, members), count = run[-1], len(run)
     said = "".join(delta for _, each in run if isinstance(delta := each.get("delta"), str))
     what = message.what if count == 1 else f"{count} times {message.what}"
-    return _Told(message.at, message.connection, message.way, _said(what, message.text, {**members, "delta": said}))
+    return MessageLine(
+        message.at, message.connection, message.way, _said(what, message.text, {**members, "delta": said})
+    )
 
 
 def _said(what: str, text: str, members: dict[str, Any]) -> str:

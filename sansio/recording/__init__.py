@@ -32,7 +32,7 @@ from ._messages import ProxiedMessage, ProxyRecording
 from ._proxied import ProxiedConnection, Upstream, upstream_of
 from ._proxy_log import ProxyLog
 from ._proxy_options import ProxyOptions
-from ._proxy_timeline import members_of, proxy_timeline, timeline_of
+from ._proxy_timeline import json_members, proxy_timeline, timeline_of
 from ._recorder import RecordingDriver, recorded_session
 from ._replay import Replay
 from ._timeline import (
@@ -70,7 +70,7 @@ __all__ = [
     "TurnTrack",
     "TurnPhase",
     "Upstream",
-    "members_of",
+    "json_members",
     "proxy_timeline",
     "recorded_session",
     "timeline_of",

@@ -21,7 +21,7 @@ from ._messages import ProxiedMessage, ProxyRecording
 from ._replay import Replay
 from ._timeline import ConnectionTrack, EventMark, SessionTrack, Timeline, TurnPhase, TurnTrack
 
-__all__ = ["members_of", "proxy_timeline", "timeline_of"]
+__all__ = ["json_members", "proxy_timeline", "timeline_of"]
 
 _HTTP: Final = re.compile(r"(GET|POST) [^ ?]*/responses(?:/([^/?]+))?(?:\?.*)?")
 """A request for a response."""
@@ -40,7 +40,7 @@ def proxy_timeline(contents: bytes) -> Timeline:
     recording = ProxyRecording(contents)
     header = recording.header
     session = SessionTrack(number=1, began=0.0, wall=header.wall, url=header.upstream or "", options={}, dialect="")
-    reader = _Reader(session)
+    reader = _MessageReader(session)
     times: list[float] = []
     for message in recording:
         times.append(message.at)
@@ -62,7 +62,7 @@ def proxy_timeline(contents: bytes) -> Timeline:
     )
 
 
-def members_of(text: str | bytes) -> dict[str, Any]:
+def json_members(text: str | bytes) -> dict[str, Any]:
     """The members of a JSON object; none if it is no such object."""
     try:
         members: object = json.loads(text)
@@ -71,18 +71,18 @@ def members_of(text: str | bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", members) if isinstance(members, dict) else {}
 
 
-class _Reader:
+class _MessageReader:
     """Reads the messages of all connections."""
 
     def __init__(self, session: SessionTrack) -> None:
         self._session = session
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, _PassedConnection] = {}
 
     def read(self, message: ProxiedMessage) -> None:
         """The next message."""
         one = self._connections.get(message.connection)
         if one is None:
-            one = self._connections[message.connection] = _Connection(self._session, message)
+            one = self._connections[message.connection] = _PassedConnection(self._session, message)
         if message.way == "sent":
             one.sent(message)
         elif message.way == "received":
@@ -165,7 +165,7 @@ class _Running:
         self.track.end = how
 
 
-class _Connection:
+class _PassedConnection:
     """One connection: its track, and the turns that have not ended, in the order of their requests."""
 
     def __init__(self, session: SessionTrack, message: ProxiedMessage) -> None:
@@ -188,7 +188,7 @@ class _Connection:
 
     def sent(self, message: ProxiedMessage) -> None:
         """A request, or a message of a WebSocket."""
-        members = members_of(message.text)
+        members = json_members(message.text)
         if message.what == "text":
             if members.get("type") == "response.create":
                 self._begin(message.at, "websocket", members, None)
@@ -241,7 +241,7 @@ class _Connection:
             one.status = status
 
     def _event(self, message: ProxiedMessage) -> None:
-        members = members_of(message.text)
+        members = json_members(message.text)
         kind = _text(members.get("type")) or ""
         one = self._turn_of(_text(members.get("stream_id")))
         if one is None or not kind:
@@ -287,7 +287,7 @@ class _Connection:
         one = self._turn_of(None)
         if one is None:
             return
-        payload = members_of(message.text)
+        payload = json_members(message.text)
         if payload and (self._status >= 400 or is_error(payload)):
             self._fail_by(one, message.at, payload)
             return
