@@ -45,7 +45,7 @@ from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
 from ._flows import coroutine_function, run
-from ._opening import FAILURES, MEANS, READ_SIZE, OpenTransport, open_transport
+from ._opening import FAILURES, MEANS, READ_SIZE, Opening
 
 __all__ = ["AsyncioRuntime"]
 
@@ -216,17 +216,14 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _due(self) -> None:
-        """The timer has fired. Let the loop read its sockets once more before the deadline counts (uvloop has not done
-        so)."""
-        self._timer = self.loop.call_soon(self._due_soon)
-
-    def _due_soon(self) -> None:
-        self._timer = self.loop.call_soon(self._time_came)
-
-    def _time_came(self) -> None:
-        self._timer = None
-        self._driver.time_came(self.clock())
+    def _due(self, rounds: int = 2) -> None:
+        """The timer has fired. Let the loop read its sockets once more before the deadline counts: uvloop has not done
+        so, and it needs two rounds."""
+        if rounds:
+            self._timer = self.loop.call_soon(self._due, rounds - 1)
+        else:
+            self._timer = None
+            self._driver.time_came(self.clock())
 
 
 def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -271,27 +268,28 @@ class _Wire(asyncio.Protocol):
         self._task.add_done_callback(self._ended)
 
     async def _open(self) -> None:
-        opened = await open_transport(lambda carrier: self._runtime.route.open(self._link, carrier))
+        opening = Opening()
+        try:
+            await run(self._runtime.route.open(self._link, opening))
+        except BaseException:
+            opening.abort()
+            raise
         if self._given_up:
-            opened.transport.abort()
+            opening.abort()
         else:
-            self._use(opened)
+            self._use(opening)
 
-    def _use(self, opened: OpenTransport) -> None:
-        self.transport, lowest, self.sock, early = opened
-        if lowest is not self.transport:
-            self._tls = cast("asyncio.BufferedProtocol", lowest.get_protocol())
+    def _use(self, opening: Opening) -> None:
+        self.transport, self.sock, self._tls = opening.transport, opening.socket, opening.tls
         if CAN_READ_AHEAD:
             self.arrived = select.poll()
             self.arrived.register(self.sock, select.POLLIN)
         self.transport.set_protocol(self)
         self._driver.opened(self._link, self._now())
-        if early.data:
-            self.data_received(bytes(early.data))
-        if early.eof:
-            self.eof_received()
-        if early.lost:
-            self.connection_lost(early.error)
+        while not opening.early.data.empty():
+            self.data_received(opening.early.data.get_nowait())
+        if opening.early.lost:
+            self.connection_lost(opening.early.error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task has ended. Report a loss if it has not opened a transport."""

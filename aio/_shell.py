@@ -10,11 +10,6 @@ by a function, so that type checkers and documentation know them as classes of t
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import ssl
-import sys
-import time
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
@@ -23,7 +18,7 @@ from anyio.lowlevel import current_token
 
 from ..sansio import client
 from ..sansio.agents import httpmodel, wsmodel
-from ..sansio.agents.model import Environment, ModelShell
+from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
 from ..sansio.runtime import SessionRuntime
@@ -31,6 +26,7 @@ from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
 from . import _flows
 from ._asyncio import AsyncioRuntime
+from ._opening import MEANS
 
 __all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
@@ -40,9 +36,7 @@ T = TypeVar("T")
 class AnyioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
 
-    environment = Environment(logging.getLogger("turnwire"), time.time, sys.modules)
-    variables = os.environ
-    context_type = ssl.SSLContext
+    means = MEANS
     now = staticmethod(anyio.current_time)
     token = staticmethod(current_token)
     run = staticmethod(_flows.run)

@@ -32,7 +32,7 @@ from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
-from .transports import Network, checked_network
+from .transports import Means, Network, checked_network
 
 if TYPE_CHECKING:
     import ssl
@@ -64,13 +64,8 @@ class Shell(Protocol):
     """What differs between event loops."""
 
     @property
-    def variables(self) -> Mapping[str, str]:
-        """The environment variables of the process."""
-        ...
-
-    @property
-    def context_type(self) -> type[Any]:
-        """The class ``ssl.SSLContext``."""
+    def means(self) -> Means:
+        """What it takes from the process."""
         ...
 
     @property
@@ -376,16 +371,16 @@ def connect(
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
     """
-    shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
+    means = connecting._shell.means  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
     source = EndpointSource(
-        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
+        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=means.variables
     )
     network = checked_network(
-        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
+        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=means.context_type
     )
     network.check_place(source.initial)
     wanted = network.completed(source)[0].proxy
-    choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
+    choose_proxy(wanted, source.initial, means.variables)  # Raises now for an invalid proxy in the environment.
     given = {"transport": transport, "connections": connections, "record": recording_of(record)}
     options = options_from_client(client, options, **given)
     return connecting(source, network, options)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Protocol, cast
+from functools import partial
+from typing import Any, Final, Literal, Protocol, Self, cast
 
+from .driver import CHUNK
 from .endpoint import Endpoint
 from .errors import TransportError, UserError, WrongTypeError
 from .flow import Flow, Wait
@@ -62,10 +64,10 @@ class Carrier(Protocol):
 
 @dataclass(frozen=True)
 class Means:
-    """What a shell's runtimes take from their process and libraries."""
+    """What a shell takes from its process and libraries."""
 
     variables: Mapping[str, str]
-    """The environment variables, for ``proxy="env"``."""
+    """The environment variables."""
     wall_clock: Callable[[], float]
     """Seconds since the epoch."""
     default_context: Callable[[], Any]
@@ -77,6 +79,46 @@ class Means:
     """The modules that the process has imported, by name."""
     open_file: OpenFile | None = None
     """Opens the file of a recording."""
+    context_type: type[Any] = object
+    """The class of TLS settings, ``ssl.SSLContext``."""
+    model_logger: Any = None
+    """Where models write, a ``logging.Logger``."""
+
+    @classmethod
+    def of(cls, failures: Failures, *, logging: Any, os: Any, ssl: Any, sys: Any, time: Any, open_file: Any) -> Self:
+        """From the modules of the standard library that the core does not import, and ``open``.
+
+        Where the log is not configured, nothing of a session is written to stderr: turns raise what fails. The file of
+        a recording is readable by its owner only.
+        """
+
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags, 0o600)
+
+        logger = logging.getLogger("turnwire.session")
+        logger.addHandler(logging.NullHandler())
+        return cls(
+            os.environ,
+            time.time,
+            ssl.create_default_context,
+            failures,
+            logger,
+            sys.modules,
+            partial(open_file, buffering=1 << 20, opener=opener),
+            ssl.SSLContext,
+            logging.getLogger("turnwire"),
+        )
+
+
+def socket_options(socket: Any, platform: str) -> list[tuple[int, int, int]]:
+    """The options of a TCP socket, to be set one by one; the system may refuse any of them, and the connection works.
+
+    Small messages are sent at once. The kernel holds little that it has not sent (D-RUNTIME-10): it counts as handed
+    over. ``socket`` is the module, ``platform`` is ``sys.platform``; CPython 3.11 has no name for Linux's option.
+    """
+    unsent = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if platform == "linux" else None)
+    limits = [] if unsent is None else [(socket.IPPROTO_TCP, unsent, CHUNK)]
+    return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *limits]
 
 
 @dataclass(frozen=True)

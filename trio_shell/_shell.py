@@ -10,11 +10,6 @@ The classes below :data:`SHELL` stand in ``aio/_shell.py`` in the same words, so
 
 from __future__ import annotations
 
-import logging
-import os
-import ssl
-import sys
-import time
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
@@ -22,13 +17,14 @@ import trio
 
 from ..sansio import client
 from ..sansio.agents import httpmodel, wsmodel
-from ..sansio.agents.model import Environment, ModelShell
+from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
 from . import _flows
 from ._runtime import TrioRuntime
+from ._transport import MEANS
 
 __all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
@@ -38,9 +34,7 @@ T = TypeVar("T")
 class TrioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
 
-    environment = Environment(logging.getLogger("turnwire"), time.time, sys.modules)
-    variables = os.environ
-    context_type = ssl.SSLContext
+    means = MEANS
     cancelled = trio.Cancelled
     now = staticmethod(trio.current_time)
     token = staticmethod(trio.lowlevel.current_trio_token)
