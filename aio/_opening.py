@@ -23,16 +23,15 @@ import anyio
 from ..sansio.addresses import alternating, first_connected
 from ..sansio.errors import TransportError
 from ..sansio.flow import Flow
+from ..sansio.link import READ_SIZE
 from ..sansio.transports import Failures, Means, socket_options
 from ._flows import run
 
-__all__ = ["FAILURES", "MEANS", "READ_SIZE", "Opening"]
+__all__ = ["FAILURES", "MEANS", "Opening"]
 
-FAILURES: Final = Failures(tls=ssl.SSLError, own={}, is_failure=lambda raised: isinstance(raised, Exception))
-MEANS: Final = Means.of(FAILURES, logging=logging, os=os, ssl=ssl, sys=sys, time=time, open_file=open)
+FAILURES: Final = Failures(tls=ssl.SSLError, is_failure=lambda raised: isinstance(raised, Exception))
+MEANS: Final = Means.of(FAILURES, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open)
 
-READ_SIZE: Final = 64 * 1024
-"""Bytes to read from the socket at a time. asyncio's own 256 KiB, allocated for every read, cost more than the read."""
 A_DAY: Final = 86400.0
 """Seconds for the TLS handshake: so long that the driver's own deadline always comes first."""
 
@@ -76,17 +75,11 @@ class Opening:
 
     async def connect(self, host: str, port: int) -> None:
         """Open the lowest transport: TCP."""
-        self.socket = await _connected(host, port)
-        create = asyncio.get_running_loop().create_connection
-        self._begin(*(await create(lambda: self.early, sock=self.socket)))
+        await self._begin(await _connected(host, port))
 
     async def connect_unix(self, path: str) -> None:
         """Open the lowest transport: a unix socket."""
-        if not hasattr(socket, "AF_UNIX"):
-            raise OSError("Python has no unix sockets on this system")
-        self.socket = await run(first_connected([(socket.AF_UNIX, path)], _Sockets()))
-        create = asyncio.get_running_loop().create_unix_connection
-        self._begin(*(await create(lambda: self.early, sock=self.socket)))
+        await self._begin(await run(first_connected([(socket.AF_UNIX, path)], _Sockets())))
 
     async def look_up(self, host: str, port: int) -> list[str]:
         """The addresses of a host, in the order in which to try them."""
@@ -97,15 +90,16 @@ class Opening:
         self.abort()
         self.early = Early()
 
-    def _begin(self, transport: asyncio.Transport, _: Early) -> None:
-        self.transport = transport
-        transport.set_write_buffer_limits(high=0)  # Report any byte that it keeps in its buffer.
-        _limit_reads(transport)
+    async def _begin(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.transport, _ = await asyncio.get_running_loop().create_connection(lambda: self.early, sock=sock)
+        self.transport.set_write_buffer_limits(high=0)  # Report any byte that it keeps in its buffer.
+        _limit_reads(self.transport)
 
     async def start_tls(self, host: str, context: ssl.SSLContext) -> None:
         """Start TLS on the transport and verify that the peer is this host."""
         start = asyncio.get_running_loop().start_tls
-        below = self.transport
+        below, self.early = self.transport, Early()  # What came before is not encrypted, and does not count.
         above = await start(below, self.early, context, server_hostname=host, ssl_handshake_timeout=A_DAY)
         if above is None:
             raise TransportError("the peer ended the connection instead of speaking TLS")
@@ -132,15 +126,14 @@ class Opening:
             self.transport.abort()
 
 
-def _limit_reads(reader: object) -> None:
-    """Make the reads smaller.
+def _limit_reads(reader: Any) -> None:
+    """Make the reads smaller: asyncio allocates 256 KiB for each, which costs more than the read.
 
     There is no public setting. asyncio's socket transports and its TLS protocol have this attribute (CPython 3.11 to
     3.14). uvloop's do not have it, and need no change.
     """
-    if isinstance(getattr(reader, "max_size", None), int):
-        with contextlib.suppress(AttributeError):  # It cannot be set in a compiled class.
-            reader.max_size = READ_SIZE  # pyright: ignore[reportAttributeAccessIssue]
+    with contextlib.suppress(AttributeError):  # It cannot be set in a compiled class.
+        reader.max_size = READ_SIZE
 
 
 async def _connected(host: str, port: int) -> socket.socket:

@@ -22,8 +22,6 @@ from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
 from ..sansio.runtime import SessionRuntime
-from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.transports import Network
 from . import _flows
 from ._asyncio import AsyncioRuntime
 from ._opening import MEANS
@@ -58,13 +56,14 @@ class AnyioShell:
         task.add_done_callback(tasks.discard)
         return asyncio.shield(task) if wait else None
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
-        """A new runtime, in the running event loop."""
+    @property
+    def runtime(self) -> type[SessionRuntime]:
+        """The one for the running event loop."""
         if self.cancelled is asyncio.CancelledError:
-            return AsyncioRuntime(source, network, options)
+            return AsyncioRuntime
         from ..trio_shell._runtime import TrioRuntime
 
-        return TrioRuntime(source, network, options)
+        return TrioRuntime
 
 
 SHELL: Final[ModelShell] = AnyioShell()

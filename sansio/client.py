@@ -96,8 +96,9 @@ class Shell(Protocol):
         """An asynchronous generator that yields what the flow emits."""
         ...
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
-        """A new runtime, in the running event loop."""
+    @property
+    def runtime(self) -> Callable[[EndpointSource, Network, SessionOptions], SessionRuntime]:
+        """Makes a new runtime, in the running event loop."""
         ...
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Protocol, Self, cast
 
 from .driver import CHUNK
 from .endpoint import Endpoint
-from .errors import TransportError, UserError, WrongTypeError
+from .errors import TransportError, TurnwireError, UserError, WrongTypeError
 from .flow import Flow, Wait
 from .http_client import client_network
 from .link import Link
@@ -83,9 +83,13 @@ class Means:
     """The class of TLS settings, ``ssl.SSLContext``."""
     model_logger: Any = None
     """Where models write, a ``logging.Logger``."""
+    has_unix_sockets: Callable[[], bool] = lambda: True
+    """Whether Python has unix sockets on this system."""
 
     @classmethod
-    def of(cls, failures: Failures, *, logging: Any, os: Any, ssl: Any, sys: Any, time: Any, open_file: Any) -> Self:
+    def of(
+        cls, failures: Failures, *, logging: Any, os: Any, socket: Any, ssl: Any, sys: Any, time: Any, open_file: Any
+    ) -> Self:
         """From the modules of the standard library that the core does not import, and ``open``.
 
         Where the log is not configured, nothing of a session is written to stderr: turns raise what fails. The file of
@@ -107,6 +111,7 @@ class Means:
             partial(open_file, buffering=1 << 20, opener=opener),
             ssl.SSLContext,
             logging.getLogger("turnwire"),
+            lambda: hasattr(socket, "AF_UNIX"),
         )
 
 
@@ -204,6 +209,8 @@ class Route:
         endpoint = link.connection.endpoint
         proxy = choose_proxy(self._network.proxy, endpoint, self._means.variables)
         socket = endpoint.socket
+        if socket is not None and not self._means.has_unix_sockets():
+            raise TransportError("Python has no unix sockets on this system")
         try:
             if socket is not None:
                 yield Wait(lambda: carrier.connect_unix(socket))
@@ -302,12 +309,16 @@ class Failures:
         self,
         *,
         tls: type[Exception],
-        own: Mapping[type[Exception], str],
+        own: Mapping[type[Exception], str] | None = None,
         is_failure: Callable[[BaseException], bool],
     ) -> None:
         self.is_failure = is_failure
         self._tls = tls
-        self._meanings = {**own, tls: "TLS failed", **_MEANINGS}
+        self._meanings = {**(own or {}), tls: "TLS failed", **_MEANINGS}
+
+    def told(self, exc: BaseException | None) -> TurnwireError | None:
+        """What the driver is told of the reason, if there is one, for which a transport was lost."""
+        return exc if exc is None or isinstance(exc, TurnwireError) else self.translated(exc)
 
     def translated(self, exc: BaseException) -> TransportError:
         """The TransportError for an exception, with the text of the system or of TLS. ``exc`` becomes its cause."""

@@ -167,24 +167,6 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
         link.wire.send(data)
         return self._written(link, link.wire)
 
-    def pause(self, link: Link) -> None:
-        """Stop reading."""
-        link.wire.resumed = trio.Event()
-
-    def resume(self, link: Link) -> None:
-        """Read again."""
-        wire: Wire = link.wire
-        if wire.resumed is not None:
-            wire.resumed.set()
-        wire.resumed = None
-
-    def close(self, link: Link, *, abort: bool) -> None:
-        """End the connection's task, which closes the socket: at once, or without ``abort`` after all was written."""
-        wire: Wire = link.wire
-        wire.closing = True
-        if abort or not wire.unsent:
-            wire.scope.cancel()
-
     def set_timer(self, when: float | None) -> None:
         """Call ``time_came()`` at this time; None: never."""
         self._when = inf if when is None else when
@@ -274,12 +256,8 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             self._abort()
             raise
         finally:
-            wire.close()
+            wire.end()
             self._driver.lost(link, error or wire.broken, self.clock())
-
-    def readable(self, link: Link) -> bool:
-        """Whether the wire may have data."""
-        return link.wire.readable()
 
     def read(self, link: Link) -> bool:
         """Pass the data that has arrived to the driver."""

@@ -20,8 +20,6 @@ from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
-from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.transports import Network
 from . import _flows
 from ._runtime import TrioRuntime
 from ._transport import MEANS
@@ -35,6 +33,7 @@ class TrioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
 
     means = MEANS
+    runtime = TrioRuntime
     cancelled = trio.Cancelled
     now = staticmethod(trio.current_time)
     token = staticmethod(trio.lowlevel.current_trio_token)
@@ -45,10 +44,6 @@ class TrioShell:
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
         """On trio no task can run on its own: the caller runs the clean-up, even if cancelled."""
         return self.run(flow)
-
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> TrioRuntime:
-        """A new runtime in the current run of trio."""
-        return TrioRuntime(source, network, options)
 
 
 SHELL: Final[ModelShell] = TrioShell()

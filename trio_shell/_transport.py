@@ -22,21 +22,19 @@ from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from ..sansio.addresses import alternating
 from ..sansio.errors import TransportError
+from ..sansio.link import READ_SIZE
 from ..sansio.tls import TlsLayers
 from ..sansio.transports import Failures, Means, socket_options
 from ._flows import run
 
 __all__ = ["FAILURES", "MEANS", "TRANSPORT_ERRORS", "Wire"]
 
-READ_SIZE: Final = 64 * 1024
-"""Bytes to read from the socket at a time."""
-
 FAILURES: Final = Failures(
     tls=ssl.SSLError,
     own={trio.ClosedResourceError: "the connection was closed on this side"},
     is_failure=lambda raised: not isinstance(raised, trio.Cancelled),
 )
-MEANS: Final = Means.of(FAILURES, logging=logging, os=os, ssl=ssl, sys=sys, time=time, open_file=open)
+MEANS: Final = Means.of(FAILURES, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
 
@@ -99,6 +97,23 @@ class Wire:
             self.broken = self.broken or FAILURES.translated(exc)
             self.unsent = b""
 
+    def pause(self) -> None:
+        """Stop reading."""
+        self.resumed = trio.Event()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self.resumed is not None:
+            self.resumed.set()
+        self.resumed = None
+
+    def close(self, *, abort: bool) -> None:
+        """End the connection's task, which then calls :meth:`end`: at once, or without ``abort`` after all was
+        written."""
+        self.closing = True
+        if abort or not self.unsent:
+            self.scope.cancel()
+
     def shut_down(self) -> bool:
         """End the stream in both directions, from any thread; :meth:`take` reports it. False: there is no socket
         yet."""
@@ -107,7 +122,7 @@ class Wire:
                 self.sock.shutdown(socket.SHUT_RDWR)
         return self.connected
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Close the socket at once; TLS sends nothing more. Tasks that wait for the socket are woken."""
         if self.connected:
             notify_closing(self.sock)
@@ -121,8 +136,6 @@ class Wire:
 
     async def connect_unix(self, path: str) -> None:
         """Connect to a unix socket."""
-        if not hasattr(socket, "AF_UNIX"):
-            raise OSError("Python has no unix sockets on this system")
         self._begin(await trio.open_unix_socket(path))
 
     async def look_up(self, host: str, port: int) -> list[str]:
@@ -132,7 +145,7 @@ class Wire:
 
     def start_over(self) -> None:
         """Close what is open, so that :meth:`connect` can be called again."""
-        self.close()
+        self.end()
         self.connected, self.broken, self.unsent = False, None, b""
 
     def _begin(self, stream: trio.SocketStream) -> None:
