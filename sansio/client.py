@@ -32,6 +32,7 @@ from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
+from .steering import InjectOutcome, SteerInput, SteerOutcome
 from .transports import Means, Network, checked_network
 
 if TYPE_CHECKING:
@@ -290,6 +291,45 @@ class Turn(TurnHandle, OnShell):
 
     def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
         return self._runtime.iterate(self._core or self._begun)
+
+    @awaited
+    def steer(self, input: SteerInput) -> Flow[SteerOutcome]:
+        """Give the running response more input of the user: ``outcome = await turn.steer("Make it shorter")``.
+
+        ``input`` is text, or user messages. It returns when the server has answered (the outcome is accepted or
+        failed), or when it is sure that it never will (failed, unknown); ``await outcome.settled()`` waits for what
+        becomes of an accepted one. If no response runs yet, the next one of the turn gets it. The turn goes on with the
+        response that follows: the same iterator has its events, :attr:`responses` has both, :meth:`result` returns the
+        last.
+
+        Events that come while it waits are kept for the turn's consumer. If it is cancelled, the input stays where it
+        is: :attr:`outcomes` has it. It waits no longer than the turn's ``send`` and ``receive`` limits.
+
+        Raises InvalidInputError or WrongTypeError for what cannot be sent, and SteeringNotSupportedError if the server
+        is known to take no steers, or if the turn goes over HTTP. Then nothing was sent, and the turn goes on.
+        """
+        turn = self._begun
+        one = yield Wait(lambda: self._runtime.send_input(turn, "steer", input))
+        return SteerOutcome(one, self._runtime.until)
+
+    @awaited
+    def inject(self, items: Iterable[Mapping[str, Any]]) -> Flow[InjectOutcome]:
+        """Give the running response input items while it runs (beta): ``outcome = await turn.inject([…])``.
+
+        It is for responses of several agents (``multi_agent``), and needs a dialect with ``injecting=Support.YES``: the
+        upgrade then has the beta header. The outcome is committed, failed or unknown. Everything else is as for
+        :meth:`steer`, except that no other response follows.
+        """
+        turn = self._begun
+        one = yield Wait(lambda: self._runtime.send_input(turn, "inject", items))
+        return InjectOutcome(one)
+
+    @property
+    def outcomes(self) -> list[SteerOutcome]:
+        """What became of every steer of this turn so far, in order; those included whose caller was cancelled."""
+        steering = None if self._core is None else self._core.steering
+        found = [] if steering is None else [one for one in steering.inputs if one.kind == "steer" and not one.foreign]
+        return [SteerOutcome(one, self._runtime.until) for one in found]
 
     def _run(self) -> Flow[Response]:
         """Run the turn from start to end."""

@@ -17,6 +17,8 @@ The tree
         │   ├── LaneLimitError            a 33rd named lane on one connection
         │   ├── TooManyTurnsError         more turns waiting than the session may hold
         │   ├── ConcurrentUseError        two consumers waiting on one turn
+        │   ├── InvalidInputError         what no response may be steered with; also a ValueError
+        │   ├── SteeringNotSupportedError the server or the transport takes no steers, or no injections
         │   └── SessionClosedError        used after close
         ├── EventDecodeError              a server message that cannot be read as an event
         ├── TransportError                the byte stream below did not open, or broke: the cause of a TurnError
@@ -56,6 +58,7 @@ __all__ = [
     "ConnectionLostError",
     "EventDecodeError",
     "HandshakeRejectedError",
+    "InvalidInputError",
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
@@ -68,6 +71,7 @@ __all__ = [
     "RetrievalError",
     "RetrievalTimeoutError",
     "SessionClosedError",
+    "SteeringNotSupportedError",
     "StreamEndedError",
     "TooManyTurnsError",
     "TransportError",
@@ -120,6 +124,20 @@ class TooManyTurnsError(UserError):
 
 class ConcurrentUseError(UserError, RuntimeError):
     """Two tasks waited for the events of one turn at the same time."""
+
+
+class InvalidInputError(UserError, ValueError):
+    """Input that no response may be steered with, or that cannot be injected (PROTOCOL.md, "Steering")."""
+
+    verdict: ClassVar[Verdict] = Verdict.SAFE
+    """The input was not sent."""
+
+
+class SteeringNotSupportedError(UserError):
+    """The turn's server, or its transport, takes no steers or no injections."""
+
+    verdict: ClassVar[Verdict] = Verdict.SAFE
+    """The input was not sent."""
 
 
 class SessionClosedError(UserError, RuntimeError):

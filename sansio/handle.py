@@ -70,8 +70,24 @@ class TurnHandle:
 
     @property
     def response_id(self) -> str | None:
-        """The response's id, once ``response.created`` has come."""
-        return None if self._core is None else self._core.response_id
+        """The response's id, once ``response.created`` has come; of a steered turn, the id of the present response."""
+        return None if self._core is None else self._core.known_id
+
+    @property
+    def responses(self) -> list[Response]:
+        """The responses that have ended, in order. A turn has several if it is steered: each one but the first begins
+        with what was steered (PROTOCOL.md, "Steering")."""
+        return [] if self._core is None else self._core.responses
+
+    @property
+    def steers(self) -> list[list[Any]]:
+        """For each of :attr:`responses`: the user messages that the server put after it, as JSON values.
+
+        So the turn gave: the output of the first response, ``steers[0]``, the output of the second, and so on. After
+        the last response they are pending: the server puts them before the input of the turn that fills the stubs. The
+        list is empty where nothing follows, or where it was not this session that steered.
+        """
+        return [] if self._core is None else self._core.steers
 
     @property
     def stream_id(self) -> str | None:

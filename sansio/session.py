@@ -48,8 +48,9 @@ from typing import Any, cast
 from .admission import check_backlog, check_lane, check_open, new_turn
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
-from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
+from .connection import ResponsesConnection, Stats, Turn, TurnInput, limit_exceeded, turn_failure
 from .deadlines import Alarm
+from .dialect import Support
 from .endpoint import Endpoint
 from .errors import SessionClosedError, TurnError, UserError
 from .fallback import Fallback
@@ -67,6 +68,7 @@ from .recovery import Recovery
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
+from .steering import send_input
 
 __all__ = [
     "EndpointSource",
@@ -205,6 +207,16 @@ class ResponsesSession:
         elif not turn.ended:
             self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
         self.update(now)
+
+    def send_input(self, one: TurnInput, support: Support, now: float) -> None:
+        """Send a steer or an injection. ``support``: whether the server takes it, if no connection of the turn knows.
+
+        Raises SteeringNotSupportedError; then nothing was sent.
+        """
+        self.update(now)
+        waits = one.turn.connection is None
+        send_input(one, support, now, over_http=waits and self._kind_for(one.turn) is ConnectionKind.HTTP)
+        self.update(now, *[each for each in self.pool if each is one.turn.connection])
 
     def _fail_waiting(self, turn: Turn, cause: Cause, what: str) -> None:
         self._backlog.remove(turn)

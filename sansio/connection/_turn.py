@@ -1,9 +1,9 @@
 """A turn: one ``response.create`` and its events.
 
 The promise
-    A turn always knows how far it got. Its phase only moves forward. Each step is made by what proves it: a chunk that
-    was taken from the outbox, an event, a terminal event. A failure contains this state as it was at its moment
-    (:meth:`Turn.evidence`).
+    A turn always knows how far it got. Its phase only moves forward, for each of its responses: a turn that is steered
+    has several (``_states.py``). Each step is made by what proves it: a chunk that was taken from the outbox, an event,
+    a terminal event. A failure contains this state as it was at its moment (:meth:`Turn.evidence`).
 
     ::
 
@@ -18,8 +18,8 @@ Which deadline applies (:meth:`Turn.deadline`)
     LANE_WAIT            ``timeouts.lane``                when it began to wait, or the connection opened
     CONNECT, HANDSHAKE   ``timeouts.connect``             when it began to wait for the connection
     SEND                 ``timeouts.send``                when its message was queued to be sent
-    AWAIT, STREAM        ``timeouts.receive``             its last event, or when its message was handed over; it does
-                                                          not run while its consumer has unread events
+    AWAIT, STREAM,       ``timeouts.receive``             its last event, or when its message was handed over; it does
+    between responses                                     not run while its consumer has unread events
     any                  ``timeouts.total``               when the turn was made
     ==================== ================================ =====================================================
 """
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..encoding import encode_json
 from ..errors import TurnError
@@ -47,6 +47,7 @@ from ..messages import response_create
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
+from ._steered_turn import SteeredTurn, TurnConnection, TurnObserver
 
 __all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
 
@@ -60,33 +61,7 @@ Leave: TypeAlias = Literal["abort", "abandon"]
 """What becomes of a connection when its only turn is left; see the table at the top of the package."""
 
 
-class TurnConnection(Protocol):
-    """The connection of a turn, as the turn uses it: a ``ResponsesConnection`` or an ``HttpConnection``."""
-
-    @property
-    def waiting_phase(self) -> Phase:
-        """The phase of a turn that has not started on it."""
-        ...
-
-    def restart_deadline(self, turn: Turn) -> None:
-        """The turn's receive deadline starts, or starts again."""
-
-
-class TurnObserver(Protocol):
-    """Measures a turn. Its methods only store what happened: they call nobody, and raise nothing."""
-
-    def came(self, now: float) -> None:
-        """An event came for the turn's consumer. Hot path: runs once per event."""
-
-    def repeats(self, reason: str, failure: TurnError | None, delay: float) -> None:
-        """The turn is sent again after ``delay`` seconds, for this reason; ``failure``, if any, is not seen by the
-        consumer."""
-
-    def ended(self, turn: Turn) -> None:
-        """The turn has ended for its consumer. Called once, and last."""
-
-
-class Turn:
+class Turn(SteeredTurn):
     """The state of one ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session.
 
     This is the protocol's record of a turn. The handle that users hold, :class:`turnwire.sansio.client.Turn`, wraps it.
@@ -128,6 +103,7 @@ class Turn:
         "since",
         "state",
         "stateful",
+        "steering",
         "stored",
         "suspended",
         "timeouts",
@@ -210,6 +186,7 @@ class Turn:
         # abandoned: It failed for its consumer while the server might still run it.
         self.response_id: str | None = None
         self._terminal: LifecycleEvent | None = None
+        self.steering = None
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"
@@ -260,10 +237,10 @@ class Turn:
 
     @property
     def current_phase(self) -> Phase:
-        """How far the turn got; for a waiting turn, what it waits for."""
+        """How far the turn got; for a waiting turn, what it waits for. Between two responses it is STREAM."""
         if self.phase is Phase.LANE_WAIT and self.connection is not None:
             return self.connection.waiting_phase
-        return self.phase
+        return Phase.STREAM if self.between else self.phase
 
     @property
     def response(self) -> Response | None:
@@ -333,7 +310,7 @@ class Turn:
             final_byte_handed=phase >= Phase.AWAIT,
             response_started=phase >= Phase.STREAM,
             stateful=self.stateful,
-            response_id=self.response_id,
+            response_id=self.known_id,
             close_code=close_code,
             refusal=refusal,
             unknown_event=self.unknown_event,
@@ -367,6 +344,8 @@ class Turn:
         self.phase = Phase.LANE_WAIT
         self.unknown_event = False
         self.output.clear()
+        if self.steering is not None:
+            self.steering.lose_fills()
 
     def deliver(self, event: ServerEvent, length: int, now: float) -> int:
         """Append an event whose text has this length for the consumer; return the bytes of memory that it takes."""
@@ -421,6 +400,13 @@ class Turn:
     def finish(self, event: LifecycleEvent) -> None:
         """End with the terminal event."""
         self.output.complete(event, self.response_id)
+        if self.steering is not None:
+            self.steering.endings.append(event)
+            self.steering.last_id = self.response_id
+            self.steering.over(completed=True)
+        self._end_with(event)
+
+    def _end_with(self, event: LifecycleEvent) -> None:
         self._terminal = event
         self.phase = Phase.DONE
         self.move(TurnSignal.COMPLETED)
@@ -430,6 +416,8 @@ class Turn:
         """End with this failure. A later one replaces it only if it knows the verdict better."""
         self.move(signal)
         self.failure = failure
+        if self.steering is not None:
+            self.steering.over(completed=False)
         self.tell()
 
     def tell(self) -> None:
