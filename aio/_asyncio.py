@@ -45,7 +45,7 @@ from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
 from ._flows import coroutine_function, run
-from ._opening import FAILURES, MEANS, Opening
+from ._opening import FAILURES, MEANS, OpeningSteps
 
 __all__ = ["AsyncioRuntime"]
 
@@ -250,7 +250,7 @@ class _Wire(asyncio.Protocol):
         self._task.add_done_callback(self._ended)
 
     async def _open(self) -> None:
-        opening = Opening()
+        opening = OpeningSteps()
         try:
             await run(self._runtime.route.open(self._link, opening))
             if not self._given_up:
@@ -259,7 +259,7 @@ class _Wire(asyncio.Protocol):
             if self.sock is None:
                 opening.abort()
 
-    def _use(self, opening: Opening) -> None:
+    def _use(self, opening: OpeningSteps) -> None:
         """The transport is open: read, and report it."""
         self.transport, self.sock, self._tls = opening.transport, opening.socket, opening.tls
         if CAN_READ_AHEAD:

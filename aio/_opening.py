@@ -27,7 +27,7 @@ from ..sansio.link import READ_SIZE
 from ..sansio.transports import Failures, Means, socket_options
 from ._flows import run
 
-__all__ = ["FAILURES", "MEANS", "Opening"]
+__all__ = ["FAILURES", "MEANS", "OpeningSteps"]
 
 FAILURES: Final = Failures(tls=ssl.SSLError, is_failure=lambda raised: isinstance(raised, Exception))
 MEANS: Final = Means.of(FAILURES, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open)
@@ -60,7 +60,7 @@ class Early(asyncio.Protocol):
         self.eof_received()
 
 
-class Opening:
+class OpeningSteps:
     """The steps by which one transport is opened; see :class:`turnwire.sansio.transports.Carrier`."""
 
     transport: asyncio.Transport
@@ -138,11 +138,7 @@ def _limit_reads(reader: Any) -> None:
 
 async def _connected(host: str, port: int) -> socket.socket:
     """A connected socket: the first of the host's addresses that answers."""
-    sock = await run(first_connected(await _addresses(host, port), _Sockets()))
-    for option in socket_options(socket, sys.platform):
-        with contextlib.suppress(OSError):  # It works without, too.
-            sock.setsockopt(*option)
-    return sock
+    return await run(first_connected(await _addresses(host, port), _Sockets()))
 
 
 class _Sockets:
@@ -157,6 +153,9 @@ class _Sockets:
     def socket(self, family: int) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
+        for option in socket_options(socket, sys.platform):
+            with contextlib.suppress(OSError):  # It works without, too.
+                sock.setsockopt(*option)
         return sock
 
     def connect(self, sock: socket.socket, address: Any) -> Awaitable[None]:

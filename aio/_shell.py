@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import anyio
 from anyio.lowlevel import current_token
@@ -27,8 +27,6 @@ from ._asyncio import AsyncioRuntime
 from ._opening import MEANS
 
 __all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
-
-T = TypeVar("T")
 
 
 class AnyioShell:
@@ -46,7 +44,7 @@ class AnyioShell:
         """The exception class that the backend raises."""
         return anyio.get_cancelled_exc_class()
 
-    def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
+    def spawn(self, flow: Flow[Any], tasks: set[Any], *, wait: bool) -> Awaitable[Any] | None:
         """On asyncio, start a task. On trio no task can run on its own: the caller runs the clean-up, even if
         cancelled."""
         if self.cancelled is not asyncio.CancelledError:

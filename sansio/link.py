@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from .connections import Connection
 
-__all__ = ["READ_SIZE", "Link", "LinkState", "Runtime", "Wire"]
+__all__ = ["READ_SIZE", "Link", "LinkState", "Runtime", "Transport"]
 
 READ_SIZE: Final = 64 * 1024
 """Bytes to read from a socket at a time."""
@@ -45,7 +45,7 @@ class Link:
         self.connection = connection
         self.state = LinkState.OPENING
         self.wire: Any = None
-        """The transport, as an object of the runtime's own kind: a :class:`Wire`."""
+        """The transport, as an object of the runtime's own kind: a :class:`Transport`."""
         self.writable = False
         """Whether the transport's buffer is empty, so that it takes the next chunk."""
         self.paused = False
@@ -59,7 +59,7 @@ class Link:
         """When a link in CLOSING is aborted."""
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """What every runtime's own kind of transport does. No method blocks, awaits or calls the driver back."""
 
     def pause(self) -> None:

@@ -11,7 +11,7 @@ The classes below :data:`SHELL` stand in ``aio/_shell.py`` in the same words, so
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import trio
 
@@ -26,8 +26,6 @@ from ._transport import MEANS
 
 __all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
-T = TypeVar("T")
-
 
 class TrioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
@@ -41,7 +39,7 @@ class TrioShell:
     iterate = staticmethod(_flows.iterate)
     coroutine_function = staticmethod(_flows.coroutine_function)
 
-    def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
+    def spawn(self, flow: Flow[Any], tasks: set[Any], *, wait: bool) -> Awaitable[Any] | None:
         """On trio no task can run on its own: the caller runs the clean-up, even if cancelled."""
         return self.run(flow)
 
