@@ -19,6 +19,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     addresses      which address of a host is tried when, and whose connection is used
     cassette       a script for the test server from a recording
     recording      every input of a session in a file, and the replay of it
+    tls            the client's side of TLS, for shells that need it
     flow           the steps and waits of a call, without an event loop
     driver         what a session's sockets and timer must do, and which consumers wake
     link           a connection and its transport, and what a runtime does with it
@@ -60,7 +61,6 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     replay         what a failure means: its text, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
-    tls            the client's side of a TLS session, for shells that need one
     websocket      bytes to text messages and back; the handshake
     telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows

@@ -86,7 +86,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             ssl_context=ssl_context,
             proxy=proxy,
             proxy_ssl_context=proxy_ssl_context,
-            context_type=self._shell.context_type,
+            context_type=self._shell.means.context_type,
         )
         options = replace(
             options_for_model(websocket_options, recording_of(record)), telemetry=without_spans(telemetry)
