@@ -1,7 +1,7 @@
 """A call of a model inside of the Agents SDK: its span in that SDK's tracing, and what its Runner reads of a response.
 
 The promise
-    A call is the core's (``sansio/agents/call.py``). It differs in three things only: its failures are exceptions of
+    A call is the core's (``sansio/agents/call.py``). It differs in this: its failures are exceptions of
     the Agents SDK too (``_errors.py``), its span is a ``response`` span of ``agents.tracing``, and its response has
     the marks by which a Runner counts a request without usage, and finds the usage as it was sent.
 """
@@ -11,11 +11,12 @@ The promise
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+from agents.models.openai_responses import _HEADERS_OVERRIDE
 from agents.tracing import SpanError, response_span
 from agents.usage import (
     Usage,
@@ -26,7 +27,7 @@ from agents.usage import (
 from agents.util._error_tracing import REDACTED_TRACE_ERROR_MESSAGE, record_current_task_model_timeout_on_span
 
 from ...sansio.agents import usage
-from ...sansio.agents.call import ModelArguments, ModelCall, ModelConfig
+from ...sansio.agents.call import HEADERS_OVERRIDE, ModelArguments, ModelCall, ModelConfig
 from ...sansio.agents.usage import member
 from ._errors import as_theirs
 
@@ -48,10 +49,10 @@ def usage_of(spent: usage.Usage) -> Usage:
 class Call(ModelCall):
     """See :class:`~turnwire.sansio.agents.call.ModelCall`.
 
-    ``official``: whether the server is OpenAI's own, so that a response's id may be traced where its contents may not.
+    ``official`` tells whether the server is OpenAI's own: then a response's id is traced even if its contents are not.
     """
 
-    def __init__(self, config: ModelConfig, arguments: ModelArguments, *, stream: bool, official: bool) -> None:
+    def __init__(self, config: ModelConfig, arguments: ModelArguments, *, stream: bool, official: Callable[[], bool]) -> None:
         self.traced = arguments.tracing.include_data()
         self.official = official
         self.doing = "Error streaming response" if stream else "Error getting response"
@@ -70,6 +71,18 @@ class Call(ModelCall):
         except Exception as exc:  # The request could not be built.
             as_theirs(exc)
             raise
+
+    def _build(self) -> None:
+        """Build the request; the headers of the Agents SDK's context variable replace others, too."""
+        theirs = _HEADERS_OVERRIDE.get()
+        if not theirs:
+            super()._build()
+            return
+        before = HEADERS_OVERRIDE.set({**(HEADERS_OVERRIDE.get() or {}), **theirs})
+        try:
+            super()._build()
+        finally:
+            HEADERS_OVERRIDE.reset(before)
 
     def _end(self, kind: str | None, outcome: str | None, response: Any) -> None:
         """The response has ended: mark it, before a consumer gets its event."""
@@ -102,13 +115,14 @@ class _Span:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._trusted = not call.traced and call.official()
         self._span = response_span()
         self._span.start(mark_as_current=True)
 
     def set_usage(self, usage: Any) -> None:
         self._span.span_data.usage = model_usage_to_span_usage(usage_of(usage))
         response_id: object = member(self._call.response, "id")
-        if not self._call.traced and self._call.official and isinstance(response_id, str):
+        if self._trusted and isinstance(response_id, str) and self._call.official():  # It may have another URL now.
             self._span.span_data._response_id = response_id
 
     def set_data(self, *, response: Any, input: Any) -> None:

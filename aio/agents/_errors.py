@@ -20,6 +20,7 @@ Exceptions of the OpenAI client stay as they are: with the Agents SDK's own mode
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final, cast
 
@@ -32,13 +33,13 @@ from ...sansio import errors as ours
 
 __all__ = ["as_theirs"]
 
-_THEIRS: Final[tuple[tuple[type[Exception], tuple[type[Exception], ...]], ...]] = (
-    (ours.UnsuccessfulResponseError, (ModelBehaviorError,)),
-    (ours.ResponsesHTTPError, (ModelBehaviorError,)),
-    (ours.ResponsesWebSocketError, (theirs.ResponsesWebSocketError, AgentsException)),
-    (ours.UserError, (UserError,)),
-    (ours.TurnwireError, (AgentsException,)),
-)
+_THEIRS: Final[Mapping[type[Exception], tuple[type[Exception], ...]]] = {
+    ours.UnsuccessfulResponseError: (ModelBehaviorError,),
+    ours.ResponsesHTTPError: (ModelBehaviorError,),
+    ours.ResponsesWebSocketError: (theirs.ResponsesWebSocketError, AgentsException),
+    ours.UserError: (UserError,),
+    ours.TurnwireError: (AgentsException,),
+}
 
 
 def as_theirs(error: Exception) -> None:
@@ -47,8 +48,7 @@ def as_theirs(error: Exception) -> None:
         return
     if isinstance(error, ours.UnsuccessfulResponseError):
         response = error.response if isinstance(error.response, Response) else None
-        said = format_response_terminal_failure(f"response.{error.outcome}", response)
-        error.args = (f"{said} The turn ran: see error.response for why.",)
+        error.args = (format_response_terminal_failure(f"response.{error.outcome}", response),)
     _become(error)
     if isinstance(error, ModelBehaviorError):
         _mark_error_to_drain_stream_events(error)  # What came before it is delivered before it is raised.
@@ -64,7 +64,7 @@ def _become(error: ours.TurnwireError) -> None:
 @cache
 def _also_theirs(kind: type[ours.TurnwireError]) -> type[ours.TurnwireError]:
     """The class of this name that has the Agents SDK's bases too."""
-    bases = next(bases for base, bases in _THEIRS if issubclass(kind, base))
+    bases = next(_THEIRS[base] for base in kind.__mro__ if base in _THEIRS)
     members = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     members |= {"__reduce__": _reduce, "turnwire_kind": kind}
     return cast("type[ours.TurnwireError]", type(kind.__name__, (kind, *bases), members))
@@ -72,8 +72,9 @@ def _also_theirs(kind: type[ours.TurnwireError]) -> type[ours.TurnwireError]:
 
 def _reduce(self: Any) -> tuple[object, ...]:
     """For pickle: the class is made, so it is found by the one that it was made of. The run's data stay behind."""
-    members: dict[str, object] = vars(self)
-    state = {name: value for name, value in members.items() if name not in ("run_data", "message")}
+    state: dict[str, object] = dict(self.__dict__)
+    for name in ("run_data", "message"):
+        state.pop(name, None)
     return _remade, (self.turnwire_kind, self.args), state
 
 

@@ -27,6 +27,7 @@ from openai import AsyncOpenAI
 from openai.types.responses.response_prompt_param import ResponsePromptParam
 
 from ...sansio.agents.call import ModelArguments
+from ...sansio.endpoint import endpoint_from_client
 from ...sansio.flow import Flow
 from ...sansio.lanes import AUTO, AnyLane
 from ...sansio.record import BinaryFile, PathLike, Recording
@@ -85,8 +86,8 @@ class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
     ) -> ModelResponse:
         """Run one call to its end. Raises what ``_errors.py`` says, and the HTTP client's exceptions."""
         given: list[Any] = [system_instructions, input, model_settings, tools, output_schema, handoffs, tracing]
-        arguments = ModelArguments(*given, previous_response_id, conversation_id, prompt)
-        return await self._shell.run(self._response(self._call(arguments, stream=False)))
+        given += [previous_response_id, conversation_id, prompt]
+        return await self._shell.run(self._response(self._call(given, stream=False)))
 
     def _response(self, call: Call) -> Flow[ModelResponse]:
         with call.span():
@@ -114,11 +115,11 @@ class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
     ) -> AsyncIterator[TResponseStreamEvent]:
         """Run one call and yield its events. Raises as :meth:`get_response` does."""
         given: list[Any] = [system_instructions, input, model_settings, tools, output_schema, handoffs, tracing]
-        arguments = ModelArguments(*given, previous_response_id, conversation_id, prompt)
-        return self._shell.iterate(self._stream(self._call(arguments, stream=True)))
+        given += [previous_response_id, conversation_id, prompt]
+        return self._shell.iterate(self._stream(self._call(given, stream=True)))
 
-    def _call(self, arguments: ModelArguments, *, stream: bool) -> Call:
-        return Call(self._config, arguments, stream=stream, official=self._uses_official_openai_endpoint())
+    def _call(self, given: list[Any], *, stream: bool) -> Call:
+        return Call(self._config, ModelArguments(*given), stream=stream, official=self._uses_official_openai_endpoint)
 
     def get_retry_advice(self, request: retry.ModelRetryAdviceRequest) -> retry.ModelRetryAdvice | None:
         """Whether to repeat a call that failed (PARITY C10); None if there is no advice."""
@@ -188,7 +189,13 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel, shell.OpenAIResponsesWSModel)
         return other
 
     def _uses_official_openai_endpoint(self) -> bool:
+        try:
+            return is_official_openai_base_url(endpoint_from_client(self._client).url, websocket=True)
+        except Exception:  # A custom client may have any attributes; a call says what is wrong with them.
+            return False
+
+    def _supports_default_prompt_cache_key(self) -> bool:
         base_url: object = getattr(self._client, "websocket_base_url", None)
         if base_url is not None:
             return is_official_openai_base_url(base_url, websocket=True)
-        return super()._uses_official_openai_endpoint()
+        return is_official_openai_client(self._client)
