@@ -1,9 +1,10 @@
 """A call of a model inside of the Agents SDK: its span in that SDK's tracing, and what its Runner reads of a response.
 
 The promise
-    A call is the core's (``sansio/agents/call.py``). It differs in this: its failures are exceptions of
-    the Agents SDK too (``_errors.py``), its span is a ``response`` span of ``agents.tracing``, and its response has
-    the marks by which a Runner counts a request without usage, and finds the usage as it was sent.
+    A call is the core's (``sansio/agents/call.py``). It differs in this: its failures are exceptions of the Agents SDK
+    too (``_errors.py``), its span is a ``response`` span of ``agents.tracing``, the Agents SDK's context variable of
+    headers is heard, and its response has the marks by which a Runner counts a request without usage, and finds the
+    usage as it was sent.
 """
 
 # pyright: reportPrivateUsage=false
@@ -49,10 +50,12 @@ def usage_of(spent: usage.Usage) -> Usage:
 class Call(ModelCall):
     """See :class:`~turnwire.sansio.agents.call.ModelCall`.
 
-    ``official`` tells whether the server is OpenAI's own: then a response's id is traced even if its contents are not.
+    ``official`` tells whether the server is OpenAI's: then a response's id is traced even if its contents are not.
     """
 
-    def __init__(self, config: ModelConfig, arguments: ModelArguments, *, stream: bool, official: Callable[[], bool]) -> None:
+    def __init__(
+        self, config: ModelConfig, arguments: ModelArguments, *, stream: bool, official: Callable[[], bool]
+    ) -> None:
         self.traced = arguments.tracing.include_data()
         self.official = official
         self.doing = "Error streaming response" if stream else "Error getting response"
