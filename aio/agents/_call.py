@@ -32,10 +32,10 @@ from ...sansio.agents.call import HEADERS_OVERRIDE, ModelArguments, ModelCall, M
 from ...sansio.agents.usage import member
 from ._errors import as_theirs
 
-__all__ = ["Call", "usage_of"]
+__all__ = ["AgentsCall", "usage_as_theirs"]
 
 
-def usage_of(spent: usage.Usage) -> Usage:
+def usage_as_theirs(spent: usage.Usage) -> Usage:
     """The usage of a call, as an object of the Agents SDK."""
     return Usage(
         requests=spent.requests,
@@ -47,7 +47,7 @@ def usage_of(spent: usage.Usage) -> Usage:
     )
 
 
-class Call(ModelCall):
+class AgentsCall(ModelCall):
     """See :class:`~turnwire.sansio.agents.call.ModelCall`.
 
     ``official`` tells whether the server is OpenAI's: then a response's id is traced even if its contents are not.
@@ -105,7 +105,7 @@ class Call(ModelCall):
 class _Tracer:
     """Makes the span of one call."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: AgentsCall) -> None:
         self._call = call
 
     def start_span(self, *, model: str) -> _Span:
@@ -116,14 +116,14 @@ class _Tracer:
 class _Span:
     """See :class:`turnwire.sansio.agents.tracing.Span`."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: AgentsCall) -> None:
         self._call = call
         self._trusted = not call.traced and call.official()
         self._span = response_span()
         self._span.start(mark_as_current=True)
 
     def set_usage(self, usage: Any) -> None:
-        self._span.span_data.usage = model_usage_to_span_usage(usage_of(usage))
+        self._span.span_data.usage = model_usage_to_span_usage(usage_as_theirs(usage))
         response_id: object = member(self._call.response, "id")
         if self._trusted and isinstance(response_id, str) and self._call.official():  # It may have another URL now.
             self._span.span_data._response_id = response_id

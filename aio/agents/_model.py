@@ -34,7 +34,7 @@ from ...sansio.record import BinaryFile, PathLike, Recording
 from ...sansio.session import SessionOptions
 from ...sansio.telemetry import DEFAULT_TELEMETRY, Telemetry
 from .. import _shell as shell
-from ._call import Call, usage_of
+from ._call import AgentsCall, usage_as_theirs
 from ._client import default_client
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
         given += [previous_response_id, conversation_id, prompt]
         return await self._shell.run(self._response(self._call(given, stream=False)))
 
-    def _response(self, call: Call) -> Flow[ModelResponse]:
+    def _response(self, call: AgentsCall) -> Flow[ModelResponse]:
         with call.span():
             result = yield from self._get(call)
         return ModelResponse(
             output=result.output,
-            usage=usage_of(result.usage),
+            usage=usage_as_theirs(result.usage),
             response_id=result.response_id,
             request_id=result.request_id,
             raw_usage=result.raw_usage,
@@ -118,8 +118,10 @@ class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
         given += [previous_response_id, conversation_id, prompt]
         return self._shell.iterate(self._stream(self._call(given, stream=True)))
 
-    def _call(self, given: list[Any], *, stream: bool) -> Call:
-        return Call(self._config, ModelArguments(*given), stream=stream, official=self._uses_official_openai_endpoint)
+    def _call(self, given: list[Any], *, stream: bool) -> AgentsCall:
+        return AgentsCall(
+            self._config, ModelArguments(*given), stream=stream, official=self._uses_official_openai_endpoint
+        )
 
     def get_retry_advice(self, request: retry.ModelRetryAdviceRequest) -> retry.ModelRetryAdvice | None:
         """Whether to repeat a call that failed (PARITY C10); None if there is no advice."""
