@@ -133,7 +133,7 @@ OURS = {
         "_provider",
     ),
     *("_terminal", "_done", "_most", "_size"),
-    *("_end", "_end_with", "_config"),
+    *("_build", "_end", "_end_with", "_config"),
     *("_close", "_run", "_shell", "_flow", "_given", "_resume"),
     *("_turnwire_server_", "_turnwire_session_", "_turnwire_", "_asyncio_"),
     *("_Object", "_Struct", "_Key", "_T", "_Ts", "_0", "_"),
