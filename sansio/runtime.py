@@ -19,7 +19,7 @@ from contextlib import suppress
 from copy import copy
 from typing import Any, ClassVar, Final
 
-from .connection import Stats, Turn
+from .connection import Continuation, InputKind, Stats, Turn, TurnInput
 from .connections import ConnectionInfo
 from .dialect import Dialect
 from .driver import Driver, Link, LinkState, Runtime
@@ -33,6 +33,7 @@ from .notices import Notices
 from .rate_limits import RateLimits
 from .retries import retries_allowed
 from .session import EndpointSource, ResponsesSession, SessionOptions
+from .steering import turn_input
 from .timeouts import timeouts_from
 from .transports import Means, Network, Route
 
@@ -164,11 +165,11 @@ class SessionRuntime(Runtime):
         with suppress(ExpiredError):
             yield Wait(self.let_go, deadline=self.clock() + CLEANUP, shield=True)
 
-    def _until(self, holds: Callable[[], bool]) -> Flow[None]:
-        """Wait for a condition, which a step of the driver makes true."""
+    def _until(self, holds: Callable[[], bool], turn: Turn | None = None) -> Flow[None]:
+        """Wait for a condition, which a step of the driver makes true. ``turn``: it depends on what comes for it."""
         while not holds():
             waiter = self.waiter()
-            self._driver.wake_when(waiter, holds)
+            self._driver.wake_when(waiter, holds, turn)
             try:
                 yield Wait(lambda waiter=waiter: waiter)
             finally:
@@ -181,9 +182,11 @@ class SessionRuntime(Runtime):
 
     # -- turns
 
-    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
+    def create(
+        self, body: Mapping[str, Any], lane: AnyLane, timeouts: object, follows: Continuation | None = None
+    ) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
-        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin())
+        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin(), follows=follows)
 
     def submit(self, turn: Turn, body: Mapping[str, Any] | None = None) -> Turn:
         """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does.
@@ -199,6 +202,20 @@ class SessionRuntime(Runtime):
         if self._recorder is None or body is None:
             return self._driver.submit(turn, now)
         return self._recorder.around(begin, body, now)
+
+    @awaited
+    def send_input(self, turn: Turn, kind: InputKind, given: object) -> Flow[TurnInput]:
+        """Send a steer or an injection of this turn, and wait for the server's answer. Raises as
+        :meth:`turnwire.sansio.client.Turn.steer` does."""
+        one = turn_input(turn, kind, given, self._session.options.max_request_size)
+        self._driver.send_input(one, self.clock())
+        yield from self._until(lambda: one.facts.answered, turn)
+        return one
+
+    @awaited
+    def until(self, holds: Callable[[], bool], turn: Turn) -> Flow[None]:
+        """Wait for something that depends on what comes for this turn."""
+        yield from self._until(holds, turn)
 
     def cancel(self, turn: Turn) -> None:
         """The consumer leaves the turn. After the turn's end it drops the unread events."""

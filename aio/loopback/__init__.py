@@ -45,6 +45,8 @@ Scripts: what it answers if it is told to, by ``serve(reply=…)``
     ``[…, …]``                                      several of these, one after another
     ``Failed(code)``, ``Incomplete(reason)``        ``response.failed``, ``response.incomplete``; last in a list
     ``Error(429, "rate_limit_exceeded")``           an ``error`` instead of a response; last in a list: after its items
+    ``AwaitInput()``,                               no item: the response waits for what the client injects; then come
+    ``AwaitInput(lambda items: …)``                 the parts after it, and those that the function returns
     ``Transcript([{…}, …])``                        all events of the response, as they are
     ``Reply(…, usage=, response=, delay=,``         any of these, with usage, fields of the response, and timing
     ``latency=, jitter=)``
@@ -60,8 +62,8 @@ What it answers without a script, by the last item of the input
     the last item                                the answer
     ============================================ ==================================================================
     a ``function_call_output``                   its output, as text
-    a message ``call NAME {json}``, one a line,  one ``function_call`` for each line
-    if a tool of each NAME was given
+    a message ``call NAME {json}``, one a line,  one ``function_call`` for each line; with ``multi_agent``, it then
+    if a tool of each NAME was given             waits for the outputs to be injected, and gives them as text
     a message ``recall``                         every user message of the conversation before it, one a line
     a message ``count N``                        ``1 2 3 …`` up to N: exactly N deltas
     a message ``fail``                           none: ``response.failed`` with code ``server_error``
@@ -101,6 +103,7 @@ from __future__ import annotations
 from ...sansio.server import (
     Asked,
     Attempts,
+    AwaitInput,
     Call,
     CustomCall,
     Failed,
@@ -148,6 +151,7 @@ __all__ = [
     "AfterEvent",
     "Asked",
     "Attempts",
+    "AwaitInput",
     "BeforeEvent",
     "BeforeRun",
     "Call",

@@ -220,7 +220,7 @@ class ClientConnection:
     def note_websocket_state(self) -> None:
         """If the WebSocket is closing or closed, keep what ended it, and when to stop waiting for the client."""
         if self.websocket is not None and self.websocket.state is not ServerState.OPEN:
-            self.ended_by = self.ended_by or ("expired" if self.websocket.ended_by is None else "disconnected")
+            self.ended_by = self.ended_by or _end_of(self.websocket)
             self.timer.deadline = deadline_of(self.websocket)
 
     async def _serve_then_cancel(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
@@ -456,6 +456,13 @@ def deadline_of(websocket: ServerConnection) -> float:
         return anyio.current_time() + _LINGER
     deadline = websocket.next_deadline()
     return math.inf if deadline is None else deadline
+
+
+def _end_of(websocket: ServerConnection) -> str:
+    """What ended a WebSocket: the client, the end of its lifetime, or the server for what the client did."""
+    if websocket.ended_by is not None:
+        return "disconnected"
+    return "expired" if websocket.expired else "dropped"
 
 
 def problem_of(error: Error) -> Problem:

@@ -64,6 +64,8 @@ class LedgerEntry(_Observed):
     :class:`~turnwire.sansio.secret.Secret`: equal to its text, and not shown."""
     tools: Sequence[str] = ()
     """The names of the request's tools; of a tool without a name, its type."""
+    injected: Sequence[Mapping[str, Any]] = ()
+    """The items that the client has injected into the response, in their order."""
     started: float = 0.0
     """When it started, or was refused, in seconds since 1970."""
     ended: float | None = None
@@ -73,8 +75,8 @@ class LedgerEntry(_Observed):
     outcome: str = "running"
     """How the turn ended: ``completed``, ``incomplete``, ``failed``, or ``error`` (an ``error`` frame). Or what ended
     it: ``cut``, ``closed`` or ``silenced`` by a fault, ``disconnected`` by the client, ``shutdown`` by the end of the
-    server, ``expired`` by the end of the connection's lifetime, ``dropped`` because the client was too slow to read,
-    ``crashed`` by a bug of the server, which is logged. Or ``refused``: it did not run."""
+    server, ``expired`` by the end of the connection's lifetime, ``dropped`` because the client was too slow or
+    broke the protocol, ``crashed`` by a bug of the server, which is logged. Or ``refused``: it did not run."""
     code: str | None = None
     """The ``code`` of the error, if it was refused, if the response failed, or if it ended with an ``error``."""
     message: str | None = None
@@ -149,6 +151,7 @@ class Ledger:
         self._started += 1
         entry = _entry(turn.request, delivery, connection, turn.number, turn.lane, headers)
         entry.number, entry.response_id, entry.marker = self._started, response_id(self._started), marker
+        entry.injected = turn.injected.items
         self._add(self.entries, entry)
         self._add(self.requests, entry)
         entry.on_end = partial(self._tell, "ended")

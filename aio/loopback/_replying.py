@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from inspect import isawaitable
 from itertools import chain
 
-from ...sansio.server import Asked, ItemDict, Reply, Script, ScriptError, reply_events, reply_of
+from ...sansio.dialect import INJECT_BETA
+from ...sansio.errors import UserError
+from ...sansio.server import Asked, AwaitInput, ItemDict, Reply, Script, ScriptError, reply_events, reply_of
 from ._connection import ClientConnection, RunningTurn, TakenReply
 from ._ledger import LedgerEntry, masked
 from ._script import WARM_UP, answer
@@ -33,7 +35,7 @@ async def begin_reply(running: RunningTurn, entry: LedgerEntry, *, created_at: i
     if not turn.generate:
         running.reply = WARM_UP
     elif running.taken is None:
-        running.reply = running.reply or answer(turn.request, turn.previous)
+        running.reply = running.reply or answer(turn.request, turn.previous, injectable=turn.injectable)
     else:
         script, taken, asked = running.taken
         try:
@@ -43,7 +45,8 @@ async def begin_reply(running: RunningTurn, entry: LedgerEntry, *, created_at: i
                 if isawaitable(given):
                     given = await given
             running.reply = reply_of(given)
-            return _started(running.reply, running, entry, created_at)
+            events = _started(running.reply, running, entry, created_at)
+            return _guarded(events, script, asked)
         except Exception as exc:
             running.reply = Reply(script.failed(asked, exc).problem())
     return _started(running.reply, running, entry, created_at)
@@ -52,8 +55,28 @@ async def begin_reply(running: RunningTurn, entry: LedgerEntry, *, created_at: i
 def _started(reply: Reply, running: RunningTurn, entry: LedgerEntry, created_at: int) -> Iterator[ItemDict]:
     """The events of a reply, the first of them made: what is wrong with the reply is raised now."""
     turn = running.turn
-    events = reply_events(reply, turn.request, turn.previous, number=entry.number, created_at=created_at)
+    if not turn.injectable and any(isinstance(part, AwaitInput) for part in reply.parts):
+        raise UserError(
+            "AwaitInput waits for what this request cannot inject: over a WebSocket, with multi_agent and the header "
+            f"OpenAI-Beta: {INJECT_BETA}, it can"
+        )
+    events = reply_events(
+        reply,
+        turn.request,
+        turn.previous,
+        number=entry.number,
+        created_at=created_at,
+        injected=turn.injected.items,
+    )
     return chain([next(events)], events)
+
+
+def _guarded(events: Iterator[ItemDict], script: Script, asked: Asked) -> Iterator[ItemDict]:
+    """The same events; if a function of the reply raises between them, an ``error`` is the last one."""
+    try:
+        yield from events
+    except Exception as exc:
+        yield script.failed(asked, exc).problem().frame()
 
 
 def _asked(connection: ClientConnection, running: RunningTurn, script: Script, entry: LedgerEntry) -> Asked:

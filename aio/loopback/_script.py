@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from ...sansio.server import (
+    AwaitInput,
     Call,
     Failed,
     Incomplete,
@@ -35,8 +36,9 @@ _CALL: Final = re.compile(r"call ([A-Za-z0-9_-]+) (\{.*\})")
 _COUNT: Final = re.compile(r"count ([0-9]{1,6})")
 
 
-def answer(request: Mapping[str, Any], previous: Remembered | None) -> Reply:
-    """The reply to a request; the table is in :mod:`turnwire.aio.loopback`."""
+def answer(request: Mapping[str, Any], previous: Remembered | None, *, injectable: bool = False) -> Reply:
+    """The reply to a request; the table is in :mod:`turnwire.aio.loopback`. ``injectable``: its response takes what the
+    client injects."""
     given = input_items(request.get("input"))
     if not given:
         return Reply("")
@@ -58,7 +60,14 @@ def answer(request: Mapping[str, Any], previous: Remembered | None) -> Reply:
     names = {name for tool in tools if isinstance(name := tool.get("name"), str)}
     calls = [_CALL.fullmatch(line.strip()) for line in asked.splitlines()]
     found = [Call(call[1], call[2]) for call in calls if call and call[1] in names]
-    return Reply(found) if found and len(found) == len(calls) else _said(said, limit)
+    if not found or len(found) < len(calls):
+        return _said(said, limit)
+    return Reply([*found, AwaitInput(_told)] if injectable else found)
+
+
+def _told(items: list[Mapping[str, Any]]) -> str:
+    """What was injected: the outputs, one a line."""
+    return "\n".join(item_text(item.get("output", item.get("content"))) for item in items)
 
 
 def _said(text: str, limit: int | None) -> Reply:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from ...sansio.server import ServerTurnState, StoredResponse
+from ...sansio.server import AWAIT_INPUT, ServerTurnState, StoredResponse
 from ._background import begin_background, follow
 from ._connection import ClientConnection, RunningTurn
 from ._faults import Action, AfterEvent, BeforeEvent, BeforeRun, Point
@@ -61,8 +61,10 @@ def _settle(running: RunningTurn) -> None:
     if running.stored is not None and outcome in _STOPPED:
         running.stored.stop(_STOPPED[outcome])
     else:
-        for _ in running.rest:
-            pass
+        for event in running.rest:
+            if event["type"] == AWAIT_INPUT and running.stored is not None:  # Nobody will inject it any more.
+                running.stored.stop("cancelled")
+                return
 
 
 _STOPPED: Final[Mapping[str, str]] = {
@@ -95,6 +97,7 @@ async def _begin_response(connection: ClientConnection, running: RunningTurn) ->
     turn, service = running.turn, connection.service
     entry = running.entry or _enter(connection, running)
     stored = StoredResponse(turn.request, turn.previous)
+    stored.injected = turn.injected.items
     events = stored.record(await begin_reply(running, entry, created_at=int(time.time())))
     begins = running.reply is not None and running.reply.problem is None
     if begins:
@@ -111,9 +114,25 @@ async def _stream_events(connection: ClientConnection, running: RunningTurn) -> 
     events: Iterable[dict[str, Any]] = running.rest
     if running.delivery == "http":
         events = [await _last(running, events)]
-    for k, event in enumerate(events, 1):
+    k = 0
+    for event in events:
+        if event["type"] == AWAIT_INPUT:
+            await _await_input(connection, running, event["fails"])
+            continue
+        k += 1
         if not await _send(connection, running, k, event):
             return
+
+
+async def _await_input(connection: ClientConnection, running: RunningTurn, fails: str | None) -> None:
+    """Wait until the client has injected what the response needs."""
+    injected = running.turn.injected
+    injected.begin_wait(fails)
+    await connection.flush()
+    while injected.awaited:
+        changed = anyio.Event()
+        injected.on_change = changed.set
+        await changed.wait()
 
 
 async def _stream_stored(connection: ClientConnection, running: RunningTurn, stored: StoredResponse) -> None:

@@ -56,7 +56,10 @@ and Realtime APIs)
     ``response.steer`` of a response that supports it         ``response.steer.accepted``; then its successor, or
                                                               ``response.steer.pending``, or ``.failed``
     any other ``response.steer``                              ``response.steer.failed`` (:data:`STEER_CODES`)
-    ``response.inject``                                       ``response.inject.failed`` (:data:`INJECT_CODES`)
+    ``response.inject`` for a response that takes it          ``response.inject.created``
+    any other ``response.inject``                             ``response.inject.failed`` (:data:`INJECT_CODES`)
+    … that breaks its schema                                  error 400, then close 1008
+    … without the beta in the upgrade                         error 400 ``unsupported_event_type``
     a type that is none of these                              error 400 ``unsupported_event_type``
     an object without a type                                  error 400 ``missing_required_parameter``
     JSON that is not an object                                error 400 ``invalid_type``
@@ -91,12 +94,14 @@ from ._api import ROUTES, ApiRoute, FoundRoute, find_route
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded
 from ._asked import Asked
 from ._conversation import StoredConversation
+from ._cors import cors_headers
 from ._differences import differences
-from ._expansion import DEFAULT_MODEL, reply_events, response_id
+from ._expansion import AWAIT_INPUT, DEFAULT_MODEL, reply_events, response_id
 from ._fitting import fit
+from ._injecting import INJECT_CODES, InjectedInput
 from ._items import item_events, words
 from ._json import read_json, write_json
-from ._machine import INJECT_CODES, STEER_CODES, ServerConnection, ServerState
+from ._machine import STEER_CODES, ServerConnection, ServerState
 from ._memory import (
     ItemDict,
     Remembered,
@@ -110,6 +115,7 @@ from ._options import SERVER_DIALECTS, ServerDialect, ServerOptions
 from ._pace import MIN_RATE, Pace, Phase
 from ._problem import Problem, RefusedRequest
 from ._replies import (
+    AwaitInput,
     Call,
     CustomCall,
     Failed,
@@ -138,6 +144,7 @@ from ._turn import ServerTurn, ServerTurnState
 from ._upgrade import BODILESS
 
 __all__ = [
+    "AWAIT_INPUT",
     "Access",
     "Answer",
     "ApiCall",
@@ -145,6 +152,7 @@ __all__ = [
     "ApiState",
     "Asked",
     "Attempts",
+    "AwaitInput",
     "BODILESS",
     "Call",
     "StoredConversation",
@@ -157,6 +165,7 @@ __all__ = [
     "INJECT_CODES",
     "Image",
     "Incomplete",
+    "InjectedInput",
     "Item",
     "ItemDict",
     "Json",
@@ -206,6 +215,7 @@ __all__ = [
     "check_key",
     "check_request",
     "check_strictly",
+    "cors_headers",
     "count_words",
     "differences",
     "find_route",

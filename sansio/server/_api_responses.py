@@ -45,7 +45,8 @@ def create(state: ApiState, call: ApiCall) -> ApiResult:
     previous = problem or state.store.find(request, strict=state.strict)
     if isinstance(previous, Problem):
         return previous
-    problem = check_strictly(request, previous, websocket=False) if state.strict else None
+    problem = check_strictly(request, previous, websocket=False, lookup=state.store.item) if state.strict else None
+    problem = problem or (state.store.lock(request) if state.strict else None)
     return problem or RunTurn(request, previous)
 
 
@@ -88,7 +89,8 @@ def list_input(state: ApiState, call: ApiCall) -> ApiResult:
         return found
     if isinstance(wanted, Problem):
         return wanted
-    page = list_page(context_items(call.ids[0], input_items(found.request.get("input")), found.previous), wanted)
+    given = [*input_items(found.request.get("input")), *found.injected]
+    page = list_page(context_items(call.ids[0], given, found.previous), wanted)
     return page if isinstance(page, Problem) else HttpReply(200, page)
 
 

@@ -8,8 +8,9 @@ The promise
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, cast
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from msgspec import UNSET
 
@@ -19,6 +20,7 @@ from ._json import write_json
 from ._memory import ItemDict, Remembered, count_words, input_items
 from ._problem import Problem
 from ._replies import (
+    AwaitInput,
     Call,
     CustomCall,
     Failed,
@@ -33,13 +35,19 @@ from ._replies import (
     Reply,
     Text,
     Transcript,
+    reply_of,
 )
 from ._strict import ID_PREFIXES
 
-__all__ = ["DEFAULT_MODEL", "reply_events", "response_id"]
+__all__ = ["AWAIT_INPUT", "DEFAULT_MODEL", "reply_events", "response_id"]
 
 DEFAULT_MODEL: Final = "loopback"
 """The ``model`` of a response to a request that names none."""
+
+
+AWAIT_INPUT: Final = "turnwire.await_input"
+"""The ``type`` of what is no event: at this place the response waits for injected input. It has ``fails``, the code
+with which the injection fails, or None. It is not to be sent."""
 
 
 def response_id(number: int) -> str:
@@ -48,12 +56,19 @@ def response_id(number: int) -> str:
 
 
 def reply_events(
-    reply: Reply, request: Mapping[str, Any], previous: Remembered | None, *, number: int, created_at: int
+    reply: Reply,
+    request: Mapping[str, Any],
+    previous: Remembered | None,
+    *,
+    number: int,
+    created_at: int,
+    injected: Sequence[ItemDict] = (),
 ) -> Iterator[Event]:
     """The events of the response to a request, in their order, without ``sequence_number``.
 
     The first event is an ``error`` if the reply is a Problem; of a Transcript the events are its own. Raises UserError,
-    instead of the first event, if no value fits a schema that the reply leaves to it.
+    instead of the first event, if no value fits a schema that the reply leaves to it. A reply that has
+    :class:`AwaitInput` gives :data:`AWAIT_INPUT` there, and may raise what its function raises.
 
     Args:
         reply: what the model answers.
@@ -61,6 +76,7 @@ def reply_events(
         previous: the response that it continues.
         number: makes the ids of the response and of its items.
         created_at: the time of the response, in seconds since 1970.
+        injected: the items that are injected into the response; more may come while it runs.
     """
     parts = reply.parts
     last = parts[-1] if parts else None
@@ -68,29 +84,50 @@ def reply_events(
         yield from ({**event} for event in last.events)
         return
     outputs = list(_outputs(parts, request, number))
+    if any(isinstance(part, AwaitInput) for part in parts):
+        outputs = _outputs(parts, request, number, injected)
     response = {**_response(request, number, created_at), **reply.response}
     if reply.problem is None:
-        if response["background"]:
-            yield {"type": "response.created", "response": {**response, "status": "queued"}}
-            yield {"type": "response.queued", "response": {**response, "status": "queued"}}
-        else:
-            yield {"type": "response.created", "response": {**response}}
-        yield {"type": "response.in_progress", "response": {**response}}
+        yield from _beginning(response, generates=request.get("generate") is not False)
+    items: list[ItemDict] = []
     for output in outputs:
-        if isinstance(output, RawEvents):
-            yield from ({**event} for event in output.events)
-        else:
-            yield from item_events(output.item, output.place, output.pieces)
+        if isinstance(output, Failed | Incomplete | Problem):
+            last = output
+            continue
+        yield from _output_events(output)
+        if isinstance(output, _Output):
+            items.append(output.item)
     if isinstance(last, Problem):
         yield last.frame()
         return
-    items = [output.item for output in outputs if isinstance(output, _Output)]
     ending = _ending(last, created_at)
-    usage = _usage(previous, count_words(input_items(request.get("input"))), count_words(items), reply.usage)
+    given = count_words(input_items(request.get("input"))) + count_words(injected)
+    usage = _usage(previous, given, count_words(items), reply.usage)
     yield {
         "type": f"response.{ending['status']}",
         "response": {**response, "output": items, "usage": usage, **ending, **reply.response},
     }
+
+
+def _beginning(response: ItemDict, *, generates: bool) -> Iterator[Event]:
+    """The events before the first item: of a warm-up the first one (PROTOCOL.md, P-CONT-7)."""
+    if response["background"]:
+        yield {"type": "response.created", "response": {**response, "status": "queued"}}
+        yield {"type": "response.queued", "response": {**response, "status": "queued"}}
+    else:
+        yield {"type": "response.created", "response": {**response}}
+    if generates:
+        yield {"type": "response.in_progress", "response": {**response}}
+
+
+def _output_events(output: _Output | RawEvents | AwaitInput) -> Iterator[Event]:
+    match output:
+        case RawEvents():
+            yield from ({**event} for event in output.events)
+        case AwaitInput():
+            yield {"type": AWAIT_INPUT, "fails": output.fails}
+        case _:
+            yield from item_events(output.item, output.place, output.pieces)
 
 
 def _ending(last: Part | None, created_at: int) -> ItemDict:
@@ -169,16 +206,27 @@ class _Output(NamedTuple):
     pieces: list[str]
 
 
-def _outputs(parts: list[Part], request: Mapping[str, Any], number: int) -> Iterator[_Output | RawEvents]:
-    """The items of a reply, and the events between them."""
-    stopped = isinstance(parts[-1], Incomplete) if parts else False
-    said = [part for part in parts if not isinstance(part, Failed | Incomplete | Problem)]
+_Ending: TypeAlias = Failed | Incomplete | Problem
+
+
+def _outputs(
+    parts: list[Part], request: Mapping[str, Any], number: int, injected: Sequence[ItemDict] | None = None
+) -> Iterator[_Output | RawEvents | AwaitInput | _Ending]:
+    """The items of a reply, what is between them, and what ends it. ``injected``: what the functions that come after
+    injections are called with; None: they are not called."""
+    left = deque(parts)
     index = 0
-    for place, part in enumerate(said, 1):
-        if isinstance(part, RawEvents):
+    while left:
+        part = left.popleft()
+        if isinstance(part, AwaitInput):
+            yield part
+            if part.then is not None and injected is not None:
+                left.extendleft(reversed(reply_of(part.then([*injected])).parts))
+            continue
+        if isinstance(part, RawEvents | Failed | Incomplete | Problem):
             yield part
             continue
-        status = "incomplete" if stopped and place == len(said) else "completed"
+        status = "incomplete" if left and isinstance(left[0], Incomplete) else "completed"
         item = _item(part, request, f"{number:012d}_{index}", status)
         yield _Output(item, index, _pieces(part))
         index += 1

@@ -14,7 +14,7 @@ import msgspec
 
 from ._problem import Problem
 
-__all__ = ["LIMITS", "Limit", "limit_problem", "number_problem", "too_long", "too_many"]
+__all__ = ["LIMITS", "Limit", "array_problem", "limit_problem", "number_problem", "too_long", "too_many"]
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -87,7 +87,7 @@ def limit_problem(value: object, path: str, shape: str, member: str) -> Problem 
         case str():
             return _text_problem(value, limit, path)
         case list():
-            return _array_problem(cast("list[Any]", value), limit, path)
+            return array_problem(cast("list[Any]", value), limit, path)
         case None:
             return None
         case _:
@@ -121,7 +121,8 @@ def too_long(path: str, most: float, given: int) -> Problem:
     return Problem(400, "string_above_max_length", message, path)
 
 
-def _array_problem(items: list[Any], limit: Limit, path: str) -> Problem | None:
+def array_problem(items: list[Any], limit: Limit, path: str) -> Problem | None:
+    """Whether an array has too few or too many items: the refusal, or None."""
     if limit.least and not items:
         message = (
             f"Invalid '{path}': empty array. Expected an array with minimum length {limit.least}, "

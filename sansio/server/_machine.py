@@ -19,12 +19,14 @@ from ..websocket import (
     WebSocket,
     accept_upgrade,
 )
+from ._injecting import INJECT_CODES, INJECT_MEANINGS, has_inject_beta, injection_problem
 from ._json import write_json
+from ._memory import ItemDict
 from ._options import SERVER_DIALECTS, ServerOptions
 from ._problem import Problem, RefusedRequest
 from ._requests import Requests
 from ._slices import JsonBody
-from ._steering import STEER_MEANINGS, failed, may_be_steered, steer_items
+from ._steering import failed, may_be_steered, steer_items
 from ._store import ResponseStore
 from ._turn import ServerTurn
 from ._upgrade import Check, Upgrade, refuse_upgrade
@@ -48,16 +50,6 @@ STEER_CODES: Final[Mapping[str, str]] = {
 }
 """The code with which ``response.steer`` fails, by the relation of its target to this connection; a running response
 may support it (PROTOCOL.md, P-STEER-8)."""
-
-INJECT_CODES: Final[Mapping[str, str]] = {
-    "running": "response_not_found",
-    "latest": "response_already_completed",
-    "unknown": "response_not_found",
-}
-"""The same for ``response.inject``, which has these two codes: no response here waits for injected input."""
-
-_TARGETS: Final[Mapping[str, str]] = {"response.steer": "previous_response_id", "response.inject": "response_id"}
-"""The member that names the response that gets the input."""
 
 _LIMIT_REACHED: Final = Problem(
     400,
@@ -92,6 +84,8 @@ class ServerConnection:
         """The refusal of the upgrade; None if it was not refused."""
         self.ended_by: CloseFrame | Violation | None = None
         """The close frame or the violation that ended the connection; None if there was none."""
+        self.expired = False
+        """Whether it ended because its lifetime was over."""
         self.messages = 0
         """How many messages have arrived."""
         self._upgrade = Upgrade(check)
@@ -123,6 +117,7 @@ class ServerConnection:
             self.state = ServerState.CLOSED
             return accepted
         answer, self._websocket = accepted
+        self._requests.may_inject = self._dialect.steering and has_inject_beta(fields)
         self._out.append(answer)
         self.state = ServerState.OPEN
         self._deadline = None if self.options.lifetime is None else now + self.options.lifetime
@@ -246,6 +241,7 @@ class ServerConnection:
             # This error means "not run" to each of the client's turns without an event (REPLAY.md, "Refusals").
             if not self._requests.any_silent:
                 self.send_event(_LIMIT_REACHED.frame())
+            self.expired = True
             self.close(now, 1000, "connection limit reached")
         else:
             self._end(ServerState.CLOSED)
@@ -286,15 +282,11 @@ class ServerConnection:
         lane = lane if self._dialect.lanes and is_stream_id(lane) else None
         if not isinstance(kind, str):
             return self._complain("missing_required_parameter", "Missing required parameter: 'type'.", "type", lane)
-        param = _TARGETS.get(kind) if self._dialect.steering else None
-        if param is None:
-            message = f"Unsupported event type: '{kind[:100]}'."
-            return self._complain("unsupported_event_type", message, "type", lane)
-        target = event.get(param)
-        if not isinstance(target, str):
-            message = f"Missing required parameter: '{param}', the id of a response."
-            return self._complain("missing_required_parameter", message, param, lane)
-        return (self._steer if kind == "response.steer" else self._inject)(target, event)
+        if kind == "response.steer" and self._dialect.steering:
+            return self._steer(event, lane)
+        if kind == "response.inject" and self._requests.may_inject:
+            return self._inject(event, now)
+        return self._complain("unsupported_event_type", f"Unsupported event type: '{kind[:100]}'.", "type", lane)
 
     def _complain(
         self,
@@ -304,7 +296,9 @@ class ServerConnection:
         lane: str | None = None,
         request: dict[str, Any] | None = None,
     ) -> None:
-        problem = Problem(400, code, message, param)
+        self._refuse(Problem(400, code, message, param), lane, request)
+
+    def _refuse(self, problem: Problem, lane: str | None = None, request: dict[str, Any] | None = None) -> None:
         self.send_event(problem.frame(lane))
         self._requests.refused(RefusedRequest(number=self.messages, problem=problem, request=request, lane=lane))
 
@@ -327,24 +321,47 @@ class ServerConnection:
 
     # -- input for a running turn
 
-    def _steer(self, target: str, event: dict[str, Any]) -> None:
-        given = event.get("input")
+    def _steer(self, event: dict[str, Any], lane: str | None) -> None:
+        target, given = event.get("previous_response_id"), event.get("input")
+        if not isinstance(target, str):
+            message = "Missing required parameter: 'previous_response_id', the id of a response."
+            return self._complain("missing_required_parameter", message, "previous_response_id", lane)
         relation, turn = self._requests.relation(target)
         items, code = steer_items(event), STEER_CODES[relation]
         if items is None:
             code = "invalid_input"
         elif turn is not None and may_be_steered(turn.request):
             if self._requests.steering.queue(turn, given, items):
-                return
+                return None
             code = "too_many_pending_steers"
-        self._tell(turn, failed(target, given, code))
+        return self._tell(turn, failed(target, given, code))
 
-    def _inject(self, target: str, event: dict[str, Any]) -> None:
+    def _inject(self, event: dict[str, Any], now: float) -> None:
+        """Commit all items, or none (PROTOCOL.md, P-INJECT-3). What breaks the schema ends the connection."""
+        problem = injection_problem(event, strict=self.options.strict)
+        if problem is not None:
+            return self._end_for(problem, now)
+        target: str = event["response_id"]
+        items: list[ItemDict] = event["input"]
         relation, turn = self._requests.relation(target)
-        code = INJECT_CODES[relation]
-        error = {"code": code, "message": STEER_MEANINGS[code]}
-        back = {"response_id": target, "input": event.get("input")}
-        self._tell(turn, {"type": "response.inject.failed", "error": error, **back})
+        code: str | None = INJECT_CODES[relation]
+        if turn is not None and turn.injectable:
+            code = turn.injected.refuse()
+            problem = turn.injected.unanswerable(items) if code is None and self.options.strict else None
+            if problem is not None:
+                return self._end_for(problem, now)
+            if code is None:
+                turn.emit({"type": "response.inject.created", "response_id": target})
+                return turn.injected.take(items)
+        error = {"code": code, "message": INJECT_MEANINGS[str(code)]}
+        return self._tell(
+            turn, {"type": "response.inject.failed", "error": error, "response_id": target, "input": items}
+        )
+
+    def _end_for(self, problem: Problem, now: float) -> None:
+        """Refuse a message, and close the connection because of it."""
+        self._refuse(problem)
+        self.close(now, 1008, "the message breaks the protocol")
 
     def _tell(self, turn: ServerTurn | None, event: dict[str, Any]) -> None:
         """Send an event of a turn, if there is one."""

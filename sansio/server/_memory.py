@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -81,7 +81,7 @@ def item_text(content: object) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def count_words(items: list[ItemDict]) -> int:
+def count_words(items: Sequence[ItemDict]) -> int:
     """The number of words in the items: each counts as a token."""
     fields = (item.get(name) for item in items for name in ("content", "output", "arguments", "input"))
     return sum(len(item_text(field).split()) for field in fields)
@@ -100,6 +100,7 @@ class Remembered(msgspec.Struct, frozen=True):
     response_id: str
     input: list[ItemDict]
     output: list[ItemDict]
+    """With what was injected into the response, where it came."""
     previous: Remembered | None = None
     left_open: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict[str, Mapping[str, Any]])
     """Of a warm-up: the calls that the next turn has to answer, by their ids."""

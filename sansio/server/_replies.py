@@ -8,6 +8,7 @@
     ["Half a sen", Failed("server_error")]                an item, then response.failed
     {"type": "web_search_call", "status": "completed"}    any item, as it is
     Problem(429, "rate_limit_exceeded", "Slow down.")     an error instead of a response
+    [Call("f"), AwaitInput(), "It rains."]                waits for the output that the client injects
     Reply("Slowly", delay=1.0, usage={"input_tokens": 9}) any of these, with what else there is to say
 
 Each is a value without behaviour. :func:`~turnwire.sansio.server.reply_events` makes the API's events of it.
@@ -16,7 +17,7 @@ Each is a value without behaviour. :func:`~turnwire.sansio.server.reply_events` 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -24,10 +25,12 @@ import msgspec
 from ..checks import SECONDS, Number, shown
 from ..errors import UserError, WrongTypeError
 from ..events import ENDINGS
+from ._injecting import INJECT_MEANINGS
 from ._json import write_json
 from ._problem import Problem
 
 __all__ = [
+    "AwaitInput",
     "Call",
     "CustomCall",
     "RawEvents",
@@ -142,6 +145,26 @@ class RawEvents(_Word, frozen=True):
         _check_events("RawEvents.events", self.events)
 
 
+class AwaitInput(_Word, frozen=True):
+    """The response goes on once the client has injected an output for each call so far (``response.inject``); or, if it
+    has made no call, any input. It is no item. Only for a WebSocket, with ``multi_agent`` and the header of the beta.
+    """
+
+    then: Callable[[list[Mapping[str, Any]]], Any] | None = None
+    """Called with all items that were injected, it returns what comes next: one part or several."""
+    fails: str | None = None
+    """Instead of that, the next injection fails with this code, and the response goes on."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no function, and a code that ``response.inject.failed`` does not have."""
+        super().__post_init__()
+        if self.then is not None and not callable(cast("object", self.then)):
+            raise WrongTypeError(f"AwaitInput.then is {shown(self.then)}: write a function of the items")
+        if self.fails is not None and self.fails not in INJECT_MEANINGS:
+            codes = " or ".join(map(repr, INJECT_MEANINGS))
+            raise UserError(f"AwaitInput.fails is {shown(self.fails)}: write {codes}")
+
+
 class Transcript(_Word, frozen=True):
     """All events of a response, from ``response.created`` to the terminal one, as they are: nothing is added but
     ``sequence_number`` and ``stream_id``."""
@@ -183,6 +206,7 @@ Part: TypeAlias = (
     | Reasoning
     | Image
     | RawEvents
+    | AwaitInput
     | Transcript
     | Failed
     | Incomplete
@@ -283,7 +307,8 @@ def _check_events(name: str, given: object) -> None:
 
 
 _LAST: Final = (Failed, Incomplete, Problem)
-_PARTS: Final = (str, Text, Json, Refusal, Call, CustomCall, McpCall, Reasoning, Image, RawEvents, Transcript, *_LAST)
+_ITEMS: Final = (str, Text, Json, Refusal, Call, CustomCall, McpCall, Reasoning, Image)
+_PARTS: Final = (*_ITEMS, RawEvents, AwaitInput, Transcript, *_LAST)
 
 
 _SECONDS: Final = Number(SECONDS)
@@ -304,6 +329,7 @@ _KINDS: Final[Mapping[str, Mapping[str, tuple[tuple[type, ...], str]]]] = {
     },
     "Reasoning": {"text": _STRING_OR_NONE, "encrypted_content": _STRING_OR_NONE},
     "Image": {"result": _STRING},
+    "AwaitInput": {"fails": _STRING_OR_NONE},
     "Failed": {"code": _STRING, "message": _STRING},
     "Incomplete": {"reason": _STRING},
     "Reply": {"usage": _OBJECT, "response": _OBJECT},

@@ -36,9 +36,11 @@ from ..forms import (
     Texts,
     json_schema,
 )
+from ._injecting import INJECT_MEANINGS
 from ._json import read_json
 from ._problem import Problem
 from ._replies import (
+    AwaitInput,
     Call,
     CustomCall,
     Failed,
@@ -105,6 +107,10 @@ def _mcp_call(mcp_call: str, server_label: str, **given: Any) -> McpCall:
     return McpCall(server_label, mcp_call, **given)
 
 
+def _await_input(await_input: bool, fails: str | None = None) -> AwaitInput:
+    return AwaitInput(fails=fails)
+
+
 def _fitting(fitting_json: bool) -> Json:
     return Json()
 
@@ -135,6 +141,12 @@ _PARTS: Final[tuple[Members, ...]] = (
     ),
     _part("events", RawEvents, "events", {"events": ListOf(_ITEM)}),
     _part("all events of a response", Transcript, "transcript", {"transcript": ListOf(_ITEM, least=1)}),
+    Members(
+        "a wait for injected input",
+        {"await_input": Constant((True,)), "fails": Constant(tuple(INJECT_MEANINGS))},
+        _await_input,
+        ("await_input",),
+    ),
     _part("a failure", Failed, "failed", {"failed": TEXT, "message": TEXT}),
     _part("an early end", Incomplete, "incomplete", {"incomplete": TEXT}),
     _part("an error", _error, "error", {"error": Members("an error", ERROR_MEMBERS, dict)}),

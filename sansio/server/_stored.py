@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from ..events import ENDINGS
+from ._expansion import AWAIT_INPUT
 from ._memory import ItemDict, Remembered
 from ._problem import Problem
 
@@ -30,6 +31,8 @@ class StoredResponse:
         """The body of the request that made it."""
         self.previous = previous
         """The response that it continues."""
+        self.injected: list[ItemDict] = []
+        """What was injected into it."""
         self.background = request.get("background") is True
         self.response: ItemDict | None = None
         """None before its first event."""
@@ -42,8 +45,11 @@ class StoredResponse:
         """Called after each event, and when it is stopped."""
 
     def record(self, events: Iterable[ItemDict]) -> Iterator[ItemDict]:
-        """The same events; each is recorded before it is given out."""
+        """The same events; each is recorded before it is given out, but for the waits between them."""
         for event in events:
+            if event["type"] == AWAIT_INPUT:
+                yield event
+                continue
             self.response = event.get("response") or self.response
             if self.background:
                 self.events.append({**event, "sequence_number": len(self.events)})

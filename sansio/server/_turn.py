@@ -9,6 +9,7 @@ from typing import Any, Final
 from ..error_body import ERROR_TYPES
 from ..errors import UserError
 from ..events import ENDINGS
+from ._injecting import InjectedInput
 from ._memory import Remembered
 from ._problem import Problem
 
@@ -36,6 +37,8 @@ class ServerTurn:
     server that speaks HTTP (which has no lanes) makes its turns itself; they are RUNNING from the start.
     """
 
+    # More than 12 attributes: the request, the way back to its connection, and what has been said of it.
+
     def __init__(
         self,
         request: dict[str, Any],
@@ -60,6 +63,10 @@ class ServerTurn:
         """The response that it continues, once it runs."""
         self.response_id: str | None = None
         """The id in its ``response.created``."""
+        self.injectable = False
+        """Whether the client may inject input (PROTOCOL.md, P-INJECT-1)."""
+        self.injected = InjectedInput()
+        """What it has injected."""
         self.sequence_number = 0
         """The number of the next event; counted per turn, from 0."""
 
@@ -81,6 +88,8 @@ class ServerTurn:
                 message["stream_id"] = self.lane
             self._send(message)
             self.sequence_number += 1
+            if self.injectable:
+                self.injected.note(event)
             if kind == "response.created":
                 self.response_id = event["response"]["id"]
             elif kind in ENDINGS or kind in ERROR_TYPES:

@@ -278,3 +278,29 @@ def test_a_turn_that_exists_is_measured_if_it_is_said_what_it_asks_for(measured:
     assert given.count("duration") == measured
     points = given.points().get("duration", [])
     assert [(point.sum, point.attributes["gen_ai.request.model"]) for point in points] == [(2.0, "m")] * measured
+
+
+# --- Steering --------------------------------------------------------------------------------------------------------
+
+
+def test_a_steer_is_sent_and_its_answer_is_waited_for() -> None:
+    runtime = connected(ping_interval=None)
+    turn = runtime.create({"input": "x"}, None, Timeouts())
+    server = WebSocket(client=False)
+
+    def say(*events: dict[str, Any]) -> None:
+        text = b"".join(server.text(json.dumps(event).encode()) for event in events)
+        runtime._driver.received(runtime.links[-1], text, runtime.at)
+
+    say(created())
+    steering = runtime.send_input(turn, "steer", "left")
+    waiter = begun(steering)
+    assert waiter not in runtime.woken
+    say({"type": "response.steer.accepted", "steer": {"id": "steer_1", "previous_response_id": "r1"}})
+    assert waiter in runtime.woken
+    one = finished(steering)
+    settled = runtime.until(lambda: not one.facts.unsettled, turn)
+    begun(settled)
+    say(completed(), created(2), completed(2))
+    assert finished(settled) is None
+    assert one.facts.word == "committed"

@@ -31,6 +31,7 @@ from turnwire.sansio.secret import Secret
 from turnwire.sansio.server import (
     Asked,
     Attempts,
+    AwaitInput,
     Call,
     CustomCall,
     Failed,
@@ -86,6 +87,8 @@ REPLIES: list[tuple[Any, Any]] = [
     ({"type": "x", "self": 1, "make": 2}, {"type": "x", "self": 1, "make": 2}),
     ({"events": [EVENT]}, RawEvents([EVENT])),
     ({"transcript": [EVENT, END]}, Transcript([EVENT, END])),
+    ({"await_input": True}, AwaitInput()),
+    ({"await_input": True, "fails": "response_not_found"}, AwaitInput(fails="response_not_found")),
     ({"failed": "server_error"}, Failed("server_error")),
     ({"failed": "server_error", "message": "m"}, Failed("server_error", "m")),
     ({"incomplete": "content_filter"}, Incomplete("content_filter")),
@@ -175,6 +178,10 @@ BAD: list[tuple[Any, str]] = [
     ([{"text": ["a", 1]}], "[0].text[1]: 1 is not text"),
     ([{"text": "a", "annotations": [{}]}], "[0].annotations[0].type: it is missing: write it"),
     ([{"fitting_json": False}], "[0].fitting_json: false is not true"),
+    (
+        [{"await_input": True, "fails": "x"}],
+        '[0].fails: "x" is not one of "response_already_completed", "response_not_found"',
+    ),
     ([{"mcp_call": "f"}], "[0].server_label: it is missing: write it"),
     ([{"type": 5}], "[0].type: 5 is not text"),
     ([{"events": [5]}], "[0].events[0]: 5 is not an object with a type, as the API has it"),

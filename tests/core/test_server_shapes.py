@@ -84,7 +84,7 @@ TAKEN: list[dict[str, Any]] = [
     {"reasoning": {"effort": "xhigh", "summary": None}, "stream_options": {"include_obfuscation": False}},
     {"include": ["reasoning.encrypted_content"], "prompt": {"id": "p", "variables": {"a": "b"}}},
     {"conversation": {"id": "conv_1"}, "background": None, "tools": None, "text": None},
-    {"metadata": {}, "multi_agent": {"any": 1}, "client_metadata": {"a": "b"}},
+    {"metadata": {}, "multi_agent": {"enabled": True, "max_concurrent_subagents": 3}, "client_metadata": {"a": "b"}},
 ]
 
 
@@ -119,6 +119,10 @@ def bad(path: str, code: str, says: str) -> tuple[str, str, str]:
 
 
 REFUSED: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
+    ({"multi_agent": 1}, wrong("multi_agent", "an object", "an integer")),
+    ({"multi_agent": {}}, missing("multi_agent.enabled")),
+    ({"multi_agent": {"enabled": 1}}, wrong("multi_agent.enabled", "a boolean", "an integer")),
+    ({"multi_agent": {"enabled": True, "depth": 1}}, unknown("multi_agent.depth")),
     # What is missing comes before what is unknown: a tool as Chat Completions has it.
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, missing("tools[0].name")),
     ({"tools": [{"type": "code_interpreter"}]}, missing("tools[0].container")),

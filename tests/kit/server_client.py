@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from turnwire.sansio.server import ResponseStore, ServerConnection, ServerOptions, ServerTurn
@@ -24,9 +25,16 @@ SWITCHED = b"HTTP/1.1 101"
 class Client:
     """The other end of a ServerConnection: sends objects, reads objects and control frames."""
 
-    def __init__(self, *, store: ResponseStore | None = None, now: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        store: ResponseStore | None = None,
+        now: float = 0.0,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        **options: Any,
+    ) -> None:
         self.server = ServerConnection(options=ServerOptions(**options), store=store)
-        assert self.server.accept(b"/v1/responses", UPGRADE, now) is None
+        assert self.server.accept(b"/v1/responses", [*UPGRADE, *headers], now) is None
         answer = self.server.data_to_send()
         assert answer.startswith(SWITCHED)
         self.websocket = WebSocket(client=True, random_bytes=lambda length: b"\x17" * length)

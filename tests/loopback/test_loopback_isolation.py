@@ -174,10 +174,10 @@ async def test_a_tls_client_that_goes_away_is_only_gone(
 async def test_a_fault_of_the_servers_own_ends_one_peer_and_is_logged(
     transport: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(request: Any, previous: Any) -> Any:
+    def broken(request: Any, previous: Any, **others: Any) -> Any:
         if request["input"] == "break":
             raise ZeroDivisionError
-        return answer(request, previous)
+        return answer(request, previous, **others)
 
     monkeypatch.setattr(_replying, "answer", broken)
     async with serve() as server, connect(server) as other:
