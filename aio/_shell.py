@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 import anyio
 from anyio.lowlevel import current_token
 
-from ..sansio import client
+from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import Environment, ModelShell
 from ..sansio.client import bound
@@ -32,7 +32,17 @@ from ..sansio.transports import Network
 from . import _flows
 from ._asyncio import AsyncioRuntime
 
-__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
+__all__ = [
+    "SHELL",
+    "Connecting",
+    "Conversation",
+    "ConversationTurn",
+    "OpenAIResponsesModel",
+    "OpenAIResponsesWSModel",
+    "Session",
+    "Turn",
+    "connect",
+]
 
 T = TypeVar("T")
 
@@ -80,8 +90,17 @@ class Turn(client.Turn, shell=SHELL):
     pass
 
 
-class Session(client.Session[Turn], shell=SHELL):
+class ConversationTurn(conversations.ConversationTurn, Turn, shell=SHELL):
+    pass
+
+
+class Conversation(conversations.Conversation[ConversationTurn], shell=SHELL):
+    _turn = ConversationTurn
+
+
+class Session(client.Session[Turn, Conversation], shell=SHELL):
     _turn = Turn
+    _conversation = Conversation
 
 
 class Connecting(client.Connecting[Session], shell=SHELL):

@@ -9,6 +9,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     ============== ==================================================================================================
     api            the public names that are the same in every shell
     agents         model calls: settings, tools, requests, results, traces
+    conversations  what users hold of a conversation
     client         what users hold: ``connect()``, sessions, turns; and what a shell must provide
     conversation   what the next turn of a conversation sends, and what its history is afterwards
     retrieval      what becomes of a response: its retrieval as a flow, and how that fails
@@ -35,6 +36,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     backlog        the turns that wait for a connection, in order
     http           one connection in HTTP/1.1, one turn after the other: bytes in, events and failures with verdicts out
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
+    partial        what has come of a response so far
     server         the same protocols in the server's role
     upgrade        what an upgrade says besides the headers of its endpoint
     dialect        what a server is known or seen to have

@@ -45,6 +45,7 @@ from ..events import (
 )
 from ..lanes import AUTO, AnyLane
 from ..messages import response_create
+from ..partial import Gathered, Partial, needed
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
 from ._states import LIVE, TURN_TRANSITIONS, AnchorLost, TurnSignal, TurnState
@@ -78,6 +79,7 @@ class Turn(SteeredTurn):
         "abandoned",
         "added",
         "anchor_lost",
+        "arrived",
         "began",
         "buffered",
         "connection",
@@ -87,6 +89,7 @@ class Turn(SteeredTurn):
         "failure",
         "fits_http",
         "forks",
+        "gathered",
         "http_only",
         "in_full",
         "in_progress",
@@ -121,6 +124,11 @@ class Turn(SteeredTurn):
     """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
     anchor_lost: AnchorLost | None
     """Why the second message is its message now; None: it is not."""
+    response_id: str | None
+    gathered: Gathered | None
+    """What the events that were read gave; None: nothing was taken in."""
+    _terminal: LifecycleEvent | None
+
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
 
@@ -143,7 +151,7 @@ class Turn(SteeredTurn):
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
         """The id of the response that it continues, or follows in its conversation."""
-        self.in_full = self.anchor_lost = self.steering = None
+        self.in_full = self.anchor_lost = None
         self.leave: Leave | None = None
         """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http
@@ -164,6 +172,8 @@ class Turn(SteeredTurn):
         self.listener: Callable[[Turn], None] | None = None
         """Called with the turn, once, when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
+        self.arrived: list[ServerEvent] = []
+        """The events that ``gathered`` has not taken in: the last read ones, then those in ``events``."""
         self.items: list[str] = []
         """The ids of its last output items."""
         self.added: list[str] = []
@@ -194,8 +204,7 @@ class Turn(SteeredTurn):
         # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
         # abandoned: It failed for its consumer while the server might still run it.
-        self.response_id: str | None = None
-        self._terminal: LifecycleEvent | None = None
+        self.response_id = self.gathered = self._terminal = self.steering = None
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"
@@ -364,6 +373,7 @@ class Turn(SteeredTurn):
         """Append an event whose text has this length for the consumer; return the bytes of memory that it takes."""
         cost = length + EVENT_COST
         self.events.append(event)
+        self.arrived.append(event)
         self.buffered += cost
         if isinstance(event, ItemEvent):
             self.last = event
@@ -376,8 +386,27 @@ class Turn(SteeredTurn):
             listener(self)
         return cost
 
+    @property
+    def partial(self) -> Partial:
+        """What its consumer has read of its response."""
+        self.gather()
+        return Partial() if self.gathered is None else self.gathered.snapshot()
+
+    def gather(self) -> None:
+        """Take in the events that were read since the last time."""
+        read = len(self.arrived) - len(self.events)
+        if read:
+            if self.gathered is None:
+                self.gathered = Gathered()
+            self.gathered.add(self.arrived[:read])
+            del self.arrived[:read]
+
     def discard(self) -> None:
         """Drop the unread events: nobody will read them."""
+        if not self.events:
+            self.arrived = list(needed(self.arrived))
+        self.gather()
+        self.arrived = []
         self.events.clear()
         self.output.clear()
         self.buffered = 0

@@ -66,7 +66,7 @@ The modules (each one imports only from those above it)
 from __future__ import annotations
 
 from ._decisions import Decision, DecisionReason
-from ._items import as_items, output_items, same_items
+from ._items import as_items, check_warm_up, output_items, same_items
 from ._machine import Anchor, ConversationMachine, ConversationState, ToSend
 from ._repair import Repaired, repaired
 
@@ -79,6 +79,7 @@ __all__ = [
     "Repaired",
     "ToSend",
     "as_items",
+    "check_warm_up",
     "output_items",
     "repaired",
     "same_items",

@@ -295,6 +295,11 @@ class ConversationMachine:
         self.state, self._pending = ConversationState.IDLE, None
         self._no_anchor(DecisionReason.COMPACTED)
 
+    @property
+    def is_fork(self) -> bool:
+        """Whether the next turn is the first of a fork."""
+        return self._forks
+
     def has_warmed(self, fields: Mapping[str, Any]) -> bool:
         """Whether a warm-up with these fields has completed here, and nothing else."""
         anchor = self._anchor
