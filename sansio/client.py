@@ -36,6 +36,7 @@ from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
+from .toolloop import LoopShell
 from .transports import Network, checked_network
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ SessionT = TypeVar("SessionT", bound="Session[Any, Any]")
 ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
-class Shell(Protocol):
+class Shell(LoopShell, Protocol):
     """What differs between event loops."""
 
     @property

@@ -120,15 +120,14 @@ class Turn(SteeredTurn):
         "wanted",
     )
 
-    in_full: Callable[[], bytes] | None
-    """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
-    anchor_lost: AnchorLost | None
-    """Why the second message is its message now; None: it is not."""
     response_id: str | None
     gathered: Gathered | None
     """What the events that were read gave; None: nothing was taken in."""
     _terminal: LifecycleEvent | None
-
+    in_full: Callable[[], bytes] | None
+    """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
+    anchor_lost: AnchorLost | None
+    """Why the second message is its message now; None: it is not."""
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
 
@@ -174,6 +173,8 @@ class Turn(SteeredTurn):
         self.events: deque[ServerEvent] = deque()
         self.arrived: list[ServerEvent] = []
         """The events that ``gathered`` has not taken in: the last read ones, then those in ``events``."""
+        self.buffered = 0
+        """Bytes of memory that ``events`` take."""
         self.items: list[str] = []
         """The ids of its last output items."""
         self.added: list[str] = []
@@ -187,8 +188,6 @@ class Turn(SteeredTurn):
         self.state, self.in_progress = TurnState.LIVE, False
         """``state``: whether it goes on. ``in_progress``: whether the server has loaded what it continues."""
         self.failure: TurnError | None = None
-        self.buffered = 0
-        """Bytes of memory that ``events`` take."""
         self.failing_since: float | None = None
         """When it failed for the first time, if it did."""
         self.repetitions: list[RepeatReason] = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 from kit.peers import Peer, completed, created, delta, event, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault, serve
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ async def test_iterating_after_the_terminal_event_stops_at_once_and_again(shell)
 
 
 @pytest.mark.parametrize(
-    ("given", "status"), [({"input": "fail"}, "failed"), ({"input": "a b c", "max_output_tokens": 1}, "incomplete")]
+    ("given", "status"), [({"input": "fail"}, "failed"), ({"input": "count 20", "max_output_tokens": 16}, "incomplete")]
 )
 async def test_respond_returns_the_response_whatever_its_status(shell, given, status):
     async with serve() as server, shell.connect(server.base_url) as session:
