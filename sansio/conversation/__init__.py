@@ -57,6 +57,7 @@ The modules (each one imports only from those above it)
     ============== =================================================================================================
     ``_items``     input as items, what makes items and fields equal
     ``_repair``    which items of an interrupted turn can be sent back
+    ``_calls``     the ledger of calls that the client runs
     ``_decisions`` what was sent and why; the sum of usage
     ``_saved``     the JSON of :meth:`ConversationMachine.save`
     ``_machine``   the machine
