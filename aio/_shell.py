@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint, current_token
 
-from ..sansio import client
+from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
@@ -27,7 +27,17 @@ from . import _flows
 from ._asyncio import AsyncioRuntime
 from ._opening import MEANS
 
-__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
+__all__ = [
+    "SHELL",
+    "Connecting",
+    "Conversation",
+    "ConversationTurn",
+    "OpenAIResponsesModel",
+    "OpenAIResponsesWSModel",
+    "Session",
+    "Turn",
+    "connect",
+]
 
 
 class AnyioShell:
@@ -80,8 +90,17 @@ class Turn(client.Turn, shell=SHELL):
     pass
 
 
-class Session(client.Session[Turn], shell=SHELL):
+class ConversationTurn(conversations.ConversationTurn, Turn, shell=SHELL):
+    pass
+
+
+class Conversation(conversations.Conversation[ConversationTurn], shell=SHELL):
+    _turn = ConversationTurn
+
+
+class Session(client.Session[Turn, Conversation], shell=SHELL):
     _turn = Turn
+    _conversation = Conversation
 
 
 class Connecting(client.Connecting[Session], shell=SHELL):

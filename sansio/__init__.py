@@ -9,6 +9,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     ============== ==================================================================================================
     api            the public names that are the same in every shell
     agents         model calls: settings, tools, requests, results, traces
+    conversations  what users hold of a conversation
     client         what users hold: ``connect()``, sessions, turns; and what a shell must provide
     conversation   what the next turn of a conversation sends, and what its history is afterwards
     retrieval      what becomes of a response: its retrieval as a flow, and how that fails

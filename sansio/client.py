@@ -11,12 +11,13 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
 from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
 from .connection import Turn as CoreTurn
 from .connections import ConnectionInfo
+from .conversation import check_warm_up
 from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
@@ -60,7 +61,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 TurnT = TypeVar("TurnT", bound="Turn")
-SessionT = TypeVar("SessionT", bound="Session[Any]")
+ConversationT = TypeVar("ConversationT")
+SessionT = TypeVar("SessionT", bound="Session[Any, Any]")
 ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
@@ -124,10 +126,13 @@ class OnShell:
         make_awaitable(cls, shell.coroutine_function)
 
 
-class Session(OnShell, Generic[TurnT]):
-    """A session on one endpoint; it makes turns. Made by :func:`connect`."""
+class Session(OnShell, Generic[TurnT, ConversationT]):
+    """A session on one endpoint; it makes turns and conversations. Made by :func:`connect`."""
 
     _turn: type[TurnT]
+    _conversation: Callable[..., ConversationT]
+    _warmed: Any = None
+    """The conversation of the warm-up that ``connect(warm=…)`` sent."""
 
     def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
@@ -160,6 +165,24 @@ class Session(OnShell, Generic[TurnT]):
         """
         turn = self._turn(self._runtime, body, stream_id, timeout, leave)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
+
+    def conversation(
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **defaults: Any
+    ) -> ConversationT:
+        """Turns that go on from each other, of which only the new input has to be given:
+        ``talk = session.conversation(model=…)``, then ``await talk.respond("Hi")``.
+
+        ``defaults`` are the fields of all its turns. A conversation stays in its lane and on its connection. With
+        ``stream_id`` it has that lane. ``timeout`` and ``leave`` are those of its turns, as for :meth:`create`. Several
+        conversations may share a session.
+        """
+        return self._conversation(self._runtime, defaults, stream_id, timeout, leave, warmed=self._warmed)
+
+    def _warm_up(self, fields: Mapping[str, Any]) -> None:
+        """Send a warm-up with these fields, and wait for nothing. Over HTTP there is none."""
+        if not self._runtime.fell_back:
+            self._warmed = warmed = cast("Any", self._conversation(self._runtime, dict(fields), AUTO, OMIT, None))
+            warmed._begin_warm_up()
 
     @awaited
     def retrieve(self, response_id: str, *, include: Iterable[str] = (), timeout: object = OMIT) -> Flow[Response]:
@@ -378,9 +401,11 @@ class Connecting(OnShell, Generic[SessionT]):
 
     _session: type[SessionT]
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, warm: Mapping[str, Any] | None = None) -> None:
         self._arguments = arguments
         """The arguments for the runtime."""
+        self._warm = warm
+        """The fields of a warm-up; None: there is to be none."""
         self._runtime: SessionRuntime | None = None
 
     def __await__(self) -> Generator[Any, Any, SessionT]:
@@ -400,7 +425,10 @@ class Connecting(OnShell, Generic[SessionT]):
             raise ConcurrentUseError("a connect() opens one session — no other was opened — call it again")
         self._runtime = self._shell.runtime(*self._arguments)
         yield Wait(self._runtime.connect)
-        return self._session(self._runtime)
+        session = self._session(self._runtime)
+        if self._warm is not None:
+            session._warm_up(self._warm)  # pyright: ignore[reportPrivateUsage] - only connect() calls it.
+        return session
 
 
 def connect(
@@ -417,6 +445,7 @@ def connect(
     transport: TransportChoice | None = None,
     connections: int | None = None,
     record: str | PathLike | BinaryFile | Recording | None = None,
+    warm: Mapping[str, Any] | None = None,
     options: SessionOptions | None = None,
 ) -> ConnectingT:
     """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
@@ -434,7 +463,9 @@ def connect(
     proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
     proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``record`` is the file that the
     session is recorded in, without credentials, so that it can be replayed: a path, a file opened by ``"wb"``, or a
-    ``Recording``. ``options`` are the limits; the arguments ``transport``, ``connections`` and ``record`` override the
+    ``Recording``. ``warm`` are the fields of a warm-up that is sent at once, so that connection and prefix are ready
+    before there is an input: the first ``session.conversation()`` with the same fields goes on from it. ``options`` are
+    the limits; the arguments ``transport``, ``connections`` and ``record`` override the
     options of the same name.
 
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
@@ -452,7 +483,9 @@ def connect(
     choose_proxy(wanted, source.initial, means.variables)  # Raises now for an invalid proxy in the environment.
     given = {"transport": transport, "connections": connections, "record": recording_of(record)}
     options = options_from_client(client, options, **given)
-    return connecting(source, network, options)
+    if warm is not None:
+        check_warm_up(warm, options.transport)
+    return connecting(source, network, options, warm=warm)
 
 
 def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:

@@ -30,6 +30,7 @@ from .flow import Flow, Wait, awaited
 from .http import Compaction
 from .lanes import AUTO, AnyLane
 from .omit import OMIT
+from .partial import Partial
 from .runtime import SessionRuntime
 
 __all__ = ["Conversation", "ConversationTurn"]
@@ -39,54 +40,160 @@ ConversationTurnT = TypeVar("ConversationTurnT", bound="ConversationTurn")
 _UNSUCCESSFUL: Final = ("failed", "incomplete", "cancelled")
 
 
+class ConversationRunner:
+    """Sends the turns of one conversation, and tells its machine what became of them."""
+
+    def __init__(
+        self, runtime: SessionRuntime, machine: ConversationMachine, warmed: ConversationRunner | None
+    ) -> None:
+        self.runtime = runtime
+        self._machine = machine
+        self._warmed = warmed
+        """The warm-up of the session, which the first turn may go on from."""
+        self._taken = False
+        """Whether a conversation goes on from this one, which is the warm-up of the session."""
+        self._core: CoreTurn | None = None
+        """The turn that was sent last, if the machine was not told what became of it."""
+        self._last: CoreTurn | None = None
+        """The turn that was sent last."""
+
+    # -- to send a turn
+
+    def until_forks_run(self) -> Flow[None]:
+        """Wait until the turns of forks that continue the same response are in progress."""
+        machine = self.settled()
+        anchor = machine.anchor
+        if anchor is None or anchor.stored or machine.is_fork:
+            return
+        for turn in list(anchor.forks):
+            while not (turn.ended or turn.in_progress):
+                yield Wait(lambda turn=turn: self.runtime.until(lambda: turn.ended or turn.in_progress, turn))
+        anchor.forks.clear()
+
+    def submit(
+        self, new: object, fields: Mapping[str, Any], lane: AnyLane, timeout: object, *, warm: bool = False
+    ) -> CoreTurn:
+        """Send a turn. Raises as :meth:`Conversation.create` says; then nothing has changed."""
+        machine = self.settled()
+        if self._warmed is not None:
+            machine = self._machine = self._after_warm_up(self._warmed, machine, fields)
+        to_send = machine.begin(new, fields, warm=warm)
+        try:
+            core = self.runtime.create(to_send.body, lane, timeout, _continuation(to_send))
+        except BaseException:
+            machine.withdrawn()
+            raise
+        if to_send.forks and to_send.anchor is not None:
+            to_send.anchor.forks.append(core)
+        self._core = self._last = core
+        return core
+
+    def _after_warm_up(
+        self, warmed: ConversationRunner, machine: ConversationMachine, fields: Mapping[str, Any]
+    ) -> ConversationMachine:
+        """The machine to begin with: it goes on from the session's warm-up, if that has completed and is of use."""
+        self._warmed = None
+        source = warmed.take_warm_up() if machine.is_new else None
+        if source is None or not source[0].has_warmed(fields):
+            return machine
+        return ConversationMachine(source[0], forks=source[1])
+
+    def take_warm_up(self) -> tuple[ConversationMachine, bool]:
+        """Its machine, and whether another conversation has taken it before."""
+        taken, self._taken = self._taken, True
+        return self.settled(), taken
+
+    # -- what became of it
+
+    @property
+    def partial(self) -> Partial:
+        """What was read of the turn that was sent last."""
+        return Partial() if self._last is None else self._last.partial
+
+    def settled(self) -> ConversationMachine:
+        """The machine, after it was told what has become of the turn that ran."""
+        core, machine = self._core, self._machine
+        if core is None or not core.ended:
+            return machine
+        arrived = self.arrived()
+        self._core = None
+        if core.anchor_lost is not None:
+            machine.sent_in_full(DecisionReason[core.anchor_lost.name])
+        response = core.response
+        used = [each.usage for each in core.responses]
+        if response is None:
+            machine.interrupted(arrived, None, used)
+        elif response.status in _UNSUCCESSFUL:
+            machine.interrupted(arrived, core.known_id if response.status == "incomplete" else None, used)
+        else:
+            machine.completed(arrived, core.known_id, used)
+        return machine
+
+    def arrived(self) -> list[dict[str, Any]]:
+        """The items that came of the turn that ran: those of its responses, and what was steered between them."""
+        core = self._core
+        if core is None:
+            return []
+        items: list[dict[str, Any]] = []
+        for response, steered in zip(core.responses, core.steers, strict=True):
+            items += output_items(response.output)
+            items += output_items(steered)
+        partial = core.partial
+        if core.response is None and partial.response_id not in {response.id for response in core.responses}:
+            items += output_items(partial.items)
+        return items
+
+    def compacted(self, body: Mapping[str, Any], timeout: object) -> Flow[Response]:
+        """Run a compaction to its end."""
+        turn = self.runtime.submit(self.runtime.compaction(body, timeout=timeout))
+        receive = Wait(lambda: self.runtime.iterate(turn))
+        try:
+            while True:
+                yield receive
+        except StopAsyncIteration:
+            pass
+        finally:
+            self.runtime.cancel(turn)
+        return Compaction.result_of(turn)
+
+
 class ConversationTurn(Turn):
     """One turn of a conversation: ``async with conversation.create(…) as turn: async for event in turn: …``.
 
     It is a turn like those of :meth:`Session.create`. What it sends is decided when the block is entered.
     """
 
-    def __init__(
-        self,
-        conversation: Conversation[Any],
-        new: object,
-        fields: Mapping[str, Any],
-        timeout: object,
-        leave: Leave | None,
-        *,
-        warm: bool = False,
-    ) -> None:
-        super().__init__(conversation.runtime, fields, conversation.stream_id, timeout, leave)
-        self._conversation = conversation
+    def __init__(self, runner: ConversationRunner, new: object, warm: bool, *turn: Any) -> None:
+        super().__init__(runner.runtime, *turn)
+        self._runner = runner
         self._new = (new, warm)
 
     @awaited
     def __aenter__(self) -> Flow[Self]:
-        yield from self._conversation.until_forks_run()
+        yield from self._runner.until_forks_run()
         self._begin()
         return self
 
     def _run(self) -> Flow[Response]:
-        yield from self._conversation.until_forks_run()
+        yield from self._runner.until_forks_run()
         return (yield from super()._run())
 
     def _begin(self) -> CoreTurn:
         fields, lane, timeout = self._enter()
         new, warm = self._new
-        return self._sent(self._conversation.submit(new, fields, lane, timeout, warm=warm))
+        return self._sent(self._runner.submit(new, fields, lane, timeout, warm=warm))
 
 
 class Conversation(OnShell, Generic[ConversationTurnT]):
     """Turns that go on from each other: give the new input alone. Made by :meth:`Session.conversation`.
 
-    It keeps the items of all inputs and outputs (:attr:`history`), and sends either only what is new, with the id of the
+    It keeps the items of all inputs and outputs (:attr:`history`). It sends either only what is new, with the id of the
     last response, or everything, whichever is right (CONVERSATION.md). :attr:`decisions` says which, and why. A turn
     that fails, is left, or ends incomplete leaves the history as it was. One turn runs at a time: a second one raises
     ConcurrentUseError; forks run side by side.
     """
 
     _turn: type[ConversationTurnT]
-
-    # More than 12 attributes: five are what it was made with, and the others are the machine, and what it waits for.
 
     def __init__(
         self,
@@ -99,22 +206,15 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         machine: ConversationMachine | None = None,
         warmed: Conversation[Any] | None = None,
     ) -> None:
-        self.runtime = runtime
-        self.stream_id = stream_id
-        """The lane that was asked for; AUTO: that of the response before."""
+        warm = None if warmed is None else warmed._runner
+        self._runner = ConversationRunner(runtime, ConversationMachine() if machine is None else machine, warm)
+        self._stream_id = stream_id
         self._defaults = dict(defaults)
         self._timeout = timeout
         self._leave: Leave | None = leave
-        self._machine = ConversationMachine() if machine is None else machine
-        self._warmed = warmed
-        """A warm-up that the first turn may go on from."""
-        self._core: CoreTurn | None = None
-        """The turn that ran last, if the machine was not told what became of it."""
-        self._last: CoreTurn | None = None
-        """The turn that ran last."""
 
     def __repr__(self) -> str:
-        machine = self._settled()
+        machine = self._runner.settled()
         return f"<Conversation {machine.state.name} items={len(machine.kept)}>"
 
     # -- turns
@@ -136,7 +236,8 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         self, new: object, timeout: object, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
     ) -> ConversationTurnT:
         limits = self._timeout if timeout is OMIT else timeout
-        return self._turn(self, new, {**self._defaults, **fields}, limits, leave or self._leave, warm=warm)
+        given = ({**self._defaults, **fields}, self._stream_id, limits, leave or self._leave)
+        return self._turn(self._runner, new, warm, *given)
 
     @awaited
     def respond(
@@ -165,7 +266,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
     @property
     def interrupted(self) -> bool:
         """Whether the last turn failed, was left, or ended otherwise than completed, and nothing was decided since."""
-        return self._settled().state is ConversationState.INTERRUPTED
+        return self._runner.settled().state is ConversationState.INTERRUPTED
 
     def resume(self, *, accept_partial: bool) -> list[dict[str, Any]]:
         """Go on after an interrupted turn, and return the items that were added to the history.
@@ -175,7 +276,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         is forgotten. The next turn goes on from there; without a call of this method it forgets the interrupted one.
         Raises UserError if no turn was interrupted.
         """
-        return self._settled().resume(accept_partial=accept_partial)
+        return self._runner.settled().resume(accept_partial=accept_partial)
 
     @awaited
     def retry(self, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any) -> Flow[Response]:
@@ -185,31 +286,36 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         after UNSAFE it does. The fields are those of that turn; ``fields`` go before them. Raises UserError if no turn
         was interrupted, and as :meth:`respond` does.
         """
-        new, before = self._settled().interrupted_input
+        new, before = self._runner.settled().interrupted_input
         turn = self._made(new, timeout, leave, {**before, **fields})
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
     # -- what is known
 
     @property
+    def partial(self) -> Partial:
+        """What was read of the turn that runs, or ran last, also after it failed or was left."""
+        return self._runner.partial
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """The items of all completed turns, inputs and outputs, the oldest first; a copy."""
-        return self._settled().history
+        return self._runner.settled().history
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """What was sent for the last turns, at most 256, and why; the oldest first."""
-        return self._settled().decisions
+        return self._runner.settled().decisions
 
     @property
     def usage(self) -> ResponseUsage:
         """The sum of what all responses used."""
-        return self._settled().usage
+        return self._runner.settled().usage
 
     @property
     def response_id(self) -> str | None:
         """The id of the response that the next turn goes on from; None: the next turn is sent in full."""
-        anchor = self._settled().anchor
+        anchor = self._runner.settled().anchor
         return None if anchor is None else anchor.response_id
 
     def replace_history(self, items: object) -> None:
@@ -217,7 +323,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
         Raises WrongTypeError for what is no list of items, and ConcurrentUseError while a turn runs.
         """
-        self._settled().replace(items)
+        self._runner.settled().replace(items)
 
     # -- forks, compaction, saving
 
@@ -227,9 +333,9 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         It has no part of a turn that runs, or was interrupted. What becomes of it never changes this one. With
         ``store=False`` the next turn here waits until the fork's first turn, if that was sent, is in progress.
         """
-        machine = self._settled().fork()
+        machine = self._runner.settled().fork()
         given = ({**self._defaults, **defaults}, AUTO, self._timeout, self._leave)
-        return type(self)(self.runtime, *given, machine=machine)
+        return type(self)(self._runner.runtime, *given, machine=machine)
 
     @awaited
     def compact(self, *, timeout: object = OMIT, **fields: Any) -> Flow[list[dict[str, Any]]]:
@@ -239,29 +345,16 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         ``instructions`` and ``prompt_cache_key`` are sent. If it fails, it raises a TurnError, and the history is what
         it was. Raises UserError if there is no history, and ConcurrentUseError while a turn runs.
         """
-        machine = self._settled()
+        machine = self._runner.settled()
         body = machine.to_compact({**self._defaults, **fields})
         limits = self._timeout if timeout is OMIT else timeout
-        response: Response | None = None
         try:
-            response = yield from self._compacted(body, limits)
-        finally:
-            if response is None:
-                machine.compacted(None)
+            response = yield from self._runner.compacted(body, limits)
+        except BaseException:
+            machine.compacted(None)
+            raise
         machine.compacted(output_items(response.output), response.usage)
         return machine.history
-
-    def _compacted(self, body: Mapping[str, Any], timeout: object) -> Flow[Response]:
-        turn = self.runtime.submit(self.runtime.compaction(body, timeout=timeout))
-        receive = Wait(lambda: self.runtime.iterate(turn))
-        try:
-            while True:
-                yield receive
-        except StopAsyncIteration:
-            pass
-        finally:
-            self.runtime.cancel(turn)
-        return Compaction.result_of(turn)
 
     def save(self) -> str:
         """The conversation as JSON, to go on with it later, also in another process: :meth:`load`.
@@ -269,8 +362,8 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         It has the history, and no fields of the request but digests of them, because fields may contain credentials. A
         turn that runs is saved as an interrupted one.
         """
-        machine = self._settled()
-        return machine.save(self._arrived() if machine.state is ConversationState.RUNNING else ())
+        machine = self._runner.settled()
+        return machine.save(self._runner.arrived() if machine.state is ConversationState.RUNNING else ())
 
     def load(self, saved: str | bytes) -> None:
         """Go on with a saved conversation: ``session.conversation(model=…).load(text)``. Give the same fields as then.
@@ -278,90 +371,11 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         A response that the server stores is continued by its id; otherwise the next turn is sent in full. Raises
         UserError for a text that is not from :meth:`save`, and ConcurrentUseError while a turn runs.
         """
-        self._settled().load(saved)
+        self._runner.settled().load(saved)
 
-    # -- for its turns
-
-    def until_forks_run(self) -> Flow[None]:
-        """Wait until the turns of forks that continue the same response are in progress."""
-        machine = self._settled()
-        anchor = machine.anchor
-        if anchor is None or anchor.stored or machine.is_fork:
-            return
-        for turn in list(anchor.forks):
-            while not (turn.ended or turn.in_progress):
-                yield Wait(lambda turn=turn: self.runtime.until(lambda: turn.ended or turn.in_progress, turn))
-        anchor.forks.clear()
-
-    def submit(
-        self, new: object, fields: Mapping[str, Any], lane: AnyLane, timeout: object, *, warm: bool = False
-    ) -> CoreTurn:
-        """Send a turn. Raises as :meth:`create` says; then nothing has changed."""
-        machine = self._settled()
-        if self._warmed is not None:
-            machine = self._machine = self._after_warm_up(self._warmed, machine, fields)
-        to_send = machine.begin(new, fields, warm=warm)
-        try:
-            core = self.runtime.create(to_send.body, lane, timeout, _continuation(to_send))
-        except BaseException:
-            machine.withdrawn()
-            raise
-        if to_send.forks and to_send.anchor is not None:
-            to_send.anchor.forks.append(core)
-        self._core = self._last = core
-        return core
-
-    def _after_warm_up(
-        self, warmed: Conversation[Any], machine: ConversationMachine, fields: Mapping[str, Any]
-    ) -> ConversationMachine:
-        """The machine to begin with: it goes on from the session's warm-up, if that has completed and is of use."""
-        self._warmed = None
-        source = warmed.take_warm_up() if machine.is_new else None
-        if source is None or not source[0].has_warmed(fields):
-            return machine
-        return ConversationMachine(source[0], forks=source[1])
-
-    def take_warm_up(self) -> tuple[ConversationMachine, bool]:
-        """Its machine, and whether another conversation has taken it before."""
-        machine, taken = self._settled(), self._last is None
-        self._last = None
-        return machine, taken
-
-    def begin_warm_up(self) -> None:
+    def _begin_warm_up(self) -> None:
         """Send the warm-up of a session, for which nobody waits."""
-        self.submit((), self._defaults, self.stream_id, self._timeout, warm=True)
-
-    # -- what became of the turn that ran
-
-    def _settled(self) -> ConversationMachine:
-        """The machine, after it was told what has become of the turn that ran."""
-        core, machine = self._core, self._machine
-        if core is None or not core.ended:
-            return machine
-        arrived = self._arrived()
-        self._core = None
-        if core.anchor_lost is not None:
-            machine.sent_in_full(DecisionReason[core.anchor_lost.name])
-        response = core.response
-        used = [each.usage for each in core.responses]
-        if response is None:
-            machine.interrupted(arrived, None, used)
-        elif response.status in _UNSUCCESSFUL:
-            machine.interrupted(arrived, core.known_id if response.status == "incomplete" else None, used)
-        else:
-            machine.completed(arrived, core.known_id, used)
-        return machine
-
-    def _arrived(self) -> list[dict[str, Any]]:
-        """The items that came of the turn that ran: those of its responses, and what was steered between them."""
-        core = self._core
-        if core is None:
-            return []
-        items: list[dict[str, Any]] = []
-        for response, steered in zip(core.responses, core.steers, strict=True):
-            items += output_items(response.output)
-            items += output_items(steered)
-        return items
+        self._runner.submit((), self._defaults, self._stream_id, self._timeout, warm=True)
 
 
 def _continuation(to_send: ToSend) -> Continuation | None:

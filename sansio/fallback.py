@@ -15,9 +15,10 @@ The promise
     Connections that were being opened when another one failed count as one failure with it: a server that is started
     again refuses all of them at once.
 
-    A retrieval always goes over HTTP, and so does a turn in the background, which ``"websocket"`` refuses. Two kinds of
-    turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response that is not stored,
-    because only the connection's memory has it. With ``"http"``, a warm-up is refused when it is submitted.
+    A retrieval and a compaction always go over HTTP, and so does a turn in the background, which ``"websocket"``
+    refuses. Two kinds of turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response
+    that is not stored, because only the connection's memory has it; but such a turn of a conversation is moved, in full
+    (R-RECOVER-18). With ``"http"``, a warm-up is refused when it is submitted.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Final, Literal, TypeAlias
 from .connection import AnchorLost, Turn, send_in_full
 from .errors import UserError
 from .evidence import NO_WEBSOCKET_STATUSES
-from .http import HttpConnection, Retrieval
+from .http import HttpConnection
 from .pool import Connection, ConnectionKind
 from .replay import Cause, Evidence, Phase
 
@@ -67,7 +68,7 @@ class Fallback:
     def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> ConnectionKind:
         """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
         if turn.http_only:
-            if self._transport == "websocket" and not isinstance(turn, Retrieval):
+            if self._transport == "websocket" and turn.counts:
                 raise UserError(
                     "background=True does not exist on a WebSocket, and transport='websocket' allows nothing else — "
                     "the turn was not sent — leave it out, or use transport='auto'"

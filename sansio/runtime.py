@@ -26,7 +26,7 @@ from .driver import Driver, Link, LinkState, Runtime
 from .errors import SessionClosedError
 from .events import ServerEvent
 from .flow import ExpiredError, Flow, Wait, awaited, make_awaitable
-from .http import Retrieval
+from .http import Compaction, Retrieval
 from .lanes import AnyLane
 from .measures import Recorder, TurnRecord
 from .notices import Notices
@@ -102,10 +102,20 @@ class SessionRuntime(Runtime):
         default = self._session.options.turn_timeouts
         return Retrieval(response_id, timeouts=timeouts_from(timeout, default=default), now=now, **wanted)
 
+    def compaction(self, body: Mapping[str, Any], *, timeout: object) -> Compaction:
+        """A compaction, to be given to :meth:`submit`. Raises as :class:`~turnwire.sansio.http.Compaction` does."""
+        limits = timeouts_from(timeout, default=self._session.options.turn_timeouts)
+        return Compaction(body, timeouts=limits, now=self.clock())
+
     @property
     def dialect(self) -> Dialect:
         """What the server supports, as far as it is known now."""
         return self._driver.dialect
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether turns go over HTTP now because the server has no WebSocket, or none could be opened."""
+        return self._session.fell_back
 
     @property
     def idle(self) -> bool:

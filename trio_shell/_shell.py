@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import trio
 
-from ..sansio import client
+from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
@@ -24,7 +24,17 @@ from . import _flows
 from ._runtime import TrioRuntime
 from ._transport import MEANS
 
-__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
+__all__ = [
+    "SHELL",
+    "Connecting",
+    "Conversation",
+    "ConversationTurn",
+    "OpenAIResponsesModel",
+    "OpenAIResponsesWSModel",
+    "Session",
+    "Turn",
+    "connect",
+]
 
 
 class TrioShell:
@@ -59,8 +69,17 @@ class Turn(client.Turn, shell=SHELL):
     pass
 
 
-class Session(client.Session[Turn], shell=SHELL):
+class ConversationTurn(conversations.ConversationTurn, Turn, shell=SHELL):
+    pass
+
+
+class Conversation(conversations.Conversation[ConversationTurn], shell=SHELL):
+    _turn = ConversationTurn
+
+
+class Session(client.Session[Turn, Conversation], shell=SHELL):
     _turn = Turn
+    _conversation = Conversation
 
 
 class Connecting(client.Connecting[Session], shell=SHELL):

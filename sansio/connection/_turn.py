@@ -150,7 +150,7 @@ class Turn(SteeredTurn):
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
         """The id of the response that it continues, or follows in its conversation."""
-        self.in_full = self.anchor_lost = self.steering = None
+        self.in_full = self.anchor_lost = None
         self.leave: Leave | None = None
         """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http

@@ -125,5 +125,14 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
+    """Raise UserError and WrongTypeError for fields that no warm-up can have, and where there are none."""
+    checked_fields(fields)
+    if transport == "http":
+        raise UserError(
+            "warm is given, and transport is 'http': a warm-up prepares a WebSocket — nothing was sent — leave one out"
+        )
+
+
 ENCRYPTED: Final = "reasoning.encrypted_content"
 """What to ask for if the server does not store: without it, reasoning items cannot be sent back."""
