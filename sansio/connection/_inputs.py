@@ -7,6 +7,7 @@ The promise
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -141,7 +142,7 @@ NOT_SENT: Final = InputError(code="not_sent", message="the turn failed before it
 class Steering:
     """What a turn keeps if it was steered: its inputs, and its responses that have ended."""
 
-    __slots__ = ("ended", "endings", "fills", "inputs", "last_id")
+    __slots__ = ("ended", "endings", "fills", "inputs", "last_id", "promised")
 
     def __init__(self) -> None:
         self.inputs: list[TurnInput] = []
@@ -152,6 +153,8 @@ class Steering:
         """How many of its responses have ended, those included that an error ended."""
         self.last_id: str | None = None
         """The id of the last response that has ended."""
+        self.promised = False
+        """Whether its last response ended as steered, and nothing has shown that its successor will not come."""
         self.fills: list[TurnInput] = []
         """Steers of the response that it continues, which wait for it."""
 
@@ -195,6 +198,10 @@ def is_steered(event: LifecycleEvent) -> bool:
     return details is not None and details.reason == STEERED
 
 
+KNOWN_IDS: Final = 256
+"""How many ids of steers are kept per connection: eight times as many as may be pending for one response."""
+
+
 class Pending(NamedTuple):
     """Steers that wait for one ``response.create``, which fills their stubs (P-STEER-3)."""
 
@@ -215,6 +222,8 @@ class OpenInputs:
         """By lane: those that wait for outputs of the client."""
         self.refused: set[InputKind] = set()
         """The kinds of message that the server does not know."""
+        self.ids: deque[str] = deque(maxlen=KNOWN_IDS)
+        """The last ids that steers were accepted under: an event with one of them answers no other steer."""
 
     def of(self, turn: Turn) -> Iterator[TurnInput]:
         """The open ones of this turn."""
@@ -252,8 +261,8 @@ class OpenInputs:
             return self._first("inject", event.response_id, InputState.SENT)
         if isinstance(event, ResponseSteerAcceptedEvent | ResponseSteerPendingEvent | ResponseSteerFailedEvent):
             steer = event.steer
-            if (named := next((one for one in self._with_ids() if one.steer_id == steer.id), None)) is not None:
-                return named
+            if steer.id in self.ids:
+                return next((one for one in self._with_ids() if one.steer_id == steer.id), None)
             more = () if isinstance(event, ResponseSteerAcceptedEvent) else (InputState.ACCEPTED,)
             return self._first("steer", steer.previous_response_id, InputState.SENT, *more)
         return None

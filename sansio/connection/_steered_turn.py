@@ -108,13 +108,17 @@ class SteeredTurn:
         if self.ended:
             self.steering.over(completed=self.response is not None)
 
-    def response_over(self, event: LifecycleEvent | None) -> None:
-        """A response has ended, by this event or an error, and another may follow: the turn awaits that one."""
+    def response_over(self, event: LifecycleEvent | None, *, promised: bool = False) -> None:
+        """A response has ended, by this event or an error, and another may follow: the turn awaits that one.
+
+        ``promised``: the event says that another follows.
+        """
         steering = self.steering = self.steering or Steering()
         if event is not None:
             self.output.complete(event, self.response_id)
             steering.endings.append(event)
         steering.ended += 1
+        steering.promised = promised
         steering.last_id = self.response_id
         self.phase = Phase.AWAIT
         self.response_id = self.last = self.last_number = None

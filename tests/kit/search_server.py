@@ -194,13 +194,19 @@ class Server:
             payload, first = self.bytes[head : head + length], self.bytes[0]
             self.bytes = self.bytes[head + length :]
             if first == 0x81:  # The mask is zero: the random bytes are.
-                request = json.loads(payload)
-                status = ARRIVED if length <= self.limit else REFUSED
-                self.requests += (Request(int(request["input"].strip()), request.get("stream_id"), status),)
+                self.arrived(json.loads(payload), ARRIVED if length <= self.limit else REFUSED)
+
+    def arrived(self, request: dict[str, Any], status: int) -> None:
+        """It has the whole of a message."""
+        self.requests += (Request(int(request["input"].strip()), request.get("stream_id"), status),)
 
     def lane(self, at: int) -> str | None:
         """The name that events about a request bear."""
         return self.requests[at].lane if self.echo else None
+
+    def parts(self, kind: str, at: int) -> tuple[tuple[str, bytes], ...]:
+        """The types and frames of what it says of a request."""
+        return message(kind, self.requests[at].turn, self.lane(at))
 
     def unfinished(self) -> list[Request]:
         return [request for request in self.requests if request.status in (ARRIVED, MAY_HAVE_BEGUN, RUNNING)]
