@@ -30,7 +30,7 @@ from ..events import (
 )
 from ..replay import Phase
 from ._base import ConnectionBase
-from ._inputs import InputKind, Pending, Steering, TurnInput, is_steered
+from ._inputs import InputKind, Pending, TurnInput, TurnSteering, is_steered
 from ._states import InputSignal, InputState, State
 from ._turn import Turn
 
@@ -87,7 +87,7 @@ class Steered(ConnectionBase):
 
     # -- responses begin and end
 
-    def _commit(self, turn: Turn, steering: Steering, event: ServerEvent) -> None:
+    def _commit(self, turn: Turn, steering: TurnSteering, event: ServerEvent) -> None:
         """A response of this turn begins: it has the input of the steers that were accepted before."""
         for one in steering.inputs:
             if one.state is InputState.ACCEPTED:
@@ -184,11 +184,11 @@ class Steered(ConnectionBase):
     def _of_somebody_else(self, event: ResponseSteerAcceptedEvent, turn: Turn | None) -> TurnInput | None:
         """A steer that this session has not sent: its successor will belong to this turn, too."""
         target = event.steer.previous_response_id
-        if turn is None or turn.phase is not Phase.STREAM or (target is not None and target != turn.response_id):
+        if turn is None or turn.phase is not Phase.STREAM or target is None or target != turn.response_id:
             return None
         one = TurnInput(turn, "steer", None, b"[]")
         one.foreign, one.target, one.state = True, turn.response_id, InputState.SENT
-        turn.steering = turn.steering or Steering()
+        turn.steering = turn.steering or TurnSteering()
         turn.steering.inputs.append(one)
         self._inputs.open[one] = None
         return one

@@ -185,8 +185,7 @@ class Turn(SteeredTurn):
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
         # abandoned: It failed for its consumer while the server might still run it.
         self.response_id: str | None = None
-        self._terminal: LifecycleEvent | None = None
-        self.steering = None
+        self._terminal = self.steering = None
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"

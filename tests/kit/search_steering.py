@@ -9,6 +9,7 @@ What is added (PROTOCOL.md, "Steering")
     ================== =============================================================================================
 
 What is checked in addition
+    fill   the turn that fills the stubs starts at once
     lane   no request arrives at the server while another one of its lane runs, is to be followed by a successor, or has
            a steer that nobody has answered; nor, but for the one that fills the stubs, while steers are pending, unless
            the reservation was over or the steered turn was left
@@ -29,10 +30,10 @@ from typing import Any, NamedTuple
 
 from kit.search_server import ARRIVED, BROKEN, ENDED, FAILURES, MAY_HAVE_BEGUN, RUNNING, Server, frame, shallow
 from kit.search_world import NO_LIMITS, PLAIN, Action, ViolatedError, World
-from turnwire.sansio.connection import InputState, ResponsesConnection, Turn, TurnInput
+from turnwire.sansio.connection import InputState, ResponsesConnection, State, Turn, TurnInput
 from turnwire.sansio.dialect import Support
 from turnwire.sansio.events import Role
-from turnwire.sansio.replay import Verdict
+from turnwire.sansio.replay import Phase, Verdict
 from turnwire.sansio.steering import turn_input
 
 SUCCEEDING = 7
@@ -166,7 +167,7 @@ class SteeredServer(Server):
             elif steer.state is ACCEPTED and request.status is not RUNNING and steer.at not in self.cut:
                 yield ("give back", number)
         for at, request in enumerate(self.requests):
-            if request.status is RUNNING:
+            if request.status is RUNNING and not request.successors:  # Else there would be no end of it.
                 yield ("cut short", at)
             elif request.status is SUCCEEDING:
                 yield ("successor", at)
@@ -187,7 +188,7 @@ def _renamed(data: bytes, request: SteeredRequest) -> bytes:
 class SteeredWorld(World):
     """See the top of the module. ``steers``: how many steers a path has at most."""
 
-    plain = PLAIN | {"steer", "fill", "acknowledge", "give back", "successor", "wait"}
+    plain = PLAIN | {"steer", "fill", "acknowledge", "give back", "successor", "wait", "cut short"}
     apart = frozenset({"steer"})
     good = ("rest", "hand", "open", "connect", "accept", "finish", "fill", "acknowledge", "give back", "successor")
     good = (*good, *World.good)
@@ -280,10 +281,18 @@ class SteeredWorld(World):
             else:
                 self.session.send_input(one, Support.YES, self.now)
         elif action[0] == "fill":
-            self._fills = f"{self.turns[action[1]].response_id}"
-            super().perform(("create",))
+            self._fill(self.turns[action[1]])
             return
         super().perform(action)
+
+    def _fill(self, turn: Turn) -> None:
+        self._fills = f"{turn.response_id}"
+        connection = self.session.connection
+        ready = connection is not None and connection is turn.connection and connection.state is State.OPEN
+        free = turn.lane not in connection._lanes.running if ready else False
+        super().perform(("create",))
+        if ready and free and self.turns[-1].phase is Phase.LANE_WAIT:
+            raise ViolatedError(f"fill: {self.turns[-1]} waits, and {turn} is reserved for it")
 
     @staticmethod
     def _is_refused(turn: Turn) -> bool:

@@ -126,7 +126,7 @@ class ScriptedTurn:
     def __init__(self, script: list[Any], lane: str | None) -> None:
         self._script = script
         self.lane = lane
-        self.response_id = "resp_1"
+        self.response_id = self.known_id = "resp_1"
         self.response: Any = None
         self.failure: Exception | None = None
 
