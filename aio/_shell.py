@@ -15,11 +15,12 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Final, TypeVar
 
 import anyio
-from anyio.lowlevel import current_token
+import anyio.to_thread
+from anyio.lowlevel import checkpoint, current_token
 
 from ..sansio import client
 from ..sansio.agents import httpmodel, wsmodel
@@ -48,6 +49,8 @@ class AnyioShell:
     run = staticmethod(_flows.run)
     iterate = staticmethod(_flows.iterate)
     coroutine_function = staticmethod(_flows.coroutine_function)
+    checkpoint = staticmethod(checkpoint)
+    in_thread = staticmethod(anyio.to_thread.run_sync)
 
     @property
     def cancelled(self) -> type[BaseException]:
@@ -63,6 +66,12 @@ class AnyioShell:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         return asyncio.shield(task) if wait else None
+
+    async def side_by_side(self, flows: Iterable[Flow[None]]) -> None:
+        """A task group within one call."""
+        async with anyio.create_task_group() as tasks:
+            for flow in flows:
+                tasks.start_soon(self.run, flow)
 
     def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
         """A new runtime, in the running event loop."""

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
+from .connection import Turn as CoreTurn
 from .connections import ConnectionInfo
 from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Emitting, Flow, Wait, at_once, awaited, make_awaitable
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
 from .omit import OMIT
+from .partial import TextStream
 from .proxy import choose_proxy
 from .rate_limits import RateLimits
 from .record import BinaryFile, PathLike, Recording, recording_of
@@ -33,6 +35,7 @@ from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
+from .toolloop import LoopShell
 from .transports import Network, checked_network
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ SessionT = TypeVar("SessionT", bound="Session[Any]")
 ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
-class Shell(Protocol):
+class Shell(LoopShell, Protocol):
     """What differs between event loops."""
 
     @property
@@ -281,9 +284,13 @@ class Turn(TurnHandle, OnShell):
         super().__init__(body, stream_id, timeout, leave)
         self._runtime = runtime
 
+    def _begin(self) -> CoreTurn:
+        """Send it. From here on it knows what became of it."""
+        return self._sent(self._runtime.create(*self._enter()))
+
     @at_once
     def __aenter__(self) -> Self:
-        self._sent(self._runtime.create(*self._enter()))  # From here on it knows what became of it.
+        self._begin()
         return self
 
     @at_once
@@ -295,6 +302,27 @@ class Turn(TurnHandle, OnShell):
 
     def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
         return self._runtime.iterate(self._core or self._begun)
+
+    def text_deltas(self) -> AsyncGenerator[str]:
+        """The text of the response in pieces, up to the terminal event: ``async for text in turn.text_deltas()``.
+
+        It takes the turn's events, as iterating over the turn does, and raises as that does. Pieces are joined where a
+        server cut a character in two. If the deltas brought only the beginning of the response's text, or none of it,
+        the rest comes with the terminal event (PROTOCOL.md, "What has come so far").
+        """
+        return self._shell.iterate(self._texts())
+
+    def _texts(self) -> Emitting:
+        turn = self._core or self._begun
+        stream = TextStream(turn.partial.text)
+        receive = Wait(lambda: self._runtime.iterate(turn))
+        try:
+            while True:
+                piece = stream.take((yield receive))
+                if piece:
+                    yield Emit(piece)
+        except StopAsyncIteration:
+            pass
 
     @awaited
     def steer(self, input: SteerInput) -> Flow[SteerOutcome]:
@@ -337,7 +365,7 @@ class Turn(TurnHandle, OnShell):
 
     def _run(self) -> Flow[Response]:
         """Run the turn from start to end."""
-        turn = self._sent(self._runtime.create(*self._enter()))
+        turn = self._begin()
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:

@@ -24,6 +24,7 @@ The tree
         ├── TransportError                the byte stream below did not open, or broke: the cause of a TurnError
         ├── MissingResponseError          a stream that ended without a response in its terminal event
         ├── UnsuccessfulResponseError     a failed or incomplete response, where the caller wanted that raised
+        ├── MaxTurnsError                 conversation.run() had its number of turns; .response is the last one
         ├── RetrievalError                session.retrieve() got no response: it says nothing of the turn's verdict
         │   ├── ResponseNotFoundError     the server has no such response
         │   └── RetrievalTimeoutError     a deadline passed (also a TimeoutError)
@@ -62,6 +63,7 @@ __all__ = [
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
+    "MaxTurnsError",
     "MissingResponseError",
     "ProtocolError",
     "RequestTooLargeError",
@@ -204,6 +206,17 @@ class UnsuccessfulResponseError(TurnwireError):
         super().__init__(message)
         self.response = response
         self.outcome = outcome
+
+
+class MaxTurnsError(TurnwireError):
+    """The loop of ``conversation.run()`` had as many turns as it may have, and the model calls more tools.
+
+    ``response`` is the last :class:`~turnwire.sansio.events.Response`. Its calls were not run; ``run()`` goes on.
+    """
+
+    def __init__(self, message: str, *, response: Any) -> None:
+        super().__init__(message)
+        self.response = response
 
 
 class RetrievalError(TurnwireError):

@@ -22,10 +22,11 @@ The promise
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Final, Literal, TypeAlias
 
-from .connection import Turn
+from .connection import AnchorLost, Turn, send_in_full
 from .errors import UserError
 from .evidence import NO_WEBSOCKET_STATUSES
 from .http import HttpConnection, Retrieval
@@ -75,6 +76,20 @@ class Fallback:
         if self._transport != "auto" or not turn.fits_http:
             return ConnectionKind.HTTP if self._transport == "http" else ConnectionKind.WEBSOCKET
         return ConnectionKind.HTTP if too_large or now < self._http_until else ConnectionKind.WEBSOCKET
+
+    def kind_of(
+        self, turn: Turn, now: float, most: int | None, remembers: Callable[[str | None], bool]
+    ) -> ConnectionKind:
+        """The same for a turn whose message may have ``most`` bytes on a WebSocket.
+
+        ``remembers``: whether a WebSocket has this response in its memory. A delta whose response nobody has becomes a
+        turn in full (R-RECOVER-18).
+        """
+        kind = self.kind_for(turn, now, too_large=turn.too_large(most) is not None)
+        if turn.in_full is None or turn.stored or (kind is ConnectionKind.WEBSOCKET and remembers(turn.previous)):
+            return kind
+        send_in_full(turn, AnchorLost.FORGOTTEN)
+        return self.kind_for(turn, now, too_large=turn.too_large(most) is not None)
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
         """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""

@@ -23,6 +23,7 @@ from .connection import LEAVE_RULE, Leave, Turn
 from .errors import ConcurrentUseError, SessionClosedError
 from .events import Response
 from .lanes import AUTO, AnyLane
+from .partial import Partial
 from .replay import Evidence, Verdict
 
 __all__ = ["TurnHandle"]
@@ -67,6 +68,16 @@ class TurnHandle:
     def response(self) -> Response | None:
         """The response, after the terminal event; None before it."""
         return None if self._core is None else self._core.response
+
+    @property
+    def partial(self) -> Partial:
+        """What was read of the response so far (PROTOCOL.md, "What has come so far"). It can be asked for at any time:
+        before the first event, after each one, after a failure, and after the turn was left.
+
+        It is a snapshot of what the iteration over the turn has yielded: events that arrived, and were not read, are
+        not in it. To make it costs as much as what is new, plus what it contains.
+        """
+        return Partial() if self._core is None else self._core.partial
 
     @property
     def response_id(self) -> str | None:

@@ -88,8 +88,8 @@ class Recording:
         self._active: set[int] = set()
         """The sessions that have transports."""
         self._written = 0
-        self._over = False
-        """Nothing more is written."""
+        self.over = False
+        """The limit is reached: nothing more is written."""
 
     def __repr__(self) -> str:
         return f"Recording({self._file if self._path is None else self._path!r})"
@@ -108,11 +108,11 @@ class Recording:
 
     def write(self, session: int, *parts: bytes, end: Callable[[], bytes]) -> None:
         """Write one line. If that would exceed ``max_bytes``, write what ``end`` returns, and nothing after it."""
-        if self._over:
+        if self.over:
             return
         if self.max_bytes is not None and self._written + sum(map(len, parts)) > self.max_bytes:
             self._write(session, end())
-            self._over = True
+            self.over = True
             self._active = {session}
             self.release(session)
             return

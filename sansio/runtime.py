@@ -19,7 +19,7 @@ from contextlib import suppress
 from copy import copy
 from typing import Any, ClassVar, Final
 
-from .connection import InputKind, Stats, Turn, TurnInput
+from .connection import Continuation, InputKind, Stats, Turn, TurnInput
 from .connections import ConnectionInfo
 from .dialect import Dialect
 from .driver import Driver, Link, LinkState, Runtime
@@ -182,9 +182,11 @@ class SessionRuntime(Runtime):
 
     # -- turns
 
-    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
+    def create(
+        self, body: Mapping[str, Any], lane: AnyLane, timeouts: object, follows: Continuation | None = None
+    ) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
-        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin())
+        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin(), follows=follows)
 
     def submit(self, turn: Turn, body: Mapping[str, Any] | None = None) -> Turn:
         """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does.

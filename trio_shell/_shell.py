@@ -15,7 +15,7 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Final, TypeVar
 
 import trio
@@ -47,10 +47,18 @@ class TrioShell:
     run = staticmethod(_flows.run)
     iterate = staticmethod(_flows.iterate)
     coroutine_function = staticmethod(_flows.coroutine_function)
+    checkpoint = staticmethod(trio.lowlevel.checkpoint)
+    in_thread = staticmethod(trio.to_thread.run_sync)
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
         """On trio no task can run on its own: the caller runs the clean-up, even if cancelled."""
         return self.run(flow)
+
+    async def side_by_side(self, flows: Iterable[Flow[None]]) -> None:
+        """A task group within one call."""
+        async with trio.open_nursery() as tasks:
+            for flow in flows:
+                tasks.start_soon(self.run, flow)
 
     def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> TrioRuntime:
         """A new runtime in the current run of trio."""

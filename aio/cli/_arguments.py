@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
-__all__ = ["Options", "add_latency", "count", "key", "port", "seconds"]
+from ...sansio.errors import UserError
+from ...sansio.server import parse_json
+
+__all__ = ["Options", "add_latency", "add_limits", "count", "key", "limits", "port", "seconds", "size"]
+
+T = TypeVar("T")
+
+_UNITS: Final = {"K": 1000, "M": 1000**2, "G": 1000**3}
 
 
 class Options(Protocol):
@@ -42,6 +49,14 @@ def port(text: str) -> int:
     return int(text)
 
 
+def size(text: str) -> int:
+    """A type for a number of bytes: a whole number, with K, M or G behind it for 10^3, 10^6 or 10^9 of them."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
+    if not (number.isascii() and number.isdecimal() and len(number) <= 15 and int(number)):
+        raise argparse.ArgumentTypeError("takes bytes: a whole number above 0, as 100000, 50K, 20M or 1G")
+    return int(number) * _UNITS.get(unit, 1)
+
+
 def count(text: str) -> int | None:
     """A type for how many of something there may be; ``all`` is None, no limit."""
     if text == "all":
@@ -67,3 +82,31 @@ def add_latency(parser: Options, default: float, *, except_for: str = "") -> Non
         metavar="SECONDS",
         help=f"wait before each event, up to 60 (default: %(default)s){except_for}",
     )
+
+
+def add_limits(parser: Options, names: Collection[str]) -> None:
+    """Declare ``--option NAME=VALUE``, for :func:`limits`."""
+    parser.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help=f"a limit of a connection; may be given several times: {', '.join(names)}",
+    )
+
+
+def limits(given: Sequence[str], names: Collection[str], kind: Callable[..., T]) -> T:
+    """What ``kind`` makes of the options ``NAME=VALUE``; a value is JSON, or else text. Raises UserError."""
+    options: dict[str, Any] = {}
+    for option in given:
+        name, _, value = option.partition("=")
+        if name not in names:
+            raise UserError(f"--option {option}: write one of {', '.join(names)}, then = and a value")
+        try:
+            options[name] = parse_json(value)
+        except UserError:
+            options[name] = value
+    try:
+        return kind(**options)
+    except UserError as exc:
+        raise UserError(f"--option: {exc}") from None

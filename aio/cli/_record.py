@@ -10,17 +10,18 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import anyio
 
 from ...sansio import __version__
 from ...sansio.errors import UserError
-from ...sansio.recording import Upstream, proxy_header, upstream_of
+from ...sansio.record import Recording
+from ...sansio.recording import ProxyLog, ProxyOptions, Upstream, upstream_of
 from ...sansio.server import Access, is_loopback
 from ..loopback._relay import Relay
 from ..loopback._sockets import listen
-from ._arguments import port
+from ._arguments import add_limits, limits, port, size
 from ._serve import until_terminated, write_ready
 
 __all__ = ["add_arguments", "run"]
@@ -31,10 +32,14 @@ It prints its URL. Then, in another shell:
   OPENAI_BASE_URL=http://127.0.0.1:PORT/v1 your-program
 
 and, when it has ended, turnwire replay FILE. Keys and cookies are not written to the file; the texts of requests and
-answers are. The client's key is passed on to the server.
+answers are, unless --scrub replaces them. The client's key is passed on to the server.
+
+When the file has --max-bytes, nothing more is recorded; what clients and the server say passes as before.
 
 Exit status: 130 after Ctrl-C, 0 after SIGTERM; 1 if it cannot listen, or could not write all of the file; 2 for wrong
 arguments."""
+
+_LIMITS: Final = ProxyOptions.__struct_fields__
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upstream", metavar="URL", required=True, help="the server's base URL: https://api.openai.com/v1"
     )
+    parser.add_argument("--scrub", action="store_true", help="replace the texts of requests and answers by filler")
+    parser.add_argument("--max-bytes", type=size, metavar="N", help="limit the file: 100000, 50K, 20M or 1G")
     parser.add_argument("--ca", type=Path, metavar="FILE", help="trust the server's certificate by this one, in PEM")
     parser.add_argument("--host", default="127.0.0.1", help="address of this machine to listen on (%(default)s)")
     parser.add_argument("--port", type=port, default=0, help="port to listen on (default: any that is free)")
+    parser.add_argument(
+        "--allow-host", metavar="NAME", action="append", default=[], help="another name that clients call it by"
+    )
+    add_limits(parser, _LIMITS)
     parser.add_argument(
         "--ready-file", type=Path, metavar="FILE", help="a file to write when it listens, as JSON; removed at the end"
     )
@@ -57,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Record until Ctrl-C or SIGTERM; return the exit status."""
     try:
         upstream = upstream_of(arguments.upstream)
-        access, tls = Access(host=arguments.host), _tls(upstream, arguments.ca)
+        access = Access(host=arguments.host, allowed_hosts=arguments.allow_host)
+        tls, options = _tls(upstream, arguments.ca), limits(arguments.option, _LIMITS, ProxyOptions)
     except UserError as exc:
         print(f"turnwire record: {exc}", file=sys.stderr)
         return 2
@@ -67,12 +79,23 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as exc:
             print(f"turnwire record: cannot write {arguments.file}: {exc.strerror}", file=sys.stderr)
             return 1
-        lines = Lines(file)
-        lines.write((proxy_header(upstream, time.time(), __version__),))
+        recording = Recording(WholeWrites(file), scrub=arguments.scrub, max_bytes=arguments.max_bytes)
+        log = ProxyLog(recording, upstream.url, time.time(), __version__)
         try:
-            return anyio.run(_run, arguments, upstream, Relay(upstream, access, tls, lines.write)) or lines.status()
+            return anyio.run(_run, arguments, upstream, Relay(upstream, access, tls, log, options)) or int(
+                bool(log.failed)
+            )
         finally:
-            lines.tell(arguments.file)
+            tell(log, arguments)
+
+
+def tell(log: ProxyLog, arguments: argparse.Namespace) -> None:
+    """Say so if the recording has ended early."""
+    if log.failed is not None:
+        reason = getattr(log.failed, "strerror", None) or log.failed
+        print(f"turnwire record: the end of {arguments.file} is missing: {reason}", file=sys.stderr)
+    elif log.full:
+        print(f"turnwire record: {arguments.file} ends where it has {arguments.max_bytes} bytes", file=sys.stderr)
 
 
 def _tls(upstream: Upstream, ca: Path | None) -> ssl.SSLContext | None:
@@ -89,30 +112,22 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-class Lines:
-    """The file. What fails while it is written ends the recording, and never a connection (F-FILE-3)."""
+class WholeWrites:
+    """An unbuffered file that takes all of what is written at once."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._failed: OSError | None = None
 
-    def write(self, parts: tuple[bytes, ...]) -> None:
-        """Write one line."""
-        try:
-            left = b"" if self._failed else b"".join(parts)
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError as exc:
-            self._failed = exc
+    def write(self, data: bytes) -> None:
+        """Write it. Raises OSError."""
+        while data:
+            data = data[self._file.write(data) :]
 
-    def status(self) -> int:
-        """The exit status."""
-        return 1 if self._failed else 0
+    def flush(self) -> None:
+        """Nothing is buffered."""
 
-    def tell(self, path: Path) -> None:
-        """Say so if the recording has ended early."""
-        if self._failed:
-            print(f"turnwire record: the end of {path} is missing: {self._failed.strerror}", file=sys.stderr)
+    def close(self) -> None:
+        """Who has opened the file closes it."""
 
 
 async def _run(arguments: argparse.Namespace, upstream: Upstream, relay: Relay) -> int:

@@ -16,10 +16,10 @@ import anyio
 
 from ...sansio.cassette import Cassette
 from ...sansio.errors import UserError
-from ...sansio.server import SERVER_DIALECTS, ScriptLike, ServerOptions, parse_json
+from ...sansio.server import SERVER_DIALECTS, ScriptLike, ServerOptions
 from .. import loopback
 from ..loopback import LoopbackServer, faults_schema, read_faults, read_script, script_schema
-from ._arguments import Options, add_latency, count, key, port
+from ._arguments import Options, add_latency, add_limits, count, key, limits, port
 from ._serve_tls import Tls, given_tls, made_tls
 
 __all__ = ["add_arguments", "run", "until_terminated", "write_ready"]
@@ -102,13 +102,7 @@ def _add_answers(group: Options) -> None:
     group.add_argument(
         "--dialect", choices=sorted(_DIALECTS), default="openai", help="the kind of server (default: %(default)s)"
     )
-    group.add_argument(
-        "--option",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help=f"a limit of a connection; may be given several times: {', '.join(_LIMITS)}",
-    )
+    add_limits(group, _LIMITS)
 
 
 def _add_tests(group: Options) -> None:
@@ -164,7 +158,7 @@ def serve_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "api_key": _key(arguments),
         "reply": _reply(arguments),
         "faults": [] if faults is None else _read(arguments.faults, read_faults, faults),
-        "options": _limits(arguments.option),
+        "options": limits(arguments.option, _LIMITS, ServerOptions),
         "dialect": _DIALECTS[arguments.dialect],
         "strict": arguments.strict,
         "ledger_limit": arguments.ledger_limit,
@@ -213,23 +207,6 @@ def _key(arguments: argparse.Namespace) -> str | None:
         return key(os.environ.get(name, ""))
     except argparse.ArgumentTypeError as exc:
         raise UserError(f"the variable {name} holds no key: it {exc}") from None
-
-
-def _limits(options: list[str]) -> ServerOptions:
-    """The options ``NAME=VALUE``; a value is JSON, or else text. Raises UserError."""
-    given: dict[str, Any] = {}
-    for option in options:
-        name, _, value = option.partition("=")
-        if name not in _LIMITS:
-            raise UserError(f"--option {option}: write one of {', '.join(_LIMITS)}, then = and a value")
-        try:
-            given[name] = parse_json(value)
-        except UserError:
-            given[name] = value
-    try:
-        return ServerOptions(**given)
-    except UserError as exc:
-        raise UserError(f"--option: {exc}") from None
 
 
 def _tls(arguments: argparse.Namespace, files: ExitStack) -> Tls | None:

@@ -44,6 +44,7 @@ async def _run(
     finally:
         stored.listeners.discard(cancel)
         stored.stop("cancelled")
+        store.unlock(turn.request)
         if entry.outcome == "running":
             entry.end("shutdown")
 

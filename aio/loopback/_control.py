@@ -16,7 +16,7 @@ import anyio
 from ...sansio.checks import SECONDS, Number, shown
 from ...sansio.errors import UserError
 from ...sansio.forms import OBJECT, TEXT, Amount, Form, ListOf, Members, OneOf
-from ...sansio.server import JsonBody, Problem, ScriptError, read_script
+from ...sansio.server import HttpReply, JsonBody, Problem, ScriptError, read_script
 from ._expecting import Expected, LedgerError
 from ._faults import Faults
 from ._faults_json import faults_json, read_faults
@@ -124,8 +124,8 @@ class Control:
         return None if any(each.startswith(start) for each in _STARTS) else False
 
     @staticmethod
-    def find(method: str, target: str, body: JsonBody, connection: object) -> ControlCall | Problem | None:
-        """What a request asks for, or why it cannot; None if it is none for control."""
+    def find(method: str, target: str, body: JsonBody, connection: object) -> ControlCall | HttpReply | Problem | None:
+        """What a request asks for, the reply to OPTIONS, or why it cannot; None if it is none for control."""
         path, _, query = target.partition("?")
         if path.rstrip("/") != CONTROL and not path.startswith(f"{CONTROL}/"):
             return None
@@ -135,7 +135,9 @@ class Control:
             return Problem(404, None, f"Nothing is called {path[:200]}; there is {names}.")
         route = found.get("GET" if method == "HEAD" else method)
         if route is None:
-            allowed = ", ".join(found)
+            allowed = ", ".join([*found, "OPTIONS"])
+            if method == "OPTIONS":
+                return HttpReply(204, None, {"allow": allowed})
             return Problem(405, None, f"Not allowed to {method[:20]} here; but {allowed}.", headers={"allow": allowed})
         return ControlCall(route.run, dict(parse_qsl(query, keep_blank_values=True)), body, connection)
 

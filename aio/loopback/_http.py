@@ -49,14 +49,23 @@ class HttpAnswer:
     """The answer to one HTTP request: its bytes, made from a turn's events or from a problem.
 
     ``stream``: answer with server-sent events. ``head``: the request was HEAD, so that the answer has no body; it also
-    closes the connection.
+    closes the connection. ``headers``: what every answer to this request has.
     """
 
-    def __init__(self, http: h11.Connection, request_id: str, *, stream: bool = False, head: bool = False) -> None:
+    def __init__(
+        self,
+        http: h11.Connection,
+        request_id: str,
+        *,
+        stream: bool = False,
+        head: bool = False,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> None:
         self._http = http
         self._request_id = request_id
         self._stream = stream
         self._head = head
+        self._headers = headers
         self._begun = False
         self._ended = False
         self._out: list[bytes] = []
@@ -133,6 +142,7 @@ class HttpAnswer:
     def _begin(self, status: int, headers: Mapping[str, str]) -> None:
         self._begun = True
         ours = [("x-request-id", self._request_id), *([("connection", "close")] if self._head else [])]
+        ours += self._headers.items()
         self._put(h11.Response(status_code=status, headers=[*headers.items(), *ours]))
 
     def _end(self) -> None:

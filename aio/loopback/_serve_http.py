@@ -23,6 +23,7 @@ from ...sansio.server import (
     ServerConnection,
     ServerTurn,
     Upgraded,
+    cors_headers,
     find_route,
 )
 from ...sansio.websocket import MAX_HEADERS
@@ -106,7 +107,7 @@ class _HttpService:
 
     def _find_control(
         self, request: h11.Request, body: JsonBody, refused: Problem | None
-    ) -> ControlCall | Problem | None:
+    ) -> ControlCall | HttpReply | Problem | None:
         """What a request wants of ``/_turnwire``; None if it is for the API. Then the connection has a number."""
         connection, method = self._connection, request.method.decode("latin-1")
         found = None
@@ -116,11 +117,16 @@ class _HttpService:
             connection.number_as_client()
             return None
         connection.leave_out_request(first=self._answers == 0)
-        return refused or found
+        # A browser asks by OPTIONS without the key.
+        return found if refused is None or (refused.status == 401 and isinstance(found, HttpReply)) else refused
 
-    async def _control(self, call: ControlCall | Problem) -> None:
+    async def _control(self, call: ControlCall | HttpReply | Problem) -> None:
         """Answer a request for control."""
         control = self._service.control
+        if isinstance(call, HttpReply):
+            self._new_answer().reply(call)
+            await self._connection.flush()
+            return
         found = call if control is None or isinstance(call, Problem) else await control.answer(call)
         if isinstance(found, Problem):
             await self._refuse(found)
@@ -147,7 +153,9 @@ class _HttpService:
     def _new_answer(self, *, stream: bool = False) -> HttpAnswer:
         self._answers += 1
         request_id = f"req_{self._connection.number:06d}{self._answers:06d}"
-        answer = HttpAnswer(self._http, request_id, stream=stream, head=self._reader.method == b"HEAD")
+        method = self._reader.method.decode("latin-1")
+        headers = cors_headers(self._service.access, method, self._connection.headers)
+        answer = HttpAnswer(self._http, request_id, stream=stream, head=method == "HEAD", headers=headers)
         self._connection.http_answer = answer
         return answer
 
@@ -175,7 +183,12 @@ class _HttpService:
         answer = self._new_answer(stream=stream)
         number, end = self._connection.counter.request, self._forget if request.get("background") else self._remember
         turn = ServerTurn(request, None, send=answer.send, end=end, number=number, previous=previous)
-        await self._answer(answer, RunningTurn(turn, "sse" if stream else "http"))
+        running = RunningTurn(turn, "sse" if stream else "http")
+        try:
+            await self._answer(answer, running)
+        finally:
+            if not running.in_background:
+                self._service.store.unlock(request)
 
     async def _retrieve(self, wanted: Retrieved) -> None:
         """Answer with a stored response, or with its events; end the connection if the client leaves meanwhile."""

@@ -17,6 +17,7 @@ from ..endpoint import Endpoint
 from ..errors import TurnError
 from ..events import InputError
 from ..lanes import AUTO, AnyLane, Lanes
+from ..partial import GATHER_AFTER
 from ..replay import Cause, Phase, Refusal
 from ..timeouts import shortest_wait
 from ..websocket import WebSocket
@@ -91,7 +92,7 @@ class ConnectionBase(CommonConnection):
         """Bytes of unread events above which a turn's buffer is checked."""
         self._unchecked = 0
         """Bytes of events given to turns since the total was last checked."""
-        self._unchecked_limit = self.options.max_buffered_total >> 6
+        self._unchecked_limit = min(self.options.max_buffered_total >> 6, GATHER_AFTER)
         """The total is checked when ``_unchecked`` exceeds this number of bytes."""
         self._keepalive = Keepalive(self.options, now)
         self._close_by: float | None = None
@@ -187,8 +188,8 @@ class ConnectionBase(CommonConnection):
         return len(running) >= self._lanes.max_in_flight and any(one.abandoned for one in running.values())
 
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
-        """The lane of the response that the turn continues; AUTO if there is none."""
-        return self._owners.lane_of(turn.previous)
+        """The lane of the response that the turn continues; AUTO if there is none, or if it forks."""
+        return AUTO if turn.forks else self._owners.lane_of(turn.previous)
 
     def _enter(self, turn: Turn, now: float) -> None:
         """Add a turn: it starts at once, or waits for its lane or a slot."""

@@ -83,6 +83,7 @@ class Routing(Steered):
                 else:
                     size = len(item) + EVENT_COST
                     turn.events.append(event)
+                    turn.arrived.append(event)
                     turn.last = event
                     turn.buffered += size
                     kept += size
@@ -186,7 +187,7 @@ class Routing(Steered):
         if turn.steering is not None:
             self._commit(turn, turn.steering, event)
         turn.phase = Phase.STREAM
-        turn.message = b""
+        turn.forget_message()
 
     def _outcome(self, owner: Turn | None, event: ServerEvent, length: int, now: float) -> None:
         """Handle an event that answers a steer or an injection. It begins and ends no response (P-STEER-13).
@@ -324,12 +325,14 @@ class Routing(Steered):
         self._give_up(turn, Cause.PROTOCOL, self._too_much_unread(), now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
-        """Check the total size of unread events of running turns. Ended turns do not count: their callers hold
-        those."""
+        """Check the total size of unread events of running turns, and gather those that were read. Ended turns do not
+        count: their callers hold those."""
         self.only_events = False
         self._unchecked = 0
         most = self.options.max_buffered_total
         wanted = [turn for turn in self._lanes.running.values() if not turn.abandoned]
+        for turn in wanted:
+            turn.gather()
         if sum(turn.buffered for turn in wanted) > most:
             what = f"more than {most} bytes of events were left unread (max_buffered_total), most of them of this turn"
             largest = max(wanted, key=lambda turn: turn.buffered)

@@ -357,3 +357,10 @@ INPUT_FACTS: Final[dict[InputState, InputFacts]] = {
     InputState.LOST_ACCEPTED: InputFacts("unknown", Verdict.UNSAFE),
 }
 """The meaning of each state. QUEUED holds the lane, too, once a byte of its message was handed."""
+
+
+class AnchorLost(enum.Enum):
+    """Why the second message of a turn is sent."""
+
+    FORGOTTEN = "the response is not stored, and no connection that the turn may use has it in its memory"
+    NOT_FOUND = "the server said previous_response_not_found"

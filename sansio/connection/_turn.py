@@ -40,13 +40,15 @@ from ..events import (
     Response,
     ResponseCreatedEvent,
     ResponseOutputItemAddedEvent,
+    ResponseQueuedEvent,
     ServerEvent,
 )
 from ..lanes import AUTO, AnyLane
 from ..messages import response_create
+from ..partial import Gathered, Partial, needed
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
-from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
+from ._states import LIVE, TURN_TRANSITIONS, AnchorLost, TurnSignal, TurnState
 from ._steered_turn import SteeredTurn, TurnConnection, TurnObserver
 
 __all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
@@ -76,6 +78,8 @@ class Turn(SteeredTurn):
         "_terminal",
         "abandoned",
         "added",
+        "anchor_lost",
+        "arrived",
         "began",
         "buffered",
         "connection",
@@ -84,7 +88,11 @@ class Turn(SteeredTurn):
         "failing_since",
         "failure",
         "fits_http",
+        "forks",
+        "gathered",
         "http_only",
+        "in_full",
+        "in_progress",
         "items",
         "lane",
         "last",
@@ -112,6 +120,14 @@ class Turn(SteeredTurn):
         "wanted",
     )
 
+    response_id: str | None
+    gathered: Gathered | None
+    """What the events that were read gave; None: nothing was taken in."""
+    _terminal: LifecycleEvent | None
+    in_full: Callable[[], bytes] | None
+    """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
+    anchor_lost: AnchorLost | None
+    """Why the second message is its message now; None: it is not."""
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
 
@@ -133,7 +149,8 @@ class Turn(SteeredTurn):
         self.lane = None if lane is AUTO else lane
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
-        """The id of the response that it continues."""
+        """The id of the response that it continues, or follows in its conversation."""
+        self.in_full = self.anchor_lost = self.steering = None
         self.leave: Leave | None = None
         """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http
@@ -141,8 +158,7 @@ class Turn(SteeredTurn):
         remembers."""
         self.transport: Literal["websocket", "http"] | None = None
         """What it was sent over; None before it is sent."""
-        self.stateful = stateful
-        self.timeouts = timeouts
+        self.stateful, self.timeouts = stateful, timeouts
         self.connection: TurnConnection | None = None
         """The connection that it runs on or waits for."""
         self.phase = Phase.LANE_WAIT
@@ -155,6 +171,8 @@ class Turn(SteeredTurn):
         self.listener: Callable[[Turn], None] | None = None
         """Called with the turn, once, when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
+        self.arrived: list[ServerEvent] = []
+        """The events that ``gathered`` has not taken in: the last read ones, then those in ``events``."""
         self.buffered = 0
         """Bytes of memory that ``events`` take."""
         self.items: list[str] = []
@@ -167,8 +185,8 @@ class Turn(SteeredTurn):
         """The last event that does not carry the response."""
         self.last_number: int | None = None
         """The ``sequence_number`` of the last event that carried the response."""
-        self.state = TurnState.LIVE
-        """Whether it goes on."""
+        self.state, self.in_progress = TurnState.LIVE, False
+        """``state``: whether it goes on. ``in_progress``: whether the server has loaded what it continues."""
         self.failure: TurnError | None = None
         self.failing_since: float | None = None
         """When it failed for the first time, if it did."""
@@ -178,14 +196,14 @@ class Turn(SteeredTurn):
         # stored: Whether the server stores its response, so that more than the connection's memory has it.
         # named: Whether its ``stream_id`` is sent.
         # repeatable: Whether automatic recovery may repeat it (``sansio/retries.py``).
-        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = False
+        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = self.forks = False
         # http_only: Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval.
         # created: Whether its ``response.created`` came.
+        # forks: Whether it leaves the lane of the response that it continues alone.
         # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
         # abandoned: It failed for its consumer while the server might still run it.
-        self.response_id: str | None = None
-        self._terminal = self.steering = None
+        self.response_id = self.gathered = self._terminal = self.steering = None
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"
@@ -223,6 +241,10 @@ class Turn(SteeredTurn):
         turn.stored = frame.get("store") is not False
         turn.http_only = bool(frame.get("background"))
         return turn
+
+    def forget_message(self) -> None:
+        """The server has its message: it will not be sent again."""
+        self.message, self.in_full = b"", None
 
     @property
     def ended(self) -> bool:
@@ -350,6 +372,7 @@ class Turn(SteeredTurn):
         """Append an event whose text has this length for the consumer; return the bytes of memory that it takes."""
         cost = length + EVENT_COST
         self.events.append(event)
+        self.arrived.append(event)
         self.buffered += cost
         if isinstance(event, ItemEvent):
             self.last = event
@@ -362,8 +385,27 @@ class Turn(SteeredTurn):
             listener(self)
         return cost
 
+    @property
+    def partial(self) -> Partial:
+        """What its consumer has read of its response."""
+        self.gather()
+        return Partial() if self.gathered is None else self.gathered.snapshot()
+
+    def gather(self) -> None:
+        """Take in the events that were read since the last time."""
+        read = len(self.arrived) - len(self.events)
+        if read:
+            if self.gathered is None:
+                self.gathered = Gathered()
+            self.gathered.add(self.arrived[:read])
+            del self.arrived[:read]
+
     def discard(self) -> None:
         """Drop the unread events: nobody will read them."""
+        if not self.events:
+            self.arrived = list(needed(self.arrived))
+        self.gather()
+        self.arrived = []
         self.events.clear()
         self.output.clear()
         self.buffered = 0
@@ -376,11 +418,14 @@ class Turn(SteeredTurn):
             self.created = True
             self.output.clear()
             self.response_id = event.response_id or self.response_id
-        elif self.response_id is None:
+            return
+        self.in_progress = self.in_progress or not isinstance(event, ResponseQueuedEvent)
+        if self.response_id is None:
             self.response_id = event.response_id
 
     def note_item(self, event: OutputItemEvent) -> None:
         """Remember an item of the response."""
+        self.in_progress = True
         _, item_id = event.ids()
         if item_id is not None:
             _note(self.items, item_id)

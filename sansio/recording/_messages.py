@@ -68,6 +68,8 @@ class ProxyRecording:
                 error = "" if entry.error is None else ": ".join(entry.error)
                 found = [("", f"closed by the {entry.reason}", error)]
                 del connections[number]
+            elif entry.do == "end":
+                found = [("", f"the recording ends here: it has its {entry.reason}", "")]
             else:
                 told = one.sent(line.data) if entry.do == "sent" else one.received(line.data)
                 found = [(entry.do, what, text) for what, text in told]

@@ -53,6 +53,11 @@ class HttpPair:
         """Whether no byte of a final answer to the current request has come."""
         return not self.unreadable and self._answers.their_state in (h11.IDLE, h11.SEND_RESPONSE)
 
+    @property
+    def in_head(self) -> bool:
+        """Whether a part of the head of a request has come, and not all of it."""
+        return self._requests.their_state is h11.IDLE and bool(self._requests.trailing_data[0])
+
     def sent(self, data: bytes) -> list[RequestPart]:
         """What the client sent; ``b""``: nothing more than was kept. Raises h11.RemoteProtocolError for what is no
         HTTP, and what ``rewrite`` raises."""

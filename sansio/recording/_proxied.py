@@ -9,8 +9,8 @@ The promise
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from math import inf
+from typing import Final, NamedTuple
 
 import h11
 import msgspec
@@ -19,14 +19,14 @@ from ..errors import UserError
 from ..server import Access, Problem, check_head
 from ..urls import parse_url
 from ..websocket import head_length, mask, payload_length
-from ._format import FORMAT, Entry, Header, encode_line, encoded
+from ._format import Entry
 from ._pair import HttpPair
+from ._proxy_log import ProxyLog
+from ._proxy_options import ProxyOptions
+from ._proxy_streams import ProxiedStream
 from ._secrets import ArrivingData, Secrets
 
-__all__ = ["ProxiedConnection", "Upstream", "WriteParts", "proxy_header", "upstream_of"]
-
-WriteParts: TypeAlias = Callable[[tuple[bytes, ...]], object]
-"""Writes the parts of one line."""
+__all__ = ["ProxiedConnection", "Upstream", "upstream_of"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _ADVICE: Final = "write it like https://api.openai.com/v1"
@@ -40,6 +40,11 @@ _CREDENTIAL: Final = re.compile(rb"auth|cookie|key|pass|secret|token|credential"
 """In the name of a header: its value is also looked for in all that follows."""
 _VALUE: Final = re.compile(rb"(?<==)[^&]*")
 """A value in a query."""
+_ID: Final = re.compile(rb"(?<=/)[a-z]+_(?=[^/]*[0-9])[^/]{4,}")
+"""An id in a path."""
+
+
+_FULL: Final = Problem(503, "too_many_connections", "This proxy has as many connections as max_connections allows.")
 
 
 class Upstream(NamedTuple):
@@ -72,12 +77,6 @@ def upstream_of(url: object) -> Upstream:
     return Upstream(split.scheme, parts.host, parts.port or _PORTS[split.scheme], split.path.rstrip("/"))
 
 
-def proxy_header(upstream: Upstream, wall: float, turnwire: str) -> bytes:
-    """The first line of the recording."""
-    header = Header(turnwire_recording=FORMAT, kind="proxy", turnwire=turnwire, wall=wall, upstream=upstream.url)
-    return encode_line(header)
-
-
 class _RefusedError(Exception):
     """A request is not passed on."""
 
@@ -87,29 +86,91 @@ class _RefusedError(Exception):
 
 
 class ProxiedConnection:
-    """One connection of a client, and that to the server which is opened for it. ``at`` is a time in seconds."""
+    """One connection of a client, and that to the server which is opened for it. ``at`` is a time in seconds.
 
-    def __init__(self, number: int, upstream: Upstream, access: Access, write: WriteParts) -> None:
+    ``full``: there are as many connections as there may be, so that its request is refused. Nothing is to be passed on
+    after :attr:`deadline`: call :meth:`late` then.
+    """
+
+    # More than 12 attributes: six are given, six are the state of the two directions, three are for the limits.
+
+    def __init__(
+        self,
+        number: int,
+        upstream: Upstream,
+        access: Access,
+        log: ProxyLog,
+        options: ProxyOptions,
+        *,
+        full: bool = False,
+    ) -> None:
         self.refusal: bytes | None = None
         """If not None: send this to the client, and close both connections."""
         self._number = number
         self._authority = upstream.authority.encode("ascii")
         self._access = access
-        self._write = write
+        self._log = log
+        self._options = options
+        self._full = full
         self._secrets = Secrets(None)
         self._sending = ArrivingData(self._secrets)
         self._arriving = ArrivingData(self._secrets)
         self._frames = _Unmasked()
+        self._sent_stream, self._arriving_stream = log.stream(of_server=False), log.stream(of_server=True)
         self._pair = HttpPair(self._rewritten)
+        self._head_due = inf
+        """When the head of the request that has begun has to be there."""
+        self._idle_at = inf
+        """When neither side has sent anything for too long."""
 
     def opened(self, at: float) -> None:
         """A client has connected."""
         self._line(Entry(do="accepted", at=at))
+        self._expect_head(at)
+        self._came(at)
+
+    # -- limits (F-PROXY-5)
+
+    @property
+    def deadline(self) -> float:
+        """When :meth:`late` is to be called, if nothing comes before."""
+        return min(self._head_due, self._idle_at)
+
+    def late(self, at: float) -> TimeoutError | None:
+        """Whether a limit is over, and which: then :attr:`refusal` is what to send to the client before the end."""
+        if at >= self._head_due:
+            said = f"The head of the request was not there after {self._options.header_timeout:g} s."
+            self._refuse(Problem(408, "request_timeout", said))
+            if not self._pair.in_head:
+                self.refusal = b""
+            return TimeoutError(said)
+        if at >= self._idle_at:
+            self.refusal = b""
+            return TimeoutError(f"Neither side sent anything for {self._options.idle_timeout:g} s.")
+        return None
+
+    def _expect_head(self, at: float) -> None:
+        limit = self._options.header_timeout
+        self._head_due = inf if limit is None else at + limit
+
+    def _came(self, at: float) -> None:
+        limit = self._options.idle_timeout
+        self._idle_at = inf if limit is None else at + limit
+
+    def _look_at_head(self, at: float) -> None:
+        """The time of a head runs from its first byte to its last one."""
+        if self._pair.upgraded or not self._pair.in_head:
+            self._head_due = inf
+        elif self._head_due == inf:
+            self._expect_head(at)
+
+    # -- bytes
 
     def from_client(self, data: bytes, at: float) -> bytes:
         """What to send to the server for what the client sent. Look at :attr:`refusal` afterwards."""
+        self._came(at)
         if self._pair.upgraded:
-            self._line(Entry(do="sent", at=at), self._sending.masked(self._frames.unmasked(data)))
+            self._line(Entry(do="sent", at=at), self._sending.masked(self._frames.unmasked(data)), self._sent_stream)
             return data
         try:
             parts = self._pair.sent(data)
@@ -117,26 +178,39 @@ class ProxiedConnection:
             return self._refuse(exc.problem)
         except h11.RemoteProtocolError as exc:
             return self._refuse(Problem(exc.error_status_hint, "invalid_http", f"The request is no HTTP: {exc}."))
+        self._look_at_head(at)
         shown: list[bytes] = []
         for event, sent in parts:
             if isinstance(event, h11.Request):
                 self._arriving.answer_follows()
+                if self._arriving_stream is not None:
+                    self._arriving_stream.without_body = event.method == b"HEAD"
                 shown.append(self._shown(event))
             else:
                 shown.append(self._sending.masked(sent))
         if parts:
-            self._line(Entry(do="sent", at=at), b"".join(shown))
+            self._line(Entry(do="sent", at=at), b"".join(shown), self._sent_stream)
         return b"".join(sent for _, sent in parts)
 
     def from_server(self, data: bytes, at: float) -> bytes:
         """Take what the server sent, which passes as it is. Returns what to send to the server now: the client had
         sent it before. Look at :attr:`refusal` afterwards."""
-        self._line(Entry(do="received", at=at), self._arriving.masked(data))
-        if self._pair.upgraded:
-            return b""
-        self._pair.received(data)
+        self._came(at)
+        before = self._pair.upgraded
+        if not before:
+            self._pair.received(data)
+            self._look_at_head(at)
+            self._tell_streams()
+        self._line(Entry(do="received", at=at), self._arriving.masked(data), self._arriving_stream)
         ahead = self._pair.ahead
-        return self.from_client(ahead, at) if ahead or not self._pair.upgraded else b""
+        return b"" if before or (self._pair.upgraded and not ahead) else self.from_client(ahead, at)
+
+    def _tell_streams(self) -> None:
+        """What follows is no HTTP any more, if that is so."""
+        if self._sent_stream is not None and self._pair.upgraded:
+            self._sent_stream.upgraded()
+        if self._arriving_stream is not None and self._pair.unreadable:
+            self._arriving_stream.fill_all()
 
     def refuse(self, problem: Problem) -> None:
         """Answer the request in place of the server."""
@@ -145,15 +219,18 @@ class ProxiedConnection:
     def closed(self, at: float, by: str, error: BaseException | None = None) -> None:
         """Both connections are closed; ``by`` says who began: ``client``, ``server`` or ``proxy``."""
         told = None if error is None else (type(error).__name__, str(error))
+        for stream in (self._sent_stream, self._arriving_stream):
+            if stream is not None:
+                self._log.finish(stream)
         self._line(Entry(do="lost", at=at, reason=by, error=told))
 
-    def _line(self, entry: Entry, data: bytes = b"") -> None:
+    def _line(self, entry: Entry, data: bytes = b"", stream: ProxiedStream | None = None) -> None:
         entry.link = self._number
-        self._write(encoded(entry, data))
+        self._log.write(entry, data, stream)
 
     def _rewritten(self, request: h11.Request) -> h11.Request:
         """The request that the server gets (F-PROXY-2). Raises _RefusedError (F-PROXY-3)."""
-        problem = check_head(request, b"") or self._access.refuse(request.headers)
+        problem = _FULL if self._full else check_head(request, b"") or self._access.refuse(request.headers)
         if request.http_version != b"1.1":
             problem = Problem(505, "unsupported_version", "This proxy has HTTP/1.1.")
         if problem is not None:
@@ -176,6 +253,8 @@ class ProxiedConnection:
             (name, value if name.lower() in _SHOWN else b"*" * len(value))
             for name, value in request.headers.raw_items()
         ]
+        if (scrubber := self._log.scrubber) is not None:
+            path = _ID.sub(lambda found: scrubber.identity(found[0]), path)
         target = path + mark + _VALUE.sub(lambda value: b"*" * len(value[0]), query)
         return h11.Connection(h11.CLIENT).send(h11.Request(method=request.method, target=target, headers=shown)) or b""
 

@@ -91,13 +91,13 @@ class JsonScrubber:
 
         return _TOKEN.sub(replaced, text)
 
-    def line(self, line: bytes) -> bytes:
+    def line(self, line: bytes, *, of_server: bool = True) -> bytes:
         """One line of a stream of events, or of a document, with its line break. The result has the same length."""
         field = _FIELD.match(line)
         if field is None:
-            return self.message(line)
+            return self.message(line, of_server=of_server)
         if field[1] == b"data":
-            return line[: field.end()] + self.message(line[field.end() :])
+            return line[: field.end()] + self.message(line[field.end() :], of_server=of_server)
         return line if field[1] else re.sub(rb"[^:\r\n]", b"x", line)
 
     def _value(self, key: bytes, value: bytes, *, errors: bool) -> bytes:

@@ -94,6 +94,7 @@ from ._api import ROUTES, ApiRoute, FoundRoute, find_route
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded
 from ._asked import Asked
 from ._conversation import StoredConversation
+from ._cors import cors_headers
 from ._differences import differences
 from ._expansion import AWAIT_INPUT, DEFAULT_MODEL, reply_events, response_id
 from ._fitting import fit
@@ -214,6 +215,7 @@ __all__ = [
     "check_key",
     "check_request",
     "check_strictly",
+    "cors_headers",
     "count_words",
     "differences",
     "find_route",

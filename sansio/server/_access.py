@@ -105,7 +105,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 _FOREIGN_HOST: Final = (
     "The Host '{}' is no name of this server. A web page may have sent this (DNS rebinding). If it is a name of this "
-    "machine, write it into allowed_hosts of serve()."
+    "machine, allow it: --allow-host, or allowed_hosts of serve()."
 )
 _FOREIGN_ORIGIN: Final = (
     "A web page of the origin {} sent this request, and it may not use this server. If it may, write the origin into "

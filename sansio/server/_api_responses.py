@@ -45,7 +45,8 @@ def create(state: ApiState, call: ApiCall) -> ApiResult:
     previous = problem or state.store.find(request, strict=state.strict)
     if isinstance(previous, Problem):
         return previous
-    problem = check_strictly(request, previous, websocket=False) if state.strict else None
+    problem = check_strictly(request, previous, websocket=False, lookup=state.store.item) if state.strict else None
+    problem = problem or (state.store.lock(request) if state.strict else None)
     return problem or RunTurn(request, previous)
 
 

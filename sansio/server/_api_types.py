@@ -66,7 +66,7 @@ class HttpReply(msgspec.Struct, frozen=True):
 
 
 class RunTurn(msgspec.Struct, frozen=True):
-    """A turn is to be run."""
+    """A turn is to be run. When it has ended, call :meth:`ResponseStore.unlock` with its request."""
 
     request: dict[str, Any]
     previous: Remembered | None

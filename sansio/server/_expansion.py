@@ -88,7 +88,7 @@ def reply_events(
         outputs = _outputs(parts, request, number, injected)
     response = {**_response(request, number, created_at), **reply.response}
     if reply.problem is None:
-        yield from _beginning(response)
+        yield from _beginning(response, generates=request.get("generate") is not False)
     items: list[ItemDict] = []
     for output in outputs:
         if isinstance(output, Failed | Incomplete | Problem):
@@ -109,14 +109,15 @@ def reply_events(
     }
 
 
-def _beginning(response: ItemDict) -> Iterator[Event]:
-    """The events before the first item."""
+def _beginning(response: ItemDict, *, generates: bool) -> Iterator[Event]:
+    """The events before the first item: of a warm-up the first one (PROTOCOL.md, P-CONT-7)."""
     if response["background"]:
         yield {"type": "response.created", "response": {**response, "status": "queued"}}
         yield {"type": "response.queued", "response": {**response, "status": "queued"}}
     else:
         yield {"type": "response.created", "response": {**response}}
-    yield {"type": "response.in_progress", "response": {**response}}
+    if generates:
+        yield {"type": "response.in_progress", "response": {**response}}
 
 
 def _output_events(output: _Output | RawEvents | AwaitInput) -> Iterator[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -12,8 +13,10 @@ from ._memory import ItemDict, Remembered
 from ._problem import Problem, invalid_choice
 from ._strict import ID_PREFIXES
 
-__all__ = ["ListWanted", "context_items", "list_page", "list_wanted", "listed_item"]
+__all__ = ["LISTED_ID", "ListWanted", "context_items", "list_page", "list_wanted", "listed_item"]
 
+LISTED_ID: Final = re.compile(r"[a-z]+_(?P<response>.+)_(?P<index>[0-9]{1,9})in")
+"""The id of an item that has none of its own, in the list of those that a response was made from."""
 MAX_LIMIT: Final = 100
 DEFAULT_LIMIT: Final = 20
 

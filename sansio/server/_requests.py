@@ -11,7 +11,7 @@ from ._injecting import is_multi_agent
 from ._memory import Remembered, check_request
 from ._options import SERVER_DIALECTS, ServerOptions
 from ._problem import Problem, RefusedRequest, unknown_parameter
-from ._steering import Steering
+from ._steering import Steering, Successor
 from ._store import ResponseStore
 from ._strict import check_strictly
 from ._turn import ServerTurn, ServerTurnState
@@ -111,13 +111,14 @@ class Requests:
         for turn in self._lanes.running.values():
             if turn.response_id == response_id:
                 return Relation("running", turn)
-        known = any(remembered.response_id == response_id for remembered in self._memory.values())
+        known = any(each.response_id == response_id for each in self._memory.values())
         return Relation("latest" if known else "unknown")
 
     def cancel(self) -> None:
         """The connection has ended: every turn that has not ended is cancelled, and nothing is kept."""
         for turn in self._turns():
             turn.state = ServerTurnState.CANCELLED
+            self._store.unlock(turn.request)
         self._ready.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -150,14 +151,18 @@ class Requests:
         found = self._find(turn.request)
         if isinstance(found, Problem):
             return found
-        turn.previous = found
-        self.steering.commit(turn)
-        turn.injectable = self.may_inject and is_multi_agent(turn.request)
-        if not self._options.strict:
-            return None
-        if "multi_agent" in turn.request and not self.may_inject:
+        problem = self._check_strictly(turn.request, found) if self._options.strict else None
+        if problem is None:
+            turn.previous = found
+            turn.injectable = self.may_inject and is_multi_agent(turn.request)
+            self.steering.commit(turn)
+        return problem
+
+    def _check_strictly(self, request: Mapping[str, Any], previous: Remembered | None) -> Problem | None:
+        if "multi_agent" in request and not self.may_inject:
             return unknown_parameter("multi_agent")
-        return check_strictly(turn.request, found, websocket=True)
+        problem = check_strictly(request, previous, websocket=True, lookup=self._store.item)
+        return problem or self._store.lock(request)
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
         wanted = request.get("previous_response_id")
@@ -168,7 +173,7 @@ class Requests:
 
     def _turn_ended(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         remembered = None if response is None else self._remember(turn, response)
-        successor = self.steering.successor(turn, response)
+        successor = self.steering.end(turn, response)
         if remembered is None or successor is None:
             self._end_turn(turn, remembered)
             self._admit()
@@ -178,16 +183,18 @@ class Requests:
     def _remember(self, turn: ServerTurn, response: Mapping[str, Any]) -> Remembered:
         return self._store.remember(turn.request, response, turn.previous, turn.injected)
 
-    def _succeed(self, turn: ServerTurn, request: dict[str, Any], remembered: Remembered) -> None:
+    def _succeed(self, turn: ServerTurn, following: Successor, remembered: Remembered) -> None:
         """The turn that a steered response is followed by takes its lane and its slot at once."""
         self._memory[turn.lane] = remembered
         successor = ServerTurn(
-            request, turn.lane, send=self._send, end=self._turn_ended, number=turn.number, previous=remembered
+            following.request, turn.lane, send=self._send, end=self._turn_ended, number=turn.number, previous=remembered
         )
+        self.steering.begin_successor(successor, following.steers)
         self._lanes.running[turn.lane] = successor
         self._ready.append(successor)
 
     def _end_turn(self, turn: ServerTurn, remembered: Remembered | None) -> None:
+        self._store.unlock(turn.request)
         self._lanes.leave(turn, turn.lane)
         latest = self._memory.get(turn.lane)
         if remembered is not None:
@@ -196,3 +203,9 @@ class Requests:
             self._one_at_a_time or latest.response_id == turn.request.get("previous_response_id")
         ):
             del self._memory[turn.lane]
+        self.steering.drop_unreachable(self._holds)
+
+    def _holds(self, response_id: str) -> bool:
+        """Whether a response can be continued."""
+        remembered = any(each.response_id == response_id for each in self._memory.values())
+        return remembered or self._store.holds(response_id)

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
-from ._calls import CALL_OUTPUTS, unanswered
+from ..tool_calls import CALL_OUTPUTS, call_id_of, unanswered
 from ._injecting import is_multi_agent
 from ._memory import ItemDict, input_items
 from ._turn import ServerTurn
@@ -23,6 +23,7 @@ STEER_MEANINGS: Final[Mapping[str, str]] = {
     "response_already_completed": "The response has already completed.",
     "response_not_active": "The response ended before the input could be committed.",
     "response_not_found": "No response with that id accepts input on this connection.",
+    "successor_creation_failed": "The response that was to take the input could not be created.",
     "steering_not_supported": "The response does not support steering.",
     "too_many_pending_steers": f"At most {MAX_STEERS} steers may be pending.",
 }
@@ -67,12 +68,31 @@ def _is_user_message(item: object) -> bool:
 
 
 def may_be_steered(request: Mapping[str, Any]) -> bool:
-    """Whether a response supports steering (P-STEER-8): by its model, outside of conversations and compaction, and
-    only with one agent."""
+    """Whether a response supports steering (P-STEER-8): by its model, outside of conversations and compaction, with
+    one agent, and if it generates anything."""
     model = request.get("model")
     others = ("conversation", "context_management")
     able = isinstance(model, str) and model.startswith("gpt-6") and not is_multi_agent(request)
+    able = able and request.get("generate") is not False
     return able and all(request.get(name) is None for name in others)
+
+
+class Successor(NamedTuple):
+    """What follows a steered response by itself."""
+
+    request: dict[str, Any]
+    steers: list[AcceptedSteer]
+    """Those whose input it has."""
+
+
+class _Pending(NamedTuple):
+    """Steers that wait for outputs of the client."""
+
+    turn: ServerTurn
+    """The one that they were for."""
+    steers: list[AcceptedSteer]
+    response_ids: set[str]
+    """Its response, and the warm-ups that continue that: what continues one of these takes the steers."""
 
 
 class Steering:
@@ -81,8 +101,9 @@ class Steering:
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
         self._queued: dict[ServerTurn, list[AcceptedSteer]] = {}
-        self._pending: dict[str | None, list[AcceptedSteer]] = {}
-        """By lane: those that wait for outputs of the client."""
+        self._pending: list[_Pending] = []
+        self._taken: dict[ServerTurn, list[AcceptedSteer]] = {}
+        """The turns that have the input of steers, each with the steers."""
         self._accepted = 0
 
     def queue(self, turn: ServerTurn, given: object, items: list[ItemDict]) -> bool:
@@ -96,42 +117,71 @@ class Steering:
         turn.emit({"type": "response.steer.accepted", "steer": steer.reference()})
         return True
 
-    def successor(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def end(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> Successor | None:
         """A turn has ended: the request that follows by itself, if one does.
 
         Without a response that can be continued, its steers fail. If the client has calls to answer, they are pending.
+        If the turn has begun no response, the steers that it took fail.
         """
+        taken = self._taken.pop(turn, [])
+        if turn.response_id is None:
+            self._give_back(turn, taken, "successor_creation_failed")
+        self._note_warm_up(turn, response)
         queued = self._queued.pop(turn, [])
         if not queued:
             return None
         if response is None:
-            for steer in queued:
-                self._tell_after(turn, failed(steer.response_id, steer.given, "response_not_active", steer.steer_id))
+            self._give_back(turn, queued, "response_not_active")
             return None
-        calls = unanswered(input_items(response.get("output")))
-        if not calls:
-            items = [item for steer in queued for item in steer.items]
-            return {**turn.request, "input": items, "previous_response_id": turn.response_id}
-        self._pending[turn.lane] = queued
-        stubs = [_stub(call) for call in calls.values()]
+        stubs = required_input(input_items(response.get("output")))
+        if not stubs:
+            after = {"input": _items(queued), "previous_response_id": turn.response_id}
+            return Successor({**turn.request, **after}, queued)
+        self._pending.append(_Pending(turn, queued, {str(turn.response_id)}))
         for steer in queued:
             waiting = {"reason": "waiting_for_required_input", "required_input": stubs}
             self._tell_after(turn, {"type": "response.steer.pending", "steer": steer.reference(), **waiting})
         return None
 
+    def begin_successor(self, turn: ServerTurn, steers: list[AcceptedSteer]) -> None:
+        """The turn that follows a steered one by itself starts."""
+        self._taken[turn] = steers
+
     def commit(self, turn: ServerTurn) -> None:
         """A turn starts: if it answers the calls that steers of its lane wait for, their input goes in front of its
         own. A warm-up leaves them where they are."""
-        pending = self._pending.get(turn.lane)
-        if pending and turn.generate and turn.request.get("previous_response_id") == pending[0].response_id:
-            del self._pending[turn.lane]
-            items = [item for steer in pending for item in steer.items]
-            turn.request = {**turn.request, "input": [*items, *input_items(turn.request.get("input"))]}
+        pending = self._continued(turn) if turn.generate else None
+        if pending is not None:
+            self._pending.remove(pending)
+            self._taken[turn] = pending.steers
+            turn.request = {**turn.request, "input": [*_items(pending.steers), *input_items(turn.request.get("input"))]}
+
+    def drop_unreachable(self, holds: Callable[[str], bool]) -> None:
+        """Give the steers back whose response can be continued no more; ``holds`` says of an id whether it can."""
+        for pending in [each for each in self._pending if not any(map(holds, each.response_ids))]:
+            self._pending.remove(pending)
+            self._give_back(pending.turn, pending.steers, "successor_creation_failed")
+
+    def _continued(self, turn: ServerTurn) -> _Pending | None:
+        """The steers that wait for a turn that continues what this one continues, on its lane."""
+        wanted = turn.request.get("previous_response_id")
+        found = (each for each in self._pending if each.turn.lane == turn.lane and wanted in each.response_ids)
+        return next(found, None)
+
+    def _note_warm_up(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
+        """What continues a warm-up continues what that has continued."""
+        if not turn.generate and response is not None and (pending := self._continued(turn)) is not None:
+            pending.response_ids.add(str(turn.response_id))
+
+    def _give_back(self, turn: ServerTurn, steers: list[AcceptedSteer], code: str) -> None:
+        for steer in steers:
+            self._tell_after(turn, failed(steer.response_id, steer.given, code, steer.steer_id))
 
     def clear(self) -> None:
         """The connection has ended."""
         self._queued.clear()
         self._pending.clear()
+        self._taken.clear()
 
     def _tell_after(self, turn: ServerTurn, event: dict[str, Any]) -> None:
         """Send an event of a turn that has ended, in its sequence."""
@@ -150,8 +200,21 @@ def failed(response_id: str, given: object, code: str, steer_id: str | None = No
     }
 
 
-def _stub(call: Mapping[str, Any]) -> dict[str, Any]:
-    """What the client has to fill in for a call (P-STEER-4)."""
-    output, _ = CALL_OUTPUTS[call["type"]]
-    name = {"name": call.get("name")} if output == "function_call_output" else {}
-    return {"type": output, "call_id": call["call_id"], **name}
+def _items(steers: list[AcceptedSteer]) -> list[ItemDict]:
+    return [item for steer in steers for item in steer.items]
+
+
+def required_input(output: list[ItemDict]) -> list[dict[str, Any]]:
+    """What the client has to fill in for what it has not answered in the output (P-STEER-4)."""
+    calls = unanswered(output)
+    stubs: list[dict[str, Any]] = []
+    for item in output:
+        kind, call_id = item.get("type", ""), call_id_of(item)
+        if call_id in calls and kind in CALL_OUTPUTS:
+            name = {"name": item.get("name")} if kind == "function_call" else {}
+            stubs.append({"type": CALL_OUTPUTS[kind][0], "call_id": call_id, **name})
+        elif kind == "tool_search_call" and item.get("execution") == "client":
+            stubs.append({"type": "tool_search_output", "call_id": item.get("call_id"), "execution": "client"})
+        elif kind == "mcp_approval_request":
+            stubs.append({"type": "mcp_approval_response", "approval_request_id": item.get("id")})
+    return stubs

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from ._calls import unanswered
+from ..tool_calls import unanswered
 from ._conversation import StoredConversation
 from ._injecting import InjectedInput
+from ._listing import LISTED_ID
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem
 
 __all__ = ["ResponseStore"]
 
 _T = TypeVar("_T")
+
+_ITEMS_EACH: Final = 10
+"""Items that are kept for each response that is, to be found by their ids."""
+_LOCKED: Final = "Another process is currently operating on this conversation. Please retry in a few seconds."
 
 
 class ResponseStore:
@@ -23,6 +28,10 @@ class ResponseStore:
         self._limit = limit
         self._responses: dict[str, Remembered] = {}
         self._conversations: dict[str, StoredConversation] = {}
+        self._items: dict[str, ItemDict] = {}
+        """The items of stored responses that have an id, by it."""
+        self._in_use: dict[str, Mapping[str, Any]] = {}
+        """By conversation: the request that runs in it."""
         self._made = 0
 
     def __len__(self) -> int:
@@ -65,15 +74,43 @@ class ResponseStore:
         remembered = Remembered(str(response.get("id")), given, output, previous, left_open)
         if request.get("store") is not False:
             _put(self._responses, remembered.response_id, remembered, self._limit)
+            for item in (*given, *output):
+                if isinstance(item_id := item.get("id"), str) and item.get("type") not in (None, "item_reference"):
+                    _put(self._items, item_id, item, _ITEMS_EACH * self._limit)
             if (conversation_id := _conversation_id(request)) is not None:
                 conversation = self._conversations.get(conversation_id) or StoredConversation(conversation_id, 0, {})
                 conversation.add_turn(remembered)
                 _put(self._conversations, conversation_id, conversation, self._limit)
         return remembered
 
+    def holds(self, response_id: str) -> bool:
+        """Whether the response is stored."""
+        return response_id in self._responses
+
     def forget(self, response_id: str) -> None:
         """Keep this response no longer. What continued it keeps its items."""
-        self._responses.pop(response_id, None)
+        gone = self._responses.pop(response_id, None)
+        for item in gone.output if gone is not None else ():
+            self._items.pop(str(item.get("id")), None)
+
+    # -- items
+
+    def item(self, item_id: str) -> ItemDict | None:
+        """The stored item of that id: one of a response, by its own id or by that with which it is listed; or one of a
+        conversation."""
+        found = self._items.get(item_id) or self._listed_item(item_id)
+        if found is None:
+            given = (conversation.get(item_id) for conversation in self._conversations.values())
+            found = next(filter(None, given), None)
+        return found
+
+    def _listed_item(self, item_id: str) -> ItemDict | None:
+        place = LISTED_ID.fullmatch(item_id)
+        remembered = self._responses.get(f"resp_{place['response']}") if place is not None else None
+        if place is None or remembered is None:
+            return None
+        items = [*remembered.input, *remembered.output]
+        return items[int(place["index"])] if int(place["index"]) < len(items) else None
 
     def next_number(self) -> int:
         """A number for an id, each once."""
@@ -81,6 +118,19 @@ class ResponseStore:
         return self._made
 
     # -- conversations
+
+    def lock(self, request: Mapping[str, Any]) -> Problem | None:
+        """The request begins to run in its conversation, if it has one: a problem if another one runs there."""
+        conversation_id = _conversation_id(request)
+        if conversation_id is not None and self._in_use.setdefault(conversation_id, request) is not request:
+            return Problem(400, "conversation_locked", _LOCKED, "conversation")
+        return None
+
+    def unlock(self, request: Mapping[str, Any]) -> None:
+        """The request runs no more."""
+        conversation_id = _conversation_id(request)
+        if conversation_id is not None and self._in_use.get(conversation_id) is request:
+            del self._in_use[conversation_id]
 
     def make_conversation(
         self, created_at: int, metadata: Mapping[str, str], items: list[ItemDict]
@@ -114,4 +164,5 @@ def _put(kept: dict[str, _T], key: str, value: _T, limit: int) -> None:
 
 def _conversation_id(request: Mapping[str, Any]) -> str | None:
     value = request.get("conversation")
-    return str(cast("ItemDict", value).get("id")) if isinstance(value, dict) else value
+    named = cast("ItemDict", value).get("id") if isinstance(value, dict) else value
+    return named if isinstance(named, str) else None

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, cast
 
-from ._calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
+from ..tool_calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
 from ._limits import too_long
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter
+from ._references import Lookup, reasoning_problem, resolved_items
 from ._shapes import ValueKind, kind_problem, shapes
 
 __all__ = ["ID_PREFIXES", "WEBSOCKET_FIELDS", "check_members", "check_strictly", "items_problem", "metadata_problem"]
@@ -27,13 +28,16 @@ ID_PREFIXES: Final[Mapping[str, str]] = {"message": "msg", "reasoning": "rs", "f
 """How the id of an item has to begin, by its type. The API checks those of other types too; how is not known."""
 
 
-def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, websocket: bool) -> Problem | None:
+def check_strictly(
+    request: Mapping[str, Any], previous: Remembered | None, *, websocket: bool, lookup: Lookup | None = None
+) -> Problem | None:
     """What the API would refuse of a request that :func:`check_request` finds valid; None if nothing.
 
     Args:
         request: the body.
         previous: the response that it continues.
         websocket: whether it came over WebSocket, which has fields of its own.
+        lookup: finds stored items; None: what the request says of them is not checked.
     """
     known = shapes()["Request"].members.keys() | (WEBSOCKET_FIELDS if websocket else _UNDECLARED)
     for name in request:
@@ -42,7 +46,13 @@ def check_strictly(request: Mapping[str, Any], previous: Remembered | None, *, w
     for check in _CHECKS:
         if problem := check(request):
             return problem
-    return _calls(request, previous)
+    items = input_items(request.get("input"))
+    if lookup is not None:
+        resolved = resolved_items(items, lookup, stores=request.get("store") is not False)
+        if isinstance(resolved, Problem):
+            return resolved
+        items = resolved
+    return reasoning_problem(items) or _calls(request, items, previous)
 
 
 # --- Fields ----------------------------------------------------------------------------------------------------------
@@ -200,11 +210,11 @@ _CHECKS: Final[tuple[Callable[[Mapping[str, Any]], Problem | None], ...]] = (
 # --- Calls -----------------------------------------------------------------------------------------------------------
 
 
-def _calls(request: Mapping[str, Any], previous: Remembered | None) -> Problem | None:
+def _calls(request: Mapping[str, Any], items: list[ItemDict], previous: Remembered | None) -> Problem | None:
     """Each output answers a call of the input, or of the response that is continued; and each call has an output. A
     warm-up does not answer calls."""
     calls = unanswered(calls_before(previous))
-    for item in input_items(request.get("input")):
+    for item in items:
         kind, call_id = item.get("type", ""), call_id_of(item)
         if call_id is not None and kind in CALL_OUTPUTS:
             calls[call_id] = item

@@ -1,4 +1,5 @@
-"""``turnwire serve`` from other languages: the programs in ``serve/`` start it, script it, and read its ledger."""
+"""``turnwire serve`` and ``turnwire record`` from other languages: the programs in ``serve/`` start them, script the
+server, and read its ledger."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from turnwire.aio.cli import main
+from turnwire.sansio.recording import ProxyRecording
 
 PROGRAMS = Path(__file__).parent / "serve"
 LIMIT = 90
@@ -49,6 +52,24 @@ def test_node_with_the_packages_ws_and_openai(tmp_path: Path) -> None:
     if node is None or not all((modules / "node_modules" / name).exists() for name in ("ws", "openai")):
         pytest.skip("there are no packages ws and openai for Node: see test_clients.py")
     assert "# pass 2" in run(tmp_path, node, "--test", PROGRAMS / "lanes.test.mjs", CLIENT_MODULES=str(modules))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="stops the server by SIGTERM")
+def test_node_through_the_recording_proxy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node, modules = shutil.which("node"), Path(os.environ.get("TURNWIRE_CLIENTS", "/none"), "node")
+    if node is None or not all((modules / "node_modules" / name).exists() for name in ("ws", "openai")):
+        pytest.skip("there are no packages ws and openai for Node: see test_clients.py")
+    file = tmp_path / "said.jsonl"
+    said = run(tmp_path, node, "--test", PROGRAMS / "record.test.mjs", CLIENT_MODULES=str(modules), RECORDING=str(file))
+    assert "# pass 3" in said
+    contents = file.read_bytes()
+    assert not any(key in contents for key in (b"sk-node-0123456789abcdef", b"wrong-key-0123456789"))
+    found = [f"{one.way} {one.what}" for one in ProxyRecording(contents)]
+    assert found.count("sent POST /v1/responses") == 3
+    assert found.count("sent GET /v1/responses") == 1
+    assert found.count("received 401") == 1
+    assert main(["replay", str(file)]) == 0
+    assert "in lane b “Go, b.”" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")

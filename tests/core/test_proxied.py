@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from turnwire.sansio.errors import UserError
+from turnwire.sansio.record import Recording
 from turnwire.sansio.recording import (
     ProxiedConnection,
     ProxiedMessage,
+    ProxyLog,
+    ProxyOptions,
     ProxyRecording,
     RecordedFile,
     RecordingError,
-    proxy_header,
     upstream_of,
 )
 from turnwire.sansio.recording._pair import MOST_AHEAD
@@ -34,14 +39,17 @@ def post(body: bytes = b"{}", more: bytes = b"") -> bytes:
 class Proxy:
     """One connection through a proxy, and the file that it writes."""
 
-    def __init__(self) -> None:
-        self.file = proxy_header(UPSTREAM, 1.5, "0")
+    def __init__(self, *, full: bool = False, limits: dict[str, Any] | None = None, **recording: Any) -> None:
+        self.written = io.BytesIO()
+        self.log = ProxyLog(Recording(self.written, **recording), UPSTREAM.url, 1.5, "0")
         self.at = 0.0
-        self.connection = ProxiedConnection(1, UPSTREAM, Access(), self.write)
+        options = ProxyOptions(**(limits or {}))
+        self.connection = ProxiedConnection(1, UPSTREAM, Access(), self.log, options, full=full)
         self.connection.opened(0.0)
 
-    def write(self, parts: tuple[bytes, ...]) -> None:
-        self.file += b"".join(parts)
+    @property
+    def file(self) -> bytes:
+        return self.written.getvalue()
 
     def client(self, data: bytes) -> bytes:
         self.at += 1
@@ -167,6 +175,98 @@ def test_f_proxy_3_a_server_that_cannot_be_reached_is_told():
     assert (proxy.connection.refusal or b"").startswith(b"HTTP/1.1 502 ")
 
 
+def test_f_proxy_3_one_connection_too_many_is_refused():
+    proxy = Proxy(full=True)
+    assert proxy.client(post()) == b""
+    assert (proxy.connection.refusal or b"").startswith(b"HTTP/1.1 503 ")
+    assert b"too_many_connections" in (proxy.connection.refusal or b"")
+
+
+def late_at(proxy: Proxy, at: float) -> tuple[str, bytes] | None:
+    """Nothing is late before that; then: what it says, and the first line of what the client gets."""
+    assert proxy.connection.deadline == at
+    assert proxy.connection.late(at - 0.001) is None
+    assert proxy.connection.refusal is None
+    error = proxy.connection.late(at)
+    return str(error), (proxy.connection.refusal or b"").split(b"\r\n")[0]
+
+
+def test_f_proxy_5_a_head_has_to_come_in_time():
+    limits = {"header_timeout": 5.0, "idle_timeout": None}
+    said = "The head of the request was not there after 5 s."
+    assert late_at(Proxy(limits=limits), 5.0) == (said, b"")
+    proxy = Proxy(limits=limits)
+    proxy.client(post()[:9])
+    assert late_at(proxy, 5.0) == (said, b"HTTP/1.1 408 Refused")
+
+
+def test_f_proxy_5_the_time_of_the_next_head_runs_from_its_first_byte():
+    proxy = Proxy(limits={"header_timeout": 5.0, "idle_timeout": None})
+    proxy.client(post())
+    assert proxy.connection.deadline == float("inf")
+    proxy.client(post()[:9])  # It is no head yet: the first answer comes before.
+    assert proxy.connection.deadline == float("inf")
+    proxy.server(OK)
+    assert (proxy.at, proxy.connection.deadline) == (3.0, 8.0)
+    proxy.client(post()[9:20])
+    assert proxy.connection.deadline == 8.0
+    proxy.client(post()[20:])
+    assert proxy.connection.deadline == float("inf")
+
+
+def test_f_proxy_5_a_connection_on_which_nobody_says_anything_ends():
+    proxy = Proxy(limits={"idle_timeout": 9.0})
+    proxy.client(UPGRADE + b"\r\n")
+    assert proxy.connection.deadline == 10.0
+    proxy.server(SWITCH)
+    assert proxy.connection.deadline == 11.0
+    proxy.client(b"\x81\x00")
+    assert late_at(proxy, 12.0) == ("Neither side sent anything for 9 s.", b"")
+
+
+def test_f_proxy_5_without_limits_nothing_is_late():
+    proxy = Proxy(limits={"header_timeout": None, "idle_timeout": None})
+    assert proxy.connection.deadline == float("inf")
+
+
+@pytest.mark.parametrize("name", ProxyOptions.__struct_fields__)
+def test_f_proxy_5_a_limit_out_of_its_range_is_refused(name: str):
+    with pytest.raises(UserError, match=f"{name} is 0"):
+        ProxyOptions(**{name: 0})
+
+
+def test_f_file_4_the_limit_of_the_size_ends_the_recording_and_not_the_connection():
+    proxy = Proxy(max_bytes=700)
+    assert not proxy.log.full
+    bodies = [f'{{"number": {number}}}'.encode() for number in range(9)]
+    for body in bodies:
+        assert proxy.client(post(body)).endswith(body)
+        proxy.server(OK)
+    proxy.connection.closed(9.0, "client")
+    assert proxy.log.full
+    assert len(proxy.file) < 700 + 200
+    *_, last = RecordedFile(proxy.file)
+    assert (last.entry.do, last.entry.reason) == ("end", "max_bytes")
+    assert proxy.messages()[-1] == ("", "the recording ends here: it has its max_bytes", "")
+    assert ProxyRecording(proxy.file).header.max_bytes == 700
+
+
+def test_f_file_3_what_fails_while_it_is_written_ends_the_recording_only():
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if len(self.getvalue()) > 200:
+                raise OSError("disk full")
+            return super().write(data)
+
+    log = ProxyLog(Recording(Full()), UPSTREAM.url, 1.5, "0")
+    connection = ProxiedConnection(1, UPSTREAM, Access(), log, ProxyOptions())
+    for number in range(9):
+        assert connection.from_client(post(), number) != b""
+        connection.from_server(OK, number)
+    assert str(log.failed) == "disk full"
+    assert not log.full
+
+
 def test_f_proxy_4_no_credential_is_in_the_file():
     proxy = Proxy()
     more = b"Cookie: a=cookie-0123456789; b\r\nX-Unknown: a private value\r\nOpenAI-Beta: v2\r\n"
@@ -279,7 +379,7 @@ def test_f_proxy_2_an_answer_without_a_request_passes_and_no_request_follows():
 
 def test_what_is_no_http_and_no_frame_is_told_in_bytes():
     proxy = Proxy()
-    proxy.file += b'{"do":"sent","at":1,"link":2,"data":"hello\\r\\n\\r\\n"}\n{"do":"sent"'
+    proxy.written.write(b'{"do":"sent","at":1,"link":2,"data":"hello\\r\\n\\r\\n"}\n{"do":"sent"')
     recording = ProxyRecording(proxy.file)
     assert list(recording)[-1] == ProxiedMessage(1.0, 2, "sent", "bytes that are no HTTP", "9")
     assert recording.cut

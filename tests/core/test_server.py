@@ -427,8 +427,8 @@ def test_half_a_pair_in_a_request_comes_back_in_the_answer(client: Client) -> No
     turn = client.server.next_request()
     assert turn is not None
     assert turn.request == {"input": "a\ud83d", "top_p": 0.5}
-    complete(turn, "resp_1", (said(turn.request["input"]),))
-    assert client.read()[-1]["response"]["output"] == [said("a\ud83d")]
+    complete(turn, "resp_1", ({"type": "message", "content": turn.request["input"]},))
+    assert client.read()[-1]["response"]["output"] == [{"type": "message", "content": "a\ud83d"}]
 
 
 # --- Closing and deadlines -------------------------------------------------------------------------------------------
@@ -505,67 +505,7 @@ def test_a_connection_can_live_for_ever() -> None:
     assert Client(lifetime=None).server.next_deadline() is None
 
 
-# --- Lanes -----------------------------------------------------------------------------------------------------------
-
-
-def test_turns_of_one_lane_run_one_after_another(client: Client) -> None:
-    for text in "abc":
-        client.create(input=text, stream_id="x")
-    assert (client.server.in_flight(), client.server.waiting()) == (1, 2)
-    for text in "abc":
-        turn = client.server.next_request()
-        assert turn is not None
-        assert turn.request["input"] == text
-        assert client.server.next_request() is None
-        complete(turn, f"resp_{text}")
-    assert (client.server.in_flight(), client.server.waiting()) == (0, 0)
-
-
-def test_turns_of_different_lanes_run_side_by_side_and_count_their_own_events(client: Client) -> None:
-    lanes = [None, "a", "b"]
-    turns = [client.run(**({} if lane is None else {"stream_id": lane})) for lane in lanes]
-    for turn in [*turns, *turns]:
-        turn.emit({"type": "response.queued"})
-    events = client.read()
-    assert [event.get("stream_id") for event in events] == lanes * 2
-    assert [event["sequence_number"] for event in events] == [0, 0, 0, 1, 1, 1]
-    assert [turn.number for turn in turns] == [1, 2, 3]
-
-
-def test_sixteen_turns_run_and_the_seventeenth_waits_for_a_slot(client: Client) -> None:
-    turns = [client.run(stream_id=f"lane-{index}") for index in range(16)]
-    client.create(stream_id="lane-16")
-    assert client.server.next_request() is None
-    complete(turns[3], "resp_3")
-    turn = client.server.next_request()
-    assert turn is not None
-    assert turn.lane == "lane-16"
-
-
-def test_the_33rd_named_lane_is_refused_and_the_default_lane_does_not_count(client: Client) -> None:
-    for index in range(32):
-        complete(client.run(stream_id=f"lane-{index}"), f"resp_{index}")
-    complete(client.run(), "resp_default")
-    client.read()
-    client.create(stream_id="lane-32")
-    frame = client.error()
-    assert frame["error"]["code"] == "websocket_stream_limit_reached"
-    assert frame["stream_id"] == "lane-32"
-    client.run(stream_id="lane-0")
-
-
-def test_a_refusal_waits_for_the_turns_before_it_on_its_lane(client: Client) -> None:
-    turn = client.run(stream_id="a")
-    client.create(stream_id="a", input=7)
-    client.create(stream_id="a", previous_response_id="resp_none")
-    client.create(stream_id="a", input="good")
-    assert client.read() == []
-    complete(turn, "resp_1")
-    codes = [event["error"]["code"] for event in client.read() if event["type"] == "error"]
-    assert codes == ["invalid_type", "previous_response_not_found"]
-    last = client.server.next_request()
-    assert last is not None
-    assert last.request == {"input": "good"}
+# --- Requests that wait ----------------------------------------------------------------------------------------------
 
 
 def test_too_many_waiting_requests_close_the_connection() -> None:
@@ -766,113 +706,7 @@ def test_a_failure_can_hide_its_lane(client: Client) -> None:
     assert frame["error"] == {"type": "strange", "code": None, "message": "x", "param": None}
 
 
-# --- What is remembered ----------------------------------------------------------------------------------------------
-
-
-def texts(remembered: Remembered | None) -> list[str]:
-    return [] if remembered is None else [item["content"][0]["text"] for item in remembered.items()]
-
-
-def said(text: str) -> dict[str, Any]:
-    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
-
-
-@pytest.mark.parametrize("kind", ["completed", "incomplete"])
-@pytest.mark.parametrize("store", [True, False])
-def test_a_conversation_goes_on_from_the_latest_response_of_its_lane(client: Client, store: bool, kind: str) -> None:
-    complete(client.run(input="a", store=store), "resp_1", (said("b"),), kind)
-    complete(client.run(input="c", store=store, previous_response_id="resp_1"), "resp_2", (said("d"),), kind)
-    assert texts(client.run(previous_response_id="resp_2").previous) == ["a", "b", "c", "d"]
-
-
-def test_without_store_only_the_latest_response_of_a_lane_is_known(client: Client) -> None:
-    complete(client.run(input="a", store=False), "resp_1")
-    complete(client.run(input="b", store=False, previous_response_id="resp_1"), "resp_2")
-    client.read()
-    client.create(previous_response_id="resp_1")
-    assert client.error()["error"]["code"] == "previous_response_not_found"
-    assert texts(client.run(previous_response_id="resp_2").previous) == ["a", "b"]
-
-
-def test_with_store_any_connection_of_the_service_can_go_on() -> None:
-    store = ResponseStore()
-    complete(Client(store=store).run(input="a"), "resp_1")
-    complete(Client(store=store).run(input="b", store=False), "resp_2")
-    other = Client(store=store)
-    assert texts(other.run(stream_id="x", previous_response_id="resp_1").previous) == ["a"]
-    other.create(previous_response_id="resp_2")
-    assert other.error()["error"]["code"] == "previous_response_not_found"
-
-
-def test_a_fork_continues_another_lane_and_leaves_it_alone(client: Client) -> None:
-    complete(client.run(input="a", stream_id="main", store=False), "resp_1")
-    fork = client.run(input="b", stream_id="fork", previous_response_id="resp_1", store=False)
-    assert texts(fork.previous) == ["a"]
-    complete(client.run(input="c", stream_id="main", previous_response_id="resp_1", store=False), "resp_2")
-    complete(fork, "resp_3")
-    assert texts(client.run(stream_id="main", previous_response_id="resp_2").previous) == ["a", "c"]
-    assert texts(client.run(stream_id="fork", previous_response_id="resp_3").previous) == ["a", "b"]
-
-
-def fail_with_an_error(turn: ServerTurn) -> None:
-    turn.fail(Problem(500, "server_error", "x"))
-
-
-def fail_with_an_event(turn: ServerTurn) -> None:
-    turn.emit({"type": "response.failed", "response": {"id": "resp_f", "output": []}})
-
-
-@pytest.mark.parametrize("fail", [fail_with_an_error, fail_with_an_event])
-@pytest.mark.parametrize(("lane", "kept"), [("main", False), ("fork", True)])
-def test_a_failure_removes_what_its_own_lane_continued_and_keeps_what_it_forked(
-    client: Client, fail: Any, lane: str, kept: bool
-) -> None:
-    complete(client.run(input="a", stream_id="main", store=False), "resp_1")
-    fail(client.run(stream_id=lane, previous_response_id="resp_1", store=False))
-    client.read()
-    client.create(stream_id="main", previous_response_id="resp_1", store=False)
-    turn = client.server.next_request()
-    assert (turn is not None) == kept
-    if not kept:
-        assert client.error()["error"]["code"] == "previous_response_not_found"
-
-
-def test_a_refused_continuation_removes_its_parent_too(client: Client) -> None:
-    complete(client.run(input="a", store=False), "resp_1")
-    client.create(previous_response_id="resp_1", input=7)
-    client.read()
-    client.create(previous_response_id="resp_1")
-    assert client.error()["error"]["code"] == "previous_response_not_found"
-
-
-def test_a_failure_that_continued_nothing_removes_nothing(client: Client) -> None:
-    complete(client.run(input="a", store=False), "resp_1")
-    client.run(input="b", store=False).fail(Problem(500, None, "x"))
-    assert texts(client.run(previous_response_id="resp_1").previous) == ["a"]
-
-
-def test_what_was_removed_can_still_be_stored(client: Client) -> None:
-    complete(client.run(input="a"), "resp_1")
-    client.run(previous_response_id="resp_1").fail(Problem(500, None, "x"))
-    assert texts(client.run(previous_response_id="resp_1").previous) == ["a"]
-
-
-def test_a_warm_up_stands_for_its_input(client: Client) -> None:
-    complete(client.run(input="a", generate=False, store=False), "resp_warm")
-    assert texts(client.run(input="b", previous_response_id="resp_warm").previous) == ["a"]
-
-
-@pytest.mark.parametrize("named", ["conv_1", {"id": "conv_1"}])
-def test_a_conversation_by_name_goes_on_where_it_was(named: object) -> None:
-    store = ResponseStore()
-    first, second = Client(store=store), Client(store=store)
-    turn = first.run(input="a", conversation="conv_1")
-    assert turn.previous is None
-    complete(turn, "resp_1")
-    turn = second.run(input="b", conversation=named)
-    assert texts(turn.previous) == ["a"]
-    complete(turn, "resp_2")
-    assert texts(first.run(conversation="conv_1").previous) == ["a", "b"]
+# --- What is kept ----------------------------------------------------------------------------------------------------
 
 
 def test_the_store_keeps_the_newest() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import h11
 import pytest
 from turnwire.sansio.errors import UserError, WrongTypeError
-from turnwire.sansio.server import Access, Problem, _access, check_head, check_key, host_of, is_loopback
+from turnwire.sansio.server import Access, Problem, _access, check_head, check_key, cors_headers, host_of, is_loopback
 
 OWN_HOSTS = [
     *("localhost", "localhost:8080", "LOCALHOST:80", "LocalHost.", "localhost:", "app.localhost:3000", "127.0.0.1"),
@@ -309,3 +309,56 @@ def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_access.hmac, "compare_digest", noting)
     assert check_key([(b"authorization", b"Bearer x"), (b"api-key", b"\xe9")], "sk-right") is not None
     assert compared == [b"x", b"\xe9"]
+
+
+# --- CORS ------------------------------------------------------------------------------------------------------------
+
+APP = "https://app.test"
+
+
+@pytest.mark.parametrize(
+    ("access", "origin", "allowed"),
+    [
+        (Access(), None, False),
+        (Access(), "https://evil.example", False),
+        (Access(), "null", False),
+        (Access(), "http://localhost:3000", True),
+        (Access(allowed_origins=[APP]), APP, True),
+        (Access(allowed_origins=[APP]), f"{APP}:8443", False),
+        (Access(allowed_origins=["*"]), "https://any.example", True),
+        (Access(allowed_origins=["null"]), "null", True),
+    ],
+)
+@pytest.mark.parametrize("method", ["OPTIONS", "POST"])
+def test_answers_may_be_read_by_the_pages_that_may_ask(
+    access: Access, origin: str | None, allowed: bool, method: str
+) -> None:
+    """P-SERVER-8."""
+    asks = {"host": "localhost:1", "access-control-request-method": "POST"}
+    found = cors_headers(access, method, asks if origin is None else {**asks, "origin": origin})
+    assert found.get("access-control-allow-origin") == (origin if allowed else None)
+    assert ("access-control-allow-methods" in found) == (allowed and method == "OPTIONS")
+    assert bool(found) == allowed
+
+
+def test_a_page_of_a_foreign_host_may_read_nothing() -> None:
+    """P-SERVER-8."""
+    assert cors_headers(Access(allowed_origins=[APP]), "GET", {"host": "evil.example", "origin": APP}) == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"),
+    [
+        ("authorization, x-stainless-os", "authorization, x-stainless-os"),
+        ("", None),
+        ("a,,b", None),
+        ("a b", None),
+        ("a\r\nset-cookie: x", None),
+        ("é", None),
+    ],
+)
+def test_the_headers_that_a_page_wants_to_send_are_allowed_if_they_are_names(wanted: str, given: str | None) -> None:
+    asks = {"origin": APP, "access-control-request-method": "GET", "access-control-request-headers": wanted}
+    found = cors_headers(Access(allowed_origins=[APP]), "OPTIONS", asks)
+    assert found.get("access-control-allow-headers") == given
+    assert "access-control-allow-private-network" not in found

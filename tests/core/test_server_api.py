@@ -66,6 +66,7 @@ class Api:
         list(stored.record([{"type": "response.completed", "response": done}]))
         self.state.responses.keep(response_id, stored)
         self.state.store.remember(run.request, done, run.previous)
+        self.state.store.unlock(run.request)
         return stored
 
     def begin_in_background(self, response_id: str) -> StoredResponse:

@@ -6,14 +6,22 @@ import json
 from typing import Any
 
 import pytest
+from kit.server_client import Client, complete
 from turnwire.sansio.server import (
+    ApiCall,
+    ApiState,
+    JsonBody,
     Problem,
     Remembered,
     ResponseStore,
+    RunTurn,
     ServerConnection,
     ServerOptions,
+    ServerTurn,
+    StoredResponses,
     check_strictly,
 )
+from turnwire.sansio.server._api_responses import create
 from turnwire.sansio.server._strict import WEBSOCKET_FIELDS
 from turnwire.sansio.websocket import WebSocket
 
@@ -153,6 +161,145 @@ def test_what_a_warm_up_leaves_open_is_answered_by_the_turn_after_it() -> None:
     assert strictly(answered, input="x") is None
     ran = store.remember({"input": [OUTPUT]}, {"id": "resp_4", "output": []}, second)
     assert strictly(ran, input="x") is None
+
+
+# --- What is stored --------------------------------------------------------------------------------------------------
+
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": []}
+SAID = {"type": "message", "role": "assistant", "content": [], "id": "msg_1", "status": "completed"}
+NAMED = {**CALL, "id": "fc_1"}
+
+
+@pytest.fixture
+def store() -> ResponseStore:
+    """One response is stored, another one is not."""
+    store = ResponseStore()
+    store.remember({"input": [message("listed")]}, {"id": "resp_1", "output": [REASONING, NAMED]}, None)
+    store.remember({"input": [], "store": False}, {"id": "resp_2", "output": [{**SAID, "id": "msg_gone"}]}, None)
+    store.make_conversation(0, {}, [message("of a conversation", id="msg_conv")])
+    return store
+
+
+def reference(item_id: str) -> dict[str, Any]:
+    return {"type": "item_reference", "id": item_id}
+
+
+def stored_problem(kept: ResponseStore, /, *items: Any, **body: Any) -> Problem | None:
+    return check_strictly({"model": "m", "input": list(items), **body}, None, websocket=True, lookup=kept.item)
+
+
+def test_a_reference_is_to_a_stored_item(store: ResponseStore) -> None:
+    """P-STRICT-9."""
+    for item_id in ("msg_conv", "msg_1_0in"):
+        assert stored_problem(store, reference(item_id)) is None
+        assert stored_problem(store, {"id": item_id}) is None
+    assert stored_problem(store, reference("rs_1"), reference("fc_1"), OUTPUT) is None
+
+
+@pytest.mark.parametrize("item_id", ["msg_gone", "msg_9_0in", "msg_1_9in", "never"])
+@pytest.mark.parametrize("named", [reference, lambda item_id: {"id": item_id}])
+def test_a_reference_to_nothing_is_refused(store: ResponseStore, item_id: str, named: Any) -> None:
+    """P-STRICT-9."""
+    problem = stored_problem(store, named(item_id))
+    assert problem == Problem(404, None, f"Item with id '{item_id}' not found.", "input")
+    unstored = stored_problem(store, named(item_id), store=False)
+    assert unstored is not None
+    assert unstored.message.startswith(f"{problem.message} Items are not persisted when `store` is set to false.")
+
+
+def test_a_deleted_response_takes_its_items_along(store: ResponseStore) -> None:
+    """P-STRICT-9, P-HTTP-3."""
+    store.forget("resp_1")
+    store.forget("resp_1")
+    for item_id in ("rs_1", "msg_1_0in"):
+        assert stored_problem(store, reference(item_id)) is not None
+
+
+def test_reasoning_without_content_is_a_reference(store: ResponseStore) -> None:
+    """P-STRICT-9."""
+    other = {**REASONING, "id": "rs_2"}
+    assert stored_problem(store, REASONING, SAID) is None
+    problem = stored_problem(store, other, SAID)
+    assert problem is not None
+    assert (problem.status, problem.message) == (404, "Item with id 'rs_2' not found.")
+    for more in ({"encrypted_content": "x"}, {"content": [{"type": "reasoning_text", "text": "x"}]}):
+        assert stored_problem(store, {**other, **more}, SAID) is None
+    assert stored_problem(store, {"type": "reasoning", "summary": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("after", "taken"),
+    [
+        ([], False),
+        ([message()], False),
+        ([{"role": "user", "content": "x"}], False),
+        ([OUTPUT], False),
+        ([SAID], True),
+        ([NAMED, OUTPUT], True),
+        ([reference("fc_1"), OUTPUT], True),
+        ([{"type": "web_search_call", "status": "completed"}], True),
+        ([{**REASONING, "id": "rs_2", "encrypted_content": "x"}, SAID], True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("first", [REASONING, reference("rs_1")], ids=["item", "reference"])
+def test_reasoning_comes_with_what_it_led_to(store: ResponseStore, first: Any, after: list[Any], taken: bool) -> None:
+    """P-STRICT-10."""
+    problem = stored_problem(store, first, *after)
+    assert (problem is None) == taken
+    if problem is not None:
+        says = "Item 'rs_1' of type 'reasoning' was provided without its required following item."
+        assert (problem.status, problem.code, problem.message, problem.param) == (400, None, says, "input")
+
+
+# --- On a connection -------------------------------------------------------------------------------------------------
+
+
+def run(client: Client, **body: Any) -> ServerTurn:
+    return client.run(model="m", input="x", **body)
+
+
+def locked(client: Client, **body: Any) -> bool:
+    client.read()
+    client.create(model="m", input="x", conversation="conv_000000000001", **body)
+    (frame,) = client.read()
+    error = frame["error"]
+    assert (
+        error["message"]
+        == "Another process is currently operating on this conversation. Please retry in a few seconds."
+    )
+    return (frame["status"], error["code"], error["param"]) == (400, "conversation_locked", "conversation")
+
+
+def test_one_response_at_a_time_runs_in_a_conversation() -> None:
+    """P-STRICT-11."""
+    store = ResponseStore()
+    conversation = store.make_conversation(0, {}, []).conversation_id
+    first, second = (Client(store=store, strict=True) for _ in range(2))
+    turn = run(first, conversation=conversation)
+    assert locked(second, stream_id="a")
+    assert locked(first, stream_id="b")
+    complete(turn, "resp_1")
+    turn = run(second, conversation={"id": conversation})
+    assert locked(first)
+    turn.fail(Problem(500, None, "x"))
+    run(first, conversation=conversation)
+    first.bytes(b"")
+    state = ApiState(store=store, responses=StoredResponses(), strict=True)
+    body = json.dumps({"model": "m", "input": "x", "conversation": conversation}).encode()
+    begun = create(state, ApiCall(body=JsonBody(body)))
+    assert isinstance(begun, RunTurn)
+    assert locked(second)
+    again = create(state, ApiCall(body=JsonBody(body)))
+    assert isinstance(again, Problem)
+    store.unlock(begun.request)
+    run(second, conversation=conversation)
+
+
+def test_a_lenient_server_locks_nothing() -> None:
+    client = Client()
+    for lane in "ab":
+        run(client, conversation="conv_1", stream_id=lane)
 
 
 UPGRADE = [

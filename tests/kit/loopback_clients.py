@@ -46,6 +46,8 @@ class Client:
             answer = handshake.receive(await self.stream.receive())
             if answer is not None:
                 assert isinstance(answer, Accepted | Rejected)
+                if isinstance(answer, Accepted):  # Frames may have come with the answer.
+                    self.items += self.websocket.receive(answer.trailing)
                 return answer
 
     async def send(self, event: object) -> None:

@@ -14,7 +14,7 @@ from kit import faults, faults_steering
 # --- The list --------------------------------------------------------------------------------------------------------
 
 ONE_TURN = "one turn over HTTP"
-FEW, LEAVING, REPEATING, STEERING = "few of each", "leaving", "repeating", "steering"
+FEW, LEAVING, REPEATING, CONTINUING, STEERING = "few of each", "leaving", "repeating", "continuing", "steering"
 
 
 class Mutant(NamedTuple):
@@ -87,6 +87,10 @@ MUTANTS = (
         faults.what_may_have_run_is_repeated, search=(FEW, "I[56]"), transports=(ONE_TURN, "I[56]"), simulation="I5"
     ),
     Mutant(faults.what_is_ambiguous_is_repeated, search=(FEW, "I[456]"), ledger=("websocket", "http")),
+    Mutant(faults.whatever_failed_is_sent_in_full, search=(CONTINUING, "I[56]")),
+    Mutant(faults.what_may_have_begun_is_sent_in_full, search=(CONTINUING, "I[56]")),
+    Mutant(faults.what_was_not_found_is_never_sent_in_full, search=(CONTINUING, "I6: the server said .* not found")),
+    Mutant(faults.what_was_not_found_is_sent_as_it_was, search=(CONTINUING, "R-RECOVER-17")),
     Mutant(faults.a_rejected_upgrade_is_a_refusal_whatever_its_status, search=(FEW, "I6")),
     Mutant(faults.a_rejected_upgrade_is_repeated_whatever_its_status, search=(FEW, "I6")),
     Mutant(faults.a_late_answer_is_not_repeated, search=(FEW, "I6")),

@@ -26,14 +26,16 @@ from kit.search_server import (
     message,
     shallow,
 )
+from turnwire.sansio.admission import new_turn
 from turnwire.sansio.backlog import Backlog
-from turnwire.sansio.connection import Leave, ResponsesConnection, State, Turn
+from turnwire.sansio.connection import Continuation, Leave, ResponsesConnection, State, Turn
 from turnwire.sansio.deadlines import Deadlines
 from turnwire.sansio.dialect import Dialect
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.events import Role
 from turnwire.sansio.lanes import AnyLane
+from turnwire.sansio.omit import OMIT
 from turnwire.sansio.pool import Pool
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
@@ -131,9 +133,14 @@ class World:
         *,
         leaves: tuple[Leave | None, ...] = (),
         stored: bool = True,
+        deltas: bool = False,
         **options: Any,
     ) -> None:
-        """``leaves``: the ``leave`` of the first turns. ``stored``: whether the server stores their responses."""
+        """``leaves``: the ``leave`` of the first turns. ``stored``: whether the server stores their responses.
+
+        ``deltas``: each turn continues the response of the one before it, the first one that of an earlier session; it
+        can be sent in full instead (R-RECOVER-18).
+        """
         chosen = {
             "transport": "websocket",
             "max_age": 10.0,
@@ -147,6 +154,7 @@ class World:
         self.lanes = lanes
         self.leaves = leaves
         self.stored = stored
+        self.deltas = deltas
         self.budget = disturbances
         self.now = 0.0
         self.turns: list[Turn] = []
@@ -288,6 +296,7 @@ class World:
                     turn.named,
                     turn.response_id,
                     turn.created,
+                    turn.in_full is None,
                     tuple(turn.items),
                 )
                 for at, turn in enumerate(self.turns)
@@ -328,6 +337,7 @@ class World:
             owners._seen,
             tuple((lane, tuple(ended)) for lane, ended in owners._ended.items()),
             frozenset(owners._unstored),
+            frozenset(owners._lane_of),
         )
 
     # -- what may happen
@@ -447,7 +457,13 @@ class World:
 
     def _create(self) -> None:
         number = len(self.turns)
-        turn = self.session.create(self._body(number), lane=self.lanes[number], now=self.now)
+        body, follows = self._body(number), None
+        if self.deltas:
+            previous = f"r{number - 1}" if number else "earlier"
+            body, follows = {**body, "previous_response_id": previous}, Continuation(previous, body["input"])
+        given: dict[str, Any] = {"timeouts": OMIT, "follows": follows}
+        turn = new_turn(self.session.options, body, lane=self.lanes[number], now=self.now, **given)
+        self.session.submit(turn, self.now)
         turn.leave = self.leaves[number] if number < len(self.leaves) else None
         self.turns.append(turn)
         self.heard += ((),)
@@ -587,6 +603,9 @@ class World:
             had = len(server.requests)
             server.take(data)
             self.refusals -= {request.turn for request in server.requests[had:]}
+            for request in server.requests[had:]:
+                if request.continues and RepeatReason.ANCHOR_LOST in self.turns[request.turn].repetitions:
+                    raise ViolatedError(f"R-RECOVER-17: turn {request.turn} continues again what was not found")
 
     def _announce(self, kind: str, connection: ResponsesConnection, server: Server) -> None:
         """It speaks of no turn."""
@@ -655,7 +674,8 @@ class World:
         turn = self.turns[request.turn]
         again = self._may_be_repeated(request.turn, Cause.ERROR_FRAME, RETRY_AFTER)
         again = again and RepeatReason.RATE_LIMIT not in turn.repetitions
-        self.later = kind == "busy" and again and not (turn.ended or self.session.closed)
+        again = again if kind == "busy" else kind == "not found" and turn.in_full is not None
+        self.later = again and not (turn.ended or self.session.closed)
         parts = server.parts(kind, at)
         data = b"".join(part for _, part in parts)
         if half:
@@ -691,7 +711,7 @@ class World:
 
     def _ends(self, kind: str, number: int) -> None:
         turn = self.turns[number]
-        later = kind == "busy" and number in self.refusals and self.later
+        later = kind in ("busy", "not found") and number in self.refusals and self.later
         if kind in ENDS and turn.ended is later:
             raise ViolatedError(f"I6: the server said of turn {number}: {kind}; and it is {outcome(turn)}")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -208,6 +208,17 @@ class SteppedShell:
         if wait.deadline <= self.at:
             raise ExpiredError
         return await wait.start()
+
+    async def side_by_side(self, flows: Iterable[Flow[None]]) -> None:
+        """One after another, up to the first that raises."""
+        for flow in flows:
+            await self.run(flow)
+
+    async def in_thread(self, function: Callable[[], Any]) -> Any:
+        return function()
+
+    async def checkpoint(self) -> None:
+        """Nobody is cancelled."""
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Any:
         coroutine = self.run(flow)

@@ -75,6 +75,51 @@ async def test_pages_of_this_machine_and_those_that_are_allowed_may_use_it() -> 
                 assert text(await client.run(input="hello")) == "hello"
 
 
+APP = "https://app.test"
+ASKS = {
+    "origin": APP,
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type",
+    "access-control-request-private-network": "true",
+}
+
+
+@pytest.mark.parametrize("target", ["/v1/responses", "/v1/conversations/conv_1", "/_turnwire/expect"])
+async def test_a_page_of_an_allowed_origin_is_told_what_it_may_send(target: str) -> None:
+    """P-SERVER-8. A browser asks without the key."""
+    async with serve(allowed_origins=[APP], api_key="sk-test", control=True) as server, http(server) as client:
+        status, names, body = await client.request("OPTIONS", target, ASKS)
+        assert (status, body) == (204, b"")
+        assert names["access-control-allow-origin"] == APP
+        assert "POST" in names["access-control-allow-methods"].split(", ")
+        assert names["access-control-allow-headers"] == "authorization,content-type"
+        assert names["access-control-allow-private-network"] == "true"
+        assert names["vary"] == "origin"
+        assert "access-control-allow-credentials" not in names
+        status, names, _ = await client.request("OPTIONS", target)
+        assert status == 204
+        assert not [name for name in names if name.startswith("access-control-")]
+
+
+async def test_a_page_of_an_allowed_origin_may_read_the_answers() -> None:
+    """P-SERVER-8: whole ones, streams, refusals and errors."""
+    async with serve(allowed_origins=[APP], api_key="sk-test") as server:
+        key = {"authorization": "Bearer sk-test"}
+        for headers, body, expected in (
+            (key, HELLO, 200),
+            (key, {**HELLO, "stream": True}, 200),
+            (key, {"input": 5}, 400),
+            ({}, HELLO, 401),
+        ):
+            async with http(server) as client:
+                status, names, _ = await client.request(headers={**headers, "origin": APP}, body=body)
+            assert (status, names["access-control-allow-origin"], names["vary"]) == (expected, APP, "origin")
+            assert "x-request-id" in names["access-control-expose-headers"]
+        async with http(server) as client:
+            _, names, _ = await client.request(headers=dict(key), body=HELLO)
+            assert "access-control-allow-origin" not in names
+
+
 async def test_a_foreign_host_is_refused_before_its_body_is_read() -> None:
     head = b"POST /v1/responses HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 9000000\r\n\r\n"
     async with serve() as server, await anyio.connect_tcp(server.host, server.port) as stream:

@@ -63,7 +63,7 @@ async def test_help_lists_what_there_is_and_each_of_it_answers() -> None:
         status, answer = await control("GET", "/nothing")
         assert (status, answer["error"]["message"][:40]) == (404, "Nothing is called /_turnwire/nothing; th")
         status, answer = await control("PUT", "/faults")
-        assert (status, answer["error"]["message"]) == (405, "Not allowed to PUT here; but GET, POST, DELETE.")
+        assert (status, answer["error"]["message"]) == (405, "Not allowed to PUT here; but GET, POST, DELETE, OPTIONS.")
         assert (await control("GET", "/ledgerx"))[0] == 404
         assert (await control.http.request("HEAD", "/_turnwire/ledger"))[::2] == (200, b"")
 

@@ -129,7 +129,7 @@ OURS = {
         "_stream_id",
         "_provider",
     ),
-    *("_terminal", "_done", "_most", "_size"),
+    *("_terminal", "_done", "_most", "_size", "_joined", "_pieces", "_call"),
     *("_close", "_run", "_shell", "_flow", "_given", "_resume"),
     *("_turnwire_server_", "_turnwire_session_", "_turnwire_", "_asyncio_"),
     *("_Object", "_Struct", "_Key", "_T", "_Ts", "_0", "_"),

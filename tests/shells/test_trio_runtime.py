@@ -16,8 +16,9 @@ import trio
 import trio.lowlevel
 import trio.testing
 from kit.peers import Peer, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import BeforeEvent, Fault, Silence, serve
+from turnwire.aio.loopback import BeforeEvent, Fault, Silence
 from turnwire.sansio.errors import (
     ConcurrentUseError,
     ConnectError,

@@ -1,0 +1,369 @@
+"""What users hold of a conversation, in every shell: :class:`Conversation`, and its turns.
+
+The promise
+    A conversation decides nothing itself: the machine (``conversation/``) says what is sent, and is told what became of
+    it. It is told late, and never too late: whenever the conversation is used, it first looks at the turn that ran.
+    Nothing here keeps a task, and a turn that nobody reads any more changes nothing.
+
+One turn at a time
+    A second turn while one runs is refused with ConcurrentUseError, and is not queued: which of two inputs comes first
+    must be the caller's decision. Forks run side by side. A turn counts as running until its terminal event has
+    arrived, whether it was read or not, or until it failed or was left.
+
+Forks that need the memory of a connection
+    With ``store=False`` the response that a fork continues is only in the memory of a connection, and is gone once the
+    source goes on (P-CONT-4). So a turn waits, before it is sent, for every fork of the same response that was sent:
+    until its ``response.in_progress``, or its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Generic, Self, TypeVar
+
+from .client import OnShell, Turn
+from .connection import Continuation, Leave
+from .connection import Turn as CoreTurn
+from .conversation import ConversationMachine, ConversationState, Decision, DecisionReason, ToSend, output_items
+from .events import Response, ResponseUsage
+from .flow import Flow, Wait, awaited
+from .http import Compaction
+from .lanes import AUTO, AnyLane
+from .omit import OMIT
+from .runtime import SessionRuntime
+
+__all__ = ["Conversation", "ConversationTurn"]
+
+ConversationTurnT = TypeVar("ConversationTurnT", bound="ConversationTurn")
+
+_UNSUCCESSFUL: Final = ("failed", "incomplete", "cancelled")
+
+
+class ConversationTurn(Turn):
+    """One turn of a conversation: ``async with conversation.create(…) as turn: async for event in turn: …``.
+
+    It is a turn like those of :meth:`Session.create`. What it sends is decided when the block is entered.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation[Any],
+        new: object,
+        fields: Mapping[str, Any],
+        timeout: object,
+        leave: Leave | None,
+        *,
+        warm: bool = False,
+    ) -> None:
+        super().__init__(conversation.runtime, fields, conversation.stream_id, timeout, leave)
+        self._conversation = conversation
+        self._new = (new, warm)
+
+    @awaited
+    def __aenter__(self) -> Flow[Self]:
+        yield from self._conversation.until_forks_run()
+        self._begin()
+        return self
+
+    def _run(self) -> Flow[Response]:
+        yield from self._conversation.until_forks_run()
+        return (yield from super()._run())
+
+    def _begin(self) -> CoreTurn:
+        fields, lane, timeout = self._enter()
+        new, warm = self._new
+        return self._sent(self._conversation.submit(new, fields, lane, timeout, warm=warm))
+
+
+class Conversation(OnShell, Generic[ConversationTurnT]):
+    """Turns that go on from each other: give the new input alone. Made by :meth:`Session.conversation`.
+
+    It keeps the items of all inputs and outputs (:attr:`history`), and sends either only what is new, with the id of the
+    last response, or everything, whichever is right (CONVERSATION.md). :attr:`decisions` says which, and why. A turn
+    that fails, is left, or ends incomplete leaves the history as it was. One turn runs at a time: a second one raises
+    ConcurrentUseError; forks run side by side.
+    """
+
+    _turn: type[ConversationTurnT]
+
+    # More than 12 attributes: five are what it was made with, and the others are the machine, and what it waits for.
+
+    def __init__(
+        self,
+        runtime: SessionRuntime,
+        defaults: Mapping[str, Any],
+        stream_id: AnyLane,
+        timeout: object,
+        leave: Leave | None,
+        *,
+        machine: ConversationMachine | None = None,
+        warmed: Conversation[Any] | None = None,
+    ) -> None:
+        self.runtime = runtime
+        self.stream_id = stream_id
+        """The lane that was asked for; AUTO: that of the response before."""
+        self._defaults = dict(defaults)
+        self._timeout = timeout
+        self._leave: Leave | None = leave
+        self._machine = ConversationMachine() if machine is None else machine
+        self._warmed = warmed
+        """A warm-up that the first turn may go on from."""
+        self._core: CoreTurn | None = None
+        """The turn that ran last, if the machine was not told what became of it."""
+        self._last: CoreTurn | None = None
+        """The turn that ran last."""
+
+    def __repr__(self) -> str:
+        machine = self._settled()
+        return f"<Conversation {machine.state.name} items={len(machine.kept)}>"
+
+    # -- turns
+
+    def create(
+        self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
+    ) -> ConversationTurnT:
+        """Make the next turn: ``async with conversation.create("Hi") as turn``. It is sent when the block is entered.
+
+        ``input`` is the new input alone: a text, an item, or a list of items. ``fields`` go before the defaults of the
+        conversation, for this turn only. ``timeout`` and ``leave`` are as for :meth:`Session.create`.
+
+        Entering the block raises UserError or TypeError if the turn cannot be sent as given, and ConcurrentUseError if
+        another turn of this conversation runs.
+        """
+        return self._made(input, timeout, leave, fields)
+
+    def _made(
+        self, new: object, timeout: object, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
+    ) -> ConversationTurnT:
+        limits = self._timeout if timeout is OMIT else timeout
+        return self._turn(self, new, {**self._defaults, **fields}, limits, leave or self._leave, warm=warm)
+
+    @awaited
+    def respond(
+        self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
+    ) -> Flow[Response]:
+        """Run the next turn to its end and return its response, whatever its status.
+
+        If that is not ``completed``, the conversation is interrupted: see :meth:`resume`. Raises as :meth:`create`
+        does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
+        """
+        turn = self._made(input, timeout, leave, fields)
+        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
+
+    @awaited
+    def warm_up(self, *, timeout: object = OMIT, **fields: Any) -> Flow[Response]:
+        """Have the server read fields and history before there is an input: ``generate: false`` (P-CONT-7).
+
+        The next turn goes on from it if its fields are the same. It exists on a WebSocket only. A warm-up that fails
+        raises its TurnError, and changes nothing.
+        """
+        turn = self._made((), timeout, None, fields, warm=True)
+        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
+
+    # -- after an interruption
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last turn failed, was left, or ended otherwise than completed, and nothing was decided since."""
+        return self._settled().state is ConversationState.INTERRUPTED
+
+    def resume(self, *, accept_partial: bool) -> list[dict[str, Any]]:
+        """Go on after an interrupted turn, and return the items that were added to the history.
+
+        ``accept_partial=True``: the turn's input, and what was read of its output, become history, as far as a server
+        takes that back (CONVERSATION.md, "What arrived"): calls that nobody has answered are left out. False: the turn
+        is forgotten. The next turn goes on from there; without a call of this method it forgets the interrupted one.
+        Raises UserError if no turn was interrupted.
+        """
+        return self._settled().resume(accept_partial=accept_partial)
+
+    @awaited
+    def retry(self, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any) -> Flow[Response]:
+        """Send the interrupted turn again and return its response. Nothing of what arrived of it is kept.
+
+        The verdict of its failure says what that means: after SAFE nothing runs twice; after AMBIGUOUS it may, and
+        after UNSAFE it does. The fields are those of that turn; ``fields`` go before them. Raises UserError if no turn
+        was interrupted, and as :meth:`respond` does.
+        """
+        new, before = self._settled().interrupted_input
+        turn = self._made(new, timeout, leave, {**before, **fields})
+        return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
+
+    # -- what is known
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The items of all completed turns, inputs and outputs, the oldest first; a copy."""
+        return self._settled().history
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What was sent for the last turns, at most 256, and why; the oldest first."""
+        return self._settled().decisions
+
+    @property
+    def usage(self) -> ResponseUsage:
+        """The sum of what all responses used."""
+        return self._settled().usage
+
+    @property
+    def response_id(self) -> str | None:
+        """The id of the response that the next turn goes on from; None: the next turn is sent in full."""
+        anchor = self._settled().anchor
+        return None if anchor is None else anchor.response_id
+
+    def replace_history(self, items: object) -> None:
+        """Replace the history. If it begins with what the last response stands for, the next turn is still a delta.
+
+        Raises WrongTypeError for what is no list of items, and ConcurrentUseError while a turn runs.
+        """
+        self._settled().replace(items)
+
+    # -- forks, compaction, saving
+
+    def fork(self, **defaults: Any) -> Self:
+        """A conversation that goes on from the same history, in another lane; ``defaults`` go before those of this one.
+
+        It has no part of a turn that runs, or was interrupted. What becomes of it never changes this one. With
+        ``store=False`` the next turn here waits until the fork's first turn, if that was sent, is in progress.
+        """
+        machine = self._settled().fork()
+        given = ({**self._defaults, **defaults}, AUTO, self._timeout, self._leave)
+        return type(self)(self.runtime, *given, machine=machine)
+
+    @awaited
+    def compact(self, *, timeout: object = OMIT, **fields: Any) -> Flow[list[dict[str, Any]]]:
+        """Have the server shorten the history: ``POST …/responses/compact``, over HTTP. Returns the new history.
+
+        The next turn is sent in full, with the items that came, as they are (P-CONT-8). Of the fields, ``model``,
+        ``instructions`` and ``prompt_cache_key`` are sent. If it fails, it raises a TurnError, and the history is what
+        it was. Raises UserError if there is no history, and ConcurrentUseError while a turn runs.
+        """
+        machine = self._settled()
+        body = machine.to_compact({**self._defaults, **fields})
+        limits = self._timeout if timeout is OMIT else timeout
+        response: Response | None = None
+        try:
+            response = yield from self._compacted(body, limits)
+        finally:
+            if response is None:
+                machine.compacted(None)
+        machine.compacted(output_items(response.output), response.usage)
+        return machine.history
+
+    def _compacted(self, body: Mapping[str, Any], timeout: object) -> Flow[Response]:
+        turn = self.runtime.submit(self.runtime.compaction(body, timeout=timeout))
+        receive = Wait(lambda: self.runtime.iterate(turn))
+        try:
+            while True:
+                yield receive
+        except StopAsyncIteration:
+            pass
+        finally:
+            self.runtime.cancel(turn)
+        return Compaction.result_of(turn)
+
+    def save(self) -> str:
+        """The conversation as JSON, to go on with it later, also in another process: :meth:`load`.
+
+        It has the history, and no fields of the request but digests of them, because fields may contain credentials. A
+        turn that runs is saved as an interrupted one.
+        """
+        machine = self._settled()
+        return machine.save(self._arrived() if machine.state is ConversationState.RUNNING else ())
+
+    def load(self, saved: str | bytes) -> None:
+        """Go on with a saved conversation: ``session.conversation(model=…).load(text)``. Give the same fields as then.
+
+        A response that the server stores is continued by its id; otherwise the next turn is sent in full. Raises
+        UserError for a text that is not from :meth:`save`, and ConcurrentUseError while a turn runs.
+        """
+        self._settled().load(saved)
+
+    # -- for its turns
+
+    def until_forks_run(self) -> Flow[None]:
+        """Wait until the turns of forks that continue the same response are in progress."""
+        machine = self._settled()
+        anchor = machine.anchor
+        if anchor is None or anchor.stored or machine.is_fork:
+            return
+        for turn in list(anchor.forks):
+            while not (turn.ended or turn.in_progress):
+                yield Wait(lambda turn=turn: self.runtime.until(lambda: turn.ended or turn.in_progress, turn))
+        anchor.forks.clear()
+
+    def submit(
+        self, new: object, fields: Mapping[str, Any], lane: AnyLane, timeout: object, *, warm: bool = False
+    ) -> CoreTurn:
+        """Send a turn. Raises as :meth:`create` says; then nothing has changed."""
+        machine = self._settled()
+        if self._warmed is not None:
+            machine = self._machine = self._after_warm_up(self._warmed, machine, fields)
+        to_send = machine.begin(new, fields, warm=warm)
+        try:
+            core = self.runtime.create(to_send.body, lane, timeout, _continuation(to_send))
+        except BaseException:
+            machine.withdrawn()
+            raise
+        if to_send.forks and to_send.anchor is not None:
+            to_send.anchor.forks.append(core)
+        self._core = self._last = core
+        return core
+
+    def _after_warm_up(
+        self, warmed: Conversation[Any], machine: ConversationMachine, fields: Mapping[str, Any]
+    ) -> ConversationMachine:
+        """The machine to begin with: it goes on from the session's warm-up, if that has completed and is of use."""
+        self._warmed = None
+        source = warmed.take_warm_up() if machine.is_new else None
+        if source is None or not source[0].has_warmed(fields):
+            return machine
+        return ConversationMachine(source[0], forks=source[1])
+
+    def take_warm_up(self) -> tuple[ConversationMachine, bool]:
+        """Its machine, and whether another conversation has taken it before."""
+        machine, taken = self._settled(), self._last is None
+        self._last = None
+        return machine, taken
+
+    def begin_warm_up(self) -> None:
+        """Send the warm-up of a session, for which nobody waits."""
+        self.submit((), self._defaults, self.stream_id, self._timeout, warm=True)
+
+    # -- what became of the turn that ran
+
+    def _settled(self) -> ConversationMachine:
+        """The machine, after it was told what has become of the turn that ran."""
+        core, machine = self._core, self._machine
+        if core is None or not core.ended:
+            return machine
+        arrived = self._arrived()
+        self._core = None
+        if core.anchor_lost is not None:
+            machine.sent_in_full(DecisionReason[core.anchor_lost.name])
+        response = core.response
+        used = [each.usage for each in core.responses]
+        if response is None:
+            machine.interrupted(arrived, None, used)
+        elif response.status in _UNSUCCESSFUL:
+            machine.interrupted(arrived, core.known_id if response.status == "incomplete" else None, used)
+        else:
+            machine.completed(arrived, core.known_id, used)
+        return machine
+
+    def _arrived(self) -> list[dict[str, Any]]:
+        """The items that came of the turn that ran: those of its responses, and what was steered between them."""
+        core = self._core
+        if core is None:
+            return []
+        items: list[dict[str, Any]] = []
+        for response, steered in zip(core.responses, core.steers, strict=True):
+            items += output_items(response.output)
+            items += output_items(steered)
+        return items
+
+
+def _continuation(to_send: ToSend) -> Continuation | None:
+    anchor = to_send.anchor
+    return None if anchor is None else Continuation(anchor.response_id, to_send.window, to_send.forks)
