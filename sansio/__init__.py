@@ -38,6 +38,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     connections    what is known of each connection, as data
     backlog        the turns that wait for a connection, in order
     http           one connection in HTTP/1.1, one turn after the other: bytes in, events and failures with verdicts out
+    steering       what a steer or an injection may be, and what callers see of it
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     partial        what has come of a response so far
     server         the same protocols in the server's role
