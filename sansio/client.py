@@ -22,7 +22,7 @@ from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, make_awaitable
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, called, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
@@ -382,13 +382,15 @@ class Turn(TurnHandle, OnShell):
         found = [] if steering is None else [one for one in steering.inputs if one.kind == "steer" and not one.foreign]
         return [SteerOutcome(one, self._runtime.until) for one in found]
 
-    def _run(self) -> Flow[Response]:
-        """Run the turn from start to end."""
+    def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
+        """Run the turn from start to end; ``on_event`` is called with each event."""
         turn = self._begin()
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:
-                yield receive
+                event = yield receive
+                if on_event is not None:
+                    yield from called(on_event, event)
         except StopAsyncIteration:
             pass
         finally:
@@ -486,16 +488,3 @@ def connect(
     if warm is not None:
         check_warm_up(warm, options.transport)
     return connecting(source, network, options, warm=warm)
-
-
-def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
-    """The function with its first argument given. It has the docstring, and the signature of the other arguments."""
-
-    @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(first, *args, **kwargs)
-
-    bare = discreet(called)
-    signature = inspect.signature(function)
-    bare.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
-    return bare
