@@ -40,7 +40,7 @@ MEANS: Final = Means(
     FAILURES,
     LOGGER,
     sys.modules,
-    partial(open, buffering=1 << 20, opener=lambda path, flags: os.open(path, flags, 0o600)),
+    partial(open, buffering=1 << 16, opener=lambda path, flags: os.open(path, flags, 0o600)),
 )
 
 READ_SIZE: Final = 64 * 1024

@@ -47,7 +47,7 @@ MEANS: Final = Means(
     FAILURES,
     LOGGER,
     sys.modules,
-    partial(open, buffering=1 << 20, opener=lambda path, flags: os.open(path, flags, 0o600)),
+    partial(open, buffering=1 << 16, opener=lambda path, flags: os.open(path, flags, 0o600)),
 )
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError, OverflowError, ExceptionGroup)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
