@@ -44,6 +44,7 @@ from .errors import (
 from .events import Response, ServerEvent
 from .lanes import AUTO
 from .notices import Notice
+from .partial import Partial
 from .rate_limits import RateLimits
 from .record import Recording
 from .replay import (
@@ -86,6 +87,7 @@ __all__ = [
     "ModelTracing",
     "Notice",
     "OpenTelemetryTracer",
+    "Partial",
     "Phase",
     "ProtocolError",
     "RequestTooLargeError",

@@ -11,20 +11,23 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
 from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
+from .connection import Turn as CoreTurn
 from .connections import ConnectionInfo
+from .conversation import check_warm_up
 from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Emitting, Flow, Wait, at_once, awaited, make_awaitable
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, called, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
 from .omit import OMIT
+from .partial import TextStream
 from .proxy import choose_proxy
 from .rate_limits import RateLimits
 from .record import BinaryFile, PathLike, Recording, recording_of
@@ -32,7 +35,9 @@ from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
-from .transports import Network, checked_network
+from .steering import InjectOutcome, SteerInput, SteerOutcome
+from .toolloop import LoopShell
+from .transports import Means, Network, checked_network
 
 if TYPE_CHECKING:
     import ssl
@@ -56,21 +61,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 TurnT = TypeVar("TurnT", bound="Turn")
-SessionT = TypeVar("SessionT", bound="Session[Any]")
+ConversationT = TypeVar("ConversationT")
+SessionT = TypeVar("SessionT", bound="Session[Any, Any]")
 ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
-class Shell(Protocol):
+class Shell(LoopShell, Protocol):
     """What differs between event loops."""
 
     @property
-    def variables(self) -> Mapping[str, str]:
-        """The environment variables of the process."""
-        ...
-
-    @property
-    def context_type(self) -> type[Any]:
-        """The class ``ssl.SSLContext``."""
+    def means(self) -> Means:
+        """What it takes from the process."""
         ...
 
     @property
@@ -101,8 +102,9 @@ class Shell(Protocol):
         """An asynchronous generator that yields what the flow emits."""
         ...
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
-        """A new runtime, in the running event loop."""
+    @property
+    def runtime(self) -> Callable[[EndpointSource, Network, SessionOptions], SessionRuntime]:
+        """Makes a new runtime, in the running event loop."""
         ...
 
 
@@ -124,10 +126,13 @@ class OnShell:
         make_awaitable(cls, shell.coroutine_function)
 
 
-class Session(OnShell, Generic[TurnT]):
-    """A session on one endpoint; it makes turns. Made by :func:`connect`."""
+class Session(OnShell, Generic[TurnT, ConversationT]):
+    """A session on one endpoint; it makes turns and conversations. Made by :func:`connect`."""
 
     _turn: type[TurnT]
+    _conversation: Callable[..., ConversationT]
+    _warmed: Any = None
+    """The conversation of the warm-up that ``connect(warm=…)`` sent."""
 
     def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
@@ -160,6 +165,24 @@ class Session(OnShell, Generic[TurnT]):
         """
         turn = self._turn(self._runtime, body, stream_id, timeout, leave)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
+
+    def conversation(
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **defaults: Any
+    ) -> ConversationT:
+        """Turns that go on from each other, of which only the new input has to be given:
+        ``talk = session.conversation(model=…)``, then ``await talk.respond("Hi")``.
+
+        ``defaults`` are the fields of all its turns. A conversation stays in its lane and on its connection. With
+        ``stream_id`` it has that lane. ``timeout`` and ``leave`` are those of its turns, as for :meth:`create`. Several
+        conversations may share a session.
+        """
+        return self._conversation(self._runtime, defaults, stream_id, timeout, leave, warmed=self._warmed)
+
+    def _warm_up(self, fields: Mapping[str, Any]) -> None:
+        """Send a warm-up with these fields, and wait for nothing. Over HTTP there is none."""
+        if not self._runtime.fell_back:
+            self._warmed = warmed = cast("Any", self._conversation(self._runtime, dict(fields), AUTO, OMIT, None))
+            warmed._begin_warm_up()
 
     @awaited
     def retrieve(self, response_id: str, *, include: Iterable[str] = (), timeout: object = OMIT) -> Flow[Response]:
@@ -280,9 +303,13 @@ class Turn(TurnHandle, OnShell):
         super().__init__(body, stream_id, timeout, leave)
         self._runtime = runtime
 
+    def _begin(self) -> CoreTurn:
+        """Send it. From here on it knows what became of it."""
+        return self._sent(self._runtime.create(*self._enter()))
+
     @at_once
     def __aenter__(self) -> Self:
-        self._sent(self._runtime.create(*self._enter()))  # From here on it knows what became of it.
+        self._begin()
         return self
 
     @at_once
@@ -295,13 +322,75 @@ class Turn(TurnHandle, OnShell):
     def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
         return self._runtime.iterate(self._core or self._begun)
 
-    def _run(self) -> Flow[Response]:
-        """Run the turn from start to end."""
-        turn = self._sent(self._runtime.create(*self._enter()))
+    def text_deltas(self) -> AsyncGenerator[str]:
+        """The text of the response in pieces, up to the terminal event: ``async for text in turn.text_deltas()``.
+
+        It takes the turn's events, as iterating over the turn does, and raises as that does. Pieces are joined where a
+        server cut a character in two. If the deltas brought only the beginning of the response's text, or none of it,
+        the rest comes with the terminal event (PROTOCOL.md, "What has come so far").
+        """
+        return self._shell.iterate(self._texts())
+
+    def _texts(self) -> Emitting:
+        turn = self._core or self._begun
+        stream = TextStream(turn.partial.text)
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:
-                yield receive
+                piece = stream.take((yield receive))
+                if piece:
+                    yield Emit(piece)
+        except StopAsyncIteration:
+            pass
+
+    @awaited
+    def steer(self, input: SteerInput) -> Flow[SteerOutcome]:
+        """Give the running response more input of the user: ``outcome = await turn.steer("Make it shorter")``.
+
+        ``input`` is text, or user messages. It returns when the server has answered (the outcome is accepted or
+        failed), or when it is sure that it never will (failed, unknown); ``await outcome.settled()`` waits for what
+        becomes of an accepted one. If no response runs yet, the next one of the turn gets it. The turn goes on with the
+        response that follows: the same iterator has its events, :attr:`responses` has both, :meth:`result` returns the
+        last.
+
+        Events that come while it waits are kept for the turn's consumer. If it is cancelled, the input stays where it
+        is: :attr:`outcomes` has it. It waits no longer than the turn's ``send`` and ``receive`` limits.
+
+        Raises InvalidInputError or WrongTypeError for what cannot be sent, and SteeringNotSupportedError if the server
+        is known to take no steers, or if the turn goes over HTTP. Then nothing was sent, and the turn goes on.
+        """
+        turn = self._begun
+        one = yield Wait(lambda: self._runtime.send_input(turn, "steer", input))
+        return SteerOutcome(one, self._runtime.until)
+
+    @awaited
+    def inject(self, items: Iterable[Mapping[str, Any]]) -> Flow[InjectOutcome]:
+        """Give the running response input items while it runs (beta): ``outcome = await turn.inject([…])``.
+
+        It is for responses of several agents (``multi_agent``), and needs a dialect with ``injecting=Support.YES``: the
+        upgrade then has the beta header. The outcome is committed, failed or unknown. Everything else is as for
+        :meth:`steer`, except that no other response follows.
+        """
+        turn = self._begun
+        one = yield Wait(lambda: self._runtime.send_input(turn, "inject", items))
+        return InjectOutcome(one)
+
+    @property
+    def outcomes(self) -> list[SteerOutcome]:
+        """What became of every steer of this turn so far, in order; those included whose caller was cancelled."""
+        steering = None if self._core is None else self._core.steering
+        found = [] if steering is None else [one for one in steering.inputs if one.kind == "steer" and not one.foreign]
+        return [SteerOutcome(one, self._runtime.until) for one in found]
+
+    def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
+        """Run the turn from start to end; ``on_event`` is called with each event."""
+        turn = self._begin()
+        receive = Wait(lambda: self._runtime.iterate(turn))
+        try:
+            while True:
+                event = yield receive
+                if on_event is not None:
+                    yield from called(on_event, event)
         except StopAsyncIteration:
             pass
         finally:
@@ -314,9 +403,11 @@ class Connecting(OnShell, Generic[SessionT]):
 
     _session: type[SessionT]
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, warm: Mapping[str, Any] | None = None) -> None:
         self._arguments = arguments
         """The arguments for the runtime."""
+        self._warm = warm
+        """The fields of a warm-up; None: there is to be none."""
         self._runtime: SessionRuntime | None = None
 
     def __await__(self) -> Generator[Any, Any, SessionT]:
@@ -336,7 +427,10 @@ class Connecting(OnShell, Generic[SessionT]):
             raise ConcurrentUseError("a connect() opens one session — no other was opened — call it again")
         self._runtime = self._shell.runtime(*self._arguments)
         yield Wait(self._runtime.connect)
-        return self._session(self._runtime)
+        session = self._session(self._runtime)
+        if self._warm is not None:
+            session._warm_up(self._warm)  # pyright: ignore[reportPrivateUsage] - only connect() calls it.
+        return session
 
 
 def connect(
@@ -353,6 +447,7 @@ def connect(
     transport: TransportChoice | None = None,
     connections: int | None = None,
     record: str | PathLike | BinaryFile | Recording | None = None,
+    warm: Mapping[str, Any] | None = None,
     options: SessionOptions | None = None,
 ) -> ConnectingT:
     """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
@@ -370,35 +465,26 @@ def connect(
     proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
     proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``record`` is the file that the
     session is recorded in, without credentials, so that it can be replayed: a path, a file opened by ``"wb"``, or a
-    ``Recording``. ``options`` are the limits; the arguments ``transport``, ``connections`` and ``record`` override the
+    ``Recording``. ``warm`` are the fields of a warm-up that is sent at once, so that connection and prefix are ready
+    before there is an input: the first ``session.conversation()`` with the same fields goes on from it. ``options`` are
+    the limits; the arguments ``transport``, ``connections`` and ``record`` override the
     options of the same name.
 
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
     """
-    shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
+    means = connecting._shell.means  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
     source = EndpointSource(
-        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
+        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=means.variables
     )
     network = checked_network(
-        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
+        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=means.context_type
     )
     network.check_place(source.initial)
     wanted = network.completed(source)[0].proxy
-    choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
+    choose_proxy(wanted, source.initial, means.variables)  # Raises now for an invalid proxy in the environment.
     given = {"transport": transport, "connections": connections, "record": recording_of(record)}
     options = options_from_client(client, options, **given)
-    return connecting(source, network, options)
-
-
-def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
-    """The function with its first argument given. It has the docstring, and the signature of the other arguments."""
-
-    @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(first, *args, **kwargs)
-
-    bare = discreet(called)
-    signature = inspect.signature(function)
-    bare.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
-    return bare
+    if warm is not None:
+        check_warm_up(warm, options.transport)
+    return connecting(source, network, options, warm=warm)

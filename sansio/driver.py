@@ -31,7 +31,7 @@ from math import inf
 from typing import Any, Final
 
 from .admission import new_turn
-from .connection import LIVE, ResponsesConnection, Turn
+from .connection import LIVE, Continuation, ResponsesConnection, Turn, TurnInput
 from .connections import Connection
 from .dialect import Dialect, dialect_of_host
 from .endpoint import Endpoint
@@ -58,7 +58,7 @@ OPEN: Final = LinkState.OPEN
 class Driver:
     """See the top of the module. ``now`` is monotonic seconds, the same clock everywhere."""
 
-    # More than 12 attributes: five are arguments, two hold the links, four are about waiting consumers, three about
+    # More than 12 attributes: five are arguments, two hold the links, five are about waiting consumers, three about
     # the first opening, and two about the timer; a step uses all of them.
 
     def __init__(
@@ -95,6 +95,8 @@ class Driver:
         """When the first opening tries again."""
         self._conditions: dict[Any, Callable[[], bool]] = {}
         """Waiters for a condition other than a turn's events, and the condition."""
+        self._reading_for: dict[Any, Turn] = {}
+        """Those of them that wait for what comes for a turn."""
         self._timer = inf
         """When the runtime's timer fires; ``inf``: it is off."""
 
@@ -108,14 +110,24 @@ class Driver:
             return newest.dialect
         return self.session.options.given_dialect or dialect_of_host(self._endpoint().host)
 
-    def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
-        """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
+    def create(
+        self,
+        body: Mapping[str, Any],
+        *,
+        lane: AnyLane = None,
+        timeouts: object = OMIT,
+        now: float,
+        follows: Continuation | None = None,
+    ) -> Turn:
+        """Begin a turn; ``follows``: what it continues, if it is of a conversation. Raises as
+        :meth:`ResponsesSession.create` does; then nothing was sent."""
+        given: dict[str, Any] = {"lane": lane, "timeouts": timeouts, "now": now, "follows": follows}
         if self._recorder is None:
-            return self.submit(new_turn(self.session.options, body, lane=lane, timeouts=timeouts, now=now), now)
+            return self.submit(new_turn(self.session.options, body, **given), now)
 
         def begin(record: TurnRecord) -> Turn:
             traced = with_trace(body, self.dialect.trace_member, record.traceparent)
-            turn = new_turn(self.session.options, traced, lane=lane, timeouts=timeouts, now=now)
+            turn = new_turn(self.session.options, traced, **given)
             turn.observer = record
             return self.submit(turn, now)
 
@@ -132,6 +144,15 @@ class Driver:
         if turn.events or turn.state is LIVE:
             self.session.cancel(turn, now)
             self._carry_out(now)
+
+    def send_input(self, one: TurnInput, now: float) -> None:
+        """Send a steer or an injection. Raises as :meth:`ResponsesSession.send_input` does; then nothing was sent."""
+        if one.turn.ended:
+            one.turn.add_input(one)
+            return
+        dialect = self.dialect
+        self.session.send_input(one, dialect.steering if one.kind == "steer" else dialect.injecting, now)
+        self._carry_out(now)
 
     def listen(self, turn: Turn, waiter: Any, clock: Callable[[], float]) -> None:
         """Wake this consumer, once, when its turn has something new. The caller has found nothing to read before.
@@ -161,13 +182,19 @@ class Driver:
             del self._waiters[turn]
             turn.listener = None
 
-    def wake_when(self, waiter: Any, until: Callable[[], bool]) -> None:
-        """Wake a waiter when ``until()`` is true at the end of a step."""
+    def wake_when(self, waiter: Any, until: Callable[[], bool], turn: Turn | None = None) -> None:
+        """Wake a waiter when ``until()`` is true at the end of a step. ``turn``: whose connection is read meanwhile,
+        although this turn may have too many unread events."""
         self._conditions[waiter] = until
+        if turn is not None:
+            self._reading_for[waiter] = turn
+            if self._paused:
+                self._resume_for(turn)
 
     def forget(self, waiter: Any) -> None:
         """The waiter stops waiting."""
         self._conditions.pop(waiter, None)
+        self._reading_for.pop(waiter, None)
 
     # -- connect() and close
 
@@ -383,7 +410,8 @@ class Driver:
         """Stop reading while a turn has too many unread events, unless another consumer waits or a deadline has
         passed."""
         connection = link.connection
-        awaited = link.looking or any(turn.connection is connection for turn in self._waiters)
+        turns = [*self._waiters, *self._reading_for.values()]
+        awaited = link.looking or any(turn.connection is connection for turn in turns)
         pause = connection.has_unprocessed or (connection.has_slow_consumer and not awaited)
         if pause is not link.paused:
             link.paused = pause

@@ -17,11 +17,14 @@ The tree
         │   ├── LaneLimitError            a 33rd named lane on one connection
         │   ├── TooManyTurnsError         more turns waiting than the session may hold
         │   ├── ConcurrentUseError        two consumers waiting on one turn
+        │   ├── InvalidInputError         what no response may be steered with; also a ValueError
+        │   ├── SteeringNotSupportedError the server or the transport takes no steers, or no injections
         │   └── SessionClosedError        used after close
         ├── EventDecodeError              a server message that cannot be read as an event
         ├── TransportError                the byte stream below did not open, or broke: the cause of a TurnError
         ├── MissingResponseError          a stream that ended without a response in its terminal event
         ├── UnsuccessfulResponseError     a failed or incomplete response, where the caller wanted that raised
+        ├── MaxTurnsError                 conversation.run() had its number of turns; .response is the last one
         ├── RetrievalError                session.retrieve() got no response: it says nothing of the turn's verdict
         │   ├── ResponseNotFoundError     the server has no such response
         │   └── RetrievalTimeoutError     a deadline passed (also a TimeoutError)
@@ -56,9 +59,11 @@ __all__ = [
     "ConnectionLostError",
     "EventDecodeError",
     "HandshakeRejectedError",
+    "InvalidInputError",
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
+    "MaxTurnsError",
     "MissingResponseError",
     "ProtocolError",
     "RequestTooLargeError",
@@ -68,6 +73,7 @@ __all__ = [
     "RetrievalError",
     "RetrievalTimeoutError",
     "SessionClosedError",
+    "SteeringNotSupportedError",
     "StreamEndedError",
     "TooManyTurnsError",
     "TransportError",
@@ -120,6 +126,20 @@ class TooManyTurnsError(UserError):
 
 class ConcurrentUseError(UserError, RuntimeError):
     """Two tasks waited for the events of one turn at the same time."""
+
+
+class InvalidInputError(UserError, ValueError):
+    """Input that no response may be steered with, or that cannot be injected (PROTOCOL.md, "Steering")."""
+
+    verdict: ClassVar[Verdict] = Verdict.SAFE
+    """The input was not sent."""
+
+
+class SteeringNotSupportedError(UserError):
+    """The turn's server, or its transport, takes no steers or no injections."""
+
+    verdict: ClassVar[Verdict] = Verdict.SAFE
+    """The input was not sent."""
 
 
 class SessionClosedError(UserError, RuntimeError):
@@ -186,6 +206,17 @@ class UnsuccessfulResponseError(TurnwireError):
         super().__init__(message)
         self.response = response
         self.outcome = outcome
+
+
+class MaxTurnsError(TurnwireError):
+    """The loop of ``conversation.run()`` had as many turns as it may have, and the model calls more tools.
+
+    ``response`` is the last :class:`~turnwire.sansio.events.Response`. Its calls were not run; ``run()`` goes on.
+    """
+
+    def __init__(self, message: str, *, response: Any) -> None:
+        super().__init__(message)
+        self.response = response
 
 
 class RetrievalError(TurnwireError):

@@ -23,6 +23,7 @@ from .connection import LEAVE_RULE, Leave, Turn
 from .errors import ConcurrentUseError, SessionClosedError
 from .events import Response
 from .lanes import AUTO, AnyLane
+from .partial import Partial
 from .replay import Evidence, Verdict
 
 __all__ = ["TurnHandle"]
@@ -69,9 +70,35 @@ class TurnHandle:
         return None if self._core is None else self._core.response
 
     @property
+    def partial(self) -> Partial:
+        """What was read of the response so far (PROTOCOL.md, "What has come so far"). It can be asked for at any time:
+        before the first event, after each one, after a failure, and after the turn was left.
+
+        It is a snapshot of what the iteration over the turn has yielded: events that arrived, and were not read, are
+        not in it. To make it costs as much as what is new, plus what it contains.
+        """
+        return Partial() if self._core is None else self._core.partial
+
+    @property
     def response_id(self) -> str | None:
-        """The response's id, once ``response.created`` has come."""
-        return None if self._core is None else self._core.response_id
+        """The response's id, once ``response.created`` has come; of a steered turn, the id of the present response."""
+        return None if self._core is None else self._core.known_id
+
+    @property
+    def responses(self) -> list[Response]:
+        """The responses that have ended, in order. A turn has several if it is steered: each one but the first begins
+        with what was steered (PROTOCOL.md, "Steering")."""
+        return [] if self._core is None else self._core.responses
+
+    @property
+    def steers(self) -> list[list[Any]]:
+        """For each of :attr:`responses`: the user messages that the server put after it, as JSON values.
+
+        So the turn gave: the output of the first response, ``steers[0]``, the output of the second, and so on. After
+        the last response they are pending: the server puts them before the input of the turn that fills the stubs. The
+        list is empty where nothing follows, or where it was not this session that steered.
+        """
+        return [] if self._core is None else self._core.steers
 
     @property
     def stream_id(self) -> str | None:

@@ -29,8 +29,10 @@ States of a turn here
         enter() ──► waiting ──start()──► running ──leave()──► gone
                        └──────leave()──────────────────────────▲
 
-    A lane is *ready* if turns wait in it and none runs. Ready lanes, and turns without a lane of their own, queue for
-    slots in the order in which they became ready. So every lane gets a slot in its turn.
+    A lane may be *reserved* when its turn leaves: no other turn starts in it until :meth:`Lanes.release`. Where the
+    server is not known to have lanes, no turn starts at all meanwhile. A lane is *ready* if turns wait in it, none
+    runs, and it is not reserved. Ready lanes, and turns without a lane of their own, queue for slots in the order in
+    which they became ready. So every lane gets a slot in its turn.
 """
 
 from __future__ import annotations
@@ -116,6 +118,8 @@ class Lanes(Generic[TurnT]):
         """Ready lanes, and waiting turns without a lane, in the order in which they became ready."""
         self.running: dict[str | None, TurnT] = {}
         """By lane: the turn that it is running."""
+        self.reserved: set[str | None] = set()
+        """Lanes in which no turn may start until they are released."""
 
     def __contains__(self, lane: str | None) -> bool:
         """Whether a turn was ever in this lane; always true for the default lane."""
@@ -149,7 +153,7 @@ class Lanes(Generic[TurnT]):
 
         Raises LaneLimitError, and adds nothing, if the connection may not have another name.
         """
-        at_once = at_once and not self.waiting_count and len(self.running) < self.max_in_flight
+        at_once = at_once and not (self.waiting_count or self.reserved) and len(self.running) < self.max_in_flight
         if lane is AUTO:
             if at_once:
                 lane = self._free_lane(turn)
@@ -171,14 +175,35 @@ class Lanes(Generic[TurnT]):
         queue = self._waiting.setdefault(lane, OrderedDict())
         queue[turn] = None
         self.waiting_count += 1
-        if len(queue) == 1 and lane not in self.running:
+        if len(queue) == 1 and lane not in self.running and lane not in self.reserved:
             self._ready[lane] = None
         return AUTO
+
+    def enter_first(self, turn: TurnT, lane: str | None) -> None:
+        """Add a turn to a lane that was used and in which none runs, ahead of those that wait there."""
+        queue = self._waiting.setdefault(lane, OrderedDict())
+        queue[turn] = self._ready[lane] = None
+        queue.move_to_end(turn, last=False)
+        self._ready.move_to_end(lane, last=False)
+        self.waiting_count += 1
+
+    def release(self, lane: str | None) -> None:
+        """End the reservation of a lane, if there is one."""
+        if lane in self.reserved:
+            self.reserved.remove(lane)
+            if lane in self._waiting:
+                self._ready[lane] = None
+
+    @property
+    def _has_slot(self) -> bool:
+        """Whether one more turn may run."""
+        held = 0 if self.names_known else len(self.reserved)
+        return len(self.running) + held < self.max_in_flight
 
     def start(self) -> tuple[TurnT, str | None] | None:
         """Start the next turn, if one may start: it is running from now on. Returns it and its lane; None: none may
         start."""
-        while self._ready and len(self.running) < self.max_in_flight:
+        while self._ready and self._has_slot:
             key, _ = self._ready.popitem(last=False)
             if key in self._any:
                 turn = cast("TurnT", key)
@@ -197,7 +222,7 @@ class Lanes(Generic[TurnT]):
         return None
 
     def _is_free(self, lane: str | None) -> bool:
-        return lane not in self.running and lane not in self._waiting
+        return lane not in self.running and lane not in self._waiting and lane not in self.reserved
 
     def _free_lane(self, turn: TurnT) -> str | None:
         """The lane for an AUTO turn. None, the default lane, may be busy."""
@@ -220,11 +245,13 @@ class Lanes(Generic[TurnT]):
                 return name
         return next(filter(self._is_free, self._automatic), None)
 
-    def leave(self, turn: TurnT, lane: str | None) -> None:
-        """Remove a turn, waiting or running; its lane is free for the next one."""
+    def leave(self, turn: TurnT, lane: str | None, *, reserve: bool = False) -> None:
+        """Remove a turn, waiting or running; its lane is free for the next one, or, with ``reserve``, reserved."""
         if self.running.get(lane) is turn:
             del self.running[lane]
-            if lane in self._waiting:
+            if reserve:
+                self.reserved.add(lane)
+            elif lane in self._waiting:
                 self._ready[lane] = None
         elif turn in self._any:
             del self._any[turn], self._ready[turn]
@@ -246,4 +273,5 @@ class Lanes(Generic[TurnT]):
         self._any.clear()
         self._ready.clear()
         self.running.clear()
+        self.reserved.clear()
         self.waiting_count = 0

@@ -48,8 +48,9 @@ from typing import Any, cast
 from .admission import check_backlog, check_lane, check_open, new_turn
 from .backlog import Backlog
 from .chance import SYSTEM_RANDOM, RandomBytes
-from .connection import ResponsesConnection, Stats, Turn, limit_exceeded, turn_failure
+from .connection import ResponsesConnection, Stats, Turn, TurnInput, limit_exceeded, turn_failure
 from .deadlines import Alarm
+from .dialect import Support
 from .endpoint import Endpoint
 from .errors import SessionClosedError, TurnError, UserError
 from .fallback import Fallback
@@ -63,10 +64,11 @@ from .options import SessionOptions, options_from_client
 from .placement import missing, place
 from .pool import Connection, ConnectionKind, Pool
 from .rate_limits import RateLimitLog
-from .recovery import Recovery
+from .recovery import Recovery, begin_again
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
+from .steering import send_input
 
 __all__ = [
     "EndpointSource",
@@ -166,8 +168,8 @@ class ResponsesSession:
         if turn.lane is not None:
             check_lane(turn.lane, self.options)
         turn.repeatable = self._retries_allowed()
+        kind = self._kind_for(turn)
         too_large = turn.too_large(self.options.max_request_size)
-        kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
         if kind is ConnectionKind.HTTP and not turn.fits_http:
             body_of(turn.message)  # Raises UserError for a warm-up.
         # Whether a turn of its lane waits for a connection, one of another kind.
@@ -190,8 +192,7 @@ class ResponsesSession:
 
     def _kind_for(self, turn: Turn) -> ConnectionKind:
         """The kind of connection that this turn needs."""
-        too_large = turn.too_large(self.options.max_request_size) is not None
-        return self._fallback.kind_for(turn, self._now, too_large=too_large)
+        return self._fallback.kind_of(turn, self._now, self.options.max_request_size, self.pool.remembers)
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After the turn's end it does nothing."""
@@ -205,6 +206,16 @@ class ResponsesSession:
         elif not turn.ended:
             self._fail_waiting(turn, Cause.CANCELLED, "the consumer left the turn before it was sent")
         self.update(now)
+
+    def send_input(self, one: TurnInput, support: Support, now: float) -> None:
+        """Send a steer or an injection. ``support``: whether the server takes it, if no connection of the turn knows.
+
+        Raises SteeringNotSupportedError; then nothing was sent.
+        """
+        self.update(now)
+        waits = one.turn.connection is None
+        send_input(one, support, now, over_http=waits and self._kind_for(one.turn) is ConnectionKind.HTTP)
+        self.update(now, *[each for each in self.pool if each is one.turn.connection])
 
     def _fail_waiting(self, turn: Turn, cause: Cause, what: str) -> None:
         self._backlog.remove(turn)
@@ -320,8 +331,7 @@ class ResponsesSession:
         if plan is None:
             return False
         self.notices.repeats(turn, connection := cast("Connection", turn.connection), failure, plan)
-        turn.unsent()
-        turn.repetitions.append(plan.reason)
+        begin_again(turn, plan.reason)
         self._own.repeated += turn.counts
         self._returned.append((turn, plan, connection))
         return True

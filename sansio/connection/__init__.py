@@ -67,28 +67,53 @@ What a user of this class does
 
 from __future__ import annotations
 
+from ._continuation import Continuation, send_in_full
+from ._inputs import InputKind, TurnInput
 from ._machine import ResponsesConnection
-from ._states import LIVE, TRANSITIONS, TURN_TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
+from ._states import (
+    INPUT_FACTS,
+    INPUT_TRANSITIONS,
+    LIVE,
+    TRANSITIONS,
+    TURN_TRANSITIONS,
+    WAITING_PHASE,
+    AnchorLost,
+    InputSignal,
+    InputState,
+    Signal,
+    State,
+    TurnSignal,
+    TurnState,
+)
 from ._tables import LEAVE_RULE, ConnectionOptions, Stats, limit_exceeded, turn_failure, words_of
 from ._turn import Leave, Turn, TurnObserver
 
 __all__ = [
+    "INPUT_FACTS",
+    "INPUT_TRANSITIONS",
     "LEAVE_RULE",
     "LIVE",
     "TRANSITIONS",
     "TURN_TRANSITIONS",
     "WAITING_PHASE",
+    "AnchorLost",
     "ConnectionOptions",
+    "Continuation",
+    "InputKind",
+    "InputSignal",
+    "InputState",
     "Leave",
     "ResponsesConnection",
     "Signal",
     "State",
     "Stats",
     "Turn",
+    "TurnInput",
     "TurnObserver",
     "TurnSignal",
     "TurnState",
     "limit_exceeded",
+    "send_in_full",
     "turn_failure",
     "words_of",
 ]

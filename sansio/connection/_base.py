@@ -8,38 +8,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
+from typing import Final
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..deadlines import Alarm, Deadlines
 from ..dialect import Dialect, Support, dialect_of_host
 from ..endpoint import Endpoint
 from ..errors import TurnError
+from ..events import InputError
 from ..lanes import AUTO, AnyLane, Lanes
+from ..partial import GATHER_AFTER
 from ..replay import Cause, Phase, Refusal
 from ..timeouts import shortest_wait
 from ..websocket import WebSocket
 from ._common import CommonConnection, Loss
+from ._inputs import OpenInputs, TurnInput, TurnSteering
 from ._keepalive import Keepalive
 from ._opening import Opening
-from ._outbox import Outbox
+from ._outbox import Message, Outbox
 from ._owners import Owners
-from ._states import FACTS, TRANSITIONS, WAITING_PHASE, Signal, State, TurnSignal, TurnState
+from ._states import (
+    FACTS,
+    TRANSITIONS,
+    WAITING_PHASE,
+    InputSignal,
+    InputState,
+    Signal,
+    State,
+    TurnSignal,
+    TurnState,
+)
 from ._tables import ConnectionOptions, ErrorFactory, Stats, turn_failure
 from ._turn import Turn
 
 __all__ = ["Blame", "ConnectionBase"]
 
 
-Blame = Mapping[Turn, tuple[bool | None, str]]
-"""For each turn whose message may have been too big: whether it was (None: not known), and a text that says so."""
+Blame = Mapping[Message, tuple[bool | None, str]]
+"""For each turn, steer or injection whose message may have been too big: whether it was (None: not known), and a text
+that says so."""
+
+NOT_HANDED: Final = InputError(code="not_sent", message="its last byte was not handed to the transport")
+TOO_LARGE: Final = InputError(
+    code="message_too_big", message="the server closed the connection: the message is too big"
+)
+"""Why an input failed, if the server has not said it."""
 
 
 class ConnectionBase(CommonConnection):
     """See the top of the package."""
 
     # More than 12 attributes: six are the state and what follows from it (as attributes, reading them costs no call),
-    # seven are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, keepalive, deadlines),
-    # three limit the memory of unread events and are read once per read, and one is for its end.
+    # eight are parts with a module of their own (opening, WebSocket, lanes, owners, outbox, inputs, keepalive,
+    # deadlines), three limit the memory of unread events and are read once per read, and one is for its end.
 
     def __init__(
         self,
@@ -66,11 +87,12 @@ class ConnectionBase(CommonConnection):
         dialect = self.options.given_dialect or dialect_of_host(endpoint.host)
         self._owners = Owners(self._lanes, dialect, self.options.max_in_flight, self.options.max_named_lanes)
         self._outbox = Outbox()
+        self._inputs = OpenInputs()
         self._unread_limit = min(self.options.high_water, self.options.max_buffered)
         """Bytes of unread events above which a turn's buffer is checked."""
         self._unchecked = 0
         """Bytes of events given to turns since the total was last checked."""
-        self._unchecked_limit = self.options.max_buffered_total >> 6
+        self._unchecked_limit = min(self.options.max_buffered_total >> 6, GATHER_AFTER)
         """The total is checked when ``_unchecked`` exceeds this number of bytes."""
         self._keepalive = Keepalive(self.options, now)
         self._close_by: float | None = None
@@ -166,14 +188,16 @@ class ConnectionBase(CommonConnection):
         return len(running) >= self._lanes.max_in_flight and any(one.abandoned for one in running.values())
 
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
-        """The lane of the response that the turn continues; AUTO if there is none."""
-        return self._owners.lane_of(turn.previous)
+        """The lane of the response that the turn continues; AUTO if there is none, or if it forks."""
+        return AUTO if turn.forks else self._owners.lane_of(turn.previous)
 
     def _enter(self, turn: Turn, now: float) -> None:
         """Add a turn: it starts at once, or waits for its lane or a slot."""
-        lane = self._lanes.enter(turn, turn.wanted, at_once=self.state is State.OPEN)
-        turn.connection = self
         turn.lane = None if turn.wanted is AUTO else turn.wanted
+        lane = AUTO
+        if not (self._inputs.pending and self._enter_first(turn)):
+            lane = self._lanes.enter(turn, turn.wanted, at_once=self.state is State.OPEN)
+        turn.connection = self
         turn.since = now
         if lane is not AUTO:
             turn.lane = lane
@@ -183,6 +207,19 @@ class ConnectionBase(CommonConnection):
         if turn.phase is Phase.LANE_WAIT:
             self._deadlines.watch(turn)
             self._drain_if_blocked((turn,))
+
+    def _enter_first(self, turn: Turn) -> bool:
+        """Whether pending steers wait for this turn. If so, it goes ahead of its lane's other turns (P-STEER-3)."""
+        for lane, pending in self._inputs.pending.items():
+            ours = turn.wanted in (AUTO, lane) or not self._lanes.names_known
+            if ours and turn.previous is not None and turn.previous == pending.response_id and not turn.is_warm_up:
+                turn.lane = lane
+                turn.steering = turn.steering or TurnSteering()
+                turn.steering.fills = self._inputs.pending.pop(lane).inputs
+                self._lanes.release(lane)
+                self._lanes.enter_first(turn, lane)
+                return True
+        return False
 
     def _start_turns(self, now: float) -> None:
         """Start the waiting turns that may start."""
@@ -240,9 +277,9 @@ class ConnectionBase(CommonConnection):
             turn.unsent()
         return turns
 
-    def _free_lane(self, turn: Turn, now: float) -> None:
-        """Remove a turn that is over; the next one in its lane may start."""
-        self._lanes.leave(turn, turn.lane)
+    def _free_lane(self, turn: Turn, now: float, *, reserve: bool = False) -> None:
+        """Remove a turn that is over; the next one in its lane may start, unless the lane is to be reserved."""
+        self._lanes.leave(turn, turn.lane, reserve=reserve)
         self._deadlines.drop(turn)
         self.freed = True
         if self._lanes.waiting_count or self.state is not State.OPEN:
@@ -254,9 +291,15 @@ class ConnectionBase(CommonConnection):
     def _withdraw(self, turn: Turn, now: float) -> None:
         """Remove a failed turn from lanes and outbox."""
         if self._outbox.begun(turn):
-            self._move_if_listed(Signal.MESSAGE_CUT)
+            self._cut_message()
         self._outbox.remove(turn)
         self._free_lane(turn, now)
+
+    def _cut_message(self) -> None:
+        """The message that has begun must not go on: nothing is handed out any more."""
+        self._move_if_listed(Signal.MESSAGE_CUT)
+        for one in [one for one in self._inputs.open if one.state is InputState.QUEUED]:
+            self._lose_input(one)
 
     def _drain_if_blocked(self, suspects: Iterable[Turn]) -> None:
         """Drain if one of these turns, or any turn that waits, is blocked by a turn without an end in sight."""
@@ -367,6 +410,7 @@ class ConnectionBase(CommonConnection):
         self.failure = loss.failure_of_waiting(self.waiting_phase)
         for turn in [*self._lanes.running.values(), *self._lanes.waiting()]:
             self._lose(turn, loss, blame)
+        self._lose_inputs(blame)
         self._lanes.clear()
         self._deadlines.clear()
         writable = self._is_up and not self._outbox.mid_frame
@@ -374,6 +418,29 @@ class ConnectionBase(CommonConnection):
         self._move(Signal.LOST)
         if writable and close_with is not None and self._websocket is not None:
             self._outbox.control(self._websocket.close(close_with))
+
+    def _take_back_inputs(self, turn: Turn) -> None:
+        self._inputs.hold_unsent(turn, self._outbox)
+
+    def _lose_input(self, one: TurnInput) -> None:
+        """Nobody will ever know what became of it."""
+        self._inputs.open.pop(one, None)
+        if one.state is InputState.QUEUED:
+            self._outbox.remove(one)
+            one.fail(InputSignal.UNSENT, NOT_HANDED)
+        else:
+            one.move(InputSignal.LOST)
+
+    def _lose_inputs(self, blame: Blame | None = None) -> None:
+        """The connection has ended."""
+        for one in (
+            *self._inputs.open,
+            *(each for pending in self._inputs.pending.values() for each in pending.inputs),
+        ):
+            if blame is not None and blame.get(one, (None, ""))[0]:
+                one.fail(InputSignal.FAILED, TOO_LARGE)
+            self._lose_input(one)
+        self._inputs.pending.clear()
 
     def _lose(self, turn: Turn, loss: Loss, blame: Blame | None) -> None:
         """End one turn because its connection ended."""

@@ -103,18 +103,26 @@ class CommonConnection(ABC):
         what: str,
         make: ErrorFactory | None = None,
         error: BaseException | None = None,
+        *,
+        signal: TurnSignal = TurnSignal.FAILED,
     ) -> None:
         """End a turn with a failure, unless it is repeated."""
         self.only_events = False
         failure = turn_failure(evidence, what, make, error)
         if self._recover is None or not self._recover(turn, failure):
-            self._end(turn, failure)
+            self._end(turn, failure, signal)
 
     def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
         """Make the failure final and visible to the consumer."""
         self.only_events = False
+        if turn.steering is not None:
+            self._take_back_inputs(turn)
         turn.fail(failure, signal)
         self.stats.failed += turn.counts
+
+    @abstractmethod
+    def _take_back_inputs(self, turn: Turn) -> None:
+        """Take steers and injections of this turn out of the outbox, if no byte of them was handed."""
 
     # -- texts
 
@@ -148,7 +156,8 @@ def passed_deadline(turn: Turn, now: float) -> str:
     """Which deadline of the turn has passed."""
     total = turn.total_deadline()
     name = "total" if total is not None and total <= now else WAIT_NAMES[turn.current_phase]
-    return f"the {name} deadline passed"
+    between = ", and the response that was to follow the steered one did not begin" if turn.between else ""
+    return f"the {name} deadline passed{between}"
 
 
 def _connect_error(evidence: Evidence, text: str) -> TurnError:

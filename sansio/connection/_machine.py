@@ -19,6 +19,7 @@ from ..replay import Cause, Phase
 from ..timeouts import Timeouts
 from ..upgrade import kept_after, kept_after_refusal, upgrade_headers
 from ..websocket import Accepted, WebSocket
+from ._inputs import TurnInput
 from ._opening import Refused
 from ._outbox import Outbox
 from ._routing import Routing
@@ -151,9 +152,12 @@ class ResponsesConnection(Routing, Timing):
         data, ended = self._outbox.take(max_bytes, self._websocket)
         self.stats.bytes_out += len(data)
         unfinished = self._outbox.turn
-        if unfinished is not None and unfinished.abandoned and now is not None:
+        if isinstance(unfinished, Turn) and unfinished.abandoned and now is not None:
             unfinished.since = now  # The peer is reading: the send deadline starts again.
         for turn in ended:
+            if isinstance(turn, TurnInput):
+                self._handed(turn, now)
+                continue
             turn.phase = Phase.AWAIT
             if now is not None:
                 turn.since = now

@@ -1,23 +1,27 @@
 """The outbox: what waits to be handed to the transport, in which order, and where each message ends.
 
 The promise
-    It knows at every byte whose message has begun and whether its last byte is handed out, which the verdict rests on.
-    A frame is never interrupted, and no message begins before the one that has begun is handed out whole; pongs and
-    control frames may go between its frames. A turn that is taken out before its first byte leaves no trace. Of unsent
-    pongs only the latest is kept.
+    It knows at every byte whose message (a turn's, a steer's, an injection's) has begun and whether its last byte is
+    handed out, which the verdict rests on. A frame is never interrupted, and no message begins before the one that has
+    begun is handed out whole; pongs and control frames may go between its frames. A message that is taken out before
+    its first byte leaves no trace. Of unsent pongs only the latest is kept.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..websocket import FRAGMENT
+from ._inputs import TurnInput
 from ._turn import Turn
 
 if TYPE_CHECKING:
     from ..websocket import WebSocket
+
+Message: TypeAlias = Turn | TurnInput
+"""Whose message it is."""
 
 __all__ = ["Outbox"]
 
@@ -33,22 +37,22 @@ class Outbox:
     def __init__(self) -> None:
         self._frame: bytes | memoryview = b""
         """The rest of the frame that is being handed out."""
-        self.turn: Turn | None = None
-        """The turn whose message has begun; None again when its last byte was handed out."""
+        self.turn: Message | None = None
+        """The turn, steer or injection whose message has begun; None again when its last byte was handed out."""
         self._fragments: Iterator[bytes] = iter(())
         self._following = b""
         """The next frame of that message; empty if its last frame has begun."""
         self._control: deque[bytes] = deque()
         self._pong = b""
-        self._messages: dict[Turn, None] = {}
+        self._messages: dict[Message, None] = {}
         self.mid_frame = False
         """Whether a frame was handed out in part: only its rest may follow."""
 
     def __bool__(self) -> bool:
         return bool(self._frame or self._following or self._pong or self._control or self._messages)
 
-    def message(self, turn: Turn) -> None:
-        """Queue a turn's message behind everything else."""
+    def message(self, turn: Message) -> None:
+        """Queue a message behind everything else."""
         self._messages[turn] = None
 
     def control(self, frame: bytes) -> None:
@@ -62,18 +66,18 @@ class Outbox:
         """
         self._pong = frame
 
-    def begun(self, turn: Turn) -> bool:
-        """Whether part of this turn's message was handed out, but not all of it."""
-        return self.turn is turn
+    def begun(self, message: Message) -> bool:
+        """Whether part of this message was handed out, but not all of it."""
+        return self.turn is message
 
-    def remove(self, turn: Turn) -> None:
+    def remove(self, message: Message) -> None:
         """Remove a message that has not begun."""
-        self._messages.pop(turn, None)
+        self._messages.pop(message, None)
 
-    def take(self, most: int, websocket: WebSocket | None) -> tuple[bytes, list[Turn]]:
-        """Return at most ``most`` bytes, and the turns whose messages end within them."""
+    def take(self, most: int, websocket: WebSocket | None) -> tuple[bytes, list[Message]]:
+        """Return at most ``most`` bytes, and those whose messages end within them."""
         parts: list[bytes | memoryview] = []
-        ended: list[Turn] = []
+        ended: list[Message] = []
         while most > 0 and (self._frame or self._next(websocket)):
             frame = self._frame
             self.mid_frame = len(frame) > most

@@ -138,8 +138,11 @@ class Owners:
         foreign = turn.response_id is not None and event.ends_turn
         return None if foreign or self._is_late(event.stream_id, response_id) else turn
 
-    def owner_of_error(self, event: ErrorEvent) -> Turn | Whose:
-        """The turn that an error ends, or what else it belongs to (PROTOCOL.md, "Whose error it is")."""
+    def owner_of_error(self, event: ErrorEvent, *, only: bool = True) -> Turn | Whose:
+        """The turn that an error ends, or what else it belongs to (PROTOCOL.md, "Whose error it is").
+
+        ``only``: an error that names nothing may be that of the only turn in flight: it answers no steer.
+        """
         response_id, _ = event.ids()
         if response_id is not None:
             turn = self._by_id(response_id, None)
@@ -149,7 +152,7 @@ class Owners:
             return self._by_name(event.stream_id) or Whose.NOBODY
         turns = self.in_flight()
         default = next((turn for turn in turns if turn.lane is None), None)
-        return default or (turns[0] if len(turns) == 1 else Whose.CONNECTION)
+        return default or (turns[0] if only and len(turns) == 1 else Whose.CONNECTION)
 
     def is_late(self, event: ServerEvent) -> bool:
         """Whether the event has an id of a turn that has ended."""

@@ -21,6 +21,7 @@ from ..events import (
     ErrorEvent,
     LifecycleEvent,
     OutputItemEvent,
+    ResponseCreatedEvent,
     ResponseInProgressEvent,
     ResponseQueuedEvent,
     Role,
@@ -32,9 +33,11 @@ from ..evidence import TOO_BIG
 from ..lanes import AUTO
 from ..replay import Cause, Evidence, Phase, Verdict
 from ..websocket import CloseFrame, Item, Ping, Violation, WebSocket
-from ._base import ConnectionBase
+from ._inputs import TurnInput
+from ._outbox import Message
 from ._owners import Whose
-from ._states import LIVE, Signal, State
+from ._states import LIVE, InputState, Signal, State, TurnSignal
+from ._steered import MISTAKES, Steered
 from ._tables import PROTOCOL_ERROR, SMALL_MESSAGE, limit_exceeded, refusal_in_event
 from ._turn import EVENT_COST, Turn
 
@@ -53,7 +56,7 @@ WHITESPACE: Final = b" \t\r\n\xef\xbb\xbf"
 """What may precede a JSON text: white space, and a byte order mark (which should not be there)."""
 
 
-class Routing(ConnectionBase):
+class Routing(Steered):
     """See the top of the module."""
 
     def _receive_frames(self, websocket: WebSocket, data: bytes, now: float) -> None:
@@ -80,6 +83,7 @@ class Routing(ConnectionBase):
                 else:
                     size = len(item) + EVENT_COST
                     turn.events.append(event)
+                    turn.arrived.append(event)
                     turn.last = event
                     turn.buffered += size
                     kept += size
@@ -140,24 +144,28 @@ class Routing(ConnectionBase):
         if isinstance(event, ErrorEvent):
             self._error_event(event, now, first=first)
             return
-        turn = self._owners.owner(event)
+        turn, role = self._owners.owner(event), event.role
+        if role is Role.OUTCOME:
+            self._outcome(turn, event, length, now)
+            return
         unknown = type(event) is UnknownEvent
         if unknown and self.rate_limits is not None:
             self.rate_limits.came(event)
         if turn is None or (unknown and self._owners.dialect.keeps_alive(event)):
             self._pass_over(turn, event, now)
             return
-        role = event.role
         if turn.phase is Phase.AWAIT:
             if role is Role.RESPONSE:
+                if turn.between and not isinstance(event, ResponseCreatedEvent):
+                    self.stats.orphans += 1
+                    return
                 self._begin(turn, event)
-            elif role is Role.OUTCOME:  # It answers a steer event that was sent for the response before.
-                self.stats.orphans += 1
-                return
             elif role is Role.UNKNOWN:
                 turn.unknown_event = True
         if isinstance(event, LifecycleEvent) and role is Role.RESPONSE:
             turn.note_response(event)
+            if turn.steering is not None and not event.ends_turn:
+                self._send_held(turn, now)
         elif isinstance(event, OutputItemEvent):
             turn.note_item(event)
         abandoned = turn.abandoned
@@ -167,11 +175,7 @@ class Routing(ConnectionBase):
         else:
             self._unchecked += turn.deliver(event, length, now)
         if event.ends_turn and isinstance(event, LifecycleEvent):
-            if not abandoned:
-                turn.finish(event)
-                self.stats.completed += 1
-            self._owners.ended(turn)
-            self._free_lane(turn, now)
+            self._response_ended(turn, event, now)
         elif turn.buffered > self._unread_limit:
             self._check_buffer(turn, now)
 
@@ -180,8 +184,28 @@ class Routing(ConnectionBase):
         self._owners.begins(turn, event)
         if self._lanes.waiting_count:
             self.only_events = False
+        if turn.steering is not None:
+            self._commit(turn, turn.steering, event)
         turn.phase = Phase.STREAM
-        turn.message = b""
+        turn.forget_message()
+
+    def _outcome(self, owner: Turn | None, event: ServerEvent, length: int, now: float) -> None:
+        """Handle an event that answers a steer or an injection. It begins and ends no response (P-STEER-13).
+
+        ``owner``: the turn of the event by its lane; that of the input decides.
+        """
+        one = self._answer(event, owner)
+        turn = owner if one is None else one.turn
+        if turn is None or turn.ended or turn.current_phase is not Phase.STREAM:
+            self.stats.orphans += 1
+        else:
+            self._unchecked += turn.deliver(event, length, now)
+        if turn is None or one is None:
+            return
+        self.only_events = False
+        self._conclude(turn, now)
+        if turn.buffered > self._unread_limit:
+            self._check_buffer(turn, now)
 
     def _pass_over(self, turn: Turn | None, event: ServerEvent, now: float) -> None:
         """Handle an event that nobody reads: it has no owner, or it only keeps its owner alive."""
@@ -208,13 +232,16 @@ class Routing(ConnectionBase):
 
     def _error_event(self, event: ErrorEvent, now: float, *, first: bool) -> None:
         """End the turns that an error belongs to (PROTOCOL.md, "Whose error it is")."""
-        limit = event.code == CONNECTION_LIMIT
+        limit, unanswered = event.code == CONNECTION_LIMIT, self._inputs.unanswered
+        if unanswered is not None and event.code in MISTAKES:
+            self._refuse_input(unanswered, event.body, now)
+            return
         if limit:
             self._move_if_listed(Signal.END_ANNOUNCED)
         of_all = event.stream_id is None and first and _is_unauthorized(event)
-        awaited = any(turn.phase is Phase.AWAIT for turn in self._lanes.running.values())
+        awaited = any(turn.current_phase is Phase.AWAIT for turn in self._lanes.running.values())
         of_connection = of_all or (limit and awaited and event.stream_id is None)
-        whose = Whose.CONNECTION if of_connection else self._owners.owner_of_error(event)
+        whose = Whose.CONNECTION if of_connection else self._owners.owner_of_error(event, only=unanswered is None)
         if isinstance(whose, Turn):
             self._refuse(whose, event, now)
         elif whose is Whose.NOBODY:
@@ -231,9 +258,15 @@ class Routing(ConnectionBase):
         if self._refuses_name(turn, event):
             self._repeat_without_name(turn, now)
             return
+        goes_on = self._broke_off(turn)
         if not turn.abandoned:
-            self._fail_by(turn, event, of_connection=False)
-        self._free_lane(turn, now)
+            signal = TurnSignal.ABANDONED if goes_on else TurnSignal.FAILED
+            self._fail_by(turn, event, of_connection=False, signal=signal)
+        if goes_on:
+            turn.response_over(None)
+            self._deadlines.watch(turn)
+        else:
+            self._free_lane(turn, now)
 
     def _refuses_name(self, turn: Turn, event: ErrorEvent) -> bool:
         """Whether the server refuses a lane name that was added automatically (PROTOCOL.md, "Dialects")."""
@@ -263,21 +296,23 @@ class Routing(ConnectionBase):
         even if only one turn awaits its response; turns whose messages have not begun then go to another connection.
         """
         self.drain()
-        awaiting = [turn for turn in self._owners.in_flight() if turn.phase is Phase.AWAIT]
+        awaiting = [turn for turn in self._owners.in_flight() if turn.current_phase is Phase.AWAIT]
         limit = event.code == CONNECTION_LIMIT
         of_all = of_all or (limit and len(awaiting) == 1)
         for turn in awaiting if limit else self._live_turns():
-            if turn.phase < Phase.STREAM:
+            if turn.current_phase < Phase.STREAM:
                 if not turn.abandoned:
                     self._fail_by(turn, event, of_connection=not of_all)
                 self._withdraw(turn, now)
 
-    def _fail_by(self, turn: Turn, event: ErrorEvent, *, of_connection: bool) -> None:
+    def _fail_by(
+        self, turn: Turn, event: ErrorEvent, *, of_connection: bool, signal: TurnSignal = TurnSignal.FAILED
+    ) -> None:
         def make(evidence: Evidence, text: str) -> TurnError:
             return ResponsesWebSocketError(event.payload, evidence=evidence, meaning=text)
 
         refusal = refusal_in_event(event, of_connection=of_connection)
-        self._fail(turn, turn.evidence(Cause.ERROR_FRAME, refusal=refusal), "", make)
+        self._fail(turn, turn.evidence(Cause.ERROR_FRAME, refusal=refusal), "", make, signal=signal)
 
     # -- limits of memory
 
@@ -290,12 +325,14 @@ class Routing(ConnectionBase):
         self._give_up(turn, Cause.PROTOCOL, self._too_much_unread(), now, make=limit_exceeded)
 
     def _check_all(self, now: float) -> None:
-        """Check the total size of unread events of running turns. Ended turns do not count: their callers hold
-        those."""
+        """Check the total size of unread events of running turns, and gather those that were read. Ended turns do not
+        count: their callers hold those."""
         self.only_events = False
         self._unchecked = 0
         most = self.options.max_buffered_total
         wanted = [turn for turn in self._lanes.running.values() if not turn.abandoned]
+        for turn in wanted:
+            turn.gather()
         if sum(turn.buffered for turn in wanted) > most:
             what = f"more than {most} bytes of events were left unread (max_buffered_total), most of them of this turn"
             largest = max(wanted, key=lambda turn: turn.buffered)
@@ -309,14 +346,18 @@ class Routing(ConnectionBase):
         blame = self._blame_for_size() if item.code == TOO_BIG else None
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
-    def _blame_for_size(self) -> dict[Turn, tuple[bool | None, str]]:
-        """For each turn whose message may be too big: whether it is, and a text (REPLAY.md, "Whose 1009 it is")."""
+    def _blame_for_size(self) -> dict[Message, tuple[bool | None, str]]:
+        """For each one whose message may be too big: whether it is, and a text (REPLAY.md, "Whose 1009 it is")."""
         running = self._lanes.running.values()
         most = self._owners.dialect.message_limit
-        candidates = [turn for turn in running if turn.phase is Phase.AWAIT or self._outbox.begun(turn)]
-        blame: dict[Turn, tuple[bool | None, str]] = {}
+        candidates: list[Message] = [
+            turn for turn in running if turn.current_phase is Phase.AWAIT or self._outbox.begun(turn)
+        ]
+        candidates += [one for one in self._inputs.open if one.state is InputState.SENT or self._outbox.begun(one)]
+        blame: dict[Message, tuple[bool | None, str]] = {}
         for turn in candidates:
-            size, being_handed = len(turn.message), turn.phase is Phase.SEND
+            text = turn.wire_message() if isinstance(turn, TurnInput) else turn.message
+            size, being_handed = len(text), self._outbox.begun(turn)
             if len(candidates) > 1:
                 blame[turn] = False, f" (one of {len(candidates)} messages was too big; this one has {size} bytes)"
             elif being_handed and size < SMALL_MESSAGE:

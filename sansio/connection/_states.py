@@ -35,6 +35,51 @@ A turn
     ABANDONED is a failure for the consumer, while the server may still run the turn. Events for it are dropped, and its
     lane is busy until its terminal event. OVERDUE: an abandoned turn whose deadline has passed without a terminal
     event.
+
+The responses of a turn
+    A turn has one response; if it is steered, others follow it without a request: its *successors* (PROTOCOL.md,
+    "Steering"). The phase is that of the present response. ::
+
+        AWAIT ──first event──► STREAM ──terminal event──► the turn is DONE, its lane is free
+          ▲                      │
+          │                      └── it says "steered", or a steer is SENT or ACCEPTED
+        response.created         │
+          │                      ▼
+          └──────────────────  between two responses: AWAIT again, and at least one response of the turn has ended
+                                 │
+                                 └── none of its steers is SENT or ACCEPTED ──► the turn is DONE
+
+    Between two responses the turn keeps its lane and its deadlines. Of the events of a response only
+    ``response.created`` is taken, and as evidence the phase is STREAM: the turn ran. If the response said "steered", a
+    successor is *promised*: then the turn is DONE only if, in addition, a steer that was ACCEPTED has FAILED or is
+    PENDING since.
+
+A steer, an injection
+    Input for a response that runs (:class:`InputState`); an injection is never ACCEPTED or PENDING. ::
+
+        HELD ──its response runs──► QUEUED ──last byte handed──► SENT ──accepted──► ACCEPTED ──pending──► PENDING
+          ▲                           │                           │                    │                     │
+          └──its response has ended───┤                           ├────────────────────┴─────────────────────┤
+                                      │                           ▼                                          ▼
+                    FAILED ◄──────────┘          COMMITTED, FAILED, LOST (SENT) or LOST_ACCEPTED, as the answer says
+
+    ============= ========================= ========= ================================================================
+    state         the lane of its turn      verdict   the state ends with
+    ============= ========================= ========= ================================================================
+    HELD          is the turn's             SAFE      ``response.created``, or the end of the turn
+    QUEUED        is the turn's; busy once  SAFE      its last byte, or the end of its response before its first byte
+                  a byte was handed
+    SENT          is busy                   AMBIGUOUS an answer, its deadline, or the end of the connection
+    ACCEPTED      is busy                   UNSAFE    the successor's ``response.created``, an answer, the deadline of
+                                                      the turn, or the end of the connection
+    PENDING       is reserved for the turn  UNSAFE    that turn's ``response.created`` or end, or the end of the
+                  that fills the stubs                connection
+    COMMITTED     is the successor's        UNSAFE    (it stays)
+    FAILED        is the turn's             SAFE      (it stays)
+    LOST          the connection takes no   AMBIGUOUS (it stays)
+                  more turns, or has ended
+    LOST_ACCEPTED the same                  UNSAFE    (it stays)
+    ============= ========================= ========= ================================================================
 """
 
 from __future__ import annotations
@@ -42,15 +87,20 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple
 
-from ..replay import Phase
+from ..replay import Phase, Verdict
 
 __all__ = [
     "FACTS",
+    "INPUT_FACTS",
+    "INPUT_TRANSITIONS",
     "LIVE",
     "TRANSITIONS",
     "TURN_TRANSITIONS",
     "WAITING_PHASE",
     "Facts",
+    "InputFacts",
+    "InputSignal",
+    "InputState",
     "Signal",
     "State",
     "TurnSignal",
@@ -204,3 +254,113 @@ TURN_TRANSITIONS: Final[dict[TurnState, dict[TurnSignal, TurnState]]] = {
     TurnState.FAILED: {},
 }
 """All state changes of a turn. A turn that is repeated stays LIVE: the consumer never saw its failure."""
+
+
+class InputState(enum.Enum):
+    """How far a steer or an injection got; see the table at the top of the module."""
+
+    __hash__ = object.__hash__
+
+    HELD = "held"
+    """It waits for a response that it can be sent to."""
+    QUEUED = "queued"
+    """Its message waits in the outbox, or is being handed."""
+    SENT = "sent"
+    """Its last byte was handed; the server has not answered."""
+    ACCEPTED = "accepted"
+    """The server owns it and has not applied it."""
+    PENDING = "pending"
+    """The server waits for outputs of the client before it applies it."""
+    COMMITTED = "committed"
+    FAILED = "failed"
+    """The server gave it back, or it was not sent."""
+    LOST = "lost"
+    """The server may have it, and nobody will ever know."""
+    LOST_ACCEPTED = "lost after it was accepted"
+    """The server had accepted it, and nobody will ever know what became of it."""
+
+
+class InputSignal(enum.Enum):
+    """What changes the state of a steer or an injection."""
+
+    __hash__ = object.__hash__
+
+    QUEUED = "its response runs"
+    HANDED = "its last byte was handed"
+    HELD = "its response ended before its first byte was handed, and the turn goes on"
+    UNSENT = "it can no longer be sent"
+    ACCEPTED = "the server accepted it"
+    PENDING = "the server waits for outputs of the client"
+    COMMITTED = "it was applied"
+    FAILED = "the server gave it back, or refused it"
+    LOST = "the connection or its deadline ended, or nobody waits any more"
+
+
+INPUT_TRANSITIONS: Final[dict[InputState, dict[InputSignal, InputState]]] = {
+    InputState.HELD: {InputSignal.QUEUED: InputState.QUEUED, InputSignal.UNSENT: InputState.FAILED},
+    InputState.QUEUED: {
+        InputSignal.HANDED: InputState.SENT,
+        InputSignal.HELD: InputState.HELD,
+        InputSignal.UNSENT: InputState.FAILED,
+        InputSignal.FAILED: InputState.FAILED,  # It is too big, and was being handed.
+    },
+    InputState.SENT: {
+        InputSignal.ACCEPTED: InputState.ACCEPTED,
+        InputSignal.PENDING: InputState.PENDING,
+        InputSignal.COMMITTED: InputState.COMMITTED,
+        InputSignal.FAILED: InputState.FAILED,
+        InputSignal.LOST: InputState.LOST,
+    },
+    InputState.ACCEPTED: {
+        InputSignal.PENDING: InputState.PENDING,
+        InputSignal.COMMITTED: InputState.COMMITTED,
+        InputSignal.FAILED: InputState.FAILED,
+        InputSignal.LOST: InputState.LOST_ACCEPTED,
+    },
+    InputState.PENDING: {
+        InputSignal.COMMITTED: InputState.COMMITTED,
+        InputSignal.FAILED: InputState.FAILED,
+        InputSignal.LOST: InputState.LOST_ACCEPTED,
+    },
+    InputState.COMMITTED: {},
+    InputState.FAILED: {},
+    InputState.LOST: {},
+    InputState.LOST_ACCEPTED: {},
+}
+"""All state changes of a steer or an injection. A signal that is not listed changes nothing."""
+
+
+class InputFacts(NamedTuple):
+    """What a state means for the caller, for the lane, and for the owner of an error."""
+
+    word: str
+    """What callers see."""
+    verdict: Verdict
+    """Whether it may be sent again."""
+    unsettled: bool = False
+    """Whether more will become of it by itself."""
+    answered: bool = True
+    """Whether the server has answered it, or never will."""
+    holds_lane: bool = False
+    """Whether the server may begin a response by itself because of it."""
+
+
+INPUT_FACTS: Final[dict[InputState, InputFacts]] = {
+    InputState.HELD: InputFacts("held", Verdict.SAFE, unsettled=True, answered=False),
+    InputState.QUEUED: InputFacts("queued", Verdict.SAFE, unsettled=True, answered=False),
+    InputState.SENT: InputFacts("sent", Verdict.AMBIGUOUS, unsettled=True, answered=False, holds_lane=True),
+    InputState.ACCEPTED: InputFacts("accepted", Verdict.UNSAFE, unsettled=True, holds_lane=True),
+    InputState.PENDING: InputFacts("pending", Verdict.UNSAFE),
+    InputState.COMMITTED: InputFacts("committed", Verdict.UNSAFE),
+    InputState.FAILED: InputFacts("failed", Verdict.SAFE),
+    InputState.LOST: InputFacts("unknown", Verdict.AMBIGUOUS),
+    InputState.LOST_ACCEPTED: InputFacts("unknown", Verdict.UNSAFE),
+}
+"""The meaning of each state. QUEUED holds the lane, too, once a byte of its message was handed."""
+
+
+class AnchorLost(enum.Enum):
+    """Why the second message of a turn is sent."""
+
+    FORGOTTEN = "the response is not stored, and no connection that the turn may use has it in its memory"
+    NOT_FOUND = "the server said previous_response_not_found"

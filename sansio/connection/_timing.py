@@ -14,15 +14,15 @@ from typing import cast
 
 from ..replay import Cause, Phase
 from ..websocket import WebSocket
-from ._base import ConnectionBase
 from ._common import passed_deadline
 from ._states import State, TurnSignal, TurnState
+from ._steered import Steered
 from ._turn import Turn
 
 __all__ = ["Timing"]
 
 
-class Timing(ConnectionBase):
+class Timing(Steered):
     """See the top of the module."""
 
     def next_deadline(self) -> float | None:
@@ -37,7 +37,7 @@ class Timing(ConnectionBase):
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that has passed."""
-        # This loop ends: each deadline closes the connection, except the ping, which sets a later one.
+        # This loop ends: each deadline closes the connection, but the ping sets a later one, and inputs are forgotten.
         while due := [entry for entry in self._own_deadlines() if entry[0] <= now]:
             min(due, key=lambda entry: entry[0])[1](now)
         for turn in self._deadlines.due(now):
@@ -59,6 +59,7 @@ class Timing(ConnectionBase):
             self._give_up(turn, Cause.TIMEOUT, passed_deadline(turn, now), now)
         if turn.state is TurnState.ABANDONED and self._is_up:
             turn.move(TurnSignal.EXPIRED)
+            self._give_up_inputs(turn)
             self._drain_if_blocked(self._lanes.waiting())
 
     def _stalled_turn(self, turn: Turn, now: float) -> None:
@@ -81,6 +82,8 @@ class Timing(ConnectionBase):
                 yield stall, self._stalled
             if (ping := self._keepalive.ping_deadline()) is not None:
                 yield ping, self._send_ping
+            for moment in self._input_deadlines():
+                yield moment, self._inputs_expired
 
     @property
     def began(self) -> float:

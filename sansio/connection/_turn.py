@@ -1,9 +1,9 @@
 """A turn: one ``response.create`` and its events.
 
 The promise
-    A turn always knows how far it got. Its phase only moves forward. Each step is made by what proves it: a chunk that
-    was taken from the outbox, an event, a terminal event. A failure contains this state as it was at its moment
-    (:meth:`Turn.evidence`).
+    A turn always knows how far it got. Its phase only moves forward, for each of its responses: a turn that is steered
+    has several (``_states.py``). Each step is made by what proves it: a chunk that was taken from the outbox, an event,
+    a terminal event. A failure contains this state as it was at its moment (:meth:`Turn.evidence`).
 
     ::
 
@@ -18,8 +18,8 @@ Which deadline applies (:meth:`Turn.deadline`)
     LANE_WAIT            ``timeouts.lane``                when it began to wait, or the connection opened
     CONNECT, HANDSHAKE   ``timeouts.connect``             when it began to wait for the connection
     SEND                 ``timeouts.send``                when its message was queued to be sent
-    AWAIT, STREAM        ``timeouts.receive``             its last event, or when its message was handed over; it does
-                                                          not run while its consumer has unread events
+    AWAIT, STREAM,       ``timeouts.receive``             its last event, or when its message was handed over; it does
+    between responses                                     not run while its consumer has unread events
     any                  ``timeouts.total``               when the turn was made
     ==================== ================================ =====================================================
 """
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..encoding import encode_json
 from ..errors import TurnError
@@ -40,13 +40,16 @@ from ..events import (
     Response,
     ResponseCreatedEvent,
     ResponseOutputItemAddedEvent,
+    ResponseQueuedEvent,
     ServerEvent,
 )
 from ..lanes import AUTO, AnyLane
 from ..messages import response_create
+from ..partial import Gathered, Partial, needed
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
-from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
+from ._states import LIVE, TURN_TRANSITIONS, AnchorLost, TurnSignal, TurnState
+from ._steered_turn import SteeredTurn, TurnConnection, TurnObserver
 
 __all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
 
@@ -60,33 +63,7 @@ Leave: TypeAlias = Literal["abort", "abandon"]
 """What becomes of a connection when its only turn is left; see the table at the top of the package."""
 
 
-class TurnConnection(Protocol):
-    """The connection of a turn, as the turn uses it: a ``ResponsesConnection`` or an ``HttpConnection``."""
-
-    @property
-    def waiting_phase(self) -> Phase:
-        """The phase of a turn that has not started on it."""
-        ...
-
-    def restart_deadline(self, turn: Turn) -> None:
-        """The turn's receive deadline starts, or starts again."""
-
-
-class TurnObserver(Protocol):
-    """Measures a turn. Its methods only store what happened: they call nobody, and raise nothing."""
-
-    def came(self, now: float) -> None:
-        """An event came for the turn's consumer. Hot path: runs once per event."""
-
-    def repeats(self, reason: str, failure: TurnError | None, delay: float) -> None:
-        """The turn is sent again after ``delay`` seconds, for this reason; ``failure``, if any, is not seen by the
-        consumer."""
-
-    def ended(self, turn: Turn) -> None:
-        """The turn has ended for its consumer. Called once, and last."""
-
-
-class Turn:
+class Turn(SteeredTurn):
     """The state of one ``response.create`` and its events. Made by :meth:`ResponsesConnection.create` or by a session.
 
     This is the protocol's record of a turn. The handle that users hold, :class:`turnwire.sansio.client.Turn`, wraps it.
@@ -101,6 +78,8 @@ class Turn:
         "_terminal",
         "abandoned",
         "added",
+        "anchor_lost",
+        "arrived",
         "began",
         "buffered",
         "connection",
@@ -109,7 +88,11 @@ class Turn:
         "failing_since",
         "failure",
         "fits_http",
+        "forks",
+        "gathered",
         "http_only",
+        "in_full",
+        "in_progress",
         "items",
         "lane",
         "last",
@@ -128,6 +111,7 @@ class Turn:
         "since",
         "state",
         "stateful",
+        "steering",
         "stored",
         "suspended",
         "timeouts",
@@ -136,6 +120,14 @@ class Turn:
         "wanted",
     )
 
+    response_id: str | None
+    gathered: Gathered | None
+    """What the events that were read gave; None: nothing was taken in."""
+    _terminal: LifecycleEvent | None
+    in_full: Callable[[], bytes] | None
+    """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
+    anchor_lost: AnchorLost | None
+    """Why the second message is its message now; None: it is not."""
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
 
@@ -157,7 +149,8 @@ class Turn:
         self.lane = None if lane is AUTO else lane
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
-        """The id of the response that it continues."""
+        """The id of the response that it continues, or follows in its conversation."""
+        self.in_full = self.anchor_lost = None
         self.leave: Leave | None = None
         """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http
@@ -165,8 +158,7 @@ class Turn:
         remembers."""
         self.transport: Literal["websocket", "http"] | None = None
         """What it was sent over; None before it is sent."""
-        self.stateful = stateful
-        self.timeouts = timeouts
+        self.stateful, self.timeouts = stateful, timeouts
         self.connection: TurnConnection | None = None
         """The connection that it runs on or waits for."""
         self.phase = Phase.LANE_WAIT
@@ -179,6 +171,8 @@ class Turn:
         self.listener: Callable[[Turn], None] | None = None
         """Called with the turn, once, when its consumer has something new to read."""
         self.events: deque[ServerEvent] = deque()
+        self.arrived: list[ServerEvent] = []
+        """The events that ``gathered`` has not taken in: the last read ones, then those in ``events``."""
         self.buffered = 0
         """Bytes of memory that ``events`` take."""
         self.items: list[str] = []
@@ -191,8 +185,8 @@ class Turn:
         """The last event that does not carry the response."""
         self.last_number: int | None = None
         """The ``sequence_number`` of the last event that carried the response."""
-        self.state = TurnState.LIVE
-        """Whether it goes on."""
+        self.state, self.in_progress = TurnState.LIVE, False
+        """``state``: whether it goes on. ``in_progress``: whether the server has loaded what it continues."""
         self.failure: TurnError | None = None
         self.failing_since: float | None = None
         """When it failed for the first time, if it did."""
@@ -202,14 +196,14 @@ class Turn:
         # stored: Whether the server stores its response, so that more than the connection's memory has it.
         # named: Whether its ``stream_id`` is sent.
         # repeatable: Whether automatic recovery may repeat it (``sansio/retries.py``).
-        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = False
+        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = self.forks = False
         # http_only: Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval.
         # created: Whether its ``response.created`` came.
+        # forks: Whether it leaves the lane of the response that it continues alone.
         # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
         # abandoned: It failed for its consumer while the server might still run it.
-        self.response_id: str | None = None
-        self._terminal: LifecycleEvent | None = None
+        self.response_id = self.gathered = self._terminal = self.steering = None
 
     def __repr__(self) -> str:
         return f"<Turn lane={self.lane!r} phase={self.current_phase.name} response_id={self.response_id!r}>"
@@ -248,6 +242,10 @@ class Turn:
         turn.http_only = bool(frame.get("background"))
         return turn
 
+    def forget_message(self) -> None:
+        """The server has its message: it will not be sent again."""
+        self.message, self.in_full = b"", None
+
     @property
     def ended(self) -> bool:
         """Whether no more events will come: the terminal event came, or the turn failed."""
@@ -260,10 +258,10 @@ class Turn:
 
     @property
     def current_phase(self) -> Phase:
-        """How far the turn got; for a waiting turn, what it waits for."""
+        """How far the turn got; for a waiting turn, what it waits for. Between two responses it is STREAM."""
         if self.phase is Phase.LANE_WAIT and self.connection is not None:
             return self.connection.waiting_phase
-        return self.phase
+        return Phase.STREAM if self.between else self.phase
 
     @property
     def response(self) -> Response | None:
@@ -333,7 +331,7 @@ class Turn:
             final_byte_handed=phase >= Phase.AWAIT,
             response_started=phase >= Phase.STREAM,
             stateful=self.stateful,
-            response_id=self.response_id,
+            response_id=self.known_id,
             close_code=close_code,
             refusal=refusal,
             unknown_event=self.unknown_event,
@@ -367,11 +365,14 @@ class Turn:
         self.phase = Phase.LANE_WAIT
         self.unknown_event = False
         self.output.clear()
+        if self.steering is not None:
+            self.steering.lose_fills()
 
     def deliver(self, event: ServerEvent, length: int, now: float) -> int:
         """Append an event whose text has this length for the consumer; return the bytes of memory that it takes."""
         cost = length + EVENT_COST
         self.events.append(event)
+        self.arrived.append(event)
         self.buffered += cost
         if isinstance(event, ItemEvent):
             self.last = event
@@ -384,8 +385,27 @@ class Turn:
             listener(self)
         return cost
 
+    @property
+    def partial(self) -> Partial:
+        """What its consumer has read of its response."""
+        self.gather()
+        return Partial() if self.gathered is None else self.gathered.snapshot()
+
+    def gather(self) -> None:
+        """Take in the events that were read since the last time."""
+        read = len(self.arrived) - len(self.events)
+        if read:
+            if self.gathered is None:
+                self.gathered = Gathered()
+            self.gathered.add(self.arrived[:read])
+            del self.arrived[:read]
+
     def discard(self) -> None:
         """Drop the unread events: nobody will read them."""
+        if not self.events:
+            self.arrived = list(needed(self.arrived))
+        self.gather()
+        self.arrived = []
         self.events.clear()
         self.output.clear()
         self.buffered = 0
@@ -398,11 +418,14 @@ class Turn:
             self.created = True
             self.output.clear()
             self.response_id = event.response_id or self.response_id
-        elif self.response_id is None:
+            return
+        self.in_progress = self.in_progress or not isinstance(event, ResponseQueuedEvent)
+        if self.response_id is None:
             self.response_id = event.response_id
 
     def note_item(self, event: OutputItemEvent) -> None:
         """Remember an item of the response."""
+        self.in_progress = True
         _, item_id = event.ids()
         if item_id is not None:
             _note(self.items, item_id)
@@ -421,6 +444,13 @@ class Turn:
     def finish(self, event: LifecycleEvent) -> None:
         """End with the terminal event."""
         self.output.complete(event, self.response_id)
+        if self.steering is not None:
+            self.steering.endings.append(event)
+            self.steering.last_id = self.response_id
+            self.steering.over(completed=True)
+        self._end_with(event)
+
+    def _end_with(self, event: LifecycleEvent) -> None:
         self._terminal = event
         self.phase = Phase.DONE
         self.move(TurnSignal.COMPLETED)
@@ -430,6 +460,8 @@ class Turn:
         """End with this failure. A later one replaces it only if it knows the verdict better."""
         self.move(signal)
         self.failure = failure
+        if self.steering is not None:
+            self.steering.over(completed=False)
         self.tell()
 
     def tell(self) -> None:

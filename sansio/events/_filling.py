@@ -40,7 +40,7 @@ def fill_response(response: bytes, done: Sequence[bytes], filled: Mapping[str, s
         return msgspec.json.encode({**members, **filled, "output": msgspec.Raw(exact)})
     if not done and not filled:
         return response
-    items = _in_order(part for event in done for part in _item_in(event))
+    items = _in_order(part for event in done for part in item_in(event))
     gathered = {"output": msgspec.Raw(b"[%b]" % b",".join(items))} if done else {}
     return msgspec.json.encode({**members, **filled, **gathered})
 
@@ -64,7 +64,7 @@ def _identity(item: Any) -> str:
     return found if isinstance(found, str) else repr(cast("object", item))
 
 
-def _item_in(event: bytes) -> Iterator[tuple[int | None, object, bytes]]:
+def item_in(event: bytes) -> Iterator[tuple[int | None, object, bytes]]:
     """The index, the identity and the exact text of an event's item; nothing if the item is not an object."""
     envelope, text = read_envelope(event)
     (item,) = exactly(event, text, [bytes(envelope.item)])

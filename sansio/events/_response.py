@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ._items import OutputItem, ResponseOutputMessage, decode_item
+from ._items import OutputItem, ResponseFunctionToolCall, ResponseOutputMessage, decode_item
 from ._json import JsonText, exactly, force_setattr, keep, objects_in, read_envelope
 from ._lenient import CodeString, decode_any, read_struct
 from ._openai_plans import read_response
@@ -124,6 +124,12 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
             for part in item.content
             if isinstance(part, ResponseOutputText)
         )
+
+    @property
+    def function_calls(self) -> list[ResponseFunctionToolCall]:
+        """The calls of the client's functions in the output, in order. Other tool calls, such as custom ones, are in
+        ``output``."""
+        return [item for item in self.output if isinstance(item, ResponseFunctionToolCall)]
 
     @property
     def instructions(self) -> Any:

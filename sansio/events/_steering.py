@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -26,13 +26,19 @@ class InputError(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     type: str | None = None
 
 
-class ResponseSteerAcceptedEvent(ServerEvent, frozen=True, tag="response.steer.accepted"):
+class OutcomeEvent(ServerEvent, frozen=True):
+    """Answers a steer or an injection. Base class of the five types."""
+
+    routed: ClassVar[bool] = True
+
+
+class ResponseSteerAcceptedEvent(OutcomeEvent, frozen=True, tag="response.steer.accepted"):
     """The server has accepted the steering input; it is applied once the next response is created."""
 
     steer: Steer = Steer()
 
 
-class ResponseSteerPendingEvent(ServerEvent, frozen=True, tag="response.steer.pending"):
+class ResponseSteerPendingEvent(OutcomeEvent, frozen=True, tag="response.steer.pending"):
     """The input waits until the client sends what ``required_input`` lists: stubs of input items, to be filled in.
 
     Known reason: ``waiting_for_required_input``.
@@ -43,20 +49,20 @@ class ResponseSteerPendingEvent(ServerEvent, frozen=True, tag="response.steer.pe
     required_input: list[dict[str, Any]] = []
 
 
-class ResponseSteerFailedEvent(ServerEvent, frozen=True, tag="response.steer.failed"):
+class ResponseSteerFailedEvent(OutcomeEvent, frozen=True, tag="response.steer.failed"):
     """The steering input was not committed and comes back in ``steer.input``."""
 
     steer: Steer = Steer()
     error: InputError = InputError()
 
 
-class ResponseInjectCreatedEvent(ServerEvent, frozen=True, tag="response.inject.created"):
+class ResponseInjectCreatedEvent(OutcomeEvent, frozen=True, tag="response.inject.created"):
     """The injected input was committed to the running response."""
 
     response_id: str = ""
 
 
-class ResponseInjectFailedEvent(ServerEvent, frozen=True, tag="response.inject.failed"):
+class ResponseInjectFailedEvent(OutcomeEvent, frozen=True, tag="response.inject.failed"):
     """The injected input was not committed and comes back."""
 
     response_id: str = ""

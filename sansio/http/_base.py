@@ -29,6 +29,8 @@ __all__ = ["HttpBase"]
 class HttpBase(CommonConnection):
     """See the top of the package."""
 
+    # More than 12 attributes: they are what is known of the one request and its answer, and when each was.
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -58,6 +60,8 @@ class HttpBase(CommonConnection):
         self._answer: Answer | None = None
         self._received = now
         """When the last byte arrived, or the request was handed."""
+        self._kept = 0
+        """Bytes of its turn's answer since the events that were read were last gathered."""
         self._redirects: int = 0
         """How many redirects the turn was sent on by."""
 
@@ -149,6 +153,9 @@ class HttpBase(CommonConnection):
         """The status of an answer that is not whole, if it says that the turn ran."""
         answer = self._answer
         return answer.head.status if answer is not None and answer.success else None
+
+    def _take_back_inputs(self, turn: Turn) -> None:
+        """There are none in an outbox: nothing steers a turn over HTTP."""
 
     def _fail_by(
         self,

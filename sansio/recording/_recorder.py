@@ -21,7 +21,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ..chance import SYSTEM_RANDOM, RandomBytes
-from ..connection import Turn
+from ..connection import Turn, TurnInput
 from ..dialect import dialect_of_host
 from ..driver import Driver
 from ..endpoint import USER_AGENT, Endpoint
@@ -298,15 +298,16 @@ class RecordingDriver(Driver):
 
     def _asked(self, turn: Turn) -> dict[str, Any]:
         """The members of a line that say what the turn asks for."""
-        scrubber = self.log.scrubber
         if isinstance(turn, Retrieval):
-            return {"retrieval": _retrieval(turn, scrubber)}
-        message = self.notes.secrets.masked(turn.message)
-        if message is not turn.message:
+            return {"retrieval": _retrieval(turn, self.log.scrubber)}
+        return {"body": self._shown(turn.message), "auto_lane": turn.wanted is AUTO}
+
+    def _shown(self, message: bytes) -> msgspec.Raw:
+        """A JSON text that is sent, as a recording may have it: without credentials, and scrubbed if that is wanted."""
+        masked = self.notes.secrets.masked(message)
+        if masked is not message:
             self.notes.outputs = "length"
-        if scrubber is not None:
-            message = scrubber.message(message, of_server=False)
-        return {"body": msgspec.Raw(message), "auto_lane": turn.wanted is AUTO}
+        return msgspec.Raw(masked if self.log.scrubber is None else self.log.scrubber.message(masked, of_server=False))
 
     def cancel(self, turn: Turn, now: float) -> None:
         number = self.log.turns.get(turn)
@@ -334,11 +335,20 @@ class RecordingDriver(Driver):
             with self._step("ignore", self.log.at, turn=number):
                 super().ignore(turn, waiter)
 
-    def wake_when(self, waiter: Any, until: Callable[[], bool]) -> None:
+    def send_input(self, one: TurnInput, now: float) -> None:
+        number = self.log.turns.get(one.turn)
+        if number is None or one.turn.ended:  # Nothing follows from it.
+            super().send_input(one, now)
+            return
+        with self._step(one.kind, now, turn=number, body=self._shown(one.encoded)):
+            super().send_input(one, now)
+
+    def wake_when(self, waiter: Any, until: Callable[[], bool], turn: Turn | None = None) -> None:
         self._observed += 1
         self._watched[waiter] = self._observed
-        with self._step("observe", self.log.at, waiter=self._observed):
-            super().wake_when(waiter, until)
+        number = None if turn is None else self.log.turns.get(turn)
+        with self._step("observe", self.log.at, waiter=self._observed, turn=number):
+            super().wake_when(waiter, until, turn)
 
     def forget(self, waiter: Any) -> None:
         with self._step("forget", self.log.at, waiter=self._watched.pop(waiter, 0)):

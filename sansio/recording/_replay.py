@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..connection import Turn
+from ..connection import Turn, TurnInput
 from ..driver import Driver
 from ..endpoint import Endpoint
 from ..errors import TransportError, TurnwireError, UserError, WrongTypeError
@@ -217,13 +217,16 @@ class _SessionReplay:
                 turn = self._turn(entry.turn)
                 turn.leave = "abort" if entry.leave == "abort" else "abandon" if entry.leave == "abandon" else None
                 driver.cancel(turn, now)
+            case "steer" | "inject":
+                encoded = bytes(entry.body)
+                driver.send_input(TurnInput(self._turn(entry.turn), entry.do, None, encoded), now)
             case "listen":
                 self._listen(entry.turn, now)
             case "ignore":
                 driver.ignore(self._turn(entry.turn), self._waiters.pop(entry.turn or 0, None))
             case "observe":
                 waiter = self._observers[entry.waiter or 0] = object()
-                driver.wake_when(waiter, lambda: False)
+                driver.wake_when(waiter, lambda: False, None if entry.turn is None else self._turn(entry.turn))
             case "forget":
                 driver.forget(self._observers.pop(entry.waiter or 0, None))
             case "opened" | "received" | "writable" | "lost":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar, cast
 
-from ._calls import unanswered
+from ..tool_calls import unanswered
 from ._conversation import StoredConversation
 from ._injecting import InjectedInput
 from ._listing import LISTED_ID
@@ -164,4 +164,5 @@ def _put(kept: dict[str, _T], key: str, value: _T, limit: int) -> None:
 
 def _conversation_id(request: Mapping[str, Any]) -> str | None:
     value = request.get("conversation")
-    return str(cast("ItemDict", value).get("id")) if isinstance(value, dict) else value
+    named = cast("ItemDict", value).get("id") if isinstance(value, dict) else value
+    return named if isinstance(named, str) else None

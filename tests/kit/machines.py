@@ -15,10 +15,11 @@ import json
 from typing import Any
 
 import pytest
-from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, State, Turn
+from turnwire.sansio.connection import ConnectionOptions, InputKind, ResponsesConnection, State, Turn, TurnInput
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.replay import Cause, Phase, Verdict
+from turnwire.sansio.steering import send_input, turn_input
 from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import Deflate, WebSocket
 from wsproto.utilities import generate_accept_token
@@ -112,6 +113,12 @@ class Wire:
         turn = self.create(lane, **more)
         assert len(self.hand(1)) == 1
         return turn
+
+    def steer(self, turn: Turn, given: Any = "left", kind: InputKind = "steer") -> TurnInput:
+        """Steer a turn, or inject something into it."""
+        one = turn_input(turn, kind, given, None)
+        send_input(one, self.connection.supports(kind), self.now, over_http=False)
+        return one
 
     def pass_deadline(self) -> float:
         """Let the next deadline pass; when it was, counted from now."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 from kit.peers import Peer, completed, created, delta, event, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault, serve
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ async def test_iterating_after_the_terminal_event_stops_at_once_and_again(shell)
 
 
 @pytest.mark.parametrize(
-    ("given", "status"), [({"input": "fail"}, "failed"), ({"input": "a b c", "max_output_tokens": 1}, "incomplete")]
+    ("given", "status"), [({"input": "fail"}, "failed"), ({"input": "count 20", "max_output_tokens": 16}, "incomplete")]
 )
 async def test_respond_returns_the_response_whatever_its_status(shell, given, status):
     async with serve() as server, shell.connect(server.base_url) as session:
@@ -424,3 +425,36 @@ async def test_a_model_that_nobody_reads_for_takes_what_came_between_its_calls_f
             assert response.response_id == response_id
         await model.close()
         assert len(server.peers) == 1
+
+
+async def test_the_pieces_of_text_and_what_has_come_so_far(shell):
+    """P-PARTIAL-1."""
+    async with serve() as server, shell.connect(server.base_url) as session:
+        turn = session.create(model="m", input="one two three")
+        assert turn.partial == shell.Partial()
+        async with turn:
+            so_far = []
+            async for piece in turn.text_deltas():
+                so_far.append((piece, turn.partial.text))
+            assert so_far == [("one", "one"), (" two", "one two"), (" three", "one two three")]
+        assert turn.partial.items == [item.to_dict() for item in turn.response.output]
+        assert turn.partial.usage == turn.response.usage
+
+
+async def test_a_character_that_was_cut_in_two_is_whole_and_a_failure_keeps_what_came(shell):
+    """P-PARTIAL-1, P-PARTIAL-7."""
+
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        await peer.message()
+        await peer.send(created(), delta("a\ud83d"), delta("\ude00!\ud83d"))
+        await peer.reset()
+
+    async with raw_server(script) as server, shell.connect(server.base_url) as session:
+        async with session.create(model="m", input="x") as turn:
+            texts = turn.text_deltas()
+            assert [await anext(texts), await anext(texts)] == ["a", "😀!"]
+            with pytest.raises(shell.TurnError):
+                await anext(texts)
+        assert turn.partial.text == "a😀!"
+        assert turn.partial.items[0]["status"] == "incomplete"
