@@ -63,15 +63,16 @@ class ResponseStore:
         response: Mapping[str, Any],
         previous: Remembered | None,
         injected: InjectedInput | None = None,
+        words: int = 0,
     ) -> Remembered:
         """Keep a successful response so that it can be continued, with the input that was injected into it; it is
-        stored unless the request had ``store: false``."""
+        stored unless the request had ``store: false``. ``words`` are those of the input, if they are known."""
         given = input_items(request.get("input"))
         left_open = unanswered([*calls_before(previous), *given]) if request.get("generate") is False else {}
         output = input_items(response.get("output"))
         if injected is not None:
             output = injected.woven(output)
-        remembered = Remembered(str(response.get("id")), given, output, previous, left_open)
+        remembered = Remembered(str(response.get("id")), given, output, previous, left_open, words)
         if request.get("store") is not False:
             _put(self._responses, remembered.response_id, remembered, self._limit)
             for item in (*given, *output):
@@ -127,9 +128,9 @@ class ResponseStore:
         return None
 
     def unlock(self, request: Mapping[str, Any]) -> None:
-        """The request runs no more."""
-        conversation_id = _conversation_id(request)
-        if conversation_id is not None and self._in_use.get(conversation_id) is request:
+        """The request runs no more; or it never did, and is of any shape."""
+        held = [name for name, each in self._in_use.items() if each is request]
+        for conversation_id in held:
             del self._in_use[conversation_id]
 
     def make_conversation(
