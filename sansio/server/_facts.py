@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 
 from ._json import write_json
-from ._memory import WordCount, input_items, item_texts
+from ._memory import ItemDict, WordCount, input_items, item_texts
 from ._problem import Problem
 from ._sliced import at_once
 
@@ -40,6 +40,8 @@ class Facts(msgspec.Struct, frozen=True):
     """The words of its input."""
     problem: Problem | None = None
     """What the check found."""
+    special: tuple[ItemDict, ...] = ()
+    """The items that say something of others: all but messages, and what comes after each of these."""
 
 
 def facts_of(message: Mapping[str, Any]) -> Facts:
@@ -57,7 +59,13 @@ def facts_in_slices(message: Mapping[str, Any], check: FieldCheck | None = None)
         if work > SLICE:
             work = 0
             yield
+    special: list[ItemDict] = []
+    after_special = False
     for item in input_items(body.get("input")) if _has_items(body) else []:
+        is_special = "role" not in item
+        if is_special or after_special:
+            special.append(item)
+        after_special = is_special
         for texts in item_texts(item):
             for piece in chain.from_iterable(map(_cut, texts)):
                 count.add(piece)
@@ -67,7 +75,7 @@ def facts_in_slices(message: Mapping[str, Any], check: FieldCheck | None = None)
                     yield
             count.end()
     problem = None if check is None else (yield from check(body))
-    return Facts(digest.hexdigest(), count.words, problem)
+    return Facts(digest.hexdigest(), count.words, problem, tuple(special))
 
 
 def _has_items(body: Mapping[str, Any]) -> bool:

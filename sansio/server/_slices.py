@@ -2,13 +2,12 @@
 
 The promise
     The result is that of :func:`~._json.read_json`: the same value, or a ValueError. What is done between two slices
-    takes a few milliseconds, whatever the message has; only to decode a single text of megabytes takes longer, about a
-    millisecond for each.
+    takes a few milliseconds, whatever the message has. (A text of many megabytes is joined from its pieces at once.)
 
 How it works
     Only brackets, strings and commas are looked at here; msgspec decodes all else. Elements of a list, or members of an
     object, are decoded together, as many as there are in a slice, up to a comma between two of them. An element that is
-    longer than a slice is opened, and its own elements are decoded so.
+    longer than a slice is opened, and its own elements are decoded so; a text that is longer is decoded in pieces.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ _INSIDE: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _BLANK: Final = b" \t\n\r"
 _BLANKS: Final = re.compile(rb"[ \t\n\r]*+")
 _OPENING: Final = b"[{"
+_NEAR: Final = 4_096
 _QUOTE: Final = ord('"')
 
 
@@ -101,6 +101,15 @@ def _skip(data: bytes, position: int) -> int:
     return position if found is None else found.end()
 
 
+def _place_to_cut(data: bytes, begin: int, end: int) -> int:
+    """The last place, up to ``end``, where the inside of a string can be cut: neither in an escape or right after one,
+    which may be half of a pair, nor in a character. ``begin`` if there is none near."""
+    for place in range(end, max(begin, end - _NEAR), -1):
+        if b"\\" not in data[max(begin, place - 6) : place] and data[place] & 0xC0 != 0x80:
+            return place
+    return begin
+
+
 class _Open:
     """A list or an object whose end has not been reached."""
 
@@ -155,7 +164,8 @@ class _Reader:
 
     def _begin(self, position: int) -> None:
         """Nothing from here on has been looked at."""
-        self.position = self._start = position
+        self.position: int = position
+        self._start = position
         """Up to where it was looked at; and where the elements begin that were not decoded."""
         self._comma = -1
         """The last comma between two of them."""
@@ -163,18 +173,20 @@ class _Reader:
         """The bracket that opens the first of them that has one, after that comma; and how many parts there were."""
         self._depth = 0
         """How deep in them the position is."""
-        self._in_string = False
-        """Whether it is in a string that is longer than a slice."""
+        self._string = -1
+        """Where the string begins that is longer than a slice and has the position in it; -1: it is in none."""
+        self._pieces: list[str] | None = None
+        """What was decoded of it, if it is an element itself; and up to where."""
+        self._decoded = 0
 
     def look(self) -> bool:
         """Look at a slice, and decode what is complete; returns whether that is all."""
         for _ in range(_TOKENS):
             if self.position - self._start >= self._size and self._cut():
                 break
-            if self._in_string:
-                if not self._look_inside():
-                    break
-                continue
+            if self._string >= 0:
+                self._look_inside()
+                break
             end = min(len(self._data), self.position + self._size)
             token = _TOKEN.search(self._data, self.position, end)
             if not self._depth:
@@ -185,25 +197,47 @@ class _Reader:
                     raise ValueError("it ends before its end")
                 self.position = end
             elif self._data[token.start()] == _QUOTE:
-                self._in_string = token.lastindex is None  # Its end is not in this slice.
-                self.position = token.start() + 1 if self._in_string else token.end()
+                self.position = token.end()
+                if token.lastindex is None:  # Its end is not in this slice.
+                    self.position = self._string = self._decoded = token.start() + 1
             else:
                 self.position = token.end()
                 if self._bracket(self._data[token.start()], token.start()):
                     break
         return not self._stack
 
-    def _look_inside(self) -> bool:
-        """Look at a slice of a string; returns whether it has ended."""
+    def _look_inside(self) -> None:
+        """Look at a slice of a string."""
         end = min(len(self._data), self.position + max(self._size, 2))
         found = _INSIDE.match(self._data, self.position, end)
         self.position = self.position if found is None else found.end()
-        self._in_string = self._data[self.position : self.position + 1] != b'"'
-        if not self._in_string:
-            self.position += 1
+        if not self._depth and self._comma < 0 and self._pieces is None:
+            self._pieces = []
+        if self._data[self.position : self.position + 1] == b'"':
+            self._end_string()
         elif end == len(self._data):
             raise ValueError("it ends before its end")
-        return not self._in_string
+        else:
+            self._decode_piece(_place_to_cut(self._data, self._decoded, self.position))
+
+    def _decode_piece(self, end: int) -> None:
+        if self._pieces is not None and end > self._decoded:
+            self._pieces.append(decode_json(b'"%b"' % self._data[self._decoded : end]))
+            self._decoded = end
+
+    def _end_string(self) -> None:
+        """The position is at the end of a string: put it into the container, if it is an element of that."""
+        after = _skip(self._data, self.position + 1)
+        following = self._data[after : after + 1]
+        if self._pieces is None or following not in (b",", b"]", b"}"):
+            self._string, self._pieces = -1, None
+            self.position += 1
+            return
+        container = self._stack[-1]
+        container.open(self._data[self._start : self._string - 1])
+        self._decode_piece(self.position)
+        container.put("".join(self._pieces), following == b",")
+        self._begin(after + (following == b","))
 
     def _bracket(self, bracket: int, at: int) -> bool:
         """Go into or out of an element; returns whether the innermost container has ended."""

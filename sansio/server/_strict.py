@@ -58,7 +58,7 @@ def check_strictly(
     problem = at_once(check_fields_in_slices(request, websocket=websocket)) if facts is None else facts.problem
     if problem is not None:
         return problem
-    items = input_items(request.get("input"))
+    items = input_items(request.get("input")) if facts is None else list(facts.special)
     if lookup is not None:
         resolved = resolved_items(items, lookup, stores=request.get("store") is not False)
         if isinstance(resolved, Problem):
