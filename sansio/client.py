@@ -22,7 +22,7 @@ from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, make_awaitable
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, called, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
@@ -37,7 +37,7 @@ from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
 from .toolloop import LoopShell
-from .transports import Network, checked_network
+from .transports import Means, Network, checked_network
 
 if TYPE_CHECKING:
     import ssl
@@ -70,13 +70,8 @@ class Shell(LoopShell, Protocol):
     """What differs between event loops."""
 
     @property
-    def variables(self) -> Mapping[str, str]:
-        """The environment variables of the process."""
-        ...
-
-    @property
-    def context_type(self) -> type[Any]:
-        """The class ``ssl.SSLContext``."""
+    def means(self) -> Means:
+        """What it takes from the process."""
         ...
 
     @property
@@ -107,8 +102,9 @@ class Shell(LoopShell, Protocol):
         """An asynchronous generator that yields what the flow emits."""
         ...
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
-        """A new runtime, in the running event loop."""
+    @property
+    def runtime(self) -> Callable[[EndpointSource, Network, SessionOptions], SessionRuntime]:
+        """Makes a new runtime, in the running event loop."""
         ...
 
 
@@ -390,13 +386,15 @@ class Turn(TurnHandle, OnShell):
         found = [] if steering is None else [one for one in steering.inputs if one.kind == "steer" and not one.foreign]
         return [SteerOutcome(one, self._runtime.until) for one in found]
 
-    def _run(self) -> Flow[Response]:
-        """Run the turn from start to end."""
+    def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
+        """Run the turn from start to end; ``on_event`` is called with each event."""
         turn = self._begin()
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:
-                yield receive
+                event = yield receive
+                if on_event is not None:
+                    yield from called(on_event, event)
         except StopAsyncIteration:
             pass
         finally:
@@ -479,31 +477,18 @@ def connect(
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
     """
-    shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
+    means = connecting._shell.means  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
     source = EndpointSource(
-        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
+        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=means.variables
     )
     network = checked_network(
-        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
+        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=means.context_type
     )
     network.check_place(source.initial)
     wanted = network.completed(source)[0].proxy
-    choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
+    choose_proxy(wanted, source.initial, means.variables)  # Raises now for an invalid proxy in the environment.
     given = {"transport": transport, "connections": connections, "record": recording_of(record)}
     options = options_from_client(client, options, **given)
     if warm is not None:
         check_warm_up(warm, options.transport)
     return connecting(source, network, options, warm=warm)
-
-
-def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
-    """The function with its first argument given. It has the docstring, and the signature of the other arguments."""
-
-    @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(first, *args, **kwargs)
-
-    bare = discreet(called)
-    signature = inspect.signature(function)
-    bare.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
-    return bare

@@ -19,20 +19,32 @@ Forks that need the memory of a connection
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Generic, Self, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from .client import OnShell, Turn
 from .connection import Continuation, Leave
 from .connection import Turn as CoreTurn
-from .conversation import ConversationMachine, ConversationState, Decision, DecisionReason, ToSend, output_items
-from .events import Response, ResponseUsage
+from .conversation import (
+    CallLedger,
+    ConversationMachine,
+    ConversationState,
+    Decision,
+    DecisionReason,
+    ToolCall,
+    ToSend,
+    as_items,
+    output_items,
+)
+from .events import Response, ResponseUsage, ServerEvent
 from .flow import Flow, Wait, awaited
+from .functions import Toolbox
 from .http import Compaction
 from .lanes import AUTO, AnyLane
 from .omit import OMIT
 from .partial import Partial
 from .runtime import SessionRuntime
+from .toolloop import RunSettings, ToolLoop
 
 __all__ = ["Conversation", "ConversationTurn"]
 
@@ -196,9 +208,9 @@ class ConversationTurn(Turn):
         self._begin()
         return self
 
-    def _run(self) -> Flow[Response]:
+    def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
         yield from self._runner.until_forks_run()
-        return (yield from super()._run())
+        return (yield from super()._run(on_event))
 
     def _begin(self) -> CoreTurn:
         fields, lane, timeout = self._enter()
@@ -208,6 +220,33 @@ class ConversationTurn(Turn):
     def _cancel(self, turn: CoreTurn) -> None:
         self._runner.left(turn)
         super()._cancel(turn)
+
+
+class _Talk(NamedTuple):
+    """A conversation, for the loop of :meth:`Conversation.run`."""
+
+    runner: ConversationRunner
+    made: Callable[[object, Mapping[str, Any]], ConversationTurn]
+
+    @property
+    def calls(self) -> CallLedger:
+        return self.runner.settled().calls
+
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        return self.runner.settled().kept
+
+    @property
+    def interrupted(self) -> bool:
+        return self.runner.settled().state is ConversationState.INTERRUPTED
+
+    def turn(self, input: Sequence[Any], fields: Mapping[str, Any], on_event: Any) -> Flow[Response]:
+        turn = self.made(list(input), fields)
+        return turn._run(on_event)  # pyright: ignore[reportPrivateUsage] - as Conversation does.
+
+    def again(self, fields: Mapping[str, Any], on_event: Any) -> Flow[Response]:
+        new, before = self.runner.settled().interrupted_input
+        return self.turn(new, {**before, **fields}, on_event)
 
 
 class Conversation(OnShell, Generic[ConversationTurnT]):
@@ -238,6 +277,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         self._defaults = dict(defaults)
         self._timeout = timeout
         self._leave: Leave | None = leave
+        self._tools = Toolbox(())
 
     def __repr__(self) -> str:
         machine = self._runner.settled()
@@ -316,6 +356,54 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         turn = self._made(new, timeout, leave, {**before, **fields})
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
+    # -- tools
+
+    @awaited
+    def run(
+        self,
+        input: object = None,
+        *,
+        tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
+        max_turns: int = RunSettings.max_turns,
+        parallel: int = RunSettings.parallel,
+        on_event: Callable[[ServerEvent], Any] | None = None,
+        on_call: Callable[[ToolCall], Any] | None = None,
+        approve: Callable[[ToolCall], Any] | None = None,
+        on_error: Callable[[ToolCall, Exception], Any] | None = None,
+        on_interrupted: Callable[[ToolCall], Any] | None = None,
+        timeout: object = OMIT,
+        leave: Leave | None = None,
+        **fields: Any,
+    ) -> Flow[Response]:
+        """Run turns, and the functions that the model calls in them, until a response calls none; return that response.
+
+        ``tools`` are functions with type hints (:func:`~turnwire.sansio.functions.tool` says more about one), and
+        mappings, which are sent as they are. They are the tools of this conversation from then on; None: those that it
+        has. Calls of one response run side by side, ``async`` functions here, others in worker threads, at most
+        ``parallel`` at the same time. What goes wrong in a function is told to the model (:mod:`.toolloop` has the
+        table). A response that did not complete is returned, and so is one that calls a tool given as a mapping: its
+        output is a part of the next input.
+
+        Without ``input`` it goes on where the last loop stopped, whatever ended it: outputs that are there are sent,
+        and no function is called twice for one call. That holds in another process, too, after ``load()``: call
+        ``save()`` in ``on_call``. Each of the functions may be ``async``: ``on_event`` is called with each event,
+        ``on_call`` after each change of a :class:`~turnwire.sansio.conversation.ToolCall`, ``approve`` before a
+        function is (True: run it, a text: the reason why not), ``on_error`` with what one raised (it returns the
+        output), ``on_interrupted`` for a call whose function had begun when a loop ended (True: run it again).
+
+        Raises UserError for what cannot be a tool, :class:`~turnwire.sansio.errors.MaxTurnsError` after ``max_turns``
+        turns, and what a turn, or one of the functions above, raises. If it is cancelled, ``async`` functions are
+        cancelled, and others are waited for.
+        """
+        given = dict(max_turns=max_turns, parallel=parallel, on_event=on_event, on_call=on_call, approve=approve)
+        settings = RunSettings(**given, on_error=on_error, on_interrupted=on_interrupted)
+        if tools is not None:
+            self._tools = Toolbox(tools)
+            self._defaults["tools"] = self._tools.specs
+        talk = _Talk(self._runner, lambda new, more: self._made(new, timeout, leave, more))
+        items = None if input is None else as_items(input)
+        return (yield from ToolLoop(talk, self._shell, self._tools, settings).run(items, fields))
+
     # -- what is known
 
     @property
@@ -361,7 +449,9 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         """
         machine = self._runner.settled().fork()
         given = ({**self._defaults, **defaults}, AUTO, self._timeout, self._leave)
-        return type(self)(self._runner.runtime, *given, machine=machine)
+        fork = type(self)(self._runner.runtime, *given, machine=machine)
+        fork._tools = self._tools
+        return fork
 
     @awaited
     def compact(self, *, timeout: object = OMIT, **fields: Any) -> Flow[list[dict[str, Any]]]:

@@ -38,7 +38,7 @@ from .checks import COUNT, MOST_AT_ONCE, MOST_KEPT, Number, check_fields, shown
 from .conversation import CallLedger, CallState, ToolCall
 from .errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
 from .events import Response, ServerEvent
-from .flow import Flow, Wait
+from .flow import Flow, Wait, called
 from .functions import ArgumentsError, Toolbox, ToolFunction, output_of
 
 __all__ = ["LoopShell", "RunSettings", "Talk", "ToolLoop"]
@@ -76,7 +76,10 @@ class LoopShell(Protocol):
 class Talk(Protocol):
     """What the loop needs of a conversation."""
 
-    calls: CallLedger
+    @property
+    def calls(self) -> CallLedger:
+        """How far its calls are."""
+        ...
 
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:
@@ -126,15 +129,6 @@ _RULES: Final = {
     "max_turns": Number(COUNT, least=1, whole=True, most=MOST_KEPT),
     "parallel": Number(COUNT, least=1, whole=True, most=MOST_AT_ONCE),
 }
-
-
-def _called(hook: Hook | None, *args: Any) -> Flow[Any]:
-    """Call a hook, and wait for it if it has to be awaited. Without a hook: None."""
-    result = None if hook is None else hook(*args)
-    if inspect.isawaitable(result):
-        awaitable = result
-        result = yield Wait(lambda: awaitable)
-    return result
 
 
 class _Ready(NamedTuple):
@@ -240,7 +234,7 @@ class ToolLoop:
         except ArgumentsError as exc:
             return f"The tool was not called: {exc}"
         if self._settings.approve is not None:
-            approved = yield from _called(self._settings.approve, call)
+            approved = yield from called(self._settings.approve, call)
             if approved is not True:
                 reason = f": {approved}" if isinstance(approved, str) and approved else "."
                 return f"The call was not approved, and the tool was not called{reason}"
@@ -266,7 +260,7 @@ class ToolLoop:
     def _run_one(self, call: ToolCall, function: ToolFunction, arguments: Mapping[str, Any]) -> Flow[None]:
         self._ledger.begin(call)
         try:
-            yield from _called(self._settings.on_call, call)
+            yield from self._tell(call)
         except BaseException:
             self._ledger.reset(call)
             raise
@@ -276,7 +270,7 @@ class ToolLoop:
                 output = output_of((yield Wait(made)))
             else:
                 result = yield Wait(lambda: self._shell.in_thread(made))
-                output = output_of((yield from _called(lambda: result)))
+                output = output_of((yield from called(lambda: result)))
         except Exception as exc:
             yield from self._failed(call, exc)
         else:
@@ -286,8 +280,9 @@ class ToolLoop:
         """The function raised. If the hook does, too, the call has an output all the same."""
         output: Any = output_of(f"The tool failed: {type(exc).__name__}: {exc}")
         try:
-            said = yield from _called(self._settings.on_error, call, exc)
-            output = output if said is None else output_of(said)
+            if self._settings.on_error is not None:
+                said = yield from called(self._settings.on_error, call, exc)
+                output = output if said is None else output_of(said)
         except BaseException:
             self._ledger.record(call, output)
             raise
@@ -296,7 +291,7 @@ class ToolLoop:
     def _interrupted(self, call: ToolCall) -> Flow[None]:
         """It had begun when a loop before this one ended."""
         hook, function = self._settings.on_interrupted, self._tools.function_for(call.name)
-        said = yield from _called(hook, call)
+        said = None if hook is None else (yield from called(hook, call))
         if said is True or (hook is None and function is not None and function.repeatable):
             self._ledger.reset(call)
         else:
@@ -304,4 +299,9 @@ class ToolLoop:
 
     def _record(self, call: ToolCall, output: Any) -> Flow[None]:
         self._ledger.record(call, output)
-        yield from _called(self._settings.on_call, call)
+        yield from self._tell(call)
+
+    def _tell(self, call: ToolCall) -> Flow[None]:
+        """The call has changed."""
+        if self._settings.on_call is not None:
+            yield from called(self._settings.on_call, call)
