@@ -19,6 +19,7 @@ from .errors import (
     ConnectionLostError,
     EventDecodeError,
     HandshakeRejectedError,
+    InvalidInputError,
     InvalidStreamIdError,
     LaneLimitError,
     LimitExceededError,
@@ -31,6 +32,7 @@ from .errors import (
     RetrievalError,
     RetrievalTimeoutError,
     SessionClosedError,
+    SteeringNotSupportedError,
     StreamEndedError,
     TooManyTurnsError,
     TurnAbortedError,
@@ -59,6 +61,7 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .steering import InjectOutcome, SteerOutcome
 from .telemetry import Telemetry
 from .timeouts import Timeouts
 
@@ -72,6 +75,8 @@ __all__ = [
     "EventDecodeError",
     "Evidence",
     "HandshakeRejectedError",
+    "InjectOutcome",
+    "InvalidInputError",
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
@@ -106,6 +111,8 @@ __all__ = [
     "SessionOptions",
     "Span",
     "Stats",
+    "SteerOutcome",
+    "SteeringNotSupportedError",
     "StreamEndedError",
     "Telemetry",
     "Timeouts",
