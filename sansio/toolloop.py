@@ -27,7 +27,6 @@ What becomes of a call
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
@@ -41,8 +40,12 @@ from .events import Response, ServerEvent
 from .flow import Flow, Wait, called
 from .functions import ArgumentsError, Toolbox, ToolFunction, output_of
 
-__all__ = ["LoopShell", "RunSettings", "Talk", "ToolLoop"]
+__all__ = ["MAX_TURNS", "PARALLEL", "LoopShell", "RunSettings", "Talk", "ToolLoop"]
 
+MAX_TURNS: Final = 10
+"""How many turns a loop may have, unless the caller says otherwise; as in the Agents SDK."""
+PARALLEL: Final = 16
+"""How many calls of one response run at the same time."""
 INTERRUPTED: Final = (
     "The call was interrupted before the tool returned: it may have done all, a part, or nothing of its work. It was "
     "not run again."
@@ -103,9 +106,9 @@ class Talk(Protocol):
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a loop runs. Raises UserError for what cannot be."""
 
-    max_turns: int = 10
+    max_turns: int = MAX_TURNS
     """How many turns, at most; then MaxTurnsError."""
-    parallel: int = 16
+    parallel: int = PARALLEL
     """How many calls of one response run at the same time, at most."""
     on_event: Callable[[ServerEvent], Any] | None = None
     """Called with each event of each turn, in order."""

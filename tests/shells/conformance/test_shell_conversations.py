@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import anyio
 import pytest
-from turnwire.aio.loopback import Call, serve
-from turnwire.sansio.conversation import DecisionReason
-from turnwire.sansio.errors import ConcurrentUseError, TurnError, UserError
-from turnwire.sansio.replay import Verdict
-from turnwire.sansio.session import SessionOptions
+from turnwire.aio.loopback import serve
 
 pytestmark = pytest.mark.anyio
 
