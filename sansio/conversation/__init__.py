@@ -57,6 +57,7 @@ The modules (each one imports only from those above it)
     ============== =================================================================================================
     ``_items``     input as items, what makes items and fields equal
     ``_repair``    which items of an interrupted turn can be sent back
+    ``_calls``     the ledger of calls that the client runs
     ``_decisions`` what was sent and why; the sum of usage
     ``_saved``     the JSON of :meth:`ConversationMachine.save`
     ``_machine``   the machine
@@ -65,6 +66,7 @@ The modules (each one imports only from those above it)
 
 from __future__ import annotations
 
+from ._calls import CallLedger, CallState, ToolCall
 from ._decisions import Decision, DecisionReason
 from ._items import as_items, check_warm_up, output_items, same_items
 from ._machine import Anchor, ConversationMachine, ConversationState, ToSend
@@ -72,12 +74,15 @@ from ._repair import Repaired, repaired
 
 __all__ = [
     "Anchor",
+    "CallLedger",
+    "CallState",
     "ConversationMachine",
     "ConversationState",
     "Decision",
     "DecisionReason",
     "Repaired",
     "ToSend",
+    "ToolCall",
     "as_items",
     "check_warm_up",
     "output_items",

@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ConcurrentUseError, UserError
 from ..events import ResponseUsage
+from ._calls import CallLedger
 from ._decisions import MOST_DECISIONS, Decision, DecisionReason, added
 from ._items import Digests, JsonItem, as_items, begins_with, checked_fields, digests_of, item_kind
 from ._repair import repaired
@@ -80,6 +81,8 @@ class ConversationMachine:
         self.state = ConversationState.IDLE
         self.usage = ResponseUsage()
         """The sum of what all responses used, warm-ups and compactions included."""
+        self.calls = CallLedger() if source is None else source.calls.forked()
+        """How far the calls of tools are that the client runs; for the loop (``toolloop.py``)."""
         self.kept: list[JsonItem] = [] if source is None else list(source.kept)
         """The history; not to be changed by others."""
         self.start = 0 if source is None else source.start
@@ -329,6 +332,7 @@ class ConversationMachine:
             saved_pending = SavedPending(input=pending.input, partial=arrived, stored=pending.stored)
         more: dict[str, Any] = {"history": self.kept, "start": self.start, "usage": self.usage}
         more |= {"none_because": self.none_because.name, "anchor": saved_anchor, "pending": saved_pending}
+        more["calls"] = self.calls.to_json()
         return written(Saved(version=SAVED_VERSION, **more))
 
     def load(self, text: str | bytes) -> None:
@@ -339,7 +343,8 @@ class ConversationMachine:
         """
         self._check_not_running("a turn of this conversation runs")
         saved = read_saved(text)
-        found, pending = saved.anchor, saved.pending
+        calls = CallLedger.from_json(saved.calls)
+        found, pending, self.calls = saved.anchor, saved.pending, calls
         self.kept, self.start, self.usage = saved.history, saved.start, saved.usage
         self.none_because, self._forks = DecisionReason[saved.none_because], False
         self._anchor = self._pending = None

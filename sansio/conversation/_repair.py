@@ -22,17 +22,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
+from ..tool_calls import CALL_OUTPUTS
 from ._items import JsonItem, item_kind
 
 __all__ = ["CALLS", "Repaired", "repaired"]
 
 CALLS: Final = {
-    "function_call": "function_call_output",
-    "custom_tool_call": "custom_tool_call_output",
-    "computer_call": "computer_call_output",
-    "local_shell_call": "local_shell_call_output",
-    "shell_call": "shell_call_output",
-    "apply_patch_call": "apply_patch_call_output",
+    **{kind: output for kind, (output, _) in CALL_OUTPUTS.items()},
     "tool_search_call": "tool_search_output",
     "mcp_approval_request": "mcp_approval_response",
 }
