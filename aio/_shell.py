@@ -10,13 +10,8 @@ by a function, so that type checkers and documentation know them as classes of t
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import ssl
-import sys
-import time
 from collections.abc import Awaitable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -24,14 +19,13 @@ from anyio.lowlevel import checkpoint, current_token
 
 from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
-from ..sansio.agents.model import Environment, ModelShell
+from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
 from ..sansio.runtime import SessionRuntime
-from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.transports import Network
 from . import _flows
 from ._asyncio import AsyncioRuntime
+from ._opening import MEANS
 
 __all__ = [
     "SHELL",
@@ -45,15 +39,11 @@ __all__ = [
     "connect",
 ]
 
-T = TypeVar("T")
-
 
 class AnyioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
 
-    environment = Environment(logging.getLogger("turnwire"), time.time, sys.modules)
-    variables = os.environ
-    context_type = ssl.SSLContext
+    means = MEANS
     now = staticmethod(anyio.current_time)
     token = staticmethod(current_token)
     run = staticmethod(_flows.run)
@@ -67,7 +57,7 @@ class AnyioShell:
         """The exception class that the backend raises."""
         return anyio.get_cancelled_exc_class()
 
-    def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
+    def spawn(self, flow: Flow[Any], tasks: set[Any], *, wait: bool) -> Awaitable[Any] | None:
         """On asyncio, start a task. On trio no task can run on its own: the caller runs the clean-up, even if
         cancelled."""
         if self.cancelled is not asyncio.CancelledError:
@@ -83,13 +73,14 @@ class AnyioShell:
             for flow in flows:
                 tasks.start_soon(self.run, flow)
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
-        """A new runtime, in the running event loop."""
+    @property
+    def runtime(self) -> type[SessionRuntime]:
+        """The one for the running event loop."""
         if self.cancelled is asyncio.CancelledError:
-            return AsyncioRuntime(source, network, options)
+            return AsyncioRuntime
         from ..trio_shell._runtime import TrioRuntime
 
-        return TrioRuntime(source, network, options)
+        return TrioRuntime
 
 
 SHELL: Final[ModelShell] = AnyioShell()

@@ -20,6 +20,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     addresses      which address of a host is tried when, and whose connection is used
     cassette       a script for the test server from a recording
     recording      every input of a session in a file, and the replay of it
+    tls            the client's side of TLS, for shells that need it
     flow           the steps and waits of a call, without an event loop
     driver         what a session's sockets and timer must do, and which consumers wake
     link           a connection and its transport, and what a runtime does with it
@@ -37,6 +38,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     connections    what is known of each connection, as data
     backlog        the turns that wait for a connection, in order
     http           one connection in HTTP/1.1, one turn after the other: bytes in, events and failures with verdicts out
+    steering       what a steer or an injection may be, and what callers see of it
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     partial        what has come of a response so far
     server         the same protocols in the server's role
@@ -61,7 +63,6 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     replay         what a failure means: its text, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
-    tls            the client's side of a TLS session, for shells that need one
     websocket      bytes to text messages and back; the handshake
     telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows

@@ -34,7 +34,7 @@ from .runtime import SessionRuntime
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
 from .toolloop import LoopShell
-from .transports import Network, checked_network
+from .transports import Means, Network, checked_network
 
 if TYPE_CHECKING:
     import ssl
@@ -67,13 +67,8 @@ class Shell(LoopShell, Protocol):
     """What differs between event loops."""
 
     @property
-    def variables(self) -> Mapping[str, str]:
-        """The environment variables of the process."""
-        ...
-
-    @property
-    def context_type(self) -> type[Any]:
-        """The class ``ssl.SSLContext``."""
+    def means(self) -> Means:
+        """What it takes from the process."""
         ...
 
     @property
@@ -104,8 +99,9 @@ class Shell(LoopShell, Protocol):
         """An asynchronous generator that yields what the flow emits."""
         ...
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
-        """A new runtime, in the running event loop."""
+    @property
+    def runtime(self) -> Callable[[EndpointSource, Network, SessionOptions], SessionRuntime]:
+        """Makes a new runtime, in the running event loop."""
         ...
 
 
@@ -474,16 +470,16 @@ def connect(
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
     """
-    shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
+    means = connecting._shell.means  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
     source = EndpointSource(
-        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
+        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=means.variables
     )
     network = checked_network(
-        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
+        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=means.context_type
     )
     network.check_place(source.initial)
     wanted = network.completed(source)[0].proxy
-    choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
+    choose_proxy(wanted, source.initial, means.variables)  # Raises now for an invalid proxy in the environment.
     given = {"transport": transport, "connections": connections, "record": recording_of(record)}
     options = options_from_client(client, options, **given)
     if warm is not None:

@@ -244,10 +244,24 @@ class SessionRuntime(Runtime):
 
         Hot path: runs once per turn, usually without data. To ask first costs a third of a read that fails.
         """
-        if link.state is LinkState.OPEN and self.readable(link):
+        if link.state is LinkState.OPEN and link.wire.readable():
             for _ in range(READS):
                 if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self.read(link):
                     break
+
+    # -- for the driver
+
+    def pause(self, link: Link) -> None:
+        """Stop reading."""
+        link.wire.pause()
+
+    def resume(self, link: Link) -> None:
+        """Read again."""
+        link.wire.resume()
+
+    def close(self, link: Link, *, abort: bool) -> None:
+        """Close the transport, or cancel its opening."""
+        link.wire.close(abort=abort)
 
     # -- what a shell adds
 
@@ -271,10 +285,6 @@ class SessionRuntime(Runtime):
     @abstractmethod
     def let_go(self) -> Awaitable[None]:
         """Wait until nothing is open or running after everything was aborted."""
-
-    @abstractmethod
-    def readable(self, link: Link) -> bool:
-        """Whether :meth:`read` may find data. The link is open."""
 
     @abstractmethod
     def read(self, link: Link) -> bool:

@@ -10,25 +10,19 @@ The classes below :data:`SHELL` stand in ``aio/_shell.py`` in the same words, so
 
 from __future__ import annotations
 
-import logging
-import os
-import ssl
-import sys
-import time
 from collections.abc import Awaitable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import trio
 
 from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
-from ..sansio.agents.model import Environment, ModelShell
+from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
-from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.transports import Network
 from . import _flows
 from ._runtime import TrioRuntime
+from ._transport import MEANS
 
 __all__ = [
     "SHELL",
@@ -42,15 +36,12 @@ __all__ = [
     "connect",
 ]
 
-T = TypeVar("T")
-
 
 class TrioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
 
-    environment = Environment(logging.getLogger("turnwire"), time.time, sys.modules)
-    variables = os.environ
-    context_type = ssl.SSLContext
+    means = MEANS
+    runtime = TrioRuntime
     cancelled = trio.Cancelled
     now = staticmethod(trio.current_time)
     token = staticmethod(trio.lowlevel.current_trio_token)
@@ -60,7 +51,7 @@ class TrioShell:
     checkpoint = staticmethod(trio.lowlevel.checkpoint)
     in_thread = staticmethod(trio.to_thread.run_sync)
 
-    def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
+    def spawn(self, flow: Flow[Any], tasks: set[Any], *, wait: bool) -> Awaitable[Any] | None:
         """On trio no task can run on its own: the caller runs the clean-up, even if cancelled."""
         return self.run(flow)
 
@@ -69,10 +60,6 @@ class TrioShell:
         async with trio.open_nursery() as tasks:
             for flow in flows:
                 tasks.start_soon(self.run, flow)
-
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> TrioRuntime:
-        """A new runtime in the current run of trio."""
-        return TrioRuntime(source, network, options)
 
 
 SHELL: Final[ModelShell] = TrioShell()

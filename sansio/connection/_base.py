@@ -22,7 +22,7 @@ from ..replay import Cause, Phase, Refusal
 from ..timeouts import shortest_wait
 from ..websocket import WebSocket
 from ._common import CommonConnection, Loss
-from ._inputs import OpenInputs, Steering, TurnInput
+from ._inputs import OpenInputs, TurnInput, TurnSteering
 from ._keepalive import Keepalive
 from ._opening import Opening
 from ._outbox import Message, Outbox
@@ -214,7 +214,7 @@ class ConnectionBase(CommonConnection):
             ours = turn.wanted in (AUTO, lane) or not self._lanes.names_known
             if ours and turn.previous is not None and turn.previous == pending.response_id and not turn.is_warm_up:
                 turn.lane = lane
-                turn.steering = turn.steering or Steering()
+                turn.steering = turn.steering or TurnSteering()
                 turn.steering.fills = self._inputs.pending.pop(lane).inputs
                 self._lanes.release(lane)
                 self._lanes.enter_first(turn, lane)
@@ -419,11 +419,8 @@ class ConnectionBase(CommonConnection):
         if writable and close_with is not None and self._websocket is not None:
             self._outbox.control(self._websocket.close(close_with))
 
-    def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
-        """As on every connection; steers of which no byte was handed fail with their turn."""
-        if turn.steering is not None:
-            self._inputs.hold_unsent(turn, self._outbox)
-        super()._end(turn, failure, signal)
+    def _take_back_inputs(self, turn: Turn) -> None:
+        self._inputs.hold_unsent(turn, self._outbox)
 
     def _lose_input(self, one: TurnInput) -> None:
         """Nobody will ever know what became of it."""

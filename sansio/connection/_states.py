@@ -47,10 +47,12 @@ The responses of a turn
           │                      ▼
           └──────────────────  between two responses: AWAIT again, and at least one response of the turn has ended
                                  │
-                                 └── the last of its steers FAILED or is PENDING ──► the turn is DONE
+                                 └── none of its steers is SENT or ACCEPTED ──► the turn is DONE
 
     Between two responses the turn keeps its lane and its deadlines. Of the events of a response only
-    ``response.created`` is taken, and as evidence the phase is STREAM: the turn ran.
+    ``response.created`` is taken, and as evidence the phase is STREAM: the turn ran. If the response said "steered", a
+    successor is *promised*: then the turn is DONE only if, in addition, a steer that was ACCEPTED has FAILED or is
+    PENDING since.
 
 A steer, an injection
     Input for a response that runs (:class:`InputState`); an injection is never ACCEPTED or PENDING. ::

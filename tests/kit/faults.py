@@ -254,9 +254,9 @@ def a_connection_keeps_what_it_cannot_write(patch: pytest.MonkeyPatch) -> None:
 def a_lane_is_not_freed(patch: pytest.MonkeyPatch) -> None:
     leave = Lanes.leave
 
-    def leave_it_busy(self: Lanes[Turn], turn: Turn, lane: str | None) -> None:
+    def leave_it_busy(self: Lanes[Turn], turn: Turn, lane: str | None, **more: bool) -> None:
         if self.running.get(lane) is not turn or not turn.abandoned:
-            leave(self, turn, lane)
+            leave(self, turn, lane, **more)
 
     patch.setattr(Lanes, "leave", leave_it_busy)
 

@@ -199,14 +199,20 @@ class Server:
             payload, first = self.bytes[head : head + length], self.bytes[0]
             self.bytes = self.bytes[head + length :]
             if first == 0x81:  # The mask is zero: the random bytes are.
-                request = json.loads(payload)
-                status = ARRIVED if length <= self.limit else REFUSED
-                number, continues = int(request["input"].strip()), "previous_response_id" in request
-                self.requests += (Request(number, request.get("stream_id"), status, continues),)
+                self.arrived(json.loads(payload), ARRIVED if length <= self.limit else REFUSED)
+
+    def arrived(self, request: dict[str, Any], status: int) -> None:
+        """It has the whole of a message."""
+        number, continues = int(request["input"].strip()), "previous_response_id" in request
+        self.requests += (Request(number, request.get("stream_id"), status, continues),)
 
     def lane(self, at: int) -> str | None:
         """The name that events about a request bear."""
         return self.requests[at].lane if self.echo else None
+
+    def parts(self, kind: str, at: int) -> tuple[tuple[str, bytes], ...]:
+        """The types and frames of what it says of a request."""
+        return message(kind, self.requests[at].turn, self.lane(at))
 
     def unfinished(self) -> list[Request]:
         return [request for request in self.requests if request.status in (ARRIVED, MAY_HAVE_BEGUN, RUNNING)]

@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mappi
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from turnwire.sansio.agents.model import Environment
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.errors import SessionClosedError
 from turnwire.sansio.flow import Emit, Emitting, ExpiredError, Flow, Steps, Wait
@@ -150,7 +149,6 @@ class ScriptedTurn:
 class SteppedShell:
     """A shell whose waits are over at once. ``at`` is what its clock says."""
 
-    context_type = Context
     cancelled = Cancelled
 
     def __init__(self, **modules: Any) -> None:
@@ -161,7 +159,15 @@ class SteppedShell:
         """Which event loop runs."""
         self.logger = Log()
         self.variables: dict[str, str] = {}
-        self.environment = Environment(self.logger, lambda: 0.0, modules)
+        self.means = Means(
+            self.variables,
+            lambda: 0.0,
+            lambda: DEFAULT_CONTEXT,
+            FAILURES,
+            modules=modules,
+            context_type=Context,
+            model_logger=self.logger,
+        )
         self.waits: list[Wait] = []
         """All that were waited for."""
         self.script: list[Any] = []

@@ -64,6 +64,10 @@ What is reduced, to keep it finite
     - A response has three events, a lane never more than its turns, and states that differ only in the time on the
       clock count as one.
 
+With steers
+    ``search_steering.py`` adds steers, successors and pending input to the caller and the server, and says what is
+    checked in addition.
+
 ``TURNWIRE_SEARCH=large`` walks further, each world up to a million transitions (five minutes on an idle core of 2026);
 the line of one that was cut off there says so. The counts are printed, whatever pytest captures.
 """
@@ -75,8 +79,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from kit.mutants import CONTINUING, FEW, LEAVING, REPEATING, Mutant, found_by
+from kit.mutants import CONTINUING, FEW, LEAVING, REPEATING, STEERING, Mutant, found_by
 from kit.search_server import RETRY_AFTER
+from kit.search_steering import SteeredWorld
 from kit.search_world import (
     ANNOUNCED,
     BIG,
@@ -149,6 +154,14 @@ def repeating(more: int = 0) -> Iterator[World]:
     yield World((None,), 3 + more, leave="abandon", recovery=recovery(budget=5.0))
 
 
+def steering(more: int = 0) -> Iterator[World]:
+    """Where turns are steered; see ``search_steering.py``."""
+    yield SteeredWorld(("a", "a"), more)
+    yield SteeredWorld((None,), more, steers=2)
+    yield SteeredWorld((None,), 1 + more)
+    yield SteeredWorld(("a", "a"), more, WITHOUT)
+
+
 def continuing(more: int = 0) -> Iterator[World]:
     """Where turns are deltas, which can be sent in full: the server may not have what they continue."""
     yield World((None,), 2 + more, deltas=True)
@@ -169,7 +182,7 @@ def test_no_order_of_events_breaks_an_invariant(row: Any, summary) -> None:
     summary.append(told(found, f"{kind.name}; turns on {lanes}, {disturbances} disturbances"))
 
 
-@pytest.mark.parametrize("worlds", [leaving, repeating, continuing], ids=lambda worlds: worlds.__name__)
+@pytest.mark.parametrize("worlds", [leaving, repeating, continuing, steering], ids=lambda worlds: worlds.__name__)
 def test_no_order_of_events_breaks_what_the_caller_chose(worlds: Callable[..., Iterable[World]], summary) -> None:
     found = [search(world, liveness_of_every=8, at_most=MOST) for world in worlds(1 if LARGE else 0)]
     summary.append(told(Counts(*map(sum, zip(*found, strict=True))), worlds.__name__))
@@ -204,6 +217,7 @@ SMALL: dict[str, Callable[[], Iterable[World]]] = {
     FEW: few,
     LEAVING: leaving,
     REPEATING: repeating,
+    STEERING: steering,
     CONTINUING: continuing,
     "two turns": lambda: [World((None, "a"), 2)],
     "three turns": lambda: [World(("a", "a", "b"), 1)],
