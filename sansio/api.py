@@ -20,6 +20,7 @@ from .errors import (
     ConnectionLostError,
     EventDecodeError,
     HandshakeRejectedError,
+    InvalidInputError,
     InvalidStreamIdError,
     LaneLimitError,
     LimitExceededError,
@@ -33,6 +34,7 @@ from .errors import (
     RetrievalError,
     RetrievalTimeoutError,
     SessionClosedError,
+    SteeringNotSupportedError,
     StreamEndedError,
     TooManyTurnsError,
     TurnAbortedError,
@@ -62,6 +64,7 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .steering import InjectOutcome, SteerOutcome
 from .telemetry import Telemetry
 from .timeouts import Timeouts
 
@@ -76,6 +79,8 @@ __all__ = [
     "EventDecodeError",
     "Evidence",
     "HandshakeRejectedError",
+    "InjectOutcome",
+    "InvalidInputError",
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
@@ -111,6 +116,8 @@ __all__ = [
     "SessionOptions",
     "Span",
     "Stats",
+    "SteerOutcome",
+    "SteeringNotSupportedError",
     "StreamEndedError",
     "Telemetry",
     "Timeouts",

@@ -311,7 +311,11 @@ class Turn(TurnHandle, OnShell):
 
     @at_once
     def __aexit__(self, *exc: object) -> None:
-        self._runtime.cancel(self._core or self._begun)
+        self._cancel(self._core or self._begun)
+
+    def _cancel(self, turn: CoreTurn) -> None:
+        """Its consumer leaves it, before its end or after."""
+        self._runtime.cancel(turn)
 
     def __aiter__(self) -> Self:
         return self
@@ -391,7 +395,7 @@ class Turn(TurnHandle, OnShell):
         except StopAsyncIteration:
             pass
         finally:
-            self._runtime.cancel(turn)
+            self._cancel(turn)
         return self.result()
 
 
