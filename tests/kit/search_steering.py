@@ -190,7 +190,7 @@ def _renamed(data: bytes, request: SteeredRequest) -> bytes:
 class SteeredWorld(World):
     """See the top of the module. ``steers``: how many steers a path has at most."""
 
-    plain = PLAIN | {"steer", "fill", "acknowledge", "give back", "successor", "wait", "cut short"}
+    plain = PLAIN | {"steer", "fill", "acknowledge", "give back", "successor", "wait", "cut short", "mistake"}
     apart = frozenset({"steer"})
     good = ("rest", "hand", "open", "connect", "accept", "finish", "fill", "acknowledge", "give back", "successor")
     good = (*good, *World.good)
