@@ -7,11 +7,9 @@ The promise
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
-from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
@@ -33,7 +31,6 @@ from .rate_limits import RateLimits
 from .record import BinaryFile, PathLike, Recording, recording_of
 from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
-from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
 from .toolloop import LoopShell
@@ -314,7 +311,11 @@ class Turn(TurnHandle, OnShell):
 
     @at_once
     def __aexit__(self, *exc: object) -> None:
-        self._runtime.cancel(self._core or self._begun)
+        self._cancel(self._core or self._begun)
+
+    def _cancel(self, turn: CoreTurn) -> None:
+        """Its consumer leaves it, before its end or after."""
+        self._runtime.cancel(turn)
 
     def __aiter__(self) -> Self:
         return self
@@ -394,7 +395,7 @@ class Turn(TurnHandle, OnShell):
         except StopAsyncIteration:
             pass
         finally:
-            self._runtime.cancel(turn)
+            self._cancel(turn)
         return self.result()
 
 

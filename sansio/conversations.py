@@ -7,8 +7,9 @@ The promise
 
 One turn at a time
     A second turn while one runs is refused with ConcurrentUseError, and is not queued: which of two inputs comes first
-    must be the caller's decision. Forks run side by side. A turn counts as running until its terminal event has
-    arrived, whether it was read or not, or until it failed or was left.
+    must be the caller's decision. Forks run side by side. A turn runs until its reader has seen the terminal event or
+    the failure, or has left it. Whoever leaves it before its terminal event has interrupted it, even if that event had
+    arrived: what counts is what was read.
 
 Forks that need the memory of a connection
     With ``store=False`` the response that a fork continues is only in the memory of a connection, and is gone once the
@@ -68,6 +69,8 @@ class ConversationRunner:
         """The turn that was sent last, if the machine was not told what became of it."""
         self._last: CoreTurn | None = None
         """The turn that was sent last."""
+        self._attended = self._unread = False
+        """``_attended``: whether somebody reads it. ``_unread``: whether its reader left it before its end."""
 
     # -- to send a turn
 
@@ -83,9 +86,19 @@ class ConversationRunner:
         anchor.forks.clear()
 
     def submit(
-        self, new: object, fields: Mapping[str, Any], lane: AnyLane, timeout: object, *, warm: bool = False
+        self,
+        new: object,
+        fields: Mapping[str, Any],
+        lane: AnyLane,
+        timeout: object,
+        *,
+        warm: bool = False,
+        attended: bool = True,
     ) -> CoreTurn:
-        """Send a turn. Raises as :meth:`Conversation.create` says; then nothing has changed."""
+        """Send a turn; ``attended``: somebody reads it.
+
+        Raises as :meth:`Conversation.create` says; then nothing has changed.
+        """
         machine = self.settled()
         if self._warmed is not None:
             machine = self._machine = self._after_warm_up(self._warmed, machine, fields)
@@ -98,7 +111,14 @@ class ConversationRunner:
         if to_send.forks and to_send.anchor is not None:
             to_send.anchor.forks.append(core)
         self._core = self._last = core
+        self._attended, self._unread = attended, False
         return core
+
+    def left(self, core: CoreTurn) -> None:
+        """The reader of a turn leaves it."""
+        if core is self._core:
+            self._unread = bool(core.events) or not core.ended
+            self._attended = False
 
     def _after_warm_up(
         self, warmed: ConversationRunner, machine: ConversationMachine, fields: Mapping[str, Any]
@@ -125,13 +145,13 @@ class ConversationRunner:
     def settled(self) -> ConversationMachine:
         """The machine, after it was told what has become of the turn that ran."""
         core, machine = self._core, self._machine
-        if core is None or not core.ended:
+        if core is None or not core.ended or (self._attended and core.events):
             return machine
         arrived = self.arrived()
         self._core = None
         if core.anchor_lost is not None:
             machine.sent_in_full(DecisionReason[core.anchor_lost.name])
-        response = core.response
+        response = None if self._unread else core.response
         used = [each.usage for each in core.responses]
         if response is None:
             machine.interrupted(arrived, None, used)
@@ -147,11 +167,13 @@ class ConversationRunner:
         if core is None:
             return []
         items: list[dict[str, Any]] = []
-        for response, steered in zip(core.responses, core.steers, strict=True):
+        partial, read = core.partial, len(core.responses)
+        if self._unread or (self._attended and core.events):  # The last response is taken as far as it was read.
+            read -= core.response is not None
+        for response, steered in zip(core.responses[:read], core.steers, strict=False):
             items += output_items(response.output)
             items += output_items(steered)
-        partial = core.partial
-        if core.response is None and partial.response_id not in {response.id for response in core.responses}:
+        if partial.response_id not in {response.id for response in core.responses[:read]}:
             items += output_items(partial.items)
         return items
 
@@ -194,6 +216,10 @@ class ConversationTurn(Turn):
         fields, lane, timeout = self._enter()
         new, warm = self._new
         return self._sent(self._runner.submit(new, fields, lane, timeout, warm=warm))
+
+    def _cancel(self, turn: CoreTurn) -> None:
+        self._runner.left(turn)
+        super()._cancel(turn)
 
 
 class _Talk(NamedTuple):
@@ -465,7 +491,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
     def _begin_warm_up(self) -> None:
         """Send the warm-up of a session, for which nobody waits."""
-        self._runner.submit((), self._defaults, self._stream_id, self._timeout, warm=True)
+        self._runner.submit((), self._defaults, self._stream_id, self._timeout, warm=True, attended=False)
 
 
 def _continuation(to_send: ToSend) -> Continuation | None:
