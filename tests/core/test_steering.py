@@ -385,6 +385,7 @@ def test_a_steer_that_fails_ends_the_turn_with_its_last_response(number: int | N
     assert one.error is not None
     assert one.error.code == "response_not_active"
     assert (turn.phase, turn.response_id, behind.phase) == (Phase.DONE, "r1", Phase.SEND)
+    assert turn.ends_with(turn.ending)
     assert (turn.responses, turn.steers) == ([turn.response], [[]])
     assert types(turn)[-2:] == ["response.completed", "response.steer.failed"]
     wire.receive(given_back())

@@ -146,7 +146,7 @@ class SteeredServer(Server):
 
     def parts(self, kind: str, at: int) -> tuple[tuple[str, bytes], ...]:
         request = self.requests[at]
-        if not request.successors or kind.startswith("late"):
+        if not request.successors or kind in ("late end", "late odd end", "half late end"):  # Of the first response.
             return super().parts(kind, at)
         return tuple((type_, _renamed(data, request)) for type_, data in super().parts(kind, at))
 
