@@ -83,7 +83,7 @@ def _has_items(body: Mapping[str, Any]) -> bool:
     return not isinstance(given, list) or all(isinstance(item, dict) for item in cast("list[object]", given))
 
 
-def canonical_pieces(value: object) -> Iterator[bytes]:
+def canonical_pieces(value: dict[str, Any] | list[Any]) -> Iterator[bytes]:
     """The JSON of a value with sorted names, in pieces that are not long."""
     stack: list[Iterator[object]] = [iter([value])]
     while stack:
@@ -95,11 +95,9 @@ def canonical_pieces(value: object) -> Iterator[bytes]:
                 for piece in _cut(part):
                     yield write_json(piece)[1:-1]
                 yield b'"'
-            elif isinstance(part, dict | list):
+            else:
                 stack.append(_parts(cast("dict[str, object] | list[object]", part)))
                 break
-            else:
-                yield write_json(part)
         else:
             stack.pop()
 
