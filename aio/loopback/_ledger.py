@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from ...sansio.secret import Secret
-from ...sansio.server import Facts, RefusedRequest, ServerTurn, facts_of, response_id, tool_names
+from ...sansio.server import RefusedRequest, RequestFacts, ServerTurn, facts_of, response_id, tool_names
 
 __all__ = ["FIELDS", "Delivery", "Ledger", "LedgerEntry", "masked"]
 
@@ -184,7 +184,7 @@ def _entry(
     number: int,
     lane: str | None,
     headers: Mapping[str, str],
-    facts: Facts | None,
+    facts: RequestFacts | None,
 ) -> LedgerEntry:
     return LedgerEntry(
         number=0,

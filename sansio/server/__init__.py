@@ -98,7 +98,7 @@ from ._conversation import StoredConversation
 from ._cors import cors_headers
 from ._differences import differences
 from ._expansion import AWAIT_INPUT, DEFAULT_MODEL, reply_events, response_id
-from ._facts import Facts, facts_of
+from ._facts import RequestFacts, facts_of
 from ._fitting import fit
 from ._injecting import INJECT_CODES, InjectedInput
 from ._items import item_events, words
@@ -161,7 +161,7 @@ __all__ = [
     "CustomCall",
     "DEFAULT_MODEL",
     "ERROR_MEMBERS",
-    "Facts",
+    "RequestFacts",
     "Failed",
     "FoundRoute",
     "HttpReply",

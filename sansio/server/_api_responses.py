@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded, json_body
 from ._expansion import DEFAULT_MODEL
-from ._facts import Facts, facts_in_slices
+from ._facts import RequestFacts, facts_in_slices
 from ._listing import context_items, list_page, list_wanted, listed_item
 from ._memory import ItemDict, Remembered, check_request, count_words, input_items
 from ._problem import Problem, missing_parameter, unknown_parameter
@@ -56,7 +56,7 @@ def create(state: ApiState, call: ApiCall) -> ApiResult:
     return problem or RunTurn(request, previous, facts)
 
 
-def prepare_create(message: dict[str, Any], *, strict: bool) -> Generator[None, None, Facts]:
+def prepare_create(message: dict[str, Any], *, strict: bool) -> Generator[None, None, RequestFacts]:
     """Find the facts of the body of ``POST /v1/responses``, in slices."""
     return facts_in_slices(message, partial(check_fields_in_slices, websocket=False) if strict else None)
 

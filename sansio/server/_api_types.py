@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from ._facts import Facts
+from ._facts import RequestFacts
 from ._memory import Remembered
 from ._problem import Problem
 from ._slices import JsonBody
@@ -72,7 +72,7 @@ class RunTurn(msgspec.Struct, frozen=True):
     request: dict[str, Any]
     previous: Remembered | None
     """The response that it continues."""
-    facts: Facts | None = None
+    facts: RequestFacts | None = None
     """The facts of the request, if they are known."""
 
 

@@ -17,11 +17,11 @@ import msgspec
 from ._json import write_json
 from ._memory import ItemDict, WordCount, input_items, item_texts
 from ._problem import Problem
-from ._sliced import at_once
+from ._sliced import exhaust
 
-__all__ = ["FieldCheck", "Facts", "facts_in_slices", "facts_of"]
+__all__ = ["FieldCheck", "RequestFacts", "facts_in_slices", "facts_of"]
 
-SLICE: Final = 131_072
+FACTS_SLICE: Final = 131_072
 """Characters that are read in one slice, and :data:`_EACH` for each value."""
 _EACH: Final = 100
 _LEFT_OUT: Final = frozenset({"type", "stream_id"})
@@ -31,7 +31,7 @@ FieldCheck: TypeAlias = Callable[[Mapping[str, Any]], Generator[None, None, Prob
 """A check of a body, in slices."""
 
 
-class Facts(msgspec.Struct, frozen=True):
+class RequestFacts(msgspec.Struct, frozen=True):
     """What is known of the body of a request."""
 
     fingerprint: str
@@ -44,19 +44,19 @@ class Facts(msgspec.Struct, frozen=True):
     """The items that say something of others: all but messages, and what comes after each of these."""
 
 
-def facts_of(message: Mapping[str, Any]) -> Facts:
+def facts_of(message: Mapping[str, Any]) -> RequestFacts:
     """The facts without a check, at once."""
-    return at_once(facts_in_slices(message))
+    return exhaust(facts_in_slices(message))
 
 
-def facts_in_slices(message: Mapping[str, Any], check: FieldCheck | None = None) -> Generator[None, None, Facts]:
+def facts_in_slices(message: Mapping[str, Any], check: FieldCheck | None = None) -> Generator[None, None, RequestFacts]:
     """Find the facts of a message, and let others run whenever it yields."""
     body = {name: value for name, value in message.items() if name not in _LEFT_OUT}
     digest, count, work = hashlib.sha256(), WordCount(), 0
     for piece in canonical_pieces(body):
         digest.update(piece)
         work += len(piece) + _EACH
-        if work > SLICE:
+        if work > FACTS_SLICE:
             work = 0
             yield
     special: list[ItemDict] = []
@@ -70,12 +70,12 @@ def facts_in_slices(message: Mapping[str, Any], check: FieldCheck | None = None)
             for piece in chain.from_iterable(map(_cut, texts)):
                 count.add(piece)
                 work += len(piece) + _EACH
-                if work > SLICE:
+                if work > FACTS_SLICE:
                     work = 0
                     yield
             count.end()
     problem = None if check is None else (yield from check(body))
-    return Facts(digest.hexdigest(), count.words, problem, tuple(special))
+    return RequestFacts(digest.hexdigest(), count.words, problem, tuple(special))
 
 
 def _has_items(body: Mapping[str, Any]) -> bool:
@@ -83,7 +83,7 @@ def _has_items(body: Mapping[str, Any]) -> bool:
     return not isinstance(given, list) or all(isinstance(item, dict) for item in cast("list[object]", given))
 
 
-def canonical_pieces(value: object) -> Iterator[bytes]:
+def canonical_pieces(value: dict[str, Any] | list[Any]) -> Iterator[bytes]:
     """The JSON of a value with sorted names, in pieces that are not long."""
     stack: list[Iterator[object]] = [iter([value])]
     while stack:
@@ -95,11 +95,9 @@ def canonical_pieces(value: object) -> Iterator[bytes]:
                 for piece in _cut(part):
                     yield write_json(piece)[1:-1]
                 yield b'"'
-            elif isinstance(part, dict | list):
+            else:
                 stack.append(_parts(cast("dict[str, object] | list[object]", part)))
                 break
-            else:
-                yield write_json(part)
         else:
             stack.pop()
 
@@ -113,7 +111,7 @@ def _parts(container: dict[str, object] | list[object]) -> Iterator[object]:
         if not is_list:
             before += write_json(each) + b":"
             value = container[cast("str", each)]
-        if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > SLICE):
+        if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > FACTS_SLICE):
             yield before
             yield value
         else:
@@ -125,7 +123,7 @@ def _parts(container: dict[str, object] | list[object]) -> Iterator[object]:
 
 def _cut(text: str) -> Iterator[str]:
     """The text in pieces."""
-    if len(text) <= SLICE:
+    if len(text) <= FACTS_SLICE:
         yield text
     else:
-        yield from (text[begin : begin + SLICE] for begin in range(0, len(text), SLICE))
+        yield from (text[begin : begin + FACTS_SLICE] for begin in range(0, len(text), FACTS_SLICE))

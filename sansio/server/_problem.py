@@ -58,7 +58,7 @@ class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The body; None if there is none that can be read."""
     lane: str | None = None
     facts: Any = None
-    """The :class:`~._facts.Facts` of the body, if they are known."""
+    """The :class:`~._facts.RequestFacts` of the body, if they are known."""
 
 
 # --- The usual ones --------------------------------------------------------------------------------------------------

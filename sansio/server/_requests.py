@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
-from ._facts import Facts, facts_in_slices
+from ._facts import RequestFacts, facts_in_slices
 from ._injecting import is_multi_agent
 from ._memory import Remembered, check_request
 from ._options import SERVER_DIALECTS, ServerOptions
@@ -62,7 +62,7 @@ class Requests:
         """Running turns that the application has not taken yet."""
 
     def enter(
-        self, request: dict[str, Any], lane: str | None, *, size: int, number: int, facts: Facts | None = None
+        self, request: dict[str, Any], lane: str | None, *, size: int, number: int, facts: RequestFacts | None = None
     ) -> None:
         """Take a request of ``size`` bytes, the connection's message ``number``; start the turns that may start.
 
@@ -172,7 +172,7 @@ class Requests:
             self.steering.commit(turn)
         return problem
 
-    def prepare(self, message: dict[str, Any]) -> Generator[None, None, Facts] | None:
+    def prepare(self, message: dict[str, Any]) -> Generator[None, None, RequestFacts] | None:
         """Find the facts of a request, in slices."""
         if message.get("type") != "response.create":
             return None

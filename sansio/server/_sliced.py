@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TypeVar
 
-__all__ = ["at_once"]
+__all__ = ["exhaust"]
 
 _T = TypeVar("_T")
 
 
-def at_once(slices: Generator[None, None, _T]) -> _T:
+def exhaust(slices: Generator[None, None, _T]) -> _T:
     """Do all of it; what it returns."""
     while True:
         try:

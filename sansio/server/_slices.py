@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeAlias, cast
 
-from ._facts import Facts
+from ._facts import RequestFacts
 from ._json import MAX_DEPTH, MAX_PARTS, decode_json, read_json
 
 __all__ = ["JSON_SLICE", "JsonBody", "Prepare", "read_json_in_slices"]
@@ -50,7 +50,7 @@ def read_json_in_slices(data: bytes, size: int = JSON_SLICE) -> Generator[None, 
     return reader.root.value
 
 
-Prepare: TypeAlias = Callable[[dict[str, Any]], Generator[None, None, Facts] | None]
+Prepare: TypeAlias = Callable[[dict[str, Any]], Generator[None, None, RequestFacts] | None]
 """Finds the facts of a message, in slices; None if there are none to be found."""
 
 
@@ -62,7 +62,7 @@ class JsonBody:
 
     def __init__(self, data: bytes, prepare: Prepare | None = None) -> None:
         self.data = data
-        self.facts: Facts | None = None
+        self.facts: RequestFacts | None = None
         """What ``prepare`` has found."""
         self._prepare = prepare if len(data) > JSON_SLICE else None
         self._slices = self._read()
@@ -153,6 +153,8 @@ class _Open:
 
 class _Reader:
     """Where it is in the message, and what has been decoded."""
+
+    # More than 12 attributes: places in the message, which move in the loop that reads it.
 
     def __init__(self, data: bytes, start: int, size: int) -> None:
         self.root = _Open(data[start])

@@ -10,13 +10,13 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Final, cast
 
 from ..tool_calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
-from ._facts import Facts
+from ._facts import RequestFacts
 from ._limits import too_long
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter
 from ._references import Lookup, reasoning_problem, resolved_items
 from ._shapes import ITEMS_AT_ONCE, ValueKind, kind_problem, kind_problem_in_slices, shapes
-from ._sliced import at_once
+from ._sliced import exhaust
 
 __all__ = [
     "ID_PREFIXES",
@@ -44,7 +44,7 @@ def check_strictly(
     *,
     websocket: bool,
     lookup: Lookup | None = None,
-    facts: Facts | None = None,
+    facts: RequestFacts | None = None,
 ) -> Problem | None:
     """What the API would refuse of a request that :func:`check_request` finds valid; None if nothing.
 
@@ -55,7 +55,7 @@ def check_strictly(
         lookup: finds stored items; None: what the request says of them is not checked.
         facts: what :func:`check_fields_in_slices` has found, if that was called before.
     """
-    problem = at_once(check_fields_in_slices(request, websocket=websocket)) if facts is None else facts.problem
+    problem = exhaust(check_fields_in_slices(request, websocket=websocket)) if facts is None else facts.problem
     if problem is not None:
         return problem
     items = input_items(request.get("input")) if facts is None else list(facts.special)
@@ -165,7 +165,7 @@ _ASSISTANT_CONTENT: Final = ("output_text", "refusal")
 
 def items_problem(items: list[ItemDict], where: str) -> Problem | None:
     """What items may be beyond their shapes. A message may leave out its type."""
-    return at_once(items_problem_in_slices(items, where))
+    return exhaust(items_problem_in_slices(items, where))
 
 
 def items_problem_in_slices(items: list[ItemDict], where: str) -> Generator[None, None, Problem | None]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..error_body import ERROR_TYPES
 from ..errors import UserError
 from ..events import ENDINGS
-from ._facts import Facts, facts_of
+from ._facts import RequestFacts, facts_of
 from ._injecting import InjectedInput
 from ._memory import Remembered
 from ._problem import Problem
@@ -50,7 +50,7 @@ class ServerTurn:
         number: int = 1,
         state: ServerTurnState = ServerTurnState.RUNNING,
         previous: Remembered | None = None,
-        facts: Facts | None = None,
+        facts: RequestFacts | None = None,
     ) -> None:
         self._send = send
         self._end = end
@@ -80,7 +80,7 @@ class ServerTurn:
         return self.request.get("generate") is not False
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> RequestFacts:
         """What there is to know of the request; found now, if it was not before."""
         if self.prepared is None:
             self.prepared = facts_of(self.request)

@@ -362,3 +362,6 @@ def test_the_headers_that_a_page_wants_to_send_are_allowed_if_they_are_names(wan
     found = cors_headers(Access(allowed_origins=[APP]), "OPTIONS", asks)
     assert found.get("access-control-allow-headers") == given
     assert "access-control-allow-private-network" not in found
+    private = {**asks, "access-control-request-private-network": "true"}
+    found = cors_headers(Access(allowed_origins=[APP]), "OPTIONS", private)
+    assert found["access-control-allow-private-network"] == "true"

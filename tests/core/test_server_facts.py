@@ -12,9 +12,9 @@ from kit.server_client import Client, complete
 from turnwire.sansio.server import (
     ApiCall,
     ApiState,
-    Facts,
     JsonBody,
     Problem,
+    RequestFacts,
     ResponseStore,
     RunTurn,
     StoredResponses,
@@ -29,11 +29,11 @@ from turnwire.sansio.server import (
     write_json,
 )
 from turnwire.sansio.server._api_responses import create
-from turnwire.sansio.server._facts import SLICE, canonical_pieces, facts_in_slices
+from turnwire.sansio.server._facts import FACTS_SLICE, canonical_pieces, facts_in_slices
 from turnwire.sansio.server._strict import check_fields_in_slices, check_strictly
 
 
-def in_slices(message: dict[str, Any], check: Any = None) -> tuple[Facts, int]:
+def in_slices(message: dict[str, Any], check: Any = None) -> tuple[RequestFacts, int]:
     """The facts, and how many slices they took."""
     slices, count = facts_in_slices(message, check), 1
     while True:
@@ -53,7 +53,7 @@ VALUES: list[Any] = [
     {},
     [],
     {"b": [1, {"d": None, "c": [True, 2.5]}], "a": {}, "c": [], "": ["", {}]},
-    [[[[]]], "x" * (SLICE + 1), {"k": LONG}],
+    [[[[]]], "x" * (FACTS_SLICE + 1), {"k": LONG}],
     {"a\ud800": '"\\'},
 ]
 
@@ -62,7 +62,7 @@ VALUES: list[Any] = [
 def test_the_pieces_are_the_json_with_sorted_names(value: Any) -> None:
     pieces = list(canonical_pieces(value))
     assert b"".join(pieces) == write_json(value, ordered=True)
-    assert all(len(piece) <= 2 * SLICE for piece in pieces)
+    assert all(len(piece) <= 2 * FACTS_SLICE for piece in pieces)
 
 
 def test_deep_nesting_is_no_deep_recursion() -> None:
@@ -85,7 +85,7 @@ def test_deep_nesting_is_no_deep_recursion() -> None:
             {"role": "user", "content": [{"text": "half"}, {"text": "word"}, {}, "x"]},
         ],
         [{"role": "user", "content": [{"text": "a "}, {"text": ""}, {"text": " b"}, {"text": 5}]}, {"output": "c"}],
-        [{"input": " " * (SLICE + 5) + "x"}, {"content": 7}],
+        [{"input": " " * (FACTS_SLICE + 5) + "x"}, {"content": 7}],
         [5],
         7,
     ],
@@ -172,7 +172,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many characters each call that reads a request at once has read."""
     read: list[int] = []
 
-    def refuse(request: Mapping[str, Any]) -> Facts:
+    def refuse(request: Mapping[str, Any]) -> RequestFacts:
         read.append(len(str(request)))
         return facts_of(request)
 

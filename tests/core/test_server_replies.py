@@ -37,6 +37,7 @@ from turnwire.sansio.server import (
     fit,
     reply_events,
     reply_of,
+    words,
 )
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(ResponsesServerEvent)
@@ -496,3 +497,9 @@ def test_a_schema_without_an_end_is_refused() -> None:
         deep = {"type": "array", "items": deep, "minItems": 1}
     with pytest.raises(UserError, match="no value was found"):
         fit(deep)
+
+
+@pytest.mark.parametrize("text", ["", "a", " a  b\n", "a b c", "  "])
+def test_words_are_exactly_the_text(text: str) -> None:
+    assert "".join(words(text)) == text
+    assert all(word.strip() or word == text for word in words(text))
