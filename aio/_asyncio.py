@@ -3,7 +3,7 @@
 Who reads
     asyncio. It calls :meth:`_Wire.data_received`, which passes the bytes to the driver; the driver wakes the consumers
     whose events came. No task exists while a connection is open. Before a turn begins, its caller reads what has
-    arrived and asyncio has not read yet (:meth:`_Wire.read`): it may be the end of the connection.
+    arrived and asyncio has not read yet (:meth:`AsyncioRuntime.read`): it may be the end of the connection.
 
 Who writes
     The driver, in whichever task makes the step, by calls of :meth:`AsyncioRuntime.write`, one chunk at a time: while
@@ -35,12 +35,11 @@ from asyncio import Future
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any
 
 from ..sansio.connection import LIVE, Turn
-from ..sansio.driver import Link
 from ..sansio.events import ServerEvent
-from ..sansio.link import READ_SIZE
+from ..sansio.link import READ_SIZE, Link
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
@@ -48,10 +47,6 @@ from ._flows import coroutine_function, run
 from ._opening import FAILURES, MEANS, OpeningSteps
 
 __all__ = ["AsyncioRuntime"]
-
-CAN_READ_AHEAD: Final = sys.platform != "win32" and hasattr(select, "poll")
-"""Whether a socket may be read directly, although its transport reads it, too. With Windows' proactor it may not,
-because the transport has a pending read."""
 
 
 class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
@@ -188,15 +183,22 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
                 raise
 
     def read(self, link: Link) -> bool:
-        """Read once from the socket."""
-        return link.wire.read()
+        """Read once, although the transport reads the socket, too."""
+        sock: socket.socket = link.wire.sock
+        try:
+            if link.wire.tls is not None:
+                link.wire.read_tls(sock, link.wire.tls)
+            elif (data := sock.recv(READ_SIZE)) or not link.wire.transport.is_closing():  # Its own end says more.
+                self._driver.received(link, data, self.clock())
+        except OSError:  # There is no more data (BlockingIOError), or the transport will report the error.
+            return False
+        return True
 
     def shut_down(self, link: Link) -> None:
         """Shut the socket down in both directions, independent of the event loop."""
-        sock: socket.socket | None = link.wire.sock
-        if sock is not None:
+        if link.wire.sock is not None:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                link.wire.sock.shutdown(socket.SHUT_RDWR)
 
     def _due(self, rounds: int = 2) -> None:
         """The timer has fired. Let the loop read its sockets once more before the deadline counts: uvloop has not done
@@ -232,13 +234,12 @@ class _Wire(asyncio.Protocol):
         self._runtime = runtime
         self._driver = runtime._driver  # pyright: ignore[reportPrivateUsage] - the wire is a part of the runtime
         self._link = link
-        self._now = runtime.clock
         self.sock: socket.socket | None = None
         self._arrived: select.poll | None = None
         """Says whether the socket can be read; None if it must not be read directly."""
         self._given_up = False
         """Whether it was closed before it was open."""
-        self._tls: asyncio.BufferedProtocol | None = None
+        self.tls: asyncio.BufferedProtocol | None = None
         """The TLS protocol that reads from the socket; None without TLS."""
 
     # -- while it is being opened
@@ -261,12 +262,12 @@ class _Wire(asyncio.Protocol):
 
     def _use(self, opening: OpeningSteps) -> None:
         """The transport is open: read, and report it."""
-        self.transport, self.sock, self._tls = opening.transport, opening.socket, opening.tls
-        if CAN_READ_AHEAD:
+        self.transport, self.sock, self.tls = opening.transport, opening.socket, opening.tls
+        if sys.platform != "win32" and hasattr(select, "poll"):  # Windows' proactor always has a pending read.
             self._arrived = select.poll()
             self._arrived.register(self.sock, select.POLLIN)
         self.transport.set_protocol(self)
-        self._driver.opened(self._link, self._now())
+        self._driver.opened(self._link, self._runtime.clock())
         while not opening.early.data.empty():
             self.data_received(opening.early.data.get_nowait())
         if opening.early.lost:
@@ -306,19 +307,7 @@ class _Wire(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def read(self) -> bool:
-        """Read once, although the transport reads the socket, too. Returns whether there may be more data."""
-        sock = cast("socket.socket", self.sock)
-        try:
-            if self._tls is not None:
-                self._read_tls(sock, self._tls)
-            elif (data := sock.recv(READ_SIZE)) or not self.transport.is_closing():  # Its own end says more.
-                self._driver.received(self._link, data, self._now())
-        except OSError:  # There is no more data (BlockingIOError), or the transport will report the error.
-            return False
-        return True
-
-    def _read_tls(self, sock: socket.socket, tls: asyncio.BufferedProtocol) -> None:
+    def read_tls(self, sock: socket.socket, tls: asyncio.BufferedProtocol) -> None:
         """Read as the transport does when data arrives. Its protocol is asyncio's own TLS protocol."""
         count = sock.recv_into(tls.get_buffer(READ_SIZE))
         if count:
@@ -326,7 +315,7 @@ class _Wire(asyncio.Protocol):
         else:
             tls.eof_received()
         if not count or self.transport.is_closing():  # uvloop reports the end of TLS later.
-            self._driver.received(self._link, b"", self._now())
+            self._driver.received(self._link, b"", self._runtime.clock())
 
     # -- for asyncio
 
@@ -335,7 +324,7 @@ class _Wire(asyncio.Protocol):
         runtime = self._runtime
         runtime.receiving = True
         try:
-            self._driver.received(self._link, data, self._now())
+            self._driver.received(self._link, data, runtime.clock())
         finally:
             runtime.receiving = False
             if runtime.woken:
@@ -343,17 +332,17 @@ class _Wire(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The peer has ended its side; the transport then closes itself."""
-        self._driver.received(self._link, b"", self._now())
+        self._driver.received(self._link, b"", self._runtime.clock())
 
     def resume_writing(self) -> None:
         """The transport's buffer is empty again."""
-        self._driver.writable(self._link, self._now())
+        self._driver.writable(self._link, self._runtime.clock())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed. If writing failed, read first: the peer may have said why it closed."""
-        if exc is not None and self._tls is None:
+        if exc is not None and self.tls is None:
             self._runtime.read_ahead(self._link)
         self._lost(exc)
 
     def _lost(self, exc: BaseException | None) -> None:
-        self._driver.lost(self._link, FAILURES.told(exc), self._now())
+        self._driver.lost(self._link, FAILURES.told(exc), self._runtime.clock())

@@ -27,16 +27,7 @@ from . import _flows
 from ._asyncio import AsyncioRuntime
 from ._opening import MEANS
 
-__all__ = [
-    "SHELL",
-    "Connecting",
-    "Conversation",
-    "OpenAIResponsesModel",
-    "OpenAIResponsesWSModel",
-    "Session",
-    "Turn",
-    "connect",
-]
+__all__ = ["SHELL", "Conversation", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
 
 class AnyioShell:

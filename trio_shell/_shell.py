@@ -24,16 +24,7 @@ from . import _flows
 from ._runtime import TrioRuntime
 from ._transport import MEANS
 
-__all__ = [
-    "SHELL",
-    "Connecting",
-    "Conversation",
-    "OpenAIResponsesModel",
-    "OpenAIResponsesWSModel",
-    "Session",
-    "Turn",
-    "connect",
-]
+__all__ = ["SHELL", "Conversation", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 
 
 class TrioShell:

@@ -91,7 +91,7 @@ def test_reads_are_small_where_asyncio_has_a_setting(run, authority, secure) -> 
         async with serve(ssl_context=tls["server"] if secure else None) as server:
             async with connect(server.base_url, ssl_context=tls["client"], proxy=None) as session:
                 wire = wire_of(session)
-                reader = wire._tls if secure else wire.transport
+                reader = wire.tls if secure else wire.transport
                 is_uvloop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
                 assert getattr(reader, "max_size", None) == (None if is_uvloop else READ_SIZE)
 

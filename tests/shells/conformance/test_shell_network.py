@@ -16,7 +16,6 @@ from kit.peers import Peer, proxy_server, raw_server
 from kit.shells import FAILURES
 from kit.strict_server import serve
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-from turnwire.aio import _asyncio
 from turnwire.aio.loopback import BeforeEvent, Cut, Fault
 from turnwire.sansio.errors import ConnectError, ConnectionLostError, TransportError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
@@ -415,7 +414,6 @@ async def test_a_system_that_refuses_the_options_of_a_socket(shell, monkeypatch)
 async def test_a_system_without_poll(shell, monkeypatch, transport):
     """Windows: what has arrived is not read before its turn comes; what is told of a turn stays as true."""
     monkeypatch.delattr(select, "poll", raising=False)
-    monkeypatch.setattr(_asyncio, "CAN_READ_AHEAD", False)
     async with serve() as server, shell.connect(server.base_url, transport=transport) as session:
         for text in ("x" * 300_000, "y"):
             assert (await session.respond(model="m", input=text)).output_text == text
