@@ -61,8 +61,6 @@ class ConversationRunner:
         self._machine = machine
         self._warmed = warmed
         """The warm-up of the session, which the first turn may go on from."""
-        self._taken = False
-        """Whether a conversation goes on from this one, which is the warm-up of the session."""
         self._core: CoreTurn | None = None
         """The turn that was sent last, if the machine was not told what became of it."""
         self._last: CoreTurn | None = None
@@ -107,7 +105,8 @@ class ConversationRunner:
             machine.withdrawn()
             raise
         if to_send.forks and to_send.anchor is not None:
-            to_send.anchor.forks.append(core)
+            forks = to_send.anchor.forks
+            forks[:] = [one for one in forks if not (one.ended or one.in_progress)] + [core]
         self._core = self._last = core
         self._attended, self._unread = attended, False
         return core
@@ -121,17 +120,10 @@ class ConversationRunner:
     def _after_warm_up(
         self, warmed: ConversationRunner, machine: ConversationMachine, fields: Mapping[str, Any]
     ) -> ConversationMachine:
-        """The machine to begin with: it goes on from the session's warm-up, if that has completed and is of use."""
+        """The machine to begin with: a fork of the session's warm-up, if that has completed and is of use."""
         self._warmed = None
-        source = warmed.take_warm_up() if machine.is_new else None
-        if source is None or not source[0].has_warmed(fields):
-            return machine
-        return ConversationMachine(source[0], forks=source[1])
-
-    def take_warm_up(self) -> tuple[ConversationMachine, bool]:
-        """Its machine, and whether another conversation has taken it before."""
-        taken, self._taken = self._taken, True
-        return self.settled(), taken
+        source = warmed.settled()
+        return source.fork() if machine.is_new and source.has_warmed(fields) else machine
 
     # -- what became of it
 
