@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,12 @@ from turnwire.sansio import client, conversations
 from turnwire.sansio.admission import new_turn
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.conversation import DecisionReason, check_warm_up
-from turnwire.sansio.events import decode_event
 from turnwire.sansio.errors import ConcurrentUseError, ConnectionLostError, ResponsesHTTPError, UserError
+from turnwire.sansio.events import decode_event
 from turnwire.sansio.http import Compaction, HttpConnection
+from turnwire.sansio.lanes import AUTO
+from turnwire.sansio.omit import OMIT
+from turnwire.sansio.partial import Partial
 from turnwire.sansio.replay import RecoveryPolicy, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
@@ -273,35 +277,55 @@ def test_the_forks_of_a_response_are_not_kept() -> None:
 
 
 def test_what_was_steered_is_in_the_history() -> None:
-    server = Server()
-    talk = server.talk()
-    turn = server.create({"model": "m", "input": []}, None, None)
-    runner = talk._runner
-    runner._core = turn
-    responses = [decode_event(json.dumps({"type": "response.completed", "response": one}).encode()).response for one in (
-        {"id": "r1", "output": [item("A")]}, {"id": "r2", "output": [item("B")]})]
+    def response(name: str) -> Any:
+        carried = {"id": name, "output": [item(name)]}
+        return decode_event(json.dumps({"type": "response.completed", "response": carried}).encode()).response
 
-    class Steered(type(turn)):  # type: ignore[misc]
-        responses = None
-        steers = [[{"role": "user", "content": "left"}], []]
-        response = None
+    responses = [response("r1"), response("r2")]
+    steered = {"role": "user", "content": "left"}
+    more = {"steers": [[steered], []], "events": (), "response": responses[-1], "partial": Partial(response_id="r2")}
+    runner = Server().talk()._runner
+    runner._core = SimpleNamespace(responses=responses, **more)
+    assert runner.arrived() == [item("r1"), steered, item("r2")]
 
-    Steered.responses, Steered.response = responses, responses[-1]
-    turn.__class__ = Steered
-    assert [one["content"] if one["role"] == "user" else one["content"][0]["text"] for one in runner.arrived()] == ["A", "left", "B"]
+
+async def history_within(turn: Any, talk: Any) -> list[Any]:
+    async with turn:
+        async for _ in turn:
+            pass
+        return talk.history
+
+
+def test_the_history_is_known_before_the_turn_is_left() -> None:
+    class Mine(Conversation):
+        """A class of the caller's."""
+
+    server = Server("ONE")
+    talk = Mine(server, FIELDS, AUTO, OMIT, None)  # type: ignore[arg-type]
+    assert len(run(history_within(talk.create("one"), talk))) == 2
+    assert not talk.interrupted
 
 
 def test_a_loop_of_tools() -> None:
-    call = {"type": "function_call", "id": "fc", "call_id": "c1", "name": "double", "arguments": '{"x":2}', "status": "completed"}
-    server = Server(("completed", [call]), "4", "again")
+    call = {
+        "type": "function_call",
+        "id": "fc",
+        "call_id": "c1",
+        "name": "double",
+        "arguments": '{"x":2}',
+        "status": "completed",
+    }
+    server = Server(("completed", [call]), "cut", "4", "again")
     talk = server.talk()
 
     async def double(x: int) -> int:
         return 2 * x
 
     heard: list[str] = []
-    assert run(talk.run("2 times 2?", tools=[double], on_event=lambda each: heard.append(each.type))).output_text == "4"
-    assert heard.count("response.completed") == 2
+    with pytest.raises(ConnectionLostError):
+        run(talk.run("2 times 2?", tools=[double], on_event=lambda each: heard.append(each.type)))
+    assert heard.count("response.completed") == 1
+    assert run(talk.run()).output_text == "4"
     assert server.requests[1]["input"] == [{"type": "function_call_output", "call_id": "c1", "output": "4"}]
     assert len(talk.history) == 4
     assert run(talk.fork().run("go on")).output_text == "again"
