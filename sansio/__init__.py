@@ -11,6 +11,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     agents         model calls: settings, tools, requests, results, traces
     conversations  what users hold of a conversation
     client         what users hold: ``connect()``, sessions, turns; and what a shell must provide
+    conversation_runner  sends the turns of a conversation
     toolloop       turns and the calls of tools in them, one after the other, as a flow
     functions      Python functions as tools: their schemas, arguments and results
     conversation   what the next turn of a conversation sends, and what its history is afterwards

@@ -76,8 +76,8 @@ class ConversationMachine:
 
     # More than 12 attributes: what is saved, what runs, and why there is no anchor, each by a rule of its own.
 
-    def __init__(self, source: ConversationMachine | None = None, *, forks: bool = True) -> None:
-        """``source``: the conversation that this one goes on from; ``forks``: it leaves that one's lane alone."""
+    def __init__(self, source: ConversationMachine | None = None) -> None:
+        """``source``: the conversation that this one is a fork of. See :meth:`fork`."""
         self.state = ConversationState.IDLE
         self.usage = ResponseUsage()
         """The sum of what all responses used, warm-ups and compactions included."""
@@ -90,7 +90,7 @@ class ConversationMachine:
         self._anchor: Anchor | None = None if source is None else source.anchor
         self.none_because = DecisionReason.FIRST if source is None else source.none_because
         """Why there is no anchor."""
-        self._forks = forks and self._anchor is not None
+        self._forks = self._anchor is not None
         """Whether the anchor is that of another conversation, whose lane this one leaves alone."""
         self._pending: _OpenTurn | None = None
         self._before: tuple[ConversationState, _OpenTurn | None] = (self.state, None)

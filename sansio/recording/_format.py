@@ -107,6 +107,10 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
     body: msgspec.Raw = _NO_BODY
     """The request, as it is sent over a WebSocket."""
     auto_lane: bool = False
+    follows: tuple[str | None, bool, bool] | None = None
+    """Of a turn of a conversation: the response before it, whether it forks, whether it has a second message."""
+    compaction: bool = False
+    """The body is that of a compaction."""
     timeouts: tuple[float | None, ...] | None = None
     began: float | None = None
     """When a turn was made, if that was earlier."""

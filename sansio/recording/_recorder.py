@@ -14,6 +14,7 @@ What is an input
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -26,7 +27,7 @@ from ..dialect import dialect_of_host
 from ..driver import Driver
 from ..endpoint import USER_AGENT, Endpoint
 from ..errors import TurnError, TurnwireError
-from ..http import Retrieval
+from ..http import Compaction, Retrieval
 from ..lanes import AUTO
 from ..link import Link, Runtime
 from ..measures import Recorder
@@ -300,7 +301,20 @@ class RecordingDriver(Driver):
         """The members of a line that say what the turn asks for."""
         if isinstance(turn, Retrieval):
             return {"retrieval": _retrieval(turn, self.log.scrubber)}
-        return {"body": self._shown(turn.message), "auto_lane": turn.wanted is AUTO}
+        if isinstance(turn, Compaction):
+            return {"body": self._shown(turn.message), "compaction": True}
+        follows = None
+        if turn.previous is not None and (turn.in_full is not None or turn.forks or not turn.stateful):
+            follows = (turn.previous, turn.forks, turn.in_full is not None)
+        if turn.in_full is not None:
+            turn.in_full = partial(self._drawn_in_full, turn.in_full)
+        return {"body": self._shown(turn.message), "auto_lane": turn.wanted is AUTO, "follows": follows}
+
+    def _drawn_in_full(self, in_full: Callable[[], bytes]) -> bytes:
+        """The second message of a turn, which is written down (F-DRAWN-1)."""
+        message = in_full()
+        self.log.drawing("in_full", lambda: bytes(self._shown(message)).decode())()
+        return message
 
     def _shown(self, message: bytes) -> msgspec.Raw:
         """A JSON text that is sent, as a recording may have it: without credentials, and scrubbed if that is wanted."""

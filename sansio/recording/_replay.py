@@ -14,7 +14,7 @@ The promise
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +23,7 @@ from ..connection import Turn, TurnInput
 from ..driver import Driver
 from ..endpoint import Endpoint
 from ..errors import TransportError, TurnwireError, UserError, WrongTypeError
-from ..http import Retrieval
+from ..http import Compaction, Retrieval
 from ..lanes import AUTO
 from ..link import Link
 from ..notices import NoticeName, Notices
@@ -256,11 +256,22 @@ class _SessionReplay:
             if not isinstance(body, dict):
                 raise RecordingError(f"line {line.number} of the recording begins a turn without a body")
             lane = AUTO if entry.auto_lane else None
-            turn = Turn.from_frame(body, timeouts=timeouts, now=began, lane=lane)
+            if entry.compaction:
+                turn = Compaction(body, timeouts=timeouts, now=began)
+            else:
+                turn = Turn.from_frame(body, timeouts=timeouts, now=began, lane=lane)
             turn.message = message
+            if entry.follows is not None:
+                self._follow(turn, body, *entry.follows)
         self._turns[entry.turn or 0] = turn
         self.watch.begins(turn, entry, body)
         self._driver.submit(turn, entry.at)
+
+    def _follow(self, turn: Turn, body: Mapping[str, Any], previous: str | None, forks: bool, second: bool) -> None:
+        turn.previous, turn.forks = previous, forks
+        if second:
+            turn.in_full = lambda: self._draw("in_full", "").encode()
+            turn.fits_http = "generate" not in body
 
     def _listen(self, number: int | None, now: float) -> None:
         turn, waiter = self._turn(number), object()

@@ -504,6 +504,7 @@ def test_half_of_a_surrogate_pair_is_saved() -> None:
         *(
             json.dumps({**json.loads(after("one").save()), **wrong})
             for wrong in (
+                {"version": 2},
                 {"history": "x"},
                 {"history": [3]},
                 {"start": 3},
