@@ -20,9 +20,9 @@ Forks that need the memory of a connection
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self
 
-from .client import OnShell, Turn
+from .client import OnShell, Shell, Turn
 from .connection import Continuation, Leave
 from .connection import Turn as CoreTurn
 from .conversation import (
@@ -47,8 +47,6 @@ from .runtime import SessionRuntime
 from .toolloop import MAX_TURNS, PARALLEL, RunSettings, ToolLoop
 
 __all__ = ["Conversation", "ConversationTurn"]
-
-ConversationTurnT = TypeVar("ConversationTurnT", bound="ConversationTurn")
 
 _UNSUCCESSFUL: Final = ("failed", "incomplete", "cancelled")
 
@@ -249,7 +247,7 @@ class _Talk(NamedTuple):
         return self.turn(new, {**before, **fields}, on_event)
 
 
-class Conversation(OnShell, Generic[ConversationTurnT]):
+class Conversation(OnShell):
     """Turns that go on from each other: give the new input alone. Made by :meth:`Session.conversation`.
 
     It keeps the items of all inputs and outputs (:attr:`history`). It sends either only what is new, with the id of the
@@ -258,7 +256,12 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
     ConcurrentUseError; forks run side by side.
     """
 
-    _turn: type[ConversationTurnT]
+    _turn: type[ConversationTurn]
+
+    def __init_subclass__(cls, *, shell: Shell | None = None, **more: Any) -> None:
+        super().__init_subclass__(shell=shell, **more)
+        if shell is not None:
+            cls._turn = type("ConversationTurn", (ConversationTurn,), {"__module__": cls.__module__}, shell=shell)
 
     def __init__(
         self,
@@ -269,7 +272,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         leave: Leave | None,
         *,
         machine: ConversationMachine | None = None,
-        warmed: Conversation[Any] | None = None,
+        warmed: Conversation | None = None,
     ) -> None:
         warm = None if warmed is None else warmed._runner
         self._runner = ConversationRunner(runtime, ConversationMachine() if machine is None else machine, warm)
@@ -287,7 +290,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
     def create(
         self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
-    ) -> ConversationTurnT:
+    ) -> ConversationTurn:
         """Make the next turn: ``async with conversation.create("Hi") as turn``. It is sent when the block is entered.
 
         ``input`` is the new input alone: a text, an item, or a list of items. ``fields`` go before the defaults of the
@@ -300,7 +303,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
     def _made(
         self, new: object, timeout: object, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
-    ) -> ConversationTurnT:
+    ) -> ConversationTurn:
         limits = self._timeout if timeout is OMIT else timeout
         given = ({**self._defaults, **fields}, self._stream_id, limits, leave or self._leave)
         return self._turn(self._runner, new, warm, *given)
