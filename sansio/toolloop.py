@@ -172,10 +172,11 @@ class ToolLoop:
         while True:
             response = yield from turn
             count += 1
-            if not self._talk.interrupted:
-                self._ledger.answered()
+            if self._talk.interrupted:
+                return response
+            self._ledger.answered()
             calls = self._ledger.read(self._talk.history)
-            if response.status != "completed" or not calls:
+            if not calls:
                 return response
             if count == settings.max_turns:
                 raise MaxTurnsError(
