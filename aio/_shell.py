@@ -27,17 +27,6 @@ from . import _flows
 from ._asyncio import AsyncioRuntime
 from ._opening import MEANS
 
-__all__ = [
-    "SHELL",
-    "Connecting",
-    "Conversation",
-    "OpenAIResponsesModel",
-    "OpenAIResponsesWSModel",
-    "Session",
-    "Turn",
-    "connect",
-]
-
 
 class AnyioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
@@ -85,12 +74,10 @@ class AnyioShell:
 SHELL: Final[ModelShell] = AnyioShell()
 
 
-class Turn(client.Turn, shell=SHELL):
-    pass
+class Turn(client.Turn, shell=SHELL): ...
 
 
-class Conversation(conversations.Conversation, shell=SHELL):
-    pass
+class Conversation(conversations.Conversation, shell=SHELL): ...
 
 
 class Session(client.Session[Turn, Conversation], shell=SHELL):
@@ -102,12 +89,10 @@ class Connecting(client.Connecting[Session], shell=SHELL):
     _session = Session
 
 
-class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL):
-    pass
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL): ...
 
 
-class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL):
-    pass
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL): ...
 
 
 connect: Final = bound(client.connect, Connecting)

@@ -24,17 +24,6 @@ from . import _flows
 from ._runtime import TrioRuntime
 from ._transport import MEANS
 
-__all__ = [
-    "SHELL",
-    "Connecting",
-    "Conversation",
-    "OpenAIResponsesModel",
-    "OpenAIResponsesWSModel",
-    "Session",
-    "Turn",
-    "connect",
-]
-
 
 class TrioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
@@ -64,12 +53,10 @@ class TrioShell:
 SHELL: Final[ModelShell] = TrioShell()
 
 
-class Turn(client.Turn, shell=SHELL):
-    pass
+class Turn(client.Turn, shell=SHELL): ...
 
 
-class Conversation(conversations.Conversation, shell=SHELL):
-    pass
+class Conversation(conversations.Conversation, shell=SHELL): ...
 
 
 class Session(client.Session[Turn, Conversation], shell=SHELL):
@@ -81,12 +68,10 @@ class Connecting(client.Connecting[Session], shell=SHELL):
     _session = Session
 
 
-class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL):
-    pass
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL): ...
 
 
-class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL):
-    pass
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL): ...
 
 
 connect: Final = bound(client.connect, Connecting)
