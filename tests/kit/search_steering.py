@@ -350,7 +350,7 @@ class SteeredWorld(World):
         lane, number = server.lane(request_at), server.requests[request_at].turn
         named = {} if lane is None or kind == "mistake" else {"stream_id": lane}
         for event in events:
-            if "response" in event and not self.turns[number].ended:
+            if ("response" in event or "item" in event) and not self.turns[number].ended:
                 self._tell(number, kind, event["type"])
         data = b"".join(frame(1, json.dumps({**event, **named, "sequence_number": 0}).encode()) for event in events)
         self.session.receive_data(connection, data, self.now)
@@ -358,7 +358,10 @@ class SteeredWorld(World):
     def _events(self, kind: str, at: int, server: SteeredServer) -> Iterator[dict[str, Any]]:
         """What it says, and what becomes of it by that."""
         if kind == "cut short":
-            response = {"id": server.requests[at].response_id, "status": "incomplete"}
+            request = server.requests[at]
+            response = {"id": request.response_id, "status": "incomplete"}
+            item = {"id": request.response_id.replace("r", "i"), "type": "message", "role": "assistant", "content": []}
+            yield {"type": "response.output_item.added", "output_index": 0, "item": item}
             yield {"type": "response.incomplete", "response": {**response, "incomplete_details": {"reason": "steered"}}}
             if not server._accepted(at):
                 server.cut |= {at}
