@@ -29,6 +29,7 @@ from .memory import memory
 from .models import models
 from .peers import peers
 from .recorder import recorder
+from .runner import runner
 from .sdk import sdk
 
 _PACKAGES: Final = (
@@ -57,6 +58,7 @@ BENCHMARKS: Final = {
     "core": Benchmark("T1", decoding),
     "models": Benchmark("T4", models),
     "recorder": Benchmark("T13", recorder),
+    "runner": Benchmark("T14", runner),
     "sdk": Benchmark("", sdk),
     "imports": Benchmark("T6", imports),
     "lanes": Benchmark("T7", lanes),

@@ -23,6 +23,7 @@ TARGETS: Final = {
     "T11": "Events one by one on asyncio, CPU per event",
     "T12": "The same on uvloop",
     "T13": "A recorder that is switched on, in bulk",
+    "T14": "The model in the Agents SDK's Runner, beside that SDK's own, one by one",
 }
 """What each target is about. The limits are below, one constant for each benchmark."""
 
@@ -59,9 +60,10 @@ CLIENT_LIMITS: Final = (
     ClientLimit("T11", "per_lone_event", "turnwire", "picows", 1.5),
     ClientLimit("T11", "per_lone_event", "turnwire", "push-floor", 1.4),
     ClientLimit("T13", "per_event", "turnwire-recorded", "turnwire", 1.1),
+    ClientLimit("T14", "per_lone_event", "runner-turnwire", "runner-agents", 0.5),
     ClientLimit("T12", "per_lone_event", "turnwire-uvloop", "aiohttp-uvloop", 0.9),
 )
-"""T2 to T5, and T11 to T13."""
+"""T2 to T5, and T11 to T14."""
 
 DECODING_TO_OPENAI: Final = 1 / 65
 """T1: of the cost of ``openai``'s parse."""

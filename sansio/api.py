@@ -13,6 +13,7 @@ from .agents.tracing import OpenTelemetryTracer, Span, Tracer
 from .agents.usage import RequestUsage, Usage
 from .connection import Stats
 from .connections import ConnectionInfo
+from .conversation import CallState, ToolCall
 from .errors import (
     ConcurrentUseError,
     ConnectError,
@@ -23,6 +24,7 @@ from .errors import (
     InvalidStreamIdError,
     LaneLimitError,
     LimitExceededError,
+    MaxTurnsError,
     MissingResponseError,
     ProtocolError,
     RequestTooLargeError,
@@ -44,6 +46,7 @@ from .errors import (
     WrongTypeError,
 )
 from .events import Response, ServerEvent
+from .functions import ToolFunction, tool
 from .lanes import AUTO
 from .notices import Notice
 from .partial import Partial
@@ -67,6 +70,7 @@ from .timeouts import Timeouts
 
 __all__ = [
     "AUTO",
+    "CallState",
     "Cause",
     "ConcurrentUseError",
     "ConnectError",
@@ -81,6 +85,7 @@ __all__ = [
     "LaneLimitError",
     "LimitExceededError",
     "MCPToolChoice",
+    "MaxTurnsError",
     "MissingResponseError",
     "ModelResponse",
     "ModelRetryAdvice",
@@ -117,6 +122,8 @@ __all__ = [
     "Telemetry",
     "Timeouts",
     "TooManyTurnsError",
+    "ToolCall",
+    "ToolFunction",
     "Tracer",
     "TurnAbortedError",
     "TurnError",
@@ -128,6 +135,7 @@ __all__ = [
     "WrongTypeError",
     "Verdict",
     "get_retry_advice",
+    "tool",
     "provider_managed_retries_disabled",
     "websocket_pre_event_retries_disabled",
 ]

@@ -20,9 +20,9 @@ Forks that need the memory of a connection
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self
 
-from .client import OnShell, Turn
+from .client import OnShell, Shell, Turn
 from .connection import Continuation, Leave
 from .connection import Turn as CoreTurn
 from .conversation import (
@@ -44,11 +44,9 @@ from .lanes import AUTO, AnyLane
 from .omit import OMIT
 from .partial import Partial
 from .runtime import SessionRuntime
-from .toolloop import RunSettings, ToolLoop
+from .toolloop import MAX_TURNS, PARALLEL, RunSettings, ToolLoop
 
 __all__ = ["Conversation", "ConversationTurn"]
-
-ConversationTurnT = TypeVar("ConversationTurnT", bound="ConversationTurn")
 
 _UNSUCCESSFUL: Final = ("failed", "incomplete", "cancelled")
 
@@ -249,7 +247,7 @@ class _Talk(NamedTuple):
         return self.turn(new, {**before, **fields}, on_event)
 
 
-class Conversation(OnShell, Generic[ConversationTurnT]):
+class Conversation(OnShell):
     """Turns that go on from each other: give the new input alone. Made by :meth:`Session.conversation`.
 
     It keeps the items of all inputs and outputs (:attr:`history`). It sends either only what is new, with the id of the
@@ -258,7 +256,12 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
     ConcurrentUseError; forks run side by side.
     """
 
-    _turn: type[ConversationTurnT]
+    _turn: type[ConversationTurn]
+
+    def __init_subclass__(cls, *, shell: Shell | None = None, **more: Any) -> None:
+        super().__init_subclass__(shell=shell, **more)
+        if shell is not None:
+            cls._turn = type("ConversationTurn", (ConversationTurn,), {"__module__": cls.__module__}, shell=shell)
 
     def __init__(
         self,
@@ -269,7 +272,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         leave: Leave | None,
         *,
         machine: ConversationMachine | None = None,
-        warmed: Conversation[Any] | None = None,
+        warmed: Conversation | None = None,
     ) -> None:
         warm = None if warmed is None else warmed._runner
         self._runner = ConversationRunner(runtime, ConversationMachine() if machine is None else machine, warm)
@@ -287,7 +290,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
     def create(
         self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
-    ) -> ConversationTurnT:
+    ) -> ConversationTurn:
         """Make the next turn: ``async with conversation.create("Hi") as turn``. It is sent when the block is entered.
 
         ``input`` is the new input alone: a text, an item, or a list of items. ``fields`` go before the defaults of the
@@ -300,7 +303,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
     def _made(
         self, new: object, timeout: object, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
-    ) -> ConversationTurnT:
+    ) -> ConversationTurn:
         limits = self._timeout if timeout is OMIT else timeout
         given = ({**self._defaults, **fields}, self._stream_id, limits, leave or self._leave)
         return self._turn(self._runner, new, warm, *given)
@@ -364,8 +367,8 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         input: object = None,
         *,
         tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
-        max_turns: int = RunSettings.max_turns,
-        parallel: int = RunSettings.parallel,
+        max_turns: int = MAX_TURNS,
+        parallel: int = PARALLEL,
         on_event: Callable[[ServerEvent], Any] | None = None,
         on_call: Callable[[ToolCall], Any] | None = None,
         approve: Callable[[ToolCall], Any] | None = None,
@@ -395,14 +398,24 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         turns, and what a turn, or one of the functions above, raises. If it is cancelled, ``async`` functions are
         cancelled, and others are waited for.
         """
-        given = dict(max_turns=max_turns, parallel=parallel, on_event=on_event, on_call=on_call, approve=approve)
-        settings = RunSettings(**given, on_error=on_error, on_interrupted=on_interrupted)
+        settings = RunSettings(
+            max_turns=max_turns,
+            parallel=parallel,
+            on_event=on_event,
+            on_call=on_call,
+            approve=approve,
+            on_error=on_error,
+            on_interrupted=on_interrupted,
+        )
         if tools is not None:
             self._tools = Toolbox(tools)
             self._defaults["tools"] = self._tools.specs
-        talk = _Talk(self._runner, lambda new, more: self._made(new, timeout, leave, more))
+
+        def made(new: object, more: Mapping[str, Any]) -> ConversationTurn:
+            return self._made(new, timeout, leave, more)
+
         items = None if input is None else as_items(input)
-        return (yield from ToolLoop(talk, self._shell, self._tools, settings).run(items, fields))
+        return (yield from ToolLoop(_Talk(self._runner, made), self._shell, self._tools, settings).run(items, fields))
 
     # -- what is known
 

@@ -36,6 +36,7 @@ class Client(msgspec.Struct, frozen=True):
     needs: tuple[str, ...] = ()
     """What it imports besides turnwire."""
     loop: str = "asyncio"
+    function: str = "connect"
 
     @property
     def missing(self) -> list[str]:
@@ -44,8 +45,8 @@ class Client(msgspec.Struct, frozen=True):
 
     @property
     def connect(self) -> Connect:
-        """Its module's ``connect``; importing it imports the library that it measures."""
-        return importlib.import_module(f"{__name__}.{self.module}").connect
+        """Its module's function; importing it imports the library that it measures."""
+        return getattr(importlib.import_module(f"{__name__}.{self.module}"), self.function)
 
     def run(self, function: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
         """Run an async function on the event loop that the client is for."""
@@ -86,8 +87,14 @@ CLIENTS: Final = {
 EVERY: Final = {
     **CLIENTS,
     "turnwire-recorded": Client(label="turnwire (asyncio), recorded", module="turnwire_recorded"),
+    "runner-turnwire": Client(
+        "**turnwire** `OpenAIResponsesWSModel` in the Runner", "agents_runner", ("agents",), function="ours"
+    ),
+    "runner-agents": Client(
+        "`openai-agents` `OpenAIResponsesWSModel` in the Runner", "agents_runner", ("agents",), function="theirs"
+    ),
 }
-"""The same, and the one that only the benchmark of the recorder runs."""
+"""The same, and those that only the benchmarks of the recorder and of the Runner run."""
 
 
 class Measurement(msgspec.Struct, frozen=True):
