@@ -261,7 +261,8 @@ class SteeredWorld(World):
     def _of_caller(self) -> Iterator[Action]:
         yield from super()._of_caller()
         for at, turn in enumerate(self.turns):
-            if not turn.ended and len(self.inputs) < self.most:
+            unclear = not self.kind.echo and self.server is not None and self.server.rest  # As in possible().
+            if not turn.ended and len(self.inputs) < self.most and not unclear:
                 yield ("steer", at)
             pending = [one for one in self.inputs if one.turn is turn and one.state is InputState.PENDING]
             if pending and turn.response is not None and not self.session.closed and len(self.turns) < len(self.lanes):
