@@ -32,6 +32,8 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     pool           which connection takes a turn; when one is opened, replaced, closed
     connections    what is known of each connection, as data
     backlog        the turns that wait for a connection, in order
+    structured     a type of answers as a schema, and the answer as a value
+    strict_schema  a JSON schema in the form that ``strict`` asks for
     http           one connection in HTTP/1.1, one turn after the other: bytes in, events and failures with verdicts out
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     partial        what has come of a response so far

@@ -23,6 +23,11 @@ from .errors import (
     LaneLimitError,
     LimitExceededError,
     MissingResponseError,
+    OutputError,
+    OutputIncompleteError,
+    OutputInvalidError,
+    OutputMissingError,
+    OutputRefusedError,
     ProtocolError,
     RequestTooLargeError,
     ResponseNotFoundError,
@@ -59,6 +64,7 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .structured import ParsedResponse
 from .telemetry import Telemetry
 from .timeouts import Timeouts
 
@@ -87,6 +93,12 @@ __all__ = [
     "ModelTracing",
     "Notice",
     "OpenTelemetryTracer",
+    "OutputError",
+    "OutputIncompleteError",
+    "OutputInvalidError",
+    "OutputMissingError",
+    "OutputRefusedError",
+    "ParsedResponse",
     "Partial",
     "Phase",
     "ProtocolError",

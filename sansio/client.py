@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
 from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
@@ -34,6 +34,7 @@ from .runtime import SessionRuntime
 from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
+from .structured import ParsedResponse, output_format
 from .transports import Network, checked_network
 
 if TYPE_CHECKING:
@@ -135,7 +136,13 @@ class Session(OnShell, Generic[TurnT]):
         self._runtime = runtime
 
     def create(
-        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
+        self,
+        *,
+        stream_id: AnyLane = AUTO,
+        timeout: object = OMIT,
+        leave: Leave | None = None,
+        text_format: object = None,
+        **body: Any,
     ) -> TurnT:
         """Make a turn: ``async with session.create(model=…, input=…) as turn``. It is sent when the block is entered.
 
@@ -148,19 +155,39 @@ class Session(OnShell, Generic[TurnT]):
         it is left before its end: ``"abort"`` closes the connection, which stops the server at once; ``"abandon"``
         keeps the connection and discards the turn's events. If it is not given, the session's option applies.
 
+        ``text_format`` is the type of the answer: a model of pydantic, a msgspec Struct, a dataclass, a TypedDict, or a
+        JSON schema. It is sent as ``text.format``, and the response has ``output_parsed`` (PROTOCOL.md, "Structured
+        output"). Raises UserError or WrongTypeError for what cannot be sent.
+
         Entering the block raises UserError or TypeError if the turn cannot be sent as given.
         """
-        return self._turn(self._runtime, body, stream_id, timeout, leave)
+        return self._turn(self._runtime, body, stream_id, timeout, leave, text_format)
 
+    @overload
+    def respond(self, *, text_format: type[T], **body: Any) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
+    @overload
+    def respond(
+        self, *, text_format: Mapping[str, Any], **body: Any
+    ) -> CoroutineType[Any, Any, ParsedResponse[Any]]: ...
+    @overload
+    def respond(self, *, text_format: object = None, **body: Any) -> CoroutineType[Any, Any, Response]: ...
     @awaited
     def respond(
-        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
+        self,
+        *,
+        stream_id: AnyLane = AUTO,
+        timeout: object = OMIT,
+        leave: Leave | None = None,
+        text_format: object = None,
+        **body: Any,
     ) -> Flow[Response]:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
-        Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
+        Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`. With ``text_format``,
+        it is ``response.output_parsed`` that raises an :class:`~turnwire.sansio.errors.OutputError` if there is no such
+        value.
         """
-        turn = self._turn(self._runtime, body, stream_id, timeout, leave)
+        turn = self._turn(self._runtime, body, stream_id, timeout, leave, text_format)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
 
     @awaited
@@ -278,8 +305,10 @@ class Turn(TurnHandle, OnShell):
         stream_id: AnyLane,
         timeout: object,
         leave: Leave | None = None,
+        text_format: object = None,
     ) -> None:
-        super().__init__(body, stream_id, timeout, leave)
+        wanted = output_format(text_format)
+        super().__init__(body if wanted is None else wanted.filled(body), stream_id, timeout, leave, wanted)
         self._runtime = runtime
 
     @at_once
