@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..sansio import api
 from ..sansio.api import *  # noqa: F403
-from ._shell import OpenAIResponsesModel, OpenAIResponsesWSModel, Session, Turn, connect
+from ._shell import Conversation, OpenAIResponsesModel, OpenAIResponsesWSModel, Session, Turn, connect
 
-__all__ = ["OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
+__all__ = ["Conversation", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
 __all__ += api.__all__

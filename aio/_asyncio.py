@@ -39,13 +39,13 @@ from typing import Any, Final, cast
 
 from ..sansio.connection import LIVE, Turn
 from ..sansio.driver import Link
-from ..sansio.errors import TransportError, TurnwireError
 from ..sansio.events import ServerEvent
+from ..sansio.link import READ_SIZE
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
 from ._flows import coroutine_function, run
-from ._opening import FAILURES, MEANS, READ_SIZE, OpenTransport, open_transport
+from ._opening import FAILURES, MEANS, OpeningSteps
 
 __all__ = ["AsyncioRuntime"]
 
@@ -138,8 +138,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         """Start to open a transport. The end of the event loop closes it, if nobody else does."""
         if self._end is None:
             self._start_end()
-        link.wire = _Wire(self, link)
-        link.wire.start()
+        _Wire(self, link).start()
 
     def write(self, link: Link, data: bytes) -> bool:
         """Write bytes to the transport; return whether it has written all of them, so that its buffer is empty.
@@ -149,18 +148,6 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         transport: asyncio.Transport = link.wire.transport
         transport.write(data)
         return not transport.get_write_buffer_size() and not transport.is_closing()
-
-    def pause(self, link: Link) -> None:
-        """Stop reading."""
-        link.wire.transport.pause_reading()
-
-    def resume(self, link: Link) -> None:
-        """Read again."""
-        link.wire.transport.resume_reading()
-
-    def close(self, link: Link, *, abort: bool) -> None:
-        """Close the transport, or cancel its opening."""
-        link.wire.close(abort=abort)
 
     def set_timer(self, when: float | None) -> None:
         """Set the timer, or switch it off."""
@@ -200,11 +187,6 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
                     self.wake(other)
                 raise
 
-    def readable(self, link: Link) -> bool:
-        """Whether the socket can be read, and may be."""
-        arrived: select.poll | None = link.wire.arrived
-        return arrived is not None and bool(arrived.poll(0))
-
     def read(self, link: Link) -> bool:
         """Read once from the socket."""
         return link.wire.read()
@@ -216,17 +198,14 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _due(self) -> None:
-        """The timer has fired. Let the loop read its sockets once more before the deadline counts (uvloop has not done
-        so)."""
-        self._timer = self.loop.call_soon(self._due_soon)
-
-    def _due_soon(self) -> None:
-        self._timer = self.loop.call_soon(self._time_came)
-
-    def _time_came(self) -> None:
-        self._timer = None
-        self._driver.time_came(self.clock())
+    def _due(self, rounds: int = 2) -> None:
+        """The timer has fired. Let the loop read its sockets once more before the deadline counts: uvloop has not done
+        so, and it needs two rounds."""
+        if rounds:
+            self._timer = self.loop.call_soon(self._due, rounds - 1)
+        else:
+            self._timer = None
+            self._driver.time_came(self.clock())
 
 
 def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -246,20 +225,19 @@ class _Wire(asyncio.Protocol):
 
     transport: asyncio.Transport
     """Set when it is open."""
+    _task: asyncio.Task[None]
+    """It opens the transport."""
 
     def __init__(self, runtime: AsyncioRuntime, link: Link) -> None:
         self._runtime = runtime
         self._driver = runtime._driver  # pyright: ignore[reportPrivateUsage] - the wire is a part of the runtime
         self._link = link
         self._now = runtime.clock
-        self._task: asyncio.Task[None] | None = None
-        """The task that opens the transport; None afterwards."""
         self.sock: socket.socket | None = None
-        self.arrived: select.poll | None = None
+        self._arrived: select.poll | None = None
         """Says whether the socket can be read; None if it must not be read directly."""
         self._given_up = False
-        self._failed = False
-        """Whether writing has failed."""
+        """Whether it was closed before it was open."""
         self._tls: asyncio.BufferedProtocol | None = None
         """The TLS protocol that reads from the socket; None without TLS."""
 
@@ -267,51 +245,62 @@ class _Wire(asyncio.Protocol):
 
     def start(self) -> None:
         """Start to open the transport."""
+        self._link.wire = self
         self._task = self._runtime.loop.create_task(self._open(), name="turnwire: open a connection")
         self._task.add_done_callback(self._ended)
 
     async def _open(self) -> None:
-        opened = await open_transport(lambda carrier: self._runtime.route.open(self._link, carrier))
-        if self._given_up:
-            opened.transport.abort()
-        else:
-            self._use(opened)
+        opening = OpeningSteps()
+        try:
+            await run(self._runtime.route.open(self._link, opening))
+            if not self._given_up:
+                self._use(opening)
+        finally:
+            if self.sock is None:
+                opening.abort()
 
-    def _use(self, opened: OpenTransport) -> None:
-        self.transport, lowest, self.sock, early = opened
-        if lowest is not self.transport:
-            self._tls = cast("asyncio.BufferedProtocol", lowest.get_protocol())
+    def _use(self, opening: OpeningSteps) -> None:
+        """The transport is open: read, and report it."""
+        self.transport, self.sock, self._tls = opening.transport, opening.socket, opening.tls
         if CAN_READ_AHEAD:
-            self.arrived = select.poll()
-            self.arrived.register(self.sock, select.POLLIN)
+            self._arrived = select.poll()
+            self._arrived.register(self.sock, select.POLLIN)
         self.transport.set_protocol(self)
         self._driver.opened(self._link, self._now())
-        if early.data:
-            self.data_received(bytes(early.data))
-        if early.eof:
-            self.eof_received()
-        if early.lost:
-            self.connection_lost(early.error)
+        while not opening.early.data.empty():
+            self.data_received(opening.early.data.get_nowait())
+        if opening.early.lost:
+            self.connection_lost(opening.early.error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task has ended. Report a loss if it has not opened a transport."""
-        self._task = None
-        error = None if task.cancelled() else task.exception()
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self.sock is None:
-            self._lost(error or TransportError("the attempt to connect was cancelled"))
+            self._lost(error)
         elif error is not None:  # The transport is open, but the task failed afterwards.
             self.transport.abort()
 
     # -- for the runtime
+
+    def pause(self) -> None:
+        """Stop reading."""
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        self.transport.resume_reading()
+
+    def readable(self) -> bool:
+        """Whether the socket can be read, and may be."""
+        return self._arrived is not None and bool(self._arrived.poll(0))
 
     def close(self, *, abort: bool) -> None:
         """Close the transport; :meth:`connection_lost` follows. If it is still being opened, cancel that."""
         if self.sock is None:
             if self._given_up:
                 self._runtime.loop.call_soon(self._lost, None)
-            elif self._task is not None:
-                self._given_up = True
-                self._task.cancel()
+            self._given_up = True
+            self._task.cancel()
         elif abort or not self.transport.get_write_buffer_size():
             self.transport.abort()  # Without TLS's close_notify, as is usual: WebSocket has its own close frame.
         else:
@@ -323,10 +312,8 @@ class _Wire(asyncio.Protocol):
         try:
             if self._tls is not None:
                 self._read_tls(sock, self._tls)
-            elif (data := sock.recv(READ_SIZE)) or not self._failed:
+            elif (data := sock.recv(READ_SIZE)) or not self.transport.is_closing():  # Its own end says more.
                 self._driver.received(self._link, data, self._now())
-            else:  # Only the end is left, and why writing failed says more.
-                return False
         except OSError:  # There is no more data (BlockingIOError), or the transport will report the error.
             return False
         return True
@@ -365,10 +352,8 @@ class _Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed. If writing failed, read first: the peer may have said why it closed."""
         if exc is not None and self._tls is None:
-            self._failed = True
             self._runtime.read_ahead(self._link)
         self._lost(exc)
 
     def _lost(self, exc: BaseException | None) -> None:
-        error = exc if exc is None or isinstance(exc, TurnwireError) else FAILURES.translated(exc)
-        self._driver.lost(self._link, error, self._now())
+        self._driver.lost(self._link, FAILURES.told(exc), self._now())

@@ -10,51 +10,54 @@ by a function, so that type checkers and documentation know them as classes of t
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import ssl
-import sys
-import time
-from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final
 
 import anyio
-from anyio.lowlevel import current_token
+import anyio.to_thread
+from anyio.lowlevel import checkpoint, current_token
 
-from ..sansio import client
+from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
-from ..sansio.agents.model import Environment, ModelShell
+from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
 from ..sansio.runtime import SessionRuntime
-from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.transports import Network
 from . import _flows
 from ._asyncio import AsyncioRuntime
+from ._opening import MEANS
 
-__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
-
-T = TypeVar("T")
+__all__ = [
+    "SHELL",
+    "Connecting",
+    "Conversation",
+    "ConversationTurn",
+    "OpenAIResponsesModel",
+    "OpenAIResponsesWSModel",
+    "Session",
+    "Turn",
+    "connect",
+]
 
 
 class AnyioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
 
-    environment = Environment(logging.getLogger("turnwire"), time.time, sys.modules)
-    variables = os.environ
-    context_type = ssl.SSLContext
+    means = MEANS
     now = staticmethod(anyio.current_time)
     token = staticmethod(current_token)
     run = staticmethod(_flows.run)
     iterate = staticmethod(_flows.iterate)
     coroutine_function = staticmethod(_flows.coroutine_function)
+    checkpoint = staticmethod(checkpoint)
+    in_thread = staticmethod(anyio.to_thread.run_sync)
 
     @property
     def cancelled(self) -> type[BaseException]:
         """The exception class that the backend raises."""
         return anyio.get_cancelled_exc_class()
 
-    def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
+    def spawn(self, flow: Flow[Any], tasks: set[Any], *, wait: bool) -> Awaitable[Any] | None:
         """On asyncio, start a task. On trio no task can run on its own: the caller runs the clean-up, even if
         cancelled."""
         if self.cancelled is not asyncio.CancelledError:
@@ -64,13 +67,20 @@ class AnyioShell:
         task.add_done_callback(tasks.discard)
         return asyncio.shield(task) if wait else None
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
-        """A new runtime, in the running event loop."""
+    async def side_by_side(self, flows: Iterable[Flow[None]]) -> None:
+        """A task group within one call."""
+        async with anyio.create_task_group() as tasks:
+            for flow in flows:
+                tasks.start_soon(self.run, flow)
+
+    @property
+    def runtime(self) -> type[SessionRuntime]:
+        """The one for the running event loop."""
         if self.cancelled is asyncio.CancelledError:
-            return AsyncioRuntime(source, network, options)
+            return AsyncioRuntime
         from ..trio_shell._runtime import TrioRuntime
 
-        return TrioRuntime(source, network, options)
+        return TrioRuntime
 
 
 SHELL: Final[ModelShell] = AnyioShell()
@@ -80,8 +90,17 @@ class Turn(client.Turn, shell=SHELL):
     pass
 
 
-class Session(client.Session[Turn], shell=SHELL):
+class ConversationTurn(conversations.ConversationTurn, Turn, shell=SHELL):
+    pass
+
+
+class Conversation(conversations.Conversation[ConversationTurn], shell=SHELL):
+    _turn = ConversationTurn
+
+
+class Session(client.Session[Turn, Conversation], shell=SHELL):
     _turn = Turn
+    _conversation = Conversation
 
 
 class Connecting(client.Connecting[Session], shell=SHELL):

@@ -9,13 +9,18 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     ============== ==================================================================================================
     api            the public names that are the same in every shell
     agents         model calls: settings, tools, requests, results, traces
+    conversations  what users hold of a conversation
     client         what users hold: ``connect()``, sessions, turns; and what a shell must provide
+    conversation   what the next turn of a conversation sends, and what its history is afterwards
     retrieval      what becomes of a response: its retrieval as a flow, and how that fails
+    toolloop       turns and the calls of tools in them, one after the other, as a flow
+    functions      Python functions as tools: their schemas, arguments and results
     runtime        what runs a session, in every shell
     transports     how a transport is opened, and what its failures mean
     addresses      which address of a host is tried when, and whose connection is used
     cassette       a script for the test server from a recording
     recording      every input of a session in a file, and the replay of it
+    tls            the client's side of TLS, for shells that need it
     flow           the steps and waits of a call, without an event loop
     driver         what a session's sockets and timer must do, and which consumers wake
     link           a connection and its transport, and what a runtime does with it
@@ -35,9 +40,12 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     structured     a type of answers as a schema, and the answer as a value
     strict_schema  a JSON schema in the form that ``strict`` asks for
     http           one connection in HTTP/1.1, one turn after the other: bytes in, events and failures with verdicts out
+    steering       what a steer or an injection may be, and what callers see of it
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out
     partial        what has come of a response so far
     server         the same protocols in the server's role
+    strict_schema  a JSON schema in the form that the model follows strictly
+    tool_calls     calls of tools that the client runs: which are open
     upgrade        what an upgrade says besides the headers of its endpoint
     dialect        what a server is known or seen to have
     rate_limits    what a server says of its rate limits
@@ -57,7 +65,6 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     replay         what a failure means: its text, what is repeated, advice on retries
     events         the server's events, typed; and as the objects of ``openai``
     sse            a stream of server-sent events, bytes to events
-    tls            the client's side of a TLS session, for shells that need one
     websocket      bytes to text messages and back; the handshake
     telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows

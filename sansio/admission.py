@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .connection import ConnectionOptions, Turn
+from .connection import ConnectionOptions, Continuation, Turn
 from .errors import LaneLimitError, SessionClosedError, TooManyTurnsError
 from .evidence import Verdict
 from .lanes import AnyLane
+from .messages import response_create
 from .omit import OMIT
 from .timeouts import timeouts_from
 
@@ -21,12 +22,21 @@ __all__ = ["check_backlog", "check_lane", "check_open", "new_turn"]
 
 
 def new_turn(
-    options: ConnectionOptions, body: Mapping[str, Any], *, lane: AnyLane, timeouts: object, now: float
+    options: ConnectionOptions,
+    body: Mapping[str, Any],
+    *,
+    lane: AnyLane,
+    timeouts: object,
+    now: float,
+    follows: Continuation | None = None,
 ) -> Turn:
-    """A turn that has not begun. The arguments, and what is raised, are those of ``ResponsesSession.create``."""
+    """A turn that has not begun. The arguments, and what is raised, are those of ``ResponsesSession.create``;
+    ``follows`` is for a turn of a conversation."""
     default = options.turn_timeouts
     limits = default if timeouts is OMIT else timeouts_from(timeouts, default=default)
-    return Turn.from_body(body, lane=lane, timeouts=limits, now=now)
+    frame = response_create(body, stream_id=lane)
+    turn = Turn.from_frame(frame, lane=lane, timeouts=limits, now=now)
+    return turn if follows is None else follows.follow(turn, frame)
 
 
 def check_open(*, closed: bool, draining: bool) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from .checks import SECONDS, Number, shown
 from .errors import UserError
-from .recording import Replay, TurnTrack
+from .recording import TurnTrack, timeline_of
 from .server import Asked, Problem, Reply, Transcript
 
 __all__ = ["Cassette"]
@@ -73,7 +73,7 @@ class Cassette:
 
     def __init__(self, contents: bytes, *, speed: float | None = 1.0) -> None:
         _SPEED.check("speed", speed)
-        timeline = Replay(contents).run()
+        timeline = timeline_of(contents)
         if timeline.difference is not None:
             raise UserError(f"the recording cannot be replayed: {timeline.difference}")
         self._in_order = timeline.scrubbed

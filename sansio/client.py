@@ -7,20 +7,20 @@ The promise
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
-from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
+from .connection import Turn as CoreTurn
 from .connections import ConnectionInfo
+from .conversation import check_warm_up
 from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, make_awaitable
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, called, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
@@ -31,11 +31,11 @@ from .rate_limits import RateLimits
 from .record import BinaryFile, PathLike, Recording, recording_of
 from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
-from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
 from .structured import ParsedResponse, output_format
-from .transports import Network, checked_network
+from .toolloop import LoopShell
+from .transports import Means, Network, checked_network
 
 if TYPE_CHECKING:
     import ssl
@@ -59,21 +59,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 TurnT = TypeVar("TurnT", bound="Turn")
-SessionT = TypeVar("SessionT", bound="Session[Any]")
+ConversationT = TypeVar("ConversationT")
+SessionT = TypeVar("SessionT", bound="Session[Any, Any]")
 ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
-class Shell(Protocol):
+class Shell(LoopShell, Protocol):
     """What differs between event loops."""
 
     @property
-    def variables(self) -> Mapping[str, str]:
-        """The environment variables of the process."""
-        ...
-
-    @property
-    def context_type(self) -> type[Any]:
-        """The class ``ssl.SSLContext``."""
+    def means(self) -> Means:
+        """What it takes from the process."""
         ...
 
     @property
@@ -104,8 +100,9 @@ class Shell(Protocol):
         """An asynchronous generator that yields what the flow emits."""
         ...
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> SessionRuntime:
-        """A new runtime, in the running event loop."""
+    @property
+    def runtime(self) -> Callable[[EndpointSource, Network, SessionOptions], SessionRuntime]:
+        """Makes a new runtime, in the running event loop."""
         ...
 
 
@@ -127,10 +124,13 @@ class OnShell:
         make_awaitable(cls, shell.coroutine_function)
 
 
-class Session(OnShell, Generic[TurnT]):
-    """A session on one endpoint; it makes turns. Made by :func:`connect`."""
+class Session(OnShell, Generic[TurnT, ConversationT]):
+    """A session on one endpoint; it makes turns and conversations. Made by :func:`connect`."""
 
     _turn: type[TurnT]
+    _conversation: Callable[..., ConversationT]
+    _warmed: Any = None
+    """The conversation of the warm-up that ``connect(warm=…)`` sent."""
 
     def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
@@ -189,6 +189,24 @@ class Session(OnShell, Generic[TurnT]):
         """
         turn = self._turn(self._runtime, body, stream_id, timeout, leave, text_format)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
+
+    def conversation(
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **defaults: Any
+    ) -> ConversationT:
+        """Turns that go on from each other, of which only the new input has to be given:
+        ``talk = session.conversation(model=…)``, then ``await talk.respond("Hi")``.
+
+        ``defaults`` are the fields of all its turns. A conversation stays in its lane and on its connection. With
+        ``stream_id`` it has that lane. ``timeout`` and ``leave`` are those of its turns, as for :meth:`create`. Several
+        conversations may share a session.
+        """
+        return self._conversation(self._runtime, defaults, stream_id, timeout, leave, warmed=self._warmed)
+
+    def _warm_up(self, fields: Mapping[str, Any]) -> None:
+        """Send a warm-up with these fields, and wait for nothing. Over HTTP there is none."""
+        if not self._runtime.fell_back:
+            self._warmed = warmed = cast("Any", self._conversation(self._runtime, dict(fields), AUTO, OMIT, None))
+            warmed._begin_warm_up()
 
     @awaited
     def retrieve(self, response_id: str, *, include: Iterable[str] = (), timeout: object = OMIT) -> Flow[Response]:
@@ -311,9 +329,13 @@ class Turn(TurnHandle, OnShell):
         super().__init__(body if wanted is None else wanted.filled(body), stream_id, timeout, leave, wanted)
         self._runtime = runtime
 
+    def _begin(self) -> CoreTurn:
+        """Send it. From here on it knows what became of it."""
+        return self._sent(self._runtime.create(*self._enter()))
+
     @at_once
     def __aenter__(self) -> Self:
-        self._sent(self._runtime.create(*self._enter()))  # From here on it knows what became of it.
+        self._begin()
         return self
 
     @at_once
@@ -386,13 +408,15 @@ class Turn(TurnHandle, OnShell):
         found = [] if steering is None else [one for one in steering.inputs if one.kind == "steer" and not one.foreign]
         return [SteerOutcome(one, self._runtime.until) for one in found]
 
-    def _run(self) -> Flow[Response]:
-        """Run the turn from start to end."""
-        turn = self._sent(self._runtime.create(*self._enter()))
+    def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
+        """Run the turn from start to end; ``on_event`` is called with each event."""
+        turn = self._begin()
         receive = Wait(lambda: self._runtime.iterate(turn))
         try:
             while True:
-                yield receive
+                event = yield receive
+                if on_event is not None:
+                    yield from called(on_event, event)
         except StopAsyncIteration:
             pass
         finally:
@@ -405,9 +429,11 @@ class Connecting(OnShell, Generic[SessionT]):
 
     _session: type[SessionT]
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, warm: Mapping[str, Any] | None = None) -> None:
         self._arguments = arguments
         """The arguments for the runtime."""
+        self._warm = warm
+        """The fields of a warm-up; None: there is to be none."""
         self._runtime: SessionRuntime | None = None
 
     def __await__(self) -> Generator[Any, Any, SessionT]:
@@ -427,7 +453,10 @@ class Connecting(OnShell, Generic[SessionT]):
             raise ConcurrentUseError("a connect() opens one session — no other was opened — call it again")
         self._runtime = self._shell.runtime(*self._arguments)
         yield Wait(self._runtime.connect)
-        return self._session(self._runtime)
+        session = self._session(self._runtime)
+        if self._warm is not None:
+            session._warm_up(self._warm)  # pyright: ignore[reportPrivateUsage] - only connect() calls it.
+        return session
 
 
 def connect(
@@ -444,6 +473,7 @@ def connect(
     transport: TransportChoice | None = None,
     connections: int | None = None,
     record: str | PathLike | BinaryFile | Recording | None = None,
+    warm: Mapping[str, Any] | None = None,
     options: SessionOptions | None = None,
 ) -> ConnectingT:
     """Open a session: ``async with connect() as session``, or ``session = await connect()`` and ``session.aclose()``.
@@ -461,35 +491,26 @@ def connect(
     proxy, with ``user:password@`` if the proxy needs them: http, https (``proxy_ssl_context`` is for TLS to this
     proxy), socks5 (this side looks up the server's name) or socks5h (the proxy does). ``record`` is the file that the
     session is recorded in, without credentials, so that it can be replayed: a path, a file opened by ``"wb"``, or a
-    ``Recording``. ``options`` are the limits; the arguments ``transport``, ``connections`` and ``record`` override the
+    ``Recording``. ``warm`` are the fields of a warm-up that is sent at once, so that connection and prefix are ready
+    before there is an input: the first ``session.conversation()`` with the same fields goes on from it. ``options`` are
+    the limits; the arguments ``transport``, ``connections`` and ``record`` override the
     options of the same name.
 
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.
     """
-    shell = connecting._shell  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
+    means = connecting._shell.means  # pyright: ignore[reportPrivateUsage] - this function is a part of the class
     source = EndpointSource(
-        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=shell.variables
+        base_url=base_url, api_key=api_key, client=client, headers=headers, query=query, environment=means.variables
     )
     network = checked_network(
-        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=shell.context_type
+        ssl_context=ssl_context, proxy=proxy, proxy_ssl_context=proxy_ssl_context, context_type=means.context_type
     )
     network.check_place(source.initial)
     wanted = network.completed(source)[0].proxy
-    choose_proxy(wanted, source.initial, shell.variables)  # Raises now for an invalid proxy in the environment.
+    choose_proxy(wanted, source.initial, means.variables)  # Raises now for an invalid proxy in the environment.
     given = {"transport": transport, "connections": connections, "record": recording_of(record)}
     options = options_from_client(client, options, **given)
-    return connecting(source, network, options)
-
-
-def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
-    """The function with its first argument given. It has the docstring, and the signature of the other arguments."""
-
-    @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(first, *args, **kwargs)
-
-    bare = discreet(called)
-    signature = inspect.signature(function)
-    bare.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
-    return bare
+    if warm is not None:
+        check_warm_up(warm, options.transport)
+    return connecting(source, network, options, warm=warm)

@@ -31,7 +31,7 @@ from math import inf
 from typing import Any, Final
 
 from .admission import new_turn
-from .connection import LIVE, ResponsesConnection, Turn, TurnInput
+from .connection import LIVE, Continuation, ResponsesConnection, Turn, TurnInput
 from .connections import Connection
 from .dialect import Dialect, dialect_of_host
 from .endpoint import Endpoint
@@ -110,14 +110,24 @@ class Driver:
             return newest.dialect
         return self.session.options.given_dialect or dialect_of_host(self._endpoint().host)
 
-    def create(self, body: Mapping[str, Any], *, lane: AnyLane = None, timeouts: object = OMIT, now: float) -> Turn:
-        """Begin a turn. Raises as :meth:`ResponsesSession.create` does; then nothing was sent."""
+    def create(
+        self,
+        body: Mapping[str, Any],
+        *,
+        lane: AnyLane = None,
+        timeouts: object = OMIT,
+        now: float,
+        follows: Continuation | None = None,
+    ) -> Turn:
+        """Begin a turn; ``follows``: what it continues, if it is of a conversation. Raises as
+        :meth:`ResponsesSession.create` does; then nothing was sent."""
+        given: dict[str, Any] = {"lane": lane, "timeouts": timeouts, "now": now, "follows": follows}
         if self._recorder is None:
-            return self.submit(new_turn(self.session.options, body, lane=lane, timeouts=timeouts, now=now), now)
+            return self.submit(new_turn(self.session.options, body, **given), now)
 
         def begin(record: TurnRecord) -> Turn:
             traced = with_trace(body, self.dialect.trace_member, record.traceparent)
-            turn = new_turn(self.session.options, traced, lane=lane, timeouts=timeouts, now=now)
+            turn = new_turn(self.session.options, traced, **given)
             turn.observer = record
             return self.submit(turn, now)
 

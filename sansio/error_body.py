@@ -48,6 +48,7 @@ import msgspec
 
 __all__ = [
     "CONNECTION_LIMIT",
+    "PREVIOUS_NOT_FOUND",
     "ERROR_TYPES",
     "STATUS_BY_CODE",
     "STATUS_BY_TYPE",
@@ -58,6 +59,7 @@ __all__ = [
 ]
 
 CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
+PREVIOUS_NOT_FOUND: Final = "previous_response_not_found"
 """The code of the error with which a server ends a connection that has reached its age limit (PROTOCOL.md,
 "Connection")."""
 
@@ -79,7 +81,7 @@ _EITHER: Final[dict[str, int]] = {
 
 STATUS_BY_CODE: Final[Mapping[str, int]] = _EITHER | dict.fromkeys(
     (
-        "previous_response_not_found",
+        PREVIOUS_NOT_FOUND,
         "invalid_stream_id",
         "websocket_stream_limit_reached",
         CONNECTION_LIMIT,

@@ -29,6 +29,7 @@ The tree
         │   ├── OutputIncompleteError     the response ended too early
         │   ├── OutputMissingError        it has no text, because the model called tools, for instance
         │   └── OutputInvalidError        its text is no such value
+        ├── MaxTurnsError                 conversation.run() had its number of turns; .response is the last one
         ├── RetrievalError                session.retrieve() got no response: it says nothing of the turn's verdict
         │   ├── ResponseNotFoundError     the server has no such response
         │   └── RetrievalTimeoutError     a deadline passed (also a TimeoutError)
@@ -67,6 +68,7 @@ __all__ = [
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
+    "MaxTurnsError",
     "MissingResponseError",
     "OutputError",
     "OutputIncompleteError",
@@ -246,6 +248,17 @@ class OutputMissingError(OutputError):
 
 class OutputInvalidError(OutputError):
     """The text is no value of the type. ``__cause__`` is the error of msgspec or pydantic."""
+
+
+class MaxTurnsError(TurnwireError):
+    """The loop of ``conversation.run()`` had as many turns as it may have, and the model calls more tools.
+
+    ``response`` is the last :class:`~turnwire.sansio.events.Response`. Its calls were not run; ``run()`` goes on.
+    """
+
+    def __init__(self, message: str, *, response: Any) -> None:
+        super().__init__(message)
+        self.response = response
 
 
 class RetrievalError(TurnwireError):

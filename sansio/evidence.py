@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from .error_body import CONNECTION_LIMIT, ErrorBody
+from .error_body import CONNECTION_LIMIT, PREVIOUS_NOT_FOUND, ErrorBody
 from .retry_after import parse_retry_after
 
 __all__ = [
@@ -207,7 +207,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 REFUSAL_CODES: Final = frozenset(
     {
-        "previous_response_not_found",
+        PREVIOUS_NOT_FOUND,
         "invalid_stream_id",
         "websocket_stream_limit_reached",
         CONNECTION_LIMIT,

@@ -15,20 +15,22 @@ The promise
     Connections that were being opened when another one failed count as one failure with it: a server that is started
     again refuses all of them at once.
 
-    A retrieval always goes over HTTP, and so does a turn in the background, which ``"websocket"`` refuses. Two kinds of
-    turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response that is not stored,
-    because only the connection's memory has it. With ``"http"``, a warm-up is refused when it is submitted.
+    A retrieval and a compaction always go over HTTP, and so does a turn in the background, which ``"websocket"``
+    refuses. Two kinds of turn are never moved to HTTP: a warm-up (``generate``), and a turn that continues a response
+    that is not stored, because only the connection's memory has it; but such a turn of a conversation is moved, in full
+    (R-RECOVER-18). With ``"http"``, a warm-up is refused when it is submitted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Final, Literal, TypeAlias
 
-from .connection import Turn
+from .connection import AnchorLost, Turn, send_in_full
 from .errors import UserError
 from .evidence import NO_WEBSOCKET_STATUSES
-from .http import HttpConnection, Retrieval
+from .http import HttpConnection
 from .pool import Connection, ConnectionKind
 from .replay import Cause, Evidence, Phase
 
@@ -66,7 +68,7 @@ class Fallback:
     def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> ConnectionKind:
         """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
         if turn.http_only:
-            if self._transport == "websocket" and not isinstance(turn, Retrieval):
+            if self._transport == "websocket" and turn.counts:
                 raise UserError(
                     "background=True does not exist on a WebSocket, and transport='websocket' allows nothing else — "
                     "the turn was not sent — leave it out, or use transport='auto'"
@@ -75,6 +77,20 @@ class Fallback:
         if self._transport != "auto" or not turn.fits_http:
             return ConnectionKind.HTTP if self._transport == "http" else ConnectionKind.WEBSOCKET
         return ConnectionKind.HTTP if too_large or now < self._http_until else ConnectionKind.WEBSOCKET
+
+    def kind_of(
+        self, turn: Turn, now: float, most: int | None, remembers: Callable[[str | None], bool]
+    ) -> ConnectionKind:
+        """The same for a turn whose message may have ``most`` bytes on a WebSocket.
+
+        ``remembers``: whether a WebSocket has this response in its memory. A delta whose response nobody has becomes a
+        turn in full (R-RECOVER-18).
+        """
+        kind = self.kind_for(turn, now, too_large=turn.too_large(most) is not None)
+        if turn.in_full is None or turn.stored or (kind is ConnectionKind.WEBSOCKET and remembers(turn.previous)):
+            return kind
+        send_in_full(turn, AnchorLost.FORGOTTEN)
+        return self.kind_for(turn, now, too_large=turn.too_large(most) is not None)
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
         """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""

@@ -29,10 +29,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import partial, wraps
 from math import inf
 from types import CoroutineType, GeneratorType, coroutine
-from typing import Any, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, final
+
+from .secret import discreet
 
 __all__ = [
     "FLOW",
@@ -46,12 +48,16 @@ __all__ = [
     "Wait",
     "at_once",
     "awaited",
+    "bound",
+    "called",
     "make_awaitable",
     "result_of",
     "scoped",
 ]
 
+A = TypeVar("A")
 P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 Y = TypeVar("Y")
 
@@ -208,6 +214,12 @@ def scoped(cancel_scope: CancelScope) -> Callable[[Wait], Scoped]:
     return partial(Scoped, cancel_scope)
 
 
+def called(hook: Callable[..., Any], *args: Any) -> Flow[Any]:
+    """Call a function of the caller's, ``async`` or not, and return its result."""
+    result = hook(*args)
+    return (yield Wait(lambda: result)) if inspect.isawaitable(result) else result
+
+
 class Awaited:
     """A method that becomes a coroutine function in a shell's class. See :func:`awaited` and :func:`at_once`."""
 
@@ -238,3 +250,16 @@ def make_awaitable(cls: type[Any], coroutine_function: Callable[[Callable[..., A
     for name in dir(cls):
         if isinstance(method := inspect.getattr_static(cls, name), Awaited):
             setattr(cls, name, method.made_by(coroutine_function))
+
+
+def bound(function: Callable[Concatenate[A, P], R], first: A) -> Callable[P, R]:
+    """The function with its first argument given. It has the docstring, and the signature of the other arguments."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(first, *args, **kwargs)
+
+    bare = discreet(called)
+    signature = inspect.signature(function)
+    bare.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return bare

@@ -15,11 +15,14 @@ The states of a link (a connection and the transport that carries it)
 from __future__ import annotations
 
 import enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .connections import Connection
 
-__all__ = ["Link", "LinkState", "Runtime"]
+__all__ = ["READ_SIZE", "Link", "LinkState", "Runtime", "Transport"]
+
+READ_SIZE: Final = 64 * 1024
+"""Bytes to read from a socket at a time."""
 
 
 class LinkState(enum.Enum):
@@ -42,7 +45,7 @@ class Link:
         self.connection = connection
         self.state = LinkState.OPENING
         self.wire: Any = None
-        """The transport, as an object of the runtime's own kind."""
+        """The transport, as an object of the runtime's own kind: a :class:`Transport`."""
         self.writable = False
         """Whether the transport's buffer is empty, so that it takes the next chunk."""
         self.paused = False
@@ -54,6 +57,23 @@ class Link:
         """Whether it was, since a deadline was last acted on. Once is enough: a server may send without an end."""
         self.close_by: float | None = None
         """When a link in CLOSING is aborted."""
+
+
+class Transport(Protocol):
+    """What every runtime's own kind of transport does. No method blocks, awaits or calls the driver back."""
+
+    def pause(self) -> None:
+        """See :meth:`Runtime.pause`."""
+
+    def resume(self) -> None:
+        """See :meth:`Runtime.resume`."""
+
+    def close(self, *, abort: bool) -> None:
+        """See :meth:`Runtime.close`."""
+
+    def readable(self) -> bool:
+        """Whether a read may find data. The transport is open."""
+        ...
 
 
 class Runtime(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .agents.model import *  # noqa: F403
-from .agents.model import Environment
 from .http_client import tls_of as tls_of
+from .transports import Means
 
-Surroundings = Environment
+Surroundings = Means

@@ -222,6 +222,10 @@ class Pool:
         slots = best.slots if best.is_open or kind is ConnectionKind.HTTP else max(best.slots, self._slots)
         return best if _load(best) < slots else None
 
+    def remembers(self, response_id: str | None) -> bool:
+        """Whether a connection that takes turns has this response in its memory."""
+        return any(one.remembers(response_id) for one in self._takers(ConnectionKind.WEBSOCKET))
+
     # -- connections: what is wanted, what has happened
 
     def finishing(self, now: float) -> int:

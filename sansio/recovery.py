@@ -6,7 +6,8 @@ and a refused automatic lane name, which ``connection/_routing.py`` drops (R-REC
 
 The promise
     Each failure that it is asked about is decided about once, in the step in which it occurs, before anybody can see
-    it. The checks, in this order: whether the turn was begun where repetition is switched off; the policy
+    it. The checks, in this order: whether it is a delta that can be sent in full instead (R-RECOVER-17), which nothing
+    below can forbid; whether the turn was begun where repetition is switched off; the policy
     (``RecoveryPolicy.plan``) with its time budget; the turn's own deadlines; last, the caller's ``should_repeat``,
     which can only refuse. If that raises or returns a coroutine, it counts as a refusal, and the log names the
     exception's type.
@@ -18,13 +19,30 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from .chance import RandomBytes
-from .connection import Turn
+from .connection import AnchorLost, Turn, send_in_full
+from .error_body import PREVIOUS_NOT_FOUND
 from .errors import TurnError
 from .http import Retrieval
 from .notices import Notices, called
-from .replay import Plan, RecoveryPolicy, RepeatReason
+from .replay import Evidence, Plan, RecoveryPolicy, RepeatReason
 
-__all__ = ["Recovery"]
+__all__ = ["Recovery", "begin_again"]
+
+
+def lost_its_anchor(turn: Turn, evidence: Evidence) -> bool:
+    """Whether the server refused a delta because it does not have the response that it continues, and the whole input
+    can be sent instead. It is so at most once: then there is nothing else to send."""
+    refusal = evidence.refusal
+    not_found = refusal is not None and refusal.code == PREVIOUS_NOT_FOUND
+    return not_found and turn.in_full is not None and evidence.is_refusal
+
+
+def begin_again(turn: Turn, reason: RepeatReason) -> None:
+    """Make a failed turn one that has not begun, to be repeated for this reason."""
+    turn.unsent()
+    turn.repetitions.append(reason)
+    if reason is RepeatReason.ANCHOR_LOST:
+        send_in_full(turn, AnchorLost.NOT_FOUND)
 
 
 class Recovery:
@@ -47,7 +65,12 @@ class Recovery:
         failure.seen_at = self._wall_clock()
 
     def plan(self, turn: Turn, failure: TurnError, now: float) -> Plan | None:
-        """Whether and when to repeat this turn; None: do not repeat it, its consumer gets the failure."""
+        """Whether and when to repeat this turn; None: do not repeat it, its consumer gets the failure.
+
+        For the reason ANCHOR_LOST it is repeated by its second message.
+        """
+        if lost_its_anchor(turn, failure.evidence):
+            return Plan(RepeatReason.ANCHOR_LOST, 0.0)
         if not turn.repeatable:
             return None
         if turn.failing_since is None:

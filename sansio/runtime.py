@@ -19,14 +19,14 @@ from contextlib import suppress
 from copy import copy
 from typing import Any, ClassVar, Final
 
-from .connection import InputKind, Stats, Turn, TurnInput
+from .connection import Continuation, InputKind, Stats, Turn, TurnInput
 from .connections import ConnectionInfo
 from .dialect import Dialect
 from .driver import Driver, Link, LinkState, Runtime
 from .errors import SessionClosedError
 from .events import ServerEvent
 from .flow import ExpiredError, Flow, Wait, awaited, make_awaitable
-from .http import Retrieval
+from .http import Compaction, Retrieval
 from .lanes import AnyLane
 from .measures import Recorder, TurnRecord
 from .notices import Notices
@@ -102,10 +102,20 @@ class SessionRuntime(Runtime):
         default = self._session.options.turn_timeouts
         return Retrieval(response_id, timeouts=timeouts_from(timeout, default=default), now=now, **wanted)
 
+    def compaction(self, body: Mapping[str, Any], *, timeout: object) -> Compaction:
+        """A compaction, to be given to :meth:`submit`. Raises as :class:`~turnwire.sansio.http.Compaction` does."""
+        limits = timeouts_from(timeout, default=self._session.options.turn_timeouts)
+        return Compaction(body, timeouts=limits, now=self.clock())
+
     @property
     def dialect(self) -> Dialect:
         """What the server supports, as far as it is known now."""
         return self._driver.dialect
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether turns go over HTTP now because the server has no WebSocket, or none could be opened."""
+        return self._session.fell_back
 
     @property
     def idle(self) -> bool:
@@ -182,9 +192,11 @@ class SessionRuntime(Runtime):
 
     # -- turns
 
-    def create(self, body: Mapping[str, Any], lane: AnyLane, timeouts: object) -> Turn:
+    def create(
+        self, body: Mapping[str, Any], lane: AnyLane, timeouts: object, follows: Continuation | None = None
+    ) -> Turn:
         """Begin a turn. Raises as ``ResponsesSession.create`` does; then nothing was sent."""
-        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin())
+        return self._driver.create(body, lane=lane, timeouts=timeouts, now=self.begin(), follows=follows)
 
     def submit(self, turn: Turn, body: Mapping[str, Any] | None = None) -> Turn:
         """Begin a turn that already exists. Raises as ``ResponsesSession.submit`` does.
@@ -232,10 +244,24 @@ class SessionRuntime(Runtime):
 
         Hot path: runs once per turn, usually without data. To ask first costs a third of a read that fails.
         """
-        if link.state is LinkState.OPEN and self.readable(link):
+        if link.state is LinkState.OPEN and link.wire.readable():
             for _ in range(READS):
                 if link.state is not LinkState.OPEN or link.connection.has_unprocessed or not self.read(link):
                     break
+
+    # -- for the driver
+
+    def pause(self, link: Link) -> None:
+        """Stop reading."""
+        link.wire.pause()
+
+    def resume(self, link: Link) -> None:
+        """Read again."""
+        link.wire.resume()
+
+    def close(self, link: Link, *, abort: bool) -> None:
+        """Close the transport, or cancel its opening."""
+        link.wire.close(abort=abort)
 
     # -- what a shell adds
 
@@ -259,10 +285,6 @@ class SessionRuntime(Runtime):
     @abstractmethod
     def let_go(self) -> Awaitable[None]:
         """Wait until nothing is open or running after everything was aborted."""
-
-    @abstractmethod
-    def readable(self, link: Link) -> bool:
-        """Whether :meth:`read` may find data. The link is open."""
 
     @abstractmethod
     def read(self, link: Link) -> bool:

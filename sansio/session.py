@@ -64,7 +64,7 @@ from .options import SessionOptions, options_from_client
 from .placement import missing, place
 from .pool import Connection, ConnectionKind, Pool
 from .rate_limits import RateLimitLog
-from .recovery import Recovery
+from .recovery import Recovery, begin_again
 from .replay import Cause, Plan, RepeatReason
 from .retries import provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .source import EndpointSource
@@ -168,8 +168,8 @@ class ResponsesSession:
         if turn.lane is not None:
             check_lane(turn.lane, self.options)
         turn.repeatable = self._retries_allowed()
+        kind = self._kind_for(turn)
         too_large = turn.too_large(self.options.max_request_size)
-        kind = self._fallback.kind_for(turn, now, too_large=too_large is not None)
         if kind is ConnectionKind.HTTP and not turn.fits_http:
             body_of(turn.message)  # Raises UserError for a warm-up.
         # Whether a turn of its lane waits for a connection, one of another kind.
@@ -192,8 +192,7 @@ class ResponsesSession:
 
     def _kind_for(self, turn: Turn) -> ConnectionKind:
         """The kind of connection that this turn needs."""
-        too_large = turn.too_large(self.options.max_request_size) is not None
-        return self._fallback.kind_for(turn, self._now, too_large=too_large)
+        return self._fallback.kind_of(turn, self._now, self.options.max_request_size, self.pool.remembers)
 
     def cancel(self, turn: Turn, now: float) -> None:
         """The consumer leaves the turn (DESIGN.md, "Public API"). After the turn's end it does nothing."""
@@ -332,8 +331,7 @@ class ResponsesSession:
         if plan is None:
             return False
         self.notices.repeats(turn, connection := cast("Connection", turn.connection), failure, plan)
-        turn.unsent()
-        turn.repetitions.append(plan.reason)
+        begin_again(turn, plan.reason)
         self._own.repeated += turn.counts
         self._returned.append((turn, plan, connection))
         return True

@@ -1,15 +1,19 @@
-"""The client's side of a TLS session, bytes in and bytes out, for shells whose event loop has no TLS of its own.
+"""The client's side of TLS, bytes in and bytes out, for shells whose event loop has no TLS of its own.
 
 The promise
-    :class:`TlsSession` neither reads nor writes and imports no ``ssl``: the shell gives it that module. Sessions can be
-    nested, as in the tunnel of an https proxy.
+    :class:`TlsSession` and :class:`TlsLayers` neither read nor write and import no ``ssl``: the shell gives them that
+    module. Sessions can be nested, as in the tunnel of an https proxy.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Awaitable
+from functools import partial
+from typing import Any, Final, Protocol
 
-__all__ = ["TlsSession"]
+from .flow import Flow, Wait
+
+__all__ = ["TlsLayers", "TlsSession"]
 
 RECORD: Final = 64 * 1024
 """Bytes to decrypt at a time. A TLS record has at most 16 KiB."""
@@ -85,3 +89,65 @@ class TlsSession:
     def _is_end_of_file(self, exc: OSError) -> bool:
         """Whether the peer ended TLS without close_notify. It is usual, and counts as the end of the byte stream."""
         return isinstance(exc, self._library.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in (exc.strerror or "")
+
+
+class Handshaking(Protocol):
+    """A transport, as far as a handshake needs it."""
+
+    def send(self, data: bytes) -> None:
+        """Write bytes without waiting."""
+        ...
+
+    def send_all(self, data: bytes) -> Awaitable[None]:
+        """Write bytes, and wait until all are written."""
+        ...
+
+    def receive(self) -> Awaitable[bytes]:
+        """Wait for data; ``b""`` is the end."""
+        ...
+
+
+class TlsLayers:
+    """The TLS of one transport: no session, one, or one inside the other. ``library`` is the module ``ssl``."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self.sessions: list[TlsSession] = []
+        """The outermost first."""
+
+    @property
+    def waits_for_peer(self) -> bool:
+        """Whether data cannot be encrypted before the peer has answered."""
+        return any(session.unencrypted for session in self.sessions)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can be read. There is TLS."""
+        return self.sessions[-1].ended
+
+    def start(self, context: Any, host: str, transport: Handshaking) -> Flow[None]:
+        """Make a handshake inside the present sessions, and add the session. Raises ``ssl.SSLError``."""
+        session, data = TlsSession(self._library, context, host), None
+        try:
+            while not session.handshake(data):
+                yield Wait(partial(transport.send_all, session.outgoing()))
+                data = yield Wait(transport.receive)
+        finally:  # There may be an alert to send.
+            transport.send(session.outgoing())
+        yield Wait(partial(transport.send_all, b""))
+        self.sessions.append(session)
+
+    def encrypt(self, data: bytes) -> bytes:
+        """The bytes to send so that the peer receives this data."""
+        for session in reversed(self.sessions):
+            data = session.encrypt(data)
+        return data
+
+    def decrypt(self, data: bytes) -> bytes | None:
+        """The peer's data; None: nothing yet, ``b""``: the end. Afterwards, send ``encrypt(b"")``."""
+        for session in self.sessions:
+            decrypted = session.decrypt(data)
+            if decrypted is None:
+                return None
+            data = decrypted
+        return data

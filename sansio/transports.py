@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Protocol, cast
+from functools import partial
+from typing import Any, Final, Literal, Protocol, Self, cast
 
+from .driver import CHUNK
 from .endpoint import Endpoint
-from .errors import TransportError, UserError, WrongTypeError
+from .errors import TransportError, TurnwireError, UserError, WrongTypeError
 from .flow import Flow, Wait
 from .http_client import client_network
 from .link import Link
@@ -62,10 +64,10 @@ class Carrier(Protocol):
 
 @dataclass(frozen=True)
 class Means:
-    """What a shell's runtimes take from their process and libraries."""
+    """What a shell takes from its process and libraries."""
 
     variables: Mapping[str, str]
-    """The environment variables, for ``proxy="env"``."""
+    """The environment variables."""
     wall_clock: Callable[[], float]
     """Seconds since the epoch."""
     default_context: Callable[[], Any]
@@ -77,6 +79,51 @@ class Means:
     """The modules that the process has imported, by name."""
     open_file: OpenFile | None = None
     """Opens the file of a recording."""
+    context_type: type[Any] = object
+    """The class of TLS settings, ``ssl.SSLContext``."""
+    model_logger: Any = None
+    """Where models write, a ``logging.Logger``."""
+    has_unix_sockets: Callable[[], bool] = lambda: True
+    """Whether Python has unix sockets on this system."""
+
+    @classmethod
+    def of(
+        cls, failures: Failures, *, logging: Any, os: Any, socket: Any, ssl: Any, sys: Any, time: Any, open_file: Any
+    ) -> Self:
+        """From the modules of the standard library that the core does not import, and ``open``.
+
+        Where the log is not configured, nothing of a session is written to stderr: turns raise what fails. The file of
+        a recording is readable by its owner only.
+        """
+
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags, 0o600)
+
+        logger = logging.getLogger("turnwire.session")
+        logger.addHandler(logging.NullHandler())
+        return cls(
+            os.environ,
+            time.time,
+            ssl.create_default_context,
+            failures,
+            logger,
+            sys.modules,
+            partial(open_file, buffering=1 << 16, opener=opener),
+            ssl.SSLContext,
+            logging.getLogger("turnwire"),
+            lambda: hasattr(socket, "AF_UNIX"),
+        )
+
+
+def socket_options(socket: Any, platform: str) -> list[tuple[int, int, int]]:
+    """The options of a TCP socket, to be set one by one; the system may refuse any of them, and the connection works.
+
+    Small messages are sent at once. The kernel holds little that it has not sent (D-RUNTIME-10): it counts as handed
+    over. ``socket`` is the module, ``platform`` is ``sys.platform``; CPython 3.11 has no name for Linux's option.
+    """
+    unsent = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if platform == "linux" else None)
+    limits = [] if unsent is None else [(socket.IPPROTO_TCP, unsent, CHUNK)]
+    return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *limits]
 
 
 @dataclass(frozen=True)
@@ -162,6 +209,8 @@ class Route:
         endpoint = link.connection.endpoint
         proxy = choose_proxy(self._network.proxy, endpoint, self._means.variables)
         socket = endpoint.socket
+        if socket is not None and not self._means.has_unix_sockets():
+            raise TransportError("Python has no unix sockets on this system")
         try:
             if socket is not None:
                 yield Wait(lambda: carrier.connect_unix(socket))
@@ -260,12 +309,16 @@ class Failures:
         self,
         *,
         tls: type[Exception],
-        own: Mapping[type[Exception], str],
+        own: Mapping[type[Exception], str] | None = None,
         is_failure: Callable[[BaseException], bool],
     ) -> None:
         self.is_failure = is_failure
         self._tls = tls
-        self._meanings = {**own, tls: "TLS failed", **_MEANINGS}
+        self._meanings = {**(own or {}), tls: "TLS failed", **_MEANINGS}
+
+    def told(self, exc: BaseException | None) -> TurnwireError | None:
+        """What the driver is told of the reason, if there is one, for which a transport was lost."""
+        return exc if exc is None or isinstance(exc, TurnwireError) else self.translated(exc)
 
     def translated(self, exc: BaseException) -> TransportError:
         """The TransportError for an exception, with the text of the system or of TLS. ``exc`` becomes its cause."""

@@ -10,7 +10,7 @@ Who reads, who writes, who wakes
     connection   opens the transport; then passes the data of each read to the       the transport is closed; it reports
                  driver, which wakes the consumers whose events came                 this to the driver, once
     writer       writes to the socket what the socket did not take at once           the socket has taken everything
-    timer        sleeps until the time that the driver has set                       the session is closed
+    timer        sleeps until the time that the driver has set                       there is no such time
     ============ =================================================================== ==================================
 
     The first write of a message is made in the task that makes the driver's step, often that of the caller. Before a
@@ -40,7 +40,6 @@ import trio
 from trio.lowlevel import (
     Abort,
     Task,
-    TrioToken,
     checkpoint,
     current_clock,
     current_task,
@@ -91,15 +90,6 @@ class _Waiter:
         return Abort.SUCCEEDED
 
 
-def is_over(token: TrioToken) -> bool:
-    """Whether that run of trio has ended."""
-    try:
-        token.run_sync_soon(lambda: None)
-    except trio.RunFinishedError:
-        return True
-    return False
-
-
 def _uninterrupted(method: Callable[P, Any]) -> Callable[P, CoroutineType[Any, Any, Any]]:
     """A coroutine function. A Ctrl-C does not interrupt it, except where it waits."""
     inner = coroutine_function(method)
@@ -134,7 +124,11 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
     @property
     def over(self) -> bool:
         """Whether the run of trio has ended, and everything with it."""
-        return is_over(self._token)
+        try:
+            self._token.run_sync_soon(lambda: None)
+        except trio.RunFinishedError:
+            return True
+        return False
 
     @enable_ki_protection
     async def iterate(self, turn: Turn) -> ServerEvent:
@@ -158,7 +152,6 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     async def let_go(self) -> None:
         """Wait for the end of all tasks."""
-        self._end_timer()
         while self._tasks:
             await self._idle.wait()
 
@@ -171,38 +164,16 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
 
     def write(self, link: Link, data: bytes) -> bool:
         """Give bytes to the socket."""
-        wire: Wire = link.wire
-        if wire.send(data):
-            return True
-        self._go_on_writing(link, wire)
-        return False
-
-    def pause(self, link: Link) -> None:
-        """Stop reading."""
-        link.wire.resumed = trio.Event()
-
-    def resume(self, link: Link) -> None:
-        """Read again."""
-        wire: Wire = link.wire
-        if wire.resumed is not None:
-            wire.resumed.set()
-        wire.resumed = None
-
-    def close(self, link: Link, *, abort: bool) -> None:
-        """End the connection's task, which closes the socket: at once, or without ``abort`` after all was written."""
-        wire: Wire = link.wire
-        wire.closing = True
-        if abort or not wire.left_over:
-            wire.scope.cancel()
+        link.wire.send(data)
+        return self._written(link, link.wire)
 
     def set_timer(self, when: float | None) -> None:
         """Call ``time_came()`` at this time; None: never."""
         self._when = inf if when is None else when
-        if self._timer is not None:
-            self._timer.deadline = self._when
-        elif when is not None:
-            self._timer = trio.CancelScope(deadline=when)
+        if self._timer is None:
+            self._timer = trio.CancelScope()
             self._spawn(self._keep_time)
+        self._timer.deadline = -inf if when is None else when
 
     def wake(self, waiter: _Waiter) -> None:
         """Wake a consumer, if it waits."""
@@ -257,20 +228,15 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
         self._task_ended()
 
     async def _keep_time(self) -> None:
-        while not (self._session.closed and self._driver.done):
-            scope = self._timer = trio.CancelScope(deadline=self._when)
-            with scope:
+        while self._when < inf:
+            self._timer = trio.CancelScope(deadline=self._when)
+            with self._timer:
                 await trio.sleep_forever()
             if self._when <= self.clock():
                 self._when = inf
                 await checkpoint()  # Data that has arrived is read before the deadline counts.
                 self._driver.time_came(self.clock())
         self._timer = None
-
-    def _end_timer(self) -> None:
-        """End the timer's task if there is nothing to time any more."""
-        if self._timer is not None and self._session.closed and self._driver.done:
-            self._timer.cancel()
 
     async def _connection(self, link: Link, wire: Wire) -> None:
         error: TurnwireError | None = None
@@ -290,13 +256,8 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             self._abort()
             raise
         finally:
-            wire.close()
+            wire.end()
             self._driver.lost(link, error or wire.broken, self.clock())
-            self._end_timer()
-
-    def readable(self, link: Link) -> bool:
-        """Whether the wire may have data."""
-        return link.wire.readable()
 
     def read(self, link: Link) -> bool:
         """Pass the data that has arrived to the driver."""
@@ -307,40 +268,31 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             wire.scope.cancel()
             self._driver.lost(link, FAILURES.translated(exc), self.clock())
             return False
-        if wire.blocked:
-            self._go_on_writing(link, wire)
+        if not link.writable and self._written(link, wire):
+            self._driver.writable(link, self.clock())
         if data is not None:
             self._driver.received(link, data, self.clock())
         return bool(data)
 
-    def _go_on_writing(self, link: Link, wire: Wire) -> None:
-        """Part of the data could not be written: start a writer, or let the connection end."""
+    def _written(self, link: Link, wire: Wire) -> bool:
+        """Whether all data was written. If not, start a writer, or let the connection end."""
         if wire.broken is not None:
             wire.scope.deadline = min(wire.scope.deadline, self.clock() + LAST_READS)
-        elif wire.left_over and not wire.writing:
-            wire.writing = True
-            self._spawn(self._write, link, wire)
-        elif not wire.left_over and not wire.waits_for_peer:
-            self._written(link, wire)
-
-    async def _write(self, link: Link, wire: Wire) -> None:
-        try:
-            while wire.left_over:
-                await wait_writable(wire.sock)
-                wire.send_rest()
-                if not wire.left_over:
-                    self._written(link, wire)
-        except TRANSPORT_ERRORS:  # It was closed in the meantime.
-            pass
-        finally:
-            wire.writing = False
-
-    def _written(self, link: Link, wire: Wire) -> None:
-        """All data was written."""
-        if wire.broken is not None:
-            self._go_on_writing(link, wire)
+        elif wire.unsent:
+            if not wire.writing:
+                wire.writing = True
+                self._spawn(self._write, link, wire)
         elif wire.closing:
             wire.scope.cancel()
-        elif not wire.waits_for_peer:
-            wire.blocked = False
-            self._driver.writable(link, self.clock())
+        else:
+            return not wire.tls.waits_for_peer
+        return False
+
+    async def _write(self, link: Link, wire: Wire) -> None:
+        with contextlib.suppress(*TRANSPORT_ERRORS):  # It was closed in the meantime.
+            while wire.unsent:
+                await wait_writable(wire.sock)
+                wire.send(b"")
+                if self._written(link, wire):
+                    self._driver.writable(link, self.clock())
+        wire.writing = False

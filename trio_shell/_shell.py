@@ -10,51 +10,56 @@ The classes below :data:`SHELL` stand in ``aio/_shell.py`` in the same words, so
 
 from __future__ import annotations
 
-import logging
-import os
-import ssl
-import sys
-import time
-from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final
 
 import trio
 
-from ..sansio import client
+from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
-from ..sansio.agents.model import Environment, ModelShell
+from ..sansio.agents.model import ModelShell
 from ..sansio.client import bound
 from ..sansio.flow import Flow
-from ..sansio.session import EndpointSource, SessionOptions
-from ..sansio.transports import Network
 from . import _flows
 from ._runtime import TrioRuntime
+from ._transport import MEANS
 
-__all__ = ["SHELL", "Connecting", "OpenAIResponsesModel", "OpenAIResponsesWSModel", "Session", "Turn", "connect"]
-
-T = TypeVar("T")
+__all__ = [
+    "SHELL",
+    "Connecting",
+    "Conversation",
+    "ConversationTurn",
+    "OpenAIResponsesModel",
+    "OpenAIResponsesWSModel",
+    "Session",
+    "Turn",
+    "connect",
+]
 
 
 class TrioShell:
     """See :class:`turnwire.sansio.agents.model.ModelShell`."""
 
-    environment = Environment(logging.getLogger("turnwire"), time.time, sys.modules)
-    variables = os.environ
-    context_type = ssl.SSLContext
+    means = MEANS
+    runtime = TrioRuntime
     cancelled = trio.Cancelled
     now = staticmethod(trio.current_time)
     token = staticmethod(trio.lowlevel.current_trio_token)
     run = staticmethod(_flows.run)
     iterate = staticmethod(_flows.iterate)
     coroutine_function = staticmethod(_flows.coroutine_function)
+    checkpoint = staticmethod(trio.lowlevel.checkpoint)
+    in_thread = staticmethod(trio.to_thread.run_sync)
 
-    def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
+    def spawn(self, flow: Flow[Any], tasks: set[Any], *, wait: bool) -> Awaitable[Any] | None:
         """On trio no task can run on its own: the caller runs the clean-up, even if cancelled."""
         return self.run(flow)
 
-    def runtime(self, source: EndpointSource, network: Network, options: SessionOptions) -> TrioRuntime:
-        """A new runtime in the current run of trio."""
-        return TrioRuntime(source, network, options)
+    async def side_by_side(self, flows: Iterable[Flow[None]]) -> None:
+        """A task group within one call."""
+        async with trio.open_nursery() as tasks:
+            for flow in flows:
+                tasks.start_soon(self.run, flow)
 
 
 SHELL: Final[ModelShell] = TrioShell()
@@ -64,8 +69,17 @@ class Turn(client.Turn, shell=SHELL):
     pass
 
 
-class Session(client.Session[Turn], shell=SHELL):
+class ConversationTurn(conversations.ConversationTurn, Turn, shell=SHELL):
+    pass
+
+
+class Conversation(conversations.Conversation[ConversationTurn], shell=SHELL):
+    _turn = ConversationTurn
+
+
+class Session(client.Session[Turn, Conversation], shell=SHELL):
     _turn = Turn
+    _conversation = Conversation
 
 
 class Connecting(client.Connecting[Session], shell=SHELL):

@@ -3,64 +3,116 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
-from datetime import datetime
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, cast
 
-from ...sansio.recording import ProxiedMessage, ProxyRecording
-from ._demo_view import Paint
+from ...sansio.events import ENDINGS, Role, role_of
+from ...sansio.recording import ProxiedMessage, ProxyRecording, RecordingError, json_members
+from ._terminal import Terminal
 from ._timeline_view import quoted
 
 __all__ = ["show_messages"]
 
 _WAYS: Final = {"sent": "→", "received": "←"}
 _STYLES: Final = {"sent": "bold", "": "dim"}
+_QUIET: Final = ("ping", "pong", "end of the answer")
+"""What is told only if it says something, or if everything is told."""
+_ADDS: Final = ".delta"
 
 
-def show_messages(recording: ProxyRecording, name: str) -> None:
+class MessageLine(NamedTuple):
+    """A line: one message, or several that add to one text."""
+
+    at: float
+    connection: int
+    way: str
+    text: str
+
+
+def show_messages(recording: ProxyRecording, name: str, terminal: Terminal, *, verbose: bool) -> None:
     """Print what passed through the proxy. Raises RecordingError for a line that cannot be read, after those before."""
-    header = recording.header
-    paint = Paint(sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
-    width = max(40, shutil.get_terminal_size((100, 24)).columns - 1)
-    recorded = datetime.fromtimestamp(header.wall).astimezone().isoformat(" ", "seconds")
+    header, paint = recording.header, terminal.paint
     print(paint(f"{name}: what passed through a proxy to {_plain(header.upstream or 'a server')}", "bold"))
-    print(f"recorded {recorded} by turnwire {_plain(header.turnwire)}; → the client's, ← the server's\n")
-    began: float | None = None
-    for message in recording:
-        began = message.at if began is None else began
-        head = f"{message.at - began:10.3f} s  connection {message.connection:<3} {_WAYS.get(message.way, ' ')} "
-        text = _said(message)
-        line = _plain(text[: 4 * width])
-        line = (
-            line if len(head) + len(line) <= width and len(text) <= 4 * width else line[: width - len(head) - 1] + "…"
-        )
-        style = _STYLES.get(message.way)
-        print(paint(head, "dim") + (paint(line, style) if style else line))
+    print(terminal.recorded(header.wall, header.turnwire) + "; → the client's, ← the server's\n")
+    messages, error = _read(recording)
+    lines = sorted((map(_each, messages) if verbose else _in_short(messages)), key=lambda one: one.at)
+    for one in lines:
+        terminal.wait(one.at - lines[0].at)
+        _print(one, one.at - lines[0].at, terminal)
+    if error is not None:
+        raise error
     if recording.cut:
         print("the recording was cut off at its end")
 
 
-def _said(message: ProxiedMessage) -> str:
+def _print(one: MessageLine, at: float, terminal: Terminal) -> None:
+    way = _WAYS.get(one.way, " ")
+    head = terminal.head(at, f"connection {one.connection}" if terminal.wide else f"#{one.connection}") + f"{way} "
+    most = max(10, terminal.width - len(head))
+    line = _plain(one.text[: most + 1])
+    line = line if len(line) <= most else line[: most - 1] + "…"
+    style = _STYLES.get(one.way)
+    terminal.print(terminal.paint(head, "dim") + (terminal.paint(line, style) if style else line))
+
+
+def _read(recording: ProxyRecording) -> tuple[list[ProxiedMessage], RecordingError | None]:
+    """The messages, and what ended the reading of them."""
+    messages: list[ProxiedMessage] = []
+    try:
+        for message in recording:
+            messages.append(message)  # noqa: PERF402 - those before an error count.
+    except RecordingError as exc:
+        return messages, exc
+    return messages, None
+
+
+def _each(message: ProxiedMessage) -> MessageLine:
+    text = _said(message.what, message.text, json_members(message.text))
+    return MessageLine(message.at, message.connection, message.way, text)
+
+
+def _in_short(messages: list[ProxiedMessage]) -> Iterator[MessageLine]:
+    """Without the events between the beginning and the end of a response; what those of one type and lane add that
+    follow one another, together."""
+    runs: dict[tuple[int, object], list[tuple[ProxiedMessage, dict[str, Any]]]] = {}
+    for message in messages:
+        members = json_members(message.text)
+        kind = members.get("type")
+        if message.way != "received" or not isinstance(kind, str):
+            if message.text or message.what not in _QUIET:
+                yield _each(message)
+            continue
+        lane = (message.connection, members.get("stream_id"))
+        run = runs.get(lane, [])
+        if run and kind != run[0][1]["type"]:
+            yield _together(runs.pop(lane))
+        if kind.endswith(_ADDS):
+            runs.setdefault(lane, []).append((message, members))
+        elif kind == "response.created" or kind in ENDINGS or role_of(kind, members) is not Role.RESPONSE:
+            yield _each(message)
+    yield from map(_together, runs.values())
+
+
+def _together(run: list[tuple[ProxiedMessage, dict[str, Any]]]) -> MessageLine:
+    """One line for all that adds to one text."""
+    (message, members), count = run[-1], len(run)
+    said = "".join(delta for _, each in run if isinstance(delta := each.get("delta"), str))
+    what = message.what if count == 1 else f"{count} times {message.what}"
+    return MessageLine(
+        message.at, message.connection, message.way, _said(what, message.text, {**members, "delta": said})
+    )
+
+
+def _said(what: str, text: str, members: dict[str, Any]) -> str:
     """What a message is and holds; of an event: its type, its lane, and what it adds, asks or refuses."""
-    members = _members(message.text)
     if not isinstance(members.get("type"), str):
-        return f"{message.what} {message.text}".strip()
+        return f"{what} {text}".strip()
     lane = [f"in lane {members['stream_id']}"] if "stream_id" in members else []
     content = next((members[name] for name in ("delta", "error", "input") if name in members), None)
     if isinstance(content, list) and content:
         content = cast("list[object]", content)[-1]
     shown = [] if content is None else [quoted(content if isinstance(content, str) else json.dumps(content), 200)]
-    return " ".join([message.what, members["type"], *lane, *shown])
-
-
-def _members(text: str) -> dict[str, Any]:
-    try:
-        members: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", members) if isinstance(members, dict) else {}
+    return " ".join([what, members["type"], *lane, *shown])
 
 
 def _plain(text: str) -> str:

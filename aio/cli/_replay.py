@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 import textwrap
-import time
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from ...sansio.recording import ProxyRecording, RecordedFile, RecordingError, Replay, Timeline
-from ._demo_view import Paint
+from ...sansio.recording import (
+    ProxyRecording,
+    RecordedFile,
+    RecordingError,
+    Replay,
+    Timeline,
+    proxy_timeline,
+    timeline_of,
+)
 from ._page import page_of
 from ._proxy_view import show_messages
+from ._terminal import Terminal
 from ._timeline_view import bars, in_seconds, moments
 
 __all__ = ["add_arguments", "run"]
@@ -62,10 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file
     try:
         contents = path.read_bytes()
-        if RecordedFile(contents).header.kind == "proxy" and arguments.html is None and not arguments.check:
-            show_messages(ProxyRecording(contents), path.name)
+        passed = RecordedFile(contents).header.kind == "proxy"
+        if passed and arguments.html is None and not arguments.check:
+            terminal = Terminal(arguments.speed)
+            show_messages(ProxyRecording(contents), path.name, terminal, verbose=arguments.verbose)
+            _show_bars(proxy_timeline(contents), terminal)
             return 0
-        timeline = Replay(contents).run()
+        timeline = Replay(contents).run() if arguments.check else timeline_of(contents)
     except OSError as exc:
         print(f"turnwire replay: cannot read {path}: {exc.strerror or exc}", file=sys.stderr)
         return 1
@@ -80,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
         print(f"{arguments.html}: {_summary(timeline)}")
     elif not arguments.check:
-        _show(timeline, path.name, speed=arguments.speed, verbose=arguments.verbose)
+        _show(timeline, path.name, Terminal(arguments.speed), verbose=arguments.verbose)
     elif timeline.difference is None:
         print(f"{path}: {timeline.lines} lines, replayed identically")
     if timeline.difference is None:
@@ -89,26 +96,24 @@ def run(arguments: argparse.Namespace) -> int:
     return DIFFERS
 
 
-def _show(timeline: Timeline, name: str, *, speed: float | None, verbose: bool) -> None:
+def _show(timeline: Timeline, name: str, terminal: Terminal, *, verbose: bool) -> None:
     """Print what happened, at its pace if a speed is given, and then the bars."""
-    paint = Paint(sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
-    width = max(40, shutil.get_terminal_size((100, 24)).columns - 1)
-    recorded = datetime.fromtimestamp(timeline.wall).astimezone().isoformat(" ", "seconds")
+    paint = terminal.paint
     print(paint(f"{name}: {_summary(timeline)}", "bold"))
-    print(f"recorded {recorded} by turnwire {timeline.turnwire}{', cut off at its end' if timeline.cut else ''}\n")
-    begun = time.monotonic()
+    print(terminal.recorded(timeline.wall, timeline.turnwire) + (", cut off at its end" if timeline.cut else "") + "\n")
     for moment in moments(timeline, verbose=verbose):
-        if speed is not None:
-            time.sleep(max(0.0, begun + moment.at / speed - time.monotonic()))
-        head = f"{moment.at:10.3f} s  {moment.who[:14]:14}  "
-        lines = textwrap.wrap(moment.text, max(20, width - len(head)), break_on_hyphens=False) or [""]
+        terminal.wait(moment.at)
+        head = terminal.head(moment.at, moment.who)
+        lines = textwrap.wrap(moment.text, max(20, terminal.width - len(head)), break_on_hyphens=False) or [""]
         for index, line in enumerate(lines):
             styles = filter(None, [moment.style])
-            print(
-                (paint(head, "dim") if index == 0 else " " * len(head)) + paint(line, *styles), flush=speed is not None
-            )
+            terminal.print((paint(head, "dim") if index == 0 else " " * len(head)) + paint(line, *styles))
+    _show_bars(timeline, terminal)
+
+
+def _show_bars(timeline: Timeline, terminal: Terminal) -> None:
     print()
-    for line in bars(timeline, width, paint):
+    for line in bars(timeline, terminal.width, terminal.paint):
         print(line)
 
 

@@ -78,12 +78,12 @@ class ClientMetrics:
         """The recorder for the client's present URL; None: there is nothing to record to."""
         url = member(self._client, "base_url")
         if self._url != url:
-            environment = self._shell.environment
+            means = self._shell.means
             self._recorder = Recorder.of(
                 self._telemetry,
-                environment.modules,
-                Notices(environment.logger),
-                wall_clock=environment.clock,
+                means.modules,
+                Notices(means.model_logger),
+                wall_clock=means.wall_clock,
                 endpoint=_endpoint(url),
             )
             self._url = url

@@ -12,7 +12,6 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
@@ -45,7 +44,6 @@ __all__ = [
     "ModelTracing",
     "RequestUsage",
     "ResponsesModel",
-    "Environment",
     "Usage",
     "options_for_model",
 ]
@@ -56,24 +54,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Environment:
-    """What a model reads from its process; the shell provides it."""
-
-    logger: Logger
-    clock: Callable[[], float]
-    """Seconds since the epoch, for a ``retry-after`` that is a date."""
-    modules: Mapping[str, Any]
-    """The modules that the process has imported, by name."""
-
-
 class ModelShell(Shell, Protocol):
     """The parts of a shell that models need in addition to :class:`Shell`."""
-
-    @property
-    def environment(self) -> Environment:
-        """What models may read from the process."""
-        ...
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Awaitable[T] | None:
         """Run a clean-up to its end, even if the calling task is cancelled. It is shielded, bounded, and raises
@@ -121,11 +103,11 @@ class ResponsesModel(OnShell, ABC):
         self.model = model
         self._client = openai_client
         self._telemetry = telemetry
-        hidden = self._shell.variables.get("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", "1")
+        hidden = self._shell.means.variables.get("OPENAI_AGENTS_DONT_LOG_MODEL_DATA", "1")
         self._config = ModelConfig(
             model=model,
             model_is_explicit=model_is_explicit,
-            logger=self._shell.environment.logger,
+            logger=self._shell.means.model_logger,
             log_model_data=hidden.strip().lower() in ("0", "false"),
             tracer=tracer.of_client(openai_client) if isinstance(tracer, OpenTelemetryTracer) else tracer,
             raise_on_unsuccessful=raise_on_unsuccessful,
@@ -175,7 +157,7 @@ class ResponsesModel(OnShell, ABC):
 
         The module is private to openai-agents 0.24; ``tests/parity`` notices when it goes.
         """
-        asked = getattr(self._shell.environment.modules.get("agents.models._retry_runtime"), question, None)
+        asked = getattr(self._shell.means.modules.get("agents.models._retry_runtime"), question, None)
         try:
             return callable(asked) and bool(asked())
         except Exception:
@@ -195,7 +177,7 @@ class ResponsesModel(OnShell, ABC):
 
     def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
         """Whether to repeat a call that failed (PARITY C10); None if there is no advice."""
-        return get_retry_advice(request, now=self._shell.environment.clock())
+        return get_retry_advice(request, now=self._shell.means.wall_clock())
 
 
 _DISABLING: Final = ("should_disable_provider_managed_retries", "should_disable_websocket_pre_event_retries")

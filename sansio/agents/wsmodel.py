@@ -19,6 +19,7 @@ from ..connection import Turn
 from ..events import ServerEvent
 from ..events._openai import to_stream_event
 from ..flow import Emit, Emitting, Flow, Wait, awaited
+from ..lanes import AUTO, AnyLane
 from ..record import BinaryFile, PathLike, Recording, recording_of
 from ..runtime import SessionRuntime
 from ..secret import discreet
@@ -42,9 +43,10 @@ __all__ = ["OpenAIResponsesWSModel"]
 class OpenAIResponsesWSModel(OpenAIResponsesModel):
     """A model behind the Responses API over one WebSocket, kept from call to call (PARITY C3).
 
-    Calls run on the lane ``stream_id``, one after another. Models (or copies of one, made by :meth:`on_lane`) with
-    different lanes run side by side on the same connection. ``websocket_options`` holds ``ping_interval``,
-    ``ping_timeout`` and ``max_size`` (PARITY C13), or is a ``SessionOptions``, whose ``telemetry`` is not used.
+    Calls run on the lane ``stream_id``, one after another; with AUTO, side by side, each on any free lane. Models (or
+    copies of one, made by :meth:`on_lane`) with different lanes run side by side on the same connection.
+    ``websocket_options`` holds ``ping_interval``, ``ping_timeout`` and ``max_size`` (PARITY C13), or is a
+    ``SessionOptions``, whose ``telemetry`` is not used.
     ``ssl_context``, ``proxy`` and ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's
     ``http_client`` was given. ``record`` is the file that all of its connections are recorded in, as for ``connect()``.
 
@@ -62,7 +64,7 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         *,
         model_is_explicit: bool = True,
         websocket_options: Mapping[str, Any] | SessionOptions | None = None,
-        stream_id: str | None = None,
+        stream_id: AnyLane = None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = "client",
         proxy_ssl_context: ssl.SSLContext | None = None,
@@ -86,15 +88,15 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             ssl_context=ssl_context,
             proxy=proxy,
             proxy_ssl_context=proxy_ssl_context,
-            context_type=self._shell.context_type,
+            context_type=self._shell.means.context_type,
         )
         options = replace(
             options_for_model(websocket_options, recording_of(record)), telemetry=without_spans(telemetry)
         )
         self._shared = _SharedConnection(self._shell, openai_client, options, network)
 
-    def on_lane(self, stream_id: str | None) -> Self:
-        """The same model, on another lane of the same connection."""
+    def on_lane(self, stream_id: AnyLane) -> Self:
+        """The same model, on another lane of the same connection; AUTO: on any free lane."""
         other = copy(self)
         other._stream_id = stream_id
         return other
@@ -147,11 +149,12 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     def _begin(self, call: ModelCall) -> _RunningTurn:
         """Send the call's turn."""
-        prepared = call.prepared(self._stream_id)
+        lane = self._stream_id
+        prepared = call.prepared(None if lane is AUTO else lane)
         timeouts = call.timeouts(prepared, self._client)
         pool = self._shared.pool(prepared.headers, prepared.query)
         with self._repetitions_as_told():
-            turn = Turn.from_frame(prepared.frame, timeouts=timeouts, now=self._shell.now())
+            turn = Turn.from_frame(prepared.frame, timeouts=timeouts, now=self._shell.now(), lane=lane)
             return _RunningTurn(pool, pool.runtimes[-1].submit(turn, prepared.frame))
 
 

@@ -67,6 +67,7 @@ What a user of this class does
 
 from __future__ import annotations
 
+from ._continuation import Continuation, send_in_full
 from ._inputs import InputKind, TurnInput
 from ._machine import ResponsesConnection
 from ._states import (
@@ -76,6 +77,7 @@ from ._states import (
     TRANSITIONS,
     TURN_TRANSITIONS,
     WAITING_PHASE,
+    AnchorLost,
     InputSignal,
     InputState,
     Signal,
@@ -94,7 +96,9 @@ __all__ = [
     "TRANSITIONS",
     "TURN_TRANSITIONS",
     "WAITING_PHASE",
+    "AnchorLost",
     "ConnectionOptions",
+    "Continuation",
     "InputKind",
     "InputSignal",
     "InputState",
@@ -109,6 +113,7 @@ __all__ = [
     "TurnSignal",
     "TurnState",
     "limit_exceeded",
+    "send_in_full",
     "turn_failure",
     "words_of",
 ]

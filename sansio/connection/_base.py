@@ -22,7 +22,7 @@ from ..replay import Cause, Phase, Refusal
 from ..timeouts import shortest_wait
 from ..websocket import WebSocket
 from ._common import CommonConnection, Loss
-from ._inputs import OpenInputs, Steering, TurnInput
+from ._inputs import OpenInputs, TurnInput, TurnSteering
 from ._keepalive import Keepalive
 from ._opening import Opening
 from ._outbox import Message, Outbox
@@ -188,8 +188,8 @@ class ConnectionBase(CommonConnection):
         return len(running) >= self._lanes.max_in_flight and any(one.abandoned for one in running.values())
 
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
-        """The lane of the response that the turn continues; AUTO if there is none."""
-        return self._owners.lane_of(turn.previous)
+        """The lane of the response that the turn continues; AUTO if there is none, or if it forks."""
+        return AUTO if turn.forks else self._owners.lane_of(turn.previous)
 
     def _enter(self, turn: Turn, now: float) -> None:
         """Add a turn: it starts at once, or waits for its lane or a slot."""
@@ -214,7 +214,7 @@ class ConnectionBase(CommonConnection):
             ours = turn.wanted in (AUTO, lane) or not self._lanes.names_known
             if ours and turn.previous is not None and turn.previous == pending.response_id and not turn.is_warm_up:
                 turn.lane = lane
-                turn.steering = turn.steering or Steering()
+                turn.steering = turn.steering or TurnSteering()
                 turn.steering.fills = self._inputs.pending.pop(lane).inputs
                 self._lanes.release(lane)
                 self._lanes.enter_first(turn, lane)
@@ -419,11 +419,8 @@ class ConnectionBase(CommonConnection):
         if writable and close_with is not None and self._websocket is not None:
             self._outbox.control(self._websocket.close(close_with))
 
-    def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
-        """As on every connection; steers of which no byte was handed fail with their turn."""
-        if turn.steering is not None:
-            self._inputs.hold_unsent(turn, self._outbox)
-        super()._end(turn, failure, signal)
+    def _take_back_inputs(self, turn: Turn) -> None:
+        self._inputs.hold_unsent(turn, self._outbox)
 
     def _lose_input(self, one: TurnInput) -> None:
         """Nobody will ever know what became of it."""

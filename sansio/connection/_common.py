@@ -115,8 +115,14 @@ class CommonConnection(ABC):
     def _end(self, turn: Turn, failure: TurnError, signal: TurnSignal = TurnSignal.FAILED) -> None:
         """Make the failure final and visible to the consumer."""
         self.only_events = False
+        if turn.steering is not None:
+            self._take_back_inputs(turn)
         turn.fail(failure, signal)
         self.stats.failed += turn.counts
+
+    @abstractmethod
+    def _take_back_inputs(self, turn: Turn) -> None:
+        """Take steers and injections of this turn out of the outbox, if no byte of them was handed."""
 
     # -- texts
 

@@ -7,8 +7,9 @@ The promise
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -27,11 +28,7 @@ from ..events import (
 from ..replay import Verdict
 from ._states import INPUT_FACTS, INPUT_TRANSITIONS, InputFacts, InputSignal, InputState
 
-if TYPE_CHECKING:
-    from ._outbox import Outbox
-    from ._turn import Turn
-
-__all__ = ["InputKind", "OpenInputs", "Pending", "Steering", "TurnInput", "is_steered"]
+__all__ = ["InputKind", "OpenInputs", "Pending", "TurnInput", "TurnSteering", "is_steered"]
 
 InputKind: TypeAlias = Literal["steer", "inject"]
 
@@ -64,9 +61,9 @@ class TurnInput:
         "turn",
     )
 
-    def __init__(self, turn: Turn, kind: InputKind, given: Any, encoded: bytes) -> None:
+    def __init__(self, turn: Any, kind: InputKind, given: Any, encoded: bytes) -> None:
         self.turn = turn
-        """The turn that it is for."""
+        """The ``Turn`` that it is for. (``_turn.py`` imports this module.)"""
         self.kind: InputKind = kind
         self.given = given
         """The input as the caller gave it."""
@@ -138,10 +135,10 @@ NOT_SENT: Final = InputError(code="not_sent", message="the turn failed before it
 """Why an input failed that was not sent (P-STEER-18)."""
 
 
-class Steering:
+class TurnSteering:
     """What a turn keeps if it was steered: its inputs, and its responses that have ended."""
 
-    __slots__ = ("ended", "endings", "fills", "inputs", "last_id")
+    __slots__ = ("ended", "endings", "fills", "inputs", "last_id", "promised")
 
     def __init__(self) -> None:
         self.inputs: list[TurnInput] = []
@@ -152,6 +149,8 @@ class Steering:
         """How many of its responses have ended, those included that an error ended."""
         self.last_id: str | None = None
         """The id of the last response that has ended."""
+        self.promised = False
+        """Whether its last response ended as steered, and nothing has shown that its successor will not come."""
         self.fills: list[TurnInput] = []
         """Steers of the response that it continues, which wait for it."""
 
@@ -195,6 +194,10 @@ def is_steered(event: LifecycleEvent) -> bool:
     return details is not None and details.reason == STEERED
 
 
+KNOWN_IDS: Final = 256
+"""How many ids of steers are kept per connection: eight times as many as may be pending for one response."""
+
+
 class Pending(NamedTuple):
     """Steers that wait for one ``response.create``, which fills their stubs (P-STEER-3)."""
 
@@ -203,6 +206,17 @@ class Pending(NamedTuple):
     inputs: list[TurnInput]
     until: float | None
     """Until when the lane is reserved for it; None: without a limit."""
+
+
+class Handing(Protocol):
+    """An outbox, as far as it is used here."""
+
+    def begun(self, message: Any) -> bool:
+        """Whether part of this message was handed out, but not all of it."""
+        ...
+
+    def remove(self, message: Any) -> None:
+        """Remove a message that has not begun."""
 
 
 class OpenInputs:
@@ -215,8 +229,10 @@ class OpenInputs:
         """By lane: those that wait for outputs of the client."""
         self.refused: set[InputKind] = set()
         """The kinds of message that the server does not know."""
+        self.ids: deque[str] = deque(maxlen=KNOWN_IDS)
+        """The last ids that steers were accepted under: an event with one of them answers no other steer."""
 
-    def of(self, turn: Turn) -> Iterator[TurnInput]:
+    def of(self, turn: object) -> Iterator[TurnInput]:
         """The open ones of this turn."""
         return (one for one in self.open if one.turn is turn)
 
@@ -225,11 +241,11 @@ class OpenInputs:
         """The first that the server has and has not answered; None if there is none."""
         return next((one for one in self.open if one.state is InputState.SENT), None)
 
-    def holds(self, turn: Turn, outbox: Outbox) -> bool:
+    def holds(self, turn: object, outbox: Handing) -> bool:
         """Whether a response may follow that of this turn because of its steers."""
         return any(one.kind == "steer" and (one.facts.holds_lane or outbox.begun(one)) for one in self.of(turn))
 
-    def hold_unsent(self, turn: Turn, outbox: Outbox) -> None:
+    def hold_unsent(self, turn: object, outbox: Handing) -> None:
         """Take those out of the outbox of which no byte was handed: the response that they are for has ended."""
         for one in list(self.of(turn)):
             if one.state is InputState.QUEUED and not outbox.begun(one):
@@ -252,8 +268,8 @@ class OpenInputs:
             return self._first("inject", event.response_id, InputState.SENT)
         if isinstance(event, ResponseSteerAcceptedEvent | ResponseSteerPendingEvent | ResponseSteerFailedEvent):
             steer = event.steer
-            if (named := next((one for one in self._with_ids() if one.steer_id == steer.id), None)) is not None:
-                return named
+            if steer.id in self.ids:
+                return next((one for one in self._with_ids() if one.steer_id == steer.id), None)
             more = () if isinstance(event, ResponseSteerAcceptedEvent) else (InputState.ACCEPTED,)
             return self._first("steer", steer.previous_response_id, InputState.SENT, *more)
         return None

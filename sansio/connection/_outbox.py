@@ -66,13 +66,13 @@ class Outbox:
         """
         self._pong = frame
 
-    def begun(self, turn: Message) -> bool:
+    def begun(self, message: Message) -> bool:
         """Whether part of this message was handed out, but not all of it."""
-        return self.turn is turn
+        return self.turn is message
 
-    def remove(self, turn: Message) -> None:
+    def remove(self, message: Message) -> None:
         """Remove a message that has not begun."""
-        self._messages.pop(turn, None)
+        self._messages.pop(message, None)
 
     def take(self, most: int, websocket: WebSocket | None) -> tuple[bytes, list[Message]]:
         """Return at most ``most`` bytes, and those whose messages end within them."""

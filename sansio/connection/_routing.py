@@ -187,7 +187,7 @@ class Routing(Steered):
         if turn.steering is not None:
             self._commit(turn, turn.steering, event)
         turn.phase = Phase.STREAM
-        turn.message = b""
+        turn.forget_message()
 
     def _outcome(self, owner: Turn | None, event: ServerEvent, length: int, now: float) -> None:
         """Handle an event that answers a steer or an injection. It begins and ends no response (P-STEER-13).

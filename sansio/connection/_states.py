@@ -47,10 +47,12 @@ The responses of a turn
           │                      ▼
           └──────────────────  between two responses: AWAIT again, and at least one response of the turn has ended
                                  │
-                                 └── the last of its steers FAILED or is PENDING ──► the turn is DONE
+                                 └── none of its steers is SENT or ACCEPTED ──► the turn is DONE
 
     Between two responses the turn keeps its lane and its deadlines. Of the events of a response only
-    ``response.created`` is taken, and as evidence the phase is STREAM: the turn ran.
+    ``response.created`` is taken, and as evidence the phase is STREAM: the turn ran. If the response said "steered", a
+    successor is *promised*: then the turn is DONE only if, in addition, a steer that was ACCEPTED has FAILED or is
+    PENDING since.
 
 A steer, an injection
     Input for a response that runs (:class:`InputState`); an injection is never ACCEPTED or PENDING. ::
@@ -355,3 +357,10 @@ INPUT_FACTS: Final[dict[InputState, InputFacts]] = {
     InputState.LOST_ACCEPTED: InputFacts("unknown", Verdict.UNSAFE),
 }
 """The meaning of each state. QUEUED holds the lane, too, once a byte of its message was handed."""
+
+
+class AnchorLost(enum.Enum):
+    """Why the second message of a turn is sent."""
+
+    FORGOTTEN = "the response is not stored, and no connection that the turn may use has it in its memory"
+    NOT_FOUND = "the server said previous_response_not_found"

@@ -30,7 +30,7 @@ from ..events import (
 )
 from ..replay import Phase
 from ._base import ConnectionBase
-from ._inputs import InputKind, Pending, Steering, TurnInput, is_steered
+from ._inputs import InputKind, Pending, TurnInput, TurnSteering, is_steered
 from ._states import InputSignal, InputState, State
 from ._turn import Turn
 
@@ -87,7 +87,7 @@ class Steered(ConnectionBase):
 
     # -- responses begin and end
 
-    def _commit(self, turn: Turn, steering: Steering, event: ServerEvent) -> None:
+    def _commit(self, turn: Turn, steering: TurnSteering, event: ServerEvent) -> None:
         """A response of this turn begins: it has the input of the steers that were accepted before."""
         for one in steering.inputs:
             if one.state is InputState.ACCEPTED:
@@ -106,8 +106,9 @@ class Steered(ConnectionBase):
         """The terminal event of a response came: the end of the turn, unless a successor may follow."""
         self._owners.ended(turn)
         self._inputs.hold_unsent(turn, self._outbox)
-        if is_steered(event) or self._inputs.holds(turn, self._outbox):
-            turn.response_over(event)
+        promised = is_steered(event)
+        if promised or self._inputs.holds(turn, self._outbox):
+            turn.response_over(event, promised=promised)
             return
         if not turn.abandoned:
             turn.finish(event)
@@ -129,7 +130,8 @@ class Steered(ConnectionBase):
         """Something became of an input of this turn: if no successor can follow any more, the turn has ended."""
         if not turn.between or self._lanes.running.get(turn.lane) is not turn:
             return
-        if not self._inputs.holds(turn, self._outbox):
+        promised = turn.steering is not None and turn.steering.promised
+        if not (promised or self._inputs.holds(turn, self._outbox)):
             if not turn.abandoned:
                 turn.conclude()
                 self.stats.completed += 1
@@ -161,9 +163,12 @@ class Steered(ConnectionBase):
             one = self._of_somebody_else(event, owner)
         if one is None:
             return None
+        was_accepted = one.state is InputState.ACCEPTED
         if isinstance(event, ResponseSteerAcceptedEvent):
-            one.steer_id = event.steer.id
             one.move(InputSignal.ACCEPTED)
+            if event.steer.id is not None and one.steer_id is None:
+                one.steer_id = event.steer.id
+                self._inputs.ids.append(event.steer.id)
         elif isinstance(event, ResponseSteerPendingEvent):
             one.required_input = event.required_input
             one.move(InputSignal.PENDING)
@@ -171,17 +176,19 @@ class Steered(ConnectionBase):
             one.fail(InputSignal.FAILED, event.error)
         else:
             one.move(InputSignal.COMMITTED)
+        if was_accepted and one.state is not InputState.ACCEPTED and one.turn.steering is not None:
+            one.turn.steering.promised = False
         self._inputs.settle(one)
         return one
 
     def _of_somebody_else(self, event: ResponseSteerAcceptedEvent, turn: Turn | None) -> TurnInput | None:
         """A steer that this session has not sent: its successor will belong to this turn, too."""
         target = event.steer.previous_response_id
-        if turn is None or turn.phase is not Phase.STREAM or (target is not None and target != turn.response_id):
+        if turn is None or turn.phase is not Phase.STREAM or target is None or target != turn.response_id:
             return None
         one = TurnInput(turn, "steer", None, b"[]")
         one.foreign, one.target, one.state = True, turn.response_id, InputState.SENT
-        turn.steering = turn.steering or Steering()
+        turn.steering = turn.steering or TurnSteering()
         turn.steering.inputs.append(one)
         self._inputs.open[one] = None
         return one

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
+from ..errors import TurnError
 from ..events import LifecycleEvent, OutputItems, Response, ServerEvent
 from ..replay import Phase
-from ._inputs import Steering, TurnInput
-
-if TYPE_CHECKING:
-    from ..errors import TurnError
-    from ._turn import Turn
+from ._inputs import TurnInput, TurnSteering
 
 __all__ = ["SteeredTurn", "TurnConnection", "TurnObserver"]
 
@@ -28,7 +25,7 @@ class TurnConnection(Protocol):
         """The phase of a turn that has not started on it."""
         ...
 
-    def restart_deadline(self, turn: Turn) -> None:
+    def restart_deadline(self, turn: Any) -> None:
         """The turn's receive deadline starts, or starts again."""
 
 
@@ -42,7 +39,7 @@ class TurnObserver(Protocol):
         """The turn is sent again after ``delay`` seconds, for this reason; ``failure``, if any, is not seen by the
         consumer."""
 
-    def ended(self, turn: Turn) -> None:
+    def ended(self, turn: Any) -> None:
         """The turn has ended for its consumer. Called once, and last."""
 
 
@@ -61,7 +58,8 @@ class SteeredTurn:
     last: ServerEvent | None
     last_number: int | None
     fits_http: bool
-    steering: Steering | None
+    _terminal: LifecycleEvent | None
+    steering: TurnSteering | None
     """Its steers and injections, and its responses that have ended; None: there was no steer and no injection."""
 
     if TYPE_CHECKING:
@@ -103,18 +101,22 @@ class SteeredTurn:
 
     def add_input(self, one: TurnInput) -> None:
         """Keep a steer or an injection, to be sent when a response runs; after the turn's end it has failed."""
-        self.steering = self.steering or Steering()
+        self.steering = self.steering or TurnSteering()
         self.steering.inputs.append(one)
         if self.ended:
             self.steering.over(completed=self.response is not None)
 
-    def response_over(self, event: LifecycleEvent | None) -> None:
-        """A response has ended, by this event or an error, and another may follow: the turn awaits that one."""
-        steering = self.steering = self.steering or Steering()
+    def response_over(self, event: LifecycleEvent | None, *, promised: bool = False) -> None:
+        """A response has ended, by this event or an error, and another may follow: the turn awaits that one.
+
+        ``promised``: the event says that another follows.
+        """
+        steering = self.steering = self.steering or TurnSteering()
         if event is not None:
             self.output.complete(event, self.response_id)
             steering.endings.append(event)
         steering.ended += 1
+        steering.promised = promised
         steering.last_id = self.response_id
         self.phase = Phase.AWAIT
         self.response_id = self.last = self.last_number = None
@@ -124,7 +126,7 @@ class SteeredTurn:
 
     def conclude(self) -> None:
         """No response follows: the turn ends as its last one did."""
-        steering = cast("Steering", self.steering)
+        steering = cast("TurnSteering", self.steering)
         steering.over(completed=True)
         self.response_id = steering.last_id
         self._end_with(steering.endings[-1])

@@ -40,6 +40,7 @@ from ..events import (
     Response,
     ResponseCreatedEvent,
     ResponseOutputItemAddedEvent,
+    ResponseQueuedEvent,
     ServerEvent,
 )
 from ..lanes import AUTO, AnyLane
@@ -47,7 +48,7 @@ from ..messages import response_create
 from ..partial import Gathered, Partial, needed
 from ..replay import Cause, Evidence, Phase, Refusal, RepeatReason
 from ..timeouts import Timeouts
-from ._states import LIVE, TURN_TRANSITIONS, TurnSignal, TurnState
+from ._states import LIVE, TURN_TRANSITIONS, AnchorLost, TurnSignal, TurnState
 from ._steered_turn import SteeredTurn, TurnConnection, TurnObserver
 
 __all__ = ["EVENT_COST", "Leave", "Turn", "TurnObserver"]
@@ -77,6 +78,7 @@ class Turn(SteeredTurn):
         "_terminal",
         "abandoned",
         "added",
+        "anchor_lost",
         "arrived",
         "began",
         "buffered",
@@ -86,8 +88,11 @@ class Turn(SteeredTurn):
         "failing_since",
         "failure",
         "fits_http",
+        "forks",
         "gathered",
         "http_only",
+        "in_full",
+        "in_progress",
         "items",
         "lane",
         "last",
@@ -119,7 +124,10 @@ class Turn(SteeredTurn):
     gathered: Gathered | None
     """What the events that were read gave; None: nothing was taken in."""
     _terminal: LifecycleEvent | None
-
+    in_full: Callable[[], bytes] | None
+    """Makes its second message, if it has one: the same turn without ``previous_response_id``."""
+    anchor_lost: AnchorLost | None
+    """Why the second message is its message now; None: it is not."""
     counts = True
     """Whether the counters of turns count it: a retrieval is no turn."""
 
@@ -141,7 +149,8 @@ class Turn(SteeredTurn):
         self.lane = None if lane is AUTO else lane
         """The lane it runs in. For AUTO it is set when the turn starts."""
         self.previous = previous
-        """The id of the response that it continues."""
+        """The id of the response that it continues, or follows in its conversation."""
+        self.in_full = self.anchor_lost = None
         self.leave: Leave | None = None
         """What becomes of its connection when it is left; None: as the options say."""
         self.fits_http = fits_http
@@ -149,8 +158,7 @@ class Turn(SteeredTurn):
         remembers."""
         self.transport: Literal["websocket", "http"] | None = None
         """What it was sent over; None before it is sent."""
-        self.stateful = stateful
-        self.timeouts = timeouts
+        self.stateful, self.timeouts = stateful, timeouts
         self.connection: TurnConnection | None = None
         """The connection that it runs on or waits for."""
         self.phase = Phase.LANE_WAIT
@@ -177,8 +185,8 @@ class Turn(SteeredTurn):
         """The last event that does not carry the response."""
         self.last_number: int | None = None
         """The ``sequence_number`` of the last event that carried the response."""
-        self.state = TurnState.LIVE
-        """Whether it goes on."""
+        self.state, self.in_progress = TurnState.LIVE, False
+        """``state``: whether it goes on. ``in_progress``: whether the server has loaded what it continues."""
         self.failure: TurnError | None = None
         self.failing_since: float | None = None
         """When it failed for the first time, if it did."""
@@ -188,9 +196,10 @@ class Turn(SteeredTurn):
         # stored: Whether the server stores its response, so that more than the connection's memory has it.
         # named: Whether its ``stream_id`` is sent.
         # repeatable: Whether automatic recovery may repeat it (``sansio/retries.py``).
-        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = False
+        self.http_only = self.created = self.unknown_event = self.suspended = self.abandoned = self.forks = False
         # http_only: Whether it goes over HTTP whatever else does: it is to run in the background, or is a retrieval.
         # created: Whether its ``response.created`` came.
+        # forks: Whether it leaves the lane of the response that it continues alone.
         # unknown_event: Whether, in AWAIT, a message came that may have been an event of any kind.
         # suspended: Whether unread events put its receive deadline off when its deadline was last computed.
         # abandoned: It failed for its consumer while the server might still run it.
@@ -232,6 +241,10 @@ class Turn(SteeredTurn):
         turn.stored = frame.get("store") is not False
         turn.http_only = bool(frame.get("background"))
         return turn
+
+    def forget_message(self) -> None:
+        """The server has its message: it will not be sent again."""
+        self.message, self.in_full = b"", None
 
     @property
     def ended(self) -> bool:
@@ -405,11 +418,14 @@ class Turn(SteeredTurn):
             self.created = True
             self.output.clear()
             self.response_id = event.response_id or self.response_id
-        elif self.response_id is None:
+            return
+        self.in_progress = self.in_progress or not isinstance(event, ResponseQueuedEvent)
+        if self.response_id is None:
             self.response_id = event.response_id
 
     def note_item(self, event: OutputItemEvent) -> None:
         """Remember an item of the response."""
+        self.in_progress = True
         _, item_id = event.ids()
         if item_id is not None:
             _note(self.items, item_id)

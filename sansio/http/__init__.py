@@ -65,6 +65,7 @@ What a user of this class does
 
 from __future__ import annotations
 
+from ._compaction import Compaction
 from ._connection import HttpConnection
 from ._document import body_of
 from ._retrieval import Retrieval
@@ -73,6 +74,7 @@ from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
 __all__ = [
     "HTTP_TRANSITIONS",
     "HTTP_WAITING_PHASE",
+    "Compaction",
     "HttpConnection",
     "HttpSignal",
     "HttpState",

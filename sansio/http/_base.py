@@ -154,6 +154,9 @@ class HttpBase(CommonConnection):
         answer = self._answer
         return answer.head.status if answer is not None and answer.success else None
 
+    def _take_back_inputs(self, turn: Turn) -> None:
+        """There are none in an outbox: nothing steers a turn over HTTP."""
+
     def _fail_by(
         self,
         turn: Turn,

@@ -14,6 +14,7 @@ from ..connection import Turn
 from ..connection._common import passed_deadline
 from ..lanes import AnyLane
 from ..replay import Cause, Phase
+from ._compaction import Compaction
 from ._document import body_of
 from ._exchange import Exchange, Request
 from ._reading import Reading
@@ -43,7 +44,7 @@ class HttpConnection(Reading):
         if not self.accepts_turns:
             state = self.state.value if self.turn is None else "busy"
             raise self._takes_none(state)
-        self._body = b"" if isinstance(turn, Retrieval) else body_of(turn.message)
+        self._body = b"" if isinstance(turn, Retrieval) else _body(turn)
         self.turn = turn
         turn.connection = cast("Any", self)
         turn.since = now
@@ -56,7 +57,12 @@ class HttpConnection(Reading):
         """The request may go."""
         most = self.options.max_message_size
         reads = isinstance(turn, Retrieval)
-        request = turn.request(self.endpoint) if reads else Request(self.endpoint.target.encode("ascii"), self._body)
+        if reads:
+            request = turn.request(self.endpoint)
+        elif isinstance(turn, Compaction):
+            request = turn.request(self.endpoint, self._body)
+        else:
+            request = Request(self.endpoint.target.encode("ascii"), self._body)
         self._exchange = Exchange(self.endpoint, request, None if most is None else most * EXPANSION)
         self._answer = None
         turn.phase = Phase.SEND
@@ -244,3 +250,8 @@ class HttpConnection(Reading):
         """End a connection that no turn needs."""
         if self.turn is None and self.state is not HttpState.CLOSED:
             self._close()
+
+
+def _body(turn: Turn) -> bytes:
+    """The body of a turn's request."""
+    return turn.message if isinstance(turn, Compaction) else body_of(turn.message)

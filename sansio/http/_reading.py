@@ -17,6 +17,7 @@ from ..replay import Cause, Evidence, Phase
 from ..sse import ServerSentEvent
 from ..websocket import WORK_AT_ONCE
 from ._answer import Answer
+from ._compaction import Compaction
 from ._document import decoded, error_in, events_of, is_error_body, is_response, is_stream
 from ._exchange import CUT, AnswerPart, BrokenAnswer, Exchange, Head
 from ._retrieval import Retrieval
@@ -147,7 +148,8 @@ class Reading(Retrieving):
         if event.role is Role.RESPONSE:
             if turn.phase is Phase.AWAIT:
                 turn.phase = Phase.STREAM
-                turn.message = self._body = b""
+                self._body = b""
+                turn.forget_message()
             if isinstance(event, LifecycleEvent):
                 turn.note_response(event)
         if isinstance(event, OutputItemEvent):
@@ -230,9 +232,11 @@ class Reading(Retrieving):
             self._fail_by(turn, members, said, now, api_error=True)
             return
         events: list[bytes] = []
-        if is_response(members) and isinstance(turn, Retrieval):
+        if isinstance(turn, Compaction) and isinstance(members.get("output"), list):
+            self._compaction_came(turn, text, now)
+        elif is_response(members) and isinstance(turn, Retrieval):
             self._response_came(turn, text, members, now)
-        elif is_response(members):
+        elif is_response(members) and not isinstance(turn, Compaction):
             with suppress(EventDecodeError):
                 events = list(events_of(text.encode()))
         self._deliver(turn, map(ServerSentEvent, events), now)

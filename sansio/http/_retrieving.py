@@ -23,6 +23,7 @@ from ..errors import EventDecodeError
 from ..events import LifecycleEvent, ServerEvent, decode_event
 from ..replay import Cause
 from ._base import HttpBase
+from ._compaction import Compaction
 from ._document import STATUSES
 from ._retrieval import Retrieval
 
@@ -43,6 +44,13 @@ class Retrieving(HttpBase):
         self._end_by_answer(retrieval, self._evidence(retrieval, Cause.PROTOCOL), what, now)
         return True
 
+    def _compaction_came(self, compaction: Compaction, text: str, now: float) -> None:
+        """The answer has the items; nothing if it cannot be read."""
+        event = _carried(text, "completed")
+        if event is not None:
+            compaction.finish(event)
+            self._turn_over(now)
+
     def _response_came(self, retrieval: Retrieval, text: str, members: Mapping[str, Any], now: float) -> None:
         """The answer is a response as a document; nothing if it cannot be read."""
         event = _carrier(text, members)
@@ -60,7 +68,10 @@ class Retrieving(HttpBase):
 def _carrier(text: str, members: Mapping[str, Any]) -> LifecycleEvent | None:
     """A response as the event that would carry it; None if it cannot be read."""
     status = members.get("status")
-    kind = status if isinstance(status, str) and status in STATUSES else "in_progress"
+    return _carried(text, status if isinstance(status, str) and status in STATUSES else "in_progress")
+
+
+def _carried(text: str, kind: str) -> LifecycleEvent | None:
     event: ServerEvent | None = None
     with suppress(EventDecodeError):  # It is nested as deeply as can be read; the event is one level deeper.
         event = decode_event(f'{{"type":"response.{kind}","response":{text}}}'.encode())

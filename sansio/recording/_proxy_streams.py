@@ -7,11 +7,10 @@ The promise
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from ._scrub import JsonScrubber
-from ._streams import CODED, JSON, Parts, Stream, filled, status_of
+from ._streams import CODED, JSON, WITHOUT_BODY, Stream, filled, status_of
 
 __all__ = ["ProxiedStream"]
 
@@ -24,8 +23,6 @@ class ProxiedStream(Stream):
         self._of_server = of_server
         self._message = partial(scrubber.message, of_server=of_server)
         self._line = partial(scrubber.line, of_server=of_server)
-        self._fills = False
-        """Whether the body or the message that goes on becomes filler."""
         self.without_body = False
         """The answer that follows has no body, whatever its head says: it is one to HEAD."""
 
@@ -48,16 +45,10 @@ class ProxiedStream(Stream):
         piece[position:] = filled(bytes(piece[position:]))
         return len(piece)
 
-    def _scrub(self, parts: Parts, scrub: Callable[[bytes], bytes]) -> None:
-        super()._scrub(parts, filled if self._fills and parts is self._parts else scrub)
-
     # -- heads: held until they have ended
 
-    def _head(self, piece: bytearray, position: int) -> int:
-        stop = super()._head(piece, position)
-        if self._small:
-            self._parts.append((piece, position, stop))
-        return stop
+    def _head_goes_on(self, piece: bytearray, position: int) -> None:
+        self._parts.append((piece, position, len(piece)))
 
     def _head_ended(self, head: bytes) -> None:
         self._parts.clear()
@@ -65,11 +56,10 @@ class ProxiedStream(Stream):
         code = status_of(head)
         if code == 101:
             self._step = self._frame
-        elif code // 100 != 1 and code not in (204, 304) and not (self._of_server and self.without_body):
+        elif code // 100 != 1 and code not in WITHOUT_BODY and not (self._of_server and self.without_body):
             self._begin_body(head, code)
 
-    def _begin_body(self, head: bytes, code: int) -> None:
-        super()._begin_body(head, code)
+    def _body_begins(self, head: bytes) -> None:
         if not self._of_server and self._left < 0 and not self._chunked:  # A request ends with its head.
             self._step = self._head
             return
@@ -78,18 +68,16 @@ class ProxiedStream(Stream):
 
     # -- frames
 
-    def _frame(self, piece: bytearray, position: int) -> int:
-        if len(self._small) == 1 and piece[position] & 0x80:  # It is masked: no server sends such a frame.
-            self.fill_all()
-            return position
-        return super()._frame(piece, position)
+    def _is_masked(self) -> bool:
+        self.fill_all()
+        return True
 
-    def _frame_ended(self) -> None:
-        first, opcode = self._first, self._first & 0x0F
-        if opcode & 0x08 and opcode != 8:
-            self._scrub(self._control, filled)
-        elif not opcode & 0x08 and (opcode > 1 or first & 0x70):  # No text, or compressed.
+    def _ping_ended(self) -> None:
+        self._scrub(self._control, filled)
+
+    def _data_ended(self) -> None:
+        if self._first & 0x0F > 1 or self._first & 0x70:  # No text, or compressed.
             self._fills = True
-        super()._frame_ended()
-        if first & 0x88 == 0x80:
+        if self._first & 0x80:
+            self._scrub(self._parts, self._message)
             self._fills = False

@@ -16,7 +16,18 @@ from ..errors import TurnwireError
 from ._format import Entry
 from ._scrub import JsonScrubber
 
-__all__ = ["CODED", "JSON", "CompressedError", "Held", "LineQueue", "Parts", "Stream", "filled", "status_of"]
+__all__ = [
+    "CODED",
+    "JSON",
+    "WITHOUT_BODY",
+    "CompressedError",
+    "Held",
+    "LineQueue",
+    "Parts",
+    "Stream",
+    "filled",
+    "status_of",
+]
 
 Parts: TypeAlias = list[tuple[bytearray, int, int]]
 """Parts of pieces: of which piece, from where to where."""
@@ -31,7 +42,7 @@ CODED: Final = re.compile(
 )
 JSON: Final = re.compile(rb"^content-type:.*(?:json|event-stream)", re.IGNORECASE | re.MULTILINE)
 _STATUS: Final = re.compile(rb"\AHTTP/1\.\d (\d{3})")
-_WITHOUT_BODY: Final = (204, 304)
+WITHOUT_BODY: Final = (204, 304)
 
 
 class CompressedError(TurnwireError):
@@ -61,6 +72,8 @@ class Stream:
         self._chunked = False
         self._lines = True
         """Whether the body is scrubbed; it is not if it is a gateway's page."""
+        self._fills = False
+        """Whether the message or body that goes on becomes filler."""
 
     @property
     def oldest(self) -> bytearray | None:
@@ -87,10 +100,14 @@ class Stream:
         self._small += piece[position:]
         stop = self._small.find(b"\r\n\r\n")
         if stop < 0:
+            self._head_goes_on(piece, position)
             return len(piece)
         head, self._small = self._small[:stop], b""
         self._head_ended(head)
         return position + stop + 4 - before
+
+    def _head_goes_on(self, piece: bytearray, position: int) -> None:
+        """The head has not ended with this piece: it is not held."""
 
     def _head_ended(self, head: bytes) -> None:
         code = status_of(head)
@@ -98,7 +115,7 @@ class Stream:
             raise CompressedError("what the server sends is compressed: it cannot be scrubbed")
         if code == 101:
             self._step = self._frame
-        elif code // 100 != 1 and code not in _WITHOUT_BODY:
+        elif code // 100 != 1 and code not in WITHOUT_BODY:
             self._begin_body(head, code)
 
     def _begin_body(self, head: bytes, code: int) -> None:
@@ -110,11 +127,17 @@ class Stream:
             self._step = self._chunk_size
         elif self._left:
             self._step = self._body
+        self._body_begins(head)
+
+    def _body_begins(self, head: bytes) -> None:
+        """What :meth:`_begin_body` has found stays as it is."""
 
     # -- frames
 
     def _frame(self, piece: bytearray, position: int) -> int:
         """The header of a frame, up to 10 bytes."""
+        if len(self._small) == 1 and piece[position] & 0x80 and self._is_masked():
+            return position
         self._small += piece[position : position + 1]
         position += 1
         if len(self._small) < 2:
@@ -139,14 +162,27 @@ class Stream:
             self._frame_ended()
         return stop
 
+    def _is_masked(self) -> bool:
+        """The header of a frame that is masked: the core refuses it. Returns whether it was taken care of."""
+        return False
+
     def _frame_ended(self) -> None:
         self._step = self._frame
         opcode = self._first & 0x0F
         if opcode == _CLOSE:
             self._scrub(self._control, lambda text: text[:2] + b"x" * (len(text) - 2))
         elif opcode & 0x08:
-            self._control.clear()
-        elif self._first & 0x80:
+            self._ping_ended()
+        else:
+            self._data_ended()
+
+    def _ping_ended(self) -> None:
+        """A ping or a pong stays as it is: the core sends back what is in it."""
+        self._control.clear()
+
+    def _data_ended(self) -> None:
+        """A part of a message."""
+        if self._first & 0x80:
             self._scrub(self._parts, self._message)
 
     # -- bodies
@@ -203,7 +239,9 @@ class Stream:
     # -- scrubbing in place
 
     def _scrub(self, parts: Parts, scrub: Callable[[bytes], bytes]) -> None:
-        text = scrub(b"".join(piece[start:stop] for piece, start, stop in parts))
+        text = (filled if self._fills and parts is self._parts else scrub)(
+            b"".join(piece[start:stop] for piece, start, stop in parts)
+        )
         position = 0
         for piece, start, stop in parts:
             piece[start:stop] = text[position : position + stop - start]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from ..error_body import CONNECTION_LIMIT
+from ..error_body import CONNECTION_LIMIT, PREVIOUS_NOT_FOUND
 from ..evidence import GATEWAY_STATUSES, NO_WEBSOCKET_STATUSES, Cause, Evidence, Phase, Verdict
 from ..retry_after import http_date, lower_names, parse_retry_after
 
@@ -33,7 +33,7 @@ TO_DO_BY_NAME: Final[Mapping[str, str]] = {
     CONNECTION_LIMIT: "send it again on a new connection",
     "websocket_stream_limit_reached": "use fewer names: one connection takes 32 different values of stream_id",
     "invalid_stream_id": "write 1 to 256 characters of A-Z a-z 0-9 _ - . as stream_id",
-    "previous_response_not_found": "send the whole input without previous_response_id: the server does not hold it",
+    PREVIOUS_NOT_FOUND: "send the whole input without previous_response_id: the server does not hold it",
     "insufficient_quota": "check the plan and the billing of the account: waiting alone does not help",
     "usage_limit_reached": "wait until the usage limit is reset, or use an account that has a higher one",
     "context_length_exceeded": "shorten the input: it is longer than what the model can take",

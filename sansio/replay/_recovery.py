@@ -79,6 +79,7 @@ class RepeatReason(enum.Enum):
     RATE_LIMIT = "the server asked to wait, for a time that is short enough"
     AMBIGUOUS = "the turn may have run, and the caller allows that it runs twice"
     NO_WEBSOCKET = "the server has no WebSocket, and the turn goes over HTTP"
+    ANCHOR_LOST = "the server does not have the response that the turn continues, and the turn is sent in full"
     ONLY_READS = "it is a retrieval, which changes nothing on the server"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._calls import unanswered
+from ..tool_calls import unanswered
 from ._listing import listed_item
 from ._memory import ItemDict, Remembered, calls_before
 

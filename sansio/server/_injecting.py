@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from ..dialect import INJECT_BETA
-from ._calls import CALL_NAMES, call_id_of, unanswered
+from ..tool_calls import CALL_NAMES, call_id_of, unanswered
 from ._limits import Limit, array_problem
 from ._memory import ItemDict
 from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter, wrong_type

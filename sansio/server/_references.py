@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any, Final, TypeAlias
 
-from ._calls import CALL_NAMES
+from ..tool_calls import CALL_NAMES
 from ._memory import ItemDict
 from ._problem import Problem
 

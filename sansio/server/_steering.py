@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
-from ._calls import CALL_OUTPUTS, call_id_of, unanswered
+from ..tool_calls import CALL_OUTPUTS, call_id_of, unanswered
 from ._injecting import is_multi_agent
 from ._memory import ItemDict, input_items
 from ._turn import ServerTurn

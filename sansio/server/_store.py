@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar, cast
 
-from ._calls import unanswered
+from ..tool_calls import unanswered
 from ._conversation import StoredConversation
 from ._injecting import InjectedInput
 from ._listing import LISTED_ID

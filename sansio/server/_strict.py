@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, cast
 
-from ._calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
+from ..tool_calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
 from ._limits import too_long
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter

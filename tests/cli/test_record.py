@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -22,14 +23,22 @@ import openai
 import pytest
 from kit.loopback_clients import serve
 from turnwire.aio import TurnError, connect
-from turnwire.aio.cli import main
+from turnwire.aio.cli import _terminal, main
 from turnwire.aio.cli._record import WholeWrites, tell
 from turnwire.aio.loopback import AfterEvent, Cut, Fault, _relay
 from turnwire.aio.loopback._relay import Relay
 from turnwire.aio.loopback._sockets import SocketStream, listen
 from turnwire.sansio.record import Recording
-from turnwire.sansio.recording import Entry, ProxyLog, ProxyOptions, ProxyRecording, upstream_of
+from turnwire.sansio.recording import (
+    Entry,
+    ProxiedConnection,
+    ProxyLog,
+    ProxyOptions,
+    ProxyRecording,
+    upstream_of,
+)
 from turnwire.sansio.server import Access
+from turnwire.sansio.websocket import WebSocket
 
 pytestmark = pytest.mark.anyio
 
@@ -311,10 +320,10 @@ def test_messages_are_shown_in_one_line_each(
     file = tmp_path / "said.jsonl"
     header = Proxy("http://a").contents
     file.write_bytes(header + b"".join(json.dumps(line).encode() + b"\n" for line in lines) + b"{")
-    assert main(["replay", str(file)]) == 0
+    assert main(["replay", "--verbose", str(file)]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[3].endswith("0.000 s  connection 1   → GET /")
-    assert [line.partition("1.500 s  connection 1   ← ")[2] for line in shown[4:-1]] == [
+    assert shown[3].endswith("0.000 s  connection 1    → GET /")
+    assert [line.partition("1.500 s  connection 1    ← ")[2] for line in shown[4:10]] == [
         "200 text/event-stream",
         'event response.create “{"type": "function_call_output", "call_id": "c", "output": "b\\n"}”',
         'event error in lane x “{"code": "no"}”',
@@ -322,13 +331,87 @@ def test_messages_are_shown_in_one_line_each(
         "event [1]",
         "event nothing  [31m",
     ]
-    assert shown[-1] == "the recording was cut off at its end"
+    assert shown[10] == "the recording was cut off at its end"
     monkeypatch.setenv("COLUMNS", "60")
-    assert main(["replay", str(file)]) == 0
-    assert max(map(len, capsys.readouterr().out.splitlines()[3:])) == 59
+    assert main(["replay", "--verbose", str(file)]) == 0
+    narrow = capsys.readouterr().out.splitlines()
+    assert max(map(len, narrow[3:])) == 59
+    assert narrow[3] == "  0.000 #1        → GET /"
     file.write_bytes(header + b"{}\n")
     assert main(["replay", str(file)]) == 1
     assert "line 2 of the recording cannot be read" in capsys.readouterr().err
+
+
+def passed(tmp_path: Path) -> Path:
+    """The file of a proxy: two lanes whose events come by turns, and a ping."""
+    between = Proxy("http://a/v1")
+    connection = ProxiedConnection(1, between.upstream, Access(), between, ProxyOptions())
+    connection.opened(10.0)
+    upgrade = b"Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    connection.from_client(b"GET /v1/responses HTTP/1.1\r\n" + upgrade, 10.0)
+    connection.from_server(b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", 10.0)
+    client, server = WebSocket(client=True), WebSocket(client=False)
+    for lane in "ab":
+        asked = {"type": "response.create", "stream_id": lane, "input": f"ask {lane}"}
+        connection.from_client(client.text(json.dumps(asked).encode()), 11.0)
+    kinds = ["created", "output_item.added", "output_text.delta", "output_text.delta", "output_item.done", "completed"]
+    for number, kind in enumerate(kinds):
+        for lane in "ab":
+            event = {"type": f"response.{kind}", "stream_id": lane}
+            event |= {"delta": f"{lane}{number} "} if kind.endswith("delta") else {}
+            connection.from_server(server.text(json.dumps(event).encode()), 12.0 + number)
+    connection.from_server(server.ping(b""), 18.0)
+    connection.from_server(server.text(b'{"type": "response.output_text.delta", "delta": "alone"}'), 19.0)
+    file = tmp_path / "passed.jsonl"
+    file.write_bytes(between.contents)
+    return file
+
+
+def test_events_in_the_middle_of_a_response_are_told_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(passed(tmp_path))]) == 0
+    shown = [line[32:] for line in capsys.readouterr().out.splitlines()]
+    assert shown[7:15] == [
+        "text response.create in lane b “ask b”",
+        "text response.created in lane a",
+        "text response.created in lane b",
+        "2 times text response.output_text.delta in lane a “a2 a3”",
+        "2 times text response.output_text.delta in lane b “b2 b3”",
+        "text response.completed in lane a",
+        "text response.completed in lane b",
+        "text response.output_text.delta “alone”",
+    ]
+
+
+def test_verbose_tells_of_each_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--verbose", str(passed(tmp_path))]) == 0
+    shown = [line[32:] for line in capsys.readouterr().out.splitlines()]
+    assert sum("delta" in line for line in shown) == 5
+    assert "text response.output_item.added in lane b" in shown
+    assert "ping" in shown
+
+
+def test_messages_are_shown_at_their_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, slept = [100.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 6))
+        now[0] += seconds
+
+    monkeypatch.setattr(_terminal, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    assert main(["replay", "--speed", "2", str(passed(tmp_path))]) == 0
+    assert [each for each in slept if each] == [0.5, 0.5, 1.5, 1.0, 1.0]
+    assert "alone" in capsys.readouterr().out
+
+
+def test_the_page_of_a_proxys_recording_has_its_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert main(["replay", "--html", str(page), str(passed(tmp_path))]) == 0
+    assert "2 turns (none failed), 1 connections, 12 events" in capsys.readouterr().out
+    assert "ask b" in page.read_text()
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
@@ -363,13 +446,14 @@ async def test_the_command_records_until_a_signal_and_replay_shows_it(
     assert main(["replay", str(file)]) == 0
     shown = capsys.readouterr().out
     assert f"what passed through a proxy to {server.base_url}" in shown
-    assert "connection 1   → GET /v1/responses" in shown
+    assert "connection 1    → GET /v1/responses" in shown
     hello, escape = ("xxxxx", "xxxxxxx") if more else ("hello", "  [31m")
-    assert f"connection 1   → text response.create in lane auto-1 “{hello}{escape}" in shown
-    assert f"connection 1   ← text response.output_text.delta in lane auto-1 “{hello}" in shown
+    assert f"connection 1    → text response.create in lane auto-1 “{hello}{escape}" in shown
+    assert f"connection 1    ← 2 times text response.output_text.delta in lane auto-1 “{hello}" in shown
     assert ("hello" in shown) is not bool(more)
-    assert "connection 1   ← text response.completed in lane auto-1\n" in shown
-    assert shown.splitlines()[-1].endswith("closed by the proxy")
+    assert "connection 1    ← text response.completed in lane auto-1\n" in shown
+    assert "closed by the proxy" in shown
+    assert "\nauto-1 " in shown  # The bar of the lane.
     assert "\x1b" not in shown
     assert main(["replay", "--check", str(file)]) == 1
     assert "is one of a proxy" in capsys.readouterr().err

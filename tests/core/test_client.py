@@ -85,7 +85,7 @@ def test_the_arguments_are_the_runtimes(shell: SteppedShell) -> None:
 
 
 def test_the_environment_is_the_shells(shell: SteppedShell) -> None:
-    shell.variables = {"OPENAI_BASE_URL": "http://elsewhere.test/v1", "HTTP_PROXY": "socks4://no"}
+    shell.variables.update({"OPENAI_BASE_URL": "http://elsewhere.test/v1", "HTTP_PROXY": "socks4://no"})
     with pytest.raises(UserError, match="environment variable http_proxy"):
         connect(shell)
     del shell.variables["HTTP_PROXY"]

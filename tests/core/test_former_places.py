@@ -18,7 +18,7 @@ MOVED = {
     "tracing": "agents.tracing",
     "usage": "agents.usage",
 }
-RENAMED = {"Surroundings": "Environment"}
+RENAMED = {"Surroundings": ("transports", "Means")}
 
 
 def module(name: str) -> Any:
@@ -35,8 +35,8 @@ def test_a_former_place_has_every_public_name_of_the_present_one(former: str):
 
 
 def test_a_name_that_was_changed_is_known_by_its_former_one_as_well():
-    for former, present in RENAMED.items():
-        assert getattr(module("model"), former) is getattr(module("agents.model"), present)
+    for former, (there, present) in RENAMED.items():
+        assert getattr(module("model"), former) is getattr(module(there), present)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from turnwire.sansio.agents.call import (
     ModelTracing,
 )
 from turnwire.sansio.agents.httpmodel import OpenAIResponsesModel
-from turnwire.sansio.agents.model import Environment, Usage, options_for_model
+from turnwire.sansio.agents.model import Usage, options_for_model
 from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.agents.tracing import DEBUG, ERROR, NO_TRACING, OpenTelemetryTracer
 from turnwire.sansio.dialect import AZURE
@@ -272,7 +272,7 @@ def test_events_without_a_type_are_passed_over_before_and_after_the_end() -> Non
 def test_what_the_agents_sdk_says_counts_only_if_it_can_be_asked() -> None:
     def model_with(modules: dict[str, Any]) -> Any:
         class Model(OpenAIResponsesModel):
-            _shell = SimpleNamespace(variables={}, environment=Environment(Log(ERROR), lambda: 0.0, modules))
+            _shell = SimpleNamespace(means=SimpleNamespace(variables={}, model_logger=Log(ERROR), modules=modules))
 
         return Model("m", SimpleNamespace(with_options=lambda **given: given))  # type: ignore[arg-type]
 

@@ -671,10 +671,8 @@ def test_what_is_repeated_is_what_the_page_says(stateless: bool, stateful: bool)
     assert difference_of_plans(policy) is None
     assert difference_of_plans(policy, QUOTAS) is None
     reasons = {reason_of_the_page(policy, evidence) for evidence in WORLD}
-    never = {
-        RepeatReason.NO_WEBSOCKET,
-        RepeatReason.ONLY_READS,
-    }  # The session decides the first; the second is of retrievals.
+    # The session decides the first two; the third is of retrievals.
+    never = {RepeatReason.NO_WEBSOCKET, RepeatReason.ANCHOR_LOST, RepeatReason.ONLY_READS}
     assert reasons == {*RepeatReason, None} - never - (set() if stateless or stateful else {RepeatReason.AMBIGUOUS})
 
 

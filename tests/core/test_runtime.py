@@ -36,6 +36,30 @@ class Waiter:
         yield self
 
 
+class Wire:
+    """Writes down what is asked of it."""
+
+    def __init__(self, runtime: Any, link: Any) -> None:
+        self.runtime = runtime
+        self.link = link
+
+    def note(self, what: str) -> None:
+        self.runtime._note(f"{what} {self.runtime._name(self.link)}")
+
+    def readable(self) -> bool:
+        self.note("readable")
+        return bool(self.runtime.arriving)
+
+    def pause(self) -> None:
+        self.note("the wire pauses")
+
+    def resume(self) -> None:
+        self.note("the wire resumes")
+
+    def close(self, *, abort: bool) -> None:
+        self.note(f"the wire closes, abort={abort}")
+
+
 class Runtime(FakeRuntime, SessionRuntime, coroutine_function=SHELL.coroutine_function):  # type: ignore[misc]
     """Notes what it is asked for."""
 
@@ -66,9 +90,9 @@ class Runtime(FakeRuntime, SessionRuntime, coroutine_function=SHELL.coroutine_fu
         if self.stuck:
             raise ExpiredError
 
-    def readable(self, link: Any) -> bool:
-        self._note(f"readable {self._name(link)}")
-        return bool(self.arriving)
+    def open(self, link: Any) -> None:
+        link.wire = Wire(self, link)
+        super().open(link)
 
     def read(self, link: Any) -> bool:
         self._note(f"read {self._name(link)}")
@@ -114,6 +138,15 @@ def lost(runtime: Runtime) -> None:
     """Every link that is being closed is closed."""
     for link in runtime._driver.links:
         runtime._driver.lost(link, None, runtime.at)
+
+
+def test_the_wire_of_a_link_pauses_resumes_and_closes() -> None:
+    runtime = connected()
+    (link,) = runtime.links
+    SessionRuntime.pause(runtime, link)
+    SessionRuntime.resume(runtime, link)
+    SessionRuntime.close(runtime, link, abort=False)
+    assert runtime.calls == ["the wire pauses 0", "the wire resumes 0", "the wire closes, abort=False 0"]
 
 
 # --- Opening ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from turnwire.sansio.tls import TlsSession
+from kit.stepping import SteppedShell, finished
+from turnwire.sansio.tls import TlsLayers, TlsSession
 
 
 class TlsError(OSError):
@@ -142,3 +143,91 @@ def test_data_before_a_failure_counts_and_the_failure_is_raised_afterwards() -> 
     assert tls.ended
     with pytest.raises(TlsError, match="bad record"):
         tls.decrypt(b"")
+
+
+# --- Sessions inside each other ---------------------------------------------------------------------------------------
+
+
+class Transport:
+    """What a handshake writes, and the answers that it reads."""
+
+    def __init__(self, *reads: Any) -> None:
+        self.reads = list(reads)
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    async def send_all(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    async def receive(self) -> bytes:
+        answer = self.reads.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+
+def started(transport: Transport, *answers: Any, layers: TlsLayers | None = None) -> tuple[TlsLayers, Scripted]:
+    """Layers, and the context of the newest."""
+    layers, context = layers or TlsLayers(LIBRARY), Scripted(*answers)
+    finished(SteppedShell().run(layers.start(context, "example.org", transport)))
+    return layers, context
+
+
+def test_a_handshake_writes_and_reads_in_turn_until_it_is_complete() -> None:
+    transport = Transport(b"their hello")
+    layers, context = started(transport, WantReadError(), None)
+    assert (context.host, context.incoming) == ("example.org", b"their hello")
+    assert transport.sent == [b"hello", b"hello", b""], "the last one waits until all is written"
+    assert len(layers.sessions) == 1
+
+
+def test_a_handshake_that_fails_sends_its_alert_and_adds_no_session() -> None:
+    transport, layers = Transport(b"what?"), TlsLayers(LIBRARY)
+    with pytest.raises(TlsError, match="no"):
+        started(transport, WantReadError(), TlsError("no"), layers=layers)
+    assert transport.sent == [b"hello", b"hello"]
+    assert layers.sessions == []
+
+
+def test_a_handshake_that_is_cancelled_adds_no_session() -> None:
+    layers = TlsLayers(LIBRARY)
+    with pytest.raises(KeyboardInterrupt):
+        started(Transport(KeyboardInterrupt()), WantReadError(), layers=layers)
+    assert layers.sessions == []
+
+
+def test_without_a_session_bytes_are_passed_on() -> None:
+    layers = TlsLayers(LIBRARY)
+    assert (layers.encrypt(b"x"), layers.decrypt(b"y")) == (b"x", b"y")
+    assert not layers.waits_for_peer
+
+
+def test_the_inner_session_speaks_through_the_outer_one() -> None:
+    layers, outer = started(Transport(), None)
+    _, inner = started(Transport(), None, layers=layers)
+    inner.answers = [3]
+    outer.answers = [3]
+    assert layers.encrypt(b"abc") == b"ABC"
+    assert outer.answers == inner.answers == []
+    outer.answers = [b"to the inner one", WantReadError()]
+    inner.answers = [b"said", WantReadError()]
+    assert layers.decrypt(b"records") == b"said"
+    assert (outer.incoming, inner.incoming) == (b"records", b"to the inner one")
+    assert not layers.ended
+    outer.answers = [WantReadError()]
+    assert layers.decrypt(b"half") is None, "the inner one is not asked"
+    outer.answers = [b"the last", WantReadError()]
+    inner.answers = [b""]
+    assert layers.decrypt(b"records") == b""
+    assert layers.ended
+
+
+def test_one_session_that_waits_for_its_peer_holds_up_the_transport() -> None:
+    layers, outer = started(Transport(), None)
+    outer.answers = [WantReadError(), 1]
+    assert layers.encrypt(b"a") == b""
+    assert layers.waits_for_peer
+    assert layers.encrypt(b"") == b"A"
+    assert not layers.waits_for_peer

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
+import ssl
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +21,7 @@ from turnwire.sansio.flow import Wait
 from turnwire.sansio.proxy import checked_proxy
 from turnwire.sansio.secret import Secret
 from turnwire.sansio.session import EndpointSource
-from turnwire.sansio.transports import Means, Network, Route, checked_network
+from turnwire.sansio.transports import Means, Network, Route, checked_network, socket_options
 
 OWN = Context()
 
@@ -219,6 +226,38 @@ def test_a_unix_socket() -> None:
         opened(Carrier(unix=OSError("no file")), source("unix:/run/api.sock"), context=None)
 
 
+def test_a_system_without_unix_sockets() -> None:
+    where = source("unix:/run/x.sock")
+    means = replace(Means({}, lambda: 0.0, Context, FAILURES), has_unix_sockets=lambda: False)
+    route, carrier = Route(where, Network(), means), Carrier()
+    with pytest.raises(TransportError, match="Python has no unix sockets on this system"):
+        finished(SteppedShell().run(route.open(link(where), carrier)))
+    assert carrier.done == []
+
+
+def test_the_means_of_a_process(tmp_path: Path) -> None:
+    """What is read of it is read when it is needed: the tests of the shells replace it."""
+    means = Means.of(FAILURES, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open)
+    assert means.variables is os.environ
+    assert means.modules is sys.modules
+    assert isinstance(means.default_context(), means.context_type)
+    assert means.has_unix_sockets() is hasattr(socket, "AF_UNIX")
+    assert means.open_file is not None
+    with means.open_file(str(tmp_path / "secret"), "wb") as file:
+        file.write(b"x")
+    if os.name == "posix":
+        assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("named", "platform", "number"), [({"TCP_NOTSENT_LOWAT": 7}, "darwin", 7), ({}, "linux", 25), ({}, "win32", None)]
+)
+def test_the_options_of_a_socket(named: dict[str, int], platform: str, number: int | None) -> None:
+    library = SimpleNamespace(IPPROTO_TCP=6, TCP_NODELAY=1, **named)
+    limits = [] if number is None else [(6, number, 65536)]
+    assert socket_options(library, platform) == [(6, 1, 1), *limits]
+
+
 def test_a_proxy_is_named_by_what_goes_wrong_there_and_only_there() -> None:
     for carrier, text in (
         (Carrier(connect=OSError("no route")), "the proxy p.test:1 cannot be used: the network failed: no route"),
@@ -368,3 +407,10 @@ def test_what_a_failure_is_called(raised: BaseException, text: str) -> None:
     error = FAILURES.translated(raised)
     assert str(error) == text
     assert error.__cause__ is raised
+
+
+def test_what_the_driver_is_told_of_a_loss() -> None:
+    own = TransportError("it")
+    assert FAILURES.told(None) is None
+    assert FAILURES.told(own) is own
+    assert str(FAILURES.told(ConnectionResetError())) == "the connection was reset"

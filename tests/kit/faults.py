@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from turnwire.sansio import admission, fallback, pool
+from turnwire.sansio import admission, fallback, pool, recovery
 from turnwire.sansio import evidence as rules
 from turnwire.sansio import session as sessions
 from turnwire.sansio.connection import (
@@ -254,9 +254,9 @@ def a_connection_keeps_what_it_cannot_write(patch: pytest.MonkeyPatch) -> None:
 def a_lane_is_not_freed(patch: pytest.MonkeyPatch) -> None:
     leave = Lanes.leave
 
-    def leave_it_busy(self: Lanes[Turn], turn: Turn, lane: str | None) -> None:
+    def leave_it_busy(self: Lanes[Turn], turn: Turn, lane: str | None, **more: bool) -> None:
         if self.running.get(lane) is not turn or not turn.abandoned:
-            leave(self, turn, lane)
+            leave(self, turn, lane, **more)
 
     patch.setattr(Lanes, "leave", leave_it_busy)
 
@@ -338,6 +338,33 @@ def what_is_ambiguous_is_repeated(patch: pytest.MonkeyPatch) -> None:
         return plan(self, evidence, made, random, **more)
 
     patch.setattr(RecoveryPolicy, "plan", careless)
+
+
+def whatever_failed_is_sent_in_full(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "lost_its_anchor", lambda turn, evidence: turn.in_full is not None)
+
+
+def what_may_have_begun_is_sent_in_full(patch: pytest.MonkeyPatch) -> None:
+    """The code is looked at, and not what came before it."""
+
+    def by_the_code(turn: Turn, evidence: Evidence) -> bool:
+        refusal = evidence.refusal
+        return turn.in_full is not None and refusal is not None and refusal.code == "previous_response_not_found"
+
+    patch.setattr(recovery, "lost_its_anchor", by_the_code)
+
+
+def what_was_not_found_is_never_sent_in_full(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "lost_its_anchor", lambda turn, evidence: False)
+
+
+def what_was_not_found_is_sent_as_it_was(patch: pytest.MonkeyPatch) -> None:
+    """It is repeated once, and with the same message."""
+
+    def forgetful(turn: Turn, why: object) -> None:
+        turn.in_full = None
+
+    patch.setattr(recovery, "send_in_full", forgetful)
 
 
 def a_rejected_upgrade_is_a_refusal_whatever_its_status(patch: pytest.MonkeyPatch) -> None:

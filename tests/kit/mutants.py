@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from kit import faults
+from kit import faults, faults_steering
 
 # --- The list --------------------------------------------------------------------------------------------------------
 
 ONE_TURN = "one turn over HTTP"
-FEW, LEAVING, REPEATING = "few of each", "leaving", "repeating"
+FEW, LEAVING, REPEATING, CONTINUING, STEERING = "few of each", "leaving", "repeating", "continuing", "steering"
 
 
 class Mutant(NamedTuple):
@@ -87,6 +87,10 @@ MUTANTS = (
         faults.what_may_have_run_is_repeated, search=(FEW, "I[56]"), transports=(ONE_TURN, "I[56]"), simulation="I5"
     ),
     Mutant(faults.what_is_ambiguous_is_repeated, search=(FEW, "I[456]"), ledger=("websocket", "http")),
+    Mutant(faults.whatever_failed_is_sent_in_full, search=(CONTINUING, "I[56]")),
+    Mutant(faults.what_may_have_begun_is_sent_in_full, search=(CONTINUING, "I[56]")),
+    Mutant(faults.what_was_not_found_is_never_sent_in_full, search=(CONTINUING, "I6: the server said .* not found")),
+    Mutant(faults.what_was_not_found_is_sent_as_it_was, search=(CONTINUING, "R-RECOVER-17")),
     Mutant(faults.a_rejected_upgrade_is_a_refusal_whatever_its_status, search=(FEW, "I6")),
     Mutant(faults.a_rejected_upgrade_is_repeated_whatever_its_status, search=(FEW, "I6")),
     Mutant(faults.a_late_answer_is_not_repeated, search=(FEW, "I6")),
@@ -171,6 +175,19 @@ MUTANTS = (
     ),
     Mutant(faults.draining_does_not_end, transports=("a session that drains", "I6|drain")),
     Mutant(faults.draining_has_no_time_limit, simulation="drain: it was to be over by"),
+    Mutant(faults_steering.the_successor_is_given_to_the_turn_behind, search=(STEERING, "lane: |I2")),
+    Mutant(faults_steering.a_successor_is_expected_only_of_own_steers, search=(STEERING, "lane: |I[26]")),
+    Mutant(faults_steering.a_lane_is_free_until_its_steer_is_accepted, search=(STEERING, "lane: ")),
+    Mutant(faults_steering.a_lane_is_free_until_its_steer_was_handed_whole, search=(STEERING, "lane: ")),
+    Mutant(faults_steering.a_steer_is_safe_after_its_last_byte, search=(STEERING, "I3: <steer")),
+    Mutant(faults_steering.a_steer_is_unsure_before_its_last_byte, search=(STEERING, "I4: <steer")),
+    Mutant(faults_steering.other_turns_are_sent_while_steers_are_pending, search=(STEERING, "lane: ")),
+    Mutant(faults_steering.the_turn_that_fills_the_stubs_waits_in_its_lane, search=(STEERING, "fill: ")),
+    Mutant(faults_steering.a_steer_goes_to_a_response_that_has_ended, search=(STEERING, "lane: |I6")),
+    Mutant(faults_steering.the_end_of_the_connection_settles_no_steer, search=(STEERING, "I6")),
+    Mutant(faults_steering.what_is_late_ends_the_successor, search=(STEERING, "I[26]")),
+    Mutant(faults_steering.a_message_that_is_not_known_refuses_the_turn, search=(STEERING, "I[346]")),
+    Mutant(faults_steering.ids_of_steers_are_not_compared, search=(STEERING, "I[346]")),
 )
 """Every planted fault of the core."""
 

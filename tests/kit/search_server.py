@@ -46,6 +46,8 @@ class Request(NamedTuple):
     turn: int
     lane: str | None
     status: int
+    continues: bool = False
+    """It has a ``previous_response_id``."""
 
 
 # --- What it says ----------------------------------------------------------------------------------------------------
@@ -108,6 +110,8 @@ def _events(kind: str, number: int) -> list[dict[str, Any]]:
             return [{"type": "error", **REFUSALS[number % 3]}]
         case "busy":
             return [{"type": "error", **BUSY, **HEADERS}]
+        case "not found":
+            return [{"type": "error", "error": {"code": "previous_response_not_found", "message": "no"}}]
         case "dropped":
             return [{"type": "error", **FAILURES[number % 3]}]
         case "late end":
@@ -149,9 +153,10 @@ AFTER = {
     "dropped": DROPPED,
     "refused": REFUSED,
     "busy": REFUSED,
+    "not found": REFUSED,
 }
 """What becomes of a request about which it says so."""
-ENDS = frozenset({"completed", "odd end", "broken off", "dropped", "refused", "busy"})
+ENDS = frozenset({"completed", "odd end", "broken off", "dropped", "refused", "busy", "not found"})
 
 
 # --- What it does ----------------------------------------------------------------------------------------------------
@@ -194,13 +199,20 @@ class Server:
             payload, first = self.bytes[head : head + length], self.bytes[0]
             self.bytes = self.bytes[head + length :]
             if first == 0x81:  # The mask is zero: the random bytes are.
-                request = json.loads(payload)
-                status = ARRIVED if length <= self.limit else REFUSED
-                self.requests += (Request(int(request["input"].strip()), request.get("stream_id"), status),)
+                self.arrived(json.loads(payload), ARRIVED if length <= self.limit else REFUSED)
+
+    def arrived(self, request: dict[str, Any], status: int) -> None:
+        """It has the whole of a message."""
+        number, continues = int(request["input"].strip()), "previous_response_id" in request
+        self.requests += (Request(number, request.get("stream_id"), status, continues),)
 
     def lane(self, at: int) -> str | None:
         """The name that events about a request bear."""
         return self.requests[at].lane if self.echo else None
+
+    def parts(self, kind: str, at: int) -> tuple[tuple[str, bytes], ...]:
+        """The types and frames of what it says of a request."""
+        return message(kind, self.requests[at].turn, self.lane(at))
 
     def unfinished(self) -> list[Request]:
         return [request for request in self.requests if request.status in (ARRIVED, MAY_HAVE_BEGUN, RUNNING)]
@@ -253,7 +265,9 @@ class Server:
             yield ("grumble",)
         for at, request in self.heads():
             begun = request.status is RUNNING
-            for kind in ("completed", "odd end", "broken off") if begun else ("created", "refused", "busy", "dropped"):
+            lost = ("not found",) if request.continues else ()
+            first = ("created", "refused", "busy", "dropped", *lost)
+            for kind in ("completed", "odd end", "broken off") if begun else first:
                 yield (kind, at)
                 yield ("half " + kind, at)
         for at, request in enumerate(self.requests):

@@ -26,14 +26,16 @@ from kit.search_server import (
     message,
     shallow,
 )
+from turnwire.sansio.admission import new_turn
 from turnwire.sansio.backlog import Backlog
-from turnwire.sansio.connection import Leave, ResponsesConnection, State, Turn
+from turnwire.sansio.connection import Continuation, Leave, ResponsesConnection, State, Turn
 from turnwire.sansio.deadlines import Deadlines
 from turnwire.sansio.dialect import Dialect
 from turnwire.sansio.endpoint import Endpoint
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.events import Role
 from turnwire.sansio.lanes import AnyLane
+from turnwire.sansio.omit import OMIT
 from turnwire.sansio.pool import Pool
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
@@ -131,9 +133,14 @@ class World:
         *,
         leaves: tuple[Leave | None, ...] = (),
         stored: bool = True,
+        deltas: bool = False,
         **options: Any,
     ) -> None:
-        """``leaves``: the ``leave`` of the first turns. ``stored``: whether the server stores their responses."""
+        """``leaves``: the ``leave`` of the first turns. ``stored``: whether the server stores their responses.
+
+        ``deltas``: each turn continues the response of the one before it, the first one that of an earlier session; it
+        can be sent in full instead (R-RECOVER-18).
+        """
         chosen = {
             "transport": "websocket",
             "max_age": 10.0,
@@ -147,6 +154,7 @@ class World:
         self.lanes = lanes
         self.leaves = leaves
         self.stored = stored
+        self.deltas = deltas
         self.budget = disturbances
         self.now = 0.0
         self.turns: list[Turn] = []
@@ -183,9 +191,10 @@ class World:
             clone.output = shallow(turn.output)
             clone.output._done = list(turn.output._done)
             clone.repetitions = list(turn.repetitions)
+        inputs = dict(self._clone_inputs(new))
         copies: dict[Any, Any] = {}
         for old in self.session.pool:
-            copies[old] = self._clone_connection(old, new)
+            copies[old] = self._clone_connection(old, {**new, **inputs})
             copies[old]._recover = session._recover
         session.pool = self._clone_pool(self.session.pool, copies)
         session.notices = shallow(session.notices)
@@ -198,6 +207,10 @@ class World:
         other.turns = list(new.values())
         self._clone_ends(other, copies)
         return other
+
+    def _clone_inputs(self, new: dict[Turn, Turn]) -> Iterator[tuple[Any, Any]]:
+        """Give the copies of turns their own steers; yields each and its copy. Most worlds have none."""
+        return iter(())
 
     def _clone_ends(self, other: Self, copies: dict[Any, Any]) -> None:
         """Give the copy its own servers, of which these are the connections' copies."""
@@ -225,7 +238,7 @@ class World:
             backlog._deadlines.watch(turn)
         return backlog
 
-    def _clone_connection(self, old: Any, new: dict[Turn, Turn]) -> Any:
+    def _clone_connection(self, old: Any, new: dict[Any, Any]) -> Any:
         connection = shallow(old)
         connection.stats = copy.copy(old.stats)
         lanes = connection._lanes = shallow(old._lanes)
@@ -262,9 +275,13 @@ class World:
             turn.connection = clone
         return connection
 
+    def _numbers(self) -> dict[Any, Any]:
+        """What stands for each turn in a key."""
+        return {turn: at for at, turn in enumerate(self.turns)}
+
     def key(self) -> object:
         """Two states with equal keys have equal futures (up to the clock)."""
-        number = {turn: at for at, turn in enumerate(self.turns)}
+        number = self._numbers()
         session, connection = self.session, self.session.connection
         return (
             tuple(
@@ -279,6 +296,7 @@ class World:
                     turn.named,
                     turn.response_id,
                     turn.created,
+                    turn.in_full is None,
                     tuple(turn.items),
                 )
                 for at, turn in enumerate(self.turns)
@@ -319,11 +337,14 @@ class World:
             owners._seen,
             tuple((lane, tuple(ended)) for lane, ended in owners._ended.items()),
             frozenset(owners._unstored),
+            frozenset(owners._lane_of),
         )
 
     # -- what may happen
 
     plain = PLAIN
+    apart: frozenset[str] = frozenset()
+    """What a subclass does itself, before :meth:`perform` draws the consequences."""
 
     def actions(self) -> list[Action]:
         """Everything that may happen next."""
@@ -414,13 +435,13 @@ class World:
         elif kind == "open":
             self._close_unneeded()
             session.open(ENDPOINT, self.now)
-            self.server = Server(echo=self.kind.echo, limit=self.kind.limit)
+            self.server = self._new_server()
         elif kind == "resume":
             self.now = max(self.now, session._backlog.next_resumption() or 0.0)
             session.handle_deadline(self.now)
         elif kind == "deadline":
             self._deadline()
-        elif connection is not None:
+        elif connection is not None and kind not in self.apart:
             self._on_connection(kind, action, connection)
         if connection is not None and connection.state is State.CLOSED and self.server is not None:
             self.server.take(connection.data_to_send(65536, self.now))  # A close frame, if anything.
@@ -431,9 +452,18 @@ class World:
         if timed_out is not None and not (timed_out.ended and cause_of(timed_out) in (Cause.TIMEOUT, None)):
             raise ViolatedError(f"I6: its deadline passed, and the turn is {outcome(timed_out)}")
 
+    def _new_server(self) -> Server:
+        return Server(echo=self.kind.echo, limit=self.kind.limit)
+
     def _create(self) -> None:
         number = len(self.turns)
-        turn = self.session.create(self._body(number), lane=self.lanes[number], now=self.now)
+        body, follows = self._body(number), None
+        if self.deltas:
+            previous = f"r{number - 1}" if number else "earlier"
+            body, follows = {**body, "previous_response_id": previous}, Continuation(previous, body["input"])
+        given: dict[str, Any] = {"timeouts": OMIT, "follows": follows}
+        turn = new_turn(self.session.options, body, lane=self.lanes[number], now=self.now, **given)
+        self.session.submit(turn, self.now)
         turn.leave = self.leaves[number] if number < len(self.leaves) else None
         self.turns.append(turn)
         self.heard += ((),)
@@ -573,6 +603,9 @@ class World:
             had = len(server.requests)
             server.take(data)
             self.refusals -= {request.turn for request in server.requests[had:]}
+            for request in server.requests[had:]:
+                if request.continues and RepeatReason.ANCHOR_LOST in self.turns[request.turn].repetitions:
+                    raise ViolatedError(f"R-RECOVER-17: turn {request.turn} continues again what was not found")
 
     def _announce(self, kind: str, connection: ResponsesConnection, server: Server) -> None:
         """It speaks of no turn."""
@@ -607,7 +640,7 @@ class World:
         partial = connection._outbox.turn
         unbegun = (*UNBEGUN, REFUSED) if self.kind.limit < LARGE else UNBEGUN  # Too large, it is refused by this.
         handed = [self.turns[request.turn] for request in server.requests if request.status in unbegun]
-        candidates = [turn for turn in (partial, *handed) if turn is not None]
+        candidates = [turn for turn in (partial, *handed, *self._unanswered()) if turn is not None]
         waiting = [turn for turn in self.turns if turn.connection is connection and not turn.ended]
         before = {
             turn: self._may_be_repeated(at, Cause.PEER_CLOSED) for at, turn in enumerate(self.turns) if turn in waiting
@@ -621,10 +654,14 @@ class World:
                 expected = (True, Verdict.SAFE if self.kind.limit < len(turn.message) else Verdict.AMBIGUOUS)
             elif turn in candidates:
                 expected = (True, Verdict.SAFE)
-            if turn.phase is Phase.STREAM:
+            if turn.current_phase is Phase.STREAM:
                 expected = (True, Verdict.UNSAFE)
             if (turn.ended, turn.failure.verdict if turn.failure else Verdict.SAFE) != expected:
                 raise ViolatedError(f"I4: 1009, and {turn} is {outcome(turn)}, not {expected}")
+
+    def _unanswered(self) -> list[Any]:
+        """What else was handed whole and not answered."""
+        return []
 
     def _say(self, kind: str, at: int, connection: ResponsesConnection, server: Server) -> None:
         """It speaks of a request."""
@@ -637,8 +674,9 @@ class World:
         turn = self.turns[request.turn]
         again = self._may_be_repeated(request.turn, Cause.ERROR_FRAME, RETRY_AFTER)
         again = again and RepeatReason.RATE_LIMIT not in turn.repetitions
-        self.later = kind == "busy" and again and not (turn.ended or self.session.closed)
-        parts = message(kind, request.turn, server.lane(at))
+        again = again if kind == "busy" else kind == "not found" and turn.in_full is not None
+        self.later = again and not (turn.ended or self.session.closed)
+        parts = server.parts(kind, at)
         data = b"".join(part for _, part in parts)
         if half:
             data, server.rest = data[:-20], data[-20:]
@@ -673,7 +711,7 @@ class World:
 
     def _ends(self, kind: str, number: int) -> None:
         turn = self.turns[number]
-        later = kind == "busy" and number in self.refusals and self.later
+        later = kind in ("busy", "not found") and number in self.refusals and self.later
         if kind in ENDS and turn.ended is later:
             raise ViolatedError(f"I6: the server said of turn {number}: {kind}; and it is {outcome(turn)}")
 
@@ -689,10 +727,13 @@ class World:
                 assert event is not None
                 if event.role in NEUTRAL:
                     continue
-                response_id, item_id = event.ids()
-                if response_id != f"r{at}" and item_id != f"i{at}":
+                if not self._is_own(at, *event.ids()):
                     raise ViolatedError(f"I2: turn {at} was given {event.raw}")
                 self.heard = (*self.heard[:at], (*self.heard[at], event.type), *self.heard[at + 1 :])
+
+    def _is_own(self, at: int, response_id: str | None, item_id: str | None) -> bool:
+        """Whether an event with these ids is of this turn."""
+        return response_id == f"r{at}" or item_id == f"i{at}"
 
     # -- what must hold
 
@@ -754,18 +795,28 @@ class World:
 
     # -- both ends of I6
 
+    good: tuple[str, ...] = ("rest", "hand", "open", "connect", "accept", "finish", "completed", "created", "resume")
+    """What happens where everybody does what they should, the first that may."""
+
+    def _otherwise(self) -> Action | None:
+        """What is left, if nothing of it can happen."""
+        return None
+
+    def _is_over(self) -> bool:
+        return all(turn.ended for turn in self.turns)
+
     def ends_in_a_good_world(self) -> None:
         """From here on everybody does what they should, and no deadline passes."""
-        wanted = ("rest", "hand", "open", "connect", "accept", "finish", "completed", "created", "resume")
         for _ in range(60):
-            if all(turn.ended for turn in self.turns):
+            if self._is_over():
                 return
             actions = {action[0]: action for action in reversed(list(self.possible()))}
-            action = next((actions[kind] for kind in wanted if kind in actions), None)
+            action = next((actions[kind] for kind in self.good if kind in actions), None)
             if action is None and self.server is not None and (self.server.gone or self.server.limited):
                 action = ("eof",)  # The server has sent its close frame.
             if action is None and self.kind.limit < LARGE and self.server is not None and self.server.requests:
                 action = ("too big",)
+            action = self._otherwise() if action is None else action
             if action is None:
                 break
             self.perform(("hand", 65536) if action[0] == "hand" else action)
@@ -774,7 +825,7 @@ class World:
     def ends_in_a_dead_world(self) -> None:
         """From here on nothing happens but that time passes, and that the shell tries to connect."""
         for _ in range(60):
-            if all(turn.ended for turn in self.turns):
+            if self._is_over():
                 return
             self.perform(("open",) if self._may_open() else ("deadline",))
         raise ViolatedError(f"I6: no deadline ends the turns {self.turns}")

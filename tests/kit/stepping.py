@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from turnwire.sansio.agents.model import Environment
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.errors import SessionClosedError
 from turnwire.sansio.flow import Emit, Emitting, ExpiredError, Flow, Steps, Wait
@@ -126,7 +125,7 @@ class ScriptedTurn:
     def __init__(self, script: list[Any], lane: str | None) -> None:
         self._script = script
         self.lane = lane
-        self.response_id = "resp_1"
+        self.response_id = self.known_id = "resp_1"
         self.response: Any = None
         self.failure: Exception | None = None
 
@@ -150,7 +149,6 @@ class ScriptedTurn:
 class SteppedShell:
     """A shell whose waits are over at once. ``at`` is what its clock says."""
 
-    context_type = Context
     cancelled = Cancelled
 
     def __init__(self, **modules: Any) -> None:
@@ -161,7 +159,15 @@ class SteppedShell:
         """Which event loop runs."""
         self.logger = Log()
         self.variables: dict[str, str] = {}
-        self.environment = Environment(self.logger, lambda: 0.0, modules)
+        self.means = Means(
+            self.variables,
+            lambda: 0.0,
+            lambda: DEFAULT_CONTEXT,
+            FAILURES,
+            modules=modules,
+            context_type=Context,
+            model_logger=self.logger,
+        )
         self.waits: list[Wait] = []
         """All that were waited for."""
         self.script: list[Any] = []
@@ -208,6 +214,17 @@ class SteppedShell:
         if wait.deadline <= self.at:
             raise ExpiredError
         return await wait.start()
+
+    async def side_by_side(self, flows: Iterable[Flow[None]]) -> None:
+        """One after another, up to the first that raises."""
+        for flow in flows:
+            await self.run(flow)
+
+    async def in_thread(self, function: Callable[[], Any]) -> Any:
+        return function()
+
+    async def checkpoint(self) -> None:
+        """Nobody is cancelled."""
 
     def spawn(self, flow: Flow[T], tasks: set[Any], *, wait: bool) -> Any:
         coroutine = self.run(flow)

@@ -20,7 +20,8 @@ import pytest
 from kit import intermediaries
 from kit.intermediaries import IDLE, KINDS, REVERSE, TICK, Intermediary, intermediary, need
 from kit.shells import BACKENDS, Backend
-from turnwire.aio.loopback import BeforeEvent, Delay, Fault, LoopbackServer, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import BeforeEvent, Delay, Fault, LoopbackServer
 from turnwire.sansio.errors import ConnectError, TurnError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 

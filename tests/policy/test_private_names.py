@@ -114,7 +114,10 @@ PRIVATE = {
 }
 """The private names in use; another test holds the Agents SDK's against its own code (tests/parity)."""
 
-AGENTS = {"_tool_namespace", "_tool_namespace_description"}
+AGENTS = {
+    *("_tool_namespace", "_tool_namespace_description", "_explicit_fields", "_response_id", "_get_client"),
+    *("_openai_prefix_mode", "_unknown_prefix_mode", "_ws_model_cache_by_loop"),
+}
 OURS = {
     *(
         "_raw",
@@ -130,6 +133,7 @@ OURS = {
         "_provider",
     ),
     *("_terminal", "_done", "_most", "_size", "_joined", "_pieces", "_call"),
+    *("_build", "_end", "_end_with", "_config"),
     *("_close", "_run", "_shell", "_flow", "_given", "_resume"),
     *("_turnwire_server_", "_turnwire_session_", "_turnwire_", "_asyncio_"),
     *("_Object", "_Struct", "_Key", "_T", "_Ts", "_0", "_"),

@@ -69,7 +69,7 @@ ALLOWED = (
     r"Path\.home",
     r"Homepage",
     r"(?:comes|follows|drawn) from the seed",  # That of a random generator.
-    r"Surroundings = Environment|\"Surroundings\": \"Environment\"",  # A former name that existing code may import.
+    r"Surroundings = Means|\"Surroundings\"",  # A former name that existing code may import.
 )
 
 

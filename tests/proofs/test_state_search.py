@@ -46,6 +46,8 @@ What is checked in every state
         sansio/connection says. budget, should_repeat: a turn is repeated in time, and as often as the caller consented.
         I6: a turn that did not run because its connection ended is repeated, if attempts, time and caller allow it.
 
+    R-RECOVER-17: a delta that was not found is sent in full, once; I5 counts both messages of a turn.
+
 What is reduced, to keep it finite
     - Bytes are handed by 1, up to the last of the frame, to the frame's end, or all at once: not by every number. (Of
       an upgrade request all at once; the ledger tests over TCP cut at every byte.)
@@ -62,6 +64,10 @@ What is reduced, to keep it finite
     - A response has three events, a lane never more than its turns, and states that differ only in the time on the
       clock count as one.
 
+With steers
+    ``search_steering.py`` adds steers, successors and pending input to the caller and the server, and says what is
+    checked in addition.
+
 ``TURNWIRE_SEARCH=large`` walks further, each world up to a million transitions (five minutes on an idle core of 2026);
 the line of one that was cut off there says so. The counts are printed, whatever pytest captures.
 """
@@ -73,8 +79,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from kit.mutants import FEW, LEAVING, REPEATING, Mutant, found_by
+from kit.mutants import CONTINUING, FEW, LEAVING, REPEATING, STEERING, Mutant, found_by
 from kit.search_server import RETRY_AFTER
+from kit.search_steering import SteeredWorld
 from kit.search_world import (
     ANNOUNCED,
     BIG,
@@ -147,6 +154,21 @@ def repeating(more: int = 0) -> Iterator[World]:
     yield World((None,), 3 + more, leave="abandon", recovery=recovery(budget=5.0))
 
 
+def steering(more: int = 0) -> Iterator[World]:
+    """Where turns are steered; see ``search_steering.py``."""
+    yield SteeredWorld(("a", "a"), more)
+    yield SteeredWorld((None,), more, steers=2)
+    yield SteeredWorld((None,), 1 + more)
+    yield SteeredWorld(("a", "a"), more, WITHOUT)
+
+
+def continuing(more: int = 0) -> Iterator[World]:
+    """Where turns are deltas, which can be sent in full: the server may not have what they continue."""
+    yield World((None,), 2 + more, deltas=True)
+    yield World((None, None), 1 + more, deltas=True, stored=False)
+    yield World((AUTO, "a"), 1 + more, LEARNED, deltas=True)
+
+
 def told(found: Counts, what: str) -> str:
     assert found.transitions >= 500
     cut = " (cut off)" if found.transitions >= MOST else ""
@@ -160,7 +182,7 @@ def test_no_order_of_events_breaks_an_invariant(row: Any, summary) -> None:
     summary.append(told(found, f"{kind.name}; turns on {lanes}, {disturbances} disturbances"))
 
 
-@pytest.mark.parametrize("worlds", [leaving, repeating], ids=lambda worlds: worlds.__name__)
+@pytest.mark.parametrize("worlds", [leaving, repeating, continuing, steering], ids=lambda worlds: worlds.__name__)
 def test_no_order_of_events_breaks_what_the_caller_chose(worlds: Callable[..., Iterable[World]], summary) -> None:
     found = [search(world, liveness_of_every=8, at_most=MOST) for world in worlds(1 if LARGE else 0)]
     summary.append(told(Counts(*map(sum, zip(*found, strict=True))), worlds.__name__))
@@ -195,6 +217,8 @@ SMALL: dict[str, Callable[[], Iterable[World]]] = {
     FEW: few,
     LEAVING: leaving,
     REPEATING: repeating,
+    STEERING: steering,
+    CONTINUING: continuing,
     "two turns": lambda: [World((None, "a"), 2)],
     "three turns": lambda: [World(("a", "a", "b"), 1)],
 }

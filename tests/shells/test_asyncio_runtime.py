@@ -21,6 +21,7 @@ import pytest
 import trustme
 import uvloop
 from kit.peers import Peer, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
 from turnwire.aio import (
     ConnectError,
@@ -35,7 +36,7 @@ from turnwire.aio import (
     provider_managed_retries_disabled,
 )
 from turnwire.aio._opening import READ_SIZE
-from turnwire.aio.loopback import BeforeEvent, Fault, Silence, serve
+from turnwire.aio.loopback import BeforeEvent, Fault, Silence
 from turnwire.sansio.errors import ConcurrentUseError
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

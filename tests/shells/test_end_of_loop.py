@@ -20,7 +20,8 @@ import anyio
 import pytest
 import turnwire.aio as shell
 from kit.shells import Backend
-from turnwire.aio.loopback import LoopbackServer, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import LoopbackServer
 
 
 @pytest.fixture(autouse=True, scope="module")

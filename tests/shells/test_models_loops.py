@@ -14,8 +14,9 @@ import anyio
 import anyio.from_thread
 import pytest
 import turnwire.aio
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, Delay, Fault, Silence, serve
+from turnwire.aio.loopback import AfterEvent, Delay, Fault, Silence
 
 STUCK = 10.0
 

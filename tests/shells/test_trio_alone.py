@@ -11,7 +11,7 @@ import sys
 import anyio
 import pytest
 from kit.processes import run_python
-from turnwire.aio.loopback import serve
+from kit.strict_server import serve
 
 FORBID = '''
 import builtins, sys

@@ -16,8 +16,9 @@ import trio
 import trio.lowlevel
 import trio.testing
 from kit.peers import Peer, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import BeforeEvent, Fault, Silence, serve
+from turnwire.aio.loopback import BeforeEvent, Fault, Silence
 from turnwire.sansio.errors import (
     ConcurrentUseError,
     ConnectError,
@@ -492,15 +493,15 @@ def test_what_tls_cannot_encrypt_yet_goes_when_the_peer_was_read():
     with near, far:
         near.setblocking(False)
         wire, tls = Wire(), TlsSession(ssl, ssl.create_default_context(), "localhost")
-        wire.sock, wire._tls = near, [tls]
+        wire.sock, wire.tls.sessions = near, [tls]
         tls._object = _Renegotiating(tls._outgoing)
-        assert not wire.send(b"abc")
-        assert wire.blocked
-        assert not wire.left_over
+        wire.send(b"abc")
+        assert wire.tls.waits_for_peer
+        assert not wire.unsent
         far.send(b"x")
         assert wire.take() == b"said"
         assert far.recv(10) == b"ABC"
-        assert not wire.blocked
+        assert not wire.tls.waits_for_peer
 
 
 @pytest.mark.parametrize("close_notify", [True, False])
@@ -521,7 +522,7 @@ def test_what_tls_read_before_the_end_counts(contexts, close_notify):
             data = outgoing.read() or None
             if over:
                 break
-        wire.sock, wire._tls = near, [tls]
+        wire.sock, wire.tls.sessions = near, [tls]
         peer.write(b"one")
         peer.write(b"two")
         if close_notify:

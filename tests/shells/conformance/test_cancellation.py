@@ -18,8 +18,9 @@ import anyio
 import pytest
 import trio
 from kit.peers import completed, created, delta, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, Cut, Fault, Upgrading, serve
+from turnwire.aio.loopback import AfterEvent, Cut, Fault, Upgrading
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from turnwire.aio.loopback import BeforeRun, Fault, Silence, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import BeforeRun, Fault, Silence
 
 pytestmark = pytest.mark.anyio
 

@@ -13,9 +13,10 @@ import openai
 import pytest
 from kit.models import HTTP, KINDS, WEBSOCKET, model_of
 from kit.peers import completed, created, delta, frame, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
 from openai.types import responses as sdk
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, Close, Cut, Error, Fault, Silence, serve
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, Close, Cut, Error, Fault, Silence
 from turnwire.sansio.agents.tools import FunctionTool
 from turnwire.sansio.websocket import Pong
 

@@ -9,7 +9,8 @@ import anyio
 import pytest
 from kit.models import WEBSOCKET, call_of, model_of
 from kit.peers import CLOSE, PING, frame, raw_server
-from turnwire.aio.loopback import AfterEvent, Close, Cut, Fault, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import AfterEvent, Close, Cut, Fault
 from turnwire.sansio.websocket import Pong
 
 pytestmark = pytest.mark.anyio

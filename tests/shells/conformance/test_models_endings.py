@@ -14,8 +14,8 @@ import pytest
 import trustme
 from kit.models import KINDS, call_of, model_of
 from kit.peers import created, event, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import serve
 from turnwire.sansio.errors import UnsuccessfulResponseError
 
 pytestmark = pytest.mark.anyio
@@ -186,12 +186,12 @@ class Spans:
 
 
 @pytest.mark.parametrize("stops", [False, True])
-@pytest.mark.parametrize(("text", "last"), [("fail", "response.failed"), ("one two three", "response.incomplete")])
+@pytest.mark.parametrize(("text", "last"), [("fail", "response.failed"), ("count 20", "response.incomplete")])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_span_knows_the_failure_before_the_last_event_is_given_out(shell, kind, text, last, stops):
     spans = Spans()
     async with serve() as server, model_of(shell, kind, server, tracer=spans, raise_on_unsuccessful=True) as model:
-        arguments = call_of(shell, text, tracing=shell.ModelTracing.ENABLED, max_tokens=1)
+        arguments = call_of(shell, text, tracing=shell.ModelTracing.ENABLED, max_tokens=16)
         try:
             async with aclosing(model.stream_response(*arguments)) as events:
                 async for one in events:

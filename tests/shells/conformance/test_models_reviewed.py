@@ -12,7 +12,7 @@ import kit.models
 import pytest
 from kit.models import WEBSOCKET, call_of
 from kit.peers import PING, PONG, Peer, completed, created, delta, frame, raw_server
-from turnwire.aio.loopback import serve
+from kit.strict_server import serve
 from turnwire.sansio.websocket import CloseFrame, Ping, Pong
 
 pytestmark = pytest.mark.anyio

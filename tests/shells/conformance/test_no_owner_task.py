@@ -14,7 +14,8 @@ from typing import Any
 
 import anyio
 import pytest
-from turnwire.aio.loopback import LoopbackServer, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import LoopbackServer
 from turnwire.sansio.errors import TurnwireError
 
 pytestmark = pytest.mark.anyio

@@ -16,9 +16,10 @@ import pytest
 from kit.peers import Peer, created, event, raw_server
 from kit.processes import run_python
 from kit.shells import FAILURES
+from kit.strict_server import serve
 from kit.waiting import until_disconnected
 from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI, Timeout
-from turnwire.aio.loopback import BeforeEvent, Close, Cut, Error, Fault, Upgrading, serve
+from turnwire.aio.loopback import BeforeEvent, Close, Cut, Error, Fault, Upgrading
 from turnwire.sansio.errors import (
     ConcurrentUseError,
     ConnectError,

@@ -7,7 +7,8 @@ from typing import Any
 import anyio
 import pytest
 from kit.loopback_clients import SEQUENCE
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, Cut, Error, Fault, Silence, Upgrading, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, Cut, Error, Fault, Silence, Upgrading
 from turnwire.sansio.server import ServerOptions
 
 pytestmark = pytest.mark.anyio

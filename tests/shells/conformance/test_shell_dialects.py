@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from kit.models import call_of
 from kit.peers import Peer, raw_server
+from kit.strict_server import serve
 from openai import AsyncAzureOpenAI, AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, Close, Cut, Error, Fault, Send, Upgrading, serve
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, Close, Cut, Error, Fault, Send, Upgrading
 from turnwire.sansio.dialect import CODEX, OPENAI, UNKNOWN, Dialect, Support
 
 pytestmark = pytest.mark.anyio

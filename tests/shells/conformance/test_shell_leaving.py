@@ -6,8 +6,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 from kit.peers import CLOSE, PING, GoneError, Peer, completed, created, delta, event, frame, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import BeforeEvent, Fault, Silence, serve
+from turnwire.aio.loopback import BeforeEvent, Fault, Silence
 from turnwire.sansio.errors import (
     ConnectionLostError,
     SessionClosedError,

@@ -11,8 +11,8 @@ import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 from kit.peers import CONTINUATION, PING, PONG, TEXT, Peer, completed, created, delta, frame, raw_server
+from kit.strict_server import serve
 from kit.waiting import until_disconnected
-from turnwire.aio.loopback import serve
 from turnwire.sansio.errors import (
     ConnectError,
     LimitExceededError,

@@ -14,9 +14,10 @@ import trustme
 from kit.models import call_of
 from kit.peers import Peer, proxy_server, raw_server
 from kit.shells import FAILURES
+from kit.strict_server import serve
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from turnwire.aio import _asyncio
-from turnwire.aio.loopback import BeforeEvent, Cut, Fault, serve
+from turnwire.aio.loopback import BeforeEvent, Cut, Fault
 from turnwire.sansio.errors import ConnectError, ConnectionLostError, TransportError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 

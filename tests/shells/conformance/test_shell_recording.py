@@ -11,8 +11,9 @@ from typing import Any
 
 import anyio
 import pytest
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault
 from turnwire.sansio.recording import Replay, Timeline, TurnTrack
 
 pytestmark = pytest.mark.anyio

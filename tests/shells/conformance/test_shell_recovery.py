@@ -7,9 +7,10 @@ import time
 import anyio
 import pytest
 from kit.peers import PONG, Peer, created, frame, raw_server
+from kit.strict_server import serve
 from kit.waiting import until_disconnected
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, Upgrading, serve
+from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, Upgrading
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,9 @@ from contextlib import aclosing
 import anyio
 import pytest
 from kit.peers import Peer, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, Silence, serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, Silence
 
 pytestmark = pytest.mark.anyio
 

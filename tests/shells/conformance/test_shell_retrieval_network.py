@@ -13,7 +13,8 @@ import pytest
 import trustme
 from kit.peers import proxy_server
 from kit.socks import socks_server
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault
 
 pytestmark = pytest.mark.anyio
 

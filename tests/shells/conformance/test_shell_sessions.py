@@ -7,8 +7,9 @@ from typing import get_args
 import anyio
 import pytest
 from kit.peers import Peer, completed, created, raw_server
+from kit.strict_server import serve
 from kit.waiting import until_disconnected
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Error, Fault, Send, Silence, serve
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Error, Fault, Send, Silence
 from turnwire.sansio.notices import NoticeName
 from turnwire.sansio.replay import Verdict
 

@@ -15,8 +15,9 @@ import trustme
 from kit.models import call_of
 from kit.peers import Peer, raw_server
 from kit.socks import GRANTED, exactly, socks_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import BeforeEvent, Cut, Fault, serve
+from turnwire.aio.loopback import BeforeEvent, Cut, Fault
 from turnwire.sansio.errors import ConnectError, ConnectionLostError, HandshakeRejectedError
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, Verdict
 

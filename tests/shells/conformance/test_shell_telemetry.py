@@ -11,10 +11,11 @@ import openai
 import pytest
 from kit.models import KINDS, WEBSOCKET, call_of, model_of
 from kit.recordings import Recordings
+from kit.strict_server import serve
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, Silence, serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, Silence
 from turnwire.sansio.notices import NoticeName
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,9 @@ import anyio
 import msgspec
 import pytest
 from kit.peers import Peer, completed, created, delta, event, raw_server
+from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault, Json, Refusal, serve
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault, Json, Refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ async def test_iterating_after_the_terminal_event_stops_at_once_and_again(shell)
 
 
 @pytest.mark.parametrize(
-    ("given", "status"), [({"input": "fail"}, "failed"), ({"input": "a b c", "max_output_tokens": 1}, "incomplete")]
+    ("given", "status"), [({"input": "fail"}, "failed"), ({"input": "count 20", "max_output_tokens": 16}, "incomplete")]
 )
 async def test_respond_returns_the_response_whatever_its_status(shell, given, status):
     async with serve() as server, shell.connect(server.base_url) as session:

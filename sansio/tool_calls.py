@@ -1,4 +1,9 @@
-"""Calls of tools that the client runs: which of them its outputs have answered."""
+"""Calls of tools that the client runs: which of them its outputs have answered.
+
+The promise
+    One rule for the client and the test server. A call is open until an item with its ``call_id`` and the type of its
+    output comes after it; the server refuses input that leaves a call of the response before open.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,360 @@
+"""The machine of a conversation; the table of its states is at the top of the package."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
+
+import msgspec
+
+from ..errors import ConcurrentUseError, UserError
+from ..events import ResponseUsage
+from ._calls import CallLedger
+from ._decisions import MOST_DECISIONS, Decision, DecisionReason, added
+from ._items import Digests, JsonItem, as_items, begins_with, checked_fields, digests_of, item_kind
+from ._repair import repaired
+from ._saved import SAVED_VERSION, Saved, SavedAnchor, SavedPending, read_saved, written
+
+__all__ = ["Anchor", "ConversationMachine", "ConversationState", "ToSend"]
+
+COMPACTION: Final = "compaction"
+"""The type of the item that stands for everything before it."""
+
+
+class ConversationState(enum.Enum):
+    """The state of a conversation."""
+
+    IDLE = "no turn runs"
+    RUNNING = "a turn runs"
+    INTERRUPTED = "the last turn failed, was left, or ended incomplete"
+
+
+class Anchor(msgspec.Struct, kw_only=True, eq=False):
+    """A response that stands for the beginning of the history. A conversation and its forks share it."""
+
+    response_id: str
+    items: int
+    """For how many items of the history it stands."""
+    stored: bool
+    """Whether the server stores it."""
+    fields: Digests
+    forks: list[Any] = []
+    """Turns of forks that have been sent to continue it; for the door, which waits for them."""
+
+
+class ToSend(NamedTuple):
+    """One turn to be sent."""
+
+    body: dict[str, Any]
+    """The fields of the ``response.create``."""
+    window: list[JsonItem] | None
+    """For a delta: the whole input, to be sent without ``previous_response_id`` if the anchor is lost."""
+    anchor: Anchor | None
+    """The response that the turn follows in the history, whether it is sent as a delta or not."""
+    forks: bool
+    """Whether it is the first turn of a fork, which must not run in the anchor's lane."""
+
+
+class _OpenTurn(NamedTuple):
+    """The turn that runs, or was interrupted."""
+
+    input: list[JsonItem]
+    fields: Mapping[str, Any]
+    """As the caller gave them."""
+    digests: Digests
+    stored: bool
+    warm: bool = False
+    partial: Sequence[JsonItem] = ()
+    response_id: str | None = None
+    """If the response ended incomplete: its id."""
+
+
+class ConversationMachine:
+    """See the top of the package."""
+
+    # More than 12 attributes: what is saved, what runs, and why there is no anchor, each by a rule of its own.
+
+    def __init__(self, source: ConversationMachine | None = None, *, forks: bool = True) -> None:
+        """``source``: the conversation that this one goes on from; ``forks``: it leaves that one's lane alone."""
+        self.state = ConversationState.IDLE
+        self.usage = ResponseUsage()
+        """The sum of what all responses used, warm-ups and compactions included."""
+        self.calls = CallLedger() if source is None else source.calls.forked()
+        """How far the calls of tools are that the client runs; for the loop (``toolloop.py``)."""
+        self.kept: list[JsonItem] = [] if source is None else list(source.kept)
+        """The history; not to be changed by others."""
+        self.start = 0 if source is None else source.start
+        """With which item of the history a turn in full begins: the last compaction item of an output, or 0."""
+        self._anchor: Anchor | None = None if source is None else source.anchor
+        self.none_because = DecisionReason.FIRST if source is None else source.none_because
+        """Why there is no anchor."""
+        self._forks = forks and self._anchor is not None
+        """Whether the anchor is that of another conversation, whose lane this one leaves alone."""
+        self._pending: _OpenTurn | None = None
+        self._before: tuple[ConversationState, _OpenTurn | None] = (self.state, None)
+        """The state before what runs began, and the turn that was interrupted then."""
+        self._decisions: deque[Decision] = deque(maxlen=MOST_DECISIONS)
+
+    # -- what is known
+
+    @property
+    def history(self) -> list[JsonItem]:
+        """The items, the oldest first; a copy."""
+        return as_items(self.kept)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The last decisions, at most 256, the oldest first."""
+        return tuple(self._decisions)
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """The response that stands for the beginning of the history."""
+        return self._anchor
+
+    @property
+    def interrupted_input(self) -> tuple[list[JsonItem], Mapping[str, Any]]:
+        """The input and the fields of the interrupted turn. Raises UserError if none was interrupted."""
+        pending = self._interrupted()
+        return as_items(pending.input), pending.fields
+
+    # -- a turn
+
+    def begin(self, new: object, fields: Mapping[str, Any], *, warm: bool = False) -> ToSend:
+        """What to send for a turn with this new input and these fields; ``warm``: a warm-up.
+
+        Raises UserError and WrongTypeError for what cannot be sent, and ConcurrentUseError while a turn runs. Then
+        nothing has changed.
+        """
+        self._check_not_running("a turn of this conversation runs")
+        items, body = as_items(new), checked_fields(fields)
+        digests, stored = digests_of(body), body.get("store") is not False
+        decision, window = self._decided(items, digests)
+        anchor = self._anchor
+        body["input"] = window
+        if warm:
+            body["generate"] = False
+        delta = decision.sent == "delta"
+        if delta and anchor is not None:
+            body["input"] = self.kept[anchor.items :] + items
+            body["previous_response_id"] = anchor.response_id
+        self._run()
+        self._pending = _OpenTurn(items, dict(fields), digests, stored, warm)
+        self._decisions.append(decision)
+        return ToSend(body, window if delta else None, anchor, self._forks)
+
+    def _decided(self, new: list[JsonItem], digests: Digests) -> tuple[Decision, list[JsonItem]]:
+        """The decision about a turn, and the whole input."""
+        anchor = self._anchor
+        window = self.kept[self.start :] + new
+        if anchor is None:
+            return Decision(sent="full", reason=self.none_because, items=len(window), window=len(window)), window
+        changed = sorted({name for name, _ in digests.items() ^ anchor.fields.items()})
+        what: dict[str, Any] = {"window": len(window), "previous_response_id": anchor.response_id}
+        if changed:
+            reason = DecisionReason.FIELDS_CHANGED
+            return Decision(sent="full", reason=reason, items=len(window), changed=tuple(changed), **what), window
+        items = len(self.kept) - anchor.items + len(new)
+        return Decision(sent="delta", reason=DecisionReason.CONTINUES, items=items, **what), window
+
+    def sent_in_full(self, reason: DecisionReason) -> None:
+        """The core has sent the whole input of the turn that runs, or ran last, instead of the delta."""
+        self._decisions[-1] = self._decisions[-1].in_full(reason)
+
+    def withdrawn(self) -> None:
+        """The turn that began was refused before it was sent."""
+        self._decisions.pop()
+        self._restore()
+
+    def completed(
+        self, output: Sequence[JsonItem], response_id: str | None, used: Iterable[ResponseUsage | None]
+    ) -> None:
+        """The turn has completed: its input and ``output`` are in the history.
+
+        ``output`` has the items of its response; of several responses (steering), with the inputs between them.
+        """
+        pending = self._ended(used)
+        self._append(pending.input, output)
+        self._anchor_at(response_id, pending)
+
+    def interrupted(
+        self, partial: Sequence[JsonItem], response_id: str | None = None, used: Iterable[ResponseUsage | None] = ()
+    ) -> None:
+        """The turn has failed, was left, or ended incomplete; ``partial`` are the items that arrived.
+
+        ``response_id``: that of a response that ended as ``incomplete``, so that it can be continued.
+        """
+        pending = self._ended(used)
+        if pending.warm:
+            self._restore()
+            return
+        self._pending = pending._replace(partial=partial, response_id=response_id)
+        self.state = ConversationState.INTERRUPTED
+
+    def _ended(self, used: Iterable[ResponseUsage | None]) -> _OpenTurn:
+        pending = self._pending
+        if pending is None or self.state is not ConversationState.RUNNING:
+            raise UserError("no turn of this conversation runs — nothing has changed — begin one")
+        for each in used:
+            self.usage = added(self.usage, each)
+        self.state, self._pending = ConversationState.IDLE, None
+        return pending
+
+    def _run(self) -> None:
+        self._before, self.state = (self.state, self._pending), ConversationState.RUNNING
+
+    def _restore(self) -> None:
+        """What ran has changed nothing."""
+        self.state, self._pending = self._before
+
+    def _append(self, new: Sequence[JsonItem], output: Sequence[JsonItem]) -> None:
+        self.kept += [*new, *output]
+        for back, item in enumerate(reversed(output), 1):
+            if item_kind(item) == COMPACTION:
+                self.start = len(self.kept) - back
+                break
+
+    def _anchor_at(self, response_id: str | None, pending: _OpenTurn) -> None:
+        """The response stands for the whole history now."""
+        self._forks = False
+        if response_id is None:
+            self._no_anchor(DecisionReason.NO_RESPONSE_ID)
+            return
+        given: dict[str, Any] = {"stored": pending.stored, "fields": pending.digests, "forks": []}
+        self._anchor = Anchor(response_id=response_id, items=len(self.kept), **given)
+
+    def _no_anchor(self, reason: DecisionReason) -> None:
+        self._anchor, self.none_because, self._forks = None, reason, False
+
+    # -- after an interruption
+
+    def resume(self, *, accept_partial: bool) -> list[JsonItem]:
+        """Go on after an interrupted turn; return the items that were added to the history, a copy.
+
+        ``accept_partial``: its input, and what arrived of its output, become history (:mod:`._repair`). Otherwise the
+        turn is forgotten. Raises UserError if no turn was interrupted.
+        """
+        pending = self._interrupted()
+        self.state, self._pending = ConversationState.IDLE, None
+        if not accept_partial:
+            return []
+        kept = repaired(pending.partial, stored=pending.stored)
+        self._append(pending.input, kept.items)
+        if pending.response_id is not None and kept.whole:
+            self._anchor_at(pending.response_id, pending)
+        else:
+            self._no_anchor(DecisionReason.PARTIAL_ACCEPTED)
+        return as_items([*pending.input, *kept.items])
+
+    def _interrupted(self) -> _OpenTurn:
+        if self._pending is None or self.state is not ConversationState.INTERRUPTED:
+            raise UserError("no turn of this conversation was interrupted — nothing has changed — send the next one")
+        return self._pending
+
+    def _check_not_running(self, what: str) -> None:
+        if self.state is ConversationState.RUNNING:
+            raise ConcurrentUseError(
+                f"{what} — nothing was sent, and that turn goes on — wait for its end, or fork() the conversation"
+            )
+
+    # -- changes of the history
+
+    def replace(self, history: object) -> None:
+        """Replace the history. If it begins with what the anchor stands for, the next turn can still be a delta.
+
+        Raises WrongTypeError for what is no list of items, and ConcurrentUseError while a turn runs.
+        """
+        self._check_not_running("a turn of this conversation runs")
+        items = as_items(history)
+        anchor = self._anchor
+        if anchor is not None and begins_with(items, self.kept[: anchor.items]):
+            items = self.kept[: anchor.items] + items[anchor.items :]  # The anchor's own stay as the server sent them.
+        else:
+            self.start = 0
+            self._no_anchor(self.none_because if anchor is None else DecisionReason.HISTORY_CHANGED)
+        self.kept = items
+        self.state, self._pending = ConversationState.IDLE, None
+
+    def to_compact(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of the request that compacts the history. Raises as :meth:`begin` does, and if there is none."""
+        self._check_not_running("a turn of this conversation runs")
+        body = checked_fields({name: value for name, value in fields.items() if name in FIELDS_TO_COMPACT})
+        window = self.kept[self.start :]
+        if not window:
+            raise UserError("the conversation has no history — nothing was sent — compact it after a turn")
+        self._run()
+        return {**body, "input": list(window)}
+
+    def compacted(self, window: Sequence[JsonItem] | None, used: ResponseUsage | None = None) -> None:
+        """The compaction has ended; ``window``: the items that replace the history. None: it failed, nothing has
+        changed."""
+        self._restore()
+        if window is None:
+            return
+        self.usage = added(self.usage, used)
+        self.kept, self.start = list(window), 0
+        self.state, self._pending = ConversationState.IDLE, None
+        self._no_anchor(DecisionReason.COMPACTED)
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether the next turn is the first of a fork."""
+        return self._forks
+
+    def has_warmed(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a warm-up with these fields has completed here, and nothing else."""
+        anchor = self._anchor
+        return anchor is not None and not self.kept and anchor.fields == digests_of(checked_fields(fields))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has happened here."""
+        return self._anchor is None and not self.kept and self.state is ConversationState.IDLE
+
+    # -- forks, and saving
+
+    def fork(self) -> Self:
+        """A conversation with the same history and anchor. A turn that runs, or was interrupted, is not in it."""
+        return type(self)(self)
+
+    def save(self, partial: Sequence[JsonItem] = ()) -> str:
+        """The conversation as JSON, for :meth:`load`. ``partial``: what has arrived of the turn that runs."""
+        anchor, pending = self._anchor, self._pending
+        saved_anchor = None
+        if anchor is not None:
+            kept: dict[str, Any] = {"response_id": anchor.response_id, "items": anchor.items, "stored": anchor.stored}
+            saved_anchor = SavedAnchor(fields=anchor.fields, **kept)
+        saved_pending = None
+        if pending is not None and not pending.warm:
+            arrived = list(pending.partial or partial)
+            saved_pending = SavedPending(input=pending.input, partial=arrived, stored=pending.stored)
+        more: dict[str, Any] = {"history": self.kept, "start": self.start, "usage": self.usage}
+        more |= {"none_because": self.none_because.name, "anchor": saved_anchor, "pending": saved_pending}
+        more["calls"] = self.calls.to_json()
+        return written(Saved(version=SAVED_VERSION, **more))
+
+    def load(self, text: str | bytes) -> None:
+        """Take the state of a saved conversation in place of this one's.
+
+        A turn that ran when it was saved is an interrupted one. Raises UserError for a text that is none of
+        :meth:`save`, and ConcurrentUseError while a turn runs. Then nothing has changed.
+        """
+        self._check_not_running("a turn of this conversation runs")
+        saved = read_saved(text)
+        calls = CallLedger.from_json(saved.calls)
+        found, pending, self.calls = saved.anchor, saved.pending, calls
+        self.kept, self.start, self.usage = saved.history, saved.start, saved.usage
+        self.none_because, self._forks = DecisionReason[saved.none_because], False
+        self._anchor = self._pending = None
+        self.state = ConversationState.IDLE
+        if found is not None:
+            self._anchor = Anchor(**msgspec.structs.asdict(found), forks=[])
+        if pending is not None:
+            self._pending = _OpenTurn(pending.input, {}, {}, pending.stored, partial=pending.partial)
+            self.state = ConversationState.INTERRUPTED
+
+
+FIELDS_TO_COMPACT: Final = frozenset({"model", "instructions", "prompt_cache_key"})
+"""The fields of a turn that a compaction has, too."""

@@ -1,0 +1,306 @@
+"""The loop of an agent as a flow: a turn, the calls that the model made in it, a turn with their outputs, and so on.
+
+The promise
+    The loop ends with the response that calls no tool. Calls of one response run side by side. What goes wrong in a
+    tool is told to the model, and the loop goes on; what goes wrong with a turn is raised to the caller, and nothing is
+    lost: the ledger of calls (``conversation/_calls.py``) is right after every failure and cancellation, an output is
+    in it before it is sent, and ``run()`` without input goes on where the loop stopped.
+
+What becomes of a call
+    ========================================= ========================================================================
+    the call                                  its output
+    ========================================= ========================================================================
+    is of a function of ``tools``             what the function returned (:func:`.output_of`)
+    … and the function raised                 what ``on_error`` says, else the type and text of the exception
+    … and its arguments do not fit            what does not fit; the function is not called
+    … and ``approve`` did not approve         that it was not approved, and the reason if one was given
+    … and the response was cut off in it      that it was not run
+    is of no tool                             that there is no such tool, and which there are
+    was interrupted (RUNNING at the loop's    what ``on_interrupted`` says, else that it was interrupted; it is run
+    beginning)                                again if the hook returns True, or, without a hook, if ``repeatable``
+    is of a tool that was given as a mapping  none: the response is returned, and the caller gives the output with the
+                                              next input; the outputs of other calls are sent with it
+    ========================================= ========================================================================
+
+    A response that failed, was cancelled or is incomplete is returned; its calls are not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from .checks import COUNT, MOST_AT_ONCE, MOST_KEPT, Number, check_fields, shown
+from .conversation import CallLedger, CallState, ToolCall
+from .errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
+from .events import Response, ServerEvent
+from .flow import Flow, Wait, called
+from .functions import ArgumentsError, Toolbox, ToolFunction, output_of
+
+__all__ = ["LoopShell", "RunSettings", "Talk", "ToolLoop"]
+
+INTERRUPTED: Final = (
+    "The call was interrupted before the tool returned: it may have done all, a part, or nothing of its work. It was "
+    "not run again."
+)
+"""The output of a call that had begun when the loop was cancelled, or when its process ended."""
+CUT: Final = "The response ended within this call. The tool was not run."
+
+Hook = Callable[..., Any]
+"""A function of the caller's, ``async`` or not."""
+
+
+class LoopShell(Protocol):
+    """What the loop needs of a shell."""
+
+    def side_by_side(self, flows: Iterable[Flow[None]]) -> Awaitable[None]:
+        """Run the flows, each in a task of its own, until all have ended.
+
+        If one raises or the caller is cancelled, the others are cancelled. Raises a group of what they raised.
+        """
+        ...
+
+    def in_thread(self, function: Callable[[], Any], /) -> Awaitable[Any]:
+        """Call a function in a worker thread. A cancellation waits for its end."""
+        ...
+
+    def checkpoint(self) -> Awaitable[None]:
+        """Raise the cancellation if the task is cancelled."""
+        ...
+
+
+class Talk(Protocol):
+    """What the loop needs of a conversation."""
+
+    @property
+    def calls(self) -> CallLedger:
+        """How far its calls are."""
+        ...
+
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        """The items of the conversation."""
+        ...
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last turn did not succeed, so that :meth:`again` can repeat it."""
+        ...
+
+    def turn(self, input: Sequence[Any], fields: Mapping[str, Any], on_event: Hook | None) -> Flow[Response]:
+        """Run one turn with this new input. ``on_event`` is called with each event. Raises the turn's failure."""
+        ...
+
+    def again(self, fields: Mapping[str, Any], on_event: Hook | None) -> Flow[Response]:
+        """Run the turn that did not succeed once more."""
+        ...
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a loop runs. Raises UserError for what cannot be."""
+
+    max_turns: int = 10
+    """How many turns, at most; then MaxTurnsError."""
+    parallel: int = 16
+    """How many calls of one response run at the same time, at most."""
+    on_event: Callable[[ServerEvent], Any] | None = None
+    """Called with each event of each turn, in order."""
+    on_call: Callable[[ToolCall], Any] | None = None
+    """Called after each change of a call, before the loop goes on: the place to ``save()``."""
+    approve: Callable[[ToolCall], Any] | None = None
+    """Called before a function is: True lets it run; False does not; a text does not, and is the reason."""
+    on_error: Callable[[ToolCall, Exception], Any] | None = None
+    """Called with what a function raised: it returns the output, or raises, which ends the loop."""
+    on_interrupted: Callable[[ToolCall], Any] | None = None
+    """Called for each call that was interrupted: True runs it again, a text is its output, None is the usual text."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, _RULES)
+        for name in ("on_event", "on_call", "approve", "on_error", "on_interrupted"):
+            if (hook := getattr(self, name)) is not None and not callable(hook):
+                raise WrongTypeError(f"{name} is {shown(hook)}: write a function, async or not, or None")
+
+
+_RULES: Final = {
+    "max_turns": Number(COUNT, least=1, whole=True, most=MOST_KEPT),
+    "parallel": Number(COUNT, least=1, whole=True, most=MOST_AT_ONCE),
+}
+
+
+class _Ready(NamedTuple):
+    """A call that is to be run."""
+
+    call: ToolCall
+    function: ToolFunction
+    arguments: Mapping[str, Any]
+
+
+class ToolLoop:
+    """One call of ``conversation.run()``."""
+
+    def __init__(self, talk: Talk, shell: LoopShell, tools: Toolbox, settings: RunSettings) -> None:
+        self._talk = talk
+        self._ledger = talk.calls
+        self._shell = shell
+        self._tools = tools
+        self._settings = settings
+
+    def run(self, input: Sequence[Any] | None, fields: Mapping[str, Any]) -> Flow[Response]:
+        """Run the loop; None as input goes on where the last one stopped. Returns the last response.
+
+        Raises MaxTurnsError, what a turn raises, and what a hook raises.
+        """
+        if self._ledger.busy:
+            raise ConcurrentUseError("the conversation's tools are running — nothing was sent — wait for that run()")
+        self._ledger.busy = True
+        try:
+            return (yield from self._run(input, fields))
+        finally:
+            self._ledger.busy = False
+
+    def _run(self, input: Sequence[Any] | None, fields: Mapping[str, Any]) -> Flow[Response]:
+        settings = self._settings
+        turn = yield from self._first(input, fields)
+        count = 0
+        while True:
+            response = yield from turn
+            count += 1
+            if not self._talk.interrupted:
+                self._ledger.answered()
+            calls = self._ledger.read(self._talk.history)
+            if response.status != "completed" or not calls:
+                return response
+            if count == settings.max_turns:
+                raise MaxTurnsError(
+                    f"after {count} turns the model calls {calls[0].name!r} — its last calls were not run, and the "
+                    "history has everything — run() goes on; or write a larger max_turns",
+                    response=response,
+                )
+            yield from self._answer(calls)
+            if any(call.output is None for call in calls):  # The caller answers it.
+                return response
+            turn = self._talk.turn(self._ledger.send(), fields, settings.on_event)
+
+    def _first(self, input: Sequence[Any] | None, fields: Mapping[str, Any]) -> Flow[Flow[Response]]:
+        """The first turn, after the calls that are open from before have their outputs."""
+        calls = self._ledger.read(self._talk.history)
+        rest = [item for item in input or () if not self._ledger.give(item)]
+        for call in calls:
+            if call.state is CallState.RUNNING:
+                yield from self._interrupted(call)
+        if input is None and self._talk.interrupted:
+            return self._talk.again(fields, self._settings.on_event)
+        yield from self._answer(calls)
+        if input is None and (not calls or any(call.output is None for call in calls)):
+            what = "no call is open" if not calls else "the outputs of other tools' calls are missing"
+            raise UserError(f"there is nothing to go on with: {what} — nothing was sent — write run(input, …)")
+        return self._talk.turn([*self._ledger.send(), *rest], fields, self._settings.on_event)
+
+    # -- the calls of one response
+
+    def _answer(self, calls: list[ToolCall]) -> Flow[None]:
+        """See to it that each call has its output, but those that the caller answers."""
+        ready: list[_Ready] = []
+        for call in calls:
+            if call.state is CallState.REQUESTED:
+                made = yield from self._ready(call)
+                if isinstance(made, str):
+                    yield from self._record(call, made)
+                elif made is not None:
+                    ready.append(made)
+        if ready:
+            yield from self._side_by_side(ready)
+        for call in calls:
+            if call.state is CallState.RUNNING:  # Its function raised a cancellation that nobody had asked for.
+                yield from self._record(call, INTERRUPTED)
+
+    def _ready(self, call: ToolCall) -> Flow[_Ready | str | None]:
+        """The call, ready to be run; or its output, if it is not to be run; None: the caller answers it."""
+        if call.item.get("status") == "incomplete":
+            return CUT
+        function = self._tools.function_for(call.name)
+        if call.item["type"] not in ("function_call", "custom_tool_call") or (
+            function is None and call.name in self._tools.names
+        ):
+            return None
+        if function is None:
+            return f"There is no tool {call.name!r}. The tools are: {', '.join(self._tools.names) or 'none'}."
+        try:
+            arguments = function.read(call.arguments)
+        except ArgumentsError as exc:
+            return f"The tool was not called: {exc}"
+        if self._settings.approve is not None:
+            approved = yield from called(self._settings.approve, call)
+            if approved is not True:
+                reason = f": {approved}" if isinstance(approved, str) and approved else "."
+                return f"The call was not approved, and the tool was not called{reason}"
+        return _Ready(call, function, arguments)
+
+    def _side_by_side(self, ready: list[_Ready]) -> Flow[None]:
+        """Run the calls, at most ``parallel`` at the same time. Raises what a hook raises."""
+        waiting = iter(ready)
+        workers = min(len(ready), self._settings.parallel)
+        first: Exception | None = None
+        try:
+            yield Wait(lambda: self._shell.side_by_side([self._worker(waiting) for _ in range(workers)]))
+        except ExceptionGroup as group:
+            first = group.exceptions[0]
+        if first is not None:
+            raise first
+
+    def _worker(self, waiting: Iterator[_Ready]) -> Flow[None]:
+        for ready in waiting:
+            yield Wait(self._shell.checkpoint)  # If it is cancelled here, the call has not begun.
+            yield from self._run_one(*ready)
+
+    def _run_one(self, call: ToolCall, function: ToolFunction, arguments: Mapping[str, Any]) -> Flow[None]:
+        self._ledger.begin(call)
+        try:
+            yield from self._tell(call)
+        except BaseException:
+            self._ledger.reset(call)
+            raise
+        made = partial(function, **arguments)
+        try:
+            if function.is_async:
+                output = output_of((yield Wait(made)))
+            else:
+                result = yield Wait(lambda: self._shell.in_thread(made))
+                output = output_of((yield from called(lambda: result)))
+        except Exception as exc:
+            yield from self._failed(call, exc)
+        else:
+            yield from self._record(call, output)
+
+    def _failed(self, call: ToolCall, exc: Exception) -> Flow[None]:
+        """The function raised. If the hook does, too, the call has an output all the same."""
+        output: Any = output_of(f"The tool failed: {type(exc).__name__}: {exc}")
+        try:
+            if self._settings.on_error is not None:
+                said = yield from called(self._settings.on_error, call, exc)
+                output = output if said is None else output_of(said)
+        except BaseException:
+            self._ledger.record(call, output)
+            raise
+        yield from self._record(call, output)
+
+    def _interrupted(self, call: ToolCall) -> Flow[None]:
+        """It had begun when a loop before this one ended."""
+        hook, function = self._settings.on_interrupted, self._tools.function_for(call.name)
+        said = None if hook is None else (yield from called(hook, call))
+        if said is True or (hook is None and function is not None and function.repeatable):
+            self._ledger.reset(call)
+        else:
+            yield from self._record(call, said if isinstance(said, str) else INTERRUPTED)
+
+    def _record(self, call: ToolCall, output: Any) -> Flow[None]:
+        self._ledger.record(call, output)
+        yield from self._tell(call)
+
+    def _tell(self, call: ToolCall) -> Flow[None]:
+        """The call has changed."""
+        if self._settings.on_call is not None:
+            yield from called(self._settings.on_call, call)
