@@ -19,6 +19,7 @@ from .errors import (
     ConnectionLostError,
     EventDecodeError,
     HandshakeRejectedError,
+    InvalidInputError,
     InvalidStreamIdError,
     LaneLimitError,
     LimitExceededError,
@@ -36,6 +37,7 @@ from .errors import (
     RetrievalError,
     RetrievalTimeoutError,
     SessionClosedError,
+    SteeringNotSupportedError,
     StreamEndedError,
     TooManyTurnsError,
     TurnAbortedError,
@@ -64,6 +66,7 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .steering import InjectOutcome, SteerOutcome
 from .structured import ParsedResponse
 from .telemetry import Telemetry
 from .timeouts import Timeouts
@@ -78,6 +81,8 @@ __all__ = [
     "EventDecodeError",
     "Evidence",
     "HandshakeRejectedError",
+    "InjectOutcome",
+    "InvalidInputError",
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
@@ -118,6 +123,8 @@ __all__ = [
     "SessionOptions",
     "Span",
     "Stats",
+    "SteerOutcome",
+    "SteeringNotSupportedError",
     "StreamEndedError",
     "Telemetry",
     "Timeouts",

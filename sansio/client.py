@@ -33,7 +33,7 @@ from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
-from .structured import ParsedResponse, output_format
+from .structured import Answer, ParsedAnswer
 from .toolloop import LoopShell
 from .transports import Means, Network, checked_network
 
@@ -136,13 +136,7 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
         self._runtime = runtime
 
     def create(
-        self,
-        *,
-        stream_id: AnyLane = AUTO,
-        timeout: object = OMIT,
-        leave: Leave | None = None,
-        text_format: object = None,
-        **body: Any,
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
     ) -> TurnT:
         """Make a turn: ``async with session.create(model=…, input=…) as turn``. It is sent when the block is entered.
 
@@ -156,38 +150,26 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
         keeps the connection and discards the turn's events. If it is not given, the session's option applies.
 
         ``text_format`` is the type of the answer: a model of pydantic, a msgspec Struct, a dataclass, a TypedDict, or a
-        JSON schema. It is sent as ``text.format``, and the response has ``output_parsed`` (PROTOCOL.md, "Structured
-        output"). Raises UserError or WrongTypeError for what cannot be sent.
+        JSON schema, which the response then has as ``output_parsed`` (PROTOCOL.md, "Structured output"). It raises
+        UserError or WrongTypeError at once if it cannot be sent.
 
         Entering the block raises UserError or TypeError if the turn cannot be sent as given.
         """
-        return self._turn(self._runtime, body, stream_id, timeout, leave, text_format)
+        return self._turn(self._runtime, body, stream_id, timeout, leave)
 
     @overload
-    def respond(self, *, text_format: type[T], **body: Any) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
+    def respond(self, *, text_format: type[T], **body: Any) -> ParsedAnswer[T]: ...
     @overload
-    def respond(
-        self, *, text_format: Mapping[str, Any], **body: Any
-    ) -> CoroutineType[Any, Any, ParsedResponse[Any]]: ...
-    @overload
-    def respond(self, *, text_format: object = None, **body: Any) -> CoroutineType[Any, Any, Response]: ...
+    def respond(self, **body: Any) -> Answer[Response]: ...
     @awaited
     def respond(
-        self,
-        *,
-        stream_id: AnyLane = AUTO,
-        timeout: object = OMIT,
-        leave: Leave | None = None,
-        text_format: object = None,
-        **body: Any,
+        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
     ) -> Flow[Response]:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
-        Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`. With ``text_format``,
-        it is ``response.output_parsed`` that raises an :class:`~turnwire.sansio.errors.OutputError` if there is no such
-        value.
+        Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.
         """
-        turn = self._turn(self._runtime, body, stream_id, timeout, leave, text_format)
+        turn = self._turn(self._runtime, body, stream_id, timeout, leave)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
 
     def conversation(
@@ -323,10 +305,8 @@ class Turn(TurnHandle, OnShell):
         stream_id: AnyLane,
         timeout: object,
         leave: Leave | None = None,
-        text_format: object = None,
     ) -> None:
-        wanted = output_format(text_format)
-        super().__init__(body if wanted is None else wanted.filled(body), stream_id, timeout, leave, wanted)
+        super().__init__(body, stream_id, timeout, leave)
         self._runtime = runtime
 
     def _begin(self) -> CoreTurn:
@@ -340,7 +320,11 @@ class Turn(TurnHandle, OnShell):
 
     @at_once
     def __aexit__(self, *exc: object) -> None:
-        self._runtime.cancel(self._core or self._begun)
+        self._cancel(self._core or self._begun)
+
+    def _cancel(self, turn: CoreTurn) -> None:
+        """Its consumer leaves it, before its end or after."""
+        self._runtime.cancel(turn)
 
     def __aiter__(self) -> Self:
         return self
@@ -420,7 +404,7 @@ class Turn(TurnHandle, OnShell):
         except StopAsyncIteration:
             pass
         finally:
-            self._runtime.cancel(turn)
+            self._cancel(turn)
         return self.result()
 
 

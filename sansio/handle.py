@@ -25,7 +25,7 @@ from .events import Response
 from .lanes import AUTO, AnyLane
 from .partial import Partial
 from .replay import Evidence, Verdict
-from .structured import OutputFormat, ParsedResponse
+from .structured import ParsedResponse, with_format
 
 __all__ = ["TurnHandle"]
 
@@ -39,13 +39,12 @@ class TurnHandle:
         stream_id: AnyLane,
         timeout: object,
         leave: Leave | None = None,
-        wanted: OutputFormat[Any] | None = None,
     ) -> None:
         if leave is not None:
             LEAVE_RULE.check("leave", leave)
+        body, self._wanted = with_format(body)
         self._arguments = (body, stream_id, timeout)
         self._leave: Leave | None = leave
-        self._wanted = wanted
         self._parsed: ParsedResponse[Any] | None = None
         self._core: Turn | None = None
         self._entered = False

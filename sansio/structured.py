@@ -24,7 +24,8 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, Generic, TypeVar, cast
+from types import CoroutineType
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -42,7 +43,7 @@ from .events import Response, ResponseOutputMessage, ResponseOutputRefusal, Resp
 from .omit import marker
 from .strict_schema import strict_schema
 
-__all__ = ["OutputFormat", "ParsedResponse", "output_format"]
+__all__ = ["OutputFormat", "Answer", "ParsedAnswer", "ParsedResponse", "output_format", "with_format"]
 
 T = TypeVar("T")
 
@@ -119,6 +120,11 @@ class ParsedResponse(Response, Generic[T], frozen=True, gc=True, eq=False, repr_
         return _again, (self.raw_bytes, self.reading.wanted.given)
 
 
+Answer: TypeAlias = CoroutineType[Any, Any, T]
+"""What ``respond()`` returns, to be awaited."""
+ParsedAnswer: TypeAlias = CoroutineType[Any, Any, ParsedResponse[T]]
+
+
 def _with_reading(response: Response, reading: LazyAnswer[T]) -> ParsedResponse[T]:
     make: Any = ParsedResponse
     made: ParsedResponse[T] = make(*msgspec.structs.astuple(response), reading)
@@ -182,6 +188,16 @@ def output_format(text_format: Any) -> OutputFormat[Any] | None:
         if isinstance(exc, UserError):
             raise
         return _made(text_format)  # It cannot be hashed.
+
+
+def with_format(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], OutputFormat[Any] | None]:
+    """The body of a request, which may have a ``text_format``: as it is sent, and the format. Raises as
+    :func:`output_format` and :meth:`OutputFormat.filled` do."""
+    if "text_format" not in body:
+        return body, None
+    wanted = output_format(body["text_format"])
+    sent = {name: value for name, value in body.items() if name != "text_format"}
+    return (sent, None) if wanted is None else (wanted.filled(sent), wanted)
 
 
 def _of_schema(given: Mapping[str, Any]) -> OutputFormat[Any]:

@@ -342,8 +342,12 @@ def test_the_first_text_of_a_final_answer_counts() -> None:
 
 
 def test_a_turn_has_the_parsed_response() -> None:
-    handle = TurnHandle({}, None, None, None, output_format(Point))
+    handle = TurnHandle({"text_format": Point, "input": "x"}, None, None)
     assert handle.response is None
+    body, _, _ = handle._enter()
+    assert body["text"]["format"]["name"] == "Point"
+    assert body.keys() == {"input", "text"}
+    assert TurnHandle({"text_format": None, "input": "x"}, None, None)._enter()[0] == {"input": "x"}
     wire = Wire.opened()
     turn = handle._sent(wire.run())
     assert handle.response is None

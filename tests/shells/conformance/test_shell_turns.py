@@ -469,7 +469,7 @@ class Sum(msgspec.Struct):
 async def test_an_answer_is_a_value_of_the_type_that_was_asked_for(shell):
     """P-FORMAT-1 to P-FORMAT-4."""
     async with (
-        serve(reply=["no sum", Json({"total": 3, "terms": [1, 2]}), Refusal("no"), "plain"]) as server,
+        serve(reply=["no sum", Json({"total": 3, "terms": [1, 2]}), Refusal("no"), "plain", Json()]) as server,
         shell.connect(server.base_url) as session,
     ):
         response = await session.respond(model="m", input="x", text_format=Sum, text={"verbosity": "low"})
@@ -484,5 +484,7 @@ async def test_an_answer_is_a_value_of_the_type_that_was_asked_for(shell):
         with pytest.raises(shell.UserError):
             session.create(model="m", input="x", text_format=dict[str, int])
         assert (await session.respond(model="m", input="x")).output_parsed is None
+        talk = session.conversation(model="m", text_format=Sum)
+        assert isinstance((await talk.respond("x")).output_parsed, Sum)
     assert server.ledger[0].body["text"]["verbosity"] == "low"
     assert server.ledger[0].body["text"]["format"]["schema"]["required"] == ["total", "terms"]
