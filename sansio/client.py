@@ -33,7 +33,7 @@ from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
-from .structured import Answer, ParsedAnswer
+from .structured import ParsedResponse
 from .toolloop import LoopShell
 from .transports import Means, Network, checked_network
 
@@ -158,9 +158,9 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
         return self._turn(self._runtime, body, stream_id, timeout, leave)
 
     @overload
-    def respond(self, *, text_format: type[T], **body: Any) -> ParsedAnswer[T]: ...
+    def respond(self, *, text_format: type[T], **body: Any) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
     @overload
-    def respond(self, **body: Any) -> Answer[Response]: ...
+    def respond(self, **body: Any) -> CoroutineType[Any, Any, Response]: ...
     @awaited
     def respond(
         self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any

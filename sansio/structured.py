@@ -24,8 +24,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from types import CoroutineType
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -43,7 +42,7 @@ from .events import Response, ResponseOutputMessage, ResponseOutputRefusal, Resp
 from .omit import marker
 from .strict_schema import strict_schema
 
-__all__ = ["OutputFormat", "Answer", "ParsedAnswer", "ParsedResponse", "output_format", "with_format"]
+__all__ = ["OutputFormat", "ParsedResponse", "output_format", "with_format"]
 
 T = TypeVar("T")
 
@@ -118,11 +117,6 @@ class ParsedResponse(Response, Generic[T], frozen=True, gc=True, eq=False, repr_
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.raw_bytes, self.reading.wanted.given)
-
-
-Answer: TypeAlias = CoroutineType[Any, Any, T]
-"""What ``respond()`` returns, to be awaited."""
-ParsedAnswer: TypeAlias = CoroutineType[Any, Any, ParsedResponse[T]]
 
 
 def _with_reading(response: Response, reading: LazyAnswer[T]) -> ParsedResponse[T]:
