@@ -13,6 +13,7 @@ from .agents.tracing import OpenTelemetryTracer, Span, Tracer
 from .agents.usage import RequestUsage, Usage
 from .connection import Stats
 from .connections import ConnectionInfo
+from .conversation import CallState, ToolCall
 from .errors import (
     ConcurrentUseError,
     ConnectError,
@@ -23,6 +24,7 @@ from .errors import (
     InvalidStreamIdError,
     LaneLimitError,
     LimitExceededError,
+    MaxTurnsError,
     MissingResponseError,
     OutputError,
     OutputIncompleteError,
@@ -49,6 +51,7 @@ from .errors import (
     WrongTypeError,
 )
 from .events import Response, ServerEvent
+from .functions import ToolFunction, tool
 from .lanes import AUTO
 from .notices import Notice
 from .partial import Partial
@@ -73,6 +76,7 @@ from .timeouts import Timeouts
 
 __all__ = [
     "AUTO",
+    "CallState",
     "Cause",
     "ConcurrentUseError",
     "ConnectError",
@@ -87,6 +91,7 @@ __all__ = [
     "LaneLimitError",
     "LimitExceededError",
     "MCPToolChoice",
+    "MaxTurnsError",
     "MissingResponseError",
     "ModelResponse",
     "ModelRetryAdvice",
@@ -129,6 +134,8 @@ __all__ = [
     "Telemetry",
     "Timeouts",
     "TooManyTurnsError",
+    "ToolCall",
+    "ToolFunction",
     "Tracer",
     "TurnAbortedError",
     "TurnError",
@@ -140,6 +147,7 @@ __all__ = [
     "WrongTypeError",
     "Verdict",
     "get_retry_advice",
+    "tool",
     "provider_managed_retries_disabled",
     "websocket_pre_event_retries_disabled",
 ]

@@ -20,7 +20,7 @@ from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, called, make_awaitable
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, call_hook, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
@@ -400,7 +400,7 @@ class Turn(TurnHandle, OnShell):
             while True:
                 event = yield receive
                 if on_event is not None:
-                    yield from called(on_event, event)
+                    yield from call_hook(on_event, event)
         except StopAsyncIteration:
             pass
         finally:

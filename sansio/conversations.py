@@ -44,7 +44,7 @@ from .lanes import AUTO, AnyLane
 from .omit import OMIT
 from .partial import Partial
 from .runtime import SessionRuntime
-from .toolloop import RunSettings, ToolLoop
+from .toolloop import MAX_TURNS, PARALLEL, RunSettings, ToolLoop
 
 __all__ = ["Conversation", "ConversationTurn"]
 
@@ -367,8 +367,8 @@ class Conversation(OnShell):
         input: object = None,
         *,
         tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
-        max_turns: int = RunSettings.max_turns,
-        parallel: int = RunSettings.parallel,
+        max_turns: int = MAX_TURNS,
+        parallel: int = PARALLEL,
         on_event: Callable[[ServerEvent], Any] | None = None,
         on_call: Callable[[ToolCall], Any] | None = None,
         approve: Callable[[ToolCall], Any] | None = None,
@@ -398,14 +398,24 @@ class Conversation(OnShell):
         turns, and what a turn, or one of the functions above, raises. If it is cancelled, ``async`` functions are
         cancelled, and others are waited for.
         """
-        given = dict(max_turns=max_turns, parallel=parallel, on_event=on_event, on_call=on_call, approve=approve)
-        settings = RunSettings(**given, on_error=on_error, on_interrupted=on_interrupted)
+        settings = RunSettings(
+            max_turns=max_turns,
+            parallel=parallel,
+            on_event=on_event,
+            on_call=on_call,
+            approve=approve,
+            on_error=on_error,
+            on_interrupted=on_interrupted,
+        )
         if tools is not None:
             self._tools = Toolbox(tools)
             self._defaults["tools"] = self._tools.specs
-        talk = _Talk(self._runner, lambda new, more: self._made(new, timeout, leave, more))
+
+        def made(new: object, more: Mapping[str, Any]) -> ConversationTurn:
+            return self._made(new, timeout, leave, more)
+
         items = None if input is None else as_items(input)
-        return (yield from ToolLoop(talk, self._shell, self._tools, settings).run(items, fields))
+        return (yield from ToolLoop(_Talk(self._runner, made), self._shell, self._tools, settings).run(items, fields))
 
     # -- what is known
 
