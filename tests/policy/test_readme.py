@@ -159,7 +159,7 @@ def without_code(text: str) -> str:
             "What became of it, Your own tests, A recording, Models and a trace of a call, Lanes a tool and a verdict, "
             "Behind a proxy, "
             "Instead of `openai`'s `responses.connect()`, Instead of `websockets`, "
-            "Instead of the Agents SDK's `OpenAIResponsesWSModel`",
+            "Instead of the Agents SDK's `OpenAIResponsesWSModel`, Where users already are: the Agents SDK",
         ),
         (
             "Working on turnwire",
