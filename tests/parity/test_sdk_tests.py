@@ -75,9 +75,7 @@ DIFFERENT: dict[str, str] = {
     "it is about an attribute for its connection, set by hand, or a lock that turnwire does not have": """
         test_websocket_model_close_falls_back_to_transport_abort_on_close_error
         test_websocket_model_close_does_not_wait_for_held_request_lock
-        test_websocket_model_get_response_applies_timeout_while_waiting_for_request_lock
-        test_websocket_model_stream_close_after_terminal_event_preserves_persistent_connection
-        test_websocket_model_stream_response_terminal_close_keeps_connection""",
+        test_websocket_model_get_response_applies_timeout_while_waiting_for_request_lock""",
     "it asks for advice on errors with private marks that only its own model raises": """
         test_websocket_get_retry_advice_marks_ambiguous_replay_unsafe
         test_websocket_get_retry_advice_allows_stateless_ambiguous_disconnect_retry
