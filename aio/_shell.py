@@ -31,7 +31,6 @@ __all__ = [
     "SHELL",
     "Connecting",
     "Conversation",
-    "ConversationTurn",
     "OpenAIResponsesModel",
     "OpenAIResponsesWSModel",
     "Session",
@@ -90,12 +89,8 @@ class Turn(client.Turn, shell=SHELL):
     pass
 
 
-class ConversationTurn(conversations.ConversationTurn, Turn, shell=SHELL):
+class Conversation(conversations.Conversation, shell=SHELL):
     pass
-
-
-class Conversation(conversations.Conversation[ConversationTurn], shell=SHELL):
-    _turn = ConversationTurn
 
 
 class Session(client.Session[Turn, Conversation], shell=SHELL):

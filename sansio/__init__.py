@@ -11,10 +11,10 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     agents         model calls: settings, tools, requests, results, traces
     conversations  what users hold of a conversation
     client         what users hold: ``connect()``, sessions, turns; and what a shell must provide
-    conversation   what the next turn of a conversation sends, and what its history is afterwards
-    retrieval      what becomes of a response: its retrieval as a flow, and how that fails
     toolloop       turns and the calls of tools in them, one after the other, as a flow
     functions      Python functions as tools: their schemas, arguments and results
+    conversation   what the next turn of a conversation sends, and what its history is afterwards
+    retrieval      what becomes of a response: its retrieval as a flow, and how that fails
     runtime        what runs a session, in every shell
     transports     how a transport is opened, and what its failures mean
     addresses      which address of a host is tried when, and whose connection is used

@@ -13,15 +13,18 @@ from .agents.tracing import OpenTelemetryTracer, Span, Tracer
 from .agents.usage import RequestUsage, Usage
 from .connection import Stats
 from .connections import ConnectionInfo
+from .conversation import CallState, ToolCall
 from .errors import (
     ConcurrentUseError,
     ConnectError,
     ConnectionLostError,
     EventDecodeError,
     HandshakeRejectedError,
+    InvalidInputError,
     InvalidStreamIdError,
     LaneLimitError,
     LimitExceededError,
+    MaxTurnsError,
     MissingResponseError,
     ProtocolError,
     RequestTooLargeError,
@@ -31,6 +34,7 @@ from .errors import (
     RetrievalError,
     RetrievalTimeoutError,
     SessionClosedError,
+    SteeringNotSupportedError,
     StreamEndedError,
     TooManyTurnsError,
     TurnAbortedError,
@@ -42,6 +46,7 @@ from .errors import (
     WrongTypeError,
 )
 from .events import Response, ServerEvent
+from .functions import ToolFunction, tool
 from .lanes import AUTO
 from .notices import Notice
 from .partial import Partial
@@ -59,11 +64,13 @@ from .replay import (
     get_retry_advice,
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
+from .steering import InjectOutcome, SteerOutcome
 from .telemetry import Telemetry
 from .timeouts import Timeouts
 
 __all__ = [
     "AUTO",
+    "CallState",
     "Cause",
     "ConcurrentUseError",
     "ConnectError",
@@ -72,10 +79,13 @@ __all__ = [
     "EventDecodeError",
     "Evidence",
     "HandshakeRejectedError",
+    "InjectOutcome",
+    "InvalidInputError",
     "InvalidStreamIdError",
     "LaneLimitError",
     "LimitExceededError",
     "MCPToolChoice",
+    "MaxTurnsError",
     "MissingResponseError",
     "ModelResponse",
     "ModelRetryAdvice",
@@ -106,10 +116,14 @@ __all__ = [
     "SessionOptions",
     "Span",
     "Stats",
+    "SteerOutcome",
+    "SteeringNotSupportedError",
     "StreamEndedError",
     "Telemetry",
     "Timeouts",
     "TooManyTurnsError",
+    "ToolCall",
+    "ToolFunction",
     "Tracer",
     "TurnAbortedError",
     "TurnError",
@@ -121,6 +135,7 @@ __all__ = [
     "WrongTypeError",
     "Verdict",
     "get_retry_advice",
+    "tool",
     "provider_managed_retries_disabled",
     "websocket_pre_event_retries_disabled",
 ]

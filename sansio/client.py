@@ -7,11 +7,9 @@ The promise
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
-from functools import wraps
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
@@ -22,7 +20,7 @@ from .dialect import Dialect
 from .errors import ConcurrentUseError
 from .events import Response, ServerEvent
 from .fallback import TransportChoice
-from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, called, make_awaitable
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, call_hook, make_awaitable
 from .handle import TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
@@ -33,7 +31,6 @@ from .rate_limits import RateLimits
 from .record import BinaryFile, PathLike, Recording, recording_of
 from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
-from .secret import discreet
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
 from .toolloop import LoopShell
@@ -314,7 +311,11 @@ class Turn(TurnHandle, OnShell):
 
     @at_once
     def __aexit__(self, *exc: object) -> None:
-        self._runtime.cancel(self._core or self._begun)
+        self._cancel(self._core or self._begun)
+
+    def _cancel(self, turn: CoreTurn) -> None:
+        """Its consumer leaves it, before its end or after."""
+        self._runtime.cancel(turn)
 
     def __aiter__(self) -> Self:
         return self
@@ -390,11 +391,11 @@ class Turn(TurnHandle, OnShell):
             while True:
                 event = yield receive
                 if on_event is not None:
-                    yield from called(on_event, event)
+                    yield from call_hook(on_event, event)
         except StopAsyncIteration:
             pass
         finally:
-            self._runtime.cancel(turn)
+            self._cancel(turn)
         return self.result()
 
 

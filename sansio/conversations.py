@@ -7,8 +7,9 @@ The promise
 
 One turn at a time
     A second turn while one runs is refused with ConcurrentUseError, and is not queued: which of two inputs comes first
-    must be the caller's decision. Forks run side by side. A turn counts as running until its terminal event has
-    arrived, whether it was read or not, or until it failed or was left.
+    must be the caller's decision. Forks run side by side. A turn runs until its reader has seen the terminal event or
+    the failure, or has left it. Whoever leaves it before its terminal event has interrupted it, even if that event had
+    arrived: what counts is what was read.
 
 Forks that need the memory of a connection
     With ``store=False`` the response that a fork continues is only in the memory of a connection, and is gone once the
@@ -19,9 +20,9 @@ Forks that need the memory of a connection
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self
 
-from .client import OnShell, Turn
+from .client import OnShell, Shell, Turn
 from .connection import Continuation, Leave
 from .connection import Turn as CoreTurn
 from .conversation import (
@@ -43,11 +44,9 @@ from .lanes import AUTO, AnyLane
 from .omit import OMIT
 from .partial import Partial
 from .runtime import SessionRuntime
-from .toolloop import RunSettings, ToolLoop
+from .toolloop import MAX_TURNS, PARALLEL, RunSettings, ToolLoop
 
 __all__ = ["Conversation", "ConversationTurn"]
-
-ConversationTurnT = TypeVar("ConversationTurnT", bound="ConversationTurn")
 
 _UNSUCCESSFUL: Final = ("failed", "incomplete", "cancelled")
 
@@ -68,6 +67,8 @@ class ConversationRunner:
         """The turn that was sent last, if the machine was not told what became of it."""
         self._last: CoreTurn | None = None
         """The turn that was sent last."""
+        self._attended = self._unread = False
+        """``_attended``: whether somebody reads it. ``_unread``: whether its reader left it before its end."""
 
     # -- to send a turn
 
@@ -83,9 +84,19 @@ class ConversationRunner:
         anchor.forks.clear()
 
     def submit(
-        self, new: object, fields: Mapping[str, Any], lane: AnyLane, timeout: object, *, warm: bool = False
+        self,
+        new: object,
+        fields: Mapping[str, Any],
+        lane: AnyLane,
+        timeout: object,
+        *,
+        warm: bool = False,
+        attended: bool = True,
     ) -> CoreTurn:
-        """Send a turn. Raises as :meth:`Conversation.create` says; then nothing has changed."""
+        """Send a turn; ``attended``: somebody reads it.
+
+        Raises as :meth:`Conversation.create` says; then nothing has changed.
+        """
         machine = self.settled()
         if self._warmed is not None:
             machine = self._machine = self._after_warm_up(self._warmed, machine, fields)
@@ -98,7 +109,14 @@ class ConversationRunner:
         if to_send.forks and to_send.anchor is not None:
             to_send.anchor.forks.append(core)
         self._core = self._last = core
+        self._attended, self._unread = attended, False
         return core
+
+    def left(self, core: CoreTurn) -> None:
+        """The reader of a turn leaves it."""
+        if core is self._core:
+            self._unread = bool(core.events) or not core.ended
+            self._attended = False
 
     def _after_warm_up(
         self, warmed: ConversationRunner, machine: ConversationMachine, fields: Mapping[str, Any]
@@ -125,13 +143,13 @@ class ConversationRunner:
     def settled(self) -> ConversationMachine:
         """The machine, after it was told what has become of the turn that ran."""
         core, machine = self._core, self._machine
-        if core is None or not core.ended:
+        if core is None or not core.ended or (self._attended and core.events):
             return machine
         arrived = self.arrived()
         self._core = None
         if core.anchor_lost is not None:
             machine.sent_in_full(DecisionReason[core.anchor_lost.name])
-        response = core.response
+        response = None if self._unread else core.response
         used = [each.usage for each in core.responses]
         if response is None:
             machine.interrupted(arrived, None, used)
@@ -147,11 +165,13 @@ class ConversationRunner:
         if core is None:
             return []
         items: list[dict[str, Any]] = []
-        for response, steered in zip(core.responses, core.steers, strict=True):
+        partial, read = core.partial, len(core.responses)
+        if self._unread or (self._attended and core.events):  # The last response is taken as far as it was read.
+            read -= core.response is not None
+        for response, steered in zip(core.responses[:read], core.steers, strict=False):
             items += output_items(response.output)
             items += output_items(steered)
-        partial = core.partial
-        if core.response is None and partial.response_id not in {response.id for response in core.responses}:
+        if partial.response_id not in {response.id for response in core.responses[:read]}:
             items += output_items(partial.items)
         return items
 
@@ -195,6 +215,10 @@ class ConversationTurn(Turn):
         new, warm = self._new
         return self._sent(self._runner.submit(new, fields, lane, timeout, warm=warm))
 
+    def _cancel(self, turn: CoreTurn) -> None:
+        self._runner.left(turn)
+        super()._cancel(turn)
+
 
 class _Talk(NamedTuple):
     """A conversation, for the loop of :meth:`Conversation.run`."""
@@ -223,7 +247,7 @@ class _Talk(NamedTuple):
         return self.turn(new, {**before, **fields}, on_event)
 
 
-class Conversation(OnShell, Generic[ConversationTurnT]):
+class Conversation(OnShell):
     """Turns that go on from each other: give the new input alone. Made by :meth:`Session.conversation`.
 
     It keeps the items of all inputs and outputs (:attr:`history`). It sends either only what is new, with the id of the
@@ -232,7 +256,12 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
     ConcurrentUseError; forks run side by side.
     """
 
-    _turn: type[ConversationTurnT]
+    _turn: type[ConversationTurn]
+
+    def __init_subclass__(cls, *, shell: Shell | None = None, **more: Any) -> None:
+        super().__init_subclass__(shell=shell, **more)
+        if shell is not None:
+            cls._turn = type("ConversationTurn", (ConversationTurn,), {"__module__": cls.__module__}, shell=shell)
 
     def __init__(
         self,
@@ -243,7 +272,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         leave: Leave | None,
         *,
         machine: ConversationMachine | None = None,
-        warmed: Conversation[Any] | None = None,
+        warmed: Conversation | None = None,
     ) -> None:
         warm = None if warmed is None else warmed._runner
         self._runner = ConversationRunner(runtime, ConversationMachine() if machine is None else machine, warm)
@@ -261,7 +290,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
     def create(
         self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
-    ) -> ConversationTurnT:
+    ) -> ConversationTurn:
         """Make the next turn: ``async with conversation.create("Hi") as turn``. It is sent when the block is entered.
 
         ``input`` is the new input alone: a text, an item, or a list of items. ``fields`` go before the defaults of the
@@ -274,7 +303,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
     def _made(
         self, new: object, timeout: object, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
-    ) -> ConversationTurnT:
+    ) -> ConversationTurn:
         limits = self._timeout if timeout is OMIT else timeout
         given = ({**self._defaults, **fields}, self._stream_id, limits, leave or self._leave)
         return self._turn(self._runner, new, warm, *given)
@@ -338,8 +367,8 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         input: object = None,
         *,
         tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
-        max_turns: int = RunSettings.max_turns,
-        parallel: int = RunSettings.parallel,
+        max_turns: int = MAX_TURNS,
+        parallel: int = PARALLEL,
         on_event: Callable[[ServerEvent], Any] | None = None,
         on_call: Callable[[ToolCall], Any] | None = None,
         approve: Callable[[ToolCall], Any] | None = None,
@@ -369,14 +398,24 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
         turns, and what a turn, or one of the functions above, raises. If it is cancelled, ``async`` functions are
         cancelled, and others are waited for.
         """
-        given = dict(max_turns=max_turns, parallel=parallel, on_event=on_event, on_call=on_call, approve=approve)
-        settings = RunSettings(**given, on_error=on_error, on_interrupted=on_interrupted)
+        settings = RunSettings(
+            max_turns=max_turns,
+            parallel=parallel,
+            on_event=on_event,
+            on_call=on_call,
+            approve=approve,
+            on_error=on_error,
+            on_interrupted=on_interrupted,
+        )
         if tools is not None:
             self._tools = Toolbox(tools)
             self._defaults["tools"] = self._tools.specs
-        talk = _Talk(self._runner, lambda new, more: self._made(new, timeout, leave, more))
+
+        def made(new: object, more: Mapping[str, Any]) -> ConversationTurn:
+            return self._made(new, timeout, leave, more)
+
         items = None if input is None else as_items(input)
-        return (yield from ToolLoop(talk, self._shell, self._tools, settings).run(items, fields))
+        return (yield from ToolLoop(_Talk(self._runner, made), self._shell, self._tools, settings).run(items, fields))
 
     # -- what is known
 
@@ -465,7 +504,7 @@ class Conversation(OnShell, Generic[ConversationTurnT]):
 
     def _begin_warm_up(self) -> None:
         """Send the warm-up of a session, for which nobody waits."""
-        self._runner.submit((), self._defaults, self._stream_id, self._timeout, warm=True)
+        self._runner.submit((), self._defaults, self._stream_id, self._timeout, warm=True, attended=False)
 
 
 def _continuation(to_send: ToSend) -> Continuation | None:

@@ -49,7 +49,7 @@ __all__ = [
     "at_once",
     "awaited",
     "bound",
-    "called",
+    "call_hook",
     "make_awaitable",
     "result_of",
     "scoped",
@@ -214,7 +214,7 @@ def scoped(cancel_scope: CancelScope) -> Callable[[Wait], Scoped]:
     return partial(Scoped, cancel_scope)
 
 
-def called(hook: Callable[..., Any], *args: Any) -> Flow[Any]:
+def call_hook(hook: Callable[..., Any], *args: Any) -> Flow[Any]:
     """Call a function of the caller's, ``async`` or not, and return its result."""
     result = hook(*args)
     return (yield Wait(lambda: result)) if inspect.isawaitable(result) else result

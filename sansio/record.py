@@ -7,7 +7,7 @@ The promise
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 from .chance import SYSTEM_RANDOM
@@ -106,26 +106,31 @@ class Recording:
             self._write(session, header)
         return session
 
-    def write(self, session: int, *parts: bytes, end: Callable[[], bytes]) -> None:
-        """Write one line. If that would exceed ``max_bytes``, write what ``end`` returns, and nothing after it."""
+    def write(self, session: int, parts: Sequence[bytes]) -> bool:
+        """Write one line, which is given in parts. Returns False if that would exceed ``max_bytes``: then
+        :meth:`finish` has to follow. Hot path: runs once per read."""
         if self.over:
-            return
-        if self.max_bytes is not None and self._written + sum(map(len, parts)) > self.max_bytes:
-            self._write(session, end())
-            self.over = True
-            self._active = {session}
-            self.release(session)
-            return
-        self._write(session, *parts)
+            return True
+        line = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self.max_bytes is not None and self._written + len(line) > self.max_bytes:
+            return False
+        self._write(session, line)
+        return True
 
-    def _write(self, session: int, *parts: bytes) -> None:
+    def finish(self, session: int, line: bytes) -> None:
+        """Write a last line; nothing is written after it."""
+        self._write(session, line)
+        self.over = True
+        self._active = {session}
+        self.release(session)
+
+    def _write(self, session: int, line: bytes) -> None:
         self._active.add(session)
         if self._file is None:
             open_file = cast("OpenFile", self._open_file)
             self._file = open_file(cast("str", self._path), "ab" if self._written else "wb")
-        for part in parts:
-            self._file.write(part)
-            self._written += len(part)
+        self._file.write(line)
+        self._written += len(line)
 
     def flush(self) -> None:
         """Pass on what is buffered."""

@@ -76,6 +76,10 @@ def _refused(place: str, why: str) -> UserError:
     return UserError(f"the schema cannot be strict: {place} {why}")
 
 
+def _type_name(value: object) -> str:
+    return _TYPES.get(type(value), "string")
+
+
 class _Strict:
     """Makes one schema strict. ``inside`` are the references that a part of it is within, as these were resolved."""
 
@@ -129,9 +133,9 @@ class _Strict:
 
     def _check_type(self, node: dict[str, Any], place: str) -> None:
         """See to it that the node says what it is."""
-        values: list[Any] = node["enum"] if "enum" in node else [node["const"]] if "const" in node else []
+        values: list[Any] = [node["const"]] if "const" in node else node.get("enum", [])
         if "type" not in node and values:
-            types = list(dict.fromkeys(_TYPES.get(type(value), "string") for value in values))
+            types = list(dict.fromkeys(map(_type_name, values)))
             node["type"] = types[0] if len(types) == 1 else types
         if not node.keys() & {"type", "anyOf"}:
             raise _refused(place, "may be any value")

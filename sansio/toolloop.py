@@ -27,7 +27,6 @@ What becomes of a call
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
@@ -38,19 +37,23 @@ from .checks import COUNT, MOST_AT_ONCE, MOST_KEPT, Number, check_fields, shown
 from .conversation import CallLedger, CallState, ToolCall
 from .errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
 from .events import Response, ServerEvent
-from .flow import Flow, Wait, called
+from .flow import Flow, Wait, call_hook
 from .functions import ArgumentsError, Toolbox, ToolFunction, output_of
 
-__all__ = ["LoopShell", "RunSettings", "Talk", "ToolLoop"]
+__all__ = ["MAX_TURNS", "PARALLEL", "LoopShell", "RunSettings", "Talk", "ToolLoop"]
 
-INTERRUPTED: Final = (
+MAX_TURNS: Final = 10
+"""How many turns a loop may have, unless the caller says otherwise; as in the Agents SDK."""
+PARALLEL: Final = 16
+"""How many calls of one response run at the same time."""
+WAS_INTERRUPTED: Final = (
     "The call was interrupted before the tool returned: it may have done all, a part, or nothing of its work. It was "
     "not run again."
 )
 """The output of a call that had begun when the loop was cancelled, or when its process ended."""
-CUT: Final = "The response ended within this call. The tool was not run."
+WAS_CUT_OFF: Final = "The response ended within this call. The tool was not run."
 
-Hook = Callable[..., Any]
+_Hook = Callable[..., Any]
 """A function of the caller's, ``async`` or not."""
 
 
@@ -91,11 +94,11 @@ class Talk(Protocol):
         """Whether the last turn did not succeed, so that :meth:`again` can repeat it."""
         ...
 
-    def turn(self, input: Sequence[Any], fields: Mapping[str, Any], on_event: Hook | None) -> Flow[Response]:
+    def turn(self, input: Sequence[Any], fields: Mapping[str, Any], on_event: _Hook | None) -> Flow[Response]:
         """Run one turn with this new input. ``on_event`` is called with each event. Raises the turn's failure."""
         ...
 
-    def again(self, fields: Mapping[str, Any], on_event: Hook | None) -> Flow[Response]:
+    def again(self, fields: Mapping[str, Any], on_event: _Hook | None) -> Flow[Response]:
         """Run the turn that did not succeed once more."""
         ...
 
@@ -103,9 +106,9 @@ class Talk(Protocol):
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a loop runs. Raises UserError for what cannot be."""
 
-    max_turns: int = 10
+    max_turns: int = MAX_TURNS
     """How many turns, at most; then MaxTurnsError."""
-    parallel: int = 16
+    parallel: int = PARALLEL
     """How many calls of one response run at the same time, at most."""
     on_event: Callable[[ServerEvent], Any] | None = None
     """Called with each event of each turn, in order."""
@@ -216,12 +219,12 @@ class ToolLoop:
             yield from self._side_by_side(ready)
         for call in calls:
             if call.state is CallState.RUNNING:  # Its function raised a cancellation that nobody had asked for.
-                yield from self._record(call, INTERRUPTED)
+                yield from self._record(call, WAS_INTERRUPTED)
 
     def _ready(self, call: ToolCall) -> Flow[_Ready | str | None]:
         """The call, ready to be run; or its output, if it is not to be run; None: the caller answers it."""
         if call.item.get("status") == "incomplete":
-            return CUT
+            return WAS_CUT_OFF
         function = self._tools.function_for(call.name)
         if call.item["type"] not in ("function_call", "custom_tool_call") or (
             function is None and call.name in self._tools.names
@@ -234,7 +237,7 @@ class ToolLoop:
         except ArgumentsError as exc:
             return f"The tool was not called: {exc}"
         if self._settings.approve is not None:
-            approved = yield from called(self._settings.approve, call)
+            approved = yield from call_hook(self._settings.approve, call)
             if approved is not True:
                 reason = f": {approved}" if isinstance(approved, str) and approved else "."
                 return f"The call was not approved, and the tool was not called{reason}"
@@ -270,7 +273,7 @@ class ToolLoop:
                 output = output_of((yield Wait(made)))
             else:
                 result = yield Wait(lambda: self._shell.in_thread(made))
-                output = output_of((yield from called(lambda: result)))
+                output = output_of((yield from call_hook(lambda: result)))
         except Exception as exc:
             yield from self._failed(call, exc)
         else:
@@ -281,7 +284,7 @@ class ToolLoop:
         output: Any = output_of(f"The tool failed: {type(exc).__name__}: {exc}")
         try:
             if self._settings.on_error is not None:
-                said = yield from called(self._settings.on_error, call, exc)
+                said = yield from call_hook(self._settings.on_error, call, exc)
                 output = output if said is None else output_of(said)
         except BaseException:
             self._ledger.record(call, output)
@@ -291,11 +294,11 @@ class ToolLoop:
     def _interrupted(self, call: ToolCall) -> Flow[None]:
         """It had begun when a loop before this one ended."""
         hook, function = self._settings.on_interrupted, self._tools.function_for(call.name)
-        said = None if hook is None else (yield from called(hook, call))
+        said = None if hook is None else (yield from call_hook(hook, call))
         if said is True or (hook is None and function is not None and function.repeatable):
             self._ledger.reset(call)
         else:
-            yield from self._record(call, said if isinstance(said, str) else INTERRUPTED)
+            yield from self._record(call, said if isinstance(said, str) else WAS_INTERRUPTED)
 
     def _record(self, call: ToolCall, output: Any) -> Flow[None]:
         self._ledger.record(call, output)
@@ -304,4 +307,4 @@ class ToolLoop:
     def _tell(self, call: ToolCall) -> Flow[None]:
         """The call has changed."""
         if self._settings.on_call is not None:
-            yield from called(self._settings.on_call, call)
+            yield from call_hook(self._settings.on_call, call)

@@ -165,7 +165,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
     def write(self, link: Link, data: bytes) -> bool:
         """Give bytes to the socket."""
         link.wire.send(data)
-        return self._written(link, link.wire)
+        return self._after_writing(link, link.wire)
 
     def set_timer(self, when: float | None) -> None:
         """Call ``time_came()`` at this time; None: never."""
@@ -268,13 +268,13 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             wire.scope.cancel()
             self._driver.lost(link, FAILURES.translated(exc), self.clock())
             return False
-        if not link.writable and self._written(link, wire):
+        if not link.writable and self._after_writing(link, wire):
             self._driver.writable(link, self.clock())
         if data is not None:
             self._driver.received(link, data, self.clock())
         return bool(data)
 
-    def _written(self, link: Link, wire: Wire) -> bool:
+    def _after_writing(self, link: Link, wire: Wire) -> bool:
         """Whether all data was written. If not, start a writer, or let the connection end."""
         if wire.broken is not None:
             wire.scope.deadline = min(wire.scope.deadline, self.clock() + LAST_READS)
@@ -293,6 +293,6 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
             while wire.unsent:
                 await wait_writable(wire.sock)
                 wire.send(b"")
-                if self._written(link, wire):
+                if self._after_writing(link, wire):
                     self._driver.writable(link, self.clock())
         wire.writing = False

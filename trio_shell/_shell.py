@@ -28,7 +28,6 @@ __all__ = [
     "SHELL",
     "Connecting",
     "Conversation",
-    "ConversationTurn",
     "OpenAIResponsesModel",
     "OpenAIResponsesWSModel",
     "Session",
@@ -69,12 +68,8 @@ class Turn(client.Turn, shell=SHELL):
     pass
 
 
-class ConversationTurn(conversations.ConversationTurn, Turn, shell=SHELL):
+class Conversation(conversations.Conversation, shell=SHELL):
     pass
-
-
-class Conversation(conversations.Conversation[ConversationTurn], shell=SHELL):
-    _turn = ConversationTurn
 
 
 class Session(client.Session[Turn, Conversation], shell=SHELL):

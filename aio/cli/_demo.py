@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Final, cast
 
 import anyio
@@ -41,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="asyncio",
         help="the client: turnwire.aio on asyncio, or turnwire.trio_shell on trio (default: %(default)s)",
     )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="record the session; afterwards: turnwire replay FILE"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing else")
     parser.add_argument("--no-color", action="store_true", help="no colours; the variable NO_COLOR does the same")
     parser.epilog = (
@@ -64,7 +68,9 @@ async def _run(arguments: argparse.Namespace) -> int:
     async with (
         serve(latency=arguments.latency, faults=FAULTS) as server,
         # Neither a proxy nor a key of the environment is for a server on this machine.
-        _connect_of(arguments.shell)(server.base_url, api_key="loopback", proxy=None) as session,
+        _connect_of(arguments.shell)(
+            server.base_url, api_key="loopback", proxy=None, record=arguments.record
+        ) as session,
     ):
         demo = Demo(session, view)
         await _run_stages(demo, server, text, view)

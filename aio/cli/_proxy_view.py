@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, cast
 from ...sansio.events import ENDINGS, Role, role_of
 from ...sansio.recording import ProxiedMessage, ProxyRecording, RecordingError, json_members
 from ._terminal import Terminal
-from ._timeline_view import quoted
+from ._timeline_view import prompt_of, quoted
 
 __all__ = ["show_messages"]
 
@@ -31,9 +31,9 @@ class MessageLine(NamedTuple):
 
 def show_messages(recording: ProxyRecording, name: str, terminal: Terminal, *, verbose: bool) -> None:
     """Print what passed through the proxy. Raises RecordingError for a line that cannot be read, after those before."""
-    header, paint = recording.header, terminal.paint
-    print(paint(f"{name}: what passed through a proxy to {_plain(header.upstream or 'a server')}", "bold"))
-    print(terminal.recorded(header.wall, header.turnwire) + "; → the client's, ← the server's\n")
+    header = recording.header
+    recorded = f"{terminal.recorded(header.wall, _plain(header.turnwire))}; → the client's, ← the server's"
+    terminal.title(f"{name}: what passed through a proxy to {_plain(header.upstream or 'a server')}", recorded)
     messages, error = _read(recording)
     lines = sorted((map(_each, messages) if verbose else _in_short(messages)), key=lambda one: one.at)
     for one in lines:
@@ -47,7 +47,7 @@ def show_messages(recording: ProxyRecording, name: str, terminal: Terminal, *, v
 
 def _print(one: MessageLine, at: float, terminal: Terminal) -> None:
     way = _WAYS.get(one.way, " ")
-    head = terminal.head(at, f"connection {one.connection}" if terminal.wide else f"#{one.connection}") + f"{way} "
+    head = terminal.head(at, f"connection {one.connection}") + f"{way} "
     most = max(10, terminal.width - len(head))
     line = _plain(one.text[: most + 1])
     line = line if len(line) <= most else line[: most - 1] + "…"
@@ -97,22 +97,25 @@ def _together(run: list[tuple[ProxiedMessage, dict[str, Any]]]) -> MessageLine:
     """One line for all that adds to one text."""
     (message, members), count = run[-1], len(run)
     said = "".join(delta for _, each in run if isinstance(delta := each.get("delta"), str))
-    what = message.what if count == 1 else f"{count} times {message.what}"
-    return MessageLine(
-        message.at, message.connection, message.way, _said(what, message.text, {**members, "delta": said})
-    )
+    text = _said(message.what, message.text, {**members, "delta": said})
+    return MessageLine(message.at, message.connection, message.way, text if count == 1 else f"{count} times {text}")
 
 
 def _said(what: str, text: str, members: dict[str, Any]) -> str:
     """What a message is and holds; of an event: its type, its lane, and what it adds, asks or refuses."""
-    if not isinstance(members.get("type"), str):
-        return f"{what} {text}".strip()
-    lane = [f"in lane {members['stream_id']}"] if "stream_id" in members else []
-    content = next((members[name] for name in ("delta", "error", "input") if name in members), None)
-    if isinstance(content, list) and content:
-        content = cast("list[object]", content)[-1]
-    shown = [] if content is None else [quoted(content if isinstance(content, str) else json.dumps(content), 200)]
-    return " ".join([what, members["type"], *lane, *shown])
+    kind, error = members.get("type"), members.get("error")
+    if not isinstance(kind, str):
+        return f"{what} {quoted(prompt_of(members), 200)}" if "input" in members else f"{what} {text}".strip()
+    words = [kind] if what in ("text", "event") else [what, kind]
+    if "stream_id" in members:
+        words.append(f"in lane {members['stream_id']}")
+    if isinstance(error, dict):
+        told = cast("dict[str, object]", error)
+        words += [str(told[name]) for name in ("code", "message") if told.get(name)]
+    elif "delta" in members or "input" in members:
+        delta = members.get("delta", prompt_of(members))
+        words.append(quoted(delta if isinstance(delta, str) else json.dumps(delta), 200))
+    return " ".join(words)
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 from pathlib import Path
 from typing import Final
 
@@ -99,15 +98,15 @@ def run(arguments: argparse.Namespace) -> int:
 def _show(timeline: Timeline, name: str, terminal: Terminal, *, verbose: bool) -> None:
     """Print what happened, at its pace if a speed is given, and then the bars."""
     paint = terminal.paint
-    print(paint(f"{name}: {_summary(timeline)}", "bold"))
-    print(terminal.recorded(timeline.wall, timeline.turnwire) + (", cut off at its end" if timeline.cut else "") + "\n")
+    recorded = terminal.recorded(timeline.wall, timeline.turnwire) + (", cut off at its end" if timeline.cut else "")
+    terminal.title(f"{name}: {_summary(timeline)}", recorded)
     for moment in moments(timeline, verbose=verbose):
         terminal.wait(moment.at)
         head = terminal.head(moment.at, moment.who)
-        lines = textwrap.wrap(moment.text, max(20, terminal.width - len(head)), break_on_hyphens=False) or [""]
-        for index, line in enumerate(lines):
-            styles = filter(None, [moment.style])
-            terminal.print((paint(head, "dim") if index == 0 else " " * len(head)) + paint(line, *styles))
+        first, *more = (paint(line, *filter(None, [moment.style])) for line in terminal.lines(head, moment.text))
+        terminal.print(paint(head, "dim") + first)
+        for line in more:
+            terminal.print(line)
     _show_bars(timeline, terminal)
 
 

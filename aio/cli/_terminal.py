@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import time
 from datetime import datetime
 from typing import Final
@@ -32,9 +33,25 @@ class Terminal:
         at = datetime.fromtimestamp(wall).astimezone().isoformat(" ", "seconds")
         return f"recorded {at} by turnwire {turnwire}"
 
+    def title(self, text: str, more: str) -> None:
+        """Print a title, a line below it, and an empty line."""
+        for line in textwrap.wrap(text, self.width):
+            print(self.paint(line, "bold"))
+        print(textwrap.fill(more, self.width) + "\n")
+
     def head(self, at: float, who: str) -> str:
         """The beginning of a line: when it was, and whose it is."""
-        return f"{at:10.3f} s  {who[:14]:14}  " if self.wide else f"{at:7.3f} {who[:9]:9} "
+        if self.wide:
+            return f"{at:10.3f} s  {who[:14]:14}  "
+        return f"{at:7.3f} {who.replace('connection ', '#')[:14]}  "
+
+    def lines(self, head: str, text: str) -> list[str]:
+        """The lines of a text: the first one stands behind the head, and is empty if the head has a line for itself."""
+        indent = " " * len(head) if self.wide else "    "
+        wrapped = textwrap.wrap(text, self.width - len(indent), break_on_hyphens=False) or [""]
+        if self.wide or len(head) + len(text) <= self.width:
+            return [wrapped[0], *(indent + line for line in wrapped[1:])] if self.wide else [text]
+        return ["", *(indent + line for line in wrapped)]
 
     def wait(self, at: float) -> None:
         """Wait until so many seconds of the recording are over."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
@@ -24,6 +25,11 @@ _FILLS: Final = {"STREAM": "█", "AWAIT": "▒", "SEND": "▒", "CONNECT": "░
 _ENDS: Final = {"safe": "S", "ambiguous": "?", "unsafe": "!"}
 _NAMES: Final = 14
 """Columns for the name of a lane."""
+_INDENT: Final = " " * (_NAMES + 2)
+_MEANING: Final = (
+    "█\u00a0events   ▒\u00a0waits\u00a0for\u00a0the\u00a0first   ░\u00a0connects   ·\u00a0waits   ─\u00a0connection   "
+    "x\u00a0lost   S\u00a0safe   ?\u00a0ambiguous   !\u00a0unsafe"
+)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -105,7 +111,7 @@ def _of_turn(turn: TurnTrack, began: float, *, verbose: bool) -> Iterator[Moment
     for events in _runs(turn.events, verbose=verbose):
         late = f", {in_seconds(events[0].at - turn.began)} after its begin" if first else ""
         first = False
-        yield Moment(events[-1].at - began, who, f"{name} {_told(events)}{late}")
+        yield Moment(events[-1].at - began, who, f"{name}: {_told(events)}{late}")
     if turn.ended is not None:
         yield Moment(turn.ended - began, who, *_ending(turn, name))
 
@@ -164,7 +170,7 @@ def bars(timeline: Timeline, width: int, paint: Paint) -> list[str]:
     """A scale, a line for each lane and for the connections, and what their characters mean."""
     columns = max(10, width - _NAMES - 2)
     span = max(timeline.ended - timeline.began, 1e-9)
-    lines = [" " * _NAMES + "  " + _scale(span, columns)]
+    lines = [_INDENT + _scale(span, columns)]
     for session in timeline.sessions:
         chart = _Chart(timeline.began, span, columns, paint)
         lines += chart.connections(session)
@@ -172,8 +178,8 @@ def bars(timeline: Timeline, width: int, paint: Paint) -> list[str]:
         for turn in session.turns:
             lanes.setdefault(lane_of(turn), []).append(turn)
         lines += [f"{_name(lane)}  {chart.lane(turns)}" for lane, turns in lanes.items()]
-    meaning = "█ events  ▒ waits for the first  ░ connects  · waits  ─ connection  S safe  ? ambiguous  ! unsafe"
-    return [*lines, "", *(line for line in (" " * _NAMES + "  " + meaning,) if len(line) <= width)]
+    meaning = textwrap.wrap(_MEANING, width, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return [*lines, "", *(line.replace("\u00a0", " ") for line in meaning)]
 
 
 def _name(text: str) -> str:
@@ -182,7 +188,7 @@ def _name(text: str) -> str:
 
 
 def _scale(span: float, columns: int) -> str:
-    count = max(1, columns // 16)
+    count = max(2, columns // 16)
     marks = [in_seconds(span * index / count) if index else "0" for index in range(count)]
     return "".join(f"|{mark}".ljust(columns // count) for mark in marks)[:columns]
 

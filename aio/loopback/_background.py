@@ -37,7 +37,7 @@ async def _run(
                     error = event.get("error") or event.get("response", {}).get("error")
                     entry.end(event["type"].removeprefix("response."), error)
                     if entry.outcome not in ("failed", "error"):
-                        store.remember(turn.request, event["response"], turn.previous)
+                        store.remember(turn.request, event["response"], turn.previous, words=turn.facts.words)
                 await anyio.sleep(reply.pause(entry.number, k, service.latency))
         if stored.cancelled:
             entry.end("cancelled")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from ...sansio.secret import Secret
-from ...sansio.server import RefusedRequest, ServerTurn, response_id, tool_names, write_json
+from ...sansio.server import Facts, RefusedRequest, ServerTurn, facts_of, response_id, tool_names
 
 __all__ = ["FIELDS", "Delivery", "Ledger", "LedgerEntry", "masked"]
 
@@ -149,7 +148,7 @@ class Ledger:
     ) -> LedgerEntry:
         """Add an entry for a turn that runs from now on."""
         self._started += 1
-        entry = _entry(turn.request, delivery, connection, turn.number, turn.lane, headers)
+        entry = _entry(turn.request, delivery, connection, turn.number, turn.lane, headers, turn.facts)
         entry.number, entry.response_id, entry.marker = self._started, response_id(self._started), marker
         entry.injected = turn.injected.items
         self._add(self.entries, entry)
@@ -160,7 +159,9 @@ class Ledger:
 
     def refuse(self, refused: RefusedRequest, delivery: Delivery, connection: int, headers: Mapping[str, str]) -> None:
         """Add an entry for a request that is not run."""
-        entry = _entry(refused.request or {}, delivery, connection, refused.number, refused.lane, headers)
+        entry = _entry(
+            refused.request or {}, delivery, connection, refused.number, refused.lane, headers, refused.facts
+        )
         entry.body = refused.request
         entry.end("refused", refused.problem.body())
         self._add(self.requests, entry)
@@ -183,6 +184,7 @@ def _entry(
     number: int,
     lane: str | None,
     headers: Mapping[str, str],
+    facts: Facts | None,
 ) -> LedgerEntry:
     return LedgerEntry(
         number=0,
@@ -195,7 +197,7 @@ def _entry(
         marker=None,
         metadata=request.get("metadata") or {},
         input=request.get("input"),
-        fingerprint=hashlib.sha256(write_json(request, ordered=True)).hexdigest(),
+        fingerprint=(facts or facts_of(request)).fingerprint,
         body=request,
         headers=masked(headers),
         tools=tool_names(request.get("tools")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, NamedTuple
 
 import anyio
@@ -10,7 +11,7 @@ import h11
 from msgspec.structs import replace
 
 from ...sansio.secret import without_quotes
-from ...sansio.server import JsonBody, Problem, check_head, check_key
+from ...sansio.server import JsonBody, Prepare, Problem, check_head, check_key, prepare_create
 from ._connection import ClientConnection
 
 __all__ = ["LATE", "Incoming", "RequestReader", "closing"]
@@ -46,8 +47,8 @@ def _without_body(request: h11.Request | None = None, refused: Problem | None = 
     return Incoming(request, JsonBody(b""), refused)
 
 
-async def _decoded(data: bytes) -> JsonBody:
-    body = JsonBody(data)
+async def _decoded(data: bytes, prepare: Prepare | None) -> JsonBody:
+    body = JsonBody(data, prepare)
     while not body.decode_slice():
         await anyio.lowlevel.checkpoint()
     return body
@@ -143,9 +144,15 @@ class RequestReader:
                 if not events % _AT_ONCE:
                     await anyio.lowlevel.checkpoint()
             elif isinstance(event, h11.EndOfMessage):
-                return Incoming(request, await _decoded(bytes(body)), refused)
+                return Incoming(request, await _decoded(bytes(body), self._prepare(request)), refused)
             else:
                 return _without_body()
+
+    def _prepare(self, request: h11.Request) -> Prepare | None:
+        """How the facts of a request for a response are found."""
+        path = request.target.partition(b"?")[0].decode("latin-1")
+        creates = request.method == b"POST" and path in self._service.paths
+        return partial(prepare_create, strict=self._service.options.strict) if creates else None
 
     async def _allow_body(self) -> None:
         """Say that the body may come, to a client that waits for that (RFC 9110 section 10.1.1)."""

@@ -67,6 +67,7 @@ def _started(reply: Reply, running: RunningTurn, entry: LedgerEntry, created_at:
         number=entry.number,
         created_at=created_at,
         injected=turn.injected.items,
+        words=turn.facts.words,
     )
     return chain([next(events)], events)
 

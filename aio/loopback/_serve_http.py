@@ -17,7 +17,6 @@ from ...sansio.server import (
     JsonBody,
     Problem,
     RefusedRequest,
-    Remembered,
     Retrieved,
     RunTurn,
     ServerConnection,
@@ -86,8 +85,8 @@ class _HttpService:
         else:
             result = found
         match result:
-            case RunTurn(asked, previous):
-                await self._run_turn(asked, previous)
+            case RunTurn():
+                await self._run_turn(result)
             case Retrieved():
                 await self._retrieve(result)
             case Upgraded():
@@ -174,15 +173,18 @@ class _HttpService:
         connection = self._connection
         request = body_if_readable(body)
         delivery = "sse" if request is not None and request.get("stream") is True else "http"
-        refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request)
+        refused = RefusedRequest(number=connection.counter.request, problem=problem, request=request, facts=body.facts)
         self._service.ledger.refuse(refused, delivery, connection.number, connection.headers)
 
-    async def _run_turn(self, request: dict[str, Any], previous: Remembered | None) -> None:
+    async def _run_turn(self, run: RunTurn) -> None:
         """Run one turn; end the connection if the client leaves meanwhile."""
+        request = run.request
         stream = request.get("stream") is True
         answer = self._new_answer(stream=stream)
         number, end = self._connection.counter.request, self._forget if request.get("background") else self._remember
-        turn = ServerTurn(request, None, send=answer.send, end=end, number=number, previous=previous)
+        turn = ServerTurn(
+            request, None, send=answer.send, end=end, number=number, previous=run.previous, facts=run.facts
+        )
         running = RunningTurn(turn, "sse" if stream else "http")
         try:
             await self._answer(answer, running)
@@ -217,7 +219,7 @@ class _HttpService:
 
     def _remember(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         if response is not None:
-            self._service.store.remember(turn.request, response, turn.previous)
+            self._service.store.remember(turn.request, response, turn.previous, words=turn.facts.words)
 
     def _forget(self, turn: ServerTurn, response: Mapping[str, Any] | None) -> None:
         """Nothing: it is stored already, or will be by its own task."""

@@ -125,9 +125,11 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         try:
             while True:
                 event: ServerEvent = running.turn.next_event() or (yield running.receive)
-                if event.terminal:  # Its response has the earlier items if its own output is empty.
-                    call.add(to_stream_event(event))
+                if event.terminal and running.turn.ends_with(event):
+                    call.add(to_stream_event(event))  # Its response has the earlier items if its own output is empty.
                     break
+        except StopAsyncIteration:
+            call.add(to_stream_event(running.turn.ending))
         finally:
             yield from running.leave()
         return call.result()
@@ -138,11 +140,15 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
             try:
                 while True:
                     event: ServerEvent = running.turn.next_event() or (yield running.receive)
-                    sdk_event = to_stream_event(event)
-                    call.add(sdk_event)
+                    sdk_event, terminal = to_stream_event(event), event.terminal
+                    last = terminal and running.turn.ends_with(event)
+                    if last or not terminal:  # A steered response is not the call's: its successor is.
+                        call.add(sdk_event)
                     yield Emit(sdk_event)
-                    if event.terminal:
+                    if last:
                         break
+            except StopAsyncIteration:
+                call.add(to_stream_event(running.turn.ending))
             finally:
                 yield from running.leave()
             call.check()

@@ -204,6 +204,7 @@ class Routing(Steered):
             return
         self.only_events = False
         self._conclude(turn, now)
+        self._release_lane(now)
         if turn.buffered > self._unread_limit:
             self._check_buffer(turn, now)
 

@@ -137,6 +137,14 @@ class Steered(ConnectionBase):
                 self.stats.completed += 1
             self._leave_lane(turn, now)
 
+    def _release_lane(self, now: float) -> None:
+        """End the reservations for steers that are not pending any more: the server has given them back."""
+        for lane, pending in list(self._inputs.pending.items()):
+            if not any(one.state is InputState.PENDING for one in pending.inputs):
+                del self._inputs.pending[lane]
+                self._lanes.release(lane)
+                self._start_turns(now)
+
     def _leave_lane(self, turn: Turn, now: float) -> None:
         """The turn is over. If steers of it are pending, its lane is reserved for the turn that they wait for."""
         steering = turn.steering
@@ -233,9 +241,9 @@ class Steered(ConnectionBase):
                     self.drain()
                 self._lose_input(one)
                 self._conclude(one.turn, now)
-        for lane, pending in self._inputs.pending.items():
-            if pending.until is not None and pending.until <= now:
-                self._lanes.release(lane)
+        pending = self._inputs.pending.items()
+        for lane in [lane for lane, each in pending if each.until is not None and each.until <= now]:
+            self._lanes.release(lane)
         self._start_turns(now)
         self._end_if_useless(now)
 

@@ -94,6 +94,16 @@ class SteeredTurn:
             return self.steering.steers
         return [[] for _ in self.responses]
 
+    def ends_with(self, event: ServerEvent) -> bool:
+        """Whether the turn has ended with this terminal event. If not, another response follows, or may follow; if then
+        none does, the turn ends without another event."""
+        return event is self._terminal
+
+    @property
+    def ending(self) -> LifecycleEvent:
+        """The terminal event that the turn has ended with. To be used after that."""
+        return cast("LifecycleEvent", self._terminal)
+
     @property
     def known_id(self) -> str | None:
         """The id of the present response; between two responses, that of the one that has ended."""

@@ -7,7 +7,7 @@ The promise
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..record import Recording
@@ -83,8 +83,11 @@ class ProxyLog:
             self._write(entry, data)
 
     def _write(self, entry: Entry, data: bytes) -> None:
-        ends = Entry(do="end", at=entry.at, reason="max_bytes")
-        self._guarded(lambda: self._recording.write(1, *encoded(entry, data), end=lambda: encode_line(ends)))
+        self._guarded(lambda: self._write_line(entry, encoded(entry, data)))
+
+    def _write_line(self, entry: Entry, parts: Sequence[bytes]) -> None:
+        if not self._recording.write(1, parts):
+            self._recording.finish(1, encode_line(Entry(do="end", at=entry.at, reason="max_bytes")))
 
     def _guarded(self, write: Callable[[], object]) -> None:
         if self.failed is None:

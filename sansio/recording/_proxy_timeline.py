@@ -19,12 +19,14 @@ from ..evidence import Cause, Evidence, Phase, Refusal, Verdict, http_evidence
 from ._format import RecordedFile
 from ._messages import ProxiedMessage, ProxyRecording
 from ._replay import Replay
-from ._timeline import ConnectionTrack, EventMark, SessionTrack, Timeline, TurnPhase, TurnTrack
+from ._timeline import ConnectionTrack, EventMark, NoticeMark, SessionTrack, Timeline, TurnPhase, TurnTrack
 
 __all__ = ["json_members", "proxy_timeline", "timeline_of"]
 
 _HTTP: Final = re.compile(r"(GET|POST) [^ ?]*/responses(?:/([^/?]+))?(?:\?.*)?")
 """A request for a response."""
+_NORMAL: Final = 1000
+"""The code of a close frame that ends a connection as it should (RFC 6455 section 7.4.1)."""
 _ENDS_BY: Final = {"client": Cause.CANCELLED, "server": Cause.EOF, "proxy": Cause.TRANSPORT}
 
 
@@ -311,6 +313,9 @@ class _PassedConnection:
         words = [message.what, *filter(None, [message.text]), *([] if code is None else [f"code {code}"])]
         track.ended = track.gone = message.at
         track.reason = None if by != "server" and not message.text else ", ".join(words)
+        if track.reason is not None and code != _NORMAL:
+            mark = NoticeMark(at=message.at, name="connection_lost", endpoint=track.endpoint, reason=track.reason)
+            self._session.notices.append(mark)
         cause = Cause.PEER_CLOSED if code is not None and by != "client" else _ENDS_BY.get(by, Cause.TRANSPORT)
         for one in self._running:
             one.close_code = code

@@ -132,11 +132,21 @@ class SessionLog:
         self.at = entry.at
         if self._steps:
             entry.within = True
-        else:
-            for turn, before in self.unread.items():
-                if took := before - len(turn.events):
-                    entry.read[self.turns[turn]] = took
+        elif self.unread:
+            entry.read = self._taken()
         self._steps.append(entry)
+
+    def _taken(self) -> dict[int, int]:
+        """How many events consumers have taken, by turn."""
+        taken = {turn: before - len(turn.events) for turn, before in self.unread.items()}
+        return {self.turns[turn]: count for turn, count in taken.items() if count}
+
+    def waits(self, number: int, at: float) -> None:
+        """A consumer has begun to wait, and nothing followed from it. Hot path: runs once per event that is waited for,
+        and so makes no entry."""
+        self.at = at
+        self._before.append((number, at, self._taken() if self.unread else {}))
+        self.unread = {turn: len(turn.events) for turn in self.unread if turn.events}
 
     def leave(self, data: bytes) -> None:
         """The step that began last is over. ``data`` is what arrived with it."""
@@ -144,24 +154,26 @@ class SessionLog:
         if self._steps:
             self._within.append(entry)
             return
-        if entry.do == "listen" and not (entry.out or entry.raised):
-            self._before.append((entry.turn or 0, entry.at, entry.read))
-            self.unread = {turn: len(turn.events) for turn in self.unread if turn.events}
-            return
         if self._before:
             entry.before, self._before = self._before, []
         self.unread = {turn: len(turn.events) for turn in self.turns if turn.events}
         within, self._within = self._within, []
-        if self.session != 0:
-            self._guarded(lambda: self._write_all(entry, data, within))
+        if self.session == 0:
+            return
+        try:
+            if self.session is None:
+                self._begin(entry.at)
+            self._write_step(entry, data, within)
+        except Exception as exc:
+            self._failed(exc)
 
-    def _write_all(self, entry: Entry, data: bytes, within: list[Entry]) -> None:
-        if self.session is None:
-            self._begin(entry.at)
-        for each, its in ((entry, data), *((call, b"") for call in within)):
-            if self._held is None:
-                self._write(each, its)
-            else:
+    def _write_step(self, entry: Entry, data: bytes, within: list[Entry]) -> None:
+        if self._held is None:
+            self._write(entry, data)
+            for call in within:
+                self._write(call, b"")
+        else:
+            for each, its in ((entry, data), *((call, b"") for call in within)):
                 self._write_scrubbed(self._held, each, its)
         if entry.do == "cancel":
             self._recording.flush()
@@ -183,9 +195,9 @@ class SessionLog:
         self._write(self.opening, b"")
 
     def _write(self, entry: Entry, data: bytes) -> None:
-        entry.session = self.session or 0
-        parts = encoded(entry, data)
-        self._recording.write(entry.session, *parts, end=lambda: encode_line(self._end(entry.at, "max_bytes")))
+        entry.session = session = self.session or 0
+        if not self._recording.write(session, encoded(entry, data)):
+            self._recording.finish(session, encode_line(self._end(entry.at, "max_bytes")))
 
     def _end(self, at: float, reason: str) -> Entry:
         return Entry(do="end", at=at, session=self.session or 0, reason=reason)
@@ -193,7 +205,10 @@ class SessionLog:
     def rest(self) -> None:
         """No transport is left: another may be opened later, or never."""
         if self.session:
-            self._guarded(lambda: self._recording.release(self.session or 0))
+            try:
+                self._recording.release(self.session)
+            except Exception as exc:
+                self._failed(exc)
 
     def finish(self) -> None:
         """The session is closed, and its last transport is gone."""
@@ -203,12 +218,9 @@ class SessionLog:
             self.rest()
             self.session = 0
 
-    def _guarded(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except Exception as exc:
-            self.session = 0
-            self._notices.raised("the recording", exc)
+    def _failed(self, error: Exception) -> None:
+        self.session = 0
+        self._notices.raised("the recording", error)
 
 
 def _header(recording: Recording, wall: float) -> Header:
@@ -308,9 +320,14 @@ class RecordingDriver(Driver):
 
     def listen(self, turn: Turn, waiter: Any, clock: Callable[[], float]) -> None:
         number, now = self.log.turns.get(turn, 0), clock()
-        with self._step("listen", now, turn=number):
-            super().listen(turn, waiter, lambda: now)
+        if self.log.busy or self._paused or self._alarm.at < self._timer or turn in self._waiters:
+            with self._step("listen", now, turn=number):
+                super().listen(turn, waiter, lambda: now)
+                self.notes.waiters[waiter] = number
+        else:  # Nothing follows from it.
+            super().listen(turn, waiter, clock)
             self.notes.waiters[waiter] = number
+            self.log.waits(number, now)
 
     def ignore(self, turn: Turn, waiter: Any) -> None:
         number = self.notes.waiters.pop(waiter, None)
@@ -372,11 +389,22 @@ class RecordingDriver(Driver):
                 super().opened(link, now)
 
     def received(self, link: Link, data: bytes, now: float) -> None:
-        number = self.notes.numbers.get(link)
-        if number is not None:
-            shown = self.notes.incoming[link].masked(data)
-            with _Step(self, Entry(do="received", at=now, link=number), shown):
-                super().received(link, data, now)
+        notes, log = self.notes, self.log
+        number = notes.numbers.get(link)
+        if number is None:
+            return
+        shown = notes.incoming[link].masked(data)
+        entry = Entry(do="received", at=now, link=number)
+        notes.begin(entry.out)
+        log.enter(entry)
+        try:  # As a _Step does, which costs more.
+            super().received(link, data, now)
+        except BaseException as exc:
+            entry.raised = type(exc).__name__
+            raise
+        finally:
+            notes.end()
+            log.leave(shown)
 
     def writable(self, link: Link, now: float) -> None:
         number = self.notes.numbers.get(link)

@@ -52,8 +52,8 @@ class Secrets:
         """Values that are searched for, the longest first."""
         self._starts: tuple[bytes, ...] = ()
         """The beginnings of those."""
-        self.longest = 1
-        """Bytes of the longest of those."""
+        self.longest = 0
+        """Bytes of the longest of those; 0: there are none."""
 
     def learn(self, endpoint: Endpoint) -> RecordedEndpoint:
         """Take the credentials of an endpoint; return it without them."""
@@ -168,6 +168,8 @@ class ArrivingData:
         """What arrived, without credentials. Hot path: runs once per read."""
         secrets = self._secrets
         shown = self._heads(data) if self._in_head else data
+        if not secrets.longest:
+            return shown
         shown = secrets.masked(shown)
         if self._cut and (ends := secrets.rest(self._before, data)):
             shown = b"*" * ends + shown[ends:]

@@ -91,12 +91,14 @@ from __future__ import annotations
 
 from ._access import Access, check_head, check_key, host_of, is_loopback
 from ._api import ROUTES, ApiRoute, FoundRoute, find_route
+from ._api_responses import prepare_create
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded
 from ._asked import Asked
 from ._conversation import StoredConversation
 from ._cors import cors_headers
 from ._differences import differences
 from ._expansion import AWAIT_INPUT, DEFAULT_MODEL, reply_events, response_id
+from ._facts import Facts, facts_of
 from ._fitting import fit
 from ._injecting import INJECT_CODES, InjectedInput
 from ._items import item_events, words
@@ -136,7 +138,7 @@ from ._replies import (
 from ._rules import Rule, Rules, TextTest, When
 from ._script_json import ERROR_MEMBERS, parse_json, read_script, script_schema
 from ._scripting import Answer, Attempts, Script, ScriptError, ScriptLike, Taken
-from ._slices import JsonBody
+from ._slices import JsonBody, Prepare
 from ._store import ResponseStore
 from ._stored import StoredResponse, StoredResponses, WantedResponse, wanted_response
 from ._strict import check_strictly
@@ -159,6 +161,7 @@ __all__ = [
     "CustomCall",
     "DEFAULT_MODEL",
     "ERROR_MEMBERS",
+    "Facts",
     "Failed",
     "FoundRoute",
     "HttpReply",
@@ -175,6 +178,7 @@ __all__ = [
     "Pace",
     "Part",
     "Phase",
+    "Prepare",
     "Problem",
     "ROUTES",
     "RawEvents",
@@ -218,6 +222,7 @@ __all__ = [
     "cors_headers",
     "count_words",
     "differences",
+    "facts_of",
     "find_route",
     "fit",
     "host_of",
@@ -226,6 +231,7 @@ __all__ = [
     "item_events",
     "item_text",
     "parse_json",
+    "prepare_create",
     "read_json",
     "read_script",
     "reply_events",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Generator
+from functools import partial
 from typing import Any, Final
 
 from ._api_types import ApiCall, ApiResult, ApiState, HttpReply, Retrieved, RunTurn, Upgraded, json_body
 from ._expansion import DEFAULT_MODEL
+from ._facts import Facts, facts_in_slices
 from ._listing import context_items, list_page, list_wanted, listed_item
 from ._memory import ItemDict, Remembered, check_request, count_words, input_items
 from ._problem import Problem, missing_parameter, unknown_parameter
 from ._shapes import ValueKind, shapes
 from ._stored import StoredResponse, WantedResponse, wanted_response
-from ._strict import check_members, check_strictly, items_problem
+from ._strict import check_fields_in_slices, check_members, check_strictly, items_problem
 
 __all__ = [
     "COMPACT_FIELDS",
@@ -26,6 +29,7 @@ __all__ = [
     "health",
     "list_input",
     "list_models",
+    "prepare_create",
     "retrieve_response",
     "upgrade",
 ]
@@ -45,9 +49,16 @@ def create(state: ApiState, call: ApiCall) -> ApiResult:
     previous = problem or state.store.find(request, strict=state.strict)
     if isinstance(previous, Problem):
         return previous
-    problem = check_strictly(request, previous, websocket=False, lookup=state.store.item) if state.strict else None
-    problem = problem or (state.store.lock(request) if state.strict else None)
-    return problem or RunTurn(request, previous)
+    facts = call.body.facts
+    if state.strict:
+        problem = check_strictly(request, previous, websocket=False, lookup=state.store.item, facts=facts)
+        problem = problem or state.store.lock(request)
+    return problem or RunTurn(request, previous, facts)
+
+
+def prepare_create(message: dict[str, Any], *, strict: bool) -> Generator[None, None, Facts]:
+    """Find the facts of the body of ``POST /v1/responses``, in slices."""
+    return facts_in_slices(message, partial(check_fields_in_slices, websocket=False) if strict else None)
 
 
 def upgrade(state: ApiState, call: ApiCall) -> ApiResult:

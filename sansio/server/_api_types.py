@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from ._facts import Facts
 from ._memory import Remembered
 from ._problem import Problem
 from ._slices import JsonBody
@@ -71,6 +72,8 @@ class RunTurn(msgspec.Struct, frozen=True):
     request: dict[str, Any]
     previous: Remembered | None
     """The response that it continues."""
+    facts: Facts | None = None
+    """The facts of the request, if they are known."""
 
 
 class Retrieved(msgspec.Struct, frozen=True):

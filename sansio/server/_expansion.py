@@ -63,6 +63,7 @@ def reply_events(
     number: int,
     created_at: int,
     injected: Sequence[ItemDict] = (),
+    words: int | None = None,
 ) -> Iterator[Event]:
     """The events of the response to a request, in their order, without ``sequence_number``.
 
@@ -77,6 +78,7 @@ def reply_events(
         number: makes the ids of the response and of its items.
         created_at: the time of the response, in seconds since 1970.
         injected: the items that are injected into the response; more may come while it runs.
+        words: those of the input; None: they are counted.
     """
     parts = reply.parts
     last = parts[-1] if parts else None
@@ -101,8 +103,8 @@ def reply_events(
         yield last.frame()
         return
     ending = _ending(last, created_at)
-    given = count_words(input_items(request.get("input"))) + count_words(injected)
-    usage = _usage(previous, given, count_words(items), reply.usage)
+    given = count_words(input_items(request.get("input"))) if words is None else words
+    usage = _usage(previous, given + count_words(injected), count_words(items), reply.usage)
     yield {
         "type": f"response.{ending['status']}",
         "response": {**response, "output": items, "usage": usage, **ending, **reply.response},

@@ -176,7 +176,7 @@ class ServerConnection:
         while self._items:
             item = self._items[0]
             if isinstance(item, bytes) and self.state is ServerState.OPEN:
-                self._body = self._body or JsonBody(item)
+                self._body = self._body or JsonBody(item, self._requests.prepare)
                 if not self._body.decode_slice():
                     return
             self._items.popleft()
@@ -277,7 +277,7 @@ class ServerConnection:
         event = cast("dict[str, Any]", message)
         kind = event.pop("type", None)
         if kind == "response.create":
-            return self._create(event, len(body.data), now)
+            return self._create(event, body, now)
         lane = event.get("stream_id")
         lane = lane if self._dialect.lanes and is_stream_id(lane) else None
         if not isinstance(kind, str):
@@ -302,7 +302,7 @@ class ServerConnection:
         self.send_event(problem.frame(lane))
         self._requests.refused(RefusedRequest(number=self.messages, problem=problem, request=request, lane=lane))
 
-    def _create(self, request: dict[str, Any], size: int, now: float) -> None:
+    def _create(self, request: dict[str, Any], body: JsonBody, now: float) -> None:
         lane = request.pop("stream_id", None)
         if lane is not None and self._dialect.one_at_a_time:
             return self._complain("unknown_parameter", "Unknown parameter: 'stream_id'.", "stream_id", request=request)
@@ -312,7 +312,7 @@ class ServerConnection:
             wanted = "Invalid 'stream_id': expected 1-256 characters of A-Z, a-z, 0-9, '_', '-' and '.'."
             return self._complain("invalid_stream_id", wanted, "stream_id", request=request)
         try:
-            self._requests.enter(request, lane, size=size, number=self.messages)
+            self._requests.enter(request, lane, size=len(body.data), number=self.messages, facts=body.facts)
         except LaneLimitError:
             limit = f"At most {self.options.max_named_lanes} distinct stream ids are allowed on one connection."
             return self._complain("websocket_stream_limit_reached", limit, "stream_id", lane, request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -74,17 +74,51 @@ def tool_names(tools: object) -> list[str]:
 
 def item_text(content: object) -> str:
     """The text in an item's content, which is a string or a list of parts."""
+    return content if isinstance(content, str) else "".join(_texts(content))
+
+
+def _texts(content: object) -> Iterator[str]:
+    """The texts that the text of a content is made of."""
     if isinstance(content, str):
-        return content
-    parts = cast("list[object]", content) if isinstance(content, list) else []
-    texts = (cast("ItemDict", part).get("text") for part in parts if isinstance(part, dict))
-    return "".join(text for text in texts if isinstance(text, str))
+        yield content
+    for part in cast("list[object]", content) if isinstance(content, list) else []:
+        text = cast("ItemDict", part).get("text") if isinstance(part, dict) else None
+        if isinstance(text, str):
+            yield text
 
 
-def count_words(items: Sequence[ItemDict]) -> int:
-    """The number of words in the items: each counts as a token."""
-    fields = (item.get(name) for item in items for name in ("content", "output", "arguments", "input"))
-    return sum(len(item_text(field).split()) for field in fields)
+def item_texts(item: ItemDict) -> Iterator[Iterator[str]]:
+    """The texts of an item whose words count: each as the texts that it is made of."""
+    return (_texts(item[name]) for name in ("content", "output", "arguments", "input") if name in item)
+
+
+class WordCount:
+    """Counts words in texts that come in pieces: each word counts as a token."""
+
+    def __init__(self) -> None:
+        self.words = 0
+        self._in_word = False
+
+    def add(self, piece: str) -> None:
+        """Another piece of the text."""
+        if piece:
+            self.words += len(piece.split()) - (self._in_word and not piece[0].isspace())
+            self._in_word = not piece[-1].isspace()
+
+    def end(self) -> None:
+        """The text has ended: what comes now is another one."""
+        self._in_word = False
+
+
+def count_words(items: Iterable[ItemDict]) -> int:
+    """The number of words in the items."""
+    count = WordCount()
+    for item in items:
+        for texts in item_texts(item):
+            for text in texts:
+                count.add(text)
+            count.end()
+    return count.words
 
 
 KEPT_TURNS: Final = 10_000
@@ -105,7 +139,7 @@ class Remembered(msgspec.Struct, frozen=True):
     left_open: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict[str, Mapping[str, Any]])
     """Of a warm-up: the calls that the next turn has to answer, by their ids."""
     words: int = 0
-    """The words of the whole conversation, for ``usage``."""
+    """The words of the whole conversation, for ``usage``. Given when it is made: those of the input; 0: not known."""
     depth: int = 1
     """How many turns the conversation has."""
     milestone: Remembered | None = None
@@ -115,7 +149,7 @@ class Remembered(msgspec.Struct, frozen=True):
         """Count the words and the turns, from those of ``previous``; every :data:`KEPT_TURNS` turns forget the oldest
         ones."""
         previous = self.previous
-        words = count_words(self.input) + count_words(self.output)
+        words = (self.words or count_words(self.input)) + count_words(self.output)
         if previous is not None:
             words += previous.words
             depth, milestone = previous.depth + 1, previous.milestone

@@ -57,6 +57,8 @@ class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
     request: dict[str, Any] | None = None
     """The body; None if there is none that can be read."""
     lane: str | None = None
+    facts: Any = None
+    """The :class:`~._facts.Facts` of the body, if they are known."""
 
 
 # --- The usual ones --------------------------------------------------------------------------------------------------

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..lanes import Lanes
+from ._facts import Facts, facts_in_slices
 from ._injecting import is_multi_agent
 from ._memory import Remembered, check_request
 from ._options import SERVER_DIALECTS, ServerOptions
 from ._problem import Problem, RefusedRequest, unknown_parameter
 from ._steering import Steering, Successor
 from ._store import ResponseStore
-from ._strict import check_strictly
+from ._strict import check_fields_in_slices, check_strictly
 from ._turn import ServerTurn, ServerTurnState
 
 
@@ -59,13 +61,21 @@ class Requests:
         self._ready: deque[ServerTurn] = deque()
         """Running turns that the application has not taken yet."""
 
-    def enter(self, request: dict[str, Any], lane: str | None, *, size: int, number: int) -> None:
+    def enter(
+        self, request: dict[str, Any], lane: str | None, *, size: int, number: int, facts: Facts | None = None
+    ) -> None:
         """Take a request of ``size`` bytes, the connection's message ``number``; start the turns that may start.
 
         Raises LaneLimitError for a lane beyond the limit.
         """
         turn = ServerTurn(
-            request, lane, send=self._send, end=self._turn_ended, number=number, state=ServerTurnState.WAITING
+            request,
+            lane,
+            send=self._send,
+            end=self._turn_ended,
+            number=number,
+            state=ServerTurnState.WAITING,
+            facts=facts,
         )
         self._lanes.enter(turn, lane)
         self._waiting[turn] = (size, check_request(request) or self._busy())
@@ -142,7 +152,11 @@ class Requests:
                 self._ready.append(turn)
                 continue
             self._send(problem.frame(turn.lane))
-            self.refused(RefusedRequest(number=turn.number, problem=problem, request=turn.request, lane=turn.lane))
+            self.refused(
+                RefusedRequest(
+                    number=turn.number, problem=problem, request=turn.request, lane=turn.lane, facts=turn.prepared
+                )
+            )
             turn.state = ServerTurnState.ENDED
             self._end_turn(turn, None)
 
@@ -151,17 +165,25 @@ class Requests:
         found = self._find(turn.request)
         if isinstance(found, Problem):
             return found
-        problem = self._check_strictly(turn.request, found) if self._options.strict else None
+        problem = self._check_strictly(turn, found) if self._options.strict else None
         if problem is None:
             turn.previous = found
             turn.injectable = self.may_inject and is_multi_agent(turn.request)
             self.steering.commit(turn)
         return problem
 
-    def _check_strictly(self, request: Mapping[str, Any], previous: Remembered | None) -> Problem | None:
+    def prepare(self, message: dict[str, Any]) -> Generator[None, None, Facts] | None:
+        """Find the facts of a request, in slices."""
+        if message.get("type") != "response.create":
+            return None
+        check = partial(check_fields_in_slices, websocket=True) if self._options.strict else None
+        return facts_in_slices(message, check)
+
+    def _check_strictly(self, turn: ServerTurn, previous: Remembered | None) -> Problem | None:
+        request, facts = turn.request, turn.prepared
         if "multi_agent" in request and not self.may_inject:
             return unknown_parameter("multi_agent")
-        problem = check_strictly(request, previous, websocket=True, lookup=self._store.item)
+        problem = check_strictly(request, previous, websocket=True, lookup=self._store.item, facts=facts)
         return problem or self._store.lock(request)
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
@@ -181,7 +203,7 @@ class Requests:
             self._succeed(turn, successor, remembered)
 
     def _remember(self, turn: ServerTurn, response: Mapping[str, Any]) -> Remembered:
-        return self._store.remember(turn.request, response, turn.previous, turn.injected)
+        return self._store.remember(turn.request, response, turn.previous, turn.injected, turn.facts.words)
 
     def _succeed(self, turn: ServerTurn, following: Successor, remembered: Remembered) -> None:
         """The turn that a steered response is followed by takes its lane and its slot at once."""

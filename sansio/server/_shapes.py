@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import cache
 from typing import Any, Final, cast
 
@@ -16,7 +16,7 @@ from ._limits import limit_problem
 from ._members import MEMBERS
 from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter, wrong_type
 
-__all__ = ["ValueKind", "Shape", "kind_problem", "shapes"]
+__all__ = ["ITEMS_AT_ONCE", "Shape", "ValueKind", "kind_problem", "kind_problem_in_slices", "shapes"]
 
 
 class ValueKind(msgspec.Struct, frozen=True):
@@ -110,6 +110,27 @@ def kind_problem(value: object, kind: ValueKind, path: str, shape: str, member: 
     if not _is_scalar(value, kind.scalars):
         return wrong_type(path, _expected(kind), value)
     return limit_problem(value, path, shape, member)
+
+
+ITEMS_AT_ONCE: Final = 200
+"""Items that are checked in one slice."""
+
+
+def kind_problem_in_slices(
+    value: object, kind: ValueKind, path: str, shape: str, member: str
+) -> Generator[None, None, Problem | None]:
+    """The same for the items of a long array in slices: others may run whenever it yields."""
+    items = _as_list(value)
+    if items is None or kind.items is None or len(items) <= ITEMS_AT_ONCE:
+        return kind_problem(value, kind, path, shape, member)
+    if problem := limit_problem(items, path, shape, member):
+        return problem
+    for index, each in enumerate(items):
+        if problem := kind_problem(each, kind.items, f"{path}[{index}]", shape, f"{member}[]"):
+            return problem
+        if not index % ITEMS_AT_ONCE:
+            yield
+    return None
 
 
 def _as_list(value: object) -> list[object] | None:

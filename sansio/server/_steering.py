@@ -154,6 +154,7 @@ class Steering:
         if pending is not None:
             self._pending.remove(pending)
             self._taken[turn] = pending.steers
+            turn.prepared = None
             turn.request = {**turn.request, "input": [*_items(pending.steers), *input_items(turn.request.get("input"))]}
 
     def drop_unreachable(self, holds: Callable[[str], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar, cast
 
@@ -30,6 +31,8 @@ class ResponseStore:
         self._conversations: dict[str, StoredConversation] = {}
         self._items: dict[str, ItemDict] = {}
         """The items of stored responses that have an id, by it."""
+        self._unread: deque[Remembered] = deque(maxlen=limit)
+        """The responses whose items are not there yet: that is done when one is looked for."""
         self._in_use: dict[str, Mapping[str, Any]] = {}
         """By conversation: the request that runs in it."""
         self._made = 0
@@ -63,20 +66,19 @@ class ResponseStore:
         response: Mapping[str, Any],
         previous: Remembered | None,
         injected: InjectedInput | None = None,
+        words: int = 0,
     ) -> Remembered:
         """Keep a successful response so that it can be continued, with the input that was injected into it; it is
-        stored unless the request had ``store: false``."""
+        stored unless the request had ``store: false``. ``words`` are those of the input, if they are known."""
         given = input_items(request.get("input"))
         left_open = unanswered([*calls_before(previous), *given]) if request.get("generate") is False else {}
         output = input_items(response.get("output"))
         if injected is not None:
             output = injected.woven(output)
-        remembered = Remembered(str(response.get("id")), given, output, previous, left_open)
+        remembered = Remembered(str(response.get("id")), given, output, previous, left_open, words)
         if request.get("store") is not False:
             _put(self._responses, remembered.response_id, remembered, self._limit)
-            for item in (*given, *output):
-                if isinstance(item_id := item.get("id"), str) and item.get("type") not in (None, "item_reference"):
-                    _put(self._items, item_id, item, _ITEMS_EACH * self._limit)
+            self._unread.append(remembered)
             if (conversation_id := _conversation_id(request)) is not None:
                 conversation = self._conversations.get(conversation_id) or StoredConversation(conversation_id, 0, {})
                 conversation.add_turn(remembered)
@@ -90,19 +92,29 @@ class ResponseStore:
     def forget(self, response_id: str) -> None:
         """Keep this response no longer. What continued it keeps its items."""
         gone = self._responses.pop(response_id, None)
-        for item in gone.output if gone is not None else ():
-            self._items.pop(str(item.get("id")), None)
+        if gone is not None:
+            self._read_items()
+            for item in (*gone.input, *gone.output):
+                self._items.pop(str(item.get("id")), None)
 
     # -- items
 
     def item(self, item_id: str) -> ItemDict | None:
         """The stored item of that id: one of a response, by its own id or by that with which it is listed; or one of a
         conversation."""
+        self._read_items()
         found = self._items.get(item_id) or self._listed_item(item_id)
         if found is None:
             given = (conversation.get(item_id) for conversation in self._conversations.values())
             found = next(filter(None, given), None)
         return found
+
+    def _read_items(self) -> None:
+        while self._unread:
+            remembered = self._unread.popleft()
+            for item in (*remembered.input, *remembered.output):
+                if isinstance(item_id := item.get("id"), str) and item.get("type") not in (None, "item_reference"):
+                    _put(self._items, item_id, item, _ITEMS_EACH * self._limit)
 
     def _listed_item(self, item_id: str) -> ItemDict | None:
         place = LISTED_ID.fullmatch(item_id)
@@ -127,9 +139,9 @@ class ResponseStore:
         return None
 
     def unlock(self, request: Mapping[str, Any]) -> None:
-        """The request runs no more."""
-        conversation_id = _conversation_id(request)
-        if conversation_id is not None and self._in_use.get(conversation_id) is request:
+        """The request runs no more; or it never did, and is of any shape."""
+        held = [name for name, each in self._in_use.items() if each is request]
+        for conversation_id in held:
             del self._in_use[conversation_id]
 
     def make_conversation(

@@ -6,17 +6,27 @@ Each is a function from a request to a :class:`Problem`, or None.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Final, cast
 
 from ..tool_calls import CALL_NAMES, CALL_OUTPUTS, call_id_of, unanswered
+from ._facts import Facts
 from ._limits import too_long
 from ._memory import ItemDict, Remembered, calls_before, input_items
 from ._problem import Problem, invalid_choice, missing_parameter, unknown_parameter
 from ._references import Lookup, reasoning_problem, resolved_items
-from ._shapes import ValueKind, kind_problem, shapes
+from ._shapes import ITEMS_AT_ONCE, ValueKind, kind_problem, kind_problem_in_slices, shapes
+from ._sliced import at_once
 
-__all__ = ["ID_PREFIXES", "WEBSOCKET_FIELDS", "check_members", "check_strictly", "items_problem", "metadata_problem"]
+__all__ = [
+    "ID_PREFIXES",
+    "WEBSOCKET_FIELDS",
+    "check_fields_in_slices",
+    "check_members",
+    "check_strictly",
+    "items_problem",
+    "metadata_problem",
+]
 
 WEBSOCKET_FIELDS: Final = frozenset({"client_metadata", "generate", "multi_agent", "stream_id"})
 """The fields that a ``response.create`` may have besides (PROTOCOL.md, "Client events")."""
@@ -29,7 +39,12 @@ ID_PREFIXES: Final[Mapping[str, str]] = {"message": "msg", "reasoning": "rs", "f
 
 
 def check_strictly(
-    request: Mapping[str, Any], previous: Remembered | None, *, websocket: bool, lookup: Lookup | None = None
+    request: Mapping[str, Any],
+    previous: Remembered | None,
+    *,
+    websocket: bool,
+    lookup: Lookup | None = None,
+    facts: Facts | None = None,
 ) -> Problem | None:
     """What the API would refuse of a request that :func:`check_request` finds valid; None if nothing.
 
@@ -38,15 +53,12 @@ def check_strictly(
         previous: the response that it continues.
         websocket: whether it came over WebSocket, which has fields of its own.
         lookup: finds stored items; None: what the request says of them is not checked.
+        facts: what :func:`check_fields_in_slices` has found, if that was called before.
     """
-    known = shapes()["Request"].members.keys() | (WEBSOCKET_FIELDS if websocket else _UNDECLARED)
-    for name in request:
-        if name not in known:
-            return unknown_parameter(name[:100])
-    for check in _CHECKS:
-        if problem := check(request):
-            return problem
-    items = input_items(request.get("input"))
+    problem = at_once(check_fields_in_slices(request, websocket=websocket)) if facts is None else facts.problem
+    if problem is not None:
+        return problem
+    items = input_items(request.get("input")) if facts is None else list(facts.special)
     if lookup is not None:
         resolved = resolved_items(items, lookup, stores=request.get("store") is not False)
         if isinstance(resolved, Problem):
@@ -56,6 +68,19 @@ def check_strictly(
 
 
 # --- Fields ----------------------------------------------------------------------------------------------------------
+
+
+def check_fields_in_slices(request: Mapping[str, Any], *, websocket: bool) -> Generator[None, None, Problem | None]:
+    """What the API would refuse of the fields alone, whatever the request continues; others may run whenever it
+    yields."""
+    known = shapes()["Request"].members.keys() | (WEBSOCKET_FIELDS if websocket else _UNDECLARED)
+    for name in request:
+        if name not in known:
+            return unknown_parameter(name[:100])
+    problem = _required(request) or (yield from _shapes(request))
+    problem = problem or _multi_agent(request) or _metadata(request)
+    problem = problem or (yield from items_problem_in_slices(input_items(request.get("input")), "input"))
+    return problem or _tool_choice(request)
 
 
 def check_members(body: Mapping[str, Any], members: Mapping[str, ValueKind], path: str = "") -> Problem | None:
@@ -81,10 +106,13 @@ def _required(request: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-def _shapes(request: Mapping[str, Any]) -> Problem | None:
+def _shapes(request: Mapping[str, Any]) -> Generator[None, None, Problem | None]:
     """The shape of every field; null is the same as none."""
-    known = shapes()["Request"].members
-    return check_members({name: value for name, value in request.items() if name in known}, known)
+    for name, kind in shapes()["Request"].members.items():
+        value = request.get(name)
+        if value is not None and (problem := (yield from kind_problem_in_slices(value, kind, name, "Request", name))):
+            return problem
+    return None
 
 
 _MULTI_AGENT: Final = ValueKind(frozenset({"null"}), values=ValueKind(frozenset({"boolean", "integer"})))
@@ -135,14 +163,17 @@ _CONTENT: Final = ("input_text", "input_image", "input_file")
 _ASSISTANT_CONTENT: Final = ("output_text", "refusal")
 
 
-def _items(request: Mapping[str, Any]) -> Problem | None:
-    return items_problem(input_items(request.get("input")), "input")
-
-
 def items_problem(items: list[ItemDict], where: str) -> Problem | None:
     """What items may be beyond their shapes. A message may leave out its type."""
+    return at_once(items_problem_in_slices(items, where))
+
+
+def items_problem_in_slices(items: list[ItemDict], where: str) -> Generator[None, None, Problem | None]:
+    """The same in slices."""
     ids: set[str] = set()
     for index, item in enumerate(items):
+        if not (index + 1) % ITEMS_AT_ONCE:
+            yield
         path = f"{where}[{index}]"
         kind = item.get("type", "message" if "role" in item else "item_reference")
         problem = _item_id(item.get("id"), kind, path, ids)
@@ -194,17 +225,6 @@ def _tool_names(tools: list[ItemDict]) -> Iterator[str | None]:
     for tool in tools:
         yield tool.get("name", tool.get("server_label"))
         yield from _tool_names(tool["tools"] if tool["type"] == "namespace" else [])
-
-
-_CHECKS: Final[tuple[Callable[[Mapping[str, Any]], Problem | None], ...]] = (
-    _required,
-    _shapes,
-    _multi_agent,
-    _metadata,
-    _items,
-    _tool_choice,
-)
-"""In the order in which they are made."""
 
 
 # --- Calls -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, Final
 from ..error_body import ERROR_TYPES
 from ..errors import UserError
 from ..events import ENDINGS
+from ._facts import Facts, facts_of
 from ._injecting import InjectedInput
 from ._memory import Remembered
 from ._problem import Problem
@@ -49,6 +50,7 @@ class ServerTurn:
         number: int = 1,
         state: ServerTurnState = ServerTurnState.RUNNING,
         previous: Remembered | None = None,
+        facts: Facts | None = None,
     ) -> None:
         self._send = send
         self._end = end
@@ -56,6 +58,8 @@ class ServerTurn:
         """Its ``stream_id``; None is the default lane."""
         self.request = request
         """The body: everything but ``type`` and ``stream_id``, as the client sent it."""
+        self.prepared = facts
+        """The facts of the request, if they were found in slices."""
         self.number = number
         """The number of the message that requested it, counted from 1 per connection."""
         self.state = state
@@ -74,6 +78,13 @@ class ServerTurn:
     def generate(self) -> bool:
         """False for a warm-up, whose response must have no output."""
         return self.request.get("generate") is not False
+
+    @property
+    def facts(self) -> Facts:
+        """What there is to know of the request; found now, if it was not before."""
+        if self.prepared is None:
+            self.prepared = facts_of(self.request)
+        return self.prepared
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Send an event of this turn, with its ``sequence_number`` and, on a named lane, its ``stream_id``.

@@ -686,7 +686,7 @@ def test_help_names_every_command_and_says_where_to_begin(capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("demo", "--latency --shell --json --no-color NO_COLOR"),
+        ("demo", "--latency --shell --record --json --no-color NO_COLOR"),
         ("serve", "--host --port --latency --api-key --json OPENAI_BASE_URL"),
         (
             "ask",

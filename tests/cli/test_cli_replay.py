@@ -53,7 +53,7 @@ def test_the_timeline_is_shown(recording: Path, capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     for verdict in ("SAFE", "AMBIGUOUS", "UNSAFE"):
         assert re.search(rf"turn \d+ {verdict}, error: \d+ events", out)
-    assert re.search(r"planner +turn 1 response.created, \d+ ms after its begin", out)
+    assert re.search(r"planner +turn 1: response.created, \d+ ms after its begin", out)
     assert "10 times response.output_text.delta “We fly to Oslo on Friday" in out
     assert "is repeated in 1 s (rate_limit)" in out
     assert "response.content_part.added" not in out
@@ -65,7 +65,7 @@ def test_verbose_has_a_line_for_each_event(recording: Path, capsys: pytest.Captu
     assert main(["replay", "--verbose", str(recording)]) == 0
     timeline = Replay(recording.read_bytes()).run()
     events = sum(len(turn.events) for session in timeline.sessions for turn in session.turns)
-    assert len(re.findall(r"^ +[\d.]+ s  .*turn \d+ response\.", capsys.readouterr().out, re.M)) == events
+    assert len(re.findall(r"^ +[\d.]+ s  .*turn \d+: response\.", capsys.readouterr().out, re.M)) == events
 
 
 def test_check_says_that_it_is_identical(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +154,18 @@ def test_texts_of_a_recording_cannot_become_markup_or_control_the_terminal() -> 
     assert "default-src 'none'" in policy
     said = [moment.text + moment.who for moment in moments(timeline)] + bars(timeline, 80, Paint(enabled=False))
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", "".join(said))
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_no_line_is_wider_than_the_terminal(
+    columns: int, recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["replay", str(recording)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) < columns
+    assert lines[-1].endswith("! unsafe")
+    assert any(re.search(r"#1 +open, after" if columns < 64 else r"connection 1 +open, after", line) for line in lines)
 
 
 def test_bars_are_as_wide_as_asked_for() -> None:

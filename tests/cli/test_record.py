@@ -325,8 +325,8 @@ def test_messages_are_shown_in_one_line_each(
     assert shown[3].endswith("0.000 s  connection 1    → GET /")
     assert [line.partition("1.500 s  connection 1    ← ")[2] for line in shown[4:10]] == [
         "200 text/event-stream",
-        'event response.create “{"type": "function_call_output", "call_id": "c", "output": "b\\n"}”',
-        'event error in lane x “{"code": "no"}”',
+        "response.create “b”",
+        "error in lane x no",
         'event {"type": 1}',
         "event [1]",
         "event nothing  [31m",
@@ -336,7 +336,7 @@ def test_messages_are_shown_in_one_line_each(
     assert main(["replay", "--verbose", str(file)]) == 0
     narrow = capsys.readouterr().out.splitlines()
     assert max(map(len, narrow[3:])) == 59
-    assert narrow[3] == "  0.000 #1        → GET /"
+    assert "  0.000 #1  → GET /" in narrow
     file.write_bytes(header + b"{}\n")
     assert main(["replay", str(file)]) == 1
     assert "line 2 of the recording cannot be read" in capsys.readouterr().err
@@ -373,14 +373,14 @@ def test_events_in_the_middle_of_a_response_are_told_together(
     assert main(["replay", str(passed(tmp_path))]) == 0
     shown = [line[32:] for line in capsys.readouterr().out.splitlines()]
     assert shown[7:15] == [
-        "text response.create in lane b “ask b”",
-        "text response.created in lane a",
-        "text response.created in lane b",
-        "2 times text response.output_text.delta in lane a “a2 a3”",
-        "2 times text response.output_text.delta in lane b “b2 b3”",
-        "text response.completed in lane a",
-        "text response.completed in lane b",
-        "text response.output_text.delta “alone”",
+        "response.create in lane b “ask b”",
+        "response.created in lane a",
+        "response.created in lane b",
+        "2 times response.output_text.delta in lane a “a2 a3”",
+        "2 times response.output_text.delta in lane b “b2 b3”",
+        "response.completed in lane a",
+        "response.completed in lane b",
+        "response.output_text.delta “alone”",
     ]
 
 
@@ -388,7 +388,7 @@ def test_verbose_tells_of_each_message(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["replay", "--verbose", str(passed(tmp_path))]) == 0
     shown = [line[32:] for line in capsys.readouterr().out.splitlines()]
     assert sum("delta" in line for line in shown) == 5
-    assert "text response.output_item.added in lane b" in shown
+    assert "response.output_item.added in lane b" in shown
     assert "ping" in shown
 
 
@@ -448,10 +448,10 @@ async def test_the_command_records_until_a_signal_and_replay_shows_it(
     assert f"what passed through a proxy to {server.base_url}" in shown
     assert "connection 1    → GET /v1/responses" in shown
     hello, escape = ("xxxxx", "xxxxxxx") if more else ("hello", "  [31m")
-    assert f"connection 1    → text response.create in lane auto-1 “{hello}{escape}" in shown
-    assert f"connection 1    ← 2 times text response.output_text.delta in lane auto-1 “{hello}" in shown
+    assert f"connection 1    → response.create in lane auto-1 “{hello}{escape}" in shown
+    assert f"connection 1    ← 2 times response.output_text.delta in lane auto-1 “{hello}" in shown
     assert ("hello" in shown) is not bool(more)
-    assert "connection 1    ← text response.completed in lane auto-1\n" in shown
+    assert "connection 1    ← response.completed in lane auto-1\n" in shown
     assert "closed by the proxy" in shown
     assert "\nauto-1 " in shown  # The bar of the lane.
     assert "\x1b" not in shown

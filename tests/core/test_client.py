@@ -29,7 +29,7 @@ def connecting(shell: SteppedShell) -> Any:
     class Turn(client.Turn, shell=shell):
         pass
 
-    class Session(client.Session[Turn], shell=shell):
+    class Session(client.Session[Turn, Any], shell=shell):
         _turn = Turn
 
     class Connecting(client.Connecting[Session], shell=shell):

@@ -388,6 +388,26 @@ def test_events_that_are_there_are_not_waited_for(shell: SteppedShell) -> None:
     assert len(shell.waits) == 1
 
 
+STEERED = {"id": "s", "object": "response", "status": "incomplete", "output": []}
+WS_STEERED = ws_event("response.incomplete", response={**STEERED, "incomplete_details": {"reason": "steered"}})
+
+
+def test_the_answer_of_a_steered_turn_is_that_of_its_last_response(shell: SteppedShell) -> None:
+    """P-STEER-16."""
+    shell.script[:] = [WS_CREATED, WS_STEERED, WS_CREATED, WS_DONE]
+    assert finished(ws_model(shell).get_response(*arguments())).response_id == "r"
+    shell.script[:] = [WS_CREATED, WS_STEERED, WS_CREATED, WS_DONE]
+    kinds = types(ws_model(shell).stream_response(*arguments()))
+    assert kinds == ["response.created", "response.incomplete", "response.created", "response.completed"]
+
+
+def test_a_steered_turn_that_ends_without_a_successor_has_its_last_response(shell: SteppedShell) -> None:
+    shell.script[:] = [WS_CREATED, WS_STEERED]
+    assert finished(ws_model(shell).get_response(*arguments())).response_id == "s"
+    shell.script[:] = [WS_CREATED, WS_STEERED]
+    assert types(ws_model(shell).stream_response(*arguments())) == ["response.created", "response.incomplete"]
+
+
 @pytest.mark.parametrize("raised", [Cancelled(), KeyError("x")])
 def test_a_turn_is_left_whatever_happens(shell: SteppedShell, raised: BaseException) -> None:
     shell.script[:] = [WS_CREATED, raised]

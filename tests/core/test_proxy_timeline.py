@@ -195,6 +195,7 @@ def test_f_proxy_6_an_error_ends_the_turn_with_the_verdict_of_its_client(
         ("server", ConnectionResetError("reset"), None, ("error", "unsafe", "connection")),
         ("server", None, None, ("error", "unsafe", "connection")),
         ("server", None, 1011, ("error", "unsafe", "connection")),
+        ("server", None, 1000, ("error", "unsafe", "connection")),
         ("client", None, None, ("left", "unsafe", "connection")),
         ("proxy", None, None, ("error", "unsafe", "connection")),
     ],
@@ -217,6 +218,8 @@ def test_f_proxy_6_a_turn_that_a_connection_left_without_an_end_has_a_verdict(
     assert one.text == words + ("" if close is None else f", code {close}")
     (link,) = passed.links
     assert link.reason == (one.text if by == "server" else None)
+    notices = [notice.name for notice in passed.timeline.sessions[0].notices]
+    assert notices == (["connection_lost"] if by == "server" and close != 1000 else [])
     assert (one.evidence or {}).get("close_code") == close
 
 

@@ -181,6 +181,16 @@ def test_a_disk_that_fails_ends_the_recording_is_logged_once_and_fails_no_call(s
     assert [line for line in rig.log.lines if "recording" in line] == ["the recording raised OSError"]
 
 
+def test_a_file_that_cannot_be_flushed_at_the_end_is_logged_once_and_fails_no_call():
+    class Unflushed(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError("no space left on device")
+
+    rig = RecordedRig.connected(Unflushed())
+    rig.close()
+    assert [line for line in rig.log.lines if "recording" in line] == ["the recording raised OSError"]
+
+
 def test_a_path_is_opened_by_the_shell_and_closed_while_nothing_is_open(tmp_path: Path):
     path, opened = tmp_path / "session.jsonl", []
 
@@ -553,6 +563,21 @@ def test_a_call_that_a_hook_makes_is_recorded_within_its_step():
     assert track.turns[0].end == "error"
     assert track.notices[0].name == "connection_opened"
     assert track.end == "closed"
+
+
+def test_an_exception_that_a_hook_lets_out_is_recorded_and_the_recording_goes_on():
+    rig = RecordedRig()
+
+    def interrupted(notice: object) -> None:
+        raise KeyboardInterrupt
+
+    rig.notices.on("connection_opened", interrupted)
+    rig.driver.connect(rig.now)
+    with pytest.raises(KeyboardInterrupt):
+        rig.accept()
+    rig.close()
+    assert [entry.do for entry in rig.entries if entry.raised == "KeyboardInterrupt"] == ["received"]
+    assert rig.entries[-1].do == "end"
 
 
 def test_a_hook_that_ends_everything_ends_the_recording_once():

@@ -8,10 +8,10 @@ import openai
 import pytest
 from kit import openai_shapes
 from turnwire.sansio.server import Problem, check_strictly
-from turnwire.sansio.server._calls import CALL_OUTPUTS
 from turnwire.sansio.server._limits import LIMITS
 from turnwire.sansio.server._members import OPENAI_VERSION
 from turnwire.sansio.server._shapes import shapes
+from turnwire.sansio.tool_calls import CALL_OUTPUTS
 
 MESSAGE = {"role": "user", "content": "x"}
 FUNCTION = {"type": "function", "name": "f"}

@@ -103,6 +103,56 @@ def test_what_is_no_json_in_one_piece_is_none_in_slices(text: str) -> None:
             in_slices(text.encode(), size)
 
 
+LONG = [
+    "plain text, with [brackets] and {braces}: " * 20,
+    "\u00e9\u20ac\U0001f4a5" * 60,
+    "\\\\" * 200,
+    '\\"' * 200,
+    "\\n \\t" * 80,
+    "\\ud83d\\udca5" * 60,
+    "a\\ud83d\\udca5b" * 60,
+    "1234567\\ud83d" * 40,
+    "\\u00e9abcdefg" * 40,
+]
+"""The insides of strings, as they are in JSON."""
+
+
+@pytest.mark.parametrize("inside", LONG)
+@pytest.mark.parametrize(
+    "around",
+    ['["%s"]', '[1,"%s",2]', '{"a":"%s"}', '{"a":[{"b" : "%s" , "c":1}]}', '{"%s":1}', '["%s","%s"]', '[["%s"],[]]'],
+)
+def test_a_long_text_is_what_it_is_in_one_piece(inside: str, around: str) -> None:
+    data = around.replace("%s", inside).encode()
+    expected = read_json(data)
+    for size in (1, 7, 16, 50, 199):
+        value, count = in_slices(data, size)
+        assert repr(value) == repr(expected)
+        assert count > 1
+    for broken in (data[:-3], data.replace(b"]", b'"]').replace(b"}", b'"}'), data.replace(b'"', b"", 1)):
+        with pytest.raises(ValueError, match=r"\w"):
+            read_json(broken)
+        with pytest.raises(ValueError, match=r"\w"):
+            in_slices(broken, 16)
+
+
+def test_a_long_text_is_decoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-SERVER-7: no piece of work is as long as the text."""
+    sizes: list[int] = []
+    decode = _slices.decode_json
+
+    def counted(data: bytes) -> Any:
+        sizes.append(len(data))
+        return decode(data)
+
+    monkeypatch.setattr(_slices, "decode_json", counted)
+    text = "x" * 1_000_000
+    value, count = in_slices(json.dumps({"input": [{"text": text}]}).encode(), 10_000)
+    assert value == {"input": [{"text": text}]}
+    assert count > 100
+    assert max(sizes) < 10_100
+
+
 def random_json(chance: random.Random, depth: int = 0) -> str:
     blank = chance.choice(["", "", " ", "\n\t"])
     kind = chance.random()

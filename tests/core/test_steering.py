@@ -328,14 +328,14 @@ def test_p_steer_20_somebody_elses_steer_keeps_the_lane() -> None:
     assert (turn.steers, turn.phase, behind.phase) == ([[], []], Phase.DONE, Phase.SEND)
 
 
-@pytest.mark.parametrize("early", [accepted(7), accepted(7, "r0")])
+@pytest.mark.parametrize("early", [accepted(7), accepted(7, "r0"), accepted(7, None)])
 def test_a_steer_that_nobody_can_be_meant_by_changes_nothing(early: bytes) -> None:
     wire = Wire.opened()
     wire.receive(early)
     turn = wire.run()
     wire.receive(early)
     assert wire.connection.stats.orphans == 2
-    wire.receive(begins(), accepted(8, "r0"), ends())
+    wire.receive(begins(), accepted(8, "r0"), accepted(9, None), ends())
     assert (turn.phase, turn.steering) == (Phase.DONE, None)
 
 
@@ -385,6 +385,7 @@ def test_a_steer_that_fails_ends_the_turn_with_its_last_response(number: int | N
     assert one.error is not None
     assert one.error.code == "response_not_active"
     assert (turn.phase, turn.response_id, behind.phase) == (Phase.DONE, "r1", Phase.SEND)
+    assert turn.ends_with(turn.ending)
     assert (turn.responses, turn.steers) == ([turn.response], [[]])
     assert types(turn)[-2:] == ["response.completed", "response.steer.failed"]
     wire.receive(given_back())
@@ -412,6 +413,32 @@ def test_an_answer_without_the_id_of_a_response_is_the_oldest_ones() -> None:
     assert one.state is InputState.ACCEPTED
     wire.receive(accepted(1), event("response.steer.tomorrow", steer={"id": one.steer_id}))
     assert (one.state, len(types(turn))) == (InputState.ACCEPTED, 3)
+
+
+def test_an_event_with_the_id_of_a_settled_steer_answers_no_other() -> None:
+    """P-STEER-20."""
+    wire = Wire.opened()
+    turn, one = steered(wire)
+    wire.receive(given_back())
+    two = wire.steer(turn)
+    wire.hand()
+    wire.receive(given_back(), accepted(1))
+    assert (one.state, two.state) == (InputState.FAILED, InputState.SENT)
+    wire.receive(accepted(2), accepted(2))
+    assert (two.state, two.steer_id) == (InputState.ACCEPTED, f"steer_{2:032x}")
+
+
+@pytest.mark.parametrize("answer", [given_back("invalid_input", None), ends("r2"), begins("r2")])
+def test_a_promised_successor_is_awaited_although_another_steer_fails(answer: bytes) -> None:
+    """P-STEER-16."""
+    wire = Wire.opened()
+    turn = running(wire)
+    wire.steer(turn)
+    wire.hand()
+    wire.receive(cut_short(), answer)
+    assert not turn.ended
+    wire.receive(begins("r2"), given_back("invalid_input", None), ends("r2"))
+    assert (turn.phase, len(turn.responses)) == (Phase.DONE, 2)
 
 
 def test_a_server_may_leave_ids_out() -> None:
@@ -514,6 +541,20 @@ def test_p_steer_19_the_reservation_ends() -> None:
     wire.hand()
     wire.receive(begins("r3"))
     assert one.state is InputState.COMMITTED
+
+
+def test_p_steer_19_the_reservation_ends_if_the_steers_are_given_back() -> None:
+    wire = Wire.opened()
+    turn, one = steered(wire)
+    two = wire.steer(turn)
+    wire.hand()
+    wire.receive(accepted(2), ends(), pending(1), pending(2))
+    behind = wire.create()
+    wire.receive(given_back(number=2))
+    assert (two.state, behind.phase) == (InputState.FAILED, Phase.LANE_WAIT)
+    wire.receive(given_back())
+    assert (one.state, behind.phase, turn.steers) == (InputState.FAILED, Phase.SEND, [[]])
+    assert wire.connection.stats.orphans == 2
 
 
 def test_p_steer_19_without_limits_the_lane_stays_reserved() -> None:
@@ -924,3 +965,15 @@ def test_an_outcome_says_what_is_known_now() -> None:
     assert (late.state, late.code) == ("failed", "response_already_completed")
     assert repr(late) == "<InjectOutcome failed of None code='response_already_completed'>"
     assert late.message == "the turn ended before it could be sent"
+
+
+def test_what_was_read_of_a_steered_turn_is_that_of_its_present_response() -> None:
+    wire = Wire.opened()
+    turn, _ = steered(wire)
+    words = {"item_id": "m", "output_index": 0, "content_index": 0}
+    wire.receive(event("response.output_text.delta", delta="one", **words), ends(), begins("r2"))
+    types(turn)
+    assert turn.partial.response_id == "r2"
+    wire.receive(event("response.output_text.delta", delta="two", **words))
+    types(turn)
+    assert turn.partial.text == "two"

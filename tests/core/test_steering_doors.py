@@ -14,7 +14,7 @@ from kit.stepping import SteppedShell, finished
 from turnwire.sansio import client
 from turnwire.sansio.connection import InputState, Turn, TurnInput
 from turnwire.sansio.dialect import OPENAI, Dialect, Support
-from turnwire.sansio.errors import SessionClosedError, SteeringNotSupportedError
+from turnwire.sansio.errors import SessionClosedError, SteeringNotSupportedError, TransportError
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.replay import Phase, RecoveryPolicy
 from turnwire.sansio.steering import InjectOutcome, SteerOutcome, turn_input
@@ -126,10 +126,9 @@ def test_a_refused_steer_is_recorded_as_one() -> None:
 @pytest.mark.parametrize("steering", [Support.NO, Support.YES])
 def test_before_there_is_a_connection_the_dialect_decides(steering: Support) -> None:
     rig = RecordedRig(dialect=Dialect(name="mine", steering=steering))
-    rig.driver.connect(rig.now)
-    rig.lost()
     turn = rig.create()
-    assert turn.phase is Phase.LANE_WAIT
+    rig.lost(TransportError("refused"))
+    assert (turn.connection, turn.ended, turn.phase) == (None, False, Phase.LANE_WAIT)
     if steering is Support.NO:
         with pytest.raises(SteeringNotSupportedError):
             steer(rig, turn)
@@ -148,6 +147,20 @@ def test_a_turn_over_http_is_not_steered() -> None:
         steer(rig, turn)
     rig.receive(answer(400, "{}"))
     assert steer(rig, turn).state is InputState.FAILED
+
+
+def test_a_steer_of_a_turn_that_falls_back_to_http_fails_with_it() -> None:
+    """P-STEER-17, P-STEER-18."""
+    rig = RecordedRig(transport="auto")
+    turn = rig.create()
+    one = steer(rig, turn)
+    rig.driver.opened(rig.link, rig.now)
+    rig.receive(answer(404))
+    assert (turn.ended, one.state) == (False, InputState.HELD)
+    rig.driver.opened(rig.link, rig.now)
+    rig.receive(answer(400, "{}"))
+    assert one.error is not None
+    assert (turn.ended, one.state, one.error.code) == (True, InputState.FAILED, "not_sent")
 
 
 def test_who_waits_for_an_outcome_keeps_the_connection_read() -> None:

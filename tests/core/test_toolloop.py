@@ -13,7 +13,7 @@ from turnwire.sansio.conversation import CallLedger, CallState, ToolCall
 from turnwire.sansio.errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
 from turnwire.sansio.flow import Flow, Wait
 from turnwire.sansio.functions import Toolbox, tool
-from turnwire.sansio.toolloop import CUT, INTERRUPTED, RunSettings, ToolLoop
+from turnwire.sansio.toolloop import WAS_CUT_OFF, WAS_INTERRUPTED, RunSettings, ToolLoop
 
 
 class LoopShell(SteppedShell):
@@ -154,7 +154,7 @@ def test_outputs_are_sent_until_no_tool_is_called() -> None:
             {**call("add"), "arguments": "{"},
             "The tool was not called: the arguments do not fit: Input data was truncated",
         ),
-        ({**call("add", a=1), "status": "incomplete"}, CUT),
+        ({**call("add", a=1), "status": "incomplete"}, WAS_CUT_OFF),
         (call("none"), "There is no tool 'none'. The tools are: add, fail, slow, theirs."),
     ],
 )
@@ -371,9 +371,9 @@ def interrupted(repeatable: bool = False) -> tuple[Talk, list[Any], list[str]]:
 @pytest.mark.parametrize(
     ("repeatable", "hook", "told", "runs"),
     [
-        (False, None, INTERRUPTED, 0),
+        (False, None, WAS_INTERRUPTED, 0),
         (True, None, "noted", 1),
-        (True, lambda each: None, INTERRUPTED, 0),
+        (True, lambda each: None, WAS_INTERRUPTED, 0),
         (False, lambda each: True, "noted", 1),
         (False, lambda each: f"{each.name} was half done", "note was half done", 0),
     ],
@@ -388,7 +388,7 @@ def test_a_call_that_was_interrupted(repeatable: bool, hook: Any, told: str, run
 def test_a_call_that_was_interrupted_may_be_of_a_tool_that_is_gone() -> None:
     talk, _, _ = interrupted()
     run(talk, None, tools=[])
-    assert talk.sent == [[output(INTERRUPTED)]]
+    assert talk.sent == [[output(WAS_INTERRUPTED)]]
 
 
 def test_a_cancelled_caller_leaves_the_calls_that_had_not_begun() -> None:
@@ -412,7 +412,7 @@ def test_a_tool_that_is_cancelled_is_interrupted_and_not_run_again() -> None:
         run(talk, tools=[hang])
     assert talk.calls.open[0].state is CallState.RUNNING
     run(talk, None, tools=[hang])
-    assert talk.sent[1] == [output(INTERRUPTED)]
+    assert talk.sent[1] == [output(WAS_INTERRUPTED)]
 
 
 def test_a_tool_that_cancels_itself_is_told_as_interrupted() -> None:
@@ -428,7 +428,7 @@ def test_a_tool_that_cancels_itself_is_told_as_interrupted() -> None:
 
     talk = Talk(Answer(call("hang")), DONE)
     assert run(talk, tools=[hang], shell=Absorbing()) is DONE
-    assert talk.sent[1] == [output(INTERRUPTED)]
+    assert talk.sent[1] == [output(WAS_INTERRUPTED)]
 
 
 @pytest.mark.parametrize(("calls", "parallel", "workers"), [(3, 2, 2), (1, 16, 1), (3, 16, 3)])

@@ -146,7 +146,7 @@ class SteeredServer(Server):
 
     def parts(self, kind: str, at: int) -> tuple[tuple[str, bytes], ...]:
         request = self.requests[at]
-        if not request.successors or kind.startswith("late"):
+        if not request.successors or kind in ("late end", "late odd end", "half late end"):  # Of the first response.
             return super().parts(kind, at)
         return tuple((type_, _renamed(data, request)) for type_, data in super().parts(kind, at))
 
@@ -166,6 +166,8 @@ class SteeredServer(Server):
                     yield ("mistake", number)
             elif steer.state is ACCEPTED and request.status is not RUNNING and steer.at not in self.cut:
                 yield ("give back", number)
+            elif steer.state is PENDING:
+                yield ("take back", number)
         for at, request in enumerate(self.requests):
             if request.status is RUNNING and not request.successors:  # Else there would be no end of it.
                 yield ("cut short", at)
@@ -188,7 +190,7 @@ def _renamed(data: bytes, request: SteeredRequest) -> bytes:
 class SteeredWorld(World):
     """See the top of the module. ``steers``: how many steers a path has at most."""
 
-    plain = PLAIN | {"steer", "fill", "acknowledge", "give back", "successor", "wait", "cut short"}
+    plain = PLAIN | {"steer", "fill", "acknowledge", "give back", "successor", "wait", "cut short", "mistake"}
     apart = frozenset({"steer"})
     good = ("rest", "hand", "open", "connect", "accept", "finish", "fill", "acknowledge", "give back", "successor")
     good = (*good, *World.good)
@@ -329,11 +331,21 @@ class SteeredWorld(World):
 
     def _say(self, kind: str, at: int, connection: ResponsesConnection, server: Server) -> None:
         assert isinstance(server, SteeredServer)
-        if kind not in ("acknowledge", "give back", "mistake", "cut short", "successor", "miscarry", "wait"):
+        if kind not in (
+            "acknowledge",
+            "give back",
+            "take back",
+            "mistake",
+            "cut short",
+            "successor",
+            "miscarry",
+            "wait",
+        ):
             super()._say(kind, at, connection, server)
             return
         server.spoken = True
-        request_at = server.steers[at].at if kind in ("acknowledge", "give back", "mistake") else at
+        of_steer = kind in ("acknowledge", "give back", "take back", "mistake")
+        request_at = server.steers[at].at if of_steer else at
         events = list(self._events(kind, at, server))
         lane, number = server.lane(request_at), server.requests[request_at].turn
         named = {} if lane is None or kind == "mistake" else {"stream_id": lane}
@@ -372,7 +384,7 @@ class SteeredWorld(World):
             server.steer(at, BACK)
             yield {"type": "error", "error": {"code": "unsupported_event_type", "message": "no"}}
         else:
-            known = server.steers[at].state is ACCEPTED
+            known = server.steers[at].state is not HAD
             server.steer(at, BACK)
             server.settle(server.steers[at].at)
             steer = _steer(server, at) if known else {"previous_response_id": server.steers[at].target}

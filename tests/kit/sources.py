@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from functools import cache
 
-__all__ = ["parse"]
+__all__ = ["lines_of_code", "parse"]
+
+NO_CODE = {
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
+}
 
 
 @cache
 def parse(text: str) -> ast.Module:
     """The tree of a module's text. Do not change it."""
     return ast.parse(text)
+
+
+def lines_of_code(text: str) -> set[int]:
+    """The numbers of a module's lines that have something else than a comment or a docstring."""
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    return lines

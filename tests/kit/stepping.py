@@ -128,6 +128,7 @@ class ScriptedTurn:
         self.response_id = self.known_id = "resp_1"
         self.response: Any = None
         self.failure: Exception | None = None
+        self.ending: Any = None
 
     def next_event(self) -> Any:
         """The events in a row of a list are there at once."""
@@ -137,6 +138,11 @@ class ScriptedTurn:
                 del self._script[0]
             return found
         return None
+
+    def ends_with(self, event: Any) -> bool:
+        """A steered response is not the last."""
+        self.ending = event
+        return "steered" not in event.raw
 
     def wait(self) -> Any:
         found = self._script.pop(0) if self._script else StopAsyncIteration()

@@ -25,7 +25,7 @@ from kit.loopback_clients import (
     until_eof_or_reset,
 )
 from turnwire.aio.loopback import BeforeRun, Delay, Fault, LoopbackServer, Received, Silence
-from turnwire.sansio.server import ServerOptions
+from turnwire.sansio.server import JsonBody, ServerOptions
 
 pytestmark = pytest.mark.anyio
 
@@ -153,3 +153,48 @@ async def test_a_server_that_is_to_be_silent_stays_silent() -> None:
             await client.create(input="x")
             with anyio.move_on_after(4 * TINY):
                 raise AssertionError(await client.item())
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_a_long_request_is_read_in_slices_between_which_others_are_served(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P-SERVER-7. The steps of the server are counted: those of the long request and the answers to another client."""
+    slices: list[int] = []
+    decode = JsonBody.decode_slice
+
+    def counted(self: JsonBody) -> bool:
+        slices.append(len(self.data))
+        return decode(self)
+
+    def refuse(request: object) -> None:
+        raise AssertionError("the whole request was read at once")
+
+    monkeypatch.setattr(JsonBody, "decode_slice", counted)
+    monkeypatch.setattr("turnwire.sansio.server._turn.facts_of", refuse)
+    monkeypatch.setattr("turnwire.aio.loopback._ledger.facts_of", refuse)
+    parts = [{"type": "input_text", "text": "word " * 20_000} for _ in range(20)]
+    body = {"model": "m", "input": [{"role": "user", "content": parts}]}
+    at_others: list[int] = []
+    async with serve(reply=lambda asked: "ok", strict=True) as server, connect(server) as other:
+
+        async def ping() -> None:
+            while True:
+                await other.stream.send(other.websocket.ping(b"x"))
+                await other.item()
+                at_others.append(len(slices))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ping)
+            if transport == "websocket":
+                async with connect(server) as client:
+                    events = await client.run(**body)
+                    assert events[-1]["response"]["usage"]["input_tokens"] == 400_000
+            else:
+                async with http(server) as client:
+                    assert (await client.request(body=body))[0] == 200
+            tasks.cancel_scope.cancel()
+    assert max(slices) > 2_000_000
+    assert len(slices) > 40
+    # Others were answered in between: not only before the first slice and after the last one.
+    assert len({count for count in at_others if 0 < count < len(slices)}) > 3

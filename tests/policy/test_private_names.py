@@ -134,6 +134,7 @@ OURS = {
     ),
     *("_terminal", "_done", "_most", "_size", "_joined", "_pieces", "_call"),
     *("_build", "_end", "_end_with", "_config"),
+    *("_begin_warm_up", "_cancel", "_runner", "_tools", "_warm_up"),
     *("_close", "_run", "_shell", "_flow", "_given", "_resume"),
     *("_turnwire_server_", "_turnwire_session_", "_turnwire_", "_asyncio_"),
     *("_Object", "_Struct", "_Key", "_T", "_Ts", "_0", "_"),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from kit.sources import parse
+from kit.sources import lines_of_code, parse
 from turnwire.sansio import replay
 from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.replay import ADVICE_TABLE, VERDICT_TABLE, Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
@@ -338,15 +338,7 @@ def shell_size(package: str) -> int:
 
     Without packages in it: those of ``aio`` are the command line and the loopback server.
     """
-    lines = 0
-    for path in (ROOT / package).glob("*.py"):
-        tree = parse(path.read_text(encoding="utf-8"))
-        texts = [
-            node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        ]
-        prose = {line for text in texts for line in range(text.lineno, (text.end_lineno or 0) + 1)}
-        code = {node.lineno for node in ast.walk(tree) if isinstance(node, ast.expr | ast.stmt | ast.arg)}
-        lines += len(code - prose)
+    lines = sum(len(lines_of_code(path.read_text(encoding="utf-8"))) for path in (ROOT / package).glob("*.py"))
     return round(lines / 50) * 50
 
 

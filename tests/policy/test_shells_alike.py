@@ -6,13 +6,12 @@ in each is what differs between event loops.
 
 from __future__ import annotations
 
-import ast
 import inspect
 from pathlib import Path
 
 import turnwire.aio
 import turnwire.trio_shell
-from kit.sources import parse
+from kit.sources import lines_of_code
 
 SHELLS = {
     "turnwire.aio": turnwire.aio,
@@ -41,19 +40,6 @@ def test_what_connect_gives_can_be_awaited_and_entered_in_both():
         assert all(hasattr(opening, name) for name in ("__await__", "__aenter__", "__aexit__")), shell
 
 
-def code_lines(path: Path) -> int:
-    """Lines that hold code: no blank lines, comments, docstrings."""
-    tree, lines = parse(path.read_text()), set()
-    text = path.read_text().splitlines()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines.update(range(node.lineno, (node.end_lineno or 0) + 1))
-    return sum(
-        bool(line.strip()) and not line.lstrip().startswith("#") and number not in lines
-        for number, line in enumerate(text, 1)
-    )
-
-
 MOST = 420
 """Lines of code of a shell. What is over that belongs into the core, if it is the same in both (D-SHELL-5)."""
 
@@ -62,7 +48,7 @@ def test_a_shell_has_about_400_lines_of_code(summary):
     """With its models; the command line and the test server are not part of the shell."""
     for name, shell in SHELLS.items():
         folder = Path(shell.__file__).parent
-        sizes = {path.stem: code_lines(path) for path in sorted(folder.glob("*.py"))}
+        sizes = {path.stem: len(lines_of_code(path.read_text())) for path in sorted(folder.glob("*.py"))}
         told = ", ".join(f"{module} {size}" for module, size in sizes.items())
         summary.append(f"lines of code of {name}: {sum(sizes.values())} ({told})")
         assert 300 < sum(sizes.values()) <= MOST, f"{name}: {told}"

@@ -7,8 +7,6 @@ A line of code is one that has something else than a comment or a docstring. An 
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,24 +14,10 @@ import pytest
 import turnwire.aio
 import turnwire.sansio
 import turnwire.trio_shell
-from kit.sources import parse
+from kit.sources import lines_of_code, parse
 
 PACKAGES = [Path(module.__file__ or "").parent for module in (turnwire.sansio, turnwire.aio, turnwire.trio_shell)]
 REASON = "# More than 12 attributes:"
-NO_CODE = {
-    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
-}
-
-
-def lines_of_code(text: str, tree: ast.AST) -> set[int]:
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in NO_CODE:
-            lines |= set(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
-    return lines
 
 
 def attributes_of(node: ast.ClassDef) -> set[str]:
@@ -58,7 +42,7 @@ def complaints(name: str, text: str) -> Iterator[str]:
             first, last = node.lineno, node.end_lineno or 0
             if last - first < 40:
                 continue
-            code = lines_of_code(text, tree) if code is None else code
+            code = lines_of_code(text) if code is None else code
             count = sum(node.lineno <= line <= (node.end_lineno or 0) for line in code)
             if count > 40:
                 yield f"{node.name} has {count} lines of code ({name}:{node.lineno})"

@@ -139,6 +139,7 @@ def test_the_meanings_of_the_field_are_allowed(text: str):
 
 
 NAMED_TWICE = {
+    "Conversation": "the field of a response, and what users hold of turns that go on from each other",
     "McpCall": "the item of a response, and what a script of the test server says to have one",
     "Refusal": "the evidence that a request was refused, and what a script says to have the model refuse",
     "Turn": "the protocol's record of a turn, and the handle that users hold; the docstring of each names the other",

@@ -504,6 +504,50 @@ def test_what_tls_cannot_encrypt_yet_goes_when_the_peer_was_read():
         assert not wire.tls.waits_for_peer
 
 
+class _Holding:
+    """A session of TLS that encrypts nothing until it has read, and then passes everything on."""
+
+    ended = False
+
+    def __init__(self) -> None:
+        self.unencrypted, self.has_read = b"", False
+
+    def encrypt(self, data: bytes) -> bytes:
+        self.unencrypted += data
+        if not self.has_read:
+            return b""
+        data, self.unencrypted = self.unencrypted, b""
+        return data
+
+    def decrypt(self, data: bytes) -> bytes:
+        self.has_read = True
+        return data
+
+
+def test_when_tls_can_encrypt_again_the_driver_writes_on():
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        await held.wait()
+        await peer.send(b"\x89\x00")  # A ping.
+        for text in ("one", "two"):
+            await peer.message()
+            await peer.answer(text)
+        await peer.end()
+
+    async def main() -> None:
+        async with raw_server(script) as server, connect(server.base_url) as session:
+            wire = next(iter(session._runtime._driver._links.values())).wire
+            wire.tls.sessions = [_Holding()]
+            async with session.create(model="m", input="x") as turn:
+                assert wire.tls.waits_for_peer
+                held.set()
+                assert [event.type async for event in turn][-1] == "response.completed"
+            assert (await session.respond(model="m", input="x")).output_text == "two"
+
+    held = trio.Event()
+    run(main)
+
+
 @pytest.mark.parametrize("close_notify", [True, False])
 def test_what_tls_read_before_the_end_counts(contexts, close_notify):
     """Data and the end in one read: first the one, then the other."""

@@ -301,7 +301,9 @@ function drawNotice(plot, session, notice) {
   const [sign, word] = NOTED.get(notice.name);
   svg(plot, "line", { x1: x(notice.at), x2: x(notice.at), y1: mine[0].y, y2: bottom, class: `notice ${notice.name}` });
   const late = x(notice.at) > width() - 66;
-  const flag = svg(plot, "text", { x: x(notice.at) + (late ? -3 : 3), "text-anchor": late ? "end" : "start", y: mine[0].y - 6, class: `flag ${notice.name}` },
+  const before = session.notices.slice(0, session.notices.indexOf(notice));
+  const beside = 12 * before.filter((other) => NOTED.has(other.name) && Math.abs(x(other.at) - x(notice.at)) < 12).length;
+  const flag = svg(plot, "text", { x: x(notice.at) + (late ? -3 - beside : 3 + beside), "text-anchor": late ? "end" : "start", y: mine[0].y - 6, class: `flag ${notice.name}` },
     crowded ? sign : `${sign} ${word}`);
   flag.addEventListener("pointermove", (event) => showTip(event, notice.name.replace("_", " "), [`at ${seconds(notice.at)}, ${notice.endpoint}`, notice.reason]));
 }
