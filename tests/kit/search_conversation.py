@@ -85,6 +85,8 @@ class Intent:
         self.begun = 0
         self.state = "idle"
         self.turn = self.fields = ""
+        self.attempt = 0
+        """How often the caller has submitted a turn."""
         self.before = 0
         """How often the turn had run when the caller submitted it."""
         self.partial: tuple[Item, ...] = ()
@@ -124,7 +126,7 @@ class ConversationWorld(World):
         other = super().clone()
         new = dict(zip(old_turns, other.turns, strict=True))
         for old, turn in new.items():
-            for name in ("arrived", "responses", "steers"):
+            for name in ("arrived",):
                 if isinstance(value := getattr(old, name, None), list):
                     setattr(turn, name, list(value))
         anchors: dict[int, Any] = {}
@@ -149,6 +151,10 @@ class ConversationWorld(World):
 
     def key(self) -> object:
         connection = self.session.connection
+
+        def owner(turn: Any) -> Iterator[int]:
+            return (at for at, runner in enumerate(self.runners) if runner._core is turn)
+
         machines = []
         for runner in self.runners:
             machine, anchor = runner._machine, runner._machine._anchor
@@ -158,10 +164,14 @@ class ConversationWorld(World):
         return (
             tuple(machines),
             tuple(one.key() for one in self.intents),
-            tuple((turn.phase, turn.state, turn.in_full is None, turn.in_progress) for turn in self.turns),
+            tuple(
+                (*owner(turn), turn.phase, turn.state, turn.in_full is None, turn.in_progress) for turn in self.turns
+            ),
+            tuple(self.turns.index(turn) for turn in self.session._backlog),
             self.connected,
             connection and tuple(connection._owners._latest.items()),
             tuple(self.memory.items()),
+            tuple(self.known.items()),
             self.storage,
             repr(self.running),
             tuple(self.ran.items()),
@@ -179,7 +189,7 @@ class ConversationWorld(World):
             if one.state != "running" and one.begun < self.most:
                 yield ("begin", at, "plain")
                 if self.budget:
-                    yield ("begin", at, "warm-hearted")
+                    yield ("begin", at, "warmer")
             if one.state == "interrupted":
                 yield ("resume", at, True)
                 yield ("resume", at, False)
@@ -215,7 +225,7 @@ class ConversationWorld(World):
 
     def perform(self, action: Action) -> None:
         kind, *more = action
-        if kind in ("retry", "reload", "cut", "refuse", "break") or action[-1] in ("warm-hearted", "compaction"):
+        if kind in ("retry", "reload", "cut", "refuse", "break") or action[-1] in ("warmer", "compaction"):
             self.budget -= 1
         getattr(self, f"_{kind}")(*more)
         self._settle()
@@ -234,7 +244,7 @@ class ConversationWorld(World):
         one = self.intents[at]
         one.state, one.turn, one.fields = "running", text, kind
         one.partial, one.whole, one.verdict = (), None, None
-        one.before = self.ran.get(text, 0)
+        one.before, one.attempt = self.ran.get(text, 0), one.attempt + 1
         self.runners[at].submit(text, self._fields(kind), AUTO, None)
 
     def _begin(self, at: int, kind: str) -> None:
@@ -273,8 +283,8 @@ class ConversationWorld(World):
         if (core := runner._core) is not None:
             runner.left(core)
             self.session.cancel(core, self.now)
-            for lane, request in self.running.items():
-                if request["turn"] == one.turn:
+            for request in self.running.values():
+                if self._intent(request) is one:
                     one.partial = tuple(request["said"])
             one.state, one.verdict = "interrupted", None
         loaded = ConversationMachine()
@@ -343,7 +353,13 @@ class ConversationWorld(World):
         self.ran[turn] = self.ran.get(turn, 0) + 1
         assert self.ran[turn] - one.before <= 1, f"twice: {turn} runs twice, and nobody asked for it"
         self.responses += 1
-        made = {"id": f"r{self.responses}", "turn": turn, "window": window, "previous": previous}
+        made = {
+            "id": f"r{self.responses}",
+            "turn": turn,
+            "window": window,
+            "previous": previous,
+            "attempt": one.attempt,
+        }
         self.running[lane] = {**made, "step": 0, "said": ()}
 
     def _evict(self, lane: str, previous: str | None) -> None:
@@ -368,7 +384,7 @@ class ConversationWorld(World):
     def _intent(self, request: dict[str, Any]) -> Intent | None:
         """The conversation that still runs this turn."""
         found = next(one for one in self.intents if request["turn"].startswith(one.name))
-        return found if found.state == "running" and found.turn == request["turn"] else None
+        return found if found.state == "running" and found.attempt == request["attempt"] else None
 
     def _interrupt(self, request: dict[str, Any], partial: tuple[Item, ...]) -> None:
         if (one := self._intent(request)) is not None:
@@ -437,9 +453,18 @@ class ConversationWorld(World):
             assert machine.state is wanted, f"state: {machine.state}, and is to be {wanted}"
             kept = tuple(map(label, machine.kept))
             assert kept == one.history, f"history: {kept}, and is to be {one.history}"
-        self.turns = [turn for turn in self.turns if not turn.ended]
+        held = {turn for connection in session.pool for turn in self._held_by(connection)}
+        self.turns = [turn for turn in self.turns if not turn.ended or turn in held]
         if not len(session.pool) and self.connected:
             self._lost()
+
+    @staticmethod
+    def _held_by(connection: Any) -> Iterator[Any]:
+        """The turns that a connection knows, those included that were left."""
+        lanes, outbox = connection._lanes, connection._outbox
+        yield from (*lanes.running.values(), *lanes.waiting(), *outbox._messages)
+        if outbox.turn is not None:
+            yield outbox.turn
 
     def _failed(self, turn: Any, failure: TurnError) -> None:
         refusal = failure.evidence.refusal
