@@ -76,12 +76,10 @@ class AnyioShell:
 SHELL: Final[ModelShell] = AnyioShell()
 
 
-class Turn(client.Turn, shell=SHELL):
-    pass
+class Turn(client.Turn, shell=SHELL): ...
 
 
-class Conversation(conversations.Conversation, shell=SHELL):
-    pass
+class Conversation(conversations.Conversation, shell=SHELL): ...
 
 
 class Session(client.Session[Turn, Conversation], shell=SHELL):
@@ -93,12 +91,10 @@ class Connecting(client.Connecting[Session], shell=SHELL):
     _session = Session
 
 
-class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL):
-    pass
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL): ...
 
 
-class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL):
-    pass
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL): ...
 
 
 connect: Final = bound(client.connect, Connecting)

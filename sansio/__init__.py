@@ -38,6 +38,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     pool           which connection takes a turn; when one is opened, replaced, closed
     connections    what is known of each connection, as data
     backlog        the turns that wait for a connection, in order
+    structured     a type of answers as a schema, and the answer as a value
     http           one connection in HTTP/1.1, one turn after the other: bytes in, events and failures with verdicts out
     steering       what a steer or an injection may be, and what callers see of it
     connection     one WebSocket and the turns on it: bytes in, events per turn and failures with verdicts out

@@ -26,6 +26,11 @@ from .errors import (
     LimitExceededError,
     MaxTurnsError,
     MissingResponseError,
+    OutputError,
+    OutputIncompleteError,
+    OutputInvalidError,
+    OutputMissingError,
+    OutputRefusedError,
     ProtocolError,
     RequestTooLargeError,
     ResponseNotFoundError,
@@ -65,6 +70,7 @@ from .replay import (
 )
 from .session import SessionOptions, provider_managed_retries_disabled, websocket_pre_event_retries_disabled
 from .steering import InjectOutcome, SteerOutcome
+from .structured import ParsedResponse
 from .telemetry import Telemetry
 from .timeouts import Timeouts
 
@@ -97,6 +103,12 @@ __all__ = [
     "ModelTracing",
     "Notice",
     "OpenTelemetryTracer",
+    "OutputError",
+    "OutputIncompleteError",
+    "OutputInvalidError",
+    "OutputMissingError",
+    "OutputRefusedError",
+    "ParsedResponse",
     "Partial",
     "Phase",
     "ProtocolError",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
@@ -33,6 +33,7 @@ from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .session import EndpointSource, SessionOptions, options_from_client
 from .steering import InjectOutcome, SteerInput, SteerOutcome
+from .structured import ParsedResponse
 from .toolloop import LoopShell
 from .transports import Means, Network, checked_network
 
@@ -148,10 +149,18 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
         it is left before its end: ``"abort"`` closes the connection, which stops the server at once; ``"abandon"``
         keeps the connection and discards the turn's events. If it is not given, the session's option applies.
 
+        ``text_format`` is the type of the answer: a model of pydantic, a msgspec Struct, a dataclass, a TypedDict, or a
+        JSON schema, which the response then has as ``output_parsed`` (PROTOCOL.md, "Structured output"). It raises
+        UserError or WrongTypeError at once if it cannot be sent.
+
         Entering the block raises UserError or TypeError if the turn cannot be sent as given.
         """
         return self._turn(self._runtime, body, stream_id, timeout, leave)
 
+    @overload
+    def respond(self, *, text_format: type[T], **body: Any) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
+    @overload
+    def respond(self, **body: Any) -> CoroutineType[Any, Any, Response]: ...
     @awaited
     def respond(
         self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any

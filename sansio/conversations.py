@@ -16,13 +16,12 @@ One turn at a time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from .client import OnShell, Shell, Turn
 from .connection import Leave
 from .connection import Turn as CoreTurn
 from .conversation import (
-    CallLedger,
     ConversationMachine,
     ConversationState,
     Decision,
@@ -38,7 +37,7 @@ from .lanes import AUTO, AnyLane
 from .omit import OMIT
 from .partial import Partial
 from .runtime import SessionRuntime
-from .toolloop import MAX_TURNS, PARALLEL, RunSettings, ToolLoop
+from .toolloop import MAX_TURNS, PARALLEL, RunSettings, Talk, ToolLoop
 
 __all__ = ["Conversation", "ConversationTurn"]
 
@@ -72,33 +71,6 @@ class ConversationTurn(Turn):
     def _cancel(self, turn: CoreTurn) -> None:
         self._runner.left(turn)
         super()._cancel(turn)
-
-
-class _Talk(NamedTuple):
-    """A conversation, for the loop of :meth:`Conversation.run`."""
-
-    runner: ConversationRunner
-    made: Callable[[object, Mapping[str, Any]], ConversationTurn]
-
-    @property
-    def calls(self) -> CallLedger:
-        return self.runner.settled().calls
-
-    @property
-    def history(self) -> Sequence[Mapping[str, Any]]:
-        return self.runner.settled().kept
-
-    @property
-    def interrupted(self) -> bool:
-        return self.runner.settled().state is ConversationState.INTERRUPTED
-
-    def turn(self, input: Sequence[Any], fields: Mapping[str, Any], on_event: Any) -> Flow[Response]:
-        turn = self.made(list(input), fields)
-        return turn._run(on_event)  # pyright: ignore[reportPrivateUsage] - as Conversation does.
-
-    def again(self, fields: Mapping[str, Any], on_event: Any) -> Flow[Response]:
-        new, before = self.runner.settled().interrupted_input
-        return self.turn(new, {**before, **fields}, on_event)
 
 
 class Conversation(OnShell):
@@ -265,11 +237,12 @@ class Conversation(OnShell):
             self._tools = Toolbox(tools)
             self._defaults["tools"] = self._tools.specs
 
-        def made(new: object, more: Mapping[str, Any]) -> ConversationTurn:
-            return self._made(new, timeout, leave, more)
+        def turn(new: Sequence[Any], more: Mapping[str, Any]) -> Flow[Response]:
+            return self._made(new, timeout, leave, more)._run(settings.on_event)  # pyright: ignore[reportPrivateUsage]
 
+        talk = Talk(self._runner.settled, turn)
         items = None if input is None else as_items(input)
-        return (yield from ToolLoop(_Talk(self._runner, made), self._shell, self._tools, settings).run(items, fields))
+        return (yield from ToolLoop(talk, self._shell, self._tools, settings).run(items, fields))
 
     # -- what is known
 

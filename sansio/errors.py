@@ -24,6 +24,11 @@ The tree
         ├── TransportError                the byte stream below did not open, or broke: the cause of a TurnError
         ├── MissingResponseError          a stream that ended without a response in its terminal event
         ├── UnsuccessfulResponseError     a failed or incomplete response, where the caller wanted that raised
+        ├── OutputError                   a response without a value of its text_format (also a ValueError)
+        │   ├── OutputRefusedError        the model refused
+        │   ├── OutputIncompleteError     the response ended too early
+        │   ├── OutputMissingError        it has no text, because the model called tools, for instance
+        │   └── OutputInvalidError        its text is no such value
         ├── MaxTurnsError                 conversation.run() had its number of turns; .response is the last one
         ├── RetrievalError                session.retrieve() got no response: it says nothing of the turn's verdict
         │   ├── ResponseNotFoundError     the server has no such response
@@ -65,6 +70,11 @@ __all__ = [
     "LimitExceededError",
     "MaxTurnsError",
     "MissingResponseError",
+    "OutputError",
+    "OutputIncompleteError",
+    "OutputInvalidError",
+    "OutputMissingError",
+    "OutputRefusedError",
     "ProtocolError",
     "RequestTooLargeError",
     "ResponseNotFoundError",
@@ -206,6 +216,38 @@ class UnsuccessfulResponseError(TurnwireError):
         super().__init__(message)
         self.response = response
         self.outcome = outcome
+
+
+class OutputError(TurnwireError, ValueError):
+    """A response has no value of the ``text_format`` that its turn was given (PROTOCOL.md, "Structured output").
+
+    ``response`` is the response: the turn ran. ``text`` is its text, or None; ``refusal`` is the model's refusal, or
+    None.
+    """
+
+    def __init__(
+        self, message: str, *, response: Any = None, text: str | None = None, refusal: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.response = response
+        self.text = text
+        self.refusal = refusal
+
+
+class OutputRefusedError(OutputError):
+    """The model refused to answer; ``refusal`` says why."""
+
+
+class OutputIncompleteError(OutputError):
+    """The response ended before its text was complete: ``response.status``, ``response.incomplete_details``."""
+
+
+class OutputMissingError(OutputError):
+    """The response has no text: the model called tools, for instance."""
+
+
+class OutputInvalidError(OutputError):
+    """The text is no value of the type. ``__cause__`` is the error of msgspec or pydantic."""
 
 
 class MaxTurnsError(TurnwireError):

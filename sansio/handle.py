@@ -25,6 +25,7 @@ from .events import Response
 from .lanes import AUTO, AnyLane
 from .partial import Partial
 from .replay import Evidence, Verdict
+from .structured import ParsedResponse, with_format
 
 __all__ = ["TurnHandle"]
 
@@ -33,12 +34,18 @@ class TurnHandle:
     """The state of a turn, before it is sent and after. The ``Turn`` of every shell derives from it."""
 
     def __init__(
-        self, body: Mapping[str, Any], stream_id: AnyLane, timeout: object, leave: Leave | None = None
+        self,
+        body: Mapping[str, Any],
+        stream_id: AnyLane,
+        timeout: object,
+        leave: Leave | None = None,
     ) -> None:
         if leave is not None:
             LEAVE_RULE.check("leave", leave)
+        body, self._wanted = with_format(body)
         self._arguments = (body, stream_id, timeout)
         self._leave: Leave | None = leave
+        self._parsed: ParsedResponse[Any] | None = None
         self._core: Turn | None = None
         self._entered = False
 
@@ -67,7 +74,12 @@ class TurnHandle:
     @property
     def response(self) -> Response | None:
         """The response, after the terminal event; None before it."""
-        return None if self._core is None else self._core.response
+        response = None if self._core is None else self._core.response
+        if response is None or self._wanted is None:
+            return response
+        if self._parsed is None:
+            self._parsed = self._wanted.parsed(response)
+        return self._parsed
 
     @property
     def partial(self) -> Partial:
@@ -130,8 +142,9 @@ class TurnHandle:
 
     def result(self) -> Response:
         """The response. Raises the failure of a turn that failed or was left, and SessionClosedError before the end."""
-        if self.response is not None:
-            return self.response
+        response = self.response
+        if response is not None:
+            return response
         if self._core is not None and self._core.failure is not None:
             raise self._core.failure
         state = "was not sent yet" if self._core is None else "goes on"

@@ -34,7 +34,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from .checks import COUNT, MOST_AT_ONCE, MOST_KEPT, Number, check_fields, shown
-from .conversation import CallLedger, CallState, ToolCall
+from .conversation import CallLedger, CallState, ConversationMachine, ConversationState, ToolCall
 from .errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
 from .events import Response, ServerEvent
 from .flow import Flow, Wait, call_hook
@@ -52,9 +52,6 @@ WAS_INTERRUPTED: Final = (
 )
 """The output of a call that had begun when the loop was cancelled, or when its process ended."""
 WAS_CUT_OFF: Final = "The response ended within this call. The tool was not run."
-
-_Hook = Callable[..., Any]
-"""A function of the caller's, ``async`` or not."""
 
 
 class LoopShell(Protocol):
@@ -76,31 +73,33 @@ class LoopShell(Protocol):
         ...
 
 
-class Talk(Protocol):
-    """What the loop needs of a conversation."""
+class Talk(NamedTuple):
+    """A conversation, as the loop uses it."""
+
+    settled: Callable[[], ConversationMachine]
+    """Its machine, which has been told what became of the last turn."""
+    turn: Callable[[Sequence[Any], Mapping[str, Any]], Flow[Response]]
+    """Runs one turn, with this new input and these fields. Raises the turn's failure."""
 
     @property
     def calls(self) -> CallLedger:
         """How far its calls are."""
-        ...
+        return self.settled().calls
 
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:
-        """The items of the conversation."""
-        ...
+        """Its items."""
+        return self.settled().kept
 
     @property
     def interrupted(self) -> bool:
         """Whether the last turn did not succeed, so that :meth:`again` can repeat it."""
-        ...
+        return self.settled().state is ConversationState.INTERRUPTED
 
-    def turn(self, input: Sequence[Any], fields: Mapping[str, Any], on_event: _Hook | None) -> Flow[Response]:
-        """Run one turn with this new input. ``on_event`` is called with each event. Raises the turn's failure."""
-        ...
-
-    def again(self, fields: Mapping[str, Any], on_event: _Hook | None) -> Flow[Response]:
+    def again(self, fields: Mapping[str, Any]) -> Flow[Response]:
         """Run the turn that did not succeed once more."""
-        ...
+        new, before = self.settled().interrupted_input
+        return self.turn(new, {**before, **fields})
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,10 +171,11 @@ class ToolLoop:
         while True:
             response = yield from turn
             count += 1
-            if not self._talk.interrupted:
-                self._ledger.answered()
+            if self._talk.interrupted:
+                return response
+            self._ledger.answered()
             calls = self._ledger.read(self._talk.history)
-            if response.status != "completed" or not calls:
+            if not calls:
                 return response
             if count == settings.max_turns:
                 raise MaxTurnsError(
@@ -186,7 +186,7 @@ class ToolLoop:
             yield from self._answer(calls)
             if any(call.output is None for call in calls):  # The caller answers it.
                 return response
-            turn = self._talk.turn(self._ledger.send(), fields, settings.on_event)
+            turn = self._talk.turn(self._ledger.send(), fields)
 
     def _first(self, input: Sequence[Any] | None, fields: Mapping[str, Any]) -> Flow[Flow[Response]]:
         """The first turn, after the calls that are open from before have their outputs."""
@@ -196,12 +196,12 @@ class ToolLoop:
             if call.state is CallState.RUNNING:
                 yield from self._interrupted(call)
         if input is None and self._talk.interrupted:
-            return self._talk.again(fields, self._settings.on_event)
+            return self._talk.again(fields)
         yield from self._answer(calls)
         if input is None and (not calls or any(call.output is None for call in calls)):
             what = "no call is open" if not calls else "the outputs of other tools' calls are missing"
             raise UserError(f"there is nothing to go on with: {what} — nothing was sent — write run(input, …)")
-        return self._talk.turn([*self._ledger.send(), *rest], fields, self._settings.on_event)
+        return self._talk.turn([*self._ledger.send(), *rest], fields)
 
     # -- the calls of one response
 

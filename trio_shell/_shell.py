@@ -55,12 +55,10 @@ class TrioShell:
 SHELL: Final[ModelShell] = TrioShell()
 
 
-class Turn(client.Turn, shell=SHELL):
-    pass
+class Turn(client.Turn, shell=SHELL): ...
 
 
-class Conversation(conversations.Conversation, shell=SHELL):
-    pass
+class Conversation(conversations.Conversation, shell=SHELL): ...
 
 
 class Session(client.Session[Turn, Conversation], shell=SHELL):
@@ -72,12 +70,10 @@ class Connecting(client.Connecting[Session], shell=SHELL):
     _session = Session
 
 
-class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL):
-    pass
+class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL): ...
 
 
-class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL):
-    pass
+class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL): ...
 
 
 connect: Final = bound(client.connect, Connecting)

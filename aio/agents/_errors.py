@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 from agents.exceptions import AgentsException, ModelBehaviorError, UserError, _mark_error_to_drain_stream_events
 from agents.models import openai_responses as theirs
-from agents.models._response_terminal import format_response_terminal_failure
+from agents.models._response_terminal import format_response_error_event, format_response_terminal_failure
 from openai.types.responses import Response
 
 from ...sansio import errors as ours
@@ -49,6 +50,9 @@ def as_theirs(error: Exception) -> None:
     if isinstance(error, ours.UnsuccessfulResponseError):
         response = error.response if isinstance(error.response, Response) else None
         error.args = (format_response_terminal_failure(f"response.{error.outcome}", response),)
+    if isinstance(error, ours.ResponsesHTTPError):
+        event = SimpleNamespace(code=error.code, message=error.error_message)
+        error.args = (f"{format_response_error_event(error.event_type, event)} {error}",)
     _become(error)
     if isinstance(error, ModelBehaviorError):
         _mark_error_to_drain_stream_events(error)  # What came before it is delivered before it is raised.

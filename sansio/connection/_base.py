@@ -433,10 +433,7 @@ class ConnectionBase(CommonConnection):
 
     def _lose_inputs(self, blame: Blame | None = None) -> None:
         """The connection has ended."""
-        for one in (
-            *self._inputs.open,
-            *(each for pending in self._inputs.pending.values() for each in pending.inputs),
-        ):
+        for one in list(self._inputs.open):
             if blame is not None and blame.get(one, (None, ""))[0]:
                 one.fail(InputSignal.FAILED, TOO_LARGE)
             self._lose_input(one)

@@ -224,7 +224,7 @@ class OpenInputs:
 
     def __init__(self) -> None:
         self.open: dict[TurnInput, None] = {}
-        """Those that are QUEUED, SENT or ACCEPTED, in the order of their messages."""
+        """Those that are QUEUED, SENT, ACCEPTED or PENDING, in the order of their messages."""
         self.pending: dict[str | None, Pending] = {}
         """By lane: those that wait for outputs of the client."""
         self.refused: set[InputKind] = set()
@@ -253,10 +253,10 @@ class OpenInputs:
                 one.move(InputSignal.HELD)
                 del self.open[one]
 
-    def settle(self, one: TurnInput) -> None:
-        """Forget it if the server will say no more of it."""
-        if not one.facts.unsettled:
-            self.open.pop(one, None)
+    def settle(self) -> None:
+        """Forget those of which the server will say no more."""
+        for one in [one for one in self.open if not INPUT_TRANSITIONS[one.state]]:
+            del self.open[one]
 
     def find(self, event: ServerEvent) -> TurnInput | None:
         """The input that an event answers; None: none of these.
@@ -269,16 +269,10 @@ class OpenInputs:
         if isinstance(event, ResponseSteerAcceptedEvent | ResponseSteerPendingEvent | ResponseSteerFailedEvent):
             steer = event.steer
             if steer.id in self.ids:
-                return next((one for one in self._with_ids() if one.steer_id == steer.id), None)
+                return next((one for one in self.open if one.steer_id == steer.id), None)
             more = () if isinstance(event, ResponseSteerAcceptedEvent) else (InputState.ACCEPTED,)
             return self._first("steer", steer.previous_response_id, InputState.SENT, *more)
         return None
-
-    def _with_ids(self) -> Iterator[TurnInput]:
-        """Those that were accepted."""
-        yield from (one for one in self.open if one.steer_id is not None)
-        for pending in self.pending.values():
-            yield from pending.inputs
 
     def _first(self, kind: InputKind, target: str | None, *states: InputState) -> TurnInput | None:
         """The first without an id in one of these states."""

@@ -94,13 +94,15 @@ class Steered(ConnectionBase):
                 one.after = steering.place
                 self._applied(one, event)
         for one in steering.fills:
-            self._applied(one, event)
+            if one.state is InputState.PENDING:
+                self._applied(one, event)
         steering.fills = []
+        self._inputs.settle()
 
-    def _applied(self, one: TurnInput, event: ServerEvent) -> None:
+    @staticmethod
+    def _applied(one: TurnInput, event: ServerEvent) -> None:
         one.move(InputSignal.COMMITTED)
         one.successor_id = event.response_id
-        self._inputs.settle(one)
 
     def _response_ended(self, turn: Turn, event: LifecycleEvent, now: float) -> None:
         """The terminal event of a response came: the end of the turn, unless a successor may follow."""
@@ -186,7 +188,7 @@ class Steered(ConnectionBase):
             one.move(InputSignal.COMMITTED)
         if was_accepted and one.state is not InputState.ACCEPTED and one.turn.steering is not None:
             one.turn.steering.promised = False
-        self._inputs.settle(one)
+        self._inputs.settle()
         return one
 
     def _of_somebody_else(self, event: ResponseSteerAcceptedEvent, turn: Turn | None) -> TurnInput | None:
@@ -206,7 +208,7 @@ class Steered(ConnectionBase):
         if body.code == UNKNOWN_MESSAGE:
             self._inputs.refused.add(one.kind)
         one.fail(InputSignal.FAILED, InputError(code=body.code, message=body.message, type=body.type))
-        self._inputs.settle(one)
+        self._inputs.settle()
         self._conclude(one.turn, now)
 
     # -- the end

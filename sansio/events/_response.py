@@ -132,6 +132,11 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
         return [item for item in self.output if isinstance(item, ResponseFunctionToolCall)]
 
     @property
+    def output_parsed(self) -> Any:
+        """The answer as a value of the turn's ``text_format``; None: the turn was given none."""
+        return None
+
+    @property
     def instructions(self) -> Any:
         """The instructions that the response followed: a string, a list of input items, or None."""
         return self._read(lambda: decode_any(self.undecoded_instructions))

@@ -557,6 +557,15 @@ def test_p_steer_19_the_reservation_ends_if_the_steers_are_given_back() -> None:
     assert wire.connection.stats.orphans == 2
 
 
+def test_p_steer_19_steers_may_be_given_back_after_the_turn_that_fills_the_stubs_was_sent() -> None:
+    wire = Wire.opened()
+    _, one = stopped(wire)
+    wire.create(previous_response_id="r1")
+    wire.hand()
+    wire.receive(given_back(), begins("r2"), ends("r2"))
+    assert (one.state, one.successor_id) == (InputState.FAILED, None)
+
+
 def test_p_steer_19_without_limits_the_lane_stays_reserved() -> None:
     wire = Wire.opened(ping_interval=None)
     turn, _ = steered(wire)

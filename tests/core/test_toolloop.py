@@ -11,7 +11,7 @@ import pytest
 from kit.stepping import Cancelled, SteppedShell, finished
 from turnwire.sansio.conversation import CallLedger, CallState, ToolCall
 from turnwire.sansio.errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
-from turnwire.sansio.flow import Flow, Wait
+from turnwire.sansio.flow import Flow
 from turnwire.sansio.functions import Toolbox, tool
 from turnwire.sansio.toolloop import WAS_CUT_OFF, WAS_INTERRUPTED, RunSettings, ToolLoop
 
@@ -71,29 +71,22 @@ class Talk:
 
     interrupted = property(lambda self: self.failed is not None)
 
-    def turn(self, input: Sequence[Any], fields: Any, on_event: Any) -> Flow[Any]:
+    def turn(self, input: Sequence[Any], fields: Any) -> Flow[Any]:
         self.sent.append(list(input))
         self.fields.append(dict(fields))
         self.failed = input
         answer = self.script.pop(0)
         if isinstance(answer, BaseException):
             raise answer
-        yield Wait(self._event(on_event))
+        yield from ()
         if answer.status == "completed":
             self.failed = None
             self.history += [*input, *answer.items]
         return answer
 
-    def again(self, fields: Any, on_event: Any) -> Flow[Any]:
+    def again(self, fields: Any) -> Flow[Any]:
         assert self.failed is not None
-        return self.turn(self.failed, fields, on_event)
-
-    def _event(self, on_event: Any) -> Any:
-        async def event() -> None:
-            if on_event is not None:
-                on_event("event")
-
-        return event
+        return self.turn(self.failed, fields)
 
 
 def call(name: str, call_id: str = "c1", **arguments: Any) -> dict[str, Any]:
@@ -136,11 +129,9 @@ def run(
 
 
 def test_outputs_are_sent_until_no_tool_is_called() -> None:
-    events: list[Any] = []
     talk = Talk(Answer(call("add", a=1), call("slow", "c2", text="x")), Answer(call("add", a=2, b=3)), DONE)
-    assert run(talk, on_event=events.append) is DONE
+    assert run(talk) is DONE
     assert talk.sent == [[HI], [output("2"), output("X", "c2")], [output("5")]]
-    assert events == ["event"] * 3
     assert talk.calls.open == []
     assert [spec.get("name", "web") for spec in talk.fields[0]["tools"]] == ["add", "slow", "fail", "web", "theirs"]
 

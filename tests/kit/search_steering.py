@@ -261,7 +261,8 @@ class SteeredWorld(World):
     def _of_caller(self) -> Iterator[Action]:
         yield from super()._of_caller()
         for at, turn in enumerate(self.turns):
-            if not turn.ended and len(self.inputs) < self.most:
+            unclear = not self.kind.echo and self.server is not None and self.server.rest  # As in possible().
+            if not turn.ended and len(self.inputs) < self.most and not unclear:
                 yield ("steer", at)
             pending = [one for one in self.inputs if one.turn is turn and one.state is InputState.PENDING]
             if pending and turn.response is not None and not self.session.closed and len(self.turns) < len(self.lanes):
@@ -350,7 +351,7 @@ class SteeredWorld(World):
         lane, number = server.lane(request_at), server.requests[request_at].turn
         named = {} if lane is None or kind == "mistake" else {"stream_id": lane}
         for event in events:
-            if "response" in event and not self.turns[number].ended:
+            if ("response" in event or "item" in event) and not self.turns[number].ended:
                 self._tell(number, kind, event["type"])
         data = b"".join(frame(1, json.dumps({**event, **named, "sequence_number": 0}).encode()) for event in events)
         self.session.receive_data(connection, data, self.now)
@@ -358,7 +359,10 @@ class SteeredWorld(World):
     def _events(self, kind: str, at: int, server: SteeredServer) -> Iterator[dict[str, Any]]:
         """What it says, and what becomes of it by that."""
         if kind == "cut short":
-            response = {"id": server.requests[at].response_id, "status": "incomplete"}
+            request = server.requests[at]
+            response = {"id": request.response_id, "status": "incomplete"}
+            item = {"id": request.response_id.replace("r", "i"), "type": "message", "role": "assistant", "content": []}
+            yield {"type": "response.output_item.added", "output_index": 0, "item": item}
             yield {"type": "response.incomplete", "response": {**response, "incomplete_details": {"reason": "steered"}}}
             if not server._accepted(at):
                 server.cut |= {at}

@@ -619,7 +619,7 @@ class World:
             if not awaiting:  # PROTOCOL.md, "Whose error it is": if it streams, the only one in flight ends by it.
                 running = [at for at, request in enumerate(server.requests) if request.status is RUNNING]
                 default = [at for at in running if server.requests[at].lane is None]
-                for at in default or (running if len(running) == 1 else ()):
+                for at in default or (running if len(running) == 1 and not self._unanswered() else ()):
                     server.mark(at, BROKEN)
         elif kind == "unauthorized":
             refused = awaiting

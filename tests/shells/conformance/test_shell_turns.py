@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import anyio
+import msgspec
 import pytest
 from kit.peers import Peer, completed, created, delta, event, raw_server
 from kit.strict_server import serve
 from openai import AsyncOpenAI
-from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault
+from turnwire.aio.loopback import AfterEvent, BeforeEvent, Delay, Fault, Json, Refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -458,3 +459,32 @@ async def test_a_character_that_was_cut_in_two_is_whole_and_a_failure_keeps_what
                 await anext(texts)
         assert turn.partial.text == "a😀!"
         assert turn.partial.items[0]["status"] == "incomplete"
+
+
+class Sum(msgspec.Struct):
+    total: int
+    terms: list[int]
+
+
+async def test_an_answer_is_a_value_of_the_type_that_was_asked_for(shell):
+    """P-FORMAT-1 to P-FORMAT-4."""
+    async with (
+        serve(reply=["no sum", Json({"total": 3, "terms": [1, 2]}), Refusal("no"), "plain", Json()]) as server,
+        shell.connect(server.base_url) as session,
+    ):
+        response = await session.respond(model="m", input="x", text_format=Sum, text={"verbosity": "low"})
+        with pytest.raises(shell.OutputInvalidError) as caught:
+            _ = response.output_parsed
+        assert caught.value.text == "no sum"
+        async with session.create(model="m", input="x", text_format=Sum) as turn:
+            assert [event.type async for event in turn][-1] == "response.completed"
+        assert turn.result().output_parsed == Sum(3, [1, 2])
+        with pytest.raises(shell.OutputRefusedError):
+            _ = (await session.respond(model="m", input="x", text_format=Sum)).output_parsed
+        with pytest.raises(shell.UserError):
+            session.create(model="m", input="x", text_format=dict[str, int])
+        assert (await session.respond(model="m", input="x")).output_parsed is None
+        talk = session.conversation(model="m", text_format=Sum)
+        assert isinstance((await talk.respond("x")).output_parsed, Sum)
+    assert server.ledger[0].body["text"]["verbosity"] == "low"
+    assert server.ledger[0].body["text"]["format"]["schema"]["required"] == ["total", "terms"]
