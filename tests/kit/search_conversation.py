@@ -105,7 +105,7 @@ class ConversationWorld(World):
         super().__init__((), disturbances, ANNOUNCED, max_age=None, ping_interval=None)
         self.store = stored
         self.most, self.forks_left = turns, forks
-        self.runners = [ConversationRunner(Runtime(self), ConversationMachine(), None)]  # type: ignore[arg-type]
+        self.runners = [self._runner(ConversationMachine())]
         self.intents = [Intent("a")]
         self.connected = False
         self.memory: dict[str, str] = {}
@@ -119,6 +119,10 @@ class ConversationWorld(World):
         """How often each turn has begun to run, without those that the server refused."""
         self.responses = 0
 
+    def _runner(self, machine: ConversationMachine) -> ConversationRunner:
+        runtime: Any = Runtime(self)
+        return ConversationRunner(runtime, machine, None)
+
     # -- copies
 
     def clone(self) -> Self:
@@ -130,20 +134,20 @@ class ConversationWorld(World):
                 if isinstance(value := getattr(old, name, None), list):
                     setattr(turn, name, list(value))
         anchors: dict[int, Any] = {}
-        runtime = Runtime(other)
+        runtime: Any = Runtime(other)
         other.runners = []
         for runner in self.runners:
-            twin = shallow(runner)
-            twin.runtime, twin._last = runtime, None
-            twin._core = None if runner._core is None else new.get(runner._core, runner._core)
-            machine = twin._machine = shallow(runner._machine)
+            copied = shallow(runner)
+            copied.runtime, copied._last = runtime, None
+            copied._core = None if runner._core is None else new.get(runner._core, runner._core)
+            machine = copied._machine = shallow(runner._machine)
             machine.kept, machine._decisions = list(machine.kept), deque(machine._decisions, maxlen=256)
             if (anchor := machine._anchor) is not None:
                 if id(anchor) not in anchors:
                     made = anchors[id(anchor)] = copy.copy(anchor)
                     made.forks = [new.get(turn, turn) for turn in anchor.forks]
                 machine._anchor = anchors[id(anchor)]
-            other.runners.append(twin)
+            other.runners.append(copied)
         other.intents = [copy.copy(one) for one in self.intents]
         other.memory, other.known, other.ran = dict(self.memory), dict(self.known), dict(self.ran)
         other.running = {lane: dict(one) for lane, one in self.running.items()}
@@ -272,7 +276,7 @@ class ConversationWorld(World):
 
     def _fork(self, at: int) -> None:
         self.forks_left -= 1
-        self.runners.append(ConversationRunner(Runtime(self), self.runners[at].settled().fork(), None))  # type: ignore[arg-type]
+        self.runners.append(self._runner(self.runners[at].settled().fork()))
         self.intents.append(Intent("bc"[len(self.intents) - 1], self.intents[at]))
 
     def _reload(self, at: int) -> None:
@@ -291,7 +295,7 @@ class ConversationWorld(World):
         loaded.load(text)
         one.forks = False
         one.whole = None if one.state == "interrupted" else one.whole
-        self.runners[at] = ConversationRunner(Runtime(self), loaded, None)  # type: ignore[arg-type]
+        self.runners[at] = self._runner(loaded)
 
     # -- the network
 
