@@ -88,8 +88,13 @@ MUTANTS = (
     Mutant(
         faults.what_may_have_run_is_repeated, search=(FEW, "I[56]"), transports=(ONE_TURN, "I[56]"), simulation="I5"
     ),
-    Mutant(faults.what_is_ambiguous_is_repeated, search=(FEW, "I[456]"), ledger=("websocket", "http")),
-    Mutant(faults.whatever_failed_is_sent_in_full, search=(CONTINUING, "I[56]")),
+    Mutant(
+        faults.what_is_ambiguous_is_repeated,
+        search=(FEW, "I[456]"),
+        conversations="twice: ",
+        ledger=("websocket", "http"),
+    ),
+    Mutant(faults.whatever_failed_is_sent_in_full, search=(CONTINUING, "I[56]"), conversations="twice: "),
     Mutant(faults.what_may_have_begun_is_sent_in_full, search=(CONTINUING, "I[56]")),
     Mutant(
         faults.what_was_not_found_is_never_sent_in_full,

@@ -340,7 +340,7 @@ class ConversationWorld(World):
         memory: tuple[Item, ...] = ()
         if previous is not None:
             if previous not in self.memory.values() and previous not in self.storage:
-                self._evict(lane, previous)
+                self._forget(lane, previous)
                 self._say(lane, "error", status=400, error=NOT_FOUND)
                 return
             memory = self.known[previous]
@@ -366,7 +366,7 @@ class ConversationWorld(World):
         }
         self.running[lane] = {**made, "step": 0, "said": ()}
 
-    def _evict(self, lane: str, previous: str | None) -> None:
+    def _forget(self, lane: str, previous: str | None) -> None:
         if previous is not None and self.memory.get(lane) == previous:
             del self.memory[lane]
 
@@ -379,7 +379,7 @@ class ConversationWorld(World):
 
     def _refuse(self, lane: str, status: int) -> None:
         request = self.running.pop(lane)
-        self._evict(lane, request["previous"])
+        self._forget(lane, request["previous"])
         if status == 400:
             self.ran[request["turn"]] -= 1
         self._interrupt(request, ())
@@ -431,7 +431,7 @@ class ConversationWorld(World):
         if kind == "incomplete":
             self._remember(lane, request, output)
         else:
-            self._evict(lane, request["previous"])
+            self._forget(lane, request["previous"])
         if one is not None:
             one.state, one.partial = "interrupted", (label(said),)
             one.whole = request["id"] if kind == "incomplete" and len(output) == 1 else None
