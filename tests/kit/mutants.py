@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from kit import faults, faults_steering
+from kit import faults, faults_conversation, faults_steering
 
 # --- The list --------------------------------------------------------------------------------------------------------
 
@@ -25,6 +25,8 @@ class Mutant(NamedTuple):
     """``test_state_search.py``: in which worlds."""
     transports: tuple[str, str] | None = None
     """``test_state_search_http.py``: in which world."""
+    conversations: str | None = None
+    """``test_conversation_search.py``."""
     simulation: str | None = None
     """``test_driver_simulation.py``."""
     ledger: tuple[str, ...] = ()
@@ -86,10 +88,19 @@ MUTANTS = (
     Mutant(
         faults.what_may_have_run_is_repeated, search=(FEW, "I[56]"), transports=(ONE_TURN, "I[56]"), simulation="I5"
     ),
-    Mutant(faults.what_is_ambiguous_is_repeated, search=(FEW, "I[456]"), ledger=("websocket", "http")),
-    Mutant(faults.whatever_failed_is_sent_in_full, search=(CONTINUING, "I[56]")),
+    Mutant(
+        faults.what_is_ambiguous_is_repeated,
+        search=(FEW, "I[456]"),
+        conversations="twice: ",
+        ledger=("websocket", "http"),
+    ),
+    Mutant(faults.whatever_failed_is_sent_in_full, search=(CONTINUING, "I[56]"), conversations="twice: "),
     Mutant(faults.what_may_have_begun_is_sent_in_full, search=(CONTINUING, "I[56]")),
-    Mutant(faults.what_was_not_found_is_never_sent_in_full, search=(CONTINUING, "I6: the server said .* not found")),
+    Mutant(
+        faults.what_was_not_found_is_never_sent_in_full,
+        search=(CONTINUING, "I6: the server said .* not found"),
+        conversations="not found: ",
+    ),
     Mutant(faults.what_was_not_found_is_sent_as_it_was, search=(CONTINUING, "R-RECOVER-17")),
     Mutant(faults.a_rejected_upgrade_is_a_refusal_whatever_its_status, search=(FEW, "I6")),
     Mutant(faults.a_rejected_upgrade_is_repeated_whatever_its_status, search=(FEW, "I6")),
@@ -188,6 +199,22 @@ MUTANTS = (
     Mutant(faults_steering.what_is_late_ends_the_successor, search=(STEERING, "I[26]")),
     Mutant(faults_steering.a_message_that_is_not_known_refuses_the_turn, search=(STEERING, "I[346]")),
     Mutant(faults_steering.ids_of_steers_are_not_compared, search=(STEERING, "I[346]")),
+    Mutant(faults_conversation.the_input_of_a_failed_turn_stays, conversations="history: "),
+    Mutant(faults_conversation.a_failed_turn_is_the_anchor, conversations="window: "),
+    Mutant(faults_conversation.fields_do_not_count, conversations="delta: "),
+    Mutant(faults_conversation.a_fork_takes_the_lane_of_its_source, conversations="lane: "),
+    Mutant(faults_conversation.a_call_without_an_answer_is_kept, conversations="history: "),
+    Mutant(faults_conversation.what_was_left_out_does_not_count, conversations="window: "),
+    Mutant(faults_conversation.what_arrived_is_accepted_without_its_input, conversations="history: "),
+    Mutant(faults_conversation.what_was_given_up_is_accepted, conversations="history: "),
+    Mutant(faults_conversation.a_compaction_stands_for_nothing, conversations="window: "),
+    Mutant(faults_conversation.the_window_begins_after_its_compaction, conversations="window: "),
+    Mutant(faults_conversation.the_anchor_stands_for_one_item_less, conversations="window: "),
+    Mutant(faults_conversation.the_whole_input_goes_with_the_id, conversations="not found: "),
+    Mutant(faults_conversation.the_new_part_goes_without_the_id, conversations="window: "),
+    Mutant(faults_conversation.a_saved_conversation_has_no_turn_that_ran, conversations="state: "),
+    Mutant(faults_conversation.a_fork_writes_into_its_source, conversations="history: "),
+    Mutant(faults_conversation.an_output_is_not_kept, conversations="history: "),
 )
 """Every planted fault of the core."""
 

@@ -1,0 +1,136 @@
+"""Faults of conversations that tests plant. ``mutants.py`` says which proofs must find which of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from turnwire.sansio.connection import Continuation, _continuation
+from turnwire.sansio.conversation import ConversationMachine, Repaired, _machine
+from turnwire.sansio.conversation._repair import repaired
+from turnwire.sansio.encoding import encode_json
+
+Machine = ConversationMachine
+
+
+def the_input_of_a_failed_turn_stays(patch: pytest.MonkeyPatch) -> None:
+    interrupted = Machine.interrupted
+
+    def wrong(self: Machine, *given: Any) -> None:
+        interrupted(self, *given)
+        if self._pending is not None:
+            self.kept += self._pending.input
+
+    patch.setattr(Machine, "interrupted", wrong)
+
+
+def a_failed_turn_is_the_anchor(patch: pytest.MonkeyPatch) -> None:
+    interrupted = Machine.interrupted
+
+    def wrong(self: Machine, partial: Any, response_id: str | None = None, used: Any = ()) -> None:
+        interrupted(self, partial, response_id, used)
+        if response_id is not None and self._pending is not None:
+            self._anchor_at(response_id, self._pending)
+
+    patch.setattr(Machine, "interrupted", wrong)
+
+
+def fields_do_not_count(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_machine, "digests_of", lambda fields: {})
+
+
+def a_fork_takes_the_lane_of_its_source(patch: pytest.MonkeyPatch) -> None:
+    follow = Continuation.follow
+    patch.setattr(Continuation, "follow", lambda self, *given: follow(self._replace(forks=False), *given))
+
+
+def a_call_without_an_answer_is_kept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_machine, "repaired", lambda items, *, stored: Repaired(list(items), False))
+
+
+def what_was_left_out_does_not_count(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_machine, "repaired", lambda items, *, stored: repaired(items, stored=stored)._replace(whole=True))
+
+
+def what_arrived_is_accepted_without_its_input(patch: pytest.MonkeyPatch) -> None:
+    resume = Machine.resume
+
+    def wrong(self: Machine, *, accept_partial: bool) -> Any:
+        if self._pending is not None:
+            self._pending = self._pending._replace(input=[])
+        return resume(self, accept_partial=accept_partial)
+
+    patch.setattr(Machine, "resume", wrong)
+
+
+def what_was_given_up_is_accepted(patch: pytest.MonkeyPatch) -> None:
+    resume = Machine.resume
+    patch.setattr(Machine, "resume", lambda self, *, accept_partial: resume(self, accept_partial=True))
+
+
+def a_compaction_stands_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_machine, "COMPACTION", "no such item")
+
+
+def the_window_begins_after_its_compaction(patch: pytest.MonkeyPatch) -> None:
+    append = Machine._append
+
+    def wrong(self: Machine, *given: Any) -> None:
+        before = self.start
+        append(self, *given)
+        self.start += self.start != before
+
+    patch.setattr(Machine, "_append", wrong)
+
+
+def the_anchor_stands_for_one_item_less(patch: pytest.MonkeyPatch) -> None:
+    anchor_at = Machine._anchor_at
+
+    def wrong(self: Machine, *given: Any) -> None:
+        anchor_at(self, *given)
+        if self._anchor is not None:
+            self._anchor.items -= 1
+
+    patch.setattr(Machine, "_anchor_at", wrong)
+
+
+def the_whole_input_goes_with_the_id(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_continuation, "_whole", lambda frame, window: encode_json({**frame, "input": window}))
+
+
+def the_new_part_goes_without_the_id(patch: pytest.MonkeyPatch) -> None:
+    whole = _continuation._whole
+    patch.setattr(_continuation, "_whole", lambda frame, window: whole(frame, frame["input"]))
+
+
+def a_saved_conversation_has_no_turn_that_ran(patch: pytest.MonkeyPatch) -> None:
+    save = Machine.save
+
+    def wrong(self: Machine, partial: Any = ()) -> str:
+        before, self._pending = self._pending, None
+        text = save(self, partial)
+        self._pending = before
+        return text
+
+    patch.setattr(Machine, "save", wrong)
+
+
+def a_fork_writes_into_its_source(patch: pytest.MonkeyPatch) -> None:
+    fork = Machine.fork
+
+    def wrong(self: Machine) -> Machine:
+        made = fork(self)
+        made._anchor, self._anchor = None, None
+        return made
+
+    def shares(self: Machine) -> Machine:
+        made = wrong(self)
+        made.kept = self.kept = [*self.kept, {"type": "note", "id": "x"}]
+        return made
+
+    patch.setattr(Machine, "fork", shares)
+
+
+def an_output_is_not_kept(patch: pytest.MonkeyPatch) -> None:
+    append = Machine._append
+    patch.setattr(Machine, "_append", lambda self, new, output: append(self, new, output[:-1]))
