@@ -150,12 +150,8 @@ class ConversationRunner:
     def compacted(self, body: Mapping[str, Any], timeout: object) -> Flow[Response]:
         """Run a compaction to its end."""
         turn = self.runtime.submit(self.runtime.compaction(body, timeout=timeout))
-        receive = Wait(lambda: self.runtime.iterate(turn))
         try:
-            while True:
-                yield receive
-        except StopAsyncIteration:
-            pass
+            yield Wait(lambda: self.runtime.until(lambda: turn.ended, turn))
         finally:
             self.runtime.cancel(turn)
         return Compaction.result_of(turn)

@@ -306,10 +306,10 @@ class Conversation(OnShell):
         limits = self._timeout if timeout is OMIT else timeout
         try:
             response = yield from self._runner.compacted(body, limits)
+            machine.compacted(output_items(response.output), response.usage)
         except BaseException:
             machine.compacted(None)
             raise
-        machine.compacted(output_items(response.output), response.usage)
         return machine.history
 
     def save(self) -> str:

@@ -38,5 +38,7 @@ class Compaction(Turn):
 
     @staticmethod
     def result_of(turn: Turn) -> Response:
-        """What came, after the turn has ended with its terminal event."""
+        """What came, after the turn has ended. Raises its failure."""
+        if turn.failure is not None:
+            raise turn.failure
         return cast("Response", turn.response)

@@ -46,9 +46,8 @@ class Retrieving(HttpBase):
 
     def _compaction_came(self, compaction: Compaction, text: str, now: float) -> None:
         """The answer has the items; nothing if it cannot be read."""
-        event = _carried(text, "completed")
-        if event is not None:
-            compaction.finish(event)
+        with suppress(EventDecodeError):
+            compaction.finish(_carried(text, "completed"))
             self._turn_over(now)
 
     def _response_came(self, retrieval: Retrieval, text: str, members: Mapping[str, Any], now: float) -> None:
@@ -68,11 +67,11 @@ class Retrieving(HttpBase):
 def _carrier(text: str, members: Mapping[str, Any]) -> LifecycleEvent | None:
     """A response as the event that would carry it; None if it cannot be read."""
     status = members.get("status")
-    return _carried(text, status if isinstance(status, str) and status in STATUSES else "in_progress")
+    with suppress(EventDecodeError):
+        return _carried(text, status if isinstance(status, str) and status in STATUSES else "in_progress")
 
 
-def _carried(text: str, kind: str) -> LifecycleEvent | None:
-    event: ServerEvent | None = None
-    with suppress(EventDecodeError):  # It is nested as deeply as can be read; the event is one level deeper.
-        event = decode_event(f'{{"type":"response.{kind}","response":{text}}}'.encode())
-    return cast("LifecycleEvent | None", event)
+def _carried(text: str, kind: str) -> LifecycleEvent:
+    """The event with this response. Raises EventDecodeError if the text is nested as deeply as can be read: the event
+    is one level deeper."""
+    return cast("LifecycleEvent", decode_event(f'{{"type":"response.{kind}","response":{text}}}'.encode()))

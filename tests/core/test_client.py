@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kit.stepping import Cancelled, Context, SteppedShell, finished
-from turnwire.sansio import client
+from turnwire.sansio import client, conversations
 from turnwire.sansio.errors import ConcurrentUseError, SessionClosedError, UserError, WrongTypeError
+from turnwire.sansio.events import decode_event
+from turnwire.sansio.omit import OMIT
 from turnwire.sansio.runtime import SessionRuntime
 from turnwire.sansio.session import SessionOptions
+from turnwire.sansio.timeouts import Timeouts
 
 URL = "http://h.test/v1"
 DELTA = SimpleNamespace(type="delta")
@@ -29,8 +33,12 @@ def connecting(shell: SteppedShell) -> Any:
     class Turn(client.Turn, shell=shell):
         pass
 
-    class Session(client.Session[Turn, Any], shell=shell):
+    class Conversation(conversations.Conversation, shell=shell):
+        pass
+
+    class Session(client.Session[Turn, Conversation], shell=shell):
         _turn = Turn
+        _conversation = Conversation
 
     class Connecting(client.Connecting[Session], shell=shell):
         _session = Session
@@ -225,6 +233,42 @@ def test_respond_leaves_its_turn_whatever_happens(shell: SteppedShell, raised: B
     with pytest.raises(type(raised)):
         finished(session.respond(input="x"))
     assert shell.runtimes[0].done[2:] == ["cancel"]
+
+
+def text_event(kind: str, **fields: Any) -> Any:
+    return decode_event(json.dumps({"type": f"response.{kind}", **fields}).encode())
+
+
+async def texts(turn: Any) -> list[str]:
+    async with turn:
+        return [text async for text in turn.text_deltas()]
+
+
+def test_the_texts_of_a_turn_are_its_deltas_without_what_has_none(shell: SteppedShell) -> None:
+    output = [{"type": "message", "content": [{"type": "output_text", "text": "Hello!"}]}]
+    shell.script = [
+        text_event("created", response={"id": "resp_1"}),
+        text_event("output_text.delta", item_id="i", delta="Hel"),
+        text_event("output_text.delta", item_id="i", delta="lo"),
+        text_event("completed", response={"id": "resp_1", "output": output}),
+    ]
+    assert finished(texts(opened(shell).create(input="x"))) == ["Hel", "lo", "!"]
+
+
+def test_a_session_is_warmed_up_when_it_has_connected(shell: SteppedShell) -> None:
+    session = finished(connect(shell, URL, warm={"model": "m"}))
+    assert [done.partition(" ")[0] for done in shell.runtimes[0].done] == ["connect", "create"]
+    assert session._warmed is not None
+    with pytest.raises(UserError, match="generate"):
+        connect(shell, URL, warm={"generate": True})
+
+
+def test_a_compaction_has_the_sessions_deadlines_or_its_own(shell: SteppedShell) -> None:
+    finished(connect(shell, URL, options=SessionOptions(timeouts=Timeouts(total=7.0))))
+    (runtime,) = shell.runtimes
+    assert runtime.compaction({"input": []}, timeout=OMIT).timeouts.total == 7.0
+    assert runtime.compaction({"input": []}, timeout=3.0).timeouts.receive == 3.0
+    assert runtime.fell_back is False
 
 
 def test_closing_a_session_is_its_runtimes_matter(shell: SteppedShell) -> None:

@@ -148,6 +148,7 @@ def test_turns_go_on_from_each_other() -> None:
     server = Server("ONE", "TWO")
     talk = server.talk()
     assert (talk.response_id, talk.partial.text, talk.interrupted) == (None, "", False)
+    assert talk._runner.arrived() == []
     assert run(talk.respond("one")).output_text == "ONE"
     assert run(talk.respond("two", temperature=0.5, client_metadata={})).output_text == "TWO"
     assert [("previous_response_id" in one, len(one["input"])) for one in server.requests] == [(False, 1), (False, 3)]

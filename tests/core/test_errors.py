@@ -15,6 +15,7 @@ from turnwire.sansio.errors import (
     ConnectionLostError,
     EventDecodeError,
     HandshakeRejectedError,
+    MaxTurnsError,
     MissingResponseError,
     ResponsesHTTPError,
     ResponsesWebSocketError,
@@ -296,6 +297,8 @@ def made(kind: type[BaseException]) -> Any:
         return kind("failed", evidence=known)
     if kind is EventDecodeError:
         return kind("bad", stream_id="a", attributable=True)
+    if kind is MaxTurnsError:
+        return kind("too many", response="the response")
     if kind is UnsuccessfulResponseError:
         return kind("failed", response={"status": "failed"})
     if issubclass(kind, RetrievalError):

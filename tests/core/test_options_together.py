@@ -57,6 +57,7 @@ REFUSED: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
     ("D-PAIR-9", lambda: turn({}, background=True, generate=False), ("generate", "HTTP")),
     ("D-PAIR-10", lambda: turn({"max_named_lanes": 0}, stream_id="a"), ("'a'", "max_named_lanes")),
     ("D-PAIR-33", lambda: SessionOptions(compression=True, record=SCRUBBED), ("compression=True", "scrub=True")),
+    ("D-PAIR-34", lambda: connect(transport="http", warm={"model": "m"}), ("transport is 'http'",)),
     ("D-PAIR-11", lambda: Dialect(name="m", lanes=Support.NO, max_in_flight=2), ("lanes is NO", "max_in_flight is 2")),
 ]
 

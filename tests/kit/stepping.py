@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.errors import SessionClosedError
 from turnwire.sansio.flow import Emit, Emitting, ExpiredError, Flow, Steps, Wait
+from turnwire.sansio.partial import Partial
 from turnwire.sansio.runtime import SessionRuntime
 from turnwire.sansio.session import EndpointSource, SessionOptions
 from turnwire.sansio.transports import Failures, Means, Network
@@ -86,7 +87,7 @@ class SteppedRuntime(SessionRuntime):
     async def connect(self) -> None:
         self.done.append("connect")
 
-    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object) -> Any:
+    def create(self, body: Mapping[str, Any], lane: str | None, timeouts: object, follows: object = None) -> Any:
         if self.shut:
             raise SessionClosedError("closed")
         self.done.append(f"create {dict(body)} {lane}")
@@ -128,6 +129,7 @@ class ScriptedTurn:
         self.response_id = self.known_id = "resp_1"
         self.response: Any = None
         self.failure: Exception | None = None
+        self.partial = Partial()
         self.ending: Any = None
 
     def next_event(self) -> Any:

@@ -155,7 +155,7 @@ def without_code(text: str) -> str:
         (
             "Recipes",
             "Several requests at once, Named lanes and a fork, Tools, "
-            "Structured output, Steering, One session for a web application, "
+            "Structured output, Steering, Conversations, One session for a web application, "
             "What became of it, Your own tests, A recording, Models and a trace of a call, Lanes a tool and a verdict, "
             "Behind a proxy, "
             "Instead of `openai`'s `responses.connect()`, Instead of `websockets`, "
