@@ -214,8 +214,36 @@ def test_what_arrived_can_be_accepted() -> None:
     added = machine.resume(accept_partial=True)
     assert added == [user("two"), {**answer("TW", 2), "status": "incomplete"}]
     assert machine.history == [user("one"), answer("ONE"), *added]
+
+
+def test_what_was_accepted_is_sent_with_the_next_delta_if_the_anchor_is_stored() -> None:
+    machine = after("one")
+    machine.begin("two", FIELDS)
+    machine.interrupted([answer("TW", 2)])
+    added = machine.resume(accept_partial=True)
+    to_send = machine.begin("go on", FIELDS)
+    assert to_send.body["previous_response_id"] == "resp_1"
+    assert to_send.body["input"] == [*added, user("go on")]
+    assert to_send.window == [user("one"), answer("ONE"), *added, user("go on")]
+    assert (machine.decisions[-1].items, machine.decisions[-1].reason) == (3, DecisionReason.CONTINUES)
+
+
+@pytest.mark.parametrize(
+    ("machine", "arrived"),
+    [
+        (ConversationMachine(), [answer("TW", 2)]),
+        (after("one", fields=UNSTORED), [answer("TW", 2)]),
+        (after("one"), [{"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}, answer("TW", 2)]),
+    ],
+    ids=["no anchor", "not stored", "compaction"],
+)
+def test_what_was_accepted_is_sent_in_full_without_a_stored_anchor(machine, arrived) -> None:
+    fields = UNSTORED if machine.anchor is not None and not machine.anchor.stored else FIELDS
+    machine.begin("two", fields)
+    machine.interrupted(arrived)
+    machine.resume(accept_partial=True)
     assert machine.anchor is None
-    assert machine.begin("go on", FIELDS).body["input"] == [*machine.history, user("go on")]
+    assert machine.begin("go on", fields).body["input"] == [*machine.history[machine.start :], user("go on")]
     assert machine.decisions[-1].reason is DecisionReason.PARTIAL_ACCEPTED
 
 
@@ -243,12 +271,12 @@ def test_an_incomplete_response_that_is_accepted_whole_can_be_continued() -> Non
     assert machine.usage.output_tokens == 2
 
 
-def test_an_incomplete_response_that_had_to_be_repaired_cannot() -> None:
+def test_an_incomplete_response_that_had_to_be_repaired_is_no_anchor() -> None:
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([call("c1"), {**answer("", 2), "status": "incomplete"}], "resp_2")
     assert machine.resume(accept_partial=True) == [user("two")]
-    assert "previous_response_id" not in machine.begin("go on", FIELDS).body
+    assert machine.begin("go on", FIELDS).body["previous_response_id"] == "resp_1"
 
 
 def test_a_turn_that_was_not_sent_leaves_what_was() -> None:
