@@ -30,7 +30,9 @@ from ._flows import run
 __all__ = ["FAILURES", "MEANS", "OpeningSteps"]
 
 FAILURES: Final = Failures(tls=ssl.SSLError, is_failure=lambda raised: isinstance(raised, Exception))
-MEANS: Final = Means.of(FAILURES, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open)
+MEANS: Final = Means.of(
+    FAILURES, os.environ, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open
+)
 
 A_DAY: Final = 86400.0
 """Seconds for the TLS handshake: so long that the driver's own deadline always comes first."""

@@ -88,9 +88,19 @@ class Means:
 
     @classmethod
     def of(
-        cls, failures: Failures, *, logging: Any, os: Any, socket: Any, ssl: Any, sys: Any, time: Any, open_file: Any
+        cls,
+        failures: Failures,
+        environment: Mapping[str, str],
+        *,
+        logging: Any,
+        os: Any,
+        socket: Any,
+        ssl: Any,
+        sys: Any,
+        time: Any,
+        open_file: Any,
     ) -> Self:
-        """From the modules of the standard library that the core does not import, and ``open``.
+        """From ``os.environ``, the modules of the standard library that the core does not import, and ``open``.
 
         Where the log is not configured, nothing of a session is written to stderr: turns raise what fails. The file of
         a recording is readable by its owner only.
@@ -102,7 +112,7 @@ class Means:
         logger = logging.getLogger("turnwire.session")
         logger.addHandler(logging.NullHandler())
         return cls(
-            os.environ,
+            environment,
             time.time,
             ssl.create_default_context,
             failures,

@@ -262,13 +262,14 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
     def read(self, link: Link) -> bool:
         """Pass the data that has arrived to the driver."""
         wire: Wire = link.wire
+        blocked = wire.tls.waits_for_peer
         try:
             data = wire.take()
         except TRANSPORT_ERRORS as exc:
             wire.scope.cancel()
             self._driver.lost(link, FAILURES.translated(exc), self.clock())
             return False
-        if not link.writable and self._after_writing(link, wire):
+        if blocked and self._after_writing(link, wire):
             self._driver.writable(link, self.clock())
         if data is not None:
             self._driver.received(link, data, self.clock())

@@ -34,7 +34,9 @@ FAILURES: Final = Failures(
     own={trio.ClosedResourceError: "the connection was closed on this side"},
     is_failure=lambda raised: not isinstance(raised, trio.Cancelled),
 )
-MEANS: Final = Means.of(FAILURES, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open)
+MEANS: Final = Means.of(
+    FAILURES, os.environ, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open
+)
 TRANSPORT_ERRORS: Final = (trio.ClosedResourceError, OSError, ValueError)
 """Exceptions of the libraries below for failures of the network or the peer. TLS's errors are OSErrors."""
 

@@ -237,7 +237,9 @@ def test_a_system_without_unix_sockets() -> None:
 
 def test_the_means_of_a_process(tmp_path: Path) -> None:
     """What is read of it is read when it is needed: the tests of the shells replace it."""
-    means = Means.of(FAILURES, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open)
+    means = Means.of(
+        FAILURES, os.environ, logging=logging, os=os, socket=socket, ssl=ssl, sys=sys, time=time, open_file=open
+    )
     assert means.variables is os.environ
     assert means.modules is sys.modules
     assert isinstance(means.default_context(), means.context_type)

@@ -198,9 +198,9 @@ def a_server_without_lanes_is_never_found_out(patch: pytest.MonkeyPatch) -> None
 def an_error_without_a_name_is_the_first_turns(patch: pytest.MonkeyPatch) -> None:
     owner = Owners.owner_of_error
 
-    def first(self: Owners, event: Any) -> Turn | Whose:
+    def first(self: Owners, event: Any, **more: Any) -> Turn | Whose:
         turns = self.in_flight()
-        return turns[0] if event.stream_id is None and turns else owner(self, event)
+        return turns[0] if event.stream_id is None and turns else owner(self, event, **more)
 
     patch.setattr(Owners, "owner_of_error", first)
 

@@ -272,7 +272,10 @@ class ConversationWorld(World):
         one.state = "idle"
         if accept_partial:
             one.history += (("input", one.turn), *one.partial)
-            one.anchored, one.forks = (None if one.whole is None else (one.whole, one.fields)), False
+            if one.whole is not None:
+                one.anchored, one.forks = (one.whole, one.fields), False
+            elif not self.store or any(item[0] == "compaction" for item in one.partial):
+                one.anchored, one.forks = None, False  # Else what was accepted goes with the next delta (C-PARTIAL-3).
 
     def _fork(self, at: int) -> None:
         self.forks_left -= 1
