@@ -91,7 +91,6 @@ class Application:
                 async for event in turn:
                     if event.type == "response.output_text.delta":
                         yield f"data: {json.dumps({'delta': event.delta})}\n\n"
-            self.outcomes[marker] = "completed"
             yield f"data: {json.dumps({'text': turn.result().output_text})}\n\n"
         except TurnError as error:
             yield f"data: {json.dumps({'verdict': error.verdict.name})}\n\n"
@@ -99,6 +98,8 @@ class Application:
             self.answering -= 1
             if turn.verdict is not None:
                 self.outcomes[marker] = turn.verdict.name
+            elif turn.response is not None:  # The browser may have left when all had come.
+                self.outcomes[marker] = "completed"
 
 
 def text_for(marker: str) -> str:
