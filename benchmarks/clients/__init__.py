@@ -88,10 +88,16 @@ EVERY: Final = {
     **CLIENTS,
     "turnwire-recorded": Client(label="turnwire (asyncio), recorded", module="turnwire_recorded"),
     "runner-turnwire": Client(
-        "**turnwire** `OpenAIResponsesWSModel` in the Runner", "agents_runner", ("agents",), function="ours"
+        label="**turnwire** `OpenAIResponsesWSModel` in the Runner",
+        module="agents_runner",
+        needs=("agents",),
+        function="ours",
     ),
     "runner-agents": Client(
-        "`openai-agents` `OpenAIResponsesWSModel` in the Runner", "agents_runner", ("agents",), function="theirs"
+        label="`openai-agents` `OpenAIResponsesWSModel` in the Runner",
+        module="agents_runner",
+        needs=("agents",),
+        function="theirs",
     ),
 }
 """The same, and those that only the benchmarks of the recorder and of the Runner run."""
