@@ -85,8 +85,9 @@ class Owners:
         """By response id: its lane. The reverse of ``_latest``."""
         self._unstored: set[str | None] = set()
         """The lanes whose last response the server keeps nowhere else."""
-        self.late_items: set[str] = set()
-        """Ids of items of ended responses, of all lanes. An event with one of them needs the full check."""
+        self.late_items: dict[str, int] = {}
+        """Ids of items of the ended responses that are remembered, and how many had them. An event with one of them
+        needs the full check."""
         self.support = Support.UNKNOWN
         self.dialect = dialect
         self.adopt(dialect)
@@ -246,15 +247,23 @@ class Owners:
         remembered = self._ended.get(lane)
         if remembered is None:
             remembered = self._ended[lane] = deque(maxlen=REMEMBERED)
+        elif len(remembered) == REMEMBERED:
+            self._forget(remembered[0].added)
         remembered.append(Ended(turn.response_id, items, added))
         if turn.response_id is not None:
             self._lane_of.pop(self._latest.get(lane, ""), None)
             self._latest[lane] = turn.response_id
             self._lane_of[turn.response_id] = lane
             (self._unstored.discard if turn.stored else self._unstored.add)(lane)
-        if added or self.late_items:
-            self.late_items.clear()
-            self.late_items.update(item for lane in self._ended.values() for ended in lane for item in ended.added)
+        for item in added:
+            self.late_items[item] = self.late_items.get(item, 0) + 1
+
+    def _forget(self, added: frozenset[str]) -> None:
+        """The oldest turn of a lane is remembered no more: these ids are late only if another one had them."""
+        for item in added:
+            self.late_items[item] -= 1
+            if not self.late_items[item]:
+                del self.late_items[item]
 
 
 def _least(own: int, servers: int | None) -> int:

@@ -376,6 +376,16 @@ def test_only_the_last_few_turns_of_a_lane_are_remembered() -> None:
     assert turn.phase is Phase.DONE
 
 
+def test_an_item_is_late_until_the_last_turn_that_had_it_is_forgotten() -> None:
+    wire = Wire.opened()
+    late = wire.connection._owners.late_items
+    for number, name in enumerate(("same", "same", *(f"i{number}" for number in range(2 * REMEMBERED)))):
+        wire.run()
+        wire.receive(said("created", f"r{number}"), item("added", name), said("completed", f"r{number}"))
+        assert ("same" in late) is (number <= REMEMBERED)
+    assert set(late) == {f"i{number}" for number in range(REMEMBERED, 2 * REMEMBERED)}
+
+
 # --- Lanes, where there are some and where there are none ------------------------------------------------------------
 
 

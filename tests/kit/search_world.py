@@ -254,7 +254,7 @@ class World:
         owners = connection._owners = shallow(old._owners)
         owners._lanes = lanes
         owners._latest, owners._lane_of = dict(owners._latest), dict(owners._lane_of)
-        owners.late_items, owners._unstored = set(owners.late_items), set(owners._unstored)
+        owners.late_items, owners._unstored = dict(owners.late_items), set(owners._unstored)
         owners._ended = {lane: deque(ended, ended.maxlen) for lane, ended in owners._ended.items()}
         outbox = connection._outbox = shallow(old._outbox)
         outbox.turn = None if outbox.turn is None else new[outbox.turn]
