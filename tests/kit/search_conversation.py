@@ -32,6 +32,8 @@ NOT_FOUND = {"code": "previous_response_not_found", "message": "Gone."}
 def label(item: dict[str, Any]) -> Item:
     """What stands for an item: its kind, and its text."""
     kind = item.get("type", "input")
+    if item.get("role") == "user":
+        return ("input", item["content"] if isinstance(item["content"], str) else item["content"][0]["text"])
     if kind == "message":
         return (item["status"], item["content"][0]["text"])
     return (kind, item.get("content") or item.get("id") or "")

@@ -21,7 +21,8 @@ What is checked
     found    what was not found never fails a turn (R-RECOVER-17)
 
 On each path there is a bounded number of *disturbances*: all but the plain course of things. ``TURNWIRE_SEARCH=large``
-walks with one more. Steers, ``compact()`` and warm-ups are not in this world.
+walks with one more. In worlds of their own (``search_conversation_steers.py``) a response may be steered; the history
+then has what was steered between what its two responses said. ``compact()`` and warm-ups are not in these worlds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ from typing import Any
 import pytest
 from kit.mutants import Mutant, found_by
 from kit.search_conversation import ConversationWorld
+from kit.search_conversation_steers import SteeredConversationWorld
 from kit.search_world import ViolatedError, search
+from turnwire.sansio.connection import Turn
+from turnwire.sansio.conversation import ConversationMachine, output_items
+from turnwire.sansio.conversation_runner import ConversationRunner
 
 LARGE = os.environ.get("TURNWIRE_SEARCH") == "large"
 NEVER = 1 << 60
@@ -61,3 +66,54 @@ def test_a_planted_fault_of_conversations_is_found(monkeypatch: pytest.MonkeyPat
     world = ConversationWorld(2, stored=False, turns=2, forks=1)
     with pytest.raises(ViolatedError, match=mutant.conversations):
         search(world, liveness_of_every=NEVER, at_most=60_000)
+
+
+# --- Steers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "in memory"])
+def test_the_server_runs_exactly_what_a_steered_conversation_intends(stored, summary) -> None:
+    found = search(SteeredConversationWorld(2 + LARGE, stored=stored, turns=2, forks=0), liveness_of_every=NEVER)
+    where = "stored" if stored else "in memory"
+    summary.append(
+        f"search: conversations, steered, {where}: {found.states:,} states, {found.transitions:,} transitions"
+    )
+    assert found.transitions >= 4_000
+
+
+def what_was_steered_is_not_in_the_history(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Turn, "steers", property(lambda self: [[] for _ in self.responses]))
+
+
+def only_the_last_response_is_in_the_history(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Turn, "responses", property(lambda self: [] if self.response is None else [self.response]))
+
+
+def the_steered_response_is_continued(patch: pytest.MonkeyPatch) -> None:
+    completed = ConversationMachine.completed
+
+    def first(self: Any, output: Any, response_id: Any, used: Any) -> None:
+        number = int(response_id[1:])
+        completed(self, output, f"r{number - 1}" if len(output) > 2 else response_id, used)
+
+    patch.setattr(ConversationMachine, "completed", first)
+
+
+def a_successor_is_the_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Turn, "ends_with", lambda self, event: True)
+    patch.setattr(ConversationRunner, "arrived", lambda self: output_items(self._core.partial.items))
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (what_was_steered_is_not_in_the_history, "history"),
+        (only_the_last_response_is_in_the_history, "history"),
+        (the_steered_response_is_continued, "window|delta"),
+        (a_successor_is_the_end, "history"),
+    ],
+)
+def test_a_planted_fault_of_steered_conversations_is_found(monkeypatch: pytest.MonkeyPatch, plant, words) -> None:
+    plant(monkeypatch)
+    with pytest.raises(ViolatedError, match=words):
+        search(SteeredConversationWorld(1, stored=True, turns=2, forks=0), liveness_of_every=NEVER, at_most=20_000)
