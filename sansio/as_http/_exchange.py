@@ -49,19 +49,21 @@ class Exchange:
         return answer
 
     def _answer(self) -> Flow[Answer]:
-        transport = ("x-turnwire-transport", self._turn.transport or "websocket")
         try:
             while True:
                 event: ServerEvent = self._turn.next_event() or (yield self._receive)
                 if self._streamed:
                     self._held.append(sse_of(event))
                     if event.role is Role.RESPONSE:
-                        return Answer(200, (STREAM, transport), None)
+                        return Answer(200, self._headers(STREAM), None)
         except StopAsyncIteration:
             pass
         self.leave()
         response: Response = self._turn.response  # pyright: ignore[reportAssignmentType] - it has ended.
-        return Answer(200, (JSON, transport), response.raw_bytes)
+        return Answer(200, self._headers(JSON), response.raw_bytes)
+
+    def _headers(self, kind: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+        return kind, ("x-turnwire-transport", self._turn.transport or "")
 
     def body(self, raised: Callable[[TurnError], Exception]) -> Emitting:
         """The server-sent events of a stream, in pieces.
