@@ -79,7 +79,7 @@ class Sessions:
             return None
         self._forget_ended_loops()
         known = self._of_loops.setdefault(self._shell.token(), {})
-        yield from self._make_room(known)
+        yield from self._close_unused(known)
         made = known[asked.key] = self._shell.runtime(source, self._network, self.options)
         return made
 
@@ -88,7 +88,7 @@ class Sessions:
             if all(runtime.over for runtime in known.values()):
                 self._of_loops.pop(token, None)
 
-    def _make_room(self, known: dict[Secret, SessionRuntime]) -> Flow[None]:
+    def _close_unused(self, known: dict[Secret, SessionRuntime]) -> Flow[None]:
         """Close sessions that have no connection any more, and the ones that were not used for the longest time."""
         too_many = len(known) + 1 - MOST
         unused = [(key, each) for key, each in known.items() if each.idle]
