@@ -12,9 +12,9 @@ from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient
 
 from ...sansio.as_http import (
     HTTP_CLIENT_OPTIONS,
-    Exchange,
     HttpRequest,
     Sessions,
+    TurnExchange,
     interruption_of,
     is_own_header,
     turn_asked,
@@ -100,7 +100,7 @@ class TurnwireTransport(AsyncBaseTransport):
         about = {"headers": answer.headers, "request": request, "extensions": {"http_version": b"HTTP/1.1"}}
         return library.Response(answer.status, **about, **body)
 
-    async def _begun(self, request: Request) -> Exchange | None:
+    async def _begun(self, request: Request) -> TurnExchange | None:
         """Send the turn that a request is; None: it is none."""
         timeout: Any = request.extensions.get("timeout")
         plain = HttpRequest(request.method, str(request.url), request.headers.multi_items(), timeout)
@@ -112,7 +112,7 @@ class TurnwireTransport(AsyncBaseTransport):
         if body is None or runtime is None:
             return None
         try:
-            return Exchange(runtime, asked, body)
+            return TurnExchange(runtime, asked, body)
         except TooManyTurnsError as failure:
             raise _interrupted(failure, request) from failure
 
@@ -164,7 +164,7 @@ def _stream_of(library: Any) -> Any:
     """The class of the body of a streamed answer: the library checks that it is one of its own."""
 
     class TurnStream(library.AsyncByteStream):
-        def __init__(self, exchange: Exchange, request: Any) -> None:
+        def __init__(self, exchange: TurnExchange, request: Any) -> None:
             self._exchange = exchange
             self._events: Any = SHELL.iterate(exchange.body(lambda failure: lost(failure, request)))
 

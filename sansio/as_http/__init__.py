@@ -4,7 +4,7 @@ The promise
     A program that sends ``POST …/responses`` over HTTP gets the same answers over a WebSocket: the events that the
     server sent as a stream of server-sent events, or the response as JSON. A refusal is the HTTP answer that it would
     have been. Where the answer is lost, the client may repeat the request only if the turn did not run. Nothing here
-    imports the HTTP client: requests come in as text and bytes, and go out as :class:`Answer`.
+    imports the HTTP client: requests come in as text and bytes, and go out as :class:`TurnAnswer`.
 
 Which requests are turns (:func:`turn_asked`); every other goes to the inner transport
     ==================================== ============================================================================
@@ -31,16 +31,16 @@ What becomes of a failure (PROTOCOL.md, "Turns for an HTTP client")
     ============================================================= ====================================================
 """
 
-from ._answer import Answer, Interruption, answer_of, interruption_of, sse_of
-from ._asked import Asked, HttpRequest, is_own_header, turn_asked, turn_body
-from ._exchange import Exchange
+from ._answer import Interruption, TurnAnswer, answer_of, interruption_of, sse_of
+from ._asked import AskedTurn, HttpRequest, is_own_header, turn_asked, turn_body
+from ._exchange import TurnExchange
 from ._sessions import HTTP_CLIENT_OPTIONS, Sessions
 
 __all__ = [
     "HTTP_CLIENT_OPTIONS",
-    "Answer",
-    "Asked",
-    "Exchange",
+    "TurnAnswer",
+    "AskedTurn",
+    "TurnExchange",
     "HttpRequest",
     "Interruption",
     "Sessions",

@@ -19,10 +19,10 @@ from ..events import ServerEvent
 from ..evidence import Cause, Evidence, Phase, Refusal, Verdict
 from ..replay import FailureKind, failure_kind_of
 
-__all__ = ["Answer", "Interruption", "answer_of", "interruption_of", "sse_of"]
+__all__ = ["TurnAnswer", "Interruption", "answer_of", "interruption_of", "sse_of"]
 
-JSON: Final = ("content-type", "application/json")
-STREAM: Final = ("content-type", "text/event-stream; charset=utf-8")
+CONTENT_JSON: Final = ("content-type", "application/json")
+CONTENT_STREAM: Final = ("content-type", "text/event-stream; charset=utf-8")
 _OF_ANOTHER_BODY: Final = frozenset(
     {
         *("connection", "content-encoding", "content-length", "content-type", "keep-alive", "trailer"),
@@ -32,7 +32,7 @@ _OF_ANOTHER_BODY: Final = frozenset(
 """Headers of an answer that describe how its body was sent, or the connection."""
 
 
-class Answer(NamedTuple):
+class TurnAnswer(NamedTuple):
     """An HTTP answer. ``body`` is None for a stream."""
 
     status: int
@@ -65,7 +65,7 @@ def error_event(failure: ResponsesWebSocketError) -> bytes:
 # --- Failures --------------------------------------------------------------------------------------------------------
 
 
-def answer_of(failure: TurnError) -> Answer | None:
+def answer_of(failure: TurnError) -> TurnAnswer | None:
     """The HTTP answer that a failure is, if the server answered; None: it did not (P-HTTPX-6).
 
     ``x-should-retry: false`` tells ``openai``'s client not to repeat the request. It is there unless the turn did not
@@ -76,10 +76,10 @@ def answer_of(failure: TurnError) -> Answer | None:
         if failure.status < 400:
             return None
         kind = failure.headers.get("content-type")
-        return Answer(failure.status, _headers(failure.headers, kind, evidence), failure.body)
+        return TurnAnswer(failure.status, _headers(failure.headers, kind, evidence), failure.body)
     if isinstance(failure, RequestTooLargeError) or (evidence.closed_as_too_big and evidence.is_refusal):
         error = {"message": str(failure), "type": "invalid_request_error", "param": None, "code": "request_too_large"}
-        return Answer(413, (JSON, _NO_RETRY), _json({"error": error}))
+        return TurnAnswer(413, (CONTENT_JSON, _NO_RETRY), _json({"error": error}))
     if not isinstance(failure, ResponsesWebSocketError):
         return None
     refusal = evidence.refusal or Refusal()
@@ -87,7 +87,7 @@ def answer_of(failure: TurnError) -> Answer | None:
     headers = dict(refusal.headers)
     if failure.request_id is not None:
         headers.setdefault("x-request-id", failure.request_id)
-    return Answer(status, _headers(headers, JSON[1], evidence), _json({"error": _error_in(failure)}))
+    return TurnAnswer(status, _headers(headers, CONTENT_JSON[1], evidence), _json({"error": _error_in(failure)}))
 
 
 _NO_RETRY: Final = ("x-should-retry", "false")

@@ -15,7 +15,7 @@ from ..lanes import AUTO, AnyLane
 from ..secret import Secret, discreet
 from ..timeouts import Timeouts
 
-__all__ = ["Asked", "HttpRequest", "is_own_header", "turn_asked", "turn_body"]
+__all__ = ["AskedTurn", "HttpRequest", "is_own_header", "turn_asked", "turn_body"]
 
 OWN: Final = "x-turnwire-"
 """The beginning of the names of headers that are for the transport, and never sent."""
@@ -49,7 +49,7 @@ class HttpRequest(NamedTuple):
     """Seconds for ``connect``, ``read``, ``write`` and ``pool``, None for no limit; None: the request names none."""
 
 
-class Asked(NamedTuple):
+class AskedTurn(NamedTuple):
     """A request that is a turn if its body fits."""
 
     url: str
@@ -70,7 +70,7 @@ def is_own_header(name: str) -> bool:
 
 
 @discreet
-def turn_asked(request: HttpRequest, default: Timeouts, not_sent: Collection[str] = ()) -> Asked | None:
+def turn_asked(request: HttpRequest, default: Timeouts, not_sent: Collection[str] = ()) -> AskedTurn | None:
     """What a request asks for if it is a turn; None: it goes to the inner transport.
 
     ``not_sent`` are more headers, in lower case, that differ from request to request and are not sent. ``default`` are
@@ -89,7 +89,7 @@ def turn_asked(request: HttpRequest, default: Timeouts, not_sent: Collection[str
     if not media_type(headers.get("content-type")).endswith("json") or "content-encoding" in headers:
         return None
     kept = tuple(sorted(pair for pair in headers.items() if not _is_of_one_request(pair[0], not_sent)))
-    return Asked(request.url, Secret(kept), lane, _timeouts(request.timeout, default))
+    return AskedTurn(request.url, Secret(kept), lane, _timeouts(request.timeout, default))
 
 
 def turn_body(content: bytes) -> dict[str, Any] | None:

@@ -10,22 +10,22 @@ from ..errors import ResponsesWebSocketError, TurnError
 from ..events import Response, Role, ServerEvent
 from ..flow import Emit, Emitting, Flow, Wait
 from ..runtime import SessionRuntime
-from ._answer import JSON, STREAM, Answer, answer_of, error_event, sse_of
-from ._asked import Asked
+from ._answer import CONTENT_JSON, CONTENT_STREAM, TurnAnswer, answer_of, error_event, sse_of
+from ._asked import AskedTurn
 
-__all__ = ["Exchange"]
+__all__ = ["TurnExchange"]
 
-CHUNK: Final = 64 * 1024
+SSE_PIECE: Final = 64 * 1024
 """Bytes of events that are passed on at once, at most, if that many have arrived; one event may be larger."""
 
 
-class Exchange:
+class TurnExchange:
     """Sends the turn of a request. Call :meth:`answer` first; if it has no body, :meth:`body`; :meth:`leave` last.
 
     Raises UserError for what cannot be sent.
     """
 
-    def __init__(self, runtime: SessionRuntime, asked: Asked, body: Mapping[str, Any]) -> None:
+    def __init__(self, runtime: SessionRuntime, asked: AskedTurn, body: Mapping[str, Any]) -> None:
         self._streamed = bool(body.get("stream"))
         self._runtime = runtime
         self._turn = runtime.create(body, asked.lane, asked.timeouts)
@@ -33,7 +33,7 @@ class Exchange:
         self._held: list[bytes] = []
         """Events before the answer began."""
 
-    def answer(self) -> Flow[Answer]:
+    def answer(self) -> Flow[TurnAnswer]:
         """The answer: it begins with the first event of the response; without a stream, it is the response.
 
         Raises the turn's failure if the server did not answer it. Then, and if the caller is cancelled, the turn is
@@ -48,19 +48,19 @@ class Exchange:
                 raise
         return answer
 
-    def _answer(self) -> Flow[Answer]:
+    def _answer(self) -> Flow[TurnAnswer]:
         try:
             while True:
                 event: ServerEvent = self._turn.next_event() or (yield self._receive)
                 if self._streamed:
                     self._held.append(sse_of(event))
                     if event.role is Role.RESPONSE:
-                        return Answer(200, self._headers(STREAM), None)
+                        return TurnAnswer(200, self._headers(CONTENT_STREAM), None)
         except StopAsyncIteration:
             pass
         self.leave()
         response: Response = self._turn.response  # pyright: ignore[reportAssignmentType] - it has ended.
-        return Answer(200, self._headers(JSON), response.raw_bytes)
+        return TurnAnswer(200, self._headers(CONTENT_JSON), response.raw_bytes)
 
     def _headers(self, kind: tuple[str, str]) -> tuple[tuple[str, str], ...]:
         return kind, ("x-turnwire-transport", self._turn.transport or "")
@@ -74,7 +74,7 @@ class Exchange:
         chunk, size, turn = self._held, 0, self._turn
         try:
             while True:
-                while size < CHUNK and (turn.events or not chunk):
+                while size < SSE_PIECE and (turn.events or not chunk):
                     event: Any = turn.next_event() if turn.events else (yield self._receive)
                     chunk.append(sse_of(event))
                     size += len(chunk[-1])

@@ -24,7 +24,7 @@ from ..runtime import SessionRuntime
 from ..secret import Secret, discreet
 from ..source import EndpointSource
 from ..transports import Network
-from ._asked import Asked
+from ._asked import AskedTurn
 
 __all__ = ["HTTP_CLIENT_OPTIONS", "Sessions"]
 
@@ -61,7 +61,7 @@ class Sessions:
         self._of_loops: dict[Hashable, dict[Secret, SessionRuntime]] = {}
         self._closed = False
 
-    def runtime(self, asked: Asked) -> Flow[SessionRuntime | None]:
+    def runtime(self, asked: AskedTurn) -> Flow[SessionRuntime | None]:
         """The session for a request; None: no upgrade can have its URL or headers, and the inner transport sends it.
 
         Raises SessionClosedError after :meth:`close`.
@@ -122,7 +122,7 @@ def _is_open(runtime: SessionRuntime) -> bool:
 
 
 @discreet
-def _source(asked: Asked) -> EndpointSource:
+def _source(asked: AskedTurn) -> EndpointSource:
     headers: Any = asked.headers.reveal()
     return EndpointSource(
         base_url=asked.url, api_key=None, client=None, headers=dict(headers), query=None, environment={}

@@ -11,11 +11,11 @@ import pytest
 from kit.stepping import Cancelled, SteppedShell, finished, step
 from turnwire.sansio.as_http import (
     HTTP_CLIENT_OPTIONS,
-    Answer,
-    Asked,
-    Exchange,
+    AskedTurn,
     HttpRequest,
     Sessions,
+    TurnAnswer,
+    TurnExchange,
     answer_of,
     interruption_of,
     is_own_header,
@@ -50,12 +50,12 @@ JSON_TYPE = ("Content-Type", "application/json")
 KEY = ("Authorization", "Bearer hush")
 
 
-def asked(*headers: tuple[str, str], method: str = "POST", url: str = URL, **more: Any) -> Asked | None:
+def asked(*headers: tuple[str, str], method: str = "POST", url: str = URL, **more: Any) -> AskedTurn | None:
     request = HttpRequest(method, url, (JSON_TYPE, KEY, *headers), more.pop("timeout", None))
     return turn_asked(request, DEFAULT_TIMEOUTS, **more)
 
 
-def surely(*headers: tuple[str, str], **more: Any) -> Asked:
+def surely(*headers: tuple[str, str], **more: Any) -> AskedTurn:
     found = asked(*headers, **more)
     assert found is not None
     return found
@@ -282,16 +282,16 @@ def said(payload: dict[str, Any], phase: Phase = Phase.AWAIT, **more: Any) -> Re
     return ResponsesWebSocketError(payload, evidence=evidence_of(phase, Cause.ERROR_FRAME, refusal=refusal, **more))
 
 
-def exchange(shell: SteppedShell, *script: Any, **body: Any) -> Exchange:
+def exchange(shell: SteppedShell, *script: Any, **body: Any) -> TurnExchange:
     shell.script[:] = script
-    return Exchange(runtime(shell, sessions(shell)), surely(), {"model": "m", **body})
+    return TurnExchange(runtime(shell, sessions(shell)), surely(), {"model": "m", **body})
 
 
 def raised(failure: TurnError) -> Exception:
     return OSError(f"told: {failure}")
 
 
-def chunks(shell: SteppedShell, of: Exchange) -> list[bytes]:
+def chunks(shell: SteppedShell, of: TurnExchange) -> list[bytes]:
     found: list[bytes] = []
     pieces = shell.iterate(of.body(raised))
     while (piece := step(pieces)) is not None:
@@ -304,7 +304,7 @@ def test_an_answer_without_a_stream_is_the_response_as_json() -> None:
     shell = SteppedShell()
     answer = finished(shell.run(exchange(shell, CREATED, [DELTA, DONE]).answer()))
     headers = (("content-type", "application/json"), ("x-turnwire-transport", "websocket"))
-    assert answer == Answer(200, headers, json.dumps(RESPONSE).encode())
+    assert answer == TurnAnswer(200, headers, json.dumps(RESPONSE).encode())
     assert shell.runtimes[0].done == [f"create {{'model': 'm'}} {AUTO}", "cancel"]
 
 
@@ -412,7 +412,7 @@ def test_a_turn_that_cannot_be_sent_raises() -> None:
     found = runtime(shell, sessions(shell))
     found.shut = True
     with pytest.raises(SessionClosedError):
-        Exchange(found, surely(), {})
+        TurnExchange(found, surely(), {})
 
 
 # --- Failures: P-HTTPX-6, P-HTTPX-7 ----------------------------------------------------------------------------------
@@ -460,8 +460,8 @@ def test_a_rejected_upgrade_is_the_answer() -> None:
         return HandshakeRejectedError("no", evidence=evidence, status=status, headers=given, body=b"<p>")
 
     found = answer_of(rejected(401, content_type="text/html", x_request_id="req_1", transfer_encoding="chunked"))
-    assert found == Answer(401, (("content-type", "text/html"), ("x-request-id", "req_1")), b"<p>")
-    assert answer_of(rejected(503)) == Answer(503, (), b"<p>")
+    assert found == TurnAnswer(401, (("content-type", "text/html"), ("x-request-id", "req_1")), b"<p>")
+    assert answer_of(rejected(503)) == TurnAnswer(503, (), b"<p>")
     odd = rejected(200)
     assert answer_of(odd) is None
     assert interruption_of(odd) == "ConnectError"
