@@ -17,7 +17,7 @@ from ..timeouts import Timeouts
 
 __all__ = ["AskedTurn", "HttpRequest", "is_own_header", "turn_asked", "turn_body"]
 
-OWN: Final = "x-turnwire-"
+OWN_PREFIX: Final = "x-turnwire-"
 """The beginning of the names of headers that are for the transport, and never sent."""
 LANE: Final = "x-turnwire-lane"
 TRANSPORT: Final = "x-turnwire-transport"
@@ -66,7 +66,7 @@ class AskedTurn(NamedTuple):
 
 def is_own_header(name: str) -> bool:
     """Whether a header is for the transport. Such a header is never sent."""
-    return name.lower().startswith(OWN)
+    return name.lower().startswith(OWN_PREFIX)
 
 
 @discreet
@@ -104,7 +104,7 @@ def turn_body(content: bytes) -> dict[str, Any] | None:
 def _own_values(headers: Mapping[str, str]) -> tuple[AnyLane, bool]:
     """The lane, and whether the request is for the inner transport."""
     for name in headers:
-        if name.startswith(OWN) and name not in _OWN_HEADERS:
+        if name.startswith(OWN_PREFIX) and name not in _OWN_HEADERS:
             raise UserError(f"there is no header {name[:80]!r}: write {' or '.join(_OWN_HEADERS)}")
     wanted = headers.get(TRANSPORT, "auto")
     if wanted not in _TRANSPORTS:
@@ -114,7 +114,7 @@ def _own_values(headers: Mapping[str, str]) -> tuple[AnyLane, bool]:
 
 def _is_of_one_request(name: str, not_sent: Collection[str]) -> bool:
     of_one = name in _OF_ONE_REQUEST or name in not_sent or is_of_handshake(name)
-    return of_one or name.startswith((OWN, _CLIENTS_OWN))
+    return of_one or name.startswith((OWN_PREFIX, _CLIENTS_OWN))
 
 
 def _timeouts(given: Mapping[str, float | None] | None, default: Timeouts) -> Timeouts:
