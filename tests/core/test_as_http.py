@@ -67,7 +67,7 @@ def surely(*headers: tuple[str, str], **more: Any) -> AskedTurn:
 @pytest.mark.parametrize("url", [URL, f"{URL}?team=a", "http://127.0.0.1:8000/responses"])
 def test_a_post_to_responses_is_a_turn(url: str) -> None:
     """P-HTTPX-1."""
-    assert surely(url=url).url == url
+    assert surely(url=url).url.reveal() == url
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,18 @@ def sessions(shell: SteppedShell, **more: Any) -> Sessions:
     return Sessions(shell, more.pop("options", SessionOptions()), Network(proxy=None))  # pyright: ignore[reportArgumentType]
 
 
+def begun(shell: SteppedShell, of: Sessions, *headers: tuple[str, str]) -> Any:
+    """The exchange of a request, after its answer; None if it has none."""
+    made = of.begin(surely(*headers), {})
+    if made is not None:
+        shell.script[:] = [DONE]
+        assert finished(shell.run(of.answer(made))).status == 200
+    return made
+
+
 def runtime(shell: SteppedShell, of: Sessions, *headers: tuple[str, str]) -> Any:
-    return finished(shell.run(of.runtime(surely(*headers))))
+    """The session that a request was sent by."""
+    return begun(shell, of, *headers)._runtime
 
 
 def test_a_session_is_kept_and_another_key_has_another() -> None:
@@ -184,7 +194,7 @@ def test_a_session_is_kept_and_another_key_has_another() -> None:
 def test_headers_that_no_upgrade_can_have_are_for_the_inner_transport(header: tuple[str, str]) -> None:
     """P-HTTPX-1."""
     shell = SteppedShell()
-    assert runtime(shell, sessions(shell), header) is None
+    assert begun(shell, sessions(shell), header) is None
 
 
 def test_the_public_service_without_a_key_is_for_the_inner_transport() -> None:
@@ -193,7 +203,7 @@ def test_the_public_service_without_a_key_is_for_the_inner_transport() -> None:
     request = HttpRequest("POST", "https://api.openai.com/v1/responses", (JSON_TYPE,))
     found = turn_asked(request, DEFAULT_TIMEOUTS)
     assert found is not None
-    assert finished(shell.run(sessions(shell).runtime(found))) is None
+    assert sessions(shell).begin(found, {}) is None
 
 
 def test_sessions_without_a_connection_are_forgotten_and_so_are_those_of_ended_loops() -> None:
@@ -202,10 +212,10 @@ def test_sessions_without_a_connection_are_forgotten_and_so_are_those_of_ended_l
     all_of = sessions(shell)
     first = runtime(shell, all_of)
     second = runtime(shell, all_of, ("a", "2"))
-    assert (first.done, second.done) == (["close False"], [])
+    assert (first.done[-1], second.done[-1]) == ("close False", "cancel")
     second.busy = True
     runtime(shell, all_of, ("a", "3"))
-    assert second.done == []
+    assert second.done[-1] == "cancel"
     for each in shell.runtimes:
         each.ended = True
     shell.here = "there"
@@ -224,7 +234,7 @@ def test_no_more_sessions_are_kept_than_the_limit(monkeypatch: pytest.MonkeyPatc
     runtime(shell, all_of, ("a", "0"))  # It is the last used one now.
     shell.runtimes[1].busy = True
     runtime(shell, all_of, ("a", "new"))
-    closed = [number for number, each in enumerate(shell.runtimes) if each.done]
+    closed = [number for number, each in enumerate(shell.runtimes) if each.done[-1] == "close False"]
     assert closed == [2]
 
 
@@ -237,9 +247,21 @@ def test_closing_ends_all_sessions_and_no_other_is_made() -> None:
     shell.here = "here"
     runtime(shell, all_of)
     finished(shell.run(all_of.close()))
-    assert [each.done for each in shell.runtimes] == [["shut down"], ["close True"]]
+    assert [each.done[-1] for each in shell.runtimes] == ["shut down", "close True"]
     with pytest.raises(SessionClosedError):
-        runtime(shell, all_of)
+        begun(shell, all_of)
+
+
+def test_a_call_that_is_cancelled_while_others_are_closed_leaves_its_turn() -> None:
+    """P-HTTPX-10."""
+    shell = SteppedShell()
+    all_of = sessions(shell)
+    runtime(shell, all_of).closing = Cancelled()
+    made = all_of.begin(surely(("a", "2")), {})
+    assert made is not None
+    with pytest.raises(Cancelled):
+        finished(shell.run(all_of.answer(made)))
+    assert shell.runtimes[1].done[-1] == "cancel"
 
 
 # --- The answer ------------------------------------------------------------------------------------------------------
@@ -284,7 +306,9 @@ def said(payload: dict[str, Any], phase: Phase = Phase.AWAIT, **more: Any) -> Re
 
 def exchange(shell: SteppedShell, *script: Any, **body: Any) -> TurnExchange:
     shell.script[:] = script
-    return TurnExchange(runtime(shell, sessions(shell)), surely(), {"model": "m", **body})
+    made = sessions(shell).begin(surely(), {"model": "m", **body})
+    assert made is not None
+    return made
 
 
 def raised(failure: TurnError) -> Exception:
