@@ -14,7 +14,7 @@ When it begins, and when it ends
 
 What runs in the calling thread
     The functions that ``conversation.run()`` is given as ``on_event``, ``on_call``, ``approve``, ``on_error`` and
-    ``on_interrupted``, unless they are ``async`` (:meth:`Call.in_caller`): a database connection, or ``input()``, is
+    ``on_interrupted``, unless they are ``async`` (:meth:`PortalCall.in_caller`): a database connection, or ``input()``, is
     used where the caller uses it. While they run, the event loop goes on. Tools run as in ``turnwire.aio``: ``async``
     ones in the event loop, others in worker threads.
 """
@@ -39,7 +39,7 @@ from anyio import CancelScope
 
 from ...sansio.errors import ConcurrentUseError, SessionClosedError
 
-__all__ = ["EXIT_LIMIT", "Call", "Portal", "portal"]
+__all__ = ["EXIT_LIMIT", "PortalCall", "Portal", "portal"]
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class Portal:
         """Whether the calling thread is that of the event loop."""
         return current_thread() is self._thread
 
-    def run(self, start: Callable[[Call], Awaitable[T] | T]) -> T:
+    def run(self, start: Callable[[PortalCall], Awaitable[T] | T]) -> T:
         """Call a function in the event loop's thread, await what it returns if that can be awaited, and return the
         result.
 
@@ -89,7 +89,7 @@ class Portal:
                 "a blocking call was made in the thread of turnwire's event loop, which would wait for itself — nothing"
                 " was sent — call it from a function that is not async, such as a tool made with 'def'"
             )
-        call = Call(self.loop, start)
+        call = PortalCall(self.loop, start)
         return call.wait(lambda: self._post(call.begin))
 
     def _post(self, function: Callable[[], None]) -> None:
@@ -104,10 +104,10 @@ class Portal:
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
         """Have something awaited in the event loop, and do not wait for it."""
         with suppress(SessionClosedError, RuntimeError):
-            self._post(Call(self.loop, lambda call: function()).begin)
+            self._post(PortalCall(self.loop, lambda call: function()).begin)
 
     def end(self) -> None:
-        """End it, politely: see the top of the module."""
+        """End it, as the top of the module says."""
         self._over = "the interpreter exits, and all sessions were closed — nothing was sent"
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(EXIT_LIMIT)
@@ -150,10 +150,10 @@ class _Question:
             self.answered.set_result(self._answer)
 
 
-class Call:
+class PortalCall:
     """One call of another thread into the event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, start: Callable[[Call], Any]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, start: Callable[[PortalCall], Any]) -> None:
         self._loop = loop
         self._start = start
         self._wake: SimpleQueue[None] = SimpleQueue()

@@ -25,7 +25,7 @@ from ...sansio.partial import Partial
 from ...sansio.rate_limits import RateLimits
 from ...sansio.replay import Evidence, Verdict
 from ...sansio.structured import ParsedResponse
-from ._portal import Call, Portal, portal
+from ._portal import Portal, PortalCall, portal
 from ._wrapping import Blocking, does, iterates, like, makes, waits
 
 # Some of the functions below make methods.
@@ -41,7 +41,8 @@ class SteerOutcome(steering.SteerOutcome):
     """What became of a steer. :meth:`settled` waits until no more becomes of it by itself."""
 
     def __init__(self, portal: Portal, inner: steering.SteerOutcome) -> None:
-        self._core, self._portal, self._inner = inner._core, portal, inner
+        vars(self).update(vars(inner))
+        self._portal, self._inner = portal, inner
 
     def settled(self) -> None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride] - it blocks.
         """Wait until it is settled: ``outcome.settled()``. It ends when the deadlines of the turn do."""
@@ -131,7 +132,7 @@ def _runs(method: Callable[Concatenate[Any, P], CoroutineType[Any, Any, T]]) -> 
 
     @like(method)
     def called(self: Conversation, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        def started(call: Call) -> CoroutineType[Any, Any, T]:
+        def started(call: PortalCall) -> CoroutineType[Any, Any, T]:
             given: dict[str, Any] = {**kwargs}
             given.update({name: call.in_caller(given[name]) for name in HOOKS if name in given})
             return cast("Any", method)(self._inner, *args, **given)

@@ -14,12 +14,12 @@ from .. import loopback
 from ._portal import Portal, portal
 from ._wrapping import like
 
-__all__ = ["Serving", "serve"]
+__all__ = ["BlockingServing", "serve"]
 
 P = ParamSpec("P")
 
 
-class Serving(AbstractContextManager[loopback.LoopbackServer]):
+class BlockingServing(AbstractContextManager[loopback.LoopbackServer]):
     """What :func:`serve` returns: enter it with ``with``. It starts one server, once."""
 
     def __init__(self, inner: loopback.Serving) -> None:
@@ -35,10 +35,10 @@ class Serving(AbstractContextManager[loopback.LoopbackServer]):
             self._portal.run(lambda call: self._inner.__aexit__(kind, exc, traceback))
 
 
-def _serving(serve: Callable[P, loopback.Serving]) -> Callable[P, Serving]:
+def _serving(serve: Callable[P, loopback.Serving]) -> Callable[P, BlockingServing]:
     @like(serve)
-    def called(*args: P.args, **kwargs: P.kwargs) -> Serving:
-        return Serving(serve(*args, **kwargs))
+    def called(*args: P.args, **kwargs: P.kwargs) -> BlockingServing:
+        return BlockingServing(serve(*args, **kwargs))
 
     return called
 
