@@ -14,9 +14,9 @@ When it begins, and when it ends
 
 What runs in the calling thread
     The functions that ``conversation.run()`` is given as ``on_event``, ``on_call``, ``approve``, ``on_error`` and
-    ``on_interrupted``, unless they are ``async`` (:meth:`PortalCall.in_caller`): a database connection, or ``input()``, is
-    used where the caller uses it. While they run, the event loop goes on. Tools run as in ``turnwire.aio``: ``async``
-    ones in the event loop, others in worker threads.
+    ``on_interrupted``, unless they are ``async`` (:meth:`PortalCall.in_caller`): a database connection, or ``input()``,
+    is used where the caller uses it. While they run, the event loop goes on. Tools run as in ``turnwire.aio``:
+    ``async`` ones in the event loop, others in worker threads.
 """
 
 from __future__ import annotations
