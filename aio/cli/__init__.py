@@ -10,7 +10,6 @@ import argparse
 import difflib
 import re
 import shutil
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -18,15 +17,10 @@ from typing import Final, NamedTuple
 
 from ...sansio import __version__
 from . import _ask, _demo, _record, _replay, _serve
-from ._output import StdoutError, guarded, leaves
+from ._output import FAILED, INTERRUPTED, WRONG_USAGE, StdoutError, guarded, leaves
 
 __all__ = ["main"]
 
-
-INTERRUPTED: Final = 128 + signal.SIGINT
-"""The exit status after Ctrl-C, by the convention of shells: 130."""
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
 
 _DESCRIPTION: Final = "A client for the OpenAI Responses API over one WebSocket, which tells whether each turn ran."
 _EPILOG: Final = """\

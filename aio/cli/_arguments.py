@@ -18,7 +18,7 @@ __all__ = [
     "add_limits",
     "conversation_name",
     "count",
-    "filled",
+    "not_empty",
     "key",
     "lane",
     "limits",
@@ -90,7 +90,7 @@ def key(text: str) -> str:
     return text
 
 
-def filled(text: str) -> str:
+def not_empty(text: str) -> str:
     """A type for a text that says something."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty: write a text, or leave out the option")

@@ -27,18 +27,16 @@ from ...sansio.events import (
 from ...sansio.session import SessionOptions
 from ...sansio.timeouts import Timeouts
 from .. import Conversation, connect
-from ._arguments import Options, conversation_name, filled, lane, seconds
+from ._arguments import Options, conversation_name, not_empty, lane, seconds
 from ._kept import DEFAULT, Kept, content_text
-from ._masks import masked
-from ._output import harmless, problem
+from ._masks import mask_credentials
+from ._output import FAILED, WRONG_USAGE, harmless, problem
 from ._prompt import NoPromptError, read_prompt
 
 __all__ = ["add_arguments", "contradiction_in", "keeps_conversation", "run"]
 
 MODEL: Final = "gpt-5.4"
 KEY: Final = "OPENAI_API_KEY"
-FAILED: Final = 1
-NOTHING_SENT: Final = 2
 _DEFAULTS: Final = Timeouts()
 
 
@@ -72,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = _EPILOG
     parser.add_argument("prompt", metavar="PROMPT", nargs="*", help="what to ask; - reads it from stdin")
-    parser.add_argument("--model", type=filled, help=f"the model (default: the conversation's, else {MODEL})")
+    parser.add_argument("--model", type=not_empty, help=f"the model (default: the conversation's, else {MODEL})")
     parser.add_argument(
         "--base-url", metavar="URL", help="where the API is (default: OPENAI_BASE_URL, else OpenAI's public endpoint)"
     )
@@ -80,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--api-key-env", metavar="NAME", default=KEY, help="the variable that holds the API key (default: %(default)s)"
     )
     parser.add_argument("--instructions", metavar="TEXT", help="instructions for the model")
-    parser.add_argument("--reasoning", metavar="EFFORT", type=filled, help="how much to reason: low, medium, high, …")
+    parser.add_argument("--reasoning", metavar="EFFORT", type=not_empty, help="how much to reason: low, medium, high, …")
     parser.add_argument(
         "--tool",
         metavar="FILE.json",
@@ -111,7 +109,7 @@ def _add_conversation(parser: argparse.ArgumentParser) -> None:
         help=f"the conversation to go on with; it begins if there is none of this name (default: {DEFAULT})",
     )
     group.add_argument(
-        "--previous-response-id", metavar="ID", type=filled, help="the response that this turn continues; keeps nothing"
+        "--previous-response-id", metavar="ID", type=not_empty, help="the response that this turn continues; keeps nothing"
     )
 
 
@@ -162,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
         parser.error(str(exc))
     except (TurnwireError, TypeError) as exc:
         _problem(str(exc), key)
-        return NOTHING_SENT if isinstance(exc, UserError | TypeError) else FAILED
+        return WRONG_USAGE if isinstance(exc, UserError | TypeError) else FAILED
 
 
 def contradiction_in(arguments: argparse.Namespace) -> str | None:
@@ -183,7 +181,7 @@ def keeps_conversation(arguments: argparse.Namespace) -> bool:
 
 def _problem(text: str, key: str | None) -> None:
     """Print a problem, without the key, which a server may have repeated."""
-    problem("ask", masked(text, [key]))
+    problem("ask", mask_credentials(text, [key]))
 
 
 async def _run(arguments: argparse.Namespace, prompt: str, key: str | None) -> int:

@@ -26,14 +26,12 @@ from ._arguments import add_latency
 from ._demo_report import Printer, Report, against_ledger, cost_rows, ledger_rows, times
 from ._demo_turns import BREAKAGES, FAULTS, LANES, WORDS, Demo, Seen
 from ._demo_view import NoView, Paint, View, choose_view
-from ._output import problem
+from ._output import FAILED, WRONG_USAGE, problem
 
 __all__ = ["add_arguments", "run"]
 
 LATENCY: Final = 0.04
 """Seconds between events, so that one can watch."""
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
 
 _EPILOG: Final = """\
 Examples:

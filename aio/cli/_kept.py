@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from ...sansio.errors import UserError
-from ._masks import masked_json
+from ._masks import mask_in_json
 
 __all__ = ["DEFAULT", "Content", "Kept", "content_text", "is_name", "state_directory"]
 
@@ -40,16 +40,16 @@ class Content(msgspec.Struct, kw_only=True):
     """What :meth:`~turnwire.aio.Conversation.save` returned."""
 
 
-def state_directory(environment: Mapping[str, str], platform: str, home: PurePath) -> PurePath:
+def state_directory(environment: Mapping[str, str], platform: str, user: PurePath) -> PurePath:
     """Where programs keep what should persist and is no configuration (XDG Base Directory Specification 0.8):
     ``$XDG_STATE_HOME``, if that is an absolute path; else on Windows ``%LOCALAPPDATA%``, elsewhere
-    ``~/.local/state``."""
+    ``~/.local/state``. ``user``: the folder of the user."""
     given = environment.get("XDG_STATE_HOME", "")
-    if given and type(home)(given).is_absolute():
-        return home / given / "turnwire"
+    if given and type(user)(given).is_absolute():
+        return user / given / "turnwire"
     if platform == "win32":
-        return (type(home)(environment.get("LOCALAPPDATA") or home / "AppData" / "Local")) / "turnwire"
-    return home / ".local" / "state" / "turnwire"
+        return (type(user)(environment.get("LOCALAPPDATA") or user / "AppData" / "Local")) / "turnwire"
+    return user / ".local" / "state" / "turnwire"
 
 
 def is_name(text: str) -> bool:
@@ -62,10 +62,10 @@ class Kept:
 
     def __init__(self, name: str) -> None:
         try:
-            home = Path.home()
+            user = Path.home()
         except RuntimeError as exc:
             raise UserError(f"there is no place for a conversation: {exc} Set XDG_STATE_HOME.") from None
-        self.path = Path(state_directory(os.environ, sys.platform, home)) / "conversations" / f"{name}.json"
+        self.path = Path(state_directory(os.environ, sys.platform, user)) / "conversations" / f"{name}.json"
         self._read: bytes | None = None
         """What was in it; None if it was not there."""
 
@@ -117,4 +117,4 @@ class Kept:
 def content_text(fields: Mapping[str, Any], saved: str, credentials: Sequence[str | None]) -> str:
     """The text of a file. Credentials that somebody has written into a prompt are masked."""
     content = msgspec.to_builtins(Content(fields=dict(fields), conversation=json.loads(saved)))
-    return json.dumps(masked_json(content, credentials)) + "\n"
+    return json.dumps(mask_in_json(content, credentials)) + "\n"

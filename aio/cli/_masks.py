@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-__all__ = ["MASK", "masked", "masked_json"]
+__all__ = ["MASK", "mask_credentials", "mask_in_json"]
 
 MASK: Final = "***"
 LEAST: Final = 8
@@ -15,7 +15,7 @@ LONG: Final = 20
 """Characters from which on a credential is masked within a word, too: no word has it by chance."""
 
 
-def masked(text: str, credentials: Sequence[str | None]) -> str:
+def mask_credentials(text: str, credentials: Sequence[str | None]) -> str:
     """The text with :data:`MASK` for each whole occurrence of a credential."""
     for credential in credentials:
         if credential is None or len(credential) < LEAST:
@@ -27,15 +27,15 @@ def masked(text: str, credentials: Sequence[str | None]) -> str:
     return text
 
 
-def masked_json(value: object, credentials: Sequence[str | None]) -> Any:
+def mask_in_json(value: object, credentials: Sequence[str | None]) -> Any:
     """A plain JSON value with this done to every text in it, but to the names of members."""
     match value:
         case str():
-            return masked(value, credentials)
+            return mask_credentials(value, credentials)
         case list():
-            return [masked_json(each, credentials) for each in cast("list[object]", value)]
+            return [mask_in_json(each, credentials) for each in cast("list[object]", value)]
         case dict():
             members = cast("dict[str, object]", value)
-            return {name: masked_json(each, credentials) for name, each in members.items()}
+            return {name: mask_in_json(each, credentials) for name, each in members.items()}
         case _:
             return value

@@ -11,11 +11,19 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Generator
-from typing import Any, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
-__all__ = ["StdoutError", "guarded", "harmless", "leaves", "problem"]
+__all__ = ["FAILED", "INTERRUPTED", "WRONG_USAGE", "StdoutError", "guarded", "harmless", "leaves", "problem"]
+
+FAILED: Final = 1
+"""The exit status of a command that did not do what it should."""
+WRONG_USAGE: Final = 2
+"""The exit status for wrong arguments, and for files and variables that cannot be used: nothing was done."""
+INTERRUPTED: Final = 128 + signal.SIGINT
+"""The exit status after Ctrl-C, by the convention of shells: 130."""
 
 
 class StdoutError(Exception):

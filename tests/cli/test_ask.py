@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 from turnwire.aio.cli import _output, _prompt, main
 from turnwire.aio.cli._kept import state_directory
-from turnwire.aio.cli._masks import masked, masked_json
+from turnwire.aio.cli._masks import mask_credentials, mask_in_json
 from turnwire.aio.cli._prompt import Stdin, composed, reads
 from turnwire.aio.loopback import LoopbackServer
 from turnwire.sansio.errors import UserError
@@ -159,22 +159,22 @@ def test_ctrl_c_while_it_reads_stdin(ask: Here, monkeypatch: pytest.MonkeyPatch)
 
 # --- Conversations ---------------------------------------------------------------------------------------------------
 
-HOME, WINDOWS = PurePosixPath("/home/ada"), PureWindowsPath("C:/Users/ada")
+POSIX, WINDOWS = PurePosixPath("/users/ada"), PureWindowsPath("C:/Users/ada")
 
 
 @pytest.mark.parametrize(
-    ("environment", "platform", "home", "folder"),
+    ("environment", "platform", "user", "folder"),
     [
-        ({}, "linux", HOME, "/home/ada/.local/state/turnwire"),
-        ({"XDG_STATE_HOME": ""}, "darwin", HOME, "/home/ada/.local/state/turnwire"),
-        ({"XDG_STATE_HOME": "/state"}, "linux", HOME, "/state/turnwire"),
-        ({"XDG_STATE_HOME": "relative"}, "linux", HOME, "/home/ada/.local/state/turnwire"),
+        ({}, "linux", POSIX, "/users/ada/.local/state/turnwire"),
+        ({"XDG_STATE_HOME": ""}, "darwin", POSIX, "/users/ada/.local/state/turnwire"),
+        ({"XDG_STATE_HOME": "/state"}, "linux", POSIX, "/state/turnwire"),
+        ({"XDG_STATE_HOME": "relative"}, "linux", POSIX, "/users/ada/.local/state/turnwire"),
         ({}, "win32", WINDOWS, "C:/Users/ada/AppData/Local/turnwire"),
         ({"LOCALAPPDATA": "D:/Local"}, "win32", WINDOWS, "D:/Local/turnwire"),
     ],
 )
-def test_the_state_directory(environment: dict[str, str], platform: str, home: PurePosixPath, folder: str) -> None:
-    assert state_directory(environment, platform, home).as_posix() == folder
+def test_the_state_directory(environment: dict[str, str], platform: str, user: PurePosixPath, folder: str) -> None:
+    assert state_directory(environment, platform, user).as_posix() == folder
 
 
 @pytest.mark.usefixtures("url")
@@ -401,8 +401,8 @@ LONG = "sk-proj-0123456789abcdef"
     ],
 )
 def test_a_credential_is_masked_where_it_stands_as_one(text: str, key: str | None, shown: str) -> None:
-    assert masked(text, [key]) == shown
-    assert masked_json([{"a": text, "n": 1}], [key]) == [{"a": shown, "n": 1}]
+    assert mask_credentials(text, [key]) == shown
+    assert mask_in_json([{"a": text, "n": 1}], [key]) == [{"a": shown, "n": 1}]
 
 
 def test_a_short_key_garbles_nothing(ask: Here, monkeypatch: pytest.MonkeyPatch) -> None:
