@@ -16,11 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from ...sansio import __version__
-from . import _ask, _demo, _record, _replay, _serve
+from . import _ask, _demo, _record, _replay, _serve, _tables
 from ._output import FAILED, INTERRUPTED, WRONG_USAGE, StdoutError, guarded, leaves
 
 __all__ = ["main"]
-
 
 _DESCRIPTION: Final = "A client for the OpenAI Responses API over one WebSocket, which tells whether each turn ran."
 _EPILOG: Final = """\
@@ -60,6 +59,11 @@ _COMMANDS: dict[str, _Command] = {
     ),
     "replay": _Command(
         "show a recording as a timeline, in the terminal or as a page", _replay.add_arguments, _replay.run
+    ),
+    "tables": _Command(
+        "print the tables that decide: as drawings, or as data for another language",
+        _tables.add_arguments,
+        _tables.run,
     ),
 }
 

@@ -27,7 +27,7 @@ from ...sansio.events import (
 from ...sansio.session import SessionOptions
 from ...sansio.timeouts import Timeouts
 from .. import Conversation, connect
-from ._arguments import Options, conversation_name, not_empty, lane, seconds
+from ._arguments import Options, conversation_name, lane, not_empty, seconds
 from ._kept import DEFAULT, Kept, content_text
 from ._masks import mask_credentials
 from ._output import FAILED, WRONG_USAGE, harmless, problem
@@ -78,7 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--api-key-env", metavar="NAME", default=KEY, help="the variable that holds the API key (default: %(default)s)"
     )
     parser.add_argument("--instructions", metavar="TEXT", help="instructions for the model")
-    parser.add_argument("--reasoning", metavar="EFFORT", type=not_empty, help="how much to reason: low, medium, high, …")
+    parser.add_argument(
+        "--reasoning", metavar="EFFORT", type=not_empty, help="how much to reason: low, medium, high, …"
+    )
     parser.add_argument(
         "--tool",
         metavar="FILE.json",
@@ -109,7 +111,10 @@ def _add_conversation(parser: argparse.ArgumentParser) -> None:
         help=f"the conversation to go on with; it begins if there is none of this name (default: {DEFAULT})",
     )
     group.add_argument(
-        "--previous-response-id", metavar="ID", type=not_empty, help="the response that this turn continues; keeps nothing"
+        "--previous-response-id",
+        metavar="ID",
+        type=not_empty,
+        help="the response that this turn continues; keeps nothing",
     )
 
 

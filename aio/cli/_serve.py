@@ -19,7 +19,7 @@ from ...sansio.errors import UserError
 from ...sansio.server import SERVER_DIALECTS, ScriptLike, ServerOptions
 from .. import loopback
 from ..loopback import LoopbackServer, faults_schema, read_faults, read_script, script_schema
-from ._arguments import Options, add_latency, add_limits, count, not_empty, key, limits, port
+from ._arguments import Options, add_latency, add_limits, count, key, limits, not_empty, port
 from ._output import problem
 from ._serve_tls import Tls, given_tls, made_tls
 
@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_listening(group: Options) -> None:
-    group.add_argument("--host", type=not_empty, default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    group.add_argument(
+        "--host", type=not_empty, default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
     group.add_argument("--port", type=port, default=0, help="port to listen on (default: any that is free)")
     group.add_argument("--path", type=not_empty, metavar="SOCKET", help="a unix socket to listen on instead")
     group.add_argument(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -286,6 +287,21 @@ def test_a_place_that_cannot_be_used_is_told_before_anything_is_sent(
     (ask.conversations / "default.json").mkdir(parents=True)
     assert "cannot read" in ask("-c", "Hi")[2]
     assert turnwire_server.ledger == []
+
+
+@pytest.mark.usefixtures("url")
+def test_what_readme_shows_works(ask: Here) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    commands = readme.partition("#### From the shell\n\n```bash\n")[2].partition("\n```")[0].splitlines()
+    assert len(commands) == 5
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        stdin = b"piped in" if "turnwire" in words[1:] else None
+        words = words[words.index("turnwire") + 2 :]
+        status, out, errors = ask(*words[: words.index("|") if "|" in words else None], stdin=stdin)
+        assert (status, errors) == (0, "")
+        assert out
+        assert out.endswith("piped in\n") is (stdin is not None)
 
 
 # --- Wrong use -------------------------------------------------------------------------------------------------------
