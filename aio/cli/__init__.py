@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from ...sansio import __version__
-from . import _ask, _demo, _record, _replay, _serve, _tables
+from . import _ask, _demo, _record, _replay, _serve, _tables, _vectors
 from ._output import FAILED, INTERRUPTED, WRONG_USAGE, StdoutError, guarded, leaves
 
 __all__ = ["main"]
@@ -64,6 +64,11 @@ _COMMANDS: dict[str, _Command] = {
         "print the tables that decide: as drawings, or as data for another language",
         _tables.add_arguments,
         _tables.run,
+    ),
+    "vectors": _Command(
+        "run the test vectors on a program in any language",
+        _vectors.add_arguments,
+        _vectors.run,
     ),
 }
 

@@ -13,7 +13,7 @@ from turnwire.aio.cli import _replay, main
 from turnwire.aio.cli._demo_report import Printer
 from turnwire.aio.cli._demo_view import LineView, Paint
 
-COMMANDS = ["demo", "ask", "serve", "record", "replay", "tables"]
+COMMANDS = ["demo", "ask", "serve", "record", "replay", "tables", "vectors"]
 RECORDING = next(folder for folder in Path(__file__).parents if folder.name == "tests") / "recordings/demo-http.jsonl"
 
 
@@ -68,7 +68,12 @@ def test_without_a_command_there_is_help_and_an_error(capsys: pytest.CaptureFixt
 def test_an_option_that_there_is_not_is_told_with_the_usage_of_the_command(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    needed = {"record": ["f", "--upstream", "http://127.0.0.1:9/v1"], "replay": ["f"], "ask": ["x"]}
+    needed = {
+        "record": ["f", "--upstream", "http://127.0.0.1:9/v1"],
+        "replay": ["f"],
+        "ask": ["x"],
+        "vectors": ["list"],
+    }
     status, out, errors = said(capsys, command, *needed.get(command, []), "--hlep")
     assert (status, out) == (2, "")
     assert errors.startswith(f"usage: turnwire {command} [-h] ")
