@@ -158,7 +158,7 @@ def without_code(text: str) -> str:
         ),
         (
             "Recipes",
-            "Several requests at once, Named lanes and a fork, Tools, "
+            "Without async, Several requests at once, Named lanes and a fork, Tools, "
             "Structured output, Steering, Conversations, One session for a web application, "
             "What became of it, Your own tests, A recording, Models and a trace of a call, Lanes a tool and a verdict, "
             "Behind a proxy, "
