@@ -30,7 +30,7 @@ from ._exchange import TurnExchange
 
 __all__ = ["HTTP_CLIENT_OPTIONS", "Sessions"]
 
-MOST: Final = 64
+MOST_SESSIONS: Final = 64
 """Sessions of an event loop that are kept, besides those in use."""
 
 
@@ -61,7 +61,7 @@ class Sessions:
         self.options = options
         self._network = network
         self._of_loops: dict[Hashable, dict[Secret, SessionRuntime]] = {}
-        self._retired: list[SessionRuntime] = []
+        self._to_close: list[SessionRuntime] = []
         """Sessions of no use, to be closed."""
         self._closed = False
 
@@ -80,7 +80,7 @@ class Sessions:
             except UserError:
                 return None
             self._forget_ended_loops()
-            self._retire_unused(known)
+            self._take_out_unused(known)
             runtime = self._shell.runtime(source, self._network, self.options)
         known[asked.key] = runtime  # The last used one is last.
         return TurnExchange(runtime, asked, body)
@@ -88,8 +88,8 @@ class Sessions:
     def answer(self, exchange: TurnExchange) -> Flow[TurnAnswer]:
         """The answer, as :meth:`TurnExchange.answer` gives it. Before that, sessions are closed that nobody uses."""
         try:
-            while self._retired:
-                yield Wait(partial(self._retired.pop().aclose, wait_for_peer=False))
+            while self._to_close:
+                yield Wait(partial(self._to_close.pop().aclose, wait_for_peer=False))
         except BaseException:
             exchange.leave()
             raise
@@ -101,13 +101,13 @@ class Sessions:
             if token != here and all(runtime.over for runtime in list(known.values())):
                 self._of_loops.pop(token, None)
 
-    def _retire_unused(self, known: dict[Secret, SessionRuntime]) -> None:
+    def _take_out_unused(self, known: dict[Secret, SessionRuntime]) -> None:
         """Take out sessions that have no connection any more, and the ones that were not used for the longest time."""
-        too_many = len(known) + 1 - MOST
+        too_many = len(known) + 1 - MOST_SESSIONS
         unused = [(key, each) for key, each in known.items() if each.idle]
         for number, (key, each) in enumerate(unused):
             if number < too_many or not _is_open(each):
-                self._retired.append(known.pop(key))
+                self._to_close.append(known.pop(key))
 
     @property
     def connections(self) -> list[ConnectionInfo]:

@@ -23,7 +23,7 @@ from turnwire.sansio.as_http import (
     turn_asked,
     turn_body,
 )
-from turnwire.sansio.as_http._sessions import MOST
+from turnwire.sansio.as_http._sessions import MOST_SESSIONS
 from turnwire.sansio.errors import (
     ConnectError,
     ConnectionLostError,
@@ -229,7 +229,7 @@ def test_no_more_sessions_are_kept_than_the_limit(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("turnwire.sansio.as_http._sessions._is_open", lambda runtime: True)
     shell = SteppedShell()
     all_of = sessions(shell)
-    for number in range(MOST):
+    for number in range(MOST_SESSIONS):
         runtime(shell, all_of, ("a", str(number)))
     runtime(shell, all_of, ("a", "0"))  # It is the last used one now.
     shell.runtimes[1].busy = True
