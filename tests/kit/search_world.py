@@ -809,7 +809,8 @@ class World:
         return all(turn.ended for turn in self.turns)
 
     def ends_in_a_good_world(self, proven: set[object]) -> None:
-        """From here on everybody does what they should, and no deadline passes. ``proven``: as for :meth:`_comes_to_an_end`."""
+        """From here on everybody does what they should, and no deadline passes. ``proven``: see
+        :meth:`_comes_to_an_end`."""
         if not self._comes_to_an_end(self._do_what_is_good, proven):
             raise ViolatedError(f"I6: nothing is left to do, and the turns are {self.turns}")
 

@@ -18,8 +18,8 @@ The same is done to a server that has no lanes and to one that does not announce
 over HTTP, to a request and to its answer.
 
 What is not tried everywhere: asyncio cuts after every byte; the other backends, whose core is the same, after every
-n-th, and around the edges of chunks and of the message. ``TURNWIRE_LEDGER=full`` cuts after every byte on every backend,
-each byte with FIN and with RST, stateless and stateful, recovery on and off.
+n-th, and around the edges of chunks and of the message. ``TURNWIRE_LEDGER=full`` cuts after every byte on every
+backend, each byte with FIN and with RST, stateless and stateful, recovery on and off.
 
 After that come: the same with buffers that are really full; turns that fail in another way, or before they are sent;
 chance, with lanes that share a connection; and the proof that all this would notice a verdict that is wrong.
@@ -77,8 +77,8 @@ SLOW = 0.9
 """Seconds. A turn has nothing to wait for but its peers, so most are over in much less; the shells' own waits, those
 that are not options, are of half a second and a second."""
 PADDING = 450
-"""Characters of input that bring the message to 0.6 KB: four chunks, and a length of three bytes in its frame, as that of
-any message from 126 bytes to 64 KB."""
+"""Characters of input that bring the message to 0.6 KB: four chunks, and a length of three bytes in its frame, as that
+of any message from 126 bytes to 64 KB."""
 HTTP_PIECE = 100
 """Bytes of a chunk of a request over HTTP, where it is held; such a request has few bytes, and each is cut after."""
 STRIDES = {"asyncio": 1}

@@ -68,9 +68,9 @@ With steers
     ``search_steering.py`` adds steers, successors and pending input to the caller and the server, and says what is
     checked in addition.
 
-``TURNWIRE_SEARCH=large`` walks further: one turn with eight disturbances instead of three, two turns of most kinds with
-three instead of one or two, three turns with two instead of one; each world up to a million transitions (five minutes on
-an idle core of 2026). The line of a world that was cut off there says so. The counts are printed, whatever pytest captures.
+``TURNWIRE_SEARCH=large`` walks further: one turn with eight disturbances instead of three, two turns of most kinds
+with three instead of one or two, three turns with two instead of one; each world up to a million transitions (five
+minutes on an idle core of 2026). The line of a world that was cut off there says so. The counts are printed, whatever pytest captures.
 """
 
 from __future__ import annotations
