@@ -477,9 +477,10 @@ class Laboratory:
         ledger = Counter(entry.marker for entry in self.server.ledger)
         wrong = [complaint for outcome in self.outcomes for complaint in judge(outcome, ledger[outcome.marker])]
         usual = statistics.median([outcome.seconds for outcome in self.outcomes] or [0.0])
-        if usual > SLOW:
+        busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # Where other programs run, all take longer.
+        if usual > SLOW * busy:
             wrong.append(f"turns take {usual:.1f} s")
-        limit = max(SLOW, 5 * usual)  # Where other programs run as well, all of them take longer.
+        limit = max(SLOW * busy, 5 * usual)
         slow = [outcome for outcome in self.outcomes if outcome.seconds > limit]
         if len(slow) > 2 * AT_ONCE + len(self.outcomes) // 20:
             wrong.append(f"{len(slow)} turns took more than {limit:.1f} s, among them: {slow[0].what}")
