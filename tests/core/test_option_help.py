@@ -65,7 +65,7 @@ def test_help_shows_each_argument_of_a_model(shell: object, name: str) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell.__name__)
 def test_help_names_each_argument_of_connect(shell: object) -> None:
-    connect = getattr(shell, "connect")
+    connect = shell.connect
     shown = help_of(connect)
     for parameter in inspect.signature(connect).parameters:
         assert f"``{parameter}``" in shown
