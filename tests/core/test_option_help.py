@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pydoc
 import re
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -54,7 +55,7 @@ def test_of_a_session_the_options_of_its_connections_are_shown_too() -> None:
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell.__name__)
 @pytest.mark.parametrize("name", ["OpenAIResponsesModel", "OpenAIResponsesWSModel"])
-def test_help_shows_each_argument_of_a_model(shell: object, name: str) -> None:
+def test_help_shows_each_argument_of_a_model(shell: ModuleType, name: str) -> None:
     model = getattr(shell, name)
     shown = help_of(model)
     for parameter in inspect.signature(model).parameters:
@@ -64,7 +65,7 @@ def test_help_shows_each_argument_of_a_model(shell: object, name: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell.__name__)
-def test_help_names_each_argument_of_connect(shell: object) -> None:
+def test_help_names_each_argument_of_connect(shell: ModuleType) -> None:
     connect = shell.connect
     shown = help_of(connect)
     for parameter in inspect.signature(connect).parameters:

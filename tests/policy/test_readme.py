@@ -108,6 +108,19 @@ def test_the_program_runs_as_it_stands(program: Program, tmp_path: Path) -> None
         assert ran.stdout == program.output
 
 
+def test_before_and_after_print_the_same() -> None:
+    """Of each migration both halves run, one after the other, in the program that is shown."""
+    migrations = [program for program in programs() if "async def before(" in program.code]
+    assert len(migrations) == 4
+    for program in migrations:
+        run = program.code.partition("async def main()")[2]
+        assert "await before(" in run
+        assert "await after(" in run
+        printed = (program.output or "").split()
+        half = len(printed) // 2
+        assert printed[:half] == printed[half:] != []
+
+
 def test_asyncio_and_trio_come_first() -> None:
     first, second, *_ = programs()
     assert "asyncio.run(" in first.code
@@ -160,8 +173,9 @@ def without_code(text: str) -> str:
             "Structured output, Steering, Conversations, One session for a web application, "
             "What became of it, Your own tests, A recording, Models and a trace of a call, Lanes a tool and a verdict, "
             "Behind a proxy, "
-            "Instead of `openai`'s `responses.connect()`, Instead of `websockets`, "
-            "Instead of the Agents SDK's `OpenAIResponsesWSModel`, Where users already are: the Agents SDK",
+            "Instead of `openai`'s `responses.connect()`, Instead of `openai`'s `responses.create(stream=True)`, "
+            "Instead of `websockets`, Instead of the Agents SDK's `OpenAIResponsesWSModel`, "
+            "Instead of the Agents SDK's `OpenAIProvider`, Where users already are: the Agents SDK",
         ),
         (
             "Working on turnwire",
