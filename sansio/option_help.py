@@ -33,9 +33,9 @@ _CLASSES: Final[dict[type, _Explained]] = {}
 
 
 def explain(cls: type[msgspec.Struct], rules: Mapping[str, Rule] = _NO_RULES) -> None:
-    """Complete the docstring of a class of options. ``rules`` has the rules of its fields, by their names."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(cls)}
-    _complete(cls, "Options", defaults, rules)
+    """Complete the docstring of a class of options, which all have defaults. ``rules`` has the rules of its fields, by
+    their names."""
+    _complete(cls, "Options", dict(zip(cls.__struct_fields__, cls.__struct_defaults__, strict=True)), rules)
 
 
 def explain_arguments(cls: type) -> None:
@@ -72,7 +72,7 @@ def _with_bases(cls: type) -> list[_Explained]:
 
 def _default(value: object) -> str:
     """A default, as it stands behind the name."""
-    if value is inspect.Parameter.empty or value is msgspec.NODEFAULT:
+    if value is inspect.Parameter.empty:
         return ""
     if value is msgspec.UNSET:
         return " = not given"

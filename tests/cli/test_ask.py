@@ -421,6 +421,12 @@ def test_a_credential_is_masked_where_it_stands_as_one(text: str, key: str | Non
     assert mask_in_json([{"a": text, "n": 1}], [key]) == [{"a": shown, "n": 1}]
 
 
+def test_a_url_with_a_password_is_refused_in_the_words_of_the_command_line(ask: Here) -> None:
+    status, _, errors = ask("x", "--base-url", "http://me:hunter2@127.0.0.1:9/v1")
+    assert (status, "hunter2" in errors) == (2, False)
+    assert errors.endswith("holds a user name or password: put the key into the variable of --api-key-env\n")
+
+
 def test_a_short_key_garbles_nothing(ask: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "a")
     status, _, errors = ask("a banana", "--base-url", "127.0.0.1:9")

@@ -23,7 +23,6 @@ from turnwire.sansio.timeouts import Timeouts
 
 CLASSES = [ConnectionOptions, SessionOptions, Timeouts, RecoveryPolicy, Telemetry, ServerOptions, ProxyOptions]
 SHELLS = [turnwire.aio, turnwire.trio_shell]
-UNITLESS = (bool, str, type(None))
 
 
 def help_of(thing: object) -> str:
@@ -71,6 +70,12 @@ def test_help_names_each_argument_of_connect(shell: ModuleType) -> None:
     for parameter in inspect.signature(connect).parameters:
         assert f"``{parameter}``" in shown
     assert "``help(SessionOptions)``" in shown
+
+
+def test_help_names_each_argument_of_a_recording() -> None:
+    shown = help_of(turnwire.aio.Recording)
+    assert all(f"``{name}``" in shown for name in ("to", "outputs", "scrub=True", "max_bytes"))
+    assert "limits the file, in bytes" in shown
 
 
 def test_what_a_class_does_not_say_is_not_made_up() -> None:
