@@ -40,6 +40,7 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
         max_age: Seconds after which a WebSocket is replaced: closed if no turn runs on it, else kept until another one
             is open. Servers end it at 60 minutes (PROTOCOL.md, "Several connections").
         max_idle: Seconds after which a connection on which no turn ran is closed, if the session has others.
+        close_last: Also close the last one after ``max_idle``. What only its memory has (``store=False``) is lost then.
         recovery: What is repeated automatically.
         telemetry: Where spans and metrics of turns go: to the application's OpenTelemetry providers, if it has set
             them. None: off. It does not concern the models, which have their own ``tracer`` and ``telemetry``.
@@ -50,6 +51,7 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     transport: TransportChoice = "auto"
     max_age: float | None = 55 * 60.0
     max_idle: float | None = 60.0
+    close_last: bool = False
     recovery: RecoveryPolicy = RecoveryPolicy()
     telemetry: Telemetry | None = Telemetry()
     record: Recording | None = None

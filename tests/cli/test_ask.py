@@ -142,7 +142,7 @@ def test_a_pipe_that_nobody_ends_is_told(ask: Here, monkeypatch: pytest.MonkeyPa
 
 
 def test_too_much_on_stdin_is_refused(ask: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_prompt, "MOST", 4)
+    monkeypatch.setattr(_prompt, "LONGEST_PROMPT", 4)
     assert ask("-", stdin=b"12345") == (2, "", "turnwire ask: stdin has more than 0 MiB\n")
 
 
