@@ -10,6 +10,7 @@ import { plan } from "./recovery.mjs";
 import { endpoint, proxy } from "./urls.mjs";
 import { request } from "./requests.mjs";
 import { readStream } from "./sse.mjs";
+import { play } from "./script.mjs";
 import { UserError } from "./values.mjs";
 
 const GROUPS = {
@@ -25,6 +26,7 @@ const GROUPS = {
   proxy,
   requests: request,
   sse: readStream,
+  connection: play,
 };
 
 function reply({ id, group, input }) {
