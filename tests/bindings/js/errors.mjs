@@ -4,7 +4,7 @@ import { tables } from "./tables.mjs";
 import { isObject, has, member, wholeNumber } from "./values.mjs";
 import { retryAfter, seconds, waitInWords } from "./waits.mjs";
 
-const DEPTH = 4;
+const DEPTH = 3; // below the object itself: 4 levels in all
 const SHORT = 256;
 const LONG = 4000;
 const STATUS = ["status", "status_code", "statusCode", "http_status"];
@@ -14,13 +14,13 @@ const table = tables.errors;
 const firstObject = (value) => (Array.isArray(value) ? value.find(isObject) : isObject(value) ? value : undefined);
 const isText = (value) => typeof value === "string" && value !== "";
 
-/** The object and what is nested in it, the innermost first, with the words of the array that it was in. */
-function nested(object, depth = 0, array = null) {
+/** The object and what is nested in it, the innermost first. */
+function nested(object, depth = 0) {
   if (!isObject(object)) return [];
   const inner = ["error", "detail", "errors"].map((name) => object[name]);
   inner.push(member(member(object, "response"), "error"));
-  const below = depth === DEPTH ? [] : inner.flatMap((value) => nested(firstObject(value), depth + 1, Array.isArray(value) ? value : null));
-  return [...below, { object, array }];
+  const below = depth === DEPTH ? [] : inner.flatMap((value) => nested(firstObject(value), depth + 1));
+  return [...below, object];
 }
 
 function words(value) {
@@ -36,20 +36,22 @@ function wordsOfElement(element) {
   return said ? place + said : null;
 }
 
-function messageOf(places, payload) {
-  for (const { object, array } of places) {
-    const said = words(array) ?? WORDS.map((name) => words(object[name])).find(Boolean);
+function messageOf(objects, payload) {
+  const lists = objects.map(({ detail }) => (Array.isArray(detail) ? firstObject(detail) : undefined)); // read as a whole
+  for (const object of objects) {
+    const said = lists.includes(object) ? null : WORDS.map((name) => words(object[name])).find(Boolean);
     if (said) return said;
   }
-  return places.map(({ object }) => object.error).find(isText) ?? words(payload);
+  const others = objects.flatMap(({ error, errors }) => [words(error), words(errors)]);
+  return others.find(Boolean) ?? (isText(payload) ? payload : null);
 }
 
 function codeOf(objects) {
   for (const { code } of objects) {
     if (isText(code)) return code;
-    if (Number.isInteger(code)) return String(code);
+    if (typeof code === "number") return String(code);
   }
-  return objects.map(({ error }) => error).find((error) => isText(error) && /^[A-Za-z0-9]+(_[A-Za-z0-9]+)+$/.test(error)) ?? null;
+  return objects.map(({ error }) => error).find((error) => isText(error) && /^[a-z0-9]+(_[a-z0-9]+)+$/.test(error)) ?? null;
 }
 
 function headersOf(objects) {
@@ -66,12 +68,12 @@ function headersOf(objects) {
 
 /** The status that an error has, or that follows from its names (P-STATUS-1 to P-STATUS-4). */
 function statusOf(objects, code, type) {
-  const given = objects.flatMap((object) => STATUS.map((name) => wholeNumber(object[name])));
+  const given = objects.toReversed().flatMap((object) => STATUS.map((name) => wholeNumber(object[name])));
   const status = given.find((number) => number !== null && number >= 100 && number <= 599);
   if (status !== undefined) return status;
   const number = wholeNumber(code);
   if (number !== null && number >= 400 && number <= 599) return number;
-  if (/server_error|overloaded/i.test(`${code} ${type}`)) return null;
+  if (/server_error|overloaded/.test(`${code} ${type}`)) return null;
   return table.status_by_code[code ?? ""] ?? table.status_by_type[type ?? ""] ?? null;
 }
 
@@ -80,11 +82,11 @@ function waitOf(objects, headers, status, message, wall) {
   if (told !== null) return told;
   const all = objects.flatMap((object) => [object, ...(Array.isArray(object.details) ? object.details.filter(isObject) : [])]);
   for (const [name, members] of Object.entries(table.retry_members)) {
-    const found = all.flatMap((object) => members.map((key) => seconds(object[key]))).find((wait) => wait !== null);
-    if (found !== undefined) return name === "retry-after-ms" ? found / 1000 : found;
+    const values = all.flatMap((object) => members.map((key) => object[key])).filter((value) => seconds(value) !== null);
+    if (values.length) return seconds(values[0]) / (name === "retry-after-ms" && !/[a-z]/i.test(values[0]) ? 1000 : 1);
   }
   const until = all.map((object) => seconds(object.resets_at)).find((time) => time !== null);
-  if (until !== undefined && until >= wall) return until - wall;
+  if (until !== undefined) return Math.max(until - wall, 0);
   return status === 429 && message ? waitInWords(message) : null;
 }
 
@@ -92,22 +94,21 @@ const cut = (value, length) => (value ? [...value].slice(0, length).join("") : n
 const firstText = (objects, ...names) => objects.flatMap((object) => names.map((name) => object[name])).find(isText);
 
 export function errorOf({ payload = null, status = null, headers = null, wall = 0 }) {
-  const places = nested(firstObject(payload));
-  const objects = places.map(({ object }) => object);
-  const allHeaders = headersOf([{ headers }, ...objects]);
+  const objects = nested(firstObject(payload));
+  const allHeaders = headersOf([...objects, { headers }]);
   const code = codeOf(objects);
   const type = objects.map((object) => object.type).find((value) => isText(value) && !tables.events.error_types.includes(value));
-  const message = cut(messageOf(places, payload), LONG);
+  const message = cut(messageOf(objects, payload), LONG);
   const known = status ?? statusOf(objects, code, type);
   return {
     status: known,
     code: cut(code, SHORT),
     type: cut(type, SHORT),
     message,
-    param: firstText(objects, "param") ?? null,
-    request_id: cut(firstText(objects, "request_id", "requestId") ?? allHeaders["x-request-id"], SHORT),
+    param: cut(firstText(objects, "param"), SHORT),
+    request_id: cut(firstText(objects.toReversed(), "request_id", "requestId") ?? allHeaders["x-request-id"], SHORT),
     retry_after: waitOf(objects, allHeaders, known, message, wall),
   };
 }
 
-export { headersOf, nested };
+export { headersOf };

@@ -4,10 +4,12 @@ import { tables } from "./tables.mjs";
 import { isObject, has, member, parseJson, text, wholeNumber } from "./values.mjs";
 
 const table = tables.events;
+const id = (value) => text(value) || null;
 
 function typeOf(object) {
-  if (has(object, "type")) return text(object.type) ?? "";
-  const isError = (has(object, "error") || has(object, "detail")) && object.object !== "response";
+  if (text(object.type)) return object.type;
+  const isResponse = object.object === "response" || Array.isArray(object.output);
+  const isError = (has(object, "error") || has(object, "detail")) && !isResponse;
   return isError ? "error" : "";
 }
 
@@ -19,7 +21,7 @@ function roleOf(type, object) {
   if (table.error_types.includes(type)) return "ERROR";
   if (isNeutral(type)) return "NEUTRAL";
   if (table.outcome_prefixes.some((prefix) => type.startsWith(prefix))) return "OUTCOME";
-  const ofResponse = type.startsWith(table.response_prefix) || table.response_members.some((name) => has(object, name));
+  const ofResponse = type.startsWith(table.response_prefix) || table.response_members.some((name) => Object.hasOwn(object, name));
   return ofResponse ? "RESPONSE" : "UNKNOWN";
 }
 
@@ -29,7 +31,7 @@ function outcomeOf(type, role, object) {
   if (type in table.endings) return table.endings[type];
   const response = member(object, "response");
   if (!isObject(response)) return null;
-  if (type === table.done && !has(response, "status")) return "completed";
+  if (type === table.done && !text(response.status)) return "completed";
   const known = table.types.includes(type) || !type.startsWith(table.response_prefix);
   return known ? null : (table.final_statuses[text(response.status) ?? ""] ?? null);
 }
@@ -42,8 +44,8 @@ export function eventOf(object) {
     role,
     outcome: outcomeOf(type, role, object),
     stream_id: text(object.stream_id),
-    response_id: text(member(member(object, "response"), "id")) ?? text(object.response_id),
-    item_id: text(object.item_id) ?? text(member(member(object, "item"), "id")),
+    response_id: id(member(member(object, "response"), "id")) ?? id(object.response_id),
+    item_id: id(object.item_id) ?? id(member(member(object, "item"), "id")),
     sequence_number: wholeNumber(object.sequence_number),
   };
 }

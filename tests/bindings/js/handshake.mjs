@@ -10,7 +10,7 @@ const WAITS = { waits: true };
 export const acceptOf = (nonce) => createHash("sha1").update(nonce.toString("base64") + GUID).digest("base64");
 
 function parseHead(source) {
-  const [first, ...lines] = source.split(/\r?\n/);
+  const [first, ...lines] = source.replace(/\r?\n[ \t]+/g, " ").split(/\r?\n/);
   const status = /^HTTP\/1\.[01] (\d{3})(?: .*)?$/.exec(first);
   if (!status) return null;
   const headers = {};
@@ -31,34 +31,39 @@ function isAccepted(headers, nonce) {
     listed(headers, "connection").includes("upgrade") &&
     headers["sec-websocket-accept"] === acceptOf(nonce) &&
     !("sec-websocket-protocol" in headers) &&
-    !("sec-websocket-extensions" in headers)
+    !headers["sec-websocket-extensions"]
   );
 }
 
-/** The body of a chunked answer: null if it is not whole, undefined if it is none. */
+/** The body of a chunked answer as far as it has come; undefined if it is none. */
 function unchunk(source) {
   let body = "";
   let rest = source;
   for (;;) {
     const end = rest.indexOf("\r\n");
-    if (end < 0) return null;
+    if (end < 0) return { body };
     const size = /^([0-9a-f]+)\s*(;.*)?$/i.exec(rest.slice(0, end));
     if (!size) return undefined;
     const length = parseInt(size[1], 16);
     rest = rest.slice(end + 2);
-    if (length === 0) return /^(?:[^\r\n]+\r\n)*\r\n/.test(rest) ? body : null;
-    if (rest.length < length + 2) return null;
+    if (length === 0) return { body, whole: /^(?:[^\r\n]+\r\n)*\r\n/.test(rest) };
+    if (rest.length < length + 2) return { body: body + rest.slice(0, length) };
     body += rest.slice(0, length);
     rest = rest.slice(length + 2);
   }
 }
 
-function bodyOf(headers, source, ended) {
-  if (listed(headers, "transfer-encoding").includes("chunked")) return unchunk(source);
+/** The body: null if more has to come, undefined if it is none. What the end of the stream cut off is not waited for. */
+function bodyOf({ status, headers }, source, ended) {
+  if (status === 204 || status === 304) return "";
+  if (listed(headers, "transfer-encoding").includes("chunked")) {
+    const chunked = unchunk(source);
+    return chunked && (chunked.whole || ended ? chunked.body : null);
+  }
   if ("content-length" in headers) {
     if (!/^\d+$/.test(headers["content-length"])) return undefined;
     const length = Math.min(Number(headers["content-length"]), LIMIT);
-    return source.length >= length ? source.slice(0, length) : null;
+    return source.length >= length || ended ? source.slice(0, length) : null;
   }
   return ended || source.length >= LIMIT ? source : null;
 }
@@ -78,7 +83,7 @@ export function answer({ nonce, pieces }) {
       return { accepted: true, rest: Buffer.from(source, "latin1").toString("hex") };
     }
     if (head.status < 200) continue;
-    const body = bodyOf(head.headers, source, ended);
+    const body = bodyOf(head, source, ended);
     if (body === undefined) return BROKEN;
     return body === null ? WAITS : { rejected: head.status, headers: head.headers, body };
   }

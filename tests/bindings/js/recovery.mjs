@@ -19,7 +19,7 @@ function reasonOf(failure, policy, onlyReads) {
 
 function delayOf(reason, wait, policy, made, random) {
   if (recovery.reasons_once.includes(reason)) return wait ?? 0;
-  const longest = Math.min(policy.initial_delay * 2 ** made.length, policy.max_delay);
+  const longest = Math.min(policy.initial_delay * 2 ** made.filter((each) => !recovery.reasons_once.includes(each)).length, policy.max_delay);
   return Math.max(longest / 2 + (random * longest) / 2, wait ?? 0);
 }
 

@@ -1,6 +1,7 @@
 // Where the upgrade goes, and which proxy leads there (P-CONN, P-DIALECT-2, P-DIALECT-12, P-DIALECT-13).
 
 import { BlockList, isIP } from "node:net";
+import { domainToASCII } from "node:url";
 import { tables } from "./tables.mjs";
 import { UserError } from "./values.mjs";
 
@@ -19,36 +20,40 @@ function parse(url) {
   const place = /^(\[[0-9a-f:.]+\]|[^:@[\]]+)(?::(\d+))?$/i.exec(authority) ?? refuse(`no host: ${authority}`);
   const port = place[2] ? Number(place[2]) : secure ? 443 : 80;
   if (port > 65535 || port < 1) refuse(`no port: ${port}`);
-  const host = place[1].toLowerCase();
+  const host = place[1].startsWith("[") ? place[1].toLowerCase() : domainToASCII(place[1]) || refuse(`no host: ${place[1]}`);
   return { secure, host, port, authority: port === (secure ? 443 : 80) ? host : `${host}:${port}`, path, query: query ?? "" };
 }
 
 function parseEndpoint(url) {
   if (!url.startsWith("unix:")) return { ...parse(url), socket: null };
-  const [socket, path = ""] = url.slice("unix:".length).split(/:(.*)/s);
+  const [socket, path = "/v1"] = url.slice("unix:".length).split(/:(.*)/s);
+  if (!socket.startsWith("/")) refuse(`no absolute path: ${socket}`);
   return { ...parse(`http://localhost${path}`), socket };
 }
 
 function moreQuery(query, more) {
   const added = Object.entries(more ?? {}).flatMap(([name, values]) =>
-    [values].flat().map((value) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`),
+    [values].flat().map((value) => new URLSearchParams([[name, value ?? ""]]).toString()),
   );
-  return [query, ...added].filter(Boolean).join("&");
+  const kept = query.split("&").filter((part) => !Object.hasOwn(more ?? {}, new URLSearchParams(part).keys().next().value ?? ""));
+  return [...kept, ...added].filter(Boolean).join("&");
 }
 
-function dialectOf(host) {
+function dialectOf(authority) {
+  const host = authority.replace(/\.$/, "");
   const found = Object.entries(tables.dialect_by_host).find(([name]) => host === name || host.endsWith(`.${name}`));
   return found ? found[1] : "unknown";
 }
 
 function checkHeader(name, value) {
-  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name) || /[\x00-\x08\x0a-\x1f\x7f]/.test(value)) refuse(`no header: ${name}`);
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name) || /^\s|\s$|[\x00-\x08\x0a-\x1f\x7f]/.test(value)) refuse(`no header: ${name}`);
   if (OWN_HEADERS.includes(name) || name.startsWith("sec-websocket-")) refuse(`turnwire decides ${name} itself`);
 }
 
 function headersOf(apiKey, given, dialect) {
-  const headers = new Map(Object.entries(given ?? {}).map(([name, value]) => [name.toLowerCase(), String(value)]));
-  if (apiKey && !headers.has("authorization")) headers.set("authorization", `Bearer ${apiKey}`);
+  const callers = Object.entries(given ?? {}).map(([name, value]) => [name.toLowerCase(), String(value)]);
+  const key = apiKey && !callers.some(([name]) => name === "authorization") ? [["authorization", `Bearer ${apiKey}`]] : [];
+  const headers = new Map([...key, ...callers]);
   headers.forEach((value, name) => checkHeader(name, value));
   const feature = (beta) => beta.split("=")[0].trim();
   const own = (headers.get("openai-beta") ?? "").split(",").map((beta) => beta.trim()).filter(Boolean);
@@ -75,8 +80,9 @@ export function endpoint({ base_url, api_key, headers, query, dialect }) {
 }
 
 function proxyAddress(url) {
-  const parts = /^(?:([a-z0-9]+):\/\/)?(?:[^@/]*@)?(\[[^\]]+\]|[^:/@]+)(?::(\d+))?\/?$/i.exec(url) ?? refuse("no proxy");
-  const port = PROXY_PORTS[(parts[1] ?? "http").toLowerCase()] ?? refuse(`no proxy of ours: ${parts[1]}`);
+  const parts = /^([a-z0-9]+):\/\/(?:[^@/]*@)?(\[[^\]]+\]|[^:/@]+)(?::(\d+))?\/?$/i.exec(url) ?? refuse("no proxy");
+  const port = PROXY_PORTS[parts[1].toLowerCase()] ?? refuse(`no proxy of ours: ${parts[1]}`);
+  if (Number(parts[3] ?? port) < 1 || Number(parts[3] ?? port) > 65535) refuse("no port of a proxy");
   return `${parts[2]}:${parts[3] ?? port}`;
 }
 
@@ -92,7 +98,8 @@ function inNetwork(host, network) {
 function isBypassed(entry, host, port) {
   if (entry === "*" || entry === host) return true;
   if (inNetwork(host, entry)) return true;
-  const [, name, only] = /^(.*?)(?::(\d+))?$/.exec(entry);
+  const bracketed = /^\[(.*)\](?::(\d+))?$/.exec(entry);
+  const [, name, only] = bracketed ?? /^(.*?)(?::(\d+))?$/.exec(entry);
   const fits = only === undefined || Number(only) === port;
   const domain = name.replace(/^\*?\./, "");
   return !isIP(entry) && fits && domain !== "" && (host === domain || host.endsWith(`.${domain}`));
@@ -101,16 +108,18 @@ function isBypassed(entry, host, port) {
 function proxyOfEnvironment({ secure, host, port }, environment) {
   const variable = (name) => {
     const upper = name === "http_proxy" && environment.REQUEST_METHOD ? "" : environment[name.toUpperCase()];
-    return environment[name] ?? upper ?? "";
+    return environment[name] || upper || "";
   };
   const url = variable(secure ? "https_proxy" : "http_proxy") || variable("all_proxy");
   const bare = host.replace(/^\[|\]$/g, "");
-  const entries = variable("no_proxy").split(",").map((entry) => entry.trim().toLowerCase()).filter(Boolean);
-  return url && !entries.some((entry) => isBypassed(entry, bare, port)) ? url : null;
+  const entries = variable("no_proxy").toLowerCase().split(/[\s,]+/).filter(Boolean);
+  const whole = url.includes("://") ? url : `http://${url}`;
+  return url && !entries.some((entry) => isBypassed(entry, bare, port)) ? whole : null;
 }
 
 export function proxy({ base_url, environment = {}, proxy: given = "env" }) {
   const at = parseEndpoint(base_url);
+  if (at.socket && given !== "env" && given !== null) refuse("no proxy leads to a unix socket");
   const url = given === "env" ? (at.socket ? null : proxyOfEnvironment(at, environment)) : given;
   return { proxy: url === null ? null : proxyAddress(url) };
 }

@@ -14,7 +14,7 @@ export const text = (value) => (typeof value === "string" ? value : null);
 
 /** A whole number, also one that stands in a text (P-FIELD-1); null for anything else. */
 export function wholeNumber(value) {
-  if (typeof value === "string" && /^\s*[+-]?\d+\s*$/.test(value)) return Number(value);
+  if (typeof value === "string" && /^-?\d+$/.test(value)) return Number(value);
   return typeof value === "number" && Number.isInteger(value) ? value : null;
 }
 

@@ -52,8 +52,7 @@ function kindOfRefusal(evidence) {
   const { code, status } = evidence.refusal ?? {};
   if (code === "websocket_connection_limit_reached") return "REFUSED_CONNECTION_LIMIT";
   if (status === 429) return "REFUSED_RATE_LIMIT";
-  const headers = refusalHeaders(evidence);
-  return "retry-after" in headers || "retry-after-ms" in headers ? "REFUSED_RETRY_LATER" : "REFUSED";
+  return waitOf(evidence) === null ? "REFUSED" : "REFUSED_RETRY_LATER";
 }
 
 function kindOfAmbiguous({ cause, refusal, close_code }) {
@@ -61,7 +60,7 @@ function kindOfAmbiguous({ cause, refusal, close_code }) {
     const { code, type } = refusal ?? {};
     return code === "server_is_overloaded" || (type === "server_error" && !code) ? "OVERLOADED" : "ERROR_FRAME";
   }
-  return close_code === refusals.too_big ? "TOO_BIG" : "AMBIGUOUS";
+  return cause === "PEER_CLOSED" && close_code === refusals.too_big ? "TOO_BIG" : "AMBIGUOUS";
 }
 
 /** The first row of R-ADVICE-2 that matches. */
@@ -69,7 +68,7 @@ export function kindOf(evidence) {
   if (["CLIENT_CLOSED", "CANCELLED"].includes(evidence.cause)) return "OUR_OWN_DOING";
   const verdict = verdictOf(evidence);
   if (verdict === "UNSAFE" || verdict === null) return "UNSAFE"; // null: it ran to its end (V-VERDICTS-1)
-  if (isRefusal(evidence)) return kindOfRefusal(evidence);
+  if (isRefusal(evidence) && verdict === "SAFE") return kindOfRefusal(evidence);
   if (verdict === "AMBIGUOUS") return kindOfAmbiguous(evidence);
   const candidate = evidence.close_code === refusals.too_big && (evidence.too_big ?? null) !== null;
   return candidate ? "TOO_BIG_NOT_SENT" : "SAFE";
@@ -78,9 +77,20 @@ export function kindOf(evidence) {
 function adviceOf(kind, evidence) {
   const stateful = Boolean(evidence.stateful);
   const row = tables.advice.find((each) => each.kind === kind && (each.stateful ?? stateful) === stateful);
-  if (row.suggested === null) return null;
-  const waits = ["REFUSED_RATE_LIMIT", "REFUSED_RETRY_LATER"].includes(kind);
-  return { suggested: row.suggested, replay_safety: row.replay_safety, retry_after: waits ? waitOf(evidence) : null };
+  if (row.suggested === null) return evidence.cause === "REJECTED" ? adviceOfAnswer(evidence, stateful) : null;
+  const retry_after = ["OUR_OWN_DOING", "UNSAFE"].includes(kind) ? null : waitOf(evidence);
+  return { suggested: row.suggested, replay_safety: row.replay_safety, retry_after };
+}
+
+/** R-ADVICE-21, for a rejected upgrade (R-ADVICE-18). */
+function adviceOfAnswer(evidence, stateful) {
+  const wanted = refusalHeaders(evidence)["x-should-retry"]?.toLowerCase();
+  const { status } = evidence.refusal;
+  const retry_after = waitOf(evidence);
+  if (wanted === "true") return { suggested: true, replay_safety: "safe", retry_after };
+  if (wanted === "false") return { suggested: false, replay_safety: null, retry_after };
+  if ([408, 409, 429].includes(status) || status >= 500) return { suggested: true, replay_safety: stateful ? "safe" : null, retry_after };
+  return retry_after === null ? null : { suggested: null, replay_safety: null, retry_after };
 }
 
 export function judge(evidence) {

@@ -1,15 +1,22 @@
 // How long a server asks to wait (R-ADVICE-29, P-SHAPE-1).
 
-const UNITS = { ms: 0.001, s: 1, sec: 1, m: 60, min: 60, h: 3600 };
-const DURATION = "(?:\\d+(?:\\.\\d+)?\\s*(?:ms|sec|min|s|m|h)(?![a-z])?\\s*)+";
+const UNITS = { ms: 0.001, s: 1, m: 60, h: 3600 };
+const UNIT = "(ms|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?)";
+const PART = `(\\d+(?:\\.\\d+)?)\\s*${UNIT}(?![a-z])`;
+const DURATION = `(?:${PART}\\s*)+`;
 
 function duration(words) {
   let sum = 0;
-  for (const [, number, unit] of words.matchAll(/(\d+(?:\.\d+)?)\s*(ms|sec|min|s|m|h)/g)) sum += Number(number) * UNITS[unit];
+  for (const [, number, unit] of words.matchAll(new RegExp(PART, "g"))) sum += Number(number) * UNITS[unit === "ms" ? unit : unit[0]];
   return sum;
 }
 
 const usable = (number) => (Number.isFinite(number) && number >= 0 ? number : null);
+
+/** What a header says: a number, and no duration. */
+function plainSeconds(value) {
+  return /^\s*\d*\.?\d+(e\d+)?\s*$/i.test(value ?? "") ? usable(Number(value)) : null;
+}
 
 /** A number of seconds: a number, digits, or a duration such as 1m30s. Null for anything else. */
 export function seconds(value) {
@@ -22,17 +29,17 @@ export function seconds(value) {
 
 /** What "try again in 1m30s" says. */
 export function waitInWords(message) {
-  const found = message.toLowerCase().match(/try again in ((?:\d+(?:\.\d+)?\s*(?:ms|seconds?|sec|minutes?|min|hours?|s|m|h)(?![a-z])\s*)+|(?:\d+(?:\.\d+)?(?:ms|s|m|h))+)/);
+  const found = message.toLowerCase().match(new RegExp(`try again in (${DURATION})`));
   return found ? duration(found[1]) : null;
 }
 
 /** The headers retry-after-ms and retry-after; names are in lower case. */
 export function retryAfter(headers, wall) {
-  const milliseconds = seconds(headers["retry-after-ms"]);
+  const milliseconds = plainSeconds(headers["retry-after-ms"]);
   if (milliseconds !== null) return milliseconds / 1000;
   const value = headers["retry-after"];
   if (value === undefined) return null;
-  const plain = seconds(value);
+  const plain = plainSeconds(value);
   if (plain !== null) return plain;
   const at = Date.parse(value) / 1000;
   const from = headers.date ? Date.parse(headers.date) / 1000 : wall;
