@@ -90,7 +90,11 @@ function waitOf(objects, headers, status, message, wall) {
   return status === 429 && message ? waitInWords(message) : null;
 }
 
-const cut = (value, length) => (value ? [...value].slice(0, length).join("") : null);
+function cut(value, length, mark = "") {
+  const characters = [...(value ?? "")];
+  const kept = characters.length > length ? [...characters.slice(0, length - mark.length), mark] : characters;
+  return kept.join("") || null;
+}
 const firstText = (objects, ...names) => objects.flatMap((object) => names.map((name) => object[name])).find(isText);
 
 export function errorOf({ payload = null, status = null, headers = null, wall = 0 }) {
@@ -98,7 +102,7 @@ export function errorOf({ payload = null, status = null, headers = null, wall = 
   const allHeaders = headersOf([...objects, { headers }]);
   const code = codeOf(objects);
   const type = objects.map((object) => object.type).find((value) => isText(value) && !tables.events.error_types.includes(value));
-  const message = cut(messageOf(objects, payload), LONG);
+  const message = cut(messageOf(objects, payload), LONG, "…");
   const known = status ?? statusOf(objects, code, type);
   return {
     status: known,
