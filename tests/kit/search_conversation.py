@@ -264,7 +264,7 @@ class ConversationWorld(World):
         if self._blocked(at):
             return
         one = self.intents[at]
-        (item,), _ = self.runners[at].settled().interrupted_input
+        (item,), *_ = self.runners[at].settled().interrupted_input({})
         assert label(item) == ("input", one.turn), f"saved: retry() would send {item}, and not {one.turn}"
         self._submit(at, one.turn, one.fields)
 
