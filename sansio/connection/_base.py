@@ -173,7 +173,7 @@ class ConnectionBase(CommonConnection):
 
     def remembers(self, response_id: str | None) -> bool:
         """Whether this response is the last one of its lane here: the server keeps it in the connection's memory."""
-        return self._owners.lane_of(response_id) is not AUTO
+        return self._owners.remembers(response_id)
 
     def alone_remembers(self, response_id: str | None) -> bool:
         """Whether this response is in the memory of this connection only: it was not stored."""

@@ -298,7 +298,7 @@ class ConversationMachine:
         self._append(pending.input, kept.items)
         if pending.response_id is not None and kept.whole:
             self._anchor_at(pending.response_id, pending)
-        elif self._anchor is None or not self._anchor.stored or self.start > self._anchor.items:
+        elif self._anchor is None or self.start > self._anchor.items:
             self._no_anchor(DecisionReason.PARTIAL_ACCEPTED)
         return as_items([*pending.input, *kept.items])
 

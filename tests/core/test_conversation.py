@@ -232,18 +232,16 @@ def test_what_was_accepted_is_sent_with_the_next_delta_if_the_anchor_is_stored()
     ("machine", "arrived"),
     [
         (ConversationMachine(), [answer("TW", 2)]),
-        (after("one", fields=UNSTORED), [answer("TW", 2)]),
         (after("one"), [{"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}, answer("TW", 2)]),
     ],
-    ids=["no anchor", "not stored", "compaction"],
+    ids=["no anchor", "compaction"],
 )
-def test_what_was_accepted_is_sent_in_full_without_a_stored_anchor(machine, arrived) -> None:
-    fields = UNSTORED if machine.anchor is not None and not machine.anchor.stored else FIELDS
-    machine.begin("two", fields)
+def test_what_was_accepted_is_sent_in_full_without_an_anchor_and_after_a_compaction(machine, arrived) -> None:
+    machine.begin("two", FIELDS)
     machine.interrupted(arrived)
     machine.resume(accept_partial=True)
     assert machine.anchor is None
-    assert machine.begin("go on", fields).body["input"] == [*machine.history[machine.start :], user("go on")]
+    assert machine.begin("go on", FIELDS).body["input"] == [*machine.history[machine.start :], user("go on")]
     assert machine.decisions[-1].reason is DecisionReason.PARTIAL_ACCEPTED
 
 

@@ -276,7 +276,7 @@ class ConversationWorld(World):
             one.history += (("input", one.turn), *one.partial)
             if one.whole is not None:
                 one.anchored, one.forks = (one.whole, one.fields), False
-            elif not self.store or any(item[0] == "compaction" for item in one.partial):
+            elif any(item[0] == "compaction" for item in one.partial):
                 one.anchored, one.forks = None, False  # Else what was accepted goes with the next delta (C-PARTIAL-3).
 
     def _fork(self, at: int) -> None:
