@@ -267,7 +267,7 @@ class Owners:
             self.late_items[item] = self.late_items.get(item, 0) + 1
 
     def refused(self, turn: Turn) -> None:
-        """The server has refused this turn: what it was to continue on its lane is removed from the memory (P-CONT-3)."""
+        """The server has refused this turn: what it continued on its lane is removed from the memory (P-CONT-3)."""
         lane = turn.lane if self.support is Support.YES else None
         continued = turn.known_id if turn.between else turn.previous
         if turn.stateful and self.lane_of(continued) == lane:
