@@ -70,7 +70,8 @@ With steers
 
 ``TURNWIRE_SEARCH=large`` walks further: one turn with eight disturbances instead of three, two turns of most kinds
 with three instead of one or two, three turns with two instead of one; each world up to a million transitions (five
-minutes on an idle core of 2026). The line of a world that was cut off there says so. The counts are printed, whatever pytest captures.
+minutes on an idle core of 2026). The line of a world that was cut off there says so. The counts are printed, whatever
+pytest captures.
 """
 
 from __future__ import annotations
