@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from kit.machines import ENDPOINT, Wire, answer, steady
 from kit.peers import event
@@ -22,7 +23,7 @@ from turnwire.sansio.errors import (
     ResponsesWebSocketError,
     UserError,
 )
-from turnwire.sansio.events import decode_event
+from turnwire.sansio.events import Response, decode_event
 from turnwire.sansio.http import Compaction, HttpConnection
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.omit import OMIT
@@ -238,6 +239,58 @@ def test_what_was_cut_can_be_kept_or_tried_again() -> None:
     assert again.resume(accept_partial=False) == []
     again.replace_history([])
     assert again.history == []
+
+
+def test_c_save_4_turns_are_written_down_before_they_are_sent() -> None:
+    server = Server("ONE", "warm", "cut", "refused")
+    talk, written, sent = server.talk(), [], []
+
+    def write(text: str) -> None:
+        written.append(text)
+        sent.append(len(server.requests))
+
+    talk.before_send(write)
+    run(talk.respond("one"))
+    assert talk.verdict is talk.interrupted_id is None
+    run(talk.warm_up())
+    with pytest.raises(ConnectionLostError):
+        run(talk.respond("two"))
+    with pytest.raises(ResponsesWebSocketError):
+        run(talk.retry())
+    assert (talk.verdict, talk.interrupted_id) == (Verdict.SAFE, None)
+    assert sent == [0, 2, 3], "a warm-up is no turn that could be done twice"
+    again = server.talk()
+    again.load(written[1])
+    assert (again.interrupted, again.verdict, again.interrupted_id) == (True, Verdict.AMBIGUOUS, None)
+    again.load(talk.save())
+    assert again.verdict is Verdict.SAFE
+
+    def full(text: str) -> None:
+        raise OSError("No space left on device")
+
+    talk.before_send(full)
+    before = talk.save()
+    with pytest.raises(OSError, match="No space"):
+        run(talk.respond("four"))
+    assert (talk.save(), len(server.requests)) == (before, 4)
+
+
+def test_c_save_5_a_successor_knows_the_response_and_adopts_it() -> None:
+    server = Server("cut", "TWO")
+    talk = server.talk()
+    with pytest.raises(ConnectionLostError):
+        run(talk.respond("one"))
+    again = server.talk()
+    again.load(talk.save())
+    assert (again.verdict, again.interrupted_id) == (Verdict.UNSAFE, "r1")
+    retrieved = {"id": "r1", "status": "in_progress", "output": [item("ONE")]}
+    with pytest.raises(UserError, match="in_progress"):
+        again.adopt(msgspec.convert(retrieved, Response))
+    again.adopt(msgspec.convert({**retrieved, "status": "completed", "usage": USAGE}, Response))
+    assert [one.get("role") for one in again.history] == ["user", "assistant"]
+    assert again.usage.total_tokens == 3
+    assert run(again.respond("two")).output_text == "TWO"
+    assert again.decisions[-1].reason is DecisionReason.FORGOTTEN
 
 
 def test_the_core_says_what_it_has_sent() -> None:
