@@ -66,6 +66,7 @@ ALLOWED = (
     r"no room",
     r"lives in",  # As in "the table lives in another module".
     r"home directory",
+    r"XDG_STATE_HOME",
     r"Path\.home",
     r"Homepage",
     r"(?:comes|follows|drawn) from the seed",  # That of a random generator.
