@@ -7,7 +7,6 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from kit.machines import ENDPOINT, Wire, answer, steady
 from kit.peers import event
@@ -23,7 +22,7 @@ from turnwire.sansio.errors import (
     ResponsesWebSocketError,
     UserError,
 )
-from turnwire.sansio.events import Response, decode_event
+from turnwire.sansio.events import decode_event
 from turnwire.sansio.http import Compaction, HttpConnection
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.omit import OMIT
@@ -283,10 +282,15 @@ def test_c_save_5_a_successor_knows_the_response_and_adopts_it() -> None:
     again = server.talk()
     again.load(talk.save())
     assert (again.verdict, again.interrupted_id) == (Verdict.UNSAFE, "r1")
-    retrieved = {"id": "r1", "status": "in_progress", "output": [item("ONE")]}
+
+    def retrieved(status: str) -> Any:
+        response = {"id": "r1", "status": status, "output": [item("ONE")], "usage": USAGE}
+        text = json.dumps({"type": f"response.{status}", "response": response})
+        return decode_event(text.encode()).response
+
     with pytest.raises(UserError, match="in_progress"):
-        again.adopt(msgspec.convert(retrieved, Response))
-    again.adopt(msgspec.convert({**retrieved, "status": "completed", "usage": USAGE}, Response))
+        again.adopt(retrieved("in_progress"))
+    again.adopt(retrieved("completed"))
     assert [one.get("role") for one in again.history] == ["user", "assistant"]
     assert again.usage.total_tokens == 3
     assert run(again.respond("two")).output_text == "TWO"
