@@ -17,9 +17,9 @@ from typing import Final, NamedTuple
 from ...sansio.errors import UserError
 from ._output import problem
 
-__all__ = ["MOST", "NoPromptError", "Stdin", "composed", "read_prompt", "reads"]
+__all__ = ["LONGEST_PROMPT", "NoPromptError", "Stdin", "composed", "read_prompt", "reads"]
 
-MOST: Final = 64 * 1024 * 1024
+LONGEST_PROMPT: Final = 64 * 1024 * 1024
 """Bytes of stdin that are read."""
 PATIENCE: Final = 3.0
 """Seconds without a byte from stdin after which the user is told that it is waited for."""
@@ -76,11 +76,11 @@ def _piped(stdin: Stdin) -> bytes:
     try:
         if stdin.piped and sys.platform != "win32" and not select.select([sys.stdin], [], [], PATIENCE)[0]:
             problem("ask", "waiting for stdin to end, which the prompt is read from; < /dev/null leaves it out")
-        piped = sys.stdin.buffer.read(MOST + 1) or b""
+        piped = sys.stdin.buffer.read(LONGEST_PROMPT + 1) or b""
     except (OSError, AttributeError) as exc:  # AttributeError: there is no stdin.
         raise UserError(f"cannot read stdin: {getattr(exc, 'strerror', None) or 'it is closed'}") from exc
-    if len(piped) > MOST:
-        raise UserError(f"stdin has more than {MOST // 1024**2} MiB")
+    if len(piped) > LONGEST_PROMPT:
+        raise UserError(f"stdin has more than {LONGEST_PROMPT // 1024**2} MiB")
     return piped
 
 
