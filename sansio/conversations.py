@@ -53,10 +53,17 @@ class ConversationTurn(Turn):
     """
 
     def __init__(
-        self, runner: ConversationRunner, new: object, asked: Mapping[str, Any], *turn: Any, **more: Any
+        self,
+        runner: ConversationRunner,
+        new: object,
+        asked: Mapping[str, Any],
+        *turn: Any,
+        of_loop: bool = False,
+        **more: Any,
     ) -> None:
         super().__init__(runner.runtime, asked, *turn)
         self._runner = runner
+        self._of_loop = of_loop
         more["asked"] = asked
         self._new = (new, more)
 
@@ -77,6 +84,8 @@ class ConversationTurn(Turn):
     def _begin(self) -> CoreTurn:
         fields, lane, timeout = self._enter()
         new, more = self._new
+        if not self._of_loop:
+            self._runner.settled().check_no_loop()
         return self._sent(self._runner.submit(new, fields, lane, timeout, **more))
 
     def _cancel(self, turn: CoreTurn) -> None:
@@ -145,12 +154,12 @@ class Conversation(OnShell):
         leave: Leave | None,
         fields: Mapping[str, Any],
         *,
-        warm: bool = False,
         own: Iterable[str] | None = None,
+        **more: Any,
     ) -> ConversationTurn:
         limits = self._timeout if timeout is OMIT else timeout
         given = ({**self._defaults, **fields}, self._stream_id, limits, leave or self._leave)
-        return self._turn(self._runner, new, *given, warm=warm, own=tuple(fields) if own is None else own)
+        return self._turn(self._runner, new, *given, own=tuple(fields) if own is None else own, **more)
 
     @awaited
     def respond(
@@ -231,10 +240,10 @@ class Conversation(OnShell):
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
     def _again(
-        self, timeout: object, leave: Leave | None, fields: Mapping[str, Any], known: Iterable[str] = ()
+        self, timeout: object, leave: Leave | None, fields: Mapping[str, Any], known: Iterable[str] = (), **more: Any
     ) -> ConversationTurn:
         new, asked, own = self._runner.settled().interrupted_input(fields, known)
-        return self._made(new, timeout, leave, asked, own=own)
+        return self._made(new, timeout, leave, asked, own=own, **more)
 
     # -- steering
 
@@ -315,10 +324,11 @@ class Conversation(OnShell):
             self._defaults["tools"] = self._tools.specs
 
         def turn(new: Sequence[Any], more: Mapping[str, Any]) -> Flow[Response]:
-            return self._made(new, timeout, leave, more)._run(on_event)  # pyright: ignore[reportPrivateUsage]
+            made = self._made(new, timeout, leave, more, of_loop=True)
+            return made._run(on_event)  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
         def again(more: Mapping[str, Any]) -> Flow[Response]:
-            made = self._again(timeout, leave, more, () if tools is None else ("tools",))
+            made = self._again(timeout, leave, more, () if tools is None else ("tools",), of_loop=True)
             return made._run(on_event)  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
         talk = Talk(self._runner.settled, turn, again, lambda: self._defaults)

@@ -341,6 +341,14 @@ class ConversationMachine:
             raise UserError("no turn of this conversation was interrupted — nothing has changed — send the next one")
         return self._pending
 
+    def check_no_loop(self) -> None:
+        """Raise ConcurrentUseError while the calls of the conversation's tools run: a loop will send the next turn."""
+        if self.calls.busy and self.state is not ConversationState.RUNNING:
+            raise ConcurrentUseError(
+                "the conversation's tools are running — nothing was sent, and they go on — wait for run(), give it the "
+                "input by steer(), or fork() the conversation"
+            )
+
     def _check_not_running(self, what: str) -> None:
         if self.state is ConversationState.RUNNING:
             raise ConcurrentUseError(
@@ -355,6 +363,7 @@ class ConversationMachine:
         Raises WrongTypeError for what is no list of items, and ConcurrentUseError while a turn runs.
         """
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         items = as_items(history)
         anchor = self._anchor
         if anchor is not None and begins_with(items, self.kept[: anchor.items]):
@@ -368,6 +377,7 @@ class ConversationMachine:
     def to_compact(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The body of the request that compacts the history. Raises as :meth:`begin` does, and if there is none."""
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         body = checked_fields({name: value for name, value in fields.items() if name in FIELDS_TO_COMPACT})
         window = self.kept[self.start :]
         if not window:
@@ -444,6 +454,7 @@ class ConversationMachine:
         :meth:`save`, and ConcurrentUseError while a turn runs. Then nothing has changed.
         """
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         saved = read_saved(text)
         calls = CallLedger.from_json(saved.calls)
         found, pending, self.calls = saved.anchor, saved.pending, calls

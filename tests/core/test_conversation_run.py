@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kit.stepping import SteppedShell, finished
 from turnwire.sansio import conversations
-from turnwire.sansio.errors import InvalidInputError, UserError
+from turnwire.sansio.errors import ConcurrentUseError, InvalidInputError, UserError
 from turnwire.sansio.events._response import decode_response
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.omit import OMIT
@@ -209,6 +209,34 @@ def test_a_turn_that_runs_is_steered_by_its_conversation() -> None:
     runtime.until = None  # type: ignore[attr-defined]
     finished(talk.run("Hi.", on_event=on_event))
     assert steered
+
+
+def test_c_history_3_while_tools_run_nobody_else_sends_a_turn_or_changes_the_history() -> None:
+    talk, runtime = conversation(CALLED, DONE)
+    saved = talk.save()
+    refused: list[str] = []
+
+    async def rude(a: int) -> None:
+        fork = talk.fork()
+        for other in (
+            lambda: talk.respond("Me, too."),
+            lambda: talk.warm_up(),
+            lambda: talk.compact(),
+            lambda: talk.run("And I."),
+        ):
+            with pytest.raises(ConcurrentUseError) as caught:
+                await other()
+            refused.append(str(caught.value))
+        with pytest.raises(ConcurrentUseError):
+            talk.load(saved)
+        with pytest.raises(ConcurrentUseError):
+            talk.replace_history([])
+        assert len(fork.history) == 2
+
+    rude.__name__ = "double"
+    finished(talk.run("Hi.", tools=[rude]))
+    assert len(refused) == 4
+    assert len(runtime.bodies) == 2
 
 
 # --- To send a turn again --------------------------------------------------------------------------------------------
