@@ -78,7 +78,9 @@ class TurnwireTransport(AsyncBaseTransport):
         """The HTTP clients whose transports are the inner ones, by their library."""
         network = replace(network, http_client=self._http_client(_LIBRARY))
         self._sessions = Sessions(SHELL, options or HTTP_CLIENT_OPTIONS, network)
-        self._not_sent = frozenset(name.lower() for name in per_request_headers)
+        not_sent = frozenset(name.lower() for name in per_request_headers)
+        self._limits = (self._sessions.options.turn_timeouts, not_sent)
+        """What else :func:`turn_asked` needs."""
 
     @property
     def connections(self) -> list[ConnectionInfo]:
@@ -93,7 +95,7 @@ class TurnwireTransport(AsyncBaseTransport):
             return await self._passed_on(request)
         library: Any = _library_of(request)
         try:
-            answer = await SHELL.run(exchange.answer())
+            answer = await SHELL.run(self._sessions.answer(exchange))
         except TurnError as failure:
             raise _interrupted(failure, request) from failure
         body = {"stream": _stream_of(library)(exchange, request)} if answer.body is None else {"content": answer.body}
@@ -103,16 +105,13 @@ class TurnwireTransport(AsyncBaseTransport):
     async def _begun(self, request: Request) -> TurnExchange | None:
         """Send the turn that a request is; None: it is none."""
         timeout: Any = request.extensions.get("timeout")
-        plain = HttpRequest(request.method, str(request.url), request.headers.multi_items(), timeout)
-        asked = turn_asked(plain, self._sessions.options.turn_timeouts, self._not_sent)
-        if asked is None:
-            return None
-        body = turn_body(await request.aread())
-        runtime = None if body is None else await SHELL.run(self._sessions.runtime(asked))
-        if body is None or runtime is None:
+        url, pairs = request.url, request.headers.multi_items  # Their values stay out of this frame.
+        asked = turn_asked(HttpRequest(request.method, str(url), pairs(), timeout), *self._limits)
+        body = None if asked is None else turn_body(await request.aread())
+        if asked is None or body is None:
             return None
         try:
-            return TurnExchange(runtime, asked, body)
+            return self._sessions.begin(asked, body)
         except TooManyTurnsError as failure:
             raise _interrupted(failure, request) from failure
 

@@ -172,6 +172,21 @@ def test_twenty_calls_at_once_take_lanes_of_one_connection() -> None:
     run(main)
 
 
+def test_a_stream_whose_connection_pauses_reading_loses_nothing() -> None:
+    """P-HTTPX-2."""
+
+    async def main() -> None:
+        slow = SessionOptions(high_water=2_000)
+        async with world(options=slow, dialect="openai") as (client, server):
+            stream = await client.responses.create(model=MODEL, input="count 300", stream=True)
+            first = await anext(aiter(stream))
+            assert first.type == "response.created"
+            assert await text_of(stream) == " ".join(map(str, range(1, 301)))
+            server.expect("completed")
+
+    run(main)
+
+
 def test_what_is_no_turn_goes_to_the_inner_transport() -> None:
     """P-HTTPX-1."""
 
