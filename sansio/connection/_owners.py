@@ -85,7 +85,7 @@ class Owners:
         """By response id: its lane. The reverse of ``_latest``."""
         self._unstored: set[str | None] = set()
         """The lanes whose last response the server keeps nowhere else."""
-        self._evicted: set[str | None] = set()
+        self._removed: set[str | None] = set()
         """The lanes whose last response the server has removed from the memory."""
         self.late_items: dict[str, int] = {}
         """Ids of items of the ended responses that are remembered, and how many had them. An event with one of them
@@ -219,7 +219,7 @@ class Owners:
     def remembers(self, response_id: str | None) -> bool:
         """Whether this response is the last one of its lane, and still in the connection's memory."""
         lane = self.lane_of(response_id)
-        return lane is not AUTO and lane not in self._evicted
+        return lane is not AUTO and lane not in self._removed
 
     def is_unstored(self, response_id: str | None) -> bool:
         """Whether this response is in the connection's memory only."""
@@ -262,7 +262,7 @@ class Owners:
             self._latest[lane] = turn.response_id
             self._lane_of[turn.response_id] = lane
             (self._unstored.discard if turn.stored else self._unstored.add)(lane)
-            self._evicted.discard(lane)
+            self._removed.discard(lane)
         for item in added:
             self.late_items[item] = self.late_items.get(item, 0) + 1
 
@@ -271,7 +271,7 @@ class Owners:
         lane = turn.lane if self.support is Support.YES else None
         continued = turn.known_id if turn.between else turn.previous
         if turn.stateful and self.lane_of(continued) == lane:
-            self._evicted.add(lane)
+            self._removed.add(lane)
             self._unstored.discard(lane)
 
     def _forget(self, added: frozenset[str]) -> None:
