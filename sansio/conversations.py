@@ -30,12 +30,14 @@ from .conversation import (
     output_items,
 )
 from .conversation_runner import ConversationRunner
+from .errors import UserError
 from .events import Response, ResponseUsage, ServerEvent
 from .flow import Flow, Wait, awaited
 from .functions import Toolbox
 from .lanes import AUTO, AnyLane
 from .omit import OMIT
 from .partial import Partial
+from .replay import Verdict
 from .runtime import SessionRuntime
 from .steering import SteerInput, SteerOutcome, steered_items
 from .structured import with_format
@@ -67,12 +69,16 @@ class ConversationTurn(Turn):
 
     @awaited
     def __aenter__(self) -> Flow[Self]:
-        yield from self._runner.until_forks_run()
+        yield from self._until_ready()
         self._begin()
         return self
 
+    def _until_ready(self) -> Flow[None]:
+        new, more = self._new
+        return self._runner.until_ready(new, self._arguments[0], **more)
+
     def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
-        yield from self._runner.until_forks_run()
+        yield from self._until_ready()
         return (yield from super()._run(on_event))
 
     def _begin(self) -> CoreTurn:
@@ -193,6 +199,31 @@ class Conversation(OnShell):
         Raises UserError if no turn was interrupted.
         """
         return self._runner.settled().resume(accept_partial=accept_partial)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the interrupted turn may be sent again (REPLAY.md, "Verdict"); None if none was interrupted.
+
+        Of a turn that was loaded it is what was known when it was saved. A turn that was saved before it was sent is
+        AMBIGUOUS: the process that saved it may have sent it then.
+        """
+        known = self._runner.settled().known
+        return None if known is None else known.verdict
+
+    @property
+    def interrupted_id(self) -> str | None:
+        """The id of the interrupted turn's response, for :meth:`Session.retrieve`; None if none was announced."""
+        known = self._runner.settled().known
+        return None if known is None else known.response_id
+
+    def adopt(self, response: Response) -> None:
+        """Take a response that was retrieved as that of the interrupted turn: its input and the output become history.
+
+        Raises UserError if the response is not completed, if it is another turn's, or if no turn was interrupted.
+        """
+        if response.status != "completed":
+            raise UserError(f"the response is {response.status} — nothing has changed — retrieve it again, or resume()")
+        self._runner.settled().adopt(output_items(response.output), response.id, response.usage)
 
     @awaited
     def retry(self, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any) -> Flow[Response]:
@@ -378,8 +409,16 @@ class Conversation(OnShell):
         It has the history, and no fields of the request but digests of them, because fields may contain credentials. A
         turn that runs is saved as an interrupted one.
         """
-        machine = self._runner.settled()
-        return machine.save(self._runner.arrived() if machine.state is ConversationState.RUNNING else ())
+        return self._runner.saved()
+
+    def before_send(self, write: Callable[[str], Any]) -> None:
+        """Have each turn written down before it is sent: ``write``, ``async`` or not, is called with what :meth:`save`
+        returns when the turn runs.
+
+        If the process ends at any moment after that, another one loads an interrupted turn, and :attr:`verdict` says
+        whether it may be sent again. What ``write`` raises, the turn raises; nothing was sent. Forks do not have it.
+        """
+        self._runner.before_send = write
 
     def load(self, saved: str | bytes) -> None:
         """Go on with a saved conversation: ``session.conversation(model=…).load(text)``. Give the same fields as then.

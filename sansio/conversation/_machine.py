@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ConcurrentUseError, UserError
 from ..events import ResponseUsage
+from ..evidence import Verdict
 from ..omit import OMIT
 from ._calls import CallLedger
 from ._decisions import MOST_DECISIONS, Decision, DecisionReason, added
@@ -29,7 +30,7 @@ from ._items import (
 from ._repair import repaired
 from ._saved import SAVED_VERSION, Saved, SavedAnchor, SavedPending, read_saved, written
 
-__all__ = ["Anchor", "ConversationMachine", "ConversationState", "ToSend"]
+__all__ = ["Anchor", "ConversationMachine", "ConversationState", "Interrupted", "ToSend"]
 
 COMPACTION: Final = "compaction"
 """The type of the item that stands for everything before it."""
@@ -69,6 +70,14 @@ class ToSend(NamedTuple):
     """Whether it is the first turn of a fork, which must not run in the anchor's lane."""
 
 
+class Interrupted(NamedTuple):
+    """What is known of a turn that runs, or was interrupted, for whoever decides whether to send it again."""
+
+    verdict: Verdict = Verdict.AMBIGUOUS
+    response_id: str | None = None
+    """The id of its response, if it was announced."""
+
+
 class _OpenTurn(NamedTuple):
     """The turn that runs, or was interrupted."""
 
@@ -85,6 +94,7 @@ class _OpenTurn(NamedTuple):
     """If the response ended incomplete: its id."""
     queued: Sequence[JsonItem] = ()
     """Those items of ``input`` that were queued before."""
+    known: Interrupted = Interrupted()
     loaded: bool = False
     """Whether it is from a saved conversation, so that some of its fields may be missing."""
 
@@ -228,17 +238,22 @@ class ConversationMachine:
         self._anchor_at(response_id, pending)
 
     def interrupted(
-        self, partial: Sequence[JsonItem], response_id: str | None = None, used: Iterable[ResponseUsage | None] = ()
+        self,
+        partial: Sequence[JsonItem],
+        response_id: str | None = None,
+        used: Iterable[ResponseUsage | None] = (),
+        known: Interrupted | None = None,
     ) -> None:
         """The turn has failed, was left, or ended incomplete; ``partial`` are the items that arrived.
 
-        ``response_id``: that of a response that ended as ``incomplete``, so that it can be continued.
+        ``response_id``: that of a response that ended as ``incomplete``, so that it can be continued. ``known`` is for
+        whoever decides whether to send it again.
         """
         pending = self._ended(used)
         if pending.warm:
             self._restore()
             return
-        self._pending = pending._replace(partial=partial, response_id=response_id)
+        self._pending = pending._replace(partial=partial, response_id=response_id, known=known or Interrupted())
         self.state = ConversationState.INTERRUPTED
 
     def _ended(self, used: Iterable[ResponseUsage | None]) -> _OpenTurn:
@@ -301,6 +316,25 @@ class ConversationMachine:
         elif self._anchor is None or self.start > self._anchor.items:
             self._no_anchor(DecisionReason.PARTIAL_ACCEPTED)
         return as_items([*pending.input, *kept.items])
+
+    def adopt(self, output: Sequence[JsonItem], response_id: str, used: ResponseUsage | None) -> None:
+        """The interrupted turn has completed all the same, by this response.
+
+        Raises UserError if no turn was interrupted, or if it is known to have had another response.
+        """
+        known = self._interrupted().known.response_id
+        if known not in (None, response_id):
+            raise UserError(
+                f"the response {response_id!r} is not that of the interrupted turn — nothing has changed — give the "
+                f"one with the id {known!r}"
+            )
+        self.state = ConversationState.RUNNING
+        self.completed(output, response_id, [used])
+
+    @property
+    def known(self) -> Interrupted | None:
+        """What is known of the interrupted turn; None if none was interrupted."""
+        return self._interrupted().known if self.state is ConversationState.INTERRUPTED else None
 
     def _interrupted(self) -> _OpenTurn:
         if self._pending is None or self.state is not ConversationState.INTERRUPTED:
@@ -383,8 +417,17 @@ class ConversationMachine:
         """A conversation with the same history and anchor. A turn that runs, or was interrupted, is not in it."""
         return type(self)(self)
 
-    def save(self, partial: Sequence[JsonItem] = ()) -> str:
-        """The conversation as JSON, for :meth:`load`. ``partial``: what has arrived of the turn that runs."""
+    def saved_ahead(self, new: object, fields: Mapping[str, Any], **more: Any) -> str:
+        """What :meth:`save` gives after this turn has begun. It does not begin. Raises as :meth:`begin` does."""
+        self.begin(new, fields, **more)
+        try:
+            return self.save()
+        finally:
+            self.withdrawn()
+
+    def save(self, partial: Sequence[JsonItem] = (), response_id: str | None = None) -> str:
+        """The conversation as JSON, for :meth:`load`. Of the turn that runs: ``partial`` has arrived, and it has the
+        response ``response_id``."""
         anchor, pending = self._anchor, self._pending
         saved_anchor = None
         if anchor is not None:
@@ -394,6 +437,10 @@ class ConversationMachine:
         if pending is not None and not pending.warm:
             arrived = list(pending.partial or partial)
             kept = {"input": pending.input, "partial": arrived, "stored": pending.stored}
+            known = pending.known
+            if self.state is ConversationState.RUNNING and pending is not self._before[1]:  # No compaction runs.
+                known = Interrupted(Verdict.UNSAFE if response_id or partial else Verdict.AMBIGUOUS, response_id)
+            kept |= {"verdict": known.verdict.name, "response_id": known.response_id, "fields": pending.digests}
             saved_pending = SavedPending(**kept, own=pending.own)
         more: dict[str, Any] = {"history": self.kept, "start": self.start, "usage": self.usage}
         more |= {"none_because": self.none_because.name, "anchor": saved_anchor, "pending": saved_pending}
@@ -420,9 +467,9 @@ class ConversationMachine:
         if pending is not None:
             own = pending.own
             fields = {**own.fields, **dict.fromkeys(own.without, OMIT)}
-            self._pending = _OpenTurn(
-                pending.input, fields, own, {}, pending.stored, partial=pending.partial, loaded=True
-            )
+            known = Interrupted(Verdict[pending.verdict], pending.response_id)
+            taken: dict[str, Any] = {"partial": pending.partial, "known": known, "loaded": True}
+            self._pending = _OpenTurn(pending.input, fields, own, pending.fields, pending.stored, **taken)
             self.state = ConversationState.INTERRUPTED
 
 

@@ -16,6 +16,7 @@ import msgspec
 from ..encoding import encode_json
 from ..errors import UserError
 from ..events import ResponseUsage
+from ..evidence import Verdict
 from ._decisions import DecisionReason
 from ._items import Digests, JsonItem, OwnFields
 
@@ -40,6 +41,10 @@ class SavedPending(msgspec.Struct, kw_only=True):
     partial: list[JsonItem]
     stored: bool
     own: OwnFields = OwnFields()
+    verdict: str = Verdict.AMBIGUOUS.name
+    """What was known of it: the name of a :class:`Verdict`."""
+    response_id: str | None = None
+    fields: Digests = {}
 
 
 class Saved(msgspec.Struct, kw_only=True):
@@ -81,3 +86,4 @@ def _check(saved: Saved) -> None:
     if not 0 <= saved.start <= length or (saved.anchor is not None and not 0 <= saved.anchor.items <= length):
         raise ValueError("start or anchor is beyond the history")
     DecisionReason[saved.none_because]  # Raises KeyError.
+    Verdict[Verdict.SAFE.name if saved.pending is None else saved.pending.verdict]  # The same.

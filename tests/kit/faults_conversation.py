@@ -27,8 +27,8 @@ def the_input_of_a_failed_turn_stays(patch: pytest.MonkeyPatch) -> None:
 def a_failed_turn_is_the_anchor(patch: pytest.MonkeyPatch) -> None:
     interrupted = Machine.interrupted
 
-    def wrong(self: Machine, partial: Any, response_id: str | None = None, used: Any = ()) -> None:
-        interrupted(self, partial, response_id, used)
+    def wrong(self: Machine, partial: Any, response_id: str | None = None, *more: Any) -> None:
+        interrupted(self, partial, response_id, *more)
         if response_id is not None and self._pending is not None:
             self._anchor_at(response_id, self._pending)
 
@@ -106,7 +106,7 @@ def the_new_part_goes_without_the_id(patch: pytest.MonkeyPatch) -> None:
 def a_saved_conversation_has_no_turn_that_ran(patch: pytest.MonkeyPatch) -> None:
     save = Machine.save
 
-    def wrong(self: Machine, partial: Any = ()) -> str:
+    def wrong(self: Machine, partial: Any = (), *more: Any) -> str:
         before, self._pending = self._pending, None
         text = save(self, partial)
         self._pending = before
