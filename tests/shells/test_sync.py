@@ -67,9 +67,8 @@ def test_it_has_the_names_arguments_and_words_of_the_shell(name: str):
         text = inspect.getdoc(own)
         assert text, member
         assert not re.search(r"\bawait |\basync (?:with|for)\b|aclose", text), member
-        if inspect.isfunction(own):
-            if (name, member) != ("Session", "respond"):  # It is written out, for its overloads.
-                assert parameters(own) == parameters(other), member
+        if inspect.isfunction(own) and (name, member) != ("Session", "respond"):  # Written out, for its overloads.
+            assert parameters(own) == parameters(other), member
 
 
 def test_its_connect_has_the_arguments_of_the_shells_and_every_other_name_is_theirs():
