@@ -322,12 +322,14 @@ class ConversationMachine:
     def save(self, partial: Sequence[JsonItem] = ()) -> str:
         """The conversation as JSON, for :meth:`load`. ``partial``: what has arrived of the turn that runs."""
         anchor, pending = self._anchor, self._pending
+        if pending is not None and pending.warm:  # It has changed nothing yet.
+            pending, partial = self._before[1], ()
         saved_anchor = None
         if anchor is not None:
             kept: dict[str, Any] = {"response_id": anchor.response_id, "items": anchor.items, "stored": anchor.stored}
             saved_anchor = SavedAnchor(fields=anchor.fields, **kept)
         saved_pending = None
-        if pending is not None and not pending.warm:
+        if pending is not None:
             arrived = list(pending.partial or partial)
             saved_pending = SavedPending(input=pending.input, partial=arrived, stored=pending.stored)
         more: dict[str, Any] = {"history": self.kept, "start": self.start, "usage": self.usage}
