@@ -55,7 +55,7 @@ WORLDS: dict[str, dict[str, Any]] = {
     "a fork, stored": {"disturbances": (0, 2), "stored": True, "turns": 2, "forks": 1},
     "a fork, in memory": {"disturbances": (1, 2), "stored": False, "turns": 2, "forks": 1},
 }
-MOST = 400_000
+MOST = 200_000
 """Transitions of one world on demand; the line of one that was cut off there says so."""
 
 
