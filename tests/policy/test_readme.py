@@ -120,7 +120,9 @@ def test_the_first_two_commands_are_the_front_door_and_ci_runs_them() -> None:
     assert commands == COMMANDS
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "sed -n '/^```sh$/{n;p;}' README.md" in ci, "CI takes the commands from the README"
-    assert '"$python" -m pytest -n auto --durations=20 --ignore tests/core\n' in ci, "CI runs the second command's tests"
+    assert '"$python" -m pytest -n auto --durations=20 --ignore tests/core\n' in ci, (
+        "CI runs the second command's tests"
+    )
     assert '"$python" -m pytest -q -n auto --hypothesis-seed=0 tests/core --cov' in ci, "and the rest of them, measured"
 
 
