@@ -86,7 +86,9 @@ def _said_by_theirs(error: Exception) -> str | None:
     if isinstance(error, ours.TurnTimeoutError):
         return f"Responses websocket {_WAITED_FOR.get(error.phase, 'receive')} timed out"
     if isinstance(error, ours.ConnectionLostError):
-        awaited = "a terminal response event" if error.evidence.response_started else "any response events were received"
+        awaited = (
+            "a terminal response event" if error.evidence.response_started else "any response events were received"
+        )
         return f"Responses websocket connection closed before {awaited}"
     return None
 

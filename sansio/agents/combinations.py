@@ -69,17 +69,17 @@ def check_named(choice: str, tools: Sequence[Tool], handoffs: Sequence[Handoff])
     if choice == "tool_search" and choice not in {tool.name for tool in functions}:
         if any(kind_of(tool) == "ToolSearchTool" for tool in tools):
             raise UserError(
-                "tool_choice='tool_search' cannot make the model search, with ToolSearchTool() neither: the API takes no "
-                "such choice. Write 'auto' or 'required'"
+                "tool_choice='tool_search' cannot make the model search, with ToolSearchTool() neither: the API takes "
+                "no such choice. Write 'auto' or 'required'"
             )
         raise UserError(
-            "tool_choice='tool_search' requires ToolSearchTool() or a real top-level function tool named `tool_search`: "
-            "add such a function, or add ToolSearchTool() and write 'auto'"
+            "tool_choice='tool_search' requires ToolSearchTool() or a real top-level function tool named `tool_search`"
+            ": add such a function, or add ToolSearchTool() and write 'auto'"
         )
     if choice in {tool.name for tool in grouped} | {namespace_of(tool)[0] for tool in grouped}:
         raise UserError(
-            f"tool_choice={choice!r} names what tool_namespace() made, a namespace or a function inside one, and the API "
-            "can only choose functions outside: write 'auto', 'required', 'none', or the name of a function that is in "
+            f"tool_choice={choice!r} names what tool_namespace() made, a namespace or a function inside one, and the "
+            "API can only choose functions outside: write 'auto', 'required', 'none', or the name of a function that is in "
             "no namespace"
         )
     if choice in {tool.name for tool in plain}:
@@ -106,8 +106,8 @@ def check_tools(tools: Sequence[Tool], tool_choice: object, *, opaque: bool) -> 
         raise UserError("deferred tools are out of the model's reach without tool search: add ToolSearchTool()")
     if kinds["ToolSearchTool"] and not opaque and not any(map(_is_searchable, tools)):
         raise UserError(
-            "ToolSearchTool() requires at least one searchable Responses surface: add functions by tool_namespace(…) or "
-            "with defer_loading=True, or HostedMCPTool(tool_config={…, 'defer_loading': True}); or leave it out"
+            "ToolSearchTool() requires at least one searchable Responses surface: add functions by tool_namespace(…) "
+            "or with defer_loading=True, or HostedMCPTool(tool_config={…, 'defer_loading': True}); or leave it out"
         )
     _check_programs(tools, kinds, tool_choice, opaque=opaque)
 

@@ -168,8 +168,10 @@ class HttpStream:
 
         If it is cancelled, or ``wait`` is False, closing goes on in the background. A failure to close is raised if the
         consumer left before the terminal event; else it is logged, because the call's result is known. The context of
-        the response is told of ``error``, which ended the call.
+        the response is told of ``error`` if that came before the terminal event.
         """
+        if self._call.ended:
+            error = None
         closing = partial(self._closing.__aexit__, error and type(error), error, error and error.__traceback__)
         try:
             yield from self._background.run(closing, self._call.closing_failed, wait=wait)

@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import json
+import os
 import socket
 import ssl
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from typing import Any
 
 import agents
 import msgspec
+import pytest
 from agents.models import openai_provider, openai_responses
 from openai import omit
 from turnwire.aio import _opening
@@ -178,11 +181,15 @@ class Seen(ours.OpenAIResponsesModel):
         return request._input_items(items)
 
 
+def _not_ours(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("turnwire has no _open_websocket_connection: it does not use websockets.connect()")
+
+
 class Opener:
     """The attribute that a test sets to put a connection of its own in place of a socket."""
 
     def __get__(self, model: Any, kind: Any) -> Any:
-        return model and model.__dict__.get("opener")
+        return model and model.__dict__.get("opener", _not_ours)
 
     def __set__(self, model: Any, opener: Any) -> None:
         model.__dict__["opener"] = Bridge.opener = opener
@@ -202,6 +209,11 @@ class SeenWS(Seen, ours.OpenAIResponsesWSModel):
         await Bridge.before_a_call()
         try:
             return await super().get_response(*args, **kwargs)
+        except TimeoutError:
+            await Bridge.settled()
+            if Bridge.last and Bridge.last.task.done() and Bridge.last.connection:
+                await Bridge.last.connection.close()  # turnwire has aborted it.
+            raise
         finally:
             await Bridge.settled()
 
@@ -286,6 +298,8 @@ class Bridge:
         Bridge.last = self
         self.websocket = WSConnection(ConnectionType.SERVER)
         self.connection: Any = None
+        self.heard: Any = None
+        """An event that came while the test's connection was waited for."""
 
     async def run(self) -> None:
         try:
@@ -305,6 +319,9 @@ class Bridge:
 
     async def event(self) -> Any:
         """The next event; None: the client has gone."""
+        if self.heard is not None:
+            event, self.heard = self.heard, None
+            return event
         while True:
             for event in self.websocket.events():
                 return None if isinstance(event, CloseConnection) and event.code == 1006 else event
@@ -339,7 +356,7 @@ class Bridge:
                 if self.websocket.state is ConnectionState.REMOTE_CLOSING:
                     self.writer.write(self.websocket.send(event.response()))
                 return
-        with contextlib.suppress(AttributeError):
+        if hasattr(self.connection, "transport"):
             self.connection.transport.abort()
 
     async def answer(self, text: str) -> None:
@@ -350,11 +367,12 @@ class Bridge:
             await asyncio.wait({receiving, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not receiving.done():
                 receiving.cancel()
+                self.heard = gone.result()
                 return
             if receiving.cancelled():  # The test's connection raised it: it stands for a caller that is cancelled.
                 assert Bridge.caller is not None
                 Bridge.caller.cancel()
-                await gone
+                self.heard = await gone
                 return
             gone.cancel()
             await asyncio.wait({gone})
@@ -382,6 +400,19 @@ async def connect(self: Any, host: str, port: int) -> None:
 
 async def start_tls(self: Any, host: str, context: Any) -> None:
     """A bridge has no TLS."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Any, call: Any) -> Any:
+    """Write down how a test has failed, for ``test_sdk_tests.py``."""
+    report = yield
+    noted = os.environ.get("TURNWIRE_FAILURES")
+    if noted and call.excinfo is not None and report.failed:
+        said = f"{call.excinfo.typename}: {call.excinfo.value}"
+        line = json.dumps([item.name, said, str(call.excinfo.traceback[-1].path)])
+        with open(noted, "a") as file:
+            print(line, file=file)
+    return report
 
 
 def pytest_configure() -> None:
