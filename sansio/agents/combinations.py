@@ -78,9 +78,9 @@ def check_named(choice: str, tools: Sequence[Tool], handoffs: Sequence[Handoff])
         )
     if choice in {tool.name for tool in grouped} | {namespace_of(tool)[0] for tool in grouped}:
         raise UserError(
-            f"tool_choice={choice!r} names what tool_namespace() made, a namespace or a function inside one, and the "
-            "API can only choose functions outside: write 'auto', 'required', 'none', or the name of a function that is in "
-            "no namespace"
+            f"tool_choice={choice!r} names what tool_namespace() made, a namespace or a function inside one, and "
+            "the API can only choose functions outside: write 'auto', 'required', 'none', or the name of a function "
+            "that is in no namespace"
         )
     if choice in {tool.name for tool in plain}:
         raise UserError(
