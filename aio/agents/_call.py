@@ -4,7 +4,7 @@ The promise
     A call is the core's (``sansio/agents/call.py``). It differs in this: its failures are exceptions of the Agents SDK
     too (``_errors.py``), its span is a ``response`` span of ``agents.tracing``, the Agents SDK's context variable of
     headers is heard, and its response has the marks by which a Runner counts a request without usage, and finds the
-    usage as it was sent.
+    usage as it was sent (PARITY D2-D4, D6).
 """
 
 # pyright: reportPrivateUsage=false

@@ -2,7 +2,7 @@
 
 The promise
     A call runs as the core's models run it. Here is only what the Agents SDK asks of a model on top: its own classes of
-    results, usage and advice, and its questions. ``agents.Model`` is the last of the bases: its methods are defaults.
+    results, usage and advice, and its questions (PARITY D1, D2, D5, D8). ``agents.Model`` is the last of the bases: its methods are defaults.
 """
 
 # pyright: reportPrivateUsage=false, reportIncompatibleMethodOverride=false
@@ -38,6 +38,7 @@ from .. import _shell as shell
 from ._call import AgentsCall, usage_as_theirs
 from ._client import default_client
 from ._errors import is_of_others
+from ._shell import AGENTS_SHELL
 
 if TYPE_CHECKING:
     import ssl
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenAIResponsesModel", "OpenAIResponsesWSModel"]
 
 
-class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
+class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model, shell=AGENTS_SHELL):
     """A model behind the Responses API over HTTP, as an ``agents.Model``; see the class of this name in
     ``turnwire.aio``.
 
@@ -156,7 +157,7 @@ class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
         return self._uses_official_openai_endpoint()
 
 
-class OpenAIResponsesWSModel(OpenAIResponsesModel, shell.OpenAIResponsesWSModel):
+class OpenAIResponsesWSModel(OpenAIResponsesModel, shell.OpenAIResponsesWSModel, shell=AGENTS_SHELL):
     """A model behind the Responses API over one WebSocket, as an ``agents.Model``; see the class of this name in
     ``turnwire.aio``, whose options it has.
 

@@ -399,18 +399,28 @@ def test_exceptions_of_others_stay_as_they_are() -> None:
     assert type(error) is KeyError
 
 
-def test_run_sync_twice() -> None:
+@pytest.mark.filterwarnings("error::ResourceWarning")
+@pytest.mark.parametrize("lost", [False, True], ids=["kept", "lost between"])
+def test_run_sync_twice_is_one_connection(lost: bool) -> None:
+    """``run_sync`` closes the loop's asynchronous generators after each run; the loop and the connection stay."""
     with_server = asyncio.new_event_loop()
     server = with_server.run_until_complete(serve().__aenter__())
     thread = threading.Thread(target=with_server.run_forever)
     thread.start()
     try:
-        agent = Agent(name="a", model=OpenAIResponsesWSModel("gpt-5.4", client_of(server)))
+        model: Any = OpenAIResponsesWSModel("gpt-5.4", client_of(server))
+        agent = Agent(name="a", model=model)
         asyncio.set_event_loop(asyncio.new_event_loop())
-        assert [Runner.run_sync(agent, said).final_output for said in ("one", "two")] == ["one", "two"]
+        for said in ("one", "two", "three"):
+            assert Runner.run_sync(agent, said).final_output == said
+            if lost and said == "two":
+                asyncio.run_coroutine_threadsafe(server.reset(), with_server).result()
+        assert server.connections == 1  # After the reset, if there was one.
+        (pool,) = model._shared._pools.values()
+        assert pool.runtimes[-1].connections[-1].state == "open"
         loop = asyncio.get_event_loop_policy().get_event_loop()
-        loop.run_until_complete(agent.model.close())
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_asyncgens())  # Now it is the loop's end.
+        assert pool.runtimes[-1].connections[-1].state == "closed"
         loop.close()
         asyncio.set_event_loop(None)
     finally:
