@@ -2,7 +2,8 @@
 
 The promise
     A call runs as the core's models run it. Here is only what the Agents SDK asks of a model on top: its own classes of
-    results, usage and advice, and its questions (PARITY D1, D2, D5, D8). ``agents.Model`` is the last of the bases: its methods are defaults.
+    results, usage and advice, and its questions (PARITY D1, D2, D5, D8). ``agents.Model`` is the last of the bases: its
+    methods are defaults.
 """
 
 # pyright: reportPrivateUsage=false, reportIncompatibleMethodOverride=false

@@ -23,6 +23,7 @@ from turnwire.sansio import replay
 from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.replay import ADVICE_TABLE, VERDICT_TABLE, Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
 from turnwire.sansio.session import SessionOptions
+from turnwire.sansio.tables import machines, mermaid
 from turnwire.sansio.timeouts import Timeouts
 
 ROOT = Path(__file__).parents[2]
@@ -157,17 +158,18 @@ def without_code(text: str) -> str:
         ),
         (
             "Recipes",
-            "Several requests at once, Named lanes and a fork, Tools, "
+            "Without async, Several requests at once, Named lanes and a fork, Tools, "
             "Structured output, Steering, Conversations, One session for a web application, "
             "What became of it, Your own tests, A recording, Models and a trace of a call, Lanes a tool and a verdict, "
             "Behind a proxy, "
             "Instead of `openai`'s `responses.connect()`, Instead of `websockets`, "
-            "Instead of the Agents SDK's `OpenAIResponsesWSModel`, Where users already are: the Agents SDK",
+            "Instead of the Agents SDK's `OpenAIResponsesWSModel`, Where users already are: the Agents SDK, "
+            "Where users already are: `openai`'s client LangChain pydantic-ai",
         ),
         (
             "Working on turnwire",
-            "Set-up and the loop, Where things are decided, Where a change of the protocol goes, How the proofs work, "
-            "Platforms, Releasing, What stays as it is",
+            "Set-up and the loop, Where things are decided, For another language, Where a change of the protocol goes, "
+            "How the proofs work, Platforms, Releasing, What stays as it is",
         ),
     ],
 )
@@ -387,7 +389,21 @@ def modules() -> str:
     return "\n".join(lines)
 
 
-GENERATED = {"verdicts": verdicts, "advice": advice, "limits": limits, "options": options, "modules": modules}
+def diagrams() -> str:
+    """The state machines, drawn from the tables that run."""
+    parts = [f"{machine.title[0].upper()}{machine.title[1:]}:" for machine in machines().values()]
+    drawn = [f"```mermaid\n{mermaid(machine)}```" for machine in machines().values()]
+    return "\n\n".join(f"{title}\n\n{text}" for title, text in zip(parts, drawn, strict=True))
+
+
+GENERATED = {
+    "verdicts": verdicts,
+    "advice": advice,
+    "limits": limits,
+    "options": options,
+    "modules": modules,
+    "machines": diagrams,
+}
 
 
 @pytest.mark.parametrize("name", GENERATED)
