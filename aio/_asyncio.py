@@ -101,11 +101,6 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
 
     # -- the end of the event loop
 
-    @property
-    def loop_goes_on(self) -> bool:
-        """Whether the loop, which closes its generators, is not ending: a consumer waits, and was not cancelled."""
-        return self._driver.awaited
-
     def _start_end(self) -> None:
         """Start a generator that the event loop will close at its end (:meth:`_until_the_end`)."""
         try:

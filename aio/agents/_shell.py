@@ -7,7 +7,7 @@ Why
 
 from __future__ import annotations
 
-import sys
+from inspect import currentframe
 from typing import Final
 
 from agents.run import AgentRunner
@@ -23,7 +23,7 @@ _RUN_SYNC: Final = AgentRunner.run_sync.__code__
 
 def _in_run_sync() -> bool:
     """Whether the event loop runs within ``run_sync()``: then that function is among the callers."""
-    frame = sys._getframe()
+    frame = currentframe()
     while frame is not None and frame.f_code is not _RUN_SYNC:
         frame = frame.f_back
     return frame is not None

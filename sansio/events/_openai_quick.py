@@ -71,7 +71,7 @@ def quick_reader(model: Any, otherwise: Reader) -> Reader:
 
 def _setter(model: Any, name: str) -> Callable[[Any, Any], None] | None:
     """What sets a slot of a model, past the model's own ``__setattr__``; None if there is no such slot."""
-    slots = [vars(base)[name] for base in model.__mro__ if name in vars(base)]
+    slots: list[Any] = [vars(base)[name] for base in model.__mro__ if name in vars(base)]
     return getattr(slots[-1], "__set__", None) if slots else None
 
 
