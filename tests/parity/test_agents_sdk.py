@@ -40,6 +40,7 @@ from turnwire.aio.agents import (
 )
 from turnwire.aio.loopback import (
     AfterEvent,
+    BeforeEvent,
     Call,
     Cut,
     Error,
@@ -47,6 +48,7 @@ from turnwire.aio.loopback import (
     Fault,
     Incomplete,
     LoopbackServer,
+    Silence,
     Upgrading,
     serve,
 )
@@ -371,6 +373,43 @@ def test_a_lost_connection_gets_run_data(streamed: bool) -> None:
             assert [item.type for item in error.run_data.new_items] == ["tool_call_item", "tool_call_output_item"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("fault", "begins", "kind"),
+    [
+        (Fault(BeforeEvent(1), Cut()), "connection closed before any response events were received", RuntimeError),
+        (Fault(AfterEvent(3), Cut()), "connection closed before a terminal response event", RuntimeError),
+        (Fault(AfterEvent(3), Silence()), "receive timed out", TimeoutError),
+    ],
+    ids=["before an event", "after an event", "time limit"],
+)
+def test_a_failure_begins_with_the_words_of_their_model_and_keeps_ours(fault: Any, begins: str, kind: Any) -> None:
+    """PARITY D4: for programs that catch RuntimeError, or look for the text."""
+
+    async def main() -> None:
+        async with model_of(OpenAIResponsesWSModel, faults=[fault]) as (model, _):
+            with pytest.raises(kind, match=f"^Responses websocket {begins}: .* — .* — ") as caught:
+                await model.get_response(**call(settings=ModelSettings(extra_args={"timeout": 0.3})))
+            assert isinstance(caught.value, turnwire.aio.TurnError)
+            assert isinstance(caught.value, AgentsException)
+
+    asyncio.run(main())
+
+
+def test_advice_on_failures_of_their_own_model_is_theirs() -> None:
+    """PARITY D5: a program may ask for it that falls back from their model to ours."""
+    model = OpenAIResponsesWSModel("gpt-5.4", AsyncOpenAI(api_key="k"))
+
+    def advice(error: Exception) -> Any:
+        return model.get_retry_advice(ModelRetryAdviceRequest(error=error, attempt=1, stream=True))
+
+    assert advice(TimeoutError("Responses websocket connect timed out after 5 seconds.")).replay_safety == "safe"
+    assert advice(KeyError("x")) is None
+    ours = errors.MissingResponseError("ended")
+    wrapped = TimeoutError("Responses websocket connect timed out after 5 seconds.")
+    wrapped.__cause__ = ours
+    assert advice(wrapped).replay_safety == "unsafe"  # It is turnwire's: the turn ran.
 
 
 def test_an_error_message_over_websocket_is_their_class_too() -> None:
