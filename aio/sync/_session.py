@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from types import CoroutineType, TracebackType
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from anyio import CancelScope
 
@@ -24,8 +24,9 @@ from ...sansio.events import Response, ResponseUsage, ServerEvent
 from ...sansio.partial import Partial
 from ...sansio.rate_limits import RateLimits
 from ...sansio.replay import Evidence, Verdict
+from ...sansio.steering import SteerInput
 from ...sansio.structured import ParsedResponse
-from ._portal import Portal, PortalCall, portal
+from ._portal import Portal, in_caller, portal
 from ._wrapping import Blocking, does, iterates, like, makes, waits
 
 # Some of the functions below make methods.
@@ -127,17 +128,15 @@ HOOKS: Final = ("on_event", "on_call", "approve", "on_error", "on_interrupted")
 """The functions of ``Conversation.run`` that are called in the calling thread."""
 
 
-def _runs(method: Callable[Concatenate[Any, P], CoroutineType[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
+def _hooked(method: Callable[Concatenate[Any, P], CoroutineType[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
     """``Conversation.run``, with its functions called in the calling thread."""
+    inner: Any = waits(method)
 
     @like(method)
     def called(self: Conversation, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        def started(call: PortalCall) -> CoroutineType[Any, Any, T]:
-            given: dict[str, Any] = {**kwargs}
-            given.update({name: call.in_caller(given[name]) for name in HOOKS if name in given})
-            return cast("Any", method)(self._inner, *args, **given)
-
-        return self._portal.run(started)
+        given: dict[str, Any] = {**kwargs}
+        given.update({name: in_caller(given[name]) for name in HOOKS if name in given})
+        return inner(self, *args, **given)
 
     return called
 
@@ -148,11 +147,19 @@ class Conversation(Blocking[aio.Conversation], of=aio.Conversation):
     warm_up = waits(aio.Conversation.warm_up)
     resume = does(aio.Conversation.resume)
     retry = waits(aio.Conversation.retry)
-    run = _runs(aio.Conversation.run)
+    run = _hooked(aio.Conversation.run)
+    adopt = does(aio.Conversation.adopt)
     replace_history = does(aio.Conversation.replace_history)
     compact = waits(aio.Conversation.compact)
     save = does(aio.Conversation.save)
     load = does(aio.Conversation.load)
+
+    def before_send(self, write: Callable[[str], Any]) -> None:
+        self._do(lambda: self._inner.before_send(in_caller(write)))
+
+    def steer(self, input: SteerInput) -> SteerOutcome | None:
+        outcome = self._wait(lambda: self._inner.steer(input))
+        return None if outcome is None else SteerOutcome(self._portal, outcome)
 
     def fork(self, **defaults: Any) -> Self:
         return type(self)(self._portal, self._do(lambda: self._inner.fork(**defaults)))
@@ -160,6 +167,14 @@ class Conversation(Blocking[aio.Conversation], of=aio.Conversation):
     @property
     def interrupted(self) -> bool:
         return self._do(lambda: self._inner.interrupted)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self._do(lambda: self._inner.verdict)
+
+    @property
+    def interrupted_id(self) -> str | None:
+        return self._do(lambda: self._inner.interrupted_id)
 
     @property
     def partial(self) -> Partial:
