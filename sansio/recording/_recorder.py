@@ -169,24 +169,23 @@ class SessionLog:
         if self._before:
             entry.before, self._before = self._before, []
         self.unread = {turn: len(turn.events) for turn in self.turns if turn.events}
-        within, self._within = self._within, []
         if self.session == 0:
+            self._within.clear()
             return
         try:
             if self.session is None:
                 self._begin(entry.at)
-            self._write_step(entry, data, within)
+            self._write_step(entry, data)
+            while self._within:
+                self._write_step(self._within.pop(0), b"")
         except Exception as exc:
             self._failed(exc)
 
-    def _write_step(self, entry: Entry, data: bytes, within: list[Entry]) -> None:
+    def _write_step(self, entry: Entry, data: bytes) -> None:
         if self._held is None:
             self._write(entry, data)
-            for call in within:
-                self._write(call, b"")
         else:
-            for each, its in ((entry, data), *((call, b"") for call in within)):
-                self._write_scrubbed(self._held, each, its)
+            self._write_scrubbed(self._held, entry, data)
         if entry.do == "cancel" or entry.at - self._flushed >= FLUSHED_EVERY:
             self._flushed = entry.at
             self._recording.flush()
