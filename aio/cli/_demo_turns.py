@@ -22,6 +22,8 @@ from ._demo_view import View
 
 __all__ = ["BREAKAGES", "FAULTS", "LANES", "WORDS", "Breakage", "Demo", "Seen", "Stage"]
 
+MODEL: Final = "gpt-5.4"
+"""The model that every turn asks for; the server answers with the words of the prompt, whatever it is."""
 WORDS: Final = 5000
 """Deltas of the turn at full speed."""
 PICTURE: Final = 4 * 1024 * 1024
@@ -126,7 +128,9 @@ class Demo:
         self.seen.append(seen)
         begun, repeated = time.perf_counter(), self._session.stats.repeated
         try:
-            async with self._session.create(stream_id=seen.lane, metadata={"marker": seen.marker}, **body) as turn:
+            async with self._session.create(
+                model=MODEL, stream_id=seen.lane, metadata={"marker": seen.marker}, **body
+            ) as turn:
                 async for event in turn:
                     seen.events += 1
                     if seen.lane is not None and isinstance(event, ResponseTextDeltaEvent):

@@ -34,7 +34,7 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """The command in a process of its own, and its ready file. It is killed in the end, if it has not ended."""
     ready = folder / "ready.json"
-    command = [sys.executable, "-m", "turnwire.aio", "serve", "--ready-file", str(ready), *arguments]
+    command = [sys.executable, "-m", "turnwire.aio", "serve", "--strict", "--ready-file", str(ready), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
         try:
             assert process.stdout is not None

@@ -50,8 +50,9 @@ from kit import faults
 from kit.http_link import HttpLink
 from kit.mutants import MUTANTS
 from kit.proxy import CuttingProxy, Passage, ProxyCut, ProxyLink, cutting_proxy
+from kit.strict_server import serve
 from turnwire.aio._asyncio import AsyncioRuntime
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading, serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading
 from turnwire.sansio import driver
 from turnwire.sansio import evidence as rules
 from turnwire.sansio.errors import TurnError

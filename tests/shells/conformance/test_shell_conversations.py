@@ -6,7 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Call, Cut, Error, Fault, Incomplete, Upgrading, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Call, Cut, Error, Fault, Incomplete, Upgrading
 from turnwire.sansio.errors import ConcurrentUseError, ConnectionLostError, ResponsesHTTPError, UserError
 from turnwire.sansio.replay import Verdict
 
