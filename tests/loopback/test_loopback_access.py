@@ -198,7 +198,9 @@ async def test_any_host_may_be_called_on_a_unix_socket_and_no_foreign_page_may_u
     async with serve(path=path):
         for headers, status in (("", b"200"), ("origin: http://api.test\r\n", b"403")):
             async with await anyio.connect_unix(path) as stream:
-                request = post(b'{"model":"m","input":"hello"}').replace(b"localhost\r\n", b"api.test\r\n" + headers.encode())
+                request = post(b'{"model":"m","input":"hello"}').replace(
+                    b"localhost\r\n", b"api.test\r\n" + headers.encode()
+                )
                 await stream.send(request)
                 assert (await stream.receive()).split(b" ")[1] == status
 
