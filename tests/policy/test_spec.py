@@ -20,16 +20,18 @@ from typing import NamedTuple
 import pytest
 import turnwire.sansio
 from turnwire.sansio import addresses, checks, driver, evidence, fallback, lanes, pool
+from turnwire.sansio.as_http import HTTP_CLIENT_OPTIONS
+from turnwire.sansio.as_http._sessions import MOST_SESSIONS
 from turnwire.sansio.connection._tables import MAX_REDIRECTS, SMALL_MESSAGE
 from turnwire.sansio.session import SessionOptions
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
-NAMES = {"CONVERSATION.md", "DESIGN.md", "PARITY.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md"}
+NAMES = {"CONVERSATION.md", "DESIGN.md", "PARITY.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md", "VECTORS.md"}
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [*SPEC.glob("*.md"), *ROOT.glob("*.md")]}
 FOLDERS = ("sansio", "aio", "trio_shell", "tests", "benchmarks")
 
-RULE = r"[PRDFC]-[A-Z0-9]+-\d+"
+RULE = r"[PRDFCV]-[A-Z0-9]+-\d+"
 DEFINED = re.compile(rf"^(?:\| )?\*\*({RULE}|I\d)\*\*|^#+ ([ABC]\d+)\. ", re.MULTILINE)
 """An id where it is given: at the start of a paragraph, of a row, or of a heading of PARITY.md."""
 
@@ -90,7 +92,7 @@ def expanded(each: str) -> list[str]:
 
 
 def page_of(rule: str) -> str:
-    pages = {"P": "PROTOCOL", "R": "REPLAY", "D": "DESIGN", "F": "RECORDING", "C": "CONVERSATION"}
+    pages = {"P": "PROTOCOL", "R": "REPLAY", "D": "DESIGN", "F": "RECORDING", "C": "CONVERSATION", "V": "VECTORS"}
     return f"{pages[rule[0]]}.md"
 
 
@@ -133,10 +135,10 @@ def test_every_page_gives_ids() -> None:
     expected = {f"{letter}{number}" for letter, most in numbers.items() for number in range(1, most + 1)}
     found = set(ids())
     assert expected <= found
-    assert {name[0] for name in found - expected} == {"P", "R", "D", "F", "C"}
+    assert {name[0] for name in found - expected} == {"P", "R", "D", "F", "C", "V"}
 
 
-@pytest.mark.parametrize("page", ["CONVERSATION.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md"])
+@pytest.mark.parametrize("page", ["CONVERSATION.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md", "VECTORS.md"])
 def test_every_section_has_a_rule(page: str) -> None:
     title, *sections = re.split(r"^##+ ", PAGES[page], flags=re.MULTILINE)
     assert title
@@ -184,6 +186,8 @@ NUMBERS = [
     ("P-POOL-10", f"after {pool.RETRY:g} s"),
     ("P-POOL-12", f"for {pool.FINISH:g} s"),
     ("P-POOL-11", f"`max_idle` ({OPTIONS.max_idle:g} s)"),
+    ("P-HTTPX-3", f"at most {MOST_SESSIONS} unused"),
+    ("P-HTTPX-3", f"after {HTTP_CLIENT_OPTIONS.max_idle:g} s"),
     ("R-1009-2", f"of {SMALL_MESSAGE // 1024} KiB or more"),
     ("R-RECOVER-14", f"answered with {STATUSES},"),
     ("D-RUNTIME-8", f"{driver.LOOK * 1000:g} ms"),
