@@ -18,6 +18,7 @@ import openai
 import pydantic
 import pytest
 import trustme
+from kit.strict_server import serve
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from turnwire.aio.httpx import TurnLostError, TurnTimedOutError, TurnwireTransport
 from turnwire.aio.loopback import (
@@ -33,7 +34,6 @@ from turnwire.aio.loopback import (
     LoopbackServer,
     Silence,
     Upgrading,
-    serve,
 )
 from turnwire.sansio.errors import TurnError, UserError, WrongTypeError
 from turnwire.sansio.replay import ModelRetryAdviceRequest, Verdict, get_retry_advice
