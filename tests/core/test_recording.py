@@ -205,10 +205,15 @@ def test_the_file_is_flushed_when_a_turn_has_ended_and_once_a_second():
 
 def test_a_file_that_cannot_be_flushed_at_the_end_is_logged_once_and_fails_no_call():
     class Unflushed(io.BytesIO):
-        def flush(self) -> None:
-            raise OSError("no space left on device")
+        full = False
 
-    rig = RecordedRig.connected(Unflushed())
+        def flush(self) -> None:
+            if self.full:
+                raise OSError("no space left on device")
+
+    file = Unflushed()
+    rig = RecordedRig.connected(file)
+    file.full = True
     rig.close()
     assert [line for line in rig.log.lines if "recording" in line] == ["the recording raised OSError"]
 
