@@ -18,12 +18,11 @@ from ...sansio.replay import Verdict
 from ...sansio.session import websocket_pre_event_retries_disabled
 from .. import Session
 from ..loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Fault, Received
+from ._ask import MODEL
 from ._demo_view import View
 
 __all__ = ["BREAKAGES", "FAULTS", "LANES", "WORDS", "Breakage", "Demo", "Seen", "Stage"]
 
-MODEL: Final = "gpt-5.4"
-"""The model that every turn asks for; the server answers with the words of the prompt, whatever it is."""
 WORDS: Final = 5000
 """Deltas of the turn at full speed."""
 PICTURE: Final = 4 * 1024 * 1024

@@ -384,7 +384,7 @@ def test_events_in_the_middle_of_a_response_are_told_together(
     ]
 
 
-def test_where_there_is_little_room_the_name_of_a_lane_is_whole(
+def test_on_a_narrow_terminal_the_name_of_a_lane_is_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
