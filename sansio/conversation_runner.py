@@ -68,17 +68,17 @@ class ConversationRunner:
         lane: AnyLane,
         timeout: object,
         *,
-        warm: bool = False,
         attended: bool = True,
+        **more: Any,
     ) -> CoreTurn:
-        """Send a turn; ``attended``: somebody reads it.
+        """Send a turn; ``attended``: somebody reads it; ``more`` is for :meth:`ConversationMachine.begin`.
 
         Raises as :meth:`Conversation.create` says; then nothing has changed.
         """
         machine = self.settled()
         if self._warmed is not None:
             machine = self._machine = self._after_warm_up(self._warmed, machine, fields)
-        to_send = machine.begin(new, fields, warm=warm)
+        to_send = machine.begin(new, fields, **more)
         try:
             core = self.runtime.create(to_send.body, lane, timeout, _continuation(to_send))
         except BaseException:
@@ -106,6 +106,11 @@ class ConversationRunner:
         return source.fork() if machine.is_new and source.has_warmed(fields) else machine
 
     # -- what became of it
+
+    @property
+    def running(self) -> CoreTurn | None:
+        """The turn that runs."""
+        return None if self._core is None or self._core.ended else self._core
 
     @property
     def partial(self) -> Partial:

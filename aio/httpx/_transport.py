@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient
 
@@ -22,7 +22,7 @@ from ...sansio.as_http import (
 )
 from ...sansio.checks import Instance
 from ...sansio.connections import ConnectionInfo
-from ...sansio.errors import TooManyTurnsError, TurnError
+from ...sansio.errors import TooManyTurnsError, TurnError, UserError
 from ...sansio.session import SessionOptions
 from ...sansio.transports import checked_network
 from .._shell import SHELL
@@ -102,6 +102,12 @@ class TurnwireTransport(AsyncBaseTransport):
         about = {"headers": answer.headers, "request": request, "extensions": {"http_version": b"HTTP/1.1"}}
         return library.Response(answer.status, **about, **body)
 
+    def handle_request(self, request: object) -> NoReturn:
+        """Raises UserError: a client that blocks has no event loop to read a WebSocket in."""
+        raise UserError(
+            "TurnwireTransport is for AsyncOpenAI — nothing was sent — for blocking calls: turnwire.aio.sync"
+        )
+
     async def _begun(self, request: Request) -> TurnExchange | None:
         """Send the turn that a request is; None: it is none."""
         timeout: Any = request.extensions.get("timeout")
@@ -118,8 +124,12 @@ class TurnwireTransport(AsyncBaseTransport):
     async def _passed_on(self, request: Request) -> Response:
         for name in [name for name in request.headers if is_own_header(name)]:
             del request.headers[name]
-        transport = self._http_client(_library_of(request))._transport_for_url(request.url)
-        return await transport.handle_async_request(request)
+        client = self._http_client(_library_of(request))
+        # Private to httpx 0.28 and httpx2. Without it, the client sends the request, and its logger has it twice.
+        transport_for: Any = getattr(client, "_transport_for_url", None)
+        if transport_for is None:
+            return await client.send(request, stream=True)
+        return await transport_for(request.url).handle_async_request(request)
 
     def _http_client(self, library: Any) -> Any:
         """The client of this library that has the inner transport."""

@@ -24,6 +24,7 @@ from ...sansio.events import Response, ResponseUsage, ServerEvent
 from ...sansio.partial import Partial
 from ...sansio.rate_limits import RateLimits
 from ...sansio.replay import Evidence, Verdict
+from ...sansio.steering import SteerInput
 from ...sansio.structured import ParsedResponse
 from ._portal import Portal, PortalCall, portal
 from ._wrapping import Blocking, does, iterates, like, makes, waits
@@ -153,6 +154,10 @@ class Conversation(Blocking[aio.Conversation], of=aio.Conversation):
     compact = waits(aio.Conversation.compact)
     save = does(aio.Conversation.save)
     load = does(aio.Conversation.load)
+
+    def steer(self, input: SteerInput) -> SteerOutcome | None:
+        outcome = self._wait(lambda: self._inner.steer(input))
+        return None if outcome is None else SteerOutcome(self._portal, outcome)
 
     def fork(self, **defaults: Any) -> Self:
         return type(self)(self._portal, self._do(lambda: self._inner.fork(**defaults)))

@@ -5,15 +5,27 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, cast
 
 import msgspec
 
 from ..errors import ConcurrentUseError, UserError
 from ..events import ResponseUsage
+from ..omit import OMIT
 from ._calls import CallLedger
 from ._decisions import MOST_DECISIONS, Decision, DecisionReason, added
-from ._items import Digests, JsonItem, as_items, begins_with, checked_fields, digests_of, item_kind
+from ._items import (
+    Digests,
+    JsonItem,
+    OwnFields,
+    as_items,
+    begins_with,
+    checked_fields,
+    digests_of,
+    item_kind,
+    own_fields,
+    with_queued,
+)
 from ._repair import repaired
 from ._saved import SAVED_VERSION, Saved, SavedAnchor, SavedPending, read_saved, written
 
@@ -62,13 +74,19 @@ class _OpenTurn(NamedTuple):
 
     input: list[JsonItem]
     fields: Mapping[str, Any]
-    """As the caller gave them."""
+    """As the caller gave them; of a turn that was loaded, those of ``own``."""
+    own: OwnFields
+    """Those that were given for this turn alone, to be saved."""
     digests: Digests
     stored: bool
     warm: bool = False
     partial: Sequence[JsonItem] = ()
     response_id: str | None = None
     """If the response ended incomplete: its id."""
+    queued: Sequence[JsonItem] = ()
+    """Those items of ``input`` that were queued before."""
+    loaded: bool = False
+    """Whether it is from a saved conversation, so that some of its fields may be missing."""
 
 
 class ConversationMachine:
@@ -96,6 +114,8 @@ class ConversationMachine:
         self._before: tuple[ConversationState, _OpenTurn | None] = (self.state, None)
         """The state before what runs began, and the turn that was interrupted then."""
         self._decisions: deque[Decision] = deque(maxlen=MOST_DECISIONS)
+        self.queued: list[JsonItem] = []
+        """Input for the next turn, which came while the loop ran tools."""
 
     # -- what is known
 
@@ -114,22 +134,46 @@ class ConversationMachine:
         """The response that stands for the beginning of the history."""
         return self._anchor
 
-    @property
-    def interrupted_input(self) -> tuple[list[JsonItem], Mapping[str, Any]]:
-        """The input and the fields of the interrupted turn. Raises UserError if none was interrupted."""
+    def interrupted_input(
+        self, given: Mapping[str, Any], known: Iterable[str] = ()
+    ) -> tuple[list[JsonItem], Mapping[str, Any], list[str]]:
+        """The input and the fields to send the interrupted turn again with, and which of them are its own.
+
+        ``given``: fields that go before its own. ``known``: names of fields that the conversation was given since.
+        Raises UserError if no turn was interrupted, and if a field of it was not saved, and is not given again.
+        """
         pending = self._interrupted()
-        return as_items(pending.input), pending.fields
+        if missing := [name for name in pending.own.withheld if pending.loaded and name not in {*given, *known}]:
+            raise UserError(
+                f"the turn was loaded, and had a field of its own that is not saved: {missing[0]} — nothing was sent — "
+                f"give it again: retry({missing[0]}=…)"
+            )
+        return as_items(pending.input), {**pending.fields, **given}, [*{*pending.own.names, *given}]
 
     # -- a turn
 
-    def begin(self, new: object, fields: Mapping[str, Any], *, warm: bool = False) -> ToSend:
+    def begin(
+        self,
+        new: object,
+        fields: Mapping[str, Any],
+        *,
+        warm: bool = False,
+        asked: Mapping[str, Any] | None = None,
+        own: Iterable[str] = (),
+    ) -> ToSend:
         """What to send for a turn with this new input and these fields; ``warm``: a warm-up.
+
+        ``asked``: the fields as the caller gave them, if a ``text_format`` is among them. ``own``: the names of those
+        that were given for this turn alone. Input that was queued is a part of the turn's.
 
         Raises UserError and WrongTypeError for what cannot be sent, and ConcurrentUseError while a turn runs. Then
         nothing has changed.
         """
         self._check_not_running("a turn of this conversation runs")
         items, body = as_items(new), checked_fields(fields)
+        queued = [] if warm else self.queued
+        items = with_queued(items, queued)
+        given = own_fields(body, fields if asked is None else asked, own)
         digests, stored = digests_of(body), body.get("store") is not False
         decision, window = self._decided(items, digests)
         anchor = self._anchor
@@ -141,7 +185,10 @@ class ConversationMachine:
             body["input"] = self.kept[anchor.items :] + items
             body["previous_response_id"] = anchor.response_id
         self._run()
-        self._pending = _OpenTurn(items, dict(fields), digests, stored, warm)
+        self._pending = _OpenTurn(
+            items, dict(fields if asked is None else asked), given, digests, stored, warm, queued=queued
+        )
+        self.queued = self.queued if warm else []
         self._decisions.append(decision)
         return ToSend(body, window if delta else None, anchor, self._forks)
 
@@ -166,6 +213,7 @@ class ConversationMachine:
     def withdrawn(self) -> None:
         """The turn that began was refused before it was sent."""
         self._decisions.pop()
+        self.queued = [*cast("Any", self._pending).queued]
         self._restore()
 
     def completed(
@@ -228,6 +276,12 @@ class ConversationMachine:
     def _no_anchor(self, reason: DecisionReason) -> None:
         self._anchor, self.none_because, self._forks = None, reason, False
 
+    def queue(self, items: Sequence[JsonItem]) -> None:
+        """Keep input for the next turn. Raises UserError if no loop runs, which will send that turn."""
+        if not self.calls.busy:
+            raise UserError("no turn of this conversation runs — nothing was sent — give the input to the next turn")
+        self.queued += items
+
     # -- after an interruption
 
     def resume(self, *, accept_partial: bool) -> list[JsonItem]:
@@ -244,7 +298,7 @@ class ConversationMachine:
         self._append(pending.input, kept.items)
         if pending.response_id is not None and kept.whole:
             self._anchor_at(pending.response_id, pending)
-        elif self._anchor is None or not self._anchor.stored or self.start > self._anchor.items:
+        elif self._anchor is None or self.start > self._anchor.items:
             self._no_anchor(DecisionReason.PARTIAL_ACCEPTED)
         return as_items([*pending.input, *kept.items])
 
@@ -252,6 +306,14 @@ class ConversationMachine:
         if self._pending is None or self.state is not ConversationState.INTERRUPTED:
             raise UserError("no turn of this conversation was interrupted — nothing has changed — send the next one")
         return self._pending
+
+    def check_no_loop(self) -> None:
+        """Raise ConcurrentUseError while the calls of the conversation's tools run: a loop will send the next turn."""
+        if self.calls.busy and self.state is not ConversationState.RUNNING:
+            raise ConcurrentUseError(
+                "the conversation's tools are running — nothing was sent, and they go on — wait for run(), give it the "
+                "input by steer(), or fork() the conversation"
+            )
 
     def _check_not_running(self, what: str) -> None:
         if self.state is ConversationState.RUNNING:
@@ -267,6 +329,7 @@ class ConversationMachine:
         Raises WrongTypeError for what is no list of items, and ConcurrentUseError while a turn runs.
         """
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         items = as_items(history)
         anchor = self._anchor
         if anchor is not None and begins_with(items, self.kept[: anchor.items]):
@@ -280,6 +343,7 @@ class ConversationMachine:
     def to_compact(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The body of the request that compacts the history. Raises as :meth:`begin` does, and if there is none."""
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         body = checked_fields({name: value for name, value in fields.items() if name in FIELDS_TO_COMPACT})
         window = self.kept[self.start :]
         if not window:
@@ -329,10 +393,11 @@ class ConversationMachine:
         saved_pending = None
         if pending is not None and not pending.warm:
             arrived = list(pending.partial or partial)
-            saved_pending = SavedPending(input=pending.input, partial=arrived, stored=pending.stored)
+            kept = {"input": pending.input, "partial": arrived, "stored": pending.stored}
+            saved_pending = SavedPending(**kept, own=pending.own)
         more: dict[str, Any] = {"history": self.kept, "start": self.start, "usage": self.usage}
         more |= {"none_because": self.none_because.name, "anchor": saved_anchor, "pending": saved_pending}
-        more["calls"] = self.calls.to_json()
+        more |= {"calls": self.calls.to_json(), "queued": self.queued}
         return written(Saved(version=SAVED_VERSION, **more))
 
     def load(self, text: str | bytes) -> None:
@@ -342,17 +407,22 @@ class ConversationMachine:
         :meth:`save`, and ConcurrentUseError while a turn runs. Then nothing has changed.
         """
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         saved = read_saved(text)
         calls = CallLedger.from_json(saved.calls)
         found, pending, self.calls = saved.anchor, saved.pending, calls
         self.kept, self.start, self.usage = saved.history, saved.start, saved.usage
-        self.none_because, self._forks = DecisionReason[saved.none_because], False
+        self.none_because, self._forks, self.queued = DecisionReason[saved.none_because], False, saved.queued
         self._anchor = self._pending = None
         self.state = ConversationState.IDLE
         if found is not None:
             self._anchor = Anchor(**msgspec.structs.asdict(found), forks=[])
         if pending is not None:
-            self._pending = _OpenTurn(pending.input, {}, {}, pending.stored, partial=pending.partial)
+            own = pending.own
+            fields = {**own.fields, **dict.fromkeys(own.without, OMIT)}
+            self._pending = _OpenTurn(
+                pending.input, fields, own, {}, pending.stored, partial=pending.partial, loaded=True
+            )
             self.state = ConversationState.INTERRUPTED
 
 

@@ -232,18 +232,16 @@ def test_what_was_accepted_is_sent_with_the_next_delta_if_the_anchor_is_stored()
     ("machine", "arrived"),
     [
         (ConversationMachine(), [answer("TW", 2)]),
-        (after("one", fields=UNSTORED), [answer("TW", 2)]),
         (after("one"), [{"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}, answer("TW", 2)]),
     ],
-    ids=["no anchor", "not stored", "compaction"],
+    ids=["no anchor", "compaction"],
 )
-def test_what_was_accepted_is_sent_in_full_without_a_stored_anchor(machine, arrived) -> None:
-    fields = UNSTORED if machine.anchor is not None and not machine.anchor.stored else FIELDS
-    machine.begin("two", fields)
+def test_what_was_accepted_is_sent_in_full_without_an_anchor_and_after_a_compaction(machine, arrived) -> None:
+    machine.begin("two", FIELDS)
     machine.interrupted(arrived)
     machine.resume(accept_partial=True)
     assert machine.anchor is None
-    assert machine.begin("go on", fields).body["input"] == [*machine.history[machine.start :], user("go on")]
+    assert machine.begin("go on", FIELDS).body["input"] == [*machine.history[machine.start :], user("go on")]
     assert machine.decisions[-1].reason is DecisionReason.PARTIAL_ACCEPTED
 
 
@@ -251,13 +249,13 @@ def test_what_arrived_can_be_forgotten() -> None:
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([answer("TWO", 2)])
-    assert machine.interrupted_input == ([user("two")], FIELDS)
+    assert machine.interrupted_input({}) == ([user("two")], FIELDS, [])
     assert machine.resume(accept_partial=False) == []
     assert machine.history == [user("one"), answer("ONE")]
     with pytest.raises(UserError, match="was interrupted"):
         machine.resume(accept_partial=True)
     with pytest.raises(UserError, match="was interrupted"):
-        _ = machine.interrupted_input
+        machine.interrupted_input({})
 
 
 def test_an_incomplete_response_that_is_accepted_whole_can_be_continued() -> None:
@@ -285,7 +283,7 @@ def test_a_turn_that_was_not_sent_leaves_what_was() -> None:
     machine.interrupted([answer("TW")])
     machine.begin("three", FIELDS)
     machine.withdrawn()
-    assert machine.interrupted_input[0] == [user("two")]
+    assert machine.interrupted_input({})[0] == [user("two")]
     assert len(machine.decisions) == 2
 
 
@@ -397,7 +395,7 @@ def test_a_failed_compaction_changes_nothing() -> None:
     machine.interrupted([])
     machine.to_compact(FIELDS)
     machine.compacted(None)
-    assert machine.interrupted_input[0] == [user("two")]
+    assert machine.interrupted_input({})[0] == [user("two")]
     assert machine.history == [user("one"), answer("ONE")]
 
 
@@ -500,7 +498,7 @@ def test_a_turn_that_ran_when_it_was_saved_was_interrupted() -> None:
     again = ConversationMachine()
     again.load(machine.save(partial=[{**answer("TW", 2), "status": "in_progress"}]).encode())
     assert again.state is ConversationState.INTERRUPTED
-    assert again.interrupted_input == ([user("two")], {})
+    assert again.interrupted_input({}) == ([user("two")], {}, [])
     assert again.resume(accept_partial=True)[-1]["status"] == "incomplete"
 
 

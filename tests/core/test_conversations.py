@@ -15,7 +15,13 @@ from turnwire.sansio import client, conversations
 from turnwire.sansio.admission import new_turn
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.conversation import DecisionReason, check_warm_up
-from turnwire.sansio.errors import ConcurrentUseError, ConnectionLostError, ResponsesHTTPError, UserError
+from turnwire.sansio.errors import (
+    ConcurrentUseError,
+    ConnectionLostError,
+    ResponsesHTTPError,
+    ResponsesWebSocketError,
+    UserError,
+)
 from turnwire.sansio.events import decode_event
 from turnwire.sansio.http import Compaction, HttpConnection
 from turnwire.sansio.lanes import AUTO
@@ -118,6 +124,10 @@ class Server:
         if said == "cut":
             wire.receive(begun, running)
             wire.eof()
+            return
+        if said == "refused":
+            error = {"type": "invalid_request_error", "code": "invalid_prompt", "message": "No."}
+            wire.receive(event("error", status=400, error=error, **lane))
             return
         status, output = said if isinstance(said, tuple) else ("completed", [item(said)])
         ended = {"id": name, "status": status, "output": output, "usage": USAGE}
@@ -239,6 +249,38 @@ def test_the_core_says_what_it_has_sent() -> None:
     server.update()
     run(talk.respond("two"))
     assert talk.decisions[-1].reason is DecisionReason.FORGOTTEN
+
+
+def test_p_cont_3_a_refusal_on_the_lane_of_the_response_before_forgets_it() -> None:
+    server = Server("ONE", "refused", "TWO", "refused", "THREE", "FOUR")
+    talk = server.talk()
+    run(talk.respond("one"))
+    with pytest.raises(ResponsesWebSocketError):
+        run(talk.respond("two"))
+    run(talk.respond("two"))
+    with pytest.raises(ResponsesWebSocketError):
+        run(talk.fork().respond("fork"))
+    run(talk.respond("three"))
+    run(talk.respond("four"))
+    assert [one.reason.name for one in talk.decisions] == [
+        "FIRST",
+        "CONTINUES",  # Refused.
+        "FORGOTTEN",
+        "CONTINUES",  # The fork was refused on another lane.
+        "CONTINUES",
+    ]
+    assert [len(one["input"]) for one in server.requests] == [1, 1, 3, 1, 1, 1]
+    assert {server.requests[at]["stream_id"] for at in (0, 1, 2, 4, 5)} == {"auto-1"}
+
+
+def test_p_cont_3_a_stored_response_is_continued_by_its_id_all_the_same() -> None:
+    server = Server("ONE", "refused", "TWO")
+    talk = server.talk(store=True)
+    run(talk.respond("one"))
+    with pytest.raises(ResponsesWebSocketError):
+        run(talk.respond("two"))
+    run(talk.respond("two"))
+    assert [one.reason.name for one in talk.decisions] == ["FIRST", "CONTINUES", "CONTINUES"]
 
 
 # --- Forks -----------------------------------------------------------------------------------------------------------

@@ -291,6 +291,27 @@ def test_what_a_hook_or_a_tool_raises_comes_out():
         assert talk.run().output_text == "Done.", "the event loop goes on"
 
 
+def test_a_loop_is_steered_from_its_tools_and_its_hooks():
+    outcomes = []
+
+    def look(path: str) -> str:
+        outcomes.append(talk.steer("In French."))
+        return path
+
+    def on_event(event) -> None:
+        if event.type == "response.output_text.delta" and len(outcomes) == 1:
+            outcomes.append(talk.steer("Shorter!"))
+
+    with (
+        serve(reply=[Call("look", {"path": "a"}), "A long story.", "Court."], latency=0.002) as server,
+        connect(server.base_url) as session,
+    ):
+        talk = session.conversation(model="gpt-6-sol")
+        assert talk.run("Go.", tools=[look], on_event=on_event).output_text == "Court."
+        assert outcomes[0] is None
+        assert outcomes[1].state == "committed"
+
+
 def test_a_blocking_call_within_the_event_loop_is_an_error_and_no_deadlock(session: Session, server: LoopbackServer):
     async def ask() -> str:
         assert session.stats.connections == 1, "what does not wait can be called"
