@@ -422,7 +422,7 @@ import sys
 {imports}
 
 async def main():
-    async with serve() as server, shell.connect(server.base_url) as session:
+    async with serve(strict=True) as server, shell.connect(server.base_url) as session:
         assert (await session.respond(model="m", input="hello")).output_text == "hello"
 
 anyio.run(main, backend={backend!r})
