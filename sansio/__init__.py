@@ -51,6 +51,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     rate_limits    what a server says of its rate limits
     deadlines      many deadlines at once: which is the next
     messages       the ``response.create`` message for a body
+    fields         the fields of a request, with their types
     timeouts       how long each wait of a turn may take
     http_client    the network settings of a client's own HTTP client
     proxy          which proxy to use
