@@ -10,7 +10,9 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     api            the public names that are the same in every shell
     agents         model calls: settings, tools, requests, results, traces
     conversations  what users hold of a conversation
-    client         what users hold: ``connect()``, sessions, turns; and what a shell must provide
+    client         what users hold: ``connect()``, sessions, turns
+    shell          what a shell must provide
+    arguments      what ``create()``, ``respond()`` and ``run()`` take, for type checkers
     conversation_runner  sends the turns of a conversation
     toolloop       turns and the calls of tools in them, one after the other, as a flow
     functions      Python functions as tools: their schemas, arguments and results

@@ -16,9 +16,11 @@ One turn at a time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from types import CoroutineType
+from typing import Any, Self, TypeVar, Unpack, overload
 
-from .client import OnShell, Shell, Turn
+from .arguments import ConversationArguments, RunArguments, TypedFormat, UntypedFormat
+from .client import Turn
 from .connection import Leave
 from .connection import Turn as CoreTurn
 from .conversation import (
@@ -30,19 +32,27 @@ from .conversation import (
     output_items,
 )
 from .conversation_runner import ConversationRunner
-from .events import Response, ResponseUsage, ServerEvent
+from .events import Event, Response, ResponseUsage
+from .fields import AnyItem, ConversationFields, NewInput
 from .flow import Flow, awaited
 from .functions import Toolbox
+from .handle import ResponseT_co
 from .lanes import AUTO, AnyLane
+from .messages import with_extra_body
 from .omit import OMIT
 from .partial import Partial
 from .runtime import SessionRuntime
+from .shell import OnShell, Shell
+from .structured import ParsedResponse
+from .timeouts import Timeout
 from .toolloop import MAX_TURNS, PARALLEL, RunSettings, Talk, ToolLoop
 
 __all__ = ["Conversation", "ConversationTurn"]
 
+T = TypeVar("T")
 
-class ConversationTurn(Turn):
+
+class ConversationTurn(Turn[ResponseT_co]):
     """One turn of a conversation: ``async with conversation.create(…) as turn: async for event in turn: …``.
 
     It is a turn like those of :meth:`Session.create`. What it sends is decided when the block is entered.
@@ -59,7 +69,7 @@ class ConversationTurn(Turn):
         self._begin()
         return self
 
-    def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
+    def _run(self, on_event: Callable[[Event], Any] | None = None) -> Flow[ResponseT_co]:
         yield from self._runner.until_forks_run()
         return (yield from super()._run(on_event))
 
@@ -82,7 +92,7 @@ class Conversation(OnShell):
     ConcurrentUseError; forks run side by side.
     """
 
-    _turn: type[ConversationTurn]
+    _turn: type[ConversationTurn[Any]]
 
     def __init_subclass__(cls, *, shell: Shell | None = None, **more: Any) -> None:
         super().__init_subclass__(shell=shell, **more)
@@ -94,7 +104,7 @@ class Conversation(OnShell):
         runtime: SessionRuntime,
         defaults: Mapping[str, Any],
         stream_id: AnyLane,
-        timeout: object,
+        timeout: Timeout,
         leave: Leave | None,
         *,
         machine: ConversationMachine | None = None,
@@ -103,8 +113,8 @@ class Conversation(OnShell):
         warm = None if warmed is None else warmed._runner
         self._runner = ConversationRunner(runtime, ConversationMachine() if machine is None else machine, warm)
         self._stream_id = stream_id
-        self._defaults = dict(defaults)
-        self._timeout = timeout
+        self._defaults = dict(with_extra_body(defaults))
+        self._timeout: Timeout = timeout
         self._leave: Leave | None = leave
         self._tools = Toolbox(())
 
@@ -114,9 +124,17 @@ class Conversation(OnShell):
 
     # -- turns
 
+    @overload
     def create(
-        self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
-    ) -> ConversationTurn:
+        self, input: NewInput, *, text_format: TypedFormat[T], **fields: Unpack[ConversationArguments]
+    ) -> ConversationTurn[ParsedResponse[T]]: ...
+    @overload
+    def create(
+        self, input: NewInput, *, text_format: UntypedFormat | None = None, **fields: Unpack[ConversationArguments]
+    ) -> ConversationTurn: ...
+    def create(
+        self, input: NewInput, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Any
+    ) -> ConversationTurn[Any]:
         """Make the next turn: ``async with conversation.create("Hi") as turn``. It is sent when the block is entered.
 
         ``input`` is the new input alone: a text, an item, or a list of items. ``fields`` go before the defaults of the
@@ -128,16 +146,24 @@ class Conversation(OnShell):
         return self._made(input, timeout, leave, fields)
 
     def _made(
-        self, new: object, timeout: object, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
-    ) -> ConversationTurn:
+        self, new: object, timeout: Timeout, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
+    ) -> ConversationTurn[Any]:
         limits = self._timeout if timeout is OMIT else timeout
-        given = ({**self._defaults, **fields}, self._stream_id, limits, leave or self._leave)
+        given = ({**self._defaults, **with_extra_body(fields)}, self._stream_id, limits, leave or self._leave)
         return self._turn(self._runner, new, warm, *given)
 
+    @overload
+    def respond(
+        self, input: NewInput, *, text_format: TypedFormat[T], **fields: Unpack[ConversationArguments]
+    ) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
+    @overload
+    def respond(
+        self, input: NewInput, *, text_format: UntypedFormat | None = None, **fields: Unpack[ConversationArguments]
+    ) -> CoroutineType[Any, Any, Response]: ...
     @awaited
     def respond(
-        self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
-    ) -> Flow[Response]:
+        self, input: NewInput, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Any
+    ) -> Flow[Any]:
         """Run the next turn to its end and return its response, whatever its status.
 
         If that is not ``completed``, the conversation is interrupted: see :meth:`resume`. Raises as :meth:`create`
@@ -147,7 +173,7 @@ class Conversation(OnShell):
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
     @awaited
-    def warm_up(self, *, timeout: object = OMIT, **fields: Any) -> Flow[Response]:
+    def warm_up(self, *, timeout: Timeout = OMIT, **fields: Unpack[ConversationFields]) -> Flow[Response]:
         """Have the server read fields and history before there is an input: ``generate: false`` (P-CONT-7).
 
         The next turn goes on from it if its fields are the same. It exists on a WebSocket only. A warm-up that fails
@@ -174,7 +200,9 @@ class Conversation(OnShell):
         return self._runner.settled().resume(accept_partial=accept_partial)
 
     @awaited
-    def retry(self, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any) -> Flow[Response]:
+    def retry(
+        self, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Unpack[ConversationFields]
+    ) -> Flow[Response]:
         """Send the interrupted turn again and return its response. Nothing of what arrived of it is kept.
 
         The verdict of its failure says what that means: after SAFE nothing runs twice; after AMBIGUOUS it may, and
@@ -187,23 +215,41 @@ class Conversation(OnShell):
 
     # -- tools
 
+    @overload
+    def run(
+        self,
+        input: NewInput | None = None,
+        *,
+        text_format: TypedFormat[T],
+        tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
+        **arguments: Unpack[RunArguments],
+    ) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
+    @overload
+    def run(
+        self,
+        input: NewInput | None = None,
+        *,
+        text_format: UntypedFormat | None = None,
+        tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
+        **arguments: Unpack[RunArguments],
+    ) -> CoroutineType[Any, Any, Response]: ...
     @awaited
     def run(
         self,
-        input: object = None,
+        input: NewInput | None = None,
         *,
         tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
         max_turns: int = MAX_TURNS,
         parallel: int = PARALLEL,
-        on_event: Callable[[ServerEvent], Any] | None = None,
+        on_event: Callable[[Event], Any] | None = None,
         on_call: Callable[[ToolCall], Any] | None = None,
         approve: Callable[[ToolCall], Any] | None = None,
         on_error: Callable[[ToolCall, Exception], Any] | None = None,
         on_interrupted: Callable[[ToolCall], Any] | None = None,
-        timeout: object = OMIT,
+        timeout: Timeout = OMIT,
         leave: Leave | None = None,
         **fields: Any,
-    ) -> Flow[Response]:
+    ) -> Flow[Any]:
         """Run turns, and the functions that the model calls in them, until a response calls none; return that response.
 
         ``tools`` are functions with type hints (:func:`~turnwire.sansio.functions.tool` says more about one), and
@@ -238,7 +284,7 @@ class Conversation(OnShell):
             self._defaults["tools"] = self._tools.specs
 
         def turn(new: Sequence[Any], more: Mapping[str, Any]) -> Flow[Response]:
-            return self._made(new, timeout, leave, more)._run(settings.on_event)  # pyright: ignore[reportPrivateUsage]
+            return self._made(new, timeout, leave, more)._run(on_event)  # pyright: ignore[reportPrivateUsage]
 
         talk = Talk(self._runner.settled, turn)
         items = None if input is None else as_items(input)
@@ -272,7 +318,7 @@ class Conversation(OnShell):
         anchor = self._runner.settled().anchor
         return None if anchor is None else anchor.response_id
 
-    def replace_history(self, items: object) -> None:
+    def replace_history(self, items: Iterable[AnyItem]) -> None:
         """Replace the history. If it begins with what the last response stands for, the next turn is still a delta.
 
         Raises WrongTypeError for what is no list of items, and ConcurrentUseError while a turn runs.
@@ -281,20 +327,20 @@ class Conversation(OnShell):
 
     # -- forks, compaction, saving
 
-    def fork(self, **defaults: Any) -> Self:
+    def fork(self, **defaults: Unpack[ConversationFields]) -> Self:
         """A conversation that goes on from the same history, in another lane; ``defaults`` go before those of this one.
 
         It has no part of a turn that runs, or was interrupted. What becomes of it never changes this one. With
         ``store=False`` the next turn here waits until the fork's first turn, if that was sent, is in progress.
         """
         machine = self._runner.settled().fork()
-        given = ({**self._defaults, **defaults}, AUTO, self._timeout, self._leave)
+        given = ({**self._defaults, **with_extra_body(defaults)}, AUTO, self._timeout, self._leave)
         fork = type(self)(self._runner.runtime, *given, machine=machine)
         fork._tools = self._tools
         return fork
 
     @awaited
-    def compact(self, *, timeout: object = OMIT, **fields: Any) -> Flow[list[dict[str, Any]]]:
+    def compact(self, *, timeout: Timeout = OMIT, **fields: Unpack[ConversationFields]) -> Flow[list[dict[str, Any]]]:
         """Have the server shorten the history: ``POST …/responses/compact``, over HTTP. Returns the new history.
 
         The next turn is sent in full, with the items that came, as they are (P-CONT-8). Of the fields, ``model``,
@@ -302,7 +348,7 @@ class Conversation(OnShell):
         it was. Raises UserError if there is no history, and ConcurrentUseError while a turn runs.
         """
         machine = self._runner.settled()
-        body = machine.to_compact({**self._defaults, **fields})
+        body = machine.to_compact({**self._defaults, **with_extra_body(fields)})
         limits = self._timeout if timeout is OMIT else timeout
         try:
             response = yield from self._runner.compacted(body, limits)

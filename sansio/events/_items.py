@@ -439,7 +439,7 @@ class McpApprovalResponse(OutputItem, frozen=True, tag="mcp_approval_response"):
 class UnknownItem(OutputItem, frozen=True):
     """An item of a type that turnwire does not know; ``raw`` and ``to_dict()`` contain all of it.
 
-    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-TYPES-2).
+    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
     """
 
     type: ItemName = ""
@@ -477,7 +477,7 @@ KnownItem: TypeAlias = (
 )
 """An item of a known type."""
 Item: TypeAlias = KnownItem | UnknownItem
-"""An item of a response; ``type`` says which (D-TYPES-2)."""
+"""An item of a response; ``type`` says which (D-API-16)."""
 
 
 def _unknown_item(kind: str, envelope: Envelope) -> Item:

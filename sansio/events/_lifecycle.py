@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -130,7 +130,7 @@ class ResponseIncompleteEvent(LifecycleEvent, frozen=True, tag="response.incompl
 class UnknownLifecycleEvent(LifecycleEvent, frozen=True):
     """An event of a type ``response.…`` that turnwire does not know and that contains a response.
 
-    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-TYPES-2).
+    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
     """
 
     type: LifecycleName = ""

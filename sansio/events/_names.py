@@ -1,4 +1,4 @@
-"""What ``type`` is in events, items and parts that have no schema here (D-TYPES-2).
+"""What ``type`` is in events, items and parts that have no schema here (D-API-16).
 
 At run time it is any text. For type checkers it is one of those that are known by name: a union whose members all have
 literal types is narrowed by ``==``, and a member with ``type: str`` would be left in every branch.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     EventName: TypeAlias = Literal[
         "keepalive", "ping", "rate_limits", "codex.rate_limits", "response.heartbeat", "response.metadata", ""
     ]
-    LifecycleName: TypeAlias = Literal["response.done", "response.cancelled"]
+    LifecycleName: TypeAlias = Literal["response.done", "response.cancelled", ""]
     ItemName: TypeAlias = Literal[
         "configuration_update",
         "compaction_trigger",

@@ -77,7 +77,7 @@ class ResponseReasoningText(ContentPart, frozen=True, tag="reasoning_text"):
 class UnknownPart(ContentPart, frozen=True):
     """A part of a type that turnwire does not know; ``raw`` and ``to_dict()`` contain all of it.
 
-    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-TYPES-2).
+    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
     """
 
     type: PartName = ""
@@ -86,7 +86,7 @@ class UnknownPart(ContentPart, frozen=True):
 KnownPart: TypeAlias = ResponseOutputText | ResponseOutputRefusal | ResponseReasoningText
 """A part of a known type."""
 Part: TypeAlias = KnownPart | UnknownPart
-"""A part of the content of an item; ``type`` says which (D-TYPES-2)."""
+"""A part of the content of an item; ``type`` says which (D-API-16)."""
 
 
 def _unknown_part(kind: str, _: Envelope) -> Part:

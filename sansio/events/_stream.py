@@ -74,7 +74,7 @@ class OpenEvent(ServerEvent, frozen=True):
 class UnknownEvent(OpenEvent, frozen=True):
     """An event of a type that turnwire does not know and that contains no response.
 
-    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-TYPES-2).
+    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
     """
 
     type: EventName = ""
@@ -149,7 +149,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 
 
 Event: TypeAlias = KnownEvent | ErrorEvent | UnknownEvent | UnknownLifecycleEvent | UnknownTerminalEvent
-"""An event of a turn; ``type`` says which (D-TYPES-2). :class:`ServerEvent` is what they have in common."""
+"""An event of a turn; ``type`` says which (D-API-16). :class:`ServerEvent` is what they have in common."""
 
 
 def _unknown_event(kind: Any, envelope: Envelope) -> Event:

@@ -18,7 +18,7 @@ from ._server_items import (
     ProgramResult,
     WebSearchCallInput,
 )
-from ._tools import Effort, TextFormat, Tool
+from ._tools import Effort, TextFormat, ToolParam
 
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
@@ -210,7 +210,7 @@ class ToolSearchResult(TypedDict):
     """The tools that were found."""
 
     type: Literal["tool_search_output"]
-    tools: Iterable[Tool | Mapping[str, Any]]
+    tools: Iterable[ToolParam | Mapping[str, Any]]
     id: NotRequired[str | None]
     call_id: NotRequired[str | None]
     execution: NotRequired[Literal["server", "client"]]
@@ -383,7 +383,7 @@ class AdditionalToolsInput(TypedDict):
 
     type: Literal["additional_tools"]
     role: Literal["developer"]
-    tools: Iterable[Tool | Mapping[str, Any]]
+    tools: Iterable[ToolParam | Mapping[str, Any]]
     id: NotRequired[str | None]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, TypeVar
 
 from ..omit import Omit
 from ._items import Input, InputContent, JsonSchemaFormat
-from ._tools import Effort, TextFormat, Tool, ToolChoice
+from ._tools import Effort, TextFormat, ToolChoiceParam, ToolParam
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ Given: TypeAlias = T | Omit
 """A value, or OMIT, which leaves the field out."""
 
 
-class Reasoning(TypedDict, total=False):
+class ReasoningOptions(TypedDict, total=False):
     """How the model reasons: how much, whether with a summary, and which of its earlier reasoning it has."""
 
     effort: Effort | None
@@ -139,10 +139,10 @@ class RunFields(TypedDict, total=False):
 
     model: Given[str]
     instructions: Nullable[str]
-    tool_choice: Given[ToolChoice]
+    tool_choice: Given[ToolChoiceParam]
     parallel_tool_calls: Nullable[bool]
     max_tool_calls: Nullable[int]
-    reasoning: Nullable[Reasoning]
+    reasoning: Nullable[ReasoningOptions]
     text: Given[TextOptions]
     temperature: Nullable[float]
     top_p: Nullable[float]
@@ -175,7 +175,7 @@ class ConversationFields(RunFields, total=False):
     """The fields of a turn in a conversation: those of :class:`RequestFields`, but ``input``, ``previous_response_id``,
     ``conversation`` and ``generate``, which a conversation sets by itself."""
 
-    tools: Given[Iterable[Tool | Mapping[str, Any]]]
+    tools: Given[Iterable[ToolParam | Mapping[str, Any]]]
 
 
 class RequestFields(ConversationFields, total=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NotRequired, TypeAlias, TypedDict
 
-ToolCaller: TypeAlias = Literal["direct", "programmatic"]
+CallerKind: TypeAlias = Literal["direct", "programmatic"]
 """Who may call a tool: the model itself, or a program that it wrote."""
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How much the model is to reason."""
@@ -14,7 +14,7 @@ Size: TypeAlias = Literal["low", "medium", "high"]
 # --- The client's tools ----------------------------------------------------------------------------------------------
 
 
-class FunctionTool(TypedDict):
+class FunctionToolParam(TypedDict):
     """A function of the client. ``parameters`` is the JSON schema of its arguments.
 
     With ``strict`` the arguments follow the schema exactly. With ``defer_loading`` the model finds it by tool search.
@@ -27,7 +27,7 @@ class FunctionTool(TypedDict):
     description: NotRequired[str | None]
     output_schema: NotRequired[Mapping[str, object] | None]
     defer_loading: NotRequired[bool]
-    allowed_callers: NotRequired[Sequence[ToolCaller] | None]
+    allowed_callers: NotRequired[Sequence[CallerKind] | None]
 
 
 class TextFormat(TypedDict):
@@ -44,7 +44,7 @@ class GrammarFormat(TypedDict):
     definition: str
 
 
-class CustomTool(TypedDict):
+class CustomToolParam(TypedDict):
     """A tool of the client whose input is text; ``format`` says of which form."""
 
     type: Literal["custom"]
@@ -52,19 +52,19 @@ class CustomTool(TypedDict):
     description: NotRequired[str]
     format: NotRequired[TextFormat | GrammarFormat]
     defer_loading: NotRequired[bool]
-    allowed_callers: NotRequired[Sequence[ToolCaller] | None]
+    allowed_callers: NotRequired[Sequence[CallerKind] | None]
 
 
-class NamespaceTool(TypedDict):
+class NamespaceToolParam(TypedDict):
     """Several tools under one name."""
 
     type: Literal["namespace"]
     name: str
     description: str
-    tools: Iterable[FunctionTool | CustomTool]
+    tools: Iterable[FunctionToolParam | CustomToolParam]
 
 
-class ToolSearchTool(TypedDict):
+class ToolSearchToolParam(TypedDict):
     """Lets the model look for tools that are not loaded yet; the server finds them, or the client does."""
 
     type: Literal["tool_search"]
@@ -73,26 +73,26 @@ class ToolSearchTool(TypedDict):
     parameters: NotRequired[object]
 
 
-class ApplyPatchTool(TypedDict):
+class ApplyPatchToolParam(TypedDict):
     """Lets the model change files, by patches that the client applies."""
 
     type: Literal["apply_patch"]
-    allowed_callers: NotRequired[Sequence[ToolCaller] | None]
+    allowed_callers: NotRequired[Sequence[CallerKind] | None]
 
 
-class LocalShellTool(TypedDict):
+class LocalShellToolParam(TypedDict):
     """Lets the model run commands on the client's machine, one at a time."""
 
     type: Literal["local_shell"]
 
 
-class ComputerTool(TypedDict):
+class ComputerToolParam(TypedDict):
     """Lets the model operate a computer, by actions that the client carries out."""
 
     type: Literal["computer"]
 
 
-class ComputerUsePreviewTool(TypedDict):
+class ComputerUsePreviewToolParam(TypedDict):
     """The same, in its earlier form. The sizes are in pixels."""
 
     type: Literal["computer_use_preview"]
@@ -188,12 +188,12 @@ class ContainerReference(TypedDict):
     container_id: str
 
 
-class ShellTool(TypedDict):
+class ShellToolParam(TypedDict):
     """Lets the model run commands, in a container of the server or on the client's machine."""
 
     type: Literal["shell"]
     environment: NotRequired[ShellContainer | LocalEnvironment | ContainerReference | None]
-    allowed_callers: NotRequired[Sequence[ToolCaller] | None]
+    allowed_callers: NotRequired[Sequence[CallerKind] | None]
 
 
 class CodeInterpreterContainer(TypedDict):
@@ -205,12 +205,12 @@ class CodeInterpreterContainer(TypedDict):
     network_policy: NotRequired[NetworkPolicy]
 
 
-class CodeInterpreterTool(TypedDict):
+class CodeInterpreterToolParam(TypedDict):
     """Lets the model run Python in a container: a new one, or that of an id."""
 
     type: Literal["code_interpreter"]
     container: str | CodeInterpreterContainer
-    allowed_callers: NotRequired[Sequence[ToolCaller] | None]
+    allowed_callers: NotRequired[Sequence[CallerKind] | None]
 
 
 class ProgrammaticToolCalling(TypedDict):
@@ -252,7 +252,7 @@ class FileSearchRanking(TypedDict, total=False):
     hybrid_search: FileSearchHybridSearch
 
 
-class FileSearchTool(TypedDict):
+class FileSearchToolParam(TypedDict):
     """Lets the model search files in vector stores of the server."""
 
     type: Literal["file_search"]
@@ -278,7 +278,7 @@ class WebSearchFilters(TypedDict, total=False):
     allowed_domains: Sequence[str] | None
 
 
-class WebSearchTool(TypedDict):
+class WebSearchToolParam(TypedDict):
     """Lets the model search the web."""
 
     type: Literal["web_search", "web_search_2025_08_26"]
@@ -288,7 +288,7 @@ class WebSearchTool(TypedDict):
     external_web_access: NotRequired[bool]
 
 
-class WebSearchPreviewTool(TypedDict):
+class WebSearchPreviewToolParam(TypedDict):
     """The same, in its earlier form."""
 
     type: Literal["web_search_preview", "web_search_preview_2025_03_11"]
@@ -311,7 +311,7 @@ class McpApprovalFilter(TypedDict, total=False):
     never: McpToolFilter
 
 
-class McpTool(TypedDict):
+class McpToolParam(TypedDict):
     """Lets the model call the tools of an MCP server, which the server calls; or those of a connector."""
 
     type: Literal["mcp"]
@@ -336,7 +336,7 @@ class McpTool(TypedDict):
     allowed_tools: NotRequired[Sequence[str] | McpToolFilter | None]
     require_approval: NotRequired[Literal["always", "never"] | McpApprovalFilter | None]
     defer_loading: NotRequired[bool]
-    allowed_callers: NotRequired[Sequence[ToolCaller] | None]
+    allowed_callers: NotRequired[Sequence[CallerKind] | None]
 
 
 class ImageMask(TypedDict, total=False):
@@ -359,7 +359,7 @@ class SvgOptions(TypedDict, total=False):
     reasoning: SvgReasoning | None
 
 
-class ImageGenerationTool(TypedDict):
+class ImageGenerationToolParam(TypedDict):
     """Lets the model make images. ``output_compression`` is in per cent, ``frame_duration_ms`` in milliseconds."""
 
     type: Literal["image_generation"]
@@ -380,25 +380,25 @@ class ImageGenerationTool(TypedDict):
     svg: NotRequired[SvgOptions]
 
 
-Tool: TypeAlias = (
-    FunctionTool
-    | CustomTool
-    | NamespaceTool
-    | ToolSearchTool
-    | ApplyPatchTool
-    | LocalShellTool
-    | ShellTool
-    | ComputerTool
-    | ComputerUsePreviewTool
-    | CodeInterpreterTool
+ToolParam: TypeAlias = (
+    FunctionToolParam
+    | CustomToolParam
+    | NamespaceToolParam
+    | ToolSearchToolParam
+    | ApplyPatchToolParam
+    | LocalShellToolParam
+    | ShellToolParam
+    | ComputerToolParam
+    | ComputerUsePreviewToolParam
+    | CodeInterpreterToolParam
     | ProgrammaticToolCalling
-    | FileSearchTool
-    | WebSearchTool
-    | WebSearchPreviewTool
-    | McpTool
-    | ImageGenerationTool
+    | FileSearchToolParam
+    | WebSearchToolParam
+    | WebSearchPreviewToolParam
+    | McpToolParam
+    | ImageGenerationToolParam
 )
-"""A tool that the model may call. Annotate a list of them, ``tools: list[Tool]``, to have their fields checked."""
+"""A tool that the model may call. Annotate a list of them, ``tools: list[ToolParam]``, to have their fields checked."""
 
 # --- Which tool is called --------------------------------------------------------------------------------------------
 
@@ -443,7 +443,7 @@ class McpToolChoice(TypedDict):
     name: NotRequired[str | None]
 
 
-ToolChoice: TypeAlias = (
+ToolChoiceParam: TypeAlias = (
     Literal["none", "auto", "required"]
     | AllowedTools
     | HostedToolChoice

@@ -171,7 +171,8 @@ async def test_a_request_that_is_too_large_for_a_websocket_goes_over_http(shell)
     "body",
     [
         {"extra_headers": {}},
-        {"extra_body": {}},
+        {"extra_body": "x"},
+        {"extra_body": {"extra_headers": {}}},
         {"type": "response.cancel"},
         {"timeout": -1},
         {"timeout": float("nan")},
