@@ -7,6 +7,8 @@ same arguments give the same results. Time is an argument, ``now``, in monotonic
 Each module imports only modules below it. ``agents`` is the Agents SDK's side; the protocol imports nothing of it:
 
     ============== ==================================================================================================
+    tables         the tables that decide, as data and as drawings
+    vectors        test vectors, and what the core answers to them
     api            the public names that are the same in every shell
     agents         model calls: settings, tools, requests, results, traces
     conversations  what users hold of a conversation

@@ -59,6 +59,7 @@ __all__ = [
     "CODEX",
     "DEFAULT_MESSAGE_LIMIT",
     "DIALECTS",
+    "HOSTS",
     "NO_LANES",
     "OPENAI",
     "UNKNOWN",
@@ -240,7 +241,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 }
 """The dialects, by the names that a server may announce."""
 
-_HOSTS: Final = (
+HOSTS: Final = (
     ("api.openai.com", OPENAI),
     ("openai.azure.com", AZURE),
     ("services.ai.azure.com", AZURE),
@@ -254,7 +255,7 @@ _HOSTS: Final = (
 def dialect_of_host(host: str) -> Dialect:
     """The dialect of a server by its host name; :data:`UNKNOWN` if the name is not in the list."""
     name = host.lower().rstrip(".")
-    for known, dialect in _HOSTS:
+    for known, dialect in HOSTS:
         if name == known or name.endswith("." + known):
             return dialect
     return UNKNOWN

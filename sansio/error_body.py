@@ -58,8 +58,9 @@ __all__ = [
     "read_error",
 ]
 
-CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 PREVIOUS_NOT_FOUND: Final = "previous_response_not_found"
+"""The code of the error for a request whose ``previous_response_id`` the server does not have."""
+CONNECTION_LIMIT: Final = "websocket_connection_limit_reached"
 """The code of the error with which a server ends a connection that has reached its age limit (PROTOCOL.md,
 "Connection")."""
 

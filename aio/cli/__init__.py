@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from ...sansio import __version__
-from . import _ask, _demo, _record, _replay, _serve
+from . import _ask, _demo, _record, _replay, _serve, _tables, _vectors
 
 __all__ = ["main"]
 
@@ -45,6 +45,16 @@ _COMMANDS: dict[str, _Command] = {
     ),
     "replay": _Command(
         "show a recording as a timeline, in the terminal or as a page", _replay.add_arguments, _replay.run
+    ),
+    "tables": _Command(
+        "print the tables that decide: as drawings, or as data for another language",
+        _tables.add_arguments,
+        _tables.run,
+    ),
+    "vectors": _Command(
+        "run the test vectors on a program in any language",
+        _vectors.add_arguments,
+        _vectors.run,
     ),
 }
 

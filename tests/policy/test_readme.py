@@ -23,6 +23,7 @@ from turnwire.sansio import replay
 from turnwire.sansio.connection import ConnectionOptions
 from turnwire.sansio.replay import ADVICE_TABLE, VERDICT_TABLE, Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
 from turnwire.sansio.session import SessionOptions
+from turnwire.sansio.tables import machines, mermaid
 from turnwire.sansio.timeouts import Timeouts
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +121,10 @@ def test_the_first_two_commands_are_the_front_door_and_ci_runs_them() -> None:
     assert commands == COMMANDS
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "sed -n '/^```sh$/{n;p;}' README.md" in ci, "CI takes the commands from the README"
-    assert '"$python" -m pytest -n auto --durations=20\n' in ci, "CI runs the tests as the second command does"
+    assert '"$python" -m pytest -n auto --durations=20 --ignore tests/core\n' in ci, (
+        "CI runs the second command's tests"
+    )
+    assert '"$python" -m pytest -q -n auto --hypothesis-seed=0 tests/core --cov' in ci, "and the rest of them, measured"
 
 
 def test_the_parts_come_in_their_order() -> None:
@@ -163,8 +167,8 @@ def without_code(text: str) -> str:
         ),
         (
             "Working on turnwire",
-            "Set-up and the loop, Where things are decided, Where a change of the protocol goes, How the proofs work, "
-            "Platforms, Releasing, What stays as it is",
+            "Set-up and the loop, Where things are decided, For another language, Where a change of the protocol goes, "
+            "How the proofs work, Platforms, Releasing, What stays as it is",
         ),
     ],
 )
@@ -384,7 +388,21 @@ def modules() -> str:
     return "\n".join(lines)
 
 
-GENERATED = {"verdicts": verdicts, "advice": advice, "limits": limits, "options": options, "modules": modules}
+def diagrams() -> str:
+    """The state machines, drawn from the tables that run."""
+    parts = [f"{machine.title[0].upper()}{machine.title[1:]}:" for machine in machines().values()]
+    drawn = [f"```mermaid\n{mermaid(machine)}```" for machine in machines().values()]
+    return "\n\n".join(f"{title}\n\n{text}" for title, text in zip(parts, drawn, strict=True))
+
+
+GENERATED = {
+    "verdicts": verdicts,
+    "advice": advice,
+    "limits": limits,
+    "options": options,
+    "modules": modules,
+    "machines": diagrams,
+}
 
 
 @pytest.mark.parametrize("name", GENERATED)

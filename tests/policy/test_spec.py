@@ -25,11 +25,11 @@ from turnwire.sansio.session import SessionOptions
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
-NAMES = {"CONVERSATION.md", "DESIGN.md", "PARITY.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md"}
+NAMES = {"CONVERSATION.md", "DESIGN.md", "PARITY.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md", "VECTORS.md"}
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [*SPEC.glob("*.md"), *ROOT.glob("*.md")]}
 FOLDERS = ("sansio", "aio", "trio_shell", "tests", "benchmarks")
 
-RULE = r"[PRDFC]-[A-Z0-9]+-\d+"
+RULE = r"[PRDFCV]-[A-Z0-9]+-\d+"
 DEFINED = re.compile(rf"^(?:\| )?\*\*({RULE}|I\d)\*\*|^#+ ([ABC]\d+)\. ", re.MULTILINE)
 """An id where it is given: at the start of a paragraph, of a row, or of a heading of PARITY.md."""
 
@@ -90,7 +90,7 @@ def expanded(each: str) -> list[str]:
 
 
 def page_of(rule: str) -> str:
-    pages = {"P": "PROTOCOL", "R": "REPLAY", "D": "DESIGN", "F": "RECORDING", "C": "CONVERSATION"}
+    pages = {"P": "PROTOCOL", "R": "REPLAY", "D": "DESIGN", "F": "RECORDING", "C": "CONVERSATION", "V": "VECTORS"}
     return f"{pages[rule[0]]}.md"
 
 
@@ -133,10 +133,10 @@ def test_every_page_gives_ids() -> None:
     expected = {f"{letter}{number}" for letter, most in numbers.items() for number in range(1, most + 1)}
     found = set(ids())
     assert expected <= found
-    assert {name[0] for name in found - expected} == {"P", "R", "D", "F", "C"}
+    assert {name[0] for name in found - expected} == {"P", "R", "D", "F", "C", "V"}
 
 
-@pytest.mark.parametrize("page", ["CONVERSATION.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md"])
+@pytest.mark.parametrize("page", ["CONVERSATION.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md", "VECTORS.md"])
 def test_every_section_has_a_rule(page: str) -> None:
     title, *sections = re.split(r"^##+ ", PAGES[page], flags=re.MULTILINE)
     assert title
