@@ -79,11 +79,11 @@ class ConversationArguments(ConversationFields, total=False):
     extra_body: Mapping[str, Any] | Omit | None
 
 
-class ConversationDefaults(ConversationArguments, total=False):
-    """What ``session.conversation()`` takes. See :class:`TurnArguments`."""
+class ConversationDefaults(ConversationFields, total=False):
+    """What ``session.conversation()`` takes besides lane, timeout and ``leave``. See :class:`TurnArguments`."""
 
-    stream_id: AnyLane
     text_format: Format
+    extra_body: Mapping[str, Any] | Omit | None
 
 
 class RunArguments(RunFields, total=False):

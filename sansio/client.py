@@ -119,7 +119,14 @@ class Session(OnShell, Generic[ConversationT]):
         turn = self._turn(self._runtime, body, stream_id, timeout, leave)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
 
-    def conversation(self, **defaults: Unpack[ConversationDefaults]) -> ConversationT:
+    def conversation(
+        self,
+        *,
+        stream_id: AnyLane = AUTO,
+        timeout: Timeout = OMIT,
+        leave: Leave | None = None,
+        **defaults: Unpack[ConversationDefaults],
+    ) -> ConversationT:
         """Turns that go on from each other, of which only the new input has to be given:
         ``talk = session.conversation(model=…)``, then ``await talk.respond("Hi")``.
 
@@ -127,9 +134,7 @@ class Session(OnShell, Generic[ConversationT]):
         ``stream_id`` it has that lane. ``timeout`` and ``leave`` are those of its turns, as for :meth:`create`. Several
         conversations may share a session.
         """
-        given: dict[str, Any] = {**defaults}
-        own = given.pop("stream_id", AUTO), given.pop("timeout", OMIT), given.pop("leave", None)
-        return self._conversation(self._runtime, given, *own, warmed=self._warmed)
+        return self._conversation(self._runtime, defaults, stream_id, timeout, leave, warmed=self._warmed)
 
     def _warm_up(self, fields: Mapping[str, Any]) -> None:
         """Send a warm-up with these fields, and wait for nothing. Over HTTP there is none."""

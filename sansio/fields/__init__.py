@@ -8,8 +8,8 @@ The promise
 How precise they are
     Settings (``reasoning``, ``text``, ``prompt``) are exact: a wrong member is an error for a type checker. Items and
     tools may also be any ``Mapping[str, Any]``, because they are made by programs, and come back from servers, and
-    because new types of them appear. A list that is annotated, ``items: list[InputItem]`` or ``tools: list[ToolParam]``, is
-    checked exactly.
+    because new types of them appear. A list that is annotated, ``items: list[InputItem]`` or
+    ``tools: list[ToolParam]``, is checked exactly.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from ._server_items import (
     ProgramResult,
     WebSearchCallInput,
 )
-from ._tools import Effort, TextFormat, ToolParam
+from ._tools import Asynchronous, Effort, TextFormat, ToolParam
 
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
@@ -147,7 +147,7 @@ class CallByProgram(TypedDict):
 ItemCaller: TypeAlias = CallDirect | CallByProgram
 
 
-class FunctionCallInput(TypedDict):
+class FunctionCallInput(Asynchronous):
     """A call of a function, as it came. ``arguments`` is JSON text."""
 
     type: Literal["function_call"]
@@ -173,7 +173,7 @@ class FunctionCallOutput(TypedDict):
     status: NotRequired[Status | None]
 
 
-class CustomToolCallInput(TypedDict):
+class CustomToolCallInput(Asynchronous):
     """A call of a custom tool, as it came."""
 
     type: Literal["custom_tool_call"]

@@ -44,6 +44,13 @@ class ImageGenerationCallInput(TypedDict):
     result: str | None
     status: Literal["in_progress", "completed", "generating", "failed"]
     revised_prompt: NotRequired[str | None]
+    action: NotRequired[Literal["generate", "edit", "auto"] | None]
+    background: NotRequired[Literal["transparent", "opaque", "auto"] | None]
+    output_format: NotRequired[Literal["png", "webp", "jpeg", "gif", "svg"] | None]
+    quality: NotRequired[Literal["low", "medium", "high", "xhigh", "max", "auto"] | None]
+    size: NotRequired[str | None]
+    error: NotRequired[Mapping[str, Any]]
+    svg_usage: NotRequired[Mapping[str, Any]]
 
 
 class McpListToolsInput(TypedDict):

@@ -14,7 +14,11 @@ Size: TypeAlias = Literal["low", "medium", "high"]
 # --- The client's tools ----------------------------------------------------------------------------------------------
 
 
-class FunctionToolParam(TypedDict):
+Asynchronous = TypedDict("Asynchronous", {"async": NotRequired[bool]})
+"""Whether the model may go on before the tool's output is there."""
+
+
+class FunctionToolParam(Asynchronous):
     """A function of the client. ``parameters`` is the JSON schema of its arguments.
 
     With ``strict`` the arguments follow the schema exactly. With ``defer_loading`` the model finds it by tool search.
@@ -44,7 +48,7 @@ class GrammarFormat(TypedDict):
     definition: str
 
 
-class CustomToolParam(TypedDict):
+class CustomToolParam(Asynchronous):
     """A tool of the client whose input is text; ``format`` says of which form."""
 
     type: Literal["custom"]
