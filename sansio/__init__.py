@@ -10,6 +10,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     tables         the tables that decide, as data and as drawings
     vectors        test vectors, and what the core answers to them
     api            the public names that are the same in every shell
+    as_http        turns as requests and answers of an HTTP client
     agents         model calls: settings, tools, requests, results, traces
     conversations  what users hold of a conversation
     client         what users hold: ``connect()``, sessions, turns

@@ -31,7 +31,7 @@ from .endpoint import PUBLIC_BASE_URL, Endpoint
 from .proxy import AnyProxy, Proxy, SocksProxy
 from .secret import discreet
 
-__all__ = ["ClientNetwork", "client_network", "tls_of"]
+__all__ = ["ClientNetwork", "client_network", "http_client_network", "tls_of"]
 
 _OWN: Final = "AsyncHttpxClientWrapper"
 """The class of the HTTP client that an OpenAI client makes for itself."""
@@ -55,12 +55,17 @@ class ClientNetwork:
 _BOTH: Final = ("TLS settings", "proxy")
 
 
-@discreet
 def client_network(client: object, place: Endpoint) -> ClientNetwork:
     """What the HTTP client of this OpenAI client would use to reach this endpoint; see the top of the module."""
-    http_client: Any = getattr(client, "_client", None)
+    http_client: object = getattr(client, "_client", None)
     if type(http_client).__name__ == _OWN or place.socket is not None:
         return ClientNetwork()
+    return http_client_network(http_client, place)
+
+
+@discreet
+def http_client_network(http_client: Any, place: Endpoint) -> ClientNetwork:
+    """What an ``AsyncClient`` of httpx or httpx2 would use to reach this endpoint."""
     try:
         url = type(http_client.base_url)("http" + place.url[len("ws") :])
         transport: Any = http_client._transport_for_url(url)

@@ -43,6 +43,8 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
     Servers end it at 60 minutes (PROTOCOL.md, "Several connections")."""
     max_idle: float | None = 60.0
     """Seconds after which a connection on which no turn ran is closed, if the session has others."""
+    close_last: bool = False
+    """Also close the last one after ``max_idle``. What only its memory has (``store=False``) is lost then."""
     recovery: RecoveryPolicy = RecoveryPolicy()
     """What is repeated automatically."""
     telemetry: Telemetry | None = Telemetry()

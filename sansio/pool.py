@@ -89,6 +89,7 @@ class Pool:
         most: dict[ConnectionKind, int],
         max_age: float | None,
         max_idle: float | None,
+        close_last: bool = False,
         alarm: Alarm | None = None,
     ) -> None:
         self.most = most
@@ -98,6 +99,7 @@ class Pool:
         """When :meth:`rotate` must be called next."""
         self._max_age = inf if max_age is None else max_age
         self._max_idle = inf if max_idle is None else max_idle
+        self._close_last = close_last
         self._connections: dict[Connection, None] = {}
         self._lanes: dict[str | None, Connection] = {}
         """By lane name: the connection on which it was last used."""
@@ -324,12 +326,15 @@ class Pool:
     def unused(self, now: float) -> Connection | None:
         """A connection to be closed, because nothing ran on it for ``max_idle`` and there are others; None: none.
 
-        A WebSocket goes only if there is another one: an HTTP connection has no memory, and does not replace it.
+        A WebSocket goes only if there is another one: an HTTP connection has no memory, and does not replace it. With
+        ``close_last`` any goes.
         """
         return next((one for one, since in self._dispensable() if since + self._max_idle <= now), None)
 
     def _dispensable(self) -> list[tuple[Connection, float]]:
         """The idle connections that may be closed, and since when they are idle."""
+        if self._close_last:
+            return list(self._idle_since.items())
         takers = [type(one) for one in self._connections if one.accepts_turns] if self._idle_since else ()
         if len(takers) < 2:
             return []

@@ -114,7 +114,7 @@ class ResponsesSession:
         most = self.options.connections
         most = {ConnectionKind.WEBSOCKET: most, ConnectionKind.HTTP: most * self.options.max_in_flight}
         ages = {"max_age": self.options.max_age, "max_idle": self.options.max_idle}
-        self.pool = Pool(most=most, alarm=self.alarm, **ages)
+        self.pool = Pool(most=most, alarm=self.alarm, close_last=self.options.close_last, **ages)
         self._random_bytes = random_bytes
         self.notices = notices or Notices()
         """Notices for observers. The owner delivers them at the end of each step."""

@@ -26,6 +26,7 @@ What a stream is
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 import msgspec
@@ -89,8 +90,11 @@ class EventStream:
         if lines and self._line:
             lines[0] = bytes(self._line + lines[0])
             self._line.clear()
+        longest = self._limit if self._limit is not None else inf
         for line in lines:
-            if not line:
+            if len(line) > longest:
+                self._check(len(line), LINE)
+            elif not line:
                 self._complete(events)
             elif line.startswith(b"data:"):
                 self._add(line[6:] if line.startswith(b" ", 5) else line[5:])
@@ -143,7 +147,6 @@ class EventStream:
             self._id = value.decode(errors="replace")
         elif name == b"retry" and value.isdigit() and len(value) <= _MOST_DIGITS:
             self.retry = int(value)
-        self._check(len(line), LINE)
 
     def _check(self, size: int, what: str) -> None:
         if self._limit is not None and size > self._limit:

@@ -17,7 +17,7 @@ from .driver import CHUNK
 from .endpoint import Endpoint
 from .errors import TransportError, TurnwireError, UserError, WrongTypeError
 from .flow import Flow, Wait
-from .http_client import client_network
+from .http_client import client_network, http_client_network
 from .link import Link
 from .notices import WARNING, NoticeLogger
 from .proxy import AnyProxy, Tunnel, checked_proxy, choose_proxy
@@ -146,6 +146,8 @@ class Network:
     """The proxy to use (``sansio/proxy.py``); ``"client"``: that of the OpenAI client's own HTTP client."""
     proxy_ssl_context: Any = None
     """The TLS settings for an https proxy; None: the shell's default."""
+    http_client: object = None
+    """An ``AsyncClient`` of httpx or httpx2, which has what is left to the client; None: the OpenAI client has one."""
 
     def check_place(self, place: Endpoint) -> None:
         """Raise UserError if the caller gives TLS settings for an endpoint on a unix socket (D-PAIR-3, D-PAIR-5)."""
@@ -157,9 +159,12 @@ class Network:
         """These settings, with what the caller left to the OpenAI client (P-CONN-19); and what could not be read of
         it, and why."""
         inherits = self.proxy == "client"
-        if source.client is None:
+        if self.http_client is not None:
+            found = http_client_network(self.http_client, source.initial)
+        elif source.client is None:
             return (replace(self, proxy="env") if inherits else self), ()
-        found = client_network(source.client, source.initial)
+        else:
+            found = client_network(source.client, source.initial)
         done = self if self.ssl_context is not None else replace(self, ssl_context=found.ssl_context)
         wanted = {"TLS settings": self.ssl_context is None, "proxy": inherits}
         if inherits:

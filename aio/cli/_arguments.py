@@ -8,12 +8,29 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from ...sansio.errors import UserError
+from ...sansio.lanes import is_stream_id
 from ...sansio.server import parse_json
+from ._kept import is_name
 
-__all__ = ["Options", "add_latency", "add_limits", "count", "key", "limits", "port", "seconds", "size"]
+__all__ = [
+    "Options",
+    "add_latency",
+    "add_limits",
+    "conversation_name",
+    "count",
+    "not_empty",
+    "key",
+    "lane",
+    "limits",
+    "port",
+    "seconds",
+    "size",
+]
 
 T = TypeVar("T")
 
+_MOST: Final = 10**15
+"""What a limit may be at most, in bytes, seconds, or how many there are; more than that is meant to be no limit."""
 _UNITS: Final = {"K": 1000, "M": 1000**2, "G": 1000**3}
 
 
@@ -31,7 +48,7 @@ def seconds(*, most: float, above: bool = False) -> Callable[[str], float]:
 
     def parse(text: str) -> float:
         try:
-            value = float(text)
+            value = math.nan if "_" in text else float(text)
         except ValueError:
             value = math.nan
         if not (0 < value <= most if above else 0 <= value <= most):
@@ -73,6 +90,27 @@ def key(text: str) -> str:
     return text
 
 
+def not_empty(text: str) -> str:
+    """A type for a text that says something."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: write a text, or leave out the option")
+    return text
+
+
+def lane(text: str) -> str:
+    """A type for the name of a lane."""
+    if not is_stream_id(text):
+        raise argparse.ArgumentTypeError("takes 1 to 256 characters of A-Z a-z 0-9 _ - .")
+    return text
+
+
+def conversation_name(text: str) -> str:
+    """A type for the name of a conversation that is kept in a file."""
+    if not is_name(text):
+        raise argparse.ArgumentTypeError("takes 1 to 64 characters of A-Z a-z 0-9 _ - . and no . as the first")
+    return text
+
+
 def add_latency(parser: Options, default: float, *, except_for: str = "") -> None:
     """Declare ``--latency``: the seconds that the loopback server waits before each event."""
     parser.add_argument(
@@ -91,7 +129,7 @@ def add_limits(parser: Options, names: Collection[str]) -> None:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help=f"a limit of a connection; may be given several times: {', '.join(names)}",
+        help="a limit of a connection, as JSON (null for none); may be given several times: " + ", ".join(names),
     )
 
 
@@ -106,7 +144,9 @@ def limits(given: Sequence[str], names: Collection[str], kind: Callable[..., T])
             options[name] = parse_json(value)
         except UserError:
             options[name] = value
+        if isinstance(options[name], int | float) and options[name] > _MOST:
+            raise UserError(f"--option {option}: write a number up to {_MOST:g}, or null for no limit")
     try:
         return kind(**options)
     except UserError as exc:
-        raise UserError(f"--option: {exc}") from None
+        raise UserError(f"--option: {str(exc).replace(', or None for', ', or null for')}") from None

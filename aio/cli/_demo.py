@@ -26,11 +26,25 @@ from ._arguments import add_latency
 from ._demo_report import Printer, Report, against_ledger, cost_rows, ledger_rows, times
 from ._demo_turns import BREAKAGES, FAULTS, LANES, WORDS, Demo, Seen
 from ._demo_view import NoView, Paint, View, choose_view
+from ._output import FAILED, WRONG_USAGE, problem
 
 __all__ = ["add_arguments", "run"]
 
 LATENCY: Final = 0.04
 """Seconds between events, so that one can watch."""
+
+_EPILOG: Final = """\
+Examples:
+
+  turnwire demo
+  turnwire demo --latency 0 --json
+  turnwire demo --record demo.jsonl && turnwire replay demo.jsonl
+
+Needs no network and no key: the server is in the same process, on 127.0.0.1. On a terminal of at least 48 columns the
+lanes are shown side by side, else line by line.
+
+Exit status: 0 if the server's ledger and the client's view agree; 1 if not, or if the recording or stdout cannot be
+written; 2 for wrong arguments, or without trio; 130 after Ctrl-C."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,16 +61,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing else")
     parser.add_argument("--no-color", action="store_true", help="no colours; the variable NO_COLOR does the same")
-    parser.epilog = (
-        "Needs no network and no key: the server is in the same process, on 127.0.0.1. On a terminal of at least "
-        "48 columns the lanes are shown side by side, else line by line. Exit status: 0 if the server's ledger and "
-        "the client's view agree, 1 if not, 130 after Ctrl-C."
-    )
+    parser.epilog = _EPILOG
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
+    if arguments.shell == "trio" and not _has_trio():
+        problem("demo", "--shell trio needs trio, which is not installed: pip install 'turnwire[trio]'")
+        return WRONG_USAGE
+    if arguments.record is not None:
+        try:  # A session goes on without its recording; the demo says so at once.
+            os.close(os.open(arguments.record, os.O_WRONLY | os.O_CREAT, 0o600))
+        except OSError as exc:
+            problem("demo", f"cannot write {arguments.record}: {exc.strerror}")
+            return FAILED
     return anyio.run(_run, arguments, backend=arguments.shell)
+
+
+def _has_trio() -> bool:
+    try:
+        import trio  # noqa: F401 # pyright: ignore[reportUnusedImport]
+    except ImportError:
+        return False
+    return True
 
 
 async def _run(arguments: argparse.Namespace) -> int:
@@ -121,7 +148,8 @@ async def _run_stages(demo: Demo, server: LoopbackServer, text: Printer, view: V
 def _print_results(text: Printer, demo: Demo, server: LoopbackServer, found: list[str]) -> None:
     text.heading("What it took")
     text.table(cost_rows(demo.stages))
-    text.line("CPU is that of the whole process: client, server and drawing. The requests (a) have 4 MiB each.", "dim")
+    cost = "CPU is that of the whole process: client, server and drawing. The requests (a) have 4 MiB each."
+    text.paragraph(cost, "", "dim")
     text.heading("The client's view, and the server's ledger")
     text.table(ledger_rows(demo.seen, server.ledger), left=2)
     text.line()

@@ -79,11 +79,11 @@ class Printer:
         if not self._silent:
             print(self._paint(text, *styles), flush=True)
 
-    def paragraph(self, text: str, indent: str) -> None:
+    def paragraph(self, text: str, indent: str, *styles: str) -> None:
         """Print text, wrapped to the width of the terminal, each line after ``indent``."""
-        width = max(40, min(120, shutil.get_terminal_size((100, 24)).columns)) if sys.stdout.isatty() else 100
+        width = max(20, min(120, _columns() or 100))
         for line in textwrap.wrap(text, width - len(indent), break_long_words=False, break_on_hyphens=False):
-            self.line(indent + line)
+            self.line(indent + line, *styles)
 
     def heading(self, text: str) -> None:
         """Print an empty line and a heading."""
@@ -104,14 +104,27 @@ class Printer:
         self.line(f"    ledger: {f'it ran {times(runs)}' if runs else 'it never ran'}", "dim")
 
     def table(self, rows: Sequence[Sequence[str]], left: int = 1) -> None:
-        """Print rows as columns: the first ``left`` of them aligned to the left, the others to the right."""
+        """Print rows as columns: the first ``left`` of them aligned to the left, the others to the right. On a terminal
+        that is too narrow for that, print a line for each cell."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        columns = _columns()
+        if columns is not None and sum(widths) + 2 * (len(widths) - 1) > columns:
+            for row in rows[1:]:
+                self.line(row[0], "bold")
+                for name, cell in zip(rows[0][1:], row[1:], strict=True):
+                    self.line(f"  {name}: {cell}")
+            return
         for number, row in enumerate(rows):
             cells = [
                 cell.ljust(width) if column < left else cell.rjust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             self.line("  ".join(cells).rstrip(), *(["dim"] if number == 0 else []))
+
+
+def _columns() -> int | None:
+    """The width of the terminal; None if stdout is none."""
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None
 
 
 def times(count: int) -> str:

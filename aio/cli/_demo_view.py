@@ -117,7 +117,7 @@ class LineView:
     def say(self, lane: str, text: str) -> None:
         """Print a remark, after the text that has streamed so far."""
         self._flush(lane)
-        self._print(lane, self._paint(text, "dim"))
+        self._print(lane, text, "dim")
 
     def stream(self, lane: str, text: str) -> None:
         """Print the text when there is a line of it."""
@@ -132,8 +132,14 @@ class LineView:
             self._print(lane, text)
         self._pending[lane] = ""
 
-    def _print(self, lane: str, text: str) -> None:
-        print(f"{self._names[lane]} | {text}", file=self._out, flush=True)
+    def _print(self, lane: str, text: str, *styles: str) -> None:
+        """Print a line; on a terminal, as many as it needs there."""
+        lines = [text]
+        if self._out.isatty():
+            columns = shutil.get_terminal_size().columns - 3 - max(map(len, self._pending))
+            lines = textwrap.wrap(text, max(10, columns)) or [""]
+        for line in lines:
+            print(f"{self._names[lane]} | {self._paint(line, *styles)}", file=self._out, flush=True)
 
 
 class ColumnView:

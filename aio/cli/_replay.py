@@ -26,6 +26,19 @@ __all__ = ["add_arguments", "run"]
 DIFFERS: Final = 3
 """The exit status if the replay differs from the recording."""
 
+_EPILOG: Final = f"""\
+Examples:
+
+  turnwire replay session.jsonl
+  turnwire replay session.jsonl --speed 1
+  turnwire replay session.jsonl --html session.html
+
+The core gets the recorded inputs again; no network is used. A recording is made by connect(record=FILE), by turnwire
+record, and, to look at, by turnwire demo --record FILE.
+
+Exit status: 0; 1 if the file cannot be read or is no recording, or if stdout or OUT cannot be written; 2 for wrong
+arguments; {DIFFERS} if the core does something else than was recorded; 130 after Ctrl-C."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -43,11 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--html", type=Path, metavar="OUT", help="write the timeline as a page instead, in one file")
     parser.add_argument("--check", action="store_true", help="say only whether the core does the same as was recorded")
-    parser.epilog = (
-        "The core gets the recorded inputs again; no network is used. Exit status: 0, 1 if the file cannot be read or "
-        f"is no recording, {DIFFERS} if the core does something else than was recorded, 130 after Ctrl-C. "
-        "Examples: turnwire replay session.jsonl; turnwire replay session.jsonl --html session.html."
-    )
+    parser.epilog = _EPILOG
 
 
 def _speed(text: str) -> float:

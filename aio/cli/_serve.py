@@ -19,7 +19,8 @@ from ...sansio.errors import UserError
 from ...sansio.server import SERVER_DIALECTS, ScriptLike, ServerOptions
 from .. import loopback
 from ..loopback import LoopbackServer, faults_schema, read_faults, read_script, script_schema
-from ._arguments import Options, add_latency, add_limits, count, key, limits, port
+from ._arguments import Options, add_latency, add_limits, count, key, limits, not_empty, port
+from ._output import problem
 from ._serve_tls import Tls, given_tls, made_tls
 
 __all__ = ["add_arguments", "run", "until_terminated", "write_ready"]
@@ -31,6 +32,12 @@ _LIMITS: Final = [name for name in ServerOptions.__struct_fields__ if name not i
 _SCHEMAS: Final = {"script": script_schema, "faults": faults_schema}
 
 _EPILOG: Final = """\
+Examples:
+
+  turnwire serve
+  turnwire serve --port 8321 --latency 0.02 --strict
+  turnwire serve --script script.json --option max_in_flight=4 --option lifetime=60
+
 It prints its URL. Then, in another shell:
 
   OPENAI_BASE_URL=http://127.0.0.1:PORT/v1 OPENAI_API_KEY=any your-program
@@ -61,9 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_listening(group: Options) -> None:
-    group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    group.add_argument(
+        "--host", type=not_empty, default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
     group.add_argument("--port", type=port, default=0, help="port to listen on (default: any that is free)")
-    group.add_argument("--path", metavar="SOCKET", help="a unix socket to listen on instead")
+    group.add_argument("--path", type=not_empty, metavar="SOCKET", help="a unix socket to listen on instead")
     group.add_argument(
         "--api-key", type=key, metavar="KEY", help="refuse requests that bring another key (default: take any)"
     )
@@ -137,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             options, tls = serve_arguments(arguments), _tls(arguments, files)
         except UserError as exc:
-            print(f"turnwire serve: {exc}", file=sys.stderr)
+            problem("serve", str(exc))
             return 2
         if tls is not None:
             options["ssl_context"] = tls.context
@@ -149,6 +158,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def serve_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments for ``serve()``. Raises UserError."""
+    read_from_stdin = [str(path) == "-" for path in (arguments.script, arguments.replay, arguments.faults)]
+    if sum(read_from_stdin) > 1:
+        raise UserError("only one file can be -, which is stdin")
     faults = _document(arguments.faults)
     return {
         "host": arguments.host,
@@ -186,8 +198,8 @@ def _document(path: Path | None) -> bytes | None:
         return None
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as exc:
-        raise UserError(f"cannot read {path}: {exc.strerror}") from exc
+    except (OSError, AttributeError) as exc:  # AttributeError: stdin is closed.
+        raise UserError(f"cannot read {path}: {getattr(exc, 'strerror', None) or 'it is closed'}") from exc
 
 
 def _read(path: Path, read: Callable[[bytes], Any], data: bytes) -> Any:
@@ -228,11 +240,11 @@ async def _run(arguments: argparse.Namespace, options: Mapping[str, Any], tls: T
     try:
         server = await loopback.serve(**options)
     except UserError as exc:
-        print(f"turnwire serve: {exc}", file=sys.stderr)
+        problem("serve", _as_options(str(exc)))
         return 2
     except (OSError, ValueError) as exc:  # ValueError: the host is not a name that can be resolved.
         place = arguments.path or f"{arguments.host}:{arguments.port}"
-        print(f"turnwire serve: cannot listen on {place}: {exc}", file=sys.stderr)
+        problem("serve", f"cannot listen on {place}: {exc}")
         return 1
     try:
         with _announced(server, arguments, None if tls is None else tls.ca):
@@ -240,8 +252,13 @@ async def _run(arguments: argparse.Namespace, options: Mapping[str, Any], tls: T
     finally:
         await server.aclose()
     for error in server.script_errors:
-        print(f"turnwire serve: {error}", file=sys.stderr)
+        problem("serve", str(error))
     return 1 if server.script_errors else 0
+
+
+def _as_options(text: str) -> str:
+    """What ``serve()`` says, with the names that its arguments have here."""
+    return text.replace("api_key=", "--api-key KEY").replace("allow_remote=True", "--allow-remote")
 
 
 async def until_terminated() -> None:

@@ -10,6 +10,16 @@ from ...sansio.tables import as_text, graphviz, machines, mermaid, tables
 __all__ = ["add_arguments", "run"]
 
 _MACHINES: Final = machines()
+_EPILOG: Final = """\
+Examples:
+
+  turnwire tables turn
+  turnwire tables --graphviz connection | dot -Tsvg -o connection.svg
+  turnwire tables --json
+
+Without an option the state machines are drawn in Mermaid's language, as GitHub shows it.
+
+Exit status: 0; 1 if stdout cannot be written; 2 for wrong arguments; 130 after Ctrl-C."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MACHINE",
         help=f"only these state machines: {', '.join(_MACHINES)}",
     )
-    parser.epilog = (
-        "Without an option the state machines are drawn in Mermaid's language, as GitHub shows it. Examples: turnwire "
-        "tables turn; turnwire tables --graphviz connection | dot -Tsvg -o connection.svg; turnwire tables --json."
-    )
+    parser.epilog = _EPILOG
 
 
 def _machine(name: str) -> str:

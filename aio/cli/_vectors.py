@@ -30,6 +30,16 @@ __all__ = ["add_arguments", "run"]
 OWN: Final = (sys.executable, "-m", "turnwire.aio", "vectors", "answer")
 SHOWN: Final = 5
 """How many differences of one vector are shown."""
+_EPILOG: Final = """\
+Examples:
+
+  turnwire vectors list
+  turnwire vectors run --command 'node tests/bindings/js/door.mjs' --group frames --group verdicts
+
+sansio/spec/VECTORS.md describes the groups and the door.
+
+Exit status: 0 if every vector that the program supports passes, and it supports some; else 1. 2 for wrong arguments,
+130 after Ctrl-C."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -63,11 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="how long to wait for an answer (default: 30)"
     )
     parser.add_argument("--json", action="store_true", help="the report as JSON, a line for each vector")
-    parser.epilog = (
-        "Exit status: 0 if every vector that the program supports passes, and it supports some; else 1. "
-        "sansio/spec/VECTORS.md describes the groups and the door. Example: turnwire vectors run --command "
-        "'node tests/bindings/js/door.mjs' --group frames --group verdicts."
-    )
+    parser.epilog = _EPILOG
 
 
 def _seconds(text: str) -> float:

@@ -173,6 +173,7 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "dialect": Named(Dialect, DIALECTS),
     "max_age": _ABOVE_ZERO,
     "max_idle": _ABOVE_ZERO,
+    "close_last": Instance(bool),
     "connections": Number(COUNT, least=1, whole=True, most=MOST_AT_ONCE),
     "transport": Choice(("auto", "websocket", "http")),
     "recovery": Instance(RecoveryPolicy),

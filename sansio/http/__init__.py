@@ -67,7 +67,7 @@ from __future__ import annotations
 
 from ._compaction import Compaction
 from ._connection import HttpConnection
-from ._document import body_of
+from ._document import body_of, media_type
 from ._retrieval import Retrieval
 from ._states import HTTP_TRANSITIONS, HTTP_WAITING_PHASE, HttpSignal, HttpState
 
@@ -80,4 +80,5 @@ __all__ = [
     "HttpState",
     "Retrieval",
     "body_of",
+    "media_type",
 ]

@@ -89,7 +89,7 @@ from ._advice import (
     get_retry_advice,
 )
 from ._meaning import Meaning, asked_for, meaning
-from ._recovery import RECOVERY_TABLE, FailureKind, Plan, RecoveryPolicy, RepeatReason
+from ._recovery import RECOVERY_TABLE, FailureKind, Plan, RecoveryPolicy, RepeatReason, failure_kind_of
 
 Reason, Situation = RepeatReason, FailureKind
 """Former names."""
@@ -121,6 +121,7 @@ __all__ = [
     "asked_for",
     "attach_evidence",
     "evidence_of",
+    "failure_kind_of",
     "get_retry_advice",
     "http_evidence",
     "meaning",

@@ -216,7 +216,7 @@ def _sent(item: bytes | Ping | Pong | CloseFrame | Violation) -> dict[str, Any]:
         case Pong(payload):
             return {"pong": payload.hex()}
         case other:
-            return {"close": other.code}
+            return {"close": int(other.code)}
 
 
 _STEPS: Final[Mapping[str, Callable[[_Script, Any], dict[str, Any] | None]]] = {

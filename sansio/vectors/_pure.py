@@ -63,9 +63,9 @@ def _item(item: Item) -> dict[str, Any]:
         case Pong(payload):
             return {"pong": payload.hex()}
         case CloseFrame(code, reason):
-            return {"close": code, "reason": reason}
+            return {"close": int(code), "reason": reason}
         case Violation(code=code):
-            return {"violation": code}
+            return {"violation": int(code)}
         case _:
             return {"text": item.decode()}
 

@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -91,6 +92,32 @@ def test_a_tool_loop_in_python(program: str, module: str, turnwire_server: Loopb
         pytest.skip(f"there is no {module}: see {Path(__file__).name}")
     assert run(turnwire_server, tmp_path, interpreter, PROGRAMS / program) == "It is 42.\n"
     turnwire_server.expect("completed", "completed", tools=["add"])
+
+
+WITH_TURNWIRE = (
+    "import os, runpy, site, sys; site.addsitedir(os.environ['TURNWIRE_SITE']); "
+    "runpy.run_path(sys.argv[1], run_name='__main__')"
+)
+"""Runs a program in an interpreter that has its library and not turnwire."""
+
+
+@pytest.mark.turnwire_serve(reply=add_twice)
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [("pydantic_ai_transport.py", "pydantic_ai"), ("langchain_transport.py", "langchain_openai")],
+)
+def test_a_tool_loop_on_our_transport(
+    program: str, module: str, turnwire_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """P-HTTPX-12: what stands on an ``openai`` client goes over the WebSocket, unchanged."""
+    interpreter = python_with(module)
+    if interpreter is None:
+        pytest.skip(f"there is no {module}: see {Path(__file__).name}")
+    site = sysconfig.get_path("purelib")
+    command = (interpreter, "-c", WITH_TURNWIRE, PROGRAMS / program)
+    assert run(turnwire_server, tmp_path, *command, TURNWIRE_SITE=site) == "It is 42.\n"
+    turnwire_server.expect("completed", "completed", tools=["add"])
+    assert {(one.transport, one.connection) for one in turnwire_server.ledger} == {("websocket", 1)}
 
 
 @pytest.mark.turnwire_serve(reply=add_twice)

@@ -233,3 +233,15 @@ def test_the_log_says_once_what_cannot_be_read(monkeypatch: pytest.MonkeyPatch) 
         True,
         True,
     ]
+
+
+def test_an_http_client_can_be_given_by_itself() -> None:
+    """P-HTTPX-11."""
+    client = httpx2.AsyncClient(verify=CONTEXT, proxy="http://p.test:3128")
+    network, unread = Network(proxy="client", http_client=client).completed(source(with_client=False))
+    assert (network.ssl_context, network.proxy, unread) == (CONTEXT, Proxy("p.test", 3128, False), ())
+    network, _ = Network(OTHER, proxy=None, http_client=client).completed(source(with_client=False))
+    assert (network.ssl_context, network.proxy) == (OTHER, None)
+    odd = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda request: None))  # pyright: ignore[reportArgumentType]
+    network, unread = Network(proxy="client", http_client=odd).completed(source(with_client=False))
+    assert (network.proxy, tuple(name for name, _ in unread)) == ("env", BOTH)

@@ -102,6 +102,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "transport": ("websocket", "http"),
     "max_age": (None, 0.1),
     "max_idle": (None, 0.1),
+    "close_last": (True,),
     "recovery": (RecoveryPolicy(attempts=0, repeat_ambiguous_stateless=True),),
     "telemetry": (None,),
     "record": (Recording("session.jsonl"), SCRUBBED),

@@ -165,6 +165,24 @@ def test_the_connection_that_is_not_used_is_closed_but_not_the_last_one() -> Non
     assert office.session.stats.connections == 2
 
 
+@pytest.mark.parametrize("connections", [1, 2])
+def test_the_last_connection_is_closed_too_if_that_is_wanted(connections: int) -> None:
+    """P-POOL-11."""
+    office = Office(connections, max_idle=60.0, close_last=True, ping_interval=None)
+    office.run(office.create(), "r")
+    office.now = 30.0
+    turn = office.create()
+    office.session.handle_deadline(60.0)
+    assert [wire.state for wire in office.wires] == [State.OPEN]
+    office.run(turn, "s")
+    assert office.session.next_deadline() == 90.0
+    office.now = 90.0
+    office.session.handle_deadline(90.0)
+    assert [wire.state for wire in office.wires] == [State.CLOSED]
+    office.run(office.create(), "t")
+    assert office.session.stats.completed == 3
+
+
 def test_one_that_is_lost_costs_only_its_own_turns() -> None:
     office = Office(2)
     turns = [office.create() for _ in range(17)]

@@ -16,6 +16,7 @@ from kit.vectors._case import lacks
 from turnwire.sansio import vectors
 from turnwire.sansio.tables import as_text
 from turnwire.sansio.vectors import GROUPS, Vector, VectorError, mismatches, output_for
+from turnwire.sansio.websocket import WORK_AT_ONCE
 
 SPEC = Path(vectors.__file__).parents[1] / "spec"
 WRITE = "TURNWIRE_WRITE_VECTORS"
@@ -84,6 +85,15 @@ def test_what_cannot_be_read_is_said(group: str, given: dict[str, Any], words: s
     with pytest.raises(VectorError) as caught:
         output_for(group, given)
     assert words in str(caught.value)
+
+
+def test_more_frames_than_are_read_at_once() -> None:
+    count = WORK_AT_ONCE + 1
+    pings = "8900" * count
+    assert output_for("frames", {"role": "client", "pieces": [pings]}) == {"items": [{"ping": ""}] * count}
+    steps = [{"connected": True}, {"hand": "all"}, {"accepted": {}}, {"bytes": pings}, {"hand": "all"}]
+    sent = output_for("connection", {"steps": steps})["steps"][-1]["sent"]
+    assert sent[-1] == {"pong": ""}
 
 
 @pytest.mark.parametrize(

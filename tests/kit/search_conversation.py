@@ -484,8 +484,8 @@ class ConversationWorld(World):
                 safe = failure.verdict is Verdict.SAFE
                 assert not safe or self.ran.get(one.turn, 0) == one.before, f"SAFE: {one.turn} ran"
 
-    def ends_in_a_good_world(self) -> None:
+    def ends_in_a_good_world(self, proven: set[object]) -> None:
         """Liveness is the search of the session's."""
 
-    def ends_in_a_dead_world(self) -> None:
+    def ends_in_a_dead_world(self, proven: set[object]) -> None:
         """The same."""

@@ -441,40 +441,21 @@ class PoolWorld(World):
 
     # -- both ends of I6
 
-    def ends_in_a_good_world(self) -> None:
-        wanted = (
-            "rest",
-            "hand all",
-            "open",
-            "connect",
-            "accept",
-            "completed",
-            "created",
-            "end",
-            "resume",
-            "stream over",
-        )
-        for _ in range(60):
-            if all(turn.ended for turn in self.turns):
-                return
-            actions = {action[0]: action for action in reversed(list(self.possible()))}
-            action = next((actions[kind] for kind in wanted if kind in actions), None)
-            if action is None:
-                action = actions.get("eof", actions.get("deadline"))
-            if action is None:
-                break
-            self.perform(action)
-        raise ViolatedError(f"I6: nothing is left to do, and the turns are {self.turns}")
+    good = ("rest", "hand all", "open", "connect", "accept", "completed", "created", "end", "resume", "stream over")
 
-    def ends_in_a_dead_world(self) -> None:
-        for _ in range(60):
-            if all(turn.ended for turn in self.turns):
-                return
-            going = next(at for at, turn in enumerate(self.turns) if not turn.ended)
-            refused = self._is_refused(self.turns[going])
-            waits = ("deadline",) if refused else ("timeout", going)
-            self.perform(("open",) if self.session.wants_connection(self.now) else waits)
-        raise ViolatedError(f"I6: no deadline ends the turns {self.turns}")
+    def _do_what_is_good(self) -> bool:
+        actions = {action[0]: action for action in reversed(list(self.possible()))}
+        action = next((actions[kind] for kind in self.good if kind in actions), None)
+        action = actions.get("eof", actions.get("deadline")) if action is None else action
+        if action is not None:
+            self.perform(action)
+        return action is not None
+
+    def _let_time_pass(self) -> bool:
+        going = next(at for at, turn in enumerate(self.turns) if not turn.ended)
+        waits = ("deadline",) if self._is_refused(self.turns[going]) else ("timeout", going)
+        self.perform(("open",) if self.session.wants_connection(self.now) else waits)
+        return True
 
 
 def connection_number(turns: list[Turn], connection: Connection) -> int | None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self, TypeVar
 
 T = TypeVar("T")
@@ -27,18 +28,28 @@ Only what is REFUSED did not run."""
 
 
 @functools.cache
-def _slots(cls: type) -> tuple[str, ...]:
-    return tuple(name for base in cls.__mro__ for name in getattr(base, "__slots__", ()) if name != "__dict__")
+def _slots(cls: type) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
+    """Their names, and what reads all of them."""
+    names = tuple(name for base in cls.__mro__ for name in getattr(base, "__slots__", ()) if name != "__dict__")
+    return names, operator.attrgetter(*names) if len(names) > 1 else lambda one: [getattr(one, name) for name in names]
 
 
 def shallow(one: T) -> T:
-    """A copy with the same attributes. ``copy.copy`` takes three times as long."""
+    """Hot path: a copy with the same attributes. ``copy.copy`` takes several times as long."""
     other = object.__new__(type(one))
+    names, read = _slots(type(one))
+    if not names:
+        other.__dict__.update(one.__dict__)
+        return other
     if hasattr(one, "__dict__"):
         other.__dict__.update(one.__dict__)
-    for name in _slots(type(one)):
-        if hasattr(one, name):
-            setattr(other, name, getattr(one, name))
+    try:
+        values = read(one)
+    except AttributeError:  # Not all of them are set.
+        names = tuple(name for name in names if hasattr(one, name))
+        values = [getattr(one, name) for name in names]
+    for name, value in zip(names, values, strict=True):
+        setattr(other, name, value)
     return other
 
 

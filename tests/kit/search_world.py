@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self
 
 from kit.search_server import (
@@ -188,6 +188,7 @@ class World:
             clone = new[turn] = shallow(turn)
             clone.events = deque()
             clone.items, clone.added = list(turn.items), list(turn.added)
+            clone.arrived, clone.gathered = list(turn.arrived), copy.deepcopy(turn.gathered)
             clone.output = shallow(turn.output)
             clone.output._done = list(turn.output._done)
             clone.repetitions = list(turn.repetitions)
@@ -772,7 +773,9 @@ class World:
         self.outcomes = tuple(outcomes)
         if self.session.idle is not all(turn.ended for turn in self.turns):
             raise ViolatedError(f"I6: the session is{'' if self.session.idle else ' not'} idle, with {self.turns}")
-        if self.session.stats.failed != sum(turn.failure is not None for turn in self.turns):
+        pool = self.session.pool  # As ``stats.failed``, without all the other counters.
+        failed = self.session._own.failed + pool._past.failed + sum(one.stats.failed for one in pool._connections)
+        if failed != sum(turn.failure is not None for turn in self.turns):
             raise ViolatedError(f"I6: {self.session.stats} of {self.turns}")
 
     def _check_failure(self, at: int, turn: Turn, failure: TurnError, handed: set[int], ledger: list[int]) -> None:
@@ -805,30 +808,46 @@ class World:
     def _is_over(self) -> bool:
         return all(turn.ended for turn in self.turns)
 
-    def ends_in_a_good_world(self) -> None:
-        """From here on everybody does what they should, and no deadline passes."""
-        for _ in range(60):
-            if self._is_over():
-                return
-            actions = {action[0]: action for action in reversed(list(self.possible()))}
-            action = next((actions[kind] for kind in self.good if kind in actions), None)
-            if action is None and self.server is not None and (self.server.gone or self.server.limited):
-                action = ("eof",)  # The server has sent its close frame.
-            if action is None and self.kind.limit < LARGE and self.server is not None and self.server.requests:
-                action = ("too big",)
-            action = self._otherwise() if action is None else action
-            if action is None:
-                break
-            self.perform(("hand", 65536) if action[0] == "hand" else action)
-        raise ViolatedError(f"I6: nothing is left to do, and the turns are {self.turns}")
+    def ends_in_a_good_world(self, proven: set[object]) -> None:
+        """From here on everybody does what they should, and no deadline passes. ``proven``: see
+        :meth:`_comes_to_an_end`."""
+        if not self._comes_to_an_end(self._do_what_is_good, proven):
+            raise ViolatedError(f"I6: nothing is left to do, and the turns are {self.turns}")
 
-    def ends_in_a_dead_world(self) -> None:
+    def ends_in_a_dead_world(self, proven: set[object]) -> None:
         """From here on nothing happens but that time passes, and that the shell tries to connect."""
+        if not self._comes_to_an_end(self._let_time_pass, proven):
+            raise ViolatedError(f"I6: no deadline ends the turns {self.turns}")
+
+    def _comes_to_an_end(self, step: Callable[[], bool], proven: set[object]) -> bool:
+        """Whether everything ends by such steps. ``proven``: the keys of states where that is known already."""
+        passed: list[object] = []
         for _ in range(60):
-            if self._is_over():
-                return
-            self.perform(("open",) if self._may_open() else ("deadline",))
-        raise ViolatedError(f"I6: no deadline ends the turns {self.turns}")
+            self.budget = 0  # What happens now is not counted, so it makes no difference.
+            if self._is_over() or (key := self.key()) in proven:
+                proven.update(passed)
+                return True
+            passed.append(key)
+            if not step():
+                return False
+        return False
+
+    def _do_what_is_good(self) -> bool:
+        """Do it; whether there was anything to do."""
+        actions = {action[0]: action for action in reversed(list(self.possible()))}
+        action = next((actions[kind] for kind in self.good if kind in actions), None)
+        if action is None and self.server is not None and (self.server.gone or self.server.limited):
+            action = ("eof",)  # The server has sent its close frame.
+        if action is None and self.kind.limit < LARGE and self.server is not None and self.server.requests:
+            action = ("too big",)
+        action = self._otherwise() if action is None else action
+        if action is not None:
+            self.perform(("hand", 65536) if action[0] == "hand" else action)
+        return action is not None
+
+    def _let_time_pass(self) -> bool:
+        self.perform(("open",) if self._may_open() else ("deadline",))
+        return True
 
 
 def outcome(turn: Turn) -> str:
@@ -852,12 +871,15 @@ class Counts(NamedTuple):
 def search(start: World, *, liveness_of_every: int = 1, at_most: int | None = None) -> Counts:
     """Walk every state that can be reached; raises ViolatedError, with the way to it."""
     seen = {start.key()}
+    good: set[object] = set()
+    dead: set[object] = set()
     stack: list[tuple[World, tuple[Any, ...]]] = [(start, ())]
     transitions = 0
     while stack:
         world, path = stack.pop()
-        for action in world.actions():
-            child = world.clone()
+        actions = world.actions()
+        for action in actions:
+            child = world if action is actions[-1] else world.clone()
             way = (path, action)
             try:
                 child.perform(action)
@@ -867,8 +889,8 @@ def search(start: World, *, liveness_of_every: int = 1, at_most: int | None = No
                     seen.add(key)
                     stack.append((child, way))
                     if len(seen) % liveness_of_every == 0:
-                        child.clone().ends_in_a_good_world()
-                        child.clone().ends_in_a_dead_world()
+                        child.clone().ends_in_a_good_world(good)
+                        child.clone().ends_in_a_dead_world(dead)
             except Exception as exc:
                 raise ViolatedError(f"{exc} — after {_unrolled(way)}") from exc
         if at_most is not None and transitions >= at_most:

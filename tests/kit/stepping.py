@@ -131,6 +131,12 @@ class ScriptedTurn:
         self.failure: Exception | None = None
         self.partial = Partial()
         self.ending: Any = None
+        self.transport = "websocket"
+
+    @property
+    def events(self) -> list[Any]:
+        """What is there."""
+        return self._script[0] if self._script and isinstance(self._script[0], list) else []
 
     def next_event(self) -> Any:
         """The events in a row of a list are there at once."""
@@ -138,6 +144,7 @@ class ScriptedTurn:
             found = self._script[0].pop(0)
             if not self._script[0]:
                 del self._script[0]
+            self.response = getattr(found, "response", None)
             return found
         return None
 

@@ -158,12 +158,13 @@ def without_code(text: str) -> str:
         ),
         (
             "Recipes",
-            "Several requests at once, Named lanes and a fork, Tools, "
+            "Without async, Several requests at once, Named lanes and a fork, Tools, "
             "Structured output, Steering, Conversations, One session for a web application, "
             "What became of it, Your own tests, A recording, Models and a trace of a call, Lanes a tool and a verdict, "
             "Behind a proxy, "
             "Instead of `openai`'s `responses.connect()`, Instead of `websockets`, "
-            "Instead of the Agents SDK's `OpenAIResponsesWSModel`, Where users already are: the Agents SDK",
+            "Instead of the Agents SDK's `OpenAIResponsesWSModel`, Where users already are: the Agents SDK, "
+            "Where users already are: `openai`'s client LangChain pydantic-ai",
         ),
         (
             "Working on turnwire",

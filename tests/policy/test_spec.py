@@ -20,6 +20,8 @@ from typing import NamedTuple
 import pytest
 import turnwire.sansio
 from turnwire.sansio import addresses, checks, driver, evidence, fallback, lanes, pool
+from turnwire.sansio.as_http import HTTP_CLIENT_OPTIONS
+from turnwire.sansio.as_http._sessions import MOST as MOST_SESSIONS
 from turnwire.sansio.connection._tables import MAX_REDIRECTS, SMALL_MESSAGE
 from turnwire.sansio.session import SessionOptions
 
@@ -184,6 +186,8 @@ NUMBERS = [
     ("P-POOL-10", f"after {pool.RETRY:g} s"),
     ("P-POOL-12", f"for {pool.FINISH:g} s"),
     ("P-POOL-11", f"`max_idle` ({OPTIONS.max_idle:g} s)"),
+    ("P-HTTPX-3", f"at most {MOST_SESSIONS} unused"),
+    ("P-HTTPX-3", f"after {HTTP_CLIENT_OPTIONS.max_idle:g} s"),
     ("R-1009-2", f"of {SMALL_MESSAGE // 1024} KiB or more"),
     ("R-RECOVER-14", f"answered with {STATUSES},"),
     ("D-RUNTIME-8", f"{driver.LOOK * 1000:g} ms"),

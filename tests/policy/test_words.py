@@ -66,6 +66,7 @@ ALLOWED = (
     r"no room",
     r"lives in",  # As in "the table lives in another module".
     r"home directory",
+    r"XDG_STATE_HOME",
     r"Path\.home",
     r"Homepage",
     r"(?:comes|follows|drawn) from the seed",  # That of a random generator.
@@ -142,6 +143,7 @@ NAMED_TWICE = {
     "Conversation": "the field of a response, and what users hold of turns that go on from each other",
     "McpCall": "the item of a response, and what a script of the test server says to have one",
     "Refusal": "the evidence that a request was refused, and what a script says to have the model refuse",
+    "Session": "what users hold, in the shells and without async",
     "Turn": "the protocol's record of a turn, and the handle that users hold; the docstring of each names the other",
 }
 
@@ -186,6 +188,7 @@ DEFINED_TWICE = {
     "add_arguments": "of each command of the command line: its options",
     "run": "of each command of the command line: its work; and in the shells, of a flow: its wait",
     "connect": "what a user calls, in the core without waiting, in the shells bound to them",
+    "serve": "the test server, for asyncio and without async",
     "shown": "a value for people, as Python's repr in messages and as JSON in logs and spans; both are public",
 }
 """Functions and constants that stand in several modules, and why."""
