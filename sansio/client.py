@@ -79,7 +79,7 @@ class Session(OnShell, Generic[ConversationT]):
     def create(self, *, text_format: UntypedFormat | None = None, **body: Unpack[TurnArguments]) -> Turn: ...
     def create(
         self, *, stream_id: AnyLane = AUTO, timeout: Timeout = OMIT, leave: Leave | None = None, **body: Any
-    ) -> Turn[Any]:
+    ) -> Turn:
         """Make a turn: ``async with session.create(model=…, input=…) as turn``. It is sent when the block is entered.
 
         ``body`` holds the fields of the request: :class:`~turnwire.sansio.fields.RequestFields` says what each means.
@@ -111,7 +111,7 @@ class Session(OnShell, Generic[ConversationT]):
     @awaited
     def respond(
         self, *, stream_id: AnyLane = AUTO, timeout: Timeout = OMIT, leave: Leave | None = None, **body: Any
-    ) -> Flow[Any]:
+    ) -> Flow[Response]:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
         Raises as :meth:`create` does, and the turn's :class:`~turnwire.sansio.errors.TurnError`.

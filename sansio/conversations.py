@@ -134,7 +134,7 @@ class Conversation(OnShell):
     ) -> ConversationTurn: ...
     def create(
         self, input: NewInput, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Any
-    ) -> ConversationTurn[Any]:
+    ) -> ConversationTurn:
         """Make the next turn: ``async with conversation.create("Hi") as turn``. It is sent when the block is entered.
 
         ``input`` is the new input alone: a text, an item, or a list of items. ``fields`` go before the defaults of the
@@ -147,7 +147,7 @@ class Conversation(OnShell):
 
     def _made(
         self, new: object, timeout: Timeout, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
-    ) -> ConversationTurn[Any]:
+    ) -> ConversationTurn:
         limits = self._timeout if timeout is OMIT else timeout
         given = ({**self._defaults, **with_extra_body(fields)}, self._stream_id, limits, leave or self._leave)
         return self._turn(self._runner, new, warm, *given)
@@ -163,7 +163,7 @@ class Conversation(OnShell):
     @awaited
     def respond(
         self, input: NewInput, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Any
-    ) -> Flow[Any]:
+    ) -> Flow[Response]:
         """Run the next turn to its end and return its response, whatever its status.
 
         If that is not ``completed``, the conversation is interrupted: see :meth:`resume`. Raises as :meth:`create`
@@ -249,7 +249,7 @@ class Conversation(OnShell):
         timeout: Timeout = OMIT,
         leave: Leave | None = None,
         **fields: Any,
-    ) -> Flow[Any]:
+    ) -> Flow[Response]:
         """Run turns, and the functions that the model calls in them, until a response calls none; return that response.
 
         ``tools`` are functions with type hints (:func:`~turnwire.sansio.functions.tool` says more about one), and
