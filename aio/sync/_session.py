@@ -20,7 +20,7 @@ from ...sansio.connections import ConnectionInfo
 from ...sansio.conversation import Decision
 from ...sansio.dialect import Dialect
 from ...sansio.errors import SessionClosedError
-from ...sansio.events import Response, ResponseUsage, ServerEvent
+from ...sansio.events import Event, Response, ResponseUsage
 from ...sansio.partial import Partial
 from ...sansio.rate_limits import RateLimits
 from ...sansio.replay import Evidence, Verdict
@@ -71,7 +71,7 @@ class Turn(Blocking[aio.Turn], of=aio.Turn):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> ServerEvent:
+    def __next__(self) -> Event:
         try:
             return self._wait(self._inner.__anext__)
         except StopAsyncIteration:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 Nullable: TypeAlias = T | Omit | None
 """A value, None for JSON's null, or OMIT, which leaves the field out."""
-Given: TypeAlias = T | Omit
+Filled: TypeAlias = T | Omit
 """A value, or OMIT, which leaves the field out."""
 
 
@@ -137,13 +137,13 @@ Includable: TypeAlias = Literal[
 class RunFields(TypedDict, total=False):
     """The fields of every request but its tools and its input. :class:`RequestFields` has the list."""
 
-    model: Given[str]
+    model: Filled[str]
     instructions: Nullable[str]
-    tool_choice: Given[ToolChoiceParam]
+    tool_choice: Filled[ToolChoiceParam]
     parallel_tool_calls: Nullable[bool]
     max_tool_calls: Nullable[int]
     reasoning: Nullable[ReasoningOptions]
-    text: Given[TextOptions]
+    text: Filled[TextOptions]
     temperature: Nullable[float]
     top_p: Nullable[float]
     top_logprobs: Nullable[int]
@@ -155,27 +155,27 @@ class RunFields(TypedDict, total=False):
     metadata: Nullable[Mapping[str, str]]
     prompt: Nullable[Prompt]
     prompt_cache_key: Nullable[str]
-    prompt_cache_options: Given[PromptCacheOptions]
+    prompt_cache_options: Filled[PromptCacheOptions]
     prompt_cache_retention: Nullable[Literal["in_memory", "24h"]]
     safety_identifier: Nullable[str]
-    user: Given[str]
+    user: Filled[str]
     service_tier: Nullable[Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]]
     moderation: Nullable[Moderation]
-    access_programs: Given[AccessPrograms]
-    image: Given[ImageOptions]
+    access_programs: Filled[AccessPrograms]
+    image: Filled[ImageOptions]
     background: Nullable[bool]
-    background_options: Given[BackgroundOptions]
+    background_options: Filled[BackgroundOptions]
     stream: Nullable[bool]
     stream_options: Nullable[StreamOptions]
-    client_metadata: Given[Mapping[str, Any]]
-    multi_agent: Given[MultiAgent]
+    client_metadata: Filled[Mapping[str, Any]]
+    multi_agent: Filled[MultiAgent]
 
 
 class ConversationFields(RunFields, total=False):
     """The fields of a turn in a conversation: those of :class:`RequestFields`, but ``input``, ``previous_response_id``,
     ``conversation`` and ``generate``, which a conversation sets by itself."""
 
-    tools: Given[Iterable[ToolParam | Mapping[str, Any]]]
+    tools: Filled[Iterable[ToolParam | Mapping[str, Any]]]
 
 
 class RequestFields(ConversationFields, total=False):
@@ -227,7 +227,7 @@ class RequestFields(ConversationFields, total=False):
     ============================= ====================================================================================
     """
 
-    input: Given[Input]
+    input: Filled[Input]
     previous_response_id: Nullable[str]
     conversation: Nullable[str | ServerConversation]
-    generate: Given[bool]
+    generate: Filled[bool]

@@ -32,6 +32,22 @@ NOT_FOLLOWED = ("openai", "agents", "anyio", "trio", "opentelemetry", "starlette
 """Modules whose types mypy does not read: it takes half a minute for them. pyright reads them."""
 
 
+AS_IN_README = """
+# pyright: standard
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-incomplete-defs, allow-any-generics, allow-subclassing-any
+# mypy: disable-error-code="no-any-return, untyped-decorator"
+"""
+"""What README.md's programs need not do to be short: annotate everything."""
+NOT_OURS = {
+    "span.attributes": "OpenTelemetry: it may be None",
+    "reader.get_metrics_data()": "OpenTelemetry: it may be None",
+    "point.count": "OpenTelemetry: a point may be of another kind",
+    "error.verdict.value": "openai: the attribute is turnwire's, on openai's exception",
+    "client.responses.retrieve(error.response_id)": "the same",
+}
+"""What is in lines of README.md's programs of which a checker complains, and why."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files to check; and the packages, at a place where a checker finds them however they are installed."""
@@ -49,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / f"names_of_{shell}.py").write_text(names, encoding="utf-8")
     (made / "misuse.py").write_text((KIT / "typed_misuse.py").read_text(encoding="utf-8"), encoding="utf-8")
     for number, code in enumerate(readme_programs()):
-        (made / f"readme_{number}.py").write_text(code, encoding="utf-8")
+        (made / f"readme_{number}.py").write_text(code + AS_IN_README, encoding="utf-8")
     return made
 
 
@@ -67,10 +83,18 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
+def is_not_ours(folder: Path, place: tuple[str, int]) -> bool:
+    name, number = place
+    line = (folder / name).read_text(encoding="utf-8").splitlines()[number - 1]
+    return name.startswith("readme_") and any(piece in line for piece in NOT_OURS)
+
+
 def compare(folder: Path, found: Mapping[tuple[str, int], Iterable[str]]) -> None:
     marked = wrong(folder / "misuse.py")
     assert len(marked) > 30
-    told = {place: list(said) for place, said in found.items() if place not in marked}
+    told = {
+        place: list(said) for place, said in found.items() if place not in marked and not is_not_ours(folder, place)
+    }
     assert told == {}, "wrong, and not marked"
     assert sorted(marked - found.keys()) == [], "marked, and not found"
 
