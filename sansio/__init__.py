@@ -75,6 +75,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     telemetry      where spans and metrics go
     secret         text that no repr and no traceback shows
     forms          what a JSON document may look like: its reader and its schema
+    option_help    what help() shows of a class of options
     checks         the rules of options, and the message for a value that breaks a rule
     omit           the markers that mean "leave this out"
     errors         everything that is raised

@@ -429,8 +429,8 @@ def connect(
     session is recorded in, without credentials, so that it can be replayed: a path, a file opened by ``"wb"``, or a
     ``Recording``. ``warm`` are the fields of a warm-up that is sent at once, so that connection and prefix are ready
     before there is an input: the first ``session.conversation()`` with the same fields goes on from it. ``options`` are
-    the limits; the arguments ``transport``, ``connections`` and ``record`` override the
-    options of the same name.
+    the limits (``help(SessionOptions)`` has them, with their units); the arguments ``transport``, ``connections`` and
+    ``record`` override the options of the same name. ``headers`` and ``query`` are sent beside those of the client.
 
     Raises UserError at once for arguments that cannot be used. When it is awaited or entered, raises ConnectError or
     HandshakeRejectedError if no connection can be opened.

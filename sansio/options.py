@@ -17,6 +17,7 @@ from .connection import ConnectionOptions
 from .errors import UserError
 from .fallback import TransportChoice
 from .omit import OMIT, is_omitted
+from .option_help import explain
 from .record import Recording
 from .replay import RecoveryPolicy
 from .telemetry import Telemetry
@@ -30,28 +31,30 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
 
     Raises UserError for a number out of its range and for two values that contradict each other (DESIGN.md, "Options
     together"), and WrongTypeError for a value of another type.
+
+    Options:
+        connections: How many WebSockets may take turns at a time; at most 256. Another is opened when the present ones
+            have no free slot.
+        transport: ``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; but HTTP if the server has no WebSocket, and
+            for a request larger than ``max_request_size``.
+        max_age: Seconds after which a WebSocket is replaced: closed if no turn runs on it, else kept until another one
+            is open. Servers end it at 60 minutes (PROTOCOL.md, "Several connections").
+        max_idle: Seconds after which a connection on which no turn ran is closed, if the session has others.
+        close_last: Also close the last one after ``max_idle``. What only its memory has (``store=False``) is lost then.
+        recovery: What is repeated automatically.
+        telemetry: Where spans and metrics of turns go: to the application's OpenTelemetry providers, if it has set
+            them. None: off. It does not concern the models, which have their own ``tracer`` and ``telemetry``.
+        record: The file that the session is recorded in; None: none (RECORDING.md).
     """
 
     connections: int = 1
-    """How many WebSockets may take turns at a time; at most 256. Another is opened when the present ones have no free
-    slot."""
     transport: TransportChoice = "auto"
-    """``"websocket"``, ``"http"``, or ``"auto"``: a WebSocket; but HTTP if the server has no WebSocket, and for a
-    request larger than ``max_request_size``."""
     max_age: float | None = 55 * 60.0
-    """Seconds after which a WebSocket is replaced: closed if no turn runs on it, else kept until another one is open.
-    Servers end it at 60 minutes (PROTOCOL.md, "Several connections")."""
     max_idle: float | None = 60.0
-    """Seconds after which a connection on which no turn ran is closed, if the session has others."""
     close_last: bool = False
-    """Also close the last one after ``max_idle``. What only its memory has (``store=False``) is lost then."""
     recovery: RecoveryPolicy = RecoveryPolicy()
-    """What is repeated automatically."""
     telemetry: Telemetry | None = Telemetry()
-    """Where spans and metrics of turns go: to the application's OpenTelemetry providers, if it has set them. None: off.
-    It does not concern the models, which have their own ``tracer`` and ``telemetry``."""
     record: Recording | None = None
-    """The file that the session is recorded in; None: none (RECORDING.md)."""
 
     def __post_init__(self) -> None:
         ConnectionOptions.__post_init__(self)
@@ -65,6 +68,8 @@ class SessionOptions(ConnectionOptions, frozen=True, kw_only=True):
                 "scrubbed: leave out one"
             )
 
+
+explain(SessionOptions)
 
 OF_WEBSOCKETS: Final = (
     (

@@ -57,8 +57,8 @@ class Recording:
     ``to`` is a path, whose file is replaced, or a file that is open for writing bytes, which stays open. Several
     sessions may share one recording, also one after another. ``outputs`` says what is recorded of the bytes that are
     sent: a hash of each write, or, by ``"full"``, the bytes. With ``scrub=True`` the texts of requests and answers are
-    replaced by filler of the same length. ``max_bytes`` limits the file; None: no limit. Credentials are never written.
-    The format is that of RECORDING.md.
+    replaced by filler of the same length. ``max_bytes`` limits the file, in bytes; None: no limit. Credentials are
+    never written. The format is that of RECORDING.md.
 
     Raises UserError for a value out of its range, and WrongTypeError for one of another type.
     """

@@ -15,6 +15,7 @@ import msgspec
 
 from .checks import Instance
 from .errors import WrongTypeError
+from .option_help import explain
 
 __all__ = ["DEFAULT_TELEMETRY", "Telemetry", "encodable", "span_usage", "usage_attributes"]
 
@@ -32,14 +33,16 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
 
     A provider that is None is the global one, if the application has set one before ``connect()``. Raises
     WrongTypeError for a provider without the method that is needed, and for ``spans`` that is not True or False.
+
+    Options:
+        tracer_provider: Makes the tracer: an ``opentelemetry.trace.TracerProvider``.
+        meter_provider: Makes the meter: an ``opentelemetry.metrics.MeterProvider``.
+        spans: Whether turns have spans. False: they have metrics alone, also where there is a provider of tracers.
     """
 
     tracer_provider: Any = None
-    """Makes the tracer: an ``opentelemetry.trace.TracerProvider``."""
     meter_provider: Any = None
-    """Makes the meter: an ``opentelemetry.metrics.MeterProvider``."""
     spans: bool = True
-    """Whether turns have spans. False: they have metrics alone, also where there is a provider of tracers."""
 
     def __post_init__(self) -> None:
         Instance(bool).check("Telemetry.spans", self.spans)
@@ -59,6 +62,8 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
         """The provider of meters; None: there is none. ``modules`` are those that the process has imported."""
         return self.meter_provider or _configured(modules.get("opentelemetry.metrics"), "get_meter_provider")
 
+
+explain(Telemetry)
 
 DEFAULT_TELEMETRY: Final = Telemetry()
 """The application's providers."""

@@ -16,6 +16,7 @@ import msgspec
 from .checks import MOST_SECONDS, SECONDS, Number
 from .errors import WrongTypeError
 from .omit import OMIT, Omit, is_omitted
+from .option_help import explain
 
 __all__ = ["DEFAULT_TIMEOUTS", "NO_TIMEOUTS", "HttpTimeouts", "Timeout", "Timeouts", "timeouts_from"]
 
@@ -31,19 +32,21 @@ class Timeouts(msgspec.Struct, frozen=True):
     Raises:
         UserError: a negative number of seconds, one above 10**9 (about 31 years), or NaN.
         WrongTypeError: anything but a number or None.
+
+    Options:
+        lane: For the lane, a slot, and the choice of a connection.
+        connect: For TCP, proxy, TLS and the answer to the handshake.
+        send: For the transport to take the turn's message.
+        receive: For each next event of the turn, counted from its last event, or from when its message was handed over.
+            Keepalive events count as events of the turn; pongs, and events of other turns, do not.
+        total: For the whole turn, including repetitions, counted from when it was made.
     """
 
     lane: float | None = None
-    """For the lane, a slot, and the choice of a connection."""
     connect: float | None = 30.0
-    """For TCP, proxy, TLS and the answer to the handshake."""
     send: float | None = 120.0
-    """For the transport to take the turn's message."""
     receive: float | None = 600.0
-    """For each next event of the turn, counted from its last event, or from when its message was handed over. Keepalive
-    events count as events of the turn; pongs, and events of other turns, do not."""
     total: float | None = None
-    """For the whole turn, including repetitions, counted from when it was made."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -51,6 +54,9 @@ class Timeouts(msgspec.Struct, frozen=True):
             _WAIT.check(f"timeout {name!r}", seconds)
             if seconds == inf:
                 msgspec.structs.force_setattr(self, name, None)
+
+
+explain(Timeouts, dict.fromkeys(Timeouts.__struct_fields__, _WAIT))
 
 
 class HttpTimeouts(Protocol):

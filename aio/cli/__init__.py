@@ -119,6 +119,8 @@ def _parsed(given: list[str]) -> argparse.Namespace:
         given = [*given[1:], "--help"]
     arguments, unknown = parser.parse_known_args(given)
     if not hasattr(arguments, "run"):
+        if unknown:
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         parser.print_help(sys.stderr)
         raise SystemExit(WRONG_USAGE)
     if unknown:

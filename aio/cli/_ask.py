@@ -185,7 +185,8 @@ def keeps_conversation(arguments: argparse.Namespace) -> bool:
 
 
 def _problem(text: str, key: str | None) -> None:
-    """Print a problem, without the key, which a server may have repeated."""
+    """Print a problem, without the key, which a server may have repeated, and in the words of the command line."""
+    text = text.replace("give it as api_key= or in headers=", "put the key into the variable of --api-key-env")
     problem("ask", mask_credentials(text, [key]))
 
 

@@ -9,6 +9,7 @@ The promise
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -16,7 +17,17 @@ import sys
 from collections.abc import Generator
 from typing import Any, Final, TextIO, cast
 
-__all__ = ["FAILED", "INTERRUPTED", "WRONG_USAGE", "StdoutError", "guarded", "harmless", "leaves", "problem"]
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "WRONG_USAGE",
+    "StdoutError",
+    "guarded",
+    "harmless",
+    "leaves",
+    "problem",
+    "read_stdin",
+]
 
 FAILED: Final = 1
 """The exit status of a command that did not do what it should."""
@@ -96,6 +107,14 @@ def _fill_closed() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # Takes the lowest number that is free.
+
+
+def read_stdin(most: int = -1) -> bytes:
+    """All of stdin, or so many bytes. Raises OSError, also if it was closed before the command began."""
+    try:
+        return sys.stdin.buffer.read(most) or b""
+    except AttributeError:  # Then Python has no stdin.
+        raise OSError(errno.EBADF, "it is closed") from None
 
 
 def leaves(exc: BaseException) -> list[BaseException]:

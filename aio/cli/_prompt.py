@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ...sansio.errors import UserError
-from ._output import problem
+from ._output import problem, read_stdin
 
 __all__ = ["LONGEST_PROMPT", "NoPromptError", "Stdin", "composed", "read_prompt", "reads"]
 
@@ -76,9 +76,9 @@ def _piped(stdin: Stdin) -> bytes:
     try:
         if stdin.piped and sys.platform != "win32" and not select.select([sys.stdin], [], [], PATIENCE)[0]:
             problem("ask", "waiting for stdin to end, which the prompt is read from; < /dev/null leaves it out")
-        piped = sys.stdin.buffer.read(LONGEST_PROMPT + 1) or b""
-    except (OSError, AttributeError) as exc:  # AttributeError: there is no stdin.
-        raise UserError(f"cannot read stdin: {getattr(exc, 'strerror', None) or 'it is closed'}") from exc
+        piped = read_stdin(LONGEST_PROMPT + 1)
+    except OSError as exc:
+        raise UserError(f"cannot read stdin: {exc.strerror}") from exc
     if len(piped) > LONGEST_PROMPT:
         raise UserError(f"stdin has more than {LONGEST_PROMPT // 1024**2} MiB")
     return piped

@@ -16,6 +16,7 @@ from ...sansio.recording import (
     proxy_timeline,
     timeline_of,
 )
+from ._output import read_stdin
 from ._page import page_of
 from ._proxy_view import show_messages
 from ._terminal import Terminal
@@ -43,7 +44,7 @@ arguments; {DIFFERS} if the core does something else than was recorded; 130 afte
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="a recording, of connect(record=FILE) or turnwire record"
+        "file", type=Path, metavar="FILE", help="a recording, of connect(record=FILE) or turnwire record; - is stdin"
     )
     parser.add_argument(
         "--speed",
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Replay the file; return the exit status."""
     path: Path = arguments.file
     try:
-        contents = path.read_bytes()
+        contents = read_stdin() if str(path) == "-" else path.read_bytes()
         passed = RecordedFile(contents).header.kind == "proxy"
         if passed and arguments.html is None and not arguments.check:
             terminal = Terminal(arguments.speed)

@@ -20,7 +20,7 @@ from ...sansio.server import SERVER_DIALECTS, ScriptLike, ServerOptions
 from .. import loopback
 from ..loopback import LoopbackServer, faults_schema, read_faults, read_script, script_schema
 from ._arguments import Options, add_latency, add_limits, count, key, limits, not_empty, port
-from ._output import problem
+from ._output import problem, read_stdin
 from ._serve_tls import Tls, given_tls, made_tls
 
 __all__ = ["add_arguments", "run", "until_terminated", "write_ready"]
@@ -197,9 +197,9 @@ def _document(path: Path | None) -> bytes | None:
     if path is None:
         return None
     try:
-        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except (OSError, AttributeError) as exc:  # AttributeError: stdin is closed.
-        raise UserError(f"cannot read {path}: {getattr(exc, 'strerror', None) or 'it is closed'}") from exc
+        return read_stdin() if str(path) == "-" else path.read_bytes()
+    except OSError as exc:
+        raise UserError(f"cannot read {path}: {exc.strerror}") from exc
 
 
 def _read(path: Path, read: Callable[[bytes], Any], data: bytes) -> Any:

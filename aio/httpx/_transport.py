@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient
 
@@ -22,7 +22,7 @@ from ...sansio.as_http import (
 )
 from ...sansio.checks import Instance
 from ...sansio.connections import ConnectionInfo
-from ...sansio.errors import TooManyTurnsError, TurnError
+from ...sansio.errors import TooManyTurnsError, TurnError, UserError
 from ...sansio.session import SessionOptions
 from ...sansio.transports import checked_network
 from .._shell import SHELL
@@ -78,7 +78,9 @@ class TurnwireTransport(AsyncBaseTransport):
         """The HTTP clients whose transports are the inner ones, by their library."""
         network = replace(network, http_client=self._http_client(_LIBRARY))
         self._sessions = Sessions(SHELL, options or HTTP_CLIENT_OPTIONS, network)
-        self._not_sent = frozenset(name.lower() for name in per_request_headers)
+        not_sent = frozenset(name.lower() for name in per_request_headers)
+        self._limits = (self._sessions.options.turn_timeouts, not_sent)
+        """What else :func:`turn_asked` needs."""
 
     @property
     def connections(self) -> list[ConnectionInfo]:
@@ -93,34 +95,41 @@ class TurnwireTransport(AsyncBaseTransport):
             return await self._passed_on(request)
         library: Any = _library_of(request)
         try:
-            answer = await SHELL.run(exchange.answer())
+            answer = await SHELL.run(self._sessions.answer(exchange))
         except TurnError as failure:
             raise _interrupted(failure, request) from failure
         body = {"stream": _stream_of(library)(exchange, request)} if answer.body is None else {"content": answer.body}
         about = {"headers": answer.headers, "request": request, "extensions": {"http_version": b"HTTP/1.1"}}
         return library.Response(answer.status, **about, **body)
 
+    def handle_request(self, request: object) -> NoReturn:
+        """Raises UserError: a client that blocks has no event loop to read a WebSocket in."""
+        raise UserError(
+            "TurnwireTransport is for AsyncOpenAI — nothing was sent — for blocking calls: turnwire.aio.sync"
+        )
+
     async def _begun(self, request: Request) -> TurnExchange | None:
         """Send the turn that a request is; None: it is none."""
         timeout: Any = request.extensions.get("timeout")
-        plain = HttpRequest(request.method, str(request.url), request.headers.multi_items(), timeout)
-        asked = turn_asked(plain, self._sessions.options.turn_timeouts, self._not_sent)
-        if asked is None:
-            return None
-        body = turn_body(await request.aread())
-        runtime = None if body is None else await SHELL.run(self._sessions.runtime(asked))
-        if body is None or runtime is None:
+        url, pairs = request.url, request.headers.multi_items  # Their values stay out of this frame.
+        asked = turn_asked(HttpRequest(request.method, str(url), pairs(), timeout), *self._limits)
+        body = None if asked is None else turn_body(await request.aread())
+        if asked is None or body is None:
             return None
         try:
-            return TurnExchange(runtime, asked, body)
+            return self._sessions.begin(asked, body)
         except TooManyTurnsError as failure:
             raise _interrupted(failure, request) from failure
 
     async def _passed_on(self, request: Request) -> Response:
         for name in [name for name in request.headers if is_own_header(name)]:
             del request.headers[name]
-        transport = self._http_client(_library_of(request))._transport_for_url(request.url)
-        return await transport.handle_async_request(request)
+        client = self._http_client(_library_of(request))
+        # Private to httpx 0.28 and httpx2. Without it, the client sends the request, and its logger has it twice.
+        transport_for: Any = getattr(client, "_transport_for_url", None)
+        if transport_for is None:
+            return await client.send(request, stream=True)
+        return await transport_for(request.url).handle_async_request(request)
 
     def _http_client(self, library: Any) -> Any:
         """The client of this library that has the inner transport."""

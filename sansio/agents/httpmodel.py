@@ -16,6 +16,7 @@ from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..flow import Emit, Emitting, ExpiredError, Flow, Wait
+from ..option_help import explain_arguments
 from .call import ModelCall, ModelResponse
 from .httpturn import content_type_of, is_document
 from .metrics import ClientMetrics
@@ -35,11 +36,17 @@ BOUND: Final = 5.0
 class OpenAIResponsesModel(ResponsesModel):
     """A model behind the Responses API over HTTP, through the given client.
 
-    ``model_is_explicit=False`` says that ``model`` is a default, which a prompt may replace (PARITY A5). ``tracer``
-    gets a span per call. ``telemetry`` says where metrics go: by default to the application's provider, if it was set
-    before the first call. ``raise_on_unsuccessful`` raises UnsuccessfulResponseError for a failed or incomplete
-    response (PARITY C4); if events are streamed, after the last one. ``idle_parallel_tool_calls=False`` leaves out that
-    setting if there is nothing to call (PARITY A4).
+    Arguments:
+        model: The name of the model.
+        openai_client: The ``openai.AsyncOpenAI`` (or Azure's) whose URL, credentials, headers and timeouts are
+            used. It is not closed.
+        model_is_explicit: False says that ``model`` is a default, which a prompt may replace (PARITY A5).
+        tracer: Gets a span per call.
+        telemetry: Where metrics go: by default to the application's provider, if it was set before the first call.
+            None: nowhere.
+        raise_on_unsuccessful: Raise UnsuccessfulResponseError for a failed or incomplete response (PARITY C4); if
+            events are streamed, after the last one.
+        idle_parallel_tool_calls: False leaves out that setting if there is nothing to call (PARITY A4).
     """
 
     @cached_property
@@ -78,6 +85,9 @@ class OpenAIResponsesModel(ResponsesModel):
 
     def _close(self) -> Flow[None]:
         yield from self._background.finish()
+
+
+explain_arguments(OpenAIResponsesModel)
 
 
 def _deadline(shell: ModelShell, call: ModelCall) -> float | None:

@@ -20,6 +20,7 @@ from ..events import ServerEvent
 from ..events._openai import to_stream_event
 from ..flow import Emit, Emitting, Flow, Wait, awaited
 from ..lanes import AUTO, AnyLane
+from ..option_help import explain_arguments
 from ..record import BinaryFile, PathLike, Recording, recording_of
 from ..runtime import SessionRuntime
 from ..secret import discreet
@@ -45,15 +46,22 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
 
     Calls run on the lane ``stream_id``, one after another; with AUTO, side by side, each on any free lane. Models (or
     copies of one, made by :meth:`on_lane`) with different lanes run side by side on the same connection.
-    ``websocket_options`` holds ``ping_interval``, ``ping_timeout`` and ``max_size`` (PARITY C13), or is a
-    ``SessionOptions``, whose ``telemetry`` is not used.
-    ``ssl_context``, ``proxy`` and ``proxy_ssl_context`` are as for ``connect()``: they default to what the client's
-    ``http_client`` was given. ``record`` is the file that all of its connections are recorded in, as for ``connect()``.
 
     Between calls the connection is read: pings are answered, and its end is noticed. ``async with model:`` closes it at
     the end, as :meth:`close` does. If neither is used, it is closed when the event loop ends.
 
     Successful calls have no request id over a WebSocket.
+
+    Arguments:
+        websocket_options: A ``SessionOptions``, whose ``telemetry`` is not used (``help(SessionOptions)`` has the
+            options with their units), or a mapping with ``ping_interval`` and ``ping_timeout``, in seconds, and
+            ``max_size``, in bytes of one message (PARITY C13).
+        stream_id: The lane; None is the default lane, and AUTO any free one.
+        ssl_context: For TLS to the server; by default that of the client's ``http_client``.
+        proxy: None, ``"env"``, or the URL of a proxy, as for ``connect()``; by default that of the client's
+            ``http_client``.
+        proxy_ssl_context: For TLS to an https proxy.
+        record: The file that all of its connections are recorded in, as for ``connect()``.
     """
 
     @discreet
@@ -162,6 +170,9 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
         with self._repetitions_as_told():
             turn = Turn.from_frame(prepared.frame, timeouts=timeouts, now=self._shell.now(), lane=lane)
             return _RunningTurn(pool, pool.runtimes[-1].submit(turn, prepared.frame))
+
+
+explain_arguments(OpenAIResponsesWSModel)
 
 
 class _RunningTurn:

@@ -90,21 +90,30 @@ def answer_of(failure: TurnError) -> TurnAnswer | None:
     return TurnAnswer(status, _headers(headers, CONTENT_JSON[1], evidence), _json({"error": _error_in(failure)}))
 
 
-_NO_RETRY: Final = ("x-should-retry", "false")
+SHOULD_RETRY: Final = "x-should-retry"
+"""The header by which a server tells ``openai``'s client whether to repeat a request, whatever the status is."""
+_NO_RETRY: Final = (SHOULD_RETRY, "false")
 
 
 def _headers(given: Mapping[str, str], kind: str | None, evidence: Evidence) -> tuple[tuple[str, str], ...]:
-    kept = [pair for pair in given.items() if pair[0] not in _OF_ANOTHER_BODY]
-    if not may_be_repeated(evidence):
-        kept = [*(pair for pair in kept if pair[0] != _NO_RETRY[0]), _NO_RETRY]
+    repeated = repetition_of(evidence)
+    left_out = _OF_ANOTHER_BODY if repeated is None else _OF_ANOTHER_BODY | {SHOULD_RETRY}
+    kept = [pair for pair in given.items() if pair[0] not in left_out and _fits_in_a_header(pair)]
     typed = [] if kind is None else [("content-type", kind)]
-    return (*typed, *(pair for pair in kept if _fits_in_a_header(pair)))
+    told = [] if repeated is None else [(SHOULD_RETRY, repeated)]
+    return (*typed, *kept, *told)
 
 
-def may_be_repeated(evidence: Evidence) -> bool:
-    """Whether a client may repeat an answered request as its own rules say: the turn did not run, or the server asked
-    for it (P-HTTPX-6)."""
-    return evidence.verdict is Verdict.SAFE or failure_kind_of(evidence) is FailureKind.OVERLOADED
+def repetition_of(evidence: Evidence) -> Literal["true", "false"] | None:
+    """What a client is told about repeating an answered request; None: its own rules are right (P-HTTPX-6).
+
+    They are if the turn did not run, and if the server is overloaded. That a connection is too old, only a WebSocket
+    has: the status of that is 400, and another connection is all it needs.
+    """
+    kind = failure_kind_of(evidence)
+    if kind is FailureKind.REFUSED_CONNECTION_LIMIT:
+        return "true"
+    return None if evidence.verdict is Verdict.SAFE or kind is FailureKind.OVERLOADED else "false"
 
 
 def _fits_in_a_header(pair: Iterable[str]) -> bool:

@@ -52,7 +52,7 @@ class HttpRequest(NamedTuple):
 class AskedTurn(NamedTuple):
     """A request that is a turn if its body fits."""
 
-    url: str
+    url: Secret
     headers: Secret
     """The headers of the upgrade: a tuple of pairs, sorted by name."""
     lane: AnyLane
@@ -89,7 +89,7 @@ def turn_asked(request: HttpRequest, default: Timeouts, not_sent: Collection[str
     if not media_type(headers.get("content-type")).endswith("json") or "content-encoding" in headers:
         return None
     kept = tuple(sorted(pair for pair in headers.items() if not _is_of_one_request(pair[0], not_sent)))
-    return AskedTurn(request.url, Secret(kept), lane, _timeouts(request.timeout, default))
+    return AskedTurn(Secret(request.url), Secret(kept), lane, _timeouts(request.timeout, default))
 
 
 def turn_body(content: bytes) -> dict[str, Any] | None:

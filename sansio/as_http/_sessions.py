@@ -8,7 +8,7 @@ The promise
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
@@ -24,11 +24,13 @@ from ..runtime import SessionRuntime
 from ..secret import Secret, discreet
 from ..source import EndpointSource
 from ..transports import Network
+from ._answer import TurnAnswer
 from ._asked import AskedTurn
+from ._exchange import TurnExchange
 
 __all__ = ["HTTP_CLIENT_OPTIONS", "Sessions"]
 
-MOST: Final = 64
+MOST_SESSIONS: Final = 64
 """Sessions of an event loop that are kept, besides those in use."""
 
 
@@ -59,43 +61,53 @@ class Sessions:
         self.options = options
         self._network = network
         self._of_loops: dict[Hashable, dict[Secret, SessionRuntime]] = {}
+        self._to_close: list[SessionRuntime] = []
+        """Sessions of no use, to be closed."""
         self._closed = False
 
-    def runtime(self, asked: AskedTurn) -> Flow[SessionRuntime | None]:
-        """The session for a request; None: no upgrade can have its URL or headers, and the inner transport sends it.
+    def begin(self, asked: AskedTurn, body: Mapping[str, Any]) -> TurnExchange | None:
+        """Send the turn of a request; None: no upgrade can have its URL or headers, and the inner transport sends it.
 
-        Raises SessionClosedError after :meth:`close`.
+        Raises SessionClosedError after :meth:`close`, and as :class:`TurnExchange` does.
         """
         if self._closed:
             raise SessionClosedError("the transport is closed — nothing was sent — make another client")
-        known = self._of_loops.get(self._shell.token())
-        found = None if known is None else known.get(asked.key)
-        if known is not None and found is not None and not found.closed:
-            known[asked.key] = known.pop(asked.key)  # The last used one is last.
-            return found
-        try:
-            source = _source(asked)
-        except UserError:
-            return None
-        self._forget_ended_loops()
         known = self._of_loops.setdefault(self._shell.token(), {})
-        yield from self._close_unused(known)
-        made = known[asked.key] = self._shell.runtime(source, self._network, self.options)
-        return made
+        runtime = known.pop(asked.key, None)
+        if runtime is None or runtime.closed:
+            try:
+                source = _source(asked)
+            except UserError:
+                return None
+            self._forget_ended_loops()
+            self._take_out_unused(known)
+            runtime = self._shell.runtime(source, self._network, self.options)
+        known[asked.key] = runtime  # The last used one is last.
+        return TurnExchange(runtime, asked, body)
+
+    def answer(self, exchange: TurnExchange) -> Flow[TurnAnswer]:
+        """The answer, as :meth:`TurnExchange.answer` gives it. Before that, sessions are closed that nobody uses."""
+        try:
+            while self._to_close:
+                yield Wait(partial(self._to_close.pop().aclose, wait_for_peer=False))
+        except BaseException:
+            exchange.leave()
+            raise
+        return (yield from exchange.answer())
 
     def _forget_ended_loops(self) -> None:
+        here = self._shell.token()
         for token, known in list(self._of_loops.items()):
-            if all(runtime.over for runtime in known.values()):
+            if token != here and all(runtime.over for runtime in list(known.values())):
                 self._of_loops.pop(token, None)
 
-    def _close_unused(self, known: dict[Secret, SessionRuntime]) -> Flow[None]:
-        """Close sessions that have no connection any more, and the ones that were not used for the longest time."""
-        too_many = len(known) + 1 - MOST
+    def _take_out_unused(self, known: dict[Secret, SessionRuntime]) -> None:
+        """Take out sessions that have no connection any more, and the ones that were not used for the longest time."""
+        too_many = len(known) + 1 - MOST_SESSIONS
         unused = [(key, each) for key, each in known.items() if each.idle]
         for number, (key, each) in enumerate(unused):
             if number < too_many or not _is_open(each):
-                known.pop(key, None)
-                yield Wait(partial(each.aclose, wait_for_peer=False))
+                self._to_close.append(known.pop(key))
 
     @property
     def connections(self) -> list[ConnectionInfo]:
@@ -107,8 +119,8 @@ class Sessions:
         """Close all sessions; calls that run fail as aborted. Those in other event loops are shut down from here."""
         self._closed = True
         here = self._shell.token()
-        for token, known in self._of_loops.items():
-            for runtime in known.values() if token != here else ():
+        for token, known in list(self._of_loops.items()):
+            for runtime in list(known.values()) if token != here else ():
                 runtime.shutdown_threadsafe()
         each = AsyncExitStack()
         for runtime in self._of_loops.get(here, {}).values():
@@ -125,5 +137,5 @@ def _is_open(runtime: SessionRuntime) -> bool:
 def _source(asked: AskedTurn) -> EndpointSource:
     headers: Any = asked.headers.reveal()
     return EndpointSource(
-        base_url=asked.url, api_key=None, client=None, headers=dict(headers), query=None, environment={}
+        base_url=asked.url.reveal(), api_key=None, client=None, headers=dict(headers), query=None, environment={}
     )

@@ -44,6 +44,7 @@ from ..errors import (
 )
 from ..events import ErrorEvent
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
+from ..option_help import explain
 from ..record import Recording
 from ..replay import Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
 from ..telemetry import Telemetry
@@ -92,48 +93,53 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     Raises:
         UserError: a number out of its range (:data:`OPTION_RULES`), NaN included.
         WrongTypeError: a value of another type.
+
+    Options:
+        connect_timeout: For TCP, proxy, TLS and the upgrade together.
+        close_timeout: How long to wait for the peer's close frame.
+        ping_interval: Send a ping when nothing was received for this long.
+        ping_timeout: Fail the connection (STALLED) when nothing was received for this long after a ping.
+        stall_timeout: Fail the connection (STALLED) when nothing was received for this long while turns ran. If it is
+            longer than ``ping_interval``, it applies per turn: a turn fails (STALLED) when it received no event for
+            this long.
+        timeouts: The deadlines of turns that are created without their own; None: no limit. If not given, the client's
+            deadlines apply, or the defaults of ``Timeouts`` if there is no client.
+        compression: Offer permessage-deflate (RFC 7692).
+        max_message_size: Bytes of one incoming message, after decompression.
+        max_request_size: Bytes of one message to the server. A turn with a larger one goes over HTTP, or fails before
+            anything is sent if it may not. None: no limit.
+        max_buffered: Bytes of memory for the unread events of one turn. A turn that exceeds it fails.
+        max_buffered_total: Bytes of memory for the unread events of all running turns together. The turn that holds
+            most of them fails.
+        high_water: Bytes of memory for the unread events of one turn above which reading pauses.
+        max_waiting: Turns that may wait for a lane or a slot; at most 1,000,000.
+        max_in_flight: Turns that may run at the same time, over all lanes; at most 256. A dialect may allow fewer.
+        max_named_lanes: Different lane names that one connection may use in its life; a dialect may allow fewer.
+        leave: What happens to a WebSocket when its only turn is left before its end: it is aborted, or it stays open
+            and the turn's events are discarded. None: it stays open if another lane's ``store: false`` response is in
+            its memory.
+        dialect: What the server supports: a ``Dialect``, or the name of one: ``"openai"``, ``"azure"``, ``"codex"``,
+            ``"no-lanes"`` or ``"unknown"``. None: decided by its host name, by what it announces, and by what it is
+            seen to do.
     """
 
     connect_timeout: float | None = 30.0
-    """For TCP, proxy, TLS and the upgrade together."""
     close_timeout: float = 2.0
-    """How long to wait for the peer's close frame."""
     ping_interval: float | None = 20.0
-    """Send a ping when nothing was received for this long."""
     ping_timeout: float | None = 20.0
-    """Fail the connection (STALLED) when nothing was received for this long after a ping."""
     stall_timeout: float | None = None
-    """Fail the connection (STALLED) when nothing was received for this long while turns ran. If it is longer
-    than ``ping_interval``, it applies per turn: a turn fails (STALLED) when it received no event for this long."""
     timeouts: Timeouts | msgspec.UnsetType | None = msgspec.UNSET
-    """The deadlines of turns that are created without their own; None: no limit. If not given, the client's deadlines
-    apply, or the defaults of ``Timeouts`` if there is no client."""
     compression: bool = False
-    """Offer permessage-deflate (RFC 7692)."""
     max_message_size: int | None = DEFAULT_MAX_MESSAGE_SIZE
-    """Bytes of one incoming message, after decompression."""
     max_request_size: int | None = DEFAULT_MESSAGE_LIMIT
-    """Bytes of one message to the server. A turn with a larger one goes over HTTP, or fails before anything is sent if
-    it may not. None: no limit."""
     max_buffered: int = 64 * 1024 * 1024
-    """Bytes of memory for the unread events of one turn. A turn that exceeds it fails."""
     max_buffered_total: int = 256 * 1024 * 1024
-    """Bytes of memory for the unread events of all running turns together. The turn that holds most of them fails."""
     high_water: int = 4 * 1024 * 1024
-    """Bytes of memory for the unread events of one turn above which reading pauses."""
     max_waiting: int = 10_000
-    """Turns that may wait for a lane or a slot; at most 1,000,000."""
     max_in_flight: int = MAX_IN_FLIGHT
-    """Turns that may run at the same time, over all lanes; at most 256. A dialect may allow fewer."""
     max_named_lanes: int = MAX_NAMED_LANES
-    """Different lane names that one connection may use in its life; a dialect may allow fewer."""
     leave: Literal["abort", "abandon"] | None = None
-    """What happens to a WebSocket when its only turn is left before its end: it is aborted, or it stays open and the
-    turn's events are discarded. None: it stays open if another lane's ``store: false`` response is in its memory."""
     dialect: Dialect | str | None = None
-    """What the server supports: a ``Dialect``, or the name of one: ``"openai"``, ``"azure"``, ``"codex"``,
-    ``"no-lanes"`` or ``"unknown"``. None: decided by its host name, by what it announces, and by what it is seen to
-    do."""
 
     @property
     def given_dialect(self) -> Dialect | None:
@@ -181,6 +187,8 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "record": Instance(Recording, optional=True),
 }
 """The range of each option of a connection or a session; a test compares it with their fields."""
+
+explain(ConnectionOptions, OPTION_RULES)
 
 
 class Stats(msgspec.Struct):

@@ -8,23 +8,27 @@ from typing import Final
 import msgspec
 
 from ..checks import COUNT, SECONDS, Number, Rule, check_fields
+from ..option_help import explain
 
 __all__ = ["ProxyOptions"]
 
 
 class ProxyOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of a proxy and of each of its connections. Raises UserError for a value out of its range."""
+    """The limits of a proxy and of each of its connections. Raises UserError for a value out of its range.
+
+    Options:
+        max_connections: How many clients may be connected; a request of one more gets 503. None: no limit.
+        header_timeout: Seconds for the head of a request; None: no limit.
+        connect_timeout: Seconds for TCP and TLS to the server; None: no limit.
+        send_timeout: Seconds for which either side may leave what is there for it unread; None: no limit.
+        idle_timeout: Seconds in which neither side sends anything; None: no limit.
+    """
 
     max_connections: int | None = 1000
-    """How many clients may be connected; a request of one more gets 503. None: no limit."""
     header_timeout: float | None = 60.0
-    """Seconds for the head of a request; None: no limit."""
     connect_timeout: float | None = 30.0
-    """Seconds for TCP and TLS to the server; None: no limit."""
     send_timeout: float | None = 600.0
-    """Seconds for which either side may leave what is there for it unread; None: no limit."""
     idle_timeout: float | None = 3600.0
-    """Seconds in which neither side sends anything; None: no limit."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -39,3 +43,5 @@ _RULES: Final[Mapping[str, Rule]] = {
     "send_timeout": _LIMIT,
     "idle_timeout": _LIMIT,
 }
+
+explain(ProxyOptions, _RULES)

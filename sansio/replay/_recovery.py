@@ -16,6 +16,7 @@ from ..checks import COUNT, MOST_KEPT, MOST_SECONDS, SECONDS, Function, Instance
 from ..error_body import CONNECTION_LIMIT
 from ..errors import TurnError
 from ..evidence import GATEWAY_STATUSES, Cause, Evidence, Refusal, Verdict
+from ..option_help import explain
 
 
 class FailureKind(enum.Enum):
@@ -112,27 +113,30 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     connection's age, and with a 429 whose ``retry-after`` is at most ``max_retry_after``.
 
     Raises UserError for a number out of its range, and WrongTypeError for a value of another type.
+
+    Options:
+        attempts: How often one turn is repeated at most, for all reasons together; 0 switches recovery off.
+        initial_delay: Seconds before the first repetition, at most, and half of them at least; twice as many before
+            each further one.
+        max_delay: Seconds before any repetition, at most, unless the server asks to wait longer.
+        max_retry_after: Seconds. A server that asks to wait longer than this fails the turn at once.
+        repeat_ambiguous_stateless: Also repeat a stateless turn whose verdict is AMBIGUOUS. It may then run twice: use
+            it only where that is harmless.
+        repeat_ambiguous_stateful: The same for a turn that continues a response or a conversation kept by the server.
+        budget: Seconds from a turn's first failure within which its repetitions must begin; None: no limit.
+        should_repeat: Called with the failure when everything above allows a repetition; it can only refuse it. It is
+            called within a step: it must return at once and must not use the session. If it raises, or returns a
+            coroutine, that counts as a refusal.
     """
 
     attempts: int = 5
-    """How often one turn is repeated at most, for all reasons together; 0 switches recovery off."""
     initial_delay: float = 0.5
-    """Seconds."""
     max_delay: float = 8.0
-    """Seconds."""
     max_retry_after: float = 60.0
-    """Seconds. A server that asks to wait longer than this fails the turn at once."""
     repeat_ambiguous_stateless: bool = False
-    """Also repeat a stateless turn whose verdict is AMBIGUOUS. It may then run twice: use it only where that is
-    harmless."""
     repeat_ambiguous_stateful: bool = False
-    """The same for a turn that continues a response or a conversation kept by the server."""
     budget: float | None = None
-    """Seconds from a turn's first failure within which its repetitions must begin; None: no limit."""
     should_repeat: Callable[[TurnError], bool] | None = None
-    """Called with the failure when everything above allows a repetition; it can only refuse it. It is called within a
-    step: it must return at once and must not use the session. If it raises, or returns a coroutine, that counts as a
-    refusal."""
 
     def __post_init__(self) -> None:
         check_fields(self, RECOVERY_RULES)
@@ -180,6 +184,9 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         time."""
         longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
         return longest * (0.5 + random / 2)
+
+
+explain(RecoveryPolicy, RECOVERY_RULES)
 
 
 NETWORK: Final = frozenset({Cause.EOF, Cause.TRANSPORT, Cause.STALLED})

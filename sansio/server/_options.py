@@ -11,6 +11,7 @@ import msgspec
 from ..checks import COUNT, SECONDS, Choice, Instance, Number, Rule, check_fields
 from ..dialect import ANNOUNCEMENT, AZURE, DEFAULT_MESSAGE_LIMIT, OPENAI
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
+from ..option_help import explain
 
 
 class ServerDialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,36 +67,44 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of a server and of each connection, and its dialect. Raises UserError for a value out of its range.
 
     Those with a star are kept by the loopback server: a :class:`ServerConnection` does not see sockets.
+
+    Options:
+        max_message_size: Bytes of one message, after decompression; a longer one closes the connection with 1009. None:
+            no limit.
+        compression: Whether to accept permessage-deflate if the client offers it.
+        lifetime: Seconds from the upgrade to ``websocket_connection_limit_reached``; None: no limit.
+        close_timeout: Seconds to wait for the peer's close frame.
+        max_in_flight: Turns that may run at the same time on one connection; the others wait.
+        max_named_lanes: Different lane names that one connection may use in its life.
+        max_waiting: How many requests may wait for their lane or for a slot; one more closes the connection.
+        max_waiting_bytes: Bytes of the messages of all waiting requests. If more than one waits, exceeding it closes
+            the connection.
+        max_connections: * How many connections may be open; a request on one more gets 503. None: no limit.
+        header_timeout: * Seconds for the head of an HTTP request, and for TLS before it; None: no limit.
+        receive_timeout: * Seconds for the body of a request or for a message, and one more for each 10,000 bytes; None:
+            no limit.
+        send_timeout: * Seconds for which a client may leave an answer unread, and one more for each 10,000 bytes; None:
+            no limit.
+        idle_timeout: * Seconds without a request, on a connection without a turn; None: no limit.
+        strict: Whether a request is refused that the API would refuse (PROTOCOL.md, "Strict mode").
+        dialect: The kind of server: see :data:`SERVER_DIALECTS`.
     """
 
     max_message_size: int | None = DEFAULT_MESSAGE_LIMIT
-    """Bytes of one message, after decompression; a longer one closes the connection with 1009. None: no limit."""
     compression: bool = False
-    """Whether to accept permessage-deflate if the client offers it."""
     lifetime: float | None = 3600.0
-    """Seconds from the upgrade to ``websocket_connection_limit_reached``; None: no limit."""
     close_timeout: float = 10.0
-    """Seconds to wait for the peer's close frame."""
     max_in_flight: int = MAX_IN_FLIGHT
     max_named_lanes: int = MAX_NAMED_LANES
     max_waiting: int = 1024
-    """How many requests may wait for their lane or for a slot; one more closes the connection."""
     max_waiting_bytes: int = 4 * DEFAULT_MESSAGE_LIMIT
-    """Bytes of the messages of all waiting requests. If more than one waits, exceeding it closes the connection."""
     max_connections: int | None = 1000
-    """* How many connections may be open; a request on one more gets 503. None: no limit."""
     header_timeout: float | None = 60.0
-    """* Seconds for the head of an HTTP request, and for TLS before it; None: no limit."""
     receive_timeout: float | None = 60.0
-    """* Seconds for the body of a request or for a message, and one more for each 10,000 bytes; None: no limit."""
     send_timeout: float | None = 600.0
-    """* Seconds for which a client may leave an answer unread, and one more for each 10,000 bytes; None: no limit."""
     idle_timeout: float | None = 3600.0
-    """* Seconds without a request, on a connection without a turn; None: no limit."""
     strict: bool = False
-    """Whether a request is refused that the API would refuse (PROTOCOL.md, "Strict mode")."""
     dialect: str | None = "openai"
-    """The kind of server: see :data:`SERVER_DIALECTS`."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -120,3 +129,5 @@ _RULES: Final[Mapping[str, Rule]] = {
     "strict": Instance(bool),
     "dialect": Choice(tuple(SERVER_DIALECTS)),
 }
+
+explain(ServerOptions, _RULES)

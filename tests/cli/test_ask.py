@@ -142,7 +142,7 @@ def test_a_pipe_that_nobody_ends_is_told(ask: Here, monkeypatch: pytest.MonkeyPa
 
 
 def test_too_much_on_stdin_is_refused(ask: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_prompt, "MOST", 4)
+    monkeypatch.setattr(_prompt, "LONGEST_PROMPT", 4)
     assert ask("-", stdin=b"12345") == (2, "", "turnwire ask: stdin has more than 0 MiB\n")
 
 
@@ -419,6 +419,12 @@ LONG = "sk-proj-0123456789abcdef"
 def test_a_credential_is_masked_where_it_stands_as_one(text: str, key: str | None, shown: str) -> None:
     assert mask_credentials(text, [key]) == shown
     assert mask_in_json([{"a": text, "n": 1}], [key]) == [{"a": shown, "n": 1}]
+
+
+def test_a_url_with_a_password_is_refused_in_the_words_of_the_command_line(ask: Here) -> None:
+    status, _, errors = ask("x", "--base-url", "http://me:hunter2@127.0.0.1:9/v1")
+    assert (status, "hunter2" in errors) == (2, False)
+    assert errors.endswith("holds a user name or password: put the key into the variable of --api-key-env\n")
 
 
 def test_a_short_key_garbles_nothing(ask: Here, monkeypatch: pytest.MonkeyPatch) -> None:

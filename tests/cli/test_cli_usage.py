@@ -61,6 +61,12 @@ def test_without_a_command_there_is_help_and_an_error(capsys: pytest.CaptureFixt
     assert errors == said(capsys, "--help")[1]
 
 
+def test_an_option_before_the_command_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, errors = said(capsys, "--bogus")
+    assert (status, out) == (2, "")
+    assert errors.endswith("turnwire: error: unrecognized arguments: --bogus\n")
+
+
 # --- Wrong use -------------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +168,16 @@ def test_a_demo_that_cannot_be_recorded_does_not_begin(tmp_path: Path, capsys: p
     path = tmp_path / "no" / "demo.jsonl"
     status, out, errors = said(capsys, "demo", "--record", str(path))
     assert (status, out, errors) == (1, "", f"turnwire demo: cannot write {path}: No such file or directory\n")
+
+
+def test_a_recording_from_stdin_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with RECORDING.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        status, out, errors = said(capsys, "replay", "-", "--check")
+    assert (status, errors) == (0, "")
+    assert out.endswith("replayed identically\n")
+    monkeypatch.setattr(sys, "stdin", None)
+    assert said(capsys, "replay", "-") == (1, "", "turnwire replay: cannot read -: it is closed\n")
 
 
 def test_ctrl_c_while_a_recording_is_shown_at_its_pace(

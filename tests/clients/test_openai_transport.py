@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -36,7 +39,7 @@ from turnwire.aio.loopback import (
     serve,
 )
 from turnwire.sansio.errors import TurnError, UserError, WrongTypeError
-from turnwire.sansio.replay import ModelRetryAdviceRequest, Verdict, get_retry_advice
+from turnwire.sansio.replay import ModelRetryAdviceRequest, RecoveryPolicy, Verdict, get_retry_advice
 from turnwire.sansio.session import SessionOptions
 
 MODEL = "gpt-5.4"
@@ -168,6 +171,21 @@ def test_twenty_calls_at_once_take_lanes_of_one_connection() -> None:
             assert await asyncio.gather(*map(ask, range(20))) == [f"n{number}" for number in range(20)]
             assert {one.connection for one in server.ledger} == {1}
             assert len({one.lane for one in server.ledger}) > 10
+
+    run(main)
+
+
+def test_a_stream_whose_connection_pauses_reading_loses_nothing() -> None:
+    """P-HTTPX-2."""
+
+    async def main() -> None:
+        slow = SessionOptions(high_water=2_000)
+        async with world(options=slow, dialect="openai") as (client, server):
+            stream = await client.responses.create(model=MODEL, input="count 300", stream=True)
+            first = await anext(aiter(stream))
+            assert first.type == "response.created"
+            assert await text_of(stream) == " ".join(map(str, range(1, 301)))
+            server.expect("completed")
 
     run(main)
 
@@ -388,6 +406,42 @@ def test_a_connection_that_cannot_be_opened_is_repeated_as_often_as_the_client_s
         run(main)
 
 
+def test_nothing_runs_twice_whatever_is_cut_and_however_often_the_client_repeats() -> None:
+    """P-HTTPX-6, P-HTTPX-7; I5: calls at the same time, each with another fault, on lanes of a few connections."""
+    actions: list[tuple[Any, Any]] = [
+        (BeforeRun(), Cut()),
+        (BeforeRun(), Error(503, "server_is_overloaded")),
+        (BeforeRun(), Error(500, "internal_error")),
+        (BeforeRun(), Error(429, "rate_limit_exceeded", headers={"retry-after-ms": "1"})),
+        (BeforeEvent(1), Cut(reset=True)),
+        (BeforeEvent(1), Error(500, "server_error")),
+        (AfterEvent(3), Cut()),
+        (AfterEvent(5), Error(500, "server_error")),
+    ]
+    faults = [Fault(*each, marker=f"m{number}") for number, each in enumerate(actions * 3)]
+    faults += [Fault(Upgrading(), Cut(), connection=1), Fault(Upgrading(), Error(503, "x"), connection=3)]
+    quick = SessionOptions(connections=3, recovery=RecoveryPolicy(initial_delay=0.0))
+
+    async def main() -> None:
+        async with world(*faults, options=quick, retries=6, dialect="openai") as (client, server):
+
+            async def ask(number: int) -> bool:
+                with contextlib.suppress(openai.APIError):
+                    body: Any = {"model": MODEL, "input": f"n{number}", "metadata": {"marker": f"m{number}"}}
+                    await asked(client, stream=bool(number % 2), **body)
+                    return True
+                return False
+
+            done = await asyncio.gather(*map(ask, range(60)))
+            runs = Counter(one.marker for one in server.ledger)
+            assert set(runs.values()) == {1}
+            assert all(runs[f"m{number}"] == 1 for number, well in enumerate(done) if well)
+            assert sum(done) > 20
+            assert client.repeated > 0
+
+    run(main)
+
+
 def test_an_upgrade_that_fails_for_now_is_repeated_by_the_client() -> None:
     """P-HTTPX-6, P-HTTPX-9."""
 
@@ -531,6 +585,26 @@ def test_no_secret_is_logged_or_shown(caplog: pytest.LogCaptureFixture) -> None:
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("turnwire")]
     assert ours
     assert not any("sk-any" in line or "hush" in line for line in ours)
+
+
+def test_without_a_private_name_of_httpx_its_client_sends_what_is_no_turn() -> None:
+    async def main() -> None:
+        async with world() as (client, _):
+            transport: Any = transport_of(client)
+            (inner,) = transport._http_clients.values()
+            public = SimpleNamespace(send=inner.send, aclose=inner.aclose)
+            transport._http_clients = dict.fromkeys(transport._http_clients, public)
+            made = await client.responses.create(model=MODEL, input="hi")
+            assert (await client.responses.retrieve(made.id)).output_text == "hi"
+
+    run(main)
+
+
+def test_a_client_that_blocks_is_told_what_to_use() -> None:
+    wrong: Any = TurnwireTransport()
+    client = openai.OpenAI(api_key="any", http_client=httpx2.Client(transport=wrong))
+    with pytest.raises(UserError, match="AsyncOpenAI"):
+        client.responses.create(model=MODEL, input="hi")
 
 
 def test_arguments_that_cannot_be_are_refused() -> None:

@@ -23,7 +23,7 @@ from turnwire.sansio.as_http import (
     turn_asked,
     turn_body,
 )
-from turnwire.sansio.as_http._sessions import MOST
+from turnwire.sansio.as_http._sessions import MOST_SESSIONS
 from turnwire.sansio.errors import (
     ConnectError,
     ConnectionLostError,
@@ -67,7 +67,7 @@ def surely(*headers: tuple[str, str], **more: Any) -> AskedTurn:
 @pytest.mark.parametrize("url", [URL, f"{URL}?team=a", "http://127.0.0.1:8000/responses"])
 def test_a_post_to_responses_is_a_turn(url: str) -> None:
     """P-HTTPX-1."""
-    assert surely(url=url).url == url
+    assert surely(url=url).url.reveal() == url
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,18 @@ def sessions(shell: SteppedShell, **more: Any) -> Sessions:
     return Sessions(shell, more.pop("options", SessionOptions()), Network(proxy=None))  # pyright: ignore[reportArgumentType]
 
 
+def begun(shell: SteppedShell, of: Sessions, *headers: tuple[str, str]) -> Any:
+    """The exchange of a request, after its answer; None if it has none."""
+    made = of.begin(surely(*headers), {})
+    if made is not None:
+        shell.script[:] = [DONE]
+        assert finished(shell.run(of.answer(made))).status == 200
+    return made
+
+
 def runtime(shell: SteppedShell, of: Sessions, *headers: tuple[str, str]) -> Any:
-    return finished(shell.run(of.runtime(surely(*headers))))
+    """The session that a request was sent by."""
+    return begun(shell, of, *headers)._runtime
 
 
 def test_a_session_is_kept_and_another_key_has_another() -> None:
@@ -184,7 +194,7 @@ def test_a_session_is_kept_and_another_key_has_another() -> None:
 def test_headers_that_no_upgrade_can_have_are_for_the_inner_transport(header: tuple[str, str]) -> None:
     """P-HTTPX-1."""
     shell = SteppedShell()
-    assert runtime(shell, sessions(shell), header) is None
+    assert begun(shell, sessions(shell), header) is None
 
 
 def test_the_public_service_without_a_key_is_for_the_inner_transport() -> None:
@@ -193,7 +203,7 @@ def test_the_public_service_without_a_key_is_for_the_inner_transport() -> None:
     request = HttpRequest("POST", "https://api.openai.com/v1/responses", (JSON_TYPE,))
     found = turn_asked(request, DEFAULT_TIMEOUTS)
     assert found is not None
-    assert finished(shell.run(sessions(shell).runtime(found))) is None
+    assert sessions(shell).begin(found, {}) is None
 
 
 def test_sessions_without_a_connection_are_forgotten_and_so_are_those_of_ended_loops() -> None:
@@ -202,10 +212,10 @@ def test_sessions_without_a_connection_are_forgotten_and_so_are_those_of_ended_l
     all_of = sessions(shell)
     first = runtime(shell, all_of)
     second = runtime(shell, all_of, ("a", "2"))
-    assert (first.done, second.done) == (["close False"], [])
+    assert (first.done[-1], second.done[-1]) == ("close False", "cancel")
     second.busy = True
     runtime(shell, all_of, ("a", "3"))
-    assert second.done == []
+    assert second.done[-1] == "cancel"
     for each in shell.runtimes:
         each.ended = True
     shell.here = "there"
@@ -219,12 +229,12 @@ def test_no_more_sessions_are_kept_than_the_limit(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("turnwire.sansio.as_http._sessions._is_open", lambda runtime: True)
     shell = SteppedShell()
     all_of = sessions(shell)
-    for number in range(MOST):
+    for number in range(MOST_SESSIONS):
         runtime(shell, all_of, ("a", str(number)))
     runtime(shell, all_of, ("a", "0"))  # It is the last used one now.
     shell.runtimes[1].busy = True
     runtime(shell, all_of, ("a", "new"))
-    closed = [number for number, each in enumerate(shell.runtimes) if each.done]
+    closed = [number for number, each in enumerate(shell.runtimes) if each.done[-1] == "close False"]
     assert closed == [2]
 
 
@@ -237,9 +247,21 @@ def test_closing_ends_all_sessions_and_no_other_is_made() -> None:
     shell.here = "here"
     runtime(shell, all_of)
     finished(shell.run(all_of.close()))
-    assert [each.done for each in shell.runtimes] == [["shut down"], ["close True"]]
+    assert [each.done[-1] for each in shell.runtimes] == ["shut down", "close True"]
     with pytest.raises(SessionClosedError):
-        runtime(shell, all_of)
+        begun(shell, all_of)
+
+
+def test_a_call_that_is_cancelled_while_others_are_closed_leaves_its_turn() -> None:
+    """P-HTTPX-10."""
+    shell = SteppedShell()
+    all_of = sessions(shell)
+    runtime(shell, all_of).closing = Cancelled()
+    made = all_of.begin(surely(("a", "2")), {})
+    assert made is not None
+    with pytest.raises(Cancelled):
+        finished(shell.run(all_of.answer(made)))
+    assert shell.runtimes[1].done[-1] == "cancel"
 
 
 # --- The answer ------------------------------------------------------------------------------------------------------
@@ -284,7 +306,9 @@ def said(payload: dict[str, Any], phase: Phase = Phase.AWAIT, **more: Any) -> Re
 
 def exchange(shell: SteppedShell, *script: Any, **body: Any) -> TurnExchange:
     shell.script[:] = script
-    return TurnExchange(runtime(shell, sessions(shell)), surely(), {"model": "m", **body})
+    made = sessions(shell).begin(surely(), {"model": "m", **body})
+    assert made is not None
+    return made
 
 
 def raised(failure: TurnError) -> Exception:
@@ -488,24 +512,25 @@ RETRIED = {408, 409, 429, *range(500, 600)}
 @pytest.mark.parametrize(
     ("payload", "phase", "status", "repeated"),
     [
-        ({"status": 429, "error": {"code": "rate_limit_exceeded"}}, Phase.AWAIT, 429, True),
-        ({"error": {"type": "server_error", "message": "m"}}, Phase.AWAIT, 500, True),
-        ({"status": 503, "error": {"code": "server_is_overloaded"}}, Phase.AWAIT, 503, True),
-        ({"status": 503, "error": {"code": "server_is_overloaded"}}, Phase.STREAM, 503, False),
-        ({"status": 500, "error": {"code": "internal"}}, Phase.AWAIT, 500, False),
-        ({"status": 500, "error": {"code": "x"}, "headers": {"x-should-retry": "true"}}, Phase.AWAIT, 500, False),
-        ({"status": 409, "error": {"code": "conflict"}}, Phase.AWAIT, 409, False),
-        ({"status": 200, "error": {"code": "odd"}}, Phase.AWAIT, 500, False),
+        ({"error": {"code": "websocket_connection_limit_reached"}}, Phase.AWAIT, 400, "true"),
+        ({"status": 429, "error": {"code": "rate_limit_exceeded"}}, Phase.AWAIT, 429, None),
+        ({"error": {"type": "server_error", "message": "m"}}, Phase.AWAIT, 500, None),
+        ({"status": 503, "error": {"code": "server_is_overloaded"}}, Phase.AWAIT, 503, None),
+        ({"status": 503, "error": {"code": "server_is_overloaded"}}, Phase.STREAM, 503, "false"),
+        ({"status": 500, "error": {"code": "internal"}}, Phase.AWAIT, 500, "false"),
+        ({"status": 500, "error": {"code": "x"}, "headers": {"x-should-retry": "true"}}, Phase.AWAIT, 500, "false"),
+        ({"status": 409, "error": {"code": "conflict"}}, Phase.AWAIT, 409, "false"),
+        ({"status": 200, "error": {"code": "odd"}}, Phase.AWAIT, 500, "false"),
     ],
 )
 def test_an_answer_is_repeated_only_if_the_turn_did_not_run_or_the_server_is_overloaded(
-    payload: dict[str, Any], phase: Phase, status: int, repeated: bool
+    payload: dict[str, Any], phase: Phase, status: int, repeated: str | None
 ) -> None:
     """P-HTTPX-6."""
     answer = answer_of(said({"type": "error", **payload}, phase))
     assert answer is not None
     assert answer.status == status
-    assert dict(answer.headers).get("x-should-retry") == (None if repeated else "false")
+    assert dict(answer.headers).get("x-should-retry") == repeated
 
 
 @pytest.mark.parametrize(
@@ -548,7 +573,7 @@ def test_nothing_that_may_have_run_is_repeated_by_the_client() -> None:
             answer = answer_of(failure)
             if answer is None:
                 assert interruption_of(failure) is None or evidence.verdict is Verdict.SAFE
-            elif answer.status in RETRIED and "x-should-retry" not in dict(answer.headers):
+            elif dict(answer.headers).get("x-should-retry", str(answer.status in RETRIED).lower()) == "true":
                 assert evidence.verdict is Verdict.SAFE
 
 

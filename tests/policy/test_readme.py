@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import inspect
-import itertools
 import os
 import re
 import subprocess
@@ -20,7 +18,7 @@ from typing import NamedTuple
 import pytest
 from kit.sources import lines_of_code, parse
 from turnwire.sansio import replay
-from turnwire.sansio.connection import ConnectionOptions
+from turnwire.sansio.option_help import meanings
 from turnwire.sansio.replay import ADVICE_TABLE, VERDICT_TABLE, Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
 from turnwire.sansio.session import SessionOptions
 from turnwire.sansio.tables import machines, mermaid
@@ -110,6 +108,19 @@ def test_the_program_runs_as_it_stands(program: Program, tmp_path: Path) -> None
         assert ran.stdout == program.output
 
 
+def test_before_and_after_print_the_same() -> None:
+    """Of each migration both halves run, one after the other, in the program that is shown."""
+    migrations = [program for program in programs() if "async def before(" in program.code]
+    assert len(migrations) == 4
+    for program in migrations:
+        run = program.code.partition("async def main()")[2]
+        assert "await before(" in run
+        assert "await after(" in run
+        printed = (program.output or "").split()
+        half = len(printed) // 2
+        assert printed[:half] == printed[half:] != []
+
+
 def test_asyncio_and_trio_come_first() -> None:
     first, second, *_ = programs()
     assert "asyncio.run(" in first.code
@@ -162,8 +173,9 @@ def without_code(text: str) -> str:
             "Structured output, Steering, Conversations, One session for a web application, "
             "What became of it, Your own tests, A recording, Models and a trace of a call, Lanes a tool and a verdict, "
             "Behind a proxy, "
-            "Instead of `openai`'s `responses.connect()`, Instead of `websockets`, "
-            "Instead of the Agents SDK's `OpenAIResponsesWSModel`, Where users already are: the Agents SDK, "
+            "Instead of `openai`'s `responses.connect()`, Instead of `openai`'s `responses.create(stream=True)`, "
+            "Instead of `websockets`, Instead of the Agents SDK's `OpenAIResponsesWSModel`, "
+            "Instead of the Agents SDK's `OpenAIProvider`, Where users already are: the Agents SDK, "
             "Where users already are: `openai`'s client LangChain pydantic-ai",
         ),
         (
@@ -292,30 +304,13 @@ def limits() -> str:
     )
 
 
-OPTIONS = (
-    ("SessionOptions", (ConnectionOptions, SessionOptions)),
-    ("Timeouts", (Timeouts,)),
-    ("RecoveryPolicy", (RecoveryPolicy,)),
-)
-
-
 def options() -> str:
-    """Every option, its default and what it is, in the words of the code."""
+    """Every option, its default and what it is, in the words of the code, which ``help()`` shows, too."""
     lines = ["| option | default | |", "| --- | --- | --- |"]
-    for title, classes in OPTIONS:
-        for cls in classes:
-            tree = parse(Path(inspect.getsourcefile(cls) or "").read_text(encoding="utf-8"))
-            (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
-            for field, text in itertools.pairwise(body):
-                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                    said = text.value.value if is_text(text) else ""
-                    default = shown_default(getattr(cls(), field.target.id))
-                    lines.append(f"| `{title}.{field.target.id}` | {default} | {in_markdown(said)} |")
+    for cls in (SessionOptions, Timeouts, RecoveryPolicy):
+        for name, said in meanings(cls).items():
+            lines.append(f"| `{cls.__name__}.{name}` | {shown_default(getattr(cls(), name))} | {in_markdown(said)} |")
     return "\n".join(lines)
-
-
-def is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def shown_default(value: object) -> str:

@@ -21,7 +21,7 @@ import pytest
 import turnwire.sansio
 from turnwire.sansio import addresses, checks, driver, evidence, fallback, lanes, pool
 from turnwire.sansio.as_http import HTTP_CLIENT_OPTIONS
-from turnwire.sansio.as_http._sessions import MOST as MOST_SESSIONS
+from turnwire.sansio.as_http._sessions import MOST_SESSIONS
 from turnwire.sansio.connection._tables import MAX_REDIRECTS, SMALL_MESSAGE
 from turnwire.sansio.session import SessionOptions
 
