@@ -27,6 +27,7 @@ from .core import decoding, growth, lanes
 from .imports import imports
 from .memory import memory
 from .models import models
+from .partial import partial
 from .peers import peers
 from .recorder import recorder
 from .runner import runner
@@ -65,6 +66,7 @@ BENCHMARKS: Final = {
     "growth": Benchmark("T8", growth),
     "building": Benchmark("T9", building),
     "memory": Benchmark("T10", memory),
+    "partial": Benchmark("", partial),
 }
 
 

@@ -96,6 +96,7 @@ class RunArguments(RunFields, total=False):
     approve: Callable[[ToolCall], Any] | None
     on_error: Callable[[ToolCall, Exception], Any] | None
     on_interrupted: Callable[[ToolCall], Any] | None
+    reset_tool_choice: bool
     timeout: Timeout
     leave: Leave | None
     extra_body: Mapping[str, Any] | Omit | None

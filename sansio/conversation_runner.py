@@ -13,14 +13,15 @@ Forks that need the memory of a connection
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .connection import Continuation
 from .connection import Turn as CoreTurn
-from .conversation import ConversationMachine, DecisionReason, ToSend, output_items
+from .conversation import ConversationMachine, DecisionReason, Interrupted, ToSend, output_items
 from .events import Response
-from .flow import Flow, Wait
+from .evidence import Verdict
+from .flow import Flow, Wait, call_hook
 from .http import Compaction
 from .lanes import AnyLane
 from .partial import Partial
@@ -47,8 +48,16 @@ class ConversationRunner:
         """The turn that was sent last."""
         self._attended = self._unread = False
         """``_attended``: whether somebody reads it. ``_unread``: whether its reader left it before its end."""
+        self.before_send: Callable[[str], Any] | None = None
+        """Called with the saved conversation before a turn is sent."""
 
     # -- to send a turn
+
+    def until_ready(self, new: object, fields: Mapping[str, Any], *, warm: bool = False, **more: Any) -> Flow[None]:
+        """What comes before a turn is sent: forks are in progress, and it was written down."""
+        yield from self.until_forks_run()
+        if self.before_send is not None and not warm:
+            yield from call_hook(self.before_send, self.settled().saved_ahead(new, fields, **more))
 
     def until_forks_run(self) -> Flow[None]:
         """Wait until the turns of forks that continue the same response are in progress."""
@@ -68,17 +77,17 @@ class ConversationRunner:
         lane: AnyLane,
         timeout: object,
         *,
-        warm: bool = False,
         attended: bool = True,
+        **more: Any,
     ) -> CoreTurn:
-        """Send a turn; ``attended``: somebody reads it.
+        """Send a turn; ``attended``: somebody reads it; ``more`` is for :meth:`ConversationMachine.begin`.
 
         Raises as :meth:`Conversation.create` says; then nothing has changed.
         """
         machine = self.settled()
         if self._warmed is not None:
             machine = self._machine = self._after_warm_up(self._warmed, machine, fields)
-        to_send = machine.begin(new, fields, warm=warm)
+        to_send = machine.begin(new, fields, **more)
         try:
             core = self.runtime.create(to_send.body, lane, timeout, _continuation(to_send))
         except BaseException:
@@ -108,6 +117,11 @@ class ConversationRunner:
     # -- what became of it
 
     @property
+    def running(self) -> CoreTurn | None:
+        """The turn that runs."""
+        return None if self._core is None or self._core.ended else self._core
+
+    @property
     def partial(self) -> Partial:
         """What was read of the turn that was sent last."""
         return Partial() if self._last is None else self._last.partial
@@ -123,13 +137,20 @@ class ConversationRunner:
             machine.sent_in_full(DecisionReason[core.anchor_lost.name])
         response = None if self._unread else core.response
         used = [each.usage for each in core.responses]
+        verdict = None if core.failure is None else core.failure.evidence.verdict
+        known = Interrupted(verdict or Verdict.UNSAFE, core.known_id)
         if response is None:
-            machine.interrupted(arrived, None, used)
+            machine.interrupted(arrived, None, used, known)
         elif response.status in _UNSUCCESSFUL:
-            machine.interrupted(arrived, core.known_id if response.status == "incomplete" else None, used)
+            machine.interrupted(arrived, core.known_id if response.status == "incomplete" else None, used, known)
         else:
             machine.completed(arrived, core.known_id, used)
         return machine
+
+    def saved(self) -> str:
+        """The conversation as JSON; a turn that runs, with what has come of it."""
+        machine, core = self.settled(), self._core
+        return machine.save() if core is None else machine.save(self.arrived(), core.known_id)
 
     def arrived(self) -> list[dict[str, Any]]:
         """The items that came of the turn that ran: those of its responses, and what was steered between them."""

@@ -32,18 +32,21 @@ from .conversation import (
     output_items,
 )
 from .conversation_runner import ConversationRunner
+from .errors import UserError
 from .events import Event, Response, ResponseUsage
 from .fields import AnyItem, ConversationFields, NewInput
-from .flow import Flow, awaited
+from .flow import Flow, Wait, awaited
 from .functions import Toolbox
 from .handle import ResponseT_co
 from .lanes import AUTO, AnyLane
 from .messages import with_extra_body
 from .omit import OMIT
 from .partial import Partial
+from .replay import Verdict
 from .runtime import SessionRuntime
 from .shell import OnShell, Shell
-from .structured import ParsedResponse
+from .steering import SteerInput, SteerOutcome, steered_items
+from .structured import ParsedResponse, with_format
 from .timeouts import Timeout
 from .toolloop import MAX_TURNS, PARALLEL, RunSettings, Talk, ToolLoop
 
@@ -58,25 +61,41 @@ class ConversationTurn(Turn[ResponseT_co]):
     It is a turn like those of :meth:`Session.create`. What it sends is decided when the block is entered.
     """
 
-    def __init__(self, runner: ConversationRunner, new: object, warm: bool, *turn: Any) -> None:
-        super().__init__(runner.runtime, *turn)
+    def __init__(
+        self,
+        runner: ConversationRunner,
+        new: object,
+        asked: Mapping[str, Any],
+        *turn: Any,
+        of_loop: bool = False,
+        **more: Any,
+    ) -> None:
+        super().__init__(runner.runtime, asked, *turn)
         self._runner = runner
-        self._new = (new, warm)
+        self._of_loop = of_loop
+        more["asked"] = asked
+        self._new = (new, more)
 
     @awaited
     def __aenter__(self) -> Flow[Self]:
-        yield from self._runner.until_forks_run()
+        yield from self._until_ready()
         self._begin()
         return self
 
+    def _until_ready(self) -> Flow[None]:
+        new, more = self._new
+        return self._runner.until_ready(new, self._arguments[0], **more)
+
     def _run(self, on_event: Callable[[Event], Any] | None = None) -> Flow[ResponseT_co]:
-        yield from self._runner.until_forks_run()
+        yield from self._until_ready()
         return (yield from super()._run(on_event))
 
     def _begin(self) -> CoreTurn:
         fields, lane, timeout = self._enter()
-        new, warm = self._new
-        return self._sent(self._runner.submit(new, fields, lane, timeout, warm=warm))
+        new, more = self._new
+        if not self._of_loop:
+            self._runner.settled().check_no_loop()
+        return self._sent(self._runner.submit(new, fields, lane, timeout, **more))
 
     def _cancel(self, turn: CoreTurn) -> None:
         self._runner.left(turn)
@@ -146,11 +165,19 @@ class Conversation(OnShell):
         return self._made(input, timeout, leave, fields)
 
     def _made(
-        self, new: object, timeout: Timeout, leave: Leave | None, fields: Mapping[str, Any], *, warm: bool = False
+        self,
+        new: object,
+        timeout: Timeout,
+        leave: Leave | None,
+        fields: Mapping[str, Any],
+        *,
+        own: Iterable[str] | None = None,
+        **more: Any,
     ) -> ConversationTurn:
         limits = self._timeout if timeout is OMIT else timeout
-        given = ({**self._defaults, **with_extra_body(fields)}, self._stream_id, limits, leave or self._leave)
-        return self._turn(self._runner, new, warm, *given)
+        fields = with_extra_body(fields)
+        given = ({**self._defaults, **fields}, self._stream_id, limits, leave or self._leave)
+        return self._turn(self._runner, new, *given, own=tuple(fields) if own is None else own, **more)
 
     @overload
     def respond(
@@ -199,6 +226,31 @@ class Conversation(OnShell):
         """
         return self._runner.settled().resume(accept_partial=accept_partial)
 
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the interrupted turn may be sent again (REPLAY.md, "Verdict"); None if none was interrupted.
+
+        Of a turn that was loaded it is what was known when it was saved. A turn that was saved before it was sent is
+        AMBIGUOUS: the process that saved it may have sent it then.
+        """
+        known = self._runner.settled().known
+        return None if known is None else known.verdict
+
+    @property
+    def interrupted_id(self) -> str | None:
+        """The id of the interrupted turn's response, for :meth:`Session.retrieve`; None if none was announced."""
+        known = self._runner.settled().known
+        return None if known is None else known.response_id
+
+    def adopt(self, response: Response) -> None:
+        """Take a response that was retrieved as that of the interrupted turn: its input and the output become history.
+
+        Raises UserError if the response is not completed, if it is another turn's, or if no turn was interrupted.
+        """
+        if response.status != "completed":
+            raise UserError(f"the response is {response.status} — nothing has changed — retrieve it again, or resume()")
+        self._runner.settled().adopt(output_items(response.output), response.id, response.usage)
+
     @awaited
     def retry(
         self, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Unpack[ConversationFields]
@@ -206,12 +258,40 @@ class Conversation(OnShell):
         """Send the interrupted turn again and return its response. Nothing of what arrived of it is kept.
 
         The verdict of its failure says what that means: after SAFE nothing runs twice; after AMBIGUOUS it may, and
-        after UNSAFE it does. The fields are those of that turn; ``fields`` go before them. Raises UserError if no turn
-        was interrupted, and as :meth:`respond` does.
+        after UNSAFE it does. The fields are those of that turn; ``fields`` go before them. After :meth:`load` they are
+        those of this conversation, and those that the turn alone had; of these, ``tools`` and ``client_metadata`` are
+        to be given again, because they are not saved.
+
+        Raises UserError if no turn was interrupted, or if such a field is missing; else as :meth:`respond` does.
         """
-        new, before = self._runner.settled().interrupted_input
-        turn = self._made(new, timeout, leave, {**before, **fields})
+        turn = self._again(timeout, leave, fields)
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
+
+    def _again(
+        self, timeout: Timeout, leave: Leave | None, fields: Mapping[str, Any], known: Iterable[str] = (), **more: Any
+    ) -> ConversationTurn:
+        new, asked, own = self._runner.settled().interrupted_input(fields, known)
+        return self._made(new, timeout, leave, asked, own=own, **more)
+
+    # -- steering
+
+    @awaited
+    def steer(self, input: SteerInput) -> Flow[SteerOutcome | None]:
+        """Give what runs more input of the user: ``await conversation.steer("Make it shorter")``.
+
+        Any task may call it, and so may ``on_event``. If a turn runs, it is steered, whoever sent it (:meth:`create`,
+        :meth:`respond`, :meth:`run`): the outcome is that of :meth:`Turn.steer`. If :meth:`run` is at its tools, the
+        input goes with their outputs, before anything else that is new, and None is returned; the loop makes
+        another turn for it if need be. If none is made, it is kept, and saved, for the next turn of the conversation.
+
+        Raises UserError if nothing runs, and as :meth:`Turn.steer` does. Then nothing was sent.
+        """
+        turn = self._runner.running
+        if turn is None:
+            self._runner.settled().queue(steered_items(input))
+            return None
+        one = yield Wait(lambda: self._runner.runtime.send_input(turn, "steer", input))
+        return SteerOutcome(one, self._runner.runtime.until)
 
     # -- tools
 
@@ -246,6 +326,7 @@ class Conversation(OnShell):
         approve: Callable[[ToolCall], Any] | None = None,
         on_error: Callable[[ToolCall, Exception], Any] | None = None,
         on_interrupted: Callable[[ToolCall], Any] | None = None,
+        reset_tool_choice: bool = True,
         timeout: Timeout = OMIT,
         leave: Leave | None = None,
         **fields: Any,
@@ -257,7 +338,11 @@ class Conversation(OnShell):
         has. Calls of one response run side by side, ``async`` functions here, others in worker threads, at most
         ``parallel`` at the same time. What goes wrong in a function is told to the model (:mod:`.toolloop` has the
         table). A response that did not complete is returned, and so is one that calls a tool given as a mapping: its
-        output is a part of the next input.
+        output is a part of the next input. While it runs, :meth:`steer` gives the model more input.
+
+        A ``tool_choice`` that makes the model call a tool holds until it has; then the model may answer
+        (:func:`.toolloop.unforced`). With ``reset_tool_choice=False`` it holds for each turn, so that only a tool that
+        is given as a mapping, a hook or ``max_turns`` ends the loop.
 
         Without ``input`` it goes on where the last loop stopped, whatever ended it: outputs that are there are sent,
         and no function is called twice for one call. That holds in another process, too, after ``load()``: call
@@ -278,15 +363,21 @@ class Conversation(OnShell):
             approve=approve,
             on_error=on_error,
             on_interrupted=on_interrupted,
+            reset_tool_choice=reset_tool_choice,
         )
         if tools is not None:
             self._tools = Toolbox(tools)
             self._defaults["tools"] = self._tools.specs
 
         def turn(new: Sequence[Any], more: Mapping[str, Any]) -> Flow[Response]:
-            return self._made(new, timeout, leave, more)._run(on_event)  # pyright: ignore[reportPrivateUsage]
+            made = self._made(new, timeout, leave, more, of_loop=True)
+            return made._run(on_event)  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
-        talk = Talk(self._runner.settled, turn)
+        def again(more: Mapping[str, Any]) -> Flow[Response]:
+            made = self._again(timeout, leave, more, () if tools is None else ("tools",), of_loop=True)
+            return made._run(on_event)  # pyright: ignore[reportPrivateUsage] - only conversations call it.
+
+        talk = Talk(self._runner.settled, turn, again, lambda: self._defaults)
         items = None if input is None else as_items(input)
         return (yield from ToolLoop(talk, self._shell, self._tools, settings).run(items, fields))
 
@@ -364,8 +455,16 @@ class Conversation(OnShell):
         It has the history, and no fields of the request but digests of them, because fields may contain credentials. A
         turn that runs is saved as an interrupted one.
         """
-        machine = self._runner.settled()
-        return machine.save(self._runner.arrived() if machine.state is ConversationState.RUNNING else ())
+        return self._runner.saved()
+
+    def before_send(self, write: Callable[[str], Any]) -> None:
+        """Have each turn written down before it is sent: ``write``, ``async`` or not, is called with what :meth:`save`
+        returns when the turn runs.
+
+        If the process ends at any moment after that, another one loads an interrupted turn, and :attr:`verdict` says
+        whether it may be sent again. What ``write`` raises, the turn raises; nothing was sent. Forks do not have it.
+        """
+        self._runner.before_send = write
 
     def load(self, saved: str | bytes) -> None:
         """Go on with a saved conversation: ``session.conversation(model=…).load(text)``. Give the same fields as then.
@@ -377,4 +476,5 @@ class Conversation(OnShell):
 
     def _begin_warm_up(self) -> None:
         """Send the warm-up of a session, for which nobody waits."""
-        self._runner.submit((), self._defaults, self._stream_id, self._timeout, warm=True, attended=False)
+        fields, _ = with_format(self._defaults)
+        self._runner.submit((), fields, self._stream_id, self._timeout, warm=True, attended=False)

@@ -180,11 +180,13 @@ class Lanes(Generic[TurnT]):
         return AUTO
 
     def enter_first(self, turn: TurnT, lane: str | None) -> None:
-        """Add a turn to a lane that was used and in which none runs, ahead of those that wait there."""
+        """Add a turn to a lane that was used, ahead of those that wait there."""
         queue = self._waiting.setdefault(lane, OrderedDict())
-        queue[turn] = self._ready[lane] = None
+        queue[turn] = None
         queue.move_to_end(turn, last=False)
-        self._ready.move_to_end(lane, last=False)
+        if lane not in self.running:
+            self._ready[lane] = None
+            self._ready.move_to_end(lane, last=False)
         self.waiting_count += 1
 
     def release(self, lane: str | None) -> None:

@@ -51,6 +51,7 @@ __all__ = [
     "SteerOutcome",
     "UserMessage",
     "send_input",
+    "steered_items",
     "turn_input",
 ]
 
@@ -129,6 +130,13 @@ def turn_input(turn: Turn, kind: InputKind, given: object, most: int | None) -> 
     if most is not None and len(encoded) > most:
         raise _invalid(f"the input has {len(encoded)} bytes, more than {most} (max_request_size)", "make it smaller")
     return TurnInput(turn, kind, given, encoded)
+
+
+def steered_items(given: object) -> list[dict[str, Any]]:
+    """The messages of a steer, in plain JSON. Raises as :func:`turn_input` does."""
+    plain: object = msgspec.json.decode(encode_json(given))
+    _check_steer(plain)
+    return [{"role": "user", "content": plain}] if isinstance(plain, str) else cast("list[dict[str, Any]]", plain)
 
 
 def _check_steer(plain: object) -> None:

@@ -29,18 +29,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import msgspec
 
-from .checks import COUNT, MOST_AT_ONCE, MOST_KEPT, Number, check_fields, shown
+from .checks import COUNT, MOST_AT_ONCE, MOST_KEPT, Instance, Number, check_fields, shown
 from .conversation import CallLedger, CallState, ConversationMachine, ConversationState, ToolCall
 from .errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
 from .events import Event, Response
 from .flow import Flow, Wait, call_hook
 from .functions import ArgumentsError, Toolbox, ToolFunction, output_of
+from .omit import OMIT
 
-__all__ = ["MAX_TURNS", "PARALLEL", "LoopShell", "RunSettings", "Talk", "ToolLoop"]
+__all__ = ["MAX_TURNS", "PARALLEL", "LoopShell", "RunSettings", "Talk", "ToolLoop", "unforced"]
 
 MAX_TURNS: Final = 10
 """How many turns a loop may have, unless the caller says otherwise; as in the Agents SDK."""
@@ -80,6 +81,10 @@ class Talk(NamedTuple):
     """Its machine, which has been told what became of the last turn."""
     turn: Callable[[Sequence[Any], Mapping[str, Any]], Flow[Response]]
     """Runs one turn, with this new input and these fields. Raises the turn's failure."""
+    again: Callable[[Mapping[str, Any]], Flow[Response]]
+    """Runs the turn that did not succeed once more; these fields go before its own."""
+    defaults: Callable[[], Mapping[str, Any]]
+    """The fields that each turn has, unless it is given others."""
 
     @property
     def calls(self) -> CallLedger:
@@ -92,14 +97,14 @@ class Talk(NamedTuple):
         return self.settled().kept
 
     @property
-    def interrupted(self) -> bool:
-        """Whether the last turn did not succeed, so that :meth:`again` can repeat it."""
-        return self.settled().state is ConversationState.INTERRUPTED
+    def queued(self) -> Sequence[Any]:
+        """Input that waits for the next turn, which takes it."""
+        return self.settled().queued
 
-    def again(self, fields: Mapping[str, Any]) -> Flow[Response]:
-        """Run the turn that did not succeed once more."""
-        new, before = self.settled().interrupted_input
-        return self.turn(new, {**before, **fields})
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last turn did not succeed, so that ``again`` can repeat it."""
+        return self.settled().state is ConversationState.INTERRUPTED
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +124,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Called with what a function raised: it returns the output, or raises, which ends the loop."""
     on_interrupted: Callable[[ToolCall], Any] | None = None
     """Called for each call that was interrupted: True runs it again, a text is its output, None is the usual text."""
+    reset_tool_choice: bool = True
+    """Whether a ``tool_choice`` that makes the model call a tool ends with the first call: :func:`unforced`."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES)
@@ -130,7 +137,20 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 _RULES: Final = {
     "max_turns": Number(COUNT, least=1, whole=True, most=MOST_KEPT),
     "parallel": Number(COUNT, least=1, whole=True, most=MOST_AT_ONCE),
+    "reset_tool_choice": Instance(bool),
 }
+
+
+def unforced(choice: object) -> Any:
+    """The ``tool_choice`` for the turns after the model has called a tool, so that it may answer; as in the Agents SDK.
+
+    ``"auto"`` and ``"none"`` stay; so do the tools that it is allowed to call (``allowed_tools``), of which it need not
+    call one any more. Everything else made it call a tool, and is left out.
+    """
+    if choice in (None, "auto", "none"):
+        return choice
+    members: Mapping[str, Any] = cast("Mapping[str, Any]", choice) if isinstance(choice, Mapping) else {}
+    return {**members, "mode": "auto"} if members.get("type") == "allowed_tools" else OMIT
 
 
 class _Ready(NamedTuple):
@@ -175,7 +195,7 @@ class ToolLoop:
                 return response
             self._ledger.answered()
             calls = self._ledger.read(self._talk.history)
-            if not calls:
+            if not calls and (count == settings.max_turns or not self._talk.queued):
                 return response
             if count == settings.max_turns:
                 raise MaxTurnsError(
@@ -186,7 +206,15 @@ class ToolLoop:
             yield from self._answer(calls)
             if any(call.output is None for call in calls):  # The caller answers it.
                 return response
+            fields = self._after(calls, fields)
             turn = self._talk.turn(self._ledger.send(), fields)
+
+    def _after(self, calls: Iterable[ToolCall], fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The fields of the turn that answers these calls."""
+        given = {**self._talk.defaults(), **fields}
+        if not calls or not self._settings.reset_tool_choice or "tool_choice" not in given:
+            return fields
+        return {**fields, "tool_choice": unforced(given["tool_choice"])}
 
     def _first(self, input: Sequence[Any] | None, fields: Mapping[str, Any]) -> Flow[Flow[Response]]:
         """The first turn, after the calls that are open from before have their outputs."""
@@ -196,11 +224,12 @@ class ToolLoop:
             if call.state is CallState.RUNNING:
                 yield from self._interrupted(call)
         if input is None and self._talk.interrupted:
-            return self._talk.again(fields)
+            return self._talk.again(self._after(calls, fields))
         yield from self._answer(calls)
         if input is None and (not calls or any(call.output is None for call in calls)):
             what = "no call is open" if not calls else "the outputs of other tools' calls are missing"
             raise UserError(f"there is nothing to go on with: {what} — nothing was sent — write run(input, …)")
+        fields = fields if rest else self._after(calls, fields)
         return self._talk.turn([*self._ledger.send(), *rest], fields)
 
     # -- the calls of one response

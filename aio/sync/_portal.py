@@ -14,9 +14,9 @@ When it begins, and when it ends
 
 What runs in the calling thread
     The functions that ``conversation.run()`` is given as ``on_event``, ``on_call``, ``approve``, ``on_error`` and
-    ``on_interrupted``, unless they are ``async`` (:meth:`PortalCall.in_caller`): a database connection, or ``input()``,
-    is used where the caller uses it. While they run, the event loop goes on. Tools run as in ``turnwire.aio``:
-    ``async`` ones in the event loop, others in worker threads.
+    ``on_interrupted``, and that of ``conversation.before_send()``, unless they are ``async`` (:func:`in_caller`): a
+    database connection, or ``input()``, is used where the caller uses it. While they run, the event loop goes on. Tools
+    run as in ``turnwire.aio``: ``async`` ones in the event loop, others in worker threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from queue import Empty, SimpleQueue
@@ -39,7 +39,7 @@ from anyio import CancelScope
 
 from ...sansio.errors import ConcurrentUseError, SessionClosedError
 
-__all__ = ["EXIT_LIMIT", "PortalCall", "Portal", "portal"]
+__all__ = ["EXIT_LIMIT", "Portal", "PortalCall", "in_caller", "portal"]
 
 T = TypeVar("T")
 
@@ -167,6 +167,11 @@ class PortalCall:
         self._waited_for = True
         """Whether the calling thread waits. It does not after a second Ctrl-C."""
 
+    @classmethod
+    def present(cls) -> PortalCall:
+        """The call that the running task belongs to."""
+        return _call.get()
+
     # -- in the thread of the event loop
 
     def begin(self) -> None:
@@ -176,6 +181,7 @@ class PortalCall:
             self._task.add_done_callback(self._end)
 
     async def _go(self) -> Any:
+        _call.set(self)
         if not self._cancelled:
             with CancelScope() as self._scope:
                 result = self._start(self)
@@ -199,11 +205,8 @@ class PortalCall:
         for question in self._asked:
             question.resolve()
 
-    def in_caller(self, hook: Any) -> Any:
-        """A function that has ``hook`` called by the waiting thread; the hook itself if it is no such function."""
-        return partial(self._ask, hook) if callable(hook) and not iscoroutinefunction(hook) else hook
-
-    async def _ask(self, hook: Callable[..., Any], *args: Any) -> Any:
+    async def ask(self, hook: Callable[..., Any], *args: Any) -> Any:
+        """Have a function called by the waiting thread, and return its result."""
         question = _Question(hook, args, self._loop.create_future())
         if self._waited_for:
             self._asked.append(question)
@@ -274,11 +277,24 @@ class PortalCall:
             self._loop.call_soon_threadsafe(function)
 
 
+def in_caller(hook: Any) -> Any:
+    """A function that has ``hook`` called by the thread that waits for the call in which it is called; the hook itself
+    if it is ``async``, or no function."""
+    return partial(_asked, hook) if callable(hook) and not iscoroutinefunction(hook) else hook
+
+
+def _asked(hook: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+    return PortalCall.present().ask(hook, *args)
+
+
 def _exit_of(error: Any) -> BaseException:
     """What a tool raised to end the process, as ``sys.exit()`` does; the error itself if there is no such thing."""
     while isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
         error = cast("Any", error).exceptions[0]
     return error
+
+
+_call: ContextVar[PortalCall] = ContextVar("turnwire_call")
 
 
 # --- The one of this process -----------------------------------------------------------------------------------------

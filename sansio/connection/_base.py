@@ -173,7 +173,7 @@ class ConnectionBase(CommonConnection):
 
     def remembers(self, response_id: str | None) -> bool:
         """Whether this response is the last one of its lane here: the server keeps it in the connection's memory."""
-        return self._owners.lane_of(response_id) is not AUTO
+        return self._owners.remembers(response_id)
 
     def alone_remembers(self, response_id: str | None) -> bool:
         """Whether this response is in the memory of this connection only: it was not stored."""
@@ -209,13 +209,21 @@ class ConnectionBase(CommonConnection):
             self._drain_if_blocked((turn,))
 
     def _enter_first(self, turn: Turn) -> bool:
-        """Whether pending steers wait for this turn. If so, it goes ahead of its lane's other turns (P-STEER-3)."""
+        """Whether pending steers wait for this turn. If so, it goes ahead of its lane's other turns (P-STEER-3).
+
+        A warm-up does, too, but leaves them to a turn that continues it (P-STEER-11).
+        """
         for lane, pending in self._inputs.pending.items():
-            ours = turn.wanted in (AUTO, lane) or not self._lanes.names_known
-            if ours and turn.previous is not None and turn.previous == pending.response_id and not turn.is_warm_up:
+            ours = not turn.forks and (turn.wanted in (AUTO, lane) or not self._lanes.names_known)
+            if ours and turn.previous is not None and turn.previous in pending.response_ids:
+                if turn.is_warm_up and lane not in self._lanes.reserved:
+                    continue
                 turn.lane = lane
                 turn.steering = turn.steering or TurnSteering()
-                turn.steering.fills = self._inputs.pending.pop(lane).inputs
+                if turn.is_warm_up:
+                    turn.steering.keeps = pending
+                else:
+                    turn.steering.fills = self._inputs.pending.pop(lane).inputs
                 self._lanes.release(lane)
                 self._lanes.enter_first(turn, lane)
                 return True
@@ -279,7 +287,7 @@ class ConnectionBase(CommonConnection):
 
     def _free_lane(self, turn: Turn, now: float, *, reserve: bool = False) -> None:
         """Remove a turn that is over; the next one in its lane may start, unless the lane is to be reserved."""
-        self._lanes.leave(turn, turn.lane, reserve=reserve)
+        self._lanes.leave(turn, turn.lane, reserve=reserve or self._keeps_lane(turn, now))
         self._deadlines.drop(turn)
         self.freed = True
         if self._lanes.waiting_count or self.state is not State.OPEN:
@@ -287,6 +295,14 @@ class ConnectionBase(CommonConnection):
             self._start_turns(now)
             self._drain_if_blocked(())
             self._end_if_useless(now)
+
+    def _keeps_lane(self, turn: Turn, now: float) -> bool:
+        """Whether a warm-up that is over leaves its lane to the turn that pending steers wait for."""
+        pending = None if turn.steering is None else turn.steering.keeps
+        if pending is None or self._inputs.pending.get(turn.lane) is not pending:
+            return False
+        pending.response_ids.append(turn.response_id)
+        return pending.until is None or now < pending.until
 
     def _withdraw(self, turn: Turn, now: float) -> None:
         """Remove a failed turn from lanes and outbox."""

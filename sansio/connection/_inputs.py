@@ -138,7 +138,7 @@ NOT_SENT: Final = InputError(code="not_sent", message="the turn failed before it
 class TurnSteering:
     """What a turn keeps if it was steered: its inputs, and its responses that have ended."""
 
-    __slots__ = ("ended", "endings", "fills", "inputs", "last_id", "promised")
+    __slots__ = ("ended", "endings", "fills", "inputs", "keeps", "last_id", "promised")
 
     def __init__(self) -> None:
         self.inputs: list[TurnInput] = []
@@ -153,6 +153,8 @@ class TurnSteering:
         """Whether its last response ended as steered, and nothing has shown that its successor will not come."""
         self.fills: list[TurnInput] = []
         """Steers of the response that it continues, which wait for it."""
+        self.keeps: Pending | None = None
+        """Of a warm-up: the steers that wait behind it for another turn."""
 
     @property
     def place(self) -> int | None:
@@ -201,8 +203,8 @@ KNOWN_IDS: Final = 256
 class Pending(NamedTuple):
     """Steers that wait for one ``response.create``, which fills their stubs (P-STEER-3)."""
 
-    response_id: str | None
-    """The response that it has to continue."""
+    response_ids: list[str | None]
+    """The response that it has to continue, and the warm-ups that have continued that: one of these."""
     inputs: list[TurnInput]
     until: float | None
     """Until when the lane is reserved for it; None: without a limit."""

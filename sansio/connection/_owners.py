@@ -85,6 +85,8 @@ class Owners:
         """By response id: its lane. The reverse of ``_latest``."""
         self._unstored: set[str | None] = set()
         """The lanes whose last response the server keeps nowhere else."""
+        self._removed: set[str | None] = set()
+        """The lanes whose last response the server has removed from the memory."""
         self.late_items: dict[str, int] = {}
         """Ids of items of the ended responses that are remembered, and how many had them. An event with one of them
         needs the full check."""
@@ -214,6 +216,11 @@ class Owners:
         """The lane whose last response has this id; AUTO if there is none."""
         return AUTO if response_id is None else self._lane_of.get(response_id, AUTO)
 
+    def remembers(self, response_id: str | None) -> bool:
+        """Whether this response is the last one of its lane, and still in the connection's memory."""
+        lane = self.lane_of(response_id)
+        return lane is not AUTO and lane not in self._removed
+
     def is_unstored(self, response_id: str | None) -> bool:
         """Whether this response is in the connection's memory only."""
         lane = self.lane_of(response_id)
@@ -255,8 +262,17 @@ class Owners:
             self._latest[lane] = turn.response_id
             self._lane_of[turn.response_id] = lane
             (self._unstored.discard if turn.stored else self._unstored.add)(lane)
+            self._removed.discard(lane)
         for item in added:
             self.late_items[item] = self.late_items.get(item, 0) + 1
+
+    def refused(self, turn: Turn) -> None:
+        """The server has refused this turn: what it continued on its lane is removed from the memory (P-CONT-3)."""
+        lane = turn.lane if self.support is Support.YES else None
+        continued = turn.known_id if turn.between else turn.previous
+        if turn.stateful and self.lane_of(continued) == lane:
+            self._removed.add(lane)
+            self._unstored.discard(lane)
 
     def _forget(self, added: frozenset[str]) -> None:
         """The oldest turn of a lane is remembered no more: these ids are late only if another one had them."""

@@ -259,6 +259,8 @@ class Routing(Steered):
         if self._refuses_name(turn, event):
             self._repeat_without_name(turn, now)
             return
+        if turn.phase is Phase.AWAIT:
+            self._owners.refused(turn)
         goes_on = self._broke_off(turn)
         if not turn.abandoned:
             signal = TurnSignal.ABANDONED if goes_on else TurnSignal.FAILED

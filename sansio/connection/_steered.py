@@ -160,7 +160,7 @@ class Steered(ConnectionBase):
             self._lose_all(before.inputs)
         limit = 0.0 if turn.abandoned else inf if turn.timeouts.receive is None else turn.timeouts.receive
         until = None if limit == inf else now + limit
-        self._inputs.pending[turn.lane] = Pending(steering.last_id, waiting, until)
+        self._inputs.pending[turn.lane] = Pending([steering.last_id], waiting, until)
         self._free_lane(turn, now, reserve=not turn.abandoned)
         self._alarm.announce()
 

@@ -69,7 +69,7 @@ from __future__ import annotations
 from ._calls import CallLedger, CallState, ToolCall
 from ._decisions import Decision, DecisionReason
 from ._items import as_items, check_warm_up, output_items, same_items
-from ._machine import Anchor, ConversationMachine, ConversationState, ToSend
+from ._machine import Anchor, ConversationMachine, ConversationState, Interrupted, ToSend
 from ._repair import Repaired, repaired
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "ConversationState",
     "Decision",
     "DecisionReason",
+    "Interrupted",
     "Repaired",
     "ToSend",
     "ToolCall",

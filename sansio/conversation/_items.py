@@ -6,20 +6,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, TypeAlias, cast
 
+import msgspec
+
 from ..encoding import encode_json, plain
 from ..errors import UserError, WrongTypeError
+from ..omit import is_omitted
+from ..structured import with_format
+from ..tool_calls import CALL_NAMES
 
 __all__ = [
     "NOT_COMPARED",
     "Digests",
     "JsonItem",
+    "OwnFields",
     "as_items",
     "begins_with",
     "checked_fields",
     "digests_of",
     "item_kind",
     "output_items",
+    "own_fields",
     "same_items",
+    "with_queued",
 ]
 
 JsonItem: TypeAlias = dict[str, Any]
@@ -56,6 +64,14 @@ def as_items(given: object) -> list[JsonItem]:
 def output_items(output: Iterable[object]) -> list[JsonItem]:
     """The items of a response's output in plain JSON: every member that the server sent."""
     return [cast("JsonItem", plain(item)) for item in output]
+
+
+def with_queued(items: list[JsonItem], queued: list[JsonItem]) -> list[JsonItem]:
+    """The input of a turn with what was queued for it: after the outputs of calls, and before anything newer."""
+    outputs = 0
+    while outputs < len(items) and item_kind(items[outputs]) in CALL_NAMES:
+        outputs += 1
+    return [*items[:outputs], *queued, *items[outputs:]]
 
 
 def item_kind(item: JsonItem) -> str:
@@ -117,7 +133,7 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, instead in _REFUSED.items():
         if name in fields:
             raise UserError(f"{name} is not a field of a turn in a conversation: {instead}")
-    given = {name: plain(value, name) for name, value in fields.items()}
+    given = {name: plain(value, name) for name, value in fields.items() if not is_omitted(value)}
     if given.get("store") is False:
         wanted: Any = given.get("include") or []
         if isinstance(wanted, list) and ENCRYPTED not in wanted:
@@ -127,7 +143,7 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
     """Raise UserError and WrongTypeError for fields that no warm-up can have, and where there are none."""
-    checked_fields(fields)
+    checked_fields(with_format(fields)[0])
     if transport == "http":
         raise UserError(
             "warm is given, and transport is 'http': a warm-up prepares a WebSocket — nothing was sent — leave one out"
@@ -136,3 +152,36 @@ def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
 """What to ask for if the server does not store: without it, reasoning items cannot be sent back."""
+
+WITHHELD: Final = frozenset({"tools", "client_metadata"})
+"""Fields that may contain credentials: they are not saved."""
+
+
+class OwnFields(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields that were given for one turn alone, as they are saved."""
+
+    fields: dict[str, Any] = {}
+    without: list[str] = []
+    """Those of the conversation that the turn was sent without."""
+    withheld: list[str] = []
+    """Those that are not saved."""
+
+    @property
+    def names(self) -> list[str]:
+        """All of them."""
+        return [*self.fields, *self.without, *self.withheld]
+
+
+def own_fields(body: Mapping[str, Any], asked: Mapping[str, Any], own: Iterable[str]) -> OwnFields:
+    """These fields of a turn, to be saved. ``body``: its fields in plain JSON; ``asked``: as the caller gave them.
+
+    A ``text_format`` is saved as the format that was sent.
+    """
+    found: dict[str, Any] = {}
+    without, withheld = [name for name in own if is_omitted(asked[name])], [name for name in own if name in WITHHELD]
+    for name in own:
+        if name == "text_format" and asked[name] is not None:
+            found[name] = body["text"]["format"]
+        elif name not in without and name not in withheld:
+            found[name] = plain(asked[name], name)
+    return OwnFields(fields=found, without=without, withheld=withheld)

@@ -5,19 +5,32 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, cast
 
 import msgspec
 
 from ..errors import ConcurrentUseError, UserError
 from ..events import ResponseUsage
+from ..evidence import Verdict
+from ..omit import OMIT
 from ._calls import CallLedger
 from ._decisions import MOST_DECISIONS, Decision, DecisionReason, added
-from ._items import Digests, JsonItem, as_items, begins_with, checked_fields, digests_of, item_kind
+from ._items import (
+    Digests,
+    JsonItem,
+    OwnFields,
+    as_items,
+    begins_with,
+    checked_fields,
+    digests_of,
+    item_kind,
+    own_fields,
+    with_queued,
+)
 from ._repair import repaired
 from ._saved import SAVED_VERSION, Saved, SavedAnchor, SavedPending, read_saved, written
 
-__all__ = ["Anchor", "ConversationMachine", "ConversationState", "ToSend"]
+__all__ = ["Anchor", "ConversationMachine", "ConversationState", "Interrupted", "ToSend"]
 
 COMPACTION: Final = "compaction"
 """The type of the item that stands for everything before it."""
@@ -57,18 +70,33 @@ class ToSend(NamedTuple):
     """Whether it is the first turn of a fork, which must not run in the anchor's lane."""
 
 
+class Interrupted(NamedTuple):
+    """What is known of a turn that runs, or was interrupted, for whoever decides whether to send it again."""
+
+    verdict: Verdict = Verdict.AMBIGUOUS
+    response_id: str | None = None
+    """The id of its response, if it was announced."""
+
+
 class _OpenTurn(NamedTuple):
     """The turn that runs, or was interrupted."""
 
     input: list[JsonItem]
     fields: Mapping[str, Any]
-    """As the caller gave them."""
+    """As the caller gave them; of a turn that was loaded, those of ``own``."""
+    own: OwnFields
+    """Those that were given for this turn alone, to be saved."""
     digests: Digests
     stored: bool
     warm: bool = False
     partial: Sequence[JsonItem] = ()
     response_id: str | None = None
     """If the response ended incomplete: its id."""
+    queued: Sequence[JsonItem] = ()
+    """Those items of ``input`` that were queued before."""
+    known: Interrupted = Interrupted()
+    loaded: bool = False
+    """Whether it is from a saved conversation, so that some of its fields may be missing."""
 
 
 class ConversationMachine:
@@ -96,6 +124,8 @@ class ConversationMachine:
         self._before: tuple[ConversationState, _OpenTurn | None] = (self.state, None)
         """The state before what runs began, and the turn that was interrupted then."""
         self._decisions: deque[Decision] = deque(maxlen=MOST_DECISIONS)
+        self.queued: list[JsonItem] = []
+        """Input for the next turn, which came while the loop ran tools."""
 
     # -- what is known
 
@@ -114,22 +144,46 @@ class ConversationMachine:
         """The response that stands for the beginning of the history."""
         return self._anchor
 
-    @property
-    def interrupted_input(self) -> tuple[list[JsonItem], Mapping[str, Any]]:
-        """The input and the fields of the interrupted turn. Raises UserError if none was interrupted."""
+    def interrupted_input(
+        self, given: Mapping[str, Any], known: Iterable[str] = ()
+    ) -> tuple[list[JsonItem], Mapping[str, Any], list[str]]:
+        """The input and the fields to send the interrupted turn again with, and which of them are its own.
+
+        ``given``: fields that go before its own. ``known``: names of fields that the conversation was given since.
+        Raises UserError if no turn was interrupted, and if a field of it was not saved, and is not given again.
+        """
         pending = self._interrupted()
-        return as_items(pending.input), pending.fields
+        if missing := [name for name in pending.own.withheld if pending.loaded and name not in {*given, *known}]:
+            raise UserError(
+                f"the turn was loaded, and had a field of its own that is not saved: {missing[0]} — nothing was sent — "
+                f"give it again: retry({missing[0]}=…)"
+            )
+        return as_items(pending.input), {**pending.fields, **given}, [*{*pending.own.names, *given}]
 
     # -- a turn
 
-    def begin(self, new: object, fields: Mapping[str, Any], *, warm: bool = False) -> ToSend:
+    def begin(
+        self,
+        new: object,
+        fields: Mapping[str, Any],
+        *,
+        warm: bool = False,
+        asked: Mapping[str, Any] | None = None,
+        own: Iterable[str] = (),
+    ) -> ToSend:
         """What to send for a turn with this new input and these fields; ``warm``: a warm-up.
+
+        ``asked``: the fields as the caller gave them, if a ``text_format`` is among them. ``own``: the names of those
+        that were given for this turn alone. Input that was queued is a part of the turn's.
 
         Raises UserError and WrongTypeError for what cannot be sent, and ConcurrentUseError while a turn runs. Then
         nothing has changed.
         """
         self._check_not_running("a turn of this conversation runs")
         items, body = as_items(new), checked_fields(fields)
+        queued = [] if warm else self.queued
+        items = with_queued(items, queued)
+        given = own_fields(body, fields if asked is None else asked, own)
         digests, stored = digests_of(body), body.get("store") is not False
         decision, window = self._decided(items, digests)
         anchor = self._anchor
@@ -141,7 +195,10 @@ class ConversationMachine:
             body["input"] = self.kept[anchor.items :] + items
             body["previous_response_id"] = anchor.response_id
         self._run()
-        self._pending = _OpenTurn(items, dict(fields), digests, stored, warm)
+        self._pending = _OpenTurn(
+            items, dict(fields if asked is None else asked), given, digests, stored, warm, queued=queued
+        )
+        self.queued = self.queued if warm else []
         self._decisions.append(decision)
         return ToSend(body, window if delta else None, anchor, self._forks)
 
@@ -166,6 +223,7 @@ class ConversationMachine:
     def withdrawn(self) -> None:
         """The turn that began was refused before it was sent."""
         self._decisions.pop()
+        self.queued = [*cast("Any", self._pending).queued]
         self._restore()
 
     def completed(
@@ -180,17 +238,22 @@ class ConversationMachine:
         self._anchor_at(response_id, pending)
 
     def interrupted(
-        self, partial: Sequence[JsonItem], response_id: str | None = None, used: Iterable[ResponseUsage | None] = ()
+        self,
+        partial: Sequence[JsonItem],
+        response_id: str | None = None,
+        used: Iterable[ResponseUsage | None] = (),
+        known: Interrupted | None = None,
     ) -> None:
         """The turn has failed, was left, or ended incomplete; ``partial`` are the items that arrived.
 
-        ``response_id``: that of a response that ended as ``incomplete``, so that it can be continued.
+        ``response_id``: that of a response that ended as ``incomplete``, so that it can be continued. ``known`` is for
+        whoever decides whether to send it again.
         """
         pending = self._ended(used)
         if pending.warm:
             self._restore()
             return
-        self._pending = pending._replace(partial=partial, response_id=response_id)
+        self._pending = pending._replace(partial=partial, response_id=response_id, known=known or Interrupted())
         self.state = ConversationState.INTERRUPTED
 
     def _ended(self, used: Iterable[ResponseUsage | None]) -> _OpenTurn:
@@ -228,6 +291,12 @@ class ConversationMachine:
     def _no_anchor(self, reason: DecisionReason) -> None:
         self._anchor, self.none_because, self._forks = None, reason, False
 
+    def queue(self, items: Sequence[JsonItem]) -> None:
+        """Keep input for the next turn. Raises UserError if no loop runs, which will send that turn."""
+        if not self.calls.busy:
+            raise UserError("no turn of this conversation runs — nothing was sent — give the input to the next turn")
+        self.queued += items
+
     # -- after an interruption
 
     def resume(self, *, accept_partial: bool) -> list[JsonItem]:
@@ -244,14 +313,41 @@ class ConversationMachine:
         self._append(pending.input, kept.items)
         if pending.response_id is not None and kept.whole:
             self._anchor_at(pending.response_id, pending)
-        elif self._anchor is None or not self._anchor.stored or self.start > self._anchor.items:
+        elif self._anchor is None or self.start > self._anchor.items:
             self._no_anchor(DecisionReason.PARTIAL_ACCEPTED)
         return as_items([*pending.input, *kept.items])
+
+    def adopt(self, output: Sequence[JsonItem], response_id: str, used: ResponseUsage | None) -> None:
+        """The interrupted turn has completed all the same, by this response.
+
+        Raises UserError if no turn was interrupted, or if it is known to have had another response.
+        """
+        known = self._interrupted().known.response_id
+        if known not in (None, response_id):
+            raise UserError(
+                f"the response {response_id!r} is not that of the interrupted turn — nothing has changed — give the "
+                f"one with the id {known!r}"
+            )
+        self.state = ConversationState.RUNNING
+        self.completed(output, response_id, [used])
+
+    @property
+    def known(self) -> Interrupted | None:
+        """What is known of the interrupted turn; None if none was interrupted."""
+        return self._interrupted().known if self.state is ConversationState.INTERRUPTED else None
 
     def _interrupted(self) -> _OpenTurn:
         if self._pending is None or self.state is not ConversationState.INTERRUPTED:
             raise UserError("no turn of this conversation was interrupted — nothing has changed — send the next one")
         return self._pending
+
+    def check_no_loop(self) -> None:
+        """Raise ConcurrentUseError while the calls of the conversation's tools run: a loop will send the next turn."""
+        if self.calls.busy and self.state is not ConversationState.RUNNING:
+            raise ConcurrentUseError(
+                "the conversation's tools are running — nothing was sent, and they go on — wait for run(), give it the "
+                "input by steer(), or fork() the conversation"
+            )
 
     def _check_not_running(self, what: str) -> None:
         if self.state is ConversationState.RUNNING:
@@ -267,6 +363,7 @@ class ConversationMachine:
         Raises WrongTypeError for what is no list of items, and ConcurrentUseError while a turn runs.
         """
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         items = as_items(history)
         anchor = self._anchor
         if anchor is not None and begins_with(items, self.kept[: anchor.items]):
@@ -280,6 +377,7 @@ class ConversationMachine:
     def to_compact(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The body of the request that compacts the history. Raises as :meth:`begin` does, and if there is none."""
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         body = checked_fields({name: value for name, value in fields.items() if name in FIELDS_TO_COMPACT})
         window = self.kept[self.start :]
         if not window:
@@ -319,8 +417,17 @@ class ConversationMachine:
         """A conversation with the same history and anchor. A turn that runs, or was interrupted, is not in it."""
         return type(self)(self)
 
-    def save(self, partial: Sequence[JsonItem] = ()) -> str:
-        """The conversation as JSON, for :meth:`load`. ``partial``: what has arrived of the turn that runs."""
+    def saved_ahead(self, new: object, fields: Mapping[str, Any], **more: Any) -> str:
+        """What :meth:`save` gives after this turn has begun. It does not begin. Raises as :meth:`begin` does."""
+        self.begin(new, fields, **more)
+        try:
+            return self.save()
+        finally:
+            self.withdrawn()
+
+    def save(self, partial: Sequence[JsonItem] = (), response_id: str | None = None) -> str:
+        """The conversation as JSON, for :meth:`load`. Of the turn that runs: ``partial`` has arrived, and it has the
+        response ``response_id``."""
         anchor, pending = self._anchor, self._pending
         saved_anchor = None
         if anchor is not None:
@@ -329,10 +436,15 @@ class ConversationMachine:
         saved_pending = None
         if pending is not None and not pending.warm:
             arrived = list(pending.partial or partial)
-            saved_pending = SavedPending(input=pending.input, partial=arrived, stored=pending.stored)
+            kept = {"input": pending.input, "partial": arrived, "stored": pending.stored}
+            known = pending.known
+            if self.state is ConversationState.RUNNING and pending is not self._before[1]:  # No compaction runs.
+                known = Interrupted(Verdict.UNSAFE if response_id or partial else Verdict.AMBIGUOUS, response_id)
+            kept |= {"verdict": known.verdict.name, "response_id": known.response_id, "fields": pending.digests}
+            saved_pending = SavedPending(**kept, own=pending.own)
         more: dict[str, Any] = {"history": self.kept, "start": self.start, "usage": self.usage}
         more |= {"none_because": self.none_because.name, "anchor": saved_anchor, "pending": saved_pending}
-        more["calls"] = self.calls.to_json()
+        more |= {"calls": self.calls.to_json(), "queued": self.queued}
         return written(Saved(version=SAVED_VERSION, **more))
 
     def load(self, text: str | bytes) -> None:
@@ -342,17 +454,22 @@ class ConversationMachine:
         :meth:`save`, and ConcurrentUseError while a turn runs. Then nothing has changed.
         """
         self._check_not_running("a turn of this conversation runs")
+        self.check_no_loop()
         saved = read_saved(text)
         calls = CallLedger.from_json(saved.calls)
         found, pending, self.calls = saved.anchor, saved.pending, calls
         self.kept, self.start, self.usage = saved.history, saved.start, saved.usage
-        self.none_because, self._forks = DecisionReason[saved.none_because], False
+        self.none_because, self._forks, self.queued = DecisionReason[saved.none_because], False, saved.queued
         self._anchor = self._pending = None
         self.state = ConversationState.IDLE
         if found is not None:
             self._anchor = Anchor(**msgspec.structs.asdict(found), forks=[])
         if pending is not None:
-            self._pending = _OpenTurn(pending.input, {}, {}, pending.stored, partial=pending.partial)
+            own = pending.own
+            fields = {**own.fields, **dict.fromkeys(own.without, OMIT)}
+            known = Interrupted(Verdict[pending.verdict], pending.response_id)
+            taken: dict[str, Any] = {"partial": pending.partial, "known": known, "loaded": True}
+            self._pending = _OpenTurn(pending.input, fields, own, pending.fields, pending.stored, **taken)
             self.state = ConversationState.INTERRUPTED
 
 

@@ -1,7 +1,8 @@
 """The JSON of a saved conversation (CONVERSATION.md, "Saving").
 
 It has the items as they are, and of the fields only digests: fields may contain credentials, and whoever goes on with
-the conversation gives them again. ``version`` is 1. A reader refuses other versions, and takes members that it does not
+the conversation gives them again. Of a turn that can be sent again it has the fields that it alone had, but those that
+may contain credentials. ``version`` is 1. A reader refuses other versions, and takes members that it does not
 know for nothing.
 """
 
@@ -15,8 +16,9 @@ import msgspec
 from ..encoding import encode_json
 from ..errors import UserError
 from ..events import ResponseUsage
+from ..evidence import Verdict
 from ._decisions import DecisionReason
-from ._items import Digests, JsonItem
+from ._items import Digests, JsonItem, OwnFields
 
 __all__ = ["SAVED_VERSION", "Saved", "SavedAnchor", "SavedPending", "read_saved", "written"]
 
@@ -38,6 +40,11 @@ class SavedPending(msgspec.Struct, kw_only=True):
     input: list[JsonItem]
     partial: list[JsonItem]
     stored: bool
+    own: OwnFields = OwnFields()
+    verdict: str = Verdict.AMBIGUOUS.name
+    """What was known of it: the name of a :class:`Verdict`."""
+    response_id: str | None = None
+    fields: Digests = {}
 
 
 class Saved(msgspec.Struct, kw_only=True):
@@ -51,6 +58,7 @@ class Saved(msgspec.Struct, kw_only=True):
     pending: SavedPending | None
     usage: ResponseUsage
     calls: dict[str, Any] | None = None
+    queued: list[JsonItem] = []
 
 
 def written(saved: Saved) -> str:
@@ -78,3 +86,4 @@ def _check(saved: Saved) -> None:
     if not 0 <= saved.start <= length or (saved.anchor is not None and not 0 <= saved.anchor.items <= length):
         raise ValueError("start or anchor is beyond the history")
     DecisionReason[saved.none_because]  # Raises KeyError.
+    Verdict[Verdict.SAFE.name if saved.pending is None else saved.pending.verdict]  # The same.

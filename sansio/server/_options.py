@@ -96,6 +96,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     close_timeout: float = 10.0
     max_in_flight: int = MAX_IN_FLIGHT
     max_named_lanes: int = MAX_NAMED_LANES
+    max_remembered: int | None = None
+    """Of how many lanes a connection's memory holds the latest response: of those that ended last. None: of all."""
     max_waiting: int = 1024
     max_waiting_bytes: int = 4 * DEFAULT_MESSAGE_LIMIT
     max_connections: int | None = 1000
@@ -119,6 +121,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "close_timeout": Number(SECONDS),
     "max_in_flight": Number(COUNT, least=1, whole=True),
     "max_named_lanes": Number(COUNT, whole=True),
+    "max_remembered": Number(COUNT, whole=True, optional=True),
     "max_waiting": Number(COUNT, whole=True),
     "max_waiting_bytes": Number(_BYTES, whole=True),
     "max_connections": Number(COUNT, least=1, whole=True, optional=True),

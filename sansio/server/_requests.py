@@ -52,7 +52,7 @@ class Requests:
         self._send = send
         self._lanes: Lanes[ServerTurn] = Lanes(max_in_flight=options.max_in_flight, max_named=options.max_named_lanes)
         self._memory: dict[str | None, Remembered] = {}
-        """The latest response of each lane."""
+        """The latest response of each lane; the one that ended last comes last."""
         self._waiting: dict[ServerTurn, tuple[int, Problem | None]] = {}
         """The waiting requests, each with its size and its problem, if it has one."""
         self._waiting_bytes = 0
@@ -207,7 +207,7 @@ class Requests:
 
     def _succeed(self, turn: ServerTurn, following: Successor, remembered: Remembered) -> None:
         """The turn that a steered response is followed by takes its lane and its slot at once."""
-        self._memory[turn.lane] = remembered
+        self._keep(turn.lane, remembered)
         successor = ServerTurn(
             following.request, turn.lane, send=self._send, end=self._turn_ended, number=turn.number, previous=remembered
         )
@@ -220,12 +220,19 @@ class Requests:
         self._lanes.leave(turn, turn.lane)
         latest = self._memory.get(turn.lane)
         if remembered is not None:
-            self._memory[turn.lane] = remembered
+            self._keep(turn.lane, remembered)
         elif latest is not None and (
             self._one_at_a_time or latest.response_id == turn.request.get("previous_response_id")
         ):
             del self._memory[turn.lane]
         self.steering.drop_unreachable(self._holds)
+
+    def _keep(self, lane: str | None, remembered: Remembered) -> None:
+        self._memory.pop(lane, None)
+        self._memory[lane] = remembered
+        most = self._options.max_remembered
+        while most is not None and len(self._memory) > most:
+            del self._memory[next(iter(self._memory))]
 
     def _holds(self, response_id: str) -> bool:
         """Whether a response can be continued."""

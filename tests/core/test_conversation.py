@@ -14,6 +14,7 @@ from turnwire.sansio.conversation import (
     ConversationMachine,
     ConversationState,
     DecisionReason,
+    Interrupted,
     as_items,
     output_items,
     repaired,
@@ -22,6 +23,7 @@ from turnwire.sansio.conversation import (
 from turnwire.sansio.conversation._decisions import MOST_DECISIONS
 from turnwire.sansio.errors import ConcurrentUseError, UserError, WrongTypeError
 from turnwire.sansio.events import ResponseUsage, decode_event
+from turnwire.sansio.replay import Verdict
 
 FIELDS = {"model": "gpt-test"}
 UNSTORED = {"model": "gpt-test", "store": False}
@@ -232,18 +234,16 @@ def test_what_was_accepted_is_sent_with_the_next_delta_if_the_anchor_is_stored()
     ("machine", "arrived"),
     [
         (ConversationMachine(), [answer("TW", 2)]),
-        (after("one", fields=UNSTORED), [answer("TW", 2)]),
         (after("one"), [{"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}, answer("TW", 2)]),
     ],
-    ids=["no anchor", "not stored", "compaction"],
+    ids=["no anchor", "compaction"],
 )
-def test_what_was_accepted_is_sent_in_full_without_a_stored_anchor(machine, arrived) -> None:
-    fields = UNSTORED if machine.anchor is not None and not machine.anchor.stored else FIELDS
-    machine.begin("two", fields)
+def test_what_was_accepted_is_sent_in_full_without_an_anchor_and_after_a_compaction(machine, arrived) -> None:
+    machine.begin("two", FIELDS)
     machine.interrupted(arrived)
     machine.resume(accept_partial=True)
     assert machine.anchor is None
-    assert machine.begin("go on", fields).body["input"] == [*machine.history[machine.start :], user("go on")]
+    assert machine.begin("go on", FIELDS).body["input"] == [*machine.history[machine.start :], user("go on")]
     assert machine.decisions[-1].reason is DecisionReason.PARTIAL_ACCEPTED
 
 
@@ -251,13 +251,13 @@ def test_what_arrived_can_be_forgotten() -> None:
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([answer("TWO", 2)])
-    assert machine.interrupted_input == ([user("two")], FIELDS)
+    assert machine.interrupted_input({}) == ([user("two")], FIELDS, [])
     assert machine.resume(accept_partial=False) == []
     assert machine.history == [user("one"), answer("ONE")]
     with pytest.raises(UserError, match="was interrupted"):
         machine.resume(accept_partial=True)
     with pytest.raises(UserError, match="was interrupted"):
-        _ = machine.interrupted_input
+        machine.interrupted_input({})
 
 
 def test_an_incomplete_response_that_is_accepted_whole_can_be_continued() -> None:
@@ -285,7 +285,7 @@ def test_a_turn_that_was_not_sent_leaves_what_was() -> None:
     machine.interrupted([answer("TW")])
     machine.begin("three", FIELDS)
     machine.withdrawn()
-    assert machine.interrupted_input[0] == [user("two")]
+    assert machine.interrupted_input({})[0] == [user("two")]
     assert len(machine.decisions) == 2
 
 
@@ -397,8 +397,52 @@ def test_a_failed_compaction_changes_nothing() -> None:
     machine.interrupted([])
     machine.to_compact(FIELDS)
     machine.compacted(None)
-    assert machine.interrupted_input[0] == [user("two")]
+    assert machine.interrupted_input({})[0] == [user("two")]
     assert machine.history == [user("one"), answer("ONE")]
+
+
+def test_c_save_5_what_is_known_of_an_interrupted_turn_stays_known_during_a_compaction() -> None:
+    machine = after("one")
+    machine.begin("two", FIELDS)
+    machine.interrupted([answer("TW")], known=Interrupted(Verdict.UNSAFE, "resp_2"))
+    machine.to_compact(FIELDS)
+    again = ConversationMachine()
+    again.load(machine.save())
+    assert again.known == (Verdict.UNSAFE, "resp_2")
+
+
+def test_c_save_5_a_turn_that_runs_is_ambiguous_until_its_response_is_seen() -> None:
+    machine, again = after("one"), ConversationMachine()
+    assert machine.known is None
+    machine.begin("two", FIELDS)
+    for response_id, partial, verdict in ((None, (), Verdict.AMBIGUOUS), ("resp_2", (), Verdict.UNSAFE)):
+        again.load(machine.save(partial, response_id))
+        assert again.known == (verdict, response_id)
+    again.load(machine.save([answer("TW")]))
+    assert again.known == (Verdict.UNSAFE, None)
+
+
+def test_c_save_4_what_is_saved_ahead_has_the_turn_and_nothing_has_begun() -> None:
+    machine, again = after("one"), ConversationMachine()
+    before = machine.save()
+    again.load(machine.saved_ahead("two", {**FIELDS, "temperature": 1}, own=["temperature"]))
+    assert machine.save() == before
+    assert again.known == (Verdict.AMBIGUOUS, None)
+    assert again.interrupted_input({})[:2] == ([user("two")], {"temperature": 1})
+
+
+def test_c_partial_5_a_response_that_was_retrieved_is_adopted() -> None:
+    machine, again = after("one"), ConversationMachine()
+    machine.begin("two", FIELDS)
+    again.load(machine.save((), "resp_2"))
+    with pytest.raises(UserError, match="give the one with the id 'resp_2'"):
+        again.adopt([answer("OTHER", 3)], "resp_3", None)
+    again.adopt([answer("TWO", 2)], "resp_2", ResponseUsage(output_tokens=3))
+    machine.completed([answer("TWO", 2)], "resp_2", [ResponseUsage(output_tokens=3)])
+    assert again.save() == machine.save()
+    assert again.begin("three", FIELDS).body["previous_response_id"] == "resp_2", "a delta"
+    with pytest.raises(UserError, match="no turn"):
+        again.adopt([], "resp_4", None)
 
 
 def test_nothing_cannot_be_compacted() -> None:
@@ -500,7 +544,7 @@ def test_a_turn_that_ran_when_it_was_saved_was_interrupted() -> None:
     again = ConversationMachine()
     again.load(machine.save(partial=[{**answer("TW", 2), "status": "in_progress"}]).encode())
     assert again.state is ConversationState.INTERRUPTED
-    assert again.interrupted_input == ([user("two")], {})
+    assert again.interrupted_input({}) == ([user("two")], {}, [])
     assert again.resume(accept_partial=True)[-1]["status"] == "incomplete"
 
 

@@ -15,7 +15,13 @@ from turnwire.sansio import client, conversations
 from turnwire.sansio.admission import new_turn
 from turnwire.sansio.connection import Turn
 from turnwire.sansio.conversation import DecisionReason, check_warm_up
-from turnwire.sansio.errors import ConcurrentUseError, ConnectionLostError, ResponsesHTTPError, UserError
+from turnwire.sansio.errors import (
+    ConcurrentUseError,
+    ConnectionLostError,
+    ResponsesHTTPError,
+    ResponsesWebSocketError,
+    UserError,
+)
 from turnwire.sansio.events import decode_event
 from turnwire.sansio.http import Compaction, HttpConnection
 from turnwire.sansio.lanes import AUTO
@@ -118,6 +124,10 @@ class Server:
         if said == "cut":
             wire.receive(begun, running)
             wire.eof()
+            return
+        if said == "refused":
+            error = {"type": "invalid_request_error", "code": "invalid_prompt", "message": "No."}
+            wire.receive(event("error", status=400, error=error, **lane))
             return
         status, output = said if isinstance(said, tuple) else ("completed", [item(said)])
         ended = {"id": name, "status": status, "output": output, "usage": USAGE}
@@ -230,6 +240,63 @@ def test_what_was_cut_can_be_kept_or_tried_again() -> None:
     assert again.history == []
 
 
+def test_c_save_4_turns_are_written_down_before_they_are_sent() -> None:
+    server = Server("ONE", "warm", "cut", "refused")
+    talk, written, sent = server.talk(), [], []
+
+    def write(text: str) -> None:
+        written.append(text)
+        sent.append(len(server.requests))
+
+    talk.before_send(write)
+    run(talk.respond("one"))
+    assert talk.verdict is talk.interrupted_id is None
+    run(talk.warm_up())
+    with pytest.raises(ConnectionLostError):
+        run(talk.respond("two"))
+    with pytest.raises(ResponsesWebSocketError):
+        run(talk.retry())
+    assert (talk.verdict, talk.interrupted_id) == (Verdict.SAFE, None)
+    assert sent == [0, 2, 3], "a warm-up is no turn that could be done twice"
+    again = server.talk()
+    again.load(written[1])
+    assert (again.interrupted, again.verdict, again.interrupted_id) == (True, Verdict.AMBIGUOUS, None)
+    again.load(talk.save())
+    assert again.verdict is Verdict.SAFE
+
+    def full(text: str) -> None:
+        raise OSError("No space left on device")
+
+    talk.before_send(full)
+    before = talk.save()
+    with pytest.raises(OSError, match="No space"):
+        run(talk.respond("four"))
+    assert (talk.save(), len(server.requests)) == (before, 4)
+
+
+def test_c_save_5_a_successor_knows_the_response_and_adopts_it() -> None:
+    server = Server("cut", "TWO")
+    talk = server.talk()
+    with pytest.raises(ConnectionLostError):
+        run(talk.respond("one"))
+    again = server.talk()
+    again.load(talk.save())
+    assert (again.verdict, again.interrupted_id) == (Verdict.UNSAFE, "r1")
+
+    def retrieved(status: str) -> Any:
+        response = {"id": "r1", "status": status, "output": [item("ONE")], "usage": USAGE}
+        text = json.dumps({"type": f"response.{status}", "response": response})
+        return decode_event(text.encode()).response
+
+    with pytest.raises(UserError, match="in_progress"):
+        again.adopt(retrieved("in_progress"))
+    again.adopt(retrieved("completed"))
+    assert [one.get("role") for one in again.history] == ["user", "assistant"]
+    assert again.usage.total_tokens == 3
+    assert run(again.respond("two")).output_text == "TWO"
+    assert again.decisions[-1].reason is DecisionReason.FORGOTTEN
+
+
 def test_the_core_says_what_it_has_sent() -> None:
     server = Server("ONE", "TWO")
     talk = server.talk()
@@ -239,6 +306,38 @@ def test_the_core_says_what_it_has_sent() -> None:
     server.update()
     run(talk.respond("two"))
     assert talk.decisions[-1].reason is DecisionReason.FORGOTTEN
+
+
+def test_p_cont_3_a_refusal_on_the_lane_of_the_response_before_forgets_it() -> None:
+    server = Server("ONE", "refused", "TWO", "refused", "THREE", "FOUR")
+    talk = server.talk()
+    run(talk.respond("one"))
+    with pytest.raises(ResponsesWebSocketError):
+        run(talk.respond("two"))
+    run(talk.respond("two"))
+    with pytest.raises(ResponsesWebSocketError):
+        run(talk.fork().respond("fork"))
+    run(talk.respond("three"))
+    run(talk.respond("four"))
+    assert [one.reason.name for one in talk.decisions] == [
+        "FIRST",
+        "CONTINUES",  # Refused.
+        "FORGOTTEN",
+        "CONTINUES",  # The fork was refused on another lane.
+        "CONTINUES",
+    ]
+    assert [len(one["input"]) for one in server.requests] == [1, 1, 3, 1, 1, 1]
+    assert {server.requests[at]["stream_id"] for at in (0, 1, 2, 4, 5)} == {"auto-1"}
+
+
+def test_p_cont_3_a_stored_response_is_continued_by_its_id_all_the_same() -> None:
+    server = Server("ONE", "refused", "TWO")
+    talk = server.talk(store=True)
+    run(talk.respond("one"))
+    with pytest.raises(ResponsesWebSocketError):
+        run(talk.respond("two"))
+    run(talk.respond("two"))
+    assert [one.reason.name for one in talk.decisions] == ["FIRST", "CONTINUES", "CONTINUES"]
 
 
 # --- Forks -----------------------------------------------------------------------------------------------------------

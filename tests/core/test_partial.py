@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.machines import ENDPOINT, Wire
 from turnwire.sansio.connection import ResponsesConnection, Turn
+from turnwire.sansio.connection._turn import EVENT_COST
 from turnwire.sansio.errors import ConnectionLostError
 from turnwire.sansio.events import ServerEvent, decode_event
 from turnwire.sansio.handle import TurnHandle
 from turnwire.sansio.http import HttpConnection
-from turnwire.sansio.partial import Gathered, Partial, TextStream, _gathering, _open, _text, needed
+from turnwire.sansio.partial import GATHER_AFTER, Gathered, Partial, TextStream, _gathering, _open, _text, needed
 from turnwire.sansio.server import (
     Call,
     CustomCall,
@@ -679,6 +680,39 @@ def test_what_was_read_is_gathered_as_it_comes(transport: str, monkeypatch: pyte
         kept = max(kept, len(turn.arrived))
     assert kept < most // 100
     assert turn.partial.text == "x" * 1_000
+
+
+def test_p_partial_9_what_is_kept_of_100_000_deltas_is_their_text_and_few_events() -> None:
+    """Each event is gathered once, and each text joined a bounded number of times: O(1) for each."""
+    wire = Wire.opened()
+    turn = wire.run()
+    piece = {
+        "type": "response.output_text.delta",
+        "item_id": "m",
+        "output_index": 0,
+        "content_index": 0,
+        "delta": "a b",
+    }
+    data = frames(piece) * 1_000
+    one_read = len(data) + 1_000 * EVENT_COST
+    wire.receive(frames(REPLY[0]))
+    gathered = 0
+    with pytest.MonkeyPatch.context() as patch:
+        add = Gathered.add
+
+        def counted(self: Gathered, events: Any) -> None:
+            nonlocal gathered
+            gathered += len(events)
+            add(self, events)
+
+        patch.setattr(Gathered, "add", counted)
+        for _ in range(100):
+            wire.receive(data)
+            while turn.next_event() is not None:
+                pass
+            assert sum(len(event.raw_bytes) + EVENT_COST for event in turn.arrived) <= GATHER_AFTER + one_read
+        assert turn.partial.text == "a b" * 100_000
+        assert gathered == 100_001
 
 
 def test_a_handle_tells_it_too() -> None:

@@ -203,6 +203,16 @@ def test_what_was_removed_can_still_be_stored(client: Client) -> None:
     assert texts(client.run(previous_response_id="resp_1").previous) == ["a"]
 
 
+def test_p_cont_12_a_small_memory_holds_what_ended_last() -> None:
+    client = Client(max_remembered=2)
+    for lane in ("a", "b", "a", "c"):
+        complete(client.run(input=lane, stream_id=lane, store=False), f"resp_{lane}")
+    client.read()
+    client.create(stream_id="b", previous_response_id="resp_b")
+    assert client.error()["error"]["code"] == "previous_response_not_found"
+    assert texts(client.run(stream_id="a", previous_response_id="resp_a").previous) == ["a"]
+
+
 def test_a_warm_up_stands_for_its_input(client: Client) -> None:
     """P-CONT-7."""
     complete(client.run(input="a", generate=False, store=False), "resp_warm")

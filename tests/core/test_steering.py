@@ -483,7 +483,6 @@ def test_p_steer_19_the_turn_that_fills_the_stubs_goes_ahead(lane: str | None, w
     wire = Wire.opened()
     turn, one = stopped(wire, lane=lane)
     behind = wire.create(lane)
-    warm = wire.create(lane, previous_response_id="r1", generate=False)
     fork = wire.create("fork", previous_response_id="r1")
     elsewhere = wire.create("b")
     assert [message.get("stream_id") for message in wire.sent()] == ["fork", "b"]
@@ -496,12 +495,59 @@ def test_p_steer_19_the_turn_that_fills_the_stubs_goes_ahead(lane: str | None, w
     assert turn.steers != [[]]
     wire.receive(ends("r2", lane))
     assert (fill.phase, fill.steers, len(fill.responses)) == (Phase.DONE, [[]], 1)
-    assert (behind.phase, warm.phase, fork.phase, elsewhere.phase) == (
-        Phase.SEND,
-        Phase.LANE_WAIT,
-        Phase.AWAIT,
-        Phase.AWAIT,
-    )
+    assert (behind.phase, fork.phase, elsewhere.phase) == (Phase.SEND, Phase.AWAIT, Phase.AWAIT)
+
+
+@pytest.mark.parametrize("lane", [None, "a"])
+@pytest.mark.parametrize("wanted", ["the same", AUTO])
+@pytest.mark.parametrize("continues", ["r1", "w1"])
+@pytest.mark.parametrize("early", [False, True])
+def test_p_steer_11_a_warm_up_goes_ahead_and_leaves_the_steers_to_the_next_turn(
+    lane: str | None, wanted: Any, continues: str, early: bool
+) -> None:
+    """P-STEER-19."""
+    wire = Wire.opened()
+    _, one = stopped(wire, lane=lane)
+    given = lane if wanted == "the same" else AUTO
+    behind = wire.create(lane)
+    warm = wire.create(given, previous_response_id="r1", generate=False)
+    assert [message.get("stream_id") for message in wire.sent()] == [lane]
+    fill = wire.create(given, previous_response_id="r1") if early else None
+    wire.receive(begins("w1", lane))
+    assert (one.state, wire.sent()) == (InputState.PENDING, [])
+    wire.receive(ends("w1", lane))
+    assert (warm.phase, behind.phase) == (Phase.DONE, Phase.LANE_WAIT)
+    fill = fill or wire.create(given, previous_response_id=continues)
+    assert [message["previous_response_id"] for message in wire.sent()] == ["r1" if early else continues]
+    assert (fill.lane, fill.phase, behind.phase) == (lane, Phase.AWAIT, Phase.LANE_WAIT)
+    wire.receive(begins("r2", lane))
+    assert (one.state, one.successor_id) == (InputState.COMMITTED, "r2")
+    wire.receive(ends("r2", lane))
+    assert behind.phase is Phase.SEND
+
+
+def test_p_steer_19_after_a_warm_up_the_reservation_ends_when_it_would_have() -> None:
+    wire = Wire.opened(ping_interval=None)
+    _, one = stopped(wire)
+    warm = wire.create(previous_response_id="r1", generate=False, timeouts=Timeouts())
+    behind = wire.create(timeouts=Timeouts())
+    wire.hand()
+    wire.receive(begins("w1"))
+    wire.now += LIMITS.receive
+    wire.receive(ends("w1"))
+    assert (warm.phase, behind.phase, one.state) == (Phase.DONE, Phase.SEND, InputState.PENDING)
+    again = wire.create(previous_response_id="r1", generate=False, timeouts=Timeouts())
+    assert again.phase is Phase.LANE_WAIT
+
+
+def test_p_steer_19_a_fork_does_not_fill_the_stubs_of_its_source() -> None:
+    wire = Wire.opened()
+    _, one = stopped(wire, lane="a")
+    turn = Turn.from_body({"previous_response_id": "r1"}, lane=AUTO, timeouts=UNLIMITED, now=wire.now)
+    turn.forks = True
+    wire.connection.submit(turn, wire.now)
+    assert [message["stream_id"] for message in wire.sent()] == ["auto-1"]
+    assert one.state is InputState.PENDING
 
 
 def test_p_steer_19_two_steers_are_pending_and_are_filled_together() -> None:

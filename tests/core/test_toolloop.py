@@ -13,6 +13,7 @@ from turnwire.sansio.conversation import CallLedger, CallState, ToolCall
 from turnwire.sansio.errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
 from turnwire.sansio.flow import Flow
 from turnwire.sansio.functions import Toolbox, tool
+from turnwire.sansio.omit import OMIT
 from turnwire.sansio.toolloop import WAS_CUT_OFF, WAS_INTERRUPTED, RunSettings, ToolLoop
 
 
@@ -68,6 +69,7 @@ class Talk:
         """The new input of each turn."""
         self.fields: list[Any] = []
         self.failed: Sequence[Any] | None = None
+        self.queued: list[Any] = []
 
     interrupted = property(lambda self: self.failed is not None)
 
@@ -83,6 +85,9 @@ class Talk:
             self.failed = None
             self.history += [*input, *answer.items]
         return answer
+
+    def defaults(self) -> dict[str, Any]:
+        return {"model": "m"}
 
     def again(self, fields: Any) -> Flow[Any]:
         assert self.failed is not None
@@ -429,6 +434,67 @@ def test_no_more_run_at_the_same_time_than_parallel_says(calls: int, parallel: i
     run(talk, shell=shell, parallel=parallel)
     assert shell.workers == [workers]
     assert len(talk.sent[1]) == calls
+
+
+# --- A tool_choice that makes the model call a tool ------------------------------------------------------------------
+
+OF_SOME = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "add"}]}
+
+
+@pytest.mark.parametrize(
+    ("choice", "then"),
+    [
+        ("required", OMIT),
+        ({"type": "function", "name": "add"}, OMIT),
+        (OF_SOME, {**OF_SOME, "mode": "auto"}),
+        ("auto", "auto"),
+        ("none", "none"),
+    ],
+)
+def test_c_tool_13_a_forced_choice_ends_with_the_first_call(choice: Any, then: Any) -> None:
+    first, second = Answer(call("add", a=1)), Answer(call("add", a=2))
+    talk = Talk(first, second, DONE)
+    choose(talk, [HI], tool_choice=choice)
+    assert [each["tool_choice"] for each in talk.fields] == [choice, then, then]
+    kept = Talk(first, second, DONE)
+    choose(kept, [HI], tool_choice=choice, settings=RunSettings(reset_tool_choice=False))
+    assert [each["tool_choice"] for each in kept.fields] == [choice] * 3
+
+
+def choose(talk: Talk, input: Any, *, settings: RunSettings | None = None, **fields: Any) -> Any:
+    loop = ToolLoop(talk, LoopShell(), Toolbox(TOOLS), settings or RunSettings())
+    return finished(LoopShell().run(loop.run(input, fields)))
+
+
+def test_c_tool_13_without_a_choice_no_field_is_added() -> None:
+    talk = Talk(Answer(call("add", a=1)), DONE)
+    choose(talk, [HI])
+    assert talk.fields == [{}, {}]
+
+
+def test_c_tool_13_a_loop_that_goes_on_with_outputs_forces_nothing_and_a_new_question_does() -> None:
+    talk = Talk(Answer(call("add", a=1)), ConnectionError("cut"), DONE)
+    with pytest.raises(ConnectionError):
+        choose(talk, [HI], tool_choice="required")
+    choose(talk, None, tool_choice="required")
+    assert talk.fields[2]["tool_choice"] is OMIT  # The same turn again.
+    for given, choice in (([], OMIT), ([HI], "required")):
+        talk = Talk(Answer(call("add", a=1)), Answer(call("add", a=1)), DONE)
+        with suppress(MaxTurnsError):
+            choose(talk, [HI], settings=RunSettings(max_turns=1), tool_choice="required")
+        with suppress(MaxTurnsError):
+            choose(talk, given, settings=RunSettings(max_turns=1), tool_choice="required")
+        assert talk.fields[1]["tool_choice"] == choice
+
+
+# --- Input that comes while tools run --------------------------------------------------------------------------------
+
+
+def test_c_tool_14_the_loop_does_not_end_while_input_waits_for_a_turn() -> None:
+    talk = Talk(DONE, DONE, DONE)
+    talk.queued = [HI]
+    assert run(talk, max_turns=2) is DONE
+    assert talk.sent == [[HI], []]  # The conversation adds what is queued.
 
 
 # --- Settings --------------------------------------------------------------------------------------------------------

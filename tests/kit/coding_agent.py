@@ -6,9 +6,10 @@ The session
     after its first text (Esc) and kept as far as it came. These are part of the script, with faults and without.
 
 The faults
-    The connection is cut while nothing runs, and cut again when it has read the outputs of tools, before they ran. A
-    turn is refused with ``previous_response_not_found``, and one because its connection has reached its age, so that
-    the connection is rotated. Each hits the middle of a task, but for the first.
+    The connection is cut while nothing runs, and cut again when the server has read the outputs of tools, before they
+    ran. It reaches its ``max_age`` in the middle of a task, so that it is rotated: the session's clock jumps. And the
+    server really has no more what a turn continues: its memory holds the responses of three lanes, the three sub-agents
+    use it up, and what it has stored of the response is deleted. So it answers ``previous_response_not_found``.
 
 The model
     What it answers depends on the conversation alone, so that an answer to a wrong conversation is seen.
@@ -28,7 +29,6 @@ from turnwire.aio.loopback import (
     BeforeRun,
     Call,
     Cut,
-    Error,
     Fault,
     LedgerEntry,
     LoopbackServer,
@@ -37,7 +37,7 @@ from turnwire.aio.loopback import (
 from turnwire.sansio.errors import ConnectionLostError
 from turnwire.sansio.evidence import Verdict
 
-__all__ = ["LONG", "RUN", "TURNS", "TURNS_SENT", "CodingAgent", "Model", "again", "fields_of"]
+__all__ = ["LONG", "MAX_AGE", "RUN", "SUB_AGENTS", "TURNS", "TURNS_SENT", "CodingAgent", "Model", "known", "size"]
 
 TASKS, SUB_AGENTS = 12, 3
 FIELDS = {"model": "gpt-6-sol", "instructions": "You change code. Read before you write, and run the tests. " * 8}
@@ -55,11 +55,14 @@ EVENTS_OF_A_WORD = 9
 """How many events a response of one word has."""
 FAULTS = {
     (2, 3): Fault(AfterEvent(EVENTS_OF_A_WORD), Cut()),
-    (4, 0): Fault(BeforeRun(), Error(400, "previous_response_not_found")),
     (7, 1): Fault(BeforeRun(), Cut()),
-    (9, 2): Fault(BeforeRun(), Error(400, "websocket_connection_limit_reached")),
 }
 """By task and step: what goes wrong from that answer of the model on."""
+LOST = "call_7_1"
+"""The call whose output went in the turn that was cut before it ran."""
+FORGETS, AGES = 5, "unit_9"
+"""After which task the stored response is deleted; and in which run of the tests the connection reaches its age."""
+MAX_AGE = 3600.0
 
 
 def size(value: object) -> int:
@@ -76,6 +79,8 @@ class Workspace:
             for n in range(TASKS + SUB_AGENTS + 2)
         }
         self.ran: Counter[tuple[str, ...]] = Counter()
+        self.ages: Callable[[], None] | None = None
+        """Called when the connection is to reach its age."""
 
     def read_file(self, path: str) -> str:
         """Read a file of the repository."""
@@ -94,6 +99,8 @@ class Workspace:
     async def run_tests(self, selection: str) -> str:
         """Run the tests, and say which passed."""
         self.ran["run_tests", selection] += 1
+        if self.ages is not None and selection == AGES:
+            self.ages()
         changed = sum("a - b" in text for text in self.files.values())
         return "\n".join(f"tests/{selection}_{n}.py::test_it PASSED ({changed} files changed)" for n in range(40))
 
@@ -159,19 +166,29 @@ class CodingAgent:
         session.on("connection_lost", self.cuts.append)
         session.on("rotated", self.rotations.append)
 
-    async def work(self, idle_cut: bool) -> None:
-        """All of the session. ``idle_cut``: wait until the connection is seen to be lost after the second task."""
+    async def work(self, forget: Callable[[str], Any] | None) -> None:
+        """All of the session. ``forget``: deletes a stored response; None: there are no faults."""
+        if forget is not None:
+            self.workspace.ages = self._ages
         for task in range(1, TASKS + 1):
             await self._task(task)
-            if task == 2 and idle_cut:
+            if task == 2 and forget is not None:
                 while not self.cuts:
                     await anyio.sleep(0.001)
-            if task == 5:
+            if task == FORGETS:
                 await self._sub_agents()
+                if forget is not None:
+                    await forget(self.talk.response_id)
             if task == 8:
                 await self._steered()
             if task == 10:
                 await self._left()
+
+    def _ages(self) -> None:
+        """The connection is as old as it may be."""
+        runtime = self.session._runtime
+        before, self.workspace.ages = runtime.clock, None
+        runtime.clock = lambda: before() + MAX_AGE
 
     async def _task(self, task: int) -> None:
         text: str | None = f"Task @{task}"
@@ -218,20 +235,29 @@ class CodingAgent:
         return [[{name: item[name] for name in item if name != "id"} for item in history] for history in kept]
 
     def deltas(self, fields: int) -> int:
-        """How many bytes the client has to send: each item that it makes, once, and in each turn ``fields`` bytes."""
+        """The size of the deltas: each item that the client makes, once, and in each turn ``fields`` bytes.
+
+        What was left by Esc is sent again with what follows it: no response has it.
+        """
         main, *forks = self.histories
         made = _made(main)
         for fork in forks:
-            shared = next(n for n, (one, other) in enumerate(zip(main, fork, strict=False)) if one != other)
-            made += _made(fork[shared:])
-        return sum(map(size, made)) + TURNS_SENT * fields
+            made += _made(fork[_shared(main, fork) :])
+        at = next(at for at, item in enumerate(main) if item.get("content") == LONG)
+        return sum(map(size, [*made, *main[at : at + 2]])) + TURNS_SENT * fields
 
     def lost(self, fields: int) -> int:
-        """How many bytes went in deltas that a fault lost before they ran: each was sent once more."""
-        lost = [(task, step) for (task, step), fault in FAULTS.items() if fault.at == BeforeRun()]
-        names = tuple(f"call_{task}_{step}" for task, step in lost)
-        outputs = [item for item in _made(self.talk.history) if item.get("call_id", "").startswith(names)]
-        return sum(map(size, outputs)) + len(lost) * fields
+        """The size of the deltas that did not run, and were sent once more: that which was cut before, and that which
+        was not found."""
+        main = self.talk.history
+        cut = [item for item in _made(main) if item.get("call_id", "").startswith(LOST)]
+        asked = [item for item in main if item.get("content") == f"Task @{FORGETS + 1}"]
+        return sum(map(size, [*cut, *asked])) + 2 * fields
+
+
+def _shared(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> int:
+    """How many items they begin with are the same."""
+    return next(n for n, (left, right) in enumerate(zip(one, other, strict=False)) if left != right)
 
 
 def _made(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -239,15 +265,10 @@ def _made(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item in items if item.get("role") == "user" or item.get("type") == "function_call_output"]
 
 
-def again(entry: LedgerEntry) -> int:
-    """How many bytes of a request's input the server had before: all but the items of the client at its end."""
+def known(entry: LedgerEntry) -> int:
+    """The size of those items of a request that a response before it stands for: that is all up to the last item that
+    the server has made, but not what was left by Esc."""
     items: Any = entry.input
-    while items and _made(items[-1:]):
-        items = items[:-1]
-    return size(items) if items else 0
-
-
-def fields_of(entry: LedgerEntry) -> int:
-    """How many bytes of a request are no input."""
-    assert entry.body is not None
-    return size({"type": "response.create", **entry.body, "input": None})
+    left = next((at for at, item in enumerate(items) if item.get("content") == LONG), None)
+    last = max((at for at, item in enumerate(items[:left]) if not _made([item])), default=-1)
+    return sum(map(size, items[: last + 1]))

@@ -264,7 +264,7 @@ class ConversationWorld(World):
         if self._blocked(at):
             return
         one = self.intents[at]
-        (item,), _ = self.runners[at].settled().interrupted_input
+        (item,), *_ = self.runners[at].settled().interrupted_input({})
         assert label(item) == ("input", one.turn), f"saved: retry() would send {item}, and not {one.turn}"
         self._submit(at, one.turn, one.fields)
 
@@ -276,7 +276,7 @@ class ConversationWorld(World):
             one.history += (("input", one.turn), *one.partial)
             if one.whole is not None:
                 one.anchored, one.forks = (one.whole, one.fields), False
-            elif not self.store or any(item[0] == "compaction" for item in one.partial):
+            elif any(item[0] == "compaction" for item in one.partial):
                 one.anchored, one.forks = None, False  # Else what was accepted goes with the next delta (C-PARTIAL-3).
 
     def _fork(self, at: int) -> None:

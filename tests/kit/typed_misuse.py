@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from turnwire.aio import Conversation, Event, InputItem, Session, ToolParam, Turn
+from turnwire.aio.sync import Session as BlockingSession
 
 
 async def names(session: Session, talk: Conversation) -> None:
@@ -66,3 +67,9 @@ async def events(turn: Turn, event: Event) -> None:
             print(item.content)  # wrong
     await turn.steer(5)  # wrong
     turn.result().output_text = ""  # wrong
+
+
+def blocking(session: BlockingSession) -> None:
+    session.respond(modle="m", input="Hi")  # wrong
+    session.create(model="m", inptu="Hi")  # wrong
+    session.conversation(model="m").respond("Hi", timeout="5")  # wrong

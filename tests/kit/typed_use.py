@@ -47,6 +47,7 @@ from turnwire.aio import (
     connect,
     tool,
 )
+from turnwire.aio.sync import Session as BlockingSession
 from turnwire.sansio.conversations import ConversationTurn
 from turnwire.sansio.events import (
     ErrorEvent,
@@ -297,3 +298,17 @@ async def models(model: OpenAIResponsesWSModel, plain: OpenAIResponsesModel) -> 
         ):
             if event.type == "response.output_text.delta":
                 yield event.delta
+
+
+# --- Without async ---------------------------------------------------------------------------------------------------
+
+
+def blocking(session: BlockingSession) -> None:
+    with session.create(model="m", input="Hi", timeout=5) as turn:
+        for event in turn:
+            assert_type(event, Event)
+    assert_type(session.respond(model="m", input="Hi"), Response)
+    assert_type(session.respond(model="m", input="Where?", text_format=Answer).output_parsed, Answer)
+    talk = session.conversation(model="m")
+    assert_type(talk.respond("Hi", text_format=Answer).output_parsed, Answer)
+    assert_type(talk.run("Hi", tools=[weather]), Response)

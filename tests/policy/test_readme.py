@@ -73,7 +73,7 @@ def section(title: str) -> str:
     return found[1]
 
 
-OPTIONAL = {"agents": "parity", "websockets": "test", "opentelemetry": "test"}
+OPTIONAL = {"agents": "parity", "websockets": "test", "opentelemetry": "test", "starlette": "test", "uvicorn": "test"}
 """Modules that programs import and turnwire does not need, and the extra that has them."""
 
 
@@ -170,7 +170,7 @@ def without_code(text: str) -> str:
         (
             "Recipes",
             "Without async, Several requests at once, Named lanes and a fork, Tools, "
-            "Structured output, Steering, Conversations, One session for a web application, "
+            "Structured output, Steering, Conversations, One session for a web application, More than one process, "
             "What became of it, Your own tests, A recording, Models and a trace of a call, Lanes a tool and a verdict, "
             "Behind a proxy, "
             "Instead of `openai`'s `responses.connect()`, Instead of `openai`'s `responses.create(stream=True)`, "

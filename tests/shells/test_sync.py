@@ -231,6 +231,38 @@ def test_a_conversation_goes_on_after_an_interruption():
         assert talk.resume(accept_partial=True)[1]["content"][0]["text"] == "Three"
 
 
+def test_turns_are_written_down_in_the_callers_thread_before_they_are_sent(session: Session, server: LoopbackServer):
+    database = sqlite3.connect(":memory:")
+    database.execute("create table saved (text)")
+    talk = session.conversation(model=MODEL)
+    talk.before_send(lambda text: database.execute("insert into saved values (?)", (text,)))
+    talk.respond("One.")
+    with talk.create("Two.") as turn:
+        list(turn)
+    (_,), (second,) = database.execute("select text from saved")
+    database.close()
+    other = session.conversation(model=MODEL)
+    other.load(second)
+    assert (other.interrupted, other.verdict, other.interrupted_id) == (True, Verdict.AMBIGUOUS, None)
+    other.adopt(session.retrieve(server.ledger[1].response_id))
+    assert other.history == talk.history
+
+
+def test_a_loop_is_steered_while_its_tools_run():
+    def plainly() -> str:
+        assert talk.steer("In Celsius.") is None
+        return "12"
+
+    with serve(reply=[Call("plainly", {}), "Done."]) as server, connect(server.base_url) as session:
+        talk = session.conversation(model=MODEL)
+        talk.run("Go.", tools=[plainly])
+        assert [item.get("role") or item["type"] for item in talk.history][1:4] == [
+            "function_call",
+            "function_call_output",
+            "user",
+        ]
+
+
 def test_tools_run_where_they_should_and_hooks_run_in_the_callers_thread(session: Session, server: LoopbackServer):
     threads: dict[str, threading.Thread] = {}
     here = threading.current_thread()
@@ -289,6 +321,27 @@ def test_what_a_hook_or_a_tool_raises_comes_out():
         with pytest.raises(SystemExit):
             talk.run()
         assert talk.run().output_text == "Done.", "the event loop goes on"
+
+
+def test_a_loop_is_steered_from_its_tools_and_its_hooks():
+    outcomes = []
+
+    def look(path: str) -> str:
+        outcomes.append(talk.steer("In French."))
+        return path
+
+    def on_event(event) -> None:
+        if event.type == "response.output_text.delta" and len(outcomes) == 1:
+            outcomes.append(talk.steer("Shorter!"))
+
+    with (
+        serve(reply=[Call("look", {"path": "a"}), "A long story.", "Court."], latency=0.002) as server,
+        connect(server.base_url) as session,
+    ):
+        talk = session.conversation(model="gpt-6-sol")
+        assert talk.run("Go.", tools=[look], on_event=on_event).output_text == "Court."
+        assert outcomes[0] is None
+        assert outcomes[1].state == "committed"
 
 
 def test_a_blocking_call_within_the_event_loop_is_an_error_and_no_deadlock(session: Session, server: LoopbackServer):

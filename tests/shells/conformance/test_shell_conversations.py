@@ -141,8 +141,29 @@ async def test_what_arrived_can_be_kept(shell, fields):
         assert (texts(added), added[1]["status"]) == (["question 1", part], "incomplete")
         response = await talk.respond("go on")
         assert texts(talk.history) == ["question 0", "one", "question 1", part, "go on", response.output_text]
-        assert reasons(talk)[-1] == ("PARTIAL_ACCEPTED" if fields else "CONTINUES")
+        assert reasons(talk)[-1] == ("FORGOTTEN" if fields else "CONTINUES")
         assert sent(server)[-1] == ((False, 5) if fields else (True, 3))
+
+
+async def test_c_partial_3_without_storage_the_anchor_lasts_as_long_as_the_connection(shell):
+    async with serve(reply=WORDS * 2, latency=0.002) as server, shell.connect(server.base_url) as session:
+        talk = session.conversation(model=MODEL, store=False)
+        await talk.respond("question 0")
+        for leave, accept, reason in (
+            ("abandon", True, "CONTINUES"),
+            ("abandon", False, "CONTINUES"),
+            ("abort", True, "FORGOTTEN"),
+        ):
+            async with talk.create("question 1", leave=leave) as turn:
+                async for each in turn:
+                    if each.type == "response.output_text.delta":
+                        break
+            talk.resume(accept_partial=accept)
+            await talk.respond("go on")
+            assert reasons(talk)[-1] == reason
+            assert sent(server)[-1] == (
+                (False, len(talk.history) - 1) if reason == "FORGOTTEN" else (True, 1 + 2 * accept)
+            )
 
 
 async def test_a_turn_that_is_left_leaves_the_history(shell):

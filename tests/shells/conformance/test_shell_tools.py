@@ -10,7 +10,7 @@ import anyio
 import pytest
 from turnwire.aio.loopback import AfterEvent, Cut, Fault, serve
 from turnwire.sansio.conversation import ToolCall
-from turnwire.sansio.errors import ConcurrentUseError, ConnectionLostError, MaxTurnsError
+from turnwire.sansio.errors import ConcurrentUseError, ConnectionLostError, MaxTurnsError, UserError
 from turnwire.sansio.evidence import Verdict
 from turnwire.sansio.functions import tool
 from turnwire.sansio.server import Asked, Call
@@ -247,3 +247,48 @@ async def test_a_tool_may_fork_the_conversation_that_calls_it(shell):
         assert (await talk.run("Go.", tools=[ask])).output_text == "Done."
         assert outputs(talk.history) == ["A sub-agent's answer."]
         assert len(server.ledger) == 3
+
+
+async def test_a_loop_is_steered_while_a_response_runs_and_while_a_tool_does(shell):
+    outcomes: list[Any] = []
+
+    async def look(path: str) -> str:
+        outcomes.append(await talk.steer("In French."))
+        return f"{path} is empty."
+
+    async def on_event(event: Any) -> None:
+        if event.type == "response.output_item.added" and len(outcomes) in (0, 2):
+            outcomes.append(await talk.steer("Shorter!"))
+
+    script = [Call("look", {"path": "a"}), "A long story.", "Court."]
+    async with serve(reply=script, strict=True, latency=0.002) as server, shell.connect(server.base_url) as session:
+        talk = session.conversation(model="gpt-6-sol")
+        response = await talk.run("Look at a.", tools=[look], on_event=on_event)
+        assert response.output_text == "Court."
+        first, queued, last = outcomes
+        assert (first.state, queued, last.state) == ("committed", None, "committed")
+        assert [item.get("content") for item in talk.history if item.get("role") == "user"] == [
+            "Look at a.",
+            "Shorter!",
+            "In French.",
+            "Shorter!",
+        ]
+        assert [len(entry.input) for entry in server.ledger] == [1, 3, 1]  # The server puts a pending steer in front.
+        assert [decision.sent for decision in talk.decisions] == ["full", "delta"]
+        with pytest.raises(UserError):
+            await talk.steer("Nobody is there.")
+
+
+async def test_a_choice_that_forces_a_call_ends_with_it(shell):
+    def reply(asked: Asked) -> Any:
+        forced = asked.body.get("tool_choice") == "required"
+        return Call("echo", {"text": "x"}) if forced else "Done."
+
+    async with serve(reply=reply, strict=True) as server, shell.connect(server.base_url) as session:
+        tools = Tools()
+        talk = session.conversation(model=MODEL, tool_choice="required")
+        assert (await talk.run("Go.", tools=tools.all)).output_text == "Done."
+        assert (await talk.run("Again.")).output_text == "Done."
+        assert tools.ran == {"echo x": 2}
+        with pytest.raises(MaxTurnsError):
+            await talk.run("For ever.", reset_tool_choice=False)
