@@ -21,6 +21,7 @@ from .timeouts import Timeout
 
 __all__ = [
     "ConversationArguments",
+    "ConversationBody",
     "ConversationDefaults",
     "Format",
     "RunArguments",
@@ -71,19 +72,23 @@ class TurnArguments(RequestFields, total=False):
     extra_body: Mapping[str, Any] | Omit | None
 
 
-class ConversationArguments(ConversationFields, total=False):
+class ConversationBody(ConversationFields, total=False):
+    """The fields of a turn in a conversation, and ``extra_body``. See :class:`TurnArguments`."""
+
+    extra_body: Mapping[str, Any] | Omit | None
+
+
+class ConversationArguments(ConversationBody, total=False):
     """What ``conversation.create()`` and ``respond()`` take besides the input. See :class:`TurnArguments`."""
 
     timeout: Timeout
     leave: Leave | None
-    extra_body: Mapping[str, Any] | Omit | None
 
 
-class ConversationDefaults(ConversationFields, total=False):
+class ConversationDefaults(ConversationBody, total=False):
     """What ``session.conversation()`` takes besides lane, timeout and ``leave``. See :class:`TurnArguments`."""
 
     text_format: Format
-    extra_body: Mapping[str, Any] | Omit | None
 
 
 class RunArguments(RunFields, total=False):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from .arguments import ConversationArguments, RunArguments, TypedFormat, UntypedFormat
+from .arguments import ConversationArguments, ConversationBody, RunArguments, TypedFormat, UntypedFormat
 from .client import Turn
 from .connection import Leave
 from .connection import Turn as CoreTurn
@@ -34,7 +34,7 @@ from .conversation import (
 from .conversation_runner import ConversationRunner
 from .errors import UserError
 from .events import Event, Response, ResponseUsage
-from .fields import AnyItem, ConversationFields, NewInput
+from .fields import AnyItem, NewInput
 from .flow import Flow, Wait, awaited
 from .functions import Toolbox
 from .handle import ResponseT_co
@@ -200,7 +200,7 @@ class Conversation(OnShell):
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
     @awaited
-    def warm_up(self, *, timeout: Timeout = OMIT, **fields: Unpack[ConversationFields]) -> Flow[Response]:
+    def warm_up(self, *, timeout: Timeout = OMIT, **fields: Unpack[ConversationBody]) -> Flow[Response]:
         """Have the server read fields and history before there is an input: ``generate: false`` (P-CONT-7).
 
         The next turn goes on from it if its fields are the same. It exists on a WebSocket only. A warm-up that fails
@@ -253,7 +253,7 @@ class Conversation(OnShell):
 
     @awaited
     def retry(
-        self, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Unpack[ConversationFields]
+        self, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Unpack[ConversationBody]
     ) -> Flow[Response]:
         """Send the interrupted turn again and return its response. Nothing of what arrived of it is kept.
 
@@ -418,7 +418,7 @@ class Conversation(OnShell):
 
     # -- forks, compaction, saving
 
-    def fork(self, **defaults: Unpack[ConversationFields]) -> Self:
+    def fork(self, **defaults: Unpack[ConversationBody]) -> Self:
         """A conversation that goes on from the same history, in another lane; ``defaults`` go before those of this one.
 
         It has no part of a turn that runs, or was interrupted. What becomes of it never changes this one. With
@@ -431,7 +431,7 @@ class Conversation(OnShell):
         return fork
 
     @awaited
-    def compact(self, *, timeout: Timeout = OMIT, **fields: Unpack[ConversationFields]) -> Flow[list[dict[str, Any]]]:
+    def compact(self, *, timeout: Timeout = OMIT, **fields: Unpack[ConversationBody]) -> Flow[list[dict[str, Any]]]:
         """Have the server shorten the history: ``POST …/responses/compact``, over HTTP. Returns the new history.
 
         The next turn is sent in full, with the items that came, as they are (P-CONT-8). Of the fields, ``model``,

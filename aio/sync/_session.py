@@ -17,6 +17,7 @@ from ... import aio
 from ...sansio import steering
 from ...sansio.arguments import (
     ConversationArguments,
+    ConversationBody,
     Format,
     RunArguments,
     TurnArguments,
@@ -207,7 +208,7 @@ class Conversation(Blocking[aio.Conversation], of=aio.Conversation):
         outcome = self._wait(lambda: self._inner.steer(input))
         return None if outcome is None else SteerOutcome(self._portal, outcome)
 
-    def fork(self, **defaults: Any) -> Self:
+    def fork(self, **defaults: Unpack[ConversationBody]) -> Self:
         return type(self)(self._portal, self._do(lambda: self._inner.fork(**defaults)))
 
     @property

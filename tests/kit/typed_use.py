@@ -256,7 +256,7 @@ async def conversations(session: Session) -> None:
     assert_type(ran, Response)
     assert_type(talk.history, list[dict[str, Any]])
     talk.replace_history(talk.history[1:])
-    assert_type(talk.fork(store=False), Conversation)
+    assert_type(talk.fork(store=False, extra_body={"brand_new": 2}), Conversation)
     assert_type(await talk.compact(), list[dict[str, Any]])
     assert_type(talk.resume(accept_partial=True), list[dict[str, Any]])
     assert_type(await talk.retry(), Response)

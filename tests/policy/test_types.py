@@ -1,8 +1,8 @@
 """Types, as users see them: pyright and mypy, both strict, on what users write.
 
 Each checker runs once, on all files together: ``kit/typed_use.py`` for both shells, in which nothing is wrong, and
-``kit/typed_misuse.py``, in which each line that is marked is, and no other. pyright reads README.md's programs, too, not
-strictly. (mypy takes a list of functions and texts, as for ``serve(reply=…)``, for one of objects.)
+``kit/typed_misuse.py``, in which each line that is marked is, and no other. pyright reads README.md's programs, too,
+but not strictly. (mypy takes a list of functions and texts, as for ``serve(reply=…)``, for one of objects.)
 """
 
 from __future__ import annotations
