@@ -105,24 +105,27 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         """Start a generator that the event loop will close at its end (:meth:`_until_the_end`)."""
         try:
             self._end = _begun(self._until_the_end())
-        except ResourceWarning:  # The loop has closed its generators before, and warnings are errors.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                self._end = _begun(self._until_the_end())
+        except ResourceWarning:  # Warnings are errors.
+            self._start_end_again()
+
+    def _start_end_again(self) -> None:
+        """The same, although the loop has closed its generators before. It warns of that, but the caller has not."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            self._end = _begun(self._until_the_end())
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
         """Closed by ``loop.shutdown_asyncgens()``. If the loop runs on afterwards, a later turn opens a new connection.
 
-        If a consumer waits at that moment, the loop is not ending (its tasks would have been cancelled): keep
-        everything.
+        If the loop goes on, keep everything.
         """
         try:
             yield
         finally:
             if self._end is not None:
                 self._end = None
-                if self._driver.awaited:
-                    self._start_end()
+                if self.loop_goes_on:
+                    self._start_end_again()
                 else:
                     self._driver.give_up(self.clock())
                     await run(self._until(lambda: self._driver.done))

@@ -127,6 +127,11 @@ class SessionRuntime(Runtime):
         """Whether the session takes no more turns."""
         return self._session.closed
 
+    @property
+    def loop_goes_on(self) -> bool:
+        """Whether an event loop that closes its generators is not ending: a consumer waits, and was not cancelled."""
+        return self._driver.awaited
+
     # -- the session
 
     @awaited

@@ -7,7 +7,7 @@
     ``async with responses_websocket_session() as session`` a scope: its connection is closed at the end
     ======================================================= ===========================================================
 
-It is for asyncio, as the Agents SDK is. ``sansio/spec/PARITY.md`` says what differs from the Agents SDK's own models.
+It is for asyncio, as the Agents SDK is. PARITY D says what it does, and what differs from the Agents SDK's own models.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The promise
     A call is the core's (``sansio/agents/call.py``). It differs in this: its failures are exceptions of the Agents SDK
     too (``_errors.py``), its span is a ``response`` span of ``agents.tracing``, the Agents SDK's context variable of
     headers is heard, and its response has the marks by which a Runner counts a request without usage, and finds the
-    usage as it was sent.
+    usage as it was sent (PARITY D2-D4, D6).
 """
 
 # pyright: reportPrivateUsage=false
@@ -51,11 +51,19 @@ class AgentsCall(ModelCall):
     """See :class:`~turnwire.sansio.agents.call.ModelCall`.
 
     ``official`` tells whether the server is OpenAI's: then a response's id is traced even if its contents are not.
+    ``websocket`` says whether the call is made over a WebSocket.
     """
 
     def __init__(
-        self, config: ModelConfig, arguments: ModelArguments, *, stream: bool, official: Callable[[], bool]
+        self,
+        config: ModelConfig,
+        arguments: ModelArguments,
+        *,
+        stream: bool,
+        official: Callable[[], bool],
+        websocket: bool,
     ) -> None:
+        self._websocket = websocket
         self.traced = arguments.tracing.include_data()
         self.official = official
         self.doing = "Error streaming response" if stream else "Error getting response"
@@ -69,7 +77,7 @@ class AgentsCall(ModelCall):
                 try:
                     yield
                 except Exception as exc:
-                    as_theirs(exc)
+                    as_theirs(exc, websocket=self._websocket)
                     raise
         except Exception as exc:  # The request could not be built.
             as_theirs(exc)
@@ -98,7 +106,7 @@ class AgentsCall(ModelCall):
         super()._end(kind, outcome, response)
 
     def _end_with(self, kind: str | None, failure: Exception) -> None:
-        as_theirs(failure)
+        as_theirs(failure, websocket=self._websocket)
         super()._end_with(kind, failure)
 
 

@@ -2,7 +2,8 @@
 
 The promise
     A call runs as the core's models run it. Here is only what the Agents SDK asks of a model on top: its own classes of
-    results, usage and advice, and its questions. ``agents.Model`` is the last of the bases: its methods are defaults.
+    results, usage and advice, and its questions (PARITY D1, D2, D5, D8). ``agents.Model`` is the last of the bases: its
+    methods are defaults.
 """
 
 # pyright: reportPrivateUsage=false, reportIncompatibleMethodOverride=false
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from agents import retry
 from agents.agent_output import AgentOutputSchemaBase
@@ -22,6 +23,7 @@ from agents.items import ModelResponse, TResponseInputItem, TResponseStreamEvent
 from agents.model_settings import ModelSettings
 from agents.models.interface import Model, ModelTracing
 from agents.models.openai_client_utils import is_official_openai_base_url, is_official_openai_client
+from agents.models.openai_responses import OpenAIResponsesWSModel as TheirWSModel
 from agents.tool import Tool
 from openai import AsyncOpenAI
 from openai.types.responses.response_prompt_param import ResponsePromptParam
@@ -36,6 +38,8 @@ from ...sansio.telemetry import DEFAULT_TELEMETRY, Telemetry
 from .. import _shell as shell
 from ._call import AgentsCall, usage_as_theirs
 from ._client import default_client
+from ._errors import is_of_others
+from ._shell import AGENTS_SHELL
 
 if TYPE_CHECKING:
     import ssl
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenAIResponsesModel", "OpenAIResponsesWSModel"]
 
 
-class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
+class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model, shell=AGENTS_SHELL):
     """A model behind the Responses API over HTTP, as an ``agents.Model``; see the class of this name in
     ``turnwire.aio``.
 
@@ -70,6 +74,8 @@ class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
             idle_parallel_tool_calls=False,
             **more,
         )
+
+    _websocket: ClassVar = False
 
     async def get_response(
         self,
@@ -120,7 +126,11 @@ class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
 
     def _call(self, given: list[Any], *, stream: bool) -> AgentsCall:
         return AgentsCall(
-            self._config, ModelArguments(*given), stream=stream, official=self._uses_official_openai_endpoint
+            self._config,
+            ModelArguments(*given),
+            stream=stream,
+            official=self._uses_official_openai_endpoint,
+            websocket=self._websocket,
         )
 
     def get_retry_advice(self, request: retry.ModelRetryAdviceRequest) -> retry.ModelRetryAdvice | None:
@@ -148,7 +158,7 @@ class OpenAIResponsesModel(shell.OpenAIResponsesModel, Model):
         return self._uses_official_openai_endpoint()
 
 
-class OpenAIResponsesWSModel(OpenAIResponsesModel, shell.OpenAIResponsesWSModel):
+class OpenAIResponsesWSModel(OpenAIResponsesModel, shell.OpenAIResponsesWSModel, shell=AGENTS_SHELL):
     """A model behind the Responses API over one WebSocket, as an ``agents.Model``; see the class of this name in
     ``turnwire.aio``, whose options it has.
 
@@ -183,12 +193,20 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel, shell.OpenAIResponsesWSModel)
             record=record,
         )
 
+    _websocket: ClassVar = True
+
     def for_model(self, model: str, *, model_is_explicit: bool = True) -> Self:
         """The same connection, under another model's name."""
         other = copy(self)
         other.model = model
         other._config = replace(self._config, model=model, model_is_explicit=model_is_explicit)
         return other
+
+    def get_retry_advice(self, request: retry.ModelRetryAdviceRequest) -> retry.ModelRetryAdvice | None:
+        """As over HTTP. On a failure that only the Agents SDK's model over WebSocket raises, its advice (PARITY D5)."""
+        if is_of_others(request.error):
+            return TheirWSModel(self.model, self._client).get_retry_advice(request)
+        return super().get_retry_advice(request)
 
     def _uses_official_openai_endpoint(self) -> bool:
         try:

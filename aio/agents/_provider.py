@@ -2,7 +2,7 @@
 
 The promise
     Names, prefixes and defaults are the Agents SDK's: its ``MultiProvider`` and ``OpenAIProvider`` resolve them. The
-    models are turnwire's. All names of one provider share one connection in each event loop.
+    models are turnwire's. All names of one provider share one connection in each event loop (PARITY D9).
 """
 
 # pyright: reportPrivateUsage=false

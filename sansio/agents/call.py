@@ -247,7 +247,7 @@ class ModelCall:
         kind = member(event, "type")
         if self.ended:
             return isinstance(kind, str)
-        if self._http.started and isinstance(kind, str) and kind in _PLAIN:
+        if isinstance(kind, str) and not self.takes(kind):
             return True
         members = members_of(event)
         if not isinstance(kind, str):
@@ -265,6 +265,10 @@ class ModelCall:
         elif outcome := final_status(kind, _status_of(response), has_response=_is_object(response)):
             self._end(kind, outcome, response)
         return True
+
+    def takes(self, kind: str) -> bool:
+        """Whether an event of this type may add something. Hot path: most do not, once the response has begun."""
+        return kind not in _PLAIN or not self._http.started
 
     @property
     def ended(self) -> bool:
@@ -410,7 +414,7 @@ _PLAIN: Final = frozenset(
     for kind, event in EVENT_TYPES.items()
     if kind != ITEM_DONE and not event.ends_turn and not issubclass(event, LifecycleEvent)
 )
-"""Types that add nothing once a response has begun. Hot path: most events have one of these types."""
+"""Types that add nothing once a response has begun."""
 
 
 def _input_item(item: object) -> dict[str, Any]:

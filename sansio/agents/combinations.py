@@ -69,22 +69,23 @@ def check_named(choice: str, tools: Sequence[Tool], handoffs: Sequence[Handoff])
     if choice == "tool_search" and choice not in {tool.name for tool in functions}:
         if any(kind_of(tool) == "ToolSearchTool" for tool in tools):
             raise UserError(
-                "tool_choice='tool_search' cannot make the model search: the API takes no such choice. Write 'auto' or "
-                "'required'"
+                "tool_choice='tool_search' cannot make the model search, with ToolSearchTool() neither: the API takes "
+                "no such choice. Write 'auto' or 'required'"
             )
         raise UserError(
-            "tool_choice='tool_search' names no tool of this request: add a function of that name, or add "
-            "ToolSearchTool() and write 'auto'"
+            "tool_choice='tool_search' requires ToolSearchTool() or a real top-level function tool named `tool_search`"
+            ": add such a function, or add ToolSearchTool() and write 'auto'"
         )
     if choice in {tool.name for tool in grouped} | {namespace_of(tool)[0] for tool in grouped}:
         raise UserError(
-            f"tool_choice={choice!r} names a namespace or a function inside one, and the API can only choose functions "
-            "outside: write 'auto', 'required', 'none', or the name of a function that is in no namespace"
+            f"tool_choice={choice!r} names what tool_namespace() made, a namespace or a function inside one, and "
+            "the API can only choose functions outside: write 'auto', 'required', 'none', or the name of a function "
+            "that is in no namespace"
         )
     if choice in {tool.name for tool in plain}:
         raise UserError(
-            f"tool_choice={choice!r} names a deferred function, which the model cannot call before tool search loads "
-            "it: write 'auto', 'required' or 'none', or declare it with defer_loading=False"
+            f"tool_choice={choice!r} is among the deferred-loading function tools, which the model cannot call before "
+            "tool search loads them: write 'auto', 'required' or 'none', or declare it with defer_loading=False"
         )
 
 
@@ -99,16 +100,14 @@ def check_tools(tools: Sequence[Tool], tool_choice: object, *, opaque: bool) -> 
         )
     for kind in ("ToolSearchTool", "ProgrammaticToolCallingTool", "ComputerTool"):
         if kinds[kind] > 1:
-            raise UserError(
-                f"the request has {kinds[kind]} times {kind}(): one is all that the API takes, leave one in"
-            )
+            raise UserError(f"Only one {kind}() is allowed, and the request has {kinds[kind]}: leave one in")
     _check_function_names(tool for tool in tools if kind_of(tool) == "FunctionTool")
     if any(map(_is_deferred, tools)) and not kinds["ToolSearchTool"]:
         raise UserError("deferred tools are out of the model's reach without tool search: add ToolSearchTool()")
     if kinds["ToolSearchTool"] and not opaque and not any(map(_is_searchable, tools)):
         raise UserError(
-            "ToolSearchTool() has nothing to search: add functions by tool_namespace(…) or with defer_loading=True, or "
-            "HostedMCPTool(tool_config={…, 'defer_loading': True}); or leave it out"
+            "ToolSearchTool() requires at least one searchable Responses surface: add functions by tool_namespace(…) "
+            "or with defer_loading=True, or HostedMCPTool(tool_config={…, 'defer_loading': True}); or leave it out"
         )
     _check_programs(tools, kinds, tool_choice, opaque=opaque)
 
@@ -123,13 +122,13 @@ def _check_function_names(functions: Iterable[Any]) -> None:
         check_not_its_namespace(tool.name, namespace)
         if namespace is None and tool.defer_loading:
             if tool.name in deferred:
-                raise UserError(f"two deferred functions are named {tool.name!r}: rename one")
+                raise UserError(f"two functions have the deferred top-level tool name `{tool.name}`: rename one")
             deferred.add(tool.name)
         qualified = f"{namespace}.{tool.name}" if namespace else tool.name
         if qualified in owners and (namespace or owners[qualified]):
             raise UserError(
-                f"two functions are called {qualified!r}, one of them by way of its namespace: rename the function or "
-                "the namespace"
+                f"two functions have the qualified name `{qualified}`, one of them by way of its namespace: rename the "
+                "function or the namespace"
             )
         owners.setdefault(qualified, namespace)
         if namespace and about.setdefault(namespace, description) != description:

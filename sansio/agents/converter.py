@@ -170,7 +170,7 @@ def _preview_computer(tool: Any) -> JsonObject:
     dimensions = getattr(tool, "dimensions", None) or _of_computer(computer, "dimensions")
     if environment is None or dimensions is None:
         raise UserError(
-            "preview models must be told a computer's environment and dimensions: write "
+            "Preview computer tool payloads require `environment` and `dimensions`: write "
             "ComputerTool(environment='browser', dimensions=(1024, 768)), or use a computer that has both"
         )
     return {
@@ -187,8 +187,8 @@ def _of_computer(computer: object, name: str) -> Any:
         return None
     if isinstance(computer, type) or not hasattr(computer, name):
         raise UserError(
-            f"ComputerTool(computer=…) is no computer yet: it has no {name}, which preview models must be told. Make "
-            "the computer first, or write ComputerTool(environment='browser', dimensions=(1024, 768))"
+            f"Computer tool is not initialized for serialization: it has no {name}, which preview models must be told. "
+            "Make the computer first, or write ComputerTool(environment='browser', dimensions=(1024, 768))"
         )
     return getattr(computer, name)
 

@@ -77,11 +77,10 @@ class OpenAIResponsesModel(ResponsesModel):
                 while (event := (yield from stream.next())) is not None:
                     came()
                     yield Emit(event)
-            except self._shell.cancelled:
-                yield from stream.close(wait=False)
+            except BaseException as exc:
+                yield from stream.close(exc, wait=not isinstance(exc, self._shell.cancelled))
                 raise
-            finally:
-                yield from stream.close()
+            yield from stream.close()
 
     def _close(self) -> Flow[None]:
         yield from self._background.finish()
@@ -108,7 +107,6 @@ class HttpStream:
         self._request_id: str | None = None
         self._content_type: str | None = None
         self._closing = AsyncExitStack()
-        self._closed = False
         self._reading = False
         """Whether the stream has begun and has neither ended nor failed."""
 
@@ -175,17 +173,18 @@ class HttpStream:
             raise failure
         return None
 
-    def close(self, *, wait: bool = True) -> Flow[None]:
-        """Close the iterator and the response; a second call does nothing.
+    def close(self, error: BaseException | None = None, *, wait: bool = True) -> Flow[None]:
+        """Close the iterator and the response.
 
         If it is cancelled, or ``wait`` is False, closing goes on in the background. A failure to close is raised if the
-        consumer left before the terminal event; else it is logged, because the call's result is known.
+        consumer left before the terminal event; else it is logged, because the call's result is known. The context of
+        the response is told of ``error`` if that came before the terminal event.
         """
-        if self._closed:
-            return
-        self._closed = True
+        if self._call.ended:
+            error = None
+        closing = partial(self._closing.__aexit__, error and type(error), error, error and error.__traceback__)
         try:
-            yield from self._background.run(self._closing.aclose, self._call.closing_failed, wait=wait)
+            yield from self._background.run(closing, self._call.closing_failed, wait=wait)
         except Exception as exc:
             if self._reading and not self._call.ended:
                 raise

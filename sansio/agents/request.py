@@ -115,7 +115,8 @@ def create_kwargs(
     kwargs["extra_body"] = settings.extra_body
     extra_args = {**(settings.extra_args or {}), **_given(top_logprobs=settings.top_logprobs)}
     if twice := sorted(kwargs.keys() & extra_args.keys()):
-        raise WrongTypeError(f"extra_args repeats what is set already: leave out {', '.join(map(repr, twice))}")
+        names = ", ".join(map(repr, twice))
+        raise WrongTypeError(f"there are multiple values for {names}: leave out of extra_args what is set already")
     return kwargs | extra_args
 
 

@@ -372,8 +372,8 @@ def check_not_its_namespace(name: str, namespace: str | None) -> None:
     """Refuse a function named like its namespace: the server uses such names for deferred functions."""
     if namespace == name:
         raise UserError(
-            f"function {name!r} is in a namespace of the same name, which the Responses API keeps for deferred "
-            "functions: rename one of the two"
+            f"function {name!r} is in a namespace of the same name; the Responses API keeps the synthetic namespace "
+            f"`{name}.{name}` for deferred functions: rename one of the two"
         )
 
 
@@ -402,7 +402,8 @@ def check_max_num_results(value: object) -> None:
         return
     shown = value if isinstance(value, int) else f"of type {type(value).__name__}"
     raise UserError(
-        f"FileSearchTool(max_num_results=…) is {shown}: write a whole number from 1 to 50; 0 or None for the default"
+        f"FileSearchTool(max_num_results=…) is {shown}: max_num_results must be zero, an integer between "
+        "1 and 50, or None; zero and None stand for the server's default"
     )
 
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from ..connection import Turn
 from ..events import ServerEvent
 from ..events._openai import to_stream_event
+from ..events._openai_plans import stream_event_reader
 from ..flow import Emit, Emitting, Flow, Wait, awaited
 from ..lanes import AUTO, AnyLane
 from ..option_help import explain_arguments
@@ -145,16 +146,21 @@ class OpenAIResponsesWSModel(OpenAIResponsesModel):
     def _stream(self, call: ModelCall) -> Emitting:
         with call.span():
             running = self._begin(call)
+            turn, receive, made, emitted = running.turn, running.receive, stream_event_reader(), Emit(None)
             try:
-                while True:
-                    event: ServerEvent = running.turn.next_event() or (yield running.receive)
-                    sdk_event, terminal = to_stream_event(event), event.terminal
-                    last = terminal and running.turn.ends_with(event)
-                    if last or not terminal:  # A steered response is not the call's: its successor is.
-                        call.add(sdk_event)
-                    yield Emit(sdk_event)
-                    if last:
-                        break
+                while True:  # Hot path: runs once per event.
+                    event: ServerEvent = turn.next_event() or (yield receive)
+                    emitted.value = made(event.full_bytes, event.type)
+                    if event.terminal:
+                        if last := turn.ends_with(event):  # A steered response is not the call's: its successor is.
+                            call.add(emitted.value)
+                        yield emitted
+                        if last:
+                            break
+                    else:
+                        if call.takes(event.type):
+                            call.add(emitted.value)
+                        yield emitted
             except StopAsyncIteration:
                 call.add(to_stream_event(running.turn.ending))
             finally:

@@ -429,12 +429,14 @@ class ConversationMachine:
         """The conversation as JSON, for :meth:`load`. Of the turn that runs: ``partial`` has arrived, and it has the
         response ``response_id``."""
         anchor, pending = self._anchor, self._pending
+        if pending is not None and pending.warm:  # It has changed nothing yet.
+            pending, partial = self._before[1], ()
         saved_anchor = None
         if anchor is not None:
             kept: dict[str, Any] = {"response_id": anchor.response_id, "items": anchor.items, "stored": anchor.stored}
             saved_anchor = SavedAnchor(fields=anchor.fields, **kept)
         saved_pending = None
-        if pending is not None and not pending.warm:
+        if pending is not None:
             arrived = list(pending.partial or partial)
             kept = {"input": pending.input, "partial": arrived, "stored": pending.stored}
             known = pending.known

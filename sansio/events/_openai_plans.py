@@ -15,7 +15,8 @@ Why ``construct_type`` is slow
 How plans work
     1. *Validate.* The SDK's own core schema is given to pydantic again, with a tagged union in place of every union
        whose members ``type`` distinguishes. Pydantic still validates and builds everything, but without trying every
-       member. The result is the same: a member that requires another ``type`` cannot fit.
+       member. The result is the same: a member that requires another ``type`` cannot fit. The smallest messages, such
+       as deltas, are made without pydantic (:mod:`._openai_quick`).
     2. *Construct.* A message that is not valid (a field is missing, an enumeration has a new value) is built without
        validation, as ``construct_type`` does. There is one plan per model: a table from JSON name to field and the plan
        for its value.
@@ -39,6 +40,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from ._lenient import decode_members
+from ._openai_quick import quick_reader
 
 if TYPE_CHECKING:
     import openai.types.responses as sdk
@@ -69,7 +71,7 @@ def read_server_event(text: bytes, kind: str) -> sdk.ResponsesServerEvent:
 
 def read_stream_event(text: bytes, kind: str) -> sdk.ResponseStreamEvent:
     """What ``client.responses.create(stream=True)`` makes of a text with ``type`` ``kind``."""
-    return _stream_event_reader()(text, kind)
+    return stream_event_reader()(text, kind)
 
 
 def read_response(text: bytes) -> sdk.Response:
@@ -85,7 +87,8 @@ def _server_event_reader() -> Callable[..., Any]:
 
 
 @cache
-def _stream_event_reader() -> Callable[..., Any]:
+def stream_event_reader() -> Callable[[bytes, str], Any]:
+    """The function :func:`read_stream_event`, for loops."""
     from openai.types.responses import ResponseStreamEvent
 
     return _reader(ResponseStreamEvent)
@@ -310,7 +313,7 @@ class _Model:
     @cached_property
     def validate_json(self) -> ValuePlan:
         """The same directly from a text."""
-        return self._validator.validate_json
+        return quick_reader(self._model, self._validator.validate_json)
 
     @cached_property
     def _validator(self) -> SchemaValidator:

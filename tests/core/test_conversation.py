@@ -556,6 +556,18 @@ def test_a_warm_up_that_ran_when_it_was_saved_is_nothing() -> None:
     assert again.state is ConversationState.IDLE
 
 
+def test_what_was_interrupted_before_a_warm_up_is_saved_while_that_runs() -> None:
+    """C-WARM-1: a warm-up that has not completed has changed nothing."""
+    machine = after("one")
+    machine.begin("two", FIELDS)
+    machine.interrupted([answer("TWO", 2)])
+    machine.begin([], FIELDS, warm=True)
+    again = ConversationMachine()
+    again.load(machine.save(partial=[answer("of the warm-up", 3)]))
+    assert again.state is ConversationState.INTERRUPTED
+    assert again.resume(accept_partial=True) == [user("two"), answer("TWO", 2)]
+
+
 def test_half_of_a_surrogate_pair_is_saved() -> None:
     machine = after("\ud83d")
     again = ConversationMachine()

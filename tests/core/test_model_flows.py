@@ -107,7 +107,7 @@ def test_a_stream_is_read_to_its_end_and_closed_once(shell: SteppedShell) -> Non
     model = http_model(shell, client_of(answer))
     events = model.stream_response(*arguments())
     assert types(events) == ["response.created", "response.output_text.delta", "response.completed"]
-    assert (stream.closed, answer.left) == (1, 1)
+    assert (stream.closed, answer.left, answer.told) == (1, 1, None)
     finished(events.aclose())
     assert (stream.closed, answer.left) == (1, 1)
     assert ANSWER._request_id == "req_1"
@@ -224,9 +224,11 @@ def test_a_stream_that_calls_itself_something_else(shell: SteppedShell) -> None:
 )
 def test_how_a_stream_fails(shell: SteppedShell, script: list[Any], kind: type[Exception]) -> None:
     stream = Stream(*script)
-    with pytest.raises(kind):
-        types(http_model(shell, client_of(HttpResponse(stream))).stream_response(*arguments()))
-    assert stream.closed == 1
+    answer = HttpResponse(stream)
+    with pytest.raises(kind) as caught:
+        types(http_model(shell, client_of(answer)).stream_response(*arguments()))
+    told = None if kind is ResponsesHTTPError else caught.value  # With an error event, the answer is complete.
+    assert (stream.closed, answer.left, answer.told) == (1, 1, told)
 
 
 def test_a_stream_that_takes_too_long_to_be_opened(shell: SteppedShell) -> None:

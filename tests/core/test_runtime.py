@@ -189,6 +189,14 @@ def test_a_cancelled_opening_is_aborted_and_waits_shielded_but_not_for_long() ->
     assert not runtime._driver._conditions
 
 
+def test_a_loop_in_which_a_consumer_waits_is_not_ending() -> None:
+    runtime = connected()
+    assert not runtime.loop_goes_on
+    turn = Turn.from_frame({"type": "response.create"}, timeouts=Timeouts(), now=runtime.at)
+    runtime._driver.listen(turn, "waiter", lambda: 0.0)
+    assert runtime.loop_goes_on
+
+
 # --- Closing ---------------------------------------------------------------------------------------------------------
 
 

@@ -54,9 +54,9 @@ def compaction(text: str) -> dict[str, Any]:
 
 
 def window_of(items: tuple[Item, ...]) -> tuple[Item, ...]:
-    """What a model is given of these items: the last compaction stands for what was before it."""
+    """What a model is given of these items: the last compaction that a response gave stands for what was before it."""
     for at in range(len(items) - 1, -1, -1):
-        if items[at][0] == "compaction":
+        if items[at][0] == "compaction" and items[at][1].startswith("k-"):
             return items[at:]
     return items
 
@@ -349,11 +349,11 @@ class ConversationWorld(World):
                 self._say(lane, "error", status=400, error=NOT_FOUND)
                 return
             memory = self.known[previous]
-        turn = given[-1][1] if given else ""
+        turn = self._named(body, given)
         one = next(one for one in self.intents if turn.startswith(one.name))
         assert turn == one.turn, f"run: {turn} is run, and {one.turn} was asked for"
         window = memory + given
-        intended = (*window_of(one.history), ("input", one.turn))
+        intended = (*window_of(one.history), *self._new(one))
         assert window == intended, f"window: the server runs {window}, and is to run {intended}"
         if previous is not None:
             assert one.anchored == (previous, one.fields), f"delta: it continues {previous}, not {one.anchored}"
@@ -370,6 +370,14 @@ class ConversationWorld(World):
             "attempt": one.attempt,
         }
         self.running[lane] = {**made, "step": 0, "said": ()}
+
+    def _named(self, body: dict[str, Any], given: tuple[Item, ...]) -> str:
+        """The name of the turn that this message asks for."""
+        return given[-1][1] if given else ""
+
+    def _new(self, one: Intent) -> tuple[Item, ...]:
+        """The new input of the turn that runs."""
+        return (("input", one.turn),)
 
     def _forget(self, lane: str, previous: str | None) -> None:
         if previous is not None and self.memory.get(lane) == previous:
@@ -480,9 +488,13 @@ class ConversationWorld(World):
         assert refusal is None or refusal.code != NOT_FOUND["code"], "not found: it was to be sent in full"
         for runner, one in zip(self.runners, self.intents, strict=True):
             if runner._core is turn:
-                one.state, one.verdict = "interrupted", failure.verdict
                 safe = failure.verdict is Verdict.SAFE
                 assert not safe or self.ran.get(one.turn, 0) == one.before, f"SAFE: {one.turn} ran"
+                one.verdict = failure.verdict
+                self._was_interrupted(self.intents.index(one))
+
+    def _was_interrupted(self, at: int) -> None:
+        self.intents[at].state = "interrupted"
 
     def ends_in_a_good_world(self, proven: set[object]) -> None:
         """Liveness is the search of the session's."""

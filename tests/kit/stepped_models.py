@@ -64,12 +64,15 @@ class HttpResponse:
         self.headers = {"content-type": content_type}
         self._text = text
         self.left = 0
+        self.told: object = None
+        """What the context was left with."""
 
     async def __aenter__(self) -> HttpResponse:
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(self, kind: object, error: object, *_: object) -> None:
         self.left += 1
+        self.told = error
 
     async def parse(self) -> Any:
         return self.stream

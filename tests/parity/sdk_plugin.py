@@ -11,12 +11,16 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import json
+import os
 import socket
+import ssl
 from types import SimpleNamespace
 from typing import Any
 
 import agents
 import msgspec
+import pytest
 from agents.models import openai_provider, openai_responses
 from openai import omit
 from turnwire.aio import _opening
@@ -28,10 +32,13 @@ from turnwire.sansio.endpoint import endpoint_from_client
 from turnwire.sansio.omit import is_omitted
 from turnwire.sansio.replay import RecoveryPolicy
 from turnwire.sansio.timeouts import timeouts_from
-from wsproto import ConnectionType, WSConnection
+from wsproto import ConnectionState, ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
 
-AT_ONCE = RecoveryPolicy(initial_delay=0, max_delay=0)
+AS_THEIRS = RecoveryPolicy(attempts=1, initial_delay=0, max_delay=0)
+"""Their model repeats a turn that did not run once, and at once."""
+TLS = ssl.create_default_context()
+"""Made once: it takes longer than the time limits of some tests."""
 FIELDS = ("previous_response_id", "conversation", "instructions", "model", "tools", "prompt", "temperature", "top_p")
 FIELDS += ("truncation", "max_output_tokens", "tool_choice", "parallel_tool_calls", "stream", "text", "store")
 FIELDS += ("prompt_cache_retention", "prompt_cache_options", "reasoning", "metadata", "context_management")
@@ -174,11 +181,15 @@ class Seen(ours.OpenAIResponsesModel):
         return request._input_items(items)
 
 
+def _not_ours(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("turnwire has no _open_websocket_connection: it does not use websockets.connect()")
+
+
 class Opener:
     """The attribute that a test sets to put a connection of its own in place of a socket."""
 
     def __get__(self, model: Any, kind: Any) -> Any:
-        return model and model.__dict__.get("opener")
+        return model and model.__dict__.get("opener", _not_ours)
 
     def __set__(self, model: Any, opener: Any) -> None:
         model.__dict__["opener"] = Bridge.opener = opener
@@ -191,9 +202,34 @@ class SeenWS(Seen, ours.OpenAIResponsesWSModel):
     _open_websocket_connection = Opener()
 
     def __init__(self, *args: Any, websocket_options: Any = None, **kwargs: Any) -> None:
-        """What is repeated is repeated without a delay."""
-        options = msgspec.structs.replace(options_for_model(websocket_options), recovery=AT_ONCE)
-        super().__init__(*args, websocket_options=options, **kwargs)
+        options = msgspec.structs.replace(options_for_model(websocket_options), recovery=AS_THEIRS)
+        super().__init__(*args, websocket_options=options, stream_id=None, ssl_context=TLS, **kwargs)
+
+    async def get_response(self, *args: Any, **kwargs: Any) -> Any:
+        await Bridge.before_a_call()
+        try:
+            return await super().get_response(*args, **kwargs)
+        except TimeoutError:
+            await Bridge.settled()
+            if Bridge.last and Bridge.last.task.done() and Bridge.last.connection:
+                await Bridge.last.connection.close()  # turnwire has aborted it.
+            raise
+        finally:
+            await Bridge.settled()
+
+    async def stream_response(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        await Bridge.before_a_call()
+        events = super().stream_response(*args, **kwargs)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+            await Bridge.settled()
+
+    async def close(self) -> None:
+        await super().close()
+        await Bridge.settled()
 
     @property
     def _ws_connection(self) -> Any:
@@ -225,11 +261,36 @@ BRIDGES: list[asyncio.Task[None]] = []
 
 
 class Bridge:
-    """A server on the other end of a socket, which speaks for a test's connection."""
+    """A server on the other end of a socket, which speaks for a test's connection.
+
+    The test's connection is an object in memory: what happens to it is seen at once. So a call waits, before and after
+    it, until the bridge has heard of what has happened.
+    """
 
     opener: Any = None
     last: Bridge | None = None
     """The latest."""
+    caller: asyncio.Task[Any] | None = None
+    """The task of the latest call."""
+    task: asyncio.Task[None]
+
+    @classmethod
+    async def before_a_call(cls) -> None:
+        """Note the caller. A connection that the test has marked as closed is closed by its server."""
+        cls.caller = asyncio.current_task()
+        if cls.last is not None and getattr(cls.last.connection, "close_code", None) is not None:
+            cls.last.closed_by_the_server()
+            await cls.settled()
+
+    @classmethod
+    async def settled(cls) -> None:
+        """Give the bridge of this event loop time to hear of what has happened."""
+        if cls.last is None or cls.last.task.get_loop() is not asyncio.get_running_loop():
+            return
+        for _ in range(30):
+            if cls.last.task.done():
+                return
+            await asyncio.sleep(0)
 
     def __init__(self, host: str, sock: socket.socket) -> None:
         self.host = host
@@ -237,22 +298,37 @@ class Bridge:
         Bridge.last = self
         self.websocket = WSConnection(ConnectionType.SERVER)
         self.connection: Any = None
+        self.heard: Any = None
+        """An event that came while the test's connection was waited for."""
 
     async def run(self) -> None:
         try:
             self.reader, self.writer = await asyncio.open_connection(sock=self.sock)
             await self.serve()
         except Exception:
+            with contextlib.suppress(Exception):
+                await self.connection.close()
             self.writer.transport.abort()
         finally:
             self.writer.close()
 
+    def closed_by_the_server(self) -> None:
+        """Close the connection, as a server does that has waited long enough."""
+        if self.websocket.state is ConnectionState.OPEN:
+            self.writer.write(self.websocket.send(CloseConnection(code=self.connection.close_code)))
+
     async def event(self) -> Any:
         """The next event; None: the client has gone."""
+        if self.heard is not None:
+            event, self.heard = self.heard, None
+            return event
         while True:
             for event in self.websocket.events():
-                return event
-            data = await self.reader.read(65536)
+                return None if isinstance(event, CloseConnection) and event.code == 1006 else event
+            try:
+                data = await self.reader.read(65536)
+            except ConnectionError:
+                return None
             self.websocket.receive_data(data or None)
             if not data:
                 return None
@@ -262,6 +338,9 @@ class Bridge:
         assert isinstance(request, Request)
         headers = {name.decode().title(): value.decode() for name, value in request.extra_headers}
         self.connection = await Bridge.opener(f"wss://{self.host}{request.target}", headers, connect_timeout=None)
+        if self.reader.at_eof() or self.reader.exception() is not None:
+            await self.connection.close()  # Nobody waits for it any longer.
+            return
         self.writer.write(self.websocket.send(AcceptConnection()))
         text = ""
         while (event := await self.event()) is not None:
@@ -274,9 +353,10 @@ class Bridge:
                 self.writer.write(self.websocket.send(event.response()))
             elif isinstance(event, CloseConnection):
                 await self.connection.close()
-                self.writer.write(self.websocket.send(event.response()))
+                if self.websocket.state is ConnectionState.REMOTE_CLOSING:
+                    self.writer.write(self.websocket.send(event.response()))
                 return
-        with contextlib.suppress(AttributeError):
+        if hasattr(self.connection, "transport"):
             self.connection.transport.abort()
 
     async def answer(self, text: str) -> None:
@@ -287,7 +367,12 @@ class Bridge:
             await asyncio.wait({receiving, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not receiving.done():
                 receiving.cancel()
-                self.connection.transport.abort()
+                self.heard = gone.result()
+                return
+            if receiving.cancelled():  # The test's connection raised it: it stands for a caller that is cancelled.
+                assert Bridge.caller is not None
+                Bridge.caller.cancel()
+                self.heard = await gone
                 return
             gone.cancel()
             await asyncio.wait({gone})
@@ -307,12 +392,27 @@ async def connect(self: Any, host: str, port: int) -> None:
     sock, other = socket.socketpair()
     sock.setblocking(False)
     other.setblocking(False)
-    BRIDGES.append(asyncio.get_running_loop().create_task(Bridge(host, other).run()))
+    bridge = Bridge(host, other)
+    bridge.task = asyncio.get_running_loop().create_task(bridge.run())
+    BRIDGES.append(bridge.task)
     await self._begin(sock)
 
 
 async def start_tls(self: Any, host: str, context: Any) -> None:
     """A bridge has no TLS."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Any, call: Any) -> Any:
+    """Write down how a test has failed, for ``test_sdk_tests.py``."""
+    report = yield
+    noted = os.environ.get("TURNWIRE_FAILURES")
+    if noted and call.excinfo is not None and report.failed:
+        said = f"{call.excinfo.typename}: {call.excinfo.value}"
+        line = json.dumps([item.name, said, str(call.excinfo.traceback[-1].path)])
+        with open(noted, "a") as file:
+            print(line, file=file)
+    return report
 
 
 def pytest_configure() -> None:

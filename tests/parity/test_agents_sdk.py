@@ -40,6 +40,7 @@ from turnwire.aio.agents import (
 )
 from turnwire.aio.loopback import (
     AfterEvent,
+    BeforeEvent,
     Call,
     Cut,
     Error,
@@ -47,6 +48,7 @@ from turnwire.aio.loopback import (
     Fault,
     Incomplete,
     LoopbackServer,
+    Silence,
     Upgrading,
     serve,
 )
@@ -373,6 +375,43 @@ def test_a_lost_connection_gets_run_data(streamed: bool) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("fault", "begins", "kind"),
+    [
+        (Fault(BeforeEvent(1), Cut()), "connection closed before any response events were received", RuntimeError),
+        (Fault(AfterEvent(3), Cut()), "connection closed before a terminal response event", RuntimeError),
+        (Fault(AfterEvent(3), Silence()), "receive timed out", TimeoutError),
+    ],
+    ids=["before an event", "after an event", "time limit"],
+)
+def test_a_failure_begins_with_the_words_of_their_model_and_keeps_ours(fault: Any, begins: str, kind: Any) -> None:
+    """PARITY D4: for programs that catch RuntimeError, or look for the text."""
+
+    async def main() -> None:
+        async with model_of(OpenAIResponsesWSModel, faults=[fault]) as (model, _):
+            with pytest.raises(kind, match=f"^Responses websocket {begins}: .* — .* — ") as caught:
+                await model.get_response(**call(settings=ModelSettings(extra_args={"timeout": 0.3})))
+            assert isinstance(caught.value, turnwire.aio.TurnError)
+            assert isinstance(caught.value, AgentsException)
+
+    asyncio.run(main())
+
+
+def test_advice_on_failures_of_their_own_model_is_theirs() -> None:
+    """PARITY D5: a program may ask for it that falls back from their model to ours."""
+    model = OpenAIResponsesWSModel("gpt-5.4", AsyncOpenAI(api_key="k"))
+
+    def advice(error: Exception) -> Any:
+        return model.get_retry_advice(ModelRetryAdviceRequest(error=error, attempt=1, stream=True))
+
+    assert advice(TimeoutError("Responses websocket connect timed out after 5 seconds.")).replay_safety == "safe"
+    assert advice(KeyError("x")) is None
+    ours = errors.MissingResponseError("ended")
+    wrapped = TimeoutError("Responses websocket connect timed out after 5 seconds.")
+    wrapped.__cause__ = ours
+    assert advice(wrapped).replay_safety == "unsafe"  # It is turnwire's: the turn ran.
+
+
 def test_an_error_message_over_websocket_is_their_class_too() -> None:
     async def main() -> None:
         async with model_of(OpenAIResponsesWSModel, reply=[Error(400, "bad", "No.")]) as (model, _):
@@ -399,18 +438,28 @@ def test_exceptions_of_others_stay_as_they_are() -> None:
     assert type(error) is KeyError
 
 
-def test_run_sync_twice() -> None:
+@pytest.mark.filterwarnings("error::ResourceWarning")
+@pytest.mark.parametrize("lost", [False, True], ids=["kept", "lost between"])
+def test_run_sync_twice_is_one_connection(lost: bool) -> None:
+    """``run_sync`` closes the loop's asynchronous generators after each run; the loop and the connection stay."""
     with_server = asyncio.new_event_loop()
     server = with_server.run_until_complete(serve().__aenter__())
     thread = threading.Thread(target=with_server.run_forever)
     thread.start()
     try:
-        agent = Agent(name="a", model=OpenAIResponsesWSModel("gpt-5.4", client_of(server)))
+        model: Any = OpenAIResponsesWSModel("gpt-5.4", client_of(server))
+        agent = Agent(name="a", model=model)
         asyncio.set_event_loop(asyncio.new_event_loop())
-        assert [Runner.run_sync(agent, said).final_output for said in ("one", "two")] == ["one", "two"]
+        for said in ("one", "two", "three"):
+            assert Runner.run_sync(agent, said).final_output == said
+            if lost and said == "two":
+                asyncio.run_coroutine_threadsafe(server.reset(), with_server).result()
+        assert server.connections == 1  # After the reset, if there was one.
+        (pool,) = model._shared._pools.values()
+        assert pool.runtimes[-1].connections[-1].state == "open"
         loop = asyncio.get_event_loop_policy().get_event_loop()
-        loop.run_until_complete(agent.model.close())
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_asyncgens())  # Now it is the loop's end.
+        assert pool.runtimes[-1].connections[-1].state == "closed"
         loop.close()
         asyncio.set_event_loop(None)
     finally:

@@ -32,12 +32,12 @@ PAGES = {path.name: path.read_text(encoding="utf-8") for path in [*SPEC.glob("*.
 FOLDERS = ("sansio", "aio", "trio_shell", "tests", "benchmarks")
 
 RULE = r"[PRDFCV]-[A-Z0-9]+-\d+"
-DEFINED = re.compile(rf"^(?:\| )?\*\*({RULE}|I\d)\*\*|^#+ ([ABC]\d+)\. ", re.MULTILINE)
+DEFINED = re.compile(rf"^(?:\| )?\*\*({RULE}|I\d)\*\*|^#+ ([A-D]\d+)\. ", re.MULTILINE)
 """An id where it is given: at the start of a paragraph, of a row, or of a heading of PARITY.md."""
 
 PAGE = re.compile(r"\b([A-Z][A-Z_]+\.md)\b(?:(?:'s:?|,)? +\(?(\"[^\"]+\"(?:(?:,| and|, and) +\"[^\"]+\")*))?")
 """A page and, in quotation marks, headings."""
-PARITY_ID = r"[ABC](?:\d+(?:-[ABC]?\d+)?)?\b"
+PARITY_ID = r"[A-D](?:\d+(?:-[A-D]?\d+)?)?\b"
 PARITY_IDS = rf"{PARITY_ID}(?:(?:,| and) +{PARITY_ID})*"
 PARITY = re.compile(rf"\bPARITY(?:\.md)?,? +({PARITY_IDS})|\b({PARITY_IDS}) of PARITY\.md")
 
@@ -88,7 +88,7 @@ def expanded(each: str) -> list[str]:
     first, _, last = each.partition("-")
     if not last:
         return [first]
-    return [f"{first[0]}{number}" for number in range(int(first[1:]), int(last.lstrip("ABC")) + 1)]
+    return [f"{first[0]}{number}" for number in range(int(first[1:]), int(last.lstrip("ABCD")) + 1)]
 
 
 def page_of(rule: str) -> str:
@@ -103,7 +103,7 @@ def complaint(reference: Reference) -> str | None:
         return f"{page} is not a page"
     if place is None or place in ids():
         return None
-    if page == "PARITY.md" and re.fullmatch(r"[ABC]\d*", place):
+    if page == "PARITY.md" and re.fullmatch(r"[A-D]\d*", place):
         return None if any(title.startswith(f"{place}. ") for title in headings(page)) else f"PARITY {place} is no id"
     if re.fullmatch(RULE, place):
         return f"{place} is no id"

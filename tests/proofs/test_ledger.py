@@ -39,7 +39,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -50,17 +49,15 @@ import msgspec
 import pytest
 import turnwire.aio
 from kit import faults
+from kit.holding import CLIENT, Held, Hold, make_holdable
 from kit.http_link import HttpLink
 from kit.mutants import MUTANTS
 from kit.proxy import CuttingProxy, Passage, ProxyCut, ProxyLink, cutting_proxy
-from turnwire.aio._asyncio import AsyncioRuntime
 from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading, serve
-from turnwire.sansio import driver
 from turnwire.sansio import evidence as rules
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.replay import Cause, Phase, Verdict, VerdictRow
-from turnwire.trio_shell._runtime import TrioRuntime
 
 pytestmark = pytest.mark.anyio
 
@@ -235,15 +232,8 @@ def judge(outcome: Outcome, in_ledger: int) -> list[str]:
 # --- The laboratory --------------------------------------------------------------------------------------------------
 
 
-class Hold:
-    """Lets a transport take so many bytes of a message, and then none, until it is closed."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-
 @dataclass
-class Client:
+class Client(Held):
     """One session under test."""
 
     name: str
@@ -265,10 +255,6 @@ class Client:
             await self.news.wait()
 
 
-CLIENT: ContextVar[Client] = ContextVar("client")
-"""Whose tasks these are: a session's tasks inherit it from the one that opened the session."""
-
-
 @pytest.fixture
 def anyio_backend(backend) -> str:
     return backend.anyio_name
@@ -284,29 +270,6 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return make_holdable(monkeypatch)
-
-
-def make_holdable(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """The runtimes' transports obey their client's :class:`Hold`; call it to set the size of the chunks."""
-    for runtime in (AsyncioRuntime, TrioRuntime):
-        monkeypatch.setattr(runtime, "write", held(runtime.write))
-    return lambda size: monkeypatch.setattr(driver, "CHUNK", size)
-
-
-def held(write: Callable[[Any, driver.ProxyLink, bytes], bool]) -> Callable[[Any, driver.ProxyLink, bytes], bool]:
-    def held_write(runtime: Any, link: driver.ProxyLink, data: bytes) -> bool:
-        client = CLIENT.get(None)
-        hold = client.hold if client is not None else None
-        if client is None or hold is None or not link.connection.is_open:
-            return write(runtime, link, data)
-        if len(data) < hold.left:
-            hold.left -= len(data)
-            return write(runtime, link, data)
-        client.hold = None
-        write(runtime, link, data[: hold.left])
-        return False
-
-    return held_write
 
 
 class Laboratory:
