@@ -1,0 +1,63 @@
+// Whose an event is, and whose an error (P-START-7 to P-START-9, P-OWNER).
+
+const REMEMBERED = 4;
+
+/** What the ended turns of each lane were about (P-START-8). */
+export class Ended {
+  #lanes = new Map();
+
+  add(lane, ids, items) {
+    const kept = [...(this.#lanes.get(lane) ?? []), { ids, items }].slice(-REMEMBERED);
+    this.#lanes.set(lane, kept);
+  }
+
+  #some(test) {
+    return [...this.#lanes.values()].flat().some(test);
+  }
+
+  hasResponse(id) {
+    return id !== null && this.#some(({ ids }) => ids.has(id));
+  }
+
+  hasItem(id) {
+    return id !== null && this.#some(({ items }) => items.has(id));
+  }
+}
+
+const only = (turns) => (turns.length === 1 ? turns[0] : null);
+
+export function isOfEnded(event, ended, owner) {
+  if (ended.hasResponse(event.response_id)) return true;
+  if (!ended.hasItem(event.item_id) || owner?.items.has(event.item_id)) return false;
+  return owner?.phase === "AWAIT" || event.type !== "response.output_item.added";
+}
+
+/** The turn in flight that an event belongs to, or null. */
+export function ownerOf(event, { inFlight, lanes, namesSeen, usedLanes }) {
+  if (lanes === "NO") return only(inFlight);
+  const onLane = (lane) => inFlight.find((turn) => turn.sentName === lane) ?? null;
+  const name = event.stream_id;
+  if (name !== null) return onLane(name) ?? (usedLanes.has(name) ? null : only(inFlight));
+  if (!namesSeen) return onLane(null) ?? only(inFlight);
+  const byId = inFlight.find((turn) => (event.response_id !== null && turn.ids.has(event.response_id)) || turn.items.has(event.item_id));
+  return byId ?? onLane(null);
+}
+
+export function ownerOfNeutral(event, view) {
+  const named = view.inFlight.find((turn) => turn.sentName === event.stream_id && event.stream_id !== null);
+  return named ?? only(view.inFlight);
+}
+
+/** {turn}, {orphan: true} or {connection: true}. */
+export function ownerOfError(event, { inFlight, ended, lanes, unanswered }) {
+  const byId = inFlight.find((turn) => event.response_id !== null && turn.ids.has(event.response_id));
+  if (byId) return { turn: byId };
+  if (ended.hasResponse(event.response_id)) return { orphan: true };
+  if (event.stream_id !== null && lanes !== "NO") {
+    const named = inFlight.find((turn) => turn.sentName === event.stream_id);
+    return named ? { turn: named } : { orphan: true };
+  }
+  const byDefault = inFlight.find((turn) => turn.sentName === null);
+  const turn = byDefault ?? (unanswered ? null : only(inFlight));
+  return turn ? { turn } : { connection: true };
+}
