@@ -38,7 +38,7 @@ from time import monotonic
 from typing import Any
 
 from ..sansio.connection import LIVE, Turn
-from ..sansio.events import ServerEvent
+from ..sansio.events import Event
 from ..sansio.link import READ_SIZE, Link
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
@@ -73,7 +73,7 @@ class AsyncioRuntime(SessionRuntime, coroutine_function=coroutine_function):
         """Whether the event loop has ended, and everything with it."""
         return self.loop.is_closed()
 
-    async def iterate(self, turn: Turn) -> ServerEvent:
+    async def iterate(self, turn: Turn) -> Event:
         """The turn's next event, waiting for it. Hot path: runs once per event, so it is written out in each shell."""
         while not turn.events and turn.state is LIVE:
             waiter: Future[None] = Future(loop=self.loop)

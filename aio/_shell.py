@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
@@ -76,13 +76,17 @@ class AnyioShell:
 SHELL: Final[ModelShell] = AnyioShell()
 
 
-class Turn(client.Turn, shell=SHELL): ...
+if TYPE_CHECKING:  # The same in all shells: what tells turns apart is their response.
+    from ..sansio.client import Turn
+else:
+
+    class Turn(client.Turn, shell=SHELL): ...
 
 
 class Conversation(conversations.Conversation, shell=SHELL): ...
 
 
-class Session(client.Session[Turn, Conversation], shell=SHELL):
+class Session(client.Session[Conversation], shell=SHELL):
     _turn = Turn
     _conversation = Conversation
 

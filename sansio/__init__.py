@@ -13,7 +13,9 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     as_http        turns as requests and answers of an HTTP client
     agents         model calls: settings, tools, requests, results, traces
     conversations  what users hold of a conversation
-    client         what users hold: ``connect()``, sessions, turns; and what a shell must provide
+    client         what users hold: ``connect()``, sessions, turns
+    shell          what a shell must provide
+    arguments      what ``create()``, ``respond()`` and ``run()`` take, for type checkers
     conversation_runner  sends the turns of a conversation
     toolloop       turns and the calls of tools in them, one after the other, as a flow
     functions      Python functions as tools: their schemas, arguments and results
@@ -54,6 +56,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
     rate_limits    what a server says of its rate limits
     deadlines      many deadlines at once: which is the next
     messages       the ``response.create`` message for a body
+    fields         the fields of a request, with their types
     timeouts       how long each wait of a turn may take
     http_client    the network settings of a client's own HTTP client
     proxy          which proxy to use

@@ -50,7 +50,8 @@ from .errors import (
     UserError,
     WrongTypeError,
 )
-from .events import Response, ServerEvent
+from .events import Event, Item, Response, ServerEvent
+from .fields import InputItem, RequestFields, ToolParam
 from .functions import ToolFunction, tool
 from .lanes import AUTO
 from .notices import Notice
@@ -72,7 +73,7 @@ from .session import SessionOptions, provider_managed_retries_disabled, websocke
 from .steering import InjectOutcome, SteerOutcome
 from .structured import ParsedResponse
 from .telemetry import Telemetry
-from .timeouts import Timeouts
+from .timeouts import Timeout, Timeouts
 
 __all__ = [
     "AUTO",
@@ -82,12 +83,15 @@ __all__ = [
     "ConnectError",
     "ConnectionInfo",
     "ConnectionLostError",
+    "Event",
     "EventDecodeError",
     "Evidence",
     "HandshakeRejectedError",
     "InjectOutcome",
+    "InputItem",
     "InvalidInputError",
     "InvalidStreamIdError",
+    "Item",
     "LaneLimitError",
     "LimitExceededError",
     "MCPToolChoice",
@@ -112,6 +116,7 @@ __all__ = [
     "Partial",
     "Phase",
     "ProtocolError",
+    "RequestFields",
     "RequestTooLargeError",
     "RateLimits",
     "Recording",
@@ -132,10 +137,12 @@ __all__ = [
     "SteeringNotSupportedError",
     "StreamEndedError",
     "Telemetry",
+    "Timeout",
     "Timeouts",
     "TooManyTurnsError",
     "ToolCall",
     "ToolFunction",
+    "ToolParam",
     "Tracer",
     "TurnAbortedError",
     "TurnError",

@@ -7,10 +7,11 @@ The promise
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack, cast, overload
 
+from .arguments import ConversationDefaults, TurnArguments, TypedFormat, UntypedFormat
 from .checks import MOST_SECONDS, SECONDS, Number
 from .connection import Leave, Stats
 from .connection import Turn as CoreTurn
@@ -18,10 +19,10 @@ from .connections import ConnectionInfo
 from .conversation import check_warm_up
 from .dialect import Dialect
 from .errors import ConcurrentUseError
-from .events import Response, ServerEvent
+from .events import Event, Response
 from .fallback import TransportChoice
-from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, call_hook, make_awaitable
-from .handle import TurnHandle
+from .flow import Emit, Emitting, Flow, Wait, at_once, awaited, bound, call_hook
+from .handle import ResponseT_co, TurnHandle
 from .lanes import AUTO, AnyLane
 from .notices import Hook, NoticeName
 from .omit import OMIT
@@ -32,10 +33,11 @@ from .record import BinaryFile, PathLike, Recording, recording_of
 from .retrieval import retrieve, retrieve_events
 from .runtime import SessionRuntime
 from .session import EndpointSource, SessionOptions, options_from_client
+from .shell import OnShell, Shell
 from .steering import InjectOutcome, SteerInput, SteerOutcome
 from .structured import ParsedResponse
-from .toolloop import LoopShell
-from .transports import Means, Network, checked_network
+from .timeouts import Timeout
+from .transports import checked_network
 
 if TYPE_CHECKING:
     import ssl
@@ -54,80 +56,16 @@ __all__ = [
 
 _TIMEOUT: Final = Number(SECONDS, optional=True, most=MOST_SECONDS)
 
-A = TypeVar("A")
-P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
-TurnT = TypeVar("TurnT", bound="Turn")
 ConversationT = TypeVar("ConversationT")
-SessionT = TypeVar("SessionT", bound="Session[Any, Any]")
+SessionT = TypeVar("SessionT", bound="Session[Any]")
 ConnectingT = TypeVar("ConnectingT", bound="Connecting[Any]")
 
 
-class Shell(LoopShell, Protocol):
-    """What differs between event loops."""
-
-    @property
-    def means(self) -> Means:
-        """What it takes from the process."""
-        ...
-
-    @property
-    def cancelled(self) -> type[BaseException]:
-        """The exception class that is raised in a task that is cancelled."""
-        ...
-
-    def now(self) -> float:
-        """The time of the running event loop, in seconds."""
-        ...
-
-    def token(self) -> Hashable:
-        """An object that identifies the running event loop; tokens of different loops are not equal."""
-        ...
-
-    def run(self, flow: Flow[T]) -> CoroutineType[Any, Any, T]:
-        """A coroutine that runs the flow."""
-        ...
-
-    def coroutine_function(self, method: Callable[..., Any]) -> Callable[..., CoroutineType[Any, Any, Any]]:
-        """A function made with ``async def``, so that inspection shows a coroutine function.
-
-        Each call runs the flow that ``method`` returns; if it returns anything else, the call returns that.
-        """
-        ...
-
-    def iterate(self, flow: Emitting) -> AsyncGenerator[Any]:
-        """An asynchronous generator that yields what the flow emits."""
-        ...
-
-    @property
-    def runtime(self) -> Callable[[EndpointSource, Network, SessionOptions], SessionRuntime]:
-        """Makes a new runtime, in the running event loop."""
-        ...
-
-
-class OnShell:
-    """A class whose flows are run by a shell: ``class Session(client.Session, shell=SHELL)``.
-
-    Such a class has the docstring of its base. Its :func:`~turnwire.sansio.flow.awaited` methods are coroutine
-    functions.
-    """
-
-    _shell: Shell
-
-    def __init_subclass__(cls, *, shell: Shell | None = None, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        if shell is None:
-            return
-        cls._shell = shell
-        cls.__doc__ = cls.__doc__ or cls.__mro__[1].__doc__
-        make_awaitable(cls, shell.coroutine_function)
-
-
-class Session(OnShell, Generic[TurnT, ConversationT]):
+class Session(OnShell, Generic[ConversationT]):
     """A session on one endpoint; it makes turns and conversations. Made by :func:`connect`."""
 
-    _turn: type[TurnT]
+    _turn: type[Turn[Any]]
     _conversation: Callable[..., ConversationT]
     _warmed: Any = None
     """The conversation of the warm-up that ``connect(warm=…)`` sent."""
@@ -135,12 +73,17 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
     def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
 
+    @overload
+    def create(self, *, text_format: TypedFormat[T], **body: Unpack[TurnArguments]) -> Turn[ParsedResponse[T]]: ...
+    @overload
+    def create(self, *, text_format: UntypedFormat | None = None, **body: Unpack[TurnArguments]) -> Turn: ...
     def create(
-        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
-    ) -> TurnT:
+        self, *, stream_id: AnyLane = AUTO, timeout: Timeout = OMIT, leave: Leave | None = None, **body: Any
+    ) -> Turn:
         """Make a turn: ``async with session.create(model=…, input=…) as turn``. It is sent when the block is entered.
 
-        ``body`` holds the fields of ``POST /v1/responses``, and ``generate``. ``stream_id`` names the lane: turns of
+        ``body`` holds the fields of the request: :class:`~turnwire.sansio.fields.RequestFields` says what each means.
+        More of them may be in ``extra_body``, a dict that goes over the others. ``stream_id`` names the lane: turns of
         one lane run one after another, different lanes run side by side. AUTO takes any free lane if the server has
         lanes. A turn that continues a response takes the lane of that response; if that lane is busy, or another
         response came after it, the turn takes another lane. None is the default lane. ``timeout`` is a number of
@@ -158,12 +101,16 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
         return self._turn(self._runtime, body, stream_id, timeout, leave)
 
     @overload
-    def respond(self, *, text_format: type[T], **body: Any) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
+    def respond(
+        self, *, text_format: TypedFormat[T], **body: Unpack[TurnArguments]
+    ) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
     @overload
-    def respond(self, **body: Any) -> CoroutineType[Any, Any, Response]: ...
+    def respond(
+        self, *, text_format: UntypedFormat | None = None, **body: Unpack[TurnArguments]
+    ) -> CoroutineType[Any, Any, Response]: ...
     @awaited
     def respond(
-        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **body: Any
+        self, *, stream_id: AnyLane = AUTO, timeout: Timeout = OMIT, leave: Leave | None = None, **body: Any
     ) -> Flow[Response]:
         """Run a turn to its end and return its response, whatever its status: completed, failed or incomplete.
 
@@ -173,7 +120,12 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only sessions call it.
 
     def conversation(
-        self, *, stream_id: AnyLane = AUTO, timeout: object = OMIT, leave: Leave | None = None, **defaults: Any
+        self,
+        *,
+        stream_id: AnyLane = AUTO,
+        timeout: Timeout = OMIT,
+        leave: Leave | None = None,
+        **defaults: Unpack[ConversationDefaults],
     ) -> ConversationT:
         """Turns that go on from each other, of which only the new input has to be given:
         ``talk = session.conversation(model=…)``, then ``await talk.respond("Hi")``.
@@ -191,7 +143,7 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
             warmed._begin_warm_up()
 
     @awaited
-    def retrieve(self, response_id: str, *, include: Iterable[str] = (), timeout: object = OMIT) -> Flow[Response]:
+    def retrieve(self, response_id: str, *, include: Iterable[str] = (), timeout: Timeout = OMIT) -> Flow[Response]:
         """Get a stored response as it is now: ``GET …/responses/{response_id}``. Its ``status`` may be queued,
         in_progress, completed, failed, incomplete or cancelled.
 
@@ -215,8 +167,8 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
         *,
         starting_after: int | None = None,
         include: Iterable[str] = (),
-        timeout: object = OMIT,
-    ) -> AsyncGenerator[ServerEvent]:
+        timeout: Timeout = OMIT,
+    ) -> AsyncGenerator[Event]:
         """The events of a stored response that was made with ``background=True``, up to the event that ends it:
         ``async for event in session.retrieve_stream(…)``.
 
@@ -288,7 +240,7 @@ class Session(OnShell, Generic[TurnT, ConversationT]):
         yield Wait(self._runtime.aclose)
 
 
-class Turn(TurnHandle, OnShell):
+class Turn(TurnHandle[ResponseT_co], OnShell):
     """One ``response.create`` and its events: ``async with session.create(…) as turn: async for event in turn: …``.
 
     This is the handle that users hold. The protocol's record of the turn is :class:`turnwire.sansio.connection.Turn`.
@@ -303,7 +255,7 @@ class Turn(TurnHandle, OnShell):
         runtime: SessionRuntime,
         body: Mapping[str, Any],
         stream_id: AnyLane,
-        timeout: object,
+        timeout: Timeout,
         leave: Leave | None = None,
     ) -> None:
         super().__init__(body, stream_id, timeout, leave)
@@ -329,7 +281,7 @@ class Turn(TurnHandle, OnShell):
     def __aiter__(self) -> Self:
         return self
 
-    def __anext__(self) -> Coroutine[Any, Any, ServerEvent]:
+    def __anext__(self) -> Coroutine[Any, Any, Event]:
         return self._runtime.iterate(self._core or self._begun)
 
     def text_deltas(self) -> AsyncGenerator[str]:
@@ -392,7 +344,7 @@ class Turn(TurnHandle, OnShell):
         found = [] if steering is None else [one for one in steering.inputs if one.kind == "steer" and not one.foreign]
         return [SteerOutcome(one, self._runtime.until) for one in found]
 
-    def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
+    def _run(self, on_event: Callable[[Event], Any] | None = None) -> Flow[ResponseT_co]:
         """Run the turn from start to end; ``on_event`` is called with each event."""
         turn = self._begin()
         receive = Wait(lambda: self._runtime.iterate(turn))

@@ -16,9 +16,11 @@ One turn at a time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from types import CoroutineType
+from typing import Any, Self, TypeVar, Unpack, overload
 
-from .client import OnShell, Shell, Turn
+from .arguments import ConversationArguments, ConversationBody, RunArguments, TypedFormat, UntypedFormat
+from .client import Turn
 from .connection import Leave
 from .connection import Turn as CoreTurn
 from .conversation import (
@@ -31,22 +33,29 @@ from .conversation import (
 )
 from .conversation_runner import ConversationRunner
 from .errors import UserError
-from .events import Response, ResponseUsage, ServerEvent
+from .events import Event, Response, ResponseUsage
+from .fields import AnyItem, NewInput
 from .flow import Flow, Wait, awaited
 from .functions import Toolbox
+from .handle import ResponseT_co
 from .lanes import AUTO, AnyLane
+from .messages import with_extra_body
 from .omit import OMIT
 from .partial import Partial
 from .replay import Verdict
 from .runtime import SessionRuntime
+from .shell import OnShell, Shell
 from .steering import SteerInput, SteerOutcome, steered_items
-from .structured import with_format
+from .structured import ParsedResponse, with_format
+from .timeouts import Timeout
 from .toolloop import MAX_TURNS, PARALLEL, RunSettings, Talk, ToolLoop
 
 __all__ = ["Conversation", "ConversationTurn"]
 
+T = TypeVar("T")
 
-class ConversationTurn(Turn):
+
+class ConversationTurn(Turn[ResponseT_co]):
     """One turn of a conversation: ``async with conversation.create(…) as turn: async for event in turn: …``.
 
     It is a turn like those of :meth:`Session.create`. What it sends is decided when the block is entered.
@@ -77,7 +86,7 @@ class ConversationTurn(Turn):
         new, more = self._new
         return self._runner.until_ready(new, self._arguments[0], **more)
 
-    def _run(self, on_event: Callable[[ServerEvent], Any] | None = None) -> Flow[Response]:
+    def _run(self, on_event: Callable[[Event], Any] | None = None) -> Flow[ResponseT_co]:
         yield from self._until_ready()
         return (yield from super()._run(on_event))
 
@@ -102,7 +111,7 @@ class Conversation(OnShell):
     ConcurrentUseError; forks run side by side.
     """
 
-    _turn: type[ConversationTurn]
+    _turn: type[ConversationTurn[Any]]
 
     def __init_subclass__(cls, *, shell: Shell | None = None, **more: Any) -> None:
         super().__init_subclass__(shell=shell, **more)
@@ -114,7 +123,7 @@ class Conversation(OnShell):
         runtime: SessionRuntime,
         defaults: Mapping[str, Any],
         stream_id: AnyLane,
-        timeout: object,
+        timeout: Timeout,
         leave: Leave | None,
         *,
         machine: ConversationMachine | None = None,
@@ -123,8 +132,8 @@ class Conversation(OnShell):
         warm = None if warmed is None else warmed._runner
         self._runner = ConversationRunner(runtime, ConversationMachine() if machine is None else machine, warm)
         self._stream_id = stream_id
-        self._defaults = dict(defaults)
-        self._timeout = timeout
+        self._defaults = dict(with_extra_body(defaults))
+        self._timeout: Timeout = timeout
         self._leave: Leave | None = leave
         self._tools = Toolbox(())
 
@@ -134,8 +143,16 @@ class Conversation(OnShell):
 
     # -- turns
 
+    @overload
     def create(
-        self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
+        self, input: NewInput, *, text_format: TypedFormat[T], **fields: Unpack[ConversationArguments]
+    ) -> ConversationTurn[ParsedResponse[T]]: ...
+    @overload
+    def create(
+        self, input: NewInput, *, text_format: UntypedFormat | None = None, **fields: Unpack[ConversationArguments]
+    ) -> ConversationTurn: ...
+    def create(
+        self, input: NewInput, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Any
     ) -> ConversationTurn:
         """Make the next turn: ``async with conversation.create("Hi") as turn``. It is sent when the block is entered.
 
@@ -150,7 +167,7 @@ class Conversation(OnShell):
     def _made(
         self,
         new: object,
-        timeout: object,
+        timeout: Timeout,
         leave: Leave | None,
         fields: Mapping[str, Any],
         *,
@@ -158,12 +175,21 @@ class Conversation(OnShell):
         **more: Any,
     ) -> ConversationTurn:
         limits = self._timeout if timeout is OMIT else timeout
+        fields = with_extra_body(fields)
         given = ({**self._defaults, **fields}, self._stream_id, limits, leave or self._leave)
         return self._turn(self._runner, new, *given, own=tuple(fields) if own is None else own, **more)
 
+    @overload
+    def respond(
+        self, input: NewInput, *, text_format: TypedFormat[T], **fields: Unpack[ConversationArguments]
+    ) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
+    @overload
+    def respond(
+        self, input: NewInput, *, text_format: UntypedFormat | None = None, **fields: Unpack[ConversationArguments]
+    ) -> CoroutineType[Any, Any, Response]: ...
     @awaited
     def respond(
-        self, input: object, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any
+        self, input: NewInput, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Any
     ) -> Flow[Response]:
         """Run the next turn to its end and return its response, whatever its status.
 
@@ -174,7 +200,7 @@ class Conversation(OnShell):
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
     @awaited
-    def warm_up(self, *, timeout: object = OMIT, **fields: Any) -> Flow[Response]:
+    def warm_up(self, *, timeout: Timeout = OMIT, **fields: Unpack[ConversationBody]) -> Flow[Response]:
         """Have the server read fields and history before there is an input: ``generate: false`` (P-CONT-7).
 
         The next turn goes on from it if its fields are the same. It exists on a WebSocket only. A warm-up that fails
@@ -226,7 +252,9 @@ class Conversation(OnShell):
         self._runner.settled().adopt(output_items(response.output), response.id, response.usage)
 
     @awaited
-    def retry(self, *, timeout: object = OMIT, leave: Leave | None = None, **fields: Any) -> Flow[Response]:
+    def retry(
+        self, *, timeout: Timeout = OMIT, leave: Leave | None = None, **fields: Unpack[ConversationBody]
+    ) -> Flow[Response]:
         """Send the interrupted turn again and return its response. Nothing of what arrived of it is kept.
 
         The verdict of its failure says what that means: after SAFE nothing runs twice; after AMBIGUOUS it may, and
@@ -240,7 +268,7 @@ class Conversation(OnShell):
         return (yield from turn._run())  # pyright: ignore[reportPrivateUsage] - only conversations call it.
 
     def _again(
-        self, timeout: object, leave: Leave | None, fields: Mapping[str, Any], known: Iterable[str] = (), **more: Any
+        self, timeout: Timeout, leave: Leave | None, fields: Mapping[str, Any], known: Iterable[str] = (), **more: Any
     ) -> ConversationTurn:
         new, asked, own = self._runner.settled().interrupted_input(fields, known)
         return self._made(new, timeout, leave, asked, own=own, **more)
@@ -267,21 +295,39 @@ class Conversation(OnShell):
 
     # -- tools
 
+    @overload
+    def run(
+        self,
+        input: NewInput | None = None,
+        *,
+        text_format: TypedFormat[T],
+        tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
+        **arguments: Unpack[RunArguments],
+    ) -> CoroutineType[Any, Any, ParsedResponse[T]]: ...
+    @overload
+    def run(
+        self,
+        input: NewInput | None = None,
+        *,
+        text_format: UntypedFormat | None = None,
+        tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
+        **arguments: Unpack[RunArguments],
+    ) -> CoroutineType[Any, Any, Response]: ...
     @awaited
     def run(
         self,
-        input: object = None,
+        input: NewInput | None = None,
         *,
         tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
         max_turns: int = MAX_TURNS,
         parallel: int = PARALLEL,
-        on_event: Callable[[ServerEvent], Any] | None = None,
+        on_event: Callable[[Event], Any] | None = None,
         on_call: Callable[[ToolCall], Any] | None = None,
         approve: Callable[[ToolCall], Any] | None = None,
         on_error: Callable[[ToolCall, Exception], Any] | None = None,
         on_interrupted: Callable[[ToolCall], Any] | None = None,
         reset_tool_choice: bool = True,
-        timeout: object = OMIT,
+        timeout: Timeout = OMIT,
         leave: Leave | None = None,
         **fields: Any,
     ) -> Flow[Response]:
@@ -363,7 +409,7 @@ class Conversation(OnShell):
         anchor = self._runner.settled().anchor
         return None if anchor is None else anchor.response_id
 
-    def replace_history(self, items: object) -> None:
+    def replace_history(self, items: Iterable[AnyItem]) -> None:
         """Replace the history. If it begins with what the last response stands for, the next turn is still a delta.
 
         Raises WrongTypeError for what is no list of items, and ConcurrentUseError while a turn runs.
@@ -372,20 +418,20 @@ class Conversation(OnShell):
 
     # -- forks, compaction, saving
 
-    def fork(self, **defaults: Any) -> Self:
+    def fork(self, **defaults: Unpack[ConversationBody]) -> Self:
         """A conversation that goes on from the same history, in another lane; ``defaults`` go before those of this one.
 
         It has no part of a turn that runs, or was interrupted. What becomes of it never changes this one. With
         ``store=False`` the next turn here waits until the fork's first turn, if that was sent, is in progress.
         """
         machine = self._runner.settled().fork()
-        given = ({**self._defaults, **defaults}, AUTO, self._timeout, self._leave)
+        given = ({**self._defaults, **with_extra_body(defaults)}, AUTO, self._timeout, self._leave)
         fork = type(self)(self._runner.runtime, *given, machine=machine)
         fork._tools = self._tools
         return fork
 
     @awaited
-    def compact(self, *, timeout: object = OMIT, **fields: Any) -> Flow[list[dict[str, Any]]]:
+    def compact(self, *, timeout: Timeout = OMIT, **fields: Unpack[ConversationBody]) -> Flow[list[dict[str, Any]]]:
         """Have the server shorten the history: ``POST …/responses/compact``, over HTTP. Returns the new history.
 
         The next turn is sent in full, with the items that came, as they are (P-CONT-8). Of the fields, ``model``,
@@ -393,7 +439,7 @@ class Conversation(OnShell):
         it was. Raises UserError if there is no history, and ConcurrentUseError while a turn runs.
         """
         machine = self._runner.settled()
-        body = machine.to_compact({**self._defaults, **fields})
+        body = machine.to_compact({**self._defaults, **with_extra_body(fields)})
         limits = self._timeout if timeout is OMIT else timeout
         try:
             response = yield from self._runner.compacted(body, limits)

@@ -17,32 +17,43 @@ The promise
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
 from .connection import LEAVE_RULE, Leave, Turn
 from .errors import ConcurrentUseError, SessionClosedError
 from .events import Response
 from .lanes import AUTO, AnyLane
+from .messages import with_extra_body
 from .partial import Partial
 from .replay import Evidence, Verdict
 from .structured import ParsedResponse, with_format
+from .timeouts import Timeout
 
-__all__ = ["TurnHandle"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    ResponseT_co = TypeVar("ResponseT_co", bound=Response, covariant=True, default=Response)
+else:
+    from typing import TypeVar
+
+    ResponseT_co = TypeVar("ResponseT_co", bound=Response, covariant=True)
+
+__all__ = ["ResponseT_co", "TurnHandle"]
 
 
-class TurnHandle:
+class TurnHandle(Generic[ResponseT_co]):
     """The state of a turn, before it is sent and after. The ``Turn`` of every shell derives from it."""
 
     def __init__(
         self,
         body: Mapping[str, Any],
         stream_id: AnyLane,
-        timeout: object,
+        timeout: Timeout,
         leave: Leave | None = None,
     ) -> None:
         if leave is not None:
             LEAVE_RULE.check("leave", leave)
-        body, self._wanted = with_format(body)
+        body, self._wanted = with_format(with_extra_body(body))
         self._arguments = (body, stream_id, timeout)
         self._leave: Leave | None = leave
         self._parsed: ParsedResponse[Any] | None = None
@@ -52,7 +63,7 @@ class TurnHandle:
     def __repr__(self) -> str:
         return f"<Turn {'not sent' if self._core is None else self._core!r}>"
 
-    def _enter(self) -> tuple[Mapping[str, Any], AnyLane, object]:
+    def _enter(self) -> tuple[Mapping[str, Any], AnyLane, Timeout]:
         """The arguments to send the turn with. Raises ConcurrentUseError the second time."""
         if self._entered:
             raise ConcurrentUseError("a turn is entered once — nothing was sent again — create another")
@@ -72,14 +83,12 @@ class TurnHandle:
         return self._core
 
     @property
-    def response(self) -> Response | None:
+    def response(self) -> ResponseT_co | None:
         """The response, after the terminal event; None before it."""
         response = None if self._core is None else self._core.response
-        if response is None or self._wanted is None:
-            return response
-        if self._parsed is None:
-            self._parsed = self._wanted.parsed(response)
-        return self._parsed
+        if response is not None and self._wanted is not None:
+            response = self._parsed = self._parsed or self._wanted.parsed(response)
+        return cast("ResponseT_co | None", response)
 
     @property
     def partial(self) -> Partial:
@@ -140,7 +149,7 @@ class TurnHandle:
         """
         return None if self.evidence is None else self.evidence.verdict
 
-    def result(self) -> Response:
+    def result(self) -> ResponseT_co:
         """The response. Raises the failure of a turn that failed or was left, and SessionClosedError before the end."""
         response = self.response
         if response is not None:

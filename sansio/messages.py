@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from .errors import InvalidStreamIdError, UserError
+from .errors import InvalidStreamIdError, UserError, WrongTypeError
 from .lanes import AUTO, AnyLane, is_stream_id
 from .omit import marker
 
-__all__ = ["in_lane", "response_create", "with_trace"]
+__all__ = ["in_lane", "response_create", "with_extra_body", "with_trace"]
 
 _NOT_IN_A_BODY: Final = {
     "extra_body": "write its fields beside the others",
@@ -71,6 +71,24 @@ def in_lane(frame: dict[str, Any], stream_id: AnyLane) -> dict[str, Any]:
         )
     frame["stream_id"] = lane
     return frame
+
+
+def with_extra_body(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a call, with the members of ``extra_body`` put over them, in a copy; or the fields themselves if it
+    is not among them (D-API-14).
+
+    Raises WrongTypeError for an ``extra_body`` that is no mapping.
+    """
+    if "extra_body" not in fields:
+        return fields
+    extra: object = fields["extra_body"]
+    own = {name: value for name, value in fields.items() if name != "extra_body"}
+    if extra is None or marker(extra.__class__) is not None:
+        return own
+    if not isinstance(extra, Mapping):
+        kind = type(extra).__name__
+        raise WrongTypeError(f"extra_body is of type {kind} — the turn was not sent — write a dict of fields")
+    return {**own, **cast("Mapping[str, Any]", extra)}
 
 
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")

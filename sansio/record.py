@@ -103,34 +103,35 @@ class Recording:
         session = self._sessions
         if session == 1:
             self._open_file = open_file
-            self._write(session, header)
+            self._write(session, (header,), len(header))
         return session
 
     def write(self, session: int, parts: Sequence[bytes]) -> bool:
         """Write one line, which is given in parts. Returns False if that would exceed ``max_bytes``: then
-        :meth:`finish` has to follow. Hot path: runs once per read."""
+        :meth:`finish` has to follow. Hot path: runs once per read, and so does not join the parts."""
         if self.over:
             return True
-        line = parts[0] if len(parts) == 1 else b"".join(parts)
-        if self.max_bytes is not None and self._written + len(line) > self.max_bytes:
+        size = sum(map(len, parts))
+        if self.max_bytes is not None and self._written + size > self.max_bytes:
             return False
-        self._write(session, line)
+        self._write(session, parts, size)
         return True
 
     def finish(self, session: int, line: bytes) -> None:
         """Write a last line; nothing is written after it."""
-        self._write(session, line)
+        self._write(session, (line,), len(line))
         self.over = True
         self._active = {session}
         self.release(session)
 
-    def _write(self, session: int, line: bytes) -> None:
+    def _write(self, session: int, parts: Sequence[bytes], size: int) -> None:
         self._active.add(session)
         if self._file is None:
             open_file = cast("OpenFile", self._open_file)
             self._file = open_file(cast("str", self._path), "ab" if self._written else "wb")
-        self._file.write(line)
-        self._written += len(line)
+        for part in parts:
+            self._file.write(part)
+        self._written += size
 
     def flush(self) -> None:
         """Pass on what is buffered."""

@@ -24,7 +24,7 @@ from .connections import ConnectionInfo
 from .dialect import Dialect
 from .driver import Driver, Link, LinkState, Runtime
 from .errors import SessionClosedError
-from .events import ServerEvent
+from .events import Event
 from .flow import ExpiredError, Flow, Wait, awaited, make_awaitable
 from .http import Compaction, Retrieval
 from .lanes import AnyLane
@@ -276,7 +276,7 @@ class SessionRuntime(Runtime):
         """Whether the event loop has ended, and everything with it."""
 
     @abstractmethod
-    def iterate(self, turn: Turn) -> Coroutine[Any, Any, ServerEvent]:
+    def iterate(self, turn: Turn) -> Coroutine[Any, Any, Event]:
         """Wait for the turn's next event. Raises StopAsyncIteration after the terminal event, or the turn's failure.
 
         While the turn has no event and is LIVE, it calls :meth:`Driver.listen` and waits; if the wait raises, it calls

@@ -23,7 +23,7 @@ An outcome's ``state``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import CoroutineType
 from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 
@@ -34,6 +34,7 @@ from .connection import InputKind, ResponsesConnection, Turn, TurnInput
 from .dialect import Support
 from .encoding import encode_json
 from .errors import InvalidInputError, SteeringNotSupportedError
+from .fields import InputFile, InputImage, InputText, OutputText
 from .replay import Verdict
 
 __all__ = [
@@ -55,32 +56,6 @@ __all__ = [
 ]
 
 # --- Types -----------------------------------------------------------------------------------------------------------
-
-
-class InputText(TypedDict):
-    """A part of a message: text."""
-
-    type: Literal["input_text"]
-    text: str
-
-
-class InputImage(TypedDict):
-    """A part of a message: an image, by URL or by the id of a file."""
-
-    type: Literal["input_image"]
-    detail: NotRequired[Literal["low", "high", "auto", "original"]]
-    image_url: NotRequired[str | None]
-    file_id: NotRequired[str | None]
-
-
-class InputFile(TypedDict):
-    """A part of a message: a file, by its contents, its URL or its id."""
-
-    type: Literal["input_file"]
-    file_id: NotRequired[str | None]
-    file_url: NotRequired[str | None]
-    file_data: NotRequired[str]
-    filename: NotRequired[str]
 
 
 class UserMessage(TypedDict):
@@ -120,14 +95,6 @@ class MultiAgentCall(TypedDict):
     arguments: str
     call_id: str
     id: NotRequired[str | None]
-
-
-class OutputText(TypedDict):
-    """A part of an output: text."""
-
-    type: Literal["output_text"]
-    text: str
-    annotations: NotRequired[Sequence[Mapping[str, Any]]]
 
 
 class MultiAgentCallOutput(TypedDict):

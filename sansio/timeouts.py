@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import inf
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from .checks import MOST_SECONDS, SECONDS, Number
 from .errors import WrongTypeError
-from .omit import OMIT, is_omitted
+from .omit import OMIT, Omit, is_omitted
 from .option_help import explain
 
-__all__ = ["DEFAULT_TIMEOUTS", "NO_TIMEOUTS", "Timeouts", "timeouts_from"]
+__all__ = ["DEFAULT_TIMEOUTS", "NO_TIMEOUTS", "HttpTimeouts", "Timeout", "Timeouts", "timeouts_from"]
 
 _WAIT: Final = Number(SECONDS, optional=True, most=MOST_SECONDS)
 
@@ -57,6 +57,35 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 explain(Timeouts, dict.fromkeys(Timeouts.__struct_fields__, _WAIT))
+
+
+class HttpTimeouts(Protocol):
+    """An HTTP client's timeout object, such as ``httpx.Timeout``: the seconds of each phase; None: no limit."""
+
+    @property
+    def pool(self) -> float | None:
+        """For a connection of the pool: for the lane, here."""
+        ...
+
+    @property
+    def connect(self) -> float | None:
+        """For the connection."""
+        ...
+
+    @property
+    def write(self) -> float | None:
+        """For sending."""
+        ...
+
+    @property
+    def read(self) -> float | None:
+        """For each next event."""
+        ...
+
+
+Timeout: TypeAlias = float | Timeouts | HttpTimeouts | Omit | None
+"""What a ``timeout`` may be: seconds for each wait, :class:`Timeouts`, an HTTP client's timeout object, None for no
+limit, or OMIT for the limits of the session."""
 
 _HTTP_PHASES: Final = {"lane": "pool", "connect": "connect", "send": "write", "receive": "read"}
 """The waits of a turn, with their names in an HTTP client's timeout object."""

@@ -36,7 +36,7 @@ import msgspec
 from .checks import COUNT, MOST_AT_ONCE, MOST_KEPT, Instance, Number, check_fields, shown
 from .conversation import CallLedger, CallState, ConversationMachine, ConversationState, ToolCall
 from .errors import ConcurrentUseError, MaxTurnsError, UserError, WrongTypeError
-from .events import Response, ServerEvent
+from .events import Event, Response
 from .flow import Flow, Wait, call_hook
 from .functions import ArgumentsError, Toolbox, ToolFunction, output_of
 from .omit import OMIT
@@ -114,7 +114,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How many turns, at most; then MaxTurnsError."""
     parallel: int = PARALLEL
     """How many calls of one response run at the same time, at most."""
-    on_event: Callable[[ServerEvent], Any] | None = None
+    on_event: Callable[[Event], Any] | None = None
     """Called with each event of each turn, in order."""
     on_call: Callable[[ToolCall], Any] | None = None
     """Called after each change of a call, before the loop goes on: the place to ``save()``."""

@@ -118,7 +118,7 @@ class Means:
             failures,
             logger,
             sys.modules,
-            partial(open_file, buffering=1 << 16, opener=opener),
+            partial(open_file, buffering=1 << 18, opener=opener),
             ssl.SSLContext,
             logging.getLogger("turnwire"),
             lambda: hasattr(socket, "AF_UNIX"),

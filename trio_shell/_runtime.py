@@ -55,7 +55,7 @@ from trio.lowlevel import (
 from ..sansio.connection import LIVE, Turn
 from ..sansio.driver import Link
 from ..sansio.errors import TurnwireError
-from ..sansio.events import ServerEvent
+from ..sansio.events import Event
 from ..sansio.runtime import SessionRuntime
 from ..sansio.session import EndpointSource, SessionOptions
 from ..sansio.transports import Network
@@ -131,7 +131,7 @@ class TrioRuntime(SessionRuntime, coroutine_function=_uninterrupted):
         return False
 
     @enable_ki_protection
-    async def iterate(self, turn: Turn) -> ServerEvent:
+    async def iterate(self, turn: Turn) -> Event:
         """The turn's next event, waiting for it. Hot path: runs once per event, so it is written out in each shell."""
         while not turn.events and turn.state is LIVE:
             waiter = _Waiter(current_task())

@@ -11,7 +11,7 @@ The classes below :data:`SHELL` stand in ``aio/_shell.py`` in the same words, so
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -55,13 +55,17 @@ class TrioShell:
 SHELL: Final[ModelShell] = TrioShell()
 
 
-class Turn(client.Turn, shell=SHELL): ...
+if TYPE_CHECKING:  # The same in all shells: what tells turns apart is their response.
+    from ..sansio.client import Turn
+else:
+
+    class Turn(client.Turn, shell=SHELL): ...
 
 
 class Conversation(conversations.Conversation, shell=SHELL): ...
 
 
-class Session(client.Session[Turn, Conversation], shell=SHELL):
+class Session(client.Session[Conversation], shell=SHELL):
     _turn = Turn
     _conversation = Conversation
 

@@ -93,7 +93,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     text = Printer(paint, silent)
     view = NoView() if silent else choose_view(sys.stdout, LANES, paint)
     async with (
-        serve(latency=arguments.latency, faults=FAULTS) as server,
+        serve(latency=arguments.latency, faults=FAULTS, strict=True) as server,
         # Neither a proxy nor a key of the environment is for a server on this machine.
         _connect_of(arguments.shell)(
             server.base_url, api_key="loopback", proxy=None, record=arguments.record

@@ -18,6 +18,7 @@ from ...sansio.replay import Verdict
 from ...sansio.session import websocket_pre_event_retries_disabled
 from .. import Session
 from ..loopback import AfterEvent, BeforeEvent, BeforeRun, Cut, Fault, Received
+from ._ask import MODEL
 from ._demo_view import View
 
 __all__ = ["BREAKAGES", "FAULTS", "LANES", "WORDS", "Breakage", "Demo", "Seen", "Stage"]
@@ -126,7 +127,9 @@ class Demo:
         self.seen.append(seen)
         begun, repeated = time.perf_counter(), self._session.stats.repeated
         try:
-            async with self._session.create(stream_id=seen.lane, metadata={"marker": seen.marker}, **body) as turn:
+            async with self._session.create(
+                model=MODEL, stream_id=seen.lane, metadata={"marker": seen.marker}, **body
+            ) as turn:
                 async for event in turn:
                     seen.events += 1
                     if seen.lane is not None and isinstance(event, ResponseTextDeltaEvent):

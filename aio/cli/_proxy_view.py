@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, cast
 
@@ -18,6 +19,8 @@ _STYLES: Final = {"sent": "bold", "": "dim"}
 _QUIET: Final = ("ping", "pong", "end of the answer")
 """What is told only if it says something, or if everything is told."""
 _ADDS: Final = ".delta"
+_LEAST: Final = 12
+"""Columns for what a message says, behind its lane; where there are fewer, both have lines of their own."""
 
 
 class MessageLine(NamedTuple):
@@ -26,6 +29,8 @@ class MessageLine(NamedTuple):
     at: float
     connection: int
     way: str
+    lane: str
+    """The lane that it names; empty: none."""
     text: str
 
 
@@ -48,11 +53,24 @@ def show_messages(recording: ProxyRecording, name: str, terminal: Terminal, *, v
 def _print(one: MessageLine, at: float, terminal: Terminal) -> None:
     way = _WAYS.get(one.way, " ")
     head = terminal.head(at, f"connection {one.connection}") + f"{way} "
-    most = max(10, terminal.width - len(head))
-    line = _plain(one.text[: most + 1])
-    line = line if len(line) <= most else line[: most - 1] + "…"
+    lane = _plain(f"{one.lane}: ") if one.lane else ""
+    text = one.text if terminal.wide else one.text.replace("response.", "", 1)
+    behind = terminal.width - len(head)
+    if behind < len(lane) + _LEAST:  # The name of a lane is never cut.
+        lines = textwrap.wrap(lane.rstrip(), behind)
+        lines.append(_cut(text, behind))
+    else:
+        lines = [lane + _cut(text, behind - len(lane))]
     style = _STYLES.get(one.way)
-    terminal.print(terminal.paint(head, "dim") + (terminal.paint(line, style) if style else line))
+    for number, line in enumerate(lines):
+        start = head if number == 0 else " " * len(head)
+        terminal.print(terminal.paint(start, "dim") + (terminal.paint(line, style) if style else line))
+
+
+def _cut(text: str, most: int) -> str:
+    """So many characters of a text, in one line."""
+    line = _plain(text[: most + 1])
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _read(recording: ProxyRecording) -> tuple[list[ProxiedMessage], RecordingError | None]:
@@ -67,8 +85,9 @@ def _read(recording: ProxyRecording) -> tuple[list[ProxiedMessage], RecordingErr
 
 
 def _each(message: ProxiedMessage) -> MessageLine:
-    text = _said(message.what, message.text, json_members(message.text))
-    return MessageLine(message.at, message.connection, message.way, text)
+    members = json_members(message.text)
+    text = _said(message.what, message.text, members)
+    return MessageLine(message.at, message.connection, message.way, _lane(members), text)
 
 
 def _in_short(messages: list[ProxiedMessage]) -> Iterator[MessageLine]:
@@ -98,17 +117,21 @@ def _together(run: list[tuple[ProxiedMessage, dict[str, Any]]]) -> MessageLine:
     (message, members), count = run[-1], len(run)
     said = "".join(delta for _, each in run if isinstance(delta := each.get("delta"), str))
     text = _said(message.what, message.text, {**members, "delta": said})
-    return MessageLine(message.at, message.connection, message.way, text if count == 1 else f"{count} times {text}")
+    text = text if count == 1 else f"{count} times {text}"
+    return MessageLine(message.at, message.connection, message.way, _lane(members), text)
+
+
+def _lane(members: dict[str, Any]) -> str:
+    """The lane that a message names."""
+    return str(members.get("stream_id", "")) if isinstance(members.get("type"), str) else ""
 
 
 def _said(what: str, text: str, members: dict[str, Any]) -> str:
-    """What a message is and holds; of an event: its type, its lane, and what it adds, asks or refuses."""
+    """What a message is and holds; of an event: its type, and what it adds, asks or refuses."""
     kind, error = members.get("type"), members.get("error")
     if not isinstance(kind, str):
         return f"{what} {quoted(prompt_of(members), 200)}" if "input" in members else f"{what} {text}".strip()
     words = [kind] if what in ("text", "event") else [what, kind]
-    if "stream_id" in members:
-        words.append(f"in lane {members['stream_id']}")
     if isinstance(error, dict):
         told = cast("dict[str, object]", error)
         words += [str(told[name]) for name in ("code", "message") if told.get(name)]

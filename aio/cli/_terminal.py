@@ -16,6 +16,14 @@ __all__ = ["Terminal"]
 
 _WIDE: Final = 64
 """Columns from which on names are written out."""
+_NAME: Final = 14
+"""Columns for the name of a lane at the beginning of a line."""
+
+
+def _short(name: str) -> str:
+    """A name of at most so many characters, with the end of a longer one, too: lanes often have a beginning in common.
+    The bars below the lines have it whole."""
+    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[1 - _NAME // 2 :]}"
 
 
 class Terminal:
@@ -42,8 +50,8 @@ class Terminal:
     def head(self, at: float, who: str) -> str:
         """The beginning of a line: when it was, and whose it is."""
         if self.wide:
-            return f"{at:10.3f} s  {who[:14]:14}  "
-        return f"{at:7.3f} {who.replace('connection ', '#')[:14]}  "
+            return f"{at:10.3f} s  {_short(who):{_NAME}}  "
+        return f"{at:7.3f} {_short(who.replace('connection ', '#'))}  "
 
     def lines(self, head: str, text: str) -> list[str]:
         """The lines of a text: the first one stands behind the head, and is empty if the head has a line for itself."""

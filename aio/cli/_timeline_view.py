@@ -177,14 +177,18 @@ def bars(timeline: Timeline, width: int, paint: Paint) -> list[str]:
         lanes: dict[str, list[TurnTrack]] = {}
         for turn in session.turns:
             lanes.setdefault(lane_of(turn), []).append(turn)
-        lines += [f"{_name(lane)}  {chart.lane(turns)}" for lane, turns in lanes.items()]
+        for lane, turns in lanes.items():
+            *above, name = _name(lane, width)
+            lines += [*above, f"{name}  {chart.lane(turns)}"]
     meaning = textwrap.wrap(_MEANING, width, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return [*lines, "", *(line.replace("\u00a0", " ") for line in meaning)]
 
 
-def _name(text: str) -> str:
+def _name(text: str, width: int) -> list[str]:
+    """The lines with a name, of which the last one is padded: a long name stands above its bar."""
     plain = _plain(text)
-    return (plain if len(plain) <= _NAMES else plain[: _NAMES - 1] + "…").ljust(_NAMES)
+    lines = [plain] if len(plain) <= _NAMES else [*textwrap.wrap(plain, width), ""]
+    return [*lines[:-1], lines[-1].ljust(_NAMES)]
 
 
 def _scale(span: float, columns: int) -> str:
@@ -219,7 +223,7 @@ class _Chart:
                 line[self._column(one.ended)] = "x"
         names = ["connections", *[""] * len(lines)]
         return [
-            f"{_name(name)}  {self._paint(''.join(line).rstrip(), 'dim')}"
+            f"{name:{_NAMES}}  {self._paint(''.join(line).rstrip(), 'dim')}"
             for name, line in zip(names, lines, strict=False)
         ]
 

@@ -357,6 +357,13 @@ class ClientConnection:
             if entry is not None:
                 entry.events = emitted
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes :meth:`take_bytes` would return."""
+        if self.websocket is not None:
+            return self.websocket.unsent
+        return self.http_answer.unsent if self.http_answer is not None else 0
+
     def take_bytes(self) -> bytes:
         """Everything that the protocol has to send by now."""
         if self.websocket is not None:

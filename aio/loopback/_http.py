@@ -115,6 +115,11 @@ class HttpAnswer:
         """Answer with an error response."""
         self._whole(problem.status, {"error": problem.body()}, problem.headers or _NO_HEADERS)
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes :meth:`take` would return."""
+        return sum(map(len, self._out))
+
     def take(self) -> bytes:
         """The bytes to send by now; each call gives them once."""
         data = b"".join(self._out)

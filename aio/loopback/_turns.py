@@ -21,6 +21,8 @@ __all__ = ["begin_turn", "run_turn"]
 
 _BATCH: Final = 64
 """Events per write at latency 0: few system calls, and the lanes still take turns."""
+_BATCH_SIZE: Final = 65_536
+"""Bytes after which such a write has fewer: events that repeat a text of megabytes are made one between two writes."""
 
 
 def begin_turn(connection: ClientConnection, running: RunningTurn) -> list[Action]:
@@ -158,7 +160,7 @@ async def _send(connection: ClientConnection, running: RunningTurn, k: int, even
     after = _take_due(connection, AfterEvent(k), running) if service.faults else None
     if not after:
         _emit(running, event, k)
-        if latency or not k % _BATCH:
+        if latency or not k % _BATCH or connection.unsent >= _BATCH_SIZE:
             await connection.flush()
     else:
         # No other task may send this event: the client could answer it, and be read, before the fault is done.

@@ -6,21 +6,31 @@ Their docstrings are those of the classes they stand for (``_wrapping.py``).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import CoroutineType, TracebackType
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
 from anyio import CancelScope
 
 from ... import aio
 from ...sansio import steering
+from ...sansio.arguments import (
+    ConversationArguments,
+    ConversationBody,
+    Format,
+    RunArguments,
+    TurnArguments,
+    TypedFormat,
+    UntypedFormat,
+)
 from ...sansio.connection import Stats
 from ...sansio.connections import ConnectionInfo
 from ...sansio.conversation import Decision
 from ...sansio.dialect import Dialect
 from ...sansio.errors import SessionClosedError
-from ...sansio.events import Response, ResponseUsage, ServerEvent
+from ...sansio.events import Event, Response, ResponseUsage
+from ...sansio.fields import NewInput
 from ...sansio.partial import Partial
 from ...sansio.rate_limits import RateLimits
 from ...sansio.replay import Evidence, Verdict
@@ -72,7 +82,7 @@ class Turn(Blocking[aio.Turn], of=aio.Turn):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> ServerEvent:
+    def __next__(self) -> Event:
         try:
             return self._wait(self._inner.__anext__)
         except StopAsyncIteration:
@@ -142,12 +152,49 @@ def _hooked(method: Callable[Concatenate[Any, P], CoroutineType[Any, Any, T]]) -
 
 
 class Conversation(Blocking[aio.Conversation], of=aio.Conversation):
-    create = makes(aio.Conversation.create, Turn)
-    respond = waits(aio.Conversation.respond)
+    if TYPE_CHECKING:  # mypy passes no overloads on.
+
+        def create(
+            self, input: NewInput, *, text_format: Format | None = None, **fields: Unpack[ConversationArguments]
+        ) -> Turn: ...
+
+        @overload
+        def respond(
+            self, input: NewInput, *, text_format: TypedFormat[T], **fields: Unpack[ConversationArguments]
+        ) -> ParsedResponse[T]: ...
+        @overload
+        def respond(
+            self, input: NewInput, *, text_format: UntypedFormat | None = None, **fields: Unpack[ConversationArguments]
+        ) -> Response: ...
+        def respond(self, input: NewInput, **fields: Any) -> Response: ...
+
+        @overload
+        def run(
+            self,
+            input: NewInput | None = None,
+            *,
+            text_format: TypedFormat[T],
+            tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
+            **arguments: Unpack[RunArguments],
+        ) -> ParsedResponse[T]: ...
+        @overload
+        def run(
+            self,
+            input: NewInput | None = None,
+            *,
+            text_format: UntypedFormat | None = None,
+            tools: Iterable[Callable[..., Any] | Mapping[str, Any]] | None = None,
+            **arguments: Unpack[RunArguments],
+        ) -> Response: ...
+        def run(self, input: NewInput | None = None, **arguments: Any) -> Response: ...
+    else:
+        create = makes(aio.Conversation.create, Turn)
+        respond = waits(aio.Conversation.respond)
+        run = _hooked(aio.Conversation.run)
+
     warm_up = waits(aio.Conversation.warm_up)
     resume = does(aio.Conversation.resume)
     retry = waits(aio.Conversation.retry)
-    run = _hooked(aio.Conversation.run)
     adopt = does(aio.Conversation.adopt)
     replace_history = does(aio.Conversation.replace_history)
     compact = waits(aio.Conversation.compact)
@@ -161,7 +208,7 @@ class Conversation(Blocking[aio.Conversation], of=aio.Conversation):
         outcome = self._wait(lambda: self._inner.steer(input))
         return None if outcome is None else SteerOutcome(self._portal, outcome)
 
-    def fork(self, **defaults: Any) -> Self:
+    def fork(self, **defaults: Unpack[ConversationBody]) -> Self:
         return type(self)(self._portal, self._do(lambda: self._inner.fork(**defaults)))
 
     @property
@@ -204,7 +251,12 @@ class Session(Blocking[aio.Session], of=aio.Session):
     def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    create = makes(aio.Session.create, Turn)
+    if TYPE_CHECKING:  # mypy passes no overloads on.
+
+        def create(self, *, text_format: Format | None = None, **body: Unpack[TurnArguments]) -> Turn: ...
+    else:
+        create = makes(aio.Session.create, Turn)
+
     conversation = makes(aio.Session.conversation, Conversation)
     retrieve = waits(aio.Session.retrieve)
     retrieve_stream = iterates(aio.Session.retrieve_stream)
@@ -212,9 +264,9 @@ class Session(Blocking[aio.Session], of=aio.Session):
     drain = waits(aio.Session.drain)
 
     @overload
-    def respond(self, *, text_format: type[T], **body: Any) -> ParsedResponse[T]: ...
+    def respond(self, *, text_format: TypedFormat[T], **body: Unpack[TurnArguments]) -> ParsedResponse[T]: ...
     @overload
-    def respond(self, **body: Any) -> Response: ...
+    def respond(self, *, text_format: UntypedFormat | None = None, **body: Unpack[TurnArguments]) -> Response: ...
     def respond(self, **body: Any) -> Any:
         return self._wait(lambda: self._inner.respond(**body))
 

@@ -55,6 +55,7 @@ from ..error_body import is_error
 from ..errors import MissingResponseError, TurnError, UnsuccessfulResponseError
 from ..events import EVENT_TYPES, LifecycleEvent, Role, final_status, gather_output, role_of
 from ..events._openai import response_of, stream_event_of
+from ..fields import AnyItem
 from ..omit import OMIT
 from ..timeouts import Timeouts, timeouts_from
 from .httpturn import HttpTurn, decoded, events_in, is_error_body, is_response, members_of
@@ -65,7 +66,7 @@ from .tracing import NO_TRACING, Logger, Observers, Tracer
 from .usage import Usage, member, raw_usage_of, usage_of
 
 if TYPE_CHECKING:
-    pass
+    from openai.types.responses import ResponseOutputItem
 
 __all__ = ["HEADERS_OVERRIDE", "ModelArguments", "ModelCall", "ModelConfig", "ModelResponse", "ModelTracing"]
 
@@ -93,7 +94,7 @@ class ModelTracing(enum.Enum):
 class ModelResponse:
     """The result of a model call (PARITY C5)."""
 
-    output: list[Any]
+    output: list[ResponseOutputItem]
     """Items of ``openai.types.responses``: messages, tool calls, reasoning."""
     usage: Usage
     response_id: str | None
@@ -128,7 +129,7 @@ class ModelArguments:
     """The arguments of ``get_response`` and ``stream_response``, in the order of the Agents SDK's model (PARITY C1)."""
 
     system_instructions: str | None
-    input: str | Sequence[Any]
+    input: str | Sequence[AnyItem]
     model_settings: ModelSettings
     tools: Sequence[Tool]
     output_schema: OutputSchemaLike | None

@@ -32,6 +32,7 @@ from .usage import RequestUsage, Usage
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+    from openai.types.responses import ResponseStreamEvent
 
 __all__ = [
     "HEADERS_OVERRIDE",
@@ -127,7 +128,7 @@ class ResponsesModel(OnShell, ABC):
             return (yield from self._get(call))
 
     @taking(ModelArguments)
-    def stream_response(self, arguments: ModelArguments) -> AsyncGenerator[Any]:
+    def stream_response(self, arguments: ModelArguments) -> AsyncGenerator[ResponseStreamEvent]:
         """Run one call and yield its events, ``openai.types.responses`` objects. Raises as ``get_response`` does.
 
         A consumer that stops before the terminal event should close the iterator (``contextlib.aclosing``), so that the

@@ -233,6 +233,8 @@ class OpenInputs:
         """The kinds of message that the server does not know."""
         self.ids: deque[str] = deque(maxlen=KNOWN_IDS)
         """The last ids that steers were accepted under: an event with one of them answers no other steer."""
+        self.owed: deque[tuple[InputKind, str | None]] = deque(maxlen=KNOWN_IDS)
+        """Kind and response of those that were given up without an answer: theirs may still come, before any other."""
 
     def of(self, turn: object) -> Iterator[TurnInput]:
         """The open ones of this turn."""
@@ -277,6 +279,10 @@ class OpenInputs:
         return None
 
     def _first(self, kind: InputKind, target: str | None, *states: InputState) -> TurnInput | None:
-        """The first without an id in one of these states."""
+        """The first without an id in one of these states; None, too, if it is the late answer of one given up."""
+        owed = next((each for each in self.owed if each[0] == kind and (not target or each[1] == target)), None)
+        if owed is not None:
+            self.owed.remove(owed)
+            return None
         found = (one for one in self.open if one.kind == kind and one.steer_id is None and one.state in states)
         return next((one for one in found if not target or one.target == target), None)

@@ -33,6 +33,7 @@ from typing import Any, Final, Literal, TypeAlias
 from ..encoding import encode_json
 from ..errors import TurnError
 from ..events import (
+    Event,
     ItemEvent,
     LifecycleEvent,
     OutputItemEvent,
@@ -170,7 +171,7 @@ class Turn(SteeredTurn):
         """What measures it; None: nothing, or it has ended."""
         self.listener: Callable[[Turn], None] | None = None
         """Called with the turn, once, when its consumer has something new to read."""
-        self.events: deque[ServerEvent] = deque()
+        self.events: deque[Any] = deque()  # Each is an Event: only decode_event makes them.
         self.arrived: list[ServerEvent] = []
         """The events that ``gathered`` has not taken in: the last read ones, then those in ``events``."""
         self.buffered = 0
@@ -268,7 +269,7 @@ class Turn(SteeredTurn):
         """The response of the terminal event; None before it."""
         return self._terminal.response if self._terminal is not None else None
 
-    def next_event(self) -> ServerEvent | None:
+    def next_event(self) -> Event | None:
         """The next event; None if there is none now (more may come unless :attr:`ended`).
 
         After the last event of a failed turn, raises its failure, a :class:`~turnwire.sansio.errors.TurnError`.

@@ -8,10 +8,11 @@ The promise
 
 Names and types
     There is one class per ``type``, named as in ``openai.types.responses``; :data:`EVENT_TYPES` is the table. All
-    derive from :class:`ServerEvent`, so ``isinstance`` and ``match`` narrow types. ``event.type`` is a class attribute,
-    and so is ``event.terminal``, which is true for events that end a response. Enumerations are plain ``str``, because
-    new values appear; the docstrings list the known ones. Events are frozen, equal if their texts are equal, and can be
-    pickled.
+    derive from :class:`ServerEvent`, and :data:`Event` is their union, so that type checkers know what ``isinstance``,
+    ``match`` and ``if event.type == "response.output_text.delta":`` say. :data:`Item` and :data:`Part` are the same for
+    items and for their content. ``event.type`` is a class attribute, and so is ``event.terminal``, which is true for
+    events that end a response. Other enumerations are plain ``str``, because new values appear; the docstrings list the
+    known ones. Events are frozen, equal if their texts are equal, and can be pickled.
 
 When things are decoded
     =================================================== ============================================================
@@ -102,6 +103,8 @@ from ._items import (
     CodeInterpreterOutput,
     FileSearchResult,
     ImageGenerationCall,
+    Item,
+    KnownItem,
     LocalShellAction,
     LocalShellCall,
     LocalShellCallOutput,
@@ -185,7 +188,9 @@ from ._output import (
 from ._parts import (
     Annotation,
     ContentPart,
+    KnownPart,
     Logprob,
+    Part,
     ResponseOutputRefusal,
     ResponseOutputText,
     ResponseReasoningText,
@@ -219,12 +224,16 @@ from ._steering import (
 from ._stream import (
     EVENT_TYPES,
     ErrorEvent,
+    Event,
     OpenEvent,
     UnknownEvent,
     UnknownTerminalEvent,
     decode_event,
     encode_event,
     final_status,
+)
+from ._union import (
+    KnownEvent,
 )
 
 __all__ = [
@@ -240,13 +249,18 @@ __all__ = [
     "ContentPart",
     "Conversation",
     "ErrorEvent",
+    "Event",
     "FileSearchResult",
     "ImageGenerationCall",
     "IncompleteDetails",
     "InputError",
     "InputTokensDetails",
+    "Item",
     "ItemEvent",
     "JsonText",
+    "KnownEvent",
+    "KnownItem",
+    "KnownPart",
     "LifecycleEvent",
     "LocalShellAction",
     "LocalShellCall",
@@ -262,6 +276,7 @@ __all__ = [
     "OutputItemEvent",
     "OutputItems",
     "OutputTokensDetails",
+    "Part",
     "PartEvent",
     "PatchOperation",
     "Program",

@@ -1,14 +1,18 @@
 """The items of a response's output, named as in ``openai.types.responses``."""
 
+# Each class narrows the ``type`` of its base, which nobody sets.
+# pyright: reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 import msgspec
 
 from ._json import Envelope, Tagged, TaggedUnion, decode_string, objects_in, or_none
 from ._lenient import JsonString
-from ._parts import ContentPart, decode_part
+from ._names import ItemName
+from ._parts import Part, decode_part
 
 
 class OutputItem(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
@@ -24,13 +28,14 @@ class OutputItem(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
 class ResponseOutputMessage(OutputItem, frozen=True, tag="message"):
     """A message from the model. Known phases: ``commentary``, ``final_answer``."""
 
+    type: ClassVar[Literal["message"]]
     undecoded_content: list[msgspec.Raw] = msgspec.field(name="content", default_factory=list[msgspec.Raw])
     role: str = "assistant"
     status: str | None = None
     phase: str | None = None
 
     @property
-    def content(self) -> list[ContentPart]:
+    def content(self) -> list[Part]:
         """The parts of the message, decoded on first use."""
         return self._read_once(lambda: [decode_part(text) for text in objects_in(self.undecoded_content)])
 
@@ -48,6 +53,7 @@ class ReasoningText(msgspec.Struct, frozen=True, gc=False):
 class ResponseReasoningItem(OutputItem, frozen=True, tag="reasoning"):
     """The model's reasoning: as a summary, as plain text, or encrypted for the model's later use."""
 
+    type: ClassVar[Literal["reasoning"]]
     summary: list[ReasoningText] = []
     content: list[ReasoningText] | None = None
     encrypted_content: str | None = None
@@ -64,6 +70,7 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
 class ResponseFunctionToolCall(OutputItem, frozen=True, tag="function_call"):
     """The model calls a function of the client; ``arguments`` is JSON text written by the model."""
 
+    type: ClassVar[Literal["function_call"]]
     call_id: str = ""
     name: str = ""
     arguments: JsonString = ""
@@ -76,6 +83,7 @@ class ResponseFunctionToolCall(OutputItem, frozen=True, tag="function_call"):
 class ResponseFunctionToolCallOutputItem(OutputItem, frozen=True, tag="function_call_output"):
     """What a function returned: text, or a list of input parts."""
 
+    type: ClassVar[Literal["function_call_output"]]
     call_id: str | None = None
     output: Any = ""
     name: str | None = None
@@ -88,6 +96,7 @@ class ResponseFunctionToolCallOutputItem(OutputItem, frozen=True, tag="function_
 class ResponseCustomToolCall(OutputItem, frozen=True, tag="custom_tool_call"):
     """The model calls a custom tool of the client; ``input`` is free text."""
 
+    type: ClassVar[Literal["custom_tool_call"]]
     call_id: str = ""
     name: str = ""
     input: str = ""
@@ -99,6 +108,7 @@ class ResponseCustomToolCall(OutputItem, frozen=True, tag="custom_tool_call"):
 class ResponseCustomToolCallOutputItem(OutputItem, frozen=True, tag="custom_tool_call_output"):
     """What a custom tool returned: text, or a list of input parts."""
 
+    type: ClassVar[Literal["custom_tool_call_output"]]
     call_id: str = ""
     output: Any = ""
     status: str | None = None
@@ -119,6 +129,7 @@ class FileSearchResult(msgspec.Struct, frozen=True, gc=False):
 class ResponseFileSearchToolCall(OutputItem, frozen=True, tag="file_search_call"):
     """The server searches files for the model."""
 
+    type: ClassVar[Literal["file_search_call"]]
     queries: list[str] = []
     status: str | None = None
     results: list[FileSearchResult] | None = None
@@ -145,6 +156,7 @@ class WebSearchAction(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=
 class ResponseFunctionWebSearch(OutputItem, frozen=True, tag="web_search_call"):
     """The server searches the web for the model."""
 
+    type: ClassVar[Literal["web_search_call"]]
     action: WebSearchAction = WebSearchAction()
     status: str | None = None
 
@@ -160,6 +172,7 @@ class SafetyCheck(msgspec.Struct, frozen=True, gc=False):
 class ResponseComputerToolCall(OutputItem, frozen=True, tag="computer_call"):
     """The model operates a computer; an action is a dict whose ``type`` says what to do."""
 
+    type: ClassVar[Literal["computer_call"]]
     call_id: str = ""
     action: dict[str, Any] | None = None
     actions: list[dict[str, Any]] | None = None
@@ -170,6 +183,7 @@ class ResponseComputerToolCall(OutputItem, frozen=True, tag="computer_call"):
 class ResponseComputerToolCallOutputItem(OutputItem, frozen=True, tag="computer_call_output"):
     """What the computer's screen showed afterwards."""
 
+    type: ClassVar[Literal["computer_call_output"]]
     call_id: str = ""
     output: dict[str, Any] | None = None
     acknowledged_safety_checks: list[SafetyCheck] | None = None
@@ -180,6 +194,7 @@ class ResponseComputerToolCallOutputItem(OutputItem, frozen=True, tag="computer_
 class Program(OutputItem, frozen=True, tag="program"):
     """A program in JavaScript that the model wrote to call tools with."""
 
+    type: ClassVar[Literal["program"]]
     call_id: str = ""
     code: str = ""
     fingerprint: str = ""
@@ -188,6 +203,7 @@ class Program(OutputItem, frozen=True, tag="program"):
 class ProgramOutput(OutputItem, frozen=True, tag="program_output"):
     """What a program of the model's returned."""
 
+    type: ClassVar[Literal["program_output"]]
     call_id: str = ""
     result: str = ""
     status: str | None = None
@@ -196,6 +212,7 @@ class ProgramOutput(OutputItem, frozen=True, tag="program_output"):
 class ResponseToolSearchCall(OutputItem, frozen=True, tag="tool_search_call"):
     """The model looks for tools; ``execution`` says whether ``server`` or ``client`` is to find them."""
 
+    type: ClassVar[Literal["tool_search_call"]]
     call_id: str | None = None
     arguments: Any = None
     execution: str | None = None
@@ -206,6 +223,7 @@ class ResponseToolSearchCall(OutputItem, frozen=True, tag="tool_search_call"):
 class ResponseToolSearchOutputItem(OutputItem, frozen=True, tag="tool_search_output"):
     """The tools that were found."""
 
+    type: ClassVar[Literal["tool_search_output"]]
     call_id: str | None = None
     tools: list[dict[str, Any]] = []
     execution: str | None = None
@@ -216,6 +234,7 @@ class ResponseToolSearchOutputItem(OutputItem, frozen=True, tag="tool_search_out
 class AdditionalTools(OutputItem, frozen=True, tag="additional_tools"):
     """Tools that the model may call from now on."""
 
+    type: ClassVar[Literal["additional_tools"]]
     role: str | None = None
     tools: list[dict[str, Any]] = []
 
@@ -223,6 +242,7 @@ class AdditionalTools(OutputItem, frozen=True, tag="additional_tools"):
 class ResponseCompactionItem(OutputItem, frozen=True, tag="compaction"):
     """The conversation so far, compacted and encrypted."""
 
+    type: ClassVar[Literal["compaction"]]
     encrypted_content: str = ""
     created_by: str | None = None
 
@@ -230,6 +250,7 @@ class ResponseCompactionItem(OutputItem, frozen=True, tag="compaction"):
 class ImageGenerationCall(OutputItem, frozen=True, tag="image_generation_call"):
     """The server makes an image; ``result`` is the image in base64."""
 
+    type: ClassVar[Literal["image_generation_call"]]
     result: str | None = None
     status: str | None = None
     action: str | None = None
@@ -253,6 +274,7 @@ class CodeInterpreterOutput(msgspec.Struct, frozen=True, gc=False, repr_omit_def
 class ResponseCodeInterpreterToolCall(OutputItem, frozen=True, tag="code_interpreter_call"):
     """The server runs code for the model."""
 
+    type: ClassVar[Literal["code_interpreter_call"]]
     code: str | None = None
     container_id: str | None = None
     outputs: list[CodeInterpreterOutput] | None = None
@@ -273,6 +295,7 @@ class LocalShellAction(msgspec.Struct, frozen=True, gc=False):
 class LocalShellCall(OutputItem, frozen=True, tag="local_shell_call"):
     """The model wants a command run on the client's machine."""
 
+    type: ClassVar[Literal["local_shell_call"]]
     call_id: str = ""
     action: LocalShellAction = LocalShellAction()
     status: str | None = None
@@ -281,6 +304,7 @@ class LocalShellCall(OutputItem, frozen=True, tag="local_shell_call"):
 class LocalShellCallOutput(OutputItem, frozen=True, tag="local_shell_call_output"):
     """What the command printed, as JSON text."""
 
+    type: ClassVar[Literal["local_shell_call_output"]]
     output: str = ""
     status: str | None = None
 
@@ -296,6 +320,7 @@ class ShellAction(msgspec.Struct, frozen=True, gc=False):
 class ResponseFunctionShellToolCall(OutputItem, frozen=True, tag="shell_call"):
     """The model wants commands run in a shell, here or in a container."""
 
+    type: ClassVar[Literal["shell_call"]]
     call_id: str = ""
     action: ShellAction = ShellAction()
     environment: dict[str, Any] | None = None
@@ -323,6 +348,7 @@ class ShellOutput(msgspec.Struct, frozen=True, gc=False):
 class ResponseFunctionShellToolCallOutput(OutputItem, frozen=True, tag="shell_call_output"):
     """What the commands of a shell call printed."""
 
+    type: ClassVar[Literal["shell_call_output"]]
     call_id: str = ""
     output: list[ShellOutput] = []
     max_output_length: int | None = None
@@ -342,6 +368,7 @@ class PatchOperation(msgspec.Struct, frozen=True, gc=False):
 class ResponseApplyPatchToolCall(OutputItem, frozen=True, tag="apply_patch_call"):
     """The model wants a file changed."""
 
+    type: ClassVar[Literal["apply_patch_call"]]
     call_id: str = ""
     operation: PatchOperation = PatchOperation()
     status: str | None = None
@@ -352,6 +379,7 @@ class ResponseApplyPatchToolCall(OutputItem, frozen=True, tag="apply_patch_call"
 class ResponseApplyPatchToolCallOutput(OutputItem, frozen=True, tag="apply_patch_call_output"):
     """Whether the file was changed."""
 
+    type: ClassVar[Literal["apply_patch_call_output"]]
     call_id: str = ""
     output: str | None = None
     status: str | None = None
@@ -362,6 +390,7 @@ class ResponseApplyPatchToolCallOutput(OutputItem, frozen=True, tag="apply_patch
 class McpCall(OutputItem, frozen=True, tag="mcp_call"):
     """The server calls a tool of an MCP server; ``arguments`` is JSON text; ``error`` is set instead of the output."""
 
+    type: ClassVar[Literal["mcp_call"]]
     name: str = ""
     arguments: JsonString = ""
     server_label: str = ""
@@ -383,6 +412,7 @@ class McpTool(msgspec.Struct, frozen=True, gc=False):
 class McpListTools(OutputItem, frozen=True, tag="mcp_list_tools"):
     """The tools that an MCP server offers, or why they could not be listed."""
 
+    type: ClassVar[Literal["mcp_list_tools"]]
     server_label: str = ""
     tools: list[McpTool] = []
     error: Any = None
@@ -391,6 +421,7 @@ class McpListTools(OutputItem, frozen=True, tag="mcp_list_tools"):
 class McpApprovalRequest(OutputItem, frozen=True, tag="mcp_approval_request"):
     """The model asks for permission to call a tool of an MCP server."""
 
+    type: ClassVar[Literal["mcp_approval_request"]]
     name: str = ""
     arguments: JsonString = ""
     server_label: str = ""
@@ -399,25 +430,64 @@ class McpApprovalRequest(OutputItem, frozen=True, tag="mcp_approval_request"):
 class McpApprovalResponse(OutputItem, frozen=True, tag="mcp_approval_response"):
     """The answer to an approval request."""
 
+    type: ClassVar[Literal["mcp_approval_response"]]
     approval_request_id: str = ""
     approve: bool = False
     reason: str | None = None
 
 
 class UnknownItem(OutputItem, frozen=True):
-    """An item of a type that turnwire does not know; ``raw`` and ``to_dict()`` contain all of it."""
+    """An item of a type that turnwire does not know; ``raw`` and ``to_dict()`` contain all of it.
 
-    type: str = ""
+    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
+    """
 
-
-def _unknown_item(kind: str, envelope: Envelope) -> OutputItem:
-    return UnknownItem(type=kind, id=or_none(decode_string, envelope.id))
-
-
-_ITEMS = TaggedUnion(OutputItem, _unknown_item)
+    type: ItemName = ""
 
 
-def decode_item(text: bytes) -> OutputItem:
+KnownItem: TypeAlias = (
+    ResponseOutputMessage
+    | ResponseReasoningItem
+    | ResponseFunctionToolCall
+    | ResponseFunctionToolCallOutputItem
+    | ResponseCustomToolCall
+    | ResponseCustomToolCallOutputItem
+    | ResponseFileSearchToolCall
+    | ResponseFunctionWebSearch
+    | ResponseComputerToolCall
+    | ResponseComputerToolCallOutputItem
+    | Program
+    | ProgramOutput
+    | ResponseToolSearchCall
+    | ResponseToolSearchOutputItem
+    | AdditionalTools
+    | ResponseCompactionItem
+    | ImageGenerationCall
+    | ResponseCodeInterpreterToolCall
+    | LocalShellCall
+    | LocalShellCallOutput
+    | ResponseFunctionShellToolCall
+    | ResponseFunctionShellToolCallOutput
+    | ResponseApplyPatchToolCall
+    | ResponseApplyPatchToolCallOutput
+    | McpCall
+    | McpListTools
+    | McpApprovalRequest
+    | McpApprovalResponse
+)
+"""An item of a known type."""
+Item: TypeAlias = KnownItem | UnknownItem
+"""An item of a response; ``type`` says which (D-API-16)."""
+
+
+def _unknown_item(kind: str, envelope: Envelope) -> Item:
+    return UnknownItem(type=cast("Any", kind), id=or_none(decode_string, envelope.id))
+
+
+_ITEMS: TaggedUnion[Item] = TaggedUnion(KnownItem, _unknown_item)
+
+
+def decode_item(text: bytes) -> Item:
     """Decode an output item. Raises what msgspec raises; the caller makes the error that names the message."""
     return _ITEMS.read(text)
 

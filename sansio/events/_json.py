@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import reduce
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args
 
 import msgspec
 from msgspec.structs import astuple, force_setattr
@@ -117,7 +116,9 @@ class Tagged(JsonText):
 
     __slots__ = ()
 
-    type: str
+    type: ClassVar[str]
+    """What it is. Each known class has its own, as a literal, by which type checkers tell the members of a union apart.
+    An object of an unknown class has the type that the server wrote."""
 
     def _members(self) -> dict[str, Any]:
         return {"type": self.type, **super()._members()}
@@ -232,27 +233,17 @@ def unreadable(
     return EventDecodeError(message, stream_id=stream_id, attributable=attributable, event_type=event_type)
 
 
-def descendants(cls: type[S]) -> Iterator[type[S]]:
-    """All classes below a class, in the order of their definition."""
-    for child in cls.__subclasses__():
-        yield child
-        yield from descendants(child)
-
-
 class TaggedUnion(Generic[S]):
     """A union of structs that ``type`` distinguishes; it accepts types that are not known."""
 
-    def __init__(self, base: type[S], unknown: Callable[[str, Envelope], S]) -> None:
-        """The union of all tagged classes below ``base``. ``unknown`` makes the object for any other type."""
+    def __init__(self, known: Any, unknown: Callable[[str, Envelope], S]) -> None:
+        """The union ``known``, all of whose members have tags. ``unknown`` makes the object for any other type."""
         self._unknown = unknown
         self.by_type: dict[str, type[S]] = {}
-        for member in descendants(base):
-            tag = cast("type[msgspec.Struct]", member).__struct_config__.tag
-            if isinstance(tag, str):
-                self.by_type[tag] = member
-                member.type = tag
-        union = cast("type[S]", reduce(lambda one, other: one | other, cast("Iterable[Any]", self.by_type.values())))
-        self.decode: Callable[[bytes], S] = msgspec.json.Decoder(union).decode
+        for member in get_args(known):
+            member.type = member.__struct_config__.tag
+            self.by_type[member.type] = member
+        self.decode: Callable[[bytes], S] = msgspec.json.Decoder(known).decode
 
     def read(self, text: bytes) -> S:
         """Decode a variant. Raises what msgspec raises if it is not an object; the caller makes the error."""

@@ -1,8 +1,11 @@
 """The events that contain the response: events that begin it, and events that end it."""
 
+# Each class narrows the ``type`` of its base, which nobody sets.
+# pyright: reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -13,6 +16,7 @@ from ._json import (
     read_envelope,
 )
 from ._lenient import decode_members
+from ._names import LifecycleName
 from ._response import Response, decode_response
 from ._roles import ENDINGS, FINAL_STATUSES
 
@@ -84,18 +88,25 @@ class LifecycleEvent(ServerEvent, frozen=True):
 class ResponseCreatedEvent(LifecycleEvent, frozen=True, tag="response.created"):
     """The server made a response for the turn: from now on it may be running."""
 
+    type: ClassVar[Literal["response.created"]]
+
 
 class ResponseQueuedEvent(LifecycleEvent, frozen=True, tag="response.queued"):
     """The response waits to be processed."""
+
+    type: ClassVar[Literal["response.queued"]]
 
 
 class ResponseInProgressEvent(LifecycleEvent, frozen=True, tag="response.in_progress"):
     """The response is being generated."""
 
+    type: ClassVar[Literal["response.in_progress"]]
+
 
 class ResponseCompletedEvent(LifecycleEvent, frozen=True, tag="response.completed"):
     """The response is complete."""
 
+    type: ClassVar[Literal["response.completed"]]
     terminal: ClassVar[bool] = True
     ends_turn: ClassVar[bool] = True
 
@@ -103,6 +114,7 @@ class ResponseCompletedEvent(LifecycleEvent, frozen=True, tag="response.complete
 class ResponseFailedEvent(LifecycleEvent, frozen=True, tag="response.failed"):
     """The response failed; ``response.error`` says why."""
 
+    type: ClassVar[Literal["response.failed"]]
     terminal: ClassVar[bool] = True
     ends_turn: ClassVar[bool] = True
 
@@ -110,11 +122,15 @@ class ResponseFailedEvent(LifecycleEvent, frozen=True, tag="response.failed"):
 class ResponseIncompleteEvent(LifecycleEvent, frozen=True, tag="response.incomplete"):
     """The response ended early; ``response.incomplete_details`` says why (``steered``: another response follows)."""
 
+    type: ClassVar[Literal["response.incomplete"]]
     terminal: ClassVar[bool] = True
     ends_turn: ClassVar[bool] = True
 
 
 class UnknownLifecycleEvent(LifecycleEvent, frozen=True):
-    """An event of a type ``response.…`` that turnwire does not know and that contains a response."""
+    """An event of a type ``response.…`` that turnwire does not know and that contains a response.
 
-    type: str = ""
+    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
+    """
+
+    type: LifecycleName = ""

@@ -1,10 +1,16 @@
 """The parts of an item's content, named as in ``openai.types.responses``."""
 
+# Each class narrows the ``type`` of its base, which nobody sets.
+# pyright: reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 import msgspec
 
 from ._json import Envelope, Tagged, TaggedUnion
+from ._names import PartName
 
 
 class Annotation(msgspec.Struct, frozen=True, gc=False, repr_omit_defaults=True):
@@ -48,6 +54,7 @@ class ContentPart(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
 class ResponseOutputText(ContentPart, frozen=True, tag="output_text"):
     """Text written by the model, with the sources that it cites."""
 
+    type: ClassVar[Literal["output_text"]]
     text: str = ""
     annotations: list[Annotation] = []
     logprobs: list[Logprob] | None = None
@@ -56,29 +63,40 @@ class ResponseOutputText(ContentPart, frozen=True, tag="output_text"):
 class ResponseOutputRefusal(ContentPart, frozen=True, tag="refusal"):
     """The model's explanation of why it will not answer."""
 
+    type: ClassVar[Literal["refusal"]]
     refusal: str = ""
 
 
 class ResponseReasoningText(ContentPart, frozen=True, tag="reasoning_text"):
     """Reasoning as plain text."""
 
+    type: ClassVar[Literal["reasoning_text"]]
     text: str = ""
 
 
 class UnknownPart(ContentPart, frozen=True):
-    """A part of a type that turnwire does not know; ``raw`` and ``to_dict()`` contain all of it."""
+    """A part of a type that turnwire does not know; ``raw`` and ``to_dict()`` contain all of it.
 
-    type: str = ""
+    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
+    """
 
-
-def _unknown_part(kind: str, _: Envelope) -> ContentPart:
-    return UnknownPart(type=kind)
-
-
-_PARTS = TaggedUnion(ContentPart, _unknown_part)
+    type: PartName = ""
 
 
-def decode_part(text: bytes) -> ContentPart:
+KnownPart: TypeAlias = ResponseOutputText | ResponseOutputRefusal | ResponseReasoningText
+"""A part of a known type."""
+Part: TypeAlias = KnownPart | UnknownPart
+"""A part of the content of an item; ``type`` says which (D-API-16)."""
+
+
+def _unknown_part(kind: str, _: Envelope) -> Part:
+    return UnknownPart(type=cast("Any", kind))
+
+
+_PARTS: TaggedUnion[Part] = TaggedUnion(KnownPart, _unknown_part)
+
+
+def decode_part(text: bytes) -> Part:
     """Decode a content part. Raises what msgspec raises; the caller makes the error that names the message."""
     return _PARTS.read(text)
 

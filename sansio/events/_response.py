@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ._items import OutputItem, ResponseFunctionToolCall, ResponseOutputMessage, decode_item
+from ._items import Item, ResponseFunctionToolCall, ResponseOutputMessage, decode_item
 from ._json import JsonText, exactly, force_setattr, keep, objects_in, read_envelope
 from ._lenient import CodeString, decode_any, read_struct
 from ._openai_plans import read_response
@@ -110,7 +110,7 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
     tool_usage: Any = None
 
     @property
-    def output(self) -> list[OutputItem]:
+    def output(self) -> list[Item]:
         """The items of the output in order, decoded on first use."""
         return self._read_once(lambda: [decode_item(text) for text in objects_in(self.undecoded_output)])
 

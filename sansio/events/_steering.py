@@ -1,8 +1,11 @@
 """The outcomes of steering and of injecting (PROTOCOL.md, "Steering")."""
 
+# Each class narrows the ``type`` of its base, which nobody sets.
+# pyright: reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -35,6 +38,7 @@ class OutcomeEvent(ServerEvent, frozen=True):
 class ResponseSteerAcceptedEvent(OutcomeEvent, frozen=True, tag="response.steer.accepted"):
     """The server has accepted the steering input; it is applied once the next response is created."""
 
+    type: ClassVar[Literal["response.steer.accepted"]]
     steer: Steer = Steer()
 
 
@@ -44,6 +48,7 @@ class ResponseSteerPendingEvent(OutcomeEvent, frozen=True, tag="response.steer.p
     Known reason: ``waiting_for_required_input``.
     """
 
+    type: ClassVar[Literal["response.steer.pending"]]
     steer: Steer = Steer()
     reason: str = ""
     required_input: list[dict[str, Any]] = []
@@ -52,6 +57,7 @@ class ResponseSteerPendingEvent(OutcomeEvent, frozen=True, tag="response.steer.p
 class ResponseSteerFailedEvent(OutcomeEvent, frozen=True, tag="response.steer.failed"):
     """The steering input was not committed and comes back in ``steer.input``."""
 
+    type: ClassVar[Literal["response.steer.failed"]]
     steer: Steer = Steer()
     error: InputError = InputError()
 
@@ -59,12 +65,14 @@ class ResponseSteerFailedEvent(OutcomeEvent, frozen=True, tag="response.steer.fa
 class ResponseInjectCreatedEvent(OutcomeEvent, frozen=True, tag="response.inject.created"):
     """The injected input was committed to the running response."""
 
+    type: ClassVar[Literal["response.inject.created"]]
     response_id: str = ""
 
 
 class ResponseInjectFailedEvent(OutcomeEvent, frozen=True, tag="response.inject.failed"):
     """The injected input was not committed and comes back."""
 
+    type: ClassVar[Literal["response.inject.failed"]]
     response_id: str = ""
     error: InputError = InputError()
     input: list[Any] = []

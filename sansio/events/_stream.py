@@ -1,14 +1,16 @@
 """All events: the union of all types, and the classes for events whose type has no schema here."""
 
+# Each class narrows the ``type`` of its base, which nobody sets.
+# pyright: reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import msgspec
 
 from ..error_body import ERROR_TYPES, ErrorBody, is_error, members_of_error, read_error
-from ._calls import CommandEvent
 from ._event import ServerEvent
 from ._json import (
     Envelope,
@@ -22,11 +24,11 @@ from ._json import (
     unreadable,
 )
 from ._lenient import decode_dict, decode_members, read_integer
-from ._lifecycle import LifecycleEvent, ResponseHead, UnknownLifecycleEvent
-from ._output import OutputItemEvent
+from ._lifecycle import ResponseHead, UnknownLifecycleEvent
+from ._names import ErrorName, EventName
 from ._response import Response
 from ._roles import RESPONSE_PREFIX, Role, ending, role_of
-from ._steering import ResponseSteerFailedEvent
+from ._union import KnownEvent
 
 
 class UnknownTerminalEvent(UnknownLifecycleEvent, frozen=True):
@@ -53,8 +55,6 @@ class OpenEvent(ServerEvent, frozen=True):
 
     routed: ClassVar[bool] = True
 
-    type: str = ""
-
     @property
     def payload(self) -> dict[str, Any]:
         """The whole message, decoded once. Do not change it; ``to_dict()`` returns a dict of your own."""
@@ -72,7 +72,12 @@ class OpenEvent(ServerEvent, frozen=True):
 
 
 class UnknownEvent(OpenEvent, frozen=True):
-    """An event of a type that turnwire does not know and that contains no response."""
+    """An event of a type that turnwire does not know and that contains no response.
+
+    For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
+    """
+
+    type: EventName = ""
 
 
 class ErrorEvent(OpenEvent, frozen=True):
@@ -84,7 +89,7 @@ class ErrorEvent(OpenEvent, frozen=True):
 
     ends_turn: ClassVar[bool] = True
 
-    type: str = "error"
+    type: ErrorName = "error"
 
     @property
     def body(self) -> ErrorBody:
@@ -143,7 +148,11 @@ class _Head(msgspec.Struct, frozen=True, gc=False):
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
-def _unknown_event(kind: str, envelope: Envelope) -> ServerEvent:
+Event: TypeAlias = KnownEvent | ErrorEvent | UnknownEvent | UnknownLifecycleEvent | UnknownTerminalEvent
+"""An event of a turn; ``type`` says which (D-API-16). :class:`ServerEvent` is what they have in common."""
+
+
+def _unknown_event(kind: Any, envelope: Envelope) -> Event:
     lane = or_none(decode_string, envelope.stream_id)
     number = or_none(read_integer, envelope.sequence_number)
     if kind in ERROR_TYPES:
@@ -166,16 +175,13 @@ def final_status(kind: str, status: str | None, *, has_response: bool) -> str | 
     return ending(kind, status, known=kind in _EVENTS.by_type, has_response=has_response)
 
 
-DEFINED: Final = (CommandEvent, LifecycleEvent, OutputItemEvent, ResponseSteerFailedEvent)
-"""One class of each module that defines events, so that all events are defined before ``TaggedUnion`` collects them."""
-
-_EVENTS = TaggedUnion(ServerEvent, _unknown_event)
+_EVENTS: TaggedUnion[Event] = TaggedUnion(KnownEvent, _unknown_event)
 EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(sorted(ERROR_TYPES), ErrorEvent)}
 
 _decode = _EVENTS.decode
 
 
-def decode_event(payload: bytes) -> ServerEvent:
+def decode_event(payload: bytes) -> Event:
     """Decode a WebSocket message.
 
     ``payload`` is the message's complete text in UTF-8. Raises EventDecodeError, and nothing else, for a text that is
@@ -194,7 +200,7 @@ def decode_event(payload: bytes) -> ServerEvent:
 ServerEvent.reader = decode_event
 
 
-def _decode_odd(payload: bytes) -> ServerEvent:
+def _decode_odd(payload: bytes) -> Event:
     try:
         envelope, text = read_envelope(payload)
         kind = or_none(decode_string, envelope.type)

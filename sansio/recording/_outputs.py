@@ -95,8 +95,9 @@ class OutputNotes(Runtime):
     def _without_credentials(self, link: Link, data: bytes) -> bytes | None:
         """The bytes as they may be noted; None: not at all, because a credential may be cut by their end."""
         connection = link.connection
-        over_http = isinstance(connection, HttpConnection)
-        begins = connection.opened_at is None or (over_http and data.startswith((b"POST ", b"GET ")))
+        begins = connection.opened_at is None or (
+            data.startswith((b"POST ", b"GET ")) and isinstance(connection, HttpConnection)
+        )
         if link in self._in_head:
             if b"\r\n\r\n" in data:
                 self._in_head.discard(link)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -44,6 +44,9 @@ from ._streams import CompressedError, Held
 
 __all__ = ["RecordingDriver", "SessionLog", "recorded_session"]
 
+FLUSHED_EVERY: Final = 1.0
+"""Seconds after which a line is passed on with those before it (F-FILE-3)."""
+
 T = TypeVar("T")
 
 
@@ -70,6 +73,8 @@ class SessionLog:
         """The number of the session; None: nothing was written yet; 0: nothing is written any more."""
         self.at = 0.0
         """The time of the last step."""
+        self._flushed = 0.0
+        """When the file was flushed last, by the event loop's time."""
         self.unread: dict[Turn, int] = {}
         """How many events of each turn were unread when the last step was over."""
         self.turns: dict[Turn, int] = {}
@@ -139,15 +144,21 @@ class SessionLog:
 
     def _taken(self) -> dict[int, int]:
         """How many events consumers have taken, by turn."""
-        taken = {turn: before - len(turn.events) for turn, before in self.unread.items()}
-        return {self.turns[turn]: count for turn, count in taken.items() if count}
+        taken: dict[int, int] = {}
+        for turn, before in self.unread.items():  # Not a comprehension, which is a call: this runs once per read.
+            if before != len(turn.events):
+                taken[self.turns[turn]] = before - len(turn.events)
+        return taken
 
     def waits(self, number: int, at: float) -> None:
         """A consumer has begun to wait, and nothing followed from it. Hot path: runs once per event that is waited for,
         and so makes no entry."""
         self.at = at
-        self._before.append((number, at, self._taken() if self.unread else {}))
-        self.unread = {turn: len(turn.events) for turn in self.unread if turn.events}
+        taken: dict[int, int] = {}
+        if self.unread:
+            taken = self._taken()
+            self.unread = {turn: len(turn.events) for turn in self.unread if turn.events}
+        self._before.append((number, at, taken))
 
     def leave(self, data: bytes) -> None:
         """The step that began last is over. ``data`` is what arrived with it."""
@@ -158,25 +169,25 @@ class SessionLog:
         if self._before:
             entry.before, self._before = self._before, []
         self.unread = {turn: len(turn.events) for turn in self.turns if turn.events}
-        within, self._within = self._within, []
         if self.session == 0:
+            self._within.clear()
             return
         try:
             if self.session is None:
                 self._begin(entry.at)
-            self._write_step(entry, data, within)
+            self._write_step(entry, data)
+            while self._within:
+                self._write_step(self._within.pop(0), b"")
         except Exception as exc:
             self._failed(exc)
 
-    def _write_step(self, entry: Entry, data: bytes, within: list[Entry]) -> None:
+    def _write_step(self, entry: Entry, data: bytes) -> None:
         if self._held is None:
             self._write(entry, data)
-            for call in within:
-                self._write(call, b"")
         else:
-            for each, its in ((entry, data), *((call, b"") for call in within)):
-                self._write_scrubbed(self._held, each, its)
-        if entry.do == "cancel":
+            self._write_scrubbed(self._held, entry, data)
+        if entry.do == "cancel" or entry.at - self._flushed >= FLUSHED_EVERY:
+            self._flushed = entry.at
             self._recording.flush()
 
     def _write_scrubbed(self, held: Held, entry: Entry, data: bytes) -> None:

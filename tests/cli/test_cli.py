@@ -23,7 +23,7 @@ import pytest
 import trustme
 from kit.peers import proxy_server
 from kit.socks import socks_server
-from turnwire.aio import loopback
+from kit.strict_server import serve
 from turnwire.aio.cli import _demo, main
 from turnwire.aio.cli._demo_report import against_ledger
 from turnwire.aio.cli._demo_turns import Seen
@@ -384,14 +384,14 @@ async def ask(server: LoopbackServer | None, *arguments: str, **more: str) -> tu
 
 @pytest.mark.anyio
 async def test_ask_streams_the_text() -> None:
-    async with loopback.serve(api_key=SECRET) as server:
+    async with serve(api_key=SECRET) as server:
         assert await ask(server, "hello there, world") == (0, "hello there, world\n", "")
 
 
 @pytest.mark.anyio
 async def test_where_a_pipe_lacks_a_character_its_number_is_printed() -> None:
     """As on Windows, where pipes have an encoding of the country."""
-    async with loopback.serve() as server:
+    async with serve() as server:
         assert await ask(server, "é 日 本", PYTHONIOENCODING="ascii") == (0, "\\xe9 \\u65e5 \\u672c\n", "")
     ran = turnwire("demo", "--latency", "0", PYTHONIOENCODING="ascii")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -406,8 +406,8 @@ async def test_ask_sends_what_its_options_say(tmp_path: Path) -> None:
     options = ["--model", "m", "--instructions", "briefly", "--reasoning", "low", "--stream-id", "lane"]
     options += ["--dialect", "openai", "--timeout", "60"]
     files = ["--tool", str(tmp_path / "one.json"), "--tool", str(tmp_path / "more.json")]
-    asked = 'call weather {"city": "Oslo"}'
-    async with loopback.serve(api_key="other") as server:
+    asked = "hello Oslo"
+    async with serve(api_key="other") as server:
         status, out, _ = await ask(server, asked, "--json", *key, *options, *files, OTHER="other")
         assert status == 0
         response = json.loads(out.splitlines()[-1])["response"]
@@ -421,7 +421,7 @@ async def test_ask_sends_what_its_options_say(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_ask_takes_a_dialect_that_has_no_lanes() -> None:
-    async with loopback.serve() as server:
+    async with serve() as server:
         assert await ask(server, "hello", "--stream-id", "lane", "--dialect", "azure") == (0, "hello\n", "")
         assert server.ledger[0].lane is None
 
@@ -430,7 +430,7 @@ async def test_ask_takes_a_dialect_that_has_no_lanes() -> None:
 async def test_ask_prints_tool_calls_a_line_each(tmp_path: Path) -> None:
     (tmp_path / "tool.json").write_text('{"name": "weather"}')
     asked = 'call weather {"city": "Oslo"}\ncall weather {}'
-    async with loopback.serve() as server:
+    async with serve() as server:
         status, out, _ = await ask(server, asked, "--tool", str(tmp_path / "tool.json"))
     calls = ['call weather {"city": "Oslo"} call_000000000001_0', "call weather {} call_000000000001_1"]
     assert (status, out.splitlines()) == (0, calls)
@@ -438,7 +438,7 @@ async def test_ask_prints_tool_calls_a_line_each(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_ask_for_machines_prints_an_event_a_line() -> None:
-    async with loopback.serve() as server:
+    async with serve() as server:
         status, out, _ = await ask(server, "hello world", "--json")
     events = [json.loads(line) for line in out.splitlines()]
     assert status == 0
@@ -483,7 +483,7 @@ FAILURES: dict[str, tuple[list[Fault], list[str], list[str]]] = {
 @pytest.mark.parametrize("what", FAILURES)
 async def test_ask_says_in_one_line_what_went_wrong(what: str) -> None:
     faults, options, words = FAILURES[what]
-    async with loopback.serve(faults=faults) as server:
+    async with serve(faults=faults) as server:
         status, out, errors = await ask(server, "one two three four", *options)
     assert status == 1
     assert errors.startswith("turnwire ask: ")
@@ -497,7 +497,7 @@ async def test_ask_says_in_one_line_what_went_wrong(what: str) -> None:
 
 @pytest.mark.anyio
 async def test_ask_says_which_address_refused_it() -> None:
-    async with loopback.serve() as server:
+    async with serve() as server:
         gone = server.base_url
     status, _, errors = await ask(None, "x", "--base-url", gone)
     assert status == 1
@@ -507,7 +507,7 @@ async def test_ask_says_which_address_refused_it() -> None:
 
 @pytest.mark.anyio
 async def test_ask_explains_a_response_that_failed() -> None:
-    async with loopback.serve() as server:
+    async with serve() as server:
         status, _, errors = await ask(server, "fail")
     assert status == 1
     assert errors.count("\n") == 1
@@ -516,7 +516,7 @@ async def test_ask_explains_a_response_that_failed() -> None:
 
 @pytest.mark.anyio
 async def test_ask_ends_the_line_before_it_complains() -> None:
-    async with loopback.serve(faults=[Fault(AfterEvent(6), Cut())]) as server:
+    async with serve(faults=[Fault(AfterEvent(6), Cut())]) as server:
         _, out, _ = await ask(server, "one two three")
     assert out == "one two\n"
 
@@ -528,7 +528,7 @@ async def test_ask_through_a_proxy_and_with_an_authority_of_its_own(tmp_path: Pa
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     trusting = ["--ca", str(tmp_path / "ca.pem")]
     async with (
-        loopback.serve(ssl_context=context) as server,
+        serve(ssl_context=context) as server,
         socks_server(authorization=("me", "hunter2")) as socks,
         proxy_server(ssl_context=context) as secure,
     ):
@@ -551,7 +551,7 @@ async def test_ask_through_a_proxy_and_with_an_authority_of_its_own(tmp_path: Pa
 @pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.anyio
 async def test_ctrl_c_ends_ask_in_the_middle_of_an_answer() -> None:
-    async with loopback.serve(faults=[Fault(AfterEvent(6), Silence())]) as server:
+    async with serve(faults=[Fault(AfterEvent(6), Silence())]) as server:
         command = [*TURNWIRE, "ask", "one two three", "--base-url", server.base_url]
         async with await anyio.open_process(command, stdin=subprocess.DEVNULL, env=environment()) as process:
             assert process.stdout is not None
@@ -570,7 +570,7 @@ async def test_ctrl_c_ends_ask_in_the_middle_of_an_answer() -> None:
 @needs_posix
 @pytest.mark.anyio
 async def test_ask_lets_no_server_command_the_terminal() -> None:
-    async with loopback.serve() as server:
+    async with serve() as server:
 
         def look() -> str:
             with terminal("ask", "a \x1b[2J b", "--base-url", server.base_url) as shown:
@@ -585,7 +585,7 @@ async def test_ask_lets_no_server_command_the_terminal() -> None:
 async def test_nor_in_json() -> None:
     """JSON has no control characters below a space in it, but may have those of ECMA-48 that are one character."""
     begin = '{"type": "response.later", "x": "\x9b2J"}'
-    async with loopback.serve(faults=[Fault(AfterEvent(2), Send(begin))]) as server:
+    async with serve(faults=[Fault(AfterEvent(2), Send(begin))]) as server:
 
         def look() -> str:
             with terminal("ask", "x", "--json", "--base-url", server.base_url) as shown:

@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -326,7 +326,7 @@ def test_messages_are_shown_in_one_line_each(
     assert [line.partition("1.500 s  connection 1    ← ")[2] for line in shown[4:10]] == [
         "200 text/event-stream",
         "response.create “b”",
-        "error in lane x no",
+        "x: error no",
         'event {"type": 1}',
         "event [1]",
         "event nothing  [31m",
@@ -342,7 +342,7 @@ def test_messages_are_shown_in_one_line_each(
     assert "line 2 of the recording cannot be read" in capsys.readouterr().err
 
 
-def passed(tmp_path: Path) -> Path:
+def passed(tmp_path: Path, lanes: Sequence[str] = "ab") -> Path:
     """The file of a proxy: two lanes whose events come by turns, and a ping."""
     between = Proxy("http://a/v1")
     connection = ProxiedConnection(1, between.upstream, Access(), between, ProxyOptions())
@@ -351,12 +351,12 @@ def passed(tmp_path: Path) -> Path:
     connection.from_client(b"GET /v1/responses HTTP/1.1\r\n" + upgrade, 10.0)
     connection.from_server(b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", 10.0)
     client, server = WebSocket(client=True), WebSocket(client=False)
-    for lane in "ab":
+    for lane in lanes:
         asked = {"type": "response.create", "stream_id": lane, "input": f"ask {lane}"}
         connection.from_client(client.text(json.dumps(asked).encode()), 11.0)
     kinds = ["created", "output_item.added", "output_text.delta", "output_text.delta", "output_item.done", "completed"]
     for number, kind in enumerate(kinds):
-        for lane in "ab":
+        for lane in lanes:
             event = {"type": f"response.{kind}", "stream_id": lane}
             event |= {"delta": f"{lane}{number} "} if kind.endswith("delta") else {}
             connection.from_server(server.text(json.dumps(event).encode()), 12.0 + number)
@@ -373,22 +373,36 @@ def test_events_in_the_middle_of_a_response_are_told_together(
     assert main(["replay", str(passed(tmp_path))]) == 0
     shown = [line[32:] for line in capsys.readouterr().out.splitlines()]
     assert shown[7:15] == [
-        "response.create in lane b “ask b”",
-        "response.created in lane a",
-        "response.created in lane b",
-        "2 times response.output_text.delta in lane a “a2 a3”",
-        "2 times response.output_text.delta in lane b “b2 b3”",
-        "response.completed in lane a",
-        "response.completed in lane b",
+        "b: response.create “ask b”",
+        "a: response.created",
+        "b: response.created",
+        "a: 2 times response.output_text.delta “a2 a3”",
+        "b: 2 times response.output_text.delta “b2 b3”",
+        "a: response.completed",
+        "b: response.completed",
         "response.output_text.delta “alone”",
     ]
+
+
+def test_on_a_narrow_terminal_the_name_of_a_lane_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = "a-lane-that-has-a-very-long-name"
+    assert main(["replay", str(passed(tmp_path, ["planner", long]))]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.partition("\n\n")[2].splitlines())) == 39
+    assert "→ planner: create “ask pla…" in shown
+    assert "← planner: completed" in shown
+    assert "← a-lane-that-has-a-very-\n              long-name:\n              completed" in shown
+    assert f"\n{long}\n                 " in shown  # Above its bar.
 
 
 def test_verbose_tells_of_each_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "--verbose", str(passed(tmp_path))]) == 0
     shown = [line[32:] for line in capsys.readouterr().out.splitlines()]
     assert sum("delta" in line for line in shown) == 5
-    assert "response.output_item.added in lane b" in shown
+    assert "b: response.output_item.added" in shown
     assert "ping" in shown
 
 
@@ -448,10 +462,10 @@ async def test_the_command_records_until_a_signal_and_replay_shows_it(
     assert f"what passed through a proxy to {server.base_url}" in shown
     assert "connection 1    → GET /v1/responses" in shown
     hello, escape = ("xxxxx", "xxxxxxx") if more else ("hello", "  [31m")
-    assert f"connection 1    → response.create in lane auto-1 “{hello}{escape}" in shown
-    assert f"connection 1    ← 2 times response.output_text.delta in lane auto-1 “{hello}" in shown
+    assert f"connection 1    → auto-1: response.create “{hello}{escape}" in shown
+    assert f"connection 1    ← auto-1: 2 times response.output_text.delta “{hello}" in shown
     assert ("hello" in shown) is not bool(more)
-    assert "connection 1    ← response.completed in lane auto-1\n" in shown
+    assert "connection 1    ← auto-1: response.completed\n" in shown
     assert "closed by the proxy" in shown
     assert "\nauto-1 " in shown  # The bar of the lane.
     assert "\x1b" not in shown

@@ -22,7 +22,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "import sys; from turnwire.aio.cli import main; sys.exit(main())", "serve"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from turnwire.aio.cli import main; sys.exit(main())",
+        "serve",
+        "--strict",
+    ]
     return subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -34,7 +34,7 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def serving(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """The command in a process of its own, and its ready file. It is killed in the end, if it has not ended."""
     ready = folder / "ready.json"
-    command = [sys.executable, "-m", "turnwire.aio", "serve", "--ready-file", str(ready), *arguments]
+    command = [sys.executable, "-m", "turnwire.aio", "serve", "--strict", "--ready-file", str(ready), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
         try:
             assert process.stdout is not None
@@ -222,7 +222,7 @@ def test_a_script_from_a_file_the_ready_file_and_sigterm(tmp_path: Path) -> None
         assert ready["pid"] == process.pid
         assert ready["control_url"] == f"http://127.0.0.1:{ready['port']}/_turnwire"
         assert (ready["base_url"], ready["ca"], ready["path"]) == (f"http://127.0.0.1:{ready['port']}/v1", None, None)
-        assert said(post(f"{ready['base_url']}/responses", {"input": "x"})) == "Hello."
+        assert said(post(f"{ready['base_url']}/responses", {"model": "m", "input": "x"})) == "Hello."
         assert post(f"{ready['control_url']}/expect", {"entries": ["completed"]})["ok"]
         process.terminate()
         assert process.stdout is not None
@@ -237,7 +237,7 @@ def test_a_request_without_a_reply_is_told_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text("[]")
     with serving(tmp_path, "--script", "s.json") as (process, ready):
         with pytest.raises(urllib.error.HTTPError):
-            post(f"{ready['base_url']}/responses", {"input": "what now?"})
+            post(f"{ready['base_url']}/responses", {"model": "m", "input": "what now?"})
         process.terminate()
         _, errors = process.communicate()
         assert process.returncode == 1
@@ -256,7 +256,7 @@ def test_tls_with_a_certificate_that_is_made_and_one_that_is_given(tmp_path: Pat
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
-        request = urllib.request.Request(f"{ready['base_url']}/responses", b'{"input": "x"}')
+        request = urllib.request.Request(f"{ready['base_url']}/responses", b'{"model": "m", "input": "x"}')
         with opener.open(request) as answer:
             assert said(json.load(answer)) == "x"
         process.terminate()

@@ -21,6 +21,7 @@ import openai
 import pydantic
 import pytest
 import trustme
+from kit.strict_server import serve
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from turnwire.aio.httpx import TurnLostError, TurnTimedOutError, TurnwireTransport
 from turnwire.aio.loopback import (
@@ -36,7 +37,6 @@ from turnwire.aio.loopback import (
     LoopbackServer,
     Silence,
     Upgrading,
-    serve,
 )
 from turnwire.sansio.errors import TurnError, UserError, WrongTypeError
 from turnwire.sansio.replay import ModelRetryAdviceRequest, RecoveryPolicy, Verdict, get_retry_advice

@@ -69,7 +69,7 @@ def test_node_through_the_recording_proxy(tmp_path: Path, capsys: pytest.Capture
     assert found.count("sent GET /v1/responses") == 1
     assert found.count("received 401") == 1
     assert main(["replay", str(file)]) == 0
-    assert "in lane b “Go, b.”" in capsys.readouterr().out
+    assert "b: response.create “Go, b.”" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")

@@ -36,7 +36,7 @@ def connecting(shell: SteppedShell) -> Any:
     class Conversation(conversations.Conversation, shell=shell):
         pass
 
-    class Session(client.Session[Turn, Conversation], shell=shell):
+    class Session(client.Session[Conversation], shell=shell):
         _turn = Turn
         _conversation = Conversation
 

@@ -40,7 +40,7 @@ class Conversation(conversations.Conversation, shell=SHELL):
     pass
 
 
-class Session(client.Session[client.Turn, Conversation], shell=SHELL):
+class Session(client.Session[Conversation], shell=SHELL):
     _conversation = Conversation
 
 

@@ -12,11 +12,12 @@ import anyio
 import anyio.to_thread
 import openai
 import pytest
+from kit.strict_server import serve
 from openai import AsyncOpenAI, OpenAI
 from openai.resources.responses.responses import AsyncResponsesConnection
 from openai.types.responses import Response, ResponseCompletedEvent, ResponseTextDeltaEvent
 from openai.types.responses.responses_server_event import ResponseWsError
-from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, LoopbackServer, Received, serve
+from turnwire.aio.loopback import BeforeRun, Cut, Error, Fault, LoopbackServer, Received
 from turnwire.sansio.server import ServerOptions
 
 pytestmark = pytest.mark.anyio

@@ -181,12 +181,39 @@ def test_a_disk_that_fails_ends_the_recording_is_logged_once_and_fails_no_call(s
     assert [line for line in rig.log.lines if "recording" in line] == ["the recording raised OSError"]
 
 
+def test_the_file_is_flushed_when_a_turn_has_ended_and_once_a_second():
+    class Counted(io.BytesIO):
+        flushes = 0
+
+        def flush(self) -> None:
+            self.flushes += 1
+
+    file = Counted()
+    rig = RecordedRig.connected(file)
+    turn = rig.create()
+    before = file.flushes
+    for event in (created(), *[delta("x")] * 4):
+        rig.now += 0.4
+        rig.say(event)
+    assert file.flushes == before + 1  # After 1.2 seconds of the 2.
+    rig.now += 1.0
+    rig.say(delta("y"))
+    assert file.flushes == before + 2
+    rig.driver.cancel(turn, rig.now)
+    assert file.flushes == before + 3
+
+
 def test_a_file_that_cannot_be_flushed_at_the_end_is_logged_once_and_fails_no_call():
     class Unflushed(io.BytesIO):
-        def flush(self) -> None:
-            raise OSError("no space left on device")
+        full = False
 
-    rig = RecordedRig.connected(Unflushed())
+        def flush(self) -> None:
+            if self.full:
+                raise OSError("no space left on device")
+
+    file = Unflushed()
+    rig = RecordedRig.connected(file)
+    file.full = True
     rig.close()
     assert [line for line in rig.log.lines if "recording" in line] == ["the recording raised OSError"]
 

@@ -712,7 +712,7 @@ def session_of(shell: SteppedShell) -> Any:
     class DoorTurn(client.Turn, shell=shell):
         pass
 
-    class DoorSession(client.Session[DoorTurn, Any], shell=shell):
+    class DoorSession(client.Session[Any], shell=shell):
         _turn = DoorTurn
 
     class DoorConnecting(client.Connecting[DoorSession], shell=shell):

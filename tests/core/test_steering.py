@@ -852,6 +852,26 @@ def test_p_steer_21_a_steer_that_nobody_answers_is_unknown() -> None:
     assert (one.state, turn.phase, len(turn.responses)) == (InputState.LOST, Phase.DONE, 2)
 
 
+@pytest.mark.parametrize("late", [accepted(1) + given_back(), given_back(number=None)], ids=["accepted", "refused"])
+def test_p_steer_20_a_late_answer_is_not_that_of_a_later_steer(late: bytes) -> None:
+    """P-STEER-20, P-STEER-21: else the second is said to be SAFE when the first is given back."""
+    wire = Wire.opened(ping_interval=None)
+    turn = running(wire)
+    one = wire.steer(turn)
+    wire.hand()
+    wire.now += 9.0
+    wire.receive(event("response.output_text.delta", item_id="i", output_index=0, delta="x"))
+    turn.events.clear()
+    wire.pass_deadline()
+    assert one.state is InputState.LOST
+    other = wire.steer(turn)
+    wire.hand()
+    wire.receive(late)
+    assert (one.state, other.state) == (InputState.LOST, InputState.SENT)
+    wire.receive(accepted(2), given_back(number=2))
+    assert (other.state, other.verdict) == (InputState.FAILED, SAFE)
+
+
 def test_p_steer_21_a_successor_that_never_comes_ends_the_turn_in_time() -> None:
     wire = Wire.opened(ping_interval=None)
     turn, one = steered(wire, lane="a")

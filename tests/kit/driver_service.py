@@ -25,8 +25,11 @@ _HEAD_END = b"\r\n\r\n"
 class Message(msgspec.Struct):
     """What is read of a request."""
 
-    metadata: dict[str, str]
+    metadata: dict[str, str] = {}
     stream_id: str | None = None
+    type: str = ""
+    previous_response_id: str = ""
+    input: msgspec.Raw = msgspec.Raw(b"null")
 
 
 UPGRADED = -2
@@ -108,6 +111,8 @@ class LightTurn:
         """Turns of one place run one after another."""
         self.state = ServerTurnState.WAITING
         self.sequence_number = 0
+        self.steers: list[str] = []
+        """Those that were accepted."""
 
     @property
     def request(self) -> dict[str, Any]:
@@ -130,6 +135,8 @@ class LightTurn:
 
     def _end(self) -> None:
         self.state = ServerTurnState.ENDED
+        for text in self.steers:
+            self._server.give_back(text, self.marker, self.lane, {"id": text})
         self._server.ended(self)
 
 
@@ -153,8 +160,11 @@ class LightServer:
         self._out: list[bytes] = []
         self._running: dict[str | None, LightTurn] = {}
         self._waiting: list[LightTurn] = []
+        self._lane_of: dict[str, str | None] = {}
         self._ready: list[LightTurn] = []
         self._deadline: float | None = None
+        self.steers: list[tuple[str, str]] = []
+        """What became of steers: their text, and ``arrived``, then ``accepted`` or not, then ``given back``."""
 
     def receive_data(self, data: bytes, now: float) -> None:
         if not data:
@@ -193,9 +203,31 @@ class LightServer:
 
     def _message(self, payload: bytes) -> None:
         message = _read(payload)
+        if message.type == "response.steer":
+            self._steer(msgspec.json.decode(message.input), message.previous_response_id.removeprefix("resp_"))
+            return
         lane = message.stream_id if self._lanes else None
         self._waiting.append(LightTurn(self, message.metadata["marker"], lane, lane))
+        self._lane_of[message.metadata["marker"]] = lane
         self._start()
+
+    def _steer(self, text: str, marker: str) -> None:
+        """It accepts what comes while the response runs, and gives that back when the response has ended."""
+        self.steers.append((text, "arrived"))
+        turn = next((one for one in self._running.values() if one.marker == marker and one.sequence_number), None)
+        if turn is None:
+            self.give_back(text, marker, self._lane_of.get(marker), {})
+            return
+        turn.steers.append(text)
+        self.steers.append((text, "accepted"))
+        turn.emit({"type": "response.steer.accepted", "steer": {"id": text, "previous_response_id": f"resp_{marker}"}})
+
+    def give_back(self, text: str, marker: str, lane: str | None, known: dict[str, str]) -> None:
+        self.steers.append((text, "given back"))
+        steer = {**known, "previous_response_id": f"resp_{marker}", "input": text}
+        error = {"code": "response_not_active", "message": "no"}
+        named = {} if lane is None else {"stream_id": lane}
+        self.say({"type": "response.steer.failed", "steer": steer, "error": error, "sequence_number": 0, **named})
 
     def _start(self) -> None:
         for turn in list(self._waiting):

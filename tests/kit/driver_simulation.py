@@ -39,10 +39,11 @@ from typing import Any
 import msgspec
 from kit.driver_http import ClientRequests, LightHttpServer
 from kit.driver_service import NO_MASK, NONCE, ClientFrames, LightServer
-from turnwire.sansio.connection import Turn
+from turnwire.sansio.connection import Turn, TurnInput
 from turnwire.sansio.driver import CHUNK, LOOK, Driver, Link
 from turnwire.sansio.endpoint import Endpoint
-from turnwire.sansio.errors import SessionClosedError, TransportError, TurnError
+from turnwire.sansio.errors import SessionClosedError, SteeringNotSupportedError, TransportError, TurnError
+from turnwire.sansio.events import Role
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.notices import Notices
@@ -52,6 +53,7 @@ from turnwire.sansio.recording import recorded_session
 from turnwire.sansio.replay import Cause, Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.server import Problem, ServerConnection, ServerOptions, ServerState, ServerTurnState
 from turnwire.sansio.session import ResponsesSession, SessionOptions
+from turnwire.sansio.steering import turn_input
 from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import Rejected
 
@@ -170,6 +172,8 @@ class Line:
         self.http = isinstance(link.connection, HttpConnection)
         self._frames = ClientFrames()
         self._requests = ClientRequests()
+        self.handed_steers: set[str] = set()
+        """The same of steers."""
         self.reads_along = self.http or not world.options.compression
         self._given: str | None = None
 
@@ -205,7 +209,9 @@ class Line:
             self.handed.update(_marker(body) for body in self._requests.receive(data))
             return
         for opcode, payload in self._frames.receive(data):
-            if opcode == 1:
+            if opcode == 1 and b'"response.steer"' in payload[:40]:
+                self.handed_steers.add(msgspec.json.decode(payload)["input"])
+            elif opcode == 1:
                 self.handed.add(_marker(payload))
             elif opcode == 8 and self.close_frame is None:
                 self.close_frame = self.world.now
@@ -576,6 +582,11 @@ class SimulatedPeer:
             self.connection.close(self._world.now, code, "going away")
             self.flush()
 
+    @property
+    def steers(self) -> list[tuple[str, str]]:
+        """What became of steers that came on this line."""
+        return getattr(self.connection, "steers", [])
+
     def gone(self) -> None:
         """Its end of the line is."""
         self._gone = True
@@ -746,6 +757,8 @@ class Story:
     """Its response is in the connection's memory only."""
     turn_ended: float = HORIZON
     """When that could first be seen."""
+    inputs: list[TurnInput] = field(default_factory=list)
+    """Its steers."""
 
     @property
     def end(self) -> str:
@@ -908,6 +921,7 @@ class Clients:
         world.look()
         world.judge.placed()
         try:
+            self._maybe_steer(story)
             while len(story.events) < most:
                 began = world.now
                 try:
@@ -924,6 +938,9 @@ class Clients:
                 if event is None:
                     story.whole = True
                     break
+                if event.role is Role.OUTCOME:
+                    continue
+                self._maybe_steer(story)
                 story.events.append(event)
                 story.first = min(story.first, world.now)
                 if manner == "is slow":
@@ -938,6 +955,20 @@ class Clients:
                 world.judge.complain(
                     f"leave: {story.marker} was left, and its connection {'ended' if outlives else 'goes on'}"
                 )
+
+    def _maybe_steer(self, story: Story) -> None:
+        """A steer, at any time of a turn, before its response has begun and after that has ended included."""
+        world = self._world
+        if not world.steers or len(story.inputs) >= 2 or world.steering.random() < 0.7:
+            return
+        text = f"{story.marker}/steer {len(story.inputs)}"
+        one = turn_input(story.turn, "steer", text, None)
+        try:
+            world.tell(world.driver.send_input, one)
+        except SteeringNotSupportedError:
+            return
+        story.inputs.append(one)
+        world.note(f"{text}: steers")
 
 
 # --- The judge -------------------------------------------------------------------------------------------------------
@@ -1038,6 +1069,8 @@ class Judge:
         connection = turn.connection
         if turn.ended or connection is None or isinstance(connection, HttpConnection) or turn.phase < Phase.AWAIT:
             return None
+        if any(one.inputs for one in world.active):
+            return None
         if not connection.accepts_turns or not connection.is_open or world.drains or world.runtime.closing:
             return None
         if world.now >= (connection.opened_at or 0.0) + (world.options.max_age or HORIZON):
@@ -1097,6 +1130,8 @@ class Judge:
             return
         timeouts, options = story.timeouts, world.options
         bound = timeouts.receive or 0.0
+        if story.inputs:
+            bound = 2 * bound + (timeouts.send or 0.0)  # P-STEER-21: until its message is handed, then for its answer.
         if not story.events:
             # A turn whose message waited on a connection that fell silent begins again on the next one.
             attempts = 1 + max(len(turn.repetitions), sum(line.born >= began for line in world.lines))
@@ -1147,6 +1182,24 @@ class Judge:
                 self._moved(story, failure)
             self._events(story)
         self._serial()
+
+    def steers(self) -> None:
+        """R-STEER-1 to R-STEER-5, by what the servers had and the network saw."""
+        world = self._world
+        said = [each for line in world.lines if line.peer is not None for each in line.peer.steers]
+        handed = {text for line in world.lines for text in line.handed_steers}
+        for one in (one for story in world.stories for one in story.inputs):
+            became = [what for text, what in said if text == one.given]
+            if became.count("arrived") > 1:
+                self.complain(f"I5: steer {one.given} arrived {became.count('arrived')} times")
+            if one.facts.unsettled:
+                self.complain(f"I6: steer {one.given} is never settled: {one.state.name}")
+            elif one.given not in handed and one.verdict is not Verdict.SAFE:
+                self.complain(f"I4: steer {one.given} was not handed over, and is {one.verdict.name}")
+            if one.verdict is Verdict.SAFE and one.given in handed and "given back" not in became:
+                self.complain(f"I3: steer {one.given} was handed over, and is SAFE: {became}")
+            if one.verdict is Verdict.UNSAFE and "accepted" not in became:
+                self.complain(f"I4: steer {one.given} is UNSAFE, and was not accepted")
 
     def _moved(self, story: Story, failure: TurnError) -> None:
         """PROTOCOL.md, "Transports": what a WebSocket cannot take, HTTP does."""
@@ -1224,7 +1277,8 @@ class Judge:
                 self.complain(f"I2: event {index} of {marker} is {event.raw}")
         if story.whole and not (story.events and story.events[-1].terminal):
             self.complain(f"I2: {marker} ended without its terminal event")
-        if story.failure is not None and story.events and story.events[-1].terminal:
+        between = bool(story.inputs)  # A successor may have been awaited (R-STEER-7).
+        if story.failure is not None and story.events and story.events[-1].terminal and not between:
             self.complain(f"I2: {marker} failed after its terminal event")
 
     def lines(self) -> None:
@@ -1335,6 +1389,10 @@ class World:
         """How often a gateway rejects an upgrade."""
         self.answers_early = more.random() < 0.1
         """Servers over HTTP refuse requests of which they have the head; and requests are large."""
+        self.steering = random.Random(seed + 3)
+        """Chance, for what concerns steers."""
+        self.steers = self.steering.random() < 0.2 and not self.real_server and self.dialect != "no-lanes"
+        """Whether clients steer their turns."""
         self.beginning: Story | None = None
         """A turn that is being created."""
         self.documents: dict[str, int] = {}
@@ -1473,6 +1531,7 @@ class World:
         if not self.running.done:
             self.judge.complain("it hangs: nothing more can happen")
         self.judge.turns()
+        self.judge.steers()
         self.judge.lines()
 
 

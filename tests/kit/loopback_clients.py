@@ -16,18 +16,25 @@ import anyio.abc
 import h11
 import pytest
 from anyio.streams.tls import TLSStream
-from turnwire.aio import loopback
+from kit import strict_server
 from turnwire.aio.loopback import LoopbackServer
 from turnwire.sansio.websocket import Accepted, ClientHandshake, CloseFrame, Rejected, WebSocket
 
+MODEL = "gpt-5.4"
 ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
+
+
+def with_model(body: dict[str, Any]) -> dict[str, Any]:
+    """The request with a model, which a strict server wants; ``"model": None`` in it means none."""
+    body = {"model": MODEL, **body}
+    return {name: value for name, value in body.items() if name != "model" or value is not None}
 
 
 @asynccontextmanager
 async def serve(*arguments: Any, **options: Any) -> AsyncGenerator[LoopbackServer]:
-    """A loopback server that does not let a test hang."""
+    """A loopback server that does not let a test hang; strict unless the test says otherwise."""
     with anyio.fail_after(20):
-        async with loopback.serve(*arguments, **options) as server:
+        async with strict_server.serve(*arguments, **options) as server:
             yield server
 
 
@@ -54,7 +61,7 @@ class Client:
         await self.stream.send(self.websocket.text(json.dumps(event).encode()))
 
     async def create(self, **body: Any) -> None:
-        await self.send({"type": "response.create", **body})
+        await self.send({"type": "response.create", **with_model(body)})
 
     async def item(self) -> Any:
         """The next message or control frame; raises EndOfStream or BrokenResourceError at the end."""
@@ -235,6 +242,8 @@ class HttpClient:
         body: object = None,
         raw: bytes | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
+        if isinstance(body, dict) and target.partition("?")[0].endswith("/responses"):
+            body = with_model(body)
         data = (json.dumps(body).encode() if body is not None else b"") if raw is None else raw
         fields = {"host": "localhost", "content-length": str(len(data)), **(headers or {})}
         out = self.http.send(h11.Request(method=method, target=target, headers=list(fields.items()))) or b""

@@ -190,12 +190,14 @@ MUTANTS = (
     Mutant(faults_steering.a_successor_is_expected_only_of_own_steers, search=(STEERING, "lane: |I[26]")),
     Mutant(faults_steering.a_lane_is_free_until_its_steer_is_accepted, search=(STEERING, "lane: ")),
     Mutant(faults_steering.a_lane_is_free_until_its_steer_was_handed_whole, search=(STEERING, "lane: ")),
-    Mutant(faults_steering.a_steer_is_safe_after_its_last_byte, search=(STEERING, "I3: <steer")),
+    Mutant(
+        faults_steering.a_steer_is_safe_after_its_last_byte, search=(STEERING, "I3: <steer"), simulation="I3: steer"
+    ),
     Mutant(faults_steering.a_steer_is_unsure_before_its_last_byte, search=(STEERING, "I4: <steer")),
     Mutant(faults_steering.other_turns_are_sent_while_steers_are_pending, search=(STEERING, "lane: ")),
     Mutant(faults_steering.the_turn_that_fills_the_stubs_waits_in_its_lane, search=(STEERING, "fill: ")),
     Mutant(faults_steering.a_steer_goes_to_a_response_that_has_ended, search=(STEERING, "lane: |I6")),
-    Mutant(faults_steering.the_end_of_the_connection_settles_no_steer, search=(STEERING, "I6")),
+    Mutant(faults_steering.the_end_of_the_connection_settles_no_steer, search=(STEERING, "I6"), simulation="I6: steer"),
     Mutant(faults_steering.what_is_late_ends_the_successor, search=(STEERING, "I[26]")),
     Mutant(faults_steering.a_message_that_is_not_known_refuses_the_turn, search=(STEERING, "I[346]")),
     Mutant(faults_steering.ids_of_steers_are_not_compared, search=(STEERING, "I[346]")),

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from kit.strict_server import serve
 from turnwire.aio import Session, connect
-from turnwire.aio.loopback import AfterEvent, Asked, BeforeRun, Call, Cut, Error, Fault, Reply, Silence, serve
+from turnwire.aio.loopback import AfterEvent, Asked, BeforeRun, Call, Cut, Error, Fault, Reply, Silence
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.record import Recording
 from turnwire.sansio.session import SessionOptions

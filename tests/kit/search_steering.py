@@ -231,6 +231,7 @@ class SteeredWorld(World):
         }
         inputs.refused = set(inputs.refused)
         inputs.ids = deque(inputs.ids, inputs.ids.maxlen)
+        inputs.owed = deque(inputs.owed, inputs.owed.maxlen)
         return connection
 
     def _clone_ends(self, other: Any, copies: dict[Any, Any]) -> None:
@@ -248,6 +249,7 @@ class SteeredWorld(World):
             frozenset(connection._lanes.reserved),
             tuple(connection._inputs.pending),
             frozenset(connection._inputs.refused),
+            tuple(connection._inputs.owed),
         )
         steering = tuple(
             turn.steering and (turn.steering.ended, len(turn.steering.fills), len(turn.steering.inputs))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from functools import cache
+from pathlib import Path
 
-__all__ = ["lines_of_code", "parse"]
+__all__ = ["lines_of_code", "parse", "readme_programs"]
 
 NO_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
@@ -30,3 +32,9 @@ def lines_of_code(text: str) -> set[int]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
     return lines
+
+
+def readme_programs() -> list[str]:
+    """The programs of README.md, in order."""
+    text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from kit import strict_server
 from kit.loopback_clients import UPGRADE, Client, frame, http, play, post, serve, text, until_eof, until_eof_or_reset
-from turnwire.aio import loopback
 from turnwire.sansio.errors import UserError
 from turnwire.sansio.server import ServerOptions
 from turnwire.sansio.websocket import Accepted, Rejected
@@ -151,7 +151,7 @@ async def test_a_request_that_is_refused_by_its_head_gets_an_answer_and_the_end(
 ) -> None:
     """P-SERVER-2."""
     async with serve() as server:
-        assert code(await play(server, raw + frame(b'{"type":"response.create","input":"x"}'))) == expected
+        assert code(await play(server, raw + frame(b'{"type":"response.create","model":"m","input":"x"}'))) == expected
         assert server.ledger == []
 
 
@@ -166,7 +166,7 @@ async def test_what_follows_a_refused_upgrade_is_not_read_as_a_request() -> None
     """A page could put one into the payload of a frame. Whatever refuses the upgrade, the connection ends."""
     async with serve(api_key="sk-right") as server:
         for raw in (UPGRADE, UPGRADE.replace(b"/v1", b"/v2"), UPGRADE.replace(b"localhost", b"evil.example")):
-            answer = await play(server, raw + post(b'{"input":"x"}', b"api-key: sk-right"))
+            answer = await play(server, raw + post(b'{"model":"m","input":"x"}', b"api-key: sk-right"))
             assert answer.count(b"HTTP/1.1") == 1
             assert b"connection: close" in answer
         assert server.requests == []
@@ -179,7 +179,7 @@ async def test_what_follows_a_refused_upgrade_is_not_read_as_a_request() -> None
 async def test_an_address_that_others_reach_needs_a_key_or_to_be_allowed(host: str) -> None:
     """P-SERVER-1."""
     with pytest.raises(UserError, match=r"other machines reach .*: write api_key=, or allow_remote=True"):
-        await loopback.serve(host)
+        await strict_server.serve(host)
 
 
 @pytest.mark.parametrize("options", [{"allow_remote": True}, {"api_key": "sk-right"}])
@@ -187,7 +187,7 @@ async def test_an_address_that_others_reach_is_called_by_any_of_its_addresses(op
     async with serve("0.0.0.0", **options) as server:
         for host, status in (("0.0.0.0:1", 200), ("10.0.0.1", 200), ("evil.example", 421)):
             async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
-                head = post(b'{"input":"hello"}', b"authorization: Bearer sk-right")
+                head = post(b'{"model":"m","input":"hello"}', b"authorization: Bearer sk-right")
                 await stream.send(head.replace(b"localhost", host.encode()))
                 assert (await stream.receive()).split(b" ")[1] == str(status).encode()
 
@@ -198,18 +198,20 @@ async def test_any_host_may_be_called_on_a_unix_socket_and_no_foreign_page_may_u
     async with serve(path=path):
         for headers, status in (("", b"200"), ("origin: http://api.test\r\n", b"403")):
             async with await anyio.connect_unix(path) as stream:
-                request = post(b'{"input":"hello"}').replace(b"localhost\r\n", b"api.test\r\n" + headers.encode())
+                request = post(b'{"model":"m","input":"hello"}').replace(
+                    b"localhost\r\n", b"api.test\r\n" + headers.encode()
+                )
                 await stream.send(request)
                 assert (await stream.receive()).split(b" ")[1] == status
 
 
 async def test_names_that_cannot_be_are_refused_at_once() -> None:
     with pytest.raises(UserError, match="allowed_hosts has 'http://x'"):
-        loopback.serve(allowed_hosts=["http://x"])
+        strict_server.serve(allowed_hosts=["http://x"])
     with pytest.raises(UserError, match="allowed_origins has 'x'"):
-        loopback.serve(allowed_origins=["x"])
+        strict_server.serve(allowed_origins=["x"])
     with pytest.raises(TypeError, match="allow_remote is 'yes'"):
-        loopback.serve(allow_remote="yes")  # pyright: ignore[reportArgumentType]
+        strict_server.serve(allow_remote="yes")  # pyright: ignore[reportArgumentType]
 
 
 # --- The key ---------------------------------------------------------------------------------------------------------
@@ -295,7 +297,7 @@ async def test_a_body_of_chunks_of_a_byte_does_not_stall_another_client(monkeypa
     async with serve() as server:
         monkeypatch.setattr("turnwire.aio.loopback._reading.anyio.lowlevel.checkpoint", counted)
         head = b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
-        body = b'{"input":"' + b"x" * 5000 + b'"}'
+        body = b'{"model":"m","input":"' + b"x" * 5000 + b'"}'
         chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
         async with await anyio.connect_tcp(server.host, server.port) as stream:
             await stream.send(head + chunks)

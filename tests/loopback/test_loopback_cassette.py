@@ -6,8 +6,9 @@ import io
 from typing import Any
 
 import pytest
+from kit.strict_server import serve
 from turnwire.aio import TurnError, connect
-from turnwire.aio.loopback import AfterEvent, Call, Cut, Fault, ScriptError, serve
+from turnwire.aio.loopback import AfterEvent, Call, Cut, Fault, ScriptError
 from turnwire.sansio.cassette import Cassette
 
 pytestmark = pytest.mark.anyio

@@ -65,7 +65,9 @@ async def test_a_handshake_can_stay_unanswered(point: Any) -> None:
 # --- Faults: bytes ----------------------------------------------------------------------------------------------------
 
 
-MESSAGE = WebSocket(client=True).text(json.dumps({"type": "response.create", "input": "x" * 120}).encode())
+MESSAGE = WebSocket(client=True).text(
+    json.dumps({"type": "response.create", "model": "m", "input": "x" * 120}).encode()
+)
 
 
 @pytest.mark.parametrize("reset", [False, True])

@@ -123,17 +123,17 @@ async def test_what_is_no_http_is_answered_with_400() -> None:
 async def test_a_client_that_waits_for_100_is_told_to_go_on() -> None:
     async with serve() as server, await anyio.connect_tcp(server.host, server.port) as stream:
         await stream.send(
-            b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
+            b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 25\r\n\r\n"
         )
         assert (await stream.receive()).startswith(b"HTTP/1.1 100")
-        await stream.send(b"{}")
+        await stream.send(b'{"model":"m","input":"x"}')
         assert (await stream.receive()).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_client_that_leaves_in_mid_stream_is_noticed() -> None:
     async with serve(faults=[Fault(BeforeEvent(3), Delay(60))]) as server:
         async with await anyio.connect_tcp(server.host, server.port) as stream:
-            body = b'{"input":"x","stream":true}'
+            body = b'{"model":"m","input":"x","stream":true}'
             await stream.send(
                 b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body) + body
             )

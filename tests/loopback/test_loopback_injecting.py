@@ -109,7 +109,7 @@ async def test_a_function_that_raises_ends_the_response_and_the_author_is_told()
 async def test_a_reply_cannot_wait_where_nobody_can_inject() -> None:
     """P-INJECT-5."""
     async with serve(reply=[[AwaitInput()]]) as server, http(server) as client:
-        status, _, body = await client.request(body={**AGENTS, "input": "x"})
+        status, _, body = await client.request(body={"input": "x"})
         assert (status, b"script_error" in body) == (500, True)
         (error,) = server.script_errors
         assert "AwaitInput waits for what this request cannot inject" in str(error)

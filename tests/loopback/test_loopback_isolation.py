@@ -284,7 +284,7 @@ async def test_what_comes_while_a_request_is_answered_is_bounded(reads: list[int
     """A client that sends without end is not read from until its answer is out."""
     async with serve(faults=[Fault(BeforeEvent(3), Silence())]) as server:
         async with await anyio.connect_tcp(server.host, server.port) as stream:
-            await stream.send(post(b'{"input":"x","stream":true}'))
+            await stream.send(post(b'{"model":"m","input":"x","stream":true}'))
             with anyio.move_on_after(0.3):
                 await stream.send(b"x" * 50_000_000)
         assert 65_536 <= sum(reads) < 300_000

@@ -123,7 +123,7 @@ async def test_a_client_that_waits_for_its_answer_is_not_idle(transport: str) ->
                 assert (await client.request(body=HELLO))[0] == 200
 
 
-@pytest.mark.parametrize("body", [{"input": "count 200000"}, {"input": "count 200000", "stream": True}])
+@pytest.mark.parametrize("body", [HELLO | {"input": "count 200000"}, HELLO | {"input": "count 200000", "stream": True}])
 async def test_a_client_that_does_not_read_is_dropped(body: dict[str, Any]) -> None:
     async with serve(options=limits(send_timeout=0.3)) as server:
         async with await anyio.connect_tcp(server.host, server.port) as stream:

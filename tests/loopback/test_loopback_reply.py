@@ -7,8 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
+from kit import strict_server
 from kit.loopback_clients import connect, http, serve, server_sent, text
-from turnwire.aio import loopback
 from turnwire.aio.loopback import (
     AfterEvent,
     Asked,
@@ -208,7 +208,7 @@ async def test_replies_come_when_they_say(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_script_is_checked_when_the_server_is_made() -> None:
     with pytest.raises(UserError, match=r"reply\[1\]"):
-        loopback.serve(reply=["x", object()])  # type: ignore[list-item]
+        strict_server.serve(reply=["x", object()])  # type: ignore[list-item]
 
 
 async def test_the_end_of_the_connections_life_gives_the_reply_back() -> None:

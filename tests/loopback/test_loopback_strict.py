@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from kit import strict_server
 from kit.loopback_clients import connect, http, serve, text
-from turnwire.aio import loopback
 from turnwire.aio.loopback import Call
 from turnwire.sansio.errors import WrongTypeError
 from turnwire.sansio.server import Remembered, ServerOptions
@@ -20,7 +20,7 @@ OPTIONS: list[dict[str, Any]] = [{"strict": True}, {"options": ServerOptions(str
 async def test_a_strict_server_refuses_over_every_transport_and_runs_nothing(options: dict[str, Any]) -> None:
     async with serve(**options, dialect=None) as server:
         async with connect(server) as client:
-            (frame,) = await client.run(input="x", stream_id="a")
+            (frame,) = await client.run(input="x", stream_id="a", model=None)
             assert (frame["status"], frame["error"]["code"], frame["stream_id"]) == (
                 400,
                 "missing_required_parameter",
@@ -50,7 +50,7 @@ async def test_a_call_has_to_be_answered_and_the_parent_goes_with_the_refusal() 
         assert frame["error"]["code"] == "previous_response_not_found"
         assert server.replies_left == 1
     with pytest.raises(WrongTypeError, match="strict"):
-        loopback.serve(strict="yes")  # type: ignore[arg-type]
+        strict_server.serve(strict="yes")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("reply", [None, lambda request: request.text], ids=["no script", "script"])

@@ -10,6 +10,7 @@ import sys
 
 import anyio
 import pytest
+from kit import strict_server
 from kit.loopback_clients import (
     Client,
     connect,
@@ -22,7 +23,6 @@ from kit.loopback_clients import (
     until_eof_or_reset,
     until_stuck,
 )
-from turnwire.aio import loopback
 from turnwire.aio.loopback import BeforeEvent, Fault, Silence, _replying
 from turnwire.aio.loopback._tasks import Tasks
 from turnwire.sansio.errors import ConcurrentUseError
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_it_may_be_awaited_or_entered_and_once() -> None:
-    for serving in (loopback.serve(), loopback.serve()):
+    for serving in (strict_server.serve(), strict_server.serve()):
         server = await serving
         with pytest.raises(ConcurrentUseError, match=r"call serve\(\) again"):
             await serving
@@ -53,7 +53,7 @@ async def test_what_is_raised_in_the_context_comes_out_as_it_is() -> None:
     error = ZeroDivisionError()
 
     async def fail() -> None:
-        async with loopback.serve() as server, connect(server) as client:
+        async with strict_server.serve() as server, connect(server) as client:
             await client.create(input="count 1000")
             raise error
 
@@ -65,13 +65,13 @@ async def test_what_is_raised_in_the_context_comes_out_as_it_is() -> None:
 
 async def test_it_is_closed_by_several_tasks_while_turns_stream() -> None:
     with anyio.fail_after(20):
-        server = await loopback.serve(latency=0.001)
+        server = await strict_server.serve(latency=0.001)
         async with connect(server) as one, connect(server) as two, http(server) as posting:
             for client in (one, two):
                 for lane in "abc":
                     await client.create(input="count 100000", stream_id=lane)
                 await client.event()
-            await posting.stream.send(post(b'{"input":"count 100000","stream":true}'))
+            await posting.stream.send(post(b'{"model":"m","input":"count 100000","stream":true}'))
             await posting.stream.receive()
             async with anyio.create_task_group() as tasks:
                 for _ in range(3):
@@ -84,7 +84,7 @@ async def test_it_is_closed_by_several_tasks_while_turns_stream() -> None:
 
 
 async def test_a_peer_that_does_not_read_holds_the_end_up_for_a_moment_only() -> None:
-    server = await loopback.serve()
+    server = await strict_server.serve()
     async with await anyio.connect_tcp(server.host, server.port) as stream:
         stuck = Client(stream)
         await stuck.handshake()
@@ -99,7 +99,7 @@ async def test_a_peer_that_does_not_read_holds_the_end_up_for_a_moment_only() ->
 @pytest.mark.parametrize("part", ["accepted", "TLS", "upgraded", "silenced", "posted"])
 async def test_it_is_closed_whatever_its_peers_are_in(part: str, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     faults = [Fault(BeforeEvent(2), Silence(connection=True))] if part == "silenced" else []
-    server = await loopback.serve(ssl_context=tls[0] if part == "TLS" else None, faults=faults)
+    server = await strict_server.serve(ssl_context=tls[0] if part == "TLS" else None, faults=faults)
     data = {"accepted": b"", "TLS": hello(tls[1])[:50], "posted": post(b'{"input":"count 999999"}')[:60]}
     async with await anyio.connect_tcp(server.host, server.port) as stream:
         if part in data:
@@ -117,7 +117,7 @@ async def test_it_is_closed_whatever_its_peers_are_in(part: str, tls: tuple[ssl.
 
 
 async def test_closing_it_is_completed_though_the_caller_is_cancelled() -> None:
-    server = await loopback.serve(latency=0.001)
+    server = await strict_server.serve(latency=0.001)
     async with connect(server) as client:
         await client.create(input="count 100000")
         await client.event()
@@ -205,7 +205,7 @@ def test_nothing_in_a_peer_is_a_trio_internal_error(ends: str, monkeypatch: pyte
         sys.exit("no log, no server")
 
     async def ask() -> str:
-        server = await loopback.serve()
+        server = await strict_server.serve()
         async with connect(server) as client:
             await client.create(input="x")
             _, end = await client.until_broken()

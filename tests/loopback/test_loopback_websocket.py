@@ -6,8 +6,9 @@ import random
 
 import anyio
 import pytest
-from kit.loopback_clients import SEQUENCE, TOOLS, Client, connect, ledger_says, serve, text, until_eof_or_reset
-from turnwire.aio.loopback import BeforeEvent, Fault, Silence
+from kit.loopback_clients import SEQUENCE, TOOLS, Client, connect, http, ledger_says, serve, text, until_eof_or_reset
+from turnwire.aio.loopback import BeforeEvent, Fault, Silence, Text
+from turnwire.aio.loopback._sockets import SocketStream
 from turnwire.sansio.server import ServerOptions
 from turnwire.sansio.websocket import Pong
 
@@ -152,3 +153,25 @@ async def test_hostile_bytes_do_not_reach_other_clients(wish: str) -> None:
                 await until_eof_or_reset(stream)
         async with connect(server) as client:
             assert text(await client.run(input="hello")) == "hello"
+
+
+@pytest.mark.parametrize("over", ["websocket", "sse"])
+async def test_events_of_megabytes_are_made_one_between_two_writes(over: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So an answer that repeats a long text holds the event loop for one of them at a time."""
+    long, sizes = "x" * 300_000, []
+    send = SocketStream.send
+
+    async def noted(self: SocketStream, item: bytes) -> None:
+        sizes.append(len(item))
+        await send(self, item)
+
+    async with serve(reply=[Text(long)]) as server:
+        monkeypatch.setattr(SocketStream, "send", noted)
+        if over == "sse":
+            async with http(server) as client:
+                assert (await client.request(body={"input": "x", "stream": True}))[0] == 200
+        else:
+            async with connect(server) as client:
+                assert text(await client.run(input="x")) == long
+    assert len([size for size in sizes if size > 300_000]) == 5
+    assert max(sizes) < 310_000

@@ -25,6 +25,7 @@ import pydantic
 from agents import Agent, GuardrailFunctionOutput, ModelSettings, RunConfig, Runner
 from agents.models import openai_responses as theirs
 from agents.retry import ModelRetryBackoffSettings, ModelRetrySettings, retry_policies
+from kit.strict_server import serve
 from openai import AsyncOpenAI
 from turnwire.aio import agents as ours
 from turnwire.aio.loopback import (
@@ -44,7 +45,6 @@ from turnwire.aio.loopback import (
     Refusal,
     Upgrading,
     _turns,
-    serve,
 )
 
 CLIENT = AsyncOpenAI(api_key="any", max_retries=0)
@@ -400,7 +400,7 @@ async def a_trace_without_data(world: World) -> None:
 
 @scenario()
 async def settings_and_headers(world: World) -> None:
-    settings = ModelSettings(temperature=0.2, max_tokens=9, extra_headers={"X-Team": "blue"}, metadata={"a": "b"})
+    settings = ModelSettings(temperature=0.2, max_tokens=16, extra_headers={"X-Team": "blue"}, metadata={"a": "b"})
     await world.run(world.agent(model_settings=settings), "hello")
     world.seen.append([entry.headers.get("x-team") for entry in world.server.requests])
 

@@ -28,6 +28,7 @@ from agents.exceptions import AgentsException, ModelBehaviorError
 from agents.models import _retry_runtime, openai_responses
 from agents.models.interface import Model
 from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest, ModelRetrySettings, retry_policies
+from kit.strict_server import serve
 from openai import AsyncOpenAI
 from openai.types.responses import Response
 from turnwire.aio.agents import (
@@ -50,7 +51,6 @@ from turnwire.aio.loopback import (
     LoopbackServer,
     Silence,
     Upgrading,
-    serve,
 )
 from turnwire.sansio import errors
 from turnwire.sansio.replay import Verdict

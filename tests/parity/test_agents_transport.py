@@ -14,9 +14,10 @@ if importlib.util.find_spec("agents") is None:
 import agents
 from agents import Agent, RunConfig, Runner, set_default_openai_client
 from agents.models import _openai_shared as shared
+from kit.strict_server import serve
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from turnwire.aio.httpx import TurnLostError, TurnwireTransport
-from turnwire.aio.loopback import AfterEvent, Asked, Call, Cut, Fault, serve
+from turnwire.aio.loopback import AfterEvent, Asked, Call, Cut, Fault
 
 
 @agents.function_tool

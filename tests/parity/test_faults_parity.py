@@ -32,6 +32,7 @@ from agents.retry import ModelRetryAdviceRequest as TheirRequest
 from kit.peers import CLOSE, Peer, event, frame, raw_server
 from kit.proxy import CuttingProxy, cutting_proxy
 from kit.proxy import ProxyCut as Stop
+from kit.strict_server import serve
 from kit.waiting import until
 from turnwire import aio
 from turnwire.aio.loopback import (
@@ -48,7 +49,6 @@ from turnwire.aio.loopback import (
     LoopbackServer,
     Silence,
     Upgrading,
-    serve,
 )
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.replay import Verdict
@@ -310,15 +310,17 @@ async def run(side: Side, breakage: Breakage, state: str) -> Result:
     """Let it happen to this side."""
     waits = {name: SOON if name == breakage.deadline else NEVER for name in ("pool", "connect", "write", "read")}
     async with stage(breakage) as (base_url, server, proxy):
+        async with openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as asking:
+            begun = (await asking.conversations.create()).id
         async with aio.connect(server.base_url) as session:
-            earlier = await session.respond(model="m", input="before", conversation="conv_1")
+            earlier = await session.respond(model="m", input="before", conversation=begun)
         server.faults.extend(breakage.faults)
         client = openai.AsyncOpenAI(base_url=base_url, api_key="k", timeout=httpx2.Timeout(**waits))
         model = side.model(client)
         if proxy is not None and breakage.stop is not None:
             proxy.arm("", breakage.stop)
         previous = earlier.id if state == "previous_response_id" else None
-        conversation = "conv_1" if state == "conversation" else None
+        conversation = begun if state == "conversation" else None
         count = 0
 
         async def call(marker: str) -> None:

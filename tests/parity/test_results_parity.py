@@ -24,9 +24,10 @@ from agents.models import _retry_runtime
 from agents.usage import _raw_usage_snapshot, _response_usage_to_usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.strict_server import serve
 from openai import AsyncOpenAI
 from openai.types import responses as sdk
-from turnwire.aio.loopback import BeforeEvent, Error, Fault, serve
+from turnwire.aio.loopback import BeforeEvent, Error, Fault
 from turnwire.sansio.agents.settings import ModelSettings
 from turnwire.sansio.agents.usage import Usage, raw_usage_of, usage_of
 

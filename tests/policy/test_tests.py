@@ -47,6 +47,15 @@ def test_a_test_file_imports_no_other(path: Path) -> None:
         assert not {name.split(".")[0] for name in imported} & names, f"{path.name}:{node.lineno}"
 
 
+def test_a_test_takes_the_server_that_is_strict() -> None:
+    """A test that is about a lenient server says ``strict=False``; no other has one by accident."""
+    lenient = re.compile(
+        r"^(?:from turnwire\.aio\.loopback import (?:\([^)]*|.*)\bserve\b|.*\bloopback\.serve\()", re.MULTILINE
+    )
+    takes = {path.name for path in TESTS.rglob("*.py") if lenient.search(path.read_text(encoding="utf-8"))}
+    assert takes == {"strict_server.py"}, "take it from kit.strict_server"
+
+
 def test_a_test_that_sends_a_signal_has_it_not_ignored() -> None:
     names = {"raise_signal", "send_signal"}
     for path in FILES:

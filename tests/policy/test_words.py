@@ -180,6 +180,9 @@ def test_a_class_name_that_means_two_things_is_found():
 
 
 DEFINED_TWICE = {
+    "Event": "an event as the client reads it, and as the test server writes it",
+    "Item": "an item of a response, and what the bytes of a WebSocket become",
+    "Part": "a part of an item's content, and what a script says a reply consists of",
     "WARNING": "the number of a level of the log, in the two modules that write logs",
     "TRANSPORT_ERRORS": "what the library of a module raises when a transport breaks: anyio in the test server, trio",
     "add_arguments": "of each command of the command line: its options",

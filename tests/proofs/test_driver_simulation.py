@@ -1,5 +1,8 @@
 """Thousands of runs of the driver, each from its seed. See ``driver_simulation.py``.
 
+In a fifth of the worlds clients steer their turns, at any time of them. A server takes a steer while the response runs,
+and gives it back when that has ended; successors are in the state search and in the ledger of steers.
+
 ``TURNWIRE_SEEDS=100000 pytest tests/proofs/test_driver_simulation.py`` runs more, ``TURNWIRE_SEED=123`` one,
 and prints all that happened in it if anything was wrong.
 

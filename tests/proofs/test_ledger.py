@@ -53,7 +53,8 @@ from kit.holding import CLIENT, Held, Hold, make_holdable
 from kit.http_link import HttpLink
 from kit.mutants import MUTANTS
 from kit.proxy import CuttingProxy, Passage, ProxyCut, ProxyLink, cutting_proxy
-from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import AfterEvent, BeforeRun, Cut, Error, Fault, LoopbackServer, Upgrading
 from turnwire.sansio import evidence as rules
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.lanes import AUTO, AnyLane

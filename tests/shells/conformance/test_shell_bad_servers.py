@@ -343,7 +343,7 @@ async def test_an_oversized_message(shell, case):
 
 
 async def test_a_compressed_message_may_not_expand_beyond_the_limit(shell):
-    from turnwire.aio.loopback import serve
+    from kit.strict_server import serve
     from turnwire.sansio.server import ServerOptions
 
     options = shell.SessionOptions(compression=True, max_message_size=10_000)

@@ -167,11 +167,26 @@ async def test_a_request_that_is_too_large_for_a_websocket_goes_over_http(shell)
             await session.respond(model="m", input="x" * 20_000, generate=False)
 
 
+async def test_D_API_14_what_type_checkers_do_not_know_goes_into_extra_body(shell):
+    async with serve(strict=False) as server, shell.connect(server.base_url) as session:
+        await session.respond(model="m", input="x", extra_body={"model": "n", "some": 1})
+        talk = session.conversation(model="m", extra_body={"some": 2, "other": 2})
+        await talk.respond("x", some=3, extra_body={"other": 3})
+        await talk.fork(extra_body={"some": 4}).respond("y")
+        sent = [{name: entry.body.get(name) for name in ("model", "some", "other")} for entry in server.ledger]
+    assert sent == [
+        {"model": "n", "some": 1, "other": None},
+        {"model": "m", "some": 3, "other": 3},
+        {"model": "m", "some": 4, "other": 2},
+    ]
+
+
 @pytest.mark.parametrize(
     "body",
     [
         {"extra_headers": {}},
-        {"extra_body": {}},
+        {"extra_body": "x"},
+        {"extra_body": {"extra_headers": {}}},
         {"type": "response.cancel"},
         {"timeout": -1},
         {"timeout": float("nan")},
@@ -422,7 +437,7 @@ import sys
 {imports}
 
 async def main():
-    async with serve() as server, shell.connect(server.base_url) as session:
+    async with serve(strict=True) as server, shell.connect(server.base_url) as session:
         assert (await session.respond(model="m", input="hello")).output_text == "hello"
 
 anyio.run(main, backend={backend!r})

@@ -6,7 +6,8 @@ import anyio
 import msgspec
 import pytest
 from kit.peers import Peer, completed, created, delta, event, raw_server
-from turnwire.aio.loopback import AwaitInput, Call, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import AwaitInput, Call
 from turnwire.sansio.dialect import OPENAI, Support
 from turnwire.sansio.errors import ConnectionLostError, InvalidInputError, SteeringNotSupportedError, TurnTimeoutError
 from turnwire.sansio.replay import Verdict

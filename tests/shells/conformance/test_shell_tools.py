@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from turnwire.aio.loopback import AfterEvent, Cut, Fault, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import AfterEvent, Cut, Fault
 from turnwire.sansio.conversation import ToolCall
 from turnwire.sansio.errors import ConcurrentUseError, ConnectionLostError, MaxTurnsError, UserError
 from turnwire.sansio.evidence import Verdict
