@@ -412,7 +412,7 @@ def lanes() -> Iterator[Case]:
         hand(message("a"), message("b")),
         server(created("r2", "b"), must={"events": [["b", "response.created", "r2"]]}),
         server(created("r1", "a"), must={"events": [["a", "response.created", "r1"]]}),
-        rules=("P-LANES-2",),
+        rules=("P-LANES-1",),
     )
     yield script(
         "too_many_at_once",
@@ -451,7 +451,7 @@ def lanes() -> Iterator[Case]:
         server(created(), ended()),
         hand(message()),
         dialect="azure",
-        rules=("P-DIALECT-6",),
+        rules=("P-LANES-8",),
     )
     yield script(
         "unknown_one_at_a_time",
@@ -497,7 +497,7 @@ def lanes() -> Iterator[Case]:
         hand(),
         server(created("r1", "a"), ended("r1", "a")),
         hand(message("a")),
-        rules=("P-LANES-5",),
+        rules=("P-LANES-9",),
     )
     yield script(
         "left_before_it_was_sent",
@@ -549,7 +549,7 @@ def lanes() -> Iterator[Case]:
         {"server_closes": 1000, "must": {"state": "CLOSED"}},
         hand({"close": 1000}),
     )
-    yield script("pong", "a ping is answered", {"server_pings": "6162"}, hand({"pong": "6162"}), rules=("P-CONN-13",))
+    yield script("pong", "a ping is answered", {"server_pings": "6162"}, hand({"pong": "6162"}), rules=("P-CONN-12",))
 
 
 # --- Deadlines -------------------------------------------------------------------------------------------------------
