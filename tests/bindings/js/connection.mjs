@@ -74,14 +74,19 @@ export class Connection {
   /** [time, what to do then] of all deadlines. */
   #deadlines() {
     if (this.facts.is_closed) return [];
-    const all = this.turns.map((turn) => [turn.deadline()?.at, () => this.#turnExpires(turn)]);
+    const all = [];
     const add = (from, seconds, act) => from !== null && seconds !== null && all.push([from + seconds, act]);
     const { connect_timeout, ping_interval, ping_timeout, close_timeout } = this.options;
     if (!this.facts.is_open) add(this.opening, connect_timeout, () => this.#lost("TIMEOUT"));
     else if (this.closing !== null) add(this.closing, close_timeout, () => this.#lost("CLIENT_CLOSED"));
     else if (this.pinged !== null) add(this.pinged, ping_timeout, () => this.#lost("STALLED"));
     else add(this.heard, ping_interval, () => this.#ping());
-    return all.filter(([at]) => at !== undefined);
+    if (this.turns.some(({ running }) => running)) add(this.heard, this.options.stall_timeout, () => this.#lost("STALLED"));
+    for (const turn of this.turns) {
+      add(turn.deadline(), 0, () => this.#turnExpires(turn));
+      if (this.outbox.of(turn)) add(turn.leftAt, close_timeout, () => this.#lost("TRANSPORT"));
+    }
+    return all;
   }
 
   get deadline() {
@@ -97,7 +102,7 @@ export class Connection {
     if (!this.facts.accepts_turns) refuse("SessionClosedError");
     if (typeof chosen === "string" && !this.lanes.takesName(chosen)) refuse("LaneLimitError");
     if (typeof chosen === "string") this.lanes.names.add(chosen);
-    const added = new Turn({ turn, fields, lane: chosen, timeouts: timeouts ?? this.options.timeouts }, message, this.now, this.options.stall_timeout);
+    const added = new Turn({ turn, fields, lane: chosen, timeouts: timeouts ?? this.options.timeouts }, message, this.now);
     if (this.state === "CONNECTING") added.enter("CONNECT", this.now);
     if (this.state === "HANDSHAKING") added.enter("HANDSHAKE", this.now);
     this.turns.push(added);
@@ -105,6 +110,7 @@ export class Connection {
   }
 
   cancel(turn) {
+    if (turn.state !== "LIVE") return;
     this.#leave(turn, "CANCELLED");
   }
 
@@ -118,11 +124,12 @@ export class Connection {
   }
 
   close() {
-    this.turns.filter(({ state }) => state === "LIVE").forEach((turn) => this.#fail(turn, "CLIENT_CLOSED"));
+    if (this.facts.is_closed) return undefined;
+    if (this.turns.length) return this.#lost("CLIENT_CLOSED");
     this.outbox.clear();
     this.#signal("CLOSE");
     this.closing = this.now;
-    this.outbox.put({ close: 1000 }, 8);
+    return this.outbox.put({ close: 1000 }, 8);
   }
 
   // --- what the transport does
@@ -217,21 +224,32 @@ export class Connection {
       return this.#free(turn);
     }
     const alone = this.turns.every((each) => each === turn || each.state !== "LIVE");
-    const abort = this.options.leave === "abort" || (this.options.leave !== "abandon" && alone);
-    if (!abort && turn.phase === "SEND") turn.phase = "AWAIT"; // R-EVIDENCE-8: its remaining bytes will be handed
+    const abort = alone && this.options.leave !== "abandon";
+    if (!abort && turn.phase === "SEND") {
+      turn.phase = "AWAIT"; // R-EVIDENCE-8: its remaining bytes will be handed
+      turn.leftAt = this.now;
+    }
     this.#fail(turn, cause);
+    const waits = this.turns.some((each) => !each.running && each.lane === turn.laneName);
+    const stuck = this.turns.filter(({ running }) => running).every(({ state }) => state !== "LIVE");
     if (abort) this.#lost("CLIENT_CLOSED");
+    else if (cause === "TIMEOUT" && (waits || stuck)) this.#signal("DRAIN"); // P-LANES-9
     return undefined;
   }
 
   #turnExpires(turn) {
-    const { at, cause } = turn.deadline() ?? {};
-    if (at === undefined || at > this.now) return;
+    if ((turn.deadline() ?? Infinity) > this.now) return undefined;
     const cut = turn.phase === "SEND" && this.outbox.begun(turn) && this.turns.some((each) => each !== turn && each.state === "LIVE");
-    if (!cut) return this.#leave(turn, cause);
-    this.#fail(turn, cause);
+    if (!cut) return this.#leave(turn, "TIMEOUT");
+    this.#fail(turn, "TIMEOUT");
+    return this.#messageCut();
+  }
+
+  /** A message that has begun does not go on: nothing can be sent any more. */
+  #messageCut() {
     this.outbox.clear();
-    return this.#signal("MESSAGE_CUT");
+    this.#signal("MESSAGE_CUT");
+    if (!this.inFlight.length) this.#lost("CLIENT_CLOSED");
   }
 
   // --- the end of the connection
@@ -239,7 +257,10 @@ export class Connection {
   #lost(cause, more = {}) {
     const candidates = more.close_code === tables.refusals.too_big ? this.#tooBig() : new Map();
     this.#signal("LOST");
-    for (const turn of this.turns) this.#fail(turn, cause, { ...more, too_big: candidates.get(turn) ?? null });
+    for (const turn of this.turns) {
+      this.#fail(turn, cause, { ...more, too_big: candidates.get(turn) ?? null });
+      if (turn.leftAt !== null && this.outbox.of(turn)) turn.ending = { ...turn.ending, phase: "SEND", verdict: "SAFE" };
+    }
     for (const turn of this.turns) settleInputs(turn, "connection", candidates);
     this.gone = [...(this.gone ?? []), ...this.turns];
     this.turns = [];
@@ -313,11 +334,12 @@ export class Connection {
       return;
     }
     if (turn.between && !begins) return;
+    const foreign = event.response_id !== null && turn.responseId !== null && event.response_id !== turn.responseId;
+    if (foreign && event.outcome !== null) return; // P-START-10
     if (event.role === "UNKNOWN") turn.unknownEvent ||= turn.phase === "AWAIT";
     else if (!this.#streams(turn, event, object)) return;
     this.#deliver(turn, event, object);
-    const foreign = event.response_id !== null && turn.responseId !== null && event.response_id !== turn.responseId;
-    if (event.outcome !== null && !foreign) this.#responseEnds(turn, event.outcome, object);
+    if (event.outcome !== null) this.#responseEnds(turn, event.outcome, object);
   }
 
   /** An event of the turn's response; false if nobody can tell whose it is (P-DIALECT-6). */
@@ -333,7 +355,7 @@ export class Connection {
       turn.responseId = null;
       for (const input of turn.inputs) if (input.state === "ACCEPTED") input.take("COMMITTED");
     }
-    if (typeof id === "string" && turn.responseId === null) {
+    if (typeof id === "string" && (begins || turn.responseId === null)) {
       turn.responseId = id;
       turn.ids.add(id);
     }
@@ -388,12 +410,13 @@ export class Connection {
     const refusal = errorOf({ payload: object });
     const awaiting = this.inFlight.filter(({ phase }) => phase === "AWAIT");
     const unnamed = event.stream_id === null;
+    const limit = refusal.code === "websocket_connection_limit_reached";
+    if (limit) this.#signal("END_ANNOUNCED");
     if (!this.anyEvent && unnamed && ([401, 403].includes(refusal.status) || refusal.code === "invalid_api_key")) {
       this.#signal("DRAIN");
       return this.#endTurns(this.turns.filter(({ phase }) => phase !== "STREAM"), refusal);
     }
-    const limit = refusal.code === "websocket_connection_limit_reached";
-    if (limit) this.#signal("END_ANNOUNCED");
+    if (limit && unnamed && !this.inFlight.length) return undefined; // what waits goes elsewhere
     if (limit && unnamed && awaiting.length) return this.#endTurns(awaiting, { ...refusal, of_connection: awaiting.length > 1 });
     const answered = this.inputs.find(({ state }) => state === "SENT");
     if (answered && INVALID_CLIENT_EVENT.includes(refusal.code)) {
@@ -409,11 +432,10 @@ export class Connection {
   }
 
   #endTurns(turns, refusal) {
-    for (const turn of turns) {
-      this.#fail(turn, "ERROR_FRAME", { refusal });
-      if (!turn.inFlight) this.outbox.withdraw(turn);
-    }
+    const cut = turns.filter((turn) => !turn.inFlight && !this.outbox.withdraw(turn));
+    turns.forEach((turn) => this.#fail(turn, "ERROR_FRAME", { refusal }));
     turns.forEach((turn) => this.#free(turn));
+    if (cut.length) this.#messageCut();
   }
 
   #isRefusedName(turn, refusal) {

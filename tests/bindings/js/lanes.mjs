@@ -21,7 +21,7 @@ export class Lanes {
   }
 
   takesName(name) {
-    return this.names.has(name) || this.names.size < this.maxNames;
+    return this.known === "NO" || this.names.has(name) || this.names.size < this.maxNames;
   }
 
   ended(turn) {
@@ -34,19 +34,18 @@ export class Lanes {
   start(turns) {
     const busy = new Set(turns.filter((turn) => turn.running).map((turn) => turn.laneName));
     const waiting = turns.filter((turn) => turn.state === "LIVE" && !turn.running);
-    const anyLane = (turn) => Boolean(turn.lane?.auto) && this.known === "YES";
-    const laneOf = (turn) => (turn.lane?.auto ? null : turn.lane);
-    const wanted = new Set(waiting.filter((turn) => !anyLane(turn)).map(laneOf));
+    const anyLane = (turn) => Boolean(turn.lane?.auto);
+    const wanted = new Set(waiting.filter((turn) => !anyLane(turn)).map(({ lane }) => lane));
     const seen = new Set(busy);
     for (const turn of waiting) {
-      const ready = anyLane(turn) || !seen.has(laneOf(turn));
+      const ready = anyLane(turn) || !seen.has(turn.lane);
       turn.ready = ready ? (turn.ready ?? ++this.#clock) : null;
-      if (!anyLane(turn)) seen.add(laneOf(turn));
+      if (!anyLane(turn)) seen.add(turn.lane);
     }
     const started = [];
     for (const turn of waiting.filter(({ ready }) => ready !== null).sort((a, b) => a.ready - b.ready)) {
       if (busy.size >= this.slots) break;
-      const lane = anyLane(turn) ? this.#anyLane(turn, (name) => !busy.has(name) && !wanted.has(name)) : laneOf(turn);
+      const lane = anyLane(turn) ? this.#anyLane(turn, (name) => !busy.has(name) && !wanted.has(name)) : turn.lane;
       if (lane === undefined) continue;
       turn.laneName = lane;
       if (lane !== null) this.names.add(lane);
@@ -58,6 +57,7 @@ export class Lanes {
 
   /** P-LANES-10; undefined if not even the default lane is free. */
   #anyLane(turn, isFree) {
+    if (this.known !== "YES") return isFree(null) ? null : undefined;
     const parent = turn.fields.previous_response_id;
     const ofParent = [...this.#lastResponse].find(([lane, id]) => id === parent && isFree(lane));
     if (ofParent) return ofParent[0];

@@ -49,12 +49,13 @@ export function ownerOfNeutral(event, view) {
 }
 
 /** {turn}, {orphan: true} or {connection: true}. */
-export function ownerOfError(event, { inFlight, ended, lanes, unanswered }) {
+export function ownerOfError(event, view) {
+  const { inFlight, ended, unanswered } = view;
   const byId = inFlight.find((turn) => event.response_id !== null && turn.ids.has(event.response_id));
   if (byId) return { turn: byId };
   if (ended.hasResponse(event.response_id)) return { orphan: true };
-  if (event.stream_id !== null && lanes !== "NO") {
-    const named = inFlight.find((turn) => turn.sentName === event.stream_id);
+  if (event.stream_id !== null) {
+    const named = ownerOf(event, view);
     return named ? { turn: named } : { orphan: true };
   }
   const byDefault = inFlight.find((turn) => turn.sentName === null);

@@ -55,8 +55,8 @@ class Script {
   #changed() {
     const changed = [];
     for (const [name, turn] of this.turns) {
-      if (turn.ending && !this.reported.has(`turn ${name}`)) changed.push(turn.ending);
-      if (turn.ending) this.reported.set(`turn ${name}`, true);
+      if (turn.ending && this.reported.get(`turn ${name}`) !== turn.ending) changed.push(turn.ending);
+      this.reported.set(`turn ${name}`, turn.ending);
     }
     for (const [name, input] of this.inputs) {
       if (this.reported.get(`input ${name}`) !== input.state) changed.push(input.report());

@@ -25,7 +25,7 @@ export function checkInput(kind, input, taken) {
 export function openInputs(connection, turn, kind, name, input) {
   if (kind) turn.inputs.push(new Input(name, kind, turn, input));
   const last = turn.inputs.at(-1);
-  if (kind && turn.state !== "LIVE") return last.take("UNSENT", "response_already_completed");
+  if (kind && turn.state !== "LIVE") return last.take("UNSENT", turn.state === "DONE" ? "response_already_completed" : "not_sent");
   if (turn.responseId === null || turn.between || turn.phase !== "STREAM") return undefined;
   for (const each of turn.inputs.filter(({ state }) => state === "HELD")) {
     each.take("QUEUED");

@@ -14,11 +14,12 @@ export class Turn {
   responseId = null;
   sentName = null;
   unknownEvent = false;
+  leftAt = null; // when its consumer left it in the middle of its message
   between = null; // the outcome of the last response, while another may follow (P-STEER-16)
   inputs = [];
 
-  constructor({ turn, fields, lane, timeouts }, message, now, stall) {
-    Object.assign(this, { name: turn, fields, lane: lane ?? null, message, stall, timeouts: timeouts ?? {} });
+  constructor({ turn, fields, lane, timeouts }, message, now) {
+    Object.assign(this, { name: turn, fields, lane: lane ?? null, message, timeouts: timeouts ?? {} });
     this.created = now;
     this.since = now;
   }
@@ -33,16 +34,15 @@ export class Turn {
     if (!sameClock) this.since = now;
   }
 
-  /** The time and the cause of the next deadline, or null. */
+  /** When the next limit passes, or null. */
   deadline() {
     if (this.state !== "LIVE") return null;
     const limits = [
-      [this.since, this.timeouts[DEADLINES[this.phase]], "TIMEOUT"],
-      [this.created, this.timeouts.total, "TIMEOUT"],
-      [this.since, this.running ? this.stall : null, "STALLED"],
+      [this.since, this.timeouts[DEADLINES[this.phase]]],
+      [this.created, this.timeouts.total],
     ];
-    const set = limits.filter(([, seconds]) => (seconds ?? null) !== null).map(([from, seconds, cause]) => ({ at: from + seconds, cause }));
-    return set.reduce((first, each) => (first && first.at <= each.at ? first : each), null);
+    const times = limits.filter(([, seconds]) => (seconds ?? null) !== null).map(([from, seconds]) => from + seconds);
+    return times.length ? Math.min(...times) : null;
   }
 
   fail(cause, more = {}) {
