@@ -20,7 +20,6 @@ from anyio.lowlevel import checkpoint, current_token
 from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import ModelShell
-from ..sansio.client import bound
 from ..sansio.flow import Flow
 from ..sansio.runtime import SessionRuntime
 from . import _flows
@@ -101,4 +100,4 @@ class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL): ...
 class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL): ...
 
 
-connect: Final = bound(client.connect, Connecting)
+connect: Final = client.bound(client.connect, Connecting)

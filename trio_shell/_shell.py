@@ -18,7 +18,6 @@ import trio
 from ..sansio import client, conversations
 from ..sansio.agents import httpmodel, wsmodel
 from ..sansio.agents.model import ModelShell
-from ..sansio.client import bound
 from ..sansio.flow import Flow
 from . import _flows
 from ._runtime import TrioRuntime
@@ -80,4 +79,4 @@ class OpenAIResponsesModel(httpmodel.OpenAIResponsesModel, shell=SHELL): ...
 class OpenAIResponsesWSModel(wsmodel.OpenAIResponsesWSModel, OpenAIResponsesModel, shell=SHELL): ...
 
 
-connect: Final = bound(client.connect, Connecting)
+connect: Final = client.bound(client.connect, Connecting)

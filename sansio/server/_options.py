@@ -76,6 +76,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         close_timeout: Seconds to wait for the peer's close frame.
         max_in_flight: Turns that may run at the same time on one connection; the others wait.
         max_named_lanes: Different lane names that one connection may use in its life.
+        max_remembered: Of how many lanes a connection's memory holds the latest response: of those that ended last.
+            None: of all.
         max_waiting: How many requests may wait for their lane or for a slot; one more closes the connection.
         max_waiting_bytes: Bytes of the messages of all waiting requests. If more than one waits, exceeding it closes
             the connection.
@@ -97,7 +99,6 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = MAX_IN_FLIGHT
     max_named_lanes: int = MAX_NAMED_LANES
     max_remembered: int | None = None
-    """Of how many lanes a connection's memory holds the latest response: of those that ended last. None: of all."""
     max_waiting: int = 1024
     max_waiting_bytes: int = 4 * DEFAULT_MESSAGE_LIMIT
     max_connections: int | None = 1000

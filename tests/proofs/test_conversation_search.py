@@ -21,7 +21,7 @@ What is checked
     found    what was not found never fails a turn (R-RECOVER-17)
 
 On each path there is a bounded number of *disturbances*: all but the plain course of things. ``TURNWIRE_SEARCH=large``
-walks with one or two more, and more than 10⁵ transitions of every kind of world.
+walks with one or two more, and more than 10⁵ transitions in all.
 
 In worlds of their own
     ``search_conversation_steers.py``: a response may be steered; the history then has what was steered between what its

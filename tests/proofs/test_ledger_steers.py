@@ -38,7 +38,8 @@ import turnwire.aio
 from kit import faults_steering
 from kit.holding import CLIENT, Held, Hold, make_holdable
 from kit.proxy import CuttingProxy, ProxyCut, cutting_proxy
-from turnwire.aio.loopback import AfterEvent, Fault, LoopbackServer, Reply, Silence, serve
+from kit.strict_server import serve
+from turnwire.aio.loopback import AfterEvent, Fault, LoopbackServer, Reply, Silence
 from turnwire.sansio.connection import INPUT_FACTS, InputState, TurnInput
 from turnwire.sansio.errors import TurnError
 from turnwire.sansio.replay import Verdict
