@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from kit.sources import recipe
 from turnwire.aio.loopback import Asked, Call, LoopbackServer
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -118,6 +119,17 @@ def test_a_tool_loop_on_our_transport(
     assert run(turnwire_server, tmp_path, *command, TURNWIRE_SITE=site) == "It is 42.\n"
     turnwire_server.expect("completed", "completed", tools=["add"])
     assert {(one.transport, one.connection) for one in turnwire_server.ledger} == {("websocket", 1)}
+
+
+def test_the_recipe_for_langchain(turnwire_server: LoopbackServer, tmp_path: Path) -> None:
+    """README.md's program, which has a server of its own."""
+    interpreter = python_with("langchain_openai")
+    if interpreter is None:
+        pytest.skip(f"there is no langchain_openai: see {Path(__file__).name}")
+    path, (program, shown) = tmp_path / "program.py", recipe("A model of LangChain")
+    path.write_text(program, encoding="utf-8")
+    site = sysconfig.get_path("purelib")
+    assert run(turnwire_server, tmp_path, interpreter, "-c", WITH_TURNWIRE, path, TURNWIRE_SITE=site) == shown
 
 
 @pytest.mark.turnwire_serve(reply=add_twice)

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import re
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
-
-README = Path(__file__).parents[2] / "README.md"
-
-
-def recipe(title: str) -> tuple[str, str]:
-    """The first program under a heading, and what README says that it prints."""
-    section = README.read_text(encoding="utf-8").partition(f"\n### {title}\n")[2]
-    program, shown = re.findall(r"^```(?:python|text)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[:2]
-    return program, shown
+from kit.sources import recipe
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:

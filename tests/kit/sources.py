@@ -9,7 +9,7 @@ import tokenize
 from functools import cache
 from pathlib import Path
 
-__all__ = ["lines_of_code", "parse", "readme_programs"]
+__all__ = ["lines_of_code", "parse", "readme_programs", "recipe"]
 
 NO_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
@@ -32,6 +32,14 @@ def lines_of_code(text: str) -> set[int]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
     return lines
+
+
+def recipe(title: str) -> tuple[str, str]:
+    """The first program under a heading of README.md, and what README.md says that it prints."""
+    text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n### {title}\n")[2]
+    program, shown = re.findall(r"^```(?:python|text)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[:2]
+    return program, shown
 
 
 def readme_programs() -> list[str]:

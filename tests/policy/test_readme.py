@@ -73,8 +73,15 @@ def section(title: str) -> str:
     return found[1]
 
 
-OPTIONAL = {"agents": "parity", "websockets": "test", "opentelemetry": "test", "starlette": "test", "uvicorn": "test"}
-"""Modules that programs import and turnwire does not need, and the extra that has them."""
+OPTIONAL = {
+    "agents": "the extra parity",
+    "websockets": "the extra test",
+    "opentelemetry": "the extra test",
+    "starlette": "the extra test",
+    "uvicorn": "the extra test",
+    "langchain_openai": "langchain-openai, as tests/clients/test_clients.py says, which runs this program, too",
+}
+"""Modules that programs import and turnwire does not need, and where they are from."""
 
 
 def missing(code: str) -> list[str]:
@@ -89,7 +96,7 @@ def missing(code: str) -> list[str]:
 @pytest.mark.parametrize("program", list(programs()), ids=lambda program: program.title)
 def test_the_program_runs_as_it_stands(program: Program, tmp_path: Path) -> None:
     if lacks := missing(program.code):
-        pytest.skip(f"install the extra {OPTIONAL[lacks[0]]!r}: there is no {lacks[0]}")
+        pytest.skip(f"install {OPTIONAL[lacks[0]]}: there is no {lacks[0]}")
     named = re.match(r"# (test_\w+\.py)\n", program.code)
     path = tmp_path / (named[1] if named else "program.py")
     path.write_text(program.code, encoding="utf-8")
@@ -176,7 +183,7 @@ def without_code(text: str) -> str:
             "Instead of `openai`'s `responses.connect()`, Instead of `openai`'s `responses.create(stream=True)`, "
             "Instead of `websockets`, Instead of the Agents SDK's `OpenAIResponsesWSModel`, "
             "Instead of the Agents SDK's `OpenAIProvider`, Where users already are: the Agents SDK, "
-            "Where users already are: `openai`'s client LangChain pydantic-ai",
+            "Where users already are: `openai`'s client LangChain pydantic-ai, A model of LangChain",
         ),
         (
             "Working on turnwire",

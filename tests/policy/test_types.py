@@ -42,6 +42,7 @@ NOT_OURS = {
     "error.verdict.value": "openai: the attribute is turnwire's, on openai's exception",
     "client.responses.retrieve(error.response_id)": "the same",
     "entry.input[": "the ledger: an input may be any JSON value",
+    "from langchain_": "LangChain: it need not be installed",
 }
 """What is in lines of README.md's programs of which a checker complains, and why."""
 

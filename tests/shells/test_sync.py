@@ -17,6 +17,7 @@ import pytest
 import turnwire.aio
 import turnwire.aio.sync
 from kit.processes import run_python
+from kit.strict_server import serve_blocking as serve
 from turnwire.aio.loopback import AfterEvent, BeforeRun, Call, Cut, Fault, LoopbackServer, Silence, Upgrading
 from turnwire.aio.sync import (
     ConcurrentUseError,
@@ -31,7 +32,6 @@ from turnwire.aio.sync import (
     connect,
     provider_managed_retries_disabled,
 )
-from turnwire.aio.sync.loopback import serve
 
 MODEL = "gpt-5.4"
 
@@ -465,8 +465,8 @@ def test_it_works_where_an_event_loop_runs(server: LoopbackServer):
 FORK = """
 import os, sys
 from turnwire.aio.sync import SessionClosedError, connect
-from turnwire.aio.sync.loopback import serve
-with serve() as server, connect(server.base_url) as session:
+from turnwire.aio.sync import loopback
+with loopback.serve(strict=True) as server, connect(server.base_url) as session:
     assert session.respond(model="m", input="One.").output_text == "One."
     talk = session.conversation(model="m")
     sys.stdout.flush()
