@@ -15,6 +15,8 @@ SLOW = {
     "test_an_answer_before_the_whole_request_at_any_byte_of_either",
     "test_an_answer_that_is_cut_at_any_byte",
     "test_an_event_that_does_not_say_whose_it_is_costs_itself",
+    "test_D_API_15_mypy_finds_what_is_wrong_and_nothing_else",
+    "test_D_API_15_pyright_finds_what_is_wrong_and_nothing_else",
     "test_any_answer_gives_a_result_or_a_typed_failure",
     "test_any_change_anywhere_leaves_an_event_that_can_be_read",
     "test_any_event",

@@ -7,6 +7,7 @@ but not strictly. (mypy takes a list of functions and texts, as for ``serve(repl
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -42,7 +43,6 @@ NOT_OURS = {
     "error.verdict.value": "openai: the attribute is turnwire's, on openai's exception",
     "client.responses.retrieve(error.response_id)": "the same",
     "entry.input[": "the ledger: an input may be any JSON value",
-    "from langchain_": "LangChain: it need not be installed",
 }
 """What is in lines of README.md's programs of which a checker complains, and why."""
 
@@ -85,7 +85,9 @@ def run(folder: Path, *command: str) -> str:
 def is_not_ours(folder: Path, place: tuple[str, int]) -> bool:
     name, number = place
     line = (folder / name).read_text(encoding="utf-8").splitlines()[number - 1]
-    return name.startswith("readme_") and any(piece in line for piece in NOT_OURS)
+    imported = re.match(r"(?:from|import) (\w+)", line)
+    absent = imported is not None and importlib.util.find_spec(imported[1]) is None
+    return name.startswith("readme_") and (absent or any(piece in line for piece in NOT_OURS))
 
 
 def compare(folder: Path, found: Mapping[tuple[str, int], Iterable[str]]) -> None:
