@@ -48,6 +48,11 @@ IN_ONE_ONLY = {
     "recorded_demo.py": "it records the demo that is in tests/recordings",
     "test_loopback_cassette.py": "it tests the loopback server; test_shell_recording.py has the rest",
     "test_record.py": "it tests a command; the client is one of several that it is for",
+    "test_sync.py": "it tests the sessions that block, which are in one event loop of asyncio",
+    "test_option_help.py": "it reads what help() says of both shells, and runs nothing",
+    "typed_use.py": "checkers read it, for both shells, and nobody runs it",
+    "typed_misuse.py": "the same",
+    "holding.py": "it changes both runtimes so that writes can be held; the tests that use it run on every backend",
 }
 """Files outside of ``conformance/``, ``parity/`` and ``policy/`` that use a shell on one backend, and why."""
 
