@@ -24,6 +24,7 @@ from typing import IO, Any, Final, Self, cast
 import msgspec
 
 from ...sansio.vectors import GROUPS, Vector, VectorError, mismatches, output_for
+from ._arguments import seconds
 
 __all__ = ["add_arguments", "run"]
 
@@ -70,20 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--id", action="append", metavar="ID", help="only this vector; may be given several times")
     parser.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="how long to wait for an answer (default: 30)"
+        "--timeout",
+        type=seconds(most=86400, above=True),
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to wait for an answer (default: 30)",
     )
     parser.add_argument("--json", action="store_true", help="the report as JSON, a line for each vector")
     parser.epilog = _EPILOG
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError("takes a number of seconds, more than 0 and up to 86400")
-    return value
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -107,3 +107,11 @@ def test_what_cannot_be_run_is_said(
 ) -> None:
     assert main(["vectors", "run", *arguments]) == status
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "soon", "1e9", ""])
+def test_a_time_limit_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], limit: str) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["vectors", "run", "--timeout", limit])
+    assert exit_.value.code == 2
+    assert "takes seconds, more than 0" in capsys.readouterr().err
