@@ -254,7 +254,9 @@ def test_what_is_kept_is_bounded():
     huge = "x" * 1_000_000
     pairs = {f"h{index}": huge for index in range(5000)} | {huge: "1"}
     body = read_error({"error": {"code": huge, "type": huge, "message": huge, "param": huge, "headers": pairs}})
-    assert max(len(text or "") for text in (body.code, body.type, body.param, body.message)) <= 4000
+    assert [len(text or "") for text in (body.code, body.type, body.param, body.message)] == [256, 256, 256, 4000]
+    assert body.message is not None
+    assert body.message.endswith("x\N{HORIZONTAL ELLIPSIS}")
     assert sum(len(name) + len(value) for name, value in body.headers.items()) < 500_000
     endless: dict[str, Any] = {}
     endless["error"] = endless
