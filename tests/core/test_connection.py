@@ -1056,6 +1056,7 @@ EACH = Timeouts(lane=1.0, connect=2.0, send=3.0, receive=4.0)
 
 
 def test_without_limits_there_is_no_deadline() -> None:
+    """P-DEFAULT-11."""
     wire = Wire(**QUIET)
     turn = wire.create(timeouts=NO_TIMEOUTS)
     assert wire.connection.next_deadline() is None
@@ -1218,7 +1219,7 @@ def test_a_turn_has_a_deadline_for_all_of_it() -> None:
 
 
 def test_the_default_deadlines_end_every_wait() -> None:
-    """P-DEFAULT-1: Nothing waits for ever (PROTOCOL.md, "Defaults")."""
+    """P-DEFAULT-11, P-DEFAULT-1: Nothing waits for ever (PROTOCOL.md, "Defaults")."""
     wire = Wire(**QUIET)
     turn = wire.create()
     assert wire.connection.next_deadline() == wire.now + 30.0
