@@ -150,9 +150,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """While the turn was in AWAIT, an event of an unknown kind came for it. A later ``error`` frame then refuses
     nothing: the verdict is AMBIGUOUS (PROTOCOL.md, "What starts, what ends, what is neither")."""
     too_big: bool | None = None
-    """Only with close code 1009, for a turn whose message was handed or being handed. True: its message was the one
-    that is too big, so it is refused. False: it is one candidate among several, or was handed whole (REPLAY.md, "Whose
-    1009 it is"). A turn that had not begun to send is no candidate: None."""
+    """Only with close code 1009, for a candidate: a turn whose message was handed or being handed, and awaits its
+    response (REPLAY.md, "Whose 1009 it is"). True: its message was the one that is too big, so it is refused. False:
+    that is not known. A turn whose message had not begun is no candidate (R-1009-8): None."""
     stored: bool = False
     """The request did not say ``store: false``: a response that has an id can be retrieved, if the server stores."""
     sequence_number: int | None = None
@@ -188,7 +188,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def closed_as_too_big(self) -> bool:
         """The server closed with 1009 when this turn's message was handed or being handed: it may be the one meant."""
-        return self.cause is Cause.PEER_CLOSED and self.close_code == TOO_BIG and self.phase >= Phase.SEND
+        closed = self.cause is Cause.PEER_CLOSED and self.close_code == TOO_BIG
+        return closed and (self.phase >= Phase.AWAIT or (self.phase is Phase.SEND and self.too_big is not None))
 
     @property
     def verdict(self) -> Verdict | None:

@@ -44,7 +44,7 @@ from ._turn import Turn
 __all__ = ["Blame", "ConnectionBase"]
 
 
-Blame = Mapping[Message, tuple[bool | None, str]]
+Blame = Mapping[Message, tuple[bool, str]]
 """For each turn, steer or injection whose message may have been too big: whether it was (None: not known), and a text
 that says so."""
 
@@ -460,12 +460,9 @@ class ConnectionBase(CommonConnection):
     def _lose(self, turn: Turn, loss: Loss, blame: Blame | None) -> None:
         """End one turn because its connection ended."""
         if not turn.abandoned:
-            # A 1009 says nothing about a message that has not begun.
-            apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
             too_big, note = (blame or {}).get(turn, (None, ""))
             evidence = turn.evidence(
                 loss.cause,
-                phase=Phase.LANE_WAIT if apart else None,
                 close_code=loss.close_code,
                 refusal=loss.refusal,
                 too_big=too_big,

@@ -123,6 +123,8 @@ ADVICE_TABLE: tuple[AdviceRow, ...] = (
     AdviceRow(FailureKind.REFUSED_RATE_LIMIT, None, True, "safe"),
     AdviceRow(FailureKind.REFUSED_RETRY_LATER, None, True, "safe"),
     AdviceRow(FailureKind.REFUSED, None, None, None),
+    AdviceRow(FailureKind.REFUSED_AFTER_AMBIGUOUS, True, False, "unsafe"),
+    AdviceRow(FailureKind.REFUSED_AFTER_AMBIGUOUS, False, None, None),
     AdviceRow(FailureKind.OVERLOADED, None, True, None),
     AdviceRow(FailureKind.ERROR_FRAME, None, None, None),
     AdviceRow(FailureKind.TOO_BIG, True, False, "unsafe"),

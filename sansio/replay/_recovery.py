@@ -28,6 +28,7 @@ class FailureKind(enum.Enum):
     REFUSED_RATE_LIMIT = "refusal with status 429"
     REFUSED_RETRY_LATER = "refusal with retry-after in its headers"
     REFUSED = "any other refusal"
+    REFUSED_AFTER_AMBIGUOUS = "refusal of a repetition, after an attempt that was AMBIGUOUS"
     OVERLOADED = "error frame server_is_overloaded, or server_error without a code, before any event"
     ERROR_FRAME = "any other error frame that leaves the turn AMBIGUOUS"
     TOO_BIG = "verdict AMBIGUOUS, close code 1009"
@@ -45,6 +46,8 @@ def failure_kind_of(evidence: Evidence) -> FailureKind:
             return _kind_of_refusal(evidence.refusal or Refusal())
         case Verdict.SAFE:
             return FailureKind.TOO_BIG_NOT_SENT if evidence.closed_as_too_big else FailureKind.SAFE
+        case Verdict.AMBIGUOUS if evidence.is_refusal and not evidence.closed_as_too_big:
+            return FailureKind.REFUSED_AFTER_AMBIGUOUS
         case Verdict.AMBIGUOUS if evidence.cause is Cause.ERROR_FRAME:
             refusal = evidence.refusal or Refusal()
             overloaded = refusal.code == "server_is_overloaded" or (

@@ -667,6 +667,17 @@ def test_credentials_that_a_later_message_refuses_are_not(error: bytes) -> None:
 LIMIT = "websocket_connection_limit_reached"
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_the_connections_age_goes_before_the_credentials(status: int) -> None:
+    """P-OWNER-5 leaves to P-OWNER-6 what has its code, whatever the status."""
+    wire = Wire.opened()
+    one, two, queued = wire.run("a"), wire.run("b"), wire.create("c")
+    wire.receive(refused(status, LIMIT))
+    for turn in (one, two):
+        failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, AMBIGUOUS)
+    assert wire.connection.requeue_unstarted(wire.now) == [queued]
+
+
 @pytest.mark.parametrize("before", [b"", event("codex.rate_limits"), event("keepalive")])
 def test_the_end_of_the_connection_refuses_the_only_turn_that_awaits(before: bytes) -> None:
     wire = Wire.opened()
@@ -737,8 +748,18 @@ def test_1009_while_a_small_message_was_being_handed_was_not_about_it() -> None:
     turn = wire.begun()
     wire.receive(TOO_BIG)
     evidence = failed(turn, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence
-    assert evidence.too_big is None
+    assert evidence.too_big is False
     assert not evidence.is_refusal
+
+
+def test_1009_says_nothing_of_a_message_that_is_queued() -> None:
+    """R-1009-8, and R-EVIDENCE-2: the turn stays in SEND."""
+    wire = Wire.opened()
+    first, queued = wire.begun("a"), wire.create("b")
+    wire.receive(TOO_BIG)
+    assert failed(first, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence.closed_as_too_big
+    evidence = failed(queued, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence
+    assert (evidence.too_big, evidence.closed_as_too_big, evidence.close_code) == (None, False, 1009)
 
 
 def test_1009_after_a_message_was_handed_whole_is_ambiguous() -> None:

@@ -118,6 +118,9 @@ ADVICE = [
     ("AMBIGUOUS, 1009", "yes", False, "unsafe"),
     ("AMBIGUOUS, 1009", "no", False, None),
     ("SAFE (not a refusal), 1009 while it was being handed", ANY, False, "safe"),
+    # R-ADVICE-32, R-ADVICE-33: what the last attempt's refusal says, it does not say of the earlier one.
+    ("AMBIGUOUS by an earlier attempt, the last one refused", "yes", False, "unsafe"),
+    ("AMBIGUOUS by an earlier attempt, the last one refused", "no", None, None),
 ]
 
 
@@ -174,6 +177,8 @@ def replace(evidence: Evidence, **changes: Any) -> Evidence:
 
 WORLD = list(world())
 random.Random(1).shuffle(WORLD)  # So that a difference is found soon, wherever it is.
+AFTER_AMBIGUOUS = [replace(evidence, earlier_may_have_run=True) for evidence in WORLD[::5]]
+"""Of turns that were repeated after an attempt that was AMBIGUOUS."""
 
 
 def of_the_page_refuses(evidence: Evidence) -> bool:
@@ -217,12 +222,12 @@ def verdict_of_the_page(evidence: Evidence) -> Verdict | None:
         for phases, cause, verdict in VERDICTS
         if evidence.phase.name in phases.split(", ") and CAUSES[cause](evidence)
     ]
-    return verdict
+    return AMBIGUOUS if verdict is SAFE and evidence.earlier_may_have_run else verdict
 
 
 def difference_of_verdicts() -> str | None:
     """The first thing that the verdicts of the code and those of the page disagree on."""
-    for evidence in WORLD:
+    for evidence in itertools.chain(WORLD, AFTER_AMBIGUOUS):
         expected = verdict_of_the_page(evidence)
         if evidence.verdict is not expected:
             return f"{evidence}: {evidence.verdict}, the page says {expected}"
@@ -240,20 +245,23 @@ def row_of_the_page(evidence: Evidence) -> str:
         return "cause CLIENT_CLOSED / CANCELLED"  # Whatever else it is: this side wanted it.
     if verdict is UNSAFE:
         return "UNSAFE"
-    if of_the_page_refuses(evidence):
+    if of_the_page_refuses(evidence) and evidence.earlier_may_have_run and evidence.cause is not Cause.PEER_CLOSED:
+        return "AMBIGUOUS by an earlier attempt, the last one refused"
+    if of_the_page_refuses(evidence) and not evidence.earlier_may_have_run:
         if refusal.code == "websocket_connection_limit_reached":
             return "refusal `websocket_connection_limit_reached`"
         if has_headers(refusal) or refusal.status == 429:
             return "refusal with `retry-after`/`retry-after-ms` in its headers, or status 429"
         return "any other refusal"
-    if evidence.cause is Cause.ERROR_FRAME and evidence.phase is Phase.AWAIT:
+    if evidence.cause is Cause.ERROR_FRAME and verdict is AMBIGUOUS:
         overloaded = refusal.code == "server_is_overloaded" or (refusal.type == "server_error" and refusal.code is None)
         if overloaded and not evidence.unknown_event:
             return "error frame `server_is_overloaded`, or `server_error` without a code, before any event"
         return "any other error frame"
-    if evidence.close_code == 1009 and verdict is AMBIGUOUS:
+    candidate = evidence.phase is Phase.AWAIT or (evidence.phase is Phase.SEND and evidence.too_big is not None)
+    if evidence.close_code == 1009 and verdict is AMBIGUOUS and candidate:
         return "AMBIGUOUS, 1009"
-    if evidence.close_code == 1009 and evidence.phase is Phase.SEND:
+    if evidence.close_code == 1009 and candidate:
         return "SAFE (not a refusal), 1009 while it was being handed"
     return "SAFE (not a refusal)" if verdict is SAFE else "AMBIGUOUS (not an error frame)"
 
@@ -306,7 +314,7 @@ def can_fail(evidence: Evidence) -> bool:
 
 def difference_of_advice() -> str | None:
     """The first thing that the advice of the code and that of the page disagree on."""
-    for evidence in filter(can_fail, WORLD):
+    for evidence in filter(can_fail, itertools.chain(WORLD, AFTER_AMBIGUOUS)):
         given_advice = advised(ask(TurnError("what happened", evidence=evidence)))
         expected = advice_of_the_page(evidence, evidence.stateful)
         if given_advice != expected:
@@ -320,7 +328,7 @@ def difference_of_advice() -> str | None:
 def test_the_walk_covers_every_row_of_the_page():
     assert len(WORLD) > 30_000
     assert len(set(map(verdict_of_the_page, WORLD))) == 4
-    rows = Counter(row_of_the_page(evidence) for evidence in filter(can_fail, WORLD))
+    rows = Counter(row_of_the_page(evidence) for evidence in filter(can_fail, [*WORLD, *AFTER_AMBIGUOUS]))
     assert rows.keys() == {row for row, *_ in ADVICE}
     for phases, cause, _ in VERDICTS:
         for phase in phases.split(", "):
@@ -799,9 +807,10 @@ def test_a_key_that_a_connection_refuses_is_not_tried_again():
 
 
 @pytest.mark.parametrize("stateful", [False, True])
-@pytest.mark.parametrize("too_big", [None, False, True])
+@pytest.mark.parametrize("too_big", [False, True])
 @pytest.mark.parametrize("phase", [Phase.SEND, Phase.AWAIT])
-def test_1009_is_never_repeated_and_never_suggested(phase: Phase, too_big: bool | None, stateful: bool):
+def test_1009_is_never_repeated_and_never_suggested(phase: Phase, too_big: bool, stateful: bool):
+    """R-1009-7, R-ADVICE-11 to R-ADVICE-13, R-ADVICE-31."""
     evidence = closed(phase, too_big=too_big, stateful=stateful)
     policy = RecoveryPolicy(repeat_ambiguous_stateless=True, repeat_ambiguous_stateful=True)
     assert policy.plan(evidence, [], 0.0) is None
@@ -813,8 +822,10 @@ def test_1009_is_never_repeated_and_never_suggested(phase: Phase, too_big: bool 
     assert evidence.verdict is (AMBIGUOUS if phase is Phase.AWAIT and not too_big else SAFE)
 
 
-def test_turns_that_waited_when_another_was_too_big_go_on():
-    waiting = closed(Phase.LANE_WAIT, too_big=None)
+@pytest.mark.parametrize("phase", [Phase.LANE_WAIT, Phase.SEND])
+def test_turns_that_waited_when_another_was_too_big_go_on(phase: Phase):
+    """R-1009-8."""
+    waiting = closed(phase, too_big=None)
     assert RecoveryPolicy().plan(waiting, [], 0.0) == Plan(RepeatReason.NOT_RUN, 0.25)
     assert advised(ask(TurnError("lost", evidence=waiting))) == (True, "safe", None, False, False)
 
@@ -1737,7 +1748,8 @@ def test_the_walk_finds_every_change_to_the_recovery_table(kind: FailureKind, mo
             table[kind] = reason
         with monkeypatch.context() as patch:
             patch.setattr(recovery_rules, "RECOVERY_TABLE", table)
-            ours = kind is FailureKind.OUR_OWN_DOING  # Its causes are not repeated, whatever the table says.
+            # Causes that are not repeated, whatever the table says; and the last attempt alone decides.
+            ours = kind in (FailureKind.OUR_OWN_DOING, FailureKind.REFUSED_AFTER_AMBIGUOUS)
             evidences = WORLD[::20] if ours else WORLD
             assert bool(difference_of_plans(PERMISSIVE, evidences)) is not ours, (kind, reason)
 
