@@ -441,8 +441,7 @@ class ConnectionBase(CommonConnection):
     def _lose_input(self, one: TurnInput) -> None:
         """Nobody will ever know what became of it."""
         self._inputs.open.pop(one, None)
-        if one.state is InputState.SENT:
-            self._inputs.owed.append((one.kind, one.target))
+        self._inputs.owe(one)
         if one.state is InputState.QUEUED:
             self._outbox.remove(one)
             one.fail(InputSignal.UNSENT, NOT_HANDED)

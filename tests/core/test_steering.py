@@ -872,6 +872,26 @@ def test_p_steer_20_a_late_answer_is_not_that_of_a_later_steer(late: bytes) -> N
     assert (other.state, other.verdict) == (InputState.FAILED, SAFE)
 
 
+def test_p_steer_20_what_comes_late_for_an_accepted_steer_without_an_id_is_not_a_later_steers() -> None:
+    """R-STEER-4, P-STEER-21: it was accepted without an id, and given up with its turn."""
+    wire = Wire.opened(ping_interval=None)
+    turn = running(wire, lane="a")
+    one = wire.steer(turn)
+    wire.hand()
+    wire.receive(event("response.steer.accepted"), ends(lane="a"))
+    turn.events.clear()
+    wire.now += 1.0
+    other = running(wire, "r9", lane="b")
+    wire.pass_deadline()
+    assert (one.state, one.verdict, turn.ended, other.ended) == (InputState.LOST_ACCEPTED, UNSAFE, True, False)
+    two = wire.steer(other)
+    wire.hand()
+    wire.receive(event("response.steer.failed"))
+    assert (two.state, two.verdict) == (InputState.SENT, AMBIGUOUS)
+    wire.receive(event("response.steer.accepted"))
+    assert (two.state, two.verdict) == (InputState.ACCEPTED, UNSAFE)
+
+
 def test_p_steer_21_a_successor_that_never_comes_ends_the_turn_in_time() -> None:
     wire = Wire.opened(ping_interval=None)
     turn, one = steered(wire, lane="a")
