@@ -350,7 +350,7 @@ class Routing(Steered):
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
     def _blame_for_size(self) -> dict[Message, tuple[bool, str]]:
-        """For each one whose message may be too big: whether it is, and a text (REPLAY.md, "Whose 1009 it is")."""
+        """For each one whose message may be too big: whether it is, and a text (R-1009-1)."""
         running = self._lanes.running.values()
         most = self._owners.dialect.message_limit
         candidates: list[Message] = [
@@ -361,12 +361,12 @@ class Routing(Steered):
         for turn in candidates:
             text = turn.wire_message() if isinstance(turn, TurnInput) else turn.message
             size, being_handed = len(text), self._outbox.begun(turn)
-            if len(candidates) > 1:
+            if len(candidates) > 1:  # R-1009-6
                 blame[turn] = False, f" (one of {len(candidates)} messages was too big; this one has {size} bytes)"
-            elif being_handed and size < SMALL_MESSAGE:
+            elif being_handed and size < SMALL_MESSAGE:  # R-1009-5
                 blame[turn] = False, ""
             else:
-                certain = being_handed or size > most
+                certain = being_handed or size > most  # R-1009-2, R-1009-3; else R-1009-4
                 limit = f"; the server's limit is {most}" if size > most else ""
                 blame[turn] = certain, f" (a message was too big: this one has {size} bytes{limit})"
         return blame

@@ -38,7 +38,7 @@ class FailureKind(enum.Enum):
 
 
 def failure_kind_of(evidence: Evidence) -> FailureKind:
-    """The kind of a failure: the first one that matches."""
+    """The kind of a failure: the first one that matches (R-ADVICE-2)."""
     if evidence.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
         return FailureKind.OUR_OWN_DOING
     match evidence.verdict:
@@ -72,11 +72,12 @@ def _kind_of_refusal(refusal: Refusal) -> FailureKind:
 REPEATABLE_CAUSES: Final = frozenset(
     {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME, Cause.REJECTED}
 )
-"""Failures of the connection, not of the turn. A deadline that passed, or a caller that left, is never repeated."""
+"""Failures of the connection, not of the turn. A deadline that passed, or a caller that left, is never repeated
+(R-RECOVER-7)."""
 
 
 class RepeatReason(enum.Enum):
-    """Why a turn is repeated. (A :class:`Cause` is why it failed; a :class:`FailureKind` is the row of it.)"""
+    """Why a turn is repeated (R-RECOVER-16). (A :class:`Cause` is why it failed; a :class:`FailureKind` is its row.)"""
 
     NOT_RUN = "the turn did not run, and the server did not refuse it"
     CONNECTION_LIMIT = "the connection had reached its age limit"
@@ -108,7 +109,7 @@ RECOVERY_RULES: Final[Mapping[str, Rule]] = {
 
 
 class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When the core repeats a failed turn by itself; the consumer does not see it (REPLAY.md, "Automatic recovery").
+    """When the core repeats a failed turn by itself; the consumer does not see it (R-RECOVER-1, R-RECOVER-11).
 
     A turn with verdict SAFE that the server did not refuse is repeated on a new connection. Before repetition n (0, 1,
     …) the core waits between d/2 and d seconds, with d = ``min(max_delay, initial_delay * 2**n)``, and never less than
@@ -161,6 +162,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ``spent`` is how many seconds ago the turn failed for the first time. ``only_reads``: it is a retrieval.
         """
         reason = _reason_to_read_again(evidence) if only_reads else self._reason(evidence)
+        # R-RECOVER-6; R-RECOVER-3 and R-RECOVER-4: once.
         if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
             return None
         asked = evidence.refusal.retry_after(wall) if evidence.refusal is not None else None
@@ -169,13 +171,14 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         wait = asked or 0.0
         if reason not in ONCE:
             wait = max(wait, self._backoff(sum(other not in ONCE for other in made), random))
+        # R-RECOVER-8.
         if (asked or 0.0) > self.max_retry_after or (self.budget is not None and spent + wait > self.budget):
             return None
         return Plan(reason, wait)
 
     def _reason(self, evidence: Evidence) -> RepeatReason | None:
         """Why this failure may be repeated; None if it may not."""
-        exhausted = evidence.refusal is not None and evidence.refusal.exhausted
+        exhausted = evidence.refusal is not None and evidence.refusal.exhausted  # R-RECOVER-8.
         if evidence.cause not in REPEATABLE_CAUSES or exhausted:
             return None
         reason = RECOVERY_TABLE.get(failure_kind_of(evidence.of_attempt))
@@ -199,7 +202,7 @@ LATER_STATUSES: Final = GATEWAY_STATUSES | {409}
 
 
 def _reason_to_read_again(evidence: Evidence) -> RepeatReason | None:
-    """Why a retrieval is repeated; None: it would fail again, or this side ended it (REPLAY.md, "Retrieval")."""
+    """Why a retrieval is repeated; None: it would fail again, or this side ended it (R-RETRIEVE-1)."""
     refusal = evidence.refusal
     if evidence.cause in NETWORK:
         return RepeatReason.ONLY_READS
@@ -208,12 +211,12 @@ def _reason_to_read_again(evidence: Evidence) -> RepeatReason | None:
 
 
 RECOVERY_TABLE: Final[Mapping[FailureKind, RepeatReason]] = {
-    FailureKind.SAFE: RepeatReason.NOT_RUN,
-    FailureKind.REFUSED_CONNECTION_LIMIT: RepeatReason.CONNECTION_LIMIT,
-    FailureKind.REFUSED_RATE_LIMIT: RepeatReason.RATE_LIMIT,
-    FailureKind.AMBIGUOUS: RepeatReason.AMBIGUOUS,
+    FailureKind.SAFE: RepeatReason.NOT_RUN,  # R-RECOVER-2
+    FailureKind.REFUSED_CONNECTION_LIMIT: RepeatReason.CONNECTION_LIMIT,  # R-RECOVER-3
+    FailureKind.REFUSED_RATE_LIMIT: RepeatReason.RATE_LIMIT,  # R-RECOVER-4
+    FailureKind.AMBIGUOUS: RepeatReason.AMBIGUOUS,  # R-RECOVER-5
 }
-"""Which kinds of failure are repeated, and why; no others are (REPLAY.md, "Automatic recovery"). RATE_LIMIT needs a
+"""Which kinds of failure are repeated, and why; no others are (R-RECOVER-1, R-RECOVER-13, R-1009-7). RATE_LIMIT needs a
 ``retry-after``. AMBIGUOUS needs the caller's permission."""
 
 ONCE: Final = frozenset({RepeatReason.CONNECTION_LIMIT, RepeatReason.RATE_LIMIT})

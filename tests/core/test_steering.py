@@ -678,7 +678,7 @@ def test_pending_steers_of_a_lane_replace_older_ones_and_end_with_the_connection
 
 
 def test_r_steer_6_each_steer_is_judged_by_how_far_it_got() -> None:
-    """P-STEER-7, R-STEER-2 to R-STEER-4, R-STEER-7."""
+    """R-STEER-6. P-STEER-7, R-STEER-2 to R-STEER-4, R-STEER-7."""
     wire = Wire.opened()
     turn, known = steered(wire)
     sent = wire.steer(turn)
@@ -1028,7 +1028,7 @@ def test_an_injection_may_come_too_late_for_an_exception() -> None:
 
 
 def test_every_state_of_an_input_has_a_meaning_and_only_its_own_moves() -> None:
-    """R-STEER-1."""
+    """R-STEER-1. R-STEER-1."""
     assert INPUT_TRANSITIONS.keys() == INPUT_FACTS.keys() == set(InputState)
     final = {state for state, moves in INPUT_TRANSITIONS.items() if not moves}
     assert final == {InputState.COMMITTED, InputState.FAILED, InputState.LOST, InputState.LOST_ACCEPTED}
