@@ -88,6 +88,7 @@ def is_whole(request: dict[str, Any]) -> bool:
 
 
 def test_what_the_connection_remembers_is_continued() -> None:
+    """C-DELTA-3."""
     desk = Desk()
     wire = desk.remembering()
     turn = desk.delta()
@@ -226,11 +227,12 @@ def test_an_ambiguous_turn_is_sent_in_full_if_the_caller_allows_to_run_it_twice(
     assert failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS).evidence.earlier_may_have_run
 
 
-def test_a_new_session_does_not_remember() -> None:
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_new_session_does_not_remember(stored: bool) -> None:
     """C-DELTA-4, C-SAVE-3."""
-    desk = Desk()
+    desk = Desk(stored=stored)
     desk.delta()
-    assert is_whole(desk.answer(desk.open(), "r2"))
+    assert is_whole(desk.answer(desk.open(), "r2")) is not stored
 
 
 def test_a_connection_that_takes_no_more_turns_does_not_count() -> None:
@@ -259,6 +261,17 @@ def test_a_turn_in_full_keeps_the_lane_of_its_conversation() -> None:
     wire = desk.remembering()
     desk.submit({"input": WHOLE}, Continuation("r1"))
     assert wire.sent()[0]["stream_id"] == "auto-1"
+
+
+def test_a_turn_in_full_takes_another_lane_where_that_of_its_conversation_is_busy() -> None:
+    """C-DELTA-10."""
+    desk = Desk()
+    wire = desk.remembering()
+    for follows in (Continuation("r1"), Continuation("r1")):
+        desk.submit({"input": WHOLE}, follows)
+    first, second = wire.sent()
+    assert first["stream_id"] == "auto-1"
+    assert second["stream_id"] != "auto-1"
 
 
 def test_a_fork_takes_another_lane() -> None:
