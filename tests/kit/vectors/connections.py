@@ -341,6 +341,18 @@ def errors() -> Iterator[Case]:
         rules=("P-OWNER-6",),
     )
     yield script(
+        "connection_limit_unauthorized",
+        "and with a status that speaks of the credentials",
+        *two,
+        server(
+            error("websocket_connection_limit_reached", 401),
+            must=changed(
+                failed("AMBIGUOUS", "AWAIT", "ERROR_FRAME", "a"), failed("AMBIGUOUS", "AWAIT", "ERROR_FRAME", "b")
+            ),
+        ),
+        rules=("P-OWNER-5", "P-OWNER-6"),
+    )
+    yield script(
         "after_the_limit",
         "no turn starts after it",
         create(),
@@ -357,6 +369,20 @@ def errors() -> Iterator[Case]:
         ONE_BYTE,
         {"server_closes": 1009, "must": changed(failed("SAFE", "SEND", "PEER_CLOSED", **refused))},
         rules=("R-1009-2",),
+    )
+    yield script(
+        "1009_beside_a_queued_one",
+        "while one is being handed, another is queued: it is no candidate, and its phase is SEND",
+        create("a", "a", input=big),
+        create("b", "b", input=big),
+        ONE_BYTE,
+        {
+            "server_closes": 1009,
+            "must": changed(
+                failed("SAFE", "SEND", "PEER_CLOSED", "a", **refused), failed("SAFE", "SEND", "PEER_CLOSED", "b")
+            ),
+        },
+        rules=("R-1009-1", "R-1009-8", "R-EVIDENCE-2"),
     )
     yield script(
         "1009_of_a_short_one",

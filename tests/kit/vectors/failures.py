@@ -113,6 +113,9 @@ def advised(suggested: bool | None, safety: str | None, after: float | None = No
     return {"suggested": suggested, "replay_safety": safety, "retry_after": after}
 
 
+REJECTED: dict[str, Any] = {"phase": "HANDSHAKE", "cause": "REJECTED", "refusal": {"status": 403}}
+REFUSED_400: dict[str, Any] = {"phase": "AWAIT", "cause": "ERROR_FRAME", "refusal": {"status": 400}}
+AGAINST = advised(False, "unsafe")
 OTHERS = [
     error_frame(
         "rate_limit",
@@ -181,7 +184,7 @@ OTHERS = [
         "verdicts/done",
         "a turn that is done has no verdict",
         {"phase": "DONE", "cause": "EOF"},
-        {"verdict": None, "refusal": False},
+        {"verdict": None, "refusal": False, "kind": None, "advice": None},
         ("R-VERDICT-7",),
     ),
     Case(
@@ -195,28 +198,51 @@ OTHERS = [
         "verdicts/earlier_attempt",
         "an earlier attempt was AMBIGUOUS, and the last one did not run",
         {"phase": "SEND", "cause": "EOF", "earlier_may_have_run": True},
-        {"verdict": "AMBIGUOUS"},
-        ("R-VERDICT-12",),
+        {"verdict": "AMBIGUOUS", "kind": "AMBIGUOUS", "advice": advised(True, None)},
+        ("R-VERDICT-12", "R-ADVICE-16"),
+    ),
+    *(
+        Case(
+            f"verdicts/earlier_attempt_{name}",
+            f"an earlier attempt was AMBIGUOUS, and {what}",
+            {**given, "earlier_may_have_run": True, "stateful": stateful},
+            {"verdict": "AMBIGUOUS", "kind": "REFUSED_AFTER_AMBIGUOUS", "advice": advice},
+            ("R-VERDICT-12", "R-ADVICE-32" if stateful else "R-ADVICE-33"),
+        )
+        for name, what, given, stateful, advice in (
+            ("rejected", "the next upgrade was answered with 403", REJECTED, False, None),
+            ("rejected_stateful", "the same for a turn that continues a response", REJECTED, True, AGAINST),
+            ("refused", "an error frame refused the next one", REFUSED_400, False, None),
+            ("refused_stateful", "the same for a turn that continues a response", REFUSED_400, True, AGAINST),
+        )
+    ),
+    Case(
+        "verdicts/earlier_attempt_1009",
+        "an earlier attempt was AMBIGUOUS, and the last one's message was too big",
+        {"phase": "AWAIT", "cause": "PEER_CLOSED", "close_code": 1009, "too_big": True, "earlier_may_have_run": True},
+        {"verdict": "AMBIGUOUS", "kind": "TOO_BIG", "advice": advised(False, None)},
+        ("R-VERDICT-12", "R-ADVICE-12"),
     ),
 ]
 
 
 def too_big() -> Iterator[Case]:
     """Close code 1009 (REPLAY.md, "Whose 1009 it is")."""
-    for phase, mine, verdict, refused in (
-        ("SEND", True, "SAFE", True),
-        ("SEND", False, "SAFE", False),
-        ("AWAIT", True, "SAFE", True),
-        ("AWAIT", False, "AMBIGUOUS", False),
-        ("STREAM", False, "UNSAFE", False),
-        ("LANE_WAIT", None, "SAFE", False),
+    for phase, mine, verdict, refused, kind, rule in (
+        ("SEND", True, "SAFE", True, "REFUSED", "R-1009-2"),
+        ("SEND", False, "SAFE", False, "TOO_BIG_NOT_SENT", "R-ADVICE-13"),
+        ("SEND", None, "SAFE", False, "SAFE", "R-1009-8"),
+        ("AWAIT", True, "SAFE", True, "REFUSED", "R-1009-3"),
+        ("AWAIT", False, "AMBIGUOUS", False, "TOO_BIG", "R-ADVICE-12"),
+        ("STREAM", False, "UNSAFE", False, "UNSAFE", "R-ADVICE-4"),
+        ("LANE_WAIT", None, "SAFE", False, "SAFE", "R-1009-8"),
     ):
         yield Case(
             f"verdicts/1009_{phase.lower()}_{(mine and 'mine') or ('other' if mine is False else 'none')}",
             f"close code 1009 in phase {phase}; too_big is {mine}",
             {"phase": phase, "cause": "PEER_CLOSED", "close_code": 1009, "too_big": mine},
-            {"verdict": verdict, "refusal": refused},
-            ("R-1009-1",),
+            {"verdict": verdict, "refusal": refused, "kind": kind},
+            (rule,),
         )
     yield Case(
         "verdicts/1008_await",
