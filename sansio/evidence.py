@@ -113,7 +113,7 @@ class Refusal(ErrorBody, frozen=True, kw_only=True):
     @property
     def may_have_run(self) -> bool:
         """It speaks of a failure inside the server, whatever its status is: then it does not say "not run"
-        (R-REFUSAL-3) (P-STATUS-5, P-STATUS-6)."""
+        (R-REFUSAL-3, P-STATUS-5, P-STATUS-6)."""
         said = " ".join(filter(None, (self.code, self.type, self.message))).lower()
         return any(words in said for words in MAY_HAVE_RUN)
 

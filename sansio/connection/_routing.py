@@ -366,7 +366,7 @@ class Routing(Steered):
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
     def _blame_for_size(self) -> dict[Message, tuple[bool, str]]:
-        """For each one whose message may be too big: whether it is, and a text (R-1009-1) (P-CONN-10)."""
+        """For each one whose message may be too big: whether it is, and a text (R-1009-1, P-CONN-10)."""
         running = self._lanes.running.values()
         most = self._owners.dialect.message_limit
         candidates: list[Message] = [
