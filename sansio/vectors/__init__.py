@@ -21,7 +21,9 @@ The groups
     proxy       a URL and the environment                           the proxy, or none; or refused
     requests    the fields of a turn and its lane                   the message; or refused
     sse         bytes of a stream, in pieces                        its events
-    connection  what happens to one connection, step by step        what is sent, delivered, failed, waited for
+    connection  what happens to one WebSocket, step by step         what is sent, delivered, failed, waited for
+    exchange    what happens to one HTTP connection, step by step   the same
+    conversation what callers and servers do, step by step           what is sent, the history, and what stands for it
     =========== =================================================== ================================================
 """
 
@@ -33,6 +35,8 @@ from typing import Any, Final, cast
 import msgspec
 
 from ._connection import connection
+from ._conversation import conversation
+from ._exchange import exchange
 from ._pure import encode, errors, events, frames, handshake, http, proxy, recovery, requests, sse, urls, verdicts
 
 __all__ = ["GROUPS", "VECTORS_FORMAT", "Vector", "VectorError", "mismatches", "output_for"]
@@ -78,6 +82,8 @@ GROUPS: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
     "requests": requests,
     "sse": sse,
     "connection": connection,
+    "exchange": exchange,
+    "conversation": conversation,
 }
 """What answers for each group."""
 
