@@ -14,7 +14,9 @@ import msgspec
 from ..driver import Driver
 from ..http import HttpConnection
 from ..link import Link
+from ..replay import RecoveryPolicy
 from ..session import ResponsesSession, SessionOptions
+from ..timeouts import Timeouts
 from ..websocket import WebSocket
 from ._connection import accepting, answer_of
 from ._script import PLACE
@@ -77,9 +79,9 @@ class ScriptedSession:
 
     def __init__(self, given: dict[str, Any], make: Made = plain) -> None:
         options: dict[str, Any] = {"dialect": "openai", "timeouts": None, "ping_interval": None, **given}
-        policy = options.get("recovery")
-        if policy is not None:
-            options["recovery"] = msgspec.convert(policy, SessionOptions().recovery.__class__)
+        for name, kind in (("recovery", RecoveryPolicy), ("timeouts", Timeouts)):
+            if options.get(name) is not None:
+                options[name] = msgspec.convert(options[name], kind)
         self.network = Network()
         self.options = SessionOptions(**options)
         self.session, self.driver = make(self.options, self.network)
@@ -91,9 +93,9 @@ class ScriptedSession:
         """Do what is asked, until nothing is."""
         network = self.network
         while network.opening or network.closing:
-            while network.closing:
+            if network.closing:
                 self.driver.lost(network.closing.pop(0), None, self.now)
-            if network.opening:
+            else:
                 self._opened(network.opening.pop(0))
 
     def _opened(self, link: Link) -> None:
