@@ -12,9 +12,9 @@ from wsproto.utilities import generate_accept_token
 from ..connection import ResponsesConnection, TurnInput
 from ..steering import send_input, turn_input
 from ..websocket import WebSocket
-from ._script import COMMON, PLACE, Script, lane_of, options_of, timeouts_of
+from ._script import COMMON, PLACE, ConnectionScript, given_lane, given_options, given_timeouts
 
-__all__ = ["accepting", "answer_of", "connection"]
+__all__ = ["accepting", "answering", "connection"]
 
 _NONCE: Final = bytes(16)
 
@@ -26,7 +26,7 @@ def accepting(headers: Mapping[str, str], nonce: bytes = _NONCE) -> bytes:
     return _answer("101 Switching Protocols", answer, "")
 
 
-def answer_of(given: Mapping[str, Any]) -> bytes:
+def answering(given: Mapping[str, Any]) -> bytes:
     """Another answer, of ``status``, ``headers`` and ``body``."""
     body = given.get("body", "")
     return _answer(
@@ -39,13 +39,13 @@ def _answer(status: str, headers: Mapping[str, str], body: str) -> bytes:
     return f"HTTP/1.1 {status}\r\n{lines}\r\n{body}".encode()
 
 
-class _WebSocketScript(Script):
+class _WebSocketScript(ConnectionScript):
     """Beside the turns there are inputs of them."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         super().__init__()
         self.connection: ResponsesConnection = ResponsesConnection(
-            PLACE, options=options_of(given), now=0.0, random_bytes=bytes
+            PLACE, options=given_options(given), now=0.0, random_bytes=bytes
         )
         self._inputs: dict[str, TurnInput] = {}
 
@@ -61,7 +61,7 @@ class _WebSocketScript(Script):
 
     def create(self, given: Mapping[str, Any]) -> None:
         made = self.connection.create(
-            given.get("fields", {}), lane_of(given), timeouts=timeouts_of(given), now=self.now
+            given.get("fields", {}), given_lane(given), timeouts=given_timeouts(given), now=self.now
         )
         self.turns[given["turn"]] = made
 
@@ -80,7 +80,7 @@ class _WebSocketScript(Script):
         self.receive(accepting(headers))
 
     def rejected(self, given: Mapping[str, Any]) -> None:
-        self.receive(answer_of(given))
+        self.receive(answering(given))
 
     def messages(self, messages: list[Any]) -> None:
         server = WebSocket(client=False)

@@ -118,7 +118,7 @@ def _told(decision: Decision) -> dict[str, Any]:
     }
 
 
-class _Script:
+class _Conversations:
     """Conversations of one session, by the names that the vector gives them; the first is ``a``."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -205,18 +205,18 @@ class _Script:
         talk.machine.load(msgspec.json.encode(saved))
 
 
-_OF_A_CONVERSATION: Final[Mapping[str, Callable[[_Script, _Talk, Any], dict[str, Any] | None]]] = {
-    "begin": _Script.begin,
-    "warm_up": _Script.warm_up,
-    "retry": _Script.retry,
-    "leave": _Script.leave,
-    "resume": _Script.resume,
-    "adopt": _Script.adopt,
-    "replace": _Script.replace,
-    "fork": _Script.fork,
-    "compact": _Script.compact,
-    "restart": _Script.restart,
-    "load": _Script.load,
+_OF_A_CONVERSATION: Final[Mapping[str, Callable[[_Conversations, _Talk, Any], dict[str, Any] | None]]] = {
+    "begin": _Conversations.begin,
+    "warm_up": _Conversations.warm_up,
+    "retry": _Conversations.retry,
+    "leave": _Conversations.leave,
+    "resume": _Conversations.resume,
+    "adopt": _Conversations.adopt,
+    "replace": _Conversations.replace,
+    "fork": _Conversations.fork,
+    "compact": _Conversations.compact,
+    "restart": _Conversations.restart,
+    "load": _Conversations.load,
 }
 _OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], None]]] = {
     "messages": ScriptedSession.messages,
@@ -228,5 +228,5 @@ _OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], 
 
 def conversation(given: Mapping[str, Any]) -> dict[str, Any]:
     """What conversations do."""
-    script = _Script(given)
+    script = _Conversations(given)
     return {"steps": [script.step(step) for step in given["steps"]]}

@@ -9,7 +9,7 @@ from ..admission import new_turn
 from ..connection import Turn
 from ..evidence import Cause
 from ..http import Compaction, HttpConnection, Retrieval
-from ._script import COMMON, PLACE, Script, lane_of, options_of, timeouts_of
+from ._script import COMMON, PLACE, ConnectionScript, given_lane, given_options, given_timeouts
 
 __all__ = ["exchange"]
 
@@ -17,12 +17,12 @@ _ALL: Final = 65536
 _ERRORS: Final = (Cause.ERROR_FRAME, Cause.REJECTED)
 
 
-class _HttpScript(Script):
+class _HttpExchange(ConnectionScript):
     """Turns, retrievals and compactions, each a request."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         super().__init__()
-        self._options = options_of(given)
+        self._options = given_options(given)
         self.connection: HttpConnection = HttpConnection(PLACE, options=self._options, now=0.0)
 
     def said_of(self, name: str) -> dict[str, Any] | None:
@@ -37,15 +37,15 @@ class _HttpScript(Script):
         return said
 
     def create(self, given: Mapping[str, Any]) -> None:
-        more: dict[str, Any] = {"lane": lane_of(given), "timeouts": timeouts_of(given), "now": self.now}
+        more: dict[str, Any] = {"lane": given_lane(given), "timeouts": given_timeouts(given), "now": self.now}
         self._submit(given, new_turn(self._options, given.get("fields", {}), **more))
 
     def retrieve(self, given: Mapping[str, Any]) -> None:
         wanted = {name: given[name] for name in ("stream", "starting_after", "include") if name in given}
-        self._submit(given, Retrieval(given["response_id"], timeouts=timeouts_of(given), now=self.now, **wanted))
+        self._submit(given, Retrieval(given["response_id"], timeouts=given_timeouts(given), now=self.now, **wanted))
 
     def compact(self, given: Mapping[str, Any]) -> None:
-        self._submit(given, Compaction(given["fields"], timeouts=timeouts_of(given), now=self.now))
+        self._submit(given, Compaction(given["fields"], timeouts=given_timeouts(given), now=self.now))
 
     def _submit(self, given: Mapping[str, Any], turn: Turn) -> None:
         self.connection.submit(turn, self.now)
@@ -89,5 +89,5 @@ class _HttpScript(Script):
 
 def exchange(given: Mapping[str, Any]) -> dict[str, Any]:
     """What one connection does."""
-    script = _HttpScript(given)
+    script = _HttpExchange(given)
     return {"steps": [script.step(step) for step in given["steps"]]}

@@ -21,8 +21,8 @@ from ..recording import RecordedFile, Timeline, TurnTrack, recorded_session, tim
 from ..recording._scrub import JsonScrubber
 from ..session import ResponsesSession, SessionOptions
 from ..timeouts import NO_TIMEOUTS
-from ._script import lane_of
-from ._session import Network, ScriptedSession
+from ._script import given_lane
+from ._session import ScriptedNetwork, ScriptedSession
 
 __all__ = ["recorder", "recording", "replay", "scrubbing"]
 
@@ -82,7 +82,7 @@ def _name(value: str | None) -> str | None:
 # --- The recorder ----------------------------------------------------------------------------------------------------
 
 
-class _Script:
+class _RecordedScript:
     """A recorded session, and its turns by name."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ class _Script:
         self._network = ScriptedSession(given.get("options", {}), self._made)
         self._turns: dict[str, Turn] = {}
 
-    def _made(self, options: SessionOptions, network: Network) -> tuple[ResponsesSession, Driver]:
+    def _made(self, options: SessionOptions, network: ScriptedNetwork) -> tuple[ResponsesSession, Driver]:
         def place() -> Endpoint:
             return self._place
 
@@ -127,7 +127,7 @@ class _Script:
 
     def create(self, given: Mapping[str, Any]) -> None:
         network = self._network
-        fields, lane = given.get("fields", {}), lane_of(given)
+        fields, lane = given.get("fields", {}), given_lane(given)
         turn = new_turn(network.options, fields, lane=lane, timeouts=OMIT, now=network.now)
         self._turns[given["turn"]] = network.driver.submit(turn, network.now)
 
@@ -166,13 +166,13 @@ class _Script:
 
 _OF_THE_CORE: Final = ("out", "drawn")
 """Members that tell what the core did, or asked for: another core's may be others."""
-_OF_A_CALLER: Final[Mapping[str, Callable[[_Script, Any], None]]] = {
-    "create": _Script.create,
-    "retrieve": _Script.retrieve,
-    "read": _Script.read,
-    "cancel": _Script.cancel,
-    "close": _Script.close,
-    "drain": _Script.drain,
+_OF_A_CALLER: Final[Mapping[str, Callable[[_RecordedScript, Any], None]]] = {
+    "create": _RecordedScript.create,
+    "retrieve": _RecordedScript.retrieve,
+    "read": _RecordedScript.read,
+    "cancel": _RecordedScript.cancel,
+    "close": _RecordedScript.close,
+    "drain": _RecordedScript.drain,
 }
 _OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], None]]] = {
     "messages": ScriptedSession.messages,
@@ -184,7 +184,7 @@ _OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], 
 
 def recorder(given: Mapping[str, Any]) -> dict[str, Any]:
     """The lines that a recorder writes."""
-    script = _Script(given)
+    script = _RecordedScript(given)
     for step in given["steps"]:
         script.step(step)
     return script.result()

@@ -12,9 +12,9 @@ from ..endpoint import endpoint
 from ..errors import UserError
 from ..lanes import AUTO
 from ..timeouts import NO_TIMEOUTS, Timeouts
-from ._wire import Wire
+from ._wire import ServerWire
 
-__all__ = ["COMMON", "PLACE", "Script", "end_of_turn", "lane_of", "options_of", "timeouts_of"]
+__all__ = ["COMMON", "PLACE", "ConnectionScript", "end_of_turn", "given_lane", "given_options", "given_timeouts"]
 
 PLACE = endpoint("https://example.org/v1")
 """Where every script connects to."""
@@ -22,18 +22,18 @@ PLACE = endpoint("https://example.org/v1")
 Step = Callable[[Any, Any], "dict[str, Any] | None"]
 
 
-def options_of(given: Mapping[str, Any]) -> ConnectionOptions:
+def given_options(given: Mapping[str, Any]) -> ConnectionOptions:
     """The options of a vector; no time passes by itself unless it says so."""
     options: dict[str, Any] = {"timeouts": None, "ping_interval": None, **given.get("options", {})}
     return ConnectionOptions(**options)
 
 
-def timeouts_of(given: Mapping[str, Any]) -> Timeouts:
+def given_timeouts(given: Mapping[str, Any]) -> Timeouts:
     """Those of a turn."""
     return msgspec.convert(given["timeouts"], Timeouts) if "timeouts" in given else NO_TIMEOUTS
 
 
-def lane_of(given: Mapping[str, Any]) -> Any:
+def given_lane(given: Mapping[str, Any]) -> Any:
     """A name, None, or any lane."""
     return AUTO if given.get("lane") == {"auto": True} else given.get("lane")
 
@@ -52,7 +52,7 @@ def end_of_turn(turn: Turn) -> dict[str, Any]:
     }
 
 
-class Script:
+class ConnectionScript:
     """One connection, and its turns by the names that the vector gives them."""
 
     steps: ClassVar[Mapping[str, Step]] = {}
@@ -65,7 +65,7 @@ class Script:
         self.turns: dict[str, Turn] = {}
         self._told: dict[str, Any] = {}
         """What was said of each turn that has ended, and of each input."""
-        self.wire = Wire()
+        self.wire = ServerWire()
 
     def step(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Do a step; return its output."""
@@ -122,7 +122,7 @@ class Script:
 
     def connected(self, _: object) -> None:
         """The transport is connected."""
-        self.wire = Wire()
+        self.wire = ServerWire()
         self.connection.transport_connected(self.now)
 
     def raw(self, data: str) -> None:
@@ -162,13 +162,13 @@ class Script:
 
 
 COMMON: Mapping[str, Step] = {
-    "cancel": Script.cancel,
-    "connected": Script.connected,
-    "hand": Script.hand,
-    "bytes": Script.raw,
-    "end_of_file": Script.end_of_file,
-    "transport_fails": Script.transport_fails,
-    "expire": Script.expire,
-    "close": Script.close,
+    "cancel": ConnectionScript.cancel,
+    "connected": ConnectionScript.connected,
+    "hand": ConnectionScript.hand,
+    "bytes": ConnectionScript.raw,
+    "end_of_file": ConnectionScript.end_of_file,
+    "transport_fails": ConnectionScript.transport_fails,
+    "expire": ConnectionScript.expire,
+    "close": ConnectionScript.close,
 }
 """The steps of both."""

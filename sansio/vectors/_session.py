@@ -18,19 +18,19 @@ from ..replay import RecoveryPolicy
 from ..session import ResponsesSession, SessionOptions
 from ..timeouts import Timeouts
 from ..websocket import WebSocket
-from ._connection import accepting, answer_of
+from ._connection import accepting, answering
 from ._script import PLACE
-from ._wire import Wire
+from ._wire import ServerWire
 
-__all__ = ["Network", "ScriptedSession"]
+__all__ = ["ScriptedNetwork", "ScriptedSession"]
 
 
-class Network:
+class ScriptedNetwork:
     """A runtime. Links have numbers from 1, in the order in which they were opened."""
 
     def __init__(self) -> None:
         self.links: list[Link] = []
-        self.wires: list[Wire] = []
+        self.wires: list[ServerWire] = []
         self.sent: list[dict[str, Any]] = []
         """What servers have read since the last step."""
         self.opening: list[Link] = []
@@ -38,7 +38,7 @@ class Network:
 
     def open(self, link: Link) -> None:
         self.links.append(link)
-        self.wires.append(Wire())
+        self.wires.append(ServerWire())
         self.opening.append(link)
 
     def write(self, link: Link, data: bytes) -> bool:
@@ -65,10 +65,10 @@ class Network:
         """Nothing: every step looks at what has come."""
 
 
-Made = Callable[[SessionOptions, Network], tuple[ResponsesSession, Driver]]
+Made = Callable[[SessionOptions, ScriptedNetwork], tuple[ResponsesSession, Driver]]
 
 
-def plain(options: SessionOptions, network: Network) -> tuple[ResponsesSession, Driver]:
+def unrecorded(options: SessionOptions, network: ScriptedNetwork) -> tuple[ResponsesSession, Driver]:
     """A session and its driver; it draws nothing but zeros."""
     session = ResponsesSession(options=options, random_bytes=bytes)
     return session, Driver(session, network, lambda: PLACE)
@@ -77,12 +77,12 @@ def plain(options: SessionOptions, network: Network) -> tuple[ResponsesSession, 
 class ScriptedSession:
     """One session, its network and the server at the other end."""
 
-    def __init__(self, given: dict[str, Any], make: Made = plain) -> None:
+    def __init__(self, given: dict[str, Any], make: Made = unrecorded) -> None:
         options: dict[str, Any] = {"dialect": "openai", "timeouts": None, "ping_interval": None, **given}
         for name, kind in (("recovery", RecoveryPolicy), ("timeouts", Timeouts)):
             if options.get(name) is not None:
                 options[name] = msgspec.convert(options[name], kind)
-        self.network = Network()
+        self.network = ScriptedNetwork()
         self.options = SessionOptions(**options)
         self.session, self.driver = make(self.options, self.network)
         self.now = 0.0
@@ -113,7 +113,7 @@ class ScriptedSession:
 
     def answer(self, given: Any, number: int | None) -> None:
         """It answers a request."""
-        self._arrives(self._link(number), answer_of(given))
+        self._arrives(self._link(number), answering(given))
 
     def cut(self, number: int | None) -> None:
         """The stream ends."""

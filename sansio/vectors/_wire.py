@@ -8,13 +8,13 @@ import msgspec
 
 from ..websocket import CloseFrame, Ping, Pong, Violation, WebSocket
 
-__all__ = ["Wire"]
+__all__ = ["ServerWire"]
 
 _OUR_OWN = ("user-agent", "content-length")
 """Headers that differ from one client to another."""
 
 
-class Wire:
+class ServerWire:
     """Reads requests, and after an upgrade frames. What is not whole yet is kept."""
 
     def __init__(self) -> None:
