@@ -105,9 +105,7 @@ def test_every_page_of_rules_is_read() -> None:
 
 
 def test_what_is_demanded_without_an_id_is_found() -> None:
-    page = (
-        "# Page\n\nIt never does.\n\n## A\n\nturnwire refuses this.\n\n**P-LANES-1** It refuses that.\n\nBehind it.\n"
-    )
+    page = "# Page\n\nIt never does.\n\n## A\n\nturnwire refuses this.\n\n**P-LANES-1** It refuses that.\n\nBehind.\n"
     assert introductions(page) == ["## A: turnwire refuses this."]
     assert demands(introductions(page)[0])
     assert not demands("## What it refuses: What turnwire sends and refuses. It is said here.")
