@@ -45,7 +45,7 @@ CITED = re.compile(
     r"\b([PRDFCV]-[A-Z0-9]+-)(\d+)(?!\d)(?:\s+(to|and)\s+(?:# )?(?:\1|-)(\d+)\b)?"
     r"|\b(I)([1-9])(?:(-| to )I?([1-9]))?\b(?!\.)"
 )
-IN_NAME = re.compile(r"^test_(?:([prdfcv])_([a-z0-9]+)_(\d+)|(i[1-9]))(?:_|$)", re.IGNORECASE)
+IN_NAME = re.compile(r"\btest_(?:([prdfcv])_([a-z0-9]+)_(\d+)|(i[1-9]))(?:_|\b)", re.IGNORECASE)
 """The rule after which a test is named."""
 
 
@@ -111,8 +111,9 @@ def places(body: Iterable[ast.stmt], inside: str = "") -> Iterator[Place]:
 
 def cited_by_code(text: str) -> Iterator[tuple[str, str]]:
     """Each rule that a module cites, and where. The place "" is the module's own docstring or a comment outside."""
-    known = list(places(parse(text).body))
-    for rule, at in cited(text):
+    found = list(cited(text))
+    known = list(places(parse(text).body)) if found else []  # To parse is what takes time.
+    for rule, at in found:
         line = text.count("\n", 0, at) + 1
         yield rule, next((place.name for place in reversed(known) if place.first <= line <= place.last), "")
 
@@ -120,7 +121,7 @@ def cited_by_code(text: str) -> Iterator[tuple[str, str]]:
 def cited_by_tests(text: str) -> Iterator[tuple[str, str]]:
     """Each rule that a test of a file cites for itself, and the test."""
     lines = text.splitlines()
-    known = list(places(parse(text).body))
+    known = list(places(parse(text).body)) if CITED.search(text) or IN_NAME.search(text) else []
     classes = [each.node for each in known if isinstance(each.node, ast.ClassDef)]
     for place in known:
         name = place.name.rpartition(".")[2]
@@ -167,6 +168,7 @@ def vectors() -> dict[str, list[str]]:
     return found
 
 
+@cache
 def sources() -> dict[str, Found]:
     """What the product, the tests, and the checks of proofs cite: rules that there are not, too."""
     tests = ROOT / "tests"

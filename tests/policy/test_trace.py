@@ -38,7 +38,7 @@ def test_each_rule_has_code_and_a_test(page: str) -> None:
     assert {rule: missing for rule, has in traced.items() if (missing := lacks(rule, has))} == {}
 
 
-def test_the_file_is_current() -> None:
+def test_the_trace_is_current() -> None:
     text = file_text(trace())
     if os.environ.get(WRITE):
         FILE.write_text(text, encoding="utf-8")
