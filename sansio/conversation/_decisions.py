@@ -12,7 +12,7 @@ from ..events import InputTokensDetails, OutputTokensDetails, ResponseUsage
 __all__ = ["MOST_DECISIONS", "Decision", "DecisionReason", "added"]
 
 MOST_DECISIONS: Final = 256
-"""How many decisions are kept: the last ones."""
+"""How many decisions are kept: the last ones (C-DELTA-9)."""
 
 
 class DecisionReason(enum.Enum):

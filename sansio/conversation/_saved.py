@@ -42,13 +42,13 @@ class SavedPending(msgspec.Struct, kw_only=True):
     stored: bool
     own: OwnFields = OwnFields()
     verdict: str = Verdict.AMBIGUOUS.name
-    """What was known of it: the name of a :class:`Verdict`."""
+    """What was known of it: the name of a :class:`Verdict` (C-SAVE-5)."""
     response_id: str | None = None
     fields: Digests = {}
 
 
 class Saved(msgspec.Struct, kw_only=True):
-    """A saved conversation."""
+    """A saved conversation (C-SAVE-1)."""
 
     version: int
     history: list[JsonItem]
