@@ -54,7 +54,7 @@ class ConversationRunner:
     # -- to send a turn
 
     def until_ready(self, new: object, fields: Mapping[str, Any], *, warm: bool = False, **more: Any) -> Flow[None]:
-        """What comes before a turn is sent: forks are in progress, and it was written down."""
+        """What comes before a turn is sent: forks are in progress, and it was written down (C-FORK-2, C-SAVE-4)."""
         yield from self.until_forks_run()
         if self.before_send is not None and not warm:
             yield from call_hook(self.before_send, self.settled().saved_ahead(new, fields, **more))
@@ -172,7 +172,7 @@ class ConversationRunner:
         return items
 
     def compacted(self, body: Mapping[str, Any], timeout: object) -> Flow[Response]:
-        """Run a compaction to its end."""
+        """Run a compaction to its end (C-COMPACT-1)."""
         turn = self.runtime.submit(self.runtime.compaction(body, timeout=timeout))
         try:
             yield Wait(lambda: self.runtime.until(lambda: turn.ended, turn))

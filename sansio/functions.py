@@ -319,7 +319,8 @@ def _is_pydantics(hint: Any) -> bool:
 
 
 def _values(fields: list[_Field], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments: what was given, and the defaults of the rest. Null stands for a default that is not null."""
+    """All arguments: what was given, and the defaults of the rest. Null stands for a default that is not null
+    (C-TOOL-12)."""
     values: dict[str, Any] = {}
     for field in fields:
         value = given.get(field.name, msgspec.UNSET)

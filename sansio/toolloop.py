@@ -145,9 +145,7 @@ def unforced(choice: object) -> Any:
     """The ``tool_choice`` for the turns after the model has called a tool, so that it may answer; as in the Agents SDK.
 
     ``"auto"`` and ``"none"`` stay; so do the tools that it is allowed to call (``allowed_tools``), of which it need not
-    call one any more. Everything else made it call a tool, and is left out.
-
-    Source: C-TOOL-13.
+    call one any more. Everything else made it call a tool, and is left out (C-TOOL-13).
     """
     if choice in (None, "auto", "none"):
         return choice
@@ -237,7 +235,7 @@ class ToolLoop:
     # -- the calls of one response
 
     def _answer(self, calls: list[ToolCall]) -> Flow[None]:
-        """See to it that each call has its output, but those that the caller answers (C-TOOL-8)."""
+        """See to it that each call has its output, but those that the caller answers (C-TOOL-8, C-TOOL-10)."""
         ready: list[_Ready] = []
         for call in calls:
             if call.state is CallState.REQUESTED:
@@ -253,10 +251,7 @@ class ToolLoop:
                 yield from self._record(call, WAS_INTERRUPTED)
 
     def _ready(self, call: ToolCall) -> Flow[_Ready | str | None]:
-        """The call, ready to be run; or its output, if it is not to be run; None: the caller answers it.
-
-        Source: C-TOOL-7, C-TOOL-10.
-        """
+        """The call, ready to be run; or its output, if it is not to be run (C-TOOL-7); None: the caller answers it."""
         if call.item.get("status") == "incomplete":
             return WAS_CUT_OFF
         function = self._tools.function_for(call.name)
@@ -291,7 +286,7 @@ class ToolLoop:
 
     def _worker(self, waiting: Iterator[_Ready]) -> Flow[None]:
         for ready in waiting:
-            yield Wait(self._shell.checkpoint)  # If it is cancelled here, the call has not begun.
+            yield Wait(self._shell.checkpoint)  # If it is cancelled here, the call has not begun (C-TOOL-9).
             yield from self._run_one(*ready)
 
     def _run_one(self, call: ToolCall, function: ToolFunction, arguments: Mapping[str, Any]) -> Flow[None]:
@@ -299,7 +294,7 @@ class ToolLoop:
         self._ledger.begin(call)
         try:
             yield from self._tell(call)
-        except BaseException:
+        except BaseException:  # C-TOOL-6.
             self._ledger.reset(call)
             raise
         made = partial(function, **arguments)

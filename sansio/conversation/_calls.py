@@ -38,7 +38,7 @@ __all__ = ["MOVES", "CallLedger", "CallState", "ToolCall"]
 
 
 class CallState(enum.Enum):
-    """How far a call is (C-TOOL-2 to C-TOOL-5)."""
+    """How far a call is (C-TOOL-1 to C-TOOL-5)."""
 
     REQUESTED = "requested"
     RUNNING = "running"

@@ -47,7 +47,7 @@ _NAMED_BY_ID: Final = frozenset({"item_reference"})
 
 
 def as_items(given: object) -> list[JsonItem]:
-    """The items of an input, as a copy in plain JSON: a text is one message of the user.
+    """The items of an input, as a copy in plain JSON: a text is one message of the user (C-HISTORY-1).
 
     Raises WrongTypeError for what is no text, item or iterable of items, and for a value that JSON lacks.
 
@@ -83,7 +83,7 @@ def item_kind(item: JsonItem) -> str:
 
 
 def same_items(one: JsonItem, other: JsonItem) -> bool:
-    """Whether two items are equal: the same JSON, without what servers add (P-CONT-10, C-EQUAL-2)."""
+    """Whether two items are equal: the same JSON, without what servers add (C-EQUAL-2)."""
     return one is other or _canonical(one) == _canonical(other)
 
 
@@ -144,7 +144,7 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
-    """Raise UserError and WrongTypeError for fields that no warm-up can have, and where there are none."""
+    """Raise UserError and WrongTypeError for fields that no warm-up can have, and where there are none (C-WARM-2)."""
     checked_fields(with_format(fields)[0])
     if transport == "http":
         raise UserError(
@@ -153,8 +153,7 @@ def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
 
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
-"""What to ask for if the server does not store: without it, reasoning items cannot be sent back
-(C-DELTA-8, P-CONT-9)."""
+"""What to ask for if the server does not store: without it, reasoning items cannot be sent back (C-DELTA-8)."""
 
 WITHHELD: Final = frozenset({"tools", "client_metadata"})
 """Fields that may contain credentials: they are not saved (C-SAVE-2)."""

@@ -108,7 +108,7 @@ class ConversationMachine:
         """``source``: the conversation that this one is a fork of. See :meth:`fork`."""
         self.state = ConversationState.IDLE
         self.usage = ResponseUsage()
-        """The sum of what all responses used, warm-ups and compactions included."""
+        """The sum of what all responses used, warm-ups and compactions included (C-HISTORY-4)."""
         self.calls = CallLedger() if source is None else source.calls.forked()
         """How far the calls of tools are that the client runs; for the loop (``toolloop.py``)."""
         self.kept: list[JsonItem] = [] if source is None else list(source.kept)
@@ -203,7 +203,7 @@ class ConversationMachine:
         return ToSend(body, window if delta else None, anchor, self._forks)
 
     def _decided(self, new: list[JsonItem], digests: Digests) -> tuple[Decision, list[JsonItem]]:
-        """The decision about a turn, and the whole input (C-DELTA-7)."""
+        """The decision about a turn, and the whole input (C-DELTA-1 to C-DELTA-3)."""
         anchor = self._anchor
         window = self.kept[self.start :] + new
         if anchor is None:
@@ -217,8 +217,7 @@ class ConversationMachine:
         return Decision(sent="delta", reason=DecisionReason.CONTINUES, items=items, **what), window
 
     def sent_in_full(self, reason: DecisionReason) -> None:
-        """The core has sent the whole input of the turn that runs, or ran last, instead of the delta
-        (C-DELTA-4 to C-DELTA-6)."""
+        """The core has sent the whole input of the turn that runs, or ran last, instead of the delta (C-DELTA-6)."""
         self._decisions[-1] = self._decisions[-1].in_full(reason)
 
     def withdrawn(self) -> None:
@@ -230,7 +229,7 @@ class ConversationMachine:
     def completed(
         self, output: Sequence[JsonItem], response_id: str | None, used: Iterable[ResponseUsage | None]
     ) -> None:
-        """The turn has completed: its input and ``output`` are in the history.
+        """The turn has completed: its input and ``output`` are in the history (C-HISTORY-2).
 
         ``output`` has the items of its response; of several responses (steering), with the inputs between them
         (C-HISTORY-2)."""
@@ -245,13 +244,13 @@ class ConversationMachine:
         used: Iterable[ResponseUsage | None] = (),
         known: Interrupted | None = None,
     ) -> None:
-        """The turn has failed, was left, or ended incomplete; ``partial`` are the items that arrived.
+        """The turn has failed, was left, or ended incomplete; ``partial`` are the items that arrived (C-PARTIAL-1).
 
         ``response_id``: that of a response that ended as ``incomplete``, so that it can be continued. ``known`` is for
         whoever decides whether to send it again
         (C-PARTIAL-1)."""
         pending = self._ended(used)
-        if pending.warm:
+        if pending.warm:  # C-WARM-1.
             self._restore()
             return
         self._pending = pending._replace(partial=partial, response_id=response_id, known=known or Interrupted())
@@ -276,7 +275,7 @@ class ConversationMachine:
     def _append(self, new: Sequence[JsonItem], output: Sequence[JsonItem]) -> None:
         self.kept += [*new, *output]
         for back, item in enumerate(reversed(output), 1):
-            if item_kind(item) == COMPACTION:
+            if item_kind(item) == COMPACTION:  # C-DELTA-7.
                 self.start = len(self.kept) - back
                 break
 
@@ -310,7 +309,7 @@ class ConversationMachine:
         self.state, self._pending = ConversationState.IDLE, None
         if not accept_partial:
             return []
-        kept = repaired(pending.partial, stored=pending.stored)
+        kept = repaired(pending.partial, stored=pending.stored)  # C-PARTIAL-2; what follows: C-PARTIAL-3.
         self._append(pending.input, kept.items)
         if pending.response_id is not None and kept.whole:
             self._anchor_at(pending.response_id, pending)
@@ -319,7 +318,7 @@ class ConversationMachine:
         return as_items([*pending.input, *kept.items])
 
     def adopt(self, output: Sequence[JsonItem], response_id: str, used: ResponseUsage | None) -> None:
-        """The interrupted turn has completed all the same, by this response.
+        """The interrupted turn has completed all the same, by this response (C-PARTIAL-5).
 
         Raises UserError if no turn was interrupted, or if it is known to have had another response
         (C-PARTIAL-5)."""
@@ -352,8 +351,7 @@ class ConversationMachine:
             )
 
     def _check_not_running(self, what: str) -> None:
-        # C-HISTORY-3.
-        if self.state is ConversationState.RUNNING:
+        if self.state is ConversationState.RUNNING:  # C-HISTORY-3.
             raise ConcurrentUseError(
                 f"{what} — nothing was sent, and that turn goes on — wait for its end, or fork() the conversation"
             )
@@ -417,8 +415,8 @@ class ConversationMachine:
     # -- forks, and saving
 
     def fork(self) -> Self:
-        """A conversation with the same history and anchor. A turn that runs, or was interrupted, is not in it
-        (C-FORK-1)."""
+        """A conversation with the same history and anchor (C-FORK-1). A turn that runs, or was interrupted, is not in
+        it."""
         return type(self)(self)
 
     def saved_ahead(self, new: object, fields: Mapping[str, Any], **more: Any) -> str:

@@ -1,4 +1,4 @@
-"""Which items of an interrupted turn can be sent back to a server (CONVERSATION.md, "What arrived").
+"""Which items of an interrupted turn can be sent back to a server (C-PARTIAL-2).
 
 What arrived may end anywhere: in the middle of a text, or after a call that nobody has answered. A server refuses an
 input with a call that has no output, or with reasoning that is followed by nothing.

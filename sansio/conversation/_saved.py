@@ -42,7 +42,7 @@ class SavedPending(msgspec.Struct, kw_only=True):
     stored: bool
     own: OwnFields = OwnFields()
     verdict: str = Verdict.AMBIGUOUS.name
-    """What was known of it: the name of a :class:`Verdict`."""
+    """What was known of it: the name of a :class:`Verdict` (C-SAVE-5)."""
     response_id: str | None = None
     fields: Digests = {}
 

@@ -1059,14 +1059,25 @@ def test_attacks_by_chunks(body: bytes, kind: type[TurnError]) -> None:
     assert (types(turn), http.state) == (ALL, HttpState.CLOSED)
 
 
-def test_an_answer_between_two_requests_is_not_the_next_ones() -> None:
-    """R-HTTP-20."""
+@pytest.mark.parametrize(
+    "data",
+    [
+        streamed(),
+        plain({"error": {"code": "bad"}}, status=401),
+        head(408, "Content-Length: 0"),
+        head(307, "Location: /elsewhere", "Content-Length: 0"),
+        b"",
+    ],
+)
+def test_an_answer_between_two_requests_is_not_the_next_ones(data: bytes) -> None:
+    """R-HTTP-20: nor is it a refusal of the next one, which another connection may take."""
     http = Http.opened()
     http.run()
     http.receive(streamed())
     turn = http.create()
-    http.receive(streamed())
-    failed(turn, Cause.PROTOCOL, Phase.SEND, SAFE, ProtocolError)
+    http.receive(data)
+    evidence = failed(turn, Cause.PROTOCOL if data else Cause.EOF, Phase.SEND, SAFE).evidence
+    assert not evidence.is_refusal
     assert (http.state, http.hand()) == (HttpState.CLOSED, b"")
 
 

@@ -233,6 +233,8 @@ def difference_of_verdicts() -> str | None:
         expected = verdict_of_the_page(evidence)
         if evidence.verdict is not expected:
             return f"{evidence}: {evidence.verdict}, the page says {expected}"
+        if evidence.is_refusal is not of_the_page_refuses(evidence):
+            return f"{evidence}: a refusal: {evidence.is_refusal}"
     return None
 
 

@@ -533,6 +533,17 @@ def lanes() -> Iterator[Case]:
         {"hand": "all", "must": {"sent": []}},
     )
     yield script(
+        "left_in_the_middle",
+        "a turn that is left in the middle of its message is judged as handed, until that can no longer be",
+        create("a", "a"),
+        hand(),
+        create("b", "b"),
+        ONE_BYTE,
+        {"cancel": "b", "must": changed(failed("AMBIGUOUS", "AWAIT", "CANCELLED", "b"), state="OPEN")},
+        {**CUT, "must": changed(failed("AMBIGUOUS", "AWAIT", turn="a"), failed("SAFE", "SEND", "CANCELLED", "b"))},
+        rules=("R-EVIDENCE-7", "R-EVIDENCE-8"),
+    )
+    yield script(
         "left_alone",
         "the only turn is left: the connection is aborted",
         create(),
@@ -719,14 +730,14 @@ def steering() -> Iterator[Case]:
         server(cut_short),
         server(created("r2"), must=changed(given("COMMITTED", "UNSAFE"))),
         server(ended("r2"), must=changed(done(response_id="r2"))),
-        rules=rules,
+        rules=("P-STEER-1", "R-STEER-4"),
     )
     yield script(
         "steer_lost",
         "the connection ends before the answer",
         *steered,
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("LOST", "AMBIGUOUS"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-3", "R-STEER-6"),
     )
     yield script(
         "steer_lost_accepted",
@@ -734,7 +745,7 @@ def steering() -> Iterator[Case]:
         *steered,
         server(answered("accepted")),
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("LOST_ACCEPTED", "UNSAFE"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-4", "R-STEER-6", "R-STEER-7"),
     )
     yield script(
         "steer_not_handed",
@@ -742,7 +753,7 @@ def steering() -> Iterator[Case]:
         *running,
         steer,
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("FAILED", "SAFE", "not_sent"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-2", "R-STEER-6"),
     )
     yield script(
         "steer_failed",
@@ -752,7 +763,7 @@ def steering() -> Iterator[Case]:
             answered("failed", error={"code": "response_not_active", "message": "no"}),
             must=changed(given("FAILED", "SAFE", "response_not_active")),
         ),
-        rules=rules,
+        rules=("P-STEER-1", "R-STEER-5"),
     )
     yield script(
         "steer_pending",
