@@ -273,7 +273,7 @@ class ToolLoop:
         return _Ready(call, function, arguments)
 
     def _side_by_side(self, ready: list[_Ready]) -> Flow[None]:
-        """Run the calls, at most ``parallel`` at the same time. Raises what a hook raises."""
+        """Run the calls, at most ``parallel`` at the same time. Raises what a hook raises (C-TOOL-8)."""
         waiting = iter(ready)
         workers = min(len(ready), self._settings.parallel)
         first: Exception | None = None
@@ -290,6 +290,7 @@ class ToolLoop:
             yield from self._run_one(*ready)
 
     def _run_one(self, call: ToolCall, function: ToolFunction, arguments: Mapping[str, Any]) -> Flow[None]:
+        # C-TOOL-6, C-TOOL-9.
         self._ledger.begin(call)
         try:
             yield from self._tell(call)
@@ -309,7 +310,7 @@ class ToolLoop:
             yield from self._record(call, output)
 
     def _failed(self, call: ToolCall, exc: Exception) -> Flow[None]:
-        """The function raised. If the hook does, too, the call has an output all the same."""
+        """The function raised. If the hook does, too, the call has an output all the same (C-TOOL-7)."""
         output: Any = output_of(f"The tool failed: {type(exc).__name__}: {exc}")
         try:
             if self._settings.on_error is not None:

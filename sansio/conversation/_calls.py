@@ -94,7 +94,7 @@ class ToolCall(msgspec.Struct, kw_only=True):
 
 
 class CallLedger:
-    """How far each open call of a conversation is. See the table above."""
+    """How far each open call of a conversation is. See the table above (C-TOOL-1)."""
 
     def __init__(self, calls: Iterable[ToolCall] = ()) -> None:
         self._calls: dict[str, ToolCall] = {call.call_id: call for call in calls}

@@ -38,7 +38,7 @@ Digests: TypeAlias = dict[str, str]
 contain credentials (``tools`` of type ``mcp``)."""
 
 NOT_COMPARED: Final = frozenset({"input", "previous_response_id", "generate", "stream_id", "client_metadata"})
-"""Fields that may differ between a turn and the one that continues it as a delta."""
+"""Fields that may differ between a turn and the one that continues it as a delta (P-CONT-10, C-EQUAL-1)."""
 
 _BY_SERVER: Final = ("id", "status")
 """Members of an item that servers add."""
@@ -50,6 +50,8 @@ def as_items(given: object) -> list[JsonItem]:
     """The items of an input, as a copy in plain JSON: a text is one message of the user (C-HISTORY-1).
 
     Raises WrongTypeError for what is no text, item or iterable of items, and for a value that JSON lacks.
+
+    Source: C-HISTORY-1.
     """
     if isinstance(given, str):
         return [{"role": "user", "content": str.__str__(given)}]
@@ -62,7 +64,7 @@ def as_items(given: object) -> list[JsonItem]:
 
 
 def output_items(output: Iterable[object]) -> list[JsonItem]:
-    """The items of a response's output in plain JSON: every member that the server sent."""
+    """The items of a response's output in plain JSON: every member that the server sent (C-HISTORY-1)."""
     return [cast("JsonItem", plain(item)) for item in output]
 
 

@@ -63,7 +63,7 @@ class ToSend(NamedTuple):
     body: dict[str, Any]
     """The fields of the ``response.create``."""
     window: list[JsonItem] | None
-    """For a delta: the whole input, to be sent without ``previous_response_id`` if the anchor is lost."""
+    """For a delta: the whole input, to be sent without ``previous_response_id`` if the anchor is lost (C-DELTA-11)."""
     anchor: Anchor | None
     """The response that the turn follows in the history, whether it is sent as a delta or not."""
     forks: bool
@@ -177,8 +177,8 @@ class ConversationMachine:
         that were given for this turn alone. Input that was queued is a part of the turn's.
 
         Raises UserError and WrongTypeError for what cannot be sent, and ConcurrentUseError while a turn runs. Then
-        nothing has changed.
-        """
+        nothing has changed
+        (C-DELTA-1 to C-DELTA-3)."""
         self._check_not_running("a turn of this conversation runs")
         items, body = as_items(new), checked_fields(fields)
         queued = [] if warm else self.queued
@@ -231,8 +231,8 @@ class ConversationMachine:
     ) -> None:
         """The turn has completed: its input and ``output`` are in the history (C-HISTORY-2).
 
-        ``output`` has the items of its response; of several responses (steering), with the inputs between them.
-        """
+        ``output`` has the items of its response; of several responses (steering), with the inputs between them
+        (C-HISTORY-2)."""
         pending = self._ended(used)
         self._append(pending.input, output)
         self._anchor_at(response_id, pending)
@@ -247,8 +247,8 @@ class ConversationMachine:
         """The turn has failed, was left, or ended incomplete; ``partial`` are the items that arrived (C-PARTIAL-1).
 
         ``response_id``: that of a response that ended as ``incomplete``, so that it can be continued. ``known`` is for
-        whoever decides whether to send it again.
-        """
+        whoever decides whether to send it again
+        (C-PARTIAL-1)."""
         pending = self._ended(used)
         if pending.warm:  # C-WARM-1.
             self._restore()
@@ -292,7 +292,7 @@ class ConversationMachine:
         self._anchor, self.none_because, self._forks = None, reason, False
 
     def queue(self, items: Sequence[JsonItem]) -> None:
-        """Keep input for the next turn. Raises UserError if no loop runs, which will send that turn."""
+        """Keep input for the next turn. Raises UserError if no loop runs, which will send that turn (C-TOOL-14)."""
         if not self.calls.busy:
             raise UserError("no turn of this conversation runs — nothing was sent — give the input to the next turn")
         self.queued += items
@@ -303,8 +303,8 @@ class ConversationMachine:
         """Go on after an interrupted turn; return the items that were added to the history, a copy.
 
         ``accept_partial``: its input, and what arrived of its output, become history (:mod:`._repair`). Otherwise the
-        turn is forgotten. Raises UserError if no turn was interrupted.
-        """
+        turn is forgotten. Raises UserError if no turn was interrupted
+        (C-PARTIAL-1, C-PARTIAL-3)."""
         pending = self._interrupted()
         self.state, self._pending = ConversationState.IDLE, None
         if not accept_partial:
@@ -320,8 +320,8 @@ class ConversationMachine:
     def adopt(self, output: Sequence[JsonItem], response_id: str, used: ResponseUsage | None) -> None:
         """The interrupted turn has completed all the same, by this response (C-PARTIAL-5).
 
-        Raises UserError if no turn was interrupted, or if it is known to have had another response.
-        """
+        Raises UserError if no turn was interrupted, or if it is known to have had another response
+        (C-PARTIAL-5)."""
         known = self._interrupted().known.response_id
         if known not in (None, response_id):
             raise UserError(
@@ -333,7 +333,7 @@ class ConversationMachine:
 
     @property
     def known(self) -> Interrupted | None:
-        """What is known of the interrupted turn; None if none was interrupted."""
+        """What is known of the interrupted turn; None if none was interrupted (C-SAVE-5)."""
         return self._interrupted().known if self.state is ConversationState.INTERRUPTED else None
 
     def _interrupted(self) -> _OpenTurn:
@@ -342,7 +342,8 @@ class ConversationMachine:
         return self._pending
 
     def check_no_loop(self) -> None:
-        """Raise ConcurrentUseError while the calls of the conversation's tools run: a loop will send the next turn."""
+        """Raise ConcurrentUseError while the calls of the conversation's tools run: a loop will send the next turn
+        (C-HISTORY-3)."""
         if self.calls.busy and self.state is not ConversationState.RUNNING:
             raise ConcurrentUseError(
                 "the conversation's tools are running — nothing was sent, and they go on — wait for run(), give it the "
@@ -402,7 +403,7 @@ class ConversationMachine:
         return self._forks
 
     def has_warmed(self, fields: Mapping[str, Any]) -> bool:
-        """Whether a warm-up with these fields has completed here, and nothing else."""
+        """Whether a warm-up with these fields has completed here, and nothing else (C-WARM-1, C-WARM-2)."""
         anchor = self._anchor
         return anchor is not None and not self.kept and anchor.fields == digests_of(checked_fields(fields))
 
@@ -419,7 +420,8 @@ class ConversationMachine:
         return type(self)(self)
 
     def saved_ahead(self, new: object, fields: Mapping[str, Any], **more: Any) -> str:
-        """What :meth:`save` gives after this turn has begun. It does not begin. Raises as :meth:`begin` does."""
+        """What :meth:`save` gives after this turn has begun. It does not begin. Raises as :meth:`begin` does
+        (C-SAVE-4)."""
         self.begin(new, fields, **more)
         try:
             return self.save()
@@ -454,8 +456,8 @@ class ConversationMachine:
         """Take the state of a saved conversation in place of this one's.
 
         A turn that ran when it was saved is an interrupted one. Raises UserError for a text that is none of
-        :meth:`save`, and ConcurrentUseError while a turn runs. Then nothing has changed.
-        """
+        :meth:`save`, and ConcurrentUseError while a turn runs. Then nothing has changed
+        (C-SAVE-3)."""
         self._check_not_running("a turn of this conversation runs")
         self.check_no_loop()
         saved = read_saved(text)

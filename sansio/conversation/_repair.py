@@ -44,7 +44,7 @@ class Repaired(NamedTuple):
 
 
 def repaired(items: Sequence[JsonItem], *, stored: bool) -> Repaired:
-    """The items that can be sent back; ``stored``: whether the server stores the response."""
+    """The items that can be sent back; ``stored``: whether the server stores the response (C-PARTIAL-2)."""
     answered = {_answers(item) for item in items}
     kept: list[JsonItem] = []
     for item in items:

@@ -22,7 +22,7 @@ from ._items import Digests, JsonItem, OwnFields
 
 __all__ = ["SAVED_VERSION", "Saved", "SavedAnchor", "SavedPending", "read_saved", "written"]
 
-SAVED_VERSION: Final = 1
+SAVED_VERSION: Final = 1  # C-SAVE-1.
 
 
 class SavedAnchor(msgspec.Struct, kw_only=True):

@@ -60,7 +60,7 @@ def test_the_first_turn_is_sent_in_full() -> None:
 
 
 def test_the_next_turn_is_a_delta_with_the_whole_window_behind_it() -> None:
-    """C-DELTA-3, C-HISTORY-2."""
+    """P-CONT-10, C-DELTA-3, C-HISTORY-2."""
     machine = after("one")
     to_send = machine.begin("two", FIELDS)
     assert to_send.body == {"model": "gpt-test", "input": [user("two")], "previous_response_id": "resp_1"}
@@ -71,7 +71,7 @@ def test_the_next_turn_is_a_delta_with_the_whole_window_behind_it() -> None:
 
 
 def test_another_field_sends_everything() -> None:
-    """C-DELTA-2."""
+    """P-CONT-10, C-DELTA-2."""
     machine = after("one")
     to_send = machine.begin("two", {**FIELDS, "temperature": 0.5})
     assert "previous_response_id" not in to_send.body
@@ -82,7 +82,7 @@ def test_another_field_sends_everything() -> None:
 
 
 def test_these_fields_do_not_count() -> None:
-    """C-EQUAL-1."""
+    """P-CONT-10, C-EQUAL-1."""
     machine = after("one")
     to_send = machine.begin("two", {**FIELDS, "client_metadata": {"turn": "2"}})
     assert to_send.body["previous_response_id"] == "resp_1"
@@ -98,14 +98,14 @@ def test_these_fields_do_not_count() -> None:
     ],
 )
 def test_fields_are_compared_as_json(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
-    """C-EQUAL-1, C-DELTA-2."""
+    """P-CONT-10, C-EQUAL-1, C-DELTA-2."""
     machine = after("one", fields=one)
     machine.begin("two", other)
     assert (machine.decisions[-1].sent == "delta") is equal
 
 
 def test_without_storage_reasoning_is_asked_for_in_full() -> None:
-    """C-DELTA-8."""
+    """P-CONT-9, C-DELTA-8."""
     body = ConversationMachine().begin("Hi", UNSTORED).body
     assert body["include"] == ["reasoning.encrypted_content"]
     asked = {**UNSTORED, "include": ["reasoning.encrypted_content", "web_search_call.results"]}
@@ -175,7 +175,7 @@ def test_decisions_are_bounded() -> None:
     ],
 )
 def test_items_are_equal_without_what_servers_add(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
-    """C-EQUAL-2."""
+    """P-CONT-10, C-EQUAL-2."""
     assert same_items(one, other) is equal
     assert same_items(one, one)
 
@@ -376,7 +376,7 @@ def test_what_can_be_sent_back(items: list[dict[str, Any]], kept: Any) -> None:
 
 
 def test_without_storage_reasoning_needs_its_content() -> None:
-    """C-PARTIAL-2."""
+    """P-CONT-9, C-PARTIAL-2."""
     bare = {"type": "reasoning", "id": "rs_1", "summary": []}
     assert repaired([bare, answer("A")], stored=True).items == [bare, answer("A")]
     assert repaired([bare, answer("A")], stored=False).items == [answer("A")]
