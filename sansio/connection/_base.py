@@ -191,7 +191,10 @@ class ConnectionBase(CommonConnection):
         return len(running) >= self._lanes.max_in_flight and any(one.abandoned for one in running.values())
 
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
-        """The lane of the response that the turn continues (C-DELTA-10); AUTO if there is none, or if it forks."""
+        """The lane of the response that the turn continues (C-DELTA-10); AUTO if there is none, or if it forks.
+
+        Source: P-LANES-7, P-LANES-12.
+        """
         return AUTO if turn.forks else self._owners.lane_of(turn.previous)
 
     def _enter(self, turn: Turn, now: float) -> None:

@@ -153,7 +153,10 @@ def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
 
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
-"""What to ask for if the server does not store: without it, reasoning items cannot be sent back (C-DELTA-8)."""
+"""What to ask for if the server does not store: without it, reasoning items cannot be sent back (C-DELTA-8).
+
+Source: P-CONT-9.
+"""
 
 WITHHELD: Final = frozenset({"tools", "client_metadata"})
 """Fields that may contain credentials: they are not saved (C-SAVE-2)."""
