@@ -17,7 +17,7 @@ import anyio
 import anyio.abc
 from anyio.streams.tls import TLSStream
 
-from ...sansio.check import CHECKS, Answer, Check, Context, Dial, Outcome, Receive, Send, chosen, requests_of, run_check
+from ...sansio.check import Answer, Check, Context, Dial, Outcome, Receive, Send, chosen, requests_of, run_check
 from ...sansio.dialect import DIALECTS
 from ...sansio.endpoint import Endpoint, endpoint
 from ...sansio.errors import UserError
@@ -48,7 +48,8 @@ the model says. PATTERN is the name of a check, of a group of them (lanes), or a
 A skip has a reason: what the server does not have cannot be checked. With --dialect, what that kind of server has is
 expected.
 
-Exit status: 0 if no check failed. 1 if one did, or if there is no connection. 2 for wrong arguments. 130 after Ctrl-C."""
+Exit status: 0 if no check failed; 1 if one did, or if there is no connection; 2 for wrong arguments; 130 after
+Ctrl-C."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -133,7 +133,8 @@ def _other_failure(context: Context) -> Script[None]:
         raise CheckSkippedError("on Azure any failure removes what a connection remembers (P-DIALECT-22)")
     wire = yield from open_wire(context)
     first = yield from respond(context, wire, "a response")
-    yield from not_found(context, wire, context.unknown_id(), f"an error with the code {NOT_FOUND}")
+    wrong = context.request(previous_response_id=context.unknown_id())
+    refused((yield from wire.ask(wrong, expected="an error")), "an error")
     yield from respond(context, wire, "a response that continues the first one", previous_response_id=first)
 
 

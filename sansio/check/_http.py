@@ -96,7 +96,8 @@ class AnswerReader:
         except h11.RemoteProtocolError as exc:
             if self._response is not None:
                 return self._complete(self._response)
-            return HttpAnswer(0, problem=f"no answer in HTTP: {without_quotes(exc)}")
+            ended = "the end of the connection, without an answer"
+            return HttpAnswer(0, problem=f"no answer in HTTP: {without_quotes(exc)}" if data else ended)
 
     def _read(self) -> HttpAnswer | None:
         while True:

@@ -11,10 +11,10 @@ from ._frames import Text
 from ._http import json_object
 from ._probes import ACCEPTED, WEBSOCKET
 from ._shown import CheckFailedError, CheckSkippedError, expect
-from ._steps import Answer, Script
+from ._steps import Script
 from ._turns import code_of
-from ._wire import TEXT, Wire, open_wire
-from ._wire_items import Gone, Silence
+from ._wire import TEXT, Wire, WireItem, open_wire
+from ._wire_items import Silence
 
 __all__ = ["LIMITS"]
 
@@ -23,22 +23,23 @@ _PIECE: Final = 256 * 1024
 _BEGINNING: Final = b'{"type": "turnwire.check", "padding": "'
 _PAUSE: Final = 0.2
 """Seconds for which the answer to the head of a message that is too long is waited for, before the rest is sent."""
+_PEEK: Final = 0.001
+"""Seconds for which it is waited for between two pieces."""
 
 
-def _send_oversized(wire: Wire, size: int) -> Script[Text | CloseFrame | Gone | Silence]:
+def _send_oversized(wire: Wire, size: int) -> Script[WireItem]:
     """Send a message of so many bytes, until it is sent or something comes; what comes."""
     message = _BEGINNING.ljust(size - 2, b"x") + b'"}'
     yield from wire.send_bytes(write_head(TEXT, size, masked=True) + bytes(4) + message[:_PIECE])
     item = yield from wire.next(_PAUSE)
-    sent = _PIECE
-    while isinstance(item, Silence) and sent < size:
-        answer: Answer = yield from wire.send_bytes(message[sent : sent + _PIECE])
-        sent = size if answer.problem else sent + _PIECE
-        item = yield from wire.next(0.0)
-    while isinstance(item, Silence) and sent >= size:
-        item = yield from wire.next()
-        sent = 0
-    return item  # pyright: ignore[reportReturnType]
+    for begin in range(_PIECE, size, _PIECE):
+        if not isinstance(item, Silence):
+            return item
+        answer = yield from wire.send_bytes(message[begin : begin + _PIECE])
+        if answer.problem:
+            break
+        item = yield from wire.next(_PEEK)
+    return (yield from wire.next()) if isinstance(item, Silence) else item
 
 
 @LIMITS.check(

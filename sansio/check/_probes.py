@@ -57,7 +57,7 @@ class Plain(msgspec.Struct, frozen=True):
     after: Events
     """What came after its end, and before the answer to a message of an unknown type."""
     second: Events
-    """The same of another request, on the same connection."""
+    """The events of another request, on another connection: this one may have ended."""
 
 
 def _accepted(context: Context) -> Script[Accepted]:
@@ -69,6 +69,7 @@ def _plain(context: Context) -> Script[Plain]:
     wire = yield from open_wire(context)
     events = yield from wire.ask(context.request(), expected="a response, up to its end")
     after = yield from wire.after()
+    wire = yield from open_wire(context)
     second = yield from wire.ask(context.request(), expected="a second response, up to its end")
     return Plain(events, after, second)
 

@@ -13,6 +13,7 @@ from ..dialect import Dialect, announced_dialect, dialect_of_host
 from ..encoding import encode_json
 from ..error_body import ERROR_TYPES
 from ..events import ENDINGS
+from ..events._roles import Role, role_of
 from ..websocket import CloseFrame, Ping, Pong
 from ._context import Context
 from ._frames import FrameItem, FrameReader, Text, frame
@@ -21,7 +22,7 @@ from ._shown import CheckFailedError, expect
 from ._steps import Answer, Dial, Receive, Script, Send
 from ._wire_items import Gone, Silence
 
-__all__ = ["Wire", "ask_http", "dialect_of", "ends", "open_wire", "upgrade_headers"]
+__all__ = ["Wire", "WireItem", "ask_http", "dialect_of", "ends", "open_wire", "upgrade_headers"]
 
 WireItem: TypeAlias = Text | Pong | CloseFrame | Gone | Silence
 
@@ -62,8 +63,6 @@ def ask_http(
         if got.data is None:
             raise CheckFailedError("an answer in HTTP", Silence(context.timeout))
         found = reader.receive(got.data)
-        if not got.data and found is None:
-            found = HttpAnswer(0, problem="the end of the connection, without an answer")
     return peer, found
 
 
@@ -141,14 +140,15 @@ class Wire:
             self._inbox += self.reader.receive(got.data)
 
     def event(self, expected: str) -> Script[dict[str, Any]]:
-        """The next JSON object. Raises CheckFailedError with ``expected`` if the connection ends, or is silent."""
+        """The next JSON object that is no keepalive (P-START-1). Raises CheckFailedError with ``expected`` if the
+        connection ends, or is silent."""
         while True:
             item = yield from self.next()
             found = json_object(item.payload) if isinstance(item, Text) else None
-            if found is not None:
+            if found is not None and role_of(str(found.get("type"))) is not Role.NEUTRAL:
                 return found
             if isinstance(item, Text):
-                self.odd.append(item)
+                self.odd += [item] if found is None else []
             elif not isinstance(item, Pong):
                 raise CheckFailedError(expected, item)
 

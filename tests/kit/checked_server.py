@@ -38,13 +38,17 @@ from turnwire.sansio.websocket import Rejected
 __all__ = ["CheckedServer", "Peer", "context", "outcomes"]
 
 KEY = "sk-checked-server-key"
-WORDS = " ".join(map(str, range(12)))
+WORDS = "one two three"
 
 
 class _Connection(ServerConnection):
     """Passes what it says through its server."""
 
     server: CheckedServer
+
+    def _create(self, request: dict[str, Any], body: JsonBody, now: float) -> None:
+        self.server.requested(request)
+        super()._create(request, body, now)
 
     def send_event(self, event: Mapping[str, Any]) -> None:
         for each in self.server.change(dict(event)):
@@ -92,6 +96,9 @@ class CheckedServer:
     def bytes_out(self, peer: Peer, data: bytes) -> bytes:
         return data
 
+    def requested(self, request: dict[str, Any]) -> None:
+        """Look at a request before it is queued."""
+
     def change(self, event: dict[str, Any]) -> list[dict[str, Any]]:
         return [event]
 
@@ -129,9 +136,9 @@ class Peer:
 
     def receive(self, data: bytes) -> None:
         data = self.server.bytes_in(self, data)
-        if self.websocket is not None:
+        if self.websocket is not None and data:
             self._frames(data)
-        elif not self.ended:
+        elif self.websocket is None and not self.ended:
             self.http.receive_data(data)
             self._requests()
 
@@ -226,9 +233,7 @@ class Peer:
             case Retrieved():
                 answer.result(result.stored.response)
             case RunTurn():
-                turn = ServerTurn(
-                    result.request, None, send=answer.send, end=self._ended, previous=result.previous
-                )
+                turn = ServerTurn(result.request, None, send=answer.send, end=self._ended, previous=result.previous)
                 for event in self.server.events_of(turn):
                     turn.emit(event)
                 answer.finish()
@@ -240,10 +245,11 @@ class Peer:
 
 
 def context(
-    server: CheckedServer, *, dialect: Dialect | None = None, age: float | None = None, **headers: str
+    server: CheckedServer, *, dialect: Dialect | None = None, age: float | None = None, api_key_header: bool = False
 ) -> Context:
     path = next(iter(SERVER_DIALECTS[server.options.dialect].paths)).removesuffix("/responses")
-    place = endpoint(f"http://localhost{path}", api_key=server.key, headers=headers or None)
+    headers = {"api-key": server.key} if api_key_header else {}
+    place = endpoint(f"http://localhost{path}", api_key=None if headers else server.key, headers=headers)
     return Context(
         place, model="gpt-6", timeout=5.0, age=age, dialect=dialect, random_bytes=lambda length: b"\x17" * length
     )
