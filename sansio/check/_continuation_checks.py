@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..dialect import AZURE
-from ..error_body import ERROR_TYPES
 from ._context import Context, Group
 from ._probes import ACCEPTED, LANES, TURNS, WEBSOCKET
+from ._read import at, is_error
 from ._shown import CheckSkippedError, expect
 from ._steps import Script
 from ._turns import code_of, completed, refused
@@ -80,7 +80,7 @@ def _stored(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     events = yield from wire.ask(context.request(store=True), expected="a response that is stored")
     first = completed(events, "a response that is stored")
-    if events[-1]["response"].get("store") is False:
+    if at(events[-1], "response", "store") is False:
         raise CheckSkippedError("the server stores nothing, and says so: zero data retention")
     for _ in range(2):
         yield from respond(context, wire, "a response that continues nothing")
@@ -100,7 +100,7 @@ def _latest(context: Context) -> Script[None]:
     first = yield from respond(context, wire, "a response")
     yield from respond(context, wire, "a second response")
     events = yield from wire.ask(context.request(previous_response_id=first), expected="a response, or an error")
-    if events[-1].get("type") not in ERROR_TYPES:
+    if not is_error(events[-1]):
         raise CheckSkippedError("the server remembers more than the latest response of a lane")
     refused(events, f"an error with the code {NOT_FOUND}", (NOT_FOUND,))
 

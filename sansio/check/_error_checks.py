@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 
 from ..dialect import Support
-from ..error_body import ERROR_TYPES
 from ._context import Context, Group
 from ._frames import frame
 from ._probes import ACCEPTED, LANES, TURNS, WEBSOCKET
+from ._read import is_error, kind_of
 from ._shown import CheckSkippedError, expect, shown
 from ._steps import Script
 from ._turns import completed, error_of, not_busy, of_response, refused
@@ -68,7 +68,7 @@ def _shape(context: Context) -> Script[None]:
     yield from wire.send({"type": "response.cancel"})
     event = yield from wire.event("an error")
     error = error_of(event)
-    expect(event.get("type") == "error" and error is not event, '"type": "error" with an object "error"', event)
+    expect(kind_of(event) == "error" and error is not event, '"type": "error" with an object "error"', event)
     status = event.get("status")
     expect(isinstance(status, int) and 400 <= status < 500, "a status from 400 to 499, a number", event)
     texts = [error.get(name) for name in ("type", "code", "message")]
@@ -171,11 +171,11 @@ def _declare(case: Wrong) -> None:
     )
     def script(context: Context) -> Script[None]:  # pyright: ignore[reportUnusedFunction] - it is registered.
         wire = yield from open_wire(context)
-        given = context.request() | case.changes
+        given = {**context.request(), **case.changes}
         request = {name: value for name, value in given.items() if value is not None}
         events = yield from wire.ask(request, expected="an error")
         not_busy(events[-1])
-        if case.strictly and events[-1].get("type") not in ERROR_TYPES:
+        if case.strictly and not is_error(events[-1]):
             raise CheckSkippedError("the server is less strict than the API: it ran the request")
         error = refused(events, f"an error with the code {' or '.join(map(str, case.codes))}", case.codes)
         status = error.get("status")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-from ..error_body import ERROR_TYPES
 from ..events import ENDINGS
 from ._context import Context, Group
 from ._probes import PLAIN, TURNS, WARM_UP, WARM_UPS, WEBSOCKET
+from ._read import Event, at, is_error, items_at, kind_of, text_at
 from ._shown import expect
 from ._steps import Script
 from ._turns import CREATED, completed, id_of, not_busy, of_response
@@ -17,7 +17,7 @@ from ._wire import open_wire
 
 __all__ = ["EVENTS", "WARMING", "check_items", "check_numbers", "check_order"]
 
-Events = Sequence[Mapping[str, Any]]
+Events = Sequence[Event]
 
 EVENTS: Final = Group("events", WEBSOCKET)
 WARMING: Final = Group("warm-up", WEBSOCKET, TURNS, WARM_UPS)
@@ -26,7 +26,7 @@ _MIXED: Final = "Clients give events to the wrong turn, or end a turn before its
 
 def check_order(events: Events) -> None:
     """``response.created`` first, one end, which is last."""
-    kinds = [str(event.get("type")) for event in of_response(events)]
+    kinds = [kind_of(event) for event in of_response(events)]
     expect(kinds[:1] == [CREATED], f"{CREATED} as the first event", kinds[:1] or list(events))
     expect(kinds.count(CREATED) == 1, f"one {CREATED}", kinds)
     expect([kind in ENDINGS for kind in kinds].count(True) == 1, f"one of {', '.join(ENDINGS)}", kinds[-5:])
@@ -35,22 +35,22 @@ def check_order(events: Events) -> None:
 
 def check_numbers(events: Events) -> None:
     """Each event has a number, and they grow."""
-    numbers = [event.get("sequence_number") for event in of_response(events)]
-    expect(all(type(number) is int for number in numbers), "a sequence_number in each event, a whole number", numbers)
+    found = [at(event, "sequence_number") for event in of_response(events)]
+    numbers = [number for number in found if type(number) is int]
+    expect(numbers == found, "a sequence_number in each event, a whole number", f"the numbers {found[:40]}")
     grows = all(before < after for before, after in pairwise(numbers))
     expect(grows, "sequence numbers that grow within a response", f"the numbers {numbers[:40]}")
 
 
 def check_items(events: Events) -> None:
     """The events of an item are between its beginning and its end, and what is done is what the response has."""
-    added = [event["item"].get("id") for event in events if event.get("type") == "response.output_item.added"]
-    done = [event["item"].get("id") for event in events if event.get("type") == "response.output_item.done"]
+    added = [at(event, "item", "id") for event in events if kind_of(event) == "response.output_item.added"]
+    done = [at(event, "item", "id") for event in events if kind_of(event) == "response.output_item.done"]
     expect(added == done, "each item that was added done, once", {"added": added, "done": done})
-    output = events[-1].get("response", {}).get("output") or []
-    ids = [item.get("id") for item in output]
+    ids = [at(item, "id") for item in items_at(events[-1], "response", "output")]
     expect(not ids or ids == done, "in the response's output the items that were done", {"done": done, "output": ids})
-    deltas = "".join(event["delta"] for event in events if event.get("type") == "response.output_text.delta")
-    texts = "".join(event["text"] for event in events if event.get("type") == "response.output_text.done")
+    deltas = "".join(text_at(event, "delta") for event in events if kind_of(event) == "response.output_text.delta")
+    texts = "".join(text_at(event, "text") for event in events if kind_of(event) == "response.output_text.done")
     expect(deltas == texts, "deltas that give the text", {"deltas": deltas[-60:], "text": texts[-60:]})
 
 
@@ -117,7 +117,7 @@ for _each in _CASES:
 )
 def _nothing_after(context: Context) -> Script[None]:
     plain = yield from PLAIN(context)
-    after = [event for event in plain.after if of_response([event]) or event.get("type") in ERROR_TYPES]
+    after = [event for event in plain.after if of_response([event]) or is_error(event)]
     expect(not after, "nothing of the response between its end and the next request", after)
 
 
@@ -163,7 +163,8 @@ def _warm_up_events(context: Context) -> Script[None]:
     events = yield from WARM_UP(context)
     check_order(events)
     completed(events, "a warm-up that completes")
-    expect(not events[-1]["response"].get("output"), "an empty output", events[-1]["response"].get("output"))
+    output = items_at(events[-1], "response", "output")
+    expect(not output, "an empty output", output)
 
 
 @WARMING.check(

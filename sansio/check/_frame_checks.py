@@ -11,6 +11,7 @@ from ..websocket import CloseFrame, Pong
 from ._context import Context, Group
 from ._frames import Text, frame
 from ._probes import TURNS, WEBSOCKET
+from ._read import ends, kind_of
 from ._shown import expect
 from ._steps import Script
 from ._turns import completed
@@ -64,11 +65,11 @@ def _ping(context: Context) -> Script[None]:
 def _fragments(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     yield from wire.send_bytes(frame(0x01, _MESSAGE[:5]) + frame(PING, b"between"))
-    item = yield from wire.next()
-    expect(item == Pong(b"between"), "a pong before the message is complete", item)
+    item = yield from wire.next(pong=b"between")
+    expect(isinstance(item, Pong), "a pong before the message is complete", item)
     yield from wire.send_bytes(frame(0x00, _MESSAGE[5:9]) + frame(0x80, _MESSAGE[9:]))
     event = yield from wire.event("an answer to the message")
-    expect(event.get("type") == "error", "an error: the message has an unknown type", event)
+    expect(kind_of(event) == "error", "an error: the message has an unknown type", event)
 
 
 @FRAMES.check(
@@ -83,9 +84,9 @@ def _ping_in_turn(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     yield from wire.send(context.request())
     before = yield from wire.ping(b"while it runs")
-    ended = sum(event.get("type") == "response.completed" for event in before)
+    ended = sum(map(ends, before))
     events = [*before, *(yield from wire.until_ends(1 - ended, "the end of the response"))]
-    completed([event for event in events if "response" in event], "a response that completes")
+    completed([event for event in events if ends(event)], "a response that completes")
 
 
 # --- What is forbidden -----------------------------------------------------------------------------------------------

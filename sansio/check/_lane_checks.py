@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ..dialect import Support
-from ..error_body import ERROR_TYPES
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
 from ._context import LONG, Context, Group
 from ._event_checks import check_order
 from ._probes import ACCEPTED, LANE, LANES, NAMED, TURNS, WARM_UPS, WEBSOCKET
+from ._read import Event, at, ends, is_error, kind_of, text_at
 from ._shown import CheckSkippedError, expect
 from ._steps import Script
 from ._turns import CREATED, code_of, completed, id_of, of_response, on_lane, refused
-from ._wire import Wire, ends, open_wire
+from ._wire import Wire, open_wire
 
 __all__ = ["LANE_CHECKS"]
 
-Events = Sequence[Mapping[str, Any]]
+Events = Sequence[Event]
 
 LANE_CHECKS: Final = Group("lanes", WEBSOCKET, TURNS)
 _MIXED: Final = "The events of two turns are mixed up, or one turn waits for another for ever."
@@ -43,11 +43,11 @@ def _stream_id(context: Context) -> Script[None]:
     expect(not others, f'"stream_id": "{LANE}" in each event', others[:3])
 
 
-def _responses(events: Events) -> list[list[Mapping[str, Any]]]:
+def _responses(events: Events) -> list[list[Event]]:
     """The events of one lane, cut where a response begins."""
-    found: list[list[Mapping[str, Any]]] = []
+    found: list[list[Event]] = []
     for event in of_response(events):
-        found += [[]] if event.get("type") == CREATED or not found else []
+        found += [[]] if kind_of(event) == CREATED or not found else []
         found[-1].append(event)
     return found
 
@@ -62,15 +62,13 @@ def _check_fifo(events: Events, marks: Sequence[str]) -> None:
     )
     for response in responses:
         check_order(response)
-    seen = [(response[0]["response"].get("metadata") or {}).get("check") for response in responses]
+    seen = [at(response[0], "response", "metadata", "check") for response in responses]
     if any(seen):
         expect(seen == list(marks), "responses in the order of their requests", f"those of the requests {seen}")
 
 
 def _kinds(events: Events) -> list[str]:
-    kinds = [
-        f"{event.get('type')} of {id_of(event)}" for event in events if event.get("type") == CREATED or ends(event)
-    ]
+    kinds = [f"{event.get('type')} of {id_of(event)}" for event in events if kind_of(event) == CREATED or ends(event)]
     return kinds or ["no response"]
 
 
@@ -141,23 +139,23 @@ def _whose_events(context: Context) -> Script[None]:
         context.request(metadata={"check": str(name)}) | ({} if name is None else {"stream_id": name}) for name in names
     ]
     events = yield from wire.ask(*requests, expected="three responses on three lanes")
-    items: dict[object, object] = {}
+    items: dict[str, str | None] = {}
     for name in names:
         mine = on_lane(events, name)
         _check_fifo(mine, (str(name),))
         completed(mine, f"a response on the lane {name or 'without a name'}")
         for event in mine:
-            item = event.get("item_id")
-            expect(items.setdefault(item, name) == name or item is None, f"events of {item} on one lane", event)
+            item = text_at(event, "item_id")
+            expect(items.setdefault(item, name) == name or not item, f"events of {item} on one lane", event)
 
 
 def _most_open(events: Events) -> int:
     """How many responses were open at once, by the order of events."""
-    open_now: set[object] = set()
+    open_now: set[str] = set()
     most = 0
     for event in of_response(events):
-        lane = event.get("stream_id")
-        if event.get("type") == CREATED:
+        lane = text_at(event, "stream_id")
+        if kind_of(event) == CREATED:
             open_now.add(lane)
         elif ends(event):
             open_now.discard(lane)
@@ -204,7 +202,7 @@ def _names(context: Context) -> Script[None]:
         names = [_lane_name(number) for number in range(begin, min(begin + 8, most))]
         yield from _warm(context, wire, names)
     events = yield from wire.ask(_named_warm_up(context, _lane_name(most)), expected="an error for one name more")
-    if events[-1].get("type") not in ERROR_TYPES and accepted.dialect.max_named_lanes is None:
+    if not is_error(events[-1]) and accepted.dialect.max_named_lanes is None:
         raise CheckSkippedError(f"the server takes more than {most} names")
     refused(
         events, f"websocket_stream_limit_reached for the name number {most + 1}", ("websocket_stream_limit_reached",)

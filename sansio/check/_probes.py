@@ -8,9 +8,9 @@ import msgspec
 
 from ..dialect import Dialect, Support
 from ..encoding import encode_json
-from ..error_body import ERROR_TYPES
 from ._context import Context, Need, Probe
 from ._http import HttpAnswer
+from ._read import is_error
 from ._shown import CheckFailedError, CheckSkippedError
 from ._steps import Script
 from ._turns import code_of, completed, of_response, on_lane
@@ -177,7 +177,7 @@ def _needs_lanes(context: Context) -> Script[None]:
 
 def _needs_warm_ups(context: Context) -> Script[None]:
     events = yield from WARM_UP(context)
-    if events[-1].get("type") in ERROR_TYPES:
+    if is_error(events[-1]):
         raise CheckSkippedError(f"the server takes no warm-ups: {code_of(events[-1])}")
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ._context import LONG, Context, Group
 from ._probes import ACCEPTED, INJECT, INJECTING, STEER, STEERING, TURNS, WEBSOCKET, injecting_betas
+from ._read import kind_of, text_at
 from ._shown import CheckSkippedError, expect
 from ._steps import Script
 from ._turns import CREATED, code_of, completed, id_of, refused
@@ -29,7 +30,7 @@ def _steer(target: str, **fields: Any) -> dict[str, Any]:
 
 def _failed(event: dict[str, Any], kind: str, codes: tuple[str, ...]) -> None:
     expected = f"{kind} with the code {' or '.join(codes)}"
-    expect(event.get("type") == kind and code_of(event) in codes, expected, event)
+    expect(kind_of(event) == kind and code_of(event) in codes, expected, event)
 
 
 @STEERS.check(
@@ -53,7 +54,8 @@ def _unknown(context: Context) -> Script[None]:
 def _invalid(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     said = {"type": "message", "role": "assistant", "content": [{"type": "input_text", "text": "x"}]}
-    for fields in ({"model": "x"}, {"input": []}, {"input": [said]}):
+    cases: tuple[dict[str, Any], ...] = ({"model": "x"}, {"input": []}, {"input": [said]})
+    for fields in cases:
         yield from wire.send(_steer(context.unknown_id(), **fields))
         event = yield from wire.event("response.steer.failed")
         _failed(event, "response.steer.failed", ("invalid_input",))
@@ -87,16 +89,16 @@ def _running(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     yield from wire.send(context.request(LONG))
     created = yield from wire.event(f"{CREATED}")
-    expect(created.get("type") == CREATED, CREATED, created)
+    expect(kind_of(created) == CREATED, CREATED, created)
     yield from wire.send(_steer(str(id_of(created))))
     answer, ended = yield from _answer(wire)
-    if code_of(answer) in _REASONS:
+    if str(code_of(answer)) in _REASONS:
         raise CheckSkippedError(_REASONS[str(code_of(answer))])
-    expect(answer.get("type") == "response.steer.accepted", "response.steer.accepted", answer)
-    expect(isinstance(answer.get("steer", {}).get("id"), str), "the steer's id in steer.id", answer)
+    expect(kind_of(answer) == "response.steer.accepted", "response.steer.accepted", answer)
+    expect(text_at(answer, "steer", "id"), "the steer's id in steer.id", answer)
     yield from wire.until_ends(1 - ended, "the end of the steered response")
     events = yield from wire.until_ends(1, "the response that follows a steered one")
-    expect(events[0].get("type") == CREATED, f"{CREATED} of the successor", events[0])
+    expect(kind_of(events[0]) == CREATED, f"{CREATED} of the successor", events[0])
     expect(id_of(events[0]) != id_of(created), "a successor with an id of its own", events[0])
     completed(events, "a successor that completes")
 
@@ -106,9 +108,9 @@ def _answer(wire: Wire) -> Script[tuple[dict[str, Any], int]]:
     ended = 0
     while True:
         event = yield from wire.event("an answer to response.steer")
-        if str(event.get("type")).startswith(("response.steer.", "error")):
+        if kind_of(event).startswith(("response.steer.", "error")):
             return event, ended
-        ended += event.get("type") in ("response.completed", "response.incomplete")
+        ended += kind_of(event) in ("response.completed", "response.incomplete")
 
 
 @INJECTION.check(

@@ -11,20 +11,20 @@ from wsproto.utilities import generate_accept_token
 
 from ..dialect import Dialect, announced_dialect, dialect_of_host
 from ..encoding import encode_json
-from ..error_body import ERROR_TYPES
-from ..events import ENDINGS
 from ..events._roles import Role, role_of
 from ..websocket import CloseFrame, Ping, Pong
 from ._context import Context
 from ._frames import FrameItem, FrameReader, Text, frame
 from ._http import AnswerReader, HttpAnswer, json_object, request_bytes
+from ._read import ends, is_error, kind_of
 from ._shown import CheckFailedError, expect
 from ._steps import Answer, Dial, Receive, Script, Send
 from ._wire_items import Gone, Silence
 
-__all__ = ["Wire", "WireItem", "ask_http", "dialect_of", "ends", "open_wire", "upgrade_headers"]
+__all__ = ["Wire", "WireItem", "ask_http", "dialect_of", "open_wire", "upgrade_headers"]
 
 WireItem: TypeAlias = Text | Pong | CloseFrame | Gone | Silence
+"""What may come. A pong is one that was waited for."""
 
 TEXT: Final = 0x81
 PING: Final = 0x89
@@ -98,11 +98,6 @@ def open_wire(context: Context, **changes: str | None) -> Script[Wire]:
     return Wire(context, peer, answer)
 
 
-def ends(event: Mapping[str, Any]) -> bool:
-    """Whether an event ends a response, or its request."""
-    return event.get("type") in ENDINGS or event.get("type") in ERROR_TYPES
-
-
 class Wire:
     """One open WebSocket. Pings are answered while something is waited for."""
 
@@ -123,15 +118,16 @@ class Wire:
         """Send messages, in one write."""
         yield from self.send_bytes(b"".join(frame(TEXT, encode_json(message)) for message in messages))
 
-    def next(self, within: float | None = None) -> Script[WireItem]:
-        """What comes next, but for pings."""
+    def next(self, within: float | None = None, pong: bytes | None = None) -> Script[WireItem]:
+        """What comes next, but for pings, and for pongs with another payload than ``pong``: anybody may send them."""
         within = self._timeout if within is None else within
         while True:
             while self._inbox:
                 item = self._inbox.popleft()
-                if not isinstance(item, Ping):
+                if isinstance(item, Ping):
+                    yield Send(self.peer, frame(0x8A, item.payload))
+                elif not isinstance(item, Pong) or item.payload == pong:
                     return item
-                yield Send(self.peer, frame(0x8A, item.payload))
             got: Answer = yield Receive(self.peer, within)
             if got.data is None:
                 return Silence(within)
@@ -145,12 +141,11 @@ class Wire:
         while True:
             item = yield from self.next()
             found = json_object(item.payload) if isinstance(item, Text) else None
-            if found is not None and role_of(str(found.get("type"))) is not Role.NEUTRAL:
+            if found is not None and role_of(kind_of(found)) is not Role.NEUTRAL:
                 return found
-            if isinstance(item, Text):
-                self.odd += [item] if found is None else []
-            elif not isinstance(item, Pong):
+            if not isinstance(item, Text):
                 raise CheckFailedError(expected, item)
+            self.odd += [item] if found is None else []
 
     def until_ends(self, count: int, expected: str) -> Script[list[dict[str, Any]]]:
         """All events up to the one that ends the ``count``-th response or request."""
@@ -178,7 +173,7 @@ class Wire:
                 event = yield from self.event("an answer")
             except CheckFailedError:
                 return events
-            if event.get("type") in ERROR_TYPES:
+            if is_error(event):
                 return events
             events.append(event)
 
@@ -187,12 +182,11 @@ class Wire:
         yield from self.send_bytes(frame(PING, payload))
         before: list[dict[str, Any]] = []
         while True:
-            item = yield from self.next()
-            if isinstance(item, Text):
-                before.append(json_object(item.payload) or {})
-            else:
-                expect(item == Pong(payload), f"a pong with the payload {payload!r}", item)
+            item = yield from self.next(pong=payload)
+            if not isinstance(item, Text):
+                expect(isinstance(item, Pong), f"a pong with the payload {payload!r}", item)
                 return before
+            before.append(json_object(item.payload) or {})
 
     def end(self) -> Script[tuple[list[Text], CloseFrame | Gone | Silence]]:
         """What comes until the connection ends: messages, and how it ends."""

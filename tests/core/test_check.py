@@ -793,3 +793,37 @@ def test_P_CHECK_9_no_more_requests_are_sent_than_it_says() -> None:
         server = CheckedServer()
         outcomes(server, checks)
         assert server.made <= requests_of(checks), group
+
+
+# --- Anything may come -----------------------------------------------------------------------------------------------
+
+MEMBERS = (
+    *("type", "response", "item", "delta", "text", "error", "status", "stream_id", "sequence_number", "steer", "input"),
+    "item_id",
+)
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], {}, 5, [{}], {"id": [], "code": {}, "output": 5, "metadata": [1]}], ids=repr
+)
+def test_P_CHECK_9_members_of_any_type_raise_nothing(value: object) -> None:
+    class Odd(CheckedServer):
+        member = ""
+
+        def change(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+            return [{**event, self.member: value} if self.member in event else event]
+
+    groups = (
+        "events",
+        "errors/shape",
+        "lanes/whose-events",
+        "lanes/stream-id",
+        "warm-up",
+        "steering",
+        "continuation/fork",
+    )
+    for member in MEMBERS:
+        server = Odd()
+        server.member = member
+        found = outcomes(server, chosen(groups, ()))
+        assert {each.outcome for each in found.values()} <= {"passed", "failed", "skipped"}

@@ -200,9 +200,8 @@ class Peer:
         found = find_route(method, target, SERVER_DIALECTS[server.options.dialect].paths)
         result: Any = found
         if isinstance(found, FoundRoute):
-            result = check_key(request.headers, server.key)
-            if result is None and method == "POST" and not server.has_http:
-                result = Problem(405, None, "Not allowed.")
+            absent = method == "POST" and not server.has_http
+            result = Problem(405, None, "Not allowed.") if absent else check_key(request.headers, server.key)
             call = replace(found.call, body=JsonBody(self.body), at=7)
             result = result or found.route.answer(server.state, call)
         if isinstance(result, Upgraded):
