@@ -19,12 +19,12 @@ from anyio.streams.tls import TLSStream
 
 from ...sansio.check import Answer, Check, Context, Dial, Outcome, Receive, Send, chosen, requests_of, run_check
 from ...sansio.dialect import DIALECTS
-from ...sansio.endpoint import Endpoint, endpoint
+from ...sansio.endpoint import Endpoint, endpoint, needs_key
 from ...sansio.errors import UserError
 from ...sansio.secret import Secret
 from ._arguments import not_empty, seconds
 from ._ask import KEY, MODEL, trusting
-from ._masks import mask_credentials
+from ._masks import mask_credentials, mask_in_json
 from ._output import FAILED, WRONG_USAGE, harmless, problem
 
 __all__ = ["add_arguments", "run"]
@@ -104,6 +104,11 @@ def run(arguments: argparse.Namespace) -> int:
     key = os.environ.get(arguments.api_key_env) or None
     try:
         place = endpoint(arguments.url, api_key=key)
+        if needs_key(place):
+            raise UserError(
+                f"there is no API key — nothing was sent — set the variable {arguments.api_key_env}, or name one that "
+                "holds the key by --api-key-env"
+            )
         context = ssl.create_default_context() if arguments.ca is None else trusting(arguments.ca)
     except UserError as exc:
         problem("check", mask_credentials(str(exc), [key]))
@@ -161,17 +166,18 @@ class _Report:
         self.clear()
         self.counts[outcome.outcome] += 1
         if self._json:
-            print(self._masked(json.dumps(_members(check, outcome, took), ensure_ascii=False)), flush=True)
+            members = mask_in_json(_members(check, outcome, took), self._credentials())
+            print(json.dumps(members, ensure_ascii=False), flush=True)
             return
         rules = ", ".join(check.rules)
         lines = [f"{_MARKS[outcome.outcome]}  {check.name:<{self._width}}  {rules}"]
         if outcome.reason:
             lines[0] += f": {outcome.reason}"
         if outcome.outcome == "failed":
-            lines += [f"      the server {check.what}"]
+            lines += [f"      rule:     a server {check.what}"]
             lines += [f"      expected: {outcome.expected}", f"      came:     {outcome.came}"]
             lines += [f"      it means: {check.means}"]
-        print(harmless(self._masked("\n".join(lines))), flush=True)
+        print(harmless(mask_credentials("\n".join(lines), self._credentials())), flush=True)
 
     def end(self) -> None:
         """Print the counts."""
@@ -183,8 +189,8 @@ class _Report:
         if self._live:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def _masked(self, text: str) -> str:
-        return mask_credentials(text, [None if self._key is None else self._key.reveal()])
+    def _credentials(self) -> list[str | None]:
+        return [None if self._key is None else self._key.reveal()]
 
 
 def _members(check: Check, outcome: Outcome, took: float) -> dict[str, Any]:
@@ -205,11 +211,11 @@ def _members(check: Check, outcome: Outcome, took: float) -> dict[str, Any]:
 
 
 async def _run(checks: Sequence[Check], context: Context, tls: ssl.SSLContext, report: _Report) -> int:
-    transports = _Transports(context.place, tls)
+    transports = _Transports(context.place, tls, context.timeout)
     try:
-        why = await transports.dial()
-        if why.problem:
-            problem("check", f"cannot connect to {context.place.words}: {why.problem} — nothing was sent")
+        opened = await transports.dial()
+        if opened.problem:
+            problem("check", f"cannot connect to {context.place.words}: {opened.problem} — nothing was sent")
             return FAILED
         report.begin(context.place, requests_of(checks))
         for check in checks:
@@ -242,9 +248,10 @@ async def _outcome(check: Check, context: Context, transports: _Transports) -> O
 class _Transports:
     """The open transports of a check, by their numbers."""
 
-    def __init__(self, place: Endpoint, tls: ssl.SSLContext) -> None:
+    def __init__(self, place: Endpoint, tls: ssl.SSLContext, timeout: float) -> None:
         self._place = place
         self._tls = tls
+        self._timeout = timeout
         self._streams: list[anyio.abc.ByteStream] = []
 
     async def take(self, step: Dial | Send | Receive) -> Answer:
@@ -261,7 +268,7 @@ class _Transports:
         """Open a transport."""
         place = self._place
         try:
-            with anyio.fail_after(30):
+            with anyio.fail_after(self._timeout):
                 stream = await self._connect(place)
         except (OSError, ssl.SSLError, TimeoutError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
             return Answer(problem=str(exc) or type(exc).__name__)
@@ -274,7 +281,11 @@ class _Transports:
         stream = await anyio.connect_tcp(place.host, place.port)
         if not place.secure:
             return stream
-        return await TLSStream.wrap(stream, hostname=place.host, ssl_context=self._tls, standard_compatible=False)
+        try:
+            return await TLSStream.wrap(stream, hostname=place.host, ssl_context=self._tls, standard_compatible=False)
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise
 
     async def _send(self, step: Send) -> Answer:
         try:
