@@ -17,7 +17,18 @@ import anyio
 import anyio.abc
 from anyio.streams.tls import TLSStream
 
-from ...sansio.check import Answer, Check, Context, Dial, Outcome, Receive, Send, chosen, requests_of, run_check
+from ...sansio.check import (
+    Check,
+    CheckOutcome,
+    Context,
+    Dial,
+    ReceiveBytes,
+    SendBytes,
+    StepResult,
+    chosen,
+    requests_of,
+    run_check,
+)
 from ...sansio.dialect import DIALECTS
 from ...sansio.endpoint import Endpoint, endpoint, needs_key
 from ...sansio.errors import UserError
@@ -103,12 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         parser.error("the following arguments are required: URL")
     key = os.environ.get(arguments.api_key_env) or None
     try:
-        place = endpoint(arguments.url, api_key=key)
-        if needs_key(place):
-            raise UserError(
-                f"there is no API key — nothing was sent — set the variable {arguments.api_key_env}, or name one that "
-                "holds the key by --api-key-env"
-            )
+        place = _place(arguments, key)
         context = ssl.create_default_context() if arguments.ca is None else trusting(arguments.ca)
     except UserError as exc:
         problem("check", mask_credentials(str(exc), [key]))
@@ -122,6 +128,17 @@ def run(arguments: argparse.Namespace) -> int:
         dialect=None if arguments.dialect is None else DIALECTS[arguments.dialect],
     )
     return anyio.run(_run, checks, asked, context, report)
+
+
+def _place(arguments: argparse.Namespace, key: str | None) -> Endpoint:
+    """Where the server is. Raises UserError."""
+    place = endpoint(arguments.url, api_key=key)
+    if needs_key(place):
+        raise UserError(
+            f"there is no API key — nothing was sent — set the variable {arguments.api_key_env}, or name one that "
+            "holds the key by --api-key-env"
+        )
+    return place
 
 
 def _list(checks: Sequence[Check], *, as_json: bool) -> None:
@@ -161,7 +178,7 @@ class _Report:
             done = sum(self.counts.values())
             print(f"\r\x1b[K{done + 1}/{self._total} {check.name}", end="", file=sys.stderr, flush=True)
 
-    def add(self, check: Check, outcome: Outcome, took: float) -> None:
+    def add(self, check: Check, outcome: CheckOutcome, took: float) -> None:
         """Print what came of a check."""
         self.clear()
         self.counts[outcome.outcome] += 1
@@ -193,7 +210,7 @@ class _Report:
         return [None if self._key is None else self._key.reveal()]
 
 
-def _members(check: Check, outcome: Outcome, took: float) -> dict[str, Any]:
+def _members(check: Check, outcome: CheckOutcome, took: float) -> dict[str, Any]:
     return {
         "check": check.name,
         "rules": check.rules,
@@ -231,7 +248,7 @@ async def _run(checks: Sequence[Check], context: Context, tls: ssl.SSLContext, r
     return FAILED if report.counts["failed"] else 0
 
 
-async def _outcome(check: Check, context: Context, transports: _Transports) -> Outcome:
+async def _outcome(check: Check, context: Context, transports: _Transports) -> CheckOutcome:
     script = run_check(check, context)
     limit = _CALM * context.timeout + (context.age or 0)
     with anyio.move_on_after(limit):
@@ -242,7 +259,9 @@ async def _outcome(check: Check, context: Context, transports: _Transports) -> O
             except StopIteration as stop:
                 return stop.value
             answer = await transports.take(step)
-    return Outcome(outcome="failed", expected=f"an end within {limit:g} s", came="more and more events, or silence")
+    return CheckOutcome(
+        outcome="failed", expected=f"an end within {limit:g} s", came="more and more events, or silence"
+    )
 
 
 class _Transports:
@@ -254,26 +273,26 @@ class _Transports:
         self._timeout = timeout
         self._streams: list[anyio.abc.ByteStream] = []
 
-    async def take(self, step: Dial | Send | Receive) -> Answer:
+    async def take(self, step: Dial | SendBytes | ReceiveBytes) -> StepResult:
         """Do what a script asks for."""
         match step:
             case Dial():
                 return await self.dial()
-            case Send():
+            case SendBytes():
                 return await self._send(step)
-            case Receive():
+            case ReceiveBytes():
                 return await self._receive(step)
 
-    async def dial(self) -> Answer:
+    async def dial(self) -> StepResult:
         """Open a transport."""
         place = self._place
         try:
             with anyio.fail_after(self._timeout):
                 stream = await self._connect(place)
         except (OSError, ssl.SSLError, TimeoutError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
-            return Answer(problem=str(exc) or type(exc).__name__)
+            return StepResult(problem=str(exc) or type(exc).__name__)
         self._streams.append(stream)
-        return Answer(peer=len(self._streams) - 1)
+        return StepResult(peer=len(self._streams) - 1)
 
     async def _connect(self, place: Endpoint) -> anyio.abc.ByteStream:
         if place.socket is not None:
@@ -287,20 +306,20 @@ class _Transports:
             await anyio.aclose_forcefully(stream)
             raise
 
-    async def _send(self, step: Send) -> Answer:
+    async def _send(self, step: SendBytes) -> StepResult:
         try:
             await self._streams[step.peer].send(step.data)
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
-            return Answer(problem=type(exc).__name__)
-        return Answer()
+            return StepResult(problem=type(exc).__name__)
+        return StepResult()
 
-    async def _receive(self, step: Receive) -> Answer:
+    async def _receive(self, step: ReceiveBytes) -> StepResult:
         with anyio.move_on_after(step.within):
             try:
-                return Answer(data=await self._streams[step.peer].receive(_READ))
+                return StepResult(data=await self._streams[step.peer].receive(_READ))
             except (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return Answer(data=b"")
-        return Answer(data=None)
+                return StepResult(data=b"")
+        return StepResult(data=None)
 
     async def close(self) -> None:
         """Close all transports."""

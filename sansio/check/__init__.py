@@ -14,8 +14,8 @@ A check
     a step                         the shell that runs the script
     ============================== ================================================================================
     :class:`Dial`                  opens a transport, and TLS; answers with its number
-    :class:`Send`                  writes all bytes
-    :class:`Receive`               waits for bytes, for so many seconds at most
+    :class:`SendBytes`                  writes all bytes
+    :class:`ReceiveBytes`               waits for bytes, for so many seconds at most
     ============================== ================================================================================
 
     After a check the shell closes its transports. What several checks look at is a :class:`Probe`, asked once in a run.
@@ -25,22 +25,22 @@ A check
 from __future__ import annotations
 
 from ._context import Check, Context, Need, Probe
-from ._report import CHECKS, Outcome, chosen, requests_of, run_check
-from ._steps import Answer, Dial, Receive, Script, Send, Step
+from ._report import CHECKS, CheckOutcome, chosen, requests_of, run_check
+from ._steps import CheckStep, Dial, ReceiveBytes, Script, SendBytes, StepResult
 
 __all__ = [
     "CHECKS",
-    "Answer",
+    "StepResult",
     "Check",
     "Context",
     "Dial",
     "Need",
-    "Outcome",
+    "CheckOutcome",
     "Probe",
-    "Receive",
+    "ReceiveBytes",
     "Script",
-    "Send",
-    "Step",
+    "SendBytes",
+    "CheckStep",
     "chosen",
     "requests_of",
     "run_check",

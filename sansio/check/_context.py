@@ -17,8 +17,8 @@ __all__ = ["Check", "Context", "Group", "Need", "Probe"]
 
 T = TypeVar("T")
 
-SHORT: Final = "Answer with one word: yes."
-LONG: Final = "Repeat these numbers: " + " ".join(map(str, range(1, 141)))
+SHORT_PROMPT: Final = "Answer with one word: yes."
+LONG_PROMPT: Final = "Repeat these numbers: " + " ".join(map(str, range(1, 141)))
 """A prompt whose answer is long enough to be overtaken by another one."""
 
 
@@ -48,7 +48,7 @@ class Context:
         self.found: dict[str, object] = {}
         """What the probes have found, by their names; an exception if that is what came of one."""
 
-    def request(self, input: object = SHORT, **fields: Any) -> dict[str, Any]:
+    def request(self, input: object = SHORT_PROMPT, **fields: Any) -> dict[str, Any]:
         """A ``response.create`` that any model answers, and that leaves nothing behind."""
         return {"type": "response.create", "model": self.model, "input": input, "store": False, **fields}
 

@@ -7,28 +7,28 @@ from typing import Any, Final
 from ..dialect import AZURE
 from ._context import Context, Group
 from ._probes import ACCEPTED, LANES, TURNS, WEBSOCKET
-from ._read import at, is_error
+from ._read import at, is_error_frame
 from ._shown import CheckSkippedError, expect
 from ._steps import Script
 from ._turns import code_of, completed, refused
-from ._wire import Wire, open_wire
+from ._wire import CheckWire, open_wire
 
 __all__ = ["CONTINUATION"]
 
 CONTINUATION: Final = Group("continuation", WEBSOCKET, TURNS)
-NOT_FOUND: Final = "previous_response_not_found"
+UNKNOWN_PREVIOUS: Final = "previous_response_not_found"
 _LOST: Final = "Conversations break: clients that send only what is new are refused, and have to send everything."
 
 
-def respond(context: Context, wire: Wire, expected: str, **fields: Any) -> Script[str]:
+def respond(context: Context, wire: CheckWire, expected: str, **fields: Any) -> Script[str]:
     """Run a request that completes; the id of its response."""
     return completed((yield from wire.ask(context.request(**fields), expected=expected)), expected)
 
 
-def not_found(context: Context, wire: Wire, response_id: str, expected: str, **fields: Any) -> Script[None]:
+def not_found(context: Context, wire: CheckWire, response_id: str, expected: str, **fields: Any) -> Script[None]:
     """Expect that a response cannot be continued."""
     request = context.request(previous_response_id=response_id, **fields)
-    refused((yield from wire.ask(request, expected=expected)), expected, (NOT_FOUND,))
+    refused((yield from wire.ask(request, expected=expected)), expected, (UNKNOWN_PREVIOUS,))
 
 
 @CONTINUATION.check(
@@ -39,7 +39,7 @@ def not_found(context: Context, wire: Wire, response_id: str, expected: str, **f
 )
 def _unknown(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
-    yield from not_found(context, wire, context.unknown_id(), f"an error with the code {NOT_FOUND}")
+    yield from not_found(context, wire, context.unknown_id(), f"an error with the code {UNKNOWN_PREVIOUS}")
 
 
 @CONTINUATION.check(
@@ -66,7 +66,7 @@ def _unstored(context: Context) -> Script[None]:
 def _unstored_elsewhere(context: Context) -> Script[None]:
     wire, other = (yield from open_wire(context)), (yield from open_wire(context))
     latest = yield from respond(context, wire, "a response")
-    yield from not_found(context, other, latest, f"{NOT_FOUND}: it was made on another connection")
+    yield from not_found(context, other, latest, f"{UNKNOWN_PREVIOUS}: it was made on another connection")
 
 
 @CONTINUATION.check(
@@ -100,24 +100,24 @@ def _latest(context: Context) -> Script[None]:
     first = yield from respond(context, wire, "a response")
     yield from respond(context, wire, "a second response")
     events = yield from wire.ask(context.request(previous_response_id=first), expected="a response, or an error")
-    if not is_error(events[-1]):
+    if not is_error_frame(events[-1]):
         raise CheckSkippedError("the server remembers more than the latest response of a lane")
-    refused(events, f"an error with the code {NOT_FOUND}", (NOT_FOUND,))
+    refused(events, f"an error with the code {UNKNOWN_PREVIOUS}", (UNKNOWN_PREVIOUS,))
 
 
 @CONTINUATION.check(
-    "failure-evicts",
+    "failure-forgets",
     "forgets a response with store: false after a continuation of it on its lane has failed",
     rules=("P-CONT-3",),
     means="Clients and the server disagree about what a conversation has after a failure.",
     turns=2,
 )
-def _failure_evicts(context: Context) -> Script[None]:
+def _failure_forgets(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     first = yield from respond(context, wire, "a response")
     wrong = context.request(5, previous_response_id=first)
     refused((yield from wire.ask(wrong, expected="an error")), "an error")
-    yield from not_found(context, wire, first, f"{NOT_FOUND}: a continuation of it has failed")
+    yield from not_found(context, wire, first, f"{UNKNOWN_PREVIOUS}: a continuation of it has failed")
 
 
 @CONTINUATION.check(
@@ -182,4 +182,4 @@ def _exclusive(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     request = context.request(previous_response_id=context.unknown_id(), conversation="conv_turnwire_check")
     error = refused((yield from wire.ask(request, expected="an error")), "an error")
-    expect(code_of(error) != NOT_FOUND, "another code than that of an unknown response", error)
+    expect(code_of(error) != UNKNOWN_PREVIOUS, "another code than that of an unknown response", error)

@@ -11,15 +11,15 @@ from ..dialect import Support
 from ._context import Context, Group
 from ._frames import frame
 from ._probes import ACCEPTED, LANES, TURNS, WEBSOCKET
-from ._read import is_error, kind_of
+from ._read import event_type, is_error_frame
 from ._shown import CheckSkippedError, expect, shown
 from ._steps import Script
 from ._turns import completed, error_of, not_busy, of_response, refused
-from ._wire import TEXT, Wire, open_wire
+from ._wire import TEXT_FRAME, CheckWire, open_wire
 
-__all__ = ["ERRORS", "REFUSED"]
+__all__ = ["ERROR_CHECKS", "REFUSED"]
 
-ERRORS: Final = Group("errors", WEBSOCKET)
+ERROR_CHECKS: Final = Group("errors", WEBSOCKET)
 REFUSED: Final = Group("refused", WEBSOCKET, TURNS)
 _UNCLEAR: Final = "Clients cannot tell what was wrong, nor that the request did not run."
 
@@ -28,7 +28,7 @@ def _bytes_refused(name: str, what: str, data: bytes, codes: tuple[str, ...]) ->
     """A message that is refused as it is."""
     wanted = " or ".join(codes)
 
-    @ERRORS.check(
+    @ERROR_CHECKS.check(
         name,
         f"answers {what} with an error{f' {wanted}' if codes else ''}, and goes on",
         rules=("P-EVENT-6", "P-CHECK-6"),
@@ -36,13 +36,13 @@ def _bytes_refused(name: str, what: str, data: bytes, codes: tuple[str, ...]) ->
     )
     def script(context: Context) -> Script[None]:  # pyright: ignore[reportUnusedFunction] - it is registered.
         wire = yield from open_wire(context)
-        yield from wire.send_bytes(frame(TEXT, data))
+        yield from wire.send_bytes(frame(TEXT_FRAME, data))
         event = yield from wire.event(f"an error with the code {wanted}")
         refused([event], f"an error with the code {wanted}" if codes else "an error", codes)
         yield from _goes_on(wire)
 
 
-def _goes_on(wire: Wire) -> Script[None]:
+def _goes_on(wire: CheckWire) -> Script[None]:
     """Expect that the connection still answers."""
     yield from wire.send({"type": "turnwire.check"})
     event = yield from wire.event("an answer on the same connection")
@@ -57,7 +57,7 @@ _bytes_refused(
 )
 
 
-@ERRORS.check(
+@ERROR_CHECKS.check(
     "shape",
     "sends errors as {type, status, error: {type, code, message, param}}",
     rules=("P-EVENT-4", "P-SHAPE-1"),
@@ -68,7 +68,7 @@ def _shape(context: Context) -> Script[None]:
     yield from wire.send({"type": "response.cancel"})
     event = yield from wire.event("an error")
     error = error_of(event)
-    expect(kind_of(event) == "error" and error is not event, '"type": "error" with an object "error"', event)
+    expect(event_type(event) == "error" and error is not event, '"type": "error" with an object "error"', event)
     status = event.get("status")
     expect(isinstance(status, int) and 400 <= status < 500, "a status from 400 to 499, a number", event)
     texts = [error.get(name) for name in ("type", "code", "message")]
@@ -76,7 +76,7 @@ def _shape(context: Context) -> Script[None]:
     expect("stream_id" not in event, "no stream_id: the message was on no lane", event)
 
 
-@ERRORS.check(
+@ERROR_CHECKS.check(
     "lane",
     "puts the stream_id of a request into its error",
     rules=("P-EVENT-5", "P-OWNER-2"),
@@ -91,7 +91,7 @@ def _lane(context: Context) -> Script[None]:
     expect(error.get("stream_id") == "check-b", 'an error with "stream_id": "check-b"', error)
 
 
-@ERRORS.check(
+@ERROR_CHECKS.check(
     "then-a-turn",
     "runs the next request after an error",
     rules=("P-CHECK-6",),
@@ -175,7 +175,7 @@ def _declare(case: Wrong) -> None:
         request = {name: value for name, value in given.items() if value is not None}
         events = yield from wire.ask(request, expected="an error")
         not_busy(events[-1])
-        if case.strictly and not is_error(events[-1]):
+        if case.strictly and not is_error_frame(events[-1]):
             raise CheckSkippedError("the server is less strict than the API: it ran the request")
         error = refused(events, f"an error with the code {' or '.join(map(str, case.codes))}", case.codes)
         status = error.get("status")
@@ -186,7 +186,7 @@ for _each in WRONG:
     _declare(_each)
 
 
-@ERRORS.check(
+@ERROR_CHECKS.check(
     "deep-json",
     "survives JSON that is nested 20,000 deep",
     rules=("P-EVENT-6", "P-CHECK-6"),
@@ -194,13 +194,15 @@ for _each in WRONG:
 )
 def _deep_json(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
-    yield from wire.send_bytes(frame(TEXT, b'{"type": "turnwire.check", "x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"))
+    yield from wire.send_bytes(
+        frame(TEXT_FRAME, b'{"type": "turnwire.check", "x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}")
+    )
     item = yield from wire.event("an error, on a connection that goes on")
     refused([item], "an error")
     yield from _goes_on(wire)
 
 
-@ERRORS.check(
+@ERROR_CHECKS.check(
     "stream-id",
     "refuses a stream_id that is empty, too long, or has other characters",
     rules=("P-EVENT-6", "P-LANES-2"),
@@ -217,7 +219,7 @@ def _stream_id(context: Context) -> Script[None]:
         expect("stream_id" not in error, "an error without stream_id: no lane has this name", error)
 
 
-@ERRORS.check(
+@ERROR_CHECKS.check(
     "no-lanes",
     "ignores a stream_id, or refuses it, where it has no lanes",
     rules=("P-DIALECT-5", "P-DIALECT-11"),

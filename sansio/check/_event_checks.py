@@ -8,25 +8,23 @@ from typing import Final
 
 from ..events import ENDINGS
 from ._context import Context, Group
-from ._probes import PLAIN, TURNS, WARM_UP, WARM_UPS, WEBSOCKET
-from ._read import Event, at, is_error, items_at, kind_of, text_at
+from ._probes import PLAIN, TURNS, WARM_UPS, WARMED, WEBSOCKET
+from ._read import Events, at, event_type, is_error_frame, items_at, text_at
 from ._shown import expect
 from ._steps import Script
-from ._turns import CREATED, completed, id_of, not_busy, of_response
+from ._turns import CREATED, completed, not_busy, of_response, response_id_of
 from ._wire import open_wire
 
-__all__ = ["EVENTS", "WARMING", "check_items", "check_numbers", "check_order"]
+__all__ = ["EVENT_CHECKS", "WARMING", "check_items", "check_numbers", "check_order"]
 
-Events = Sequence[Event]
-
-EVENTS: Final = Group("events", WEBSOCKET)
+EVENT_CHECKS: Final = Group("events", WEBSOCKET)
 WARMING: Final = Group("warm-up", WEBSOCKET, TURNS, WARM_UPS)
 _MIXED: Final = "Clients give events to the wrong turn, or end a turn before its response has ended."
 
 
 def check_order(events: Events) -> None:
     """``response.created`` first, one end, which is last."""
-    kinds = [kind_of(event) for event in of_response(events)]
+    kinds = [event_type(event) for event in of_response(events)]
     expect(kinds[:1] == [CREATED], f"{CREATED} as the first event", kinds[:1] or list(events))
     expect(kinds.count(CREATED) == 1, f"one {CREATED}", kinds)
     expect([kind in ENDINGS for kind in kinds].count(True) == 1, f"one of {', '.join(ENDINGS)}", kinds[-5:])
@@ -44,19 +42,19 @@ def check_numbers(events: Events) -> None:
 
 def check_items(events: Events) -> None:
     """The events of an item are between its beginning and its end, and what is done is what the response has."""
-    added = [at(event, "item", "id") for event in events if kind_of(event) == "response.output_item.added"]
-    done = [at(event, "item", "id") for event in events if kind_of(event) == "response.output_item.done"]
+    added = [at(event, "item", "id") for event in events if event_type(event) == "response.output_item.added"]
+    done = [at(event, "item", "id") for event in events if event_type(event) == "response.output_item.done"]
     expect(added == done, "each item that was added done, once", {"added": added, "done": done})
     ids = [at(item, "id") for item in items_at(events[-1], "response", "output")]
     expect(not ids or ids == done, "in the response's output the items that were done", {"done": done, "output": ids})
-    deltas = "".join(text_at(event, "delta") for event in events if kind_of(event) == "response.output_text.delta")
-    texts = "".join(text_at(event, "text") for event in events if kind_of(event) == "response.output_text.done")
+    deltas = "".join(text_at(event, "delta") for event in events if event_type(event) == "response.output_text.delta")
+    texts = "".join(text_at(event, "text") for event in events if event_type(event) == "response.output_text.done")
     expect(deltas == texts, "deltas that give the text", {"deltas": deltas[-60:], "text": texts[-60:]})
 
 
 def check_ids(events: Events) -> None:
     """All events that have a response are of one."""
-    ids = {str(id_of(event)) for event in events if id_of(event) is not None}
+    ids = {str(response_id_of(event)) for event in events if response_id_of(event) is not None}
     expect(len(ids) == 1, "one id in all events of a response", sorted(ids))
 
 
@@ -95,7 +93,7 @@ _CASES: Final[Sequence[tuple[str, str, tuple[str, ...], str, Callable[[Events], 
 def _declare(name: str, what: str, rules: tuple[str, ...], means: str, judge: Callable[[Events], None]) -> None:
     needs = () if name == "order" else (TURNS,)
 
-    @EVENTS.check(name, what, rules=rules, means=means, needs=needs, probes=(PLAIN,))
+    @EVENT_CHECKS.check(name, what, rules=rules, means=means, needs=needs, probes=(PLAIN,))
     def script(context: Context) -> Script[None]:  # pyright: ignore[reportUnusedFunction] - it is registered.
         plain = yield from PLAIN(context)
         for events in (plain.events, plain.second):
@@ -107,7 +105,7 @@ for _each in _CASES:
     _declare(*_each)
 
 
-@EVENTS.check(
+@EVENT_CHECKS.check(
     "nothing-after",
     "sends nothing of a response after its end",
     rules=("P-EVENT-3", "P-START-5", "P-CHECK-8"),
@@ -117,11 +115,11 @@ for _each in _CASES:
 )
 def _nothing_after(context: Context) -> Script[None]:
     plain = yield from PLAIN(context)
-    after = [event for event in plain.after if of_response([event]) or is_error(event)]
+    after = [event for event in plain.after if of_response([event]) or is_error_frame(event)]
     expect(not after, "nothing of the response between its end and the next request", after)
 
 
-@EVENTS.check(
+@EVENT_CHECKS.check(
     "new-id",
     "gives each response an id of its own",
     rules=("P-START-8", "P-START-10"),
@@ -131,11 +129,11 @@ def _nothing_after(context: Context) -> Script[None]:
 )
 def _new_id(context: Context) -> Script[None]:
     plain = yield from PLAIN(context)
-    ids = [id_of(events[-1]) for events in (plain.events, plain.second)]
+    ids = [response_id_of(events[-1]) for events in (plain.events, plain.second)]
     expect(ids[0] != ids[1], "two responses with two ids", ids)
 
 
-@EVENTS.check(
+@EVENT_CHECKS.check(
     "default-lane",
     "sends no stream_id for a request that has none",
     rules=("P-LANES-2", "P-START-7"),
@@ -157,10 +155,10 @@ def _default_lane(context: Context) -> Script[None]:
     "answers generate: false with response.created and response.completed, without output",
     rules=("P-CONT-7", "P-CLIENT-4"),
     means="A warm-up is paid for like a response, or does not end.",
-    probes=(WARM_UP,),
+    probes=(WARMED,),
 )
 def _warm_up_events(context: Context) -> Script[None]:
-    events = yield from WARM_UP(context)
+    events = yield from WARMED(context)
     check_order(events)
     completed(events, "a warm-up that completes")
     output = items_at(events[-1], "response", "output")

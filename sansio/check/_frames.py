@@ -11,7 +11,7 @@ import msgspec
 
 from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, CloseFrame, Ping, Pong, head_length, mask, payload_length, write_head
 
-__all__ = ["FrameItem", "FrameReader", "Text", "frame"]
+__all__ = ["FrameItem", "FrameReader", "TextMessage", "frame"]
 
 _KEY: Final = bytes(4)
 """A masking key that changes nothing: what is sent here is public, and a report shows it as it is."""
@@ -23,13 +23,13 @@ MOST_FAULTS: Final = 20
 """Faults of one connection that are kept."""
 
 
-class Text(msgspec.Struct, frozen=True):
+class TextMessage(msgspec.Struct, frozen=True):
     """A complete message."""
 
     payload: bytes
 
 
-FrameItem: TypeAlias = Text | Ping | Pong | CloseFrame
+FrameItem: TypeAlias = TextMessage | Ping | Pong | CloseFrame
 
 
 def frame(first: int, payload: bytes, *, masked: bool = True) -> bytes:
@@ -98,7 +98,7 @@ class FrameReader:
         self._message = None if final else message
         if final:
             self._note(not _is_utf8(message), "a text that is not UTF-8")
-            items.append(Text(bytes(message)))
+            items.append(TextMessage(bytes(message)))
 
     def _note(self, holds: object, words: str) -> None:
         if holds and len(self.faults) < MOST_FAULTS:

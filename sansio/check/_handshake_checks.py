@@ -6,11 +6,11 @@ from typing import Final
 
 from ..secret import Secret
 from ._context import Context, Group
-from ._http import HttpAnswer
-from ._probes import ACCEPTED, KEY, NO_KEY, REFUSALS, WEBSOCKET, post
+from ._http import CheckedAnswer
+from ._probes import ACCEPTED, KEYED, NO_KEY, REFUSALS, WEBSOCKET, post
 from ._shown import expect
 from ._steps import Script
-from ._wire import Wire, ask_http, upgrade_headers
+from ._wire import CheckWire, ask_http, upgrade_fields
 
 __all__ = ["HANDSHAKE", "KEYS"]
 
@@ -52,7 +52,7 @@ def _nothing_unasked(context: Context) -> Script[None]:
     expect(not unasked, "neither Sec-WebSocket-Protocol nor Sec-WebSocket-Extensions", unasked)
 
 
-def _is_refused(answer: HttpAnswer, expected: str) -> None:
+def _is_refused(answer: CheckedAnswer, expected: str) -> None:
     expect(400 <= answer.status < 500, expected, answer.words)
 
 
@@ -64,7 +64,7 @@ def _is_refused(answer: HttpAnswer, expected: str) -> None:
     needs=(WEBSOCKET,),
 )
 def _without_key(context: Context) -> Script[None]:
-    _, answer = yield from ask_http(context, "GET", upgrade_headers(context, Sec_WebSocket_Key=None))
+    _, answer = yield from ask_http(context, "GET", upgrade_fields(context, Sec_WebSocket_Key=None))
     _is_refused(answer, "an answer with a status from 400 to 499")
 
 
@@ -76,7 +76,7 @@ def _without_key(context: Context) -> Script[None]:
     needs=(WEBSOCKET,),
 )
 def _short_key(context: Context) -> Script[None]:
-    _, answer = yield from ask_http(context, "GET", upgrade_headers(context, Sec_WebSocket_Key="c2hvcnQ="))
+    _, answer = yield from ask_http(context, "GET", upgrade_fields(context, Sec_WebSocket_Key="c2hvcnQ="))
     _is_refused(answer, "an answer with a status from 400 to 499")
 
 
@@ -88,7 +88,7 @@ def _short_key(context: Context) -> Script[None]:
     needs=(WEBSOCKET,),
 )
 def _version(context: Context) -> Script[None]:
-    _, answer = yield from ask_http(context, "GET", upgrade_headers(context, Sec_WebSocket_Version="12"))
+    _, answer = yield from ask_http(context, "GET", upgrade_fields(context, Sec_WebSocket_Version="12"))
     _is_refused(answer, "an answer with a status from 400 to 499 (426)")
     came = answer.headers.get("sec-websocket-version", "no Sec-WebSocket-Version")
     expect("13" in came, "the header Sec-WebSocket-Version: 13", f"{answer.words}; {came}")
@@ -102,7 +102,7 @@ def _version(context: Context) -> Script[None]:
     needs=(WEBSOCKET,),
 )
 def _http_1_0(context: Context) -> Script[None]:
-    _, answer = yield from ask_http(context, "GET", upgrade_headers(context), version="HTTP/1.0")
+    _, answer = yield from ask_http(context, "GET", upgrade_fields(context), version="HTTP/1.0")
     _is_refused(answer, "an answer with a status from 400 to 499")
 
 
@@ -125,8 +125,8 @@ _UNPROTECTED: Final = (
 )
 
 
-def _is_unauthorized(found: HttpAnswer | dict[str, object]) -> None:
-    if isinstance(found, HttpAnswer):
+def _is_unauthorized(found: CheckedAnswer | dict[str, object]) -> None:
+    if isinstance(found, CheckedAnswer):
         expect(found.status in REFUSALS, "status 401 or 403", found.words)
         expect("error" in found.json, 'a body {"error": {…}}', found.words)
     else:
@@ -138,7 +138,7 @@ def _is_unauthorized(found: HttpAnswer | dict[str, object]) -> None:
     "refuses an upgrade without a key, with 401 or 403",
     rules=("P-CHECK-2", "P-CONN-2", "P-CONN-4"),
     means=_UNPROTECTED,
-    needs=(KEY,),
+    needs=(KEYED,),
     probes=(NO_KEY,),
 )
 def _missing(context: Context) -> Script[None]:
@@ -151,16 +151,16 @@ def _missing(context: Context) -> Script[None]:
     "refuses an upgrade with a wrong key, with 401 or 403",
     rules=("P-CHECK-2", "P-CONN-2", "P-OWNER-5"),
     means=_UNPROTECTED,
-    needs=(KEY,),
+    needs=(KEYED,),
 )
 def _wrong(context: Context) -> Script[None]:
     wrong = Secret("Bearer sk-turnwire-check-" + context.random_bytes(8).hex())
     headers = {name: value for name, value in context.place.headers if name.lower() == "api-key"}
     changed = {name: Secret(wrong.reveal().removeprefix("Bearer ")) for name in headers} or {"Authorization": wrong}
-    peer, answer = yield from ask_http(context, "GET", {**upgrade_headers(context), **changed})
+    peer, answer = yield from ask_http(context, "GET", {**upgrade_fields(context), **changed})
     if answer.status != 101:
         return _is_unauthorized(answer)
-    wire = Wire(context, peer, answer)
+    wire = CheckWire(context, peer, answer)
     yield from wire.send({"type": "turnwire.check"})
     return _is_unauthorized((yield from wire.event("an error with status 401 or 403")))
 
@@ -170,7 +170,7 @@ def _wrong(context: Context) -> Script[None]:
     "refuses a POST without a key, with 401 or 403",
     rules=("P-CHECK-2", "P-SHAPE-5"),
     means=_UNPROTECTED,
-    needs=(KEY,),
+    needs=(KEYED,),
 )
 def _over_http(context: Context) -> Script[None]:
     answer = yield from post(context, {"input": "x"}, credentials=False)

@@ -12,14 +12,14 @@ import msgspec
 from ..secret import Secret, without_quotes
 from ..sse import EventStream
 
-__all__ = ["AnswerReader", "HttpAnswer", "request_bytes"]
+__all__ = ["AnswerReader", "CheckedAnswer", "request_bytes"]
 
 MOST: Final = 4 * 1024 * 1024
 """Bytes of a body that are kept."""
 _CREDENTIALS: Final = frozenset({"authorization", "api-key"})
 
 
-class HttpAnswer(msgspec.Struct, frozen=True):
+class CheckedAnswer(msgspec.Struct, frozen=True):
     """What came. ``status`` 0: no answer over HTTP."""
 
     status: int
@@ -88,7 +88,7 @@ class AnswerReader:
         self._response: h11.Response | None = None
         self._body = bytearray()
 
-    def receive(self, data: bytes) -> HttpAnswer | None:
+    def receive(self, data: bytes) -> CheckedAnswer | None:
         """Take data, ``b""`` at the end; return the answer once it is complete."""
         try:
             self._http.receive_data(data)
@@ -97,14 +97,14 @@ class AnswerReader:
             if self._response is not None:
                 return self._complete(self._response)
             ended = "the end of the connection, without an answer"
-            return HttpAnswer(0, problem=f"no answer in HTTP: {without_quotes(exc)}" if data else ended)
+            return CheckedAnswer(0, problem=f"no answer in HTTP: {without_quotes(exc)}" if data else ended)
 
-    def _read(self) -> HttpAnswer | None:
+    def _read(self) -> CheckedAnswer | None:
         while True:
             event = self._http.next_event()
             match event:
                 case h11.InformationalResponse(status_code=101):
-                    return HttpAnswer(101, _fields(event), trailing=self._http.trailing_data[0])
+                    return CheckedAnswer(101, _fields(event), trailing=self._http.trailing_data[0])
                 case h11.InformationalResponse():
                     pass
                 case h11.Response():
@@ -114,8 +114,8 @@ class AnswerReader:
                 case _:
                     return self._complete(self._response) if isinstance(event, h11.EndOfMessage) else None
 
-    def _complete(self, response: Any) -> HttpAnswer:
-        return HttpAnswer(response.status_code, _fields(response), bytes(self._body))
+    def _complete(self, response: Any) -> CheckedAnswer:
+        return CheckedAnswer(response.status_code, _fields(response), bytes(self._body))
 
 
 def _fields(response: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from ._context import Context, Group
 from ._event_checks import check_items, check_numbers, check_order
-from ._http import HttpAnswer
+from ._http import CheckedAnswer
 from ._probes import HTTP, HTTP_JSON, HTTP_STREAM, post
 from ._shown import CheckSkippedError, expect
 from ._steps import Script
@@ -24,7 +24,7 @@ def _body(context: Context, **fields: Any) -> dict[str, Any]:
     return {name: value for name, value in context.request(**fields).items() if name != "type"}
 
 
-def _get(context: Context, response_id: str) -> Script[HttpAnswer]:
+def _get(context: Context, response_id: str) -> Script[CheckedAnswer]:
     """GET a response."""
     path, mark, query = context.place.target.partition("?")
     target = f"{path}/{quote(response_id, safe='')}{mark}{query}"

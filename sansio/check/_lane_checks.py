@@ -7,18 +7,16 @@ from typing import Any, Final
 
 from ..dialect import Support
 from ..lanes import MAX_IN_FLIGHT, MAX_NAMED_LANES
-from ._context import LONG, Context, Group
+from ._context import LONG_PROMPT, Context, Group
 from ._event_checks import check_order
-from ._probes import ACCEPTED, LANE, LANES, NAMED, TURNS, WARM_UPS, WEBSOCKET
-from ._read import Event, at, ends, is_error, kind_of, text_at
+from ._probes import ACCEPTED, LANES, NAMED, NAMED_LANE, TURNS, WARM_UPS, WEBSOCKET
+from ._read import Event, Events, at, ends, event_type, is_error_frame, text_at
 from ._shown import CheckSkippedError, expect
 from ._steps import Script
-from ._turns import CREATED, code_of, completed, id_of, of_response, on_lane, refused
-from ._wire import Wire, open_wire
+from ._turns import CREATED, code_of, completed, of_response, on_lane, refused, response_id_of
+from ._wire import CheckWire, open_wire
 
 __all__ = ["LANE_CHECKS"]
-
-Events = Sequence[Event]
 
 LANE_CHECKS: Final = Group("lanes", WEBSOCKET, TURNS)
 _MIXED: Final = "The events of two turns are mixed up, or one turn waits for another for ever."
@@ -36,18 +34,18 @@ def _stream_id(context: Context) -> Script[None]:
     if accepted.dialect.lanes is Support.NO:
         raise CheckSkippedError(f"the server has no lanes: its dialect is {accepted.dialect.name}")
     events = of_response((yield from NAMED(context)))
-    named = on_lane(events, LANE)
+    named = on_lane(events, NAMED_LANE)
     if not named and accepted.dialect.lanes is Support.UNKNOWN:
         raise CheckSkippedError("the server ignores stream_id: it has no lanes")
     others = [event for event in events if event not in named]
-    expect(not others, f'"stream_id": "{LANE}" in each event', others[:3])
+    expect(not others, f'"stream_id": "{NAMED_LANE}" in each event', others[:3])
 
 
 def _responses(events: Events) -> list[list[Event]]:
     """The events of one lane, cut where a response begins."""
     found: list[list[Event]] = []
     for event in of_response(events):
-        found += [[]] if kind_of(event) == CREATED or not found else []
+        found += [[]] if event_type(event) == CREATED or not found else []
         found[-1].append(event)
     return found
 
@@ -68,7 +66,11 @@ def _check_fifo(events: Events, marks: Sequence[str]) -> None:
 
 
 def _kinds(events: Events) -> list[str]:
-    kinds = [f"{event.get('type')} of {id_of(event)}" for event in events if kind_of(event) == CREATED or ends(event)]
+    kinds = [
+        f"{event.get('type')} of {response_id_of(event)}"
+        for event in events
+        if event_type(event) == CREATED or ends(event)
+    ]
     return kinds or ["no response"]
 
 
@@ -99,11 +101,11 @@ def _default_fifo(context: Context) -> Script[None]:
 def _fifo(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     requests = [
-        context.request(prompt, stream_id=LANE, metadata={"check": str(number)})
-        for number, prompt in enumerate((LONG, "Answer with one word: yes.", LONG))
+        context.request(prompt, stream_id=NAMED_LANE, metadata={"check": str(number)})
+        for number, prompt in enumerate((LONG_PROMPT, "Answer with one word: yes.", LONG_PROMPT))
     ]
     events = yield from wire.ask(*requests, expected="three responses on one lane")
-    _check_fifo(on_lane(events, LANE), ("0", "1", "2"))
+    _check_fifo(on_lane(events, NAMED_LANE), ("0", "1", "2"))
 
 
 @LANE_CHECKS.check(
@@ -117,7 +119,7 @@ def _fifo(context: Context) -> Script[None]:
 def _parallel(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
     for names in (("check-a", "check-b", None), ("check-c", None, "check-d")):
-        requests = [context.request(LONG) | ({} if name is None else {"stream_id": name}) for name in names]
+        requests = [context.request(LONG_PROMPT) | ({} if name is None else {"stream_id": name}) for name in names]
         events = yield from wire.ask(*requests, expected="three responses on three lanes")
         if _most_open(events) > 1:
             return
@@ -155,7 +157,7 @@ def _most_open(events: Events) -> int:
     most = 0
     for event in of_response(events):
         lane = text_at(event, "stream_id")
-        if kind_of(event) == CREATED:
+        if event_type(event) == CREATED:
             open_now.add(lane)
         elif ends(event):
             open_now.discard(lane)
@@ -179,7 +181,7 @@ def _in_flight(context: Context) -> Script[None]:
     accepted = yield from ACCEPTED(context)
     most = accepted.dialect.max_in_flight or MAX_IN_FLIGHT
     wire = yield from open_wire(context)
-    requests = [context.request(LONG, stream_id=_lane_name(number)) for number in range(MAX_IN_FLIGHT + 2)]
+    requests = [context.request(LONG_PROMPT, stream_id=_lane_name(number)) for number in range(MAX_IN_FLIGHT + 2)]
     events = yield from wire.ask(*requests, expected=f"{len(requests)} responses, some of them after others")
     for number in range(len(requests)):
         completed(on_lane(events, _lane_name(number)), "a response, after it was queued")
@@ -202,7 +204,7 @@ def _names(context: Context) -> Script[None]:
         names = [_lane_name(number) for number in range(begin, min(begin + 8, most))]
         yield from _warm(context, wire, names)
     events = yield from wire.ask(_named_warm_up(context, _lane_name(most)), expected="an error for one name more")
-    if not is_error(events[-1]) and accepted.dialect.max_named_lanes is None:
+    if not is_error_frame(events[-1]) and accepted.dialect.max_named_lanes is None:
         raise CheckSkippedError(f"the server takes more than {most} names")
     refused(
         events, f"websocket_stream_limit_reached for the name number {most + 1}", ("websocket_stream_limit_reached",)
@@ -214,7 +216,7 @@ def _named_warm_up(context: Context, name: str) -> dict[str, Any]:
     return context.request(generate=False, stream_id=name)
 
 
-def _warm(context: Context, wire: Wire, names: Sequence[str]) -> Script[None]:
+def _warm(context: Context, wire: CheckWire, names: Sequence[str]) -> Script[None]:
     """Warm-ups on these lanes, which complete."""
     requests = [_named_warm_up(context, name) for name in names]
     events = yield from wire.ask(*requests, expected=f"warm-ups on the lanes {', '.join(names)}")

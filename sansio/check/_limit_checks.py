@@ -7,18 +7,18 @@ from typing import Final
 from ..dialect import UNKNOWN
 from ..websocket import CloseFrame, write_head
 from ._context import Context, Group
-from ._frames import Text
+from ._frames import TextMessage
 from ._http import json_object
 from ._probes import ACCEPTED, WEBSOCKET
 from ._shown import CheckFailedError, CheckSkippedError, expect
 from ._steps import Script
 from ._turns import code_of
-from ._wire import TEXT, Wire, WireItem, open_wire
-from ._wire_items import Silence
+from ._wire import TEXT_FRAME, CheckWire, WireItem, open_wire
+from ._wire_items import NothingCame
 
-__all__ = ["LIMITS"]
+__all__ = ["LIMIT_CHECKS"]
 
-LIMITS: Final = Group("limits", WEBSOCKET)
+LIMIT_CHECKS: Final = Group("limits", WEBSOCKET)
 _PIECE: Final = 256 * 1024
 _BEGINNING: Final = b'{"type": "turnwire.check", "padding": "'
 _PAUSE: Final = 0.2
@@ -27,22 +27,22 @@ _PEEK: Final = 0.001
 """Seconds for which it is waited for between two pieces."""
 
 
-def _send_oversized(wire: Wire, size: int) -> Script[WireItem]:
+def _send_oversized(wire: CheckWire, size: int) -> Script[WireItem]:
     """Send a message of so many bytes, until it is sent or something comes; what comes."""
     message = _BEGINNING.ljust(size - 2, b"x") + b'"}'
-    yield from wire.send_bytes(write_head(TEXT, size, masked=True) + bytes(4) + message[:_PIECE])
+    yield from wire.send_bytes(write_head(TEXT_FRAME, size, masked=True) + bytes(4) + message[:_PIECE])
     item = yield from wire.next(_PAUSE)
     for begin in range(_PIECE, size, _PIECE):
-        if not isinstance(item, Silence):
+        if not isinstance(item, NothingCame):
             return item
         answer = yield from wire.send_bytes(message[begin : begin + _PIECE])
         if answer.problem:
             break
         item = yield from wire.next(_PEEK)
-    return (yield from wire.next()) if isinstance(item, Silence) else item
+    return (yield from wire.next()) if isinstance(item, NothingCame) else item
 
 
-@LIMITS.check(
+@LIMIT_CHECKS.check(
     "message-size",
     "closes with 1009 after a message that is longer than its limit",
     rules=("P-CONN-9", "P-CONN-10"),
@@ -53,14 +53,14 @@ def _message_size(context: Context) -> Script[None]:
     limit = accepted.dialect.message_limit
     wire = yield from open_wire(context)
     item = yield from _send_oversized(wire, limit + 1)
-    event = json_object(item.payload) if isinstance(item, Text) else None
+    event = json_object(item.payload) if isinstance(item, TextMessage) else None
     if event is not None and code_of(event) == "unsupported_event_type" and accepted.dialect.name == UNKNOWN.name:
         raise CheckSkippedError(f"the server takes a message of {limit + 1} bytes, and its limit is not known")
     came = item.code if isinstance(item, CloseFrame) else None
     expect(came == 1009, f"a close frame with code 1009 after a message of {limit + 1} bytes", item)
 
 
-@LIMITS.check(
+@LIMIT_CHECKS.check(
     "age",
     "ends a connection that has reached its age with websocket_connection_limit_reached",
     rules=("P-CONN-8", "P-EVENT-6"),
@@ -71,9 +71,9 @@ def _age(context: Context) -> Script[None]:
         raise CheckSkippedError("it takes up to 60 minutes: --age SECONDS waits for it")
     wire = yield from open_wire(context)
     item = yield from wire.next(context.age)
-    if isinstance(item, Silence):
+    if isinstance(item, NothingCame):
         raise CheckSkippedError(f"the connection lived for longer than {context.age:g} s")
-    event = json_object(item.payload) if isinstance(item, Text) else None
+    event = json_object(item.payload) if isinstance(item, TextMessage) else None
     if event is None:
         raise CheckFailedError("an error with the code websocket_connection_limit_reached", item)
     expect(code_of(event) == "websocket_connection_limit_reached", "websocket_connection_limit_reached", event)

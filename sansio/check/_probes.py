@@ -9,12 +9,12 @@ import msgspec
 from ..dialect import Dialect, Support
 from ..encoding import encode_json
 from ._context import Context, Need, Probe
-from ._http import HttpAnswer
-from ._read import is_error
+from ._http import CheckedAnswer
+from ._read import is_error_frame
 from ._shown import CheckFailedError, CheckSkippedError
 from ._steps import Script
 from ._turns import code_of, completed, of_response, on_lane
-from ._wire import Wire, ask_http, dialect_of, open_wire, upgrade_headers
+from ._wire import CheckWire, ask_http, dialect_of, open_wire, upgrade_fields
 
 __all__ = [
     "ACCEPTED",
@@ -22,47 +22,47 @@ __all__ = [
     "HTTP_JSON",
     "HTTP_STREAM",
     "INJECTING",
-    "KEY",
-    "LANE",
+    "KEYED",
+    "NAMED_LANE",
     "LANES",
     "NAMED",
     "NO_KEY",
     "PLAIN",
     "STEERING",
     "TURNS",
-    "WARM_UP",
+    "WARMED",
     "WARM_UPS",
     "WEBSOCKET",
-    "Accepted",
+    "AcceptedUpgrade",
     "Plain",
 ]
 
-Events = list[dict[str, Any]]
-LANE: Final = "check-a"
+EventList = list[dict[str, Any]]
+NAMED_LANE: Final = "check-a"
 REFUSALS: Final = (401, 403)
 """Statuses of an answer to a request without the right credential."""
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class AcceptedUpgrade(msgspec.Struct, frozen=True):
     """The answer to an upgrade."""
 
     dialect: Dialect
-    answer: HttpAnswer
+    answer: CheckedAnswer
 
 
 class Plain(msgspec.Struct, frozen=True):
     """A request on the default lane, and what came of it."""
 
-    events: Events
-    after: Events
+    events: EventList
+    after: EventList
     """What came after its end, and before the answer to a message of an unknown type."""
-    second: Events
+    second: EventList
     """The events of another request, on another connection: this one may have ended."""
 
 
-def _accepted(context: Context) -> Script[Accepted]:
+def _accepted(context: Context) -> Script[AcceptedUpgrade]:
     wire = yield from open_wire(context)
-    return Accepted(dialect_of(context, wire.upgrade), wire.upgrade)
+    return AcceptedUpgrade(dialect_of(context, wire.upgrade), wire.upgrade)
 
 
 def _plain(context: Context) -> Script[Plain]:
@@ -74,22 +74,22 @@ def _plain(context: Context) -> Script[Plain]:
     return Plain(events, after, second)
 
 
-def _named(context: Context) -> Script[Events]:
+def _named(context: Context) -> Script[EventList]:
     wire = yield from open_wire(context)
-    return (yield from wire.ask(context.request(stream_id=LANE), expected="a response on a named lane"))
+    return (yield from wire.ask(context.request(stream_id=NAMED_LANE), expected="a response on a named lane"))
 
 
-def _warm_up(context: Context) -> Script[Events]:
+def _warm_up(context: Context) -> Script[EventList]:
     wire = yield from open_wire(context)
     return (yield from wire.ask(context.request(generate=False), expected="the events of a warm-up"))
 
 
-def _over_http(context: Context, *, stream: bool) -> Script[HttpAnswer]:
+def _over_http(context: Context, *, stream: bool) -> Script[CheckedAnswer]:
     body = {name: value for name, value in context.request(stream=stream).items() if name != "type"}
     return (yield from post(context, body))
 
 
-def post(context: Context, body: object, *, credentials: bool = True) -> Script[HttpAnswer]:
+def post(context: Context, body: object, *, credentials: bool = True) -> Script[CheckedAnswer]:
     """POST a body."""
     data = encode_json(body)
     headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), "Connection": "close"}
@@ -97,11 +97,11 @@ def post(context: Context, body: object, *, credentials: bool = True) -> Script[
     return answer
 
 
-def _http_stream(context: Context) -> Script[HttpAnswer]:
+def _http_stream(context: Context) -> Script[CheckedAnswer]:
     return (yield from _over_http(context, stream=True))
 
 
-def _http_json(context: Context) -> Script[HttpAnswer]:
+def _http_json(context: Context) -> Script[CheckedAnswer]:
     return (yield from _over_http(context, stream=False))
 
 
@@ -127,12 +127,12 @@ def injecting_betas(dialect: Dialect) -> list[str]:
     return [*dialect.betas, dialect.inject_beta or "responses_multi_agent=v1"]
 
 
-def _no_key(context: Context) -> Script[HttpAnswer | dict[str, Any]]:
+def _no_key(context: Context) -> Script[CheckedAnswer | dict[str, Any]]:
     """What comes of an upgrade without a credential: its answer, or the first event after it."""
-    peer, answer = yield from ask_http(context, "GET", upgrade_headers(context), credentials=False)
+    peer, answer = yield from ask_http(context, "GET", upgrade_fields(context), credentials=False)
     if answer.status != 101:
         return answer
-    wire = Wire(context, peer, answer)
+    wire = CheckWire(context, peer, answer)
     yield from wire.send({"type": "turnwire.check"})
     return (yield from wire.event("an answer to a message of an unknown type"))
 
@@ -140,7 +140,7 @@ def _no_key(context: Context) -> Script[HttpAnswer | dict[str, Any]]:
 ACCEPTED: Final = Probe("accepted", _accepted)
 PLAIN: Final = Probe("plain", _plain, turns=2)
 NAMED: Final = Probe("named", _named, turns=1)
-WARM_UP: Final = Probe("warm-up", _warm_up, turns=1)
+WARMED: Final = Probe("warm-up", _warm_up, turns=1)
 HTTP_STREAM: Final = Probe("http-stream", _http_stream, turns=1)
 HTTP_JSON: Final = Probe("http-json", _http_json, turns=1)
 STEER: Final = Probe("steer", _steer)
@@ -171,13 +171,13 @@ def _needs_lanes(context: Context) -> Script[None]:
     if accepted.dialect.lanes is Support.NO:
         raise CheckSkippedError(f"the server has no lanes: its dialect is {accepted.dialect.name}")
     events = yield from NAMED(context)
-    if not on_lane(of_response(events), LANE):
+    if not on_lane(of_response(events), NAMED_LANE):
         raise CheckSkippedError("the server has no lanes: no event came back with a stream_id (lanes/stream-id)")
 
 
 def _needs_warm_ups(context: Context) -> Script[None]:
-    events = yield from WARM_UP(context)
-    if is_error(events[-1]):
+    events = yield from WARMED(context)
+    if is_error_frame(events[-1]):
         raise CheckSkippedError(f"the server takes no warm-ups: {code_of(events[-1])}")
 
 
@@ -217,8 +217,8 @@ def _needs_key(context: Context) -> Script[None]:
 WEBSOCKET: Final = Need((ACCEPTED,), _needs_websocket)
 TURNS: Final = Need((PLAIN,), _needs_turns)
 LANES: Final = Need((ACCEPTED, NAMED), _needs_lanes)
-WARM_UPS: Final = Need((WARM_UP,), _needs_warm_ups)
+WARM_UPS: Final = Need((WARMED,), _needs_warm_ups)
 STEERING: Final = Need((ACCEPTED, STEER), _needs_steering)
 INJECTING: Final = Need((ACCEPTED, INJECT), _needs_injecting)
 HTTP: Final = Need((HTTP_STREAM,), _needs_http)
-KEY: Final = Need((NO_KEY,), _needs_key)
+KEYED: Final = Need((NO_KEY,), _needs_key)

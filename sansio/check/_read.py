@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 from ..error_body import ERROR_TYPES
 from ..events import ENDINGS
 
-__all__ = ["Event", "at", "ends", "is_error", "items_at", "kind_of", "text_at"]
+__all__ = ["Event", "Events", "at", "ends", "is_error_frame", "items_at", "event_type", "text_at"]
 
 Event: TypeAlias = Mapping[str, Any]
+Events: TypeAlias = Sequence[Event]
 
 
 def at(value: object, *path: str) -> Any:
@@ -32,16 +33,16 @@ def items_at(value: object, *path: str) -> list[Any]:
     return cast("list[Any]", found) if isinstance(found, list) else []
 
 
-def kind_of(event: object) -> str:
+def event_type(event: object) -> str:
     """The type of an event."""
     return text_at(event, "type")
 
 
-def is_error(event: Event) -> bool:
+def is_error_frame(event: Event) -> bool:
     """Whether it is an error frame."""
-    return kind_of(event) in ERROR_TYPES
+    return event_type(event) in ERROR_TYPES
 
 
 def ends(event: Event) -> bool:
     """Whether an event ends a response, or its request."""
-    return kind_of(event) in ENDINGS or is_error(event)
+    return event_type(event) in ENDINGS or is_error_frame(event)

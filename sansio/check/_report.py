@@ -10,28 +10,40 @@ import msgspec
 
 from ._context import Check, Context
 from ._continuation_checks import CONTINUATION
-from ._error_checks import ERRORS, REFUSED
-from ._event_checks import EVENTS, WARMING
-from ._frame_checks import CLOSING, FRAMES
+from ._error_checks import ERROR_CHECKS, REFUSED
+from ._event_checks import EVENT_CHECKS, WARMING
+from ._frame_checks import CLOSING, FRAME_CHECKS
 from ._handshake_checks import HANDSHAKE, KEYS
 from ._http_checks import OVER_HTTP
 from ._lane_checks import LANE_CHECKS
-from ._limit_checks import LIMITS
+from ._limit_checks import LIMIT_CHECKS
 from ._shown import CheckFailedError, CheckSkippedError
 from ._steering_checks import INJECTION, STEERS
 from ._steps import Script
 
-__all__ = ["CHECKS", "Outcome", "chosen", "requests_of", "run_check"]
+__all__ = ["CHECKS", "CheckOutcome", "chosen", "requests_of", "run_check"]
 
 _GROUPS: Final = (
-    *(HANDSHAKE, KEYS, FRAMES, CLOSING, EVENTS, ERRORS, REFUSED, LANE_CHECKS, CONTINUATION, WARMING, STEERS),
-    *(INJECTION, LIMITS, OVER_HTTP),
+    *(
+        HANDSHAKE,
+        KEYS,
+        FRAME_CHECKS,
+        CLOSING,
+        EVENT_CHECKS,
+        ERROR_CHECKS,
+        REFUSED,
+        LANE_CHECKS,
+        CONTINUATION,
+        WARMING,
+        STEERS,
+    ),
+    *(INJECTION, LIMIT_CHECKS, OVER_HTTP),
 )
 CHECKS: Final[tuple[Check, ...]] = tuple(check for group in _GROUPS for check in group.checks)
 """All checks, in the order in which they run."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class CheckOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a check: ``outcome`` is ``passed``, ``failed`` or ``skipped``."""
 
     outcome: str
@@ -43,17 +55,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Of a skip."""
 
 
-def run_check(check: Check, context: Context) -> Script[Outcome]:
+def run_check(check: Check, context: Context) -> Script[CheckOutcome]:
     """Run a check: what it needs first."""
     try:
         for need in check.needs:
             yield from need.script(context)
         yield from check.script(context)
     except CheckFailedError as exc:
-        return Outcome(outcome="failed", expected=exc.expected, came=exc.came)
+        return CheckOutcome(outcome="failed", expected=exc.expected, came=exc.came)
     except CheckSkippedError as exc:
-        return Outcome(outcome="skipped", reason=str(exc))
-    return Outcome(outcome="passed")
+        return CheckOutcome(outcome="skipped", reason=str(exc))
+    return CheckOutcome(outcome="passed")
 
 
 def chosen(only: Sequence[str], skip: Iterable[str]) -> list[Check]:

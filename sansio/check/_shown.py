@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from ..websocket import CloseFrame, Ping, Pong
-from ._frames import Text
-from ._wire_items import Gone, Silence
+from ._frames import TextMessage
+from ._wire_items import Gone, NothingCame
 
 __all__ = ["CheckFailedError", "CheckSkippedError", "expect", "shown"]
 
-LONGEST: Final = 300
+LONGEST_SHOWN: Final = 300
 """Characters of what came that a report has."""
 _LONGEST_TEXT: Final = 80
 """Characters of one text in an event."""
@@ -38,22 +38,22 @@ def expect(holds: object, expected: str, came: object) -> None:
 
 
 def shown(value: object) -> str:
-    """A message, a frame, an end or a list of these, in at most :data:`LONGEST` characters."""
+    """A message, a frame, an end or a list of these, in at most :data:`LONGEST_SHOWN` characters."""
     text = _words(value)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def _words(value: object) -> str:
     match value:
         case str():
             return value
-        case Text(payload):
-            return payload[:LONGEST].decode(errors="backslashreplace")
+        case TextMessage(payload):
+            return payload[:LONGEST_SHOWN].decode(errors="backslashreplace")
         case CloseFrame(code, reason):
             return f"a close frame with code {code}" + (f" ({reason})" if reason else "")
         case Ping(payload) | Pong(payload):
             return f"a {type(value).__name__.lower()} with the payload {payload[:20]!r}"
-        case Gone() | Silence():
+        case Gone() | NothingCame():
             return value.words
         case list():
             return "; ".join(_words(each) for each in cast("list[object]", value)) or "nothing"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ._context import LONG, Context, Group
+from ._context import LONG_PROMPT, Context, Group
 from ._probes import ACCEPTED, INJECT, INJECTING, STEER, STEERING, TURNS, WEBSOCKET, injecting_betas
-from ._read import kind_of, text_at
+from ._read import event_type, text_at
 from ._shown import CheckSkippedError, expect
 from ._steps import Script
-from ._turns import CREATED, code_of, completed, id_of, refused
-from ._wire import Wire, open_wire
+from ._turns import CREATED, code_of, completed, refused, response_id_of
+from ._wire import CheckWire, open_wire
 
 __all__ = ["INJECTION", "STEERS"]
 
@@ -30,7 +30,7 @@ def _steer(target: str, **fields: Any) -> dict[str, Any]:
 
 def _failed(event: dict[str, Any], kind: str, codes: tuple[str, ...]) -> None:
     expected = f"{kind} with the code {' or '.join(codes)}"
-    expect(kind_of(event) == kind and code_of(event) in codes, expected, event)
+    expect(event_type(event) == kind and code_of(event) in codes, expected, event)
 
 
 @STEERS.check(
@@ -87,30 +87,30 @@ def _ended(context: Context) -> Script[None]:
 )
 def _running(context: Context) -> Script[None]:
     wire = yield from open_wire(context)
-    yield from wire.send(context.request(LONG))
+    yield from wire.send(context.request(LONG_PROMPT))
     created = yield from wire.event(f"{CREATED}")
-    expect(kind_of(created) == CREATED, CREATED, created)
-    yield from wire.send(_steer(str(id_of(created))))
+    expect(event_type(created) == CREATED, CREATED, created)
+    yield from wire.send(_steer(str(response_id_of(created))))
     answer, ended = yield from _answer(wire)
     if str(code_of(answer)) in _REASONS:
         raise CheckSkippedError(_REASONS[str(code_of(answer))])
-    expect(kind_of(answer) == "response.steer.accepted", "response.steer.accepted", answer)
+    expect(event_type(answer) == "response.steer.accepted", "response.steer.accepted", answer)
     expect(text_at(answer, "steer", "id"), "the steer's id in steer.id", answer)
     yield from wire.until_ends(1 - ended, "the end of the steered response")
     events = yield from wire.until_ends(1, "the response that follows a steered one")
-    expect(kind_of(events[0]) == CREATED, f"{CREATED} of the successor", events[0])
-    expect(id_of(events[0]) != id_of(created), "a successor with an id of its own", events[0])
+    expect(event_type(events[0]) == CREATED, f"{CREATED} of the successor", events[0])
+    expect(response_id_of(events[0]) != response_id_of(created), "a successor with an id of its own", events[0])
     completed(events, "a successor that completes")
 
 
-def _answer(wire: Wire) -> Script[tuple[dict[str, Any], int]]:
+def _answer(wire: CheckWire) -> Script[tuple[dict[str, Any], int]]:
     """The answer to a steer, and how many responses have ended before it."""
     ended = 0
     while True:
         event = yield from wire.event("an answer to response.steer")
-        if kind_of(event).startswith(("response.steer.", "error")):
+        if event_type(event).startswith(("response.steer.", "error")):
             return event, ended
-        ended += kind_of(event) in ("response.completed", "response.incomplete")
+        ended += event_type(event) in ("response.completed", "response.incomplete")
 
 
 @INJECTION.check(

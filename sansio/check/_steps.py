@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-__all__ = ["Answer", "Dial", "Receive", "Script", "Send", "Step"]
+__all__ = ["StepResult", "Dial", "ReceiveBytes", "Script", "SendBytes", "CheckStep"]
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ class Dial(msgspec.Struct, frozen=True):
     """Open a transport to the server, with TLS if its URL has it. The answer has its number, or a problem."""
 
 
-class Send(msgspec.Struct, frozen=True):
+class SendBytes(msgspec.Struct, frozen=True):
     """Write these bytes, all of them. The answer has a problem if the transport is broken."""
 
     peer: int
@@ -24,20 +24,20 @@ class Send(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Without the bytes: the first ones hold the credential."""
-        return f"Send(peer={self.peer}, {len(self.data)} bytes)"
+        return f"SendBytes(peer={self.peer}, {len(self.data)} bytes)"
 
 
-class Receive(msgspec.Struct, frozen=True):
+class ReceiveBytes(msgspec.Struct, frozen=True):
     """Wait for bytes. The answer has some; ``b""`` at the end of the transport; None if so many seconds are over."""
 
     peer: int
     within: float
 
 
-Step: TypeAlias = Dial | Send | Receive
+CheckStep: TypeAlias = Dial | SendBytes | ReceiveBytes
 
 
-class Answer(msgspec.Struct, frozen=True):
+class StepResult(msgspec.Struct, frozen=True):
     """What came of a step."""
 
     data: bytes | None = b""
@@ -47,5 +47,5 @@ class Answer(msgspec.Struct, frozen=True):
     """Why it could not be done, in words."""
 
 
-Script: TypeAlias = Generator[Step, Answer, T]
+Script: TypeAlias = Generator[CheckStep, StepResult, T]
 """A sans-IO program: it yields steps, gets an answer for each, and returns its result."""

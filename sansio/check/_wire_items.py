@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Gone", "Silence"]
+__all__ = ["Gone", "NothingCame"]
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -13,7 +13,7 @@ class Gone(msgspec.Struct, frozen=True):
     words: str = "the end of the connection, without a close frame"
 
 
-class Silence(msgspec.Struct, frozen=True):
+class NothingCame(msgspec.Struct, frozen=True):
     """Nothing came for as long as the run waits."""
 
     seconds: float

@@ -7,7 +7,6 @@ import re
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ import trustme
 from kit.strict_server import serve_blocking
 from turnwire.aio.cli import _check, main
 from turnwire.aio.loopback import LoopbackServer
-from turnwire.aio.sync import loopback
-from turnwire.sansio.check import CHECKS, chosen
-from turnwire.sansio.server import ServerConnection, ServerTurn, _requests
+from turnwire.sansio.check import CHECKS
+from turnwire.sansio.server import ServerConnection, ServerTurn
 from turnwire.sansio.websocket import WebSocket
 
 KEY = "sk-do-not-tell-anybody"
@@ -166,7 +164,9 @@ def any_size(patch: pytest.MonkeyPatch) -> None:
     from turnwire.sansio.server import _machine
 
     accept = _machine.accept_upgrade
-    patch.setattr(_machine, "accept_upgrade", lambda *args, **named: accept(*args, **{**named, "max_message_size": None}))
+    patch.setattr(
+        _machine, "accept_upgrade", lambda *args, **named: accept(*args, **{**named, "max_message_size": None})
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from kit.checked_server import CheckedServer, Peer, context, outcomes
 from msgspec.structs import replace
-from turnwire.sansio.check import CHECKS, Answer, Send, chosen, requests_of, run_check
-from turnwire.sansio.check._frames import FrameReader, Text, frame
+from turnwire.sansio.check import CHECKS, SendBytes, StepResult, chosen, requests_of, run_check
+from turnwire.sansio.check._frames import FrameReader, TextMessage, frame
 from turnwire.sansio.check._http import AnswerReader
 from turnwire.sansio.check._shown import CheckFailedError, shown
 from turnwire.sansio.dialect import DIALECTS
@@ -336,15 +336,15 @@ PLANTED: dict[type[CheckedServer], set[str]] = {
     LostName: {"lanes/stream-id"},
     NoNames: {"lanes/stream-id"},
     # Requests of one lane run at once, so that a continuation of what fails is not on its lane, and names are many.
-    TwoAtOnce: {"lanes/fifo", "lanes/default-fifo", "lanes/names", "continuation/failure-evicts"},
+    TwoAtOnce: {"lanes/fifo", "lanes/default-fifo", "lanes/names", "continuation/failure-forgets"},
     NewestFirst: {
-        *("lanes/fifo", "lanes/default-fifo", "lanes/names", "continuation/failure-evicts"),
+        *("lanes/fifo", "lanes/default-fifo", "lanes/names", "continuation/failure-forgets"),
         *("lanes/parallel", "lanes/in-flight"),
     },
     OneAfterAnother: {"lanes/parallel"},
     OtherCode: {
         *("continuation/unknown", "continuation/unstored-elsewhere", "continuation/latest"),
-        "continuation/failure-evicts",
+        "continuation/failure-forgets",
     },
     FlatErrors: {"errors/shape", "refused/input-type", "refused/background", "injecting/invalid"},
     ErrorsWithoutLane: {"errors/lane"},
@@ -352,7 +352,7 @@ PLANTED: dict[type[CheckedServer], set[str]] = {
     ClosesOnErrors: {
         *("errors/invalid-json", "errors/not-an-object", "errors/without-type", "errors/unknown-type"),
         *("errors/deep-json", "errors/stream-id", "errors/then-a-turn", "lanes/names"),
-        *("continuation/failure-evicts", "continuation/other-failure", "continuation/failed-fork"),
+        *("continuation/failure-forgets", "continuation/other-failure", "continuation/failed-fork"),
     },
     # P-CHECK-3 and P-CHECK-5: it closes without saying so.
     NoCloseFrame: {
@@ -363,8 +363,8 @@ PLANTED: dict[type[CheckedServer], set[str]] = {
         "limits/message-size",
     },
     LosesStored: {"continuation/stored"},
-    StoresAll: {"continuation/unstored-elsewhere", "continuation/failure-evicts", "http/unstored"},
-    KeepsFailed: {"continuation/failure-evicts"},
+    StoresAll: {"continuation/unstored-elsewhere", "continuation/failure-forgets", "http/unstored"},
+    KeepsFailed: {"continuation/failure-forgets"},
     KeepsNothing: {
         *("continuation/unstored", "continuation/other-failure", "continuation/fork", "continuation/failed-fork"),
         "warm-up/continue",
@@ -372,10 +372,10 @@ PLANTED: dict[type[CheckedServer], set[str]] = {
     RepeatsNumbers: {"events/numbers"},  # P-CHECK-7
     # The second end ends the turn after it, too.
     RepeatsTheEnd: {
-        *("events/nothing-after", "lanes/default-fifo", "continuation/failure-evicts", "continuation/other-failure"),
+        *("events/nothing-after", "lanes/default-fifo", "continuation/failure-forgets", "continuation/other-failure"),
         *("steering/ended", "steering/running"),
     },
-    SameId: {"events/new-id", "continuation/failure-evicts", "steering/running", "http/unstored"},
+    SameId: {"events/new-id", "continuation/failure-forgets", "steering/running", "http/unstored"},
     LosesDeltas: {"events/items"},  # P-CHECK-8
     LongWarmUps: {"warm-up/events"},
     LosesSteers: {"steering/running"},
@@ -519,7 +519,7 @@ class NoInjecting(CheckedServer):
         return [] if event["type"] == "response.inject.failed" else [event]
 
 
-class Mute(CheckedServer):
+class Silent(CheckedServer):
     """It accepts connections, and says nothing."""
 
     def bytes_out(self, peer: Peer, data: bytes) -> bytes:
@@ -552,8 +552,10 @@ class ReadsAll(CheckedServer):
 class BreaksOff(ReadsAll):
     """It breaks a connection off on which a long message comes."""
 
-    def take(self, step: Any) -> Answer:
-        return Answer(problem="BrokenPipeError") if self.held and isinstance(step, Send) else super().take(step)
+    def take(self, step: Any) -> StepResult:
+        return (
+            StepResult(problem="BrokenPipeError") if self.held and isinstance(step, SendBytes) else super().take(step)
+        )
 
 
 def reasons(server: CheckedServer, *only: str, **arguments: Any) -> dict[str, str]:
@@ -602,7 +604,7 @@ def test_a_server_that_does_not_answer_what_it_does_not_know_fails_and_the_run_g
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [(Mute, "nothing within 5 s"), (HangsUp, "the end of the connection, without an answer")],
+    [(Silent, "nothing within 5 s"), (HangsUp, "the end of the connection, without an answer")],
 )
 def test_without_a_websocket_one_check_fails_and_the_others_say_why(kind: type[CheckedServer], words: str) -> None:
     server = kind()
@@ -681,20 +683,20 @@ def test_a_key_in_the_header_of_azure_is_replaced_there() -> None:
 @pytest.mark.parametrize(
     ("data", "items", "faults"),
     [
-        (b"\x81\x01a\x89\0\x8a\x01x\x88\0", [Text(b"a"), Ping(b""), Pong(b"x"), CloseFrame(1005, "")], []),
-        (b"\x01\x01a\x89\0\x80\x01b", [Ping(b""), Text(b"ab")], []),
+        (b"\x81\x01a\x89\0\x8a\x01x\x88\0", [TextMessage(b"a"), Ping(b""), Pong(b"x"), CloseFrame(1005, "")], []),
+        (b"\x01\x01a\x89\0\x80\x01b", [Ping(b""), TextMessage(b"ab")], []),
         (b"\x88\x04\x03\xe8ok", [CloseFrame(1000, "ok")], []),
-        (frame(0x81, b"a"), [Text(b"a")], ["a masked frame"]),
-        (b"\xc1\x01a", [Text(b"a")], ["a reserved bit"]),
-        (b"\x83\0\x81\0", [Text(b"")], ["unknown opcode 0x3"]),
-        (b"\x81\x7e\0\x01a", [Text(b"a")], ["longer than it has to be"]),
+        (frame(0x81, b"a"), [TextMessage(b"a")], ["a masked frame"]),
+        (b"\xc1\x01a", [TextMessage(b"a")], ["a reserved bit"]),
+        (b"\x83\0\x81\0", [TextMessage(b"")], ["unknown opcode 0x3"]),
+        (b"\x81\x7e\0\x01a", [TextMessage(b"a")], ["longer than it has to be"]),
         (b"\x09\0", [Ping(b"")], ["a control frame that is fragmented"]),
         (b"\x88\x01\x03", [CloseFrame(1005, "")], ["half a code"]),
         (b"\x88\x02\x03\xed", [CloseFrame(1005, "")], ["the code 1005"]),
-        (b"\x82\x01a", [Text(b"a")], ["a binary message"]),
-        (b"\x80\x01a", [Text(b"a")], ["belongs to no message"]),
-        (b"\x01\x01a\x81\x01b", [Text(b"b")], ["out of place"]),
-        (b"\x81\x01\xff", [Text(b"\xff")], ["not UTF-8"]),
+        (b"\x82\x01a", [TextMessage(b"a")], ["a binary message"]),
+        (b"\x80\x01a", [TextMessage(b"a")], ["belongs to no message"]),
+        (b"\x01\x01a\x81\x01b", [TextMessage(b"b")], ["out of place"]),
+        (b"\x81\x01\xff", [TextMessage(b"\xff")], ["not UTF-8"]),
         (b"\x81\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", [], ["a frame of 9223372036854775817 bytes"]),
         (b"\x83\0" * 100, [], ["unknown opcode"] * 20),
     ],
@@ -741,7 +743,7 @@ def test_what_came_is_shown_in_few_words() -> None:
     assert shown(CloseFrame(1000, "bye")) == "a close frame with code 1000 (bye)"
     assert shown(CloseFrame(1009, "")) == "a close frame with code 1009"
     assert shown(Pong(b"x")) == "a pong with the payload b'x'"
-    assert shown(Text(b"\xff{")) == "\\xff{"
+    assert shown(TextMessage(b"\xff{")) == "\\xff{"
     assert CheckFailedError("a", Ping(b"")).came == "a ping with the payload b''"
 
 
@@ -773,7 +775,7 @@ def test_P_CHECK_9_no_outcome_and_no_step_shows_the_key() -> None:
     server = CheckedServer(key=KEY)
     asked = context(server)
     assert KEY not in repr(run_check(CHECKS[0], asked).send(None))
-    assert KEY not in repr(Send(0, KEY.encode()))
+    assert KEY not in repr(SendBytes(0, KEY.encode()))
     assert KEY not in repr(asked.place)
 
 

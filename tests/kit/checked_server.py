@@ -8,7 +8,7 @@ from typing import Any
 import h11
 from msgspec.structs import replace
 from turnwire.aio.loopback._http import HttpAnswer, refuse_without_upgrade
-from turnwire.sansio.check import Answer, Check, Context, Dial, Outcome, Receive, Send, run_check
+from turnwire.sansio.check import Check, CheckOutcome, Context, Dial, ReceiveBytes, SendBytes, StepResult, run_check
 from turnwire.sansio.dialect import Dialect
 from turnwire.sansio.endpoint import endpoint
 from turnwire.sansio.server import (
@@ -56,7 +56,7 @@ class _Connection(ServerConnection):
 
 
 class CheckedServer:
-    """Answers the steps of a script. Each ``Receive`` lets every response go on by one event."""
+    """Answers the steps of a script. Each ``ReceiveBytes`` lets every response go on by one event."""
 
     def __init__(self, *, key: str | None = None, has_http: bool = True, model: str = "gpt-6", **options: Any) -> None:
         self.options = ServerOptions(**options)
@@ -69,24 +69,24 @@ class CheckedServer:
         """Responses so far."""
         self.text = WORDS
 
-    def take(self, step: Dial | Send | Receive) -> Answer:
+    def take(self, step: Dial | SendBytes | ReceiveBytes) -> StepResult:
         match step:
             case Dial():
                 self.peers.append(Peer(self))
-                return Answer(peer=len(self.peers) - 1)
-            case Send():
+                return StepResult(peer=len(self.peers) - 1)
+            case SendBytes():
                 self.peers[step.peer].receive(step.data)
-                return Answer()
-            case Receive():
+                return StepResult()
+            case ReceiveBytes():
                 return self.receive(self.peers[step.peer], step.within)
 
-    def receive(self, peer: Peer, within: float) -> Answer:
+    def receive(self, peer: Peer, within: float) -> StepResult:
         data = peer.data_to_send()
         if not data and not peer.ended:
             self.now += within
             peer.at_deadline()
             data = peer.data_to_send()
-        return Answer(data=data if data or peer.ended else None)
+        return StepResult(data=data if data or peer.ended else None)
 
     # --- What a planted bug may change -------------------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ def context(
     )
 
 
-def outcome(server: CheckedServer, check: Check, asked: Context) -> Outcome:
+def outcome(server: CheckedServer, check: Check, asked: Context) -> CheckOutcome:
     script, answer = run_check(check, asked), None
     while True:
         try:
@@ -264,7 +264,7 @@ def outcome(server: CheckedServer, check: Check, asked: Context) -> Outcome:
         answer = server.take(step)
 
 
-def outcomes(server: CheckedServer, checks: Any, asked: Context | None = None) -> dict[str, Outcome]:
+def outcomes(server: CheckedServer, checks: Any, asked: Context | None = None) -> dict[str, CheckOutcome]:
     """What comes of these checks, one after another, by their names."""
     asked = context(server) if asked is None else asked
     return {check.name: outcome(server, check, asked) for check in checks}
