@@ -187,8 +187,8 @@ def without_code(text: str) -> str:
         ),
         (
             "Working on turnwire",
-            "Set-up and the loop, Where things are decided, For another language, Where a change of the protocol goes, "
-            "How the proofs work, Platforms, Releasing, What stays as it is",
+            "Set-up and the loop, Where things are decided, For another language, Checking a server, "
+            "Where a change of the protocol goes, How the proofs work, Platforms, Releasing, What stays as it is",
         ),
     ],
 )
