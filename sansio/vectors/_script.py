@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from ..connection import ConnectionOptions, Turn
+from ..dialect import Dialect, Support
 from ..endpoint import endpoint
 from ..errors import UserError
 from ..lanes import AUTO
@@ -25,7 +26,15 @@ Step = Callable[[Any, Any], "dict[str, Any] | None"]
 def given_options(given: Mapping[str, Any]) -> ConnectionOptions:
     """The options of a vector; no time passes by itself unless it says so."""
     options: dict[str, Any] = {"timeouts": None, "ping_interval": None, **given.get("options", {})}
+    if isinstance(options.get("dialect"), dict):
+        options["dialect"] = _dialect(options["dialect"])
     return ConnectionOptions(**options)
+
+
+def _dialect(members: dict[str, Any]) -> Dialect:
+    """A dialect with the members that ``tables.json`` has; what is left out is that of an unknown server."""
+    known = {name: Support[value] if value in Support.__members__ else value for name, value in members.items()}
+    return Dialect(**known)
 
 
 def given_timeouts(given: Mapping[str, Any]) -> Timeouts:
