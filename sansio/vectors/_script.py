@@ -11,6 +11,7 @@ from ..connection import ConnectionOptions, Turn
 from ..dialect import Dialect, Support
 from ..endpoint import endpoint
 from ..errors import UserError
+from ..events import LifecycleEvent
 from ..lanes import AUTO
 from ..timeouts import NO_TIMEOUTS, Timeouts
 from ._wire import ServerWire
@@ -106,7 +107,8 @@ class ConnectionScript:
         for name, turn in self.turns.items():
             while turn.events:
                 event = turn.events.popleft()
-                found.append([name, event.type, event.response_id])
+                of_response = isinstance(event, LifecycleEvent)
+                found.append([name, event.type, event.response_id if of_response else None])
             turn.buffered = 0
             self.connection.restart_deadline(turn)
         return found

@@ -63,6 +63,13 @@ function headersOf(apiKey, given, dialect) {
   return [...headers];
 }
 
+/** The target that a redirect names, if it has the same scheme, host and port; else null (P-CONN-3). */
+export function targetWithin(origin, target, location) {
+  if (!location || !URL.canParse(location, origin + target)) return null;
+  const at = new URL(location, origin + target);
+  return at.origin === origin && !at.username && !at.password ? at.pathname + at.search : null;
+}
+
 export function endpoint({ base_url, api_key, headers, query, dialect }) {
   const at = parseEndpoint(base_url);
   const path = at.path.replace(/\/+$/, "");
