@@ -286,3 +286,114 @@ def test_each_redirect() -> None:
     for status in statuses(TABLES["redirects"]):
         assert f"HTTP/1.1 {status} " in exchanges
         assert status in upgrades
+
+
+# --- Invariants and the field ----------------------------------------------------------------------------------------
+
+CITED = {rule for group in GROUPS for vector in VECTORS[group] for rule in vector["rules"]}
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+def test_each_invariant(number: int) -> None:
+    """DESIGN.md, "Invariants"."""
+    assert f"I{number}" in CITED
+
+
+FIELD = {
+    "response.done after the terminal event (Menci/Floway#320)": [
+        "connection/field_done_after_completed",
+        "exchange/after_the_terminal_event",
+    ],
+    "a turn that ends with response.done (haskell-agent#316, oh-my-pi#4692, 9router#2142)": ["connection/done_ends"],
+    "rate limits, then the connection's age (openai/codex#10324, CLIProxyAPI#6007)": [
+        "connection/field_rate_limits_first"
+    ],
+    "rate limits, then a quota (opencodex#3740, opencodex#4232)": [
+        "connection/field_quota",
+        "recovery/quota_of_a_plan",
+    ],
+    "a heartbeat, then a reset (opencodex#1941)": ["connection/field_heartbeat_and_reset"],
+    "rate limits right after the upgrade (openai/codex#10324)": ["connection/field_preamble"],
+    "output sent back as input (openai-python#3008, litellm#13420)": ["conversation/field_items_sent_back"],
+    "half a surrogate pair in a text (Kohaku#48)": ["events/field_half_a_pair"],
+    "a sparse response.failed (pipecat#5575)": ["connection/field_sparse_failed"],
+    "a flat error in a stream over HTTP (openai-python#3934)": ["exchange/error_event_flat"],
+    "a stream without a terminal event (what-iff#132, agent-afk#635)": [
+        "exchange/field_truncated",
+        "exchange/no_terminal_event_after_delta",
+    ],
+    "status 200 with an error body (pydantic-ai#2323)": ["exchange/error_in_200_nested"],
+    "stream_id taken, and not sent back (vllm agentic-api#239)": [
+        "connection/unknown_learns_no",
+        "connection/field_default_lane_empty",
+        "connection/field_default_lane_default",
+    ],
+    "stream_id refused (CLIProxyAPI#5561)": ["connection/field_stream_id_refused", "connection/name_refused"],
+    "items in output_item.done only (openai-python#3312, open-webui#27800)": [
+        "conversation/field_output_null",
+        "conversation/output_from_its_items",
+    ],
+    "arguments that are an object (cc-switch#5100, axonhub#1728)": ["connection/field_arguments_object"],
+    "status_code, headers on top (opencode#30321, Floway#319)": [
+        "errors/field_quota",
+        "connection/field_error_status_code",
+    ],
+    "an error without a type (OmniRoute#13431, sglang#12100)": [
+        "connection/field_error_without_type",
+        "connection/field_error_detail",
+    ],
+    "a code that is a number (vllm#37011)": ["connection/field_error_code_number"],
+    "close code 1009 (opencode#42572, CLIProxyAPI#4409)": [
+        "connection/1009_of_one_in_send",
+        "connection/1009_of_one_handed",
+        "verdicts/1009_await_stateless",
+    ],
+    "usage with holes (NeMo-Gym#3313, omlx#1008)": ["conversation/field_usage_holes"],
+    "a character cut in two deltas (WyckoffTradingAgent#338, rakazo#416)": ["conversation/field_emoji_in_two"],
+    "overloaded after the response had begun (helm-api#853)": ["connection/field_overloaded_within"],
+    "server_error without a code, before it (openai-agents#3990)": ["connection/field_server_error"],
+    "a refusal in words (codex-lb#1818)": ["connection/field_previous_response_words"],
+    "a flat refusal (codex-lb#775)": ["connection/field_previous_response_flat"],
+    "keepalive within a response (openai-java#767, vercel/ai#20575)": [
+        "connection/field_vendor_events",
+        "exchange/field_keepalive",
+    ],
+    "events of a provider, response.metadata (CLIProxyAPI#6007, codex2api#673)": ["connection/field_vendor_events"],
+    "minimal events (litellm#20580)": ["connection/field_minimal"],
+    "fields of other types, text null (sglang#34716, openai-python#2822)": ["connection/field_odd_fields"],
+    "known events with more fields (openai-node#1615)": ["events/field_more_fields"],
+    "items without what the API has, unknown items (vercel/ai#12706, agent-framework#8422)": [
+        "conversation/field_items_sent_back"
+    ],
+    "response.in_progress first (OmniRoute#14330)": ["connection/field_in_progress_first"],
+    "NUL in texts (MaxKB#6722, AgentRecall#315)": ["events/field_nul", "conversation/field_items_sent_back"],
+    "an error after response.failed (sub2api#7300)": ["connection/field_error_after_failed"],
+    "URLs of Azure (litellm#30003, langchain#33840)": [f"urls/field_azure_{number}" for number in range(6)],
+    "ALL_PROXY=socks5h (claude-code-proxy#83)": ["proxy/field_socks5h"],
+    "keys with a line break, or in quotes": ["urls/key_with_a_line_break", "urls/field_key_in_quotes"],
+    "close code 1008 right after the upgrade (codex)": ["connection/field_close_at_once"],
+    "other close codes (helm-api#819, sub2api#4895)": [
+        f"connection/field_close_{code}" for code in (1000, 1001, 1003, 1007, 1008, 1011, 1012, 1013, 4001)
+    ],
+    "a terminal event twice, or alone (after Floway#320)": [
+        "connection/field_completed_twice",
+        "connection/field_without_created",
+    ],
+    "[DONE] as a message (Floway#312)": [
+        "connection/field_marker_after_the_end",
+        "events/field_marker",
+        "exchange/done_marker",
+    ],
+    "a page with status 200 (openai-python#2305)": ["exchange/no_response_page"],
+    "no status, but a type (aimock, litellm)": ["connection/field_error_without_status"],
+    "a response that somebody else steered": ["connection/field_steered_by_another"],
+    "a gateway instead of the API": ["connection/field_gateway", "exchange/page_502"],
+}
+"""Kinds of faults from public reports, and the vectors that show what is right."""
+
+
+def test_each_kind_of_fault_of_the_field() -> None:
+    ids = {vector["id"] for group in GROUPS for vector in VECTORS[group]}
+    shown = {name for names in FIELD.values() for name in names}
+    assert shown - ids == set()
+    assert {name for name in ids if "/field_" in name} - shown == {"sse/field_without_colon"}  # A field of a stream.

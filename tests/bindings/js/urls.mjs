@@ -46,7 +46,7 @@ function dialectOf(authority) {
 }
 
 function checkHeader(name, value) {
-  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name) || /^\s|\s$|[\x00-\x08\x0a-\x1f\x7f]/.test(value)) refuse(`no header: ${name}`);
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name) || /^\s|\s$|[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]/.test(value)) refuse(`no header: ${name}`);
   if (OWN_HEADERS.includes(name) || name.startsWith("sec-websocket-")) refuse(`turnwire decides ${name} itself`);
 }
 

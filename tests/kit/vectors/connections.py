@@ -111,7 +111,7 @@ def verdicts() -> Iterator[Case]:
                 f"the connection ends ({cause}) while a turn is in {phase}",
                 *before,
                 {**end, "must": changed(*found)},
-                rules=("R-VERDICT-1",),
+                rules=("R-VERDICT-1", "I3", "I4", "I6"),
             )
     yield script(
         "eof_while_connecting",
@@ -271,7 +271,7 @@ def errors() -> Iterator[Case]:
         "it names the lane it is about",
         *two,
         server(error("x", lane="b"), must=changed(failed("SAFE", "AWAIT", "ERROR_FRAME", "b"), state="OPEN")),
-        rules=("P-OWNER-2",),
+        rules=("P-OWNER-2", "I9"),
     )
     yield script(
         "error_of_an_id",
@@ -412,7 +412,7 @@ def lanes() -> Iterator[Case]:
         hand(message("a"), message("b")),
         server(created("r2", "b"), must={"events": [["b", "response.created", "r2"]]}),
         server(created("r1", "a"), must={"events": [["a", "response.created", "r1"]]}),
-        rules=("P-LANES-1",),
+        rules=("P-LANES-1", "I2"),
     )
     yield script(
         "too_many_at_once",
@@ -554,7 +554,7 @@ def lanes() -> Iterator[Case]:
         hand(),
         server(created("r1", "a"), ended("r1", "a")),
         hand(message("a")),
-        rules=("P-LANES-9",),
+        rules=("P-LANES-9", "I9"),
     )
     yield script(
         "left_before_it_was_sent",
