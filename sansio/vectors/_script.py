@@ -34,7 +34,9 @@ def given_options(given: Mapping[str, Any]) -> ConnectionOptions:
 
 def _dialect(members: dict[str, Any]) -> Dialect:
     """A dialect with the members that ``tables.json`` has; what is left out is that of an unknown server."""
-    known = {name: Support[value] if value in Support.__members__ else value for name, value in members.items()}
+    known: dict[str, Any] = {
+        name: Support[value] if value in Support.__members__ else value for name, value in members.items()
+    }
     return Dialect(**known)
 
 

@@ -9,7 +9,6 @@ from . import conversations as talks
 from . import exchanges as http
 from ._case import Case
 from .connections import (
-    CUT,
     changed,
     create,
     created,
@@ -311,9 +310,6 @@ def errors() -> Iterator[Case]:
         },
         up=False,
         rules=("P-CONN-4", "R-REFUSAL-5"),
-    )
-    yield script(
-        "field_eof_idle", "the server ends an idle connection without a word", {**CUT, "must": {"state": "CLOSED"}}
     )
 
 
