@@ -1,83 +1,72 @@
 """``python -m tests.search``: the state search over many worlds, until it has made so many transitions.
 
-One line of JSON for each world, to stdout or to the end of a file. A world that the file has already is not walked
-again: a run that was interrupted goes on with the next world. The exit status is 1 if an invariant is violated.
+One line of JSON for each world (``kit/runs.py``), to stdout or to the end of a file. A world that the file has already
+is not walked again: a run that was interrupted goes on with the next world. The exit status is 1 if an invariant is
+violated, or if there are not so many transitions in all worlds.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc
-import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
+
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))  # As pytest does it.
 
-from kit.search_world import ViolatedError, search  # noqa: E402
+from kit import runs  # noqa: E402
+from kit.proofs import SEARCH  # noqa: E402
+from kit.search_world import Counts, ViolatedError, search  # noqa: E402
 from kit.search_worlds import Planned, planned  # noqa: E402
 
 MOST = 1_000_000
 """Transitions of one world: what is left of it then is not walked."""
 
 
-def commit() -> str:
-    """The commit of the tree that is tested."""
-    asked = subprocess.run(["git", "-C", TESTS, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return asked.stdout.strip()
-
-
-def walk(world: Planned, most: int) -> dict[str, object]:
-    """Walk one world; what to say of it."""
-    began, violation = time.process_time(), ""
-    states = transitions = 0
+def walk(world: Planned, most: int, commit: str) -> runs.Run:
+    """Walk one world. What is violated goes to stderr, with the way to it."""
+    began, found, violated = time.process_time(), Counts(0, 0), False
     try:
-        states, transitions = search(world.make(), liveness_of_every=world.every, at_most=most)
+        found = search(world.make(), liveness_of_every=world.every, at_most=most)
     except ViolatedError as error:
-        violation = str(error)
-    return {
-        "proof": "state search",
-        "family": world.family,
-        "what": world.name,
-        "date": datetime.date.today().isoformat(),
-        "seconds": round(time.process_time() - began, 1),
-        "counts": {"states": states, "transitions": transitions},
-        "whole": not violation and transitions < most,
-        "violations": int(bool(violation)),
-        **({"violation": violation} if violation else {}),
-    }
+        print(f"{world.family}, {world.name}: {error}", file=sys.stderr)
+        violated = True
+    seconds = round(time.process_time() - began, 2)
+    whole = not violated and found.transitions < most
+    return runs.Run(
+        *("state search", world.name, runs.today(), commit, seconds, found._asdict()),
+        **{"violations": int(violated), "asked": SEARCH, "family": world.family, "whole": whole},
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.search", description=__doc__)
+    parser = argparse.ArgumentParser(prog=SEARCH, description=__doc__)
     parser.add_argument("--transitions", type=int, default=10_000_000, help="walk worlds until it is so many")
     parser.add_argument("--most", type=int, default=MOST, help="transitions of one world")
     parser.add_argument("--out", type=Path, help="the file that lines are added to")
-    parser.add_argument("--commit", default=commit(), help="which commit the lines name")
     given = parser.parse_args()
-    lines = given.out.read_text().splitlines() if given.out and given.out.exists() else []
-    runs = [run for run in map(json.loads, lines) if run["proof"] == "state search"]
-    known = {(run["family"], run["what"]) for run in runs}
-    made = sum(run["counts"]["transitions"] for run in runs)
-    violations = 0
+    done = [run for run in runs.read(given.out) if run.asked == SEARCH] if given.out else []
+    known = {(run.family, run.what) for run in done}
+    made = sum(run.counts["transitions"] for run in done)
+    violations, commit = 0, runs.commit()
     gc.set_threshold(100_000, 20, 20)  # Worlds are many objects, and few of them are garbage in a circle.
     for world in planned():
         if made >= given.transitions:
             break
         if (world.family, world.name) in known:
             continue
-        run = walk(world, given.most) | {"commit": given.commit}
-        made += run["counts"]["transitions"]
-        violations += run["violations"]
-        line = json.dumps(run)
-        if given.out:
-            with given.out.open("a") as file:
-                file.write(line + "\n")
+        run = walk(world, given.most, commit)
+        made += run.counts["transitions"]
+        violations += run.violations
+        line = msgspec.json.encode(run).decode()
         print(line, flush=True)
+        if given.out:
+            with given.out.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
     print(f"{made:,} transitions, {violations} violations", file=sys.stderr)
     return 1 if violations or made < given.transitions else 0
 
