@@ -1,7 +1,8 @@
-"""What each proof covers, and ``sansio/spec/PROOFS.md``, the page of it: made of this, of the mutants and of the runs."""
+"""What each proof covers, and ``sansio/spec/PROOFS.md``: it is made of this, of the mutants and of the runs."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -62,11 +63,11 @@ PROOFS = (
     Proof(
         "state search over conversations",
         "tests/proofs/test_conversation_search.py",
-        "Every order of turns, forks, interruptions, saving, loading, steers, warm-ups and compactions of conversations "
-        "and of a server with a memory.",
+        "Every order of turns, forks, interruptions, saving, loading, steers, warm-ups and compactions of "
+        "conversations, with a server that has a memory.",
         "At most so many disturbances on a path; a message arrives whole, or is cut; liveness is the first search's.",
-        "What the server is given to run is exactly what the conversation intends; no turn runs twice; the history grows "
-        "by what completed and what was accepted.",
+        "What the server is given to run is exactly what the conversation intends; no turn runs twice; the history "
+        "grows by what completed and what was accepted.",
         "conversations",
         "faults of steered and of prepared conversations",
         "`TURNWIRE_SEARCH=large`",
@@ -103,7 +104,8 @@ PROOFS = (
         "ledger",
         "tests/proofs/test_ledger.py",
         "Turns over real TCP through a proxy that cuts after every byte of a message, before, within and after every "
-        "event, and at random, with FIN and with RST; each backend; servers with lanes, without, and unannounced; HTTP.",
+        "event, and at random, with FIN and with RST; each backend; servers with lanes, without, and unannounced; "
+        "HTTP.",
         "In CI asyncio is cut after every byte, the other backends after every n-th and around the edges.",
         "The ledger of the server, which says what ran; and what REPLAY.md says of this cut, from its place alone.",
         "ledger",
@@ -131,6 +133,12 @@ PROOFS = (
 COLUMNS = tuple(proof for proof in PROOFS if proof.mutants)
 
 
+def steps(log: str, date: str, commit: str) -> list[Run]:
+    """The steps of ``.ci/run``, from what it wrote: each begins with ``== NAME  (SECONDSs)``."""
+    began = [(name, int(at)) for name, at in re.findall(r"^== (.+?)  \((\d+)s\)$", log, re.MULTILINE)]
+    return [Run(CI, name, date, commit, float(after - at), {}) for (name, at), (_, after) in itertools.pairwise(began)]
+
+
 # --- The page --------------------------------------------------------------------------------------------------------
 
 
@@ -153,10 +161,10 @@ def page(runs: Iterable[Run]) -> str:
 def _top() -> Iterator[str]:
     yield "# What the proofs cover, and how much"
     yield ""
-    yield "Written by `python -m tests.proofs`, of `tests/kit/proofs.py`, of the mutants in `tests/kit/mutants.py`, and"
-    yield "of the lines that the runs themselves wrote: `tests/proofs/runs.jsonl`, and for the fuzzers"
-    yield "`tests/fuzz/runs.jsonl`. I1 to I9 are the invariants of DESIGN.md. A count is of the commit and the day beside"
-    yield "it, and of nothing later."
+    yield "Written by `python -m tests.proofs`, of `tests/kit/proofs.py`, of the mutants in `tests/kit/mutants.py`,"
+    yield "and of the lines that the runs themselves wrote: `tests/proofs/runs.jsonl`, and for the fuzzers"
+    yield "`tests/fuzz/runs.jsonl`. I1 to I9 are the invariants of DESIGN.md. A count is of the commit and the day"
+    yield "beside it, and of nothing later."
     yield ""
 
 
@@ -220,21 +228,29 @@ def _worlds(runs: list[Run]) -> Iterator[str]:
     runs = [run for run in runs if run.asked == SEARCH]
     yield "## The state search, world by world"
     yield ""
-    yield f"`{SEARCH} --transitions 10000000 --out FILE` walks the worlds of `tests/kit/search_worlds.py` one after"
-    yield "another, one of each family in turn, until it has made so many transitions; a run that is interrupted goes on"
-    yield "where it was. Each world is walked once: every state that can be reached, or a million transitions of it. The"
-    yield "lines in `tests/proofs/runs.jsonl` name each world."
+    yield f"`{SEARCH} --transitions 10000000 --out FILE` walks the worlds of `tests/kit/search_worlds.py` one"
+    yield "after another, one of each family in turn, until it has made so many transitions. A run that is interrupted"
+    yield "goes on where it was. Each world is walked once: every state that can be reached (it is whole), or a million"
+    yield "transitions of it. The lines in `tests/proofs/runs.jsonl` name each world, and how many disturbances a path"
+    yield "of it has at most."
     yield ""
     rows = []
     for family in FAMILIES:
         group = [run for run in runs if run.family == family.__name__]
         whole, about = sum(run.whole for run in group), (family.__doc__ or "").strip(" .")
         states, transitions = (sum(run.counts[name] for run in group) for name in ("states", "transitions"))
-        counts = (f"{len(group)}", f"{whole}", f"{states:,}", f"{transitions:,}", _violations(group))
+        counts = (
+            f"{len([*family()])}",
+            f"{len(group)}",
+            f"{whole}",
+            f"{states:,}",
+            f"{transitions:,}",
+            _violations(group),
+        )
         rows.append((f"{family.__name__}: {about[0].lower()}{about[1:]}", *counts, _seconds(group)))
-    sums = [sum(int(row[at].replace(",", "")) for row in rows) for at in range(1, 7)]
+    sums = [sum(int(row[at].replace(",", "")) for row in rows) for at in range(1, 8)]
     rows.append(("in all", *(f"{one:,}" for one in sums)))
-    yield from table(("family", "worlds", "whole", "states", "transitions", "violations", "seconds"), rows)
+    yield from table(("family", "worlds", "walked", "whole", "states", "transitions", "violations", "seconds"), rows)
 
 
 def _fuzzing(runs: list[Run]) -> Iterator[str]:
@@ -243,29 +259,38 @@ def _fuzzing(runs: list[Run]) -> Iterator[str]:
         return
     yield "## Fuzzing"
     yield ""
-    yield "`python -m tests.fuzz TARGET --seconds N`; runs of one target add up."
+    yield "`python -m tests.fuzz TARGET --seconds N`. Runs of one target add up; edges and features are those that the"
+    yield "best of them reached. A finding is counted once; what was found is a vector or a test now."
     yield ""
     groups: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.what].append(run)
     rows = []
     for target, group in sorted(groups.items()):
-        executions = sum(run.counts.get("executions", 0) for run in group)
-        largest = [max(run.counts.get(name, 0) for run in group) for name in ("edges", "corpus")]
-        hours = sum(run.seconds for run in group) / 3600
-        row = (f"{executions:,}", *(f"{one:,}" for one in largest), _violations(group), f"{hours:.2f}", _when(group))
-        rows.append((target, *row))
-    hours = sum(run.seconds for run in runs) / 3600
-    executions = sum(run.counts.get("executions", 0) for run in runs)
-    rows.append(("in all", f"{executions:,}", "", "", _violations(runs), f"{hours:.2f}", ""))
-    yield from table(("target", "executions", "edges", "corpus", "findings", "hours", "day and commit"), rows)
+        best = (max(run.counts[name] for run in group) for name in ("edges", "features"))
+        row = (str(len(group)), f"{_executions(group):,}", *(f"{one:,}" for one in best), _found(group), _hours(group))
+        rows.append((target, *row, f"{min(run.date for run in group)} to {max(run.date for run in group)}"))
+    rows.append(("in all", str(len(runs)), f"{_executions(runs):,}", "", "", _found(runs), _hours(runs), ""))
+    yield from table(("target", "runs", "executions", "edges", "features", "findings", "CPU hours", "days"), rows)
+
+
+def _executions(runs: list[Run]) -> int:
+    return sum(run.counts["executions"] for run in runs)
+
+
+def _found(runs: list[Run]) -> str:
+    return str(len({finding for run in runs for finding in run.findings}))
+
+
+def _hours(runs: list[Run]) -> str:
+    return f"{sum(run.seconds for run in runs) / 3600:.2f}"
 
 
 def _planted() -> Iterator[str]:
     yield "## Planted faults"
     yield ""
-    yield f"The {len(MUTANTS)} mutants of the core that more than a file of tests has to find, and which proof must find"
-    yield "them: a proof that does not find one fails. The pattern is what it has to say."
+    yield f"The {len(MUTANTS)} mutants of the core, and which proof has to find each: the test that plants it fails"
+    yield "unless the proof says what stands here, a pattern. For the ledger it says where: it finds a wrong verdict."
     yield ""
 
     def cell(proof: Proof, value: object) -> str:

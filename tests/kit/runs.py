@@ -35,10 +35,30 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     family: str = ""
     whole: bool = True
     """Whether all of it was walked."""
+    findings: tuple[str, ...] = ()
+    """What a fuzzer found, by name. It was mended: each finding is a vector or a test."""
 
     @property
     def key(self) -> tuple[str, ...]:
         return (self.proof, self.asked, self.family, self.what)
+
+
+class Fuzzed(msgspec.Struct, frozen=True):
+    """What a fuzzer writes down of a run (``tests/fuzz/runs.py``)."""
+
+    target: str
+    date: str
+    commit: str
+    cpu_seconds: float
+    executions: int
+    edges: int
+    features: int
+    findings: tuple[str, ...] = ()
+
+    def run(self) -> Run:
+        counts = {"executions": self.executions, "edges": self.edges, "features": self.features}
+        day, found = self.date.partition("T")[0], self.findings
+        return Run("fuzzing", self.target, day, self.commit[:7], self.cpu_seconds, counts, findings=found)
 
 
 def today() -> str:
@@ -53,8 +73,16 @@ def commit() -> str:
 
 def read(path: Path) -> list[Run]:
     """The runs of a file, in their order; none if there is no such file."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [msgspec.json.decode(line, type=Run) for line in text.splitlines()]
+    return [msgspec.json.decode(line, type=Run) for line in _lines(path)]
+
+
+def fuzzed(path: Path = FUZZING) -> list[Run]:
+    """The runs of the fuzzers, in their order; none if there is no such file."""
+    return [msgspec.json.decode(line, type=Fuzzed).run() for line in _lines(path)]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def write(path: Path, runs: Iterable[Run]) -> None:

@@ -98,7 +98,12 @@ class SteeredConversationWorld(ConversationWorld, SteeredWorld):
         self.responses += 1
         window = (*self.known[request["id"]], steer)
         successor = {"id": f"r{self.responses}", "turn": request["turn"] + "s", "window": window, "steer": None}
-        self.running[lane] = {**request, **successor, "previous": request["id"], "said": (*request["said"], label(said[0]), steer)}
+        self.running[lane] = {
+            **request,
+            **successor,
+            "previous": request["id"],
+            "said": (*request["said"], label(said[0]), steer),
+        }
         self.succeeded += 1
         self._start(lane)
 

@@ -1,11 +1,9 @@
-"""``python -m tests.proofs`` writes ``sansio/spec/PROOFS.md`` anew; ``--ci LOG`` first takes over the steps of a CI run."""
+"""``python -m tests.proofs`` writes ``sansio/spec/PROOFS.md`` anew, after ``--ci LOG`` with the steps of a CI run."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import itertools
-import re
 import sys
 from pathlib import Path
 
@@ -13,20 +11,9 @@ TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))  # As pytest does it.
 
 from kit import runs  # noqa: E402
-from kit.proofs import CI, page  # noqa: E402
+from kit.proofs import page, steps  # noqa: E402
 
 PAGE = TESTS.parent / "sansio" / "spec" / "PROOFS.md"
-
-
-def steps(log: Path, commit: str) -> list[runs.Run]:
-    """The steps of a CI run, from what it wrote: each begins with ``== NAME  (SECONDSs)``."""
-    text = log.read_text(encoding="utf-8", errors="replace")
-    began = [(name, int(at)) for name, at in re.findall(r"^== (.+?)  \((\d+)s\)$", text, re.MULTILINE)]
-    date = datetime.datetime.fromtimestamp(log.stat().st_mtime, datetime.UTC).date().isoformat()
-    return [
-        runs.Run(CI, name, date, commit, float(after - at), {})
-        for (name, at), (_, after) in itertools.pairwise(began)
-    ]
 
 
 def main() -> int:
@@ -35,8 +22,9 @@ def main() -> int:
     parser.add_argument("--commit", default=runs.commit(), help="the commit of that")
     given = parser.parse_args()
     if given.ci:
-        runs.replace(runs.PROOFS, steps(given.ci, given.commit))
-    PAGE.write_text(page([*runs.read(runs.PROOFS), *runs.read(runs.FUZZING)]), encoding="utf-8")
+        date = datetime.datetime.fromtimestamp(given.ci.stat().st_mtime, datetime.UTC).date().isoformat()
+        runs.replace(runs.PROOFS, steps(given.ci.read_text(errors="replace"), date, given.commit))
+    PAGE.write_text(page([*runs.read(runs.PROOFS), *runs.fuzzed()]), encoding="utf-8")
     return 0
 
 

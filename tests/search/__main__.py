@@ -1,8 +1,8 @@
 """``python -m tests.search``: the state search over many worlds, until it has made so many transitions.
 
 One line of JSON for each world (``kit/runs.py``), to stdout or to the end of a file. A world that the file has already
-is not walked again: a run that was interrupted goes on with the next world. The exit status is 1 if an invariant is
-violated, or if there are not so many transitions in all worlds.
+is not walked again: a run that was interrupted goes on with the next world. It ends with a world in which an invariant
+is violated. Then, or if all worlds do not have so many transitions, the exit status is 1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import argparse
 import gc
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,26 +38,23 @@ def walk(world: Planned, most: int, commit: str) -> runs.Run:
         print(f"{world.family}, {world.name}: {error}", file=sys.stderr)
         violated = True
     seconds = round(time.process_time() - began, 2)
-    whole = not violated and found.transitions < most
-    return runs.Run(
-        *("state search", world.name, runs.today(), commit, seconds, found._asdict()),
-        **{"violations": int(violated), "asked": SEARCH, "family": world.family, "whole": whole},
-    )
+    counts, asked = found._asdict(), {"asked": SEARCH, "family": world.family}
+    more: dict[str, Any] = {"violations": int(violated), "whole": not violated and found.transitions < most, **asked}
+    return runs.Run("state search", world.name, runs.today(), commit, seconds, counts, **more)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=SEARCH, description=__doc__)
     parser.add_argument("--transitions", type=int, default=10_000_000, help="walk worlds until it is so many")
     parser.add_argument("--most", type=int, default=MOST, help="transitions of one world")
     parser.add_argument("--out", type=Path, help="the file that lines are added to")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     done = [run for run in runs.read(given.out) if run.asked == SEARCH] if given.out else []
     known = {(run.family, run.what) for run in done}
     made = sum(run.counts["transitions"] for run in done)
     violations, commit = 0, runs.commit()
-    gc.set_threshold(100_000, 20, 20)  # Worlds are many objects, and few of them are garbage in a circle.
     for world in planned():
-        if made >= given.transitions:
+        if made >= given.transitions or violations:
             break
         if (world.family, world.name) in known:
             continue
@@ -72,4 +71,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000, 20, 20)  # Worlds are many objects, and few of them are garbage in a circle.
     sys.exit(main())
