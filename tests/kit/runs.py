@@ -36,7 +36,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     whole: bool = True
     """Whether all of it was walked."""
     findings: tuple[str, ...] = ()
-    """What a fuzzer found, by name. It was mended: each finding is a vector or a test."""
+    """What a fuzzer found, by name: each is a vector or a test now."""
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -150,6 +150,7 @@ CONVERSATIONS: tuple[tuple[str, type[ConversationWorld], int, int, int, dict[str
     ("", ConversationWorld, 1, 2, 2, {}),
     ("steered ", SteeredConversationWorld, 2, 0, 4, {}),
     ("steered ", SteeredConversationWorld, 3, 0, 2, {}),
+    ("steered ", SteeredConversationWorld, 2, 0, 3, {"steers": 2}),
     ("steered ", SteeredConversationWorld, 1, 1, 2, {}),
     ("prepared ", PreparedConversationWorld, 2, 0, 4, {}),
     ("prepared ", PreparedConversationWorld, 3, 0, 3, {}),
