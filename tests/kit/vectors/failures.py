@@ -292,6 +292,14 @@ def too_big() -> Iterator[Case]:
             {"verdict": verdict, "refusal": refused, "kind": kind},
             tuple(rules),
         )
+    for stateful, safety in ((False, None), (True, "unsafe")):
+        yield Case(
+            f"verdicts/1009_await_{'stateful' if stateful else 'stateless'}",
+            "what may have been too big is not suggested to be repeated",
+            {"phase": "AWAIT", "cause": "PEER_CLOSED", "close_code": 1009, "stateful": stateful},
+            {"verdict": "AMBIGUOUS", "kind": "TOO_BIG", "advice": advised(False, safety)},
+            ("R-1009-7", "R-ADVICE-11", "R-ADVICE-12"),
+        )
     yield Case(
         "verdicts/1009_await_stateful",
         "close code 1009 for a turn that continues a response",
@@ -309,7 +317,7 @@ def too_big() -> Iterator[Case]:
 
 def rejected() -> Iterator[Case]:
     """An upgrade that was rejected (R-REFUSAL): nothing was sent, and by the status it is a refusal, or not now."""
-    for status in (400, 401, 403, 404, 407, 426, 501, 408, 425, 429, 500, 502, 503, 504):
+    for status in (400, 401, 403, 404, 405, 407, 426, 501, 408, 425, 429, 500, 502, 503, 504, 599):
         refused = status not in (408, 425, 429) and status < 500
         yield Case(
             f"verdicts/rejected_{status}",
@@ -613,6 +621,38 @@ RECOVERY = [
         "R-1009-8",
     ),
     plan(
+        "quota_of_a_plan",
+        "nor one of a plan",
+        {"failure": error(status=429, code="usage_limit_reached", headers={"retry-after": "3"})},
+        None,
+        None,
+        "P-DEFAULT-9",
+    ),
+    plan(
+        "delays",
+        "the delays of the policy",
+        {"failure": CUT, "policy": {"initial_delay": 3.0, "max_delay": 4.0}},
+        "NOT_RUN",
+        1.5,
+        "P-DEFAULT-7",
+    ),
+    plan(
+        "delays_most",
+        "and its longest",
+        {"failure": CUT, "policy": {"initial_delay": 3.0, "max_delay": 4.0}, "made": ["NOT_RUN"]},
+        "NOT_RUN",
+        2.0,
+        "P-DEFAULT-7",
+    ),
+    plan(
+        "patience",
+        "how long the policy waits for a retry-after",
+        {"failure": asked("retry-after", "61"), "policy": {"max_retry_after": 61.0}},
+        "RATE_LIMIT",
+        61.0,
+        "P-DEFAULT-8",
+    ),
+    plan(
         "connection_limit",
         "the connection's age limit: at once",
         {"failure": error(code="websocket_connection_limit_reached", status=400)},
@@ -673,12 +713,39 @@ RECOVERY = [
         "ONLY_READS",
         0.25,
     ),
-    plan(
-        "reads_409",
-        "also after 409",
-        {"failure": error(status=409), "only_reads": True},
-        "ONLY_READS",
-        0.25,
+    *(
+        plan(
+            f"reads_{status}",
+            f"also after {status}",
+            {"failure": error(status=status), "only_reads": True},
+            "ONLY_READS",
+            0.25,
+            "R-RETRIEVE-1",
+        )
+        for status in (408, 409, 425, 429, 500, 503, 599)
+    ),
+    *(
+        plan(
+            f"reads_{phase.lower()}_{cause.lower()}",
+            f"however far it got: {cause} in {phase}",
+            {"failure": {"phase": phase, "cause": cause}, "only_reads": True},
+            "ONLY_READS",
+            0.25,
+            "R-RETRIEVE-1",
+        )
+        for phase in ("SEND", "STREAM")
+        for cause in ("EOF", "TRANSPORT", "STALLED")
+    ),
+    *(
+        plan(
+            f"reads_not_{cause.lower()}",
+            f"but not after {cause}",
+            {"failure": {"phase": "AWAIT", "cause": cause}, "only_reads": True},
+            None,
+            None,
+            "R-RETRIEVE-1",
+        )
+        for cause in ("PROTOCOL", "TIMEOUT", "CANCELLED", "CLIENT_CLOSED")
     ),
     plan(
         "reads_404", "but not after 404", {"failure": error(status=404), "only_reads": True}, None, None, "R-RETRIEVE-1"
