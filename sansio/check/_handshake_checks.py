@@ -8,6 +8,7 @@ from ..secret import Secret
 from ._context import Context, Group
 from ._http import CheckedAnswer
 from ._probes import ACCEPTED, KEYED, NO_KEY, REFUSALS, WEBSOCKET, post
+from ._read import at
 from ._shown import expect
 from ._steps import Script
 from ._wire import CheckWire, ask_http, upgrade_fields
@@ -130,7 +131,7 @@ def _is_unauthorized(found: CheckedAnswer | dict[str, object]) -> None:
         expect(found.status in REFUSALS, "status 401 or 403", found.words)
         expect("error" in found.json, 'a body {"error": {…}}', found.words)
     else:
-        expect(found.get("status") in REFUSALS, "an error with status 401 or 403", found)
+        expect(at(found, "status") in REFUSALS, "an error with status 401 or 403", found)
 
 
 @KEYS.check(

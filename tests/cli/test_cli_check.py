@@ -265,6 +265,16 @@ def test_ctrl_c_ends_the_run_and_the_progress(
     assert "Traceback" not in err
 
 
+def test_a_terminal_shows_which_check_runs(
+    check: Checked, monkeypatch: pytest.MonkeyPatch, turnwire_server: LoopbackServer
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    _, out, err = check(turnwire_server.base_url, "--only", "frames/ping", "--only", "closing/idle")
+    assert "\r\x1b[K1/2 frames/ping\r\x1b[K" in err
+    assert err.endswith("2/2 closing/idle\r\x1b[K\r\x1b[K")
+    assert "\x1b" not in out
+
+
 def test_a_check_that_does_not_end_is_ended(
     check: Checked, monkeypatch: pytest.MonkeyPatch, turnwire_server: LoopbackServer
 ) -> None:
