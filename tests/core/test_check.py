@@ -265,6 +265,14 @@ class Subprotocol(CheckedServer):
         return re.sub(rb"^(HTTP/1.1 101.*?\r\n)", rb"\1sec-websocket-protocol: x\r\n", data)
 
 
+class OldVersion(CheckedServer):
+    """It says that it does not know HTTP/1.0."""
+
+    def bytes_out(self, peer: Peer, data: bytes) -> bytes:
+        old = peer.request is not None and peer.request.http_version == b"1.0"
+        return b"HTTP/1.1 505 \r\ncontent-length: 0\r\n\r\n" if old else data
+
+
 class KeepsFailed(CheckedServer):
     """A continuation that fails does not remove what it continued."""
 
@@ -564,7 +572,7 @@ def reasons(server: CheckedServer, *only: str, **arguments: Any) -> dict[str, st
     return {name: each.reason for name, each in found.items() if each.outcome == "skipped"}
 
 
-@pytest.mark.parametrize("kind", [Numbered, Pings, Keepalives, SlowSteers])
+@pytest.mark.parametrize("kind", [Numbered, Pings, Keepalives, SlowSteers, OldVersion])
 def test_what_a_server_may_say_besides_is_no_failure(kind: type[CheckedServer]) -> None:
     server = kind(key=KEY, max_message_size=300_000)
     assert failed(server, dialect=LIMITED) == []
