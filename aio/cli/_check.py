@@ -168,8 +168,8 @@ class _Report:
     def begin(self, place: Endpoint, requests: int) -> None:
         """Say what is about to be sent."""
         print(
-            f"turnwire check: {self._total} checks of {place.words}, which send at most {requests} requests that a "
-            "model answers. A server that bills, bills them.",
+            f"turnwire check: {self._total} check{'s' * (self._total != 1)} of {place.words}: at most {requests} "
+            "requests that a model answers. A server that bills, bills them.",
             file=sys.stderr,
         )
 

@@ -74,7 +74,7 @@ def test_the_loopback_server_passes(check: Checked, options: dict[str, Any], ski
     assert list(found) == [each.name for each in CHECKS]
     assert all(name in skipped or name.partition("/")[0] in skipped for name in named(found, "skipped"))
     assert all(found[name]["reason"] for name in named(found, "skipped"))
-    assert f"{len(CHECKS)} checks of 127.0.0.1:{server.port}, which send at most " in err
+    assert f"{len(CHECKS)} checks of 127.0.0.1:{server.port}: at most " in err
     assert KEY not in out + err
 
 
