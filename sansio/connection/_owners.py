@@ -71,7 +71,7 @@ class Ended(msgspec.Struct, frozen=True):
 class Owners:
     """Finds owners for one connection. It also learns whether the server has lanes (table in ``sansio/dialect.py``).
 
-    Source: P-POOL-13.
+    Source: P-POOL-13, I2 (each turn gets its own events).
     """
 
     def __init__(self, lanes: Lanes[Turn], dialect: Dialect, max_in_flight: int, max_named: int) -> None:

@@ -118,6 +118,6 @@ class _WebSocketScript(ConnectionScript):
 
 
 def connection(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What one connection does."""
+    """What one connection does (V-CONNECTION-1, V-CONNECTION-2)."""
     script = _WebSocketScript(given)
     return {"steps": [script.step(step) for step in given["steps"]]}

@@ -227,6 +227,6 @@ _OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], 
 
 
 def conversation(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What conversations do."""
+    """What conversations do (V-CONVERSATION-1, V-CONVERSATION-2)."""
     script = _Conversations(given)
     return {"steps": [script.step(step) for step in given["steps"]]}

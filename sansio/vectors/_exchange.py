@@ -90,6 +90,6 @@ class _HttpExchange(ConnectionScript):
 
 
 def exchange(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What one connection does."""
+    """What one connection does (V-EXCHANGE-1, V-EXCHANGE-2)."""
     script = _HttpExchange(given)
     return {"steps": [script.step(step) for step in given["steps"]]}
