@@ -236,6 +236,7 @@ async def measured(lab: Laboratory) -> tuple[int, int]:
 
 
 async def test_cut_after_every_byte_of_a_steer(shell, backend, monkeypatch, summary):
+    """R-PROOF-3."""
     set_chunk = make_holdable(monkeypatch)
     async with laboratory(shell) as lab:
         length, _ = await measured(lab)
@@ -269,6 +270,7 @@ async def test_cut_around_the_answer_to_a_steer(shell, backend, summary):
 
 
 async def test_cut_around_every_event_up_to_the_successors_end(shell, backend, summary):
+    """R-PROOF-3."""
     async with laboratory(shell) as lab:
         _, events = await measured(lab)
         states = Counter[str]()

@@ -180,6 +180,7 @@ def told(found: Counts, what: str) -> str:
 
 @pytest.mark.parametrize("row", LARGER if LARGE else WORLDS, ids=lambda row: f"{row[0].name}-{row[1]}-{row[2]}")
 def test_no_order_of_events_breaks_an_invariant(row: Any, summary) -> None:
+    """R-PROOF-2, R-VERDICT-9, R-VERDICT-10, R-RECOVER-13, I2 to I6."""
     kind, lanes, disturbances, every = row
     found = search(World(lanes, disturbances, kind), liveness_of_every=every, at_most=MOST)
     summary.append(told(found, f"{kind.name}; turns on {lanes}, {disturbances} disturbances"))

@@ -458,22 +458,22 @@ export class Connection {
 
   #error(event, object) {
     const refusal = errorOf({ payload: object });
-    const awaiting = this.inFlight.filter(({ phase }) => phase === "AWAIT");
-    const unnamed = event.stream_id === null;
-    const limit = refusal.code === "websocket_connection_limit_reached";
-    if (limit) this.#signal("END_ANNOUNCED");
-    if (!this.anyEvent && unnamed && ([401, 403].includes(refusal.status) || refusal.code === "invalid_api_key")) {
-      this.#signal("DRAIN");
-      return this.#endTurns(this.turns.filter(({ phase }) => phase !== "STREAM"), refusal);
-    }
-    if (limit && unnamed && !this.inFlight.length) return undefined; // what waits goes elsewhere
-    if (limit && unnamed && awaiting.length) return this.#endTurns(awaiting, { ...refusal, of_connection: awaiting.length > 1 });
     const answered = this.inputs.find(({ state }) => state === "SENT");
     if (answered && INVALID_CLIENT_EVENT.includes(refusal.code)) {
       answered.take("FAILED", refusal.code);
       if (refusal.code === "unsupported_event_type") this.steering = "NO";
       return this.#stillFollows(answered.turn);
     }
+    const awaiting = this.inFlight.filter(({ phase }) => phase === "AWAIT");
+    const unnamed = event.stream_id === null;
+    const limit = refusal.code === "websocket_connection_limit_reached";
+    if (limit) this.#signal("END_ANNOUNCED");
+    if (!limit && !this.anyEvent && unnamed && ([401, 403].includes(refusal.status) || refusal.code === "invalid_api_key")) {
+      this.#signal("DRAIN");
+      return this.#endTurns(this.turns.filter(({ phase }) => phase !== "STREAM"), refusal);
+    }
+    if (limit && unnamed && !this.inFlight.length) return undefined; // what waits goes elsewhere
+    if (limit && unnamed && awaiting.length) return this.#endTurns(awaiting, { ...refusal, of_connection: awaiting.length > 1 });
     const { turn, orphan } = ownerOfError(event, this.view);
     if (orphan) return undefined;
     if (turn) return this.#isRefusedName(turn, refusal) ? this.#again(turn) : this.#endTurns([turn], refusal);

@@ -341,6 +341,18 @@ def errors() -> Iterator[Case]:
         rules=("P-OWNER-6",),
     )
     yield script(
+        "connection_limit_unauthorized",
+        "and with a status that speaks of the credentials",
+        *two,
+        server(
+            error("websocket_connection_limit_reached", 401),
+            must=changed(
+                failed("AMBIGUOUS", "AWAIT", "ERROR_FRAME", "a"), failed("AMBIGUOUS", "AWAIT", "ERROR_FRAME", "b")
+            ),
+        ),
+        rules=("P-OWNER-5", "P-OWNER-6"),
+    )
+    yield script(
         "after_the_limit",
         "no turn starts after it",
         create(),
@@ -357,6 +369,20 @@ def errors() -> Iterator[Case]:
         ONE_BYTE,
         {"server_closes": 1009, "must": changed(failed("SAFE", "SEND", "PEER_CLOSED", **refused))},
         rules=("R-1009-2",),
+    )
+    yield script(
+        "1009_beside_a_queued_one",
+        "while one is being handed, another is queued: it is no candidate, and its phase is SEND",
+        create("a", "a", input=big),
+        create("b", "b", input=big),
+        ONE_BYTE,
+        {
+            "server_closes": 1009,
+            "must": changed(
+                failed("SAFE", "SEND", "PEER_CLOSED", "a", **refused), failed("SAFE", "SEND", "PEER_CLOSED", "b")
+            ),
+        },
+        rules=("R-1009-1", "R-1009-8", "R-EVIDENCE-2"),
     )
     yield script(
         "1009_of_a_short_one",
@@ -562,6 +588,17 @@ def lanes() -> Iterator[Case]:
         create(),
         {"cancel": "t", "must": changed(failed("SAFE", "SEND", "CANCELLED"), state="OPEN")},
         {"hand": "all", "must": {"sent": []}},
+    )
+    yield script(
+        "left_in_the_middle",
+        "a turn that is left in the middle of its message is judged as handed, until that can no longer be",
+        create("a", "a"),
+        hand(),
+        create("b", "b"),
+        ONE_BYTE,
+        {"cancel": "b", "must": changed(failed("AMBIGUOUS", "AWAIT", "CANCELLED", "b"), state="OPEN")},
+        {**CUT, "must": changed(failed("AMBIGUOUS", "AWAIT", turn="a"), failed("SAFE", "SEND", "CANCELLED", "b"))},
+        rules=("R-EVIDENCE-7", "R-EVIDENCE-8"),
     )
     yield script(
         "left_alone",
@@ -926,14 +963,14 @@ def steering() -> Iterator[Case]:
         server(cut_short),
         server(created("r2"), must=changed(given("COMMITTED", "UNSAFE"))),
         server(ended("r2"), must=changed(done(response_id="r2"))),
-        rules=rules,
+        rules=("P-STEER-1", "R-STEER-4"),
     )
     yield script(
         "steer_lost",
         "the connection ends before the answer",
         *steered,
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("LOST", "AMBIGUOUS"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-3", "R-STEER-6"),
     )
     yield script(
         "steer_lost_accepted",
@@ -941,7 +978,7 @@ def steering() -> Iterator[Case]:
         *steered,
         server(answered("accepted")),
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("LOST_ACCEPTED", "UNSAFE"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-4", "R-STEER-6", "R-STEER-7"),
     )
     yield script(
         "steer_not_handed",
@@ -949,7 +986,7 @@ def steering() -> Iterator[Case]:
         *running,
         steer,
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("FAILED", "SAFE", "not_sent"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-2", "R-STEER-6"),
     )
     yield script(
         "steer_failed",
@@ -959,7 +996,7 @@ def steering() -> Iterator[Case]:
             answered("failed", error={"code": "response_not_active", "message": "no"}),
             must=changed(given("FAILED", "SAFE", "response_not_active")),
         ),
-        rules=rules,
+        rules=("P-STEER-1", "R-STEER-5"),
     )
     yield script(
         "steer_pending",
