@@ -265,17 +265,17 @@ class OpenInputs:
         for one in [one for one in self.open if not INPUT_TRANSITIONS[one.state]]:
             del self.open[one]
 
-    def identify(self, one: TurnInput, steer_id: str | None) -> None:
-        """The server tells the id of a steer: from now on answers are its by that."""
-        if steer_id is not None and one.steer_id is None:
-            one.steer_id = steer_id
-            self.ids.append(steer_id)
-
     def owe(self, one: TurnInput) -> None:
         """This one is given up: what may come for it answers no other."""
         accepted = one.state is InputState.ACCEPTED
         if one.state is InputState.SENT or (accepted and one.steer_id is None):
             self.owed.append((one.kind, one.target, accepted))
+
+    def identify(self, one: TurnInput, steer_id: str | None) -> None:
+        """The server tells the id of a steer: from now on answers are its by that."""
+        if steer_id is not None and one.steer_id is None:
+            one.steer_id = steer_id
+            self.ids.append(steer_id)
 
     def find(self, event: ServerEvent) -> TurnInput | None:
         """The input that an event answers; None: none of these.

@@ -95,9 +95,11 @@ def runs() -> tuple[list[Run], Counter[str], float]:
     return wrong, happened, seconds
 
 
-def test_nothing_is_wrong_in_ten_thousand_runs():
+def test_nothing_is_wrong_in_ten_thousand_runs(summary):
     """R-PROOF-4, R-VERDICT-9, R-VERDICT-10, R-RECOVER-13, I2 to I6."""
-    wrong, _, _ = runs()
+    wrong, _, seconds = runs()
+    counts = {"runs": len(SEEDS), "hours of simulated time": round(seconds / 3600)}
+    summary.ran("simulation of the driver", "the driver", violations=len(wrong), **counts)
     told = "\n\n".join(explain(run, whole=ONLY_SEED is not None) for run in wrong[:3])
     more = f"\n\n… and the seeds {[run.seed for run in wrong[3:]]}" if wrong[3:] else ""
     assert not wrong, f"{len(wrong)} of {len(SEEDS)} runs went wrong\n\n{told}{more}"

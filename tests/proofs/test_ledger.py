@@ -536,6 +536,9 @@ class Report:
             f"{what}: {self.cuts} cuts, {self.verdicts.total()} turns ({counts}), {self.ran} in the ledger, "
             f"{len(self.wrong)} violations, {time.monotonic() - began:.1f} s"
         )
+        done = {"cuts": self.cuts, "turns": self.verdicts.total(), "in the ledger": self.ran}
+        done |= sorted(self.verdicts.items())
+        summary.ran("ledger", what.partition(",")[0], violations=len(self.wrong), **done)
         shown = "\n".join(self.wrong[:20])
         assert not self.wrong, f"{len(self.wrong)} violations:\n{shown}"
 

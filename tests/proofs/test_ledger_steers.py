@@ -221,6 +221,8 @@ async def judged(lab: Laboratory, summary: Any, what: str) -> None:
     verdicts = Counter(one.verdict.name for one in lab.outcomes)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items()))
     summary.append(f"steers, {what}: {len(lab.outcomes)} steers ({counts}), {len(lab.server.ledger)} in the ledger")
+    done = {"steers": len(lab.outcomes), "in the ledger": len(lab.server.ledger), **verdicts}
+    summary.ran("ledger of steers", what.partition(",")[0], violations=len(wrong), **done)
     assert not wrong, "\n".join(wrong[:10])
 
 

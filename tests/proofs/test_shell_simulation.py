@@ -39,9 +39,10 @@ def explain(run: Run) -> str:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_nothing_is_wrong_in_hundreds_of_runs(shell):
+def test_nothing_is_wrong_in_hundreds_of_runs(shell, summary):
     """R-PROOF-4."""
     wrong = [run for run in (simulate(seed, shell) for seed in SEEDS) if run.complaints]
+    summary.ran("simulation of the shells", shell, violations=len(wrong), runs=len(SEEDS))
     told = "\n\n".join(explain(run) for run in wrong[:3])
     assert not wrong, f"{len(wrong)} of {len(SEEDS)} runs went wrong: {[run.seed for run in wrong]}\n\n{told}"
 
