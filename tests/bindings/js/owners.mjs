@@ -33,8 +33,9 @@ export function isOfEnded(event, ended, owner) {
 }
 
 /** The turn in flight that an event belongs to, or null. */
-export function ownerOf(event, { inFlight, lanes, namesSeen, usedLanes }) {
+export function ownerOf(event, { inFlight, sending, lanes, namesSeen, usedLanes }) {
   if (lanes === "NO") return only(inFlight);
+  if (sending.some(({ sentName, leftAt }) => sentName === event.stream_id && leftAt === null) && !(namesSeen && event.stream_id === null)) return null;
   const onLane = (lane) => inFlight.find((turn) => turn.sentName === lane) ?? null;
   const name = event.stream_id;
   if (name !== null) return onLane(name) ?? (usedLanes.has(name) ? null : only(inFlight));
@@ -44,7 +45,7 @@ export function ownerOf(event, { inFlight, lanes, namesSeen, usedLanes }) {
 }
 
 export function ownerOfNeutral(event, view) {
-  const named = view.inFlight.find((turn) => turn.sentName === event.stream_id && event.stream_id !== null);
+  const named = view.inFlight.find((turn) => turn.sentName === event.stream_id);
   return named ?? only(view.inFlight);
 }
 
