@@ -7,7 +7,7 @@ import { eventOf } from "./events.mjs";
 import { errorOf } from "./errors.mjs";
 import { messageOf, laneOf } from "./requests.mjs";
 import { Lanes } from "./lanes.mjs";
-import { Ended, isOfEnded, ownerOf, ownerOfError, ownerOfNeutral } from "./owners.mjs";
+import { Ended, isOfEnded, laneOfEnded, ownerOf, ownerOfError, ownerOfNeutral } from "./owners.mjs";
 import { Outbox } from "./outbox.mjs";
 import { Turn } from "./turns.mjs";
 import { targetWithin } from "./urls.mjs";
@@ -74,7 +74,7 @@ export class Connection {
     const { inFlight, ended, lanes } = this;
     const unanswered = this.inputs.some(({ state }) => state === "SENT");
     const sending = this.turns.filter((turn) => turn.running && !turn.inFlight);
-    return { inFlight, sending, ended, unanswered, lanes: lanes.known, namesSeen: lanes.namesSeen, usedLanes: lanes.used };
+    return { inFlight, sending, ended, unanswered, lanes: lanes.known, namesSeen: lanes.namesSeen, usedLanes: lanes.names };
   }
 
   #signal(name) {
@@ -233,7 +233,6 @@ export class Connection {
     turn.size = bytesOf(message);
     const done = () => {
       turn.leftAt = null;
-      if (turn.sentName !== null) this.lanes.used.add(turn.sentName);
       turn.enter("AWAIT", this.now);
     };
     this.outbox.put({ message }, turn.size + FRAME_HEAD, { owner: turn, done });
@@ -397,8 +396,8 @@ export class Connection {
   #event(event, object) {
     const turn = ownerOf(event, this.view);
     const begins = event.type === "response.created" && (turn?.phase === "AWAIT" || turn?.between);
-    if (!turn || (!begins && isOfEnded(event, this.ended, turn))) {
-      const ofEnded = this.ended.hasResponse(event.response_id) && !["response.in_progress", "response.queued"].includes(event.type);
+    if (!turn || (!begins && isOfEnded(event, this.view, turn))) {
+      const ofEnded = this.ended.hasResponse(event.response_id, laneOfEnded(event, this.view)) && !["response.in_progress", "response.queued"].includes(event.type);
       if (this.#nobodyCanTell(event)) return this.#violation(1002);
       if (!ofEnded) this.#mayHaveBegun();
       return undefined;
@@ -518,7 +517,7 @@ export class Connection {
   #isRefusedName(turn, refusal) {
     const about = refusal.code === "invalid_stream_id" || refusal.param === "stream_id";
     const given = turn.lane?.auto && turn.sentName !== null && !turn.unnamed;
-    return Boolean(about && given && turn.phase === "AWAIT" && !turn.unknownEvent && (refusal.status ?? 400) < 500 && turn.state === "LIVE");
+    return Boolean(about && given && turn.phase === "AWAIT" && !turn.unknownEvent && (refusal.status ?? 400) < 500 && turn.state === "LIVE" && this.facts.accepts_turns);
   }
 
   #again(turn) {
