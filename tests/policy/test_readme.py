@@ -355,6 +355,7 @@ TESTS = {
     "shells": "Both shells; `tests/shells/conformance/` runs the same on asyncio, uvloop and trio",
     "proofs": "Verdicts and invariants against what servers did: searches, simulations, a ledger",
     "networks": "Through nginx, haproxy, tinyproxy and microsocks, where they are installed",
+    "autobahn": "Autobahn's suite at the WebSocket layer: `sansio/spec/AUTOBAHN.md` has the results; a part runs",
     "clients": "codex, `openai`, the Agents SDK, pydantic-ai and LangChain against the test server, where installed",
     "parity": "The models against those of the Agents SDK",
     "loopback": "The test server",
