@@ -164,7 +164,7 @@ class ConversationRunner:
         for response, steered in zip(core.responses[:read], core.steers, strict=False):
             items += output_items(response.output)
             items += output_items(steered)
-        if partial.response_id not in {response.id for response in core.responses[:read]}:
+        if partial.response_id not in {response.id or None for response in core.responses[:read]}:  # "": it has no id.
             items += output_items(partial.items)
         return items
 

@@ -112,7 +112,10 @@ class Refusal(ErrorBody, frozen=True, kw_only=True):
 
     @property
     def may_have_run(self) -> bool:
-        """It speaks of a failure inside the server, whatever its status is: then it does not say "not run"."""
+        """It speaks of a failure inside the server, whatever its status is: then it does not say "not run".
+
+        Source: P-STATUS-5, P-STATUS-6.
+        """
         said = " ".join(filter(None, (self.code, self.type, self.message))).lower()
         return any(words in said for words in MAY_HAVE_RUN)
 
@@ -213,24 +216,24 @@ REFUSAL_CODES: Final = frozenset(
         CONNECTION_LIMIT,
     }
 )
-"""Error codes that mean: not run, whatever the status from 400 on says."""
+"""Error codes that mean: not run, whatever the status from 400 on says (P-EVENT-6)."""
 
 
 NOT_REFUSING_STATUSES: Final = frozenset({408, 409})
 """Statuses among 400-499 that do not say whether the request ran: timeout and conflict."""
 
 NO_WEBSOCKET_STATUSES: Final = frozenset({404, 405, 426, 501})
-"""Statuses of a rejected handshake that mean: there is no WebSocket here (PROTOCOL.md, "Connection")."""
+"""Statuses of a rejected handshake that mean: there is no WebSocket here (PROTOCOL.md, P-CONN-5)."""
 
 GATEWAY_STATUSES: Final = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses of a rejected handshake that say "not now": a gateway that restarts is no reason to fail."""
 
 MAY_HAVE_RUN: Final = ("server_error", "servererror", "overloaded")
 """Words that, anywhere in an error and in upper or lower case, forbid the verdict SAFE (PROTOCOL.md, "Status unknown").
-The second is how some servers spell the first: ``InternalServerError``."""
+The second is how some servers spell the first: ``InternalServerError`` (P-STATUS-5)."""
 
 EXHAUSTED: Final = frozenset({"insufficient_quota", "usage_limit_reached"})
-"""Error codes or types of a budget that is used up: never waited for (PROTOCOL.md, "Defaults")."""
+"""Error codes or types of a budget that is used up: never waited for (PROTOCOL.md, P-DEFAULT-9)."""
 
 TOO_BIG: Final = 1009
 """The WebSocket close code for a message that is too big (RFC 6455 section 7.4.1)."""

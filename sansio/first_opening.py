@@ -25,7 +25,10 @@ _CUT: Final = frozenset({Cause.EOF, Cause.TRANSPORT})
 
 
 class FirstOpening:
-    """The state of the opening by ``connect()``, over all attempts (REPLAY.md, "Automatic recovery")."""
+    """The state of the opening by ``connect()``, over all attempts (REPLAY.md, "Automatic recovery").
+
+    Source: P-TRANSPORT-6.
+    """
 
     def __init__(
         self,

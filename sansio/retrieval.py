@@ -84,7 +84,7 @@ def _run(runtime: RetrievingRuntime, retrieval: Retrieval, turn: Turn) -> Genera
 
 
 def retrieval_error(failure: TurnError, retrieval: Retrieval) -> RetrievalError:
-    """The error that the caller of a retrieval gets."""
+    """The error that the caller of a retrieval gets (P-RETRIEVE-7)."""
     evidence, refusal = failure.evidence, failure.evidence.refusal or Refusal()
     kind = RetrievalTimeoutError if evidence.cause is Cause.TIMEOUT else RetrievalError
     if refusal.status == 404:

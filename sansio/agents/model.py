@@ -191,6 +191,8 @@ def options_for_model(
     options. ``record`` replaces the option of this name.
 
     Raises UserError for an unknown name or a value out of its range, and WrongTypeError for another type.
+
+    Source: P-TRANSPORT-12.
     """
     if isinstance(options, SessionOptions):
         return options if record is None else msgspec.structs.replace(options, record=record)

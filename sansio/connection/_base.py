@@ -109,7 +109,7 @@ class ConnectionBase(CommonConnection):
 
     @property
     def waiting_phase(self) -> Phase:
-        """The phase of a turn that has not started here."""
+        """The phase of a turn that has not started here (P-DIALECT-7)."""
         return WAITING_PHASE[self.state]
 
     @property
@@ -172,7 +172,10 @@ class ConnectionBase(CommonConnection):
     # -- turns: start, wait, leave
 
     def remembers(self, response_id: str | None) -> bool:
-        """Whether this response is the last one of its lane here: the server keeps it in the connection's memory."""
+        """Whether this response is the last one of its lane here: the server keeps it in the connection's memory.
+
+        Source: P-POOL-13.
+        """
         return self._owners.remembers(response_id)
 
     def alone_remembers(self, response_id: str | None) -> bool:
@@ -180,7 +183,7 @@ class ConnectionBase(CommonConnection):
         return self._owners.is_unstored(response_id)
 
     def is_held_for(self, turn: Turn) -> bool:
-        """Whether an abandoned turn has the lane, or the last slot, that this turn needs to start here."""
+        """Whether an abandoned turn has the lane, or the last slot, that this turn needs to start here (P-POOL-14)."""
         running = self._lanes.running
         holder = None if turn.wanted is AUTO else running.get(turn.wanted)
         if holder is not None:
@@ -188,7 +191,10 @@ class ConnectionBase(CommonConnection):
         return len(running) >= self._lanes.max_in_flight and any(one.abandoned for one in running.values())
 
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
-        """The lane of the response that the turn continues; AUTO if there is none, or if it forks."""
+        """The lane of the response that the turn continues; AUTO if there is none, or if it forks.
+
+        Source: P-LANES-7, P-LANES-10, P-LANES-12.
+        """
         return AUTO if turn.forks else self._owners.lane_of(turn.previous)
 
     def _enter(self, turn: Turn, now: float) -> None:
@@ -230,7 +236,7 @@ class ConnectionBase(CommonConnection):
         return False
 
     def _start_turns(self, now: float) -> None:
-        """Start the waiting turns that may start."""
+        """Start the waiting turns that may start (P-LANES-5)."""
         while self._lanes.waiting_count and self.state is State.OPEN:
             started = self._lanes.start()
             if started is None:
@@ -272,6 +278,8 @@ class ConnectionBase(CommonConnection):
         """Remove the turns that an abandoned turn holds up, and return them in order. The session places them anew.
 
         They are those that wait for its lane; if no slot is free, all that wait.
+
+        Source: P-POOL-14.
         """
         full = len(self._lanes.running) >= self._lanes.max_in_flight
         return self._taken_back(list(self._lanes.waiting() if full else self._lanes.waiting_in(left.lane)))
@@ -318,7 +326,10 @@ class ConnectionBase(CommonConnection):
             self._lose_input(one)
 
     def _drain_if_blocked(self, suspects: Iterable[Turn]) -> None:
-        """Drain if one of these turns, or any turn that waits, is blocked by a turn without an end in sight."""
+        """Drain if one of these turns, or any turn that waits, is blocked by a turn without an end in sight.
+
+        Source: P-LANES-9.
+        """
         if not self._lanes.waiting_count:
             return
         running = self._lanes.running
@@ -334,7 +345,7 @@ class ConnectionBase(CommonConnection):
     # -- deadlines of turns
 
     def restart_deadline(self, turn: Turn) -> None:
-        """Start the receive deadline of a turn again: its consumer has taken all of its events."""
+        """Start the receive deadline of a turn again: its consumer has taken all of its events (P-DEFAULT-4)."""
         limit = turn.timeouts.receive
         if limit is None or self._keepalive.turn_stall_timeout is not None:
             limit = -inf
@@ -358,7 +369,7 @@ class ConnectionBase(CommonConnection):
         return moment if stall is None else stall if moment is None else min(moment, stall)
 
     def _stall_of(self, turn: Turn, limit: float) -> float | None:
-        """When a turn without events has stalled, if stalls are counted per turn (``_keepalive.py``)."""
+        """When a turn without events has stalled, if stalls are counted per turn (``_keepalive.py``) (P-DEFAULT-5)."""
         waits = turn.phase >= Phase.AWAIT and (turn.abandoned or not turn.events)
         return turn.since + limit if waits else None
 
@@ -439,7 +450,7 @@ class ConnectionBase(CommonConnection):
         self._inputs.hold_unsent(turn, self._outbox)
 
     def _lose_input(self, one: TurnInput) -> None:
-        """Nobody will ever know what became of it."""
+        """Nobody will ever know what became of it (P-STEER-7)."""
         self._inputs.open.pop(one, None)
         if one.state is InputState.SENT:
             self._inputs.owed.append((one.kind, one.target))

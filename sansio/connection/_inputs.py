@@ -41,6 +41,8 @@ class TurnInput:
     """One ``response.steer`` or ``response.inject``.
 
     ``encoded`` is the JSON text of its ``input``.
+
+    Source: P-CLIENT-8.
     """
 
     # More than 12 attributes: what was asked for, how far it got, and what the server said of it.
@@ -120,7 +122,7 @@ class TurnInput:
         return target[:-1] + b',"input":' + self.encoded + b"}"
 
     def deadline(self) -> float | None:
-        """When its present wait is over; None: it has no limit of its own."""
+        """When its present wait is over; None: it has no limit of its own (P-STEER-21)."""
         if self.state is InputState.QUEUED:
             limit = self.turn.timeouts.send
         elif self.state is InputState.SENT:
@@ -201,7 +203,7 @@ KNOWN_IDS: Final = 256
 
 
 class Pending(NamedTuple):
-    """Steers that wait for one ``response.create``, which fills their stubs (P-STEER-3)."""
+    """Steers that wait for one ``response.create``, which fills their stubs (P-STEER-3, P-STEER-19)."""
 
     response_ids: list[str | None]
     """The response that it has to continue, and the warm-ups that have continued that: one of these."""
@@ -222,7 +224,7 @@ class Handing(Protocol):
 
 
 class OpenInputs:
-    """The inputs of one connection that may still get an answer."""
+    """The inputs of one connection that may still get an answer (P-STEER-20)."""
 
     def __init__(self) -> None:
         self.open: dict[TurnInput, None] = {}

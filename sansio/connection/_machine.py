@@ -94,7 +94,7 @@ class ResponsesConnection(Routing, Timing):
 
     @property
     def slots(self) -> int:
-        """How many turns may run at a time, by what is known of the server."""
+        """How many turns may run at a time, by what is known of the server (P-LANES-8, P-DIALECT-3)."""
         return self._lanes.max_in_flight
 
     @property

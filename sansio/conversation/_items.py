@@ -38,7 +38,7 @@ Digests: TypeAlias = dict[str, str]
 contain credentials (``tools`` of type ``mcp``)."""
 
 NOT_COMPARED: Final = frozenset({"input", "previous_response_id", "generate", "stream_id", "client_metadata"})
-"""Fields that may differ between a turn and the one that continues it as a delta."""
+"""Fields that may differ between a turn and the one that continues it as a delta (P-CONT-10)."""
 
 _BY_SERVER: Final = ("id", "status")
 """Members of an item that servers add."""
@@ -81,7 +81,7 @@ def item_kind(item: JsonItem) -> str:
 
 
 def same_items(one: JsonItem, other: JsonItem) -> bool:
-    """Whether two items are equal: the same JSON, without what servers add."""
+    """Whether two items are equal: the same JSON, without what servers add (P-CONT-10)."""
     return one is other or _canonical(one) == _canonical(other)
 
 
@@ -151,7 +151,7 @@ def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
 
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
-"""What to ask for if the server does not store: without it, reasoning items cannot be sent back."""
+"""What to ask for if the server does not store: without it, reasoning items cannot be sent back (P-CONT-9)."""
 
 WITHHELD: Final = frozenset({"tools", "client_metadata"})
 """Fields that may contain credentials: they are not saved."""

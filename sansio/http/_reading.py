@@ -27,7 +27,10 @@ from ._states import HttpSignal, HttpState
 __all__ = ["Reading"]
 
 RESENDING: Final = frozenset({307, 308})
-"""Redirects that keep the method and the body (RFC 9110 section 15.4); after the others a POST becomes a GET."""
+"""Redirects that keep the method and the body (RFC 9110 section 15.4); after the others a POST becomes a GET.
+
+Source: P-TRANSPORT-10.
+"""
 _SHOWN: Final = 200
 """How many characters of an answer that is no response a message shows."""
 
@@ -80,7 +83,10 @@ class Reading(Retrieving):
             self._until = now + self.options.close_timeout
 
     def _redirect(self, elsewhere: Endpoint, now: float) -> None:
-        """The server did not run the request, and says where to send it. The transport is opened anew."""
+        """The server did not run the request, and says where to send it. The transport is opened anew.
+
+        Source: P-TRANSPORT-10.
+        """
         turn = cast("Turn", self.turn)
         if isinstance(turn, Retrieval):
             turn.redirected(elsewhere)

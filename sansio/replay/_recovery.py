@@ -156,6 +156,8 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1). ``wall`` is the
         wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:meth:`Refusal.retry_after`).
         ``spent`` is how many seconds ago the turn failed for the first time. ``only_reads``: it is a retrieval.
+
+        Source: P-DEFAULT-7 to P-DEFAULT-9.
         """
         reason = _reason_to_read_again(evidence) if only_reads else self._reason(evidence)
         if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
@@ -181,7 +183,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     def _backoff(self, made: int, random: float) -> float:
         """Seconds to wait before the next repetition: random between half and all of the delay, which doubles each
-        time."""
+        time (P-DEFAULT-7)."""
         longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
         return longest * (0.5 + random / 2)
 

@@ -281,6 +281,7 @@ def test_frames_that_come_with_the_answer_are_read() -> None:
 
 
 def test_a_redirect_within_the_origin_is_followed_from_the_beginning() -> None:
+    """P-CONN-3."""
     wire = Wire()
     turn = wire.create()
     wire.connection.transport_connected(wire.now)
@@ -295,6 +296,7 @@ def test_a_redirect_within_the_origin_is_followed_from_the_beginning() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_to_another_origin_is_a_rejection(status: int) -> None:
+    """P-CONN-3."""
     wire = Wire()
     turn = wire.create()
     wire.connect()
@@ -305,6 +307,7 @@ def test_a_redirect_to_another_origin_is_a_rejection(status: int) -> None:
 
 
 def test_redirects_without_end_are_a_rejection() -> None:
+    """P-CONN-3."""
     wire = Wire()
     turn = wire.create()
     for number in range(6):
@@ -322,6 +325,7 @@ def test_a_redirect_to_nowhere_is_a_rejection() -> None:
 
 
 def test_a_rejection_keeps_what_the_server_said() -> None:
+    """P-CONN-4."""
     wire = Wire()
     turn = wire.create()
     wire.connect()
@@ -342,6 +346,7 @@ def test_a_rejection_keeps_what_the_server_said() -> None:
     ids=["none", "no JSON", "no object", "no error", "no text", "no UTF-8", "nested", "a number"],
 )
 def test_a_rejection_may_have_any_body(body: bytes) -> None:
+    """P-CONN-4."""
     wire = Wire()
     turn = wire.create()
     wire.connect()
@@ -353,8 +358,9 @@ def test_a_rejection_may_have_any_body(body: bytes) -> None:
     assert wire.connection.failure.cause is Cause.REJECTED
 
 
-@pytest.mark.parametrize("status", [404, 405, 426])
+@pytest.mark.parametrize("status", [404, 405, 426, 501])
 def test_some_statuses_mean_that_there_is_no_websocket_mode(status: int) -> None:
+    """P-CONN-5."""
     wire = Wire()
     turn = wire.create()
     wire.connect()
@@ -363,6 +369,7 @@ def test_some_statuses_mean_that_there_is_no_websocket_mode(status: int) -> None
 
 
 def test_what_is_no_answer_of_a_websocket_server_is_a_protocol_error() -> None:
+    """P-CONN-16."""
     for data in (b"SSH-2.0-OpenSSH\r\n\r\n", switching(b"another key")):
         wire = Wire()
         turn = wire.create()
@@ -396,6 +403,7 @@ def test_a_transport_that_cannot_be_opened() -> None:
 
 
 def test_a_turn_from_its_message_to_its_terminal_event() -> None:
+    """P-EVENT-3."""
     wire = Wire.opened()
     turn = wire.create(previous_response_id="resp_0")
     assert repr(turn) == "<Turn lane=None phase=SEND response_id=None>"
@@ -430,6 +438,7 @@ def test_a_turn_from_its_message_to_its_terminal_event() -> None:
 
 @pytest.mark.parametrize("kind", ["response.failed", "response.incomplete"])
 def test_a_response_that_fails_is_a_turn_that_ended(kind: str) -> None:
+    """P-EVENT-3."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(event(kind, response={"id": "resp_9", "status": kind.removeprefix("response.")}))
@@ -463,6 +472,7 @@ def test_lanes_share_a_connection_and_events_find_their_turn() -> None:
 
 
 def test_a_busy_lane_keeps_its_next_turn_back() -> None:
+    """P-LANES-5."""
     wire = Wire.opened()
     first, second = wire.create("a"), wire.create("a")
     assert len(wire.sent()) == 1
@@ -474,6 +484,7 @@ def test_a_busy_lane_keeps_its_next_turn_back() -> None:
 
 
 def test_no_more_turns_are_in_flight_than_the_server_takes() -> None:
+    """P-LANES-3."""
     wire = Wire.opened(max_in_flight=2)
     turns = [wire.create(lane) for lane in "abc"]
     assert len(wire.sent()) == 2
@@ -573,6 +584,7 @@ def test_without_a_clock_the_bytes_are_handed_all_the_same() -> None:
 
 @pytest.mark.parametrize("lane", [None, "a"])
 def test_an_error_ends_the_turn_of_its_lane_and_frees_the_lane(lane: str | None) -> None:
+    """P-EVENT-3, P-OWNER-2."""
     wire = Wire.opened()
     turn, other, after = wire.run(lane), wire.run("other"), wire.create(lane)
     wire.receive(error(429, "rate_limit_exceeded", lane, headers={"Retry-After": "2"}))
@@ -591,6 +603,12 @@ def test_an_error_ends_the_turn_of_its_lane_and_frees_the_lane(lane: str | None)
     ("status", "code", "verdict"),
     [
         (400, "previous_response_not_found", SAFE),
+        (400, "invalid_stream_id", SAFE),
+        (400, "websocket_stream_limit_reached", SAFE),
+        (400, "websocket_connection_limit_reached", SAFE),
+        (400, "unsupported_event_type", SAFE),
+        (400, "invalid_json", SAFE),
+        (429, "rate_limit_exceeded", SAFE),
         (None, "previous_response_not_found", SAFE),
         (400, None, SAFE),
         (408, None, AMBIGUOUS),
@@ -602,6 +620,7 @@ def test_an_error_ends_the_turn_of_its_lane_and_frees_the_lane(lane: str | None)
     ],
 )
 def test_an_error_before_any_event_is_a_refusal_or_not(status: int | None, code: str | None, verdict: Verdict) -> None:
+    """P-EVENT-6."""
     wire = Wire.opened()
     turn = wire.run("a")
     wire.receive(error(status, code, "a"))
@@ -617,6 +636,7 @@ def test_an_error_in_the_middle_of_a_response_is_never_a_refusal() -> None:
 
 
 def test_a_response_error_is_an_event_of_its_turn() -> None:
+    """P-EVENT-3."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(error(400, kind="response.error"))
@@ -633,6 +653,7 @@ def test_an_error_without_a_lane_belongs_to_the_default_lanes_turn() -> None:
 
 
 def test_an_error_of_the_connection_fails_what_has_not_begun_and_lets_the_rest_go_on() -> None:
+    """P-OWNER-4."""
     wire = Wire.opened()
     streaming, awaiting = wire.run("streaming"), wire.run("awaiting")
     wire.receive(created("streaming"))
@@ -667,6 +688,7 @@ def test_an_error_of_the_connection_in_the_middle_of_a_message_stops_the_message
 
 @pytest.mark.parametrize("lane", [None, "a"])
 def test_the_announced_end_of_the_connection_lets_no_turn_start(lane: str | None) -> None:
+    """P-OWNER-7."""
     wire = Wire.opened()
     turn, after = wire.run(lane), wire.create(lane)
     wire.receive(error(400, "websocket_connection_limit_reached", lane))
@@ -714,6 +736,7 @@ VIOLATIONS = {
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 def test_what_cannot_be_understood_ends_the_connection(name: str) -> None:
+    """P-CONN-6."""
     data, code = VIOLATIONS[name]
     wire = Wire.opened(max_message_size=1000)
     streaming, awaiting = wire.run("a"), wire.run("b")
@@ -731,6 +754,7 @@ def test_what_cannot_be_understood_ends_the_connection(name: str) -> None:
 
 @pytest.mark.parametrize("text", SKIPPED)
 def test_a_text_that_is_no_object_is_skipped_and_counted(text: bytes) -> None:
+    """P-FIELD-3."""
     wire = Wire.opened()
     idle = wire.connection.stats.skipped
     wire.receive(frame(TEXT, text))
@@ -746,6 +770,7 @@ def test_a_text_that_is_no_object_is_skipped_and_counted(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", SKIPPED)
 def test_a_refusal_after_a_text_that_may_have_been_an_event_is_none(text: bytes) -> None:
+    """P-START-4."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(frame(TEXT, text), error(400))
@@ -761,6 +786,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_field_costs_the_field_and_not_the_turn(name: str) -> None:
+    """P-FIELD-4."""
     wire = Wire.opened()
     turn, other = wire.run("a"), wire.run("b")
     wire.receive(created("a"), ODD[name], completed("a"))
@@ -772,6 +798,7 @@ def test_an_odd_field_costs_the_field_and_not_the_turn(name: str) -> None:
 @pytest.mark.parametrize("abandoned", [False, True])
 @pytest.mark.parametrize("response", [5, None, [], "resp_1"])
 def test_an_odd_last_event_ends_its_turn_all_the_same(abandoned: bool, response: object) -> None:
+    """P-FIELD-4."""
     wire = Wire.opened()
     turn, after = wire.run("a"), wire.create("a")
     if abandoned:
@@ -792,6 +819,7 @@ def test_nothing_is_said_in_the_middle_of_a_message() -> None:
 
 
 def test_control_frames_between_messages_and_fragments() -> None:
+    """P-CONN-12."""
     wire = Wire.opened()
     turn = wire.run()
     text = completed()[4:]
@@ -808,6 +836,7 @@ def test_control_frames_between_messages_and_fragments() -> None:
 
 
 def test_pings_that_are_never_answered_take_no_memory() -> None:
+    """P-CONN-12."""
     wire = Wire.opened()
     for number in range(1000):
         wire.receive(frame(PING, str(number)))
@@ -1133,7 +1162,7 @@ def test_a_connection_that_cannot_be_written_to_has_no_closing_handshake() -> No
 
 
 def test_the_receive_deadline_runs_from_the_last_event_of_the_turn() -> None:
-    """PROTOCOL.md, "Defaults": keepalive events count; pongs, and the events of other turns, do not."""
+    """P-DEFAULT-3: PROTOCOL.md, "Defaults": keepalive events count; pongs, and the events of other turns, do not."""
     wire = Wire.opened(**QUIET)
     turn = wire.create("a", EACH)
     wire.now += 1
@@ -1156,7 +1185,7 @@ def test_the_receive_deadline_runs_from_the_last_event_of_the_turn() -> None:
 
 
 def test_events_that_a_consumer_has_not_taken_are_not_late() -> None:
-    """Whoever reads may have paused because of them."""
+    """P-DEFAULT-4: Whoever reads may have paused because of them."""
     wire = Wire.opened(**QUIET)
     turn = wire.run(timeouts=EACH)
     wire.receive(created(), delta())
@@ -1189,7 +1218,7 @@ def test_a_turn_has_a_deadline_for_all_of_it() -> None:
 
 
 def test_the_default_deadlines_end_every_wait() -> None:
-    """Nothing waits for ever (PROTOCOL.md, "Defaults")."""
+    """P-DEFAULT-1: Nothing waits for ever (PROTOCOL.md, "Defaults")."""
     wire = Wire(**QUIET)
     turn = wire.create()
     assert wire.connection.next_deadline() == wire.now + 30.0
@@ -1203,8 +1232,19 @@ def test_the_default_deadlines_end_every_wait() -> None:
     failed(turn, Cause.TIMEOUT, Phase.STREAM, UNSAFE, TurnTimeoutError)
 
 
+def test_p_default_6_a_turn_that_waits_for_its_lane_is_limited_by_the_turns_before_it() -> None:
+    wire = Wire.opened(**QUIET)
+    before, behind = wire.run("a"), wire.create("a")
+    assert behind.deadline() is None
+    assert wire.connection.next_deadline() == before.deadline()
+    wire.connection.handle_deadline(wire.now + 600.0)
+    failed(before, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS, TurnTimeoutError)
+    assert wire.connection.requeue_unstarted(wire.now) == [behind]
+    assert not behind.ended
+
+
 def test_turns_behind_one_that_timed_out_go_to_another_connection() -> None:
-    """Its lane stays busy for as long as the server likes: that may be for ever."""
+    """P-LANES-9: Its lane stays busy for as long as the server likes: that may be for ever."""
     wire = Wire.opened(**QUIET)
     wire.run("other", timeouts=NO_TIMEOUTS)
     late, behind = wire.run("a", timeouts=EACH), wire.create("a")
@@ -1215,6 +1255,7 @@ def test_turns_behind_one_that_timed_out_go_to_another_connection() -> None:
 
 
 def test_a_lane_without_an_end_in_sight_harms_no_other_lane() -> None:
+    """P-LANES-9."""
     wire = Wire.opened(**QUIET)
     wire.run("other", timeouts=NO_TIMEOUTS)
     wire.run("a", timeouts=EACH)
@@ -1256,6 +1297,7 @@ def test_a_turn_that_was_given_up_with_events_unread_holds_its_lane_no_longer_th
 
 
 def test_when_all_slots_are_held_by_turns_without_an_end_in_sight_others_go_elsewhere() -> None:
+    """P-LANES-9."""
     wire = Wire.opened(**QUIET, max_in_flight=2)
     for lane in ("a", "b"):
         wire.run(lane, timeouts=EACH)
@@ -1325,6 +1367,7 @@ def test_the_peers_half_of_the_closing_handshake_is_not_waited_for_for_ever() ->
 
 
 def test_a_quiet_connection_is_pinged_and_an_answer_keeps_it_alive() -> None:
+    """P-CONN-13."""
     wire = Wire.opened(ping_interval=20.0, ping_timeout=10.0)
     assert wire.pass_deadline() == 20.0
     assert wire.sent() == [Ping(b"")]
@@ -1345,6 +1388,7 @@ def test_a_ping_may_go_without_a_deadline_for_its_answer() -> None:
 
 
 def test_a_connection_stalls_only_while_turns_are_in_flight() -> None:
+    """P-DEFAULT-5."""
     wire = Wire.opened(**{**QUIET, "stall_timeout": 6.0})
     assert wire.connection.next_deadline() is None
     turn = wire.run()
@@ -1357,7 +1401,10 @@ def test_a_connection_stalls_only_while_turns_are_in_flight() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_stall_longer_than_the_ping_interval_counts_the_events_of_each_turn(stream: bool) -> None:
-    """A proxy answers pings for a server that is dead: pongs, and another turn's events, are no sign of this one."""
+    """P-DEFAULT-5.
+
+    A proxy answers pings for a server that is dead: pongs, and another turn's events, are no sign of this one.
+    """
     wire = Wire.opened(connect_timeout=None, ping_interval=1.0, ping_timeout=5.0, stall_timeout=6.0)
     other, turn = wire.run("other"), wire.run("a")
     if stream:
@@ -1712,6 +1759,7 @@ def test_deadlines_that_pass_with_the_connections_end_pass_with_it() -> None:
 
 
 def test_a_pong_passes_between_the_fragments_of_a_long_message() -> None:
+    """P-CONN-11."""
     wire = Wire.opened()
     turn = wire.create(input="x" * 700_000)
     sent = [wire.hand(65536)]

@@ -59,6 +59,7 @@ def test_the_first_turn_is_sent_in_full() -> None:
 
 
 def test_the_next_turn_is_a_delta_with_the_whole_window_behind_it() -> None:
+    """P-CONT-10."""
     machine = after("one")
     to_send = machine.begin("two", FIELDS)
     assert to_send.body == {"model": "gpt-test", "input": [user("two")], "previous_response_id": "resp_1"}
@@ -69,6 +70,7 @@ def test_the_next_turn_is_a_delta_with_the_whole_window_behind_it() -> None:
 
 
 def test_another_field_sends_everything() -> None:
+    """P-CONT-10."""
     machine = after("one")
     to_send = machine.begin("two", {**FIELDS, "temperature": 0.5})
     assert "previous_response_id" not in to_send.body
@@ -79,6 +81,7 @@ def test_another_field_sends_everything() -> None:
 
 
 def test_these_fields_do_not_count() -> None:
+    """P-CONT-10."""
     machine = after("one")
     to_send = machine.begin("two", {**FIELDS, "client_metadata": {"turn": "2"}})
     assert to_send.body["previous_response_id"] == "resp_1"
@@ -94,12 +97,14 @@ def test_these_fields_do_not_count() -> None:
     ],
 )
 def test_fields_are_compared_as_json(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
+    """P-CONT-10."""
     machine = after("one", fields=one)
     machine.begin("two", other)
     assert (machine.decisions[-1].sent == "delta") is equal
 
 
 def test_without_storage_reasoning_is_asked_for_in_full() -> None:
+    """P-CONT-9."""
     body = ConversationMachine().begin("Hi", UNSTORED).body
     assert body["include"] == ["reasoning.encrypted_content"]
     asked = {**UNSTORED, "include": ["reasoning.encrypted_content", "web_search_call.results"]}
@@ -164,6 +169,7 @@ def test_decisions_are_bounded() -> None:
     ],
 )
 def test_items_are_equal_without_what_servers_add(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
+    """P-CONT-10."""
     assert same_items(one, other) is equal
     assert same_items(one, one)
 
@@ -352,6 +358,7 @@ def test_what_can_be_sent_back(items: list[dict[str, Any]], kept: Any) -> None:
 
 
 def test_without_storage_reasoning_needs_its_content() -> None:
+    """P-CONT-9."""
     bare = {"type": "reasoning", "id": "rs_1", "summary": []}
     assert repaired([bare, answer("A")], stored=True).items == [bare, answer("A")]
     assert repaired([bare, answer("A")], stored=False).items == [answer("A")]

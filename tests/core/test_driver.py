@@ -424,6 +424,7 @@ def test_a_read_is_done_bit_by_bit():
 
 
 def test_what_has_arrived_says_nothing_of_a_turn_that_begins_before_it_was_read():
+    """P-START-12."""
     rig = Rig.connected(recovery=NO_RECOVERY)
     rig.receive(rig.server.ping() * (2 * WORK_AT_ONCE), rig.server.close(1014))
     turn = rig.create()
@@ -505,6 +506,20 @@ def test_a_rejection_that_will_pass_is_waited_for_and_another_attempt_is_made():
     rig.accept()
     assert not rig.driver.connecting
     assert rig.driver.first_failure is None
+
+
+@pytest.mark.parametrize("transport", ["auto", "websocket"])
+def test_p_transport_6_connecting_succeeds_over_http_where_there_is_no_websocket(transport: Any):
+    rig = Rig(transport=transport)
+    rig.driver.connect(rig.now)
+    rig.opened()
+    rig.receive(answer(404))
+    assert not rig.driver.connecting
+    assert (rig.driver.first_failure is None) is (transport == "auto")
+    if transport == "auto":
+        turn = rig.create()
+        rig.opened()
+        assert turn.transport == "http"
 
 
 def test_a_rejection_that_will_not_pass_ends_the_first_opening():

@@ -321,6 +321,7 @@ def parsed(data: bytes) -> tuple[h11.Request, bytes]:
 
 
 def test_the_request() -> None:
+    """P-TRANSPORT-7."""
     http = Http.opened()
     turn = http.create(model="m", text="é😀", n=1.50, stream=False, store=None)
     assert (turn.phase, http.connection.has_data_to_send) == (Phase.SEND, True)
@@ -343,6 +344,7 @@ def test_the_request() -> None:
 
 
 def test_what_exists_on_a_websocket_only_is_not_sent() -> None:
+    """P-CLIENT-4, P-TRANSPORT-7."""
     http = Http.opened()
     frame = {"type": "response.create", "stream_id": "a", "background": True, "stream": True, "input": "x"}
     http.connection.submit(Turn.from_frame(frame, timeouts=Timeouts(), now=http.now), http.now)
@@ -357,6 +359,7 @@ def test_names_and_texts_with_half_a_surrogate_pair_are_sent() -> None:
 
 
 def test_a_warm_up_is_refused_before_anything_happens() -> None:
+    """P-CLIENT-4, P-TRANSPORT-5."""
     http = Http.opened()
     with pytest.raises(UserError, match="generate"):
         http.create(generate=False)
@@ -366,6 +369,7 @@ def test_a_warm_up_is_refused_before_anything_happens() -> None:
 
 
 def test_a_busy_connection_takes_no_second_turn() -> None:
+    """P-TRANSPORT-8."""
     http = Http()
     turn = http.create()
     with pytest.raises(SessionClosedError, match="busy"):
@@ -440,6 +444,7 @@ ALL = ["response.created", "response.output_text.delta", "response.completed"]
 )
 @pytest.mark.parametrize("size", [1 << 20, 1])
 def test_a_turn_and_another_one_on_the_same_connection(answer: bytes, size: int) -> None:
+    """P-TRANSPORT-8, P-TRANSPORT-9."""
     http = Http.opened()
     for turns in (1, 2):
         turn = http.run()
@@ -472,6 +477,7 @@ def test_a_turn_and_another_one_on_the_same_connection(answer: bytes, size: int)
     ],
 )
 def test_an_answer_after_which_the_connection_is_not_used_again(answer: bytes) -> None:
+    """P-TRANSPORT-8."""
     http = Http.opened()
     turn = http.run()
     http.receive(answer)
@@ -508,6 +514,7 @@ def test_neutral_and_unknown_events_start_nothing() -> None:
 
 
 def test_the_output_is_gathered_from_the_items() -> None:
+    """P-OUTPUT-1."""
     http = Http.opened()
     turn = http.run()
     done = {"type": "response.output_item.done", "output_index": 0, "item": MESSAGE}
@@ -571,6 +578,7 @@ def test_a_stream_of_another_content_type_without_a_terminal_event_says_so(kind:
     ],
 )
 def test_an_error_event_ends_the_turn_and_is_never_safe(event: dict[str, Any], phase: Phase, verdict: Verdict) -> None:
+    """P-SHAPE-2, P-STATUS-6."""
     http = Http.opened()
     turn = http.run()
     http.receive(streamed(sse(event, delta()), "X-Request-Id: req_1", "Retry-After: 3"))
@@ -611,6 +619,7 @@ AS_EVENTS = [
 )
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream", None])
 def test_a_response_becomes_the_events_of_the_turn(status: str | None, last: str, kind: str | None) -> None:
+    """P-TRANSPORT-9."""
     http = Http.opened()
     turn = http.run()
     document = response(status, output=[MESSAGE, CALL, "odd"], usage={"input_tokens": 3}, x=["é", 1e400])
@@ -734,6 +743,7 @@ def test_the_particulars_of_an_error() -> None:
 @pytest.mark.parametrize("words", ["server_error", "overloaded_error", "InternalServerError"])
 @pytest.mark.parametrize("body", ['{"error": {"type": "%s"}}', '{"message": "%s"}', "<p>%s</p>"])
 def test_words_that_say_that_it_may_have_run_forbid_safe(words: str, body: str) -> None:
+    """P-STATUS-5."""
     http = Http.opened()
     turn = http.run()
     http.receive(plain((body % words).encode(), status=400))
@@ -800,6 +810,7 @@ def test_an_early_answer_may_begin_but_not_say_anything_before_the_whole_request
 @pytest.mark.parametrize("status", [307, 308])
 @pytest.mark.parametrize("handed", [True, False])
 def test_a_redirect_within_the_origin_is_followed(status: int, handed: bool) -> None:
+    """P-TRANSPORT-10."""
     http = Http.opened()
     turn = http.run(timeouts=NO_TIMEOUTS) if handed else http.begun(timeouts=NO_TIMEOUTS)
     http.now += 50.0
@@ -837,6 +848,7 @@ def parsed_target(http: Http) -> bytes:
     ],
 )
 def test_other_redirects_are_not_followed(status: int, location: str | None) -> None:
+    """P-TRANSPORT-10."""
     http = Http.opened()
     turn = http.run()
     http.receive(plain(b"", *([] if location is None else [f"Location: {location}"]), status=status))
@@ -847,6 +859,7 @@ def test_other_redirects_are_not_followed(status: int, location: str | None) -> 
 
 
 def test_redirects_are_counted_for_each_turn() -> None:
+    """P-TRANSPORT-10."""
     http = Http.opened()
     for _ in range(2):
         turn = http.run()

@@ -174,6 +174,7 @@ def test_the_result_is_the_response_that_came() -> None:
 
 @pytest.mark.parametrize("kind", ["completed", "failed", "incomplete"])
 def test_the_result_of_a_stream_is_its_terminal_response_whatever_its_status(kind: str) -> None:
+    """P-CONN-14."""
     call, _, _ = call_of(stream=True)
     with call.span():
         call.add(event("response.created", response=response("in_progress")))
@@ -503,6 +504,7 @@ def test_the_provider_of_a_span_is_that_of_the_models_client(client: Any, given:
 
 
 def test_websocket_options_have_the_seeds_names() -> None:
+    """P-TRANSPORT-12."""
     assert options_for_model(None) == SessionOptions(transport="websocket")
     given = {"ping_interval": 1.0, "ping_timeout": None, "max_size": 5}
     same = {"ping_interval": 1.0, "ping_timeout": None, "max_message_size": 5}

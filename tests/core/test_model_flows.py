@@ -367,6 +367,12 @@ def test_a_turn_is_begun_run_and_left(shell: SteppedShell) -> None:
     assert all(wait.unbounded for wait in shell.waits), "the turn has its own deadlines"
 
 
+def test_p_lanes_13_a_model_that_is_given_no_lane_uses_the_default_lane(shell: SteppedShell) -> None:
+    shell.script[:] = [WS_CREATED, WS_DONE]
+    finished(ws_model(shell).get_response(*arguments()))
+    assert shell.runtimes[0].done[0].startswith("submit None ")
+
+
 def test_its_network_is_the_callers_or_the_clients(shell: SteppedShell) -> None:
     tls, to_proxy = Context(), Context()
     model = ws_model(shell, ssl_context=tls, proxy="https://p.test", proxy_ssl_context=to_proxy)

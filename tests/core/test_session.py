@@ -135,6 +135,7 @@ def test_a_session_may_open_a_connection_before_it_has_a_turn() -> None:
 
 
 def test_there_is_one_connection_at_a_time() -> None:
+    """P-POOL-1."""
     desk = Desk()
     desk.open()
     with pytest.raises(UserError, match="has its connections") as caught:
@@ -154,6 +155,7 @@ def test_the_next_turn_after_a_loss_opens_a_fresh_connection() -> None:
 
 
 def test_a_session_has_defaults() -> None:
+    """P-CONN-8."""
     session = ResponsesSession()
     assert session.options.max_age == 3300.0
     session.update(0.0, *session.pool)
@@ -407,6 +409,7 @@ def test_the_http_client_is_told_by_one_of_the_switches() -> None:
 
 
 def test_a_repetition_waits_as_long_as_chance_and_the_policy_say() -> None:
+    """P-DEFAULT-7."""
     desk = Desk(recovery=RecoveryPolicy(attempts=3, initial_delay=1.0, max_delay=3.0))
     desk.chance = 0.5
     turn = desk.create()
@@ -430,6 +433,7 @@ def test_a_turn_that_is_repeated_keeps_its_place_before_the_turns_that_came_afte
 
 
 def test_a_connection_whose_names_are_used_up_is_replaced() -> None:
+    """P-LANES-4."""
     desk = Desk(max_named_lanes=2, dialect=OPENAI)
     kept = [desk.create(lane) for lane in "ab"]
     wire = desk.open()
@@ -480,6 +484,7 @@ def test_more_lanes_than_a_connection_takes_wait_for_the_one_after_it() -> None:
 
 
 def test_an_idle_connection_is_replaced_when_it_is_old() -> None:
+    """P-POOL-10."""
     desk = Desk(max_age=60.0)
     desk.create()
     wire = desk.open()
@@ -510,6 +515,7 @@ def test_a_connection_that_was_looked_at_before_it_was_open_is_replaced_as_well(
 
 
 def test_an_old_connection_finishes_what_runs_and_its_waiting_turns_go_to_the_next() -> None:
+    """P-POOL-10."""
     desk = Desk(max_age=60.0)
     running = desk.create("a")
     waiting = desk.create("a")
@@ -550,6 +556,7 @@ def test_a_connection_that_reached_its_age_while_nobody_looked_is_replaced() -> 
 
 
 def test_a_connection_whose_replacement_cannot_be_opened_goes_on() -> None:
+    """P-POOL-10."""
     desk = Desk(max_age=60.0)
     desk.create("a")
     wire = desk.open()
@@ -686,6 +693,7 @@ def test_only_so_many_turns_may_wait_for_a_connection() -> None:
 
 
 def test_a_name_is_refused_where_none_is_allowed() -> None:
+    """P-LANES-4."""
     desk = Desk(max_named_lanes=0)
     desk.create(None)
     with pytest.raises(LaneLimitError, match="max_named_lanes=0 allows none") as caught:
@@ -837,6 +845,7 @@ def limited(desk: Desk, wire: Wire, retry_after: str = "7", lane: str | None = N
 
 
 def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
+    """P-DEFAULT-8."""
     desk = Desk(dialect=OPENAI)
     turn, behind = desk.create("a"), desk.create("a")
     wire = desk.open()
@@ -872,6 +881,7 @@ def test_a_turn_that_is_asked_to_wait_a_second_time_fails() -> None:
     [("61", Timeouts()), ("7", Timeouts(total=6.0)), ("7", Timeouts(lane=6.0)), ("7", Timeouts(total=6.0, lane=60))],
 )
 def test_what_is_asked_for_longer_than_can_be_waited_for_fails_at_once(retry_after: str, timeouts: Timeouts) -> None:
+    """P-DEFAULT-8."""
     desk = Desk()
     turn = desk.create(timeouts=timeouts)
     limited(desk, desk.open(), retry_after)
@@ -894,6 +904,7 @@ def test_a_date_to_wait_for_is_measured_from_the_wall_clock() -> None:
 
 @pytest.mark.parametrize("wall", [None, AT_NEW_YEAR - 61])
 def test_a_date_that_is_far_or_that_nothing_measures_fails_at_once_and_is_named(wall: float | None) -> None:
+    """P-DEFAULT-8."""
     desk = Desk()
     turn = desk.create()
     desk.wall = wall
@@ -1045,6 +1056,7 @@ def test_what_a_caller_has_to_know_is_not_repeated_at_the_first_opening(status: 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 529])
 def test_what_will_pass_is_repeated_at_the_first_opening(status: int) -> None:
+    """P-DEFAULT-7."""
     desk = Desk()
     opening = desk.session.first_opening(desk.now)
     delays = [opening.delay(first_failure(desk, status), desk.now) for _ in range(6)]
@@ -1123,6 +1135,7 @@ def test_the_first_opening_is_not_repeated_for_who_repeats_by_himself() -> None:
 
 
 def test_a_turn_has_the_sessions_deadlines_unless_it_brings_its_own() -> None:
+    """P-DEFAULT-1, P-DEFAULT-2."""
     session = Desk(timeouts=Timeouts(lane=1.0)).session
     assert session.create({}, now=0.0).timeouts == Timeouts(lane=1.0)
     assert session.create({}, timeouts=None, now=0.0).timeouts == NO_TIMEOUTS
@@ -1132,6 +1145,7 @@ def test_a_turn_has_the_sessions_deadlines_unless_it_brings_its_own() -> None:
 
 
 def test_the_total_deadline_runs_in_the_backlog_and_through_repetitions() -> None:
+    """P-DEFAULT-1."""
     desk = Desk()
     turn, other = desk.create(timeouts=Timeouts(total=3.0)), desk.create("b")
     desk.now += 1.0
@@ -1344,6 +1358,7 @@ def sent(endpoint: Any) -> dict[str, str]:
 
 
 def test_the_environment_says_where_to_connect_unless_the_caller_does() -> None:
+    """P-CONN-1, P-CONN-2."""
     environment = {"OPENAI_BASE_URL": "http://there.test/v1", "OPENAI_API_KEY": "key"}
     assert source(environment).initial.url == "ws://there.test/v1/responses"
     assert sent(source(environment).initial)["authorization"] == "Bearer key"
@@ -1383,6 +1398,7 @@ class Client:
 
 
 def test_a_client_says_where_to_connect_and_the_environment_does_not() -> None:
+    """P-CONN-2."""
     made = source({"OPENAI_BASE_URL": "http://there.test"}, client=Client())
     assert made.initial.url == "wss://client.test/v1/responses"
     assert sent(made.initial)["authorization"] == "Bearer fixed"
@@ -1406,6 +1422,7 @@ def test_sources_are_told_apart_by_url_and_headers() -> None:
 
 
 def test_the_deadlines_are_the_clients_unless_the_options_name_some() -> None:
+    """P-DEFAULT-2."""
     assert options_from_client(None, None) == SessionOptions()
     assert options_from_client(Client(), None).timeouts == Timeouts(3.0, 3.0, 3.0, 3.0)
     named = SessionOptions(timeouts=Timeouts(lane=1.0), max_age=5.0)
@@ -1430,6 +1447,7 @@ def test_what_is_given_goes_before_the_options_unless_it_is_none() -> None:
 
 
 def test_a_request_that_is_too_large_fails_before_there_is_a_connection() -> None:
+    """P-CONN-9."""
     desk = Desk(max_request_size=1000)
     turn = desk.create(input="x" * 1000)
     assert isinstance(turn.failure, RequestTooLargeError)

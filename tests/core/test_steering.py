@@ -208,6 +208,20 @@ def test_p_steer_17_an_injection_needs_a_dialect_that_has_it() -> None:
     assert b"responses_multi_agent=v1" in wire.connect()
 
 
+def test_p_client_8_three_types_of_messages_are_sent_and_no_other() -> None:
+    """P-CLIENT-7, too: who leaves a turn sends nothing."""
+    wire = Wire.opened(dialect=INJECTING)
+    turn, left = running(wire), running(wire, "r2", lane="a")
+    wire.steer(turn)
+    wire.steer(turn, [{"type": "function_call_output", "call_id": "c", "output": "x"}], "inject")
+    wire.connection.cancel(left, wire.now)
+    sent = wire.sent()
+    wire.connection.cancel(turn, wire.now)
+    wire.connection.close(wire.now)
+    sent += wire.sent()
+    assert [message["type"] for message in sent] == ["response.steer", "response.inject"]
+
+
 # --- When it is sent -------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 What counts
     code        a rule's id in a comment, a docstring or a text of the product: the function, class or name it stands in
-    tests       its id in a test: in its name (``test_P_LANES_3_…``), its docstring, its comments, its parameters. The
+    tests       its id in a test: in its name (``test_p_lanes_3_…``), its docstring, its comments, its parameters. The
                 docstring of a class of tests is that of each; the docstring of a file counts for none
     proofs      its id in what simulations, searches and fault proxies check (``tests/kit``)
     vectors     its id among the ``rules`` of a vector: turnwire is held to each by ``test_vectors.py``
@@ -38,9 +38,11 @@ RULE = r"[PRDFCV]-[A-Z0-9]+-\d+"
 DEFINED = re.compile(rf"^(?:\| )?\*\*({RULE}|I\d)\*\*|^#+ ([A-D]\d+)\. ", re.MULTILINE)
 """An id where it is given: at the start of a paragraph, of a row, or of a heading of PARITY.md."""
 CITED = re.compile(
-    r"\b([PRDFCV][-_][A-Z0-9]+[-_])(\d+)(?!\d)(?:\s+(to|and)\s+(?:# )?(?:\1|-)(\d+)\b)?"
+    r"\b([PRDFCV]-[A-Z0-9]+-)(\d+)(?!\d)(?:\s+(to|and)\s+(?:# )?(?:\1|-)(\d+)\b)?"
     r"|\b(I)([1-9])(?:(-| to )I?([1-9]))?\b(?!\.)"
 )
+IN_NAME = re.compile(r"^test_(?:([prdfcv])_([a-z0-9]+)_(\d+)|(i[1-9]))(?:_|$)", re.IGNORECASE)
+"""The rule after which a test is named."""
 
 
 class Rule(NamedTuple):
@@ -68,8 +70,7 @@ def cited(text: str) -> Iterator[tuple[str, int]]:
     """Each id that a text cites, and where it stands."""
     for found in CITED.finditer(text):
         family, first, joint, last = found.groups()[:4] if found[1] else found.groups()[4:]
-        family, first, last = family.replace("_", "-"), int(first), int(last or first)
-        numbers = {first, last} if joint == "and" else range(first, last + 1)
+        numbers = {int(first), int(last or first)} if joint == "and" else range(int(first), int(last or first) + 1)
         yield from ((f"{family}{number}", found.start()) for number in numbers)
 
 
@@ -135,6 +136,8 @@ def citations_in_tests(files: Iterable[Path]) -> Found:
             words = "\n".join(lines[place.first - 1 : place.last] + _parameters(place.node, known, lines))
             outer = [each.node for each in known if isinstance(each.node, ast.ClassDef)]
             words += "".join(ast.get_docstring(each) or "" for each in outer if place.node in each.body)
+            if in_name := IN_NAME.match(name):
+                words += f" {'-'.join(filter(None, in_name.groups()))}".upper()
             for rule, _ in cited(words):
                 _add(found, rule, path, place.name)
     return found
