@@ -87,7 +87,7 @@ class Fallback:
         """The same for a turn whose message may have ``most`` bytes on a WebSocket.
 
         ``remembers``: whether a WebSocket has this response in its memory. A delta whose response nobody has becomes a
-        turn in full (R-RECOVER-18).
+        turn in full (R-RECOVER-18, C-DELTA-4, C-SAVE-3).
         """
         kind = self.kind_for(turn, now, too_large=turn.too_large(most) is not None)
         if turn.in_full is None or turn.stored or (kind is ConnectionKind.WEBSOCKET and remembers(turn.previous)):

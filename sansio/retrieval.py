@@ -2,8 +2,8 @@
 
 The promise
     A retrieval has one result: the response, or one :class:`~turnwire.sansio.errors.RetrievalError`, which has no
-    verdict, because nothing that happens to a retrieval changes what is known of the turn. Its connection is given back
-    when the caller leaves it.
+    verdict, because nothing that happens to a retrieval changes what is known of the turn (R-RETRIEVE-4). Its
+    connection is given back when the caller leaves it.
 
 Why a failure is not a TurnError
     ``except TurnError`` guards code that decides whether a turn is sent again. A retrieval that failed before it was

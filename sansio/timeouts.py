@@ -135,4 +135,4 @@ def shortest_wait(timeouts: Timeouts) -> float:
 DEFAULT_TIMEOUTS: Final = Timeouts()
 """Those that hold where nobody has given any (P-DEFAULT-1, P-DEFAULT-6)."""
 NO_TIMEOUTS: Final = Timeouts(None, None, None, None, None)
-"""Every wait without a limit."""
+"""Every wait without a limit (P-DEFAULT-11)."""

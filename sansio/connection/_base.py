@@ -44,7 +44,7 @@ from ._turn import Turn
 __all__ = ["Blame", "ConnectionBase"]
 
 
-Blame = Mapping[Message, tuple[bool | None, str]]
+Blame = Mapping[Message, tuple[bool, str]]
 """For each turn, steer or injection whose message may have been too big: whether it was (None: not known), and a text
 that says so."""
 
@@ -191,9 +191,9 @@ class ConnectionBase(CommonConnection):
         return len(running) >= self._lanes.max_in_flight and any(one.abandoned for one in running.values())
 
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
-        """The lane of the response that the turn continues; AUTO if there is none, or if it forks.
+        """The lane of the response that the turn continues (C-DELTA-10); AUTO if there is none, or if it forks.
 
-        Source: P-LANES-7, P-LANES-10, P-LANES-12.
+        Source: P-LANES-7, P-LANES-12.
         """
         return AUTO if turn.forks else self._owners.lane_of(turn.previous)
 
@@ -385,10 +385,11 @@ class ConnectionBase(CommonConnection):
         make: ErrorFactory | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """End one turn from this side while the connection goes on. Such a failure is never recovered from."""
+        """End one turn from this side while the connection goes on. Such a failure is never recovered from
+        (R-RECOVER-7)."""
         alone = self._live_count == 1 and not (cause is Cause.CANCELLED and self._outlives(turn))
         left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
-        # The rest of the message will be sent, so that other turns can use the connection: judge it as handed.
+        # R-EVIDENCE-8: the rest of the message will be sent, so that others can use the connection: judge it as handed.
         judged = Phase.AWAIT if left_in_the_middle and not alone else None
         runs_on = left_in_the_middle or turn.phase >= Phase.AWAIT
         signal = TurnSignal.ABANDONED if runs_on else TurnSignal.FAILED
@@ -426,7 +427,7 @@ class ConnectionBase(CommonConnection):
         close_with: int | None = None,
         blame: Blame | None = None,
     ) -> None:
-        """End the connection: every turn on it gets the verdict of its own evidence.
+        """End the connection: every turn on it gets the verdict of its own evidence (R-EVIDENCE-7).
 
         ``close_with`` is the code of a close frame to send as the last write. It is not sent in the middle of a message
         or after another close frame. ``blame`` is given for close code 1009 (``_routing.py``).
@@ -452,8 +453,7 @@ class ConnectionBase(CommonConnection):
     def _lose_input(self, one: TurnInput) -> None:
         """Nobody will ever know what became of it (P-STEER-7)."""
         self._inputs.open.pop(one, None)
-        if one.state is InputState.SENT:
-            self._inputs.owed.append((one.kind, one.target))
+        self._inputs.owe(one)
         if one.state is InputState.QUEUED:
             self._outbox.remove(one)
             one.fail(InputSignal.UNSENT, NOT_HANDED)
@@ -461,7 +461,7 @@ class ConnectionBase(CommonConnection):
             one.move(InputSignal.LOST)
 
     def _lose_inputs(self, blame: Blame | None = None) -> None:
-        """The connection has ended."""
+        """The connection has ended: each input is judged by how far it got (R-STEER-6)."""
         for one in list(self._inputs.open):
             if blame is not None and blame.get(one, (None, ""))[0]:
                 one.fail(InputSignal.FAILED, TOO_LARGE)
@@ -471,17 +471,14 @@ class ConnectionBase(CommonConnection):
     def _lose(self, turn: Turn, loss: Loss, blame: Blame | None) -> None:
         """End one turn because its connection ended."""
         if not turn.abandoned:
-            # A 1009 says nothing about a message that has not begun.
-            apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
             too_big, note = (blame or {}).get(turn, (None, ""))
             evidence = turn.evidence(
                 loss.cause,
-                phase=Phase.LANE_WAIT if apart else None,
                 close_code=loss.close_code,
                 refusal=loss.refusal,
                 too_big=too_big,
             )
             self._fail(turn, evidence, loss.what + note, loss.make, loss.error)
         elif turn.phase is Phase.SEND:
-            # It was judged as handed when it was abandoned. Now its last byte will never be handed.
+            # R-EVIDENCE-8: it was judged as handed when it was abandoned. Now its last byte will never be handed.
             turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), loss.what, None, loss.error))

@@ -247,7 +247,7 @@ class Routing(Steered):
             return
         if limit:
             self._move_if_listed(Signal.END_ANNOUNCED)
-        of_all = event.stream_id is None and first and _is_unauthorized(event)
+        of_all = event.stream_id is None and first and not limit and _is_unauthorized(event)
         awaited = any(turn.current_phase is Phase.AWAIT for turn in self._lanes.running.values())
         of_connection = of_all or (limit and awaited and event.stream_id is None)
         whose = Whose.CONNECTION if of_connection else self._owners.owner_of_error(event, only=unanswered is None)
@@ -365,27 +365,24 @@ class Routing(Steered):
         blame = self._blame_for_size() if item.code == TOO_BIG else None
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
-    def _blame_for_size(self) -> dict[Message, tuple[bool | None, str]]:
-        """For each one whose message may be too big: whether it is, and a text (REPLAY.md, "Whose 1009 it is").
-
-        Source: P-CONN-10.
-        """
+    def _blame_for_size(self) -> dict[Message, tuple[bool, str]]:
+        """For each one whose message may be too big: whether it is, and a text (R-1009-1, P-CONN-10)."""
         running = self._lanes.running.values()
         most = self._owners.dialect.message_limit
         candidates: list[Message] = [
             turn for turn in running if turn.current_phase is Phase.AWAIT or self._outbox.begun(turn)
         ]
         candidates += [one for one in self._inputs.open if one.state is InputState.SENT or self._outbox.begun(one)]
-        blame: dict[Message, tuple[bool | None, str]] = {}
+        blame: dict[Message, tuple[bool, str]] = {}
         for turn in candidates:
             text = turn.wire_message() if isinstance(turn, TurnInput) else turn.message
             size, being_handed = len(text), self._outbox.begun(turn)
-            if len(candidates) > 1:
+            if len(candidates) > 1:  # R-1009-6
                 blame[turn] = False, f" (one of {len(candidates)} messages was too big; this one has {size} bytes)"
-            elif being_handed and size < SMALL_MESSAGE:
-                blame[turn] = None, ""
+            elif being_handed and size < SMALL_MESSAGE:  # R-1009-5
+                blame[turn] = False, ""
             else:
-                certain = being_handed or size > most
+                certain = being_handed or size > most  # R-1009-2, R-1009-3; else R-1009-4
                 limit = f"; the server's limit is {most}" if size > most else ""
                 blame[turn] = certain, f" (a message was too big: this one has {size} bytes{limit})"
         return blame

@@ -188,10 +188,9 @@ class Steered(ConnectionBase):
         was_accepted = one.state is InputState.ACCEPTED
         if isinstance(event, ResponseSteerAcceptedEvent):
             one.move(InputSignal.ACCEPTED)
-            if event.steer.id is not None and one.steer_id is None:
-                one.steer_id = event.steer.id
-                self._inputs.ids.append(event.steer.id)
+            self._inputs.identify(one, event.steer.id)
         elif isinstance(event, ResponseSteerPendingEvent):
+            self._inputs.identify(one, event.steer.id)
             one.required_input = event.required_input
             one.move(InputSignal.PENDING)
         elif isinstance(event, ResponseSteerFailedEvent | ResponseInjectFailedEvent):

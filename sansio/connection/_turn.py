@@ -259,7 +259,7 @@ class Turn(SteeredTurn):
 
     @property
     def current_phase(self) -> Phase:
-        """How far the turn got; for a waiting turn, what it waits for. Between two responses it is STREAM."""
+        """How far the turn got; for a waiting turn, what it waits for. Between responses it is STREAM (R-STEER-7)."""
         if self.phase is Phase.LANE_WAIT and self.connection is not None:
             return self.connection.waiting_phase
         return Phase.STREAM if self.between else self.phase

@@ -73,10 +73,8 @@ class Retrieval(Turn):
         return self._received
 
     def request(self, endpoint: Endpoint) -> Request:
-        """The request to send to this endpoint now. After a repetition it asks for what did not come before.
-
-        Source: P-RETRIEVE-1, P-RETRIEVE-2.
-        """
+        """The request to send to this endpoint now. After a repetition it asks for what did not come before
+        (R-RETRIEVE-3, P-RETRIEVE-1, P-RETRIEVE-2)."""
         accept = "text/event-stream, application/json" if self.stream else "application/json"
         return Request((self._moved_to or self._target(endpoint.target)).encode("ascii"), None, accept)
 

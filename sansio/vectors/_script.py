@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from ..connection import ConnectionOptions, Turn
+from ..dialect import Dialect, Support
 from ..endpoint import endpoint
 from ..errors import UserError
+from ..events import LifecycleEvent
 from ..lanes import AUTO
 from ..timeouts import NO_TIMEOUTS, Timeouts
 from ._wire import ServerWire
@@ -25,7 +27,17 @@ Step = Callable[[Any, Any], "dict[str, Any] | None"]
 def given_options(given: Mapping[str, Any]) -> ConnectionOptions:
     """The options of a vector; no time passes by itself unless it says so."""
     options: dict[str, Any] = {"timeouts": None, "ping_interval": None, **given.get("options", {})}
+    if isinstance(options.get("dialect"), dict):
+        options["dialect"] = _dialect(options["dialect"])
     return ConnectionOptions(**options)
+
+
+def _dialect(members: dict[str, Any]) -> Dialect:
+    """A dialect with the members that ``tables.json`` has; what is left out is that of an unknown server."""
+    known: dict[str, Any] = {
+        name: Support[value] if value in Support.__members__ else value for name, value in members.items()
+    }
+    return Dialect(**known)
 
 
 def given_timeouts(given: Mapping[str, Any]) -> Timeouts:
@@ -97,7 +109,8 @@ class ConnectionScript:
         for name, turn in self.turns.items():
             while turn.events:
                 event = turn.events.popleft()
-                found.append([name, event.type, event.response_id])
+                of_response = isinstance(event, LifecycleEvent)
+                found.append([name, event.type, event.response_id if of_response else None])
             turn.buffered = 0
             self.connection.restart_deadline(turn)
         return found

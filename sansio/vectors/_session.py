@@ -109,7 +109,8 @@ class ScriptedSession:
         """The server sends these on a link: on the last that was opened, if none is named."""
         server = WebSocket(client=False)
         for message in messages:
-            self._arrives(self._link(number), server.text(msgspec.json.encode(message)))
+            text = message.encode() if isinstance(message, str) else msgspec.json.encode(message)
+            self._arrives(self._link(number), server.text(text))
 
     def answer(self, given: Any, number: int | None) -> None:
         """It answers a request."""

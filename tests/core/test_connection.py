@@ -165,6 +165,7 @@ def test_no_signal_moves_a_closed_connection() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_what_a_turn_waits_for_is_its_connections_state(state: State) -> None:
+    """R-EVIDENCE-2."""
     assert in_state(state).connection.waiting_phase is WAITING_PHASE[state]
 
 
@@ -243,6 +244,7 @@ def test_nothing_moves_a_turn_that_is_over(state: TurnState) -> None:
 
 
 def test_a_turn_that_is_left_in_the_middle_of_its_message_is_safe_if_the_rest_is_never_handed() -> None:
+    """R-EVIDENCE-8."""
     wire, turn = turn_in(TurnState.ABANDONED, TurnSignal.FAILED)
     assert turn.phase is Phase.SEND
     assert turn.failure is not None
@@ -403,7 +405,7 @@ def test_a_transport_that_cannot_be_opened() -> None:
 
 
 def test_a_turn_from_its_message_to_its_terminal_event() -> None:
-    """P-EVENT-3."""
+    """P-EVENT-3, R-EVIDENCE-2."""
     wire = Wire.opened()
     turn = wire.create(previous_response_id="resp_0")
     assert repr(turn) == "<Turn lane=None phase=SEND response_id=None>"
@@ -506,6 +508,7 @@ def test_events_that_nobody_asked_for_are_counted_and_dropped() -> None:
 
 
 def test_the_last_byte_is_the_line_however_small_the_chunks() -> None:
+    """R-EVIDENCE-4, R-EVIDENCE-5."""
     wire = Wire.opened()
     turn = wire.create(input="y" * 300)
     handed = b""
@@ -519,6 +522,7 @@ def test_the_last_byte_is_the_line_however_small_the_chunks() -> None:
 
 
 def test_a_chunk_may_end_several_messages_and_begin_another() -> None:
+    """R-EVIDENCE-5."""
     wire = Wire.opened()
     turns = [wire.create(lane) for lane in "abc"]
     one = len(turns[0].message) + 6
@@ -620,7 +624,7 @@ def test_an_error_ends_the_turn_of_its_lane_and_frees_the_lane(lane: str | None)
     ],
 )
 def test_an_error_before_any_event_is_a_refusal_or_not(status: int | None, code: str | None, verdict: Verdict) -> None:
-    """P-EVENT-6."""
+    """P-EVENT-6, R-VERDICT-3, R-VERDICT-4, R-REFUSAL-1, R-REFUSAL-2."""
     wire = Wire.opened()
     turn = wire.run("a")
     wire.receive(error(status, code, "a"))
@@ -628,6 +632,7 @@ def test_an_error_before_any_event_is_a_refusal_or_not(status: int | None, code:
 
 
 def test_an_error_in_the_middle_of_a_response_is_never_a_refusal() -> None:
+    """R-REFUSAL-4, R-VERDICT-6."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(created(), error(400))
@@ -770,7 +775,7 @@ def test_a_text_that_is_no_object_is_skipped_and_counted(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", SKIPPED)
 def test_a_refusal_after_a_text_that_may_have_been_an_event_is_none(text: bytes) -> None:
-    """P-START-4."""
+    """P-START-4, R-REFUSAL-3."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(frame(TEXT, text), error(400))
@@ -847,6 +852,7 @@ def test_pings_that_are_never_answered_take_no_memory() -> None:
 
 
 def test_the_peers_close_is_answered_and_every_turn_gets_its_own_verdict() -> None:
+    """R-EVIDENCE-7, R-VERDICT-2, R-VERDICT-5, R-VERDICT-6."""
     wire = Wire.opened()
     streaming, awaiting = wire.run("a"), wire.run("b")
     wire.receive(created("a"))
@@ -877,6 +883,7 @@ def test_a_close_without_a_code_is_answered_by_one_without() -> None:
 
 
 def test_the_end_of_the_stream_and_a_broken_transport() -> None:
+    """R-VERDICT-5."""
     wire = Wire.opened()
     turn = wire.run()
     wire.eof()
@@ -978,6 +985,7 @@ def test_a_message_that_has_not_begun_is_taken_back_and_the_connection_stays() -
 
 
 def test_a_message_in_the_middle_is_finished_for_the_sake_of_the_others() -> None:
+    """R-EVIDENCE-1, R-EVIDENCE-8."""
     wire = Wire.opened()
     other, turn = wire.run("other"), wire.begun("a")
     wire.connection.cancel(turn, wire.now)
@@ -995,6 +1003,7 @@ def test_a_message_in_the_middle_is_finished_for_the_sake_of_the_others() -> Non
 
 
 def test_a_message_in_the_middle_that_is_never_finished_was_safe_after_all() -> None:
+    """R-EVIDENCE-8, R-VISIBLE-2."""
     wire = Wire.opened()
     wire.run("other")
     turn = wire.begun("a")
@@ -1025,6 +1034,7 @@ def test_a_turn_that_runs_is_abandoned_and_its_lane_stays_busy(events: tuple[byt
 
 @pytest.mark.parametrize("progress", ["in the middle", "await", "stream"])
 def test_a_turn_that_is_alone_takes_the_connection_with_it(progress: str) -> None:
+    """R-EVIDENCE-8."""
     wire = Wire.opened()
     turn = wire.begun() if progress == "in the middle" else wire.run()
     if progress == "stream":
@@ -1056,6 +1066,7 @@ EACH = Timeouts(lane=1.0, connect=2.0, send=3.0, receive=4.0)
 
 
 def test_without_limits_there_is_no_deadline() -> None:
+    """P-DEFAULT-11."""
     wire = Wire(**QUIET)
     turn = wire.create(timeouts=NO_TIMEOUTS)
     assert wire.connection.next_deadline() is None
@@ -1218,7 +1229,7 @@ def test_a_turn_has_a_deadline_for_all_of_it() -> None:
 
 
 def test_the_default_deadlines_end_every_wait() -> None:
-    """P-DEFAULT-1: Nothing waits for ever (PROTOCOL.md, "Defaults")."""
+    """P-DEFAULT-11, P-DEFAULT-1: Nothing waits for ever (PROTOCOL.md, "Defaults")."""
     wire = Wire(**QUIET)
     turn = wire.create()
     assert wire.connection.next_deadline() == wire.now + 30.0
@@ -1722,6 +1733,7 @@ def left_in_the_middle() -> tuple[Wire, Turn, Turn]:
 
 
 def test_a_peer_that_does_not_read_the_rest_of_a_left_turns_message_loses_the_connection() -> None:
+    """R-EVIDENCE-8."""
     wire, first, second = left_in_the_middle()
     assert wire.connection.next_deadline() == wire.now + 2.0
     wire.connection.handle_deadline(wire.now + 2.0)
@@ -1776,6 +1788,7 @@ def test_a_pong_passes_between_the_fragments_of_a_long_message() -> None:
 
 
 def test_a_long_message_is_handed_with_the_last_byte_of_its_last_fragment() -> None:
+    """R-EVIDENCE-5."""
     wire = Wire.opened()
     turn, after = wire.create("a", input="x" * 600_000), wire.create("b")
     handed = 0
@@ -1790,6 +1803,7 @@ def test_a_long_message_is_handed_with_the_last_byte_of_its_last_fragment() -> N
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_long_message_that_was_not_handed_whole_is_safe(share: float) -> None:
+    """R-EVIDENCE-5, R-VERDICT-10."""
     wire = Wire.opened()
     turn = wire.create(input="x" * 3_000_000)
     while wire.connection.stats.bytes_out < 3_000_000 * share:

@@ -21,7 +21,7 @@ from turnwire.sansio.fallback import FAILURES_IN_A_ROW, PAUSE
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import FINISH, Connection
-from turnwire.sansio.replay import Phase, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import WebSocket
@@ -99,10 +99,13 @@ class Service:
 # --- The server has no WebSocket --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("recovery", [RecoveryPolicy(), FAILS_ONCE], ids=["repeats", "repeats nothing"])
 @pytest.mark.parametrize("status", sorted(NO_WEBSOCKET_STATUSES))
-def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status: int) -> None:
-    """P-CONN-5, P-TRANSPORT-2, P-TRANSPORT-11."""
-    service = Service()
+def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(
+    status: int, recovery: RecoveryPolicy
+) -> None:
+    """P-CONN-5, P-TRANSPORT-2, P-TRANSPORT-11, R-RECOVER-14, R-RECOVER-6, R-RECOVER-16."""
+    service = Service(recovery=recovery)
     turns = [service.create(), service.create()]
     upgrade = service.connect()
     assert [turn.connection for turn in turns] == [upgrade, upgrade]
@@ -116,6 +119,7 @@ def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status
         assert turn.failure is None
         service.run(turn)
         assert turn.transport == "http"
+        assert turn.repetitions == [RepeatReason.NO_WEBSOCKET]
     assert (service.session.stats.repeated, service.session.stats.http_turns) == (2, 2)
     service.now = 1e9
     late = service.create()
@@ -126,7 +130,7 @@ def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status
     ("status", "transport"), [(403, "auto"), (500, "auto"), *((s, "websocket") for s in NO_WEBSOCKET_STATUSES)]
 )
 def test_any_other_refusal_and_a_strict_websocket_do_not_lead_to_http(status: int, transport: Any) -> None:
-    """P-TRANSPORT-1."""
+    """P-TRANSPORT-1, R-RECOVER-14."""
     service = Service(transport=transport, recovery=FAILS_ONCE)
     turn = service.create()
     service.refuse(service.connect(), status)
@@ -579,7 +583,10 @@ def test_a_connection_over_http_remembers_no_response() -> None:
 
 @pytest.mark.parametrize(("timeouts", "repeated"), [(Timeouts(send=1.0), 1), (Timeouts(total=1.0), 0)])
 def test_an_early_refusal_is_repeated_only_within_the_total_deadline(timeouts: Timeouts, repeated: int) -> None:
-    """I6: the server asks to come again at once, and half its words come before the turn's deadline has passed."""
+    """R-HTTP-19, R-RECOVER-8.
+
+    I6: the server asks to come again at once, and half its words come before the turn's deadline has passed.
+    """
     service = Service(transport="http", close_timeout=5.0)
     turn = service.session.create({"input": LARGE}, timeouts=timeouts, now=service.now)
     connection = service.connect()

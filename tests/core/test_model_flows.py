@@ -33,7 +33,7 @@ from turnwire.sansio.errors import (
     UserError,
 )
 from turnwire.sansio.events import decode_event
-from turnwire.sansio.replay import ModelRetryAdviceRequest, Phase
+from turnwire.sansio.replay import ModelRetryAdviceRequest, Phase, Verdict
 from turnwire.sansio.session import SessionOptions
 
 
@@ -82,8 +82,25 @@ def test_what_the_client_raises(shell: SteppedShell, raised: BaseException, kind
 
 
 def test_an_answer_that_is_no_response(shell: SteppedShell) -> None:
-    with pytest.raises(ProtocolError, match="is no response, but 'Hello'"):
+    """R-HTTP-6."""
+    with pytest.raises(ProtocolError, match="is no response, but 'Hello'") as caught:
         finished(http_model(shell, client_of(b"Hello")).get_response(*arguments()))
+    assert caught.value.verdict is Verdict.AMBIGUOUS
+
+
+def test_a_call_is_made_once(shell: SteppedShell) -> None:
+    """R-HTTP-15: whether it is repeated is the client's matter, and nothing of this one was handed."""
+    calls: list[object] = []
+    client = client_of(ANSWER)
+
+    async def create(**kwargs: object) -> None:
+        calls.append(kwargs)
+        raise ConnectionResetError("reset")
+
+    client.responses.create = create
+    with pytest.raises(ConnectionResetError):
+        finished(http_model(shell, client).get_response(*arguments()))
+    assert len(calls) == 1
 
 
 def test_the_advice_of_a_model_looks_at_its_shells_clock(shell: SteppedShell) -> None:

@@ -637,7 +637,7 @@ def test_an_abandoned_turn_may_be_the_one_that_an_error_is_about() -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, None])
 def test_an_error_that_may_be_any_ones_leaves_all_that_await_ambiguous(status: int | None) -> None:
-    """P-OWNER-4."""
+    """P-OWNER-4, R-REFUSAL-3."""
     wire = Wire.opened()
     streaming, one, two, unsent = wire.run("s"), wire.run("a"), wire.run("b"), wire.create("c")
     wire.receive(said("created", "r", "s"), refused(status))
@@ -692,7 +692,7 @@ UNAUTHORIZED = [refused(401), refused(403, None), refused(None, "invalid_api_key
 
 @pytest.mark.parametrize("error", UNAUTHORIZED)
 def test_credentials_that_the_first_message_refuses_are_every_turns(error: bytes) -> None:
-    """P-OWNER-5."""
+    """P-OWNER-5, R-REFUSAL-3."""
     wire = Wire.opened()
     one, two, unsent = wire.run("a"), wire.run("b"), wire.create("c")
     waiting = wire.create("c")
@@ -714,9 +714,20 @@ def test_credentials_that_a_later_message_refuses_are_not(error: bytes) -> None:
 LIMIT = "websocket_connection_limit_reached"
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_the_connections_age_goes_before_the_credentials(status: int) -> None:
+    """P-OWNER-5 leaves to P-OWNER-6 what has its code, whatever the status."""
+    wire = Wire.opened()
+    one, two, queued = wire.run("a"), wire.run("b"), wire.create("c")
+    wire.receive(refused(status, LIMIT))
+    for turn in (one, two):
+        failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, AMBIGUOUS)
+    assert wire.connection.requeue_unstarted(wire.now) == [queued]
+
+
 @pytest.mark.parametrize("before", [b"", event("codex.rate_limits"), event("keepalive")])
 def test_the_end_of_the_connection_refuses_the_only_turn_that_awaits(before: bytes) -> None:
-    """P-OWNER-6."""
+    """P-OWNER-6, R-REFUSAL-2, R-REFUSAL-3."""
     wire = Wire.opened()
     streaming, turn, queued = wire.run("s"), wire.run("a"), wire.create("b")
     wire.receive(said("created", "r", "s"), before, refused(400, LIMIT))
@@ -769,6 +780,7 @@ TOO_BIG = frame(CLOSE, (1009).to_bytes(2, "big") + b"too big")
 
 
 def test_1009_while_a_large_message_was_being_handed_is_its_refusal() -> None:
+    """R-REFUSAL-7, R-1009-2."""
     wire = Wire.opened()
     streaming = wire.run("s")
     wire.receive(said("created", "r", "s"))
@@ -783,15 +795,27 @@ def test_1009_while_a_large_message_was_being_handed_is_its_refusal() -> None:
 
 
 def test_1009_while_a_small_message_was_being_handed_was_not_about_it() -> None:
+    """R-1009-5."""
     wire = Wire.opened()
     turn = wire.begun()
     wire.receive(TOO_BIG)
     evidence = failed(turn, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence
-    assert evidence.too_big is None
+    assert evidence.too_big is False
     assert not evidence.is_refusal
 
 
+def test_1009_says_nothing_of_a_message_that_is_queued() -> None:
+    """R-1009-8, and R-EVIDENCE-2: the turn stays in SEND."""
+    wire = Wire.opened()
+    first, queued = wire.begun("a"), wire.create("b")
+    wire.receive(TOO_BIG)
+    assert failed(first, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence.closed_as_too_big
+    evidence = failed(queued, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence
+    assert (evidence.too_big, evidence.closed_as_too_big, evidence.close_code) == (None, False, 1009)
+
+
 def test_1009_after_a_message_was_handed_whole_is_ambiguous() -> None:
+    """R-1009-4."""
     wire = Wire.opened()
     turn, waiting = wire.run(input="x" * 100_000), wire.create()
     wire.receive(TOO_BIG)
@@ -803,6 +827,7 @@ def test_1009_after_a_message_was_handed_whole_is_ambiguous() -> None:
 
 
 def test_1009_for_a_message_that_is_longer_than_the_servers_limit_is_its_refusal() -> None:
+    """R-REFUSAL-7, R-1009-3."""
     small = Dialect(name="small", lanes=LaneSupport.YES, message_limit=50_000)
     wire = Wire.opened(dialect=small)
     turn = wire.run(input="x" * 100_000)
@@ -814,6 +839,7 @@ def test_1009_for_a_message_that_is_longer_than_the_servers_limit_is_its_refusal
 
 @pytest.mark.parametrize("leave", [False, True])
 def test_1009_with_several_candidates_is_judged_by_their_phases(leave: bool) -> None:
+    """R-1009-1, R-1009-6."""
     wire = Wire.opened()
     one, two = wire.run("a", input="x" * 100_000), wire.create("b", input="x" * 100_000)
     wire.hand(65536)
@@ -829,6 +855,7 @@ def test_1009_with_several_candidates_is_judged_by_their_phases(leave: bool) -> 
 
 
 def test_a_request_that_is_too_large_fails_before_a_byte_is_sent() -> None:
+    """R-REFUSAL-6, R-EVIDENCE-3."""
     wire = Wire.opened(max_request_size=1000)
     turn = wire.create("a", input="x" * 1000)
     failure = failed(turn, Cause.TOO_LARGE, Phase.LANE_WAIT, SAFE, RequestTooLargeError)

@@ -322,10 +322,13 @@ def refused(lane: str | None, **error: Any) -> bytes:
     return event("error", status=400, stream_id=lane, error={"message": "no", **error})
 
 
+@pytest.mark.parametrize("attempts", [5, 0])
 @pytest.mark.parametrize("error", [{"param": "stream_id"}, {"code": "invalid_stream_id"}], ids=str)
-def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again(error: dict[str, str]) -> None:
-    """P-DIALECT-10, P-DIALECT-11."""
-    office = Office(1)
+def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again(
+    error: dict[str, str], attempts: int
+) -> None:
+    """P-DIALECT-10, P-DIALECT-11, R-RECOVER-15, R-RECOVER-6, R-RECOVER-16."""
+    office = Office(1, recovery=RecoveryPolicy(attempts=attempts))
     turn = office.create()
     (wire,) = office.wires
     assert [request["stream_id"] for request in wire.sent()] == ["auto-1"]
@@ -336,7 +339,20 @@ def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again
     assert second.phase is Phase.LANE_WAIT, "there are no lanes"
     wire.receive(created(), completed())
     assert turn.phase is Phase.DONE
+    assert turn.repetitions == []
     assert office.session.stats.repeated == 1
+
+
+def test_a_name_is_dropped_once() -> None:
+    """R-RECOVER-15."""
+    office = Office(1)
+    turn = office.create()
+    (wire,) = office.wires
+    for _ in range(2):
+        assert not turn.ended
+        wire.hand()
+        wire.receive(refused(turn.lane, param="stream_id"))
+    assert turn.ended
 
 
 @pytest.mark.parametrize(
@@ -349,7 +365,7 @@ def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again
     ids=str,
 )
 def test_any_other_refusal_is_the_callers(lane: AnyLane, error: dict[str, str]) -> None:
-    """P-DIALECT-11."""
+    """P-DIALECT-11, R-RECOVER-15."""
     office = Office(1)
     turn = office.create(lane)
     office.wires[0].hand()

@@ -33,6 +33,11 @@ from turnwire.sansio.http._retrieval import LONGEST_ID
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.replay import Cause, RecoveryPolicy
 from turnwire.sansio.replay._meaning import RETRIEVE
+from turnwire.sansio.retries import (
+    provider_managed_retries_disabled,
+    retries_allowed,
+    websocket_pre_event_retries_disabled,
+)
 from turnwire.sansio.retrieval import retrieve, retrieve_events
 from turnwire.sansio.server import (
     Problem,
@@ -100,7 +105,9 @@ class Service:
         self.answers = list(answers)
         self.requests: list[h11.Request] = []
         options = {"transport": "http", "recovery": RecoveryPolicy(initial_delay=0.5), **options}
-        self.session = ResponsesSession(options=SessionOptions(**options), random_bytes=steady)
+        self.session = ResponsesSession(
+            options=SessionOptions(**options), random_bytes=steady, retries_allowed=retries_allowed
+        )
 
     # What a flow asks of a runtime.
 
@@ -372,6 +379,7 @@ def test_a_response_that_is_not_there_says_what_that_means() -> None:
 
 @pytest.mark.parametrize("status", [300, 301, 400, 401, 403, 405, 410, 422])
 def test_an_error_that_will_not_pass_is_not_repeated(status: int) -> None:
+    """R-RETRIEVE-1."""
     service = Service(refused(status, code="wrong"))
     error = service.fails()
     assert (error.status, error.code, len(service.requests)) == (status, "wrong", 1)
@@ -380,6 +388,7 @@ def test_an_error_that_will_not_pass_is_not_repeated(status: int) -> None:
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 def test_an_error_that_may_pass_is_repeated(status: int) -> None:
+    """R-RETRIEVE-1."""
     service = Service(answer(b"<html>", status, "text/html"), refused(status), answer(response()))
     assert service.retrieve().status == "completed"
     assert len(service.requests) == 3
@@ -388,11 +397,12 @@ def test_an_error_that_may_pass_is_repeated(status: int) -> None:
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "usage_limit_reached"])
 def test_a_budget_that_is_used_up_is_not_waited_for(code: str) -> None:
-    """P-DEFAULT-9."""
+    """P-DEFAULT-9, R-RETRIEVE-1."""
     assert Service(refused(429, code=code, headers={"retry_after": "1"})).fails().code == code
 
 
 def test_the_server_says_how_long_to_wait() -> None:
+    """R-RETRIEVE-1."""
     service = Service(refused(503, headers={"retry_after": "30"}), answer(response()))
     service.retrieve()
     assert service.now == 130.0
@@ -402,26 +412,70 @@ def test_the_server_says_how_long_to_wait() -> None:
 
 
 def test_it_fails_after_as_many_attempts_as_the_policy_says() -> None:
+    """R-RETRIEVE-1."""
     service = Service(*[refused(503)] * 3, recovery=RecoveryPolicy(attempts=2))
     assert service.fails().status == 503
     assert len(service.requests) == 3
 
 
 def test_the_policy_may_refuse() -> None:
+    """R-RETRIEVE-1."""
     asked: list[TurnError] = []
     policy = RecoveryPolicy(should_repeat=lambda failure: bool(asked.append(failure)))
     assert Service(refused(503), recovery=policy).fails().status == 503
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("switch", [provider_managed_retries_disabled, websocket_pre_event_retries_disabled])
+def test_whoever_repeats_by_himself_gets_the_first_failure(switch: Any) -> None:
+    """R-RETRIEVE-1, by R-RECOVER-10."""
+    with switch():
+        assert Service(refused(503)).fails().status == 503
+
+
+def test_it_is_not_repeated_where_the_wait_would_pass_its_deadline() -> None:
+    """R-RETRIEVE-1, by R-RECOVER-8."""
+    service = Service(refused(503, headers={"retry_after": "9"}))
+    assert service.fails(timeouts=Timeouts(total=8.0)).status == 503
+    assert service.now == 100.0
+
+
+def test_while_it_waits_to_be_repeated_turns_go_on_and_connections_are_opened() -> None:
+    """R-RETRIEVE-2."""
+    service = Service(refused(503, headers={"retry_after": "9"}), transport="websocket")
+    retrieval = service.submit(service.retrieval())
+    service.serve()
+    assert (retrieval.ended, retrieval.connection) == (False, None)
+    turn = service.session.create({"input": "x"}, lane=AUTO, now=service.now)
+    assert service.session.wants_connection(service.now)
+    assert turn.connection is None
+    connection = service.session.open(ENDPOINT, service.now)
+    assert (turn.connection, retrieval.connection, retrieval.ended) == (connection, None, False)
+
+
+def test_what_happens_to_it_changes_no_turn() -> None:
+    """R-RETRIEVE-4."""
+    before = failure_of(lifecycle("created", 0))
+    evidence = before.evidence
+    error = Service(Cut(), Cut(), recovery=RecoveryPolicy(attempts=1, initial_delay=0.0)).fails()
+    assert not isinstance(error, TurnError)
+    assert not {"verdict", "evidence", "unsafe_to_replay"} & set(dir(error))
+    assert before.evidence is evidence
+    assert evidence.verdict is Verdict.UNSAFE
+
+
 def test_a_connection_that_breaks_costs_nothing_but_time() -> None:
-    """Before the answer, in its head, and in its body: a GET may be repeated (REPLAY.md, "Retrieval")."""
+    """R-RETRIEVE-1, R-RECOVER-16.
+
+    Before the answer, in its head, and in its body: a GET may be repeated (REPLAY.md, "Retrieval").
+    """
     service = Service(Cut(), Cut(b"HTTP/1.1 200"), cut(), answer(response()))
     assert service.retrieve().status == "completed"
     assert len(service.requests) == 4
 
 
 def test_a_server_that_cannot_be_reached_is_tried_again() -> None:
+    """R-RETRIEVE-1."""
     service = Service(answer(response()))
     retrieval = service.submit(service.retrieval())
     service.session.transport_failed(service.session.open(ENDPOINT, service.now), "refused", service.now)
@@ -525,6 +579,7 @@ def test_a_response_without_output_is_completed_only_from_a_stream_that_is_whole
 
 
 def test_a_stream_that_is_cut_goes_on_where_it_stopped() -> None:
+    """R-RETRIEVE-3."""
     service = Service(
         cut(lifecycle("created", 0), delta(1)),
         cut(delta(2)),
@@ -628,7 +683,10 @@ def test_it_goes_over_http_beside_whatever_there_is(transport: Any) -> None:
 
 
 def test_retrievals_and_turns_do_not_wait_for_each_other() -> None:
-    """P-RETRIEVE-4: One slot of each kind: what waits for the one does not hold up what waits for the other."""
+    """P-RETRIEVE-4.
+
+    R-RETRIEVE-2. One slot of each kind: what waits for the one does not hold up what waits for the other.
+    """
     service = Service(transport="websocket", max_in_flight=1)
     turn = service.session.create({"input": "x"}, lane=AUTO, now=service.now)
     retrievals = [service.submit(service.retrieval(f"resp_{number}")) for number in range(3)]

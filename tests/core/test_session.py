@@ -167,6 +167,7 @@ def test_a_session_has_defaults() -> None:
 
 
 def test_a_turn_that_was_not_handed_whole_is_repeated_unseen() -> None:
+    """R-RECOVER-1, R-RECOVER-2, R-RECOVER-9, R-VISIBLE-2."""
     desk = Desk()
     first, second = desk.create("a"), desk.create("a")
     other = desk.create("b")
@@ -187,6 +188,7 @@ def test_a_turn_that_was_not_handed_whole_is_repeated_unseen() -> None:
 
 
 def test_a_turn_is_repeated_as_often_as_the_policy_says() -> None:
+    """R-RECOVER-2, R-RECOVER-6."""
     desk = Desk(recovery=RecoveryPolicy(attempts=2, initial_delay=0.0))
     turn = desk.create()
     for _ in range(2):
@@ -213,6 +215,7 @@ def lost_in(phase: Phase, **body: Any) -> tuple[Desk, Turn, Wire]:
 
 @pytest.mark.parametrize(("phase", "verdict"), [(Phase.AWAIT, AMBIGUOUS), (Phase.STREAM, UNSAFE)])
 def test_a_turn_that_was_handed_whole_is_not_repeated(phase: Phase, verdict: Verdict) -> None:
+    """R-RECOVER-1, R-RECOVER-5, R-RECOVER-13."""
     desk, turn, wire = lost_in(phase)
     desk.lose(wire)
     failed(turn, Cause.EOF, phase, verdict)
@@ -220,6 +223,7 @@ def test_a_turn_that_was_handed_whole_is_not_repeated(phase: Phase, verdict: Ver
 
 
 def test_an_ambiguous_turn_is_repeated_if_the_caller_opted_in_and_it_is_stateless() -> None:
+    """R-RECOVER-5."""
     policy = {"repeat_ambiguous_stateless": True}
     desk, turn, wire = lost_in(Phase.AWAIT, policy=policy)
     desk.lose(wire)
@@ -277,6 +281,7 @@ def test_a_refused_repetition_of_an_ambiguous_attempt_is_ambiguous_and_not_repea
 
 
 def test_what_a_turn_may_spend_on_repetitions_counts_from_its_first_failure() -> None:
+    """R-RECOVER-8, R-RECOVER-11."""
     desk = Desk(recovery=RecoveryPolicy(initial_delay=4.0, max_delay=4.0, budget=7.0))
     turn = desk.create()
     for _ in range(3):  # After 0, 2 and 4 seconds: each wait is of 2, half of what it may be.
@@ -302,6 +307,7 @@ def test_a_budget_of_nothing_allows_what_costs_no_time() -> None:
 
 
 def test_the_caller_is_asked_last_and_can_only_say_no() -> None:
+    """R-RECOVER-11."""
     asked: list[TurnError] = []
 
     def ask(failure: TurnError) -> bool:
@@ -332,6 +338,7 @@ def hush() -> bool:
 
 @pytest.mark.parametrize(("answer", "kind"), [(hush, "ValueError"), (later, "WrongTypeError")])
 def test_a_caller_that_raises_or_would_have_to_be_awaited_has_said_no(answer: Callable[[], Any], kind: str) -> None:
+    """R-RECOVER-11."""
     lines: list[tuple[object, ...]] = []
 
     class Log:
@@ -360,6 +367,7 @@ def test_what_is_asked_cannot_wait() -> None:
 
 
 def test_a_refused_turn_is_not_repeated() -> None:
+    """R-RECOVER-1."""
     desk, turn, wire = lost_in(Phase.AWAIT)
     wire.receive(event("error", status=400, error={"code": "previous_response_not_found"}))
     desk.update()
@@ -375,6 +383,7 @@ def test_a_refused_turn_is_not_repeated() -> None:
 
 
 def test_a_turn_whose_deadline_passed_or_whose_consumer_left_is_not_repeated() -> None:
+    """R-RECOVER-7."""
     desk = Desk()
     late, left = desk.create("a", Timeouts(send=1.0)), desk.create("b")
     desk.open()
@@ -385,8 +394,35 @@ def test_a_turn_whose_deadline_passed_or_whose_consumer_left_is_not_repeated() -
     assert desk.session.stats.repeated == 0
 
 
+@pytest.mark.parametrize("end", ["silence", "a limit", "a deadline"])
+def test_what_ended_alone_is_not_repeated_whatever_the_policy_allows(end: str) -> None:
+    """R-RECOVER-7: the connection goes on, so nothing was lost with it."""
+    policy = RecoveryPolicy(repeat_ambiguous_stateless=True, initial_delay=0.0)
+    options = {"ping_interval": 1.0, "ping_timeout": None, "stall_timeout": 6.0} if end == "silence" else {}
+    desk = Desk(recovery=policy, max_buffered=5000, max_age=None, **options)
+    turn = desk.create("a", Timeouts(receive=6.0 if end == "a deadline" else None))
+    other = desk.create("b", Timeouts())
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("b"))
+    if end == "a limit":
+        wire.receive(*[event("vendor.note", stream_id="a", text="x" * 1000) for _ in range(4)])
+        turn.events.clear()
+    else:
+        desk.now = wire.now = desk.now + 5.9
+        wire.receive(delta("x", "b"))
+        other.events.clear()
+        while not turn.ended:
+            desk.pass_deadline()
+    desk.update()
+    cause = {"silence": Cause.STALLED, "a limit": Cause.PROTOCOL, "a deadline": Cause.TIMEOUT}[end]
+    failed(turn, cause, Phase.AWAIT, AMBIGUOUS)
+    assert (other.ended, wire.state, desk.session.stats.repeated) == (False, State.OPEN, 0)
+
+
 @pytest.mark.parametrize("switch", [provider_managed_retries_disabled, websocket_pre_event_retries_disabled])
 def test_callers_with_retries_of_their_own_switch_repetition_off(switch: Any) -> None:
+    """R-RECOVER-10."""
     desk = Desk()
     with switch():
         turn = desk.create()
@@ -400,6 +436,7 @@ def test_callers_with_retries_of_their_own_switch_repetition_off(switch: Any) ->
 
 
 def test_the_http_client_is_told_by_one_of_the_switches() -> None:
+    """R-RECOVER-10."""
     assert not provider_retries_are_off()
     with websocket_pre_event_retries_disabled():
         assert not provider_retries_are_off()
@@ -409,7 +446,7 @@ def test_the_http_client_is_told_by_one_of_the_switches() -> None:
 
 
 def test_a_repetition_waits_as_long_as_chance_and_the_policy_say() -> None:
-    """P-DEFAULT-7."""
+    """P-DEFAULT-7, R-RECOVER-2, R-RECOVER-9."""
     desk = Desk(recovery=RecoveryPolicy(attempts=3, initial_delay=1.0, max_delay=3.0))
     desk.chance = 0.5
     turn = desk.create()
@@ -422,6 +459,7 @@ def test_a_repetition_waits_as_long_as_chance_and_the_policy_say() -> None:
 
 
 def test_a_turn_that_is_repeated_keeps_its_place_before_the_turns_that_came_after_it() -> None:
+    """R-RECOVER-9."""
     desk = Desk()
     first = desk.create("a")
     wire = desk.open()
@@ -614,6 +652,7 @@ def test_a_connection_that_cannot_be_written_to_gives_its_turns_to_the_next() ->
 
 
 def test_when_the_server_announces_its_end_turns_that_wait_go_to_the_next_connection() -> None:
+    """R-RECOVER-3."""
     desk = Desk()
     refused, waiting = desk.create(), desk.create()
     wire = desk.open()
@@ -798,6 +837,7 @@ def test_a_session_that_is_closed_while_it_drains_is_closed() -> None:
 
 
 def test_the_end_of_a_busy_session_is_not_repaired() -> None:
+    """R-RECOVER-7."""
     desk = Desk()
     turn = desk.create()
     wire = desk.open()
@@ -845,7 +885,7 @@ def limited(desk: Desk, wire: Wire, retry_after: str = "7", lane: str | None = N
 
 
 def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
-    """P-DEFAULT-8."""
+    """P-DEFAULT-8, R-RECOVER-4, R-RECOVER-9, R-RECOVER-16."""
     desk = Desk(dialect=OPENAI)
     turn, behind = desk.create("a"), desk.create("a")
     wire = desk.open()
@@ -867,6 +907,7 @@ def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
 
 
 def test_a_turn_that_is_asked_to_wait_a_second_time_fails() -> None:
+    """R-RECOVER-4."""
     desk = Desk()
     turn = desk.create()
     wire = desk.open()
@@ -881,7 +922,7 @@ def test_a_turn_that_is_asked_to_wait_a_second_time_fails() -> None:
     [("61", Timeouts()), ("7", Timeouts(total=6.0)), ("7", Timeouts(lane=6.0)), ("7", Timeouts(total=6.0, lane=60))],
 )
 def test_what_is_asked_for_longer_than_can_be_waited_for_fails_at_once(retry_after: str, timeouts: Timeouts) -> None:
-    """P-DEFAULT-8."""
+    """P-DEFAULT-8, R-RECOVER-8."""
     desk = Desk()
     turn = desk.create(timeouts=timeouts)
     limited(desk, desk.open(), retry_after)
@@ -990,6 +1031,7 @@ def test_a_turn_that_was_delayed_fails_if_its_connection_can_take_no_more() -> N
 
 
 def test_a_lost_connection_delays_the_next_opening_for_all() -> None:
+    """R-RECOVER-9."""
     desk = Desk()
     desk.create()
     desk.lose(desk.open())
@@ -1000,7 +1042,7 @@ def test_a_lost_connection_delays_the_next_opening_for_all() -> None:
 
 
 def test_a_server_that_restarts_for_half_a_second_costs_no_failure() -> None:
-    """Whatever chance says, and whether it refuses to be connected to, or a gateway answers for it."""
+    """R-RECOVER-2. Whatever chance says, and whether it refuses to be connected to, or a gateway answers for it."""
     for status in (None, 408, 425, 429, 500, 502, 503, 504):
         for chance in (0.0, 0.5, 0.999):
             desk = Desk()
@@ -1025,6 +1067,7 @@ def test_a_server_that_restarts_for_half_a_second_costs_no_failure() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 426])
 def test_an_upgrade_that_is_refused_for_good_is_not_repeated(status: int) -> None:
+    """R-REFUSAL-5, R-RECOVER-1."""
     desk = Desk()
     turn = desk.create()
     wire = desk.begin_to_open()
@@ -1049,6 +1092,7 @@ def first_failure(desk: Desk, status: int | None = None, **headers: str) -> Turn
 
 @pytest.mark.parametrize("status", [None, 400, 401, 403, 404, 409, 410, 426])
 def test_what_a_caller_has_to_know_is_not_repeated_at_the_first_opening(status: int | None) -> None:
+    """R-RECOVER-12."""
     desk = Desk()
     opening = desk.session.first_opening(desk.now)
     assert opening.delay(first_failure(desk, status), desk.now) is None
@@ -1056,7 +1100,7 @@ def test_what_a_caller_has_to_know_is_not_repeated_at_the_first_opening(status: 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 529])
 def test_what_will_pass_is_repeated_at_the_first_opening(status: int) -> None:
-    """P-DEFAULT-7."""
+    """P-DEFAULT-7, R-RECOVER-12."""
     desk = Desk()
     opening = desk.session.first_opening(desk.now)
     delays = [opening.delay(first_failure(desk, status), desk.now) for _ in range(6)]
@@ -1077,7 +1121,7 @@ def cut_before_the_answer(desk: Desk, *, reset: bool) -> TurnError:
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("transport", ["auto", "websocket"])
 def test_a_first_opening_that_is_cut_before_the_answer_may_lead_to_http(transport: Any, reset: bool) -> None:
-    """A proxy that knows no WebSocket may cut; P-TRANSPORT-3 needs five failures."""
+    """R-RECOVER-12. A proxy that knows no WebSocket may cut; P-TRANSPORT-3 needs five failures."""
     desk = Desk(transport=transport)
     opening = desk.session.first_opening(desk.now)
     delays = [opening.delay(cut_before_the_answer(desk, reset=reset), desk.now) for _ in range(5)]
@@ -1086,6 +1130,7 @@ def test_a_first_opening_that_is_cut_before_the_answer_may_lead_to_http(transpor
 
 
 def test_the_first_opening_has_the_policys_budget_and_asks_the_caller_too() -> None:
+    """R-RECOVER-11."""
     allowed: list[bool] = []
     policy = RecoveryPolicy(initial_delay=2.0, max_delay=2.0, budget=3.0, should_repeat=lambda failure: allowed[-1])
     desk = Desk(recovery=policy)
@@ -1100,6 +1145,7 @@ def test_the_first_opening_has_the_policys_budget_and_asks_the_caller_too() -> N
 
 
 def test_the_first_opening_waits_as_long_as_the_server_asks_within_the_connect_deadline() -> None:
+    """R-RECOVER-12."""
     desk = Desk(connect_timeout=10.0)
     opening = desk.session.first_opening(desk.now)
     assert opening.deadline == desk.now + 10.0
@@ -1229,7 +1275,10 @@ ENDS: dict[str, Callable[[ResponsesSession, Wire], None]] = {
     ],
 )
 def test_a_turn_that_is_repeated_never_has_a_failure(end: str, state: str) -> None:
-    """Neither the connection's first turn nor those that wait behind it, whatever ends the connection when."""
+    """R-VISIBLE-2.
+
+    Neither the connection's first turn nor those that wait behind it, whatever ends the connection when.
+    """
     desk = Desk()
     turns = [desk.create(lane) for lane in ("a", "a", "b")]
     wire = desk.begin_to_open()
@@ -1263,6 +1312,7 @@ def test_who_leaves_a_turn_that_is_being_repeated_leaves_it_for_good() -> None:
 
 
 def test_a_turn_that_is_refused_fails_in_the_same_call() -> None:
+    """R-VISIBLE-1."""
     desk = Desk()
     turn = desk.create()
     wire = desk.open()

@@ -19,15 +19,19 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import turnwire.sansio
 from kit.sources import parse
+from turnwire.sansio.tables import as_text
 
-__all__ = ["DEFINED", "PAGES", "ROOT", "RULE", "SPEC", "Rule", "cited", "rules", "trace"]
+__all__ = [
+    *("DEFINED", "PAGES", "SPEC", "Rule", "cited", "cited_by_code", "cited_by_tests"),
+    *("file_text", "lacks", "rules", "sources", "trace", "vectors"),
+]
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
@@ -41,7 +45,7 @@ CITED = re.compile(
     r"\b([PRDFCV]-[A-Z0-9]+-)(\d+)(?!\d)(?:\s+(to|and)\s+(?:# )?(?:\1|-)(\d+)\b)?"
     r"|\b(I)([1-9])(?:(-| to )I?([1-9]))?\b(?!\.)"
 )
-IN_NAME = re.compile(r"^test_(?:([prdfcv])_([a-z0-9]+)_(\d+)|(i[1-9]))(?:_|$)", re.IGNORECASE)
+IN_NAME = re.compile(r"\btest_(?:([prdfcv])_([a-z0-9]+)_(\d+)|(i[1-9]))(?:_|\b)", re.IGNORECASE)
 """The rule after which a test is named."""
 
 
@@ -105,42 +109,29 @@ def places(body: Iterable[ast.stmt], inside: str = "") -> Iterator[Place]:
                 pass
 
 
-Found = Mapping[str, Mapping[str, list[str]]]
-"""Rule -> file -> the places in it."""
+def cited_by_code(text: str) -> Iterator[tuple[str, str]]:
+    """Each rule that a module cites, and where. The place "" is the module's own docstring or a comment outside."""
+    found = list(cited(text))
+    known = list(places(parse(text).body)) if found else []  # To parse is what takes time.
+    for rule, at in found:
+        line = text.count("\n", 0, at) + 1
+        yield rule, next((place.name for place in reversed(known) if place.first <= line <= place.last), "")
 
 
-def citations_in_code(folders: Iterable[Path]) -> Found:
-    """What the code of these folders cites. A place "" is the module's own docstring or comment."""
-    found = _empty()
-    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        known = list(places(parse(text).body))
-        for rule, at in cited(text):
-            line = text.count("\n", 0, at) + 1
-            name = next((place.name for place in reversed(known) if place.first <= line <= place.last), "")
-            _add(found, rule, path, name)
-    return found
-
-
-def citations_in_tests(files: Iterable[Path]) -> Found:
-    """What tests cite, each for itself."""
-    found = _empty()
-    for path in sorted(files):
-        text = path.read_text(encoding="utf-8")
-        lines = text.splitlines()
-        known = list(places(parse(text).body))
-        for place in known:
-            name = place.name.rpartition(".")[2]
-            if not name.startswith("test_") or not isinstance(place.node, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            words = "\n".join(lines[place.first - 1 : place.last] + _parameters(place.node, known, lines))
-            outer = [each.node for each in known if isinstance(each.node, ast.ClassDef)]
-            words += "".join(ast.get_docstring(each) or "" for each in outer if place.node in each.body)
-            if in_name := IN_NAME.match(name):
-                words += f" {'-'.join(filter(None, in_name.groups()))}".upper()
-            for rule, _ in cited(words):
-                _add(found, rule, path, place.name)
-    return found
+def cited_by_tests(text: str) -> Iterator[tuple[str, str]]:
+    """Each rule that a test of a file cites for itself, and the test."""
+    lines = text.splitlines()
+    known = list(places(parse(text).body)) if CITED.search(text) or IN_NAME.search(text) else []
+    classes = [each.node for each in known if isinstance(each.node, ast.ClassDef)]
+    for place in known:
+        name = place.name.rpartition(".")[2]
+        if not name.startswith("test_") or not isinstance(place.node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        words = lines[place.first - 1 : place.last] + _parameters(place.node, known, lines)
+        words += [ast.get_docstring(each) or "" for each in classes if place.node in each.body]
+        if in_name := IN_NAME.match(name):
+            words.append("-".join(filter(None, in_name.groups())).upper())
+        yield from ((rule, place.name) for rule, _ in cited("\n".join(words)))
 
 
 def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, known: list[Place], lines: list[str]) -> list[str]:
@@ -149,7 +140,25 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, known: list[Place]
     return [line for place in known if place.name in named for line in lines[place.first - 1 : place.last]]
 
 
-def citations_in_vectors() -> dict[str, list[str]]:
+# --- The whole -------------------------------------------------------------------------------------------------------
+
+Cited = Callable[[str], Iterable[tuple[str, str]]]
+Found = Mapping[str, Mapping[str, list[str]]]
+"""Rule -> file -> the places in it."""
+
+
+def citations(files: Iterable[Path], cited_by: Cited) -> Found:
+    """What these files cite."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted(files):
+        for rule, place in cited_by(path.read_text(encoding="utf-8")):
+            places_in_file = found[rule][path.relative_to(ROOT).as_posix()]
+            if place not in places_in_file:
+                places_in_file.append(place)
+    return found
+
+
+def vectors() -> dict[str, list[str]]:
     """Rule -> the ids of its vectors."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted((SPEC / "vectors").glob("*.json")):
@@ -159,48 +168,51 @@ def citations_in_vectors() -> dict[str, list[str]]:
     return found
 
 
-def _empty() -> dict[str, dict[str, list[str]]]:
-    return defaultdict(lambda: defaultdict(list))
-
-
-def _add(found: dict[str, dict[str, list[str]]], rule: str, path: Path, name: str) -> None:
-    names = found[rule][path.relative_to(ROOT).as_posix()]
-    if name not in names:
-        names.append(name)
-
-
-# --- The whole -------------------------------------------------------------------------------------------------------
+@cache
+def sources() -> dict[str, Found]:
+    """What the product, the tests, and the checks of proofs cite: rules that there are not, too."""
+    tests = ROOT / "tests"
+    code = [path for name in ("sansio", "aio", "trio_shell") for path in (ROOT / name).rglob("*.py")]
+    kit = [path for path in (tests / "kit").glob("*.py") if path.name != "trace.py"]
+    # These two are about the pages, and prove nothing about the code.
+    shown = [path for path in tests.rglob("test_*.py") if path.name not in ("test_spec.py", "test_trace.py")]
+    return {
+        "code": citations(code, cited_by_code),
+        "tests": citations(shown, cited_by_tests),
+        "proofs": citations(kit, cited_by_code),
+    }
 
 
 def trace() -> dict[str, dict[str, Any]]:
     """Rule -> ``code``, ``tests``, ``proofs``, ``vectors``; in the order of the pages."""
-    tests = ROOT / "tests"
-    code = citations_in_code(ROOT / name for name in ("sansio", "aio", "trio_shell"))
-    # test_spec.py compares words of the pages, and proves nothing about the code.
-    shown = citations_in_tests(set(tests.rglob("test_*.py")) - {tests / "policy" / "test_spec.py"})
-    proofs = citations_in_code([tests / "kit"])
-    vectors = citations_in_vectors()
+    found, shown = sources(), vectors()
     return {
-        rule: {
-            "code": code.get(rule, {}),
-            "tests": shown.get(rule, {}),
-            "proofs": {path: names for path, names in proofs.get(rule, {}).items() if _is_proof(path)},
-            "vectors": vectors.get(rule, []),
-        }
+        rule: {kind: cites.get(rule, {}) for kind, cites in found.items()} | {"vectors": shown.get(rule, [])}
         for rule in rules()
     }
 
 
-def _is_proof(path: str) -> bool:
-    return not path.startswith(("tests/kit/vectors/", "tests/kit/trace.py"))
+def file_text(traced: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text of ``sansio/spec/trace.json``."""
+    plain = json.loads(json.dumps({"format": 1, "rules": traced}))
+    return as_text(plain) + "\n"
+
+
+OF_TESTS = "R-PROOF-"
+"""The rules that say what is tested: no code does that."""
+
+
+def lacks(rule: str, has: Mapping[str, Any]) -> list[str]:
+    """What a rule lacks: ``code``, ``test``."""
+    wanted = {"code": has["code"] or rule.startswith(OF_TESTS), "test": has["tests"] or has["vectors"]}
+    return [what for what, there in wanted.items() if not there]
 
 
 def main(prefixes: list[str]) -> None:
     """Print what lacks code or a test."""
     for rule, has in trace().items():
-        lacks = [what for what, there in (("code", has["code"]), ("test", has["tests"] or has["vectors"])) if not there]
-        if lacks and rule.startswith(tuple(prefixes or "PR")):
-            print(f"{rule:16} no {' and no '.join(lacks)}")
+        if (missing := lacks(rule, has)) and rule.startswith(tuple(prefixes or "PR")):
+            print(f"{rule:16} no {' and no '.join(missing)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ name are in the file, too, so that a change of any of them is seen in review.
 
 from __future__ import annotations
 
-from . import bytes_, connections, conversations, exchanges, failures, messages, places, recordings
+from . import bytes_, connections, conversations, exchanges, failures, field, messages, places, recordings
 from ._case import Case
 
 __all__ = ["CASES", "Case"]
@@ -22,4 +22,5 @@ CASES: list[Case] = [
     *exchanges.CASES,
     *conversations.CASES,
     *recordings.CASES,
+    *field.CASES,
 ]

@@ -390,7 +390,7 @@ def histories() -> Iterator[Case]:
     )
     for field in ("input", "previous_response_id", "conversation", "generate", "stream_id"):
         yield talk(
-            f"field_{field}",
+            f"own_field_{field}",
             f"a conversation sets {field} by itself",
             begin("a", {"model": "m", field: "x"}, must={"refused": "UserError"}),
             rules=("C-DELTA-1",),

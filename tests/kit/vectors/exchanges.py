@@ -651,6 +651,16 @@ def redirects() -> Iterator[Case]:
             rules=("P-TRANSPORT-10", "R-HTTP-17"),
         )
     yield exchange(
+        "redirect_early",
+        "also before the request was handed whole",
+        create(),
+        HEAD,
+        answer(head(307, location="/v2/responses", content_length="0"), must={"state": "CONNECTING"}),
+        {**UP, "must": {"state": "SENDING"}},
+        hand({"sent": [{"request": {"method": "POST", "target": "/v2/responses"}}]}),
+        rules=("P-TRANSPORT-10", "R-HTTP-17", "R-HTTP-19"),
+    )
+    yield exchange(
         "redirect_and_cut",
         "before it is sent again, it was not run",
         *SENT,
