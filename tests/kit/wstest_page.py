@@ -137,8 +137,9 @@ close frame; it offers permessage-deflate, and its `max_message_size` is 64 MiB.
 
 The suite on PyPI runs on Python 2. `tests/autobahn/port.py` translates it to Python 3 and says what it changes; the
 cases stay what they are. Seen under the translated suite: the suite's own echo passes all cases of 1 to 7, 9.1 to 9.5
-and 10, and the first ones of the other groups, but for the three that are not judged; and echoes with planted faults (no
-check of UTF-8, of close codes, of a message's length, of pongs, of compression) fail the cases about them.
+and 10, and the first ones of the other groups, but for the three that are not judged; and echoes with planted faults
+(no check of UTF-8 or of close codes, no pongs, texts that are cut, compression that is not marked) fail the cases about
+them.
 
 - **OK**: the case passed, and the connection ended as it should.
 - **refused**: the case sends a binary message, and is closed with 1003. A test holds that these are just the cases
