@@ -28,6 +28,8 @@ __all__ = ["Reading"]
 
 RESENDING: Final = frozenset({307, 308})
 """Redirects that keep the method and the body (RFC 9110 section 15.4); after the others a POST becomes a GET."""
+LINES: Final = 64
+"""Lines of a stream of events that count as one unit of work, as an event does. They may be empty, or comments."""
 _SHOWN: Final = 200
 """How many characters of an answer that is no response a message shows."""
 
@@ -94,7 +96,7 @@ class Reading(Retrieving):
         self._until = connect_deadline(self.options, now, None)
 
     def _body_came(self, data: bytes, now: float) -> int:
-        """A part of the answer's body; returns how many events were in it."""
+        """A part of the answer's body; returns the units of work that were in it."""
         turn, answer = self.turn, self._answer
         if turn is None or answer is None:
             return 0
@@ -112,7 +114,7 @@ class Reading(Retrieving):
         if self._kept > GATHER_AFTER:
             self._kept = 0
             turn.gather()
-        return len(events)
+        return len(events) + answer.lines // LINES
 
     def _deliver(self, turn: Turn, events: Iterable[ServerSentEvent], now: float) -> None:
         """Hand each event to the turn. Hot path: runs once per received event."""
