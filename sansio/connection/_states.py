@@ -12,7 +12,7 @@ A connection
              ▲                                     │                                               ▲
              └───────── redirect, same origin ─────┘        any state: end of file, failure, abort ┘
 
-    After OPEN it may take fewer and fewer turns. Each state in this table also refuses what the state above it refuses.
+    After OPEN it may take fewer and fewer turns (P-CONN-20). Each state here refuses what the state above it refuses.
     From each of them the connection can only move down the table, or to CLOSING and CLOSED:
 
     ================ ======================================= ===================================================
@@ -356,7 +356,8 @@ INPUT_FACTS: Final[dict[InputState, InputFacts]] = {
     InputState.LOST: InputFacts("unknown", Verdict.AMBIGUOUS),
     InputState.LOST_ACCEPTED: InputFacts("unknown", Verdict.UNSAFE),
 }
-"""The meaning of each state. QUEUED holds the lane, too, once a byte of its message was handed."""
+"""The meaning of each state (R-STEER-1 to R-STEER-5). QUEUED holds the lane, too, once a byte of its message was
+handed."""
 
 
 class AnchorLost(enum.Enum):

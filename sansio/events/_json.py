@@ -165,7 +165,7 @@ def replace_surrogates(text: bytes) -> bytes:
 
 
 def standard_json(text: bytes) -> bytes:
-    """The text with null in place of every NaN and Infinity that is a value.
+    """The text with null in place of every NaN and Infinity that is a value (P-FIELD-2).
 
     No Python code runs for each of them, nor for each string (D-LIMIT-4).
     """
