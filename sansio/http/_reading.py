@@ -31,7 +31,7 @@ RESENDING: Final = frozenset({307, 308})
 
 Source: P-TRANSPORT-10.
 """
-LINES: Final = 64
+LINES_PER_UNIT: Final = 64
 """Lines of a stream of events that count as one unit of work, as an event does. They may be empty, or comments.
 
 Source: D-LIMIT-2.
@@ -123,7 +123,7 @@ class Reading(Retrieving):
         if self._kept > GATHER_AFTER:
             self._kept = 0
             turn.gather()
-        return len(events) + answer.lines // LINES
+        return len(events) + answer.lines // LINES_PER_UNIT
 
     def _deliver(self, turn: Turn, events: Iterable[ServerSentEvent], now: float) -> None:
         """Hand each event to the turn. Hot path: runs once per received event."""
