@@ -94,6 +94,7 @@ async def _on_asyncio(attack: Attack, port: int) -> tuple[float, str]:
             ended = await _serve(attack)
         else:
             ended = await _suffer(connect, attack, port, asyncio.sleep)
+        await asyncio.sleep(10 * TICK)  # The last thing that held the loop counts, too.
     finally:
         task.cancel()
     return ticker.held, ended
@@ -109,6 +110,7 @@ async def _on_trio(attack: Attack, port: int) -> tuple[float, str]:
         await trio.sleep(10 * TICK)
         ticker.held = 0.0
         ended = await _suffer(connect, attack, port, trio.sleep)
+        await trio.sleep(10 * TICK)
         nursery.cancel_scope.cancel()
     return ticker.held, ended
 

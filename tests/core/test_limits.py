@@ -224,6 +224,17 @@ def test_d_limit_4_repairing_a_text_takes_little_memory(make: Callable[[bytes], 
     assert peak(lambda: make(text)) < 35 * len(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [TEXT % (b"", b"{}," * 100_000 + b"{}"), b'{"type":"error","a":[' + b'"ab",' * 100_000 + b"0]}"],
+    ids=["logprobs", "an error"],
+)
+def test_d_limit_4_a_decoded_message_takes_a_multiple_of_its_size(text: bytes) -> None:
+    """D-LIMIT-4: at most 35 bytes for each byte of the text."""
+    kept: list[object] = []
+    assert peak(lambda: kept.append(getattr(decode_event(text), "payload", None))) < 35 * len(text)
+
+
 def test_d_limit_5_a_long_array_with_an_odd_element_is_missing() -> None:
     """D-LIMIT-5: below the limit only the element is lost."""
     one = b'{"token":"a","logprob":-1.5,"bytes":[],"top_logprobs":[]},'
