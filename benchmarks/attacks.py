@@ -56,7 +56,7 @@ def attacks(plan: BenchmarkPlan) -> Outcome:
                 found.append(_attacked(process, name, loop, plan))
     header = ["attack", "at", "rule", "paid", "memory", "memory to paid", "loop held for", "ended"]
     note = "Memory: peak of the victim's RSS. The loop: CPU time between two ticks of 1 ms; at the core, of one call."
-    return Outcome([header, *map(_line, found)], [], found, note)
+    return Outcome([header, *[_line(one) for one in found]], [], found, note)
 
 
 def _line(one: Attacked) -> list[str]:
@@ -68,10 +68,10 @@ def _line(one: Attacked) -> list[str]:
 
 def _size(count: int) -> str:
     """An amount of bytes."""
-    if not count:
-        return ""
-    unit, name = next((unit, name) for unit, name in _SIZES if count >= unit)
-    return f"{count / unit:.1f} {name}" if unit > 1 else f"{count} B"
+    for unit, name in _SIZES:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}" if unit > 1 else f"{count} B"
+    return ""
 
 
 @contextmanager

@@ -62,6 +62,10 @@ def masked(first: int, payload: bytes = b"") -> bytes:
 # --- WebSocket, at a client ------------------------------------------------------------------------------------------
 
 
+def nothing(count: int) -> Bytes:
+    return message(b'{"type":"response.completed","response":{"id":"resp_1","status":"completed","output":[]}}')
+
+
 def tiny_frames(count: int) -> Bytes:
     return begun(repeated(wire.frame(b""), count))
 
@@ -217,6 +221,10 @@ def retry_after(count: int) -> Bytes:
 
 
 # --- A hostile client, at the server ---------------------------------------------------------------------------------
+
+
+def refused(count: int) -> Bytes:
+    return iter([masked(0x81, b"{}")])
 
 
 def tiny_client_frames(count: int) -> Bytes:

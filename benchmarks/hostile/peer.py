@@ -13,7 +13,7 @@ from .. import wire
 from ..core import upgraded
 from .table import Attack
 
-PATIENCE: Final = 2.0
+PATIENCE: Final = 5.0
 """Seconds without progress after which the attacker gives up: the victim does not read any more."""
 _KEY: Final = b"sec-websocket-key: KioqKioqKioqKioqKioqKg==\r\nsec-websocket-version: 13\r\n"
 
@@ -81,7 +81,7 @@ class Attacker:
                 reader.start()
             self._send(server)
             if self._attack.reads:
-                reader.join(2 * PATIENCE)
+                reader.join(6 * PATIENCE)
 
     # -- both
 

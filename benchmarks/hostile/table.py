@@ -33,6 +33,7 @@ class Attack(msgspec.Struct, frozen=True):
 
 
 ATTACKS: Final = {
+    "nothing": Attack("no attack: a turn of two events", "websocket", "", send.nothing, 1, both=True),
     "tiny-frames": Attack("empty frames", "websocket", "D-LIMIT-1", send.tiny_frames, 1_000_000, both=True),
     "fragments": Attack(
         "fragments of a byte", "websocket", "D-LIMIT-1", send.fragments_of_a_byte, 1_000_000, both=True
@@ -75,6 +76,7 @@ ATTACKS: Final = {
     "error": Attack("endless error", "http", "D-LIMIT-7", send.endless_error, 200 * MIB),
     "redirects": Attack("redirects in a circle", "http", "D-LIMIT-7", send.redirects, 1),
     "retry-after": Attack("retry-after: 10¹²", "http", "D-LIMIT-7", send.retry_after, 1),
+    "server-nothing": Attack("no attack: a message that is refused", "server websocket", "", send.refused, 1),
     "server-frames": Attack("empty frames", "server websocket", "D-LIMIT-1", send.tiny_client_frames, 30_000),
     "server-fragments": Attack("fragments of a byte", "server websocket", "D-LIMIT-1", send.client_fragments, 300_000),
     "server-pings": Attack(

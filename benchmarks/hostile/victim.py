@@ -8,6 +8,7 @@ two ticks of a task that ticks every millisecond: so other processes do not coun
 from __future__ import annotations
 
 import asyncio
+import importlib
 import resource
 import sys
 import time
@@ -20,8 +21,10 @@ import msgspec
 from .table import ATTACKS, Attack
 
 TICK: Final = 0.001
-WAIT: Final = 4.0
-"""Seconds for which a consumer that does not read is waited for."""
+WAIT: Final = 8.0
+"""Seconds that a consumer waits that does not read: longer than the attacker tries to send."""
+_MODULES: Final = {"asyncio": "turnwire.aio.loopback", "trio": "turnwire.trio_shell"}
+"""What is imported before anything is measured. (What a first connection imports is seen without an attack, too.)"""
 
 
 class Job(msgspec.Struct):
@@ -47,16 +50,19 @@ def main() -> None:
     """Read jobs until the input ends."""
     for line in sys.stdin:
         job = msgspec.json.decode(line, type=Job)
-        attack, before = ATTACKS[job.name], _peak()
+        attack = ATTACKS[job.name]
+        importlib.import_module(_MODULES[job.loop])
+        before = _peak()
         if attack.where == "core":
             held, ended = CORE[job.name](job.count)
         elif job.loop == "trio":
             import trio
 
-            held, ended = trio.run(_on_trio, attack, job.port)
+            held, ended = trio.run(_on_trio, attack, job)
         else:
-            held, ended = asyncio.run(_on_asyncio(attack, job.port))
-        print(msgspec.json.encode(Suffered(_peak() - before, held, ended)).decode(), flush=True)
+            held, ended = asyncio.run(_on_asyncio(attack, job))
+        memory = max(0, _peak() - before)  # The kernel counts in batches.
+        print(msgspec.json.encode(Suffered(memory, held, ended)).decode(), flush=True)
 
 
 def _peak() -> int:
@@ -82,7 +88,7 @@ class Ticker:
             self.held, last = max(self.held, now - last), now
 
 
-async def _on_asyncio(attack: Attack, port: int) -> tuple[float, str]:
+async def _on_asyncio(attack: Attack, job: Job) -> tuple[float, str]:
     from turnwire.aio import connect
 
     ticker = Ticker()
@@ -93,14 +99,14 @@ async def _on_asyncio(attack: Attack, port: int) -> tuple[float, str]:
         if attack.where.startswith("server"):
             ended = await _serve(attack)
         else:
-            ended = await _suffer(connect, attack, port, asyncio.sleep)
+            ended = await _suffer(connect, attack, job, asyncio.sleep)
         await asyncio.sleep(10 * TICK)  # The last thing that held the loop counts, too.
     finally:
         task.cancel()
     return ticker.held, ended
 
 
-async def _on_trio(attack: Attack, port: int) -> tuple[float, str]:
+async def _on_trio(attack: Attack, job: Job) -> tuple[float, str]:
     import trio
     from turnwire.trio_shell import connect
 
@@ -109,14 +115,14 @@ async def _on_trio(attack: Attack, port: int) -> tuple[float, str]:
         nursery.start_soon(ticker.run, trio.sleep)
         await trio.sleep(10 * TICK)
         ticker.held = 0.0
-        ended = await _suffer(connect, attack, port, trio.sleep)
+        ended = await _suffer(connect, attack, job, trio.sleep)
         await trio.sleep(10 * TICK)
         nursery.cancel_scope.cancel()
     return ticker.held, ended
 
 
 async def _suffer(
-    connect: Callable[..., Any], attack: Attack, port: int, sleep: Callable[[float], Awaitable[None]]
+    connect: Callable[..., Any], attack: Attack, job: Job, sleep: Callable[[float], Awaitable[None]]
 ) -> str:
     """Be a client of the hostile server at this port, for one turn."""
     from turnwire.sansio.errors import TurnwireError
@@ -129,11 +135,11 @@ async def _suffer(
     )
     try:
         async with (
-            connect(f"http://127.0.0.1:{port}/v1", api_key="none", options=options) as session,
+            connect(f"http://127.0.0.1:{job.port}/v1", api_key="none", options=options) as session,
             session.create(model="m", input="x") as turn,
         ):
             if not attack.reads:
-                await sleep(WAIT)
+                await sleep(min(WAIT, job.count * WAIT / attack.count))
                 return "reading pauses"
             async for _ in turn:
                 pass

@@ -327,7 +327,12 @@ def bounds() -> str:
         ("one message, event, line or document, decompressed", f"{size} (`max_message_size`)", failed, (3,)),
         ("a whole compressed HTTP answer", f"{EXPANSION} times that", failed, (3,)),
         ("an array with an element that cannot be read", f"{MOST_ODD // 1024} KiB", "the array is missing", (5,)),
-        ("the head of an answer", f"{MAX_HEADERS // 1024} KiB, {MAX_EARLY} informational ones before it", failed, (7,)),
+        (
+            "the head of an answer",
+            f"{MAX_HEADERS // 1024} KiB, {MAX_EARLY} informational ones before it",
+            f"{failed}; of an upgrade `ProtocolError`",
+            (7,),
+        ),
         ("the body of an error", f"{shown_default(MAX_ERROR)}", failed, (7,)),
         ("redirects", str(MAX_REDIRECTS), "`HandshakeRejectedError`, `ResponsesHTTPError`", ()),
         ("pongs that wait to be sent", "1", "the latest replaces it", (8,)),
