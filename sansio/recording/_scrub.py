@@ -23,7 +23,7 @@ KEPT: Final = frozenset(
     b"code delta_type effort event generate include mode model object param phase reason role service_tier status"
     b" stream_id tool_choice truncation type verbosity".split()
 )
-"""Members whose values are kept: kinds, states and names that the API has."""
+"""Members whose values are kept: kinds, states and names that the API has (F-SCRUB-5)."""
 _KEPT_START: Final = (b"retry", b"reset", b"x-ratelimit", b"x-request-id", b"request_id", b"requestid")
 """Beginnings of the names, in lower case, of others: how long to wait; a request's id for the provider's support."""
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9_.:/ -]{0,64}")

@@ -1,4 +1,6 @@
-"""The group ``connection``: what happens to one WebSocket, step by step; VECTORS.md has the steps and outputs."""
+"""The group ``connection``: what happens to one WebSocket, step by step; V-CONNECTION-1 and V-CONNECTION-2 say
+which steps and outputs there are.
+"""
 
 from __future__ import annotations
 

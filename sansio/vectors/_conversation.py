@@ -1,4 +1,4 @@
-"""The group ``conversation``: what conversations send, step by step; VECTORS.md has the steps and outputs."""
+"""The group ``conversation``: what conversations send, step by step (V-CONVERSATION-1, V-CONVERSATION-2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The group ``exchange``: what happens to one HTTP connection, step by step; VECTORS.md has the steps and outputs."""
+"""The group ``exchange``: what happens to one HTTP connection, step by step; V-EXCHANGE-1 and V-EXCHANGE-2
+say which steps and outputs there are.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _file_of(lines: list[Any]) -> bytes:
 
 
 def recording(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader makes of a file."""
+    """What a reader makes of a file (V-RECORDING-1)."""
     try:
         file = RecordedFile(_file_of(given["lines"]))
         entries = [[line.number, line.entry.do, len(line.data)] for line in file]
@@ -51,7 +51,7 @@ def recording(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def replay(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What happened in a recording."""
+    """What happened in a recording (V-REPLAY-1)."""
     try:
         timeline = timeline_of(_file_of(given["lines"]))
     except UserError as exc:
@@ -183,7 +183,7 @@ _OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], 
 
 
 def recorder(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The lines that a recorder writes."""
+    """The lines that a recorder writes (V-RECORDER-1)."""
     script = _RecordedScript(given)
     for step in given["steps"]:
         script.step(step)
@@ -214,7 +214,7 @@ class _Numbered(JsonScrubber):
 
 
 def scrubbing(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in place of the texts of one recording."""
+    """What stands in place of the texts of one recording (V-SCRUBBING-1)."""
     scrubber, of_server = _Numbered(), given.get("of_server", True)
     scrub = scrubber.line if given.get("stream") else scrubber.message
     return {"texts": [scrubber.shown(scrub(text.encode(), of_server=of_server)) for text in given["texts"]]}

@@ -91,6 +91,12 @@ PHASES: list[tuple[str, str, list[Step]]] = [
     ("AWAIT", "AMBIGUOUS", [create(), hand()]),
     ("STREAM", "UNSAFE", [create(), hand(), server(created())]),
 ]
+ROWS = {
+    "LANE_WAIT": ("R-VERDICT-2", "R-EVIDENCE-7"),
+    "SEND": ("R-VERDICT-2", "R-VERDICT-10", "R-EVIDENCE-4"),
+    "AWAIT": ("R-VERDICT-5",),
+    "STREAM": ("R-VERDICT-6",),
+}
 ENDS: list[tuple[str, str, Step]] = [
     ("eof", "EOF", CUT),
     ("reset", "TRANSPORT", {"transport_fails": "reset"}),
@@ -111,7 +117,7 @@ def verdicts() -> Iterator[Case]:
                 f"the connection ends ({cause}) while a turn is in {phase}",
                 *before,
                 {**end, "must": changed(*found)},
-                rules=("R-VERDICT-1", "I3", "I4", "I6"),
+                rules=("R-VERDICT-1", *ROWS[phase], "I3", "I4", "I6"),
             )
     yield script(
         "eof_while_connecting",
@@ -120,6 +126,7 @@ def verdicts() -> Iterator[Case]:
         {"connected": True},
         {**CUT, "must": changed(failed("SAFE", "HANDSHAKE"))},
         up=False,
+        rules=("R-VERDICT-2", "R-EVIDENCE-2"),
     )
     yield script(
         "transport_fails_at_once",
@@ -127,6 +134,7 @@ def verdicts() -> Iterator[Case]:
         create(),
         {"transport_fails": "refused", "must": changed(failed("SAFE", "CONNECT", "TRANSPORT"))},
         up=False,
+        rules=("R-VERDICT-2", "R-EVIDENCE-2"),
     )
     yield script(
         "upgrade_in_part",
@@ -581,6 +589,16 @@ def lanes() -> Iterator[Case]:
         server(created("r1", "a"), ended("r1", "a")),
         hand(message("a")),
         rules=("P-LANES-9", "I9"),
+    )
+    yield script(
+        "refused_name",
+        "a name that turnwire gave is refused: the turn goes again without one, on the same connection, once",
+        create(lane={"auto": True}),
+        hand(message("auto-1")),
+        server(error("invalid_stream_id", lane="auto-1"), must={"state": "OPEN"}),
+        hand(message()),
+        server(error("invalid_stream_id"), must=changed(failed("SAFE", "AWAIT", "ERROR_FRAME", refusal=True))),
+        rules=("R-RECOVER-15", "P-DIALECT-11"),
     )
     yield script(
         "left_before_it_was_sent",
