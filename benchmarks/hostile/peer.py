@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .. import wire
@@ -60,13 +61,15 @@ class Attacker:
                     answer = answer.removesuffix(b"\r\n") + extension
                 client.sendall(answer)
                 client.recv(65536)  # The turn.
-            self._send(client)
+            self._send(client, self._pieces())
             self._listen(client, wire.unframed)
 
     # -- as a client
 
     def attack_server(self, port: int) -> None:
         """Attack the server at this port."""
+        pieces = self._pieces()
+        first = next(pieces)  # To compress a gigabyte takes longer than anybody waits.
         with socket.create_connection(("127.0.0.1", port)) as server, contextlib.suppress(OSError):
             server.settimeout(PATIENCE)
             if self._attack.where == "server websocket":
@@ -79,16 +82,19 @@ class Attacker:
             reader = threading.Thread(target=self._listen, args=(server, _server_frame), daemon=True)
             if self._attack.reads:
                 reader.start()
-            self._send(server)
+            self._send(server, itertools.chain([first], pieces))
             if self._attack.reads:
                 reader.join(6 * PATIENCE)
 
     # -- both
 
-    def _send(self, sock: socket.socket) -> None:
-        """Send everything, or until the victim has closed or does not read."""
+    def _pieces(self) -> Iterator[bytes]:
         assert self._attack.payload is not None
-        for piece in self._attack.payload(self._count):
+        return self._attack.payload(self._count)
+
+    def _send(self, sock: socket.socket, pieces: Iterable[bytes]) -> None:
+        """Send everything, or until the victim has closed or does not read."""
+        for piece in pieces:
             rest = memoryview(piece)
             while rest:
                 try:
