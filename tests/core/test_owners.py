@@ -737,6 +737,15 @@ def test_the_end_of_the_connection_refuses_the_only_turn_that_awaits(before: byt
     assert not queued.ended
 
 
+def test_p_owner_6_the_end_of_the_connection_is_not_the_default_lanes_while_another_turn_awaits() -> None:
+    wire = Wire.opened()
+    streaming, turn = wire.run(), wire.run("a")
+    wire.receive(said("created", "r"), refused(400, LIMIT))
+    assert failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE).evidence.is_refusal
+    wire.receive(said("completed", "r"))
+    assert streaming.phase is Phase.DONE
+
+
 @pytest.mark.parametrize("leave", [False, True])
 def test_the_end_of_the_connection_refuses_nobody_if_several_await(leave: bool) -> None:
     """P-OWNER-6."""

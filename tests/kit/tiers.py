@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-FOLDERS = ("proofs", "shells", "networks", "clients", "parity", "loopback", "cli", "core", "policy")
+FOLDERS = ("proofs", "shells", "networks", "clients", "parity", "loopback", "cli", "autobahn", "core", "policy")
 """In the order in which they run: what takes longest begins first, so that several processes end at the same time."""
 QUICK = ("core", "policy")
 """The folders whose tests are quick, but for those in :data:`SLOW`."""

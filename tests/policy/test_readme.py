@@ -391,6 +391,7 @@ TESTS = {
     "proofs": "Verdicts and invariants against what servers did: searches, simulations, a ledger",
     "search": "A command, `python -m tests.search`: the state search over hundreds of worlds",
     "networks": "Through nginx, haproxy, tinyproxy and microsocks, where they are installed",
+    "autobahn": "Autobahn's suite at the WebSocket layer: `sansio/spec/AUTOBAHN.md` has the results; a part runs",
     "clients": "codex, `openai`, the Agents SDK, pydantic-ai and LangChain against the test server, where installed",
     "parity": "The models against those of the Agents SDK",
     "loopback": "The test server",

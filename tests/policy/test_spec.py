@@ -43,7 +43,7 @@ from turnwire.sansio.websocket._handshake import MAX_BODY, MAX_HEADERS
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
 NAMES = {"CONVERSATION.md", "DESIGN.md", "PARITY.md", "PROTOCOL.md", "RECORDING.md", "REPLAY.md", "VECTORS.md"}
-WRITTEN = {"PROOFS.md"}
+WRITTEN = {"AUTOBAHN.md", "PROOFS.md"}
 """Pages that a program writes: they give no ids."""
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [*SPEC.glob("*.md"), *ROOT.glob("*.md")]}
 FOLDERS = ("sansio", "aio", "trio_shell", "tests", "benchmarks")

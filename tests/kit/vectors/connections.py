@@ -578,6 +578,29 @@ def lanes() -> Iterator[Case]:
         rules=("P-DIALECT-11",),
     )
     yield script(
+        "error_of_a_lane_that_was_used",
+        "a second error about a lane is not that of the turn on another one, also before any name came back",
+        create("a", "x"),
+        hand(message("x")),
+        server(error("x", 429, "x"), must=changed(failed("SAFE", "AWAIT", "ERROR_FRAME", "a"))),
+        create("b"),
+        hand(message()),
+        server(error("x", 429, "x"), must={"state": "OPEN"}),
+        server(created(), ended(), must=changed(done("b"))),
+        rules=("P-START-7", "P-OWNER-2", "I3", "I5"),
+    )
+    yield script(
+        "ended_on_an_unknown_lane",
+        "an event of an ended response is nobody's, whatever lane it names",
+        create("a", "a"),
+        create("b", "b"),
+        hand(message("a"), message("b")),
+        server(created("r2", "b"), ended("r2", "b"), must=changed(done("b", response_id="r2"))),
+        server(ended("r2", "z"), must={"state": "OPEN"}),
+        server(created("r1", "a"), ended("r1", "a"), must=changed(done("a"))),
+        rules=("P-START-8", "I2"),
+    )
+    yield script(
         "other_lanes_go_on",
         "a lane whose turn was left stays busy; others go on",
         create("a", "a"),
