@@ -18,8 +18,11 @@ fault (P-CONN-6)."""
 
 
 WORK_AT_ONCE: Final = 1024
-"""Units of work in one call of :meth:`WebSocket.receive`. A frame is one unit, and so is each 4 KiB that compressed
-frames expand to (4 MiB in all). It takes about 10 ms for the most expensive frames, fragments of one byte."""
+"""Units of work in one call of :meth:`WebSocket.receive`. A frame is one unit, a compressed one is :data:`COMPRESSED`,
+and each 4 KiB that compressed frames expand to is one (4 MiB in all). It takes about 10 ms for the most expensive
+frames, fragments of one byte and empty compressed ones (D-LIMIT-1)."""
+COMPRESSED: Final = 4
+"""Units of work of a frame that begins a compressed message: zlib is set up and ended for it, however short it is."""
 
 
 FRAGMENT: Final = 256 * 1024
@@ -230,6 +233,8 @@ class WebSocket:
         if plain and length <= self._limit:
             return self._long_text(data, position, head, length, items)
         # The header is given first, so that its own errors are reported before the length limit.
+        if first & 0x40 and self._deflate is not None:
+            self._work -= COMPRESSED - 1
         self._slow_left = head - position + key + length
         position = self._slow(data, position, items, head + key)
         in_message = len(self._fragments) if self._fragments else 0

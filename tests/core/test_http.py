@@ -972,7 +972,7 @@ def test_a_compressed_bomb(filler: bytes, limit: int) -> None:
         calls += 1
     failure = failed(turn, Cause.PROTOCOL, Phase.STREAM, UNSAFE, LimitExceededError)
     assert f"more than {limit} bytes" in str(failure)
-    assert (calls > 1) is (b"data" in filler)
+    assert (calls > 1) is (filler != b"\n")
 
 
 def test_without_a_limit_nothing_expands_too_far() -> None:
