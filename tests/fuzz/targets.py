@@ -1,0 +1,44 @@
+"""The targets of fuzzing: what each is given, and which inputs it begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from fuzz import calls, frames, seeds
+
+__all__ = ["TARGETS", "Target"]
+
+
+class Target(NamedTuple):
+    """A function of bytes that raises if an oracle is violated."""
+
+    what: str
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Iterable[bytes]]
+    most: int = 4096
+    """Bytes of an input."""
+    words: Callable[[], Iterable[bytes]] = tuple
+    """Words that the fuzzer may put into inputs."""
+
+    def options(self, folder: Path) -> list[str]:
+        """What libFuzzer is told of this target; files go to this folder."""
+        words = list(self.words())
+        options = ["-len_control=0"] if self.most <= 512 else []
+        if words:
+            file = folder / "words"
+            file.write_text("".join(f'"{_escaped(word)}"\n' for word in words))
+            options.append(f"-dict={file}")
+        return options
+
+
+def _escaped(word: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in word)
+
+
+TARGETS: Final[Mapping[str, Target]] = {
+    "frames": Target("bytes to frames, against wsproto and websockets", frames.check_frames, seeds.frames),
+    "written": Target("frames that are written, read back by all three", frames.check_written, seeds.written),
+    "calls": Target("programs of API calls against a model of a server", calls.play, seeds.programs, 200),
+}
