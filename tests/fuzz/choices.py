@@ -39,6 +39,13 @@ class Choices:
         self._at += len(taken)
         return taken
 
+    def line(self) -> bytes:
+        """The bytes up to the next LF, which is passed over, or the end."""
+        end = self._data.find(b"\n", self._at)
+        end = len(self._data) if end < 0 else end
+        line, self._at = self._data[self._at : end], end + 1
+        return line
+
     def rest(self) -> bytes:
         """All bytes that are left."""
         rest, self._at = self._data[self._at :], len(self._data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import Iterator
 from functools import cache
@@ -11,7 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-__all__ = ["committed", "frames", "programs", "written"]
+from kit.machines import switching
+from turnwire.sansio.websocket import WebSocket
+
+__all__ = ["committed", "connections", "frames", "messages", "programs", "words", "written"]
+
 CORPUS = Path(__file__).with_name("corpus")
 
 
@@ -47,9 +52,71 @@ def written() -> Iterator[bytes]:
         yield bytes((setting, 1)) + b"\x01\xff" + bytes(range(256)) * 4
 
 
+def messages() -> Iterator[bytes]:
+    """The texts of the vectors: of each message of a connection, of an event, of an error."""
+    for vector in vectors("connection"):
+        for step in vector["input"]["steps"]:
+            for message in step.get("messages", ()):
+                yield (message if isinstance(message, str) else json.dumps(message)).encode()
+    for vector in vectors("events"):
+        yield vector["input"]["text"].encode()
+    for vector in vectors("errors"):
+        yield json.dumps(vector["input"]["payload"]).encode()
+
+
+def connections(kind: str) -> Iterator[bytes]:
+    """The vectors of connections, as programs (``"frames"``), as the bytes that arrive after the upgrade (``"raw"``),
+    or from the first one (``"first"``)."""
+    server = WebSocket(client=False)
+    accepted = b"".join((switching(), switching(more="x-turnwire-dialect: no-lanes\r\n")))
+    for number, vector in enumerate(vectors("connection")):
+        steps = vector["input"]["steps"]
+        head = bytes((number % 4, number % 7, 3 | number % 5 << 2))
+        if kind == "frames":
+            yield head + b"".join(_as_step(step) for step in steps)
+        else:
+            texts = [message for step in steps for message in step.get("messages", ())]
+            frames = b"".join(server.text((t if isinstance(t, str) else json.dumps(t)).encode()) for t in texts)
+            yield head + (accepted if kind == "first" else b"") + frames + server.close(1000)
+    if kind == "first":
+        for vector in vectors("handshake"):
+            yield b"\0\3\7" + "".join(vector["input"]["pieces"]).encode("latin-1")
+            yield b"\0\1\7" + switching() + server.ping(b"x") + server.text(b'{"type":"response.created"}')
+    if kind == "raw":
+        for vector in vectors("frames"):
+            yield b"\0\2\7" + bytes.fromhex("".join(vector["input"]["pieces"]))[:2000]
+
+
+def _as_step(step: dict[str, Any]) -> bytes:
+    """A step of a vector as one of a program (``player.STEPS``); nothing if there is none like it."""
+    ((name, value),) = ((name, value) for name, value in step.items() if name != "now")
+    match name:
+        case "messages":
+            texts = (text if isinstance(text, str) else json.dumps(text) for text in value)
+            return b"".join(b"\0" + text.encode() + b"\n" for text in texts)
+        case "hand":
+            return b"\3" if value == "all" else b"\4\0"
+        case "create":
+            lanes = {None: 0, "a": 1, "b": 2}
+            lane = value.get("lane")
+            return bytes((5, 3 if isinstance(lane, dict) else lanes.get(lane, 1)))
+        case "cancel" | "steer" | "expire" | "drain":
+            return {"cancel": b"\6\0", "steer": b"\x09\0\0", "expire": b"\7", "drain": b"\x0a"}[name]
+        case _:
+            return b""
+
+
 def programs() -> Iterator[bytes]:
     """For each world the plain course of things, and one that is at random."""
     for world in range(64):
         random = Random(world)
         yield bytes((world, *(random.randrange(128, 256) for _ in range(30))))
         yield bytes((world, *(random.randrange(256) for _ in range(30))))
+
+
+def words() -> Iterator[bytes]:
+    """Names and values of events, for the fuzzer to put in."""
+    seen: set[str] = set()
+    for text in messages():
+        seen.update(re.findall(r'"[a-z_.0-9]{2,40}"(?:: ?(?:null|true|"[a-z_.0-9]{1,40}"|\d+))?', text.decode()))
+    yield from (word.encode() for word in sorted(seen))

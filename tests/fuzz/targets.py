@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from fuzz import calls, frames, seeds
+from fuzz import calls, frames, seeds, websocket_player
 
 __all__ = ["TARGETS", "Target"]
 
@@ -40,5 +40,22 @@ def _escaped(word: bytes) -> str:
 TARGETS: Final[Mapping[str, Target]] = {
     "frames": Target("bytes to frames, against wsproto and websockets", frames.check_frames, seeds.frames),
     "written": Target("frames that are written, read back by all three", frames.check_written, seeds.written),
+    "open": Target(
+        "bytes to a connection, after the upgrade",
+        websocket_player.after_the_upgrade,
+        lambda: seeds.connections("raw"),
+        words=seeds.words,
+    ),
+    "first": Target(
+        "bytes to a connection, from the first byte",
+        websocket_player.from_the_first_byte,
+        lambda: seeds.connections("first"),
+    ),
+    "messages": Target(
+        "programs of calls and messages to a connection",
+        websocket_player.in_frames,
+        lambda: seeds.connections("frames"),
+        words=seeds.words,
+    ),
     "calls": Target("programs of API calls against a model of a server", calls.play, seeds.programs, 200),
 }
