@@ -26,6 +26,7 @@ FRAGMENT: Final = 256 * 1024
 """Bytes of a message to the peer above which it is sent in several frames."""
 
 _NO_RSV: Final = RsvBits(False, False, False)
+_BINARY: Final = "a binary message, where only text is spoken"
 _INFLATE_STEP: Final = 4096
 """Compressed bytes given to zlib at a time. Deflate expands at most 1032 times, so this bounds one step to 4 MiB."""
 
@@ -237,6 +238,8 @@ class WebSocket:
         too_big = self._deflate is None and in_message + length > self._limit
         if too_big and first & 0x0F <= Opcode.BINARY and not self._finished:
             self._violation(1009, self._too_big(), items)
+        elif first & 0x0F == Opcode.BINARY and not self._finished:  # Before its contents, which may come later.
+            self._violation(1003, _BINARY, items)
         return position
 
     def _long_text(self, data: bytes, position: int, head: int, length: int, items: list[Item]) -> int:
@@ -296,7 +299,7 @@ class WebSocket:
 
     def _from_wsproto(self, frame: Frame, items: list[Item]) -> None:
         if frame.opcode is Opcode.BINARY:
-            self._violation(1003, "a binary message, where only text is spoken", items)
+            self._violation(1003, _BINARY, items)
         else:
             message = self._fragments if self._fragments is not None else bytearray()
             before = len(message)

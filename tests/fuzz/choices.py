@@ -39,9 +39,9 @@ class Choices:
         self._at += len(taken)
         return taken
 
-    def line(self) -> bytes:
-        """The bytes up to the next LF, which is passed over, or the end."""
-        end = self._data.find(b"\n", self._at)
+    def line(self, end_of_line: bytes = b"\n") -> bytes:
+        """The bytes up to the next end of a line, which is passed over, or the end."""
+        end = self._data.find(end_of_line, self._at)
         end = len(self._data) if end < 0 else end
         line, self._at = self._data[self._at : end], end + 1
         return line

@@ -120,6 +120,7 @@ class Player:
             case "create":
                 self.create(choices.byte())
             case "cancel" if self.turns:
+                self.read()
                 connection.cancel(choices.one_of(self.turns), self.now)
             case "expire":
                 moment = connection.next_deadline()

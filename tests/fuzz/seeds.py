@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from base64 import b64decode
@@ -15,7 +16,7 @@ from typing import Any
 from kit.machines import switching
 from turnwire.sansio.websocket import WebSocket
 
-__all__ = ["committed", "connections", "frames", "messages", "programs", "words", "written"]
+__all__ = ["committed", "connections", "frames", "http", "http_words", "messages", "programs", "stream_words", "streams", "words", "written"]
 
 CORPUS = Path(__file__).with_name("corpus")
 
@@ -104,6 +105,68 @@ def _as_step(step: dict[str, Any]) -> bytes:
             return {"cancel": b"\6\0", "steer": b"\x09\0\0", "expire": b"\7", "drain": b"\x0a"}[name]
         case _:
             return b""
+
+
+def http_answers() -> Iterator[bytes]:
+    """Whole answers over HTTP: streams, documents and errors, of what the vectors say."""
+    texts = list(messages())
+    plain = b'{"type":"response.%b","response":{"id":"r1","object":"response","status":"%b","output":[]}}'
+    created, completed = plain % (b"created", b"in_progress"), plain % (b"completed", b"completed")
+    for text in [*texts, b"[DONE]", plain % (b"done", b"failed")]:
+        body = b"".join(b"data: %b\n\n" % one for one in (created, text, completed))
+        yield _answer(b"200 OK", body, b"text/event-stream", chunked=True)
+        yield _answer(b"200 OK", body, b"text/event-stream", chunked=False)
+        yield _answer(b"400 Bad", text, b"application/json", chunked=False)
+    response = plain[plain.index(b'"response":') + 11 : -1] % b"completed"
+    for status in (b"200 OK", b"307 There\r\nLocation: /v1/there", b"401 No", b"429 Later\r\nRetry-After: 3", b"503 No"):
+        for kind in (b"application/json", b"text/html", b"text/event-stream"):
+            yield _answer(status, response, kind, chunked=False)
+            yield _answer(status, gzip.compress(response, mtime=0), kind + b"\r\nContent-Encoding: gzip", chunked=True)
+    for vector in vectors("sse"):
+        body = "".join(vector["input"]["pieces"]).encode()
+        yield _answer(b"200 OK", body, b"text/event-stream", chunked=True)
+
+
+def _answer(status: bytes, body: bytes, kind: bytes, *, chunked: bool) -> bytes:
+    head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\n" % (status, kind)
+    if not chunked:
+        return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    parts = [body[at : at + 100] for at in range(0, len(body), 100)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    return head + b"Transfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n" % chunks
+
+
+def http(kind: str) -> Iterator[bytes]:
+    """Answers to one request (``"raw"``), or programs with several requests (``"programs"``)."""
+    for number, answer in enumerate(http_answers()):
+        head = bytes((4 if number % 3 == 0 else 0, number % 6, number % 9 == 0))
+        if kind == "raw":
+            yield head + answer
+        else:
+            one = b"\5\0\3\0" + answer.replace(b"\0", b"") + b"\0\x08"
+            yield head + one + (one if number % 2 else b"\4\x10\7")
+
+
+def streams() -> Iterator[bytes]:
+    """The streams of the vectors, each in pieces."""
+    for number, vector in enumerate(vectors("sse")):
+        yield bytes((number % 5,)) + "".join(vector["input"]["pieces"]).encode()
+
+
+def stream_words() -> Iterator[bytes]:
+    """What streams are made of."""
+    yield from (b"data:", b"data: ", b"event: ", b"id: ", b"retry: ", b"\r\n", b"\n\n", b"\r\r", b"\xef\xbb\xbf", b"\0")
+
+
+def http_words() -> Iterator[bytes]:
+    """What answers are made of."""
+    yield from stream_words()
+    yield from (
+        b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 307 T\r\n", b"\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n", b"Content-Length: 0\r\n", b"Connection: close\r\n", b"Location: /x\r\n",
+        b"Content-Encoding: gzip\r\n", b"Content-Type: text/event-stream\r\n", b"0\r\n\r\n", b"Retry-After: 1\r\n",
+        b'"type":"response.created"', b'"type":"response.completed"', b'"type":"error"', b'"error":{', b'"detail":',
+    )  # fmt: skip
 
 
 def programs() -> Iterator[bytes]:

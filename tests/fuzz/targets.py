@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from fuzz import calls, frames, seeds, websocket_player
+from fuzz import calls, frames, http_player, seeds, streams, websocket_player
 
 __all__ = ["TARGETS", "Target"]
 
@@ -56,6 +56,25 @@ TARGETS: Final[Mapping[str, Target]] = {
         websocket_player.in_frames,
         lambda: seeds.connections("frames"),
         words=seeds.words,
+    ),
+    "sse": Target(
+        "server-sent events, against a plain reading of the standard",
+        streams.check_stream,
+        seeds.streams,
+        600,
+        words=seeds.stream_words,
+    ),
+    "http": Target(
+        "bytes in answer to a request over HTTP",
+        http_player.answers,
+        lambda: seeds.http("raw"),
+        words=seeds.http_words,
+    ),
+    "exchanges": Target(
+        "programs of requests and answers over HTTP",
+        http_player.exchanges,
+        lambda: seeds.http("programs"),
+        words=seeds.http_words,
     ),
     "calls": Target("programs of API calls against a model of a server", calls.play, seeds.programs, 200),
 }
