@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 import h11
 
+from ..secret import without_quotes
 from ..websocket import MAX_HEADERS, Rejected
 
 Check: TypeAlias = Callable[[h11.Request], Rejected | None]
@@ -33,7 +34,7 @@ class Upgrade:
             self._http.receive_data(data)
             request = self._http.next_event()
         except h11.RemoteProtocolError as exc:
-            return Rejected(exc.error_status_hint, {}, str(exc).encode())
+            return Rejected(exc.error_status_hint, {}, without_quotes(exc).encode())
         if not isinstance(request, h11.Request):
             return None
         if request.method != b"GET":

@@ -26,6 +26,7 @@ FRAGMENT: Final = 256 * 1024
 """Bytes of a message to the peer above which it is sent in several frames."""
 
 _NO_RSV: Final = RsvBits(False, False, False)
+_NO_TEXT: Final = "a text message is not valid UTF-8"
 _BINARY: Final = "a binary message, where only text is spoken"
 _INFLATE_STEP: Final = 4096
 """Compressed bytes given to zlib at a time. Deflate expands at most 1032 times, so this bounds one step to 4 MiB."""
@@ -251,7 +252,7 @@ class WebSocket:
         if payload.isascii() or _is_utf8(payload):
             items.append(payload)
         else:
-            self._violation(1007, "a text message is not valid UTF-8", items)
+            self._violation(1007, _NO_TEXT, items)
         return stop
 
     def _control(self, data: bytes, position: int, head: int, key: int, length: int, items: list[Item]) -> int:
@@ -293,7 +294,8 @@ class WebSocket:
                     if self._finished:
                         break
         except ParseFailed as exc:
-            self._violation(int(exc.code), str(exc), items)
+            # The decoder's own words would tell how the bytes were split.
+            self._violation(int(exc.code), _NO_TEXT if isinstance(exc.__context__, UnicodeError) else str(exc), items)
         self._slow_left -= begin - position
         return begin
 

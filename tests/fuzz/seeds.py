@@ -14,11 +14,13 @@ from random import Random
 from typing import Any
 
 from kit.machines import switching
+from kit.odd_events import CORPUS
+from kit.server_client import RAW_UPGRADE
 from turnwire.sansio.websocket import WebSocket
 
-__all__ = ["committed", "connections", "frames", "http", "http_words", "messages", "programs", "stream_words", "streams", "words", "written"]
+__all__ = ["committed", "connections", "events", "frames", "http", "http_words", "messages", "programs", "servers", "stream_words", "streams", "words", "written"]
 
-CORPUS = Path(__file__).with_name("corpus")
+KEPT = Path(__file__).with_name("corpus")
 
 
 @cache
@@ -30,7 +32,7 @@ def vectors(group: str) -> list[dict[str, Any]]:
 
 def committed(target: str) -> Iterator[bytes]:
     """What the fuzzer found and was kept: ``corpus/TARGET.txt``, one input a line in base64."""
-    path = CORPUS / f"{target}.txt"
+    path = KEPT / f"{target}.txt"
     if path.exists():
         yield from (b64decode(line) for line in path.read_text().split())
 
@@ -151,6 +153,53 @@ def streams() -> Iterator[bytes]:
     """The streams of the vectors, each in pieces."""
     for number, vector in enumerate(vectors("sse")):
         yield bytes((number % 5,)) + "".join(vector["input"]["pieces"]).encode()
+
+
+def events() -> Iterator[bytes]:
+    """The messages of the vectors, a valid event of each type, and a few of them together."""
+    texts = [text.replace(b"\n", b" ") for text in messages()]
+    made = [json.dumps(event).replace("Infinity", "1e999").encode() for event in CORPUS]
+    yield from texts
+    yield from (text for text in made if len(text) <= 4000)
+    small = [text for text in made if len(text) < 600]
+    yield from (b"\n".join(small[at : at + 6]) for at in range(0, len(small), 6))
+
+
+def servers(kind: str) -> Iterator[bytes]:
+    """What clients send: as programs (``"programs"``), as bytes after the upgrade (``"raw"``), from the first byte
+    (``"first"``)."""
+    client = WebSocket(client=True, random_bytes=lambda length: b"\x17" * length)
+    requests = [json.dumps(vector["output"]["message"]) for vector in vectors("requests") if "message" in vector["output"]]
+    texts = [text.encode() for text in (*requests, *ASKED)]
+    for number in range(len(texts) + 32):
+        some = [texts[(number * 5 + at) % len(texts)] for at in range(1 + number % 5)]
+        head = bytes((number % 64, number % 7))
+        if kind == "programs":
+            steps = (b"\0" + text + b"\n" + (b"\4\0\3\0", b"", b"\4\0", b"\5\0\0")[at % 4] for at, text in enumerate(some))
+            yield head + b"".join(steps) + b"\7\4\0\3\0\6"
+            continue
+        frames = b"".join(map(client.text, some)) + client.ping(b"?") + client.close(1000)
+        yield head + (RAW_UPGRADE if kind == "first" else b"") + frames
+    if kind == "raw":
+        for vector in vectors("frames"):
+            if vector["input"]["role"] == "server":
+                yield b"\0\3" + bytes.fromhex("".join(vector["input"]["pieces"]))[:2000]
+
+
+ASKED = (
+    '{"type":"response.create","model":"m","input":"hello","stream_id":"a","store":false}',
+    '{"type":"response.create","model":"m","input":"hello","stream_id":"b","previous_response_id":"resp_1"}',
+    '{"type":"response.create","model":"m","input":[{"type":"message","role":"user","content":"x"}],"tools":[{"type":'
+    '"function","name":"f","parameters":{}}],"metadata":{"k":"v"}}',
+    '{"type":"response.create","model":"m","input":"x","generate":false}',
+    '{"type":"response.create","model":"m","input":"x","multi_agent":{"enabled":true}}',
+    '{"type":"response.steer","previous_response_id":"resp_1","input":"shorter"}',
+    '{"type":"response.inject","response_id":"resp_1","input":[{"type":"function_call_output","call_id":"c","output":"1"}]}',
+    '{"type":"response.cancel"}',
+    "[1,2]",
+    "{no json",
+)
+"""Messages of a client."""
 
 
 def stream_words() -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from fuzz import calls, frames, http_player, seeds, streams, websocket_player
+from fuzz import calls, events, frames, http_player, seeds, server_player, streams, websocket_player
 
 __all__ = ["TARGETS", "Target"]
 
@@ -74,6 +74,24 @@ TARGETS: Final[Mapping[str, Target]] = {
         "programs of requests and answers over HTTP",
         http_player.exchanges,
         lambda: seeds.http("programs"),
+        words=seeds.http_words,
+    ),
+    "events": Target("JSON to events, and to the SDK's objects", events.check_events, seeds.events, words=seeds.words),
+    "server": Target(
+        "programs of messages to the server's role, with an application",
+        server_player.in_messages,
+        lambda: seeds.servers("programs"),
+        words=seeds.words,
+    ),
+    "server-open": Target(
+        "bytes to the server's role, after the upgrade",
+        server_player.after_the_upgrade,
+        lambda: seeds.servers("raw"),
+    ),
+    "server-first": Target(
+        "bytes to the server's role, from the first byte",
+        server_player.from_the_first_byte,
+        lambda: seeds.servers("first"),
         words=seeds.http_words,
     ),
     "calls": Target("programs of API calls against a model of a server", calls.play, seeds.programs, 200),
