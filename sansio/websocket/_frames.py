@@ -231,17 +231,24 @@ class WebSocket:
         plain = plain and not key and self._mask_source is not None and first == _TEXT_FINAL and self._fragments is None
         if plain and length <= self._limit:
             return self._long_text(data, position, head, length, items)
-        # The header is given first, so that its own errors are reported before the length limit.
+        # The header is given first, so that its own errors are reported before those of the contents.
+        message = self._fragments
         self._slow_left = head - position + key + length
         position = self._slow(data, position, items, head + key)
-        in_message = len(self._fragments) if self._fragments else 0
-        # A compressed frame may be longer than its contents: only its decompressed size is counted.
-        too_big = self._deflate is None and in_message + length > self._limit
-        if too_big and first & 0x0F <= Opcode.BINARY and not self._finished:
-            self._violation(1009, self._too_big(), items)
-        elif first & 0x0F == Opcode.BINARY and not self._finished:  # Before its contents, which may come later.
-            self._violation(1003, _BINARY, items)
+        if not self._finished and first & 0x0F <= Opcode.BINARY:
+            self._check_header(first & 0x0F, length, message, items)
         return position
+
+    def _check_header(self, kind: int, length: int, message: bytearray | None, items: list[Item]) -> None:
+        """Report what is wrong with a data frame by its header and the ``message`` that is incomplete before it. Its
+        contents may come later, and be wrong too: that must make no difference."""
+        # A compressed frame may be longer than its contents: only its decompressed size is counted.
+        if kind != Opcode.CONTINUATION and message is not None:
+            self._violation(1002, "a message begins within another one", items)
+        elif self._deflate is None and len(message or b"") + length > self._limit:
+            self._violation(1009, self._too_big(), items)
+        elif kind == Opcode.BINARY:
+            self._violation(1003, _BINARY, items)
 
     def _long_text(self, data: bytes, position: int, head: int, length: int, items: list[Item]) -> int:
         """Fast path for one text of any length, once it is complete."""
@@ -294,8 +301,9 @@ class WebSocket:
                     if self._finished:
                         break
         except ParseFailed as exc:
-            # The decoder's own words would tell how the bytes were split.
-            self._violation(int(exc.code), _NO_TEXT if isinstance(exc.__context__, UnicodeError) else str(exc), items)
+            # The words of the decoders would tell how the bytes were split.
+            words = _NO_TEXT if self._deflate is None else f"{_NO_TEXT}, or not well compressed"
+            self._violation(int(exc.code), words if exc.code == 1007 else str(exc), items)
         self._slow_left -= begin - position
         return begin
 
