@@ -304,6 +304,14 @@ def test_what_is_no_http_answer_is_broken_as_soon_as_it_can_be_seen(case: str):
     assert broken.reason.startswith("not an HTTP answer")
 
 
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_what_does_not_begin_as_http_is_told_in_the_same_words_however_it_is_split(step: int):
+    data = b"HTTQ/1.1 200 OK\r\n\r\n"
+    exchange = handshake()
+    answers = [exchange.receive(data[begin : begin + step]) for begin in range(0, len(data), step)]
+    assert next(filter(None, answers)) == Broken("not an HTTP answer: it does not begin with HTTP/")
+
+
 def test_garbage_stays_broken():
     exchange = handshake()
     assert isinstance(exchange.receive(b"nonsense\r\n\r\n"), Broken)
