@@ -16,6 +16,7 @@ from kit.search_conversation import ConversationWorld
 from kit.search_pool import Ask, PoolWorld
 from kit.search_steering import SteeredWorld
 from kit.search_world import ANNOUNCED, BIG, KNOWN_WITHOUT, LEARNED, SMALL_LIMIT, WITHOUT, Action, Caller, World
+from turnwire.sansio.connection._tables import MAX_REDIRECTS
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.replay import RecoveryPolicy
 
@@ -64,13 +65,14 @@ WORLDS: Final[tuple[Callable[[], World], ...]] = (
 def play(data: bytes) -> None:
     """Run one program. Each further byte chooses a step: below 128 any that may happen, from there on a plain one."""
     choices = Choices(data)
-    world = choices.one_of(WORLDS)()
+    world, redirects = choices.one_of(WORLDS)(), 0
     for _ in range(MOST):
         if not choices:
             break
-        action = _chosen(world, choices)
+        action = _chosen(world, choices, redirects < MAX_REDIRECTS)
         if action is None:
             break
+        redirects += "redirect" in str(action[0])
         world.perform(action)
     proven: set[object] = set()
     if len(data) % 2:
@@ -79,10 +81,11 @@ def play(data: bytes) -> None:
         world.ends_in_a_dead_world(proven)
 
 
-def _chosen(world: World, choices: Choices) -> Action | None:
-    """The next step; None: nothing may happen."""
+def _chosen(world: World, choices: Choices, redirects: bool) -> Action | None:
+    """The next step; None: nothing may happen. ``redirects``: one more is followed (R-HTTP-17), as the worlds take for
+    granted."""
     byte = choices.byte()
-    actions = world.actions()
+    actions = [action for action in world.actions() if redirects or "redirect" not in str(action[0])]
     if byte >= 128:
         actions = [action for action in actions if action[0] in world.plain] or actions
     lasting = [action for action in actions if action[0] != "close"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from fuzz import runs
+from fuzz.mutants import DEEPER, MUTANTS
 from fuzz.seeds import committed
 from fuzz.targets import TARGETS
 
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--corpus", type=Path, metavar="DIR", help="keep new inputs in DIR/TARGET, and begin with those")
     made.add_argument("--findings", type=Path, metavar="DIR", help="where findings go (a new folder in the system's)")
     made.add_argument("--log", type=Path, nargs="?", const=runs.LOG, metavar="FILE", help=f"add to {runs.LOG.name}")
+    made.add_argument("--mutants", action="store_true", help="look for the planted faults instead, without the seeds")
     made.add_argument("--totals", action="store_true", help="what the runs of the log come to, and end")
     return made
 
@@ -81,7 +83,7 @@ def main(given: list[str] | None = None) -> int:
     if find_spec("atheris") is None:
         print(ABSENT, file=sys.stderr)
         return 2
-    return fuzz_all(names, options)
+    return hunt_all(names, options) if options.mutants else fuzz_all(names, options)
 
 
 def replay(names: list[str], path: Path) -> int:
@@ -115,24 +117,56 @@ def fuzz_all(names: list[str], options: argparse.Namespace) -> int:
     return int(found)
 
 
+def hunt_all(names: list[str], options: argparse.Namespace) -> int:
+    """Look for each planted fault of the targets; whether one was not found."""
+    pairs = [(name, plant.__name__) for name in names for plant in (*MUTANTS[name], *DEEPER.get(name, ()))]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = list(pool.map(lambda pair: hunt(*pair, options.seconds), pairs))
+    return int(not all(found))
+
+
+def hunt(name: str, mutant: str, seconds: float) -> bool:
+    """Let the fuzzer look for one planted fault, and say when it was found."""
+    with tempfile.TemporaryDirectory(prefix="turnwire-fuzz-") as folder:
+        limits = [f"-max_total_time={max(1, round(seconds))}", f"-max_len={TARGETS[name].most}"]
+        seeds = [str(Path(folder, "corpus"))]
+        Path(*seeds).mkdir()
+        if mutant in [plant.__name__ for plant in DEEPER.get(name, ())]:  # The seeds do not find it.
+            seeds += [str(write_seeds(name, Path(folder)))]
+        command = [sys.executable, str(ENGINE), name, folder, mutant, *FUZZ, *limits]
+        command += [*TARGETS[name].options(Path(folder)), *seeds]
+        said = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=TOP, check=False).stderr
+    match = re.search(r"^found: (\d+) ([\d.]+) (.*)", said, re.MULTILINE)
+    if match is None:
+        print(f"{name}: {mutant} was not found in {seconds:.0f} s", flush=True)
+        return False
+    print(f"{name}: {mutant}: found after {int(match[1]):,} executions, {match[2]} s of CPU time: {match[3]}", flush=True)
+    return True
+
+
+def write_seeds(name: str, folder: Path) -> Path:
+    """A new folder with what this target begins with."""
+    seeds = folder / "seeds"
+    seeds.mkdir()
+    for number, data in enumerate((*TARGETS[name].seeds(), *committed(name))):
+        (seeds / f"{number:05}").write_bytes(data)
+    return seeds
+
+
 def fuzz(name: str, options: argparse.Namespace, findings: Path) -> runs.Run:
     """Run one target in a process of its own, for its seconds."""
     target = TARGETS[name]
     before = set(findings.glob("*.bin"))
     with tempfile.TemporaryDirectory(prefix="turnwire-fuzz-") as folder:
-        seeds, corpus = Path(folder, "seeds"), Path(folder, "corpus")
-        if options.corpus is not None:
-            corpus = options.corpus / name
+        corpus = Path(folder, "corpus") if options.corpus is None else options.corpus / name
         corpus.mkdir(parents=True, exist_ok=True)
-        seeds.mkdir()
-        for number, data in enumerate((*target.seeds(), *committed(name))):
-            (seeds / f"{number:05}").write_bytes(data)
+        seeds = write_seeds(name, Path(folder))
         findings.mkdir(parents=True, exist_ok=True)
         limits = [f"-max_total_time={max(1, round(options.seconds))}", f"-max_len={target.most}"]
         command = [*FUZZ, *limits, f"-artifact_prefix={findings}/", *target.options(Path(folder)), str(corpus)]
         began, date = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         process = subprocess.Popen(
-            [sys.executable, str(ENGINE), name, str(findings), *command, str(seeds)],
+            [sys.executable, str(ENGINE), name, str(findings), "-", *command, str(seeds)],
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",

@@ -1,13 +1,16 @@
-"""One process of fuzzing: ``python tests/fuzz/engine.py TARGET FINDINGS [options of libFuzzer and folders]``.
+"""One process of fuzzing: ``python tests/fuzz/engine.py TARGET FINDINGS MUTANT [options of libFuzzer and folders]``.
 
-What an oracle says is written to the folder of findings, each kind once, and the fuzzer goes on.
+What an oracle says is written to the folder of findings, each kind once, and the fuzzer goes on. With a planted fault
+(``mutants.py``; ``-`` is none) the first finding ends it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +58,23 @@ def keeping(run: Callable[[bytes], None], folder: Path) -> Callable[[bytes], Non
     return one
 
 
+def until_found(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """The target, which ends the process when an oracle does not hold."""
+    executions = 0
+
+    def one(data: bytes) -> None:
+        nonlocal executions
+        executions += 1
+        try:
+            run(data)
+        except Exception as exc:
+            words = f"found: {executions} {time.process_time():.1f} {type(exc).__name__}: {str(exc)[:100]}"
+            print(words, file=sys.stderr, flush=True)
+            os._exit(0)
+
+    return one
+
+
 def stop(signum: int, frame: FrameType | None) -> None:
     """The input has used its time."""
     raise TooSlowError(f"more than {MOST_SECONDS} seconds of CPU time")
@@ -64,11 +84,18 @@ def main() -> None:
     """Run until the options of libFuzzer say that it is over; never returns."""
     import atheris
 
-    name, folder, *options = sys.argv[1:]
+    name, folder, mutant, *options = sys.argv[1:]
     with atheris.instrument_imports(include=INSTRUMENTED):
         from fuzz.targets import TARGETS
+    run = keeping(TARGETS[name].run, Path(folder))
+    if mutant != "-":
+        import pytest
+        from fuzz.mutants import planted
+
+        planted(name, mutant)(pytest.MonkeyPatch())
+        run = until_found(TARGETS[name].run)
     signal.signal(signal.SIGVTALRM, stop)
-    atheris.Setup([sys.argv[0], *options], keeping(TARGETS[name].run, Path(folder)))
+    atheris.Setup([sys.argv[0], *options], run)
     atheris.Fuzz()
 
 

@@ -52,7 +52,7 @@ class Setting(NamedTuple):
     def ours(self) -> WebSocket:
         extensions = [_enabled(Deflate, self)] if self.deflate else []
         return WebSocket(
-            client=self.client, extensions=extensions, max_message_size=self.limit, random_bytes=lambda n: b"\x2a" * n
+            client=self.client, extensions=extensions, max_message_size=self.limit, random_bytes=lambda n: bytes(range(1, n + 1))
         )
 
 

@@ -213,7 +213,9 @@ class Player:
         # What its consumer left was not read.
         if failure.cause is not Cause.CANCELLED and not turn.abandoned:
             assert self.heard[turn] is self.is_unsafe(turn, failure), f"I4: {failure.evidence} after {self.heard[turn]}"
-        return failure.cause.name, failure.phase.name, verdict and verdict.name, type(failure).__name__, str(failure)
+        # In pieces, a turn may be ready to be sent before the connection ends by what came in the same read.
+        phase = "unsent" if failure.phase < Phase.AWAIT else failure.phase.name
+        return failure.cause.name, phase, verdict and verdict.name, type(failure).__name__, str(failure)
 
     def is_unsafe(self, turn: Turn, failure: TurnError) -> bool:
         """Whether the failure says that an event of the response came."""

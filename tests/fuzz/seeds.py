@@ -82,9 +82,9 @@ def connections(kind: str) -> Iterator[bytes]:
             frames = b"".join(server.text((t if isinstance(t, str) else json.dumps(t)).encode()) for t in texts)
             yield head + (accepted if kind == "first" else b"") + frames + server.close(1000)
     if kind == "first":
+        yield b"\0\1\7" + switching() + server.ping(b"x") + server.text(b'{"type":"response.created"}')
         for vector in vectors("handshake"):
             yield b"\0\3\7" + "".join(vector["input"]["pieces"]).encode("latin-1")
-            yield b"\0\1\7" + switching() + server.ping(b"x") + server.text(b'{"type":"response.created"}')
     if kind == "raw":
         for vector in vectors("frames"):
             yield b"\0\2\7" + bytes.fromhex("".join(vector["input"]["pieces"]))[:2000]
@@ -114,11 +114,12 @@ def http_answers() -> Iterator[bytes]:
     texts = list(messages())
     plain = b'{"type":"response.%b","response":{"id":"r1","object":"response","status":"%b","output":[]}}'
     created, completed = plain % (b"created", b"in_progress"), plain % (b"completed", b"completed")
-    for text in [*texts, b"[DONE]", plain % (b"done", b"failed")]:
+    for number, text in enumerate([*texts, b"[DONE]", plain % (b"done", b"failed")]):
         body = b"".join(b"data: %b\n\n" % one for one in (created, text, completed))
-        yield _answer(b"200 OK", body, b"text/event-stream", chunked=True)
-        yield _answer(b"200 OK", body, b"text/event-stream", chunked=False)
-        yield _answer(b"400 Bad", text, b"application/json", chunked=False)
+        if number % 5 < 2:
+            yield _answer(b"200 OK", body, b"text/event-stream", chunked=number % 5 == 0)
+        elif number % 5 == 2:
+            yield _answer(b"400 Bad", text, b"application/json", chunked=False)
     response = plain[plain.index(b'"response":') + 11 : -1] % b"completed"
     for status in (b"200 OK", b"307 There\r\nLocation: /v1/there", b"401 No", b"429 Later\r\nRetry-After: 3", b"503 No"):
         for kind in (b"application/json", b"text/html", b"text/event-stream"):
@@ -160,6 +161,7 @@ def events() -> Iterator[bytes]:
     texts = [text.replace(b"\n", b" ") for text in messages()]
     made = [json.dumps(event).replace("Infinity", "1e999").encode() for event in CORPUS]
     yield from texts
+    yield b'{"type":"response.output_text.delta","delta":"\\ud83d","item_id":"\\udca5"}'
     yield from (text for text in made if len(text) <= 4000)
     small = [text for text in made if len(text) < 600]
     yield from (b"\n".join(small[at : at + 6]) for at in range(0, len(small), 6))
@@ -178,8 +180,11 @@ def servers(kind: str) -> Iterator[bytes]:
             steps = (b"\0" + text + b"\n" + (b"\4\0\3\0", b"", b"\4\0", b"\5\0\0")[at % 4] for at, text in enumerate(some))
             yield head + b"".join(steps) + b"\7\4\0\3\0\6"
             continue
-        frames = b"".join(map(client.text, some)) + client.ping(b"?") + client.close(1000)
+        frames = b"".join(map(client.text, some)) + client.ping(b"?") + (client.close(1000) if number % 2 else b"")
         yield head + (RAW_UPGRADE if kind == "first" else b"") + frames
+    if kind == "first":
+        yield b"\0\1\1" + RAW_UPGRADE
+        yield b"\0\3" + RAW_UPGRADE.replace(b"GET", b"PUT")
     if kind == "raw":
         for vector in vectors("frames"):
             if vector["input"]["role"] == "server":
